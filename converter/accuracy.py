@@ -1,0 +1,71 @@
+"""What a network makes of labelled photos, and how sure one can be of it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from device.vision.bundle import Measured
+from device.vision.classifier import softmax
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Logits for labelled photos. logits: photos x labels, float64, before any temperature; targets: the index of each photo's label."""
+
+    logits: Floats
+    targets: Ints
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        return self.logits.argmax(axis=1) == self.targets
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.mean())
+
+    def nll(self, temperature: float = 1.0) -> float:
+        """Mean negative log likelihood of the true labels, in nats."""
+        scaled = self.logits / temperature
+        log_p = scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
+        return float(-log_p[np.arange(len(self.targets)), self.targets].mean())
+
+    def recall(self) -> list[float | None]:
+        """Share of each label's photos that were given it, or None where there is no photo of it."""
+        right, of_label = self.right, [self.targets == i for i in range(self.logits.shape[1])]
+        return [float(right[own].mean()) if own.any() else None for own in of_label]
+
+    def confusion(self) -> Ints:
+        """Photos by true label (rows) and named label (columns)."""
+        size = self.logits.shape[1]
+        return np.bincount(self.targets * size + self.logits.argmax(axis=1), minlength=size * size).reshape(size, size)
+
+    def measured(self, labels: Sequence[str], temperature: float, runtime: str) -> Measured:
+        """The same in the form of `bundle.json`; nll is that of the calibrated probabilities."""
+        recall = dict(zip(labels, self.recall(), strict=True))
+        return Measured(self.accuracy, len(self.targets), round(self.nll(temperature), 6), recall, runtime)
+
+
+def agreement(one: Answers, other: Answers) -> float:
+    """Share of photos on which both name the same label."""
+    return float((one.logits.argmax(axis=1) == other.logits.argmax(axis=1)).mean())
+
+
+def divergence(wanted: Floats, found: Floats) -> float:
+    """How far the probabilities of `found` logits are from those of `wanted`: mean Kullback-Leibler divergence in nats; rows are photos."""
+    wanted_log, found_log = (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True) for logits in (wanted, found))
+    return float((softmax(wanted, 1.0) * (wanted_log - found_log)).sum(axis=1).mean())
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """The 95 % interval for a share of `right` among `n` (Wilson 1927): honest also near 0 and 1, where one of +/- is not."""
+    z = 1.959964
+    share = right / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)

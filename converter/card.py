@@ -1,0 +1,167 @@
+"""The model card: what the model is, how it was made, and how far to trust it, in figures that were measured and not typed."""
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from converter.accuracy import Answers, wilson
+from converter.confidence import WANTED_RIGHT
+from converter.run import Run
+from device.vision.bundle import BundleInfo
+from device.vision.classifier import softmax
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What bias correction did on the calibration photos that it was not measured on: divergence in nats from the float network."""
+
+    kept: bool
+    fitted_on: int
+    judged_on: int
+    before: float
+    after: float
+
+    def __str__(self) -> str:
+        return (
+            f"{'kept' if self.kept else 'not kept'}; measured on {self.fitted_on} of the calibration photos, it changed the mean "
+            f"divergence from the float network on the other {self.judged_on} from {self.before:.5f} to {self.after:.5f} nats"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Card:
+    """Everything a card tells. sizes: bytes of each file; notes: Markdown by the maker."""
+
+    info: BundleInfo
+    tolerance_points: float
+    run: Run
+    float32: Answers
+    int8: Answers
+    correction: Correction
+    sizes: dict[str, int]
+    notes: str
+
+    def text(self) -> str:
+        """The card in Markdown. The same measurements give the same text."""
+        info = self.info
+        sections = [
+            [f"# {info.name}", "", f"An INT8 image classifier for Sortbin with {len(info.labels)} labels: {', '.join(info.labels)}."],
+            self._accuracy(),
+            self._recall(),
+            self._confusion(),
+            self._confidence(),
+            self._making(),
+            self._limits(),
+        ]
+        if self.notes.strip():
+            sections.append([self.notes.strip()])
+        return "\n\n".join("\n".join(section) for section in sections) + "\n"
+
+    def _accuracy(self) -> list[str]:
+        metrics = self.info.metrics
+        rows = [
+            (name, *_share(answers), f"{measured.nll:.3f}", measured.runtime)
+            for name, answers, measured in (("float32", self.float32, metrics.float32), ("INT8", self.int8, metrics.int8))
+        ]
+        return [
+            "## Accuracy",
+            "",
+            f"On {metrics.int8.n} photos ({metrics.data}), through the device's own preprocessing:",
+            "",
+            *_table(("model", "accuracy", "95 % interval", "nll", "measured on"), rows),
+            "",
+            f"Both name the same label on {100 * metrics.agreement:.1f} % of them. Intervals are Wilson's.",
+        ]
+
+    def _recall(self) -> list[str]:
+        rows = [
+            (label, int(row.sum()), _recalled(before), _recalled(after))
+            for label, row, before, after in zip(
+                self.info.labels, self.int8.confusion(), self.float32.confusion().diagonal(), self.int8.confusion().diagonal(), strict=True
+            )
+        ]
+        return ["## Recall per label", "", *_table(("label", "photos", "right, float32", "right, INT8"), rows)]
+
+    def _confusion(self) -> list[str]:
+        rows = [(f"**{label}**", *row) for label, row in zip(self.info.labels, self.int8.confusion().tolist(), strict=True)]
+        return [
+            "## Confusion of the INT8 model",
+            "",
+            "Rows: the true label. Columns: the label named.",
+            "",
+            *_table(("", *self.info.labels), rows),
+        ]
+
+    def _confidence(self) -> list[str]:
+        info = self.info
+        accepted = softmax(self.int8.logits, info.temperature).max(axis=1) >= info.reject_below
+        right = self.int8.right[accepted].mean() if accepted.any() else float("nan")
+        return [
+            "## Confidence",
+            "",
+            (
+                f"Temperature {info.temperature:g}. An item is rejected when its best bin has a probability below {info.reject_below:g}: "
+                f"{100 * accepted.mean():.1f} % of the validation photos pass this, and {100 * right:.1f} % of those are right "
+                f"({100 * WANTED_RIGHT:g} % wanted). Both numbers were chosen on the photos they are measured on here."
+            ),
+        ]
+
+    def _making(self) -> list[str]:
+        info = self.info
+        calibration = info.calibration
+        recipe = self.run.model.with_name("recipe.toml")
+        lines = [
+            "## How it was made",
+            "",
+            "```",
+            (
+                f"converter quantize RUN --data DATA --out BUNDLE --name {shlex.quote(info.name)} --tolerance {self.tolerance_points:g} "
+                f"--calibration {calibration.n} --seed {calibration.seed}"
+            ),
+            "```",
+            "",
+            (
+                f"- Training photos: {len(self.run.train)}; validation photos: {len(self.run.val)}; sha256 over names and bytes of all "
+                f"`{info.data_fingerprint}`."
+            ),
+            (
+                f"- Calibration: {calibration.n} training photos, equally over the labels, seed {calibration.seed}, sha256 over "
+                f"their bytes `{calibration.sha256}`."
+            ),
+            (
+                f"- Input: RGB uint8, 1 x {info.input.size} x {info.input.size} x 3, the whole picture stretched; scale 1/127.5, "
+                f"zero point {info.input.zero_point}, so camera bytes go in untouched."
+            ),
+            f"- Bias correction: {self.correction}.",
+            *(f"- `{name}`: {size / 1e6:.2f} MB." for name, size in self.sizes.items()),
+        ]
+        if recipe.is_file():
+            lines += ["", "RUN was trained with this recipe:", "", "```toml", recipe.read_text(encoding="utf-8").strip(), "```"]
+        return lines
+
+    def _limits(self) -> list[str]:
+        return [
+            "## Limits",
+            "",
+            (
+                "- The validation photos chose the network, its temperature and its rejection threshold, and they come from where the "
+                "training photos come from. Expect less elsewhere: other cameras, light, grounds and items."
+            ),
+            "- An item of no known label is given one of these labels all the same, often with confidence.",
+            "- The interval is the chance of the draw alone: on few photos, a difference of a point or two between models means little.",
+        ]
+
+
+def _share(answers: Answers) -> tuple[str, str]:
+    right, n = int(answers.right.sum()), len(answers.targets)
+    low, high = wilson(right, n)
+    return f"{right / n:.4f} ({right} of {n})", f"{low:.3f} to {high:.3f}"
+
+
+def _recalled(right: int) -> str:
+    return str(right)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(str(cell) for cell in line)} |" for line in lines]

@@ -1,0 +1,55 @@
+"""The float network of a run, checked for what a bundle needs."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from device.errors import SortbinError
+from device.vision.preprocess import Pixels, to_float
+
+Floats = npt.NDArray[np.float32]
+OUTPUTS = ("logits", "embedding")
+
+
+class NetworkError(SortbinError, ValueError):
+    """A Keras file that is damaged or whose inputs and outputs are not a classifier's. The message says what was expected."""
+
+
+def read_network(file: Path, label_count: int) -> keras.Model:
+    """Load a `.keras` file and check it: one square RGB input of known size, outputs `logits` (one per label) and `embedding`.
+
+    Raises NetworkError.
+    """
+    try:
+        network = keras.models.load_model(file, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise NetworkError(f"{file}: not a Keras model that can be read: {str(error).strip().splitlines()[0]}") from error
+    if len(network.inputs) != 1:
+        raise NetworkError(f"{file}: expected one input, found {len(network.inputs)}")
+    shape = tuple(network.inputs[0].shape)
+    if len(shape) != 4 or None in shape[1:] or shape[1] != shape[2] or shape[3] != 3:
+        raise NetworkError(f"{file}: expected an input of (batch, size, size, 3) with a fixed size, found {shape}")
+    if not isinstance(network.output, dict) or set(network.output) != set(OUTPUTS):
+        found = ", ".join(sorted(network.output)) if isinstance(network.output, dict) else f"{len(network.outputs)} without names"
+        raise NetworkError(f"{file}: expected the outputs logits and embedding in a dict, found {found}")
+    if tuple(network.output["logits"].shape[1:]) != (label_count,):
+        raise NetworkError(f"{file}: expected {label_count} logits, one per label, found {tuple(network.output['logits'].shape[1:])}")
+    if len(network.output["embedding"].shape) != 2:
+        raise NetworkError(f"{file}: expected an embedding of (batch, features), found {tuple(network.output['embedding'].shape)}")
+    return network
+
+
+def predict(network: keras.Model, pictures: Iterable[Pixels]) -> dict[str, Floats]:
+    """Run the float network over inputs of size x size x 3 uint8. Returns `logits` and `embedding`, one row a picture."""
+    parts = [network.predict_on_batch(to_float(batch)) for batch in _batches(pictures)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
+
+
+def _batches(pictures: Iterable[Pixels], size: int = 32) -> Iterator[Pixels]:
+    rest = iter(pictures)
+    while batch := list(islice(rest, size)):
+        yield np.stack(batch)

@@ -1,0 +1,111 @@
+"""Photos on disk: a folder per label, and the lists that split them into training and validation."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from device.errors import SortbinError
+from device.vision import pictures
+from device.vision.pictures import SUFFIXES
+from device.vision.preprocess import Pixels
+
+
+class PhotosError(SortbinError, ValueError):
+    """A data folder, a split list or a picture that cannot be used; the message names it and says what was expected."""
+
+
+@dataclass(frozen=True, order=True)
+class Photo:
+    """One labelled picture. `name` is its path below the data folder, with forward slashes."""
+
+    name: str
+    label: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labels in the network's order, and the photos to train on and to choose by; no photo is in both."""
+
+    labels: tuple[str, ...]
+    train: tuple[Photo, ...]
+    val: tuple[Photo, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Training photos per label, in label order."""
+        found = Counter(photo.label for photo in self.train)
+        return {label: found[label] for label in self.labels}
+
+
+def read_split(data: Path, val_share: float = 0.15, seed: int = 0) -> Split:
+    """Read a folder per label, split by `splits/*train.txt` and `splits/*val.txt` below it where they exist.
+
+    Without lists, `val_share` of each label's photos (at least one, at least one left) is drawn with `seed`.
+    Raises PhotosError for a missing or empty folder, a list that names a missing photo, or a photo in both lists.
+    """
+    photos = read_photos(data)
+    labels = tuple(sorted({photo.label for photo in photos}))
+    if len(labels) < 2:
+        raise PhotosError(f"{data}: expected a folder for each of at least two labels, found {', '.join(labels)}")
+    lists = sorted((data / "splits").glob("*train.txt")), sorted((data / "splits").glob("*val.txt"))
+    if any(lists):
+        if len(lists[0]) != 1 or len(lists[1]) != 1:
+            raise PhotosError(f"{data / 'splits'}: expected exactly one *train.txt and one *val.txt")
+        by_name = {photo.name: photo for photo in photos}
+        train, val = (read_list(file, data, by_name) for (file,) in lists)
+        both = {photo.name for photo in train} & {photo.name for photo in val}
+        if both:
+            raise PhotosError(f"{lists[1][0]}: {min(both)} is in the training list too")
+    else:
+        train, val = _drawn(photos, labels, val_share, seed)
+    return Split(labels, tuple(sorted(train)), tuple(sorted(val)))
+
+
+def read_photos(data: Path) -> list[Photo]:
+    """Every picture in the folders of `data`, labelled by its folder, sorted by name. Raises PhotosError when there is none."""
+    if not data.is_dir():
+        raise PhotosError(f"{data}: expected a folder with a folder of photos for each label, found none")
+    photos = [
+        Photo(path.relative_to(data).as_posix(), folder.name, path)
+        for folder in sorted(data.iterdir())
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in SUFFIXES
+    ]
+    if not photos:
+        raise PhotosError(f"{data}: expected a folder of photos for each label, found no photo ({', '.join(sorted(SUFFIXES))})")
+    return photos
+
+
+def read_list(file: Path, data: Path, by_name: dict[str, Photo]) -> list[Photo]:
+    """The photos that a list names, one name a line, in its order. Raises PhotosError for a name that no photo below `data` has."""
+    names = [name for name in file.read_text(encoding="utf-8").split("\n") if name]
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise PhotosError(f"{file}: names {missing[0]}, which is not below {data}")
+    return [by_name[name] for name in names]
+
+
+def read_pixels(path: Path) -> Pixels:
+    """Decode a picture to H x W x 3 uint8, RGB. Raises PhotosError when the file is missing, empty or not a picture."""
+    try:
+        return pictures.read_pixels(path)
+    except pictures.PictureError as error:
+        raise PhotosError(str(error)) from error
+
+
+def _drawn(photos: list[Photo], labels: tuple[str, ...], share: float, seed: int) -> tuple[list[Photo], list[Photo]]:
+    rng = np.random.default_rng(seed)
+    train: list[Photo] = []
+    val: list[Photo] = []
+    for label in labels:
+        own = [photo for photo in photos if photo.label == label]
+        if len(own) < 2:
+            raise PhotosError(f"{own[0].path.parent}: expected at least two photos of {label}, found one")
+        order = rng.permutation(len(own))
+        cut = min(max(1, round(share * len(own))), len(own) - 1)
+        val += [own[i] for i in order[:cut]]
+        train += [own[i] for i in order[cut:]]
+    return train, val

@@ -1,0 +1,46 @@
+"""Where a long command has got to, on one line of a terminal; silent where there is none."""
+
+import os
+import sys
+from collections.abc import Collection, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Progress:
+    """Rewrites the last line of the terminal that stderr is. It keeps a copy of the file descriptor, so `quiet` does not hold it back."""
+
+    def __init__(self) -> None:
+        self._terminal = os.dup(sys.stderr.fileno()) if sys.stderr.isatty() else None
+
+    def step(self, text: str) -> None:
+        """Say what begins now."""
+        if self._terminal is not None:
+            os.write(self._terminal, f"\r\x1b[K{text}".encode())
+
+    def through(self, items: Collection[T], text: str) -> "Watched[T]":
+        """The same items; each time they are gone through, they are counted."""
+        return Watched(items, text, self)
+
+    def close(self) -> None:
+        """Clear the line."""
+        if self._terminal is not None:
+            self.step("")
+            os.close(self._terminal)
+            self._terminal = None
+
+
+class Watched(Generic[T]):
+    """Items that say how many of them were taken."""
+
+    def __init__(self, items: Collection[T], text: str, progress: Progress) -> None:
+        self._items, self._text, self._progress = items, text, progress
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[T]:
+        for number, item in enumerate(self._items, start=1):
+            self._progress.step(f"{self._text} {number}/{len(self._items)}")
+            yield item

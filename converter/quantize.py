@@ -1,0 +1,144 @@
+"""`converter quantize`: from a training run to a bundle whose INT8 model was measured and found good enough, or to none."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import msgspec
+import numpy as np
+import tensorflow as tf
+
+from converter import calibration, confidence, network, tflite
+from converter.accuracy import Answers, agreement, divergence, wilson
+from converter.bias import corrected
+from converter.calibration import Inputs
+from converter.card import Card, Correction
+from converter.known_answer import known_answer
+from converter.output import appearing
+from converter.photos import Photo
+from converter.progress import Progress
+from converter.quiet import quiet
+from converter.reference import FILE as REFERENCE_FILE
+from converter.reference import fit_reference
+from converter.run import Run
+from converter.trial import Trial
+from device.vision.bundle import MODEL_FILE, Bundle, BundleInfo, Calibration, InputSpec, Metrics, write_bundle
+from device.vision.classifier import Classifier
+from device.vision.runtime import load_runtime
+
+CARD_FILE = "MODEL_CARD.md"
+KNOWN_ANSWER_PHOTOS = 32
+CORRECTION_PHOTOS = 64
+"""more of them change little: the means of all places of 64 photos are known well enough"""
+
+
+class Refused(Exception):
+    """INT8 loses more than was allowed. The message gives both accuracies and whose recall was lost."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to make of a run. tolerance_points: how many points of validation accuracy INT8 may lose; notes: Markdown for the model card."""
+
+    out: Path
+    name: str
+    version: str
+    data: str
+    tolerance_points: float
+    calibration: int
+    seed: int
+    notes: str
+
+
+def quantize(run: Run, order: Order, progress: Progress) -> Bundle:
+    """Write the bundle to `order.out`, which does not exist yet, or raise and leave nothing there.
+
+    Raises Refused when INT8 loses more than the tolerance; NetworkError, PhotosError, OutputError and BundleError for what was given.
+    """
+    keras.utils.set_random_seed(order.seed)
+    with appearing(order.out) as folder, tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
+        progress.step("reading the network")
+        floating = network.read_network(run.model, len(run.labels))
+        size = floating.inputs[0].shape[1]
+
+        chosen = calibration.choose(run.train, order.calibration, order.seed)
+        trial, correction = _best_trial(floating, run, chosen, Path(scratch), progress)
+
+        progress.step("measuring the float network on the validation photos")
+        targets = np.array([run.target(photo) for photo in run.val])
+        before = Answers(network.predict(floating, Inputs(run.val, size))["logits"].astype(np.float64), targets)
+        after = Answers(trial.logits(progress.through(Inputs(run.val, size), "measuring INT8 on the validation photos")), targets)
+        _require_tolerance(before, after, run.labels, order.tolerance_points)
+
+        progress.step("working out the known answer")
+        with quiet():
+            answer = known_answer(trial.exact(), trial.shipping, order.seed, Inputs(chosen[:KNOWN_ANSWER_PHOTOS], size))
+        embeddings = trial.embeddings(progress.through(Inputs(run.train, size), "collecting the embeddings of the training photos"))
+        reference = fit_reference(embeddings, np.array([run.target(photo) for photo in run.train]), len(run.labels))
+        temperature = confidence.temperature(after)
+
+        progress.step("writing")
+        info = BundleInfo(
+            name=order.name,
+            version=order.version,
+            labels=run.labels,
+            input=InputSpec(size),
+            temperature=temperature,
+            reject_below=confidence.reject_below(after, temperature),
+            metrics=Metrics(
+                data=f"{order.data}, validation photos",
+                float32=before.measured(run.labels, temperature, f"keras {keras.__version__}, tensorflow {tf.__version__}"),
+                int8=after.measured(run.labels, temperature, trial.shipping.runtime.name),
+                agreement=agreement(before, after),
+            ),
+            known_answer=answer,
+            calibration=Calibration(len(chosen), order.seed, calibration.fingerprint(chosen, names=False)),
+            data_fingerprint=calibration.fingerprint(sorted(run.train + run.val), names=True),
+            files={},
+        )
+        (folder / MODEL_FILE).write_bytes(trial.model)
+        reference.write(folder / REFERENCE_FILE)
+        sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+        card = Card(info, order.tolerance_points, run, before, after, correction, sizes, order.notes)
+        (folder / CARD_FILE).write_text(card.text(), encoding="utf-8")
+        bundle = write_bundle(folder, info)
+        _require_known_answer(bundle)
+    return msgspec.structs.replace(bundle, folder=order.out)
+
+
+def _best_trial(floating: keras.Model, run: Run, chosen: tuple[Photo, ...], scratch: Path, progress: Progress) -> tuple[Trial, Correction]:
+    """Quantize, and keep a bias correction where calibration photos say that it helps. Validation photos have no say in it."""
+    size = floating.inputs[0].shape[1]
+    cut = min(CORRECTION_PHOTOS, len(chosen) // 2)
+    fitting, judging = Inputs(chosen[:cut], size), Inputs(chosen[cut:], size)
+    with quiet(), tflite.exported(floating) as saved:
+        int8 = tflite.to_int8(saved, progress.through(Inputs(chosen, size, full_range=True), "calibrating on training photos"))
+        plain = Trial(int8, run.labels, size, scratch)
+        progress.step("correcting biases")
+        amended = Trial(corrected(int8, tflite.to_float32(saved), fitting, scratch), run.labels, size, scratch)
+    wanted = network.predict(floating, judging)["logits"].astype(np.float64)
+    before, after = (divergence(wanted, trial.logits(judging)) for trial in (plain, amended))
+    return amended if after < before else plain, Correction(after < before, len(fitting), len(judging), before, after)
+
+
+def _require_tolerance(before: Answers, after: Answers, labels: tuple[str, ...], tolerance_points: float) -> None:
+    lost = 100 * (before.accuracy - after.accuracy)
+    if lost <= tolerance_points + 1e-9:
+        return
+    photos = np.bincount(before.targets, minlength=len(labels))
+    pairs = zip(labels, photos, before.recall(), after.recall(), strict=True)
+    changed = [f"{label} {was:.3f} -> {now:.3f} of {n}" for label, n, was, now in pairs if was != now]
+    low, high = wilson(int(after.right.sum()), len(after.targets))
+    raise Refused(
+        f"INT8 is right on {after.accuracy:.4f} (95 % interval {low:.3f} to {high:.3f}) of {len(after.targets)} validation photos, "
+        f"float on {before.accuracy:.4f}: {lost:.2f} points lost, {tolerance_points:g} allowed; "
+        f"recall {', '.join(changed) or 'unchanged'}. Nothing was written; try more --calibration photos, train longer, or allow more loss"
+    )
+
+
+def _require_known_answer(bundle: Bundle) -> None:
+    """Ask the finished folder, as the device will."""
+    with quiet():
+        for runtime in (load_runtime(bundle), load_runtime(bundle, package="ai-edge-litert", kernels="builtin")):
+            Classifier(bundle, runtime).check_known_answer()

@@ -1,0 +1,56 @@
+"""A finished training run: the network, its labels, and which photos it was trained on and chosen by."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from converter.photos import Photo, read_list, read_photos
+from device.errors import SortbinError
+
+
+class RunError(SortbinError, ValueError):
+    """A run folder that is unfinished or does not belong to the data. The message names the file and what was expected."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `training fit` left behind. labels are in the network's order; train and val name photos below the data folder, none in both."""
+
+    model: Path
+    labels: tuple[str, ...]
+    train: tuple[Photo, ...]
+    val: tuple[Photo, ...]
+
+    def target(self, photo: Photo) -> int:
+        """The index of the photo's label."""
+        return self.labels.index(photo.label)
+
+
+def read_run(folder: Path, data: Path) -> Run:
+    """Read a run folder and find its photos below `data`. Nothing is decoded yet.
+
+    Raises RunError for a folder that holds no finished run, or whose labels are not those of `data`; PhotosError for a missing photo.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder}: expected the folder that `training fit --out` wrote, found none")
+    files = {name: folder / name for name in ("model.keras", "labels.txt", "train.txt", "val.txt")}
+    for name, file in files.items():
+        if not file.is_file():
+            raise RunError(f"{folder}: no finished training run: {name} is missing")
+    labels = tuple(line for line in files["labels.txt"].read_text(encoding="utf-8").split("\n") if line)
+    if len(labels) < 2 or len(set(labels)) != len(labels):
+        raise RunError(f"{files['labels.txt']}: expected at least two labels, one a line, none twice")
+    by_name = {photo.name: photo for photo in read_photos(data)}
+    train, val = (tuple(read_list(files[name], data, by_name)) for name in ("train.txt", "val.txt"))
+    for name, photos in (("train.txt", train), ("val.txt", val)):
+        if not photos:
+            raise RunError(f"{files[name]}: expected the name of a photo in each line, found none")
+        strange = [photo for photo in photos if photo.label not in labels]
+        if strange:
+            raise RunError(f"{files[name]}: {strange[0].name} lies in a folder that {files['labels.txt']} does not name")
+    without = set(labels) - {photo.label for photo in train}
+    if without:
+        raise RunError(f"{files['train.txt']}: no photo of {min(without)}, which {files['labels.txt']} names")
+    both = set(train) & set(val)
+    if both:
+        raise RunError(f"{files['val.txt']}: {min(both).name} is in train.txt too")
+    return Run(files["model.keras"], labels, train, val)

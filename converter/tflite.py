@@ -1,0 +1,43 @@
+"""TensorFlow's converter: from a Keras network to `.tflite` files that name their outputs."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from device.vision.preprocess import Pixels, to_float
+
+
+@contextlib.contextmanager
+def exported(network: keras.Model) -> Iterator[Path]:
+    """The network as a SavedModel in a temporary folder: input `image` of 1 x size x size x 3, outputs under the network's own names.
+
+    The batch is fixed here: Keras leaves it open, and the Edge TPU takes static shapes only.
+    """
+    size = network.inputs[0].shape[1]
+    with tempfile.TemporaryDirectory(prefix="sortbin-") as folder:
+        network.export(folder, verbose=False, input_signature=[tf.TensorSpec((1, size, size, 3), tf.float32, name="image")])
+        yield Path(folder)
+
+
+def to_float32(saved: Path) -> bytes:
+    """Convert without quantizing."""
+    return bytes(tf.lite.TFLiteConverter.from_saved_model(str(saved)).convert())
+
+
+def to_int8(saved: Path, pictures: Iterable[Pixels]) -> bytes:
+    """Quantize fully, weights per channel: uint8 input, int8 outputs.
+
+    pictures: size x size x 3 uint8, seen one after the other to set each tensor's range. Over all of them they must hold the values 0 and
+    255: only then does the input take camera bytes untouched.
+    """
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([to_float(picture)[None]] for picture in pictures)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = tf.uint8
+    converter.inference_output_type = tf.int8
+    return bytes(converter.convert())

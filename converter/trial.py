@@ -1,0 +1,64 @@
+"""A model that is in no bundle yet, run by the device's own classifier: what is measured here is what will ship."""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from converter.accuracy import Floats
+from converter.network import Floats as Embeddings
+from device.vision.bundle import MODEL_FILE, Bundle, BundleInfo, Calibration, InputSpec, KnownAnswer, Measured, Metrics
+from device.vision.classifier import Classifier
+from device.vision.preprocess import Pixels
+from device.vision.runtime import Runtime, load_runtime
+
+
+def load_model(model: bytes, scratch: Path) -> Runtime:
+    """Load any `.tflite` as the device loads a bundle's. scratch: a folder to keep the file in. Raises BundleError for a model refused."""
+    return load_runtime(_kept(model, (), 1, scratch))
+
+
+class Trial:
+    """An INT8 model on trial. Raises BundleError when it does not take raw camera bytes, or its outputs are not a bundle's."""
+
+    def __init__(self, model: bytes, labels: Sequence[str], size: int, scratch: Path) -> None:
+        self.model = model
+        self._bundle = _kept(model, tuple(labels), size, scratch)
+        self.shipping = Classifier(self._bundle)
+
+    def exact(self) -> Classifier:
+        """The same model on the kernels that a known answer is taken from. Raises RuntimeFault where ai-edge-litert is not installed."""
+        return Classifier(self._bundle, load_runtime(self._bundle, package="ai-edge-litert", kernels="builtin"))
+
+    def logits(self, pictures: Iterable[Pixels]) -> Floats:
+        """One row a picture, before temperature and softmax."""
+        return np.stack([self.shipping.logits(picture) for picture in pictures]).astype(np.float64)
+
+    def embeddings(self, pictures: Iterable[Pixels]) -> Embeddings:
+        """One row a picture, dequantized."""
+        return np.stack([self.shipping.outputs(picture).embedding for picture in pictures])
+
+
+def _kept(model: bytes, labels: tuple[str, ...], size: int, scratch: Path) -> Bundle:
+    folder = Path(tempfile.mkdtemp(dir=scratch))
+    (folder / MODEL_FILE).write_bytes(model)
+    return Bundle(folder, _draft(labels, size))
+
+
+def _draft(labels: tuple[str, ...], size: int) -> BundleInfo:
+    """What a classifier needs to know of a bundle before anything was measured."""
+    nothing = Measured(0.0, 0, 0.0, {}, "")
+    return BundleInfo(
+        name="draft",
+        version="",
+        labels=labels,
+        input=InputSpec(size),
+        temperature=1.0,
+        reject_below=0.0,
+        metrics=Metrics("", nothing, nothing, 0.0),
+        known_answer=KnownAnswer(0, (0,) * len(labels), 0),
+        calibration=Calibration(0, 0, ""),
+        data_fingerprint="",
+        files={},
+    )

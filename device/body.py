@@ -1,0 +1,58 @@
+"""What a bin sees with and what it moves: opened together, closed together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from device.cameras.newest import NewestFrame
+from device.cameras.opening import open_camera
+from device.errors import SortbinError
+from device.hardware.gates import Gates, open_gates
+from device.rules import RulePack
+from device.settings import Settings
+
+
+class BodyError(SortbinError, ValueError):
+    """Gates that do not fit the rule pack."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """A camera and the gates, with the `kind` that the settings call each of them (gates by bin)."""
+
+    camera: NewestFrame
+    camera_kind: str
+    gates: Gates
+    gate_kinds: Mapping[str, str]
+
+    def close(self) -> None:
+        """Make the gates safe, give the camera back. Any number of calls; never raises."""
+        self.gates.release()
+        self.camera.close(0.2)
+
+
+def open_body(settings: Settings, rules: RulePack) -> Body:
+    """Open the camera and the gates that the settings name. Raises BodyError when a bin has no gate, GateError when hardware refuses.
+
+    A camera that cannot be opened yet raises nothing: the sorter reports it as a fault and goes on when it is there.
+    """
+    check_gates(settings, rules)
+    gates = open_gates(settings.gate)
+    kinds = {gate.bin: kind(gate) for gate in settings.gate}
+    return Body(open_camera(settings.camera), kind(settings.camera), gates, kinds)
+
+
+def check_gates(settings: Settings, rules: RulePack) -> None:
+    """Raises BodyError unless each bin of the rule pack has a gate and each gate a bin."""
+    gated = {gate.bin for gate in settings.gate}
+    for name in rules.bins:
+        if name not in gated:
+            raise BodyError(f'gate: no [[gate]] with bin = "{name}", which rule pack {rules.name} sorts into')
+    for name in sorted(gated - set(rules.bins)):
+        raise BodyError(f'gate: bin = "{name}" is not a bin of rule pack {rules.name}, which has {", ".join(rules.bins)}')
+
+
+def kind(settings: msgspec.Struct) -> str:
+    """The `kind` that a table of the settings names."""
+    return str(settings.__struct_config__.tag)

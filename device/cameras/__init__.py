@@ -1,0 +1,40 @@
+"""Where frames come from: one file a source, one interface."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from device.errors import SortbinError
+from device.vision.preprocess import Pixels
+
+
+class CameraError(SortbinError, OSError):
+    """A camera that cannot be opened, stopped giving frames, or was unplugged. The message names it and what to try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture. pixels: H x W x 3 uint8, RGB, owned by the frame (never a camera's buffer).
+
+    number counts up from 1 without repeating while a source is open; taken_s is the time of exposure, or of arrival where the
+    source does not tell, in seconds of the monotonic clock.
+    """
+
+    pixels: Pixels
+    number: int
+    taken_s: float
+
+
+class Source(Protocol):
+    """A camera as its driver gives it: frames one after the other. Opened by its constructor, which raises CameraError."""
+
+    def read(self, wait_s: float) -> Frame:
+        """Wait at most `wait_s` seconds for the next frame. Raises CameraError when none came or it is not to be believed."""
+        ...
+
+    def close(self) -> None:
+        """Give the device back. Any number of calls; never raises."""
+        ...
+
+
+class EndOfFrames(Exception):
+    """A replayed source has shown all it has."""

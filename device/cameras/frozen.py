@@ -1,0 +1,33 @@
+"""A sensor that repeats one picture. Drivers may report success with an old buffer, so only the pixels tell."""
+
+import zlib
+
+from device.cameras import CameraError
+from device.vision.preprocess import Pixels
+
+ROW_STEP = 4
+
+
+class FrozenPicture:
+    """Watches that a camera's picture changes, judged by every fourth row. A live sensor always has noise.
+
+    name: the camera's, for the message. limit_s: how long a picture may stay the same to the last bit; 0 for ever.
+    """
+
+    def __init__(self, name: str, limit_s: float) -> None:
+        self._name = name
+        self._limit_s = limit_s
+        self._checksum = -1
+        self._since_s = 0.0
+
+    def look(self, pixels: Pixels, now_s: float) -> None:
+        """Take note of a picture, H x W x 3 uint8. Raises CameraError when it has been the same for too long."""
+        checksum = zlib.crc32(pixels[::ROW_STEP].tobytes())
+        if checksum != self._checksum:
+            self._checksum, self._since_s = checksum, now_s
+        still_s = now_s - self._since_s
+        if self._limit_s and still_s > self._limit_s:
+            raise CameraError(
+                f"{self._name}: the same picture to the last bit for {still_s:.0f} s; is the lens covered or the light off? "
+                "Else plug the camera in again"
+            )

@@ -1,0 +1,33 @@
+"""The camera that the settings name."""
+
+from device.cameras import Source
+from device.cameras.newest import NewestFrame
+from device.cameras.settings import CameraSettings, Picamera2Settings, ReplaySettings, V4l2Settings
+
+
+def open_source(settings: CameraSettings) -> Source:
+    """Open the camera itself. Raises CameraError, saying what to do. Only the chosen driver is imported."""
+    match settings:
+        case Picamera2Settings():
+            from device.cameras.picamera import Picamera2Source
+
+            return Picamera2Source(settings)
+        case V4l2Settings():
+            from device.cameras.v4l2 import V4l2Source
+
+            return V4l2Source(settings)
+        case ReplaySettings():
+            from device.cameras.replay import ReplaySource
+
+            return ReplaySource(settings)
+
+
+def open_camera(settings: CameraSettings) -> NewestFrame:
+    """Open it in a thread that keeps it going. Returns at once; while the camera cannot be opened, `last_error` says why."""
+    return NewestFrame(
+        lambda: open_source(settings),
+        rotate_deg=settings.rotate_deg,
+        region=settings.region,
+        stale_s=settings.stale_s,
+        hang_s=settings.hang_s,
+    )

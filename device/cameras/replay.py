@@ -1,0 +1,123 @@
+"""Pictures or a video shown as if a camera took them: for trying a bin without one, and for looking at a recorded fault again."""
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from device.cameras import CameraError, EndOfFrames, Frame
+from device.cameras.settings import ReplaySettings
+from device.vision.preprocess import Pixels
+
+log = logging.getLogger(__name__)
+
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+class ReplaySource:
+    """Shows each picture for `hold_s`, or each frame of a video once, at `fps`, scaled to the size that is set.
+
+    A picture that cannot be decoded is left out, counted in `skipped` and logged once. After the last one comes EndOfFrames, or the
+    first again. Raises CameraError when the path does not exist or holds nothing that can be shown.
+    """
+
+    def __init__(
+        self, settings: ReplaySettings, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.skipped = 0
+        self._path = Path(settings.path)
+        self._size = (settings.width, settings.height)
+        self._loop = settings.loop
+        self._period_s = 1 / settings.fps if settings.fps else 0.0
+        self._hold = max(1, round(settings.hold_s * settings.fps))
+        self._clock = clock
+        self._sleep = sleep
+        self._due_s = clock()
+        self._number = 0
+        self._broken: set[Path] = set()
+        self._pictures = self._find_pictures()
+        self._shown = self._show()
+
+    def read(self, wait_s: float) -> Frame:
+        """The next picture when its time has come. Raises EndOfFrames after the last, CameraError when it is not due within `wait_s`."""
+        early_s = self._due_s - self._clock()
+        if early_s > wait_s:
+            self._sleep(wait_s)
+            raise CameraError(f"{self._path}: no picture is due within {wait_s:g} s; raise fps")
+        if early_s > 0:
+            self._sleep(early_s)
+        pixels = next(self._shown, None)
+        if pixels is None:
+            raise EndOfFrames(f"{self._path}: all has been shown")
+        now_s = self._clock()
+        self._due_s = max(self._due_s, now_s - self._period_s) + self._period_s
+        self._number += 1
+        return Frame(pixels, self._number, now_s)
+
+    def close(self) -> None:
+        self._shown.close()
+
+    def _find_pictures(self) -> list[Path]:
+        if self._path.is_dir():
+            found = sorted(path for path in self._path.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+            if not found:
+                raise CameraError(f"{self._path}: expected pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in this folder, found none")
+            return found
+        if not self._path.is_file():
+            raise CameraError(f"{self._path}: no such file or folder; camera.path names what to replay")
+        return [self._path] if self._path.suffix.lower() in PICTURE_SUFFIXES else []
+
+    def _show(self) -> Generator[Pixels, None, None]:
+        while True:
+            shown = 0
+            for pixels in self._decode_pictures() if self._pictures else self._decode_video():
+                shown += 1
+                yield pixels
+            if not shown:
+                raise CameraError(f"{self._path}: nothing in it can be decoded as a picture or video")
+            if not self._loop:
+                return
+
+    def _decode_pictures(self) -> Iterator[Pixels]:
+        for path in self._pictures:
+            if path in self._broken:
+                continue
+            pixels = _read_picture(path)
+            if pixels is None:
+                self._broken.add(path)
+                self.skipped += 1
+                log.warning("%s: not a picture that can be decoded, left out", path)
+                continue
+            scaled = self._scale(pixels)
+            for _ in range(self._hold):
+                yield scaled.copy()
+
+    def _decode_video(self) -> Iterator[Pixels]:
+        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        try:
+            while True:
+                found, picture = capture.read()
+                if not found:
+                    return
+                yield self._scale(np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8))
+        finally:
+            capture.release()
+
+    def _scale(self, pixels: Pixels) -> Pixels:
+        height, width = pixels.shape[:2]
+        if (width, height) == self._size:
+            return pixels
+        shrinks = width >= self._size[0] and height >= self._size[1]
+        return np.asarray(cv2.resize(pixels, self._size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.uint8)
+
+
+def _read_picture(path: Path) -> Pixels | None:
+    try:
+        encoded = np.fromfile(path, np.uint8)
+    except OSError:
+        return None
+    picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    return None if picture is None else np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)

@@ -1,0 +1,1 @@
+"""The subcommands of `sortbin`: one file each, with `add_parser` and `run`."""

@@ -1,0 +1,140 @@
+"""`sortbin check`: does each part of this bin work, and what to do if not."""
+
+import argparse
+import contextlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from device.body import check_gates
+from device.cameras import CameraError
+from device.cameras.opening import open_camera
+from device.commands.run import stop_on_signals
+from device.daemon import open_classifier, read_rule_pack
+from device.errors import SortbinError
+from device.hardware.gates import open_gates
+from device.mqtt.connection import probe
+from device.settings import DEFAULT_FILE, Settings, read_settings
+
+CAMERA_S = 8.0
+"""longest wait for a first frame: a ribbon camera takes some seconds to start and to settle"""
+BROKER_S = 5.0
+SPARE_MIB = 50
+"""least free space where the ledger is"""
+
+
+class StateError(SortbinError, OSError):
+    """A state folder that cannot be written to."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part: whether it works, and what was seen or what to do."""
+
+    part: str
+    ok: bool
+    message: str
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `check` to the command line."""
+    parser = commands.add_parser(
+        "check",
+        help="say for each part of this bin whether it works",
+        description="Try each part as the daemon would, without moving anything: settings, bundle and its known answer, rule pack, camera, "
+        "gates, state folder, broker. Stop the service first, for it holds camera and gates. "
+        "Exit status: 0 all work, 1 one does not, 2 the settings cannot be read.",
+    )
+    parser.add_argument("--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help="settings file (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="a list of objects: part, ok, message")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check every part, telling of each as it is done. Returns the exit status."""
+    stop_on_signals()
+    settings = read_settings(arguments.config)
+    findings = []
+    for finding in check(settings, arguments.config):
+        findings.append(finding)
+        if not arguments.json:
+            print(f"{finding.part:<9}{'ok' if finding.ok else 'NO':<4}{finding.message}", flush=True)
+    if arguments.json:
+        print(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=1))
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def check(settings: Settings, file: Path) -> Iterator[Finding]:
+    """Try the parts one after the other; a part that fails does not keep the others from being tried."""
+    yield Finding("settings", True, str(file))
+    yield _tried("bundle", lambda: _bundle(settings))
+    yield _tried("rules", lambda: _rules(settings))
+    yield _tried("camera", lambda: _camera(settings))
+    yield _tried("gates", lambda: _gates(settings))
+    yield _tried("state", lambda: _state(settings))
+    yield _tried("broker", lambda: _broker(settings))
+
+
+def _tried(part: str, attempt: Callable[[], str]) -> Finding:
+    try:
+        return Finding(part, True, attempt())
+    except SortbinError as error:
+        return Finding(part, False, str(error))
+
+
+def _bundle(settings: Settings) -> str:
+    classifier = open_classifier(settings)
+    info, runtime = classifier.bundle.info, classifier.runtime
+    degraded = f"; no Edge TPU: {runtime.degraded}" if runtime.degraded else ""
+    return f"{info.name} {info.version} gives its known answer on {runtime.name}{degraded}"
+
+
+def _rules(settings: Settings) -> str:
+    rules = read_rule_pack(settings, open_classifier(settings).labels)
+    check_gates(settings, rules)
+    return f"{rules.name} {rules.version}: {', '.join(rules.bins)}; a gate for each"
+
+
+def _camera(settings: Settings) -> str:
+    with contextlib.closing(open_camera(settings.camera)) as camera:
+        began_s = time.monotonic()
+        frame = camera.latest(0, CAMERA_S)
+        if frame is None:
+            raise camera.last_error or CameraError(f"camera: no picture within {CAMERA_S:g} s; is it plugged in, and free?")
+        took_s = time.monotonic() - began_s
+        height, width = frame.pixels.shape[:2]
+        brightness = float(frame.pixels.mean())
+    dark = "; very dark: is the lamp on and the lens free?" if brightness < 25 else ""
+    return f"{width} x {height} after {took_s:.1f} s, mean brightness {brightness:.0f} of 255{dark}"
+
+
+def _gates(settings: Settings) -> str:
+    gates = open_gates(settings.gate)
+    gates.release()
+    return f"{len(settings.gate)} can be claimed; `sortbin gate` moves one at a time"
+
+
+def _state(settings: Settings) -> str:
+    folder = Path(settings.device.state)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as trial:
+            trial.write(b"sortbin")
+    except OSError as error:
+        raise StateError(f"device.state {folder}: {error.strerror}; expected a folder that this user can write to") from error
+    free_mib = shutil.disk_usage(folder).free / 2**20
+    if free_mib < SPARE_MIB:
+        raise StateError(f"device.state {folder}: only {free_mib:.0f} MiB free; expected {SPARE_MIB} MiB or more")
+    return f"{folder}, {free_mib / 1024:.1f} GiB free"
+
+
+def _broker(settings: Settings) -> str:
+    if settings.mqtt is None:
+        return "none named: events stay in the ledger"
+    probe(settings.mqtt, BROKER_S)
+    return f"{settings.mqtt.host}:{settings.mqtt.port} lets this device in"

@@ -1,0 +1,124 @@
+"""`sortbin classify`: what the bin would make of pictures."""
+
+import argparse
+import itertools
+import sys
+import time
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from device.decision import Choice, decide
+from device.rules import RulePack, default_rules, find_rules, read_rules
+from device.vision.bundle import default_bundle, read_bundle
+from device.vision.classifier import Classifier, Floats
+from device.vision.pictures import PictureError, find_pictures, read_pixels
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """One line of `--json`. ms: resize, network and decision, without reading and decoding the file."""
+
+    image: str
+    label: str
+    p: float
+    bin: str
+    decision: str
+    probabilities: dict[str, float]
+    ms: float
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """One line of `--json` for a picture that could not be read."""
+
+    image: str
+    error: str
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `classify` to the command line."""
+    parser = commands.add_parser(
+        "classify",
+        help="say what is on pictures and which bin it belongs in",
+        description="Say what is on each picture, how sure that is, and which bin it goes to. Folders are searched through and through. "
+        "Exit status: 0 all pictures judged, 1 some could not be read, 2 nothing to judge or a bundle or rule pack that cannot be used.",
+    )
+    parser.add_argument("paths", nargs="+", type=Path, metavar="IMAGE|DIR", help="a picture, or a folder of pictures")
+    parser.add_argument("--bundle", type=Path, metavar="DIR", help="folder of the bundle that judges (default: the one Sortbin comes with)")
+    parser.add_argument("--rules", metavar="PACK", help="rule pack: its file, or the name of one Sortbin comes with (default: trashnet)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line: image, label, p, bin, decision, probabilities, ms")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Judge the pictures and print a line for each. Returns the exit status."""
+    bundle = read_bundle(arguments.bundle or default_bundle())
+    rules = read_rules(find_rules(arguments.rules) if arguments.rules else default_rules(), bundle.info.labels)
+    pictures = list(itertools.chain.from_iterable(find_pictures(path) for path in arguments.paths))
+    classifier = Classifier(bundle)
+    classifier.check_known_answer()
+
+    write = _write_json if arguments.json else _Table(bundle.info.labels, rules).write
+    unread = 0
+    for picture in pictures:
+        try:
+            line: Judgement | Unread = _judge(picture, classifier, rules)
+        except PictureError as error:
+            unread += 1
+            line = Unread(_shown(picture), _printable(str(error)))
+            print(f"sortbin classify: {line.error}", file=sys.stderr)
+        write(line)
+    return 1 if unread else 0
+
+
+def _judge(picture: Path, classifier: Classifier, rules: RulePack) -> Judgement:
+    pixels = read_pixels(picture)
+    began_s = time.perf_counter()
+    probabilities = classifier.posterior(pixels)
+    choice = decide(probabilities, classifier.labels, rules, reject_below=classifier.reject_below)
+    return _judgement(picture, choice, classifier.labels, probabilities, time.perf_counter() - began_s)
+
+
+def _judgement(picture: Path, choice: Choice, labels: tuple[str, ...], probabilities: Floats, took_s: float) -> Judgement:
+    shares = {label: round(p, 6) for label, p in zip(labels, probabilities.tolist(), strict=True)}
+    return Judgement(_shown(picture), choice.label, round(choice.p, 6), choice.bin, choice.reason, shares, round(took_s * 1000, 3))
+
+
+def _write_json(line: Judgement | Unread) -> None:
+    print(msgspec.json.encode(line).decode(), flush=True)
+
+
+class _Table:
+    """Lines with aligned columns for people, the picture's name last."""
+
+    def __init__(self, labels: tuple[str, ...], rules: RulePack) -> None:
+        self._label_width = max(_width(label) for label in labels)
+        self._bin_width = max(_width(name) for name in rules.bins)
+        self._columns = self._label_width + self._bin_width + len("  100.0%  ->   confident  1000.0 ms")
+
+    def write(self, line: Judgement | Unread) -> None:
+        match line:
+            case Unread():
+                print(f"{'cannot be read':<{self._columns}}  {line.image}", flush=True)
+            case Judgement():
+                what, where = _padded(line.label, self._label_width), _padded(line.bin, self._bin_width)
+                print(f"{what}  {line.p:6.1%}  -> {where}  {line.decision:<9}  {line.ms:6.1f} ms  {line.image}", flush=True)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
+
+
+def _width(text: str) -> int:
+    """Columns in a terminal, where a Chinese character takes two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _shown(path: Path) -> str:
+    return _printable(str(path))
+
+
+def _printable(text: str) -> str:
+    """Names of files need not be Unicode; what is printed must be."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,0 +1,143 @@
+"""`sortbin demo`: the daemon on a virtual bin, told item by item."""
+
+import argparse
+import contextlib
+import functools
+import itertools
+import logging
+import sys
+import tempfile
+import threading
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from device import daemon
+from device.body import Body
+from device.cameras.opening import open_camera
+from device.cameras.settings import V4l2Settings
+from device.commands.run import stop_on_signals
+from device.errors import SortbinError
+from device.hardware.gates import Gates
+from device.health import Notifier
+from device.mqtt.settings import MqttSettings, TlsSettings
+from device.rules import RulePack
+from device.settings import BinSettings, DeviceSettings, ModelSettings
+from device.twin.body import simulated_gates, virtual_body
+from device.twin.items import Thing, own_things, photo_things, shuffled
+from device.twin.narrator import Narrator
+
+FPS = 20.0
+
+
+class UsageError(SortbinError, ValueError):
+    """An option that does not make sense; the message names it."""
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `demo` to the command line."""
+    parser = commands.add_parser(
+        "demo",
+        help="watch a virtual bin sort, without any hardware",
+        description="Run the daemon on a virtual bin: items appear on its tray, are looked at, and fall through gates that take time. "
+        "Everything else is real: the model, the ledger, MQTT. Exit status: 0 it ran, 2 bad usage or input.",
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--images", type=Path, metavar="DIR", help="photos as the items; a folder for each label tells the truth about them")
+    what.add_argument("--camera", type=int, metavar="N", help="look through the webcam /dev/videoN instead; the gates stay virtual")
+    parser.add_argument("--items", type=_positive, metavar="N", help="stop after N items")
+    parser.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds")
+    parser.add_argument(
+        "--broker", metavar="URL", help="publish to mqtt://[user:password@]host[:port] (mqtts: with TLS), not to a broker of its own"
+    )
+    parser.add_argument("--state", type=Path, metavar="DIR", help="keep the ledger here from run to run (default: forget it at the end)")
+    parser.add_argument(
+        "--bundle", default="", metavar="DIR", help="folder of the bundle that judges (default: the one Sortbin comes with)"
+    )
+    parser.add_argument(
+        "--rules", default="", metavar="PACK", help="rule pack: a file, or the name of one Sortbin comes with (default: trashnet)"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another order of items and another light (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the demo. Returns the exit status."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
+    stop = stop_on_signals()
+    things = [] if arguments.camera is not None else photo_things(arguments.images) if arguments.images else own_things()
+    endless = itertools.chain.from_iterable(shuffled(things, arguments.seed + turn) for turn in itertools.count())
+    with contextlib.ExitStack() as stack:
+        state = arguments.state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sortbin-")))
+        mqtt = stack.enter_context(_broker(arguments.broker))
+        settings = BinSettings(
+            device=DeviceSettings(id="demo", state=str(state)),
+            model=ModelSettings(bundle=arguments.bundle, rules=arguments.rules),
+            mqtt=mqtt,
+        )
+        narrator = Narrator(sys.stdout, stop, most=arguments.items)
+        open_body = (
+            functools.partial(_webcam_body, arguments.camera)
+            if arguments.camera is not None
+            else functools.partial(virtual_body, things=endless, seed=arguments.seed, fps=FPS, landed=narrator.landed)
+        )
+        with daemon.opened(settings, open_body) as parts:
+            narrator.begin(_opening(parts, things, mqtt), parts.rules)
+            if arguments.seconds is not None:
+                timer = threading.Timer(arguments.seconds, stop.set)
+                timer.daemon = True
+                timer.start()
+            daemon.run(settings, parts, stop, narrator.told, Notifier())
+        narrator.finish()
+    return 0
+
+
+def _webcam_body(number: int, rules: RulePack) -> Body:
+    gates = simulated_gates(rules)
+    return Body(open_camera(V4l2Settings(device=number)), "v4l2", Gates(gates), dict.fromkeys(gates, "simulated"))
+
+
+@contextlib.contextmanager
+def _broker(url: str | None) -> Iterator[MqttSettings]:
+    """Settings for the broker at `url`, or for an embedded one that runs meanwhile."""
+    if url is None:
+        from device.twin.broker import EmbeddedBroker
+
+        broker = EmbeddedBroker()
+        try:
+            yield MqttSettings(host="127.0.0.1", port=broker.port)
+        finally:
+            broker.stop()
+        return
+    parsed = urllib.parse.urlsplit(url)
+    if parsed.scheme not in ("mqtt", "mqtts") or not parsed.hostname:
+        raise UsageError(f"--broker {url}: expected mqtt://host, mqtt://user:password@host:port, or mqtts:// for TLS")
+    secure = parsed.scheme == "mqtts"
+    with tempfile.NamedTemporaryFile("w", prefix="sortbin-", encoding="utf-8") as secret:
+        secret.write(urllib.parse.unquote(parsed.password or ""))
+        secret.flush()
+        yield MqttSettings(
+            host=parsed.hostname,
+            port=parsed.port or (8883 if secure else 1883),
+            username=urllib.parse.unquote(parsed.username) if parsed.username else None,
+            password_file=secret.name if parsed.password else None,
+            tls=TlsSettings() if secure else None,
+        )
+
+
+def _opening(parts: daemon.Parts, things: Sequence[Thing], mqtt: MqttSettings) -> list[str]:
+    info, runtime = parts.classifier.bundle.info, parts.classifier.runtime.name
+    seen = f"{len(things)} things to throw in" if things else "a webcam"
+    tls = " --tls-use-os-certs" if mqtt.tls else ""
+    return [
+        f"a virtual bin, {seen}; bundle {info.name} {info.version} on {runtime}; Ctrl-C ends it",
+        f"listen beside it: mosquitto_sub -h {mqtt.host} -p {mqtt.port}{tls} -v -t 'sortbin/demo/#'",
+    ]
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
+    return value

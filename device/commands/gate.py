@@ -1,0 +1,175 @@
+"""`sortbin gate`: move one gate by hand, find a servo's pulses, or make all outputs safe."""
+
+import argparse
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+
+from device.hardware import Gate, GateError, Position
+from device.hardware.gates import open_gate
+from device.hardware.safe import make_safe
+from device.hardware.settings import LONGEST_US, SHORTEST_US, GateSettings, LineSettings, ServoSettings
+from device.settings import DEFAULT_FILE, read_settings
+
+TICK_S = 0.02
+SLOW_TRAVEL_S = 2.0
+MOVE_S = 15.0
+"""more than any gate takes for its way"""
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `gate` to the command line."""
+    parser = commands.add_parser(
+        "gate",
+        help="move one gate by hand, or make all outputs safe",
+        description="Open and close the gate over one bin, slowly, to see that it is wired and set right. Without BIN, list the gates. "
+        "Stop the service first, for it holds the gates. Outputs are switched off at the end: a servo stays where it is, a line lets go. "
+        "Exit status: 0 done, 1 an output could not be made safe (--release), 2 settings or hardware that cannot be used.",
+    )
+    parser.add_argument("bin", metavar="BIN", nargs="?", help="the bin whose gate to move")
+    parser.add_argument("--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help="settings file (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="list the gates as JSON")
+    parser.add_argument("--full-speed", action="store_true", help="move a servo as fast as its settings say, not slowly")
+    parser.add_argument("--seconds", type=seconds, default=10.0, metavar="S", help="how long --open and --pulse hold it (default: 10)")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--open", action="store_true", help="open it and hold it")
+    action.add_argument("--close", action="store_true", help="close it")
+    action.add_argument("--times", type=times, default=1, metavar="N", help="open and close it N times (default: 1)")
+    action.add_argument(
+        "--pulse", type=pulse, metavar="US", help="move a servo to this pulse, in microseconds, and hold it: to find closed_us and open_us"
+    )
+    action.add_argument("--release", action="store_true", help="switch off the outputs of all gates, as the service does after any exit")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what was asked. Returns the exit status."""
+    gates = read_settings(arguments.config).gate
+    if arguments.release:
+        return _release(gates)
+    if arguments.bin is None:
+        if arguments.open or arguments.close or arguments.pulse is not None:
+            raise GateError(f"name the bin whose gate to move: {', '.join(each.bin for each in gates)}")
+        _list(gates, as_json=arguments.json)
+        return 0
+    # Imported here because --release has to work even when the rest of the daemon cannot be imported.
+    from device.commands.run import stop_on_signals
+
+    stop = stop_on_signals()
+    settings = _to_move(_find(gates, arguments.bin), pulse_us=arguments.pulse, slowly=not arguments.full_speed)
+    gate = open_gate(settings)
+    try:
+        if arguments.pulse is not None:
+            _hold(gate, f"{settings.bin}: at {arguments.pulse:g} us", arguments.seconds, stop)
+        elif arguments.open:
+            _hold(gate, f"{settings.bin}: open", arguments.seconds, stop)
+        elif arguments.close:
+            _move(gate, gate.close, f"{settings.bin}: closed", stop)
+        else:
+            for _ in range(arguments.times):
+                _move(gate, gate.open, f"{settings.bin}: open", stop)
+                _move(gate, gate.close, f"{settings.bin}: closed", stop)
+    finally:
+        gate.release()
+    return 0
+
+
+def _release(gates: Sequence[GateSettings]) -> int:
+    errors = make_safe(gates)
+    for error in errors:
+        print(f"sortbin gate: {error}", file=sys.stderr)
+    return 1 if errors else 0
+
+
+def _list(gates: Sequence[GateSettings], *, as_json: bool) -> None:
+    rows = [{"bin": each.bin, "kind": str(each.__struct_config__.tag), "output": _output(each)} for each in gates]
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    for row in rows:
+        print(f"{row['bin']}: {row['kind']}{', ' if row['output'] else ''}{row['output']}")
+
+
+def _output(settings: GateSettings) -> str:
+    match settings:
+        case ServoSettings():
+            return f"channel {settings.channel} of PWM chip {settings.chip}, {settings.closed_us:g} us closed, {settings.open_us:g} us open"
+        case LineSettings():
+            return f"{settings.line}{f' of {settings.chip}' if settings.chip else ''}{', active low' if settings.active_low else ''}"
+        case _:
+            return ""
+
+
+def _find(gates: Sequence[GateSettings], name: str) -> GateSettings:
+    for each in gates:
+        if each.bin == name:
+            return each
+    raise GateError(f'no [[gate]] with bin = "{name}"; there is {", ".join(each.bin for each in gates) or "none"}')
+
+
+def _to_move(settings: GateSettings, *, pulse_us: float | None, slowly: bool) -> GateSettings:
+    if not isinstance(settings, ServoSettings):
+        if pulse_us is not None:
+            raise GateError(f"gate {settings.bin}: --pulse is for servos")
+        return settings
+    if slowly:
+        settings = structs.replace(settings, travel_s=max(settings.travel_s, SLOW_TRAVEL_S))
+    if pulse_us is not None:
+        other_us = settings.closed_us if settings.closed_us != pulse_us else settings.open_us
+        settings = structs.replace(settings, closed_us=other_us, open_us=pulse_us)
+    return settings
+
+
+def _hold(gate: Gate, there: str, hold_s: float, stop: threading.Event) -> None:
+    _move(gate, gate.open, there, stop)
+    until_s = time.monotonic() + hold_s
+    _carry_on(gate, lambda: time.monotonic() >= until_s, stop)
+
+
+def _move(gate: Gate, start: Callable[[float], None], there: str, stop: threading.Event) -> None:
+    if stop.is_set():
+        return
+    began_s = time.monotonic()
+    start(began_s)
+    _carry_on(gate, lambda: gate.position in (Position.OPEN, Position.CLOSED), stop, limit_s=MOVE_S)
+    if not stop.is_set():
+        print(f"{there} after {time.monotonic() - began_s:.1f} s", flush=True)
+
+
+def _carry_on(gate: Gate, until: Callable[[], bool], stop: threading.Event, *, limit_s: float = float("inf")) -> None:
+    deadline_s = time.monotonic() + limit_s
+    while not until() and not stop.wait(TICK_S):
+        now_s = time.monotonic()
+        gate.update(now_s)
+        if now_s > deadline_s:
+            raise GateError(f"the gate did not arrive within {limit_s:g} s")
+
+
+def seconds(text: str) -> float:
+    """Parse a time to hold a gate."""
+    hold_s = float(text)
+    if not 0 <= hold_s <= 600:
+        raise argparse.ArgumentTypeError(f"expected 0 to 600, found {text}")
+    return hold_s
+
+
+def times(text: str) -> int:
+    """Parse a number of repetitions."""
+    n = int(text)
+    if not 1 <= n <= 1000:
+        raise argparse.ArgumentTypeError(f"expected 1 to 1000, found {text}")
+    return n
+
+
+def pulse(text: str) -> float:
+    """Parse the length of a servo's pulse."""
+    pulse_us = float(text)
+    if not SHORTEST_US <= pulse_us <= LONGEST_US:
+        raise argparse.ArgumentTypeError(f"expected {SHORTEST_US:g} to {LONGEST_US:g} microseconds, found {text}")
+    return pulse_us

@@ -1,0 +1,62 @@
+"""`sortbin run`: sort for ever, as the settings say."""
+
+import argparse
+import functools
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from device import daemon
+from device.body import open_body
+from device.events import AnyEvent, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
+from device.health import Notifier
+from device.settings import DEFAULT_FILE, read_settings
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `run` to the command line."""
+    parser = commands.add_parser(
+        "run",
+        help="run the bin, as the systemd service does",
+        description="Run the bin until SIGTERM or Ctrl-C. Exit status: 0 stopped as asked, 2 settings or a part that cannot be used.",
+    )
+    parser.add_argument("--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help="settings file (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the daemon. Returns the exit status."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    stop = stop_on_signals()
+    settings = read_settings(arguments.config)
+    with daemon.opened(settings, functools.partial(open_body, settings)) as parts:
+        daemon.run(settings, parts, stop, _log, Notifier())
+    return 0
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set from now on."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _log(event: AnyEvent) -> None:
+    log = logging.getLogger("sortbin")
+    match event:
+        case ItemSorted():
+            log.info("event %d: %s to %s (%.0f %%)", event.seq, event.label, event.bin, 100 * event.p)
+        case ItemRejected():
+            log.info("event %d: %s? to %s, %s (%.0f %%)", event.seq, event.label, event.bin, event.reason, 100 * event.p)
+        case ItemInterrupted():
+            log.warning("event %d: %s on its way to %s: %s", event.seq, event.label, event.bin, event.reason)
+        case Jam():
+            log.warning("event %d: jam at the gate of %s", event.seq, event.bin)
+        case Fault():
+            log.error("event %d: fault %s: %s", event.seq, event.fault, event.message)
+        case _:
+            log.info("event %d: %s", event.seq, type(event).__name__.lower())

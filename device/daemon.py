@@ -1,0 +1,221 @@
+"""The daemon: opens the parts of a bin, runs the control loop, and stops them so that nothing moves and nothing is lost."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from device import __version__
+from device.body import Body
+from device.cameras import EndOfFrames
+from device.clock import Clock
+from device.events import AnyEvent, Event, Started
+from device.hardware import GateError
+from device.hardware.gates import Gates
+from device.health import Heartbeats, Notifier
+from device.ledger import Ledger
+from device.mqtt.link import Link
+from device.report import Reporter
+from device.rules import RulePack, default_rules, find_rules, read_rules
+from device.settings import BinSettings
+from device.sorter import Sorter
+from device.vision.bundle import default_bundle, read_bundle
+from device.vision.classifier import Classifier
+from device.vision.presence import EmptyView
+from device.vision.runtime import load_runtime
+
+log = logging.getLogger("sortbin")
+
+TICK_S = 0.02
+"""longest pause between two steps of the sorter, so that gates are carried on 50 times a second"""
+CLOSE_S = 1.0
+"""longest time that stopping waits for the gates"""
+SAFE_AFTER = 5
+"""starts in a row without a clean stop after which everything goes to the residual bin"""
+KEEP_VIEW_S = 600.0
+"""how often the learned empty view is written to disk"""
+VIEW_FILE = "empty-view.npy"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a bin is made of, opened and checked."""
+
+    classifier: Classifier
+    rules: RulePack
+    body: Body
+    ledger: Ledger
+    link: Link | None
+
+
+@contextlib.contextmanager
+def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iterator[Parts]:
+    """Open every part, those that can fail for good first, and close them in the opposite order whatever happens.
+
+    open_body: opens what this bin sees with and moves, given its rule pack.
+    Raises BundleError (also for a wrong known answer), RuntimeFault, RulesError, GateError, LedgerError.
+    """
+    with contextlib.ExitStack() as stack:
+        classifier = open_classifier(settings)
+        rules = read_rule_pack(settings, classifier.labels)
+        ledger = Ledger(Path(settings.device.state), settings.device.id, Clock())
+        stack.callback(ledger.close, 0.5)
+        for warning in ledger.warnings:
+            log.warning("%s", warning)
+        body = open_body(rules)
+        stack.callback(body.close)
+        link = None if settings.mqtt is None else Link(settings.mqtt, settings.device.id, ledger)
+        if link is not None:
+            stack.callback(link.stop, 0.5)
+        yield Parts(classifier, rules, body, ledger, link)
+
+
+def open_classifier(settings: BinSettings) -> Classifier:
+    """Load the bundle on the runtime that will be used and check its known answer. Raises BundleError and RuntimeFault."""
+    bundle = read_bundle(Path(settings.model.bundle) if settings.model.bundle else default_bundle())
+    runtime = load_runtime(bundle, kernels="edgetpu" if settings.model.edgetpu else "default", threads=settings.model.threads)
+    if runtime.degraded:
+        log.warning("no Edge TPU, on the CPU instead: %s", runtime.degraded)
+    classifier = Classifier(bundle, runtime)
+    classifier.check_known_answer()
+    return classifier
+
+
+def read_rule_pack(settings: BinSettings, labels: tuple[str, ...]) -> RulePack:
+    """The rule pack that the settings name, for a bundle with these labels. Raises RulesError."""
+    return read_rules(find_rules(settings.model.rules) if settings.model.rules else default_rules(), labels)
+
+
+def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callable[[AnyEvent], None], notifier: Notifier) -> None:
+    """Sort until `stop` is set or a replayed camera has shown all it has.
+
+    told: called with each event once it is stored, on the ledger's thread; it must return at once.
+    """
+    ledger, camera, gates = parts.ledger, parts.body.camera, parts.body.gates
+    view = EmptyView(settings.presence)
+    keeper = ViewKeeper(Path(settings.device.state) / VIEW_FILE, view)
+    reporter = Reporter(settings.device, parts.classifier, parts.rules, parts.body, ledger, parts.link)
+
+    def stored(event: AnyEvent) -> None:
+        reporter.note(event)
+        told(event)
+
+    sorter = Sorter(
+        settings.sorting,
+        settings.presence,
+        view,
+        parts.classifier,
+        parts.rules,
+        gates,
+        ledger.intend,
+        Telling(ledger, stored),
+        residual_only=ledger.restarts >= SAFE_AFTER,
+    )
+    beats = Heartbeats()
+    number, started = 0, False
+    try:
+        while not stop.is_set():
+            frame = camera.latest(number, TICK_S)
+            now_s = time.monotonic()
+            number = frame.number if frame is not None else number
+            sorter.tick(now_s, frame)
+            beats.beat("control", now_s)
+            if ledger.alive:
+                beats.beat("ledger", now_s)
+            if not camera.stuck:
+                beats.beat("camera", now_s)
+            if sorter.mode != "starting":
+                # Ready also with a fault: it is reported, and mends itself; a restart would mend no camera.
+                notifier.ready()
+            if not started and sorter.mode == "ready":
+                started = True
+                sorter.tell(_started(parts))
+            silent = beats.silent(now_s)
+            if silent:
+                log.error("hung: %s; waiting for the watchdog", ", ".join(silent))
+            else:
+                notifier.alive(now_s)
+            reporter.update(now_s, sorter.mode, sorter.fault)
+            notifier.status(reporter.line)
+            keeper.update(now_s)
+    except EndOfFrames:
+        log.info("the camera has shown all it has")
+    finally:
+        notifier.stopping()
+        sorter.stop()
+        _close_gates(gates)
+        keeper.close()
+
+
+class Telling:
+    """Stores an event in the ledger and passes it on once it is stored."""
+
+    def __init__(self, ledger: Ledger, told: Callable[[AnyEvent], None]) -> None:
+        self._ledger, self._told = ledger, told
+
+    def __call__(self, event: Event) -> "Future[AnyEvent]":
+        stored = self._ledger.record(event)
+        stored.add_done_callback(self._pass_on)
+        return stored
+
+    def _pass_on(self, stored: "Future[AnyEvent]") -> None:
+        error = stored.exception()
+        if error is None:
+            self._told(stored.result())
+        else:
+            log.error("an event could not be stored: %s", error)
+
+
+class ViewKeeper:
+    """Keeps the learned empty view on disk, so that a restart knows an item that lies on the tray for what it is."""
+
+    def __init__(self, file: Path, view: EmptyView) -> None:
+        self._file, self._view = file, view
+        self._due_s: float | None = None
+        self._writing: threading.Thread | None = None
+        with contextlib.suppress(OSError, ValueError):
+            view.restore(np.load(file))
+
+    def update(self, now_s: float) -> None:
+        """Write the view when it was just learned and every KEEP_VIEW_S seconds, on a thread of its own."""
+        if not self._view.known or (self._due_s is not None and now_s < self._due_s):
+            return
+        self._due_s = now_s + KEEP_VIEW_S
+        if self._writing is None or not self._writing.is_alive():
+            self._writing = threading.Thread(target=self._write, args=(self._view.export(),), name="view", daemon=True)
+            self._writing.start()
+
+    def close(self) -> None:
+        """Write the view a last time."""
+        if self._view.known:
+            self._write(self._view.export())
+
+    def _write(self, view: "np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None") -> None:
+        beside = self._file.with_suffix(".new.npy")
+        try:
+            np.save(beside, np.asarray(view))
+            beside.replace(self._file)
+        except OSError as error:
+            log.warning("%s: %s; the empty tray will be learned anew at the next start", self._file, error.strerror)
+
+
+def _started(parts: Parts) -> Started:
+    classifier = parts.classifier
+    return Started(version=__version__, bundle=classifier.bundle.info.name, runtime=classifier.runtime.name, restarts=parts.ledger.restarts)
+
+
+def _close_gates(gates: Gates) -> None:
+    deadline_s = time.monotonic() + CLOSE_S
+    try:
+        gates.close_all(time.monotonic())
+        while not gates.all_closed and time.monotonic() < deadline_s:
+            gates.update(time.monotonic())
+            time.sleep(TICK_S)
+    except GateError as error:
+        log.error("%s", error)

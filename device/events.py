@@ -1,0 +1,102 @@
+"""What happens in a bin, as the ledger keeps it and MQTT carries it. The JSON schemas are generated from these types."""
+
+from typing import Literal
+
+import msgspec
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=False):
+    """What every event says of itself. The ledger fills these in when it commits the event; until then `seq` is 0.
+
+    seq never repeats for a device. time is RFC 3339 in UTC, as the wall clock had it; clock says whether that was synchronised.
+    boot names one start of the daemon, uptime_s counts from it on the monotonic clock.
+    """
+
+    device: str = ""
+    seq: int = 0
+    boot: str = ""
+    uptime_s: float = 0.0
+    time: str = ""
+    clock: Literal["synced", "unsynced"] = "unsynced"
+
+
+class Item(Event, frozen=True, kw_only=True):
+    """One item that was looked at. item is its own id; probabilities are calibrated, one per label, and sum to 1."""
+
+    item: str
+    bin: str
+    label: str
+    p: float
+    probabilities: dict[str, float]
+    frames: int
+    decided_s: float
+    """from the item's arrival to the decision"""
+    moved_s: float
+    """from the decision until the chamber was seen empty and the gate closed"""
+    bundle: str
+    """name of the bundle that judged it"""
+
+
+class ItemSorted(Item, frozen=True, kw_only=True, tag="item_sorted"):
+    """An item went to the bin that its label belongs in."""
+
+
+class ItemRejected(Item, frozen=True, kw_only=True, tag="item_rejected"):
+    """An item went to the residual bin because it was better not to guess, or not possible to do as decided."""
+
+    reason: Literal["unsure", "unknown", "bin_full", "gate_fault", "safe_mode"]
+
+
+class ItemInterrupted(Event, frozen=True, kw_only=True, tag="item_interrupted"):
+    """An item was on its way to `bin` when the daemon stopped or the power failed, or it left by itself: where it went is not known."""
+
+    item: str
+    bin: str
+    label: str
+    reason: Literal["restart", "stopped", "removed", "fault"]
+
+
+class Jam(Event, frozen=True, kw_only=True, tag="jam"):
+    """The gate over `bin` opened, and the item did not leave within `waited_s`."""
+
+    item: str
+    bin: str
+    waited_s: float
+
+
+class Fault(Event, frozen=True, kw_only=True, tag="fault"):
+    """A part failed and sorting stopped. fault is a short name that stays the same, message one line for a person."""
+
+    fault: Literal["camera", "gate", "jam", "model", "ledger", "hot"]
+    message: str
+
+
+class Cleared(Event, frozen=True, kw_only=True, tag="cleared"):
+    """A fault is over."""
+
+    fault: str
+    lasted_s: float
+
+
+class Started(Event, frozen=True, kw_only=True, tag="started"):
+    """The daemon is ready to sort."""
+
+    version: str
+    bundle: str
+    runtime: str
+    restarts: int
+    """starts in a row that did not end with a clean stop"""
+
+
+AnyEvent = ItemSorted | ItemRejected | ItemInterrupted | Jam | Fault | Cleared | Started
+
+
+def encode(event: Event) -> bytes:
+    """The event as one JSON object, UTF-8."""
+    return msgspec.json.encode(event)
+
+
+def decode(data: bytes) -> AnyEvent:
+    """The event that `encode` wrote. Raises msgspec.ValidationError when it is none."""
+    event: AnyEvent = msgspec.json.decode(data, type=AnyEvent)
+    return event

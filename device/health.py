@@ -1,0 +1,96 @@
+"""Whether the daemon is alive: a heartbeat for each loop, and systemd told only while all of them are fresh."""
+
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+BEAT_WITHIN_S = 5.0
+"""A loop that was silent for longer is taken for hung: the watchdog is no longer fed and systemd restarts the daemon."""
+
+
+class Heartbeats:
+    """When each loop last said that it made progress. Thread safe; times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._beats: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def beat(self, loop: str, now_s: float) -> None:
+        """Note that `loop` made progress."""
+        with self._lock:
+            self._beats[loop] = now_s
+
+    def silent(self, now_s: float) -> list[str]:
+        """Names of the loops whose last beat is older than BEAT_WITHIN_S."""
+        with self._lock:
+            return sorted(loop for loop, beat_s in self._beats.items() if now_s - beat_s > BEAT_WITHIN_S)
+
+
+class Notifier:
+    """The service manager's ear: datagrams to `$NOTIFY_SOCKET` (sd_notify(3)). Where nobody listens, nothing is sent."""
+
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        address = environment.get("NOTIFY_SOCKET", "")
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._watchdog_s = int(environment["WATCHDOG_USEC"]) / 1e6 if "WATCHDOG_USEC" in environment else None
+        self._feed_at_s = float("-inf")
+        self._status = ""
+        self._ready = False
+
+    def ready(self) -> None:
+        """Start-up is over: READY=1, once."""
+        if not self._ready:
+            self._ready = True
+            self._send("READY=1")
+
+    def stopping(self) -> None:
+        self._send("STOPPING=1")
+
+    def alive(self, now_s: float) -> None:
+        """Feed the watchdog, WATCHDOG=1, as often as it needs and no oftener. Call it at every step of the control loop."""
+        if self._watchdog_s is not None and now_s >= self._feed_at_s:
+            self._feed_at_s = now_s + self._watchdog_s / 3
+            self._send("WATCHDOG=1")
+
+    def status(self, line: str) -> None:
+        """The line that `systemctl status` shows; sent when it changes."""
+        if line != self._status:
+            self._status = line
+            self._send(f"STATUS={line}")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.settimeout(0.2)
+                sender.sendto(message.encode(), self._address)
+        except OSError:
+            return
+
+
+def cpu_temperature_c(root: Path = Path("/sys/class/thermal")) -> float | None:
+    """The hottest thermal zone in degrees Celsius, None where there is none."""
+    found = []
+    for zone in root.glob("thermal_zone*/temp"):
+        try:
+            found.append(int(zone.read_text()) / 1000)
+        except (OSError, ValueError):
+            continue
+    return max(found, default=None)
+
+
+def throttled(file: Path = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")) -> bool | None:
+    """Whether a Raspberry Pi slows down now, for heat or lack of voltage (bits 0 to 3). None where no firmware tells."""
+    try:
+        return bool(int(file.read_text(), 16) & 0xF)
+    except (OSError, ValueError):
+        return None
+
+
+def resident_mib() -> float:
+    """Resident memory of this process in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -1,0 +1,430 @@
+"""The ledger: every event on disk before anyone hears of it, under a number that never comes twice.
+
+One SQLite file in WAL mode, written by one thread, so the control thread never waits for a disk. An item's journey leaves two
+commits: the intent before the gate moves, and the event afterwards, which ends the intent and enters the outbox in the same
+transaction. What was still intended when the power failed becomes an `item_interrupted` event at the next start, once.
+
+Beside it lies `ledger.seq` (`device.numbering`), which lets numbering go on above everything published even when the database is
+damaged and set aside, or lost its newest pages in a power cut on a card that only claimed to have written them.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from device import ledger_tables as tables
+from device.clock import Clock, Reading
+from device.events import AnyEvent, Event, ItemInterrupted, decode, encode
+from device.ledger_tables import Damaged, LedgerError, explained, transaction
+from device.numbering import BLOCK, Numbering
+
+__all__ = ["BinTotals", "Ledger", "LedgerError", "read_events"]
+
+log = logging.getLogger(__name__)
+
+FILE = "ledger.sqlite3"
+NUMBERS = "ledger.seq"
+LOCK = "ledger.lock"
+
+BATCH = 64
+"""most requests in one transaction"""
+WAITING = 256
+"""most requests that wait for the disk; the next one is refused"""
+NUMBERS_LOST = 1_700_000_000
+"""least number to go on above when a damaged database and its `ledger.seq` are lost together: more than any count that began at 1"""
+IDLE_S = 60.0
+
+
+class BinTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """Since the ledger began: items sorted into a bin, sent there as rejected, with unknown end on the way there; jams at its gate."""
+
+    sorted: int = 0
+    rejected: int = 0
+    interrupted: int = 0
+    jams: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Intent:
+    item: str
+    to_bin: str
+    label: str
+    done: "Future[None]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    event: Event
+    reading: Reading
+    done: "Future[AnyEvent]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamped:
+    event: AnyEvent
+    payload: bytes
+    done: "Future[AnyEvent]"
+
+
+class Ledger:
+    """The ledger of one device, open for writing; one process at a time has it.
+
+    Opening checks the database, sets a damaged one aside as `ledger-corrupt-<n>.sqlite3` and saves from it what can be read, turns
+    intents that a power cut left into events, and counts starts without a clean stop. Every method is safe from every thread and
+    returns at once, except the constructor, `outbox` and `close`, which wait for the disk.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        device: str,
+        clock: Clock,
+        *,
+        keep: int = 50_000,
+        keep_undelivered: int = 200_000,
+        acknowledge_after_s: float = 5.0,
+    ) -> None:
+        """Open or create the ledger in `folder`. Raises LedgerError when it cannot be written, is in use, or is of a newer format.
+
+        keep: newest events that stay readable after they were delivered. keep_undelivered: most events that wait for a broker; beyond
+        it the oldest are given up, counted in `dropped` and logged. acknowledge_after_s: longest time that a delivery is known in
+        memory only.
+        """
+        self.file = folder / FILE
+        self.warnings: list[str] = []
+        """what opening found wrong and mended, one line each"""
+        self._device, self._clock = device, clock
+        self._keep, self._keep_undelivered, self._acknowledge_after_s = keep, keep_undelivered, acknowledge_after_s
+        self._listener: Callable[[bytes], None] | None = None
+        self._news = threading.Condition()
+        self._waiting: deque[_Intent | _Record] = deque()
+        self._unfinished = 0
+        self._acknowledged: set[int] = set()
+        self._acknowledge_at_s = 0.0
+        self._closing = self._closed = self._clean = False
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._next_seq, self._newest_seq, self._undelivered, self._dropped, self._restarts = 1, 0, 0, 0, 0
+        self._reading = threading.Lock()
+        with explained(self.file), contextlib.ExitStack() as opened:
+            folder.mkdir(parents=True, exist_ok=True)
+            opened.callback(os.close, _locked(folder / LOCK))
+            self._numbering = Numbering(folder / NUMBERS)
+            self._db = self._open(opened)
+            self._reader = opened.enter_context(contextlib.closing(tables.connect(self.file)))
+            self._reader.execute("PRAGMA query_only = ON")
+            self._opened = opened.pop_all()
+        self._thread = threading.Thread(target=self._write_for_ever, name="ledger", daemon=True)
+        self._thread.start()
+
+    def intend(self, item: str, to_bin: str, label: str) -> "Future[None]":
+        """Write down that `item` is about to go to a bin. The future is done when that is on disk, or carries LedgerError."""
+        done: Future[None] = Future()
+        self._submit(_Intent(item, to_bin, label, done))
+        return done
+
+    def record(self, event: Event) -> "Future[AnyEvent]":
+        """Store `event`, stamped with this moment. The future gives it with its seq once it is on disk, or carries LedgerError.
+
+        An event that ends an item (sorted, rejected, interrupted) also ends its intent. Events are numbered in the order of the calls.
+        """
+        done: Future[AnyEvent] = Future()
+        self._submit(_Record(event, self._clock.read(), done))
+        return done
+
+    def listen(self, listener: Callable[[bytes], None]) -> None:
+        """Have `listener` called with the JSON of each event right after it was stored, on the ledger's thread; it must return at once."""
+        self._listener = listener
+
+    def totals(self) -> dict[str, BinTotals]:
+        """Counts per bin since the ledger began, of what is on disk. A bin that nothing happened to is missing."""
+        counts = self._counts
+        names = sorted({name for name, _ in counts})
+        return {name: BinTotals(**{kind: counts[name, kind] for kind in BinTotals.__struct_fields__}) for name in names}
+
+    @property
+    def newest_seq(self) -> int:
+        """The highest number on disk; 0 before the first event."""
+        return self._newest_seq
+
+    @property
+    def undelivered(self) -> int:
+        """Events that no broker has acknowledged yet."""
+        with self._news:
+            return max(0, self._undelivered - len(self._acknowledged))
+
+    @property
+    def busy(self) -> bool:
+        """Whether something was handed over that is neither stored nor refused yet."""
+        with self._news:
+            return self._unfinished > 0
+
+    @property
+    def dropped(self) -> int:
+        """Events given up since the ledger began because too many waited for a broker."""
+        return self._dropped
+
+    @property
+    def restarts(self) -> int:
+        """Starts in a row, this one counted, before which the ledger had not been closed cleanly."""
+        return self._restarts
+
+    @property
+    def alive(self) -> bool:
+        """Whether the writing thread runs. It ends when the database turns out damaged while in use: the next start mends that."""
+        return self._thread.is_alive()
+
+    def outbox(self, after_seq: int, limit: int) -> list[tuple[int, bytes]]:
+        """Up to `limit` undelivered events above `after_seq`, oldest first: number and JSON. Reads the disk. Raises LedgerError."""
+        with self._news:
+            acknowledged = frozenset(self._acknowledged)
+        found: list[tuple[int, bytes]] = []
+        with explained(self.file), self._reading:
+            rows = self._reader.execute("SELECT seq, payload FROM outbox JOIN event USING (seq) WHERE seq > ? ORDER BY seq", (after_seq,))
+            with contextlib.closing(rows):
+                for seq, payload in rows:
+                    if seq not in acknowledged:
+                        found.append((seq, payload))
+                    if len(found) >= limit:
+                        break
+        return found
+
+    def delivered(self, seqs: Iterable[int]) -> None:
+        """A broker has acknowledged these events: they are no longer in the outbox.
+
+        On disk they leave it with the next commit, seconds later at most. A power cut before that publishes them once more.
+        """
+        with self._news:
+            if not self._acknowledged:
+                self._acknowledge_at_s = time.monotonic() + self._acknowledge_after_s
+            self._acknowledged.update(seqs)
+            self._news.notify()
+
+    def close(self, wait_s: float) -> bool:
+        """Store what waits, mark the stop as clean, close. False when that failed or took longer than `wait_s`. Any number of calls."""
+        with self._news:
+            self._closing = True
+            self._news.notify()
+        self._thread.join(wait_s)
+        return not self._thread.is_alive() and self._clean
+
+    def _submit(self, request: _Intent | _Record) -> None:
+        request.done.set_running_or_notify_cancel()
+        with self._news:
+            if self._closing or self._closed:
+                refused = f"{self.file}: is closed"
+            elif len(self._waiting) >= WAITING:
+                refused = f"{self.file}: {WAITING} writes wait for the disk: is it failing or overloaded?"
+            else:
+                self._waiting.append(request)
+                self._unfinished += 1
+                self._news.notify()
+                return
+        request.done.set_exception(LedgerError(refused))
+
+    def _open(self, opened: contextlib.ExitStack) -> sqlite3.Connection:
+        aside: Path | None = None
+        try:
+            db = tables.open_checked(self.file)
+        except Damaged as damage:
+            aside = tables.set_aside(self.file)
+            self._numbering.reserved = self._numbering.reserved or max(NUMBERS_LOST, int(time.time()))
+            self.warnings.append(f"{self.file}: was damaged ({damage}); it is kept as {aside.name}, and a new one begun")
+            db = tables.open_checked(self.file)
+        opened.callback(db.close)
+        with transaction(db):
+            if tables.is_empty(db):
+                self._create(db, aside)
+            self._begin(db)
+        return db
+
+    def _create(self, db: sqlite3.Connection, aside: Path | None) -> None:
+        reserved = self._numbering.reserved
+        tables.create(db, given_out=reserved)
+        tables.note(db, clean=int(aside is None))
+        if aside is not None:
+            saved = tables.save(aside, db, highest=reserved)
+            self.warnings.append(f"{self.file}: {saved} events saved from {aside.name}; numbers go on at {reserved + 1}")
+        elif reserved:
+            self.warnings.append(f"{self.file}: was missing or empty beside its {NUMBERS}; begun anew, numbers go on at {reserved + 1}")
+
+    def _begin(self, db: sqlite3.Connection) -> None:
+        """Take up where the last start ended."""
+        notes, kernel = tables.notes(db), _kernel_boot()
+        self._dropped = notes.get("dropped", 0)
+        self._restarts = 0 if notes["clean"] else notes.get("restarts", 0) + 1
+        (given_out,) = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
+        power_cut = not notes["clean"] and notes.get("kernel") != kernel
+        if power_cut or given_out < self._numbering.reserved - BLOCK:
+            given_out = max(given_out, self._numbering.reserved)
+        self._next_seq = given_out + 1
+        self._newest_seq = db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]
+        self._undelivered = db.execute("SELECT count(*) FROM outbox").fetchone()[0]
+        self._counts.update({(name, kind): n for name, kind, n in db.execute("SELECT bin, kind, n FROM total")})
+        tables.note(db, clean=0, restarts=self._restarts, kernel=kernel)
+        left = db.execute("SELECT item, bin, label FROM intent ORDER BY id").fetchall()
+        interrupted = [ItemInterrupted(item=item, bin=name, label=label, reason="restart") for item, name, label in left]
+        reading = self._clock.read()
+        stamped = self._stamp([_Record(event, reading, Future()) for event in interrupted])
+        self._store(db, stamped)
+        self._adopt(stamped)
+
+    def _write_for_ever(self) -> None:
+        try:
+            going_on = True
+            while going_on and (batch := self._next_batch()) is not None:
+                going_on = self._commit(batch)
+            if going_on:
+                self._finish()
+        finally:
+            with self._news:
+                self._closed = True
+                refused = list(self._waiting)
+                self._waiting.clear()
+            for request in refused:
+                request.done.set_exception(LedgerError(f"{self.file}: the ledger has stopped"))
+            with self._reading:
+                self._opened.close()
+
+    def _next_batch(self) -> list[_Intent | _Record] | None:
+        """What is to be written together; an empty list when only acknowledgements are due, None at the end."""
+        with self._news:
+            while True:
+                if self._waiting:
+                    return [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+                if self._closing:
+                    return None
+                wait_s = self._acknowledge_at_s - time.monotonic() if self._acknowledged else IDLE_S
+                if wait_s <= 0:
+                    return []
+                self._news.wait(wait_s)
+
+    def _commit(self, batch: list[_Intent | _Record]) -> bool:
+        """One transaction for all of `batch` and for what was acknowledged. False when the database is damaged."""
+        with self._news:
+            acknowledged = frozenset(self._acknowledged)
+        stamped = self._stamp([request for request in batch if isinstance(request, _Record)])
+        try:
+            with explained(self.file), transaction(self._db):
+                for request in batch:
+                    if isinstance(request, _Intent):
+                        tables.intend(self._db, request.item, request.to_bin, request.label)
+                removed = tables.remove_from_outbox(self._db, acknowledged)
+                dropped = self._store(self._db, stamped)
+        except LedgerError as error:
+            return self._refuse(batch, error)
+        with self._news:
+            self._unfinished -= len(batch)
+            self._acknowledged -= acknowledged
+            self._undelivered -= removed + dropped
+            self._adopt(stamped)
+        if dropped:
+            self._dropped += dropped
+            log.warning("%s: %d events given up that no broker took; at most %d are kept", self.file, dropped, self._keep_undelivered)
+        for request in batch:
+            if isinstance(request, _Intent):
+                request.done.set_result(None)
+        for entry in stamped:
+            entry.done.set_result(entry.event)
+            if self._listener is not None:
+                self._listener(entry.payload)
+        return True
+
+    def _refuse(self, batch: list[_Intent | _Record], error: LedgerError) -> bool:
+        if not batch:
+            log.warning("%s", error)
+        for request in batch:
+            if not request.done.done():
+                request.done.set_exception(error)
+        with self._news:
+            self._unfinished -= len(batch)
+            self._acknowledge_at_s = time.monotonic() + self._acknowledge_after_s
+        return not error.damaged
+
+    def _stamp(self, records: list[_Record]) -> list[_Stamped]:
+        """Number and encode. An event that could not be read back is refused here, before it can spoil a transaction."""
+        stamped: list[_Stamped] = []
+        for record in records:
+            seq, now = self._next_seq + len(stamped), record.reading
+            try:
+                payload = encode(
+                    msgspec.structs.replace(
+                        record.event, device=self._device, seq=seq, boot=now.boot, uptime_s=now.uptime_s, time=now.time, clock=now.clock
+                    )
+                )
+                stamped.append(_Stamped(decode(payload), payload, record.done))
+            except (msgspec.MsgspecError, TypeError, ValueError) as error:
+                record.done.set_exception(LedgerError(f"{self.file}: {record.event!r} cannot be stored: {error}"))
+        return stamped
+
+    def _store(self, db: sqlite3.Connection, stamped: list[_Stamped]) -> int:
+        """Reserve the numbers and add the events. Returns how many undelivered ones were given up for them."""
+        if not stamped:
+            return 0
+        raised = self._numbering.reserve(stamped[0].event.seq, stamped[-1].event.seq)
+        for entry in stamped:
+            tables.store(db, entry.event, entry.payload)
+        dropped = tables.prune(db, keep=self._keep, keep_undelivered=self._keep_undelivered) if raised else 0
+        if dropped:
+            tables.note(db, dropped=self._dropped + dropped)
+        return dropped
+
+    def _adopt(self, stamped: list[_Stamped]) -> None:
+        """Know what was committed."""
+        if not stamped:
+            return
+        self._newest_seq = stamped[-1].event.seq
+        self._next_seq = self._newest_seq + 1
+        self._undelivered += len(stamped)
+        self._counts = self._counts + Counter(counted for entry in stamped if (counted := tables.counted_as(entry.event)) is not None)
+
+    def _finish(self) -> None:
+        with self._news:
+            acknowledged = frozenset(self._acknowledged)
+        try:
+            with explained(self.file), transaction(self._db):
+                tables.remove_from_outbox(self._db, acknowledged)
+                tables.note(self._db, clean=1)
+        except LedgerError as error:
+            log.error("%s", error)
+        else:
+            self._clean = True
+
+
+def read_events(folder: Path, after_seq: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The events in a ledger above `after_seq`, oldest first: number and JSON. A daemon may be writing meanwhile. Raises LedgerError."""
+    file = folder / FILE
+    if not file.is_file():
+        raise LedgerError(f"{file}: not found; expected the folder of a ledger, the one that [device] state names")
+    with explained(file), contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, timeout=5.0)) as db:
+        db.execute("PRAGMA query_only = ON")
+        yield from db.execute("SELECT seq, payload FROM event WHERE seq > ? ORDER BY seq", (after_seq,))
+
+
+def _locked(file: Path) -> int:
+    """Hold the lock file for this process, until its descriptor is closed or the process ends in whatever way."""
+    lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise LedgerError(f"{file.parent}: another sortbin uses this ledger; stop it, or choose another folder") from error
+    return lock
+
+
+def _kernel_boot() -> str:
+    """Names one start of the kernel: while it is the same, whatever a killed daemon wrote is still there."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,131 @@
+"""What is in the messages: one type a topic. The JSON schemas are generated from these types."""
+
+from typing import Any, Literal
+
+import msgspec
+
+from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
+from device.ledger import BinTotals
+from device.vision.bundle import Metrics
+
+Mode = Literal["starting", "ready", "sorting", "paused", "fault", "maintenance"]
+
+
+class InfoBundle(msgspec.Struct, frozen=True, kw_only=True):
+    """The bundle that judges the items. sha256 is the bundle's digest over all its files."""
+
+    name: str
+    version: str
+    sha256: str
+    metrics: Metrics
+
+
+class Hardware(msgspec.Struct, frozen=True, kw_only=True):
+    """What the bin is built from. board is the device tree's name for it, empty where there is none; gates maps bins to kinds of gate."""
+
+    board: str
+    camera: str
+    gates: dict[str, str]
+    runtime: str
+    """what executes the model, as in the `started` event"""
+
+
+class Info(msgspec.Struct, frozen=True, kw_only=True):
+    """`info`: what this device is. Changes at a start or with another model, at no other time."""
+
+    device: str
+    version: str
+    """of Sortbin"""
+    bundle: InfoBundle
+    labels: tuple[str, ...]
+    """what the model tells apart, in its order"""
+    bins: tuple[str, ...]
+    residual: str
+    """the bin of `bins` that takes what is better not guessed"""
+    hardware: Hardware
+
+
+class FaultState(msgspec.Struct, frozen=True, kw_only=True):
+    """Why nothing is sorted. fault is a short name that stays the same, message one line for a person."""
+
+    fault: str
+    message: str
+
+
+class LastItem(msgspec.Struct, frozen=True, kw_only=True):
+    """The item that was sorted or rejected last. reason says why it was rejected; None when it was sorted."""
+
+    item: str
+    bin: str
+    label: str
+    p: float
+    reason: str | None
+    time: str
+    """RFC 3339, UTC, as far as the device's clock was right"""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """`state`: what the bin is doing. On change, at most once a second."""
+
+    mode: Mode
+    fault: FaultState | None
+    """None unless mode is `fault`"""
+    totals: dict[str, BinTotals]
+    """per bin, since the ledger began"""
+    last_item: LastItem | None
+
+
+class BinState(msgspec.Struct, frozen=True, kw_only=True):
+    """`bin/<bin>`: how full one bin is. fill_percent is None where no sensor looks; items counts since it was emptied."""
+
+    fill_percent: float | None
+    full: bool
+    items: int
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """`health`: every 60 s. None means that the device cannot tell. Times of inference are over the last items, in milliseconds."""
+
+    uptime_s: float
+    clock: Literal["synced", "unsynced"]
+    temperature_c: float | None
+    throttled: bool | None
+    """the board slows itself down: too hot, or too little voltage"""
+    disk_free_mib: float | None
+    """where the ledger is"""
+    memory_mib: float
+    frame_age_s: float | None
+    """age of the newest frame; None before the first"""
+    backend: str
+    p50_ms: float | None
+    p95_ms: float | None
+    outbox: int
+    """events that no broker has acknowledged yet"""
+    dropped: int
+    """events given up since the ledger began because too many waited"""
+    restarts: int
+    """starts in a row that did not end with a clean stop"""
+
+
+def last_item(event: ItemSorted | ItemRejected) -> LastItem:
+    """The event of an item as the state shows it."""
+    reason = event.reason if isinstance(event, ItemRejected) else None
+    return LastItem(item=event.item, bin=event.bin, label=event.label, p=event.p, reason=reason, time=event.time)
+
+
+def fault_state(fault: Fault | None) -> FaultState | None:
+    """The fault event that began it as the state shows it."""
+    return None if fault is None else FaultState(fault=fault.fault, message=fault.message)
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schema (2020-12) of each JSON payload, by the topic's name below the device; `bin` stands for `bin/<bin>`."""
+    types: dict[str, Any] = {
+        "info": Info,
+        "state": State,
+        "bin": BinState,
+        "health": Health,
+        "event": AnyEvent,
+        "journal": AnyEvent,
+    }
+    return {topic: msgspec.json.schema(payload) for topic, payload in types.items()}

@@ -1,0 +1,47 @@
+"""The `[mqtt]` table of the settings file."""
+
+from typing import Annotated
+
+import msgspec
+
+DeviceId = Annotated[str, msgspec.Meta(pattern="^[a-z0-9_-]+$", max_length=64, description="lower-case letters, digits, _ and -")]
+"""names a device in topics and events"""
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class TlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[mqtt.tls]`: when the table is there, even empty, the connection is encrypted and the broker's certificate checked, always."""
+
+    ca_file: Name | None = None
+    """PEM file of the authority that signed the broker's certificate; without it, the authorities that the system trusts"""
+    cert_file: Name | None = None
+    """PEM file of this device's own certificate, for brokers that ask for one"""
+    key_file: Name | None = None
+    """PEM file of the private key that belongs to `cert_file`, without a passphrase"""
+
+    def __post_init__(self) -> None:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("expected cert_file and key_file together, or neither")
+
+
+class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which broker hears of what happens, and how to be let in."""
+
+    host: Name = "localhost"
+    """name or address of the broker"""
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 1883
+    """1883 is usual without TLS, 8883 with it"""
+    username: Name | None = None
+    """name to log in with; without it, anonymous"""
+    password_file: Name | None = None
+    """file that holds the password and nothing else; read at every connection, so a changed password needs no restart"""
+    tls: TlsSettings | None = None
+    """see `[mqtt.tls]`"""
+    keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 30
+    """after one and a half times as long without a word the broker says that this device is offline"""
+    base: Annotated[str, msgspec.Meta(pattern=r"^[^/+#$\x00][^/+#\x00]*(/[^/+#\x00]+)*$", max_length=200)] = "sortbin"
+    """first part of every topic; may have several levels, as in `site/floor2`"""
+
+    def __post_init__(self) -> None:
+        if self.password_file is not None and self.username is None:
+            raise ValueError("expected username beside password_file")

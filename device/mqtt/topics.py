@@ -1,0 +1,67 @@
+"""The names of everything a device publishes."""
+
+import re
+from dataclasses import dataclass
+
+from device.errors import SortbinError
+
+
+class TopicError(SortbinError, ValueError):
+    """A name that MQTT cannot carry as part of a topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The topics of one device: `<base>/<device>/...`. Raises TopicError for an id that is not `[a-z0-9_-]+` or a base with wildcards."""
+
+    device: str
+    base: str = "sortbin"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[a-z0-9_-]+", self.device):
+            raise TopicError(f"device id {self.device!r}: expected lower-case letters, digits, _ and - only")
+        if not all(_level(part) for part in self.base.split("/")) or self.base.startswith("$"):
+            raise TopicError(f"mqtt.base {self.base!r}: expected names separated by /, without + and #, not beginning with $")
+
+    @property
+    def availability(self) -> str:
+        """`online` or `offline`, retained."""
+        return self._named("availability")
+
+    @property
+    def info(self) -> str:
+        """`payloads.Info`, retained."""
+        return self._named("info")
+
+    @property
+    def state(self) -> str:
+        """`payloads.State`, retained."""
+        return self._named("state")
+
+    @property
+    def health(self) -> str:
+        """`payloads.Health`, retained."""
+        return self._named("health")
+
+    @property
+    def event(self) -> str:
+        """An event as it happens, never replayed."""
+        return self._named("event")
+
+    @property
+    def journal(self) -> str:
+        """Every event in order, at least once."""
+        return self._named("journal")
+
+    def bin(self, name: str) -> str:
+        """`payloads.BinState`, retained. Raises TopicError for a name that is empty or holds `/`, `+`, `#` or NUL; any other letters go."""
+        if not _level(name) or "/" in name:
+            raise TopicError(f"bin {name!r}: expected a name without /, + and #")
+        return self._named(f"bin/{name}")
+
+    def _named(self, name: str) -> str:
+        return f"{self.base}/{self.device}/{name}"
+
+
+def _level(name: str) -> bool:
+    return bool(name) and not set(name) & {"+", "#", "\0"}

@@ -1,0 +1,126 @@
+"""What the daemon says of itself: composed on the control thread, sent by the link's own."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from device import __version__
+from device.body import Body
+from device.clock import wall_clock_synced
+from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
+from device.health import cpu_temperature_c, resident_mib, throttled
+from device.ledger import BinTotals, Ledger
+from device.mqtt.link import Link
+from device.mqtt.payloads import BinState, Hardware, Health, Info, InfoBundle, LastItem, Mode, State, fault_state, last_item
+from device.rules import RulePack
+from device.settings import DeviceSettings
+from device.vision.classifier import Classifier
+
+HEALTH_EVERY_S = 60.0
+
+
+class Reporter:
+    """Keeps `info`, `state`, `bin/<bin>` and `health` up to date on a link, and one line of text for a person.
+
+    link None: only the line is kept.
+    """
+
+    def __init__(
+        self, device: DeviceSettings, classifier: Classifier, rules: RulePack, body: Body, ledger: Ledger, link: Link | None
+    ) -> None:
+        self._device, self._classifier, self._rules = device, classifier, rules
+        self._body, self._ledger, self._link = body, ledger, link
+        self._last_item: LastItem | None = None
+        self._shown: tuple[object, ...] = ()
+        self._health_due_s: float | None = None
+        self._began_s: float | None = None
+        self.line = ""
+        if link is not None:
+            link.publish_info(self._info())
+
+    def note(self, event: AnyEvent) -> None:
+        """Take notice of an event that was stored. Any thread."""
+        if isinstance(event, ItemSorted | ItemRejected):
+            self._last_item = last_item(event)
+
+    def update(self, now_s: float, mode: Mode, fault: Fault | None) -> None:
+        """Say what has changed. Cheap when nothing has; never waits."""
+        self._began_s = now_s if self._began_s is None else self._began_s
+        shown = (mode, fault, self._last_item, self._ledger.newest_seq)
+        if shown != self._shown:
+            self._shown = shown
+            self._show(mode, fault)
+        if self._link is not None and (self._health_due_s is None or now_s >= self._health_due_s):
+            self._health_due_s = now_s + HEALTH_EVERY_S
+            self._link.publish_health(self._health(now_s))
+
+    def _show(self, mode: Mode, fault: Fault | None) -> None:
+        totals = self._ledger.totals()
+        done = sum(bin_.sorted + bin_.rejected for bin_ in totals.values())
+        self.line = f"{mode}: {fault.message}" if fault is not None else f"{mode}, {done} items so far"
+        if self._link is None:
+            return
+        self._link.publish_state(State(mode=mode, fault=fault_state(fault), totals=totals, last_item=self._last_item))
+        for name in self._rules.bins:
+            counted = totals.get(name, BinTotals())
+            self._link.publish_bin(name, BinState(fill_percent=None, full=False, items=counted.sorted + counted.rejected))
+
+    def _info(self) -> Info:
+        bundle = self._classifier.bundle.info
+        return Info(
+            device=self._device.id,
+            version=__version__,
+            bundle=InfoBundle(name=bundle.name, version=bundle.version, sha256=bundle.digest, metrics=bundle.metrics),
+            labels=bundle.labels,
+            bins=tuple(self._rules.bins),
+            residual=self._rules.residual,
+            hardware=Hardware(
+                board=_board(),
+                camera=self._body.camera_kind,
+                gates=dict(self._body.gate_kinds),
+                runtime=self._classifier.runtime.name,
+            ),
+        )
+
+    def _health(self, now_s: float) -> Health:
+        age_s = self._body.camera.age_s(now_s)
+        p50_ms, p95_ms = _percentiles(self._classifier.took_ms)
+        return Health(
+            uptime_s=round(now_s - (self._began_s or now_s), 1),
+            clock="synced" if wall_clock_synced() else "unsynced",
+            temperature_c=cpu_temperature_c(),
+            throttled=throttled(),
+            disk_free_mib=_free_mib(self._device.state),
+            memory_mib=round(resident_mib(), 1),
+            frame_age_s=round(age_s, 3) if np.isfinite(age_s) else None,
+            backend=self._classifier.runtime.name,
+            p50_ms=p50_ms,
+            p95_ms=p95_ms,
+            outbox=self._ledger.undelivered,
+            dropped=self._ledger.dropped,
+            restarts=self._ledger.restarts,
+        )
+
+
+def _percentiles(took_ms: Sequence[float]) -> tuple[float | None, float | None]:
+    if not took_ms:
+        return None, None
+    p50_ms, p95_ms = np.percentile(list(took_ms), [50, 95])
+    return round(float(p50_ms), 2), round(float(p95_ms), 2)
+
+
+def _free_mib(folder: str) -> float | None:
+    try:
+        space = os.statvfs(folder)
+    except OSError:
+        return None
+    return round(space.f_bavail * space.f_frsize / 2**20, 1)
+
+
+def _board() -> str:
+    try:
+        return Path("/proc/device-tree/model").read_text(encoding="utf-8").rstrip("\0")
+    except OSError:
+        return ""

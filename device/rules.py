@@ -1,0 +1,178 @@
+"""A rule pack: which bin each label belongs in, which bin takes what is better not guessed, and what a mistake costs.
+
+Packs are TOML files, versioned apart from the model because local rules differ; `config/rules/trashnet.toml` explains every key.
+"""
+
+import math
+import re
+import sys
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from device.errors import SortbinError, explained
+
+
+class RulesError(SortbinError, ValueError):
+    """A rule pack that cannot be used. The message names the file, the key and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class RulePack:
+    """A pack as it applies to the labels of one bundle.
+
+    bins maps each bin's name to its title, in the order of the file. hazards are the labels that must never pass unnoticed.
+    """
+
+    name: str
+    version: str
+    bins: Mapping[str, str]
+    residual: str
+    hazards: frozenset[str]
+    _bin_of: Mapping[str, str]
+    _costs: Mapping[tuple[str, str], float]
+
+    def bin_of(self, label: str) -> str:
+        """The bin that a label of the bundle belongs in."""
+        return self._bin_of[label]
+
+    def cost(self, belongs_in: str, into: str) -> float:
+        """What it costs to put into one bin what belongs in another. Nothing where they are the same."""
+        return self._costs[belongs_in, into]
+
+
+def read_rules(file: Path, labels: tuple[str, ...]) -> RulePack:
+    """Read a rule pack for a bundle with these labels.
+
+    Every label must belong in exactly one bin; a label that the pack names in full must be one of them (a pattern may match none).
+    Labels are compared in Unicode's composed form, so it does not matter on which system they were typed. Raises RulesError.
+    """
+    written = _decode(file)
+    _require_sense(file, written)
+    known = {_composed(label): label for label in labels}
+    bin_of = _assign(file, written, known)
+    hazards = frozenset(label for entry in written.hazards for label in _matching(file, "hazards", entry, known))
+    titles = {name: entry.title or name for name, entry in written.bins.items()}
+    return RulePack(written.name, written.version, titles, written.residual, hazards, bin_of, _costs(file, written))
+
+
+def find_rules(pack: str) -> Path:
+    """The file of a pack: a path, or the bare name of a pack that Sortbin comes with, as `four-bins`. Raises RulesError."""
+    if Path(pack).is_file():
+        return Path(pack)
+    folder = _shipped()
+    if (folder / f"{pack}.toml").is_file():
+        return folder / f"{pack}.toml"
+    ours = ", ".join(sorted(file.stem for file in folder.glob("*.toml")))
+    raise RulesError(f"{pack}: expected the file of a rule pack, or the name of one that Sortbin comes with ({ours})")
+
+
+def default_rules() -> Path:
+    """The file of the pack that goes with the default bundle."""
+    return find_rules("trashnet")
+
+
+class _Bin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    labels: tuple[str, ...] = ()
+    title: str = ""
+
+
+class _Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    wrong: float = 1.0
+    residual: float = 0.4
+    belongs_in: dict[str, dict[str, float]] = {}
+
+
+class _Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A pack as it stands in its file."""
+
+    name: str
+    version: str
+    residual: str
+    bins: dict[str, _Bin]
+    hazards: tuple[str, ...] = ()
+    cost: _Cost = _Cost()
+
+
+def _decode(file: Path) -> _Written:
+    try:
+        return msgspec.toml.decode(file.read_bytes(), type=_Written)
+    except OSError as error:
+        raise RulesError(f"{file}: {error.strerror}; expected a rule pack") from error
+    except msgspec.MsgspecError as error:
+        raise RulesError(f"{file}: {explained(error)}") from error
+    except UnicodeDecodeError as error:
+        raise RulesError(f"{file}: expected text in UTF-8: {error}") from error
+
+
+def _require_sense(file: Path, written: _Written) -> None:
+    for name in written.bins:
+        if not re.fullmatch(r"[a-z0-9_-]+", name):
+            raise RulesError(
+                f"{file}: bins.{name}: expected a name of a-z, 0-9, - and _, since it is part of an MQTT topic; title may be anything"
+            )
+    if written.residual not in written.bins:
+        raise RulesError(f"{file}: residual: expected one of the bins ({', '.join(written.bins)}), got {written.residual}")
+
+
+def _assign(file: Path, written: _Written, known: dict[str, str]) -> dict[str, str]:
+    """Each label's bin. A label written in full goes before a pattern, so a pack can make an exception of one item."""
+    in_full: dict[str, str] = {}
+    by_pattern: dict[str, str] = {}
+    for name, entry in written.bins.items():
+        for wanted in entry.labels:
+            assigned = by_pattern if "*" in wanted else in_full
+            for label in _matching(file, f"bins.{name}.labels", wanted, known):
+                if assigned.setdefault(label, name) != name:
+                    raise RulesError(
+                        f"{file}: bins.{name}.labels: {label} is in bins.{assigned[label]} too; expected one bin for each label"
+                    )
+    bin_of = by_pattern | in_full
+    missing = [label for label in known.values() if label not in bin_of]
+    if missing:
+        raise RulesError(f"{file}: bins: no bin for the model's label {missing[0]}; add it to one bin's labels, or choose another pack")
+    return bin_of
+
+
+def _matching(file: Path, key: str, wanted: str, known: dict[str, str]) -> list[str]:
+    prefix, star, rest = _composed(wanted).partition("*")
+    if star and (rest or not prefix):
+        raise RulesError(f"{file}: {key}: expected a label, or how labels begin with one * at the end, got {wanted}")
+    if star:
+        return [label for composed, label in known.items() if composed.startswith(prefix)]
+    if prefix not in known:
+        raise RulesError(f"{file}: {key}: unknown label {wanted}; the model's labels are {', '.join(known.values())}")
+    return [known[prefix]]
+
+
+def _costs(file: Path, written: _Written) -> dict[tuple[str, str], float]:
+    bins, cost = written.bins, written.cost
+    wrong, lost = _positive(file, "cost.wrong", cost.wrong), _positive(file, "cost.residual", cost.residual)
+    usual = {into: lost if into == written.residual else wrong for into in bins}
+    costs = {(belongs, into): 0.0 if into == belongs else usual[into] for belongs in bins for into in bins}
+    for belongs, row in cost.belongs_in.items():
+        for into, value in row.items():
+            key = f"cost.belongs_in.{belongs}.{into}"
+            if belongs not in bins or into not in bins or belongs == into:
+                raise RulesError(f"{file}: {key}: expected two different bins of {', '.join(bins)}")
+            costs[belongs, into] = _positive(file, key, value)
+    return costs
+
+
+def _positive(file: Path, key: str, value: float) -> float:
+    if not (math.isfinite(value) and value > 0):
+        raise RulesError(f"{file}: {key}: expected more than 0, got {value:g}")
+    return value
+
+
+def _composed(label: str) -> str:
+    return unicodedata.normalize("NFC", label)
+
+
+def _shipped() -> Path:
+    """`config/rules` in a checkout, `share/sortbin/rules` below the prefix of an installation."""
+    checkout = Path(__file__).parents[1] / "config" / "rules"
+    return checkout if checkout.is_dir() else Path(sys.prefix) / "share" / "sortbin" / "rules"

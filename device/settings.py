@@ -1,0 +1,71 @@
+"""The settings file: typed, checked as a whole, and every mistake named in one line.
+
+Each part's keys live with the part; this module puts them together and reads the TOML.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from device.cameras.settings import CameraSettings
+from device.errors import SortbinError, explained
+from device.hardware.settings import GateSettings
+from device.mqtt.settings import DeviceId, MqttSettings
+from device.sorter import SortingSettings
+from device.vision.presence import PresenceSettings
+
+DEFAULT_FILE = Path("/etc/sortbin/sortbin.toml")
+
+
+class SettingsError(SortbinError, ValueError):
+    """A settings file that cannot be used. The message names the file, the key and what was expected."""
+
+
+class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who this bin is, and where it keeps what must not be lost."""
+
+    id: DeviceId
+    """name in MQTT topics"""
+    state: str = "/var/lib/sortbin"
+    """folder of the ledger and the learned empty view"""
+
+
+class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What judges the items."""
+
+    bundle: str = ""
+    """folder of a bundle; empty takes the one that comes with Sortbin"""
+    edgetpu: bool = False
+    """use a Coral Edge TPU, and fall back to the CPU when it does not answer"""
+    threads: Annotated[int, msgspec.Meta(ge=1, le=8)] = 2
+    rules: str = ""
+    """rule pack file; empty takes the one for TrashNet's labels"""
+
+
+class BinSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a bin is told whatever it sees with and moves."""
+
+    device: DeviceSettings
+    model: ModelSettings = ModelSettings()
+    presence: PresenceSettings = PresenceSettings()
+    sorting: SortingSettings = SortingSettings()
+    mqtt: MqttSettings | None = None
+    """no table, no MQTT: events stay in the ledger"""
+
+
+class Settings(BinSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file: a real bin, with its camera and a gate for each bin of the rule pack."""
+
+    camera: CameraSettings
+    gate: tuple[GateSettings, ...]
+
+
+def read_settings(file: Path) -> Settings:
+    """Read and check a settings file. Raises SettingsError naming the file, the key and what was expected."""
+    try:
+        return msgspec.toml.decode(file.read_bytes(), type=Settings)
+    except OSError as error:
+        raise SettingsError(f"{file}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise SettingsError(f"{file}: {explained(error)}") from error

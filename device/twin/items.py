@@ -1,0 +1,80 @@
+"""What lies on the virtual tray: cut-outs with alpha that Sortbin brings along, or a user's photos."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from device.errors import SortbinError
+from device.vision.preprocess import Pixels
+
+ITEMS = Path(__file__).parent / "items"
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+class ItemsError(SortbinError, ValueError):
+    """A folder of items that cannot be used; the message names it and what was expected."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something to throw in. label is the truth, None where it is not known; size_cm is the longest side of a cut-out, None for a photo.
+
+    A photo covers the whole view of the camera.
+    """
+
+    name: str
+    label: str | None
+    file: Path
+    size_cm: float | None
+
+    def picture(self) -> tuple[Pixels, npt.NDArray[np.float32]]:
+        """Decode it: H x W x 3 uint8 RGB and alpha H x W float32 0..1. Raises ItemsError."""
+        encoded = np.fromfile(self.file, np.uint8)
+        how = cv2.IMREAD_COLOR if self.size_cm is None else cv2.IMREAD_UNCHANGED
+        picture = cv2.imdecode(encoded, how) if encoded.size else None
+        if picture is None:
+            raise ItemsError(f"{self.file}: not a picture that can be decoded")
+        if picture.ndim == 3 and picture.shape[2] == 4:
+            rgb = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGRA2RGB), np.uint8)
+            return rgb, picture[..., 3].astype(np.float32) / np.float32(255)
+        rgb = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+        return rgb, np.ones(rgb.shape[:2], np.float32)
+
+
+def own_things() -> list[Thing]:
+    """The rendered cut-outs of the project, sorted by name."""
+    listed = json.loads((ITEMS / "items.json").read_text(encoding="utf-8"))
+    return [Thing(entry["kind"], entry["label"], ITEMS / entry["file"], entry["size_cm"]) for entry in listed]
+
+
+def photo_things(folder: Path) -> list[Thing]:
+    """Photos in a folder per label, whose name is the truth, or in one folder without labels. Raises ItemsError when there is none."""
+    if not folder.is_dir():
+        raise ItemsError(f"{folder}: expected a folder of photos, or of a folder for each label")
+    loose = [Thing(path.stem, None, path, None) for path in _pictures(folder)]
+    labelled = [
+        Thing(path.stem, below.name, path, None) for below in sorted(folder.iterdir()) if below.is_dir() for path in _pictures(below)
+    ]
+    things = labelled or loose
+    if not things:
+        raise ItemsError(f"{folder}: expected photos in it or in folders below it, found none ({', '.join(sorted(SUFFIXES))})")
+    return things
+
+
+def shuffled(things: Sequence[Thing], seed: int) -> list[Thing]:
+    """The things in a chance order that mixes the labels evenly, so that a short run sees all of them."""
+    rng = np.random.default_rng(seed)
+    by_label: dict[str | None, list[Thing]] = {}
+    for i in rng.permutation(len(things)):
+        by_label.setdefault(things[i].label, []).append(things[i])
+    placed = [((position + rng.random()) / len(own), thing) for own in by_label.values() for position, thing in enumerate(own)]
+    return [thing for _, thing in sorted(placed, key=lambda pair: pair[0])]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]

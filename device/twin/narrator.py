@@ -1,0 +1,137 @@
+"""What a person reads while a virtual bin sorts: a line an item, and a summary where the truth is known."""
+
+import math
+import queue
+import threading
+import time
+from collections import Counter, deque
+from typing import TextIO
+
+from device.events import AnyEvent, Cleared, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
+from device.rules import RulePack
+from device.twin.bin import Landed
+
+
+class Narrator:
+    """Tells what happens on `out`, from a thread of its own, and sets `stop` after `most` items (None: never)."""
+
+    def __init__(self, out: TextIO, stop: threading.Event, most: int | None) -> None:
+        self._out, self._stop, self._most = out, stop, most
+        self._told: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
+        self._fallen: deque[Landed] = deque()
+        self._rules: RulePack | None = None
+        self._items = self._rejected = 0
+        self._landed: Counter[tuple[str, str]] = Counter()
+        self._right = self._judged = self._named = 0
+        self._began_s = time.monotonic()
+        self._thread = threading.Thread(target=self._narrate, name="narrator", daemon=True)
+
+    def landed(self, landed: Landed) -> None:
+        """An item fell into a bin. Call it before the event of that item is told; any thread."""
+        self._fallen.append(landed)
+
+    def told(self, event: AnyEvent) -> None:
+        """An event was stored. Returns at once; any thread."""
+        self._told.put(event)
+
+    def begin(self, opening: list[str], rules: RulePack) -> None:
+        """Print the opening lines and the head of the table, and start to tell."""
+        self._rules = rules
+        for line in opening:
+            self._say(line)
+        self._say("")
+        self._say(f"{'':>4}  {'what it was':<24}{'seen as':<12}{'sure':>6}  {'bin':<10}{'':<8}{'looked':>8}{'moved':>8}")
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Tell what is left, and the summary."""
+        self._told.put(None)
+        self._thread.join(2.0)
+        self._say("")
+        for line in self._summary():
+            self._say(line)
+
+    def _narrate(self) -> None:
+        while (event := self._told.get()) is not None:
+            match event:
+                case ItemSorted() | ItemRejected():
+                    if self._most is None or self._items < self._most:
+                        self._tell_item(event)
+                case Jam() | ItemInterrupted():
+                    self._say(f"      {_sentence(event)}")
+                case Fault(message=message):
+                    self._say(f"      fault: {message}")
+                case Cleared(fault=fault):
+                    self._say(f"      {fault} is over")
+                case _:
+                    pass
+
+    def _tell_item(self, event: ItemSorted | ItemRejected) -> None:
+        self._items += 1
+        what, verdict = "", ""
+        if self._fallen:
+            fell = self._fallen.popleft()
+            what = fell.thing.name if fell.thing.label is None else f"{fell.thing.name} ({fell.thing.label})"
+            verdict = self._judge(fell, event)
+        if isinstance(event, ItemRejected):
+            self._rejected += 1
+            verdict = event.reason
+        self._say(
+            f"{self._items:>4}  {what[:23]:<24}{event.label[:11]:<12}{100 * event.p:>4.0f} %  {event.bin:<10}{verdict:<8}"
+            f"{event.decided_s:>6.1f} s{event.moved_s:>6.1f} s"
+        )
+        if self._items == self._most:
+            self._stop.set()
+
+    def _judge(self, fell: Landed, event: ItemSorted | ItemRejected) -> str:
+        """Count an item whose label is known. Returns `right` or `wrong` for its bin."""
+        belongs = self._belongs(fell)
+        if belongs is None:
+            return ""
+        self._landed[fell.bin, belongs] += 1
+        self._judged += 1
+        self._named += event.label == fell.thing.label
+        self._right += fell.bin == belongs
+        return "right" if fell.bin == belongs else "wrong"
+
+    def _belongs(self, fell: Landed) -> str | None:
+        assert self._rules is not None
+        try:
+            return self._rules.bin_of(fell.thing.label) if fell.thing.label is not None else None
+        except KeyError:
+            return None
+
+    def _summary(self) -> list[str]:
+        seconds = time.monotonic() - self._began_s
+        lines = [f"{self._items} items in {seconds:.0f} s, {self._rejected} of them not sure enough to sort"]
+        if not self._judged or self._rules is None:
+            return lines
+        low, high = wilson(self._right, self._judged)
+        lines.append(
+            f"in the right bin: {self._right} of {self._judged} ({100 * self._right / self._judged:.0f} %, 95 % interval "
+            f"{100 * low:.0f} to {100 * high:.0f} %); label right: {self._named} of {self._judged}"
+        )
+        lines.append(f"{'bin':<12}{'items':>6}{'belong there':>14}{'contamination':>15}")
+        for name in self._rules.bins:
+            inside = sum(n for (into, _), n in self._landed.items() if into == name)
+            wrong = inside - self._landed[name, name]
+            share = f"{100 * wrong / inside:.0f} %" if inside else "-"
+            lines.append(f"{name:<12}{inside:>6}{inside - wrong:>14}{share:>15}")
+        return lines
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._out, flush=True)
+
+
+def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a share, 0..1, from `right` of `n` (Wilson 1927)."""
+    share = right / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _sentence(event: Jam | ItemInterrupted) -> str:
+    if isinstance(event, Jam):
+        return f"jam: nothing fell into {event.bin} within {event.waited_s:.0f} s"
+    return f"an item on its way to {event.bin} was interrupted ({event.reason})"

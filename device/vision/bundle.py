@@ -1,0 +1,201 @@
+"""A bundle: the folder that the converter writes and the device reads, and its check.
+
+Damage is what the check is for, not forgery: whoever can rewrite a file can rewrite its hash.
+"""
+
+import hashlib
+import math
+from pathlib import Path
+
+import msgspec
+
+from device.errors import SortbinError
+
+INFO_FILE = "bundle.json"
+LABELS_FILE = "labels.txt"
+MODEL_FILE = "model_int8.tflite"
+EDGETPU_FILE = "model_int8_edgetpu.tflite"
+
+
+class BundleError(SortbinError, ValueError):
+    """A bundle that is incomplete, damaged or of another format. The message names the file and what was expected."""
+
+
+class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the network takes: RGB uint8, 1 x size x size x 3, quantized with `scale` and `zero_point`, so camera bytes go in untouched."""
+
+    size: int
+    resize: str = "stretch"
+    scale: float = 1 / 127.5
+    zero_point: int = 127
+
+
+class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Accuracy on n photos, 0..1, with each label's recall (None where the photos had none of it) and the runtime it was measured on."""
+
+    accuracy: float
+    n: int
+    nll: float
+    recall: dict[str, float | None]
+    runtime: str
+
+
+class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Float model and INT8 model on the same photos. agreement is the share of photos on which both name the same label."""
+
+    data: str
+    float32: Measured
+    int8: Measured
+    agreement: float
+
+
+class KnownAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A seeded input and the raw quantized outputs it must give.
+
+    The input is `numpy.random.default_rng(seed).integers(0, 256, (1, size, size, 3), dtype=uint8)`. logits holds the int8 values of
+    ai-edge-litert's builtin kernels, exact there; on XNNPACK, the Edge TPU and in tflite-runtime each may differ by `tolerance` steps.
+    """
+
+    seed: int
+    logits: tuple[int, ...]
+    tolerance: int
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The photos that set the quantization ranges: how many, drawn with which seed, and the sha256 over their bytes in order."""
+
+    n: int
+    seed: int
+    sha256: str
+
+
+class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`bundle.json`, as `encode` writes it. files maps each other file of the bundle to its sha256.
+
+    digest is the sha256 of `bundle.json`'s own bytes with the digest's value left empty, so not even a space in it can change unseen.
+    """
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    input: InputSpec
+    temperature: float
+    """divides the logits before the softmax"""
+    reject_below: float
+    """least probability of the best bin for which an item is not sent to the residual bin"""
+    metrics: Metrics
+    known_answer: KnownAnswer
+    calibration: Calibration
+    data_fingerprint: str
+    """sha256 over the names and bytes of the training and validation photos"""
+    files: dict[str, str]
+    digest: str = ""
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """A bundle whose files were all found and hashed right."""
+
+    folder: Path
+    info: BundleInfo
+
+
+def default_bundle() -> Path:
+    """The folder of the bundle that Sortbin comes with."""
+    return Path(__file__).parents[1] / "models" / "trashnet"
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read `bundle.json` and check every file of the bundle: one changed byte in any of them is refused.
+
+    Files in the folder that `bundle.json` does not list are no part of the bundle. Raises BundleError.
+    """
+    info = _read_info(folder / INFO_FILE)
+    for name, expected in info.files.items():
+        try:
+            found = hash_file(folder / name)
+        except OSError as error:
+            raise BundleError(f"{folder / name}: {error.strerror}, and {INFO_FILE} lists it; copy the whole bundle again") from error
+        if found != expected:
+            raise BundleError(f"{folder / name}: sha256 is {found[:12]}..., {INFO_FILE} says {expected[:12]}...; copy the bundle again")
+    if (folder / LABELS_FILE).read_bytes() != labels_text(info.labels).encode():
+        raise BundleError(f"{folder / LABELS_FILE}: not the labels that {INFO_FILE} lists, one a line in the same order")
+    return Bundle(folder, info)
+
+
+def write_bundle(folder: Path, info: BundleInfo) -> Bundle:
+    """Finish a bundle: write `labels.txt`, hash every file that lies in `folder`, and write the sealed `bundle.json`.
+
+    The files and the digest of `info` are filled in here. Raises BundleError where `read_bundle` would refuse the result, and OSError.
+    """
+    (folder / LABELS_FILE).write_bytes(labels_text(info.labels).encode())
+    files = {file.name: hash_file(file) for file in sorted(folder.iterdir()) if file.name != INFO_FILE}
+    (folder / INFO_FILE).write_bytes(encode(seal(msgspec.structs.replace(info, files=files))))
+    return read_bundle(folder)
+
+
+def seal(info: BundleInfo) -> BundleInfo:
+    """The same with its digest filled in."""
+    return msgspec.structs.replace(info, digest=digest(info))
+
+
+def digest(info: BundleInfo) -> str:
+    """What the digest of `info` must be, whatever it says now: 64 hexadecimal digits."""
+    return hashlib.sha256(encode(msgspec.structs.replace(info, digest=""))).hexdigest()
+
+
+def encode(info: BundleInfo) -> bytes:
+    """The bytes of `bundle.json`: UTF-8, indented for people to read."""
+    return msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n"
+
+
+def labels_text(labels: tuple[str, ...]) -> str:
+    """The text of `labels.txt`: one label a line."""
+    return "".join(f"{label}\n" for label in labels)
+
+
+def hash_file(file: Path) -> str:
+    """The sha256 of a file's bytes, 64 hexadecimal digits. Raises OSError."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _read_info(file: Path) -> BundleInfo:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{file}: {error.strerror}; expected the folder of a bundle, as `converter quantize` writes it") from error
+    try:
+        info = msgspec.json.decode(data, type=BundleInfo)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BundleError(f"{file}: {error}") from error
+    # Over the bytes as they lie there, not over what they decode to: JSON has many spellings of one value.
+    if hashlib.sha256(data.replace(info.digest.encode(), b"")).hexdigest() != info.digest:
+        raise BundleError(f"{file}: digest does not match the rest of the file; copy the bundle again")
+    _require_sense(file, info)
+    return info
+
+
+def _require_sense(file: Path, info: BundleInfo) -> None:
+    if not info.labels or len(set(info.labels)) != len(info.labels) or not all(_is_one_line(label) for label in info.labels):
+        raise BundleError(f"{file}: labels: expected at least one, none twice, none empty, each on one line")
+    if info.input.size < 1:
+        raise BundleError(f"{file}: input.size: expected at least 1 pixel, got {info.input.size}")
+    if info.input.resize != "stretch":
+        raise BundleError(f"{file}: input.resize: expected stretch, got {info.input.resize}; this device knows no other")
+    if not (math.isfinite(info.temperature) and info.temperature > 0):
+        raise BundleError(f"{file}: temperature: expected more than 0, got {info.temperature}")
+    if not 0 <= info.reject_below <= 1:
+        raise BundleError(f"{file}: reject_below: expected 0 to 1, got {info.reject_below}")
+    answer, wanted = info.known_answer, len(info.labels)
+    if len(answer.logits) != wanted or answer.tolerance < 0 or answer.seed < 0:
+        raise BundleError(f"{file}: known_answer: expected {wanted} logits, one a label, and no negative seed or tolerance")
+    for name in (LABELS_FILE, MODEL_FILE):
+        if name not in info.files:
+            raise BundleError(f"{file}: files: expected {name} among them")
+    for name in info.files:
+        if Path(name).name != name or name == INFO_FILE:
+            raise BundleError(f"{file}: files: {name} is not the plain name of another file in the same folder")
+
+
+def _is_one_line(label: str) -> bool:
+    return label.strip() == label and label.splitlines() == [label]

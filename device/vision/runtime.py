@@ -1,0 +1,141 @@
+"""What runs the network: a TensorFlow Lite package, its kernels, and the Edge TPU where there is one.
+
+ai-edge-litert is tried first, then tflite-runtime (32-bit ARM, older systems).
+"""
+
+import ctypes
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from device.errors import SortbinError
+from device.vision.bundle import EDGETPU_FILE, MODEL_FILE, Bundle, BundleError
+
+Package = Literal["ai-edge-litert", "tflite-runtime"]
+Kernels = Literal["default", "builtin", "edgetpu"]
+
+PACKAGES: tuple[Package, ...] = ("ai-edge-litert", "tflite-runtime")
+EDGETPU_LIBRARY = "libedgetpu.so.1"
+
+
+class RuntimeFault(SortbinError, RuntimeError):
+    """No package that can run a network, or one that failed while it ran. The message names the package and what to do."""
+
+
+class Interpreter(Protocol):
+    """What both packages' interpreters have in common."""
+
+    def allocate_tensors(self) -> None: ...
+    def invoke(self) -> None: ...
+    def tensor(self, index: int) -> Callable[[], npt.NDArray[Any]]: ...
+    def get_input_details(self) -> list[dict[str, Any]]: ...
+    def get_output_details(self) -> list[dict[str, Any]]: ...
+    def get_signature_list(self) -> dict[str, Any]: ...
+    def get_signature_runner(self, signature_key: str) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A loaded network, its tensors allocated.
+
+    name: package, version and kernels, as in `ai-edge-litert 2.3.0 xnnpack`. exact: on the kernels that gave the known answer, the
+    builtin ones of ai-edge-litert, so that it must come out bit for bit (those of tflite-runtime 2.14 round a MEAN otherwise, by one step).
+    model: the file that was loaded. degraded: why there is no Edge TPU although one was asked for, else empty.
+    """
+
+    interpreter: Interpreter
+    name: str
+    exact: bool
+    model: Path
+    degraded: str = ""
+
+
+def load_runtime(bundle: Bundle, *, package: Package | None = None, kernels: Kernels = "default", threads: int = 1) -> Runtime:
+    """Load the bundle's network.
+
+    package: the one to use, or None for the first that can be imported. kernels: `default` is what is fastest on this CPU (XNNPACK in
+    ai-edge-litert); `builtin` gives the same bits on every processor; `edgetpu` runs the compiled model on a Coral accelerator, and the
+    default kernels when that cannot be had, with the reason in `degraded`. threads: for CPU kernels.
+
+    Raises RuntimeFault when no package can be loaded, BundleError when the package refuses the model.
+    """
+    found = _import(package)
+    if kernels == "edgetpu":
+        try:
+            return _on_edgetpu(bundle, found)
+        except _NoEdgeTpu as error:
+            return _on_cpu(bundle, found, "default", threads, degraded=str(error))
+    return _on_cpu(bundle, found, kernels, threads)
+
+
+def first_line(error: Exception) -> str:
+    """What a package says went wrong, on one line; some of their errors say nothing."""
+    return str(error).strip().partition("\n")[0] or "it does not say why"
+
+
+@dataclass(frozen=True, slots=True)
+class _Imported:
+    package: Package
+    version: str
+    api: Any
+
+
+class _NoEdgeTpu(Exception):
+    """Why the Edge TPU cannot be used."""
+
+
+def _import(package: Package | None) -> _Imported:
+    reasons = []
+    for candidate in PACKAGES if package is None else (package,):
+        module = candidate.replace("-", "_")
+        try:
+            return _Imported(candidate, importlib.import_module(module).__version__, importlib.import_module(f"{module}.interpreter"))
+        except (ImportError, OSError) as error:
+            reasons.append(f"{candidate}: {error}")
+    raise RuntimeFault(f"nothing to run a network with ({'; '.join(reasons)}): install ai-edge-litert, or tflite-runtime on 32-bit ARM")
+
+
+def _on_cpu(bundle: Bundle, found: _Imported, kernels: Kernels, threads: int, degraded: str = "") -> Runtime:
+    resolvers = found.api.OpResolverType
+    resolver = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if kernels == "builtin" else resolvers.AUTO
+    model = bundle.folder / MODEL_FILE
+    interpreter = _open(found, model, num_threads=threads, experimental_op_resolver_type=resolver)
+    litert = found.package == "ai-edge-litert"
+    named = "xnnpack" if kernels == "default" and litert else kernels
+    return Runtime(interpreter, f"{found.package} {found.version} {named}", kernels == "builtin" and litert, model, degraded)
+
+
+def _on_edgetpu(bundle: Bundle, found: _Imported) -> Runtime:
+    if EDGETPU_FILE not in bundle.info.files:
+        raise _NoEdgeTpu(f"{bundle.folder}: no {EDGETPU_FILE} in this bundle; compile one with `converter edgetpu`")
+    try:
+        ctypes.CDLL(EDGETPU_LIBRARY)  # `load_delegate` leaves a half-built object behind when there is no such library
+    except OSError as error:
+        raise _NoEdgeTpu(f"{EDGETPU_LIBRARY} cannot be loaded ({error}); install the Edge TPU runtime") from error
+    try:
+        delegate = found.api.load_delegate(EDGETPU_LIBRARY)
+    except ValueError as error:
+        raise _NoEdgeTpu(f"{EDGETPU_LIBRARY} finds no Edge TPU; is it plugged in, and may this user open it?") from error
+    model = bundle.folder / EDGETPU_FILE
+    try:
+        interpreter = _open(found, model, experimental_delegates=[delegate])
+    except BundleError as error:
+        raise _NoEdgeTpu(str(error)) from error
+    return Runtime(interpreter, f"{found.package} {found.version} edgetpu", False, model)
+
+
+def _open(found: _Imported, model: Path, **options: Any) -> Interpreter:
+    try:
+        interpreter: Interpreter = found.api.Interpreter(model_path=str(model), **options)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise BundleError(f"{model}: {found.package} {found.version} cannot run it: {first_line(error)}") from error
+    except SystemError as error:
+        # What a package compiled against NumPy 1 makes of NumPy 2.
+        raise RuntimeFault(f"{found.package} {found.version} does not work with numpy {np.__version__}: pip install 'numpy<2'") from error
+    return interpreter

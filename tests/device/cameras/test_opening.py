@@ -1,0 +1,60 @@
+"""The camera that the settings name, opened as the daemon does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from device.cameras import CameraError, EndOfFrames
+from device.cameras.opening import open_camera, open_source
+from device.cameras.settings import Picamera2Settings, Region, ReplaySettings, V4l2Settings
+
+
+def test_a_replayed_folder_arrives_turned_and_cut(tmp_path: Path) -> None:
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:, 32:] = 255
+    cv2.imencode(".png", picture)[1].tofile(tmp_path / "1.png")
+    settings = ReplaySettings(
+        path=str(tmp_path), width=64, height=48, fps=100, hold_s=0.05, loop=False, rotate_deg=180, region=Region(w=0.5)
+    )
+    with open_camera(settings) as camera:
+        frame = camera.latest(0, 20.0)
+        assert frame is not None
+        assert frame.pixels.shape == (48, 32, 3)
+        assert frame.pixels.min() == 255
+        number = frame.number
+        with pytest.raises(EndOfFrames):
+            while True:
+                frame = camera.latest(number, 20.0)
+                assert frame is not None
+                number = frame.number
+
+
+def test_a_camera_that_is_not_there_is_told_through_its_last_error(tmp_path: Path) -> None:
+    with open_camera(V4l2Settings(device=str(tmp_path / "video0"))) as camera:
+        assert camera.latest(0, 0.3) is None
+        assert "no such device" in str(camera.last_error)
+
+
+def test_opening_the_source_itself_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picamera2", None)
+    with pytest.raises(CameraError, match="picamera2"):
+        open_source(Picamera2Settings())
+
+
+def test_only_the_chosen_driver_is_imported(tmp_path: Path) -> None:
+    cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tofile(tmp_path / "1.png")
+    program = (
+        "import sys\n"
+        "from device.cameras.opening import open_source\n"
+        "from device.cameras.settings import ReplaySettings\n"
+        f"open_source(ReplaySettings(path={str(tmp_path)!r})).read(1.0)\n"
+        "print(*sorted(name for name in sys.modules if name.startswith(('device.cameras.', 'picamera2'))))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == [f"device.cameras.{part}" for part in ("newest", "opening", "replay", "settings")]

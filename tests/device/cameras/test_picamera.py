@@ -1,0 +1,266 @@
+"""The Pi's camera, against a picamera2 that behaves as version 0.3.20 and later do: jobs, buffers that must come back, time stamps."""
+
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from device.cameras import CameraError
+from device.cameras.picamera import Picamera2Source
+from device.cameras.settings import Picamera2Settings
+from device.vision.preprocess import Pixels
+
+BUFFERS = 3
+
+
+class Request:
+    """A completed request. Its buffer belongs to the camera and is used again once released."""
+
+    def __init__(self, camera: "Camera", pixels: Pixels, stamp_ns: int) -> None:
+        self.camera, self.buffer, self.stamp_ns = camera, pixels.copy(), stamp_ns
+        self.held = 1
+
+    def make_array(self, name: str) -> Pixels:
+        assert name == "main"
+        assert self.held == 1
+        # In memory BGR888 is R, G, B; RGB888 would be B, G, R.
+        order = {"BGR888": slice(None), "RGB888": slice(None, None, -1)}[self.camera.configuration["main"]["format"]]
+        return self.buffer[:, :, order].copy()
+
+    def get_metadata(self) -> dict[str, Any]:
+        assert self.held == 1
+        return {"SensorTimestamp": self.stamp_ns, "ExposureTime": 8000, "AnalogueGain": 2.0, "ColourGains": (1.5, 1.8), "Lux": 300.0}
+
+    def release(self) -> None:
+        self.held -= 1
+        assert self.held == 0, "released twice"
+        self.buffer[:] = 0
+        self.camera.held -= 1
+
+
+class Camera:
+    """Picamera2: a picture every 1/fps s of the test's clock, no more pictures than buffers, one program at a time."""
+
+    def __init__(self, bench: "Bench", camera_num: int = 0) -> None:
+        if bench.in_use:
+            raise RuntimeError("Camera __init__ sequence did not complete.")
+        bench.in_use = True
+        self.bench, self.camera_num, self.held = bench, camera_num, 0
+        self.configuration: dict[str, Any] = {}
+        self.controls: dict[str, Any] = {}
+        self.started = self.flushed = False
+        self.waiting_jobs = 0
+        bench.cameras.append(self)
+
+    def create_video_configuration(
+        self,
+        main: Any = {},  # noqa: B006
+        lores: Any = None,
+        raw: Any = {},  # noqa: B006
+        transform: Any = None,
+        colour_space: Any = None,
+        buffer_count: int = 6,
+        controls: Any = {},  # noqa: B006
+        display: str = "main",
+        encode: str = "main",
+        queue: bool = True,
+    ) -> dict[str, Any]:
+        return {"main": dict(main), "buffer_count": buffer_count, "controls": dict(controls), "queue": queue}
+
+    def configure(self, camera_config: Any = None) -> None:
+        if self.bench.refuses:
+            raise RuntimeError(self.bench.refuses)
+        self.configuration = camera_config
+
+    def start(self, config: Any = None, show_preview: bool = False) -> None:
+        assert self.configuration
+        self.started = True
+
+    def set_controls(self, controls: dict[str, Any]) -> None:
+        self.controls |= controls
+
+    def capture_request(self, wait: Any = None, signal_function: Any = None, flush: Any = None) -> Request:
+        assert self.started
+        assert isinstance(wait, float), "an unbounded wait"
+        shortest_us, _ = self.configuration["controls"]["FrameDurationLimits"]
+        due_s = shortest_us / 1e6
+        if self.bench.silent or due_s > wait or self.held >= self.configuration["buffer_count"]:
+            self.bench.clock.now_s += wait
+            self.waiting_jobs += 1
+            raise TimeoutError
+        self.bench.clock.now_s += due_s
+        self.held += 1
+        boot_s = self.bench.clock() + self.bench.suspended_s
+        return Request(self, self.bench.shows(), round((boot_s - self.bench.age_s) * 1e9))
+
+    def cancel_all_and_flush(self) -> None:
+        self.waiting_jobs = 0
+        self.flushed = True
+
+    def close(self) -> None:
+        assert self.waiting_jobs == 0, "the stop waits behind a job that never ends"
+        self.started = False
+        self.bench.in_use = False
+        if self.bench.fails_to_close:
+            raise RuntimeError("Failed to stop")
+
+
+class Bench:
+    """What the test turns: the clock, what the sensor sees, and what is broken."""
+
+    def __init__(self, clock: Any, picture: Callable[..., Pixels]) -> None:
+        self.clock, self.picture = clock, picture
+        self.cameras: list[Camera] = []
+        self.seen = 0
+        self.in_use = self.silent = self.fails_to_close = False
+        self.refuses = ""
+        self.age_s = 0.01
+        self.suspended_s = 0.0
+        self.found = 1
+        self.frozen = False
+
+    def shows(self) -> Pixels:
+        self.seen += not self.frozen
+        return self.picture(self.seen)
+
+    def open(self, **keys: Any) -> Picamera2Source:
+        return Picamera2Source(Picamera2Settings(**keys), clock=self.clock, boot_clock=lambda: self.clock() + self.suspended_s)
+
+
+@pytest.fixture
+def bench(clock: Any, picture: Callable[..., Pixels], monkeypatch: pytest.MonkeyPatch) -> Bench:
+    bench = Bench(clock, picture)
+
+    class Picamera2(Camera):
+        def __init__(self, camera_num: int = 0) -> None:
+            super().__init__(bench, camera_num)
+
+        @staticmethod
+        def global_camera_info() -> list[dict[str, Any]]:
+            return [{"Model": "imx708", "Num": number} for number in range(bench.found)]
+
+    monkeypatch.setitem(sys.modules, "picamera2", SimpleNamespace(Picamera2=Picamera2))
+    return bench
+
+
+def test_it_is_configured_as_set(bench: Bench) -> None:
+    bench.found = 2
+    bench.open(index=1, width=800, height=600, fps=5)
+    camera = bench.cameras[0]
+    assert camera.camera_num == 1
+    assert camera.configuration["main"]["size"] == (800, 600)
+    assert camera.configuration["controls"] == {"FrameDurationLimits": (200_000, 200_000)}
+    assert camera.configuration["queue"] is False, "a queued picture is from before it was asked for"
+
+
+def test_frames_are_rgb_copied_and_their_buffers_given_back(bench: Bench, picture: Callable[..., Pixels]) -> None:
+    source = bench.open(warm_up_s=0)
+    frames = [source.read(1.0) for _ in range(2 * BUFFERS)]
+    assert [frame.number for frame in frames] == list(range(1, 2 * BUFFERS + 1))
+    assert np.array_equal(frames[0].pixels, picture(2))
+    assert np.array_equal(frames[-1].pixels, picture(1 + 2 * BUFFERS))
+    assert bench.cameras[0].held == 0
+
+
+def test_the_time_is_that_of_the_sensor_on_the_monotonic_clock(bench: Bench, clock: Any) -> None:
+    bench.suspended_s = 3600.0
+    bench.age_s = 0.25
+    frame = bench.open(warm_up_s=0).read(1.0)
+    assert frame.taken_s == pytest.approx(clock() - 0.25)
+
+
+def test_exposure_is_left_to_settle_and_then_held(bench: Bench, clock: Any) -> None:
+    bench.open(warm_up_s=2.0)
+    assert clock() == pytest.approx(1002.0, abs=0.11)
+    assert bench.cameras[0].controls == {
+        "AeEnable": False,
+        "AwbEnable": False,
+        "ExposureTime": 8000,
+        "AnalogueGain": 2.0,
+        "ColourGains": (1.5, 1.8),
+    }
+
+
+def test_exposure_may_be_left_free(bench: Bench) -> None:
+    bench.open(lock_exposure=False)
+    assert bench.cameras[0].controls == {}
+
+
+def test_a_camera_that_falls_silent_is_an_error_in_time(bench: Bench, clock: Any) -> None:
+    source = bench.open()
+    bench.silent = True
+    before_s = clock()
+    with pytest.raises(CameraError, match="camera 0: no picture for 2 s; check the ribbon cable"):
+        source.read(2.0)
+    assert clock() - before_s == pytest.approx(2.0)
+
+
+def test_after_a_timeout_it_can_be_closed_and_opened_again(bench: Bench) -> None:
+    source = bench.open()
+    bench.silent = True
+    with pytest.raises(CameraError):
+        source.read(2.0)
+    source.close()
+    assert not bench.in_use
+    bench.silent = False
+    assert bench.open().read(1.0).number == 1
+
+
+def test_a_camera_silent_from_the_start_is_closed_again(bench: Bench) -> None:
+    bench.silent = True
+    with pytest.raises(CameraError, match="no picture for 3 s"):
+        bench.open()
+    assert not bench.in_use
+
+
+def test_an_old_picture_is_not_believed(bench: Bench) -> None:
+    source = bench.open(stale_s=2.0)
+    bench.age_s = 4.0
+    with pytest.raises(CameraError, match=r"gave a picture that is 4.0 s old"):
+        source.read(1.0)
+    assert bench.cameras[0].held == 0
+
+
+def test_a_picture_without_any_noise_is_a_dead_sensor(bench: Bench) -> None:
+    source = bench.open(frozen_s=3)
+    bench.frozen = True
+    with pytest.raises(CameraError, match="camera 0: the same picture to the last bit for 3 s"):
+        for _ in range(100):
+            source.read(1.0)
+
+
+def test_a_failure_to_close_is_logged_not_raised(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    source = bench.open()
+    bench.fails_to_close = True
+    source.close()
+    assert "camera 0: closing it failed: Failed to stop" in caplog.text
+
+
+def test_a_missing_picamera2_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picamera2", None)
+    with pytest.raises(CameraError, match="sudo apt install python3-picamera2") as caught:
+        Picamera2Source(Picamera2Settings())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_picamera2_that_waits_for_ever_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "picamera2", SimpleNamespace(Picamera2=type("Picamera2", (), {})))
+    with pytest.raises(CameraError, match=r"older than 0\.3\.20"):
+        Picamera2Source(Picamera2Settings())
+
+
+@pytest.mark.parametrize(
+    ("broken", "complaint"),
+    [
+        ({"found": 0}, "camera 0: only 0 found"),
+        ({"in_use": True}, "cannot be opened .*; another program may be using it"),
+        ({"refuses": "width and height should be even"}, "cannot be started at 640 x 480: width and height should be even"),
+    ],
+)
+def test_a_camera_that_cannot_be_opened_says_why(bench: Bench, broken: dict[str, Any], complaint: str) -> None:
+    vars(bench).update(broken)
+    with pytest.raises(CameraError, match=complaint):
+        bench.open()

@@ -1,0 +1,211 @@
+"""A webcam through OpenCV. Without one, a video file goes through the same class, and a fake driver does what real ones do wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from device.cameras import CameraError
+from device.cameras.settings import V4l2Settings
+from device.cameras.v4l2 import Capture, V4l2Source, open_device
+from device.vision.preprocess import Pixels
+
+Make = Callable[..., Pixels]
+
+
+class Driver:
+    """A V4L2 device as OpenCV shows it: `grab` takes a buffer off the queue, POS_MSEC is its time stamp. BGR, as OpenCV delivers."""
+
+    def __init__(self, clock: Any, picture: Make, interval_s: float = 0.1) -> None:
+        self.clock, self.picture, self.interval_s = clock, picture, interval_s
+        self.properties: dict[int, float] = {}
+        self.grabbed = self.decoded = 0
+        self.released = False
+        self.stamp_ms: Callable[[], float] = lambda: self.clock() * 1000
+        self.plugged = True
+        self.shows: Callable[[], Pixels | None] = lambda: picture(self.grabbed)
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def set(self, propId: int, value: float) -> bool:  # noqa: N803
+        self.properties[propId] = value
+        return True
+
+    def get(self, propId: int) -> float:  # noqa: N803
+        return self.stamp_ms() if propId == cv2.CAP_PROP_POS_MSEC else self.properties.get(propId, 0.0)
+
+    def grab(self) -> bool:
+        self.clock.now_s += self.interval_s
+        self.grabbed += 1
+        return self.plugged
+
+    def retrieve(self) -> tuple[bool, Any]:
+        self.decoded += 1
+        shown = self.shows()
+        return shown is not None, shown
+
+    def release(self) -> None:
+        self.released = True
+
+
+@pytest.fixture
+def driver(clock: Any, picture: Make) -> Driver:
+    return Driver(clock, picture)
+
+
+def camera(driver: Driver, clock: Any, **keys: Any) -> V4l2Source:
+    return V4l2Source(V4l2Settings(**keys), open_capture=lambda path: driver, clock=clock, sleep=clock.sleep)
+
+
+def test_the_camera_is_asked_for_what_is_set(driver: Driver, clock: Any) -> None:
+    camera(driver, clock, width=1280, height=720, fps=15, pixel_format="MJPG")
+    assert driver.properties == {
+        cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG"),
+        cv2.CAP_PROP_FRAME_WIDTH: 1280,
+        cv2.CAP_PROP_FRAME_HEIGHT: 720,
+        cv2.CAP_PROP_FPS: 15,
+        cv2.CAP_PROP_BUFFERSIZE: 1,
+    }
+
+
+def test_a_frame_is_rgb_numbered_and_stamped_by_the_kernel(driver: Driver, clock: Any, picture: Make) -> None:
+    source = camera(driver, clock)
+    driver.stamp_ms = lambda: (clock() - 0.04) * 1000
+    frames = [source.read(1.0) for _ in range(3)]
+    assert [frame.number for frame in frames] == [1, 2, 3]
+    assert frames[0].taken_s == pytest.approx(1000.06)
+    assert np.array_equal(frames[0].pixels, picture(1)[:, :, ::-1])
+
+
+def test_without_stamps_the_time_of_arrival_counts(driver: Driver, clock: Any) -> None:
+    driver.stamp_ms = lambda: 0.0
+    assert camera(driver, clock).read(1.0).taken_s == clock()
+
+
+def test_pictures_beyond_the_frame_rate_are_not_decoded(driver: Driver, clock: Any) -> None:
+    driver.interval_s = 1 / 30
+    source = camera(driver, clock, fps=10)
+    taken_s = [source.read(1.0).taken_s for _ in range(11)]
+    assert np.diff(taken_s) == pytest.approx(0.1)
+    assert driver.decoded == 11
+
+
+def test_a_camera_at_its_own_pace_is_not_slowed(driver: Driver, clock: Any) -> None:
+    driver.interval_s = 0.0995
+    source = camera(driver, clock, fps=10)
+    for _ in range(20):
+        source.read(1.0)
+    assert driver.grabbed == 20
+
+
+def test_an_unplugged_camera_is_an_error(driver: Driver, clock: Any) -> None:
+    source = camera(driver, clock, device=3)
+    driver.plugged = False
+    with pytest.raises(CameraError, match="camera /dev/video3: gives no picture; check that it is plugged in"):
+        source.read(1.0)
+
+
+def test_success_with_an_old_buffer_is_not_believed(driver: Driver, clock: Any) -> None:
+    source = camera(driver, clock)
+    last = source.read(1.0)
+    driver.interval_s = 0.0
+    driver.stamp_ms = lambda: last.taken_s * 1000
+    with pytest.raises(CameraError, match="only old or broken pictures for 1 s"):
+        source.read(1.0)
+
+
+def test_pictures_that_waited_in_the_driver_are_passed_over(driver: Driver, clock: Any) -> None:
+    source = camera(driver, clock, stale_s=0.5)
+    source.read(1.0)
+    clock.now_s += 30
+    ages_s = iter([20.0, 10.0, 0.01])
+    driver.stamp_ms = lambda: (clock() - next(ages_s)) * 1000
+    frame = source.read(1.0)
+    assert clock() - frame.taken_s == pytest.approx(0.01, abs=1e-6)
+    assert frame.number == 2
+
+
+def test_a_picture_that_cannot_be_decoded_is_passed_over(driver: Driver, clock: Any, picture: Make) -> None:
+    pictures = iter([None, None, picture(5)])
+    driver.shows = lambda: next(pictures)
+    frame = camera(driver, clock).read(1.0)
+    assert np.array_equal(frame.pixels, picture(5)[:, :, ::-1])
+
+
+def test_only_broken_pictures_are_an_error_in_the_end(driver: Driver, clock: Any) -> None:
+    driver.shows = lambda: None
+    with pytest.raises(CameraError, match="only old or broken pictures for 2 s"):
+        camera(driver, clock).read(2.0)
+
+
+def test_a_picture_without_any_noise_is_a_dead_camera(driver: Driver, clock: Any, picture: Make) -> None:
+    driver.shows = lambda: picture(0)
+    source = camera(driver, clock, frozen_s=3)
+    with pytest.raises(CameraError, match="the same picture to the last bit for 3 s") as caught:
+        for _ in range(100):
+            source.read(1.0)
+    assert clock() == pytest.approx(1003.2, abs=0.11)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_picture_that_ever_changes_is_alive_however_dark(driver: Driver, clock: Any) -> None:
+    dark = np.zeros((48, 64, 3), np.uint8)
+
+    def shows() -> Pixels:
+        dark[4, 4, 0] = driver.grabbed % 2
+        return dark
+
+    driver.shows = shows
+    source = camera(driver, clock, frozen_s=1)
+    assert [source.read(1.0).number for _ in range(50)] == list(range(1, 51))
+
+
+def test_looking_for_a_dead_picture_can_be_left_out(driver: Driver, clock: Any, picture: Make) -> None:
+    driver.shows = lambda: picture(0)
+    source = camera(driver, clock, frozen_s=0)
+    assert [source.read(1.0).number for _ in range(300)][-1] == 300
+
+
+def test_closing_gives_the_device_back_any_number_of_times(driver: Driver, clock: Any) -> None:
+    source = camera(driver, clock)
+    source.close()
+    source.close()
+    assert driver.released
+
+
+def test_a_video_file_goes_through_the_same_path(tmp_path: Path, clock: Any) -> None:
+    file = tmp_path / "tray.avi"
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for level in (40, 120, 200):
+        writer.write(np.full((48, 64, 3), (0, 0, level), np.uint8))
+    writer.release()
+
+    def ticking() -> float:
+        clock.now_s += 0.1
+        return float(clock.now_s)
+
+    def open_video(path: str) -> Capture:
+        return cv2.VideoCapture(path, cv2.CAP_FFMPEG)
+
+    source = V4l2Source(V4l2Settings(device=str(file), width=64, height=48), open_capture=open_video, clock=ticking, sleep=clock.sleep)
+    frames = [source.read(1.0) for _ in range(3)]
+    assert [round(float(frame.pixels[..., 0].mean()), -1) for frame in frames] == [40, 120, 200]
+    assert all(frame.pixels[..., 2].mean() < 10 for frame in frames)
+    with pytest.raises(CameraError, match="gives no picture"):
+        source.read(1.0)
+    source.close()
+
+
+def test_a_missing_device_says_where_to_look(tmp_path: Path) -> None:
+    with pytest.raises(CameraError, match=r"video7: no such device; plug the camera in, `ls /dev/v4l/by-id/`"):
+        open_device(str(tmp_path / "video7"))
+
+
+def test_what_is_no_camera_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "video0").write_bytes(b"")
+    with pytest.raises(CameraError, match="cannot be opened as a camera"):
+        open_device(str(tmp_path / "video0"))

@@ -1,0 +1,96 @@
+"""Fixtures of the device's tests: a tiny but real bundle, and the colours it knows."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from device.vision.bundle import (
+    MODEL_FILE,
+    Bundle,
+    BundleInfo,
+    Calibration,
+    InputSpec,
+    KnownAnswer,
+    Measured,
+    Metrics,
+    read_bundle,
+    write_bundle,
+)
+from device.vision.classifier import Classifier, known_input
+from device.vision.preprocess import Pixels
+from device.vision.runtime import load_runtime
+
+TINY_NETWORK = Path(__file__).parent / "tiny_network.py"
+COLOURS = {
+    "cardboard": (255, 0, 0),
+    "glass": (0, 255, 0),
+    "metal": (0, 0, 255),
+    "paper": (0, 255, 255),
+    "plastic": (255, 0, 255),
+    "trash": (255, 255, 0),
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of 32 px with TrashNet's labels, each of which looks like a plain colour (see `painted`). `tiny_copy` may be changed."""
+    folder = tmp_path_factory.mktemp("bundle") / "tiny"
+    folder.mkdir()
+    shutil.copyfile(_tiny_network(pytestconfig), folder / MODEL_FILE)
+    (folder / "MODEL_CARD.md").write_text("# Tiny\n\nKnows colours.\n", encoding="utf-8")
+    unanswered = write_bundle(folder, _info())
+    answer = unanswered.info.known_answer
+    classifier = Classifier(unanswered, load_runtime(unanswered, kernels="builtin"))
+    logits = tuple(classifier.raw_logits(known_input(answer.seed, unanswered.info.input.size)).tolist())
+    return write_bundle(folder, msgspec.structs.replace(unanswered.info, known_answer=msgspec.structs.replace(answer, logits=logits)))
+
+
+@pytest.fixture
+def tiny_copy(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
+    """The tiny bundle in a folder of its own."""
+    return read_bundle(Path(shutil.copytree(tiny_bundle.folder, tmp_path / "bundle")))
+
+
+@pytest.fixture(scope="session")
+def painted() -> Callable[..., Pixels]:
+    """`painted(label, height=480, width=640)`: a picture that the tiny bundle takes for `label`; `painted("")` is grey and could be any."""
+
+    def paint(label: str, height: int = 480, width: int = 640) -> Pixels:
+        return np.full((height, width, 3), COLOURS.get(label, (127, 127, 127)), np.uint8)
+
+    return paint
+
+
+def _tiny_network(config: pytest.Config) -> Path:
+    """The `.tflite` that `tiny_network.py` writes, kept in pytest's cache for as long as that script stays the same."""
+    source = hashlib.sha256(TINY_NETWORK.read_bytes()).hexdigest()[:16]
+    kept = Path(config.cache.mkdir("tiny_network")) / f"{source}.tflite"
+    if not kept.exists():
+        new = kept.with_suffix(".new")
+        subprocess.run([sys.executable, TINY_NETWORK, new], check=True, capture_output=True, timeout=300)
+        new.replace(kept)
+    return kept
+
+
+def _info() -> BundleInfo:
+    measured = Measured(accuracy=1.0, n=6, nll=0.001, recall=dict.fromkeys(COLOURS, 1.0), runtime="ai-edge-litert")
+    return BundleInfo(
+        name="tiny",
+        version="1",
+        labels=tuple(COLOURS),
+        input=InputSpec(size=32),
+        temperature=1.5,
+        reject_below=0.6,
+        metrics=Metrics(data="six colours", float32=measured, int8=measured, agreement=1.0),
+        known_answer=KnownAnswer(seed=7, logits=(0,) * len(COLOURS), tolerance=2),
+        calibration=Calibration(n=14, seed=0, sha256="0" * 64),
+        data_fingerprint="0" * 64,
+        files={},
+    )

@@ -1,0 +1,195 @@
+"""Being let in, and saying why not: every message names the broker or the file, and the key to look at."""
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from device.mqtt import MqttError
+from device.mqtt.connection import client_id, probe
+from device.mqtt.settings import MqttSettings, TlsSettings
+
+WAIT_S = 5.0
+
+
+def at(port: int, **settings: Any) -> MqttSettings:
+    return MqttSettings(host="127.0.0.1", port=port, **settings)
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """Takes connections, as far as TCP goes."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        yield door
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> Path:
+    file = tmp_path / "password"
+    file.write_text("s3cret ü\n", encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def guarded(mosquitto: Callable[..., Any], tmp_path: Path) -> Any:
+    """A broker that knows one user."""
+    users = tmp_path / "users"
+    users.touch(mode=0o600)
+    made = shutil.which("mosquitto_passwd")
+    if made is None:
+        pytest.skip("mosquitto_passwd is not installed")
+    subprocess.run([made, "-b", str(users), "bin1", "s3cret ü"], check=True, capture_output=True)
+    broker = mosquitto("allow_anonymous false", f"password_file {users}")
+    broker.start()
+    return broker
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """A folder with an authority `ca.pem`, and what it signed: `server.pem` for 127.0.0.1, `client.pem`; keys as `.key`."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+
+    def make(*words: str) -> None:
+        subprocess.run([openssl, *words], check=True, capture_output=True, cwd=tmp_path)
+
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    for authority in ("ca", "stranger"):
+        make("req", "-x509", *new, "-keyout", f"{authority}.key", "-out", f"{authority}.pem", "-subj", f"/CN={authority}", "-days", "2")
+    (tmp_path / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    for name in ("server", "client"):
+        make("req", *new, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names"]
+        make("x509", "-req", "-in", f"{name}.csr", *signed, "-out", f"{name}.pem")
+    return tmp_path
+
+
+@pytest.fixture
+def encrypted(mosquitto: Callable[..., Any], certificates: Path) -> Callable[..., Any]:
+    def start(*lines: str) -> Any:
+        files = [f"cafile {certificates}/ca.pem", f"certfile {certificates}/server.pem", f"keyfile {certificates}/server.key"]
+        broker = mosquitto(*files, *(lines or ["allow_anonymous true"]))
+        broker.start()
+        return broker
+
+    return start
+
+
+def refusal(settings: MqttSettings, wait_s: float = WAIT_S) -> str:
+    with pytest.raises(MqttError) as refused:
+        probe(settings, wait_s)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_a_broker_that_lets_us_in_is_said_nothing_about(broker: Any) -> None:
+    assert probe(at(broker.port), WAIT_S) is None
+
+
+def test_a_port_where_nothing_listens_is_named(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    listener.close()
+    assert refusal(at(port)) == f"broker 127.0.0.1:{port}: nothing listens there: is the broker running, and mqtt.port right?"
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70])
+def test_a_host_that_does_not_exist_is_named(host: str) -> None:
+    said = refusal(MqttSettings(host=host))
+    assert said.startswith(f"broker {host}:1883: no such host")
+    assert "mqtt.host" in said
+
+
+def test_something_that_takes_the_connection_and_says_nothing_is_no_broker(listener: socket.socket) -> None:
+    assert "is that an MQTT broker?" in refusal(at(listener.getsockname()[1]), wait_s=0.2)
+
+
+def test_a_login_is_asked_for_where_the_broker_lets_nobody_in_without(guarded: Any) -> None:
+    assert "set mqtt.username and mqtt.password_file" in refusal(at(guarded.port))
+
+
+def test_the_right_password_opens_and_a_wrong_one_is_said_to_be_wrong(guarded: Any, password_file: Path) -> None:
+    settings = at(guarded.port, username="bin1", password_file=str(password_file))
+    assert probe(settings, WAIT_S) is None
+    password_file.write_text("guess")
+    assert "refused user name or password: check mqtt.username 'bin1'" in refusal(settings)
+
+
+def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    missing, binary = tmp_path / "missing", tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\x00")
+    assert refusal(at(1, username="x", password_file=str(missing))) == f"mqtt.password_file {missing}: No such file or directory"
+    assert "expected text in UTF-8" in refusal(at(1, username="x", password_file=str(binary)))
+
+
+def test_tls_with_the_right_authority_connects(encrypted: Any, certificates: Path) -> None:
+    broker = encrypted()
+    assert probe(at(broker.port, tls=TlsSettings(ca_file=str(certificates / "ca.pem"))), WAIT_S) is None
+
+
+@pytest.mark.parametrize("ca_file", ["stranger.pem", None])
+def test_a_broker_signed_by_a_stranger_is_not_trusted(encrypted: Any, certificates: Path, ca_file: str | None) -> None:
+    broker = encrypted()
+    said = refusal(at(broker.port, tls=TlsSettings(ca_file=str(certificates / ca_file) if ca_file else None)))
+    assert "certificate is not trusted" in said
+    assert "mqtt.tls.ca_file" in said
+
+
+def test_a_certificate_for_another_host_is_not_trusted(encrypted: Any, certificates: Path) -> None:
+    broker = encrypted()
+    said = refusal(MqttSettings(host="localhost", port=broker.port, tls=TlsSettings(ca_file=str(certificates / "ca.pem"))))
+    assert "certificate is not trusted" in said
+    assert "mqtt.host" in said
+
+
+def test_a_broker_that_asks_for_a_certificate_gets_it_or_says_so(encrypted: Any, certificates: Path) -> None:
+    broker = encrypted("require_certificate true", "allow_anonymous true")
+    ca = str(certificates / "ca.pem")
+    own = TlsSettings(ca_file=ca, cert_file=str(certificates / "client.pem"), key_file=str(certificates / "client.key"))
+    assert probe(at(broker.port, tls=own), WAIT_S) is None
+    assert "mqtt.tls.cert_file" in refusal(at(broker.port, tls=TlsSettings(ca_file=ca)))
+
+
+def test_plain_and_encrypted_mixed_up_are_told_apart(encrypted: Any, mosquitto: Callable[..., Any]) -> None:
+    plain = mosquitto()
+    plain.start()
+    assert "[mqtt.tls]" in refusal(at(encrypted().port))
+    assert "does that port speak TLS?" in refusal(at(plain.port, tls=TlsSettings()))
+
+
+def test_tls_files_that_are_none_are_named(tmp_path: Path) -> None:
+    missing, empty = str(tmp_path / "missing.pem"), tmp_path / "empty.pem"
+    empty.touch()
+    assert f"mqtt.tls.ca_file {missing}: " in refusal(at(1, tls=TlsSettings(ca_file=missing)))
+    assert f"mqtt.tls.ca_file {empty}: " in refusal(at(1, tls=TlsSettings(ca_file=str(empty))))
+    assert "mqtt.tls.cert_file" in refusal(at(1, tls=TlsSettings(cert_file=str(empty), key_file=str(empty))))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"port": 0},
+        {"port": 65536},
+        {"host": ""},
+        {"hots": "x"},
+        {"keepalive_s": 1},
+        {"password_file": "x"},
+        {"base": "a/+"},
+        {"base": ""},
+        {"tls": {"cert_file": "x"}},
+        {"tls": {"insecure": True}},
+    ],
+)
+def test_settings_that_cannot_work_are_refused(table: dict[str, Any]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(table, MqttSettings)
+
+
+def test_a_device_keeps_its_client_id_from_start_to_start() -> None:
+    assert client_id("bin1") == client_id("bin1") != client_id("bin2")
+    assert client_id("bin1").startswith("sortbin-bin1-")

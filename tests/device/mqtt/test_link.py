@@ -1,0 +1,216 @@
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from device.clock import Clock
+from device.events import Fault
+from device.ledger import BinTotals, Ledger
+from device.mqtt.connection import client_id
+from device.mqtt.link import Link
+from device.mqtt.payloads import BinState, State
+from device.mqtt.settings import MqttSettings
+from device.mqtt.topics import TopicError
+
+WAIT_S = 20.0
+ROOT = Path(__file__).parents[3]
+
+Connect = Callable[..., Link]
+Subscribe = Callable[[int], Any]
+
+
+def old_connect(name: str, will_topic: str) -> bytes:
+    """An MQTT 3.1.1 CONNECT with a retained will `offline`, QoS 1, keep-alive an hour."""
+    texts = [name.encode(), will_topic.encode(), b"offline"]
+    body = b"\x00\x04MQTT\x04\x2e\x0e\x10" + b"".join(len(text).to_bytes(2, "big") + text for text in texts)
+    return b"\x10" + bytes([len(body)]) + body
+
+
+def state(done: int = 0, mode: Any = "ready") -> State:
+    return State(mode=mode, fault=None, totals={"paper": BinTotals(sorted=done)}, last_item=None)
+
+
+def done(heard: list[Any]) -> list[int]:
+    return [told["totals"]["paper"]["sorted"] for told in heard]
+
+
+def test_a_new_listener_finds_what_the_device_is_and_that_it_is_online(broker: Any, connect: Connect, subscribe: Subscribe) -> None:
+    early = subscribe(broker.port)
+    link = connect(broker.port)
+    link.publish_state(state(3))
+    link.publish_bin("可回收物", BinState(fill_percent=12.5, full=False, items=3))
+    early.wait_for("bin/可回收物", bool)
+    early.wait_for("state", bool)
+    early.wait_for("availability", bool)
+    late = subscribe(broker.port)
+    assert done(late.wait_for("state", bool)) == [3]
+    assert late.wait_for("bin/可回收物", bool) == [{"fill_percent": 12.5, "full": False, "items": 3}]
+    assert late.wait_for("availability", bool) == ["online"]
+    assert all(message.retain for message in late.heard)
+
+
+def test_online_is_said_after_what_was_known_before_the_connection(broker: Any, connect: Connect, subscribe: Subscribe, road: Any) -> None:
+    to_broker = road(broker.port)
+    to_broker.shut()
+    listener = subscribe(broker.port)
+    link = connect(to_broker.port)
+    link.publish_state(state(1))
+    link.publish_state(state(2))
+    to_broker.open()
+    listener.wait_for("availability", bool)
+    assert [message.topic.rpartition("/")[2] for message in listener.heard] == ["state", "availability"]
+    assert done(listener.payloads("state")) == [2]
+
+
+def test_of_many_states_in_a_second_the_first_and_the_newest_are_sent(broker: Any, connect: Connect, subscribe: Subscribe) -> None:
+    listener = subscribe(broker.port)
+    link = connect(broker.port)
+    listener.wait_for("availability", bool)
+    for n in range(100):
+        link.publish_state(state(n))
+    told = done(listener.wait_for("state", lambda heard: done(heard)[-1:] == [99]))
+    assert len(told) <= 3
+    assert told == sorted(told)
+
+
+def test_an_event_is_heard_live_and_in_the_journal_in_the_same_words(
+    broker: Any, ledger: Ledger, connect: Connect, subscribe: Subscribe
+) -> None:
+    listener = subscribe(broker.port)
+    connect(broker.port)
+    listener.wait_for("availability", bool)
+    event = ledger.record(Fault(fault="camera", message="no frame")).result(WAIT_S)
+    (live,), (journal,) = listener.wait_for("event", bool), listener.wait_for("journal", bool)
+    assert live == journal
+    assert (live["type"], live["seq"], live["device"], live["time"]) == ("fault", event.seq, "bin1", event.time)
+    assert not any(message.retain for message in listener.heard if message.topic.endswith(("event", "journal")))
+
+
+def test_stopping_delivers_what_was_recorded_and_says_offline(broker: Any, ledger: Ledger, connect: Connect, subscribe: Subscribe) -> None:
+    listener = subscribe(broker.port)
+    link = connect(broker.port)
+    listener.wait_for("availability", bool)
+    link.publish_state(state(1))
+    link.publish_state(state(2))
+    for _ in range(50):
+        ledger.record(Fault(fault="camera", message="no frame"))
+    assert link.stop(WAIT_S)
+    assert ledger.undelivered == 0
+    assert listener.wait_for("availability", lambda heard: len(heard) == 2) == ["online", "offline"]
+    assert len(listener.payloads("journal")) == 50
+    assert done(listener.payloads("state"))[-1] == 2
+    assert not link.connected
+    assert listener.heard[-1].topic.endswith("availability")
+
+
+def test_stopping_without_a_broker_ends_the_thread(connect: Connect, link_log: Any, road: Any) -> None:
+    nowhere = road(1)
+    link = connect(nowhere.port)
+    link_log.wait_for("closed the connection")
+    assert not link.connected
+    assert link.trouble is not None
+    assert link.stop(WAIT_S)
+    assert not link.alive
+
+
+def test_a_refused_password_is_said_once_tried_for_ever_and_taken_when_it_is_mended(
+    mosquitto: Callable[..., Any], tmp_path: Path, connect: Connect, link_log: Any, subscribe: Subscribe
+) -> None:
+    password, users = tmp_path / "password", tmp_path / "users"
+    password.write_text("wrong")
+    users.touch(mode=0o600)
+    try:
+        subprocess.run(["mosquitto_passwd", "-b", str(users), "bin1", "right"], check=True, capture_output=True)
+    except FileNotFoundError:
+        pytest.skip("mosquitto_passwd is not installed")
+    broker = mosquitto("allow_anonymous false", f"password_file {users}")
+    broker.start()
+    link = connect(broker.port, username="bin1", password_file=str(password))
+    link_log.wait_for("refused user name or password")
+    assert "mqtt.password_file" in str(link.trouble)
+    password.write_text("right\n")
+    link_log.wait_for(": connected")
+    assert link.connected
+    assert link.trouble is None
+    assert sum("refused" in line for line in link_log.lines) == 1
+
+
+DEVICE = """
+import sys, threading
+from pathlib import Path
+from device.clock import Clock
+from device.events import Fault
+from device.ledger import Ledger
+from device.mqtt.connection import client_id
+from device.mqtt.link import Link
+from device.mqtt.settings import MqttSettings
+
+ledger = Ledger(Path(sys.argv[2]), "bin1", Clock())
+link = Link(MqttSettings(host="127.0.0.1", port=int(sys.argv[1])), "bin1", ledger)
+while True:
+    print(ledger.record(Fault(fault="camera", message="no frame")).result(20).seq, flush=True)
+"""
+
+
+def test_a_killed_device_is_said_to_be_offline_and_nothing_it_stored_is_lost(broker: Any, tmp_path: Path, subscribe: Subscribe) -> None:
+    listener = subscribe(broker.port)
+    folder = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-c", DEVICE, str(broker.port), str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+    )
+    listener.wait_for("journal", lambda heard: len(heard) >= 5)
+    process.kill()
+    assert process.stdout is not None
+    said = [int(line) for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+    assert process.wait(WAIT_S) == -signal.SIGKILL
+    process.stdout.close()
+    assert listener.wait_for("availability", lambda heard: heard[-1:] == ["offline"]) == ["online", "offline"]
+    assert set(subscribe(broker.port).wait_for("availability", bool)) == {"offline"}
+
+    ledger = Ledger(folder, "bin1", Clock())
+    link = Link(MqttSettings(host="127.0.0.1", port=broker.port), "bin1", ledger)
+    listener.wait_for("journal", lambda heard: {event["seq"] for event in heard} >= set(said))
+    assert link.stop(WAIT_S)
+    ledger.close(WAIT_S)
+    seqs = list(dict.fromkeys(event["seq"] for event in listener.payloads("journal")))
+    assert seqs == list(range(1, len(seqs) + 1))
+
+
+def test_a_device_back_from_a_power_cut_before_the_broker_missed_it_ends_up_online(
+    mosquitto: Callable[..., Any], tmp_path: Path, subscribe: Subscribe
+) -> None:
+    # The broker still holds the old connection, whose will must not follow the new connection's `online`.
+    broker = mosquitto()
+    broker.start()
+    listener = subscribe(broker.port)
+    hung = socket.create_connection(("127.0.0.1", broker.port), WAIT_S)
+    hung.sendall(old_connect(client_id("bin1"), "sortbin/bin1/availability"))
+    assert hung.recv(4)[:2] == b"\x20\x02"
+    ledger = Ledger(tmp_path / "back", "bin1", Clock())
+    link = Link(MqttSettings(host="127.0.0.1", port=broker.port), "bin1", ledger)
+    listener.wait_for("availability", lambda heard: "online" in heard)
+    assert hung.recv(1) == b""
+    hung.close()
+    event = ledger.record(Fault(fault="camera", message="no frame")).result(WAIT_S)
+    listener.wait_for("journal", lambda heard: heard[-1:] and heard[-1]["seq"] == event.seq)
+    assert listener.payloads("availability")[-1] == "online"
+    assert subscribe(broker.port).wait_for("availability", bool) == ["online"]
+    link.stop(WAIT_S)
+    ledger.close(WAIT_S)
+
+
+def test_names_that_topics_cannot_hold_are_refused_at_once(broker: Any, connect: Connect, ledger: Ledger) -> None:
+    link = connect(broker.port)
+    with pytest.raises(TopicError, match="bin 'a/b'"):
+        link.publish_bin("a/b", BinState(fill_percent=None, full=False, items=0))
+    with pytest.raises(TopicError, match="device id"):
+        Link(MqttSettings(), "No Id", ledger)

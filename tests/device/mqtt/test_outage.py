@@ -1,0 +1,133 @@
+"""The promise of the journal: whatever happens to broker and network, every event arrives, in order, and none twice after deduplication.
+
+A broker without persistence forgets what it acknowledged, so whoever counts has to be there first: after each restart the road from the
+device to the broker opens when the consumer has subscribed again.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from device.clock import Clock
+from device.events import AnyEvent, Fault
+from device.ledger import Ledger
+from device.mqtt.link import Link
+from device.mqtt.settings import MqttSettings
+
+MANY = 60
+
+
+def record(ledger: Ledger, n: int) -> "list[Future[AnyEvent]]":
+    return [ledger.record(Fault(fault="camera", message=f"no frame ({i})")) for i in range(n)]
+
+
+def stored(recorded: "list[Future[AnyEvent]]") -> list[int]:
+    return [event.result(20).seq for event in recorded]
+
+
+def first_times(journal: list[dict[str, Any]]) -> list[int]:
+    """Sequence numbers as a consumer knows them that dedupes on (device, seq)."""
+    return [seq for _, seq in dict.fromkeys((event["device"], event["seq"]) for event in journal)]
+
+
+def heard_by(consumers: list[Any]) -> list[dict[str, Any]]:
+    return [event for consumer in consumers for event in consumer.payloads("journal")]
+
+
+def wait_for_all(consumers: list[Any], seqs: list[int]) -> None:
+    earlier = {event["seq"] for event in heard_by(consumers[:-1])}
+    consumers[-1].wait_for("journal", lambda heard: {event["seq"] for event in heard} | earlier >= set(seqs))
+
+
+def wait_until_acknowledged(ledger: Ledger, link: Link) -> None:
+    assert link.stop(20)
+    assert ledger.undelivered == 0
+    assert ledger.outbox(0, 1) == []
+
+
+def test_events_of_an_outage_arrive_when_the_killed_broker_is_back(
+    broker: Any, ledger: Ledger, connect: Callable[..., Link], subscribe: Callable[[int], Any], road: Callable[[int], Any]
+) -> None:
+    to_broker = road(broker.port)
+    consumers = [subscribe(broker.port)]
+    link = connect(to_broker.port)
+    seqs = stored(record(ledger, MANY))
+    for _ in range(2):
+        wait_for_all(consumers, seqs)
+        to_broker.shut()
+        broker.kill()
+        seqs += stored(record(ledger, MANY))
+        broker.start()
+        consumers.append(subscribe(broker.port))
+        to_broker.open()
+        seqs += stored(record(ledger, MANY))
+    wait_for_all(consumers, seqs)
+    wait_until_acknowledged(ledger, link)
+    assert first_times(heard_by(consumers)) == seqs == list(range(1, 5 * MANY + 1))
+
+
+def test_a_broker_killed_in_the_middle_of_the_traffic_costs_no_event(
+    mosquitto: Callable[..., Any], ledger: Ledger, connect: Callable[..., Link], subscribe: Callable[[int], Any], road: Callable[[int], Any]
+) -> None:
+    # Mosquitto passes a message on before it acknowledges it; with QoS 0 to the consumer nothing stays behind in it.
+    broker = mosquitto()
+    broker.start()
+    to_broker = road(broker.port)
+    consumers = [subscribe(broker.port)]
+    link = connect(to_broker.port)
+    recorded: list[Future[AnyEvent]] = []
+    for kill_after in (1, 17, 45):
+        recorded += record(ledger, MANY)
+        consumers[-1].wait_for("journal", lambda heard, enough=kill_after: len(heard) >= enough)
+        broker.kill()
+        to_broker.shut()
+        recorded += record(ledger, MANY)
+        broker.start()
+        consumers.append(subscribe(broker.port))
+        to_broker.open()
+    seqs = stored(recorded)
+    wait_for_all(consumers, seqs)
+    wait_until_acknowledged(ledger, link)
+    assert first_times(heard_by(consumers)) == seqs
+
+
+@pytest.mark.parametrize("cut_after", [1, 7, 30])
+def test_a_network_that_breaks_in_the_middle_of_the_traffic_costs_no_event(
+    broker: Any,
+    ledger: Ledger,
+    connect: Callable[..., Link],
+    subscribe: Callable[[int], Any],
+    road: Callable[[int], Any],
+    cut_after: int,
+) -> None:
+    to_broker = road(broker.port)
+    consumer = subscribe(broker.port)
+    link = connect(to_broker.port)
+    recorded = record(ledger, MANY)
+    consumer.wait_for("journal", lambda heard: len(heard) >= cut_after)
+    to_broker.shut()
+    recorded += record(ledger, MANY)
+    to_broker.open()
+    seqs = stored(recorded)
+    wait_for_all([consumer], seqs)
+    wait_until_acknowledged(ledger, link)
+    assert first_times(consumer.payloads("journal")) == seqs
+
+
+def test_events_from_before_a_restart_of_the_device_go_to_the_journal_and_not_to_the_live_topic(
+    broker: Any, tmp_path: Path, subscribe: Callable[[int], Any]
+) -> None:
+    before = Ledger(tmp_path / "restarted", "bin1", Clock())
+    seqs = stored(record(before, MANY))
+    assert before.close(20)
+    consumer = subscribe(broker.port)
+    ledger = Ledger(tmp_path / "restarted", "bin1", Clock())
+    link = Link(MqttSettings(host="127.0.0.1", port=broker.port), "bin1", ledger)
+    wait_for_all([consumer], seqs)
+    wait_until_acknowledged(ledger, link)
+    assert ledger.close(20)
+    assert first_times(consumer.payloads("journal")) == seqs
+    assert consumer.payloads("event") == []

@@ -1,0 +1,115 @@
+import sqlite3
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from device.clock import Clock
+from device.events import Fault, decode
+from device.ledger import Ledger
+from device.mqtt.outbox import IN_FLIGHT, PAUSE_S, Outbox
+
+
+class Wire:
+    """A broker's side: what was published, by message id."""
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+
+    def publish(self, payload: bytes) -> int:
+        self.sent.append(decode(payload).seq)
+        return len(self.sent)
+
+    def message(self, seq: int) -> int:
+        return len(self.sent) - self.sent[::-1].index(seq)
+
+
+def fill(ledger: Ledger, n: int) -> None:
+    for future in [ledger.record(Fault(fault="camera", message="no frame")) for _ in range(n)]:
+        future.result(20)
+
+
+def test_at_most_twenty_are_under_way_and_each_acknowledgement_makes_room_for_one(ledger: Ledger) -> None:
+    fill(ledger, 50)
+    wire = Wire()
+    outbox = Outbox(ledger, wire.publish)
+    outbox.feed()
+    outbox.feed()
+    assert wire.sent == list(range(1, IN_FLIGHT + 1))
+    outbox.acknowledged([wire.message(7)])
+    outbox.feed()
+    assert wire.sent == list(range(1, IN_FLIGHT + 2))
+    assert ledger.undelivered == 49
+    assert not outbox.empty
+
+
+def test_the_next_connection_begins_at_the_oldest_that_was_not_acknowledged(ledger: Ledger) -> None:
+    fill(ledger, 5)
+    first, second = Wire(), Wire()
+    outbox = Outbox(ledger, first.publish)
+    outbox.feed()
+    outbox.acknowledged([first.message(1), first.message(3)])
+    Outbox(ledger, second.publish).feed()
+    assert second.sent == [2, 4, 5]
+
+
+def test_acknowledgements_of_other_messages_are_none_of_its_business(ledger: Ledger) -> None:
+    fill(ledger, 1)
+    wire = Wire()
+    outbox = Outbox(ledger, wire.publish)
+    outbox.acknowledged([1, 99])
+    outbox.feed()
+    outbox.acknowledged([99])
+    assert ledger.undelivered == 1
+
+
+def test_a_ledger_that_cannot_be_read_is_tried_again_after_a_rest(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    fill(ledger, 3)
+    now_s, wire = [0.0], Wire()
+    outbox = Outbox(ledger, wire.publish, now_s=lambda: now_s[0])
+    db = sqlite3.connect(ledger.file, isolation_level=None)
+    db.execute("ALTER TABLE outbox RENAME TO hidden")
+    outbox.feed()
+    assert "the journal rests" in caplog.text
+    db.execute("ALTER TABLE hidden RENAME TO outbox")
+    db.close()
+    outbox.feed()
+    assert wire.sent == []
+    assert not outbox.empty
+    now_s[0] = PAUSE_S
+    outbox.feed()
+    assert wire.sent == [1, 2, 3]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from(["record", "feed", "acknowledge first", "acknowledge last", "reconnect"]), max_size=40))
+def test_each_connection_hears_in_order_and_nothing_acknowledged_comes_again(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str]
+) -> None:
+    ledger = Ledger(tmp_path_factory.mktemp("state"), "bin1", Clock())
+    wires = [Wire()]
+    outbox = Outbox(ledger, wires[-1].publish)
+    delivered: set[int] = set()
+    under_way: list[int] = []
+    for step in [*steps, "reconnect", "feed"]:
+        if step == "record":
+            fill(ledger, 7)
+        elif step == "feed":
+            before = len(wires[-1].sent)
+            outbox.feed()
+            fresh = wires[-1].sent[before:]
+            assert not delivered & set(fresh)
+            under_way += fresh
+            assert len(under_way) <= IN_FLIGHT
+        elif step == "reconnect":
+            wires.append(Wire())
+            outbox, under_way = Outbox(ledger, wires[-1].publish), []
+        elif under_way:
+            seq = under_way.pop(0 if step == "acknowledge first" else -1)
+            outbox.acknowledged([wires[-1].message(seq)])
+            delivered.add(seq)
+    left = [seq for seq in range(1, ledger.newest_seq + 1) if seq not in delivered]
+    assert wires[-1].sent == left[:IN_FLIGHT]
+    assert all(wire.sent == sorted(set(wire.sent)) for wire in wires)
+    assert ledger.undelivered == len(left)
+    ledger.close(20)

@@ -1,0 +1,56 @@
+import json
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
+from device.mqtt.payloads import BinState, Health, Info, LastItem, State, fault_state, last_item, schemas
+from device.mqtt.topics import Topics
+
+REFERENCE = (Path(__file__).parents[3] / "docs" / "mqtt.md").read_text(encoding="utf-8")
+TYPES: dict[str, Any] = {"info": Info, "state": State, "bin": BinState, "health": Health, "event": AnyEvent, "journal": AnyEvent}
+EXAMPLES = re.findall(r"^sortbin/demo/(\w+)\S* (\{.*\})$", REFERENCE, re.MULTILINE)
+ITEM = {"item": "a", "bin": "paper", "label": "paper", "p": 0.9, "probabilities": {"paper": 1.0}, "frames": 1, "bundle": "b"}
+
+
+def test_the_reference_shows_an_example_of_every_topic_and_every_type_of_event() -> None:
+    assert {topic for topic, _ in EXAMPLES} == set(TYPES)
+    shown = {json.loads(example)["type"] for topic, example in EXAMPLES if topic in ("event", "journal")}
+    assert shown == {kind.__struct_config__.tag for kind in get_args(AnyEvent)}
+    assert {getattr(Topics("demo"), topic) for topic in ("availability", *TYPES) if topic != "bin"} <= set(
+        re.findall(r"sortbin/demo/\w+", REFERENCE)
+    )
+
+
+@pytest.mark.parametrize(("topic", "example"), EXAMPLES)
+def test_an_example_of_the_reference_is_what_the_types_write(topic: str, example: str) -> None:
+    decoded = msgspec.json.decode(example, type=TYPES[topic])
+    assert msgspec.json.encode(decoded).decode() == example
+
+
+def test_the_schema_of_each_topic_names_every_field_the_type_has() -> None:
+    made = schemas()
+    assert set(made) == set(TYPES)
+    for topic in ("info", "state", "bin", "health"):
+        definition = made[topic]["$defs"][TYPES[topic].__name__]
+        assert list(definition["properties"]) == [field.encode_name for field in msgspec.structs.fields(TYPES[topic])]
+        assert set(definition["required"]) == set(definition["properties"])
+    tags = made["journal"]["discriminator"]["mapping"]
+    assert set(tags) == {kind.__struct_config__.tag for kind in get_args(AnyEvent)}
+
+
+def test_the_state_shows_an_item_and_why_it_was_rejected() -> None:
+    rejected = ItemRejected(**ITEM, decided_s=0.1, moved_s=0.1, reason="unknown", time="t")
+    accepted = ItemSorted(**ITEM, decided_s=0.1, moved_s=0.1, time="t")
+    assert last_item(rejected) == LastItem(item="a", bin="paper", label="paper", p=0.9, reason="unknown", time="t")
+    assert last_item(accepted).reason is None
+
+
+def test_the_state_shows_a_fault_in_its_own_words() -> None:
+    shown = fault_state(Fault(fault="camera", message="no frame"))
+    assert shown is not None
+    assert (shown.fault, shown.message) == ("camera", "no frame")
+    assert fault_state(None) is None

@@ -1,0 +1,44 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from paho.mqtt.client import topic_matches_sub
+
+from device.mqtt.topics import TopicError, Topics
+
+
+def test_topics_are_named_as_documented() -> None:
+    topics = Topics("bin-1_a")
+    named = [topics.availability, topics.info, topics.state, topics.health, topics.event, topics.journal, topics.bin("paper")]
+    assert named == [f"sortbin/bin-1_a/{name}" for name in ("availability", "info", "state", "health", "event", "journal", "bin/paper")]
+
+
+def test_the_base_may_have_levels() -> None:
+    assert Topics("b", "site/floor2").state == "site/floor2/b/state"
+
+
+@pytest.mark.parametrize("device", ["", "Bin", "a b", "a/b", "+", "#", "bin\n", "bün"])
+def test_an_id_with_anything_else_than_lower_case_digits_and_dashes_is_refused(device: str) -> None:
+    with pytest.raises(TopicError, match="device id"):
+        Topics(device)
+
+
+@pytest.mark.parametrize("base", ["", "/", "a/", "a//b", "a/+", "#", "$SYS", "a\0"])
+def test_a_base_that_is_no_topic_is_refused(base: str) -> None:
+    with pytest.raises(TopicError, match=r"mqtt\.base"):
+        Topics("bin1", base)
+
+
+@settings(max_examples=100)
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
+def test_a_bin_has_one_topic_of_its_own_or_is_refused(name: str) -> None:
+    try:
+        topic = Topics("bin1").bin(name)
+    except TopicError:
+        assert name == "" or set(name) & set("/+#\0")
+        return
+    assert topic == f"sortbin/bin1/bin/{name}"
+    assert topic_matches_sub("sortbin/+/bin/+", topic)
+
+
+def test_bins_may_have_names_in_any_script() -> None:
+    assert Topics("bin1").bin("可回收物") == "sortbin/bin1/bin/可回收物"

@@ -1,0 +1,151 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from device.vision.bundle import (
+    INFO_FILE,
+    LABELS_FILE,
+    MODEL_FILE,
+    Bundle,
+    BundleError,
+    BundleInfo,
+    default_bundle,
+    digest,
+    encode,
+    hash_file,
+    read_bundle,
+    seal,
+    write_bundle,
+)
+
+
+def resealed(bundle: Bundle, **changes: object) -> Path:
+    """The folder of the bundle, with changes in its `bundle.json` that its digest vouches for."""
+    (bundle.folder / INFO_FILE).write_bytes(encode(seal(msgspec.structs.replace(bundle.info, **changes))))
+    return bundle.folder
+
+
+def test_what_is_written_reads_back(tiny_bundle: Bundle) -> None:
+    assert read_bundle(tiny_bundle.folder) == tiny_bundle
+    assert set(tiny_bundle.info.files) == {"MODEL_CARD.md", LABELS_FILE, MODEL_FILE}
+
+
+def test_labels_keep_their_script(tiny_copy: Bundle) -> None:
+    labels = ("可回收物_鼠标", "厨余垃圾_薯条", "有害垃圾_药片", "其他垃圾_毛巾", "Bioabfälle", "χαρτί")
+    assert write_bundle(tiny_copy.folder, msgspec.structs.replace(tiny_copy.info, labels=labels)).info.labels == labels
+    assert (tiny_copy.folder / LABELS_FILE).read_text(encoding="utf-8").split() == list(labels)
+
+
+@pytest.mark.parametrize("name", [INFO_FILE, LABELS_FILE, MODEL_FILE, "MODEL_CARD.md"])
+def test_one_changed_byte_anywhere_is_refused(tiny_copy: Bundle, name: str) -> None:
+    file = tiny_copy.folder / name
+    whole = file.read_bytes()
+    for offset in range(0, len(whole), max(1, len(whole) // 400)):
+        for bit in (0x01, 0x20):
+            file.write_bytes(whole[:offset] + bytes([whole[offset] ^ bit]) + whole[offset + 1 :])
+            with pytest.raises(BundleError, match=name):
+                read_bundle(tiny_copy.folder)
+    file.write_bytes(whole)
+    assert read_bundle(tiny_copy.folder) == tiny_copy
+
+
+@pytest.mark.parametrize("name", [INFO_FILE, LABELS_FILE, MODEL_FILE, "MODEL_CARD.md"])
+@pytest.mark.parametrize("change", [lambda whole: whole[:-1], lambda whole: whole + b"\n", lambda whole: b""])
+def test_a_cut_or_grown_file_is_refused(tiny_copy: Bundle, name: str, change: Callable[[bytes], bytes]) -> None:
+    file = tiny_copy.folder / name
+    file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(BundleError, match=name):
+        read_bundle(tiny_copy.folder)
+
+
+@pytest.mark.parametrize("name", [INFO_FILE, LABELS_FILE, MODEL_FILE, "MODEL_CARD.md"])
+def test_a_missing_file_is_named(tiny_copy: Bundle, name: str) -> None:
+    (tiny_copy.folder / name).unlink()
+    with pytest.raises(BundleError, match=rf"{name}: No such file"):
+        read_bundle(tiny_copy.folder)
+
+
+def test_a_folder_in_a_files_place_is_refused(tiny_copy: Bundle) -> None:
+    (tiny_copy.folder / "MODEL_CARD.md").unlink()
+    (tiny_copy.folder / "MODEL_CARD.md").mkdir()
+    with pytest.raises(BundleError, match="Is a directory"):
+        read_bundle(tiny_copy.folder)
+
+
+def test_the_same_json_spelled_otherwise_is_refused(tiny_copy: Bundle) -> None:
+    file = tiny_copy.folder / INFO_FILE
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8"))), encoding="utf-8")
+    with pytest.raises(BundleError, match=r"bundle\.json: digest does not match"):
+        read_bundle(tiny_copy.folder)
+
+
+def test_files_that_are_not_listed_are_no_part_of_it(tiny_copy: Bundle) -> None:
+    (tiny_copy.folder / ".DS_Store").write_bytes(b"\0")
+    assert read_bundle(tiny_copy.folder) == tiny_copy
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": ()}, "labels"),
+        ({"labels": ("glass", "glass", "metal", "paper", "plastic", "trash")}, "labels"),
+        ({"labels": ("glass\n", "a", "metal", "paper", "plastic", "trash")}, "labels"),
+        ({"labels": ("glass", "cardboard", "metal", "paper", "plastic", "trash")}, "labels.txt: not the labels"),
+        ({"labels": ("glass", "metal")}, "known_answer: expected 2 logits"),
+        ({"temperature": 0.0}, "temperature: expected more than 0"),
+        ({"reject_below": 1.5}, "reject_below: expected 0 to 1"),
+        ({"files": {}}, "files: expected labels.txt"),
+    ],
+)
+def test_a_sealed_bundle_that_makes_no_sense_is_refused(tiny_copy: Bundle, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        read_bundle(resealed(tiny_copy, **changes))
+
+
+def test_only_plain_names_in_the_same_folder_are_opened(tiny_copy: Bundle) -> None:
+    outside = tiny_copy.folder.parent / "outside"
+    outside.write_bytes(b"")
+    files = {**tiny_copy.info.files, "../outside": hash_file(outside)}
+    with pytest.raises(BundleError, match=r"\.\./outside is not the plain name"):
+        read_bundle(resealed(tiny_copy, files=files))
+
+
+def test_an_unknown_or_mistyped_key_is_named(tiny_copy: Bundle) -> None:
+    file = tiny_copy.folder / INFO_FILE
+    written = json.loads(file.read_text(encoding="utf-8"))
+    for change, message in (({"licence": "x"}, "licence"), ({"temperature": "warm"}, r"\$\.temperature")):
+        file.write_text(json.dumps(written | change), encoding="utf-8")
+        with pytest.raises(BundleError, match=rf"bundle\.json: .*{message}"):
+            read_bundle(tiny_copy.folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"name": "\xff"}', b"[]", b"null"])
+def test_what_is_no_bundle_json_at_all_is_refused(tiny_copy: Bundle, content: bytes) -> None:
+    (tiny_copy.folder / INFO_FILE).write_bytes(content)
+    with pytest.raises(BundleError, match=r"bundle\.json"):
+        read_bundle(tiny_copy.folder)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"nowhere.*expected the folder of a bundle"):
+        read_bundle(tmp_path / "nowhere")
+
+
+@settings(max_examples=30)
+@given(text=st.text('a é可"\\\n\u2028😀'), temperature=st.floats(0.01, 100))
+def test_sealing_twice_changes_nothing_and_the_digest_does_not_depend_on_itself(tiny_bundle: Bundle, text: str, temperature: float) -> None:
+    info: BundleInfo = msgspec.structs.replace(tiny_bundle.info, name=text, temperature=temperature)
+    assert seal(seal(info)) == seal(info)
+    assert digest(info) == seal(info).digest
+    assert msgspec.json.decode(encode(seal(info)), type=BundleInfo) == seal(info)
+    assert digest(msgspec.structs.replace(info, version="other")) != digest(info)
+
+
+def test_the_default_bundle_lies_inside_the_package() -> None:
+    assert default_bundle().parent.name == "models"
+    assert default_bundle().parent.parent.name == "device"

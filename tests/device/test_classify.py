@@ -1,0 +1,167 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from device.cli import main
+from device.vision.bundle import LABELS_FILE, Bundle
+from device.vision.pictures import PictureError, find_pictures, read_pixels
+from device.vision.preprocess import Pixels
+
+
+def saved(file: Path, pixels: Pixels, *options: int) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    done, encoded = cv2.imencode(file.suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
+    assert done
+    encoded.tofile(file)
+    return file
+
+
+def sortbin(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "device.cli", "classify", *map(os.fspath, arguments)]
+    root = Path(__file__).parents[2]
+    return subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", timeout=60, env=os.environ | environment)
+
+
+def said(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The lines on stderr that are ours, not the runtime's."""
+    return [line for line in done.stderr.splitlines() if line.startswith("sortbin classify: ")]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, painted: Callable[..., Pixels]) -> Path:
+    """A folder with three pictures, two of them below, and a text file."""
+    saved(tmp_path / "photos" / "b" / "glass.png", painted("glass"))
+    saved(tmp_path / "photos" / "a" / "可回收物_鼠标 ä.JPG", painted("metal"))
+    saved(tmp_path / "photos" / "grey.bmp", painted(""))
+    (tmp_path / "photos" / "notes.txt").write_text("no picture", encoding="utf-8")
+    return tmp_path / "photos"
+
+
+def test_a_folder_gives_one_json_object_a_line_in_order(tiny_bundle: Bundle, photos: Path) -> None:
+    done = sortbin("--bundle", tiny_bundle.folder, "--json", photos)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert [line["image"] for line in lines] == [str(photos / name) for name in ("a/可回收物_鼠标 ä.JPG", "b/glass.png", "grey.bmp")]
+    assert [list(line) for line in lines] == [["image", "label", "p", "bin", "decision", "probabilities", "ms"]] * 3
+    assert [(line["label"], line["bin"], line["decision"]) for line in lines[:2]] == [
+        ("metal", "metal", "confident"),
+        ("glass", "glass", "confident"),
+    ]
+    assert (lines[2]["bin"], lines[2]["decision"]) == ("trash", "unsure")
+    for line in lines:
+        assert list(line["probabilities"]) == list(tiny_bundle.info.labels)
+        assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        assert line["p"] == max(line["probabilities"].values()) == line["probabilities"][line["label"]]
+        assert line["ms"] > 0
+
+
+def test_a_broken_picture_is_reported_and_the_rest_go_on(tiny_bundle: Bundle, photos: Path) -> None:
+    (photos / "b" / "empty.jpg").write_bytes(b"")
+    (photos / "b" / "text.png").write_bytes(b"no picture")
+    done = sortbin("--bundle", tiny_bundle.folder, "--json", photos)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 1
+    assert [line.get("label", line.get("error")) for line in lines[:4]] == [
+        "metal",
+        f"{photos}/b/empty.jpg: not a picture that can be decoded",
+        "glass",
+        f"{photos}/b/text.png: not a picture that can be decoded",
+    ]
+    assert list(lines[1]) == ["image", "error"]
+    assert said(done) == [f"sortbin classify: {lines[1]['error']}", f"sortbin classify: {lines[3]['error']}"]
+
+
+def test_people_get_aligned_lines(tiny_bundle: Bundle, photos: Path, painted: Callable[..., Pixels]) -> None:
+    saved(photos / "b" / "trash.png", painted("trash"))
+    (photos / "x.png").write_bytes(b"")
+    done = sortbin("--bundle", tiny_bundle.folder, "--rules", "recyclable", photos / "b", photos / "x.png")
+    assert done.returncode == 1
+    glass, trash, broken = done.stdout.splitlines()
+    assert glass.split()[:5] == ["glass", "99.0%", "->", "recyclable", "confident"]
+    assert trash.split()[:5] == ["trash", "99.0%", "->", "other", "confident"]
+    assert broken.split() == ["cannot", "be", "read", str(photos / "x.png")]
+    assert glass.index(str(photos)) == trash.index(str(photos)) == broken.index(str(photos))
+
+
+def test_a_name_that_is_no_unicode_is_shown_as_well_as_can_be(tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]) -> None:
+    picture = saved(tmp_path / "glass.png", painted("glass"))
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    picture.rename(odd)
+    for options in ([], ["--json"]):
+        done = sortbin("--bundle", tiny_bundle.folder, *options, odd)
+        assert done.returncode == 0, done.stderr
+        assert "caf\ufffd.png" in done.stdout and "glass" in done.stdout
+
+
+def test_bad_input_is_one_line_and_status_2(
+    tiny_bundle: Bundle, tiny_copy: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "rules.toml").write_text("residual = 3", encoding="utf-8")
+    (tiny_copy.folder / LABELS_FILE).write_bytes(b"changed")
+    bundle = ("--bundle", tiny_bundle.folder)
+    for arguments, message in (
+        ((*bundle, tmp_path / "empty"), "expected pictures in this folder"),
+        ((*bundle, photos, tmp_path / "nowhere.jpg"), "nowhere.jpg: expected a picture or a folder"),
+        ((*bundle, "--rules", tmp_path / "rules.toml", photos), "rules.toml: "),
+        ((*bundle, "--rules", "four-bins", photos), "four-bins.toml: bins: no bin for the model's label cardboard"),
+        (("--bundle", tiny_copy.folder, photos), "labels.txt: sha256 is"),
+        (("--bundle", tmp_path / "none", photos), "bundle.json: No such file"),
+    ):
+        assert main(["classify", *map(os.fspath, arguments)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("sortbin classify: ") and err.count("\n") == 1 and message in err
+
+
+def test_a_reader_that_goes_away_is_no_error(tiny_bundle: Bundle, photos: Path) -> None:
+    command = f"'{sys.executable}' -m device.cli classify --bundle '{tiny_bundle.folder}' '{photos}' '{photos}' | head -n 1"
+    done = subprocess.run(command, shell=True, cwd=Path(__file__).parents[2], capture_output=True, encoding="utf-8", timeout=60)
+    assert len(done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+
+
+def test_pictures_are_turned_as_their_exif_says(tmp_path: Path, painted: Callable[..., Pixels]) -> None:
+    upright = np.concatenate([painted("cardboard", 32, 64), painted("metal", 32, 64)])
+    file = saved(tmp_path / "turned.jpg", upright)
+    # An APP1 segment whose one entry is orientation 6: turn by 90 degrees clockwise.
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + whole[2:])
+    pixels = read_pixels(file)
+    assert pixels.shape == (64, 64, 3)
+    assert pixels[32, 60].argmax() == 0 and pixels[32, 4].argmax() == 2
+
+
+def test_pixels_are_three_channels_of_rgb_whatever_the_file_holds(tmp_path: Path) -> None:
+    red = np.full((9, 7, 3), (255, 0, 0), np.uint8)
+    np.testing.assert_array_equal(read_pixels(saved(tmp_path / "red.png", red)), red)
+    for name, stored in (
+        ("grey", np.full((9, 7), 200, np.uint8)),
+        ("alpha", np.full((9, 7, 4), 200, np.uint8)),
+        ("deep", np.full((9, 7, 3), 200 * 257, np.uint16)),
+    ):
+        assert cv2.imwrite(str(tmp_path / f"{name}.png"), stored)
+        np.testing.assert_array_equal(read_pixels(tmp_path / f"{name}.png"), np.full((9, 7, 3), 200, np.uint8))
+
+
+def test_what_cannot_be_a_picture_is_named(tmp_path: Path) -> None:
+    giant = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (2**30).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0" + bytes(40)
+    (tmp_path / "giant.png").write_bytes(giant)
+    for path, message in ((tmp_path / "giant.png", "not a picture"), (tmp_path / "gone.png", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(PictureError, match=rf"^{path}: .*{message}"):
+            read_pixels(path)
+
+
+def test_hidden_files_are_left_out_of_folders_but_taken_when_named(tmp_path: Path, painted: Callable[..., Pixels]) -> None:
+    for name in ("b.png", "a/c.PNG", "._b.png", ".thumbnails/b.png", "B.jpeg"):
+        saved(tmp_path / name, painted("glass", 4, 4)) if name != "B.jpeg" else (tmp_path / name).write_bytes(b"")
+    assert [file.relative_to(tmp_path).as_posix() for file in find_pictures(tmp_path)] == ["B.jpeg", "a/c.PNG", "b.png"]
+    assert list(find_pictures(tmp_path / "._b.png")) == [tmp_path / "._b.png"]

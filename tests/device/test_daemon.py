@@ -1,0 +1,158 @@
+"""The daemon on a broker: what is published, and what is said when it is stopped or killed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from device.twin.broker import EmbeddedBroker
+from device.vision.bundle import Bundle
+from device.vision.preprocess import Pixels
+
+BINS = ("paper", "glass", "metal", "plastic", "trash")
+
+
+class Listener:
+    """A dashboard: subscribes to everything and keeps it."""
+
+    def __init__(self, port: int) -> None:
+        self.heard: list[tuple[str, bytes, bool]] = []
+        self._news = threading.Condition()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
+        self._client.on_message = self._on_message
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+
+    def wait_for(self, what: Callable[[dict[str, bytes]], bool], wait_s: float = 60.0) -> dict[str, bytes]:
+        """Wait until the newest payload of each topic satisfies `what`, and return them."""
+        with self._news:
+            assert self._news.wait_for(lambda: what(self._newest()), wait_s), self._newest()
+            return self._newest()
+
+    def all_of(self, topic: str) -> list[bytes]:
+        with self._news:
+            return [payload for name, payload, _ in self.heard if name == topic]
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _newest(self) -> dict[str, bytes]:
+        return {topic: payload for topic, payload, _ in self.heard}
+
+    def _on_message(self, client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
+        with self._news:
+            self.heard.append((message.topic, message.payload, message.retain))
+            self._news.notify_all()
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    broker = EmbeddedBroker()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def listener(broker: EmbeddedBroker) -> Iterator[Listener]:
+    listener = Listener(broker.port)
+    yield listener
+    listener.close()
+
+
+@pytest.fixture
+def running(
+    broker: EmbeddedBroker, tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]
+) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """`running()` starts `sortbin run` on a replayed camera that sees an empty tray, then a green one, in turn."""
+    (tmp_path / "pictures").mkdir()
+    for number, label in enumerate(["", "", "glass", ""]):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{number}.png"), cv2.cvtColor(painted(label, 60, 80), cv2.COLOR_RGB2BGR))
+    gates = "".join(f'[[gate]]\nkind = "simulated"\nbin = "{name}"\n' for name in BINS)
+    config = tmp_path / "sortbin.toml"
+    config.write_text(
+        f'[device]\nid = "bench"\nstate = "{tmp_path / "state"}"\n[model]\nbundle = "{tiny_bundle.folder}"\n'
+        f'[camera]\nkind = "replay"\npath = "{tmp_path / "pictures"}"\nhold_s = 1.5\n{gates}[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n',
+        encoding="utf-8",
+    )
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(**environment: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "device.cli", "run", "--config", str(config)]
+        started.append(subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(10)
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def test_a_dashboard_hears_who_it_is_what_it_does_and_that_it_left(
+    running: Callable[..., subprocess.Popen[bytes]], listener: Listener
+) -> None:
+    process = running()
+    newest = listener.wait_for(
+        lambda seen: "sortbin/bench/journal" in seen and json.loads(seen.get("sortbin/bench/state", b"{}")).get("last_item") is not None
+    )
+    assert newest["sortbin/bench/availability"] == b"online"
+    info, state = json.loads(newest["sortbin/bench/info"]), json.loads(newest["sortbin/bench/state"])
+    assert info["bins"] == ["paper", "glass", "metal", "plastic", "trash"]
+    assert info["hardware"]["camera"] == "replay"
+    assert info["hardware"]["gates"]["glass"] == "simulated"
+    assert state["last_item"]["bin"] == "glass"
+    assert state["totals"]["glass"]["sorted"] >= 1
+    assert json.loads(newest["sortbin/bench/health"])["backend"].startswith("ai-edge-litert")
+    assert json.loads(newest["sortbin/bench/bin/glass"])["items"] >= 1
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    listener.wait_for(lambda seen: seen["sortbin/bench/availability"] == b"offline")
+    journal = [json.loads(event) for event in listener.all_of("sortbin/bench/journal")]
+    assert [event["seq"] for event in journal] == list(range(1, len(journal) + 1))
+    assert {"started", "item_sorted"} <= {event["type"] for event in journal}
+
+
+def test_the_broker_says_offline_for_a_daemon_that_was_killed(running: Callable[..., subprocess.Popen[bytes]], listener: Listener) -> None:
+    process = running()
+    listener.wait_for(lambda seen: seen.get("sortbin/bench/availability") == b"online")
+    process.kill()
+    listener.wait_for(lambda seen: seen["sortbin/bench/availability"] == b"offline")
+
+
+def test_systemd_is_told_ready_fed_and_told_the_end(running: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60.0)
+        process = running(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="3000000")
+        heard: list[bytes] = []
+        while heard.count(b"WATCHDOG=1") < 3:
+            heard.append(manager.recv(4096))
+        process.send_signal(signal.SIGTERM)
+        while heard[-1] != b"STOPPING=1":
+            heard.append(manager.recv(4096))
+        assert process.wait(10) == 0
+    assert heard.count(b"READY=1") == 1
+    assert any(message.startswith(b"STATUS=ready") for message in heard)
+
+
+def test_a_settings_mistake_ends_the_service_with_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "sortbin.toml"
+    file.write_text("[device]\nid = 7\n", encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, "-m", "device.cli", "run", "--config", str(file)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr == f"sortbin run: {file}: device.id: expected str, got int\n"

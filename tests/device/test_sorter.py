@@ -1,0 +1,156 @@
+"""The life of an item, from the tray to the ledger, with everything real but time, light and gravity."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from device.events import Cleared, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
+from device.sorter import SortingSettings
+from device.twin.items import Thing
+from device.vision.bundle import Bundle
+from device.vision.preprocess import Pixels
+from tests.device.virtual import Bench, photos
+
+Benches = Callable[..., Bench]
+
+
+@pytest.fixture
+def bench(tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]) -> Iterator[Benches]:
+    """`bench("glass", "paper")`: a bin into which these labels are thrown one after the other."""
+    opened: list[Bench] = []
+
+    def make(*labels: str, **more: object) -> Bench:
+        things = photos(tmp_path, painted, labels)
+        opened.append(Bench(tiny_bundle, tmp_path / "state", things, **more))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+def test_every_item_falls_into_the_bin_that_its_event_names(bench: Benches) -> None:
+    labels = ("glass", "paper", "metal", "cardboard", "plastic", "trash")
+    bin_ = bench(*labels)
+    assert bin_.live(60, until=lambda: len(bin_.told(ItemSorted)) == len(labels))
+    events = bin_.told(ItemSorted)
+    assert [event.label for event in events] == list(labels)
+    assert [event.bin for event in events] == [bin_.rules.bin_of(label) for label in labels]
+    assert [landed.bin for landed in bin_.landed] == [event.bin for event in events]
+    assert len({event.item for event in events}) == len(labels)
+    assert [event.seq for event in events] == sorted(event.seq for event in events)
+    assert bin_.sorter.mode == "ready"
+
+
+def test_an_item_that_could_be_anything_goes_to_the_residual_bin(bench: Benches) -> None:
+    bin_ = bench("")
+    assert bin_.live(20, until=lambda: bool(bin_.told(ItemRejected)))
+    (event,) = bin_.told(ItemRejected)
+    assert (event.bin, event.reason) == (bin_.rules.residual, "unsure")
+    assert event.frames == SortingSettings().burst
+    assert [landed.bin for landed in bin_.landed] == [bin_.rules.residual]
+
+
+def test_a_clear_item_is_judged_by_fewer_frames_than_an_unclear_one(bench: Benches) -> None:
+    bin_ = bench("glass")
+    assert bin_.live(20, until=lambda: bool(bin_.told(ItemSorted)))
+    assert bin_.told(ItemSorted)[0].frames < SortingSettings().burst
+
+
+def test_in_safe_mode_everything_goes_to_the_residual_bin(bench: Benches) -> None:
+    bin_ = bench("glass", residual_only=True)
+    assert bin_.live(20, until=lambda: bool(bin_.told(ItemRejected)))
+    (event,) = bin_.told(ItemRejected)
+    assert (event.label, event.bin, event.reason) == ("glass", bin_.rules.residual, "safe_mode")
+
+
+def test_an_item_that_is_taken_away_before_it_is_judged_leaves_no_event(bench: Benches) -> None:
+    bin_ = bench("glass", "paper")
+    assert bin_.live(10, until=lambda: bin_.sorter.mode == "sorting")
+    bin_.bin.take_away()
+    assert bin_.live(30, until=lambda: bool(bin_.told(ItemSorted)))
+    assert [event.label for event in bin_.told(ItemSorted)] == ["paper"]
+    assert not bin_.told(ItemInterrupted)
+
+
+def test_a_jam_is_said_and_over_once_a_hand_has_taken_the_item(bench: Benches) -> None:
+    def sticks(thing: Thing) -> bool:
+        return thing.label == "glass"
+
+    bin_ = bench("glass", "paper", sticks=sticks)
+    assert bin_.live(60, until=lambda: bin_.sorter.mode == "fault")
+    (jam,) = bin_.told(Jam)
+    settings = SortingSettings()
+    assert jam.bin == "glass"
+    assert jam.waited_s > settings.drop_s * settings.tries
+    bin_.live(30)
+    assert bin_.sorter.mode == "fault", "it waits for a hand for as long as that takes"
+    bin_.bin.take_away()
+    assert bin_.live(30, until=lambda: bool(bin_.told(ItemSorted)))
+    assert [event.fault for event in bin_.told(Cleared)] == ["jam"]
+    assert [event.reason for event in bin_.told(ItemInterrupted)] == ["fault"]
+    assert [event.label for event in bin_.told(ItemSorted)] == ["paper"]
+
+
+@pytest.mark.parametrize("trouble", ["jam", "seize", "break_wire"])
+def test_a_gate_that_does_not_move_is_a_fault_until_it_does(bench: Benches, trouble: str) -> None:
+    bin_ = bench("glass", "paper")
+    gate = bin_.gates["glass"]
+    assert bin_.live(10, until=lambda: bin_.sorter.mode == "sorting")
+    gate.jam(0.2) if trouble == "jam" else getattr(gate, trouble)()
+    assert bin_.live(30, until=lambda: bin_.sorter.mode == "fault")
+    assert bin_.told(Fault)[0].fault == "gate"
+    gate.mend()
+    assert bin_.live(60, until=lambda: len(bin_.told(ItemSorted)) == 2)
+    assert [event.fault for event in bin_.told(Cleared)] == ["gate"]
+    assert [event.reason for event in bin_.told(ItemInterrupted)] == ["fault"]
+    assert [event.label for event in bin_.told(ItemSorted)] == ["glass", "paper"], "the item still lay there, and was sorted in the end"
+
+
+def test_a_silent_camera_is_a_fault_until_it_speaks_again(bench: Benches) -> None:
+    bin_ = bench("glass")
+    assert bin_.live(5, until=lambda: bin_.sorter.mode == "ready")
+    bin_.camera_works = False
+    assert bin_.live(10, until=lambda: bin_.sorter.mode == "fault")
+    assert "is the camera plugged in?" in bin_.told(Fault)[0].message
+    bin_.live(30)
+    assert bin_.sorter.mode == "fault"
+    bin_.camera_works = True
+    assert bin_.live(30, until=lambda: bool(bin_.told(ItemSorted)))
+    assert [event.fault for event in bin_.told(Cleared)] == ["camera"]
+
+
+def test_events_that_a_full_disk_refused_are_stored_in_order_once_there_is_room(bench: Benches) -> None:
+    bin_ = bench("glass", "paper")
+    assert bin_.live(10, until=lambda: bin_.sorter.mode == "sorting")
+    bin_.disk_works = False
+    assert bin_.live(30, until=lambda: bin_.sorter.mode == "fault")
+    assert bin_.sorter.fault is not None and bin_.sorter.fault.fault == "ledger"
+    bin_.live(30)
+    assert not bin_.told(ItemSorted)
+    bin_.disk_works = True
+    assert bin_.live(60, until=lambda: len(bin_.told(ItemSorted)) == 2)
+    kinds = [type(event) for event in bin_.events]
+    assert kinds == [ItemSorted, Fault, Cleared, ItemSorted]
+
+
+def test_stopping_with_an_item_on_its_way_says_that_it_was_interrupted(bench: Benches) -> None:
+    bin_ = bench("glass")
+    assert bin_.live(20, until=lambda: bin_.gates["glass"].opening(bin_.now_s) > 0.1)
+    bin_.close()
+    (event,) = bin_.told(ItemInterrupted)
+    assert (event.bin, event.label, event.reason) == ("glass", "glass", "stopped")
+
+
+def test_a_camera_that_was_moved_while_the_bin_was_off_learns_the_tray_anew(bench: Benches) -> None:
+    first = bench("glass")
+    first.live(3)
+    view = first.view
+    stored = view.export()
+    assert stored is not None
+    first.close()
+    view.restore(stored * 0.3)
+    second = bench("paper", view=view)
+    assert second.live(30, until=lambda: bool(second.told(ItemSorted)))
+    assert [event.label for event in second.told(ItemSorted)] == ["paper"]

@@ -1,0 +1,122 @@
+"""A whole bin under a clock of its own: virtual tray and camera, simulated gates, real model, real ledger, and the sorter between them."""
+
+import concurrent.futures
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+
+import cv2
+
+from device.cameras import Frame
+from device.clock import Clock
+from device.events import AnyEvent, Event
+from device.hardware.gates import Gates
+from device.hardware.simulated import SimulatedGate
+from device.ledger import Ledger, LedgerError
+from device.rules import default_rules, read_rules
+from device.sorter import Sorter, SortingSettings
+from device.twin.bin import Landed, VirtualBin
+from device.twin.body import simulated_gates
+from device.twin.items import Thing
+from device.vision.bundle import Bundle
+from device.vision.classifier import Classifier
+from device.vision.preprocess import Pixels
+from device.vision.presence import EmptyView, PresenceSettings
+
+FRAME_S = 0.1
+STEP_S = 0.02
+
+
+class Bench:
+    """One bin whose time passes only when `live` is called. Disk writes are waited for, so time under test never outruns them."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        state: Path,
+        things: Iterable[Thing],
+        *,
+        sticks: Callable[[Thing], bool] = lambda _: False,
+        sorting: SortingSettings = SortingSettings(),
+        residual_only: bool = False,
+        view: EmptyView | None = None,
+    ) -> None:
+        self.classifier = Classifier(bundle)
+        self.rules = read_rules(default_rules(), self.classifier.labels)
+        self.gates: dict[str, SimulatedGate] = simulated_gates(self.rules)
+        self.landed: list[Landed] = []
+        self.bin = VirtualBin(self.gates, things, landed=self.landed.append, sticks=sticks)
+        self.ledger = Ledger(state, "bench", Clock())
+        self.events: list[AnyEvent] = []
+        self.camera_works = self.disk_works = True
+        self.view = view or EmptyView(PresenceSettings())
+        self.sorter = Sorter(
+            sorting,
+            PresenceSettings(),
+            self.view,
+            self.classifier,
+            self.rules,
+            Gates(self.gates),
+            self._intend,
+            self._record,
+            residual_only=residual_only,
+        )
+        self.now_s = 100.0
+        self._frames = 0
+        self._frame_due_s = self.now_s
+        self._writing: list[Future[AnyEvent]] = []
+
+    def live(self, most_s: float, until: Callable[[], bool] = lambda: False) -> bool:
+        """Let at most `most_s` seconds pass; True when `until` came true before that."""
+        end_s = self.now_s + most_s
+        while self.now_s < end_s:
+            self.now_s += STEP_S
+            frame = None
+            if self.now_s >= self._frame_due_s:
+                self._frame_due_s = self.now_s + FRAME_S
+                self._frames += 1
+                pixels = self.bin.picture(self.now_s)
+                frame = Frame(pixels, self._frames, self.now_s) if self.camera_works else None
+            self.sorter.tick(self.now_s, frame)
+            self._wait_for_the_disk()
+            if until():
+                return True
+        return False
+
+    def told(self, kind: type[Event]) -> list[Event]:
+        """The events of one type, in order."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def close(self) -> None:
+        self.sorter.stop()
+        self._wait_for_the_disk()
+        self.ledger.close(5.0)
+
+    def _intend(self, item: str, to_bin: str, label: str) -> "Future[None]":
+        intent = self.ledger.intend(item, to_bin, label)
+        concurrent.futures.wait([intent], 10.0)
+        return intent
+
+    def _record(self, event: Event) -> "Future[AnyEvent]":
+        if not self.disk_works:
+            refused: Future[AnyEvent] = Future()
+            refused.set_exception(LedgerError("the disk is full"))
+            return refused
+        stored = self.ledger.record(event)
+        self._writing.append(stored)
+        return stored
+
+    def _wait_for_the_disk(self) -> None:
+        concurrent.futures.wait(self._writing, 10.0)
+        self.events += [stored.result() for stored in self._writing]
+        self._writing.clear()
+
+
+def photos(folder: Path, painted: Callable[..., Pixels], labels: Iterable[str]) -> list[Thing]:
+    """One plain photo for each label, in order, that the tiny bundle takes for that label."""
+    things = []
+    for number, label in enumerate(labels):
+        file = folder / f"{number:02}-{label}.png"
+        cv2.imwrite(str(file), cv2.cvtColor(painted(label, 48, 64), cv2.COLOR_RGB2BGR))
+        things.append(Thing(file.stem, label, file, None))
+    return things

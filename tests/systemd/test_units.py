@@ -1,0 +1,54 @@
+"""The service file: systemd accepts it, and every bounded wait fits into its watchdog."""
+
+import configparser
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from device import daemon, health
+from device.cameras.settings import V4l2Settings
+from device.sorter import SortingSettings
+
+UNIT = Path(__file__).parents[2] / "systemd" / "sortbin.service"
+
+
+@pytest.fixture
+def service() -> configparser.SectionProxy:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read(UNIT)
+    return parser["Service"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "sortbin.service"
+    unit.write_text(re.sub(r"/opt/sortbin/bin/sortbin", "/bin/true", UNIT.read_text(encoding="utf-8")), encoding="utf-8")
+    verified = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, timeout=60, check=False)
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+
+
+def test_the_watchdog_waits_longer_than_any_loop_may_be_silent(service: configparser.SectionProxy) -> None:
+    watchdog_s = float(service["WatchdogSec"])
+    longest_silence_s = health.BEAT_WITHIN_S + watchdog_s / 3
+    assert longest_silence_s < watchdog_s
+    assert SortingSettings().commit_s < watchdog_s
+    assert V4l2Settings().hang_s < watchdog_s
+    assert daemon.TICK_S < health.BEAT_WITHIN_S
+
+
+def test_a_crash_is_a_restart_within_three_seconds_for_ever(service: configparser.SectionProxy) -> None:
+    assert service["Restart"] == "always"
+    assert float(service["RestartSec"]) < 3
+    assert service.parser["Unit"]["StartLimitIntervalSec"] == "0"
+
+
+def test_stopping_is_given_longer_than_the_daemon_takes(service: configparser.SectionProxy) -> None:
+    assert float(service["TimeoutStopSec"]) > daemon.CLOSE_S + 2
+
+
+def test_outputs_are_made_safe_after_any_exit(service: configparser.SectionProxy) -> None:
+    assert "gate --release" in service["ExecStopPost"]

@@ -1,0 +1,75 @@
+"""Views of a photo as a careless camera would take it: moved, turned, lit and blurred by chance."""
+
+from collections.abc import Callable
+
+import cv2
+import msgspec
+import numpy as np
+
+from device.vision.preprocess import Pixels
+
+
+class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far views may stray. Shares are probabilities 0..1."""
+
+    smallest_crop: float = 0.6
+    """least share of the picture's area that a crop keeps"""
+    aspect: float = 1.2
+    """largest stretch of width against height, either way"""
+    turn_deg: float = 15.0
+    """largest small rotation; quarter turns and mirror images are always drawn"""
+    gain: float = 0.25
+    """largest relative change of brightness"""
+    contrast: float = 0.2
+    cast: float = 0.08
+    """largest relative change of one colour channel against the others"""
+    gamma: float = 0.2
+    blur_share: float = 0.15
+    noise_share: float = 0.2
+    noise_sigma: float = 8.0
+    """largest standard deviation of pixel noise, in counts of 255"""
+
+
+def make_augmenter(settings: Augmentation, size: int) -> Callable[[Pixels, np.random.Generator], Pixels]:
+    """Return a function that turns a square photo (S x S x 3 uint8 RGB) and a generator into one size x size x 3 view."""
+
+    def augment(photo: Pixels, rng: np.random.Generator) -> Pixels:
+        view = _moved(photo, settings, size, rng)
+        view = _lit(view, settings, rng)
+        if rng.random() < settings.blur_share:
+            view = cv2.GaussianBlur(view, (0, 0), rng.uniform(0.4, 1.6))
+        if rng.random() < settings.noise_share:
+            noise = rng.normal(0.0, rng.uniform(1.0, settings.noise_sigma), view.shape)
+            view = np.clip(view + noise, 0, 255).astype(np.uint8)
+        return view
+
+    return augment
+
+
+def _moved(photo: Pixels, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
+    """Crop, stretch, mirror and turn in one interpolation; what lies outside the photo mirrors its border."""
+    whole = photo.shape[0]
+    side = whole * np.sqrt(rng.uniform(settings.smallest_crop, 1.0))
+    stretch = np.exp(rng.uniform(-1, 1) * np.log(settings.aspect) / 2)
+    slack = (whole - side) / 2
+    centre = whole / 2 + rng.uniform(-slack, slack, 2)
+    angle = np.deg2rad(rng.uniform(-settings.turn_deg, settings.turn_deg) + 90 * rng.integers(4))
+    scale = np.diag([side * stretch / size * rng.choice([-1, 1]), side / stretch / size])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = turn @ scale
+    offset = centre - linear @ np.array([size / 2, size / 2])
+    from_view = np.column_stack([linear, offset])
+    return cv2.warpAffine(photo, from_view, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def _lit(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
+    levels = np.linspace(0.0, 1.0, 256)
+    table = np.empty((1, 256, 3), np.uint8)
+    gain = 1 + rng.uniform(-settings.gain, settings.gain)
+    contrast = 1 + rng.uniform(-settings.contrast, settings.contrast)
+    gamma = np.exp(rng.uniform(-settings.gamma, settings.gamma))
+    for channel in range(3):
+        cast = 1 + rng.uniform(-settings.cast, settings.cast)
+        curve = ((levels**gamma - 0.5) * contrast + 0.5) * gain * cast
+        table[0, :, channel] = np.clip(curve * 255, 0, 255)
+    return cv2.LUT(view, table)
