@@ -21,7 +21,7 @@ def temperature(answers: Answers) -> float:
 
     Fitted by negative log likelihood, judged by five-fold cross-validation. Rounded to three digits after the point.
     """
-    return round(_fitted(answers), 3) if _helps(answers) else 1.0
+    return round(fitted(answers), 3) if _helps(answers) else 1.0
 
 
 def reject_below(answers: Answers, temperature: float) -> float:
@@ -37,8 +37,11 @@ def reject_below(answers: Answers, temperature: float) -> float:
     return MOST_REJECTION
 
 
-def _fitted(answers: Answers) -> float:
-    """Golden-section search over the logarithm of the temperature; the likelihood has one maximum."""
+def fitted(answers: Answers) -> float:
+    """The temperature of the highest likelihood, whether or not it helps other photos.
+
+    Golden-section search over its logarithm; the likelihood has one maximum.
+    """
     low, high = _RANGE
     ratio = (math.sqrt(5) - 1) / 2
     for _ in range(40):
@@ -59,6 +62,6 @@ def _helps(answers: Answers) -> bool:
     for held_out in folds:
         rest = np.setdiff1d(by_label, held_out)
         seen = Answers(answers.logits[held_out], answers.targets[held_out])
-        fitted = _fitted(Answers(answers.logits[rest], answers.targets[rest]))
-        gained += (seen.nll() - seen.nll(fitted)) * len(held_out)
+        of_rest = fitted(Answers(answers.logits[rest], answers.targets[rest]))
+        gained += (seen.nll() - seen.nll(of_rest)) * len(held_out)
     return gained > 0

@@ -1,4 +1,4 @@
-"""Photos on disk: a folder per label, and the lists that split them into training and validation."""
+"""Photos on disk: a folder per label and the lists that split them, or a data set that `training prepare` made of one."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from converter import manifest
+from converter.manifest import ManifestError, Row, is_dataset
 from device.errors import SortbinError
 from device.vision import pictures
 from device.vision.pictures import SUFFIXES
@@ -18,7 +20,7 @@ class PhotosError(SortbinError, ValueError):
 
 @dataclass(frozen=True, order=True)
 class Photo:
-    """One labelled picture. `name` is its path below the data folder, with forward slashes."""
+    """One labelled picture. `name` is its path below the data folder (below the source of a prepared data set), with forward slashes."""
 
     name: str
     label: str
@@ -40,11 +42,16 @@ class Split:
 
 
 def read_split(data: Path, val_share: float = 0.15, seed: int = 0) -> Split:
-    """Read a folder per label, split by `splits/*train.txt` and `splits/*val.txt` below it where they exist.
+    """Read what to train on and to choose by, from a prepared data set or from a folder per label.
 
-    Without lists, `val_share` of each label's photos (at least one, at least one left) is drawn with `seed`.
-    Raises PhotosError for a missing or empty folder, a list that names a missing photo, or a photo in both lists.
+    A prepared data set says itself what is for training and what for validation. A plain folder is split by `splits/*train.txt` and
+    `splits/*val.txt` below it where they exist; without lists, `val_share` of each label's photos (at least one, at least one left) is
+    drawn with `seed`. Raises PhotosError for a missing or empty folder, a list that names a missing photo, a photo in both lists, or a
+    prepared data set that is unfinished or has no photos for training or validation.
     """
+    if is_dataset(data):
+        prepared = _prepared(data)
+        return Split(prepared.labels, prepared.part(data, "train"), prepared.part(data, "val"))
     photos = read_photos(data)
     labels = tuple(sorted({photo.label for photo in photos}))
     if len(labels) < 2:
@@ -63,8 +70,50 @@ def read_split(data: Path, val_share: float = 0.15, seed: int = 0) -> Split:
     return Split(labels, tuple(sorted(train)), tuple(sorted(val)))
 
 
+def read_fold(data: Path, fold: int) -> Split:
+    """A round of cross-validation: the photos of `fold` of a prepared data set to choose by, those of all other folds to train on.
+
+    Raises PhotosError when the data set cannot be read or has no such fold.
+    """
+    if not is_dataset(data):
+        raise PhotosError(f"{data}: has no folds; `training prepare --folds` makes some")
+    prepared = _prepared(data)
+    val = prepared.part(data, f"fold{fold}")
+    train = tuple(photo for parts, photo in prepared.photos if len(parts) == 2 and f"fold{fold}" not in parts)
+    return Split(prepared.labels, train, val)
+
+
+def read_part(data: Path, part: str) -> tuple[Photo, ...]:
+    """The photos of one part, sorted by name: train, val, test, all, or a fold of a prepared data set, as in `fold0`.
+
+    In a plain folder train and val are those of `read_split`, and test is `splits/*test.txt`. Raises PhotosError as `read_split`, or when
+    there is no such part or nothing in it.
+    """
+    if part == "all":
+        return tuple(read_photos(data))
+    if is_dataset(data):
+        return _prepared(data).part(data, part)
+    match part:
+        case "train":
+            return read_split(data).train
+        case "val":
+            return read_split(data).val
+        case "test":
+            lists = sorted((data / "splits").glob("*test.txt"))
+            if len(lists) != 1:
+                raise PhotosError(f"{data / 'splits'}: expected exactly one *test.txt")
+            return tuple(sorted(read_list(lists[0], data, {photo.name: photo for photo in read_photos(data)})))
+        case _:
+            raise PhotosError(f"{data}: no part {part}; a plain folder has train, val, test and all, `training prepare` makes folds")
+
+
 def read_photos(data: Path) -> list[Photo]:
-    """Every picture in the folders of `data`, labelled by its folder, sorted by name. Raises PhotosError when there is none."""
+    """Every picture in the folders of `data`, labelled by its folder, sorted by name; of a prepared data set, all it did not leave out.
+
+    Raises PhotosError when there is none.
+    """
+    if is_dataset(data):
+        return [photo for _, photo in _prepared(data).photos]
     if not data.is_dir():
         raise PhotosError(f"{data}: expected a folder with a folder of photos for each label, found none")
     photos = [
@@ -94,6 +143,42 @@ def read_pixels(path: Path) -> Pixels:
         return pictures.read_pixels(path)
     except pictures.PictureError as error:
         raise PhotosError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A prepared data set without the pictures that it left out: each with its split and, where it has one, its fold, as in `fold0`.
+
+    labels are in the network's order.
+    """
+
+    labels: tuple[str, ...]
+    photos: tuple[tuple[tuple[str, ...], Photo], ...]
+
+    def part(self, data: Path, name: str) -> tuple[Photo, ...]:
+        """The photos of a split or of a fold. Raises PhotosError when there are none."""
+        found = tuple(photo for parts, photo in self.photos if name in parts)
+        if not found:
+            known = sorted({part for parts, _ in self.photos for part in parts})
+            raise PhotosError(f"{data / manifest.MANIFEST_FILE}: no picture in {name}; expected one of {', '.join(known)}")
+        return found
+
+
+def _parts(row: Row) -> tuple[str, ...]:
+    return (row.split,) if row.fold is None else (row.split, f"fold{row.fold}")
+
+
+def _prepared(data: Path) -> _Prepared:
+    try:
+        info = manifest.read_info(data)
+        source = manifest.source_of(data, info)
+        rows = manifest.read_rows(data)
+        photos = tuple((_parts(row), Photo(row.path, row.label, source / row.path)) for row in rows if row.split)
+    except ManifestError as error:
+        raise PhotosError(str(error)) from error
+    if not photos:
+        raise PhotosError(f"{data / manifest.MANIFEST_FILE}: leaves every picture out")
+    return _Prepared(info.labels, photos)
 
 
 def _drawn(photos: list[Photo], labels: tuple[str, ...], share: float, seed: int) -> tuple[list[Photo], list[Photo]]:

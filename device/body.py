@@ -38,7 +38,8 @@ def open_body(settings: Settings, rules: RulePack) -> Body:
     A camera that cannot be opened yet raises nothing: the sorter reports it as a fault and goes on when it is there.
     """
     check_gates(settings, rules)
-    gates = open_gates(settings.gate)
+    sorting = settings.sorting
+    gates = open_gates(settings.gate, max_open_s=sorting.drop_s + 2 * sorting.gate_s)
     kinds = {gate.bin: kind(gate) for gate in settings.gate}
     return Body(open_camera(settings.camera), kind(settings.camera), gates, kinds)
 

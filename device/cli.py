@@ -16,7 +16,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sortbin", description="The firmware of a bin that sorts by itself.")
     parser.add_argument("--version", action="version", version=f"sortbin {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
+    # Only the command that is asked for is imported: `gate --release` has to work when another cannot even be loaded.
+    asked = sys.argv[1:2] if argv is None else argv[:1]
+    for name in asked if set(asked) <= set(COMMANDS) and asked else COMMANDS:
         importlib.import_module(f"device.commands.{name}").add_parser(commands)
     arguments = parser.parse_args(argv)
     try:

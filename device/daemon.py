@@ -79,7 +79,12 @@ def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iter
 def open_classifier(settings: BinSettings) -> Classifier:
     """Load the bundle on the runtime that will be used and check its known answer. Raises BundleError and RuntimeFault."""
     bundle = read_bundle(Path(settings.model.bundle) if settings.model.bundle else default_bundle())
-    runtime = load_runtime(bundle, kernels="edgetpu" if settings.model.edgetpu else "default", threads=settings.model.threads)
+    runtime = load_runtime(
+        bundle,
+        package=settings.model.runtime or None,
+        kernels="edgetpu" if settings.model.edgetpu else "default",
+        threads=settings.model.threads,
+    )
     if runtime.degraded:
         log.warning("no Edge TPU, on the CPU instead: %s", runtime.degraded)
     classifier = Classifier(bundle, runtime)
@@ -130,6 +135,8 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
                 beats.beat("ledger", now_s)
             if not camera.stuck:
                 beats.beat("camera", now_s)
+            if parts.link is None or parts.link.alive:
+                beats.beat("link", now_s)
             if sorter.mode != "starting":
                 # Ready also with a fault: it is reported, and mends itself; a restart would mend no camera.
                 notifier.ready()

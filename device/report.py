@@ -74,7 +74,7 @@ class Reporter:
             version=__version__,
             bundle=InfoBundle(name=bundle.name, version=bundle.version, sha256=bundle.digest, metrics=bundle.metrics),
             labels=bundle.labels,
-            bins=tuple(self._rules.bins),
+            bins=dict(self._rules.bins),
             residual=self._rules.residual,
             hardware=Hardware(
                 board=_board(),

@@ -4,7 +4,7 @@ Each part's keys live with the part; this module puts them together and reads th
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -36,6 +36,8 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     bundle: str = ""
     """folder of a bundle; empty takes the one that comes with Sortbin"""
+    runtime: Literal["", "ai-edge-litert", "tflite-runtime"] = ""
+    """package that runs the network; empty takes the first that is installed"""
     edgetpu: bool = False
     """use a Coral Edge TPU, and fall back to the CPU when it does not answer"""
     threads: Annotated[int, msgspec.Meta(ge=1, le=8)] = 2

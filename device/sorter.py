@@ -5,6 +5,7 @@ The sorter is one story told in steps. `Sorter.tick` is called with the time and
 runs on a bin, in the demo and under simulated time.
 """
 
+import contextlib
 import uuid
 from collections import deque
 from collections.abc import Generator
@@ -275,26 +276,33 @@ class Sorter:
                 raise Failure("gate", f"the gates did not close within {wait_s:g} s")
 
     def _recover(self, failure: Failure) -> Generator[None, Tick, None]:
-        """Make safe, say what is wrong, and stay here until it is mended."""
-        self.mode, self.fault = "fault", Fault(fault=failure.fault, message=failure.message)
-        self.tell(self.fault)
-        tick = yield
-        began_s = tick.now_s
+        """Make safe, say what is wrong, and stay here until it is mended. What goes wrong meanwhile is said too."""
+        self._declare(failure)
+        tick = yield from self._rest()
+        began_s = {failure.fault: tick.now_s}
         while True:
             try:
-                yield from self._until_mended(failure.fault, tick.now_s)
+                yield from self._until_mended(failure.fault)
                 break
             except (Failure, GateError) as error:
                 failure = _failure(error)
+                if failure.fault not in began_s:
+                    began_s[failure.fault] = tick.now_s
+                    self._declare(failure)
                 tick = yield from self._pause(self._settings.retry_s)
-        tick = yield
-        self.tell(Cleared(fault=self.fault.fault, lasted_s=round(tick.now_s - began_s, 3)))
+        tick = yield from self._rest()
+        for fault, since_s in began_s.items():
+            self.tell(Cleared(fault=fault, lasted_s=round(tick.now_s - since_s, 3)))
         self.fault = None
 
-    def _until_mended(self, fault: FaultName, now_s: float) -> Generator[None, Tick, None]:
+    def _declare(self, failure: Failure) -> None:
+        self.mode, self.fault = "fault", Fault(fault=failure.fault, message=failure.message)
+        self.tell(self.fault)
+
+    def _until_mended(self, fault: FaultName) -> Generator[None, Tick, None]:
         if fault == "ledger":
             yield from self._tell_again()
-        self._frame_seen_s = None if fault == "camera" else now_s
+        self._frame_seen_s = None
         yield from self._close_all()
         if fault == "jam":
             yield from self._until_empty(deadline_s=None)
@@ -302,10 +310,17 @@ class Sorter:
             yield from self._next_frame()
 
     def _pause(self, seconds: float) -> Generator[None, Tick, Tick]:
-        tick = yield
+        tick = yield from self._rest()
         until_s = tick.now_s + seconds
         while tick.now_s < until_s:
-            tick = yield
+            tick = yield from self._rest()
+        return tick
+
+    def _rest(self) -> Generator[None, Tick, Tick]:
+        """One step amid a fault: gates are still carried on, and one that fails again says nothing new."""
+        tick = yield
+        with contextlib.suppress(GateError):
+            self._gates.update(tick.now_s)
         return tick
 
     def tell(self, event: Event) -> None:
@@ -317,7 +332,7 @@ class Sorter:
         while self._telling:
             self._telling = deque((event, self._record(event) if _failed(told) else told) for event, told in self._telling)
             while not all(told.done() for _, told in self._telling):
-                yield
+                yield from self._rest()
             while self._telling and not _failed(self._telling[0][1]):
                 self._telling.popleft()
             if self._telling:

@@ -44,18 +44,18 @@ class ServoGate:
             self._start(Position.CLOSING, self._closed_us, now_s)
 
     def update(self, now_s: float) -> None:
-        before, self._position = self._position, Position.UNKNOWN  # what it stays if writing fails
-        match before:
-            case Position.OPENING:
-                self._position = Position.OPEN if self._arrived(self._open_us, now_s) else before
-            case Position.CLOSING:
-                self._position = Position.CLOSED if self._arrived(self._closed_us, now_s) else before
-            case Position.CLOSED if self._on and now_s - self._arrives_s >= self._detach_s:
-                self._channel.off()
-                self._on = False
-                self._position = before
-            case _:
-                self._position = before
+        try:
+            match self._position:
+                case Position.OPENING if self._arrived(self._open_us, now_s):
+                    self._position = Position.OPEN
+                case Position.CLOSING if self._arrived(self._closed_us, now_s):
+                    self._position = Position.CLOSED
+                case Position.CLOSED if self._on and now_s - self._arrives_s >= self._detach_s:
+                    self._channel.off()
+                    self._on = False
+        except GateError:
+            self._position = Position.UNKNOWN
+            raise
 
     def release(self) -> None:
         self._position = Position.UNKNOWN

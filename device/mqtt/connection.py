@@ -174,6 +174,8 @@ def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except OSError as error:
         raise MqttError(f"mqtt.tls.ca_file {tls.ca_file}: expected a readable PEM file of certificates: {_said(error)}") from error
+    # Python 3.13 began to refuse authorities that lack extensions, as those that people make for their own broker often do.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if tls.cert_file is not None:
         try:
             context.load_cert_chain(tls.cert_file, tls.key_file, password="")

@@ -39,7 +39,8 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
     bundle: InfoBundle
     labels: tuple[str, ...]
     """what the model tells apart, in its order"""
-    bins: tuple[str, ...]
+    bins: dict[str, str]
+    """title by name, in the rule pack's order; the name is the one in topics and events, the title is for people"""
     residual: str
     """the bin of `bins` that takes what is better not guessed"""
     hardware: Hardware

@@ -1,6 +1,7 @@
 """The names of everything a device publishes."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from device.errors import SortbinError
@@ -54,9 +55,9 @@ class Topics:
         return self._named("journal")
 
     def bin(self, name: str) -> str:
-        """`payloads.BinState`, retained. Raises TopicError for a name that is empty or holds `/`, `+`, `#` or NUL; any other letters go."""
+        """`payloads.BinState`, retained. Raises TopicError for a name that is empty or holds `/`, `+`, `#` or control characters."""
         if not _level(name) or "/" in name:
-            raise TopicError(f"bin {name!r}: expected a name without /, + and #")
+            raise TopicError(f"bin {name!r}: expected a name without /, +, # and control characters")
         return self._named(f"bin/{name}")
 
     def _named(self, name: str) -> str:
@@ -64,4 +65,5 @@ class Topics:
 
 
 def _level(name: str) -> bool:
-    return bool(name) and not set(name) & {"+", "#", "\0"}
+    """Whether brokers take it: no wildcards, and none of the control characters for which mosquitto ends the connection."""
+    return bool(name) and not any(letter in "+#" or unicodedata.category(letter) in ("Cc", "Cn", "Cs") for letter in name)

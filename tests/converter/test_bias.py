@@ -41,7 +41,5 @@ def test_a_model_whose_layers_have_other_names_is_left_as_it_is(converted: tuple
     from converter.bias import corrected
 
     float32, int8 = converted
-    assert (
-        corrected(int8, float32.replace(b"narrow", b"worran").replace(b"head", b"daeh"), [np.zeros((32, 32, 3), np.uint8)], tmp_path)
-        == int8
-    )
+    renamed = float32.replace(b"narrow", b"worran").replace(b"head", b"daeh")
+    assert corrected(int8, renamed, [np.zeros((32, 32, 3), np.uint8)], tmp_path) == int8

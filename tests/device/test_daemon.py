@@ -110,7 +110,7 @@ def test_a_dashboard_hears_who_it_is_what_it_does_and_that_it_left(
     )
     assert newest["sortbin/bench/availability"] == b"online"
     info, state = json.loads(newest["sortbin/bench/info"]), json.loads(newest["sortbin/bench/state"])
-    assert info["bins"] == ["paper", "glass", "metal", "plastic", "trash"]
+    assert list(info["bins"]) == ["paper", "glass", "metal", "plastic", "trash"]
     assert info["hardware"]["camera"] == "replay"
     assert info["hardware"]["gates"]["glass"] == "simulated"
     assert state["last_item"]["bin"] == "glass"

@@ -1,5 +1,8 @@
 """Gate settings as they stand in the file."""
 
+import re
+from pathlib import Path
+
 import msgspec
 import pytest
 from msgspec import toml
@@ -22,6 +25,13 @@ def test_the_kind_chooses_what_moves_the_flap() -> None:
     assert read('kind = "servo"\nchip = "1-0040"\nchannel = 15\nclosed_us = 2000\nopen_us = 900').chip == "1-0040"
     assert read('kind = "line"\nline = "GPIO17"') == LineSettings(bin="paper", line="GPIO17")
     assert read('kind = "simulated"') == SimulatedSettings(bin="paper")
+
+
+def test_the_examples_in_the_wiring_guide_are_right() -> None:
+    guide = (Path(__file__).parents[3] / "docs/wiring.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    kinds = {type(toml.decode(example, type=File).gate[0]) for example in examples}
+    assert kinds == {ServoSettings, LineSettings}
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,11 @@ def test_a_new_listener_finds_what_the_device_is_and_that_it_is_online(broker: A
     early.wait_for("state", bool)
     early.wait_for("availability", bool)
     late = subscribe(broker.port)
-    assert done(late.wait_for("state", bool)) == [3]
-    assert late.wait_for("bin/可回收物", bool) == [{"fill_percent": 12.5, "full": False, "items": 3}]
-    assert late.wait_for("availability", bool) == ["online"]
-    assert all(message.retain for message in late.heard)
+    assert done(late.wait_for("state", bool))[-1] == 3
+    assert late.wait_for("bin/可回收物", bool)[-1] == {"fill_percent": 12.5, "full": False, "items": 3}
+    assert late.wait_for("availability", bool)[-1] == "online"
+    kept = {message.topic for message in late.heard if message.retain}
+    assert kept == {"sortbin/bin1/state", "sortbin/bin1/bin/可回收物", "sortbin/bin1/availability"}
 
 
 def test_online_is_said_after_what_was_known_before_the_connection(broker: Any, connect: Connect, subscribe: Subscribe, road: Any) -> None:
@@ -91,20 +92,34 @@ def test_an_event_is_heard_live_and_in_the_journal_in_the_same_words(
     assert not any(message.retain for message in listener.heard if message.topic.endswith(("event", "journal")))
 
 
-def test_stopping_delivers_what_was_recorded_and_says_offline(broker: Any, ledger: Ledger, connect: Connect, subscribe: Subscribe) -> None:
+def test_stopping_delivers_what_was_recorded(broker: Any, ledger: Ledger, connect: Connect, subscribe: Subscribe) -> None:
+    listener = subscribe(broker.port)
+    link = connect(broker.port)
+    listener.wait_for("availability", bool)
+    for _ in range(50):
+        ledger.record(Fault(fault="camera", message="no frame"))
+    assert link.stop(WAIT_S)
+    assert (ledger.newest_seq, ledger.undelivered) == (50, 0)
+    assert not link.connected
+    assert not link.alive
+
+
+def test_the_last_words_are_the_newest_state_and_offline(
+    mosquitto: Callable[..., Any], ledger: Ledger, connect: Connect, subscribe: Subscribe
+) -> None:
+    # Not with amqtt, which forgets what it has acknowledged when the sender disconnects.
+    broker = mosquitto()
+    broker.start()
     listener = subscribe(broker.port)
     link = connect(broker.port)
     listener.wait_for("availability", bool)
     link.publish_state(state(1))
     link.publish_state(state(2))
-    for _ in range(50):
-        ledger.record(Fault(fault="camera", message="no frame"))
+    ledger.record(Fault(fault="camera", message="no frame"))
     assert link.stop(WAIT_S)
-    assert ledger.undelivered == 0
     assert listener.wait_for("availability", lambda heard: len(heard) == 2) == ["online", "offline"]
-    assert len(listener.payloads("journal")) == 50
+    assert len(listener.payloads("journal")) == 1
     assert done(listener.payloads("state"))[-1] == 2
-    assert not link.connected
     assert listener.heard[-1].topic.endswith("availability")
 
 

@@ -1,0 +1,119 @@
+"""A prepared data set on disk: the folder that `training prepare` writes and that everything with a `--data` option reads.
+
+`manifest.csv` has a row for each picture, `dataset.json` says where the pictures lie, what the labels are and how it was made.
+"""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from device.errors import SortbinError, explained
+from device.vision.bundle import hash_file
+
+INFO_FILE = "dataset.json"
+MANIFEST_FILE = "manifest.csv"
+RECORDS_FILE = "records.sqlite3"
+"""what `training prepare` goes on from; without an INFO_FILE beside it, the data set is unfinished"""
+
+SPLITS = ("train", "val", "test")
+COLUMNS = ("path", "label", "group", "split", "fold", "sha256", "width", "height", "flags")
+FORMAT = 1
+
+
+class ManifestError(SortbinError, ValueError):
+    """A prepared data set that is unfinished, damaged or changed by hand. The message names the file and what to do."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A picture. path: below the source that `dataset.json` names, with forward slashes. group: path of the group's first picture; pictures
+    of a group are alike or of one sequence. split: train, val, test, or empty where it was left out. fold: 0 and up, None outside of
+    cross-validation. sha256: of the file. width, height: in pixels, 0 where it cannot be decoded. flags: what was found about it.
+    """
+
+    path: str
+    label: str
+    group: str
+    split: str
+    fold: int | None
+    sha256: str
+    width: int
+    height: int
+    flags: tuple[str, ...]
+
+
+class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`dataset.json`.
+
+    origin: what it was made of, as the user named it. source: the folder that holds the pictures, absolute, or relative to the data set.
+    mean, std: of the training pictures, per channel (RGB), 0..1, each picture counting the same whatever its size. counts: pictures per
+    split and label; flags: pictures per flag. options: what the command was told. fingerprint: sha256 of `manifest.csv`.
+    """
+
+    origin: str
+    source: str
+    labels: tuple[str, ...]
+    pictures: int
+    counts: dict[str, dict[str, int]]
+    flags: dict[str, int]
+    folds: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    options: dict[str, Any]
+    fingerprint: str
+    format: int = FORMAT
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether `training prepare` made this folder, or has begun to."""
+    return (folder / INFO_FILE).is_file() or (folder / RECORDS_FILE).is_file()
+
+
+def read_info(folder: Path) -> DatasetInfo:
+    """Read `dataset.json` and check that `manifest.csv` is the one it was written with. Raises ManifestError."""
+    file = folder / INFO_FILE
+    try:
+        info = msgspec.json.decode(file.read_bytes(), type=DatasetInfo)
+        found = hash_file(folder / MANIFEST_FILE)
+    except FileNotFoundError as error:
+        raise ManifestError(f"{error.filename}: missing, the data set is unfinished; run `training prepare` again, it goes on") from error
+    except OSError as error:
+        raise ManifestError(f"{error.filename}: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{file}: {explained(error) if isinstance(error, msgspec.MsgspecError) else error}") from error
+    if info.format != FORMAT:
+        raise ManifestError(f"{file}: format: expected {FORMAT}, got {info.format}; prepare the data set again")
+    if found != info.fingerprint:
+        raise ManifestError(f"{folder / MANIFEST_FILE}: not the one that {INFO_FILE} was written with; prepare the data set again")
+    return info
+
+
+def read_rows(folder: Path) -> Iterator[Row]:
+    """The rows of `manifest.csv`, in its order, which is by path. Raises ManifestError."""
+    file = folder / MANIFEST_FILE
+    try:
+        with file.open(encoding="utf-8", newline="") as opened:
+            rows = csv.reader(opened)
+            if tuple(next(rows, ())) != COLUMNS:
+                raise ManifestError(f"{file}: expected the columns {','.join(COLUMNS)}")
+            for row in rows:
+                yield _row(row)
+    except OSError as error:
+        raise ManifestError(f"{file}: {error.strerror}") from error
+    except (ValueError, csv.Error) as error:
+        raise ManifestError(f"{file}: line {rows.line_num}: {error}") from error
+
+
+def source_of(folder: Path, info: DatasetInfo) -> Path:
+    """The folder that holds the pictures. Raises ManifestError when it is gone."""
+    source = folder / info.source
+    if not source.is_dir():
+        raise ManifestError(f"{source}: the pictures of {folder} lay in this folder, and it is gone; prepare the data set again")
+    return source
+
+
+def _row(values: list[str]) -> Row:
+    path, label, group, split, fold, sha256, width, height, flags = values
+    return Row(path, label, group, split, int(fold) if fold else None, sha256, int(width), int(height), tuple(flags.split()))
