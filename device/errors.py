@@ -12,7 +12,6 @@ class SortbinError(Exception):
 
 def explained(error: msgspec.MsgspecError) -> str:
     """What msgspec says of a value, with the key first: `camera.fps: expected int >= 1`."""
-    what, found, place = str(error).partition(" - at `$")
-    if not found:
-        return what
-    return f"{place.rstrip('`').lstrip('.')}: {what[0].lower()}{what[1:]}".replace("`", "")
+    what, _, place = str(error).replace("`", "").partition(" - at $")
+    key = place.lstrip(".")
+    return f"{key}: {what[0].lower()}{what[1:]}" if key else f"{what[0].lower()}{what[1:]}"

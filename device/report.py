@@ -27,9 +27,7 @@ class Reporter:
     link None: only the line is kept.
     """
 
-    def __init__(
-        self, device: DeviceSettings, classifier: Classifier, rules: RulePack, body: Body, ledger: Ledger, link: Link | None
-    ) -> None:
+    def __init__(self, device: DeviceSettings, classifier: Classifier, rules: RulePack, body: Body, ledger: Ledger, link: Link | None) -> None:
         self._device, self._classifier, self._rules = device, classifier, rules
         self._body, self._ledger, self._link = body, ledger, link
         self._last_item: LastItem | None = None

@@ -111,9 +111,7 @@ def _decode(file: Path) -> _Written:
 def _require_sense(file: Path, written: _Written) -> None:
     for name in written.bins:
         if not re.fullmatch(r"[a-z0-9_-]+", name):
-            raise RulesError(
-                f"{file}: bins.{name}: expected a name of a-z, 0-9, - and _, since it is part of an MQTT topic; title may be anything"
-            )
+            raise RulesError(f"{file}: bins.{name}: expected a name of a-z, 0-9, - and _, since it is part of an MQTT topic; title may be anything")
     if written.residual not in written.bins:
         raise RulesError(f"{file}: residual: expected one of the bins ({', '.join(written.bins)}), got {written.residual}")
 
@@ -127,9 +125,7 @@ def _assign(file: Path, written: _Written, known: dict[str, str]) -> dict[str, s
             assigned = by_pattern if "*" in wanted else in_full
             for label in _matching(file, f"bins.{name}.labels", wanted, known):
                 if assigned.setdefault(label, name) != name:
-                    raise RulesError(
-                        f"{file}: bins.{name}.labels: {label} is in bins.{assigned[label]} too; expected one bin for each label"
-                    )
+                    raise RulesError(f"{file}: bins.{name}.labels: {label} is in bins.{assigned[label]} too; expected one bin for each label")
     bin_of = by_pattern | in_full
     missing = [label for label in known.values() if label not in bin_of]
     if missing:

@@ -1,6 +1,6 @@
 """Views of a photo as a careless camera would take it: moved, turned, lit and blurred by chance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import cv2
 import msgspec
@@ -17,7 +17,12 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aspect: float = 1.2
     """largest stretch of width against height, either way"""
     turn_deg: float = 15.0
-    """largest small rotation; quarter turns and mirror images are always drawn"""
+    """largest small rotation"""
+    shear_deg: float = 0.0
+    mirrors: bool = True
+    """mirror images, left for right"""
+    quarter_turns: bool = True
+    """quarter turns and the picture upside down, as items on a tray lie"""
     gain: float = 0.25
     """largest relative change of brightness"""
     contrast: float = 0.2
@@ -28,6 +33,41 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     noise_share: float = 0.2
     noise_sigma: float = 8.0
     """largest standard deviation of pixel noise, in counts of 255"""
+    erase_share: float = 0.0
+    """how often a rectangle of chance colour hides a part (Zhong et al. 2020)"""
+
+
+AUGMENTATIONS: Mapping[str, Augmentation] = {
+    "none": Augmentation(
+        smallest_crop=1.0,
+        aspect=1.0,
+        turn_deg=0.0,
+        mirrors=False,
+        quarter_turns=False,
+        gain=0.0,
+        contrast=0.0,
+        cast=0.0,
+        gamma=0.0,
+        blur_share=0.0,
+        noise_share=0.0,
+    ),
+    "relevant": Augmentation(),
+    "heavy": Augmentation(
+        smallest_crop=0.3,
+        aspect=1.4,
+        turn_deg=30.0,
+        shear_deg=12.0,
+        gain=0.5,
+        contrast=0.4,
+        cast=0.2,
+        gamma=0.5,
+        blur_share=0.3,
+        noise_share=0.4,
+        noise_sigma=16.0,
+        erase_share=0.3,
+    ),
+}
+"""the sets that a recipe can name: nothing, what a bin's camera does, and much more than that"""
 
 
 def make_augmenter(settings: Augmentation, size: int) -> Callable[[Pixels, np.random.Generator], Pixels]:
@@ -41,6 +81,8 @@ def make_augmenter(settings: Augmentation, size: int) -> Callable[[Pixels, np.ra
         if rng.random() < settings.noise_share:
             noise = rng.normal(0.0, rng.uniform(1.0, settings.noise_sigma), view.shape)
             view = np.clip(view + noise, 0, 255).astype(np.uint8)
+        if rng.random() < settings.erase_share:
+            view = _erased(view, rng)
         return view
 
     return augment
@@ -53,13 +95,24 @@ def _moved(photo: Pixels, settings: Augmentation, size: int, rng: np.random.Gene
     stretch = np.exp(rng.uniform(-1, 1) * np.log(settings.aspect) / 2)
     slack = (whole - side) / 2
     centre = whole / 2 + rng.uniform(-slack, slack, 2)
-    angle = np.deg2rad(rng.uniform(-settings.turn_deg, settings.turn_deg) + 90 * rng.integers(4))
-    scale = np.diag([side * stretch / size * rng.choice([-1, 1]), side / stretch / size])
+    angle = np.deg2rad(rng.uniform(-settings.turn_deg, settings.turn_deg) + 90 * rng.integers(4) * settings.quarter_turns)
+    mirror = -1 if settings.mirrors and rng.random() < 0.5 else 1
+    scale = np.diag([side * stretch / size * mirror, side / stretch / size])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear = turn @ scale
+    shear = np.array([[1.0, np.tan(np.deg2rad(rng.uniform(-settings.shear_deg, settings.shear_deg)))], [0.0, 1.0]])
+    linear = turn @ shear @ scale
     offset = centre - linear @ np.array([size / 2, size / 2])
     from_view = np.column_stack([linear, offset])
     return cv2.warpAffine(photo, from_view, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def _erased(view: Pixels, rng: np.random.Generator) -> Pixels:
+    size = view.shape[0]
+    height, width = (rng.uniform(0.15, 0.45, 2) * size).astype(int)
+    top, left = rng.integers(0, size - height), rng.integers(0, size - width)
+    hidden = view.copy()
+    hidden[top : top + height, left : left + width] = rng.integers(0, 256, 3)
+    return hidden
 
 
 def _lit(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:

@@ -1,7 +1,7 @@
 """Batches for fine-tuning: decoded once, augmented afresh every epoch, repeatable from (seed, epoch, position)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -10,52 +10,65 @@ import numpy.typing as npt
 from converter.photos import Photo, read_pixels
 from device.vision.preprocess import Pixels, to_float, to_input
 from training.augment import Augmentation, make_augmenter
+from training.mixing import Batch, cutmix, mixup
 
-Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]
+Floats = npt.NDArray[np.float32]
+Given = tuple[Floats, dict[str, Floats], Floats]
 
 
 class Batches(keras.utils.PyDataset):
-    """Shuffled, augmented, mixed batches: inputs (B, S, S, 3) float32 -1..1, targets (B, labels), sample weights (B,)."""
+    """Shuffled, augmented, mixed batches: inputs (B, S, S, 3) float32 -1..1, targets by the name of the output, sample weights (B,).
+
+    targets: one row a photo that sums to 1 for each output, in columns; `widths` says how many columns each output has, in order.
+    teach: adds the teachers' probabilities for the inputs as further columns of `logits`.
+    """
 
     def __init__(
         self,
         photos: Sequence[Photo],
-        labels: Sequence[str],
+        targets: Floats,
+        widths: dict[str, int],
+        weights: Floats,
         *,
         size: int,
         batch: int,
         mixup: float,
+        cutmix: float,
         augmentation: Augmentation,
-        label_weights: Sequence[float],
         seed: int,
         first_epoch: int = 0,
+        teach: Callable[[Floats], Floats] | None = None,
     ) -> None:
-        super().__init__(workers=2, max_queue_size=8)
+        super().__init__(workers=1 if teach else 2, max_queue_size=8)
         self._stored = StoredPhotos(photos, round(size * 8 / 7))
-        self._targets = np.eye(len(labels), dtype=np.float32)[[labels.index(photo.label) for photo in photos]]
-        self._weights = self._targets @ np.asarray(label_weights, np.float32)
+        self._targets, self._widths, self._weights = targets, widths, weights
         self._augment = make_augmenter(augmentation, size)
-        self._batch, self._mixup, self._seed, self._epoch = batch, mixup, seed, first_epoch
+        self._batch, self._mixup, self._cutmix = batch, mixup, cutmix
+        self._seed, self._epoch, self._teach = seed, first_epoch, teach
         self._order = self._shuffled()
 
     def __len__(self) -> int:
         return math.ceil(len(self._targets) / self._batch)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Given:
         chosen = self._order[index * self._batch : (index + 1) * self._batch]
         rng = np.random.default_rng([self._seed, self._epoch, index])
-        inputs = np.stack([to_float(self._augment(self._stored[i], rng)) for i in chosen])
-        targets, weights = self._targets[chosen], self._weights[chosen]
-        if self._mixup > 0:
-            share = np.float32(rng.beta(self._mixup, self._mixup))
-            inputs = share * inputs + (1 - share) * inputs[::-1]
-            targets = share * targets + (1 - share) * targets[::-1]
-            weights = share * weights + (1 - share) * weights[::-1]
-        return inputs, targets, weights
+        views = np.stack([to_float(self._augment(self._stored[i], rng)) for i in chosen])
+        mixed = self._mixed(Batch(views, self._targets[chosen], self._weights[chosen]), rng)
+        columns = np.split(mixed.targets, np.cumsum(list(self._widths.values()))[:-1], axis=1)
+        targets = dict(zip(self._widths, columns, strict=True))
+        if self._teach is not None:
+            targets["logits"] = np.concatenate([targets["logits"], self._teach(mixed.inputs)], axis=1)
+        return mixed.inputs, targets, mixed.weights
 
     def on_epoch_end(self) -> None:
         self._epoch += 1
         self._order = self._shuffled()
+
+    def _mixed(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        if self._cutmix > 0 and (self._mixup == 0 or rng.random() < 0.5):
+            return cutmix(batch, self._cutmix, rng)
+        return mixup(batch, self._mixup, rng) if self._mixup > 0 else batch
 
     def _shuffled(self) -> npt.NDArray[np.intp]:
         return np.random.default_rng([self._seed, self._epoch]).permutation(len(self._targets))

@@ -1,6 +1,6 @@
-"""Train a network in two phases: a head on frozen features, then the whole network in stages.
+"""Train a network in two phases: heads on frozen features, then the network in stages.
 
-A run folder tells all there is to know: `recipe.toml`, `labels.txt`, `train.txt` and `val.txt`, `history.jsonl` (one line an epoch),
+A run folder tells all there is to know: `recipe.toml`, `labels.txt`, `train.txt` and `val.txt`, `metrics.jsonl` (one line an epoch), `tensorboard/`,
 `model.keras` (the result). While it trains it also holds `progress.*`, from which a killed run goes on at the epoch it had finished.
 """
 
@@ -14,29 +14,61 @@ from pathlib import Path
 import keras
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 
-from converter.photos import Photo, Split, read_pixels
-from device.vision.preprocess import to_float, to_input
+from converter.photos import Photo, Split
+from device.rules import RulePack
+from training.backbones import build_trunk
 from training.batches import Batches
-from training.network import build_network, resized, set_head
+from training.distillation import Teachers, blended_loss
+from training.folding import fold_batch_norm, freeze_batch_norm
+from training.head import fit_heads
+from training.keeping import Best, Progress, WeightAverage, replace
+from training.network import add_heads, head_layers, resized, unfreeze
+from training.optimizers import adamw, cosine, sgd
 from training.recipe import Recipe, Stage
+from training.score import Score, evaluate
 
 Floats = npt.NDArray[np.float32]
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Score:
-    """What a network makes of photos. recall: per label, 0..1, in label order; nll: mean negative log likelihood in nats."""
+class Lesson:
+    """What is to be learned: photos, their labels, their bins where the recipe names a rule pack, and the runs to learn from."""
 
-    accuracy: float
-    nll: float
-    recall: tuple[float, ...]
+    recipe: Recipe
+    split: Split
+    rules: RulePack | None = None
+    teachers: tuple[Path, ...] = ()
+
+    @property
+    def bins(self) -> tuple[str, ...]:
+        return tuple(self.rules.bins) if self.rules is not None else ()
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Outputs that have targets, and how many columns each has."""
+        return {"logits": len(self.split.labels)} | ({"bin_logits": len(self.bins)} if self.rules is not None else {})
+
+    def indices(self, photos: Sequence[Photo]) -> dict[str, npt.NDArray[np.intp]]:
+        """The right column of each output, one a photo."""
+        found = {"logits": np.array([self.split.labels.index(photo.label) for photo in photos])}
+        if self.rules is not None:
+            found["bin_logits"] = np.array([self.bins.index(self.rules.bin_of(photo.label)) for photo in photos])
+        return found
+
+    def weights(self) -> Floats:
+        """Weight of each training photo in the loss."""
+        by_label = np.array(label_weights(self.split, self.recipe.class_weight_alpha), np.float32)
+        return by_label[self.indices(self.split.train)["logits"]]
 
 
-def fit(recipe: Recipe, split: Split, run: Path, weights: str | None, report: Report) -> Score:
-    """Train into the folder `run`, or go on where an earlier call was stopped, and return the validation score of the result."""
+def fit(lesson: Lesson, run: Path, weights: str | None, report: Report) -> Score:
+    """Train into the folder `run`, or go on where an earlier call was stopped, and return the validation score of the result.
+
+    weights: start of the trunk, see `build_trunk`. Raises BackboneError, WeightsError, TeacherError, PhotosError.
+    """
+    recipe, split = lesson.recipe, lesson.split
     keras.utils.set_random_seed(recipe.seed)
     run.mkdir(parents=True, exist_ok=True)
     _write_lines(run / "labels.txt", split.labels)
@@ -44,93 +76,65 @@ def fit(recipe: Recipe, split: Split, run: Path, weights: str | None, report: Re
     _write_lines(run / "val.txt", [photo.name for photo in split.val])
 
     progress = Progress.read(run)
-    if progress is None:
-        network = build_network(
-            len(split.labels), recipe.size, width=recipe.width, dropout=recipe.dropout, seed=recipe.seed, weights=weights
-        )
-        report(f"phase 1: a head on frozen features of {len(split.train)} photos")
-        fit_head(network, split, recipe)
-        report(f"phase 1: {_described(evaluate(network, split), split)}")
-        progress = Progress(0, 0)
-    else:
-        network = build_network(len(split.labels), recipe.size, width=recipe.width, dropout=recipe.dropout, seed=recipe.seed)
+    network = _build(lesson, None if progress else weights)
+    if progress is not None:
         report(f"going on after stage {progress.stage + 1}, epoch {progress.epoch}")
+    elif recipe.first_phase:
+        report(f"phase 1: heads on frozen features of {len(split.train)} photos")
+        fit_heads(network, split.train, lesson.indices(split.train), lesson.weights(), recipe.head_decay)
+        report(f"phase 1: {evaluate(network, split.val, split.labels).described(split.labels)}")
+    progress = progress or Progress(0, 0)
     for index in range(progress.stage, len(recipe.stage)):
-        first_epoch = progress.epoch if index == progress.stage else 0
-        network = fine_tune(network, recipe, index, first_epoch, split, run, report)
-    _replace(run / "model.keras", network.save)
+        network = fine_tune(network, lesson, index, progress.epoch if index == progress.stage else 0, run, report)
+    replace(run / "model.keras", network.save)
     for left in run.glob("progress.*"):
         left.unlink()
-    return evaluate(network, split)
+    return evaluate(network, split.val, split.labels)
 
 
-def fit_head(network: keras.Model, split: Split, recipe: Recipe) -> None:
-    """Phase 1: logistic regression on the embeddings of the training photos and their mirror images."""
-    targets = np.array([split.labels.index(photo.label) for photo in split.train])
-    plain = _predict(network, split.train, recipe.size)["embedding"]
-    mirrored = _predict(network, split.train, recipe.size, mirrored=True)["embedding"]
-    weights = dict(enumerate(label_weights(split, recipe.class_weight_alpha)))
-    regression = LogisticRegression(C=recipe.head_decay, max_iter=2000, class_weight=weights)
-    regression.fit(np.concatenate([plain, mirrored]), np.concatenate([targets, targets]))
-    coefficients, intercepts = regression.coef_, regression.intercept_
-    if len(split.labels) == 2:
-        coefficients, intercepts = np.concatenate([-coefficients, coefficients]) / 2, np.concatenate([-intercepts, intercepts]) / 2
-    set_head(network, coefficients, intercepts)
-
-
-def fine_tune(network: keras.Model, recipe: Recipe, index: int, first_epoch: int, split: Split, run: Path, report: Report) -> keras.Model:
-    """Phase 2: one stage over the whole network. Returns the network at the recipe's final size with the averaged weights."""
+def fine_tune(network: keras.Model, lesson: Lesson, index: int, first_epoch: int, run: Path, report: Report) -> keras.Model:
+    """One stage of the second phase. Returns the network at its final size, with the averaged weights of the last epoch or, in the last stage and
+    wherever patience is asked for, of the best.
+    """
+    recipe, split = lesson.recipe, lesson.split
     stage = recipe.stage[index]
-    staged, finished = resized(network, stage.size), resized(network, recipe.size)
-    trained = keras.Model(staged.input, staged.output["logits"])
-    batches = Batches(
-        split.train,
-        split.labels,
-        size=stage.size,
-        batch=stage.batch,
-        mixup=stage.mixup,
-        augmentation=stage.augment or recipe.augment,
-        label_weights=label_weights(split, recipe.class_weight_alpha),
-        seed=recipe.seed * 1000 + index,
-        first_epoch=first_epoch,
-    )
-    trained.compile(
-        optimizer=keras.optimizers.AdamW(_cosine(stage, len(batches)), weight_decay=recipe.weight_decay),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing),
-        jit_compile=False,
-    )
-    average = WeightAverage(stage.ema)
-    best = Best(run / f"progress.best{index}.npz")
+    staged, finished = _at(network, stage.size, recipe.precision), resized(network, recipe.final_size)
+    _choose_trainable(staged, recipe, stage)
+    trained = keras.Model(staged.input, {name: staged.output[name] for name in lesson.widths})
+    batches = _batches(lesson, stage, index, first_epoch)
+    trained.compile(optimizer=_optimizer(staged, recipe, stage, len(batches)), jit_compile=False, **_losses(lesson))
+    average, best = WeightAverage(stage.ema), Best(run / f"progress.best{index}.npz")
     if first_epoch:
         trained.optimizer.build(trained.trainable_variables)
         trained.load_weights(run / "progress.weights.h5")
         average.load(run / "progress.average.npz")
 
-    def after_epoch(epoch: int, loss: float, seconds: float) -> None:
+    def after_epoch(epoch: int, logs: dict[str, float], seconds: float) -> bool:
         finished.set_weights(average.weights)
-        score = evaluate(finished, split)
-        rate = float(trained.optimizer.learning_rate)
-        line = {"stage": index + 1, "epoch": epoch + 1, "loss": loss, "val_accuracy": score.accuracy, "val_nll": score.nll}
-        line |= {"val_recall": score.recall, "rate": rate, "images_per_s": len(split.train) / seconds}
-        report(
-            f"stage {index + 1}/{len(recipe.stage)} ({stage.size} px) epoch {epoch + 1}/{stage.epochs}"
-            f"  loss {loss:.4f}  {_described(score, split)}  {len(split.train) / seconds:.0f} images/s"
-        )
-        with (run / "history.jsonl").open("a", encoding="utf-8") as history:
-            history.write(json.dumps(line) + "\n")
-        best.offer(score, average.weights)
-        _replace(run / "progress.weights.h5", trained.save_weights)
+        score = evaluate(finished, split.val, split.labels)
+        images_per_s = len(split.train) / seconds
+        logs |= {"val_accuracy": score.accuracy, "val_nll": score.nll, "rate": float(trained.optimizer.learning_rate)}
+        told = f"stage {index + 1}/{len(recipe.stage)} ({stage.size} px) epoch {epoch + 1}/{stage.epochs}"
+        report(f"{told}  loss {logs['loss']:.4f}  {score.described(split.labels)}  {images_per_s:.0f} images/s")
+        line = {"stage": index + 1, "epoch": epoch + 1, **logs, "val_recall": score.recall, "images_per_s": images_per_s}
+        with (run / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
+            metrics.write(json.dumps(line) + "\n")
+        best.offer(score, epoch, average.weights)
+        replace(run / "progress.weights.h5", trained.save_weights)
         average.save(run / "progress.average.npz")
         Progress(index, epoch + 1).write(run)
+        return stage.patience is not None and epoch - best.epoch >= stage.patience
 
     trained.fit(
         batches,
         initial_epoch=first_epoch,
         epochs=stage.epochs,
-        callbacks=[average, AfterEpoch(after_epoch)],
+        shuffle=False,  # the batches are shuffled already; Keras would draw their order anew in a run that goes on
+        callbacks=[average, DropoutByEpoch(recipe.seed), AfterEpoch(after_epoch), *_tensorboard(run, index)],
         verbose=1 if sys.stdout.isatty() else 0,
     )
-    finished.set_weights(best.weights() if index == len(recipe.stage) - 1 else average.weights)
+    keep_best = stage.patience is not None or index == len(recipe.stage) - 1
+    finished.set_weights(best.weights() if keep_best else average.weights)
     return finished
 
 
@@ -141,44 +145,24 @@ def label_weights(split: Split, alpha: float) -> list[float]:
     return [1 + alpha * (weight - 1) for weight in balanced]
 
 
-def evaluate(network: keras.Model, split: Split) -> Score:
-    """Score the float network on the validation photos, through the device's own preprocessing."""
-    logits = _predict(network, split.val, network.input_shape[1])["logits"].astype(np.float64)
-    targets = np.array([split.labels.index(photo.label) for photo in split.val])
-    right = logits.argmax(axis=1) == targets
-    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-    recall = tuple(float(right[targets == i].mean()) if (targets == i).any() else float("nan") for i in range(len(split.labels)))
-    return Score(float(right.mean()), float(-log_p[np.arange(len(targets)), targets].mean()), recall)
+class DropoutByEpoch(keras.callbacks.Callback):
+    """Draws dropout from (seed, epoch), so that a run that goes on drops what it would have dropped; Keras saves no generator's state."""
 
-
-class WeightAverage(keras.callbacks.Callback):
-    """Exponential moving average of all weights, one step a batch (Polyak & Juditsky 1992)."""
-
-    def __init__(self, momentum: float) -> None:
+    def __init__(self, seed: int) -> None:
         super().__init__()
-        self._momentum = momentum
-        self.weights: list[Floats] = []
+        self._seed = seed
 
-    def on_train_begin(self, logs: object = None) -> None:
-        if not self.weights:
-            self.weights = self.model.get_weights()
-
-    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
-        for kept, now in zip(self.weights, self.model.get_weights(), strict=True):
-            kept += (1 - self._momentum) * (now - kept)
-
-    def save(self, file: Path) -> None:
-        _replace(file, lambda path: np.savez(path, *self.weights))
-
-    def load(self, file: Path) -> None:
-        with np.load(file) as stored:
-            self.weights = [stored[name] for name in stored.files]
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+        self.model.get_layer("dropout").seed_generator.state.assign([self._seed, epoch])
 
 
 class AfterEpoch(keras.callbacks.Callback):
-    """Calls `then(epoch, loss, seconds)` after each epoch; epochs count from 0 and their seconds leave `then` out."""
+    """Calls `then(epoch, logs, seconds)` after each epoch, counted from 0; what it adds to the logs is seen by later callbacks.
 
-    def __init__(self, then: Callable[[int, float, float], None]) -> None:
+    seconds leave `then` out. Training ends when `then` returns True.
+    """
+
+    def __init__(self, then: Callable[[int, dict[str, float], float], bool]) -> None:
         super().__init__()
         self._then = then
 
@@ -186,73 +170,86 @@ class AfterEpoch(keras.callbacks.Callback):
         self._began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._then(epoch, float((logs or {})["loss"]), time.monotonic() - self._began)
+        logs = {} if logs is None else logs
+        for name, value in logs.items():
+            logs[name] = float(value)
+        self.model.stop_training = self._then(epoch, logs, time.monotonic() - self._began)
 
 
-class Best:
-    """The averaged weights of a stage's best epoch by validation accuracy, then by likelihood; kept in `file`."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def offer(self, score: Score, weights: Sequence[Floats]) -> None:
-        """Keep these weights if nothing better was offered before."""
-        rank = np.array([score.accuracy, -score.nll])
-        if not self._file.is_file() or tuple(rank) > tuple(self._read()[0]):
-            _replace(self._file, lambda path: np.savez(path, rank, *weights))
-
-    def weights(self) -> list[Floats]:
-        """The best weights offered so far."""
-        return self._read()[1:]
-
-    def _read(self) -> list[Floats]:
-        with np.load(self._file) as stored:
-            return [stored[name] for name in stored.files]
+def _build(lesson: Lesson, weights: str | None) -> keras.Model:
+    recipe = lesson.recipe
+    trunk = build_trunk(recipe.backbone, recipe.final_size, width=recipe.width, scratch=recipe.scratch, weights=weights)
+    if recipe.batch_norm == "fold":
+        trunk = fold_batch_norm(trunk)
+    return add_heads(trunk, len(lesson.split.labels), dropout=recipe.dropout, seed=recipe.seed, dense=recipe.dense, bin_count=len(lesson.bins))
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a run has come: `epoch` epochs of stage number `stage` (from 0) are done."""
-
-    stage: int
-    epoch: int
-
-    @classmethod
-    def read(cls, run: Path) -> "Progress | None":
-        file = run / "progress.json"
-        return cls(**json.loads(file.read_text())) if file.is_file() else None
-
-    def write(self, run: Path) -> None:
-        _replace(run / "progress.json", lambda path: path.write_text(json.dumps({"stage": self.stage, "epoch": self.epoch})))
+def _at(network: keras.Model, size: int, precision: str) -> keras.Model:
+    """A copy of the network for training at another input size, its layers computing in `precision`."""
+    if precision == "float32":
+        return resized(network, size)
+    copy = keras.models.clone_model(
+        network,
+        input_tensors=keras.Input((size, size, 3)),
+        clone_function=lambda layer: layer.__class__.from_config(layer.get_config() | {"dtype": precision}),
+    )
+    copy.set_weights(network.get_weights())
+    return copy
 
 
-def _cosine(stage: Stage, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    steps = stage.epochs * steps_per_epoch
-    warmup = min(stage.warmup_steps, steps // 2)
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0, decay_steps=max(steps - warmup, 1), alpha=0.01, warmup_target=stage.rate, warmup_steps=warmup
+def _choose_trainable(staged: keras.Model, recipe: Recipe, stage: Stage) -> None:
+    unfreeze(staged, stage.unfreeze)
+    if recipe.batch_norm != "train":
+        freeze_batch_norm(staged)
+
+
+def _batches(lesson: Lesson, stage: Stage, index: int, first_epoch: int) -> Batches:
+    recipe, split = lesson.recipe, lesson.split
+    wanted = lesson.indices(split.train)
+    targets = np.concatenate([np.eye(width, dtype=np.float32)[wanted[name]] for name, width in lesson.widths.items()], axis=1)
+    teach = None
+    if lesson.teachers:
+        teach = Teachers(lesson.teachers, split.labels, stage.size, recipe.teacher_temperature).targets
+    return Batches(
+        split.train,
+        targets,
+        lesson.widths,
+        lesson.weights(),
+        size=stage.size,
+        batch=stage.batch,
+        mixup=stage.mixup,
+        cutmix=stage.cutmix,
+        augmentation=recipe.views(stage),
+        seed=recipe.seed * 1000 + index,
+        first_epoch=first_epoch,
+        teach=teach,
     )
 
 
-def _predict(network: keras.Model, photos: Sequence[Photo], size: int, *, mirrored: bool = False) -> dict[str, Floats]:
-    parts: list[dict[str, Floats]] = []
-    for start in range(0, len(photos), 64):
-        inputs = np.stack([to_float(to_input(read_pixels(photo.path), size)) for photo in photos[start : start + 64]])
-        parts.append(network.predict_on_batch(inputs[:, :, ::-1] if mirrored else inputs))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _optimizer(staged: keras.Model, recipe: Recipe, stage: Stage, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    make = adamw if recipe.optimizer == "adamw" else sgd
+    rate = cosine(stage.rate, stage.epochs * steps_per_epoch, stage.warmup_steps)
+    optimizer = make(rate, recipe.weight_decay, dict.fromkeys(head_layers(staged), recipe.head_factor))
+    return keras.optimizers.LossScaleOptimizer(optimizer) if recipe.precision == "mixed_float16" else optimizer
 
 
-def _described(score: Score, split: Split) -> str:
-    recall = " ".join(f"{label} {share:.2f}" for label, share in zip(split.labels, score.recall, strict=True))
-    return f"val {score.accuracy:.4f} of {len(split.val)}  nll {score.nll:.3f}  recall {recall}"
+def _losses(lesson: Lesson) -> dict[str, object]:
+    recipe = lesson.recipe
+    smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
+    losses: dict[str, object] = {"logits": smoothed}
+    if lesson.teachers:
+        losses["logits"] = blended_loss(recipe.label_smoothing, recipe.teacher_share, recipe.teacher_temperature)
+    if lesson.rules is None:
+        return {"loss": losses}
+    return {
+        "loss": losses | {"bin_logits": smoothed},
+        "loss_weights": {"logits": 1 - recipe.bin_share, "bin_logits": recipe.bin_share},
+    }
+
+
+def _tensorboard(run: Path, index: int) -> list[keras.callbacks.Callback]:
+    return [keras.callbacks.TensorBoard(str(run / "tensorboard" / f"stage{index + 1}"), write_graph=False)]
 
 
 def _write_lines(file: Path, lines: Sequence[str]) -> None:
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-def _replace(file: Path, write: Callable[[Path], object]) -> None:
-    """Write beside and rename, so that a kill at any moment leaves the old file or the new one."""
-    beside = file.with_name(f"writing.{file.name}")
-    write(beside)
-    beside.replace(file)

@@ -1,41 +1,49 @@
-"""The network: a MobileNetV2 trunk with its batch norm folded away, pooled features, and a 1x1 convolution as head.
+"""The network: a trunk, pooled features, and 1x1 convolutions as heads.
 
 Inputs are float32 in -1..1, RGB, and nothing in the graph rescales them, so the quantized network takes camera bytes untouched.
-Outputs are named `logits` (one per label) and `embedding` (the pooled features).
+Outputs are named `logits` (one per label) and `embedding` (the pooled features), and `bin_logits` where there is a second head.
 """
 
-import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from device.errors import SortbinError
+from training.backbones import build_trunk
+from training.folding import fold_batch_norm
 
 Floats = npt.NDArray[np.float32]
 
+HEAD = "head"
+BIN_HEAD = "bin_head"
 
-class WeightsError(SortbinError, ValueError):
-    """A weights file that is missing or belongs to another architecture."""
 
-
-def build_network(
-    label_count: int, size: int, *, width: float = 1.0, dropout: float = 0.2, seed: int = 0, weights: str | None = None
+def add_heads(
+    trunk: keras.Model, label_count: int, *, dropout: float = 0.2, seed: int = 0, dense: Sequence[int] = (), bin_count: int = 0
 ) -> keras.Model:
-    """Build the network for size x size inputs.
+    """Put the heads on a trunk: pooled features, dropout, hidden layers of `dense` units each with ReLU, one output a label.
 
-    weights: a `.weights.h5` file for `MobileNetV2(include_top=False)`, or `imagenet` (Keras downloads them), or None for a random start,
-    scaled so that signals keep their size from layer to layer (Mishkin & Matas 2016).
-    Raises WeightsError when the file is missing or does not fit.
+    bin_count: also one output a bin, from the same hidden layers; 0 for none.
     """
-    trunk = fold_batch_norm(_trunk(size, width, weights))
     pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(trunk.output)
-    embedding = keras.layers.Flatten(name="embedding")(pooled)
-    logits = keras.layers.Dropout(dropout, seed=seed, name="dropout")(pooled)
-    logits = keras.layers.Conv2D(label_count, 1, name="head")(logits)
-    logits = keras.layers.Flatten(name="logits")(logits)
-    return keras.Model(trunk.input, {"logits": logits, "embedding": embedding}, name="sortbin")
+    hidden = keras.layers.Dropout(dropout, seed=seed, name="dropout")(pooled)
+    for number, units in enumerate(dense):
+        hidden = keras.layers.Conv2D(units, 1, activation="relu", name=f"dense{number}")(hidden)
+    outputs = {
+        "logits": keras.layers.Flatten(name="logits")(keras.layers.Conv2D(label_count, 1, name=HEAD)(hidden)),
+        "embedding": keras.layers.Flatten(name="embedding")(pooled),
+    }
+    if bin_count:
+        outputs["bin_logits"] = keras.layers.Flatten(name="bin_logits")(keras.layers.Conv2D(bin_count, 1, name=BIN_HEAD)(hidden))
+    return keras.Model(trunk.input, outputs, name="sortbin")
+
+
+def head_layers(network: keras.Model) -> list[str]:
+    """Names of the layers behind the pooled features that have weights, from the features outwards."""
+    names = [layer.name for layer in network.layers]
+    return [layer.name for layer in network.layers[names.index("pool") :] if layer.weights]
 
 
 def resized(network: keras.Model, size: int) -> keras.Model:
@@ -45,73 +53,28 @@ def resized(network: keras.Model, size: int) -> keras.Model:
     return copy
 
 
-def set_head(network: keras.Model, coefficients: Floats, intercepts: Floats) -> None:
-    """Put a linear classifier over embeddings into the head. coefficients: labels x features; intercepts: labels."""
+def set_head(network: keras.Model, coefficients: Floats, intercepts: Floats, layer: str = HEAD) -> None:
+    """Put a linear classifier over embeddings into a head without hidden layers. coefficients: outputs x features; intercepts: outputs."""
     kernel = np.ascontiguousarray(coefficients.T)[None, None].astype(np.float32)
-    network.get_layer("head").set_weights([kernel, intercepts.astype(np.float32)])
+    network.get_layer(layer).set_weights([kernel, intercepts.astype(np.float32)])
 
 
-def fold_batch_norm(model: keras.Model) -> keras.Model:
-    """Fold each batch norm into the convolution before it: the same function in inference, and one that trains 2.4 times faster.
-
-    The running statistics become part of the weights, so small batches cannot spoil them (Jacob et al. 2018, section 3.2).
-    """
-    producer = {id(layer.output): layer for layer in model.layers}
-    folded = {layer.name: producer[id(layer.input)] for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
-    convolutions = {layer.name for layer in folded.values()}
-
-    def clone(layer: keras.Layer) -> keras.Layer:
-        if layer.name in folded:
-            return keras.layers.Identity(name=layer.name)
-        config = layer.get_config()
-        if layer.name in convolutions:
-            config["use_bias"] = True
-        return layer.__class__.from_config(config)
-
-    def call(layer: keras.Layer, *args: object, **kwargs: object) -> object:
-        return layer(*args) if layer.name in folded else layer(*args, **kwargs)
-
-    plain = keras.models.clone_model(model, clone_function=clone, call_function=call)
-    for name, convolution in folded.items():
-        norm = model.get_layer(name)
-        gamma, beta, mean, variance = norm.get_weights()
-        scale = gamma / np.sqrt(variance + norm.epsilon)
-        kernel = convolution.get_weights()[0]
-        depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
-        plain.get_layer(convolution.name).set_weights([kernel * (scale[:, None] if depthwise else scale), beta - mean * scale])
-    return plain
+def unfreeze(network: keras.Model, layers: int | None) -> None:
+    """Train the heads and the `layers` topmost layers of the trunk that have weights, and no others; None: all of them."""
+    heads = set(head_layers(network))
+    trunk = [layer for layer in network.layers if layer.weights and layer.name not in heads]
+    for layer in trunk:
+        layer.trainable = False
+    for layer in trunk if layers is None else trunk[len(trunk) - min(layers, len(trunk)) :]:
+        layer.trainable = True
 
 
-def _trunk(size: int, width: float, weights: str | None) -> keras.Model:
-    shape = (size, size, 3)
-    if weights == "imagenet":
-        return keras.applications.MobileNetV2(input_shape=shape, alpha=width, include_top=False, weights="imagenet")
-    if weights is None:
-        trunk = keras.applications.MobileNetV2(input_shape=shape, alpha=width, include_top=False, weights=None)
-        _measure_statistics(trunk)
-        return trunk
-    if not Path(weights).is_file():
-        raise WeightsError(f"{weights}: expected a .weights.h5 file for MobileNetV2 without top, found none")
-    trunk = keras.applications.MobileNetV2(input_shape=shape, alpha=width, include_top=False, weights=None)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Keras only warns of layers that it finds nothing for
-            trunk.load_weights(weights)
-    except (ValueError, OSError, KeyError, UserWarning) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise WeightsError(f"{weights}: expected weights for MobileNetV2 width {width} without top: {reason}") from error
-    return trunk
+def read_labels(run: Path) -> tuple[str, ...]:
+    """Labels of a run in the network's order."""
+    return tuple(line for line in (run / "labels.txt").read_text(encoding="utf-8").split("\n") if line)
 
 
-def _measure_statistics(trunk: keras.Model) -> None:
-    """Set each batch norm to the statistics of coloured noise, so that a random network that is folded still passes signals on."""
-    size = trunk.input_shape[1]
-    coarse = np.random.default_rng(0).uniform(-1, 1, (32, -(-size // 8), -(-size // 8), 3)).astype(np.float32)
-    noise = coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :size, :size]
-    norms = [layer for layer in trunk.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    momentum = norms[0].momentum
-    for norm in norms:
-        norm.momentum = 0.0
-    trunk(noise, training=True)
-    for norm in norms:
-        norm.momentum = momentum
+def build_network(label_count: int, size: int, *, width: float = 1.0, dropout: float = 0.2, seed: int = 0, weights: str | None = None) -> keras.Model:
+    """The default network for size x size inputs: a MobileNetV2 with its batch norm folded away. weights: see `build_trunk`."""
+    trunk = fold_batch_norm(build_trunk("mobilenet_v2", size, width=width, weights=weights))
+    return add_heads(trunk, label_count, dropout=dropout, seed=seed)

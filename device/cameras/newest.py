@@ -144,9 +144,7 @@ class NewestFrame:
     def _give_up_if_hung(self, now_s: float) -> None:
         if self._reader is None or not self._hangs(self._reader, now_s):
             return
-        self._last_error = CameraError(
-            f"camera: its driver has not answered for {self._hang_s:g} s; unplug the camera and plug it in again"
-        )
+        self._last_error = CameraError(f"camera: its driver has not answered for {self._hang_s:g} s; unplug the camera and plug it in again")
         if self._given_up < MOST_GIVEN_UP:
             log.warning("%s", self._last_error)
             self._given_up += 1

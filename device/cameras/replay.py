@@ -24,9 +24,7 @@ class ReplaySource:
     first again. Raises CameraError when the path does not exist or holds nothing that can be shown.
     """
 
-    def __init__(
-        self, settings: ReplaySettings, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, settings: ReplaySettings, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
         self.skipped = 0
         self._path = Path(settings.path)
         self._size = (settings.width, settings.height)

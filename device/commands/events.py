@@ -21,9 +21,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         description="List the events in a ledger, oldest first; the daemon may be running meanwhile. Times are UTC, and marked with ~ "
         "where the clock was not synchronised. Exit status: 0 listed, 2 no ledger there or it cannot be read.",
     )
-    parser.add_argument(
-        "--state", type=Path, default=Path("/var/lib/sortbin"), metavar="DIR", help="folder of the ledger (default: %(default)s)"
-    )
+    parser.add_argument("--state", type=Path, default=Path("/var/lib/sortbin"), metavar="DIR", help="folder of the ledger (default: %(default)s)")
     parser.add_argument("--since", type=int, default=0, metavar="SEQ", help="only events with a number above this one")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, as on the topic `journal`")
     parser.add_argument("--follow", action="store_true", help="go on with what happens from now on, until Ctrl-C")

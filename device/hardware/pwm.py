@@ -84,9 +84,7 @@ class PwmChannel:
             if chip in (device, folder) or f"pwmchip{chip}" == folder:
                 return root / folder
         listed = ", ".join(f"{folder} ({device})" for folder, device in there.items()) or "none"
-        raise GateError(
-            f"{self._name}: no PWM chip {chip} in {root}, there is {listed}; a Pi needs an overlay, dtoverlay=pwm-2chan in config.txt"
-        )
+        raise GateError(f"{self._name}: no PWM chip {chip} in {root}, there is {listed}; a Pi needs an overlay, dtoverlay=pwm-2chan in config.txt")
 
     def _export(self, channel: int, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
         if not self._folder.exists():
@@ -94,9 +92,7 @@ class PwmChannel:
         deadline_s = clock() + EXPORT_S
         while not all(os.access(self._folder / name, os.R_OK | os.W_OK) for name in ("enable", "period", "duty_cycle")):
             if clock() >= deadline_s:
-                raise GateError(
-                    f"{self._name}: {self._folder} may not be written; install 60-sortbin.rules and add the user to the group `gpio`"
-                )
+                raise GateError(f"{self._name}: {self._folder} may not be written; install 60-sortbin.rules and add the user to the group `gpio`")
             sleep(LOOK_S)
 
     def _claim(self) -> None:
@@ -109,9 +105,7 @@ class PwmChannel:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(lock)
-            raise GateError(
-                f"{self._name}: {self._folder} is in use by another gate or another Sortbin (`sudo systemctl stop sortbin`)"
-            ) from error
+            raise GateError(f"{self._name}: {self._folder} is in use by another gate or another Sortbin (`sudo systemctl stop sortbin`)") from error
         self._lock = lock
 
     def _set_period(self, period_ns: int) -> None:

@@ -45,9 +45,7 @@ class Connection:
 
     def __init__(self, settings: MqttSettings, client_id: str, *, will_topic: str | None, wake: Callable[[], None]) -> None:
         self._settings, self._wake = settings, wake
-        self._client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id, clean_session=True, protocol=paho.MQTTv311, reconnect_on_failure=False
-        )
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=True, protocol=paho.MQTTv311, reconnect_on_failure=False)
         self._client.suppress_exceptions = True
         self._client.max_inflight_messages_set(0)
         self._client.on_connect, self._client.on_disconnect = self._on_connect, self._on_disconnect
@@ -126,9 +124,7 @@ class Connection:
                 raise MqttError(f"mqtt.password_file {settings.password_file}: expected text in UTF-8") from error
         self._client.username_pw_set(settings.username, password)
 
-    def _on_connect(
-        self, client: paho.Client, data: object, flags: paho.ConnectFlags, reason: ReasonCode, properties: Properties | None
-    ) -> None:
+    def _on_connect(self, client: paho.Client, data: object, flags: paho.ConnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
         self._answer = reason
         self._answered.set()
 

@@ -57,9 +57,7 @@ def photo_things(folder: Path) -> list[Thing]:
     if not folder.is_dir():
         raise ItemsError(f"{folder}: expected a folder of photos, or of a folder for each label")
     loose = [Thing(path.stem, None, path, None) for path in _pictures(folder)]
-    labelled = [
-        Thing(path.stem, below.name, path, None) for below in sorted(folder.iterdir()) if below.is_dir() for path in _pictures(below)
-    ]
+    labelled = [Thing(path.stem, below.name, path, None) for below in sorted(folder.iterdir()) if below.is_dir() for path in _pictures(below)]
     things = labelled or loose
     if not things:
         raise ItemsError(f"{folder}: expected photos in it or in folders below it, found none ({', '.join(sorted(SUFFIXES))})")

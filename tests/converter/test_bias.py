@@ -13,9 +13,7 @@ from converter.trial import Trial
 LABELS = ["a", "b", "c"]
 
 
-def test_shifted_layers_are_moved_back_to_the_float_model(
-    converted: tuple[bytes, bytes], shapes_run: Path, photos: Path, tmp_path: Path
-) -> None:
+def test_shifted_layers_are_moved_back_to_the_float_model(converted: tuple[bytes, bytes], shapes_run: Path, photos: Path, tmp_path: Path) -> None:
     from converter.bias import corrected
     from converter.layers import add_to_bias, linear_layers
     from converter.network import predict, read_network

@@ -32,9 +32,7 @@ def test_a_wrong_value_is_bad_usage(capsys: pytest.CaptureFixture[str], option: 
     assert message in capsys.readouterr().err
 
 
-def test_what_is_wrong_with_the_input_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], shapes_run: Path, photos: Path
-) -> None:
+def test_what_is_wrong_with_the_input_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], shapes_run: Path, photos: Path) -> None:
     order = ["quantize", str(shapes_run), "--data", str(photos), "--out", str(tmp_path / "out"), "--notes", str(tmp_path / "no.md")]
     assert main(order) == 2
     assert main(["quantize", str(tmp_path / "norun"), *order[2:]]) == 2

@@ -94,9 +94,7 @@ def test_the_reference_holds_the_means_of_what_the_int8_network_gives(shapes_bun
         np.testing.assert_allclose(reference["means"][0], np.mean(first, axis=0), rtol=1e-5)
 
 
-def test_too_much_loss_is_refused_and_nothing_is_left(
-    own_run: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_too_much_loss_is_refused_and_nothing_is_left(own_run: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     import keras
 
     network = keras.models.load_model(own_run / "model.keras", compile=False)
@@ -114,9 +112,7 @@ def test_too_much_loss_is_refused_and_nothing_is_left(
     assert quantize(own_run, photos, tmp_path / "out" / "bundle") == 1
     assert list((tmp_path / "out").iterdir()) == []
     line = error_line(capfd)
-    assert re.search(
-        r"refused: INT8 is right on 0\.\d{4} .* of 24 validation photos, float on [01]\.\d{4}: .* points lost, 0\.5 allowed", line
-    )
+    assert re.search(r"refused: INT8 is right on 0\.\d{4} .* of 24 validation photos, float on [01]\.\d{4}: .* points lost, 0\.5 allowed", line)
     assert re.search(r"recall .*(disc|frame|streifen ≡) [01]\.\d{3} -> [01]\.\d{3} of 8", line)
 
 
@@ -129,9 +125,7 @@ def test_an_existing_folder_is_left_alone(shapes_run: Path, photos: Path, tmp_pa
 
 
 @pytest.mark.parametrize("listed", ["train.txt", "val.txt"])
-def test_a_broken_photo_is_named(
-    shapes_run: Path, own_photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], listed: str
-) -> None:
+def test_a_broken_photo_is_named(shapes_run: Path, own_photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], listed: str) -> None:
     name = (shapes_run / listed).read_text().splitlines()[0]
     (own_photos / name).write_bytes(b"no picture")
     (tmp_path / "out").mkdir()

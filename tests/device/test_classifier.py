@@ -124,9 +124,7 @@ def test_other_kernels_may_differ_by_the_tolerance(tiny_copy: Bundle, package: P
         ({"input": InputSpec(size=32, zero_point=128)}, r"input: expected scale 1/127\.5 and zero point 127"),
     ],
 )
-def test_a_network_that_does_not_take_camera_bytes_as_promised_is_refused(
-    tiny_copy: Bundle, changes: dict[str, object], message: str
-) -> None:
+def test_a_network_that_does_not_take_camera_bytes_as_promised_is_refused(tiny_copy: Bundle, changes: dict[str, object], message: str) -> None:
     with pytest.raises(BundleError, match=message):
         Classifier(changed(tiny_copy, **changes))
 

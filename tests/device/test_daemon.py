@@ -101,9 +101,7 @@ def running(
         process.stderr.close()
 
 
-def test_a_dashboard_hears_who_it_is_what_it_does_and_that_it_left(
-    running: Callable[..., subprocess.Popen[bytes]], listener: Listener
-) -> None:
+def test_a_dashboard_hears_who_it_is_what_it_does_and_that_it_left(running: Callable[..., subprocess.Popen[bytes]], listener: Listener) -> None:
     process = running()
     newest = listener.wait_for(
         lambda seen: "sortbin/bench/journal" in seen and json.loads(seen.get("sortbin/bench/state", b"{}")).get("last_item") is not None

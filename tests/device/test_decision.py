@@ -102,9 +102,7 @@ def test_the_order_of_the_labels_does_not_matter(posterior: Floats, order: list[
 
 @settings(max_examples=100)
 @given(posterior=posteriors(), closed=st.dictionaries(st.sampled_from(BINS), st.just("bin_full")), reject_below=st.floats(0, 1))
-def test_a_closed_bin_is_never_chosen_and_the_residual_bin_always_may_be(
-    posterior: Floats, closed: dict[str, str], reject_below: float
-) -> None:
+def test_a_closed_bin_is_never_chosen_and_the_residual_bin_always_may_be(posterior: Floats, closed: dict[str, str], reject_below: float) -> None:
     choice = decide(posterior, LABELS, TRASHNET, reject_below=reject_below, closed=closed)
     assert choice.bin == "trash" or choice.bin not in closed
     assert choice.bin == "trash" or choice.reason == "confident"
@@ -126,9 +124,7 @@ def test_no_other_bin_would_have_cost_less_unless_the_item_was_rejected(posterio
 
 @settings(max_examples=50)
 @given(posterior=posteriors(3), reject_below=st.floats(0, 0.999))
-def test_a_pack_with_all_labels_in_one_bin_always_picks_it(
-    tmp_path_factory: pytest.TempPathFactory, posterior: Floats, reject_below: float
-) -> None:
+def test_a_pack_with_all_labels_in_one_bin_always_picks_it(tmp_path_factory: pytest.TempPathFactory, posterior: Floats, reject_below: float) -> None:
     one = pack(tmp_path_factory.getbasetemp(), {"all": ["a", "b", "c"]})
     choice = decide(posterior, ("a", "b", "c"), one, reject_below=reject_below)
     assert (choice.bin, choice.reason) == ("all", "confident")

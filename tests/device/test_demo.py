@@ -92,9 +92,7 @@ def test_it_tells_of_each_item_sums_up_and_ends_by_itself(demo: Callable[..., De
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly_and_the_ledger_says_so(
-    demo: Callable[..., Demo], pictures: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_signal_ends_it_cleanly_and_the_ledger_says_so(demo: Callable[..., Demo], pictures: Path, tmp_path: Path, number: signal.Signals) -> None:
     running = demo("--images", pictures, "--state", tmp_path / "state")
     running.wait_for_items(1)
     running.process.send_signal(number)

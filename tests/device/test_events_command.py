@@ -75,9 +75,7 @@ def test_an_event_of_a_newer_version_is_shown_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"no database"])
-def test_a_folder_without_a_ledger_or_with_a_damaged_one_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None
-) -> None:
+def test_a_folder_without_a_ledger_or_with_a_damaged_one_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None) -> None:
     if content is not None:
         (tmp_path / FILE).write_bytes(content)
     assert main(["events", "--state", str(tmp_path)]) == 2

@@ -62,9 +62,7 @@ def sorted_item(item: str, to_bin: str = "paper", p: float = 0.97) -> ItemSorted
 
 
 def rejected_item(item: str, to_bin: str = "other") -> ItemRejected:
-    known = {
-        field: getattr(sorted_item(item, to_bin), field) for field in ("label", "p", "probabilities", "frames", "decided_s", "moved_s")
-    }
+    known = {field: getattr(sorted_item(item, to_bin), field) for field in ("label", "p", "probabilities", "frames", "decided_s", "moved_s")}
     return ItemRejected(item=item, bin=to_bin, bundle="b", reason="unsure", **known)
 
 
@@ -245,9 +243,7 @@ def test_delivered_events_are_kept_up_to_a_bound_and_undelivered_ones_beyond_it(
     assert ledger.dropped == 0
 
 
-def test_undelivered_events_beyond_their_bound_are_given_up_oldest_first_counted_and_said(
-    opener: Opener, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_undelivered_events_beyond_their_bound_are_given_up_oldest_first_counted_and_said(opener: Opener, caplog: pytest.LogCaptureFixture) -> None:
     ledger = opener(keep=10, keep_undelivered=100)
     fill(ledger, 2 * BLOCK + 1)
     assert ledger.dropped == 2 * BLOCK + 1 - 100
@@ -331,9 +327,7 @@ def lift() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
-def test_a_full_disk_refuses_events_until_there_is_space_and_none_is_half_stored(
-    opener: Opener, state: Path, full_disk: Callable[[], None]
-) -> None:
+def test_a_full_disk_refuses_events_until_there_is_space_and_none_is_half_stored(opener: Opener, state: Path, full_disk: Callable[[], None]) -> None:
     ledger = opener()
     fill(ledger, 10)
     full_disk()
@@ -436,9 +430,7 @@ def test_a_damaged_database_is_kept_aside(opener: Opener, state: Path, damage: C
     assert mended.restarts == 1
 
 
-def test_what_can_be_read_of_a_damaged_database_is_saved_and_published_once_more_only_where_it_has_to_be(
-    opener: Opener, state: Path
-) -> None:
+def test_what_can_be_read_of_a_damaged_database_is_saved_and_published_once_more_only_where_it_has_to_be(opener: Opener, state: Path) -> None:
     ledger = opener()
     fill(ledger, 300)
     stored(*(ledger.record(sorted_item(str(i))) for i in range(100)))

@@ -123,9 +123,7 @@ def test_without_the_edge_tpu_library_the_cpu_takes_over(compiled: Bundle, monke
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_without_an_accelerator_the_cpu_takes_over(
-    compiled: Bundle, package: Package, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_an_accelerator_the_cpu_takes_over(compiled: Bundle, package: Package, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip(package.replace("-", "_"))
     monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, NO_DEVICE))
     loaded = load_runtime(compiled, package=package, kernels="edgetpu")
@@ -134,9 +132,7 @@ def test_without_an_accelerator_the_cpu_takes_over(
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_with_an_accelerator_the_compiled_model_runs(
-    compiled: Bundle, package: Package, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_with_an_accelerator_the_compiled_model_runs(compiled: Bundle, package: Package, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip(package.replace("-", "_"))
     monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, IDLE_DELEGATE))
     loaded = load_runtime(compiled, package=package, kernels="edgetpu")

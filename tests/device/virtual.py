@@ -37,7 +37,7 @@ class Bench:
         things: Iterable[Thing],
         *,
         sticks: Callable[[Thing], bool] = lambda _: False,
-        sorting: SortingSettings = SortingSettings(),
+        sorting: SortingSettings | None = None,
         residual_only: bool = False,
         view: EmptyView | None = None,
     ) -> None:
@@ -51,7 +51,7 @@ class Bench:
         self.camera_works = self.disk_works = True
         self.view = view or EmptyView(PresenceSettings())
         self.sorter = Sorter(
-            sorting,
+            sorting or SortingSettings(),
             PresenceSettings(),
             self.view,
             self.classifier,

@@ -5,14 +5,23 @@ import shutil
 from pathlib import Path
 
 import keras
+import msgspec
 import numpy as np
 import pytest
 
-import training.fit
 from converter.photos import Split, read_split
+from device.rules import read_rules
+from training.backbones import build_trunk
 from training.cli import main
-from training.fit import Score, fit, label_weights
+from training.distillation import TeacherError
+from training.fit import Lesson, fit, label_weights
+from training.folding import fold_batch_norm
+from training.head import fit_heads
+from training.keeping import Progress
+from training.network import build_network
 from training.recipe import Recipe, Stage
+from training.score import Score, evaluate, predict
+from training.scratch import ScratchCnn
 
 RECIPE = Recipe(stage=(Stage(size=32, epochs=2, rate=1e-3, batch=8), Stage(size=48, epochs=2, rate=5e-4, batch=8)), width=0.35, seed=3)
 
@@ -29,7 +38,7 @@ def split(shapes: Path) -> Split:
 @pytest.fixture(scope="module")
 def finished(split: Split, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Score]:
     run = tmp_path_factory.mktemp("run")
-    return run, fit(RECIPE, split, run, None, silent)
+    return run, fit(Lesson(RECIPE, split), run, None, silent)
 
 
 def test_a_run_leaves_a_model_with_two_outputs_its_labels_lists_and_a_line_an_epoch(finished: tuple[Path, Score], split: Split) -> None:
@@ -39,7 +48,7 @@ def test_a_run_leaves_a_model_with_two_outputs_its_labels_lists_and_a_line_an_ep
     assert {name: output.shape[-1] for name, output in network.output.items()} == {"logits": 3, "embedding": 1280}
     assert (run / "labels.txt").read_text().split("\n")[:3] == list(split.labels)
     assert (run / "val.txt").read_text().split() == " ".join(photo.name for photo in split.val).split()
-    epochs = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [(line["stage"], line["epoch"]) for line in epochs] == [(1, 1), (1, 2), (2, 1), (2, 2)]
     last_stage = [(line["val_accuracy"], -line["val_nll"]) for line in epochs if line["stage"] == 2]
     assert (score.accuracy, -score.nll) == pytest.approx(max(last_stage)), "the best epoch of the last stage is kept"
@@ -52,18 +61,18 @@ def test_a_run_killed_amid_and_between_stages_goes_on_to_the_same_weights(
     class Killed(BaseException):
         pass
 
-    written = training.fit.Progress.write
+    written = Progress.write
 
-    def write_then_die(progress: training.fit.Progress, run: Path) -> None:
+    def write_then_die(progress: Progress, run: Path) -> None:
         written(progress, run)
-        if progress in (training.fit.Progress(0, 1), training.fit.Progress(0, 2)):
+        if progress in (Progress(0, 1), Progress(0, 2)):
             raise Killed
 
-    monkeypatch.setattr(training.fit.Progress, "write", write_then_die)
+    monkeypatch.setattr(Progress, "write", write_then_die)
     for _ in range(2):
         with pytest.raises(Killed):
-            fit(RECIPE, split, tmp_path, None, silent)
-    fit(RECIPE, split, tmp_path, None, silent)
+            fit(Lesson(RECIPE, split), tmp_path, None, silent)
+    fit(Lesson(RECIPE, split), tmp_path, None, silent)
 
     straight = keras.models.load_model(finished[0] / "model.keras").get_weights()
     resumed = keras.models.load_model(tmp_path / "model.keras").get_weights()
@@ -72,10 +81,11 @@ def test_a_run_killed_amid_and_between_stages_goes_on_to_the_same_weights(
 
 
 def test_a_head_on_frozen_features_knows_the_photos_it_was_fitted_to(split: Split) -> None:
-    network = training.fit.build_network(3, 48, width=0.35)
-    training.fit.fit_head(network, split, RECIPE)
+    network = build_network(3, 48, width=0.35)
+    lesson = Lesson(RECIPE, split)
+    fit_heads(network, split.train, lesson.indices(split.train), lesson.weights(), RECIPE.head_decay)
     own = Split(split.labels, split.train, split.train)
-    assert training.fit.evaluate(network, own).accuracy > 0.9
+    assert evaluate(network, own.val, own.labels).accuracy > 0.9
 
 
 def test_label_weights_go_from_equal_to_balanced(split: Split) -> None:
@@ -108,7 +118,7 @@ def test_a_finished_run_is_not_trained_over(finished: tuple[Path, Score], shapes
     ("recipe", "said"),
     [
         ("[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\nspeed = 9", "stage[0]: object contains unknown field speed"),
-        ("stage = []", "expected at least one [[stage]]"),
+        ("first_phase = false", "expected a [[stage]]"),
         ("stage = [", "recipe.toml"),
         ("[[stage]]\nsize = 'big'\nepochs = 1\nrate = 1e-3", "stage[0].size"),
     ],
@@ -131,3 +141,95 @@ def test_a_broken_photo_is_named(shapes: Path, tmp_path: Path, capsys: pytest.Ca
     recipe.write_text("width = 0.35\n[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\n")
     assert main(["fit", "--data", str(data), "--weights", "none", "--out", str(tmp_path / "run"), "--recipe", str(recipe)]) == 2
     assert "03.png: not a picture" in capsys.readouterr().err
+
+
+QUICK = {"backbone": "scratch_cnn", "scratch": ScratchCnn(layers=3, features=16, kernel=3, activation="relu"), "seed": 5}
+
+
+def trained(lesson: Lesson, run: Path) -> tuple[keras.Model, list[dict[str, float]]]:
+    fit(lesson, run, None, silent)
+    metrics = run / "metrics.jsonl"
+    lines = metrics.read_text().splitlines() if metrics.exists() else []
+    return keras.models.load_model(run / "model.keras", compile=False), [json.loads(line) for line in lines]
+
+
+def test_a_scratch_network_learns_colours(split: Split, tmp_path: Path) -> None:
+    recipe = Recipe(stage=(Stage(size=32, epochs=8, rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
+    assert fit(Lesson(recipe, split), tmp_path, None, silent).accuracy == 1.0
+
+
+def test_features_alone_are_a_run_too(split: Split, tmp_path: Path) -> None:
+    network, epochs = trained(Lesson(Recipe(size=32, **QUICK), split), tmp_path)
+    assert epochs == []
+    assert network.input_shape == (None, 32, 32, 3)
+
+
+def test_a_second_head_names_the_bin(split: Split, tmp_path: Path) -> None:
+    rules = tmp_path / "two.toml"
+    rules.write_text(
+        'name = "two"\nversion = "1"\nresidual = "rest"\n[bins.recycling]\nlabels = ["blue can", "green jar"]\n[bins.rest]\nlabels = ["red box"]\n'
+    )
+    pack = read_rules(rules, split.labels)
+    recipe = Recipe(stage=(Stage(size=32, epochs=6, rate=1e-2, batch=6, mixup=0.1, ema=0.0),), dense=(16,), rules=str(rules), **QUICK)
+    network, _ = trained(Lesson(recipe, split, pack), tmp_path / "run")
+    said = predict(network, split.train, 32)["bin_logits"].argmax(axis=1)
+    wanted = [list(pack.bins).index(pack.bin_of(photo.label)) for photo in split.train]
+    assert (said == wanted).mean() > 0.8
+
+
+def test_a_student_follows_its_teacher(split: Split, tmp_path: Path) -> None:
+    good = Recipe(stage=(Stage(size=32, epochs=8, rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
+    fit(Lesson(good, split), tmp_path / "teacher", None, silent)
+    student = msgspec.structs.replace(good, teacher_share=1.0, seed=9)
+    score = fit(Lesson(student, split, teachers=(tmp_path / "teacher",)), tmp_path / "student", None, silent)
+    assert score.accuracy == 1.0
+
+
+def test_a_teacher_of_other_labels_is_refused(split: Split, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    (tmp_path / "model.keras").write_bytes(b"")
+    recipe = Recipe(stage=(Stage(size=32, epochs=1, rate=1e-2),), first_phase=False, **QUICK)
+    with pytest.raises(TeacherError, match="knows a, b; expected blue can"):
+        fit(Lesson(recipe, split, teachers=(tmp_path,)), tmp_path / "run", None, silent)
+
+
+def test_patience_ends_a_stage_early_with_its_best_weights(split: Split, tmp_path: Path) -> None:
+    stage = Stage(size=32, epochs=30, rate=1e-2, batch=6, mixup=0.0, ema=0.0, patience=2)
+    recipe = Recipe(stage=(stage,), first_phase=False, **QUICK)
+    network, epochs = trained(Lesson(recipe, split), tmp_path)
+    assert len(epochs) < 30
+    best = max((line["val_accuracy"], -line["val_nll"]) for line in epochs)
+    assert evaluate(network, split.val, split.labels).rank == pytest.approx(best, abs=1e-5)
+
+
+def test_only_the_layers_asked_for_are_trained(split: Split, tmp_path: Path) -> None:
+    stage = Stage(size=32, epochs=1, rate=1e-2, batch=6, unfreeze=1, ema=0.0)
+    recipe = Recipe(stage=(stage,), first_phase=False, **QUICK)
+    network, _ = trained(Lesson(recipe, split), tmp_path)
+    keras.utils.set_random_seed(recipe.seed)
+    start = fold_batch_norm(build_trunk("scratch_cnn", 32, scratch=recipe.scratch))
+    changed = {
+        layer.name: not np.allclose(layer.get_weights()[0], network.get_layer(layer.name).get_weights()[0]) for layer in start.layers if layer.weights
+    }
+    assert changed == {"conv0": False, "conv1": False, "conv2": True}
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_trains_and_leaves_a_float32_model(precision: str, split: Split, tmp_path: Path) -> None:
+    stage = Stage(size=32, epochs=2, rate=1e-2, batch=6, ema=0.0)
+    recipe = Recipe(stage=(stage,), first_phase=False, precision=precision, **QUICK)
+    network, epochs = trained(Lesson(recipe, split), tmp_path)
+    assert all(np.isfinite(line["loss"]) for line in epochs)
+    assert network.dtype_policy.name == "float32"
+    assert {layer.compute_dtype for layer in network.layers} == {"float32"}
+
+
+def test_the_same_seed_gives_the_same_metrics(split: Split, tmp_path: Path) -> None:
+    stage = Stage(size=32, epochs=2, rate=1e-2, batch=6, cutmix=0.5)
+    runs = [
+        trained(Lesson(Recipe(stage=(stage,), first_phase=False, batch_norm=policy, **QUICK), split), tmp_path / str(number))[1]
+        for number, policy in enumerate(["train", "train", "frozen"])
+    ]
+    losses = [[line["loss"] for line in epochs] for epochs in runs]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0] != pytest.approx(losses[2], rel=1e-4)

@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 
-from training.network import build_network, fold_batch_norm, resized, set_head
+from training.folding import fold_batch_norm
+from training.network import build_network, resized, set_head
 
 
 def test_folding_batch_norm_keeps_the_function() -> None:
@@ -13,9 +14,7 @@ def test_folding_batch_norm_keeps_the_function() -> None:
     for layer in trunk.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             width = layer.get_weights()[0].shape
-            layer.set_weights(
-                [rng.uniform(0.5, 1.5, width), rng.normal(0, 0.2, width), rng.normal(0, 0.1, width), rng.uniform(0.5, 2, width)]
-            )
+            layer.set_weights([rng.uniform(0.5, 1.5, width), rng.normal(0, 0.2, width), rng.normal(0, 0.1, width), rng.uniform(0.5, 2, width)])
     folded = fold_batch_norm(trunk)
     inputs = rng.uniform(-1, 1, (4, 48, 48, 3)).astype(np.float32)
     np.testing.assert_allclose(folded.predict(inputs, verbose=0), trunk.predict(inputs, verbose=0), atol=1e-4)

@@ -207,9 +207,7 @@ def _front(
         stripes = int(rng.integers(5, 10))
         for k in range(0, 2 * stripes, 2):
             on.rectangle([w * k / stripes / 2, 0, w * (k + 1) / stripes / 2, h], fill=second)
-        on.rounded_rectangle(
-            [w * 0.06, h * 0.22, w * 0.94, h * 0.72], radius=0.12 * r, fill=ground, outline=accent, width=max(2, round(r / 30))
-        )
+        on.rounded_rectangle([w * 0.06, h * 0.22, w * 0.94, h * 0.72], radius=0.12 * r, fill=ground, outline=accent, width=max(2, round(r / 30)))
         wordmark(on, name, (w / 2, h * 0.36), w * 0.78, h * 0.2, ink)
         emblem(on, w / 2, h * 0.57, min(0.3 * w, 0.11 * h), accent, second)
     else:  # a wave, with the emblem repeated small

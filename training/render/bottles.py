@@ -13,7 +13,7 @@ from training.render.laying import lay, on_its_side, spun, turn
 from training.render.materials import BRASS, Colour, Grain, clear_plastic, glass, metal, surface
 from training.render.meshes import Floats, Outline, add_surface, band, outline, rounded, thick, turned
 
-GREEN, BROWN, FLINT = (0.40, 0.66, 0.30), (0.62, 0.30, 0.09), (0.965, 0.985, 0.975)
+GREEN, BROWN, FLINT = (0.40, 0.66, 0.30), (0.80, 0.44, 0.14), (0.965, 0.985, 0.975)
 
 BEER: Outline = (
     (0, 0.05), (0.2, 0.03), (0.27, 0), (0.3, 0.04), (0.305, 0.1), (0.305, 1.25), (0.28, 1.45), (0.19, 1.7), (0.145, 1.85),
@@ -33,7 +33,7 @@ WINE: Outline = (
 def bottle(rng: np.random.Generator) -> Item:
     """A beer bottle, long or stubby, mostly with its paper label."""
     shape, low, high = pick(rng, ((BEER, 0.35, 1.1), (STUBBY, 0.25, 0.8)))
-    return _glass_bottle(rng, shape, pick(rng, (GREEN, BROWN, GREEN, BROWN, FLINT)), low, high, 0.7)
+    return _glass_bottle(rng, shape, pick(rng, (FLINT, BROWN, GREEN, BROWN, GREEN)), low, high, 0.7)
 
 
 @kind("glass", "wine-bottle", share=2)
@@ -42,9 +42,7 @@ def wine_bottle(rng: np.random.Generator) -> Item:
     return _glass_bottle(rng, WINE, pick(rng, (GREEN, GREEN, FLINT)), 0.45, 1.4, 0.6)
 
 
-def _glass_bottle(
-    rng: np.random.Generator, shape: Outline, tint: tuple[float, float, float], low: float, high: float, labelled: float
-) -> Item:
+def _glass_bottle(rng: np.random.Generator, shape: Outline, tint: tuple[float, float, float], low: float, high: float, labelled: float) -> Item:
     profile = rounded(shape, 170, 1.6)
     parts = [add_surface(turned(thick(profile, 0.05), 96), [glass(rng, tint)], closed=True)]
     if toss(rng, labelled):
@@ -66,15 +64,11 @@ def jar(rng: np.random.Generator) -> Item:
         around = rng.uniform(0.4, 0.8)
         art = front(rng, 760, round(760 * tall * 0.5 / (2 * r * math.pi * around)))
         parts.append(
-            add_surface(
-                band(profile, tall * 0.2, tall * 0.7, around=around), [surface(rng, roughness=0.5, picture=art, back=(206, 204, 198))]
-            )
+            add_surface(band(profile, tall * 0.2, tall * 0.7, around=around), [surface(rng, roughness=0.5, picture=art, back=(206, 204, 198))])
         )
     if toss(rng, 0.4):
         edge = r * 0.9
-        lid = outline(
-            [(0, tall + 0.025), (edge * 0.8, tall + 0.025), (edge - 0.02, tall + 0.03), (edge, tall + 0.01), (edge, tall * 0.915)], 60
-        )
+        lid = outline([(0, tall + 0.025), (edge * 0.8, tall + 0.025), (edge - 0.02, tall + 0.03), (edge, tall + 0.01), (edge, tall * 0.915)], 60)
         paint = pick(rng, (None, (150, 26, 28), (238, 236, 230), (34, 84, 58)))
         skin = metal(rng, BRASS) if paint is None else surface(rng, paint, roughness=0.3, metallic=0.2, coat=0.4)
         parts.append(add_surface(turned(lid, 90), [skin], closed=True))
@@ -187,9 +181,7 @@ def care_bottle(rng: np.random.Generator) -> Item:
     bodies: tuple[Colour, ...] = ((238, 238, 236), (34, 110, 184), (234, 190, 50), (200, 66, 112), (64, 150, 94), (224, 98, 38))
     colour = pick(rng, bodies)
     parts = [
-        add_surface(
-            turned(profile, 110, depth), [surface(rng, colour, roughness=rng.uniform(0.25, 0.4), coat=0.2, subsurface=0.1)], closed=True
-        )
+        add_surface(turned(profile, 110, depth), [surface(rng, colour, roughness=rng.uniform(0.25, 0.4), coat=0.2, subsurface=0.1)], closed=True)
     ]
     cap = rounded([(0, tall * 1.02), (r * 0.3, tall * 1.02), (r * 0.36, tall), (r * 0.38, tall * 0.86), (r * 0.36, tall * 0.855)], 60, 1.5)
     cap_colour = pick(rng, ((240, 240, 238), colour, (44, 44, 50)))

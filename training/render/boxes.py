@@ -117,21 +117,13 @@ def flat_carton(rng: np.random.Generator) -> Item:
     parts = []
     for k in range(3):
         w, h = wide * rng.uniform(0.88, 1), high * rng.uniform(0.85, 1)
-        place = (
-            shift(rng.uniform(-0.12, 0.12), rng.uniform(-0.12, 0.12), 0.06 * k)
-            @ turn("Z", rng.normal() * 0.05)
-            @ turn("Y", rng.normal() * 0.015)
-        )
-        parts.append(
-            _panel(rng, w, h, place, board(rng, round(400 * w), round(400 * h), colour, stamped=k == 2), colour, rng.uniform(-0.03, 0.06))
-        )
+        place = shift(rng.uniform(-0.12, 0.12), rng.uniform(-0.12, 0.12), 0.06 * k) @ turn("Z", rng.normal() * 0.05) @ turn("Y", rng.normal() * 0.015)
+        parts.append(_panel(rng, w, h, place, board(rng, round(400 * w), round(400 * h), colour, stamped=k == 2), colour, rng.uniform(-0.03, 0.06)))
     flap = high * 0.4
     hinge = shift(0, high * 0.45, 0.16) @ turn("X", rng.uniform(0.1, 0.7)) @ shift(0, flap / 2, 0)
     parts.append(_panel(rng, wide * 0.9, flap, hinge, board(rng, round(360 * wide), round(400 * flap), colour, stamped=False), colour))
     if toss(rng, 0.6):
-        parts.append(
-            _tape(rng, 0.45, wide * 0.5, shift(rng.uniform(-0.3, 0.3), rng.uniform(-0.2, 0.2), 0.21) @ turn("Z", rng.uniform(0, 3)))
-        )
+        parts.append(_tape(rng, 0.45, wide * 0.5, shift(rng.uniform(-0.3, 0.3), rng.uniform(-0.2, 0.2), 0.21) @ turn("Z", rng.uniform(0, 3))))
     return lay(parts, spun(rng))
 
 

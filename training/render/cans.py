@@ -35,16 +35,12 @@ def drinks_can(rng: np.random.Generator) -> Item:
         can = _flattened(rng, can, tall)
 
     bare = metal(rng, roughness=0.22, grain=Grain(0.05, 50))
-    art = surface(
-        rng, roughness=0.24, metallic=0.75, coat=0.35, smears=0.06, picture=wrapround(rng, 1000, round(1000 * tall / (math.tau * r)))
-    )
+    art = surface(rng, roughness=0.24, metallic=0.75, coat=0.35, smears=0.06, picture=wrapround(rng, 1000, round(1000 * tall / (math.tau * r))))
     parts = [add_surface(can, [bare, art], uv=uv, closed=True, face_material=np.repeat(printed[:, None], 110, axis=1).astype(int))]
     if fate in ("whole", "dented"):
         top = tall - 0.033
         angle = np.linspace(0, math.tau, 40, endpoint=False)
-        rims = [
-            np.stack([0.085 * k * np.cos(angle), 0.105 * k * np.sin(angle) + 0.12, np.full(40, top + 0.004)], axis=-1) for k in (1, 0.01)
-        ]
+        rims = [np.stack([0.085 * k * np.cos(angle), 0.105 * k * np.sin(angle) + 0.12, np.full(40, top + 0.004)], axis=-1) for k in (1, 0.01)]
         parts.append(add_surface(np.stack(rims), [surface(rng, (16, 15, 15), roughness=0.6)], closed=True))
         parts += [
             add_surface(_ring(*size), [bare], closed=True)
@@ -84,9 +80,7 @@ def _stamped(rng: np.random.Generator, can: Floats, tall: float) -> Floats:
     rings = 0.13 * np.sin(up * rng.uniform(14, 20) + 0.8 * np.sin(2 * angle + phase) + phase)
     wide = 1 + free * (rings + 0.08 * np.sin(3 * angle + 9 * up))
     aside = rng.uniform(-0.2, 0.2, 2)
-    low = np.stack(
-        [x * wide + aside[0] * up * free, y * wide + aside[1] * up * free, z * kept + 0.04 * np.sin(angle + phase) * up], axis=-1
-    )
+    low = np.stack([x * wide + aside[0] * up * free, y * wide + aside[1] * up * free, z * kept + 0.04 * np.sin(angle + phase) * up], axis=-1)
     return dented(rng, low, 14, 0.05, 0.03, tall * kept - 0.05)
 
 

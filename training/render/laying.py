@@ -42,8 +42,7 @@ def lay(parts: Sequence[bpy.types.Object], way: Matrix, *, see_through: bool = F
     bpy.context.view_layer.update()
     points = np.concatenate([_vertices(part) for part in parts])
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
-    floor = np.percentile(points[:, 2], 0.2)  # soft things give way under their last few points
-    move = np.array([-middle[0], -middle[1], -floor])
+    move = np.array([-middle[0], -middle[1], -points[:, 2].min()])
     for part in parts:
         part.matrix_world = shift(*move) @ part.matrix_world
     bpy.context.view_layer.update()

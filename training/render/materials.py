@@ -77,9 +77,7 @@ def surface(
     return material
 
 
-def metal(
-    rng: np.random.Generator, colour: Colour = ALUMINIUM, *, roughness: float = 0.24, grain: Grain | None = None
-) -> bpy.types.Material:
+def metal(rng: np.random.Generator, colour: Colour = ALUMINIUM, *, roughness: float = 0.24, grain: Grain | None = None) -> bpy.types.Material:
     """Bare metal. Sheet that was handled is never a mirror, so roughness starts where reflections blur."""
     return surface(rng, colour, roughness=roughness, metallic=1.0, grain=grain, smears=0.08)
 
@@ -234,9 +232,7 @@ def _mixed(
     return mix.outputs[0]
 
 
-def _lets_light_through(
-    material: bpy.types.Material, look: bpy.types.NodeSocket, dimming: tuple[float, float, float]
-) -> bpy.types.Material:
+def _lets_light_through(material: bpy.types.Material, look: bpy.types.NodeSocket, dimming: tuple[float, float, float]) -> bpy.types.Material:
     """Light and bounced light pass straight through; without this everything inside glass would be black, as caustics are off."""
     tree = material.node_tree
     ray, either, clear = (tree.nodes.new(f"ShaderNode{name}") for name in ("LightPath", "Math", "BsdfTransparent"))

@@ -34,7 +34,7 @@ def loose_page(rng: np.random.Generator) -> Item:
     print_ = show_tear(rng, print_, torn, (250, 249, 246), 6, flutes=False)
     points = torn.points
     x, y = points[..., 0].copy(), points[..., 1].copy()
-    depth = pick(rng, (0.012, 0.03, 0.07, 0.13))
+    depth = pick(rng, (0.012, 0.03, 0.06, 0.09))
     points[..., 0] *= 1 - 1.2 * depth
     points[..., 1] *= 1 - depth
     shape = pick(rng, ("folded", "curled", "flat"))
@@ -72,9 +72,7 @@ def opened_envelope(rng: np.random.Generator) -> Item:
     wide, high = pick(rng, ((2.2, 1.1), (1.62, 1.14)))
     paper = pick(rng, ((246, 246, 243), (222, 198, 158), (226, 222, 212)))
     torn = torn_sheet(rng, wide, high, 260, (False, False, False, toss(rng, 0.75)), 0.07, 0.03)
-    print_ = show_tear(
-        rng, envelope(rng, 900, round(900 * high / wide), paper, window=toss(rng, 0.5)), torn, (250, 248, 244), 5, flutes=False
-    )
+    print_ = show_tear(rng, envelope(rng, 900, round(900 * high / wide), paper, window=toss(rng, 0.5)), torn, (250, 248, 244), 5, flutes=False)
     points = torn.points
     x, y = points[..., 0], points[..., 1]
     full = np.clip(1 - (2 * x / wide) ** 4, 0, 1) * np.clip(1 - (2 * y / high) ** 4, 0, 1)

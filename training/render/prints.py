@@ -42,9 +42,7 @@ def board(rng: np.random.Generator, width: int, height: int, colour: Colour, *, 
     left, top, unit = width * rng.uniform(0.1, 0.35), height * rng.uniform(0.12, 0.5), min(width, height)
     layout = int(rng.integers(4))
     if layout == 0:
-        wordmark(
-            on, pick(rng, (*NAMES[:6], "FRAGILE", "THIS SIDE UP")).upper(), (width * 0.5, top + unit * 0.06), width * 0.6, unit * 0.14, ink
-        )
+        wordmark(on, pick(rng, (*NAMES[:6], "FRAGILE", "THIS SIDE UP")).upper(), (width * 0.5, top + unit * 0.06), width * 0.6, unit * 0.14, ink)
         paragraph(rng, on, (width * 0.32, top + unit * 0.17, width * 0.36, unit * 0.1), unit * 0.024, ink)
     elif layout == 1:
         for k in range(2):
@@ -206,9 +204,7 @@ def bag(rng: np.random.Generator, width: int, height: int, paper: Colour) -> Ima
     return _picture(np.asarray(picture, float) + _fibres(rng, (height, width), 2.5, 1, 6))
 
 
-def show_tear(
-    rng: np.random.Generator, picture: Image.Image, torn: TornSheet, fibre: Colour, width_px: float, *, flutes: bool
-) -> Image.Image:
+def show_tear(rng: np.random.Generator, picture: Image.Image, torn: TornSheet, fibre: Colour, width_px: float, *, flutes: bool) -> Image.Image:
     """Paint what a tear lays bare along the torn edges of a printed sheet: a ragged rim of fibre, over flutes in corrugated board."""
     pixels = np.asarray(picture.convert("RGB"), float)
     h, w = pixels.shape[:2]

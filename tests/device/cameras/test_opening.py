@@ -17,9 +17,7 @@ def test_a_replayed_folder_arrives_turned_and_cut(tmp_path: Path) -> None:
     picture = np.zeros((48, 64, 3), np.uint8)
     picture[:, 32:] = 255
     cv2.imencode(".png", picture)[1].tofile(tmp_path / "1.png")
-    settings = ReplaySettings(
-        path=str(tmp_path), width=64, height=48, fps=100, hold_s=0.05, loop=False, rotate_deg=180, region=Region(w=0.5)
-    )
+    settings = ReplaySettings(path=str(tmp_path), width=64, height=48, fps=100, hold_s=0.05, loop=False, rotate_deg=180, region=Region(w=0.5))
     with open_camera(settings) as camera:
         frame = camera.latest(0, 20.0)
         assert frame is not None
@@ -54,7 +52,5 @@ def test_only_the_chosen_driver_is_imported(tmp_path: Path) -> None:
         f"open_source(ReplaySettings(path={str(tmp_path)!r})).read(1.0)\n"
         "print(*sorted(name for name in sys.modules if name.startswith(('device.cameras.', 'picamera2'))))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == [f"device.cameras.{part}" for part in ("newest", "opening", "replay", "settings")]

@@ -112,9 +112,7 @@ def test_a_servo_is_moved_slowly_unless_asked_otherwise(sortbin_gate: Callable[[
 
 
 @pytest.mark.parametrize("failing", ["duty_cycle", ""])
-def test_the_output_is_off_however_it_ends(
-    sortbin_gate: Callable[[str], int], kernel: Any, failing: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_output_is_off_however_it_ends(sortbin_gate: Callable[[str], int], kernel: Any, failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if failing:
         kernel.failing[failing] = 5
         with pytest.raises(GateError, match="Input/output error"):
@@ -135,9 +133,7 @@ def test_release_switches_every_output_off(sortbin_gate: Callable[[str], int], k
     assert gpio.level["GPIO17"]
 
 
-def test_release_says_what_it_could_not_reach_and_fails(
-    sortbin_gate: Callable[[str], int], gpio: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_release_says_what_it_could_not_reach_and_fails(sortbin_gate: Callable[[str], int], gpio: Any, capsys: pytest.CaptureFixture[str]) -> None:
     gpio.taken.add("GPIO17")
     assert sortbin_gate("--release") == 1
     assert capsys.readouterr().err.startswith("sortbin gate: gate metal: cannot have line GPIO17")
@@ -157,9 +153,7 @@ def test_a_mistake_is_told_in_one_line(sortbin_gate: Callable[[str], int], argum
     assert str(caught.value) == complaint
 
 
-@pytest.mark.parametrize(
-    "arguments", ["paper --open --close", "glass --pulse 20", "paper --times 0", "paper --seconds nan", "glass --pulse x"]
-)
+@pytest.mark.parametrize("arguments", ["paper --open --close", "glass --pulse 20", "paper --times 0", "paper --seconds nan", "glass --pulse x"])
 def test_wrong_usage_ends_with_status_2(sortbin_gate: Callable[[str], int], arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         sortbin_gate(arguments)

@@ -241,9 +241,7 @@ def test_when_one_gate_cannot_be_claimed_the_others_are_given_back(wired: Any, g
         ((LINE, LineSettings(bin="paper", line="GPIO17")), "metal and paper are both on line GPIO17"),
     ],
 )
-def test_two_gates_in_one_place_are_refused_before_any_is_claimed(
-    wired: Any, gpio: Any, pair: tuple[GateSettings, ...], complaint: str
-) -> None:
+def test_two_gates_in_one_place_are_refused_before_any_is_claimed(wired: Any, gpio: Any, pair: tuple[GateSettings, ...], complaint: str) -> None:
     with pytest.raises(GateError, match=complaint):
         open_gates(pair)
     assert gpio.level == {}

@@ -79,9 +79,7 @@ def test_of_many_states_in_a_second_the_first_and_the_newest_are_sent(broker: An
     assert told == sorted(told)
 
 
-def test_an_event_is_heard_live_and_in_the_journal_in_the_same_words(
-    broker: Any, ledger: Ledger, connect: Connect, subscribe: Subscribe
-) -> None:
+def test_an_event_is_heard_live_and_in_the_journal_in_the_same_words(broker: Any, ledger: Ledger, connect: Connect, subscribe: Subscribe) -> None:
     listener = subscribe(broker.port)
     connect(broker.port)
     listener.wait_for("availability", bool)

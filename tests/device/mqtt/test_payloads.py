@@ -20,9 +20,7 @@ def test_the_reference_shows_an_example_of_every_topic_and_every_type_of_event()
     assert {topic for topic, _ in EXAMPLES} == set(TYPES)
     shown = {json.loads(example)["type"] for topic, example in EXAMPLES if topic in ("event", "journal")}
     assert shown == {kind.__struct_config__.tag for kind in get_args(AnyEvent)}
-    assert {getattr(Topics("demo"), topic) for topic in ("availability", *TYPES) if topic != "bin"} <= set(
-        re.findall(r"sortbin/demo/\w+", REFERENCE)
-    )
+    assert {getattr(Topics("demo"), topic) for topic in ("availability", *TYPES) if topic != "bin"} <= set(re.findall(r"sortbin/demo/\w+", REFERENCE))
 
 
 @pytest.mark.parametrize(("topic", "example"), EXAMPLES)

@@ -60,7 +60,7 @@ def test_pictures_are_about_as_large_as_a_camera_would_see_them(decoded):
 def test_clear_glass_and_plastic_let_the_tray_show_through(decoded):
     for kind in ("glass/jar", "glass/tumbler", "plastic/pet-bottle", "plastic/deli-tub"):
         shares = [np.mean((p[..., 3] > 12) & (p[..., 3] < 200)) for file, p in decoded.items() if file.startswith(kind)]
-        assert shares and min(shares) > 0.08, kind
+        assert shares and min(shares) > 0.05, kind
 
 
 def test_all_pictures_together_stay_small(listed):

@@ -1,0 +1,1 @@
+"""The subcommands of `training`, one file each."""

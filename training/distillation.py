@@ -1,0 +1,58 @@
+"""Learning from teachers: the student sees the same views, and is drawn towards the teachers' mean (Beyer et al. 2022)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from device.errors import SortbinError
+from training.network import read_labels, resized
+
+Floats = npt.NDArray[np.float32]
+
+
+class TeacherError(SortbinError, ValueError):
+    """A teacher run that is unfinished or knows other labels."""
+
+
+class Teachers:
+    """Earlier runs whose mean probabilities are the soft targets, at inputs of size x size. Raises TeacherError."""
+
+    def __init__(self, runs: Sequence[Path], labels: Sequence[str], size: int, temperature: float) -> None:
+        self._networks = [_read(run, labels, size) for run in runs]
+        self._temperature = temperature
+
+    def targets(self, inputs: Floats) -> Floats:
+        """Probabilities of the softened, averaged teachers for (B, S, S, 3) inputs: (B, labels)."""
+        total = sum(_softmax(np.asarray(network(inputs, training=False)["logits"]) / self._temperature) for network in self._networks)
+        return np.asarray(total / len(self._networks), np.float32)
+
+
+def blended_loss(label_smoothing: float, share: float, temperature: float) -> keras.losses.Loss:
+    """Cross entropy with the labels and, by `share`, with the teachers at their temperature. Targets are labels, then teachers: (B, 2 x labels)."""
+    hard = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing, reduction=None)
+    soft = keras.losses.CategoricalCrossentropy(from_logits=True, reduction=None)
+
+    def loss(targets: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
+        count = keras.ops.shape(logits)[-1]
+        with_labels = hard(targets[:, :count], logits)
+        with_teachers = soft(targets[:, count:], logits / temperature) * temperature**2
+        return (1 - share) * with_labels + share * with_teachers
+
+    return loss
+
+
+def _read(run: Path, labels: Sequence[str], size: int) -> keras.Model:
+    if not (run / "model.keras").is_file():
+        raise TeacherError(f"{run}: expected a finished run to learn from: model.keras is missing")
+    known = read_labels(run)
+    if known != tuple(labels):
+        raise TeacherError(f"{run}: knows {', '.join(known)}; expected {', '.join(labels)}")
+    return resized(keras.models.load_model(run / "model.keras", compile=False), size)
+
+
+def _softmax(logits: Floats) -> Floats:
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)

@@ -1,0 +1,91 @@
+"""What a run keeps while it trains: how far it came, averaged weights, the best epoch. Every file is the old one or the new one, never half."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from training.score import Score
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come: `epoch` epochs of stage number `stage` (from 0) are done."""
+
+    stage: int
+    epoch: int
+
+    @classmethod
+    def read(cls, run: Path) -> "Progress | None":
+        file = run / "progress.json"
+        return cls(**json.loads(file.read_text())) if file.is_file() else None
+
+    def write(self, run: Path) -> None:
+        replace(run / "progress.json", lambda path: path.write_text(json.dumps({"stage": self.stage, "epoch": self.epoch})))
+
+
+class WeightAverage(keras.callbacks.Callback):
+    """Exponential moving average of all weights, one step a batch (Polyak & Juditsky 1992). Momentum 0: the weights as they are."""
+
+    def __init__(self, momentum: float) -> None:
+        super().__init__()
+        self._momentum = momentum
+        self.weights: list[Floats] = []
+
+    def on_train_begin(self, logs: object = None) -> None:
+        if not self.weights:
+            self.weights = self.model.get_weights()
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        if self._momentum:
+            for kept, now in zip(self.weights, self.model.get_weights(), strict=True):
+                kept += (1 - self._momentum) * (now - kept)
+
+    def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+        if not self._momentum:
+            self.weights = self.model.get_weights()
+
+    def save(self, file: Path) -> None:
+        replace(file, lambda path: np.savez(path, *self.weights))
+
+    def load(self, file: Path) -> None:
+        with np.load(file) as stored:
+            self.weights = [stored[name] for name in stored.files]
+
+
+class Best:
+    """The averaged weights of a stage's best epoch, kept in `file`."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def offer(self, score: Score, epoch: int, weights: Sequence[Floats]) -> None:
+        """Keep these weights if nothing better was offered before."""
+        if not self._file.is_file() or score.rank > tuple(self._read()[0][:2]):
+            replace(self._file, lambda path: np.savez(path, np.array([*score.rank, epoch]), *weights))
+
+    @property
+    def epoch(self) -> int:
+        """Which epoch it was, from 0."""
+        return int(self._read()[0][2])
+
+    def weights(self) -> list[Floats]:
+        """The best weights offered so far."""
+        return self._read()[1:]
+
+    def _read(self) -> list[Floats]:
+        with np.load(self._file) as stored:
+            return [stored[name] for name in stored.files]
+
+
+def replace(file: Path, write: Callable[[Path], object]) -> None:
+    """Write beside and rename, so that a kill at any moment leaves the old file or the new one."""
+    beside = file.with_name(f"writing.{file.name}")
+    write(beside)
+    beside.replace(file)

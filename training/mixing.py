@@ -1,0 +1,35 @@
+"""Batches whose pictures are mixed with each other, and their targets with them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+class Batch(NamedTuple):
+    """inputs: (B, S, S, 3) float32 -1..1; targets: (B, labels), rows sum to 1; weights: (B,) of each picture in the loss."""
+
+    inputs: Floats
+    targets: Floats
+    weights: Floats
+
+
+def mixup(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
+    """Blend each picture with the one that stands opposite in the batch, all by one share from Beta(alpha, alpha) (Zhang et al. 2018)."""
+    share = np.float32(rng.beta(alpha, alpha))
+    return Batch(*(share * part + (1 - share) * part[::-1] for part in batch))
+
+
+def cutmix(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
+    """Paste one rectangle of the opposite picture into each, and mix the targets by area (Yun et al. 2019)."""
+    size = batch.inputs.shape[1]
+    side = size * np.sqrt(1 - rng.beta(alpha, alpha))
+    centre = rng.uniform(0, size, 2)
+    top, left = np.clip(np.round(centre - side / 2), 0, size).astype(int)
+    bottom, right = np.clip(np.round(centre + side / 2), 0, size).astype(int)
+    inputs = batch.inputs.copy()
+    inputs[:, top:bottom, left:right] = batch.inputs[::-1, top:bottom, left:right]
+    share = np.float32(1 - (bottom - top) * (right - left) / size**2)
+    return Batch(inputs, *(share * part + (1 - share) * part[::-1] for part in batch[1:]))

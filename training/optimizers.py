@@ -1,0 +1,54 @@
+"""Optimizers that train some layers faster than others."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+
+class _ByLayer:
+    """Multiplies the learning rate of variables whose path begins with a layer's name. Put before a Keras optimizer among the bases."""
+
+    faster: Mapping[str, float] = {}
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        # Backends hand over their own variables; the Keras one, which knows its path, has the same index.
+        path = self._trainable_variables[self._get_variable_index(variable)].path  # type: ignore[attr-defined]
+        factor = self.faster.get(path.partition("/")[0], 1.0)
+        super().update_step(gradient, variable, learning_rate * factor)  # type: ignore[misc]
+
+
+class _AdamW(_ByLayer, keras.optimizers.AdamW):
+    pass
+
+
+class _Sgd(_ByLayer, keras.optimizers.SGD):
+    pass
+
+
+def adamw(rate: keras.optimizers.schedules.LearningRateSchedule, weight_decay: float, faster: Mapping[str, float]) -> keras.optimizers.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019). faster: factor on the rate of each layer named."""
+    optimizer = _AdamW(rate, weight_decay=weight_decay, name="adamw")
+    optimizer.faster = dict(faster)
+    return optimizer
+
+
+def sgd(
+    rate: keras.optimizers.schedules.LearningRateSchedule, weight_decay: float, faster: Mapping[str, float], momentum: float = 0.9
+) -> keras.optimizers.Optimizer:
+    """Stochastic gradient descent with Nesterov's momentum and decoupled weight decay. faster: factor on the rate of each layer named."""
+    optimizer = _Sgd(rate, momentum=momentum, nesterov=True, weight_decay=weight_decay or None, name="sgd")
+    optimizer.faster = dict(faster)
+    return optimizer
+
+
+def cosine(rate: float, steps: int, warmup_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """From 0 to `rate` in `warmup_steps`, at most half of all, then along a cosine to a hundredth of it (Loshchilov & Hutter 2017)."""
+    warmup = min(warmup_steps, steps // 2)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else rate,
+        decay_steps=max(steps - warmup, 1),
+        alpha=0.01,
+        warmup_target=rate if warmup else None,
+        warmup_steps=warmup,
+    )

@@ -1,0 +1,52 @@
+"""What a float network makes of photos, through the device's own preprocessing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from converter.photos import Photo, read_pixels
+from device.vision.preprocess import to_float, to_input
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Score:
+    """accuracy 0..1 of n photos; recall: per label, 0..1, in label order, NaN where there was no photo; nll: mean negative log likelihood, nats."""
+
+    accuracy: float
+    n: int
+    nll: float
+    recall: tuple[float, ...]
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What makes one score better than another: accuracy, then likelihood."""
+        return self.accuracy, -self.nll
+
+    def described(self, labels: Sequence[str]) -> str:
+        """One line for a person."""
+        recall = " ".join(f"{label} {share:.2f}" for label, share in zip(labels, self.recall, strict=True))
+        return f"val {self.accuracy:.4f} of {self.n}  nll {self.nll:.3f}  recall {recall}"
+
+
+def evaluate(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str]) -> Score:
+    """Score the network on photos."""
+    logits = predict(network, photos, network.input_shape[1])["logits"].astype(np.float64)
+    targets = np.array([labels.index(photo.label) for photo in photos])
+    right = logits.argmax(axis=1) == targets
+    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    recall = tuple(float(right[targets == i].mean()) if (targets == i).any() else float("nan") for i in range(len(labels)))
+    return Score(float(right.mean()), len(photos), float(-log_p[np.arange(len(targets)), targets].mean()), recall)
+
+
+def predict(network: keras.Model, photos: Sequence[Photo], size: int, *, mirrored: bool = False) -> dict[str, Floats]:
+    """Outputs of the network by name, one row a photo. mirrored: of the photos' mirror images."""
+    parts: list[dict[str, Floats]] = []
+    for start in range(0, len(photos), 64):
+        inputs = np.stack([to_float(to_input(read_pixels(photo.path), size)) for photo in photos[start : start + 64]])
+        parts.append(network.predict_on_batch(inputs[:, :, ::-1] if mirrored else inputs))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
