@@ -1,6 +1,5 @@
 """What a network makes of labelled photos, and how sure one can be of it."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,12 +59,3 @@ def divergence(wanted: Floats, found: Floats) -> float:
     """How far the probabilities of `found` logits are from those of `wanted`: mean Kullback-Leibler divergence in nats; rows are photos."""
     wanted_log, found_log = (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True) for logits in (wanted, found))
     return float((softmax(wanted, 1.0) * (wanted_log - found_log)).sum(axis=1).mean())
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """The 95 % interval for a share of `right` among `n` (Wilson 1927): honest also near 0 and 1, where one of +/- is not."""
-    z = 1.959964
-    share = right / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from converter.accuracy import Answers, wilson
+from converter.accuracy import Answers
 from converter.confidence import WANTED_RIGHT
 from converter.run import Run
+from device.interval import wilson
 from device.vision.bundle import BundleInfo
 from device.vision.classifier import softmax
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from converter import calibration, confidence, network, tflite
-from converter.accuracy import Answers, agreement, divergence, wilson
+from converter.accuracy import Answers, agreement, divergence
 from converter.bias import corrected
 from converter.calibration import Inputs
 from converter.card import Card, Correction
@@ -23,6 +23,7 @@ from converter.reference import FILE as REFERENCE_FILE
 from converter.reference import fit_reference
 from converter.run import Run
 from converter.trial import Trial
+from device.interval import wilson
 from device.vision.bundle import MODEL_FILE, Bundle, BundleInfo, Calibration, InputSpec, Metrics, write_bundle
 from device.vision.classifier import Classifier
 from device.vision.runtime import load_runtime

@@ -23,17 +23,19 @@ from device.ledger import Ledger
 from device.mqtt.link import Link
 from device.report import Reporter
 from device.rules import RulePack, default_rules, find_rules, read_rules
-from device.settings import BinSettings
+from device.settings import BinSettings, ModelSettings
 from device.sorter import Sorter
-from device.vision.bundle import default_bundle, read_bundle
+from device.vision.bundle import Bundle, BundleError, default_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.presence import EmptyView
-from device.vision.runtime import load_runtime
+from device.vision.runtime import Kernels, RuntimeFault, load_runtime
 
 log = logging.getLogger("sortbin")
 
 TICK_S = 0.02
-"""longest pause between two steps of the sorter, so that gates are carried on 50 times a second"""
+"""longest pause between two steps of the sorter while a gate moves, so that it is carried on 50 times a second"""
+REST_S = 0.1
+"""the same while none moves; a new frame ends the pause in any case"""
 CLOSE_S = 1.0
 """longest time that stopping waits for the gates"""
 SAFE_AFTER = 5
@@ -77,14 +79,21 @@ def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iter
 
 
 def open_classifier(settings: BinSettings) -> Classifier:
-    """Load the bundle on the runtime that will be used and check its known answer. Raises BundleError and RuntimeFault."""
+    """Load the bundle on the runtime that will be used and check its known answer.
+
+    An Edge TPU that is missing, sick or wrong is said in the log, and the CPU does the work. Raises BundleError and RuntimeFault.
+    """
     bundle = read_bundle(Path(settings.model.bundle) if settings.model.bundle else default_bundle())
-    runtime = load_runtime(
-        bundle,
-        package=settings.model.runtime or None,
-        kernels="edgetpu" if settings.model.edgetpu else "default",
-        threads=settings.model.threads,
-    )
+    if settings.model.edgetpu:
+        try:
+            return _checked(bundle, settings.model, "edgetpu")
+        except (BundleError, RuntimeFault) as error:
+            log.warning("no Edge TPU, on the CPU instead: %s", error)
+    return _checked(bundle, settings.model, "default")
+
+
+def _checked(bundle: Bundle, model: ModelSettings, kernels: Kernels) -> Classifier:
+    runtime = load_runtime(bundle, package=model.runtime or None, kernels=kernels, threads=model.threads)
     if runtime.degraded:
         log.warning("no Edge TPU, on the CPU instead: %s", runtime.degraded)
     classifier = Classifier(bundle, runtime)
@@ -126,7 +135,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
     number, started = 0, False
     try:
         while not stop.is_set():
-            frame = camera.latest(number, TICK_S)
+            frame = camera.latest(number, TICK_S if gates.moving else REST_S)
             now_s = time.monotonic()
             number = frame.number if frame is not None else number
             sorter.tick(now_s, frame)
@@ -137,7 +146,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
                 beats.beat("camera", now_s)
             if parts.link is None or parts.link.alive:
                 beats.beat("link", now_s)
-            if sorter.mode != "starting":
+            if sorter.mode == "fault" or (number and gates.all_closed):
                 # Ready also with a fault: it is reported, and mends itself; a restart would mend no camera.
                 notifier.ready()
             if not started and sorter.mode == "ready":

@@ -7,14 +7,14 @@ import keras
 
 
 class _ByLayer:
-    """Multiplies the learning rate of variables whose path begins with a layer's name. Put before a Keras optimizer among the bases."""
+    """Multiplies the learning rate of the variables of some layers. Put before a Keras optimizer among the bases."""
 
     faster: Mapping[str, float] = {}
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         # Backends hand over their own variables; the Keras one, which knows its path, has the same index.
         path = self._trainable_variables[self._get_variable_index(variable)].path  # type: ignore[attr-defined]
-        factor = self.faster.get(path.partition("/")[0], 1.0)
+        factor = self.faster.get(path.split("/")[-2], 1.0)
         super().update_step(gradient, variable, learning_rate * factor)  # type: ignore[misc]
 
 

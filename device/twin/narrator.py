@@ -1,6 +1,5 @@
 """What a person reads while a virtual bin sorts: a line an item, and a summary where the truth is known."""
 
-import math
 import queue
 import threading
 import time
@@ -8,6 +7,7 @@ from collections import Counter, deque
 from typing import TextIO
 
 from device.events import AnyEvent, Cleared, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
+from device.interval import wilson
 from device.rules import RulePack
 from device.twin.bin import Landed
 
@@ -121,14 +121,6 @@ class Narrator:
 
     def _say(self, line: str) -> None:
         print(line, file=self._out, flush=True)
-
-
-def wilson(right: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a share, 0..1, from `right` of `n` (Wilson 1927)."""
-    share = right / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _sentence(event: Jam | ItemInterrupted) -> str:

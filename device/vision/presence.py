@@ -13,8 +13,8 @@ from device.vision.preprocess import Pixels
 
 Floats = npt.NDArray[np.float32]
 
-WIDTH, HEIGHT = 96, 72
-"""Pixels of the thumbnails that are compared: enough to see a bottle cap, little enough to watch at no cost."""
+WIDTH, HEIGHT = 80, 60
+"""Pixels of the thumbnails that are compared: enough to see a bottle cap, and a whole fraction of common frame sizes, which shrinks fastest."""
 
 
 GAIN_STEP = 1.06

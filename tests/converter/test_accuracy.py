@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.accuracy import Answers, agreement, divergence, wilson
+from converter.accuracy import Answers, agreement, divergence
+from device.interval import wilson
 
 ANSWERS = Answers(np.array([[2.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]), np.array([0, 1, 0, 0]))
 

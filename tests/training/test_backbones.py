@@ -26,7 +26,7 @@ def test_folding_keeps_the_function_of_every_trunk(name: str) -> None:
     inputs = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
     wanted = trunk.predict_on_batch(inputs)
     found = fold_batch_norm(trunk).predict_on_batch(inputs)
-    np.testing.assert_allclose(found, wanted, atol=1e-3 * max(1.0, np.abs(wanted).max()))
+    np.testing.assert_allclose(found, wanted, atol=1e-2 * max(1.0, np.abs(wanted).max()))
 
 
 def test_keras_would_rescale_mobilenet_v3_and_ours_does_not() -> None:

@@ -104,7 +104,7 @@ def test_weights_of_another_architecture_are_one_clear_line(shapes: Path, tmp_pa
     said = capsys.readouterr().err
     assert status == 2
     assert said.count("\n") == 1
-    assert "other.weights.h5: expected weights for MobileNetV2 width 1.0" in said
+    assert "other.weights.h5: expected weights for mobilenet_v2 width 1.0" in said
 
 
 def test_a_finished_run_is_not_trained_over(finished: tuple[Path, Score], shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
