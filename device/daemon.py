@@ -114,6 +114,8 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
     ledger, camera, gates = parts.ledger, parts.body.camera, parts.body.gates
     view = EmptyView(settings.presence)
     keeper = ViewKeeper(Path(settings.device.state) / VIEW_FILE, view)
+    if ledger.restarts:
+        keeper.restore()
     reporter = Reporter(settings.device, parts.classifier, parts.rules, parts.body, ledger, parts.link)
 
     def stored(event: AnyEvent) -> None:
@@ -189,14 +191,20 @@ class Telling:
 
 
 class ViewKeeper:
-    """Keeps the learned empty view on disk, so that a restart knows an item that lies on the tray for what it is."""
+    """Keeps the learned empty view on disk, so that a restart amid an item knows what lies on the tray for an item.
+
+    After a clean stop the tray is learned anew, for somebody may have cleaned it, or moved the camera or the lamp.
+    """
 
     def __init__(self, file: Path, view: EmptyView) -> None:
         self._file, self._view = file, view
         self._due_s: float | None = None
         self._writing: threading.Thread | None = None
-        with contextlib.suppress(OSError, ValueError):
-            view.restore(np.load(file))
+
+    def restore(self) -> None:
+        """Take the view that an earlier start has kept, where there is a sound one."""
+        with contextlib.suppress(OSError, ValueError, EOFError):
+            self._view.restore(np.load(self._file))
 
     def update(self, now_s: float) -> None:
         """Write the view when it was just learned and every KEEP_VIEW_S seconds, on a thread of its own."""

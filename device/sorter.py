@@ -27,8 +27,8 @@ from device.vision.classifier import Classifier, Floats
 from device.vision.fusion import fuse
 from device.vision.presence import EmptyView, PresenceSettings, Sight
 
-OTHER_PLACE = 0.7
-"""share of the view that differs from the remembered empty tray, at the start, above which the camera must have been moved"""
+OTHER_PLACE = 0.8
+"""share of the view's cells that differ from the remembered empty tray, at the start, above which it is another view or another light"""
 
 Mode = Literal["starting", "ready", "sorting", "fault"]
 FaultName = Literal["camera", "gate", "jam", "model", "ledger", "hot"]
@@ -129,6 +129,7 @@ class Sorter:
         self._gates, self._intend, self._record = gates, intend, record
         self._closed: dict[str, Reason] = dict.fromkeys(rules.bins, "safe_mode") if residual_only else {}
         self._frame_seen_s: float | None = None
+        self._remembered = view.known
         self._telling: deque[tuple[Event, Future[AnyEvent]]] = deque()
         self.mode: Mode = "starting"
         self.fault: Fault | None = None
@@ -176,8 +177,11 @@ class Sorter:
     def _recognise_the_tray(self) -> Generator[None, Tick, None]:
         """Learn the empty view, unless the one of an earlier start still fits what the camera shows."""
         _, frame = yield from self._next_frame()
-        if self._view.known and self._view.look(frame.pixels).changed > OTHER_PLACE:
+        if self._view.known and self._view.look(frame.pixels).spread > OTHER_PLACE:
             self._view.forget()
+        yield from self._learn_the_empty_tray()
+
+    def _learn_the_empty_tray(self) -> Generator[None, Tick, None]:
         while not self._view.known:
             _, frame = yield from self._next_frame()
             self._view.learn(frame.pixels)
@@ -236,6 +240,7 @@ class Sorter:
             emptied_s = yield from self._until_empty(tick.now_s + self._settings.drop_s)
             yield from self._close(name)
             if emptied_s is not None:
+                self._remembered = False
                 return emptied_s
         waited_s = round(tick.now_s + self._settings.drop_s - began_s, 3)
         self.tell(Jam(item=judged.item, bin=name, waited_s=waited_s))
@@ -304,7 +309,12 @@ class Sorter:
             yield from self._tell_again()
         self._frame_seen_s = None
         yield from self._close_all()
-        if fault == "jam":
+        if fault == "jam" and self._remembered:
+            # The first thing since the start did not move at all: rather the tray looks different from what was remembered.
+            self._remembered = False
+            self._view.forget()
+            yield from self._learn_the_empty_tray()
+        elif fault == "jam":
             yield from self._until_empty(deadline_s=None)
         elif fault == "camera":
             yield from self._next_frame()

@@ -38,9 +38,14 @@ class PresenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What one frame shows. changed and moved are shares 0..1 of the view: against the empty tray, and against the frame before."""
+    """What one frame shows.
+
+    changed and moved are shares 0..1 of the view: against the empty tray, and against the frame before. spread is the share of a 4 x 4 grid's cells
+    in which something differs from the empty tray: an item covers some, another light or another view covers nearly all.
+    """
 
     changed: float
+    spread: float
     moved: float
     present: bool
     moving: bool
@@ -79,10 +84,11 @@ class EmptyView:
         """Compare one frame (H x W x 3 uint8 RGB) with the empty view and with the frame before. The view must be known."""
         assert self._mean is not None, "look() before the empty view was learned"
         thumbnail = _thumbnail(pixels)
-        changed = _share(_difference(thumbnail, self._mean, self._gain) > self._threshold())
+        differs = _solid(_difference(thumbnail, self._mean, self._gain) > self._threshold())
+        changed = float(differs.mean())
         moved = self._moved(thumbnail, self._last if self._last is not None else thumbnail)
         self._last = thumbnail
-        return Sight(changed, moved, present=changed > self._settings.min_area, moving=moved > self._settings.min_area / 2)
+        return Sight(changed, _spread(differs), moved, present=changed > self._settings.min_area, moving=moved > self._settings.min_area / 2)
 
     def adapt(self) -> None:
         """Let the empty view follow the last frame a little: call it only while nothing is there and nothing moves."""
@@ -133,6 +139,14 @@ def _gain(now: Floats, before: Floats, usual: float) -> np.float32:
 
 
 def _share(changed: npt.NDArray[np.bool_]) -> float:
-    """Share of pixels that changed in any channel, single ones not counted."""
-    solid = cv2.erode(changed.any(axis=2).astype(np.uint8), np.ones((2, 2), np.uint8))
-    return float(np.count_nonzero(solid)) / solid.size
+    return float(_solid(changed).mean())
+
+
+def _solid(changed: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Pixels that changed in any channel, 1 or 0, single ones not counted: H x W."""
+    return np.asarray(cv2.erode(changed.any(axis=2).astype(np.uint8), np.ones((2, 2), np.uint8)), np.uint8)
+
+
+def _spread(differs: npt.NDArray[np.uint8]) -> float:
+    cells = differs.reshape(4, HEIGHT // 4, 4, WIDTH // 4).mean(axis=(1, 3))
+    return float((cells > 0.02).mean())

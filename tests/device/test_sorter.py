@@ -143,14 +143,17 @@ def test_stopping_with_an_item_on_its_way_says_that_it_was_interrupted(bench: Be
     assert (event.bin, event.label, event.reason) == ("glass", "glass", "stopped")
 
 
-def test_a_camera_that_was_moved_while_the_bin_was_off_learns_the_tray_anew(bench: Benches) -> None:
+@pytest.mark.parametrize("change", ["another light", "a stain"])
+def test_a_tray_that_changed_while_the_bin_was_off_is_learned_anew(bench: Benches, change: str) -> None:
     first = bench("glass")
     first.live(3)
-    view = first.view
-    stored = view.export()
+    view, stored = first.view, first.view.export()
     assert stored is not None
     first.close()
-    view.restore(stored * 0.3)
-    second = bench("paper", view=view)
-    assert second.live(30, until=lambda: bool(second.told(ItemSorted)))
-    assert [event.label for event in second.told(ItemSorted)] == ["paper"]
+    if change == "a stain":
+        stored[0, 20:35, 10:30] -= 60
+    view.restore(stored if change == "a stain" else stored * 0.3)
+    second = bench("paper", "metal", view=view)
+    assert second.live(60, until=lambda: bool(second.told(ItemSorted)) and second.told(ItemSorted)[-1].label == "metal")
+    assert second.sorter.fault is None
+    assert len(second.told(Jam)) == (change == "a stain"), "a stain is first taken for an item that will not leave"
