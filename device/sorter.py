@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, Protocol
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
 from device.cameras import Frame
@@ -25,6 +26,7 @@ from device.ledger import LedgerError
 from device.rules import RulePack
 from device.vision.classifier import Classifier, Floats
 from device.vision.fusion import fuse
+from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings, Sight
 
 OTHER_PLACE = 0.8
@@ -130,6 +132,7 @@ class Sorter:
         self._closed: dict[str, Reason] = dict.fromkeys(rules.bins, "safe_mode") if residual_only else {}
         self._frame_seen_s: float | None = None
         self._remembered = view.known
+        self._judged_pixels: Pixels = np.zeros((1, 1, 3), np.uint8)
         self._telling: deque[tuple[Event, Future[AnyEvent]]] = deque()
         self.mode: Mode = "starting"
         self.fault: Fault | None = None
@@ -179,9 +182,6 @@ class Sorter:
         _, frame = yield from self._next_frame()
         if self._view.known and self._view.look(frame.pixels).spread > OTHER_PLACE:
             self._view.forget()
-        yield from self._learn_the_empty_tray()
-
-    def _learn_the_empty_tray(self) -> Generator[None, Tick, None]:
         while not self._view.known:
             _, frame = yield from self._next_frame()
             self._view.learn(frame.pixels)
@@ -216,6 +216,7 @@ class Sorter:
             if not sight.present:
                 return None
             posteriors.append(self._classifier.posterior(frame.pixels))
+            self._judged_pixels = frame.pixels
             fused = fuse(posteriors)
             choice = self._choose(fused)
             if choice.p_bin >= self._settings.decided_above or len(posteriors) == self._settings.burst:
@@ -310,10 +311,9 @@ class Sorter:
         self._frame_seen_s = None
         yield from self._close_all()
         if fault == "jam" and self._remembered:
-            # The first thing since the start did not move at all: rather the tray looks different from what was remembered.
+            # The first thing since the start did not leave: rather, the tray looks different from what was remembered, and that was it.
             self._remembered = False
-            self._view.forget()
-            yield from self._learn_the_empty_tray()
+            self._view.adopt(self._judged_pixels)
         elif fault == "jam":
             yield from self._until_empty(deadline_s=None)
         elif fault == "camera":

@@ -99,6 +99,12 @@ class EmptyView:
         self._noise += np.float32(0.02) * (np.abs(residual) * np.float32(1.25) - self._noise)
         self._mean += np.float32(0.02) * residual
 
+    def adopt(self, pixels: Pixels) -> None:
+        """Take one frame (H x W x 3 uint8 RGB) for the empty tray; its noise is learned by `adapt`."""
+        self._mean = _thumbnail(pixels)
+        self._noise = np.zeros_like(self._mean)
+        self._gain = 1.0
+
     def forget(self) -> None:
         """Learn anew."""
         self._mean = self._last = None
