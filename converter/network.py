@@ -22,8 +22,16 @@ class NetworkError(SortbinError, ValueError):
 def read_network(file: Path, label_count: int) -> keras.Model:
     """Load a `.keras` file and check it: one square RGB input of known size, outputs `logits` (one per label) and `embedding`.
 
-    Raises NetworkError.
+    Further heads, which only training has a use for, are taken off. Raises NetworkError.
     """
+    network = read_heads(file, label_count)
+    if set(network.output) == set(OUTPUTS):
+        return network
+    return keras.Model(network.input, {name: network.output[name] for name in OUTPUTS})
+
+
+def read_heads(file: Path, label_count: int) -> keras.Model:
+    """The same with every head it has. Raises NetworkError."""
     try:
         network = keras.models.load_model(file, compile=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -33,7 +41,7 @@ def read_network(file: Path, label_count: int) -> keras.Model:
     shape = tuple(network.inputs[0].shape)
     if len(shape) != 4 or None in shape[1:] or shape[1] != shape[2] or shape[3] != 3:
         raise NetworkError(f"{file}: expected an input of (batch, size, size, 3) with a fixed size, found {shape}")
-    if not isinstance(network.output, dict) or set(network.output) != set(OUTPUTS):
+    if not isinstance(network.output, dict) or not set(OUTPUTS) <= set(network.output):
         found = ", ".join(sorted(network.output)) if isinstance(network.output, dict) else f"{len(network.outputs)} without names"
         raise NetworkError(f"{file}: expected the outputs logits and embedding in a dict, found {found}")
     if tuple(network.output["logits"].shape[1:]) != (label_count,):
@@ -44,9 +52,9 @@ def read_network(file: Path, label_count: int) -> keras.Model:
 
 
 def predict(network: keras.Model, pictures: Iterable[Pixels]) -> dict[str, Floats]:
-    """Run the float network over inputs of size x size x 3 uint8. Returns `logits` and `embedding`, one row a picture."""
+    """Run the float network over inputs of size x size x 3 uint8. Returns what it gives by name, one row a picture."""
     parts = [network.predict_on_batch(to_float(batch)) for batch in _batches(pictures)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in OUTPUTS}
+    return {name: np.concatenate([part[name] for part in parts]) for name in network.output}
 
 
 def _batches(pictures: Iterable[Pixels], size: int = 32) -> Iterator[Pixels]:

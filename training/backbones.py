@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from device.errors import SortbinError
-from training.scratch import ScratchCnn, resnet18, scratch_cnn
+from training.recipe import ScratchCnn
+from training.scratch import resnet18, scratch_cnn
 
 Shape = tuple[int, int, int]
 Build = Callable[[Shape, float, str | None], keras.Model]

@@ -7,7 +7,7 @@ import sys
 from device import __version__
 from device.errors import SortbinError
 
-COMMANDS = ("fit",)
+COMMANDS = ("prepare", "fit", "evaluate", "explain", "predict", "review")
 
 
 def main(argv: list[str] | None = None) -> int:

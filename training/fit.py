@@ -30,6 +30,7 @@ from training.score import Score, evaluate
 
 Floats = npt.NDArray[np.float32]
 Report = Callable[[str], None]
+EpochDone = Callable[[int, Score], None]
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,12 @@ class Lesson:
         return by_label[self.indices(self.split.train)["logits"]]
 
 
-def fit(lesson: Lesson, run: Path, weights: str | None, report: Report) -> Score:
+def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_done: EpochDone | None = None) -> Score:
     """Train into the folder `run`, or go on where an earlier call was stopped, and return the validation score of the result.
 
-    weights: start of the trunk, see `build_trunk`. Raises BackboneError, WeightsError, TeacherError, PhotosError.
+    weights: start of the trunk, see `build_trunk`. epoch_done: told after each epoch how many of all stages are behind it, those that
+    patience left out included, and its score; what it raises ends the run, which can go on later.
+    Raises BackboneError, WeightsError, TeacherError, PhotosError.
     """
     recipe, split = lesson.recipe, lesson.split
     keras.utils.set_random_seed(recipe.seed)
@@ -85,14 +88,16 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report) -> Score
         report(f"phase 1: {evaluate(network, split.val, split.labels).described(split.labels)}")
     progress = progress or Progress(0, 0)
     for index in range(progress.stage, len(recipe.stage)):
-        network = fine_tune(network, lesson, index, progress.epoch if index == progress.stage else 0, run, report)
+        network = fine_tune(network, lesson, index, progress.epoch if index == progress.stage else 0, run, report, epoch_done)
     replace(run / "model.keras", network.save)
     for left in run.glob("progress.*"):
         left.unlink()
     return evaluate(network, split.val, split.labels)
 
 
-def fine_tune(network: keras.Model, lesson: Lesson, index: int, first_epoch: int, run: Path, report: Report) -> keras.Model:
+def fine_tune(
+    network: keras.Model, lesson: Lesson, index: int, first_epoch: int, run: Path, report: Report, epoch_done: EpochDone | None = None
+) -> keras.Model:
     """One stage of the second phase. Returns the network at its final size, with the averaged weights of the last epoch or, in the last stage and
     wherever patience is asked for, of the best.
     """
@@ -123,6 +128,8 @@ def fine_tune(network: keras.Model, lesson: Lesson, index: int, first_epoch: int
         replace(run / "progress.weights.h5", trained.save_weights)
         average.save(run / "progress.average.npz")
         Progress(index, epoch + 1).write(run)
+        if epoch_done is not None:
+            epoch_done(sum(before.epochs for before in recipe.stage[:index]) + epoch + 1, score)
         return stage.patience is not None and epoch - best.epoch >= stage.patience
 
     trained.fit(

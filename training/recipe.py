@@ -8,7 +8,6 @@ from msgspec import Meta
 
 from device.errors import SortbinError, explained
 from training.augment import AUGMENTATIONS, Augmentation
-from training.scratch import ScratchCnn
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -17,6 +16,19 @@ Size = Annotated[int, Meta(ge=32, le=1024)]
 
 class RecipeError(SortbinError, ValueError):
     """A recipe file that cannot be used; the message names the file, the key and what was expected."""
+
+
+class ScratchCnn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The small CNN: `layers` times convolution, batch norm, activation, 2 x 2 pooling."""
+
+    layers: Annotated[int, Meta(ge=1, le=7)] = 5
+    features: Annotated[int, Meta(ge=4, le=512)] = 64
+    """filters of the first layer"""
+    strategy: Literal["same", "doubling", "halving"] = "same"
+    """filters of each further layer against the one before, at least 8"""
+    kernel: Literal[3, 5] = 5
+    activation: Literal["relu", "gelu", "silu", "mish"] = "mish"
+    batch_norm: bool = True
 
 
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

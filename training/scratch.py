@@ -1,23 +1,8 @@
 """Networks of our own, trained from scratch: a configurable small CNN, and ResNet-18."""
 
-from typing import Annotated, Literal
-
 import keras
-import msgspec
-from msgspec import Meta
 
-
-class ScratchCnn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The small CNN: `layers` times convolution, batch norm, activation, 2 x 2 pooling."""
-
-    layers: Annotated[int, Meta(ge=1, le=7)] = 5
-    features: Annotated[int, Meta(ge=4, le=512)] = 64
-    """filters of the first layer"""
-    strategy: Literal["same", "doubling", "halving"] = "same"
-    """filters of each further layer against the one before, at least 8"""
-    kernel: Literal[3, 5] = 5
-    activation: Literal["relu", "gelu", "silu", "mish"] = "mish"
-    batch_norm: bool = True
+from training.recipe import ScratchCnn
 
 
 def scratch_cnn(shape: tuple[int, int, int], options: ScratchCnn) -> keras.Model:

@@ -1,6 +1,6 @@
 """Draws docs/pictures/demo.jpg: what the virtual bin's camera sees of a dozen items, and what the default bundle makes of them.
 
-    python docs/pictures/demo.py
+python docs/pictures/demo.py
 """
 
 from pathlib import Path

@@ -1,11 +1,15 @@
 """Photos on disk and their split."""
 
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from converter.photos import PhotosError, read_photos, read_pixels, read_split
+from converter.photos import Photo, PhotosError, read_fold, read_part, read_photos, read_pixels, read_split
 
 
 def test_a_drawn_split_leaves_no_photo_out_and_none_in_both(photos: Path) -> None:
@@ -50,3 +54,114 @@ def test_a_folder_without_photos_or_with_one_label_is_refused(tmp_path: Path) ->
     (tmp_path / "only" / "a.jpg").touch()
     with pytest.raises(PhotosError, match=r"at least two labels, found only"):
         read_split(tmp_path)
+
+
+@pytest.fixture
+def prepared(photos: Path, tmp_path: Path) -> Path:
+    """A prepared data set over `photos`: discs and frames, six of them for training, two for validation, one for the test, one left out."""
+    folder = tmp_path / "set"
+    folder.mkdir()
+    lines = ["path,label,group,split,fold,sha256,width,height,flags"]
+    for label in ("disc", "frame"):
+        for number, (split, fold) in enumerate([("train", 0), ("train", 1), ("train", 1), ("val", 0), ("test", ""), ("", "")]):
+            name = f"{label}/{label}{number:02}.png"
+            lines.append(f"{name},{label},{name},{split},{fold},{'0' * 64},48,40,{'' if split else 'tiny conflict'}")
+    (folder / "manifest.csv").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_info(folder, source=str(photos))
+    return folder
+
+
+def write_info(folder: Path, **changed: object) -> None:
+    info = {
+        "origin": "photos",
+        "source": "images",
+        "labels": ["disc", "frame"],
+        "pictures": 12,
+        "counts": {},
+        "flags": {},
+        "folds": 2,
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.2, 0.2, 0.2],
+        "options": {"seed": 0},
+        "fingerprint": hashlib.sha256((folder / "manifest.csv").read_bytes()).hexdigest(),
+        "format": 1,
+    }
+    (folder / "dataset.json").write_text(json.dumps(info | changed))
+
+
+def names(photos: Iterable[Photo]) -> list[str]:
+    return [photo.name for photo in photos]
+
+
+def test_a_prepared_data_set_says_itself_what_is_for_what(prepared: Path, photos: Path) -> None:
+    split = read_split(prepared, val_share=0.9, seed=5)
+    assert split.labels == ("disc", "frame")
+    assert names(split.train) == ["disc/disc00.png", "disc/disc01.png", "disc/disc02.png"] + [f"frame/frame0{n}.png" for n in range(3)]
+    assert names(split.val) == ["disc/disc03.png", "frame/frame03.png"]
+    assert split.val[0] == Photo("disc/disc03.png", "disc", photos / "disc" / "disc03.png")
+    assert read_pixels(split.val[0].path).shape == (40, 48, 3)
+    assert names(read_photos(prepared)) == sorted(f"{label}/{label}0{n}.png" for label in split.labels for n in range(5))
+
+
+def test_parts_and_folds_of_a_prepared_data_set(prepared: Path) -> None:
+    assert names(read_part(prepared, "test")) == ["disc/disc04.png", "frame/frame04.png"]
+    assert read_part(prepared, "train") == read_split(prepared).train
+    assert read_part(prepared, "all") == tuple(read_photos(prepared))
+    fold = read_fold(prepared, 1)
+    assert names(fold.val) == names(read_part(prepared, "fold1")) == ["disc/disc01.png", "disc/disc02.png", "frame/frame01.png", "frame/frame02.png"]
+    assert names(fold.train) == ["disc/disc00.png", "disc/disc03.png", "frame/frame00.png", "frame/frame03.png"]
+    with pytest.raises(PhotosError, match=r"manifest.csv: no picture in fold2; expected one of fold0, fold1, test, train, val"):
+        read_fold(prepared, 2)
+
+
+def test_parts_of_a_plain_folder(own_photos: Path) -> None:
+    split = read_split(own_photos)
+    assert read_part(own_photos, "train") == split.train
+    assert read_part(own_photos, "val") == split.val
+    assert len(read_part(own_photos, "all")) == 72
+    with pytest.raises(PhotosError, match=r"splits: expected exactly one \*test.txt"):
+        read_part(own_photos, "test")
+    (own_photos / "splits").mkdir()
+    (own_photos / "splits" / "test.txt").write_text("disc/disc05.png\n")
+    assert names(read_part(own_photos, "test")) == ["disc/disc05.png"]
+    with pytest.raises(PhotosError, match=r"no part minival; a plain folder has train, val, test and all"):
+        read_part(own_photos, "minival")
+    with pytest.raises(PhotosError, match=r"has no folds"):
+        read_fold(own_photos, 0)
+
+
+def test_pictures_that_were_brought_move_with_their_data_set(prepared: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, prepared / "images")
+    write_info(prepared, source="images")
+    moved = prepared.rename(tmp_path / "moved")
+    assert all(photo.path.is_relative_to(moved) and photo.path.is_file() for photo in read_photos(moved))
+
+
+def test_a_prepared_data_set_that_is_not_whole_is_refused(prepared: Path, tmp_path: Path) -> None:
+    manifest, info = prepared / "manifest.csv", prepared / "dataset.json"
+    whole, about = manifest.read_bytes(), info.read_bytes()
+    manifest.write_bytes(whole.replace(b"disc01.png,disc", b"disc01.png,frame"))
+    with pytest.raises(PhotosError, match=r"manifest.csv: not the one that dataset.json was written with"):
+        read_split(prepared)
+    manifest.write_bytes(b"name,label\n")
+    write_info(prepared, source=str(tmp_path))
+    with pytest.raises(PhotosError, match=r"manifest.csv: expected the columns path,label,group"):
+        read_split(prepared)
+    manifest.write_bytes(whole.replace(b",48,40,", b",48,"))
+    write_info(prepared, source=str(tmp_path))
+    with pytest.raises(PhotosError, match=r"manifest.csv: line 2: not enough values"):
+        read_photos(prepared)
+    manifest.write_bytes(whole)
+    write_info(prepared, source="gone")
+    with pytest.raises(PhotosError, match=r"gone: the pictures of .* lay in this folder, and it is gone"):
+        read_photos(prepared)
+    write_info(prepared, format=2)
+    with pytest.raises(PhotosError, match=r"dataset.json: format: expected 1, got 2"):
+        read_photos(prepared)
+    info.write_bytes(about.replace(b'"labels": ["disc", "frame"]', b'"labels": 3'))
+    with pytest.raises(PhotosError, match=r"dataset.json: labels: expected `?array"):
+        read_photos(prepared)
+    info.unlink()
+    (prepared / "records.sqlite3").touch()
+    with pytest.raises(PhotosError, match=r"dataset.json: missing, the data set is unfinished; run `training prepare` again"):
+        read_photos(prepared)

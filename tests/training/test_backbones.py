@@ -7,7 +7,7 @@ import pytest
 from training.backbones import BACKBONES, SCRATCH, BackboneError, WeightsError, build_trunk
 from training.folding import fold_batch_norm, freeze_batch_norm
 from training.network import add_heads
-from training.scratch import ScratchCnn
+from training.recipe import ScratchCnn
 
 QUICK = ("mobilenet", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_v2_b0", "resnet18", SCRATCH)
 
@@ -22,11 +22,12 @@ def test_no_trunk_rescales_its_input_a_second_time(name: str) -> None:
 
 @pytest.mark.parametrize("name", QUICK)
 def test_folding_keeps_the_function_of_every_trunk(name: str) -> None:
+    keras.utils.set_random_seed(0)
     trunk = build_trunk(name, 32)
     inputs = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
     wanted = trunk.predict_on_batch(inputs)
     found = fold_batch_norm(trunk).predict_on_batch(inputs)
-    np.testing.assert_allclose(found, wanted, atol=1e-2 * max(1.0, np.abs(wanted).max()))
+    assert np.linalg.norm(found - wanted) < 0.02 * np.linalg.norm(wanted), "random weights amplify rounding; a wrong fold is off by far more"
 
 
 def test_keras_would_rescale_mobilenet_v3_and_ours_does_not() -> None:

@@ -19,11 +19,11 @@ from training.folding import fold_batch_norm
 from training.head import fit_heads
 from training.keeping import Progress
 from training.network import build_network
-from training.recipe import Recipe, Stage
+from training.recipe import Recipe, ScratchCnn, Stage
 from training.score import Score, evaluate, predict
-from training.scratch import ScratchCnn
 
-RECIPE = Recipe(stage=(Stage(size=32, epochs=2, rate=1e-3, batch=8), Stage(size=48, epochs=2, rate=5e-4, batch=8)), width=0.35, seed=3)
+QUICK = {"backbone": "scratch_cnn", "scratch": ScratchCnn(layers=3, features=16, kernel=3, activation="relu"), "seed": 5}
+RECIPE = Recipe(stage=(Stage(size=32, epochs=2, rate=1e-3, batch=8), Stage(size=48, epochs=2, rate=5e-4, batch=8)), **QUICK)
 
 
 def silent(line: str) -> None:
@@ -45,7 +45,7 @@ def test_a_run_leaves_a_model_with_two_outputs_its_labels_lists_and_a_line_an_ep
     run, score = finished
     network = keras.models.load_model(run / "model.keras")
     assert network.input_shape == (None, 48, 48, 3)
-    assert {name: output.shape[-1] for name, output in network.output.items()} == {"logits": 3, "embedding": 1280}
+    assert {name: output.shape[-1] for name, output in network.output.items()} == {"logits": 3, "embedding": 16}
     assert (run / "labels.txt").read_text().split("\n")[:3] == list(split.labels)
     assert (run / "val.txt").read_text().split() == " ".join(photo.name for photo in split.val).split()
     epochs = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -141,9 +141,6 @@ def test_a_broken_photo_is_named(shapes: Path, tmp_path: Path, capsys: pytest.Ca
     recipe.write_text("width = 0.35\n[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\n")
     assert main(["fit", "--data", str(data), "--weights", "none", "--out", str(tmp_path / "run"), "--recipe", str(recipe)]) == 2
     assert "03.png: not a picture" in capsys.readouterr().err
-
-
-QUICK = {"backbone": "scratch_cnn", "scratch": ScratchCnn(layers=3, features=16, kernel=3, activation="relu"), "seed": 5}
 
 
 def trained(lesson: Lesson, run: Path) -> tuple[keras.Model, list[dict[str, float]]]:

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter.photos import read_split
+from converter.photos import read_fold, read_split
+from converter.quiet import quiet
 from device.rules import find_rules, read_rules
 from training.recipe import read_recipe
 
@@ -32,20 +33,22 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("--out", type=Path, required=True, metavar="RUN", help="the run folder; a run that was stopped there goes on")
     option("--recipe", type=Path, default=DEFAULT_RECIPE, metavar="FILE", help="how to train (default: %(default)s)")
     option("--teacher", type=Path, action="append", default=[], metavar="RUN", help="learn from this run as well; may be given again")
+    option("--fold", type=int, metavar="K", help="choose by this fold of a prepared data set, and train on the others")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train. Returns the exit status."""
     recipe = read_recipe(arguments.recipe)
-    split = read_split(arguments.data, seed=recipe.seed)
+    split = read_split(arguments.data, seed=recipe.seed) if arguments.fold is None else read_fold(arguments.data, arguments.fold)
     out: Path = arguments.out
     if (out / "model.keras").exists():
         print(f"training fit: {out}: holds a finished run; name another folder, or remove this one to train again", file=sys.stderr)
         return 2
     rules = read_rules(find_rules(recipe.rules), split.labels) if recipe.rules else None
 
-    from training.fit import Lesson, fit
+    with quiet():
+        from training.fit import Lesson, fit
 
     if not (out / "recipe.toml").exists():
         out.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,56 @@
+"""What the bin would do with the photos."""
+
+import numpy as np
+import pytest
+
+from device.decision import decide
+from device.rules import find_rules, read_rules
+from device.vision.classifier import softmax
+from training.evaluate.sorting import sorting
+
+LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
+PACK = read_rules(find_rules("trashnet"), LABELS)
+
+
+def sure(*named: str) -> np.ndarray:
+    return 0.96 * np.eye(6)[[LABELS.index(label) for label in named]] + 0.04 / 6
+
+
+def targets(*labels: str) -> np.ndarray:
+    return np.array([LABELS.index(label) for label in labels])
+
+
+def test_costs_and_flows_are_those_of_the_pack() -> None:
+    rows = np.concatenate([sure("cardboard", "paper", "paper", "metal"), np.full((1, 6), 1 / 6)])
+    found = sorting(rows, targets("paper", "paper", "glass", "metal", "plastic"), LABELS, PACK, 0.5)
+    assert found.decided.right.right == 3, "cardboard and paper share a bin, and the unsure item is no bin's own"
+    assert found.decided.mean_cost == pytest.approx((0 + 0 + 3.0 + 0 + 0.4) / 5)
+    assert found.contamination is not None and (found.contamination.right, found.contamination.n) == (1, 4)
+    bins = {entry.bin: entry for entry in found.bins}
+    assert bins["paper"].purity is not None and bins["paper"].purity.share == pytest.approx(2 / 3)
+    assert bins["plastic"].residual is not None and bins["plastic"].residual.share == 1.0
+    assert bins["trash"].right is None and bins["trash"].residual is None
+    assert bins["glass"].purity is None
+    assert np.array(found.flows).sum() == 5
+
+
+def test_sending_everything_to_the_residual_bin_costs_what_is_lost() -> None:
+    found = sorting(sure("glass", "trash"), targets("glass", "trash"), LABELS, PACK, 0.5)
+    assert found.all_residual.mean_cost == pytest.approx(0.2)
+    assert found.all_residual.right.right == 1
+    assert found.decided.mean_cost == 0.0
+    assert [entry.residual for entry in found.bins if entry.bin == "trash"] == [None], "what belongs there is not lost"
+
+
+def test_every_decision_is_the_devices_own() -> None:
+    rng = np.random.default_rng(0)
+    rows = softmax(rng.normal(0, 2, (200, 6)), 1.0)
+    truth = rng.integers(0, 6, 200)
+    found = sorting(rows, truth, LABELS, PACK, 0.7)
+    names = list(PACK.bins)
+    flows = np.zeros((len(names), len(names)), int)
+    for row, target in zip(rows, truth, strict=True):
+        chosen = decide(row, LABELS, PACK, reject_below=0.7).bin
+        flows[names.index(PACK.bin_of(LABELS[target])), names.index(chosen)] += 1
+    assert found.flows == flows.tolist()
+    assert found.decided.right.right == np.trace(flows)

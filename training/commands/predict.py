@@ -1,0 +1,116 @@
+"""`training predict`: what a model makes of pictures."""
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from device.rules import RulePack
+    from device.vision.classifier import Floats
+    from training.evaluate.models import Model
+
+TOGETHER = 32
+"""pictures judged at a time"""
+
+
+class Predicted(msgspec.Struct, frozen=True):
+    """One line of `--json`. likeliest: labels with their probabilities, most likely first. bin, decision: null without a rule pack."""
+
+    image: str
+    label: str
+    p: float
+    likeliest: dict[str, float]
+    bin: str | None
+    decision: str | None
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """One line of `--json` for a picture that could not be read."""
+
+    image: str
+    error: str
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `predict` to the command line."""
+    parser = commands.add_parser(
+        "predict",
+        help="say what is on pictures",
+        description="Say what a run, a bundle or a .tflite makes of pictures, a line each. A bundle's probabilities are calibrated, those of "
+        "other models are not. Exit status: 0 all pictures judged, 1 some could not be read, 2 nothing to judge or a model that cannot be used.",
+        epilog="example: training predict mouse.jpg --model runs/items --rules four-bins",
+    )
+    option = parser.add_argument
+    option("images", nargs="+", type=Path, metavar="IMAGE|DIR", help="a picture, or a folder of pictures")
+    option("--model", type=Path, metavar="RUN|BUNDLE|MODEL.tflite", help="what judges (default: the bundle that Sortbin comes with)")
+    option("--labels", type=Path, metavar="FILE", help="labels of a bare .tflite, one a line (default: labels.txt beside it)")
+    option("--rules", metavar="PACK", help="rule pack: its file, or the name of one Sortbin comes with; adds the bin")
+    option("--top", type=_count, default=3, metavar="K", help="how many labels to name (default: %(default)s)")
+    option("--json", action="store_true", help="one JSON object a line: image, label, p, likeliest, bin, decision")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Judge the pictures and print a line for each. Returns the exit status."""
+    from device.rules import find_rules, read_rules
+    from device.vision.bundle import default_bundle
+    from device.vision.pictures import find_pictures
+    from training.evaluate.models import open_model
+
+    files = list(itertools.chain.from_iterable(find_pictures(path) for path in arguments.images))
+    model = open_model(arguments.model or default_bundle(), arguments.labels)
+    pack = read_rules(find_rules(arguments.rules), model.labels) if arguments.rules else None
+    unread = 0
+    for line in _judged(files, model, pack, arguments.top):
+        if isinstance(line, Unread):
+            unread += 1
+            print(f"training predict: {line.error}", file=sys.stderr)
+        if arguments.json:
+            print(msgspec.json.encode(line).decode(), flush=True)
+        elif isinstance(line, Predicted):
+            print(_told(line), flush=True)
+    return 1 if unread else 0
+
+
+def _judged(files: list[Path], model: "Model", pack: "RulePack | None", top: int) -> Iterator[Predicted | Unread]:
+    from device.vision.classifier import softmax
+    from device.vision.pictures import PictureError, read_pixels
+
+    for start in range(0, len(files), TOGETHER):
+        pictures, problems = {}, {}
+        for file in files[start : start + TOGETHER]:
+            try:
+                pictures[file] = read_pixels(file)
+            except PictureError as error:
+                problems[file] = Unread(str(file), str(error))
+        rows = softmax(model.judge(pictures.values()).logits, model.temperature or 1.0) if pictures else ()
+        found = dict(zip(pictures, rows, strict=True))
+        for file in files[start : start + TOGETHER]:
+            yield problems[file] if file in problems else _predicted(file, found[file], model, pack, top)
+
+
+def _predicted(file: Path, probabilities: "Floats", model: "Model", pack: "RulePack | None", top: int) -> Predicted:
+    from device.decision import decide
+
+    order = (-probabilities).argsort(kind="stable")[:top].tolist()
+    likeliest = {model.labels[index]: round(float(probabilities[index]), 6) for index in order}
+    choice = decide(probabilities, model.labels, pack, reject_below=model.reject_below or 0.0) if pack is not None else None
+    best = order[0]
+    bin_, reason = (choice.bin, choice.reason) if choice is not None else (None, None)
+    return Predicted(str(file), model.labels[best], round(float(probabilities[best]), 6), likeliest, bin_, reason)
+
+
+def _told(line: Predicted) -> str:
+    likeliest = ", ".join(f"{label} {p:.1%}" for label, p in line.likeliest.items())
+    return f"{line.image}: {likeliest}" + (f" -> {line.bin} ({line.decision})" if line.bin is not None else "")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text}")
+    return int(text)

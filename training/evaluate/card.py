@@ -1,0 +1,195 @@
+"""One item on light card: find it, take it off, and lay it elsewhere.
+
+Good enough to move items and change their ground in a test of robustness, not to cut out glass: what shines through a clear item stays as
+bright as the card was.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from device.vision.preprocess import Pixels
+
+Mask = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+
+WORKING_PX = 256
+"""longer side at which items are looked for"""
+LEAST_ITEM = 0.01
+"""share of the frame below which what was found is no item"""
+NEAR = 0.05
+"""how far round an item its shadow and what the mask missed of it reach, as a share of the longer side"""
+NO_CARD = 200
+"""grey to put behind an item that hides all card, counts of 255"""
+CARD_LIGHT, CARD_COLOUR, LEAST_CARD = 45.0, 18.0, 0.12
+"""card is at least so light and at most so coloured (Lab), and at least that share of the rim"""
+SHADOW = 18.0
+"""how much darker than the card (Lab) a shadow may be"""
+SMOOTH = 3.5
+"""least mean of colour and texture (Lab) of a piece that is no mere shadow"""
+WHOLE = 0.7
+"""least share of its convex hull that an item fills; less is the glints and rims of a clear one, and the hull is taken instead"""
+
+
+@dataclass(frozen=True)
+class Box:
+    """The smallest upright rectangle round an item, in pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        return self.x + self.width / 2, self.y + self.height / 2
+
+    def scale_to_fit(self, width: int, height: int) -> float:
+        """By how much the item can grow until it touches the sides of a frame of that size."""
+        return min(width / self.width, height / self.height)
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """A photo taken apart. pixels: the photo; mask: True where the item is, never empty; card: the photo's card without the item."""
+
+    pixels: Pixels
+    mask: Mask
+    card: Pixels
+
+    @property
+    def box(self) -> Box:
+        rows, columns = np.flatnonzero(self.mask.any(axis=1)), np.flatnonzero(self.mask.any(axis=0))
+        return Box(int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1))
+
+
+def take_off(pixels: Pixels) -> Item:
+    """Find the item. pixels: H x W x 3 uint8 RGB, one item on light card whose light may fall off.
+
+    The card's colour is a smooth surface fitted to what looks like card on the frame's rim; the item is what strays from it in colour, in
+    texture, or in brightness more than a shadow does. Where the rim shows no card, the item fills the frame; where nothing strays, the
+    mask is the middle of the frame.
+    """
+    height, width = pixels.shape[:2]
+    lab = _small(pixels)
+    surface = _card_surface(lab)
+    if surface is None:
+        return Item(pixels, np.ones((height, width), bool), np.full_like(pixels, NO_CARD))
+    strayed, marked = _strayed(lab, surface)
+    usual = float(np.median(strayed[_rim(lab.shape)]))
+    found = _solid(strayed > np.clip(_otsu(strayed), 4 * usual, 12.0), marked)
+    if found.mean() < LEAST_ITEM:
+        rows, columns = found.shape
+        found[rows // 8 : rows - rows // 8, columns // 8 : columns - columns // 8] = True
+    mask = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
+    colours = np.clip(cv2.cvtColor(surface, cv2.COLOR_LAB2RGB) * 255, 0, 255)
+    card = np.rint(cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)).astype(np.uint8)
+    return Item(pixels, mask if mask.any() else np.ones_like(mask), card)
+
+
+def laid(item: Item, ground: Pixels) -> Pixels:
+    """Lay the item, without its shadow, where it was, but on `ground`: H x W x 3 uint8 RGB, of the photo's size."""
+    alpha = cv2.GaussianBlur(item.mask.astype(np.float32), (0, 0), 1.2)[..., np.newaxis]
+    return np.rint(alpha * item.pixels + (1 - alpha) * ground).astype(np.uint8)
+
+
+def moved(item: Item, scale: float, middle: tuple[float, float]) -> Pixels:
+    """Lay the item elsewhere on its own card, scaled, its box's middle at `middle` (x, y in pixels).
+
+    What moves is how much darker or lighter than bare card each place is, the item's shadow and rim with it, fading out round the
+    item; so a mask that misses a clear side of it does no harm.
+    """
+    height, width = item.mask.shape
+    x, y = item.box.middle
+    there = np.array([[scale, 0, middle[0] - scale * x], [0, scale, middle[1] - scale * y]])
+    card = item.card.astype(np.float32) + 1
+    ratio = (item.pixels.astype(np.float32) + 1) / card
+    if scale < 0.7:  # fine patterns must fade before they are sampled
+        ratio = cv2.GaussianBlur(ratio, (0, 0), 0.4 / scale)
+    ratio = cv2.warpAffine(ratio, there, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    alpha = cv2.warpAffine(_surroundings(item.mask), there, (width, height), flags=cv2.INTER_LINEAR)[..., np.newaxis]
+    return np.clip(np.rint(card * (1 + alpha * (ratio - 1)) - 1), 0, 255).astype(np.uint8)
+
+
+def _surroundings(mask: Mask) -> Floats:
+    """1 on the item and near it, falling to 0."""
+    reach = max(1, round(NEAR * max(mask.shape)))
+    near = cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
+    return cv2.GaussianBlur(near.astype(np.float32), (0, 0), reach / 2)
+
+
+def _small(pixels: Pixels) -> Floats:
+    """The picture in Lab at the size that items are looked for."""
+    height, width = pixels.shape[:2]
+    scale = WORKING_PX / max(height, width)
+    size = max(8, round(width * scale)), max(8, round(height * scale))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
+def _rim(shape: tuple[int, ...]) -> Mask:
+    edge = max(1, round(0.06 * min(shape[:2])))
+    rim = np.ones(shape[:2], bool)
+    rim[edge:-edge, edge:-edge] = False
+    return rim
+
+
+def _card_surface(lab: Floats) -> Floats | None:
+    """A quadratic in x and y for each channel, fitted to what looks like card on the rim; None where that is too little to tell.
+
+    Card is light and has next to no colour; fitting again without what lies far off leaves pale items out.
+    """
+    rows, columns = lab.shape[:2]
+    y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j].astype(np.float32)
+    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)
+    rim = _rim(lab.shape)
+    where, seen = terms[rim], lab[rim]
+    like_card = (seen[:, 0] > CARD_LIGHT) & (np.hypot(seen[:, 1], seen[:, 2]) < CARD_COLOUR)
+    if like_card.mean() < LEAST_CARD:
+        return None
+    kept = like_card & (seen[:, 0] >= np.quantile(seen[like_card, 0], 0.3))
+    for _ in range(4):
+        weights = np.linalg.lstsq(where[kept], seen[kept], rcond=None)[0]
+        off = np.linalg.norm(seen - where @ weights, axis=1)
+        kept = like_card & (off <= max(2.5 * float(np.median(off[kept])), 2.0))
+    return (terms @ weights).astype(np.float32)
+
+
+def _strayed(lab: Floats, card: Floats) -> tuple[Floats, Floats]:
+    """How far each pixel is from the card in units of Lab, and how much of that is colour and texture, which no shadow has."""
+    difference = cv2.GaussianBlur(lab - card, (0, 0), 1.0)
+    lighter, darker = np.maximum(difference[..., 0], 0), np.maximum(-difference[..., 0] - SHADOW, 0)
+    light = lab[..., 0]
+    texture = np.sqrt(np.maximum(cv2.blur(light * light, (5, 5)) - cv2.blur(light, (5, 5)) ** 2, 0))
+    marked = np.hypot(difference[..., 1], difference[..., 2]) + 1.5 * texture
+    return (lighter + 0.7 * darker + marked).astype(np.float32), marked.astype(np.float32)
+
+
+def _otsu(strayed: Floats) -> float:
+    top = max(float(np.quantile(strayed, 0.995)), 1e-3)
+    level, _ = cv2.threshold(np.clip(strayed / top * 255, 0, 255).astype(np.uint8), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    return 0.6 * level / 255 * top  # a little below Otsu's: pale sides of an item count too
+
+
+def _solid(found: Mask, marked: Floats) -> Mask:
+    """Close gaps, fill holes, keep the most marked piece with large ones that are no mere shadow, and take the hull of fragments."""
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+    closed = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, kernel)
+    closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
+    contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    pieces = [cv2.drawContours(np.zeros_like(closed), [contour], -1, 1, cv2.FILLED).astype(bool) for contour in contours]
+    if not pieces:
+        return found & False
+    item = max(pieces, key=lambda piece: marked[piece].sum())
+    for piece in pieces:
+        if piece.sum() >= item.sum() / 5 and marked[piece].mean() > SMOOTH:
+            item = item | piece
+    filled = item.astype(np.uint8)
+    hull = cv2.convexHull(cv2.findNonZero(filled))
+    if filled.sum() < WHOLE * cv2.contourArea(hull):
+        cv2.fillConvexPoly(filled, hull, 1)
+    # Texture is seen some pixels beyond the edge that makes it. Over the frame's own edge the item goes on.
+    core = cv2.erode(filled, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)), borderType=cv2.BORDER_REPLICATE)
+    return (core if core.any() else filled).astype(bool)

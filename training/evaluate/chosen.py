@@ -1,0 +1,68 @@
+"""Which photos a model is measured on: one split of a prepared data set, or of a plain folder for each label."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from converter.manifest import is_dataset, read_info, read_rows, source_of
+from converter.photos import Photo, PhotosError, read_list, read_photos
+from training.evaluate.models import Model
+
+SPLITS = ("train", "val", "test", "all")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Photos, at least one, and for each the index of its label among the model's. name: of the data set; split: one of SPLITS."""
+
+    name: str
+    split: str
+    photos: tuple[Photo, ...]
+    targets: tuple[int, ...]
+
+
+def choose_photos(data: Path, split: str, model: Model) -> Chosen:
+    """The photos of `split` below `data`, their labels found among the model's.
+
+    In a plain folder the lists `splits/*train.txt`, `*val.txt`, `*test.txt` decide; without them, the lists of the run that made the model.
+    Raises PhotosError for data without that split or with nothing in it, and for a label that the model does not have; ManifestError.
+    """
+    photos = _prepared(data, split) if is_dataset(data) else _plain(data, split, model)
+    if not photos:
+        raise PhotosError(f"{data}: no photo in split {split}; choose another with --split ({', '.join(SPLITS)})")
+    known = {_composed(label): index for index, label in enumerate(model.labels)}
+    strange = [photo for photo in photos if _composed(photo.label) not in known]
+    if strange:
+        raise PhotosError(
+            f"{data}: {strange[0].name} is labelled {strange[0].label}, which {model.path} does not know; its labels are {', '.join(model.labels)}"
+        )
+    return Chosen(data.resolve().name, split, tuple(photos), tuple(known[_composed(photo.label)] for photo in photos))
+
+
+def _plain(data: Path, split: str, model: Model) -> Sequence[Photo]:
+    photos = read_photos(data)
+    if split == "all":
+        return photos
+    by_name = {photo.name: photo for photo in photos}
+    lists = sorted((data / "splits").glob(f"*{split}.txt"))
+    if len(lists) > 1:
+        raise PhotosError(f"{data / 'splits'}: expected exactly one *{split}.txt, found {', '.join(file.name for file in lists)}")
+    if lists:
+        return read_list(lists[0], data, by_name)
+    names = {"train": sorted(model.trained_on), "val": model.chosen_by}.get(split, ())
+    known = [by_name[name] for name in names if name in by_name]
+    if not names or len(known) < len(names):
+        raise PhotosError(f"{data}: no list splits/*{split}.txt says which photos are in split {split}; measure on all with --split all")
+    return known
+
+
+def _prepared(dataset: Path, split: str) -> Sequence[Photo]:
+    source = source_of(dataset, read_info(dataset))
+    wanted = SPLITS if split == "all" else (split,)
+    return [Photo(row.path, row.label, source / row.path) for row in read_rows(dataset) if row.split in wanted]
+
+
+def _composed(label: str) -> str:
+    """File systems differ in how they spell an accent."""
+    return unicodedata.normalize("NFC", label)

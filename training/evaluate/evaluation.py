@@ -1,0 +1,268 @@
+"""An evaluation: every measure of a model on one split of a data set, in the form of `report.json`."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from converter import confidence
+from converter.accuracy import Answers, Floats, Ints
+from converter.calibration import fingerprint
+from converter.photos import Photo, PhotosError, read_pixels
+from converter.progress import Progress
+from device import __version__
+from device.rules import RulePack
+from device.vision.classifier import softmax
+from device.vision.preprocess import Pixels
+from training.evaluate import measures
+from training.evaluate.calibration import Calibration, calibrate
+from training.evaluate.chosen import Chosen
+from training.evaluate.conformal import Conformal, conformal
+from training.evaluate.corruptions import CORRUPTIONS, spoiled
+from training.evaluate.measures import Confused, LabelMeasures, Share, share
+from training.evaluate.models import Model
+from training.evaluate.selective import Selective, selective
+from training.evaluate.sorting import Sorting, policy, sorting
+
+TOP = (1, 2, 3, 5, 10)
+ALPHAS = (0.1, 0.05)
+CHUNK = 256
+"""photos judged at a time, so that memory does not grow with their number"""
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """What was measured. temperature and reject_below: a bundle's own, null for other models."""
+
+    path: str
+    kind: str
+    runtime: str
+    size_px: int
+    labels: tuple[str, ...]
+    temperature: float | None
+    reject_below: float | None
+
+
+class DataInfo(msgspec.Struct, frozen=True):
+    """What it was measured on. photos: how many of each label; sha256: over names and bytes; left_out: photos that could not be decoded.
+
+    trained_on: how many of the photos the model was trained on, null where the model does not tell.
+    """
+
+    name: str
+    split: str
+    n: int
+    photos: dict[str, int]
+    sha256: str
+    left_out: list[str]
+    trained_on: int | None
+
+
+class Named(msgspec.Struct, frozen=True):
+    """One photo: its true label, the label it was given, and the calibrated probabilities of both."""
+
+    photo: str
+    label: str
+    named: str
+    p_label: float
+    p_named: float
+
+
+class Level(msgspec.Struct, frozen=True):
+    """The accuracy on all photos, each corrupted at one level."""
+
+    level: float
+    accuracy: Share
+
+
+class Corrupted(msgspec.Struct, frozen=True):
+    """One corruption. meaning: what the levels' numbers are. mean: over its levels."""
+
+    name: str
+    meaning: str
+    levels: list[Level]
+    mean: float
+
+
+class Robustness(msgspec.Struct, frozen=True):
+    """corrupted: the mean over the corruptions, each counting the same; both: the mean of that and the clean accuracy. laid_back: with
+    the item taken off its card and laid back, a control for the other grounds; no part of the means.
+
+    These means have no interval: they are over the same n photos again and again.
+    """
+
+    n: int
+    seed: int
+    clean: Share
+    laid_back: Share
+    corrupted: float
+    both: float
+    corruptions: list[Corrupted]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """`report.json`. Shares are 0..1 and carry their n and 95 % Wilson interval; entropies are in bits, likelihoods in nats.
+
+    confusion: photos by true label (rows) and named label (columns). top: by k. sorting and robustness: null when not asked for.
+    All but `calibration.before` is of probabilities with `calibration.temperature`.
+    """
+
+    sortbin: str
+    model: ModelInfo
+    data: DataInfo
+    accuracy: Share
+    top: dict[int, Share]
+    macro_f1: float
+    macro_recall: float
+    labels: list[LabelMeasures]
+    confusion: list[list[int]]
+    confused: list[Confused]
+    calibration: Calibration
+    selective: Selective
+    conformal: list[Conformal]
+    sorting: Sorting | None
+    robustness: Robustness | None
+    mistakes: list[Named]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a model made of the photos that could be decoded. bin_logits: of a second head, photos x bins. left_out: what is wrong with others."""
+
+    photos: tuple[Photo, ...]
+    answers: Answers
+    bin_logits: Floats | None
+    left_out: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The report, and what its pictures are made of. photos and probabilities (photos x labels) are in the same order."""
+
+    report: Report
+    photos: tuple[Photo, ...]
+    named: tuple[Named, ...]
+    probabilities: Floats
+    answers: Answers
+
+
+def evaluate(
+    model: Model, chosen: Chosen, pack: RulePack | None, *, wanted_error: float, corruptions: bool, seed: int, progress: Progress
+) -> Evaluation:
+    """Judge every chosen photo and measure. corruptions: every photo is judged again at each level of each corruption, drawn with `seed`.
+
+    Photos that cannot be decoded are left out and named in the report. Raises PhotosError when none is left, and RuntimeFault.
+    """
+    judged = judge_photos(model, chosen, progress)
+    photos, answers, targets = judged.photos, judged.answers, judged.answers.targets
+    progress.step("measuring")
+    calibration = calibrate(answers, model.temperature)
+    probabilities = softmax(answers.logits, calibration.temperature)
+    by_label = measures.per_label(probabilities, targets, model.labels)
+    named = name_photos(photos, probabilities, targets, model.labels)
+    least = model.reject_below if model.reject_below is not None else confidence.reject_below(answers, calibration.temperature)
+    report = Report(
+        sortbin=__version__,
+        model=ModelInfo(str(model.path), model.kind, model.runtime, model.size_px, model.labels, model.temperature, model.reject_below),
+        data=DataInfo(
+            chosen.name,
+            chosen.split,
+            len(photos),
+            {label: int((targets == index).sum()) for index, label in enumerate(model.labels)},
+            fingerprint(photos, names=True),
+            judged.left_out,
+            sum(photo.name in model.trained_on for photo in photos) if model.trained_on else None,
+        ),
+        accuracy=share(int(answers.right.sum()), len(targets)),
+        top={k: measures.top_k(probabilities, targets, k) for k in TOP if k < len(model.labels)},
+        macro_f1=measures.mean_of_labels([entry.f1 for entry in by_label]),
+        macro_recall=measures.mean_of_labels([entry.recall.share if entry.recall else None for entry in by_label]),
+        labels=by_label,
+        confusion=answers.confusion().tolist(),
+        confused=measures.confused_pairs(answers.confusion(), model.labels),
+        calibration=calibration,
+        selective=selective(probabilities, targets, wanted_error),
+        conformal=[conformal(probabilities, targets, alpha) for alpha in ALPHAS],
+        sorting=_sorting(model, judged, probabilities, pack, least) if pack is not None else None,
+        robustness=_robustness(model, photos, answers, seed, progress) if corruptions else None,
+        mistakes=sorted((entry for entry in named if entry.label != entry.named), key=lambda entry: entry.p_label),
+    )
+    return Evaluation(report, photos, named, probabilities, answers)
+
+
+def judge_photos(model: Model, chosen: Chosen, progress: Progress) -> Judged:
+    """Judge every chosen photo that can be decoded. Raises PhotosError when none can, and RuntimeFault."""
+    kept: list[int] = []
+    left_out: list[str] = []
+
+    def decoded() -> Iterator[Pixels]:
+        for index, photo in enumerate(chosen.photos):
+            progress.step(f"judging photo {index + 1}/{len(chosen.photos)}")
+            try:
+                pixels = read_pixels(photo.path)
+            except PhotosError as error:
+                left_out.append(str(error))
+                continue
+            kept.append(index)
+            yield pixels
+
+    outputs = [(found.logits, found.bin_logits) for found in (model.judge(chunk) for chunk in _chunks(decoded(), CHUNK))]
+    if not kept:
+        raise PhotosError(f"{left_out[0]}; no photo of {chosen.name}, split {chosen.split}, can be decoded")
+    targets = np.array([chosen.targets[index] for index in kept], np.int64)
+    bin_logits = [of_bins for _, of_bins in outputs if of_bins is not None]
+    return Judged(
+        tuple(chosen.photos[index] for index in kept),
+        Answers(np.concatenate([logits for logits, _ in outputs]), targets),
+        np.concatenate(bin_logits) if bin_logits else None,
+        left_out,
+    )
+
+
+def _sorting(model: Model, judged: Judged, probabilities: Floats, pack: RulePack, least: float) -> Sorting:
+    """A second head is measured where it was trained for the bins of this pack."""
+    measured = sorting(probabilities, judged.answers.targets, model.labels, pack, least)
+    if judged.bin_logits is None or set(model.bins) != set(pack.bins):
+        return measured
+    named = [model.bins[index] for index in judged.bin_logits.argmax(axis=1).tolist()]
+    belongs = [pack.bin_of(model.labels[target]) for target in judged.answers.targets.tolist()]
+    return msgspec.structs.replace(measured, bin_head=policy(belongs, named, pack))
+
+
+def _robustness(model: Model, photos: tuple[Photo, ...], answers: Answers, seed: int, progress: Progress) -> Robustness:
+    variants = 1 + sum(len(corruption.levels) for corruption in CORRUPTIONS)
+
+    def pictures() -> Iterator[Pixels]:
+        for index, photo in enumerate(photos):
+            progress.step(f"judging corrupted photos {index + 1}/{len(photos)}, {variants} of each")
+            yield from spoiled(read_pixels(photo.path), photo.name, seed)
+
+    named = np.concatenate([model.judge(chunk).logits.argmax(axis=1) for chunk in _chunks(pictures(), CHUNK)])
+    right = (named.reshape(len(photos), variants) == answers.targets[:, np.newaxis]).sum(axis=0)
+    laid_back, *found = (share(int(count), len(photos)) for count in right)
+    accuracies = iter(found)
+    measured = []
+    for corruption in CORRUPTIONS:
+        levels = [Level(level, next(accuracies)) for level in corruption.levels]
+        mean = sum(entry.accuracy.share for entry in levels) / len(levels)
+        measured.append(Corrupted(corruption.name, corruption.meaning, levels, mean))
+    clean = share(int(answers.right.sum()), len(photos))
+    corrupted = sum(entry.mean for entry in measured) / len(measured)
+    return Robustness(len(photos), seed, clean, laid_back, corrupted, (clean.share + corrupted) / 2, measured)
+
+
+def name_photos(photos: tuple[Photo, ...], probabilities: Floats, targets: Ints, labels: tuple[str, ...]) -> tuple[Named, ...]:
+    """Each photo with its true label and the likeliest one, in the same order."""
+    best = probabilities.argmax(axis=1)
+    return tuple(
+        Named(photo.name, labels[target], labels[called], float(row[target]), float(row[called]))
+        for photo, row, target, called in zip(photos, probabilities, targets.tolist(), best.tolist(), strict=True)
+    )
+
+
+def _chunks(pictures: Iterable[Pixels], size: int) -> Iterator[Iterable[Pixels]]:
+    """The pictures in runs of `size`, each to be gone through before the next; none is kept."""
+    rest = iter(pictures)
+    for first in rest:
+        yield itertools.chain([first], itertools.islice(rest, size - 1))

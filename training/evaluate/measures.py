@@ -1,0 +1,102 @@
+"""What a model's answers are worth, label by label. Pure NumPy.
+
+Everywhere in this package: probabilities is photos x labels, float64, rows summing to 1; targets is the index of each photo's true label.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from converter.accuracy import Floats, Ints
+from device.interval import wilson
+
+
+class Share(msgspec.Struct, frozen=True):
+    """`right` of `n`: the share 0..1, and its 95 % interval (Wilson 1927)."""
+
+    share: float
+    n: int
+    right: int
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.share:.4f} ({self.right} of {self.n}, 95 % interval {self.low:.3f} to {self.high:.3f})"
+
+
+class LabelMeasures(msgspec.Struct, frozen=True):
+    """One label's figures. None where there is nothing to take a share of.
+
+    n: photos of it. precision: of the photos that were given this label; recall: of the photos of it. entropy_bits: mean of its photos.
+    """
+
+    label: str
+    n: int
+    precision: Share | None
+    recall: Share | None
+    f1: float | None
+    entropy_bits: float | None
+
+
+class Confused(msgspec.Struct, frozen=True):
+    """Two labels that are taken for one another: how often the first was named the second, and the other way round."""
+
+    first: str
+    second: str
+    first_as_second: int
+    second_as_first: int
+
+    @property
+    def total(self) -> int:
+        return self.first_as_second + self.second_as_first
+
+
+def share(right: int, n: int) -> Share:
+    """n: at least 1."""
+    return Share(right / n, n, right, *wilson(right, n))
+
+
+def share_if_any(right: int, n: int) -> Share | None:
+    """The share, or None of nothing."""
+    return share(right, n) if n else None
+
+
+def top_k(probabilities: Floats, targets: Ints, k: int) -> Share:
+    """How often the true label is among the k likeliest. Of equally likely labels the first in order goes first."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return share(int((order == targets[:, np.newaxis]).any(axis=1).sum()), len(targets))
+
+
+def entropy_bits(probabilities: Floats) -> Floats:
+    """The entropy of each row: 0 when one label is certain, log2 of the number of labels when all are alike."""
+    logs = np.log2(np.where(probabilities > 0, probabilities, 1.0))
+    return np.abs((probabilities * logs).sum(axis=1))
+
+
+def per_label(probabilities: Floats, targets: Ints, labels: Sequence[str]) -> list[LabelMeasures]:
+    """Precision, recall, F1 and entropy of each label, in order."""
+    named = probabilities.argmax(axis=1)
+    entropy = entropy_bits(probabilities)
+    measured = []
+    for index, label in enumerate(labels):
+        own, called = targets == index, named == index
+        right, n, calls = int((own & called).sum()), int(own.sum()), int(called.sum())
+        f1 = 2 * right / (n + calls) if n else None
+        spread = float(entropy[own].mean()) if n else None
+        measured.append(LabelMeasures(label, n, share_if_any(right, calls), share_if_any(right, n), f1, spread))
+    return measured
+
+
+def mean_of_labels(values: Sequence[float | None]) -> float:
+    """The mean over the labels that have photos: each counts the same, however many photos there are of it."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known)
+
+
+def confused_pairs(confusion: Ints, labels: Sequence[str]) -> list[Confused]:
+    """Every pair of labels that was confused at least once, most often first. confusion: true label x named label."""
+    pairs = [
+        Confused(labels[i], labels[j], int(confusion[i, j]), int(confusion[j, i])) for i in range(len(labels)) for j in range(i + 1, len(labels))
+    ]
+    return sorted((pair for pair in pairs if pair.total), key=lambda pair: -pair.total)

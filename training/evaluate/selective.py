@@ -1,0 +1,82 @@
+"""What is gained by not sorting what the model is unsure of: risk against coverage, and the threshold for a wanted error."""
+
+import math
+
+import msgspec
+import numpy as np
+
+from converter.accuracy import Floats, Ints
+from training.evaluate.measures import Share, share
+
+CERTAINTY = 0.95
+
+
+class Point(msgspec.Struct, frozen=True):
+    """Accepting probabilities of at least `threshold`: the share of photos that pass, and how many of those are wrong."""
+
+    threshold: float
+    coverage: Share
+    risk: Share
+
+
+class Selective(msgspec.Struct, frozen=True):
+    """The curve from the surest photo to all of them (Geifman and El-Yaniv 2017), one point for each probability that occurs.
+
+    aurc: area under it, the mean risk over all coverages. On these photos `reached` is the widest coverage whose risk is at most
+    `wanted_error`; `promised` is one whose risk in the long run is at most that with 95 % certainty. None where there is none.
+    """
+
+    n: int
+    aurc: float
+    wanted_error: float
+    reached: Point | None
+    promised: Point | None
+    curve: list[Point]
+
+
+def selective(probabilities: Floats, targets: Ints, wanted_error: float) -> Selective:
+    """Order the photos by the probability of their likeliest label. wanted_error: share of the accepted that may be wrong, 0..1."""
+    confidence = probabilities.max(axis=1)
+    wrong = probabilities.argmax(axis=1) != targets
+    order = np.argsort(-confidence, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))  # equal probabilities pass together
+    errors = np.cumsum(wrong[order])
+    n = len(targets)
+    curve = [Point(float(confidence[order[end]]), share(int(end) + 1, n), share(int(errors[end]), int(end) + 1)) for end in ends.tolist()]
+    passing = [point.coverage.right for point in curve]
+    widths = np.diff([0, *passing])
+    aurc = float(sum(width * point.risk.share for width, point in zip(widths, curve, strict=True)) / n)
+    reached = [point for point in curve if point.risk.share <= wanted_error]
+    return Selective(n, aurc, wanted_error, reached[-1] if reached else None, _promised(curve, wanted_error), curve)
+
+
+def thinned(curve: list[Point], most: int = 200) -> list[Point]:
+    """At most `most` points of a curve, evenly, the first and the last among them."""
+    if len(curve) <= most:
+        return curve
+    return [curve[i] for i in np.linspace(0, len(curve) - 1, most).round().astype(int)]
+
+
+def _promised(curve: list[Point], wanted_error: float) -> Point | None:
+    """Learn then test (Angelopoulos et al. 2021): thresholds from high to low, each by an exact binomial test, until one fails.
+
+    Tests in a fixed order need no correction for their number. The first one is the smallest sample that could pass at all.
+    """
+    promised = None
+    for point in curve:
+        if _chance_of_so_few(0, point.risk.n, wanted_error) > 1 - CERTAINTY:
+            continue
+        if _chance_of_so_few(point.risk.right, point.risk.n, wanted_error) > 1 - CERTAINTY:
+            break
+        promised = point
+    return promised
+
+
+def _chance_of_so_few(errors: int, n: int, rate: float) -> float:
+    """The binomial probability of at most `errors` among `n` at an error rate of `rate`."""
+    if rate <= 0 or rate >= 1:
+        return float(rate <= 0 or errors >= n)
+    logs = [
+        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * math.log(rate) + (n - k) * math.log1p(-rate) for k in range(errors + 1)
+    ]
+    return min(1.0, math.fsum(math.exp(log) for log in logs))

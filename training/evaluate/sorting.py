@@ -1,0 +1,93 @@
+"""What the bin would do with the photos: the device's own decision under a rule pack, and what its mistakes cost."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from converter.accuracy import Floats, Ints
+from device.decision import decide
+from device.rules import RulePack
+from training.evaluate.measures import Share, share, share_if_any
+
+
+class BinMeasures(msgspec.Struct, frozen=True):
+    """One bin. n: photos that belong in it. right: of those, how many went there; residual: how many went to the residual bin instead;
+    purity: of all that went there, how much belongs there. None of nothing.
+    """
+
+    bin: str
+    title: str
+    n: int
+    right: Share | None
+    residual: Share | None
+    purity: Share | None
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """A way to choose bins: how often it is right, and the mean cost of an item in the pack's terms."""
+
+    right: Share
+    mean_cost: float
+
+
+class Sorting(msgspec.Struct, frozen=True):
+    """decided: by expected cost, and to the residual bin below `reject_below`, as the bin does it. likeliest: the bin of the likeliest
+    label, whatever the costs. all_residual: nothing sorted. bin_head: what a second head names, for a run that learned this pack's bins.
+    contamination: of what went to any other bin than the residual one, how much does not belong there. flows: photos by the bin they
+    belong in (rows) and the bin chosen (columns), in the order of `bins`.
+    """
+
+    pack: str
+    version: str
+    residual: str
+    reject_below: float
+    decided: Policy
+    likeliest: Policy
+    all_residual: Policy
+    contamination: Share | None
+    bins: list[BinMeasures]
+    flows: list[list[int]]
+    bin_head: Policy | None = None
+
+
+def sorting(probabilities: Floats, targets: Ints, labels: tuple[str, ...], pack: RulePack, reject_below: float) -> Sorting:
+    """Decide on every photo. reject_below: least probability of the likeliest bin for which an item is not sent to the residual bin."""
+    names = list(pack.bins)
+    belongs = [pack.bin_of(labels[target]) for target in targets.tolist()]
+    decided = [decide(row, labels, pack, reject_below=reject_below).bin for row in probabilities]
+    likeliest = [pack.bin_of(labels[index]) for index in probabilities.argmax(axis=1).tolist()]
+
+    flows = [[0] * len(names) for _ in names]
+    for own, chosen in zip(belongs, decided, strict=True):
+        flows[names.index(own)][names.index(chosen)] += 1
+    residual = names.index(pack.residual)
+    elsewhere = [(own, chosen) for own, chosen in zip(belongs, decided, strict=True) if chosen != pack.residual]
+    return Sorting(
+        pack.name,
+        pack.version,
+        pack.residual,
+        reject_below,
+        policy(belongs, decided, pack),
+        policy(belongs, likeliest, pack),
+        policy(belongs, [pack.residual] * len(belongs), pack),
+        share_if_any(sum(own != chosen for own, chosen in elsewhere), len(elsewhere)),
+        [
+            BinMeasures(
+                name,
+                pack.bins[name],
+                sum(flows[i]),
+                share_if_any(flows[i][i], sum(flows[i])),
+                share_if_any(flows[i][residual], sum(flows[i])) if i != residual else None,
+                share_if_any(flows[i][i], sum(row[i] for row in flows)),
+            )
+            for i, name in enumerate(names)
+        ],
+        flows,
+    )
+
+
+def policy(belongs: Sequence[str], chosen: Sequence[str], pack: RulePack) -> Policy:
+    """Measure a choice of bins. belongs, chosen: a bin each, one a photo, at least one."""
+    pairs = list(zip(belongs, chosen, strict=True))
+    cost = sum(pack.cost(own, into) for own, into in pairs)
+    return Policy(share(sum(own == into for own, into in pairs), len(pairs)), cost / len(pairs))

@@ -1,0 +1,60 @@
+"""Which photos to explain: those a user names, or those a network gets most wrong."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from converter.photos import read_pixels
+from converter.progress import Progress
+from device.vision import pictures
+from device.vision.classifier import softmax
+from device.vision.pictures import PictureError
+from device.vision.preprocess import Pixels
+from training.evaluate.chosen import choose_photos
+from training.evaluate.evaluation import judge_photos, name_photos
+from training.evaluate.models import of_network
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A photo to explain: H x W x 3 uint8 RGB, and its true label where that is known."""
+
+    name: str
+    pixels: Pixels
+    label: str | None = None
+
+
+def named(paths: Sequence[Path]) -> tuple[list[Subject], list[str]]:
+    """The pictures at these paths or in these folders, and what is wrong with those that cannot be read.
+
+    Raises PictureError when there is nothing at a path, or none can be read.
+    """
+    subjects: list[Subject] = []
+    left_out: list[str] = []
+    for file in chain.from_iterable(pictures.find_pictures(path) for path in paths):
+        try:
+            subjects.append(Subject(str(file), pictures.read_pixels(file)))
+        except PictureError as error:
+            left_out.append(str(error))
+    if not subjects:
+        raise PictureError(left_out[0])
+    return subjects, left_out
+
+
+def worst(
+    run: Path, network: "keras.Model", labels: tuple[str, ...], data: Path, split: str, count: int, progress: Progress
+) -> tuple[list[Subject], list[str]]:
+    """The `count` photos of a split whose true label the network finds least likely, worst first, and what is wrong with unreadable ones.
+
+    Raises what `choose_photos` and `judge_photos` raise.
+    """
+    model = of_network(run, network, labels)
+    judged = judge_photos(model, choose_photos(data, split, model), progress)
+    entries = name_photos(judged.photos, softmax(judged.answers.logits, 1.0), judged.answers.targets, labels)
+    ranked = sorted(zip(entries, judged.photos, strict=True), key=lambda pair: pair[0].p_label)[:count]
+    return [Subject(entry.photo, read_pixels(photo.path), entry.label) for entry, photo in ranked], judged.left_out

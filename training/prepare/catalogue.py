@@ -1,0 +1,82 @@
+"""All pictures of a source side by side: the few numbers of each that everything else is decided on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.manifest import SPLITS
+from training.prepare.layout import Layout
+from training.prepare.records import Records
+
+Numbers = npt.NDArray[np.int64]
+Marks = npt.NDArray[np.bool_]
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """One entry for each picture, ordered by path.
+
+    ids: in the records. names: labels, sorted; labels: index into them. given: index into SPLITS that the layout says, else UNKNOWN.
+    width, height: pixels, 0 for what cannot be decoded. truncated: its end is missing. first: the first picture with the same pixels.
+    hashes: perceptual, meaningful where hashed is set. moments: N x 6, mean of R, G, B, then mean of their squares, 0..1.
+    """
+
+    names: tuple[str, ...]
+    ids: Numbers
+    labels: Numbers
+    given: Numbers
+    width: Numbers
+    height: Numbers
+    truncated: Marks
+    first: Numbers
+    hashes: npt.NDArray[np.uint64]
+    hashed: Marks
+    moments: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def decodable(self) -> Marks:
+        return self.width > 0
+
+
+def read_catalogue(records: Records, layout: Layout) -> Catalogue:
+    """Read it from records in which every picture has a place and is inspected."""
+    count = records.count()
+    ids, labels, given, width, height = (np.zeros(count, np.int64) for _ in range(5))
+    truncated, hashed = (np.zeros(count, np.bool_) for _ in range(2))
+    hashes, halves = np.zeros(count, np.uint64), np.zeros((count, 2), np.uint64)
+    moments = np.zeros((count, 6))
+    numbers: dict[str, int] = {}
+    for index, known in enumerate(records.known()):
+        place = layout.place(known.path)
+        assert place is not None  # those without one were dropped
+        ids[index], width[index], height[index] = known.id, known.width, known.height
+        labels[index] = numbers.setdefault(place.label, len(numbers))
+        given[index] = SPLITS.index(place.split) if place.split else UNKNOWN
+        truncated[index] = known.fault == "truncated"
+        # What cannot be decoded is like nothing, so its own id stands in for the hash of its pixels.
+        halves[index] = np.frombuffer(known.pixels, "<u8") if known.pixels else (known.id, 0)
+        hashed[index] = known.hash is not None
+        hashes[index] = int.from_bytes(known.hash or b"")
+        moments[index] = np.frombuffer(known.moments, "<f8")
+    names = tuple(sorted(numbers))
+    sorted_number = np.array([names.index(name) for name in numbers], np.int64)
+    _, lowest, same = np.unique(halves, axis=0, return_index=True, return_inverse=True)
+    return Catalogue(
+        names,
+        ids,
+        sorted_number[labels] if count else labels,
+        given,
+        width,
+        height,
+        truncated,
+        lowest[same.ravel()],
+        hashes,
+        hashed,
+        moments,
+    )

@@ -1,0 +1,64 @@
+"""Whether a picture file ends where its format says it ends.
+
+OpenCV decodes some cut files without a word, the missing part grey. The containers tell: a JPEG ends with an EOI marker (ITU-T T.81, B.1.1),
+a PNG with an IEND chunk (RFC 2083, 3.4), WebP and BMP say their size in front (RFC 9649, 2.4; BITMAPFILEHEADER).
+"""
+
+import re
+import struct
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+SCAN_END = re.compile(rb"\xff(?![\x00\xff\xd0-\xd7])", re.DOTALL)
+"""in entropy-coded data, a marker that is neither a stuffed byte, nor a fill byte, nor a restart"""
+
+
+def is_cut(encoded: bytes) -> bool:
+    """Whether the end of a JPEG, PNG, WebP or BMP is missing. Bytes after the end, which some cameras add, do no harm.
+
+    False for other formats, and for files too broken to tell: decoding will show.
+    """
+    if encoded.startswith(b"\xff\xd8"):
+        return _jpeg_is_cut(encoded)
+    if encoded.startswith(PNG):
+        return _png_is_cut(encoded)
+    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
+        return len(encoded) < 8 + int.from_bytes(encoded[4:8], "little")
+    if encoded.startswith(b"BM") and len(encoded) >= 6:
+        return len(encoded) < int.from_bytes(encoded[2:6], "little")
+    return False
+
+
+def _jpeg_is_cut(encoded: bytes) -> bool:
+    at = 2
+    while at + 1 < len(encoded):
+        if encoded[at] != 0xFF:
+            return False
+        marker = encoded[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker == 0xD9:
+            return False
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
+            at += 2
+            continue
+        if at + 4 > len(encoded):
+            return True
+        at += 2 + int.from_bytes(encoded[at + 2 : at + 4])
+        if marker == 0xDA:
+            found = SCAN_END.search(encoded, at)
+            if found is None:
+                return True
+            at = found.start()
+    return True
+
+
+def _png_is_cut(encoded: bytes) -> bool:
+    at = len(PNG)
+    while at + 12 <= len(encoded):
+        length, kind = struct.unpack_from(">I4s", encoded, at)
+        if kind == b"IEND":
+            return False
+        at += 12 + length
+    return True

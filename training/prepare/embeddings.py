@@ -1,0 +1,43 @@
+"""Near-duplicates by the features of a bundle's network: the same thing seen again, where hashes of the pixels differ."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from converter.photos import read_pixels
+from converter.progress import Progress
+from device.vision.bundle import Bundle
+from device.vision.classifier import Classifier
+from training.prepare.records import Records, Vectors
+
+BLOCK = 1024
+
+
+def embed_pictures(records: Records, source: Path, bundle: Bundle, progress: Progress) -> None:
+    """Store the embedding, scaled to length 1, of every decodable picture that has none of this bundle yet. Raises BundleError, RuntimeFault."""
+    classifier = Classifier(bundle)
+    classifier.check_known_answer()
+    done = 0
+    for page in records.unembedded(bundle.info.digest):
+        for picture in page:
+            embedding = classifier.outputs(read_pixels(source / picture.path)).embedding.ravel()
+            records.embed(picture, embedding / max(float(np.linalg.norm(embedding)), 1e-9))
+        records.commit()
+        done += len(page)
+        progress.step(f"embedding {done}")
+
+
+def near_embeddings(records: Records, ids: Sequence[int], alike: float) -> Iterator[tuple[int, int, float]]:
+    """All pairs of positions in `ids` whose embeddings have a cosine of at least `alike`, the lower position first, with the cosine.
+
+    Compares every pair, a block at a time: twice the pictures take four times as long, and no more memory.
+    """
+    for top in range(0, len(ids), BLOCK):
+        rows = records.embeddings(ids[top : top + BLOCK])
+        for left in range(top, len(ids), BLOCK):
+            columns: Vectors = rows if left == top else records.embeddings(ids[left : left + BLOCK])
+            cosines = rows @ columns.T
+            for one, other in zip(*np.nonzero(cosines >= alike), strict=True):
+                if top + one < left + other:
+                    yield int(top + one), int(left + other), float(cosines[one, other])

@@ -1,0 +1,57 @@
+"""What can be said of one picture file by itself."""
+
+import hashlib
+from pathlib import Path
+
+import cv2
+import msgspec
+
+from converter.photos import PhotosError, read_pixels
+from training.prepare.completeness import is_cut
+from training.prepare.likeness import perceptual_hash, thumbnail
+
+
+class Inspected(msgspec.Struct, frozen=True):
+    """sha256: of the file's bytes, 64 hexadecimal digits, empty when it cannot be read. pixels: sha256 of what it decodes to, empty when it
+    cannot be decoded; width and height are 0 then. fault: `truncated`, `unreadable` or empty, with the reason. hash: 64 bits, None for a
+    picture without any contrast. thumbnail: see `likeness.thumbnail`. moments: mean of R, G, B, then mean of their squares, 0..1.
+    """
+
+    sha256: str = ""
+    pixels: bytes = b""
+    width: int = 0
+    height: int = 0
+    fault: str = ""
+    reason: str = ""
+    hash: int | None = None
+    thumbnail: bytes = b""
+    moments: tuple[float, ...] = (0.0,) * 6
+
+
+def inspect(file: Path) -> Inspected:
+    """Read and decode a picture. Raises nothing for a broken one: that is a finding."""
+    try:
+        encoded = file.read_bytes()
+    except OSError as error:
+        return Inspected(fault="unreadable", reason=str(error.strerror))
+    sha256 = hashlib.sha256(encoded).hexdigest()
+    cut = is_cut(encoded)
+    fault, reason = ("truncated", "its end is missing") if cut else ("", "")
+    try:
+        pixels = read_pixels(file)
+    except PhotosError:
+        reason = "the end is missing, nothing can be decoded" if cut else "not a picture that can be decoded" if encoded else "empty"
+        return Inspected(sha256, fault=fault or "unreadable", reason=reason)
+    height, width = pixels.shape[:2]
+    mean, deviation = (values.ravel() / 255 for values in cv2.meanStdDev(pixels))
+    return Inspected(
+        sha256,
+        hashlib.sha256(b"%d %d " % (width, height) + pixels.tobytes()).digest(),
+        width,
+        height,
+        fault,
+        reason,
+        perceptual_hash(pixels),
+        thumbnail(pixels),
+        (*mean.tolist(), *(mean**2 + deviation**2).tolist()),
+    )

@@ -1,0 +1,60 @@
+"""How a source lays out its labels: a folder for each, maybe below folders for training, validation and test."""
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+class Place(NamedTuple):
+    """What a picture's folders say. split: train, val, test, or empty where the layout does not tell. below: the folders below the label's."""
+
+    label: str
+    split: str
+    below: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """wrapping: folders around the folders of the labels, as archives have them. by_split: whether a folder per split lies between."""
+
+    wrapping: tuple[str, ...]
+    by_split: bool
+
+    def unwrapped(self, path: str) -> str:
+        """The path without the folders around those of the labels."""
+        return "/".join(path.split("/")[len(self.wrapping) :])
+
+    def place(self, path: str) -> Place | None:
+        """Label and split of a picture; None for one that lies beside the folders of the labels.
+
+        Labels are composed Unicode (NFC), since file systems and archives differ in how they spell an accent.
+        """
+        folders = tuple(path.split("/")[:-1])[len(self.wrapping) :]
+        split = ""
+        if self.by_split and folders:
+            split, folders = SPLIT_FOLDERS.get(folders[0].lower(), ""), folders[1:]
+        return Place(unicodedata.normalize("NFC", folders[0]), split, "/".join(folders[1:])) if folders else None
+
+
+def find_layout(folders: Iterable[str], *, unwrap: bool) -> Layout:
+    """The layout of a source whose pictures lie in these folders. unwrap: whether a lone folder around everything is to be looked into."""
+    split = [tuple(folder.split("/")) for folder in folders if folder != "."]
+    wrapping: tuple[str, ...] = ()
+    while unwrap and len({parts[0] for parts in split}) == 1 and all(len(parts) > 1 for parts in split):
+        wrapping += split[0][:1]
+        split = [parts[1:] for parts in split]
+    tops = {parts[0].lower() for parts in split}
+    named = {SPLIT_FOLDERS.get(top) for top in tops}
+    by_split = None not in named and len(named) > 1 and all(len(parts) > 1 for parts in split)
+    return Layout(wrapping, by_split)

@@ -1,0 +1,210 @@
+"""What is known of each picture so far, kept on disk: it survives a kill, and little of it has to be in memory."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.manifest import RECORDS_FILE
+from training.prepare.inspection import Inspected
+from training.prepare.order import PrepareError
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS picture (
+    id INTEGER PRIMARY KEY,
+    path TEXT NOT NULL UNIQUE,
+    tag TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    brought TEXT NOT NULL DEFAULT '',
+    inspected TEXT NOT NULL DEFAULT '',
+    sha256 TEXT, pixels BLOB, width INTEGER, height INTEGER, fault TEXT, reason TEXT, hash BLOB, moments BLOB
+);
+CREATE TABLE IF NOT EXISTS thumbnail (id INTEGER PRIMARY KEY, pixels BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS embedding (id INTEGER PRIMARY KEY, made_of TEXT NOT NULL, vector BLOB NOT NULL);
+"""
+
+PAGE = 64
+"""pictures that are gone through before what was found about them is written down"""
+
+Vectors = npt.NDArray[np.float32]
+
+
+class Waiting(NamedTuple):
+    """A picture that something has yet to be done with."""
+
+    id: int
+    path: str
+    tag: str
+
+
+class Known(NamedTuple):
+    """What the inspection found. Fields as in `Inspected`; pixels is half of that hash, hash is None without contrast."""
+
+    id: int
+    path: str
+    sha256: str
+    pixels: bytes
+    width: int
+    height: int
+    fault: str
+    reason: str
+    hash: bytes | None
+    moments: bytes
+
+
+class Records:
+    """The records of one data set, for one process at a time. Paths are ordered by code points everywhere.
+
+    Raises PrepareError when another process has them open, when they are damaged, or when the disk is full.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / RECORDS_FILE
+        with self._explained(), contextlib.ExitStack() as stack:
+            database = stack.enter_context(contextlib.closing(sqlite3.connect(self._file, timeout=0, isolation_level=None)))
+            database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.executescript(SCHEMA)
+            database.execute("BEGIN IMMEDIATE")
+            stack.pop_all()
+        self._database = database
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._database.execute("COMMIT")
+        self._database.close()
+
+    def commit(self) -> None:
+        """Write down what was changed, so that a kill does not undo it."""
+        self._execute("COMMIT")
+        self._execute("BEGIN IMMEDIATE")
+
+    def about(self, key: str) -> str:
+        """What `note` noted last; empty when it never did."""
+        row = self._execute("SELECT value FROM about WHERE key = ?", key).fetchone()
+        return str(row[0]) if row else ""
+
+    def note(self, key: str, value: str) -> None:
+        self._execute("INSERT OR REPLACE INTO about VALUES (?, ?)", key, value)
+
+    def see(self, path: str, tag: str, round_number: int) -> str:
+        """Note that the source has this picture, and return the tag for which it was brought, empty when it was not."""
+        row = self._execute(
+            "INSERT INTO picture (path, tag, round) VALUES (?, ?, ?)"
+            " ON CONFLICT (path) DO UPDATE SET tag = excluded.tag, round = excluded.round RETURNING brought",
+            path,
+            tag,
+            round_number,
+        ).fetchone()
+        return str(row[0])
+
+    def brought(self, path: str, tag: str) -> None:
+        """Note that this picture, as its tag says, lies in the data set now."""
+        self._execute("UPDATE picture SET brought = ? WHERE path = ?", tag, path)
+
+    def forget_unseen(self, round_number: int) -> None:
+        """Drop the pictures that the source has no more."""
+        self._execute("DELETE FROM picture WHERE round <> ?", round_number)
+
+    def drop(self, paths: Sequence[str]) -> None:
+        """Drop pictures."""
+        for path in paths:
+            self._execute("DELETE FROM picture WHERE path = ?", path)
+
+    def paths(self) -> Iterator[str]:
+        """The path of every picture, ordered."""
+        for row in self._execute("SELECT path FROM picture ORDER BY path"):
+            yield row[0]
+
+    def count(self) -> int:
+        """How many pictures there are."""
+        return int(self._execute("SELECT count(*) FROM picture").fetchone()[0])
+
+    def count_inspected(self) -> int:
+        """How many are inspected as they are now."""
+        return int(self._execute("SELECT count(*) FROM picture WHERE inspected = tag").fetchone()[0])
+
+    def uninspected(self) -> Iterator[list[Waiting]]:
+        """The pictures not inspected as they are now, a page at a time."""
+        yield from self._pages("SELECT id, path, tag FROM picture WHERE inspected <> tag AND id > ? ORDER BY id LIMIT ?")
+
+    def store(self, picture: Waiting, found: Inspected) -> None:
+        """Note what an inspection found."""
+        self._execute(
+            "UPDATE picture SET inspected = ?, sha256 = ?, pixels = ?, width = ?, height = ?, fault = ?, reason = ?, hash = ?, moments = ?"
+            " WHERE id = ?",
+            picture.tag,
+            found.sha256,
+            found.pixels[:16],
+            found.width,
+            found.height,
+            found.fault,
+            found.reason,
+            None if found.hash is None else found.hash.to_bytes(8),
+            np.array(found.moments, "<f8").tobytes(),
+            picture.id,
+        )
+        self._execute("INSERT OR REPLACE INTO thumbnail VALUES (?, ?)", picture.id, found.thumbnail)
+
+    def known(self) -> Iterator[Known]:
+        """What was found, ordered by path."""
+        for row in self._execute(f"SELECT {', '.join(Known._fields)} FROM picture ORDER BY path"):
+            yield Known(*row)
+
+    def path(self, picture: int) -> str:
+        """The path of the picture with this id."""
+        return str(self._execute("SELECT path FROM picture WHERE id = ?", picture).fetchone()[0])
+
+    def thumbnail(self, picture: int) -> bytes:
+        """The thumbnail of the picture with this id."""
+        return bytes(self._execute("SELECT pixels FROM thumbnail WHERE id = ?", picture).fetchone()[0])
+
+    def unembedded(self, bundle: str) -> Iterator[list[Waiting]]:
+        """The decodable pictures without an embedding of this bundle, a page at a time."""
+        yield from self._pages(
+            "SELECT picture.id, path, ?1 || ' ' || inspected FROM picture LEFT JOIN embedding ON embedding.id = picture.id"
+            " WHERE width > 0 AND made_of IS NOT ?1 || ' ' || inspected AND picture.id > ?2 ORDER BY picture.id LIMIT ?3",
+            bundle,
+        )
+
+    def embed(self, picture: Waiting, embedding: Vectors) -> None:
+        """Note a picture's embedding, as float16."""
+        self._execute("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)", picture.id, picture.tag, embedding.astype("<f2").tobytes())
+
+    def embeddings(self, pictures: Sequence[int]) -> Vectors:
+        """The embeddings of these ids, N x D."""
+        rows = [self._execute("SELECT vector FROM embedding WHERE id = ?", picture).fetchone()[0] for picture in pictures]
+        vectors: Vectors = np.stack([np.frombuffer(row, "<f2") for row in rows]).astype(np.float32)
+        return vectors
+
+    def _pages(self, query: str, *values: Any) -> Iterator[list[Waiting]]:
+        last = 0
+        while page := [Waiting(*row) for row in self._execute(query, *values, last, PAGE)]:
+            yield page
+            last = page[-1].id
+
+    def _execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        with self._explained():
+            return self._database.execute(statement, values)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = error.sqlite_errorcode & 0xFF
+            if code == sqlite3.SQLITE_BUSY:
+                raise PrepareError(f"{self._file.parent}: another `training prepare` is at work here; wait for it to end") from error
+            if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                raise PrepareError(f"{self._file}: {error}; make room there, and run the same command again: it goes on") from error
+            raise PrepareError(f"{self._file}: {error}; delete {self._file.parent} and prepare it anew") from error
