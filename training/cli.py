@@ -7,7 +7,7 @@ import sys
 from device import __version__
 from device.errors import SortbinError
 
-COMMANDS = ("prepare", "fit", "evaluate", "explain", "predict", "review")
+COMMANDS = ("prepare", "fit", "tune", "compare", "evaluate", "explain", "predict", "review")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -26,7 +26,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("--corruptions", action="store_true", help="also measure under bad light, blur, noise, moved items and other grounds; slow")
     option("--labels", type=Path, metavar="FILE", help="labels of a bare .tflite, one a line (default: labels.txt beside it)")
     option("--out", type=Path, metavar="DIR", help="folder of the report (default: evaluation/NAME-SPLIT)")
-    option("--seed", type=int, default=0, metavar="N", help="draws the sample grid and the corruptions (default: %(default)s)")
+    option("--seed", type=_seed, default=0, metavar="N", help="draws the sample grid and the corruptions (default: %(default)s)")
     option("--json", action="store_true", help="print report.json instead of a summary")
     parser.set_defaults(run=run)
 
@@ -76,3 +76,9 @@ def _share(text: str) -> float:
     if not 0 < share < 1:
         raise argparse.ArgumentTypeError(f"expected a share between 0 and 1, as 0.02, got {text}")
     return share
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, got {text}")
+    return int(text)

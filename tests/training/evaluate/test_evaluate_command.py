@@ -174,8 +174,8 @@ def test_mistakes_of_a_user_are_one_clear_line_each(
     assert not (tmp_path / "o").exists()
 
 
-@pytest.mark.parametrize("error", ["0", "1", "two"])
-def test_a_wanted_error_is_a_share(error: str, command: Command, discs_run: Path, discs: Path) -> None:
+@pytest.mark.parametrize(("option", "value"), [("--error", "0"), ("--error", "1"), ("--error", "two"), ("--seed", "-1")])
+def test_numbers_out_of_range_are_refused(option: str, value: str, command: Command, discs_run: Path, discs: Path) -> None:
     with pytest.raises(SystemExit) as caught:
-        command("evaluate", discs_run, "--data", discs, "--error", error)
+        command("evaluate", discs_run, "--data", discs, f"{option}={value}")
     assert caught.value.code == 2

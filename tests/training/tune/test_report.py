@@ -1,0 +1,73 @@
+"""What a study found: correlations and importance of known functions, files that stand alone."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+from training.recipe import read_recipe
+from training.tune.report import measured, ranks, write
+from training.tune.space import Space, read_space
+
+SPACE = Path(__file__).parents[3] / "config" / "spaces" / "scratch-cnn.toml"
+
+
+@pytest.fixture(scope="module")
+def space() -> Space:
+    return read_space(SPACE)
+
+
+@pytest.fixture(scope="module")
+def study(space: Space) -> optuna.Study:
+    """24 trials whose accuracy rises with the logarithm of the rate, and a little with features of 64; 6 more are pruned."""
+    from training.tune.study import sampled
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    made = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(3))
+
+    def objective(trial: optuna.Trial) -> float:
+        trial.set_user_attr("n", 200)
+        values = sampled(trial, space)
+        trial.report(0.3, 1)
+        if trial.number % 5 == 4:
+            raise optuna.TrialPruned
+        return round(200 * (0.9 + 0.15 * np.log10(values["stage.0.rate"] * 100) + 0.05 * (values["scratch.features"] == 64))) / 200
+
+    made.optimize(objective, n_trials=30)
+    return made
+
+
+def test_the_hyperparameter_that_decides_is_first_in_importance_and_correlation(study: optuna.Study, space: Space) -> None:
+    found = measured(study, space)
+    assert (found.complete, found.pruned, found.failed) == (24, 6, 0)
+    assert found.importance is not None
+    assert max(found.importance, key=found.importance.__getitem__) == "stage.0.rate"
+    strongest = found.correlations[0]
+    assert (strongest.what, strongest.n) == ("log stage.0.rate", 24)
+    assert strongest.spearman.low > 0.7
+    assert strongest.pearson.low <= strongest.pearson.value <= strongest.pearson.high
+    unrelated = next(entry for entry in found.correlations if entry.what == "scratch.batch_norm")
+    assert abs(unrelated.pearson.value) < strongest.pearson.value
+
+
+def test_equal_values_share_their_mean_rank() -> None:
+    assert ranks(np.array([5.0, 1.0, 5.0, 9.0])).tolist() == [2.5, 1.0, 2.5, 4.0]
+
+
+def test_report_and_best_recipe_are_written_and_the_page_stands_alone(study: optuna.Study, space: Space, tmp_path: Path) -> None:
+    write(study, space, tmp_path)
+    best = read_recipe(tmp_path / "best-recipe.toml")
+    assert best == space.recipe(study.best_params)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"history.png", "importance.png", "parallel.png"}
+    assert json.loads((tmp_path / "report.json").read_text())["best"]["accuracy"]["n"] == 200
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3
+    assert "http" not in page and "<script" not in page
+
+
+def test_a_study_without_trials_has_a_report_too(space: Space, tmp_path: Path) -> None:
+    told = write(optuna.create_study(direction="maximize"), space, tmp_path)
+    assert told == "0 complete, 0 pruned, 0 failed trials"
+    assert not (tmp_path / "best-recipe.toml").exists()

@@ -1,0 +1,74 @@
+"""Search spaces: what they may sample, and the recipes that come of it."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from training.recipe import Recipe
+from training.tune.space import SpaceError, read_space, toml
+
+SPACES = Path(__file__).parents[3] / "config" / "spaces"
+SPACE = """
+[recipe]
+backbone = "scratch_cnn"
+first_phase = false
+[[recipe.stage]]
+size = 32
+epochs = 2
+rate = 1e-3
+[sample."stage.0.rate"]
+low = 1e-4
+high = 1e-2
+log = true
+[sample."scratch.features"]
+choices = [4, 8]
+[sample.dense]
+choices = [[], [16]]
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "space.toml"
+    file.write_text(text)
+    return file
+
+
+def test_what_is_sampled_lands_at_its_place_in_the_recipe(tmp_path: Path) -> None:
+    space = read_space(written(tmp_path, SPACE))
+    recipe = space.recipe({"stage.0.rate": 0.004, "scratch.features": 8, "dense": "[16]"})
+    assert (recipe.stage[0].rate, recipe.scratch.features, recipe.dense) == (0.004, 8, (16,))
+    assert space.base.stage[0].rate == 1e-3, "the common part stays as it was"
+
+
+def test_a_trial_written_as_toml_reads_back_as_the_same_recipe(tmp_path: Path) -> None:
+    space = read_space(written(tmp_path, SPACE))
+    sampled = {"stage.0.rate": 1e-05, "scratch.features": 4, "dense": "[]"}
+    assert msgspec.toml.decode(toml(space.table(sampled)), type=Recipe) == space.recipe(sampled)
+
+
+@pytest.mark.parametrize("name", ["scratch-cnn", "fine-tuning"])
+def test_the_spaces_that_ship_sample_nothing_but_recipes(name: str) -> None:
+    space = read_space(SPACES / f"{name}.toml")
+    assert len(space.sample) == 8
+    assert space.epochs() == space.base.stage[0].epochs
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (SPACE.replace("scratch.features", "scratch.featurs"), "sample.scratch.featurs"),
+        (SPACE.replace("stage.0.rate", "stage.1.rate"), "no such place"),
+        (SPACE.replace("[4, 8]", "[4, 8000]"), "8000 cannot be used"),
+        (SPACE.replace("low = 1e-4", "low = 1.0"), "low below high"),
+        (SPACE.replace("low = 1e-4", "low = 0.0"), "more than 0"),
+        (SPACE.replace("[4, 8]", "[4]"), "sample.scratch.features"),
+        (SPACE.replace("size = 32", "size = 3"), "stage"),
+        (SPACE.replace("[[recipe.stage]]", "[recipe.scratch]").split("size")[0], "sample"),
+        (SPACE.partition("[sample")[0] + "[sample]", "at least one"),
+    ],
+)
+def test_a_wrong_space_is_refused_with_its_file_and_key(tmp_path: Path, wrong: str, told: str) -> None:
+    with pytest.raises(SpaceError, match=r"space\.toml") as refused:
+        read_space(written(tmp_path, wrong))
+    assert told in str(refused.value)

@@ -1,0 +1,139 @@
+"""Studies: shared by processes, taken up after a kill, pruned."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from converter.photos import read_split
+from training.tune.space import Space, read_space
+from training.tune.study import Search, StorageError, folder_of, open_study, search
+
+SPACE = """
+[recipe]
+backbone = "scratch_cnn"
+first_phase = false
+batch_norm = "train"
+scratch = { layers = 2, features = 4, kernel = 3, activation = "relu" }
+[[recipe.stage]]
+size = 32
+epochs = 2
+rate = 1e-3
+batch = 16
+warmup_steps = 0
+ema = 0.0
+[sample."stage.0.rate"]
+low = 1e-4
+high = 1e-2
+log = true
+[sample."scratch.features"]
+choices = [4, 8]
+"""
+COMMAND = """
+import argparse, sys
+from training.commands import tune
+parser = argparse.ArgumentParser()
+tune.add_parser(parser.add_subparsers())
+arguments = parser.parse_args(sys.argv[1:])
+sys.exit(arguments.run(arguments))
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "space.toml").write_text(SPACE)
+    return tmp_path / "space.toml"
+
+
+@pytest.fixture
+def space(file: Path) -> Space:
+    return read_space(file)
+
+
+def storage(folder: Path) -> str:
+    return f"sqlite:///{folder / 'study.db'}"
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+def test_two_processes_share_a_study_and_together_make_its_trials(file: Path, space: Space, shapes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", COMMAND, "tune", "--space", str(file), "--data", str(shapes), "--weights", "none", "--out", str(out)]
+    both = [subprocess.Popen([*command, "--trials", "5"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=110)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    study = open_study(storage(out), "sortbin", space, "tpe", 1)
+    trials = finished(study)
+    assert len(trials) == 5
+    assert len({trial.user_attrs["process"] for trial in trials}) == 2, "each process ran some of them"
+    assert len({trial.params["stage.0.rate"] for trial in trials}) == 5, "no two drew the same"
+    assert json.loads((out / "report.json").read_text())["complete"] >= 1
+    assert (out / "best-recipe.toml").is_file()
+
+
+def test_the_trial_of_a_killed_process_goes_on_in_its_folder_and_counts_once(space: Space, shapes: Path, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    asked = Search(space, read_split(shapes), None, tmp_path)
+    study = open_study(storage(tmp_path), "sortbin", space, "tpe", 1)
+
+    def die(line: str) -> None:
+        if "epoch 2/2" in line:
+            raise Killed
+
+    with pytest.raises(Killed):
+        search(study, asked, 1, die)
+    left = study.trials[0]
+    assert left.state == TrialState.RUNNING
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait(timeout=30)
+    study._storage.set_trial_user_attr(left._trial_id, "process", f"{socket.gethostname()}:{dead.pid}")
+
+    lines: list[str] = []
+    again = open_study(storage(tmp_path), "sortbin", space, "tpe", 1)
+    search(again, asked, 1, lines.append)
+    (trial,) = finished(again)
+    assert folder_of(trial) == "trial-0"
+    assert trial.params == left.params
+    assert any("going on after stage 1, epoch 1" in line for line in lines)
+    assert sorted(trial.intermediate_values) == [1, 2], "the epochs before the kill are known"
+    assert (tmp_path / "trial-0" / "model.keras").is_file()
+    search(again, asked, 1, silent)
+    assert len(finished(again)) == 1, "a study that has its trials runs no more"
+
+
+def test_a_trial_that_is_pruned_ends_and_leaves_no_weights(space: Space, shapes: Path, tmp_path: Path) -> None:
+    study = open_study(storage(tmp_path), "sortbin", space, "random", 1)
+    study.pruner = optuna.pruners.ThresholdPruner(lower=1.1)
+    search(study, Search(space, read_split(shapes), None, tmp_path), 1, silent)
+    (trial,) = study.trials
+    assert trial.state == TrialState.PRUNED
+    assert list(trial.intermediate_values) == [1]
+    assert not list((tmp_path / "trial-0").glob("progress.*"))
+
+
+def test_a_storage_that_cannot_be_opened_is_named(space: Space) -> None:
+    with pytest.raises(StorageError, match=r"sqlite:////nowhere/study\.db"):
+        open_study("sqlite:////nowhere/study.db", "sortbin", space, "tpe", 1)
+
+
+def test_a_process_of_this_machine_that_lives_keeps_its_trial(space: Space, shapes: Path, tmp_path: Path) -> None:
+    study = open_study(storage(tmp_path), "sortbin", space, "tpe", 1)
+    with pytest.warns(UserWarning, match="Heartbeat"):
+        trial = study.ask()
+    trial.set_user_attr("process", f"{socket.gethostname()}:{os.getppid()}")
+    search(study, Search(space, read_split(shapes), None, tmp_path), 1, silent)
+    assert [trial.state for trial in study.trials] == [TrialState.RUNNING]

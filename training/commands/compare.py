@@ -1,0 +1,72 @@
+"""`training compare`: recipes side by side."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from converter.photos import read_split
+from converter.quiet import quiet
+from device.errors import SortbinError
+
+
+class UsageError(SortbinError, ValueError):
+    """Recipes and weights that do not belong together."""
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `compare` to the command line."""
+    parser = commands.add_parser(
+        "compare",
+        help="train recipes and compare them",
+        description="Train each recipe, or load it where OUT holds its finished run, and sort them by validation accuracy, with parameters, INT8 "
+        "size and measured INT8 latency. Exit status: 0 done, 2 bad usage or input.",
+        epilog="example: training compare a.toml b.toml --data photos --weights a=imagenet --weights b=none --out runs/compared",
+    )
+    option = parser.add_argument
+    option("recipes", type=Path, nargs="+", metavar="RECIPE", help="recipe files, as in config/recipes/; each is called by its file name")
+    option("--data", type=Path, required=True, metavar="DIR", help="a folder of photos for each label, or what `training prepare` wrote")
+    option(
+        "--weights",
+        action="append",
+        required=True,
+        metavar="[NAME=]PATH|imagenet|none",
+        help="start of the trunks, or of the recipe NAME alone; may be given again",
+    )
+    option("--out", type=Path, required=True, metavar="DIR", help="runs, compare.json, compare.png and compare.html are written there")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare. Returns the exit status."""
+    recipes = {file.stem: file for file in arguments.recipes}
+    if len(recipes) < len(arguments.recipes):
+        raise UsageError("RECIPE: two of them have the same name; rename one")
+    weights = weights_by_recipe(arguments.weights, list(recipes))
+    split = read_split(arguments.data)
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+
+    with quiet():
+        from training.compare import HEAD, compare, table, write
+
+    found = compare(recipes, weights, split, arguments.data, out, lambda line: print(line, flush=True))
+    write(found, out)
+    lines = [HEAD, *table(found.rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print(f"wrote {out / 'compare.html'}")
+    return 0
+
+
+def weights_by_recipe(given: list[str], names: list[str]) -> dict[str, str | None]:
+    """The weights of each recipe: its own, or those that are given without a name. Raises UsageError for a recipe that has none."""
+    own = {name: text.removeprefix(f"{name}=") for text in given for name in names if text.startswith(f"{name}=")}
+    rest = [text for text in given if not any(text.startswith(f"{name}=") for name in names)]
+    if len(rest) > 1:
+        raise UsageError(f"--weights {rest[1]}: expected NAME= of one of {', '.join(names)} before it, since {rest[0]} is for all others")
+    missing = [name for name in names if name not in own]
+    if missing and not rest:
+        raise UsageError(f"--weights: none for recipe {missing[0]}; add --weights {missing[0]}=PATH, imagenet or none")
+    chosen = {name: own.get(name, rest[0] if rest else "none") for name in names}
+    return {name: None if text == "none" else text for name, text in chosen.items()}

@@ -1,0 +1,57 @@
+"""`training tune`: search for a better recipe."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from converter.photos import read_split
+from converter.quiet import quiet
+from training.tune.space import read_space
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `tune` to the command line."""
+    parser = commands.add_parser(
+        "tune",
+        help="search for a better recipe",
+        description="Sample recipes from a space, train each, end those early that lag behind, and report what mattered. Stopped, it goes on where "
+        "it was; several processes that name the same storage and study share the trials. Exit status: 0 done, 2 bad usage or input.",
+        epilog="example: training tune --space config/spaces/scratch-cnn.toml --data photos --weights none --out runs/scratch --trials 50",
+    )
+    option = parser.add_argument
+    option("--space", type=Path, required=True, metavar="SPACE.toml", help="what to sample, as in config/spaces/")
+    option("--data", type=Path, required=True, metavar="DIR", help="a folder of photos for each label, or what `training prepare` wrote")
+    option("--weights", required=True, metavar="PATH|imagenet|none", help="start of the trunk: a .weights.h5 file, ImageNet by Keras, or random")
+    option("--out", type=Path, required=True, metavar="DIR", help="runs, report.html, report.json, plots and best-recipe.toml are written there")
+    option("--trials", type=_count, default=50, metavar="N", help="trials that the study shall have, pruned ones included (default: %(default)s)")
+    option("--storage", metavar="URL", help="where trials are kept (default: sqlite:///OUT/study.db); a database server for several machines")
+    option("--study", default="sortbin", metavar="NAME", help="name of the study in the storage (default: %(default)s)")
+    option("--sampler", choices=("tpe", "random"), default="tpe", help="what proposes hyperparameters (default: %(default)s)")
+    option("--seed", type=_count, default=1, metavar="N", help="of the sampler (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Search. Returns the exit status."""
+    space = read_space(arguments.space)
+    split = read_split(arguments.data, seed=space.base.seed)
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+
+    with quiet():
+        from training.tune.report import write
+        from training.tune.study import Search, open_study, search
+
+    storage = arguments.storage or f"sqlite:///{(out / 'study.db').resolve()}"
+    study = open_study(storage, arguments.study, space, arguments.sampler, arguments.seed)
+    weights = None if arguments.weights == "none" else arguments.weights
+    search(study, Search(space, split, weights, out), arguments.trials, lambda line: print(line, flush=True))
+    summary = write(study, space, out)
+    print(f"wrote {out / 'report.html'}: {summary}")
+    return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text}")
+    return int(text)

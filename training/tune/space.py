@@ -1,0 +1,173 @@
+"""A search space: what every trial has in common, and what is sampled, read from a TOML file under `config/spaces/`.
+
+[recipe]                        a recipe, as in `config/recipes/`
+[sample."stage.0.rate"]         a place in the recipe, dots between its keys, entries of a list by number from 0
+low = 1e-4
+high = 1e-2
+log = true                      or `choices = [...]`
+"""
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from device.errors import SortbinError, explained
+from training.recipe import Recipe
+
+Value = str | int | float | bool
+"""what a study keeps of a hyperparameter; lists and tables are kept as JSON"""
+
+
+class SpaceError(SortbinError, ValueError):
+    """A search space that cannot be used; the message names the file, the key and what was expected."""
+
+
+class Choices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of several values."""
+
+    choices: Annotated[tuple[Any, ...], Meta(min_length=2)]
+
+    @property
+    def kept(self) -> tuple[Value, ...]:
+        """The choices as a study keeps them."""
+        return tuple(choice if isinstance(choice, Value) else json.dumps(choice) for choice in self.choices)
+
+    def value(self, kept: Value) -> Any:
+        """What a recipe is given for what a study kept."""
+        return copy.deepcopy(self.choices[self.kept.index(kept)])
+
+    def extremes(self) -> tuple[Any, ...]:
+        return self.choices
+
+
+class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Numbers from `low` to `high`, both included: whole ones where both are whole. log: drawn evenly over their logarithm."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def value(self, kept: Value) -> Any:
+        return kept
+
+    def extremes(self) -> tuple[Any, ...]:
+        return self.low, self.high
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    sample: dict[str, dict[str, Any]]
+    recipe: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is common to all trials, in the form of a recipe file, and what is sampled, by its place in the recipe."""
+
+    common: Mapping[str, Any]
+    sample: Mapping[str, Choices | Range]
+
+    def table(self, sampled: Mapping[str, Value]) -> dict[str, Any]:
+        """A recipe in the form of a TOML file, with what was sampled in place."""
+        table = copy.deepcopy(dict(self.common))
+        for place, kept in sampled.items():
+            _put(table, place, self.sample[place].value(kept))
+        return table
+
+    def recipe(self, sampled: Mapping[str, Value]) -> Recipe:
+        """The recipe of a trial."""
+        return msgspec.convert(self.table(sampled), Recipe)
+
+    @property
+    def base(self) -> Recipe:
+        """The recipe that nothing was sampled for."""
+        return msgspec.convert(self.common, Recipe)
+
+    def epochs(self) -> int:
+        """The most epochs that a trial may take."""
+        total = 0
+        for index, stage in enumerate(self.base.stage):
+            sampled = self.sample.get(f"stage.{index}.epochs")
+            total += max(sampled.extremes()) if sampled else stage.epochs
+        return total
+
+
+def read_space(file: Path) -> Space:
+    """Read a space and check that each value it may sample makes a recipe. Raises SpaceError."""
+    try:
+        found = msgspec.toml.decode(file.read_bytes(), type=_File)
+        space = Space(found.recipe, {})
+        if not space.base.stage:
+            raise SpaceError(f"{file}: recipe: expected at least one [[recipe.stage]]: the epochs of a trial are what is judged")
+    except OSError as error:
+        raise SpaceError(f"{file}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise SpaceError(f"{file}: {explained(error)}") from error
+    if not found.sample:
+        raise SpaceError(f'{file}: expected at least one [sample."..."]')
+    sample = {place: _hyperparameter(file, place, entry) for place, entry in found.sample.items()}
+    for place, hyperparameter in sample.items():
+        for value in hyperparameter.extremes():
+            _require_recipe(file, found.recipe, place, value)
+    return Space(found.recipe, sample)
+
+
+def toml(table: Mapping[str, Any]) -> str:
+    """A recipe in the form of a TOML file: values first, then tables, then arrays of tables."""
+    return "\n".join(_lines(table, "")).lstrip("\n") + "\n"
+
+
+def _hyperparameter(file: Path, place: str, entry: dict[str, Any]) -> Choices | Range:
+    try:
+        if "choices" in entry:
+            return msgspec.convert(entry, Choices)
+        found = msgspec.convert(entry, Range)
+    except msgspec.MsgspecError as error:
+        raise SpaceError(f"{file}: sample.{place}: {explained(error)}; expected choices, or low and high") from error
+    if found.low >= found.high:
+        raise SpaceError(f"{file}: sample.{place}: expected low below high, got {found.low} and {found.high}")
+    if found.log and found.low <= 0:
+        raise SpaceError(f"{file}: sample.{place}.low: expected more than 0 where log = true, got {found.low}")
+    return found
+
+
+def _require_recipe(file: Path, common: dict[str, Any], place: str, value: Any) -> None:
+    table = copy.deepcopy(common)
+    try:
+        _put(table, place, value)
+        msgspec.convert(table, Recipe)
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        reason = explained(error) if isinstance(error, msgspec.MsgspecError) else "there is no such place in the recipe"
+        raise SpaceError(f"{file}: sample.{place}: {value} cannot be used: {reason}") from error
+
+
+def _put(table: dict[str, Any], place: str, value: Any) -> None:
+    *way, last = place.split(".")
+    at: Any = table
+    for key in way:
+        at = at[int(key)] if isinstance(at, list) else at.setdefault(key, {})
+    at[int(last) if isinstance(at, list) else last] = value
+
+
+def _lines(table: Mapping[str, Any], path: str) -> Iterator[str]:
+    tables = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    arrays = {key: value for key, value in table.items() if isinstance(value, list) and value and isinstance(value[0], Mapping)}
+    for key, value in table.items():
+        if key not in tables and key not in arrays:
+            yield f"{key} = {json.dumps(value)}"
+    for key, value in tables.items():
+        yield f"\n[{path}{key}]"
+        yield from _lines(value, f"{path}{key}.")
+    for key, values in arrays.items():
+        for value in values:
+            yield f"\n[[{path}{key}]]"
+            yield from _lines(value, f"{path}{key}.")

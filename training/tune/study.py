@@ -1,0 +1,215 @@
+"""A study: trials that several processes take from one storage, each a training run in a folder of its own.
+
+The hyperparameters are proposed by tree-structured Parzen estimators (Bergstra et al. 2011); trials that lag behind at the same epoch are ended
+early (Hyperband, Li et al. 2018). What a killed process leaves is taken up by the next one, at the epoch it had finished.
+"""
+
+import json
+import os
+import socket
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from converter.photos import Split
+from device.errors import SortbinError
+from device.rules import find_rules, read_rules
+from training.fit import Lesson, fit
+from training.score import Score
+from training.tune.space import Choices, Space, Value, toml
+
+Report = Callable[[str], None]
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+COUNTED = (*FINISHED, TrialState.RUNNING)
+HEARTBEAT_S = 20
+ATTEMPTS = 4
+"""processes that begin together may make the tables at the same moment; all but one then find them made"""
+SILENCE_S = 180
+"""after so long without a sign, a process on another machine is taken for dead"""
+
+
+class StorageError(SortbinError, ValueError):
+    """A storage that cannot be opened; the message gives its URL and the reason."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched, with what, and where runs are kept. weights: start of the trunk, see `build_trunk`."""
+
+    space: Space
+    split: Split
+    weights: str | None
+    out: Path
+
+
+def open_study(storage: str, name: str, space: Space, sampler: Literal["tpe", "random"], seed: int) -> optuna.Study:
+    """Open a study, or make it where the storage has none of that name. storage: a URL as SQLAlchemy knows it. Raises StorageError."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    waiting = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=space.epochs(), reduction_factor=3)
+    left = ATTEMPTS
+    while True:
+        left -= 1
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                opened = optuna.storages.RDBStorage(
+                    storage,
+                    engine_kwargs=waiting,
+                    heartbeat_interval=HEARTBEAT_S,
+                    grace_period=SILENCE_S,
+                    heartbeat_stale_trial_callback=_take_up,
+                )
+            return optuna.create_study(
+                storage=opened, study_name=name, sampler=SeededByTrial(sampler, seed), pruner=pruner, direction="maximize", load_if_exists=True
+            )
+        except Exception as error:  # each database has errors of its own
+            if not left:
+                raise StorageError(f"--storage {storage}: cannot be opened: {str(error).strip().splitlines()[0]}") from error
+            time.sleep(0.5)
+
+
+def search(study: optuna.Study, asked: Search, trials: int, report: Report) -> None:
+    """Run trials until the study has `trials` that finished or were pruned, counting those of other processes.
+
+    Raises what `fit` raises; a trial that fails is none of them.
+    """
+    _take_up_dead(study, report)
+
+    def objective(trial: optuna.Trial) -> float:
+        if _before(study, trial.number) >= trials:
+            trial.set_user_attr("surplus", True)
+            trial.study.stop()
+            raise Surplus
+        return _train(trial, asked, report)
+
+    while sum(trial.state in COUNTED for trial in study.get_trials(deepcopy=False)) < trials:
+        study.optimize(objective, n_trials=1, catch=(Surplus,))
+
+
+class Surplus(Exception):
+    """Enough trials were begun before this one."""
+
+
+class SeededByTrial(BaseSampler):
+    """Draws from (seed, number of the trial): processes that share a study draw differently, and one that goes on draws what it would have drawn."""
+
+    def __init__(self, kind: Literal["tpe", "random"], seed: int) -> None:
+        self._kind, self._seed = kind, seed
+        self._sampler: BaseSampler = RandomSampler(seed)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        seed = (self._seed * 1_000_003 + trial.number) % 2**32
+        self._sampler = TPESampler(seed=seed) if self._kind == "tpe" else RandomSampler(seed)
+        self._sampler.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+        return self._sampler.sample_relative(study, trial, search_space)
+
+    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
+        self._sampler.after_trial(study, trial, state, values)
+
+
+def sampled(trial: optuna.Trial, space: Space) -> dict[str, Value]:
+    """Let the study propose a value for every hyperparameter."""
+    return {
+        place: trial.suggest_categorical(place, entry.kept)
+        if isinstance(entry, Choices)
+        else trial.suggest_int(place, int(entry.low), int(entry.high), log=entry.log)
+        if entry.whole
+        else trial.suggest_float(place, entry.low, entry.high, log=entry.log)
+        for place, entry in space.sample.items()
+    }
+
+
+def folder_of(trial: FrozenTrial) -> str:
+    """Name of the run's folder; a trial that takes up a dead one goes on in its."""
+    return str(trial.user_attrs.get("run", f"trial-{trial.number}"))
+
+
+def _train(trial: optuna.Trial, asked: Search, report: Report) -> float:
+    trial.set_user_attr("process", _process(os.getpid()))
+    trial.set_user_attr("n", len(asked.split.val))
+    values = sampled(trial, asked.space)
+    recipe, run = asked.space.recipe(values), asked.out / str(trial.user_attrs.get("run", f"trial-{trial.number}"))
+    told = {place: f"{value:.4g}" if isinstance(value, float) else value for place, value in values.items()}
+    report(f"trial {trial.number}: {', '.join(f'{place} {value}' for place, value in told.items())}")
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "recipe.toml").write_text(toml(asked.space.table(values)), encoding="utf-8")
+    for epoch, accuracy in _done(run, [stage.epochs for stage in recipe.stage]).items():
+        trial.report(accuracy, epoch)
+
+    def epoch_done(epoch: int, score: Score) -> None:
+        trial.report(score.accuracy, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    rules = read_rules(find_rules(recipe.rules), asked.split.labels) if recipe.rules else None
+    try:
+        score = fit(Lesson(recipe, asked.split, rules), run, asked.weights, lambda line: report(f"trial {trial.number}: {line}"), epoch_done)
+    except optuna.TrialPruned:
+        for left in run.glob("progress.*"):
+            left.unlink()
+        report(f"trial {trial.number}: pruned")
+        raise
+    finally:
+        keras.backend.clear_session()
+    report(f"trial {trial.number}: validation accuracy {score.accuracy:.4f} of {score.n}")
+    return score.accuracy
+
+
+def _done(run: Path, epochs: Sequence[int]) -> dict[int, float]:
+    """Validation accuracy of the epochs that an earlier process finished in this run, counted over all stages."""
+    file = run / "metrics.jsonl"
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if (run / "progress.json").is_file() else []
+    return {sum(epochs[: line["stage"] - 1]) + line["epoch"]: line["val_accuracy"] for line in lines}
+
+
+def _before(study: optuna.Study, number: int) -> int:
+    """How many trials that count, or still may, have a lower number."""
+    return sum(trial.number < number and trial.state in COUNTED for trial in study.get_trials(deepcopy=False))
+
+
+def _take_up(study: optuna.Study, dead: FrozenTrial) -> None:
+    """Queue the same hyperparameters anew; the run goes on in the dead trial's folder."""
+    if dead.params:
+        study.enqueue_trial(dead.params, user_attrs={"run": folder_of(dead)})
+
+
+def _take_up_dead(study: optuna.Study, report: Report) -> None:
+    """Fail the running trials of processes of this machine that are no more. Those of other machines are known by their silence."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        host, _, process = trial.user_attrs.get("process", "").rpartition(":")
+        if host == socket.gethostname() and not _alive(int(process)):
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            _take_up(study, trial)
+            report(f"trial {trial.number}: its process {process} is gone; going on with it")
+
+
+def _process(number: int) -> str:
+    return f"{socket.gethostname()}:{number}"
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
