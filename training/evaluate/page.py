@@ -13,7 +13,6 @@ img { max-width: 100%; height: auto; display: block; margin: .5rem 0; }
 div.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; margin: .5rem 0; }
 th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #eee; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th { background: #f5f5f5; font-weight: 600; }
-@media (max-width: 40rem) { th, td { white-space: normal; padding: .2rem .35rem; } }
 p.note { color: #555; font-size: .9rem; } strong.figure { font-size: 1.6rem; }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818; } th { background: #2a2a2a; } p.note { color: #aaa; }
   th, td { border-color: #333; } h2 { border-color: #444; } img { background: #fff; } }

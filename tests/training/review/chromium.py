@@ -147,14 +147,6 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type="keyDown", text=key, autoRepeat=True, **said)
         self.call("Input.dispatchKeyEvent", type="keyUp", **said)
 
-    def hold_back(self, pattern: str) -> None:
-        """Let no request for such an address through until `let_go`."""
-        self.call("Fetch.enable", patterns=[{"urlPattern": pattern}])
-
-    def let_go(self) -> None:
-        """Let all requests through again."""
-        self.call("Fetch.disable")
-
     def type(self, text: str) -> None:
         """Enter text where the cursor is, as an input method does."""
         self.call("Input.insertText", text=text)

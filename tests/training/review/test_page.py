@@ -1,6 +1,7 @@
 """The page as a person uses it: real keys, clicks and taps in Chromium, and the files that come of them."""
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -118,17 +119,26 @@ def test_a_key_held_down_decides_one_frame_alone(browser: Browser, server: Revie
     assert out() == {"e": "glass", "d": "metal"}
 
 
-def test_a_key_counts_only_once_the_picture_is_on_the_screen(browser: Browser, server: ReviewServer, review: Review, out) -> None:
+def test_a_key_counts_only_once_the_picture_is_on_the_screen(
+    browser: Browser, server: ReviewServer, review: Review, out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    through, picture = threading.Event(), review.picture
+
+    def slow_disk(which: str) -> object:
+        assert through.wait(30.0)
+        return picture(which)
+
     browser.open(server.url)
     showing(browser, review, 0)
-    browser.hold_back("*/picture/*")
+    monkeypatch.setattr(review, "picture", slow_disk)
     for _ in range(4):
         browser.press("ArrowRight")
     browser.wait_for("document.querySelector('#about').textContent.startsWith('5/5')")
     browser.press("1")
     browser.press("x")
     browser.press("Enter")
-    browser.let_go()
+    assert review.state().rows == 0
+    through.set()
     showing(browser, review, 4)
     assert review.state().rows == 0
     browser.press("1")
