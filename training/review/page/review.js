@@ -38,21 +38,14 @@ function picture(frame) {
   return pictures.get(frame.id);
 }
 
-const decodes = (image) => image.decode().then(() => true, () => false);
-
 async function show(index) {
   at = index;
   const frame = state.frames[at];
   visible = false;
   delete document.body.dataset.shown;
   describe();
-  let image = picture(frame);
-  let loaded = await decodes(image);
-  if (!loaded && state.frames[at] === frame) {
-    pictures.delete(frame.id); // a load that was broken off says nothing of the picture: once more
-    image = picture(frame);
-    loaded = await decodes(image);
-  }
+  const image = picture(frame);
+  const loaded = await image.decode().then(() => true, () => false);
   if (state.frames[at] !== frame) return; // moved on meanwhile
   part.stage.replaceChildren(loaded ? image : paragraph("This picture cannot be shown. x discards it."));
   visible = loaded;
