@@ -1,4 +1,4 @@
-"""Views of a photo as a careless camera would take it: moved, turned, lit and blurred by chance."""
+"""Views of a photo as a careless camera would take it: moved, turned, lit and blurred by chance, the item on any ground, near or far."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,6 +7,11 @@ import msgspec
 import numpy as np
 
 from device.vision.preprocess import Pixels
+from training.card import take_off
+from training.grounds import random_ground
+
+ALL_ITEM = 0.9
+"""share of a photo from which on its mask is taken for a failure"""
 
 
 class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,6 +40,12 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """largest standard deviation of pixel noise, in counts of 255"""
     erase_share: float = 0.0
     """how often a rectangle of chance colour hides a part (Zhong et al. 2020)"""
+    elsewhere_share: float = 0.0
+    """how often the item is taken off its card and laid on another ground, at any place and size; needs photos on light card"""
+    smallest_item: float = 0.25
+    """least side of an item laid elsewhere, as a share of the view's"""
+    farthest_out: float = 0.3
+    """how much of an item laid elsewhere may lie beyond the view's side"""
 
 
 AUGMENTATIONS: Mapping[str, Augmentation] = {
@@ -66,15 +77,32 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
         noise_sigma=16.0,
         erase_share=0.3,
     ),
+    "bin": Augmentation(gain=0.4, contrast=0.3, cast=0.15, gamma=0.35, elsewhere_share=0.5),
 }
-"""the sets that a recipe can name: nothing, what a bin's camera does, and much more than that"""
+"""the sets that a recipe can name: nothing, what a bin's camera does, much more than that, and items in bins of all kinds"""
+
+
+def cut_out(photo: Pixels) -> Pixels:
+    """Add the item's mask as a fourth channel, for views that lay it elsewhere: S x S x 3 uint8 RGB to S x S x 4, alpha 255 on the item.
+
+    The photo shows one item on light card. Alpha is 0 all over where no item could be told from the card.
+    """
+    mask = take_off(photo).mask
+    alpha = np.zeros(mask.shape, np.uint8) if mask.mean() > ALL_ITEM else mask.astype(np.uint8) * 255
+    return np.dstack([photo, cv2.GaussianBlur(alpha, (0, 0), 0.8)])
 
 
 def make_augmenter(settings: Augmentation, size: int) -> Callable[[Pixels, np.random.Generator], Pixels]:
-    """Return a function that turns a square photo (S x S x 3 uint8 RGB) and a generator into one size x size x 3 view."""
+    """Return a function that turns a square photo (S x S x 3 uint8 RGB, or S x S x 4 from `cut_out`) and a generator into one view.
+
+    Views are size x size x 3 uint8 RGB. Only photos with a mask are ever laid elsewhere.
+    """
 
     def augment(photo: Pixels, rng: np.random.Generator) -> Pixels:
-        view = _moved(photo, settings, size, rng)
+        if photo.shape[2] == 4 and rng.random() < settings.elsewhere_share and photo[..., 3].any():
+            view = _laid_elsewhere(photo, settings, size, rng)
+        else:
+            view = _moved(np.ascontiguousarray(photo[..., :3]), settings, size, rng)
         view = _lit(view, settings, rng)
         if rng.random() < settings.blur_share:
             view = cv2.GaussianBlur(view, (0, 0), rng.uniform(0.4, 1.6))
@@ -104,6 +132,40 @@ def _moved(photo: Pixels, settings: Augmentation, size: int, rng: np.random.Gene
     offset = centre - linear @ np.array([size / 2, size / 2])
     from_view = np.column_stack([linear, offset])
     return cv2.warpAffine(photo, from_view, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def _laid_elsewhere(photo: Pixels, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
+    """The item by itself on a chance ground, turned and stretched, with the shadow of a lamp."""
+    alpha = photo[..., 3]
+    rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
+    item = photo[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    longest = size * rng.uniform(settings.smallest_item, 1.0)
+    scale = longest / max(item.shape[:2])
+    if scale < 1:  # fine patterns must fade before they are sampled
+        item = cv2.resize(item, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        scale = 1.0
+    height, width = item.shape[:2]
+    stretch = np.exp(rng.uniform(-1, 1) * np.log(settings.aspect) / 2)
+    angle = np.deg2rad(rng.uniform(-settings.turn_deg, settings.turn_deg) + 90 * rng.integers(4) * settings.quarter_turns)
+    mirror = -1 if settings.mirrors and rng.random() < 0.5 else 1
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = turn @ np.diag([scale * stretch * mirror, scale / stretch])
+    reach = np.abs(linear) @ (width / 2, height / 2)
+    nearest = reach * (1 - 2 * settings.farthest_out)
+    low, high = np.minimum(nearest, size / 2), np.maximum(size - nearest, size / 2)
+    offset = rng.uniform(low, high) - linear @ (width / 2, height / 2)
+    premultiplied = np.dstack([item[..., :3] * (item[..., 3:] / np.float32(255)), item[..., 3] / np.float32(255)])
+    there = cv2.warpAffine(premultiplied.astype(np.float32), np.column_stack([linear, offset]), (size, size), flags=cv2.INTER_LINEAR)
+    ground = random_ground(size, rng) * _shade(there[..., 3], rng)
+    return np.rint(there[..., :3] + (1 - there[..., 3:]) * ground).astype(np.uint8)
+
+
+def _shade(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What an item's shadow leaves of the light: S x S x 1 of 0..1, soft and pushed to one side."""
+    size = alpha.shape[0]
+    push = np.array([[1, 0, rng.normal(0, 0.03 * size)], [0, 1, rng.normal(0, 0.03 * size)]])
+    cast = cv2.GaussianBlur(cv2.warpAffine(alpha, push, (size, size)), (0, 0), size * rng.uniform(0.01, 0.05))
+    return (1 - rng.uniform(0, 0.7) * cast)[..., np.newaxis]
 
 
 def _erased(view: Pixels, rng: np.random.Generator) -> Pixels:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from converter.photos import Photo, read_pixels
 from device.vision.preprocess import Pixels, to_float, to_input
-from training.augment import Augmentation, make_augmenter
+from training.augment import Augmentation, cut_out, make_augmenter
 from training.mixing import Batch, cutmix, mixup
 
 Floats = npt.NDArray[np.float32]
@@ -40,7 +40,7 @@ class Batches(keras.utils.PyDataset):
         teach: Callable[[Floats], Floats] | None = None,
     ) -> None:
         super().__init__(workers=1 if teach else 2, max_queue_size=8)
-        self._stored = StoredPhotos(photos, round(size * 8 / 7))
+        self._stored = StoredPhotos(photos, round(size * 8 / 7), cut_out if augmentation.elsewhere_share else None)
         self._targets, self._widths, self._weights = targets, widths, weights
         self._augment = make_augmenter(augmentation, size)
         self._batch, self._mixup, self._cutmix = batch, mixup, cutmix
@@ -75,17 +75,19 @@ class Batches(keras.utils.PyDataset):
 
 
 class StoredPhotos:
-    """Photos shrunk to side x side x 3 uint8 RGB when first asked for, and kept while they fit into `budget_bytes`."""
+    """Photos shrunk to side x side x 3 uint8 RGB when first asked for, passed through `finish`, and kept while they fit into `budget_bytes`."""
 
-    def __init__(self, photos: Sequence[Photo], side: int, budget_bytes: int = 1 << 30) -> None:
-        self._photos, self._side = photos, side
-        self._room = budget_bytes // (side * side * 3)
+    def __init__(self, photos: Sequence[Photo], side: int, finish: Callable[[Pixels], Pixels] | None = None, budget_bytes: int = 1 << 30) -> None:
+        self._photos, self._side, self._finish = photos, side, finish
+        self._room = budget_bytes // (side * side * 4)
         self._kept: dict[int, Pixels] = {}
 
     def __getitem__(self, index: int) -> Pixels:
         kept = self._kept.get(index)
         if kept is None:
             kept = to_input(read_pixels(self._photos[index].path), self._side)
+            if self._finish is not None:
+                kept = self._finish(kept)
             if len(self._kept) < self._room:
                 self._kept[index] = kept
         return kept

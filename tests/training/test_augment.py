@@ -1,10 +1,12 @@
 """Augmentation: views stay pictures, repeat with their seed, and stay near the photo when nothing may stray."""
 
+import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.augment import Augmentation, make_augmenter
+from training.augment import AUGMENTATIONS, Augmentation, cut_out, make_augmenter
+from training.grounds import random_ground
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (72, 72, 3), np.uint8)
 
@@ -27,3 +29,44 @@ def test_without_strength_only_quarter_turns_and_mirrors_are_left() -> None:
     for _ in range(20):
         view = make_augmenter(still, 64)(smooth, rng).astype(int)
         assert min(np.abs(view - pose)[2:-2, 2:-2].mean() for pose in poses) < 6
+
+
+def item_on_card() -> np.ndarray:
+    photo = np.full((96, 96, 3), 225, np.uint8)
+    photo[30:70, 36:64] = (20, 40, 200)
+    return photo
+
+
+def test_the_cut_out_is_the_item_and_nothing_of_the_card() -> None:
+    alpha = cut_out(item_on_card())[..., 3]
+    assert alpha[40:60, 44:56].min() > 250
+    assert alpha[:20].max() == alpha[-15:].max() == alpha[:, :25].max() == 0
+
+
+def test_a_photo_that_is_all_item_has_no_mask_and_stays_on_its_ground() -> None:
+    filled = np.random.default_rng(1).integers(0, 120, (96, 96, 3), np.uint8)
+    whole = cut_out(filled)
+    assert not whole[..., 3].any()
+    still = msgspec.structs.replace(AUGMENTATIONS["none"], elsewhere_share=1.0)
+    view = make_augmenter(still, 96)(whole, np.random.default_rng(0)).astype(int)
+    assert np.abs(view - filled).max() <= 1, "nothing but the rounding of the light curve"
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_an_item_laid_elsewhere_keeps_its_colour_and_most_of_itself_in_view_on_a_ground_that_is_not_its_card(seed: int) -> None:
+    plain = msgspec.structs.replace(AUGMENTATIONS["none"], elsewhere_share=1.0, smallest_item=0.5)
+    rng = np.random.default_rng(seed)
+    view = make_augmenter(plain, 64)(cut_out(item_on_card()), rng).astype(int)
+    blue = np.abs(view - (20, 40, 200)).max(axis=2) < 12
+    least_area = (64 * 0.5) ** 2 * (28 / 40) * 0.7**2
+    assert blue.sum() > 0.7 * least_area
+    assert (np.abs(view - 225).max(axis=2) < 3).mean() < 0.9
+
+
+def test_grounds_are_of_every_brightness_and_repeat_with_their_seed() -> None:
+    grounds = [random_ground(48, np.random.default_rng(seed)) for seed in range(60)]
+    means = [ground.mean() for ground in grounds]
+    assert min(means) < 60 and max(means) > 180
+    assert max(ground.std() for ground in grounds) > 50
+    np.testing.assert_array_equal(grounds[7], random_ground(48, np.random.default_rng(7)))

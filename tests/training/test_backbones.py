@@ -23,14 +23,16 @@ def test_no_trunk_rescales_its_input_a_second_time(name: str) -> None:
 @pytest.mark.parametrize("name", QUICK)
 def test_folding_keeps_the_function_of_every_trunk(name: str) -> None:
     keras.utils.set_random_seed(0)
-    keras.config.set_floatx("float64")  # random weights amplify what float32 rounds away
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")  # random weights amplify what float32 rounds away
     try:
         trunk = build_trunk(name, 32)
         inputs = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3))
         wanted = trunk.predict_on_batch(inputs)
         found = fold_batch_norm(trunk).predict_on_batch(inputs)
     finally:
-        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy(usual)
+    assert found.dtype == np.float64
     assert np.linalg.norm(found - wanted) < 1e-9 * np.linalg.norm(wanted)
 
 

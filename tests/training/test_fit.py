@@ -16,7 +16,7 @@ from training.cli import main
 from training.distillation import TeacherError
 from training.fit import Lesson, fit, label_weights
 from training.folding import fold_batch_norm
-from training.head import fit_heads
+from training.head import fit_heads, regression
 from training.keeping import Progress
 from training.network import build_network
 from training.recipe import Recipe, ScratchCnn, Stage
@@ -86,6 +86,16 @@ def test_a_head_on_frozen_features_knows_the_photos_it_was_fitted_to(split: Spli
     fit_heads(network, split.train, lesson.indices(split.train), lesson.weights(), RECIPE.head_decay)
     own = Split(split.labels, split.train, split.train)
     assert evaluate(network, own.val, own.labels).accuracy > 0.9
+
+
+def test_a_last_bit_of_the_features_does_not_move_the_head() -> None:
+    rng = np.random.default_rng(0)
+    targets = np.repeat(np.arange(3), 20)
+    features = (5 + np.eye(3)[targets] @ rng.normal(size=(3, 16)) + 0.5 * rng.normal(size=(60, 16))).astype(np.float32)
+    nudged = features * (1 + 1e-7 * rng.standard_normal(features.shape)).astype(np.float32)
+    heads = [regression(given, targets, 3, np.ones(60, np.float32), 0.3) for given in (features, nudged)]
+    for ours, theirs in zip(*heads, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_label_weights_go_from_equal_to_balanced(split: Split) -> None:

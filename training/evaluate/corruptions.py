@@ -1,7 +1,7 @@
 """What a bin's camera does to a picture: bad light, blur, noise, JPEG, items that lie elsewhere, and other grounds than white card.
 
 Every corruption is a pure function, H x W x 3 uint8 RGB to the same, at levels whose meaning is stated. Items are moved and laid on other
-grounds by the mask of `training.evaluate.card`, so these need photos of one item on plain light card.
+grounds by the mask of `training.card`, so these need photos of one item on plain light card.
 """
 
 import zlib
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from device.vision.preprocess import Pixels
-from training.evaluate.card import Floats, Item, laid, moved, take_off
+from training.card import Floats, Item, laid, moved, take_off
 
 Rng = np.random.Generator
 

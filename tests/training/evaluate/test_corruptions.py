@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.vision.preprocess import Pixels
+from training.card import Item, take_off
 from training.evaluate import corruptions as module
-from training.evaluate.card import Item, take_off
 from training.evaluate.corruptions import CORRUPTIONS, Corruption, spoiled
 
 RED = (190, 40, 50)
