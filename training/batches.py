@@ -20,7 +20,8 @@ class Batches(keras.utils.PyDataset):
     """Shuffled, augmented, mixed batches: inputs (B, S, S, 3) float32 -1..1, targets by the name of the output, sample weights (B,).
 
     targets: one row a photo that sums to 1 for each output, in columns; `widths` says how many columns each output has, in order.
-    teach: adds the teachers' probabilities for the inputs as further columns of `logits`.
+    teach: adds the teachers' probabilities for the inputs as further columns of `logits`. worker: which of how many workers this is; each makes
+    every batch and keeps its share of it, weighted so that the mean of all workers' mean losses is the whole batch's.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Batches(keras.utils.PyDataset):
         seed: int,
         first_epoch: int = 0,
         teach: Callable[[Floats], Floats] | None = None,
+        worker: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__(workers=1 if teach else 2, max_queue_size=8)
         self._stored = StoredPhotos(photos, round(size * 8 / 7), cut_out if augmentation.elsewhere_share else None)
@@ -45,6 +47,7 @@ class Batches(keras.utils.PyDataset):
         self._augment = make_augmenter(augmentation, size)
         self._batch, self._mixup, self._cutmix = batch, mixup, cutmix
         self._seed, self._epoch, self._teach = seed, first_epoch, teach
+        self._worker = worker
         self._order = self._shuffled()
 
     def __len__(self) -> int:
@@ -54,7 +57,7 @@ class Batches(keras.utils.PyDataset):
         chosen = self._order[index * self._batch : (index + 1) * self._batch]
         rng = np.random.default_rng([self._seed, self._epoch, index])
         views = np.stack([to_float(self._augment(self._stored[i], rng)) for i in chosen])
-        mixed = self._mixed(Batch(views, self._targets[chosen], self._weights[chosen]), rng)
+        mixed = share(self._mixed(Batch(views, self._targets[chosen], self._weights[chosen]), rng), *self._worker)
         columns = np.split(mixed.targets, np.cumsum(list(self._widths.values()))[:-1], axis=1)
         targets = dict(zip(self._widths, columns, strict=True))
         if self._teach is not None:
@@ -72,6 +75,18 @@ class Batches(keras.utils.PyDataset):
 
     def _shuffled(self) -> npt.NDArray[np.intp]:
         return np.random.default_rng([self._seed, self._epoch]).permutation(len(self._targets))
+
+
+def share(batch: Batch, index: int, count: int) -> Batch:
+    """Every count-th of the batch from `index` on. Where that is nothing, one that weighs nothing."""
+    if count == 1:
+        return batch
+    of_all = len(batch.weights)
+    kept = np.arange(index, of_all, count)
+    scale = np.float32(len(kept) * count / of_all)
+    if not len(kept):
+        kept = np.array([0])
+    return Batch(batch.inputs[kept], batch.targets[kept], batch.weights[kept] * scale)
 
 
 class StoredPhotos:

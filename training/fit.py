@@ -27,10 +27,13 @@ from training.network import add_heads, head_layers, resized, unfreeze
 from training.optimizers import adamw, cosine, sgd
 from training.recipe import Recipe, Stage
 from training.score import Score, evaluate
+from training.workers import Alone, Workers, WorkersError, require_agreement
 
 Floats = npt.NDArray[np.float32]
 Report = Callable[[str], None]
 EpochDone = Callable[[int, Score], None]
+
+ALONE = Alone()
 
 
 @dataclass(frozen=True)
@@ -64,14 +67,16 @@ class Lesson:
         return by_label[self.indices(self.split.train)["logits"]]
 
 
-def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_done: EpochDone | None = None) -> Score:
+def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_done: EpochDone | None = None, workers: Workers = ALONE) -> Score:
     """Train into the folder `run`, or go on where an earlier call was stopped, and return the validation score of the result.
 
     weights: start of the trunk, see `build_trunk`. epoch_done: told after each epoch how many of all stages are behind it, those that
-    patience left out included, and its score; what it raises ends the run, which can go on later.
-    Raises BackboneError, WeightsError, TeacherError, PhotosError.
+    patience left out included, and its score; what it raises ends the run, which can go on later. workers: all of them call this with the same
+    lesson, and each writes the same run into a folder of its own.
+    Raises BackboneError, WeightsError, TeacherError, PhotosError, WorkersError.
     """
     recipe, split = lesson.recipe, lesson.split
+    _require_shareable(recipe, workers)
     keras.utils.set_random_seed(recipe.seed)
     run.mkdir(parents=True, exist_ok=True)
     _write_lines(run / "labels.txt", split.labels)
@@ -79,6 +84,10 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     _write_lines(run / "val.txt", [photo.name for photo in split.val])
 
     progress = Progress.read(run)
+    came = f"{run} goes on after stage {progress.stage + 1}, epoch {progress.epoch}" if progress else f"{run} starts from nothing"
+    require_agreement(
+        workers, f"{came}, with {len(split.train)} photos", [*((progress.stage, progress.epoch) if progress else (-1, 0)), len(split.train)]
+    )
     network = _build(lesson, None if progress else weights)
     if progress is not None:
         report(f"going on after stage {progress.stage + 1}, epoch {progress.epoch}")
@@ -88,7 +97,7 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
         report(f"phase 1: {evaluate(network, split.val, split.labels).described(split.labels)}")
     progress = progress or Progress(0, 0)
     for index in range(progress.stage, len(recipe.stage)):
-        network = fine_tune(network, lesson, index, progress.epoch if index == progress.stage else 0, run, report, epoch_done)
+        network = fine_tune(network, lesson, index, progress.epoch if index == progress.stage else 0, run, report, epoch_done, workers)
     replace(run / "model.keras", network.save)
     for left in run.glob("progress.*"):
         left.unlink()
@@ -96,18 +105,26 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
 
 
 def fine_tune(
-    network: keras.Model, lesson: Lesson, index: int, first_epoch: int, run: Path, report: Report, epoch_done: EpochDone | None = None
+    network: keras.Model,
+    lesson: Lesson,
+    index: int,
+    first_epoch: int,
+    run: Path,
+    report: Report,
+    epoch_done: EpochDone | None = None,
+    workers: Workers = ALONE,
 ) -> keras.Model:
     """One stage of the second phase. Returns the network at its final size, with the averaged weights of the last epoch or, in the last stage and
     wherever patience is asked for, of the best.
     """
     recipe, split = lesson.recipe, lesson.split
     stage = recipe.stage[index]
+    network.set_weights([keras.ops.convert_to_numpy(weight) for weight in workers.mean(network.get_weights())])
     staged, finished = _at(network, stage.size, recipe.precision), resized(network, recipe.final_size)
     _choose_trainable(staged, recipe, stage)
     trained = keras.Model(staged.input, {name: staged.output[name] for name in lesson.widths})
-    batches = _batches(lesson, stage, index, first_epoch)
-    trained.compile(optimizer=_optimizer(staged, recipe, stage, len(batches)), jit_compile=False, **_losses(lesson))
+    batches = _batches(lesson, stage, index, first_epoch, workers)
+    trained.compile(optimizer=_optimizer(staged, recipe, stage, len(batches), workers), jit_compile=False, **_losses(lesson))
     average, best = WeightAverage(stage.ema), Best(run / f"progress.best{index}.npz")
     if first_epoch:
         trained.optimizer.build(trained.trainable_variables)
@@ -118,6 +135,7 @@ def fine_tune(
         finished.set_weights(average.weights)
         score = evaluate(finished, split.val, split.labels)
         images_per_s = len(split.train) / seconds
+        logs["loss"] = _mean(workers, logs["loss"])
         logs |= {"val_accuracy": score.accuracy, "val_nll": score.nll, "rate": float(trained.optimizer.learning_rate)}
         told = f"stage {index + 1}/{len(recipe.stage)} ({stage.size} px) epoch {epoch + 1}/{stage.epochs}"
         report(f"{told}  loss {logs['loss']:.4f}  {score.described(split.labels)}  {images_per_s:.0f} images/s")
@@ -130,14 +148,15 @@ def fine_tune(
         Progress(index, epoch + 1).write(run)
         if epoch_done is not None:
             epoch_done(sum(before.epochs for before in recipe.stage[:index]) + epoch + 1, score)
-        return stage.patience is not None and epoch - best.epoch >= stage.patience
+        impatient = stage.patience is not None and epoch - best.epoch >= stage.patience
+        return _mean(workers, float(impatient)) > 0.5
 
     trained.fit(
         batches,
         initial_epoch=first_epoch,
         epochs=stage.epochs,
         shuffle=False,  # the batches are shuffled already; Keras would draw their order anew in a run that goes on
-        callbacks=[average, DropoutByEpoch(recipe.seed), AfterEpoch(after_epoch), *_tensorboard(run, index)],
+        callbacks=[average, DropoutByEpoch(recipe.seed * workers.count + workers.index), AfterEpoch(after_epoch), *_tensorboard(run, index)],
         verbose=1 if sys.stdout.isatty() else 0,
     )
     keep_best = stage.patience is not None or index == len(recipe.stage) - 1
@@ -160,7 +179,9 @@ class DropoutByEpoch(keras.callbacks.Callback):
         self._seed = seed
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
-        self.model.get_layer("dropout").seed_generator.state.assign([self._seed, epoch])
+        dropout = self.model.get_layer("dropout")
+        if dropout.rate > 0:
+            dropout.seed_generator.state.assign([self._seed, epoch])
 
 
 class AfterEpoch(keras.callbacks.Callback):
@@ -210,7 +231,20 @@ def _choose_trainable(staged: keras.Model, recipe: Recipe, stage: Stage) -> None
         freeze_batch_norm(staged)
 
 
-def _batches(lesson: Lesson, stage: Stage, index: int, first_epoch: int) -> Batches:
+def _mean(workers: Workers, value: float) -> float:
+    (averaged,) = workers.mean([np.float32(value)])
+    return float(averaged)
+
+
+def _require_shareable(recipe: Recipe, workers: Workers) -> None:
+    """Refuse what would make workers drift apart or wait for each other for ever."""
+    if workers.count > 1 and recipe.batch_norm == "train":
+        raise WorkersError("batch_norm: expected fold or frozen with several workers: each would have statistics of its own")
+    if workers.count > 1 and recipe.precision == "mixed_float16":
+        raise WorkersError("precision: expected float32 or mixed_bfloat16 with several workers: each would skip other steps")
+
+
+def _batches(lesson: Lesson, stage: Stage, index: int, first_epoch: int, workers: Workers) -> Batches:
     recipe, split = lesson.recipe, lesson.split
     wanted = lesson.indices(split.train)
     targets = np.concatenate([np.eye(width, dtype=np.float32)[wanted[name]] for name, width in lesson.widths.items()], axis=1)
@@ -230,13 +264,14 @@ def _batches(lesson: Lesson, stage: Stage, index: int, first_epoch: int) -> Batc
         seed=recipe.seed * 1000 + index,
         first_epoch=first_epoch,
         teach=teach,
+        worker=(workers.index, workers.count),
     )
 
 
-def _optimizer(staged: keras.Model, recipe: Recipe, stage: Stage, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def _optimizer(staged: keras.Model, recipe: Recipe, stage: Stage, steps_per_epoch: int, workers: Workers) -> keras.optimizers.Optimizer:
     make = adamw if recipe.optimizer == "adamw" else sgd
     rate = cosine(stage.rate, stage.epochs * steps_per_epoch, stage.warmup_steps)
-    optimizer = make(rate, recipe.weight_decay, dict.fromkeys(head_layers(staged), recipe.head_factor))
+    optimizer = make(rate, recipe.weight_decay, dict.fromkeys(head_layers(staged), recipe.head_factor), workers)
     return keras.optimizers.LossScaleOptimizer(optimizer) if recipe.precision == "mixed_float16" else optimizer
 
 

@@ -1,15 +1,21 @@
-"""Optimizers that train some layers faster than others."""
+"""Optimizers that train some layers faster than others, and average gradients over all workers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+
+from training.workers import Alone, Workers
 
 
 class _ByLayer:
     """Multiplies the learning rate of the variables of some layers. Put before a Keras optimizer among the bases."""
 
     faster: Mapping[str, float] = {}
+    workers: Workers = Alone()
+
+    def apply(self, gradients: Sequence[Any], variables: Any = None) -> Any:
+        return super().apply(self.workers.mean(gradients), variables)  # type: ignore[misc]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         # Backends hand over their own variables; the Keras one, which knows its path, has the same index.
@@ -26,19 +32,21 @@ class _Sgd(_ByLayer, keras.optimizers.SGD):
     pass
 
 
-def adamw(rate: keras.optimizers.schedules.LearningRateSchedule, weight_decay: float, faster: Mapping[str, float]) -> keras.optimizers.Optimizer:
+def adamw(
+    rate: keras.optimizers.schedules.LearningRateSchedule, weight_decay: float, faster: Mapping[str, float], workers: Workers
+) -> keras.optimizers.Optimizer:
     """AdamW (Loshchilov & Hutter 2019). faster: factor on the rate of each layer named."""
     optimizer = _AdamW(rate, weight_decay=weight_decay, name="adamw")
-    optimizer.faster = dict(faster)
+    optimizer.faster, optimizer.workers = dict(faster), workers
     return optimizer
 
 
 def sgd(
-    rate: keras.optimizers.schedules.LearningRateSchedule, weight_decay: float, faster: Mapping[str, float], momentum: float = 0.9
+    rate: keras.optimizers.schedules.LearningRateSchedule, weight_decay: float, faster: Mapping[str, float], workers: Workers, momentum: float = 0.9
 ) -> keras.optimizers.Optimizer:
     """Stochastic gradient descent with Nesterov's momentum and decoupled weight decay. faster: factor on the rate of each layer named."""
     optimizer = _Sgd(rate, momentum=momentum, nesterov=True, weight_decay=weight_decay or None, name="sgd")
-    optimizer.faster = dict(faster)
+    optimizer.faster, optimizer.workers = dict(faster), workers
     return optimizer
 
 

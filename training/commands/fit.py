@@ -20,7 +20,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "fit",
         help="train a network on photos",
         description="Fit heads on frozen features, then fine-tune the network in the recipe's stages. A run that was stopped goes on at the epoch "
-        "it had finished. Exit status: 0 trained, 2 bad usage or input.",
+        "it had finished. Several machines train one network when TF_CONFIG names them: start the same command on each. "
+        "Exit status: 0 trained, 2 bad usage or input.",
     )
     option = parser.add_argument
     option("--data", type=Path, required=True, metavar="DIR", help="a folder of photos for each label, or what `training prepare` wrote")
@@ -49,11 +50,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     with quiet():
         from training.fit import Lesson, fit
+        from training.workers import join
 
+        workers = join()
     if not (out / "recipe.toml").exists():
         out.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(arguments.recipe, out / "recipe.toml")
     lesson = Lesson(recipe, split, rules, tuple(arguments.teacher))
-    score = fit(lesson, out, None if arguments.weights == "none" else arguments.weights, lambda line: print(line, flush=True))
+    score = fit(lesson, out, None if arguments.weights == "none" else arguments.weights, lambda line: print(line, flush=True), workers=workers)
     print(f"wrote {out / 'model.keras'}: validation accuracy {score.accuracy:.4f} of {score.n} photos")
     return 0
