@@ -1,22 +1,24 @@
 """The command `converter`."""
 
 import argparse
-import math
+import importlib
 import sys
-import time
-from pathlib import Path
 
-from converter.output import OutputError, require_free
-from converter.progress import Progress
-from converter.quiet import quiet
-from converter.run import read_run
 from device import __version__
 from device.errors import SortbinError
+
+COMMANDS = ("quantize",)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 it ran and the answer is no, 2 bad usage or input, 130 interrupted."""
-    arguments = _parser().parse_args(argv)
+    parser = argparse.ArgumentParser(prog="converter", description="Turn a trained network into a bundle that a bin can trust.")
+    parser.add_argument("--version", action="version", version=f"converter {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    asked = sys.argv[1:2] if argv is None else argv[:1]
+    for name in asked if set(asked) <= set(COMMANDS) and asked else COMMANDS:
+        importlib.import_module(f"converter.commands.{name}").add_parser(commands)
+    arguments = parser.parse_args(argv)
     try:
         return int(arguments.run_command(arguments))
     except SortbinError as error:
@@ -27,95 +29,5 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="converter", description="Turn a trained network into a bundle that a bin can trust.")
-    parser.add_argument("--version", action="version", version=f"converter {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    quantize = commands.add_parser(
-        "quantize",
-        help="make an INT8 bundle of a training run",
-        description="Quantize a training run to INT8, measure it on the validation photos on the runtime that ships, and write a bundle. "
-        "Refuses with exit status 1, and writes nothing, when INT8 loses more than the tolerance.",
-        epilog="example: converter quantize runs/trashnet --data photos/trashnet --out bundle",
-    )
-    option = quantize.add_argument
-    option("run", type=Path, metavar="RUN", help="the folder that `training fit --out` wrote")
-    option("--data", type=Path, required=True, metavar="DIR", help="the photos it was trained on: a folder for each label")
-    option("--out", type=Path, required=True, metavar="BUNDLE", help="the folder to write; it must not exist")
-    option("--tolerance", type=_points, default=0.5, metavar="POINTS", help="accuracy that INT8 may lose, in points (default: %(default)s)")
-    option("--name", metavar="NAME", help="name of the bundle (default: that of the folder)")
-    option("--calibration", type=_count, default=200, metavar="N", help="training photos that set the ranges (default: %(default)s)")
-    option("--seed", type=_seed, default=1, metavar="N", help="draws the calibration photos and the known answer (default: %(default)s)")
-    option("--notes", type=Path, metavar="FILE", help="Markdown to add to the model card: where data and weights come from, their licences")
-    quantize.set_defaults(run_command=_quantize)
-    return parser
-
-
-def _quantize(arguments: argparse.Namespace) -> int:
-    began = time.monotonic()
-    require_free(arguments.out)
-    run = read_run(arguments.run, arguments.data)
-    notes = _read_notes(arguments.notes) if arguments.notes else ""
-    progress = Progress()
-    progress.step("starting TensorFlow")
-    with quiet():
-        from converter.quantize import Order, Refused, quantize
-
-    order = Order(
-        out=arguments.out,
-        name=arguments.name or arguments.out.resolve().name,
-        version=__version__,
-        data=arguments.data.resolve().name,
-        tolerance_points=arguments.tolerance,
-        calibration=arguments.calibration,
-        seed=arguments.seed,
-        notes=notes,
-    )
-    try:
-        bundle = quantize(run, order, progress)
-    except Refused as refusal:
-        progress.close()
-        print(f"converter quantize: refused: {refusal}", file=sys.stderr)
-        return 1
-    finally:
-        progress.close()
-    metrics = bundle.info.metrics
-    size = sum(file.stat().st_size for file in bundle.folder.iterdir())
-    print(
-        f"wrote {bundle.folder}: {size / 1e6:.1f} MB, accuracy INT8 {metrics.int8.accuracy:.4f}, float {metrics.float32.accuracy:.4f} "
-        f"of {metrics.int8.n} photos, agreement {metrics.agreement:.4f}, {time.monotonic() - began:.0f} s"
-    )
-    return 0
-
-
-def _read_notes(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise OutputError(f"{file}: expected UTF-8 text") from error
-
-
-def _points(text: str) -> float:
-    try:
-        points = float(text)
-    except ValueError:
-        points = math.nan
-    if not math.isfinite(points):
-        raise argparse.ArgumentTypeError(f"expected a number of points, got {text}")
-    return points
-
-
-def _count(text: str) -> int:
-    return _at_least(2, text)
-
-
-def _seed(text: str) -> int:
-    return _at_least(0, text)
-
-
-def _at_least(least: int, text: str) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"expected a whole number, {least} or more, got {text}")
-    return int(text)
+if __name__ == "__main__":
+    sys.exit(main())

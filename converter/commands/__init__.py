@@ -1,0 +1,1 @@
+"""The subcommands of `converter`, one file each."""
