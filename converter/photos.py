@@ -128,6 +128,14 @@ def read_photos(data: Path) -> list[Photo]:
     return photos
 
 
+def empty_folders(data: Path) -> list[Path]:
+    """Folders of a plain data folder that hold no photo and so give no label; not the one with the lists."""
+    if is_dataset(data) or not data.is_dir():
+        return []
+    named = {photo.label for photo in read_photos(data)}
+    return [folder for folder in sorted(data.iterdir()) if folder.is_dir() and folder.name not in named | {"splits"}]
+
+
 def read_list(file: Path, data: Path, by_name: dict[str, Photo]) -> list[Photo]:
     """The photos that a list names, one name a line, in its order. Raises PhotosError for a name that no photo below `data` has."""
     names = [name for name in file.read_text(encoding="utf-8").split("\n") if name]

@@ -22,7 +22,7 @@ from training.batches import Batches
 from training.distillation import Teachers, blended_loss
 from training.folding import fold_batch_norm, freeze_batch_norm
 from training.head import fit_heads
-from training.keeping import Best, Progress, WeightAverage, replace
+from training.keeping import Best, Progress, WeightAverage, load_state, replace, save_state
 from training.network import add_heads, head_layers, resized, unfreeze
 from training.optimizers import adamw, cosine, sgd
 from training.recipe import Recipe, Stage
@@ -128,7 +128,7 @@ def fine_tune(
     average, best = WeightAverage(stage.ema), Best(run / f"progress.best{index}.npz")
     if first_epoch:
         trained.optimizer.build(trained.trainable_variables)
-        trained.load_weights(run / "progress.weights.h5")
+        load_state(trained, run / "progress.state.npz")
         average.load(run / "progress.average.npz")
 
     def after_epoch(epoch: int, logs: dict[str, float], seconds: float) -> bool:
@@ -143,7 +143,7 @@ def fine_tune(
         with (run / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
             metrics.write(json.dumps(line) + "\n")
         best.offer(score, epoch, average.weights)
-        replace(run / "progress.weights.h5", trained.save_weights)
+        save_state(trained, run / "progress.state.npz")
         average.save(run / "progress.average.npz")
         Progress(index, epoch + 1).write(run)
         if epoch_done is not None:

@@ -1,7 +1,11 @@
 """What a run keeps while it trains: how far it came, averaged weights, the best epoch. Every file is the old one or the new one, never half."""
 
+import contextlib
+import errno
+import io
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +13,16 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from device.errors import SortbinError
 from training.score import Score
 
 Floats = npt.NDArray[np.float32]
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+
+
+class StorageError(SortbinError, OSError):
+    """A run folder that cannot be written to."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +63,27 @@ class WeightAverage(keras.callbacks.Callback):
             self.weights = self.model.get_weights()
 
     def save(self, file: Path) -> None:
-        replace(file, lambda path: np.savez(path, *self.weights))
+        write_arrays(file, self.weights)
 
     def load(self, file: Path) -> None:
         with np.load(file) as stored:
             self.weights = [stored[name] for name in stored.files]
+
+
+def save_state(model: keras.Model, file: Path) -> None:
+    """Keep all that training changes: weights, and what the optimizer remembers. Not as HDF5, whose library crashes at exit on a full disk."""
+    write_arrays(file, [variable.numpy() for variable in _state(model)])
+
+
+def load_state(model: keras.Model, file: Path) -> None:
+    """Put back what `save_state` kept of the same model, its optimizer built."""
+    with np.load(file) as stored:
+        for variable, name in zip(_state(model), stored.files, strict=True):
+            variable.assign(stored[name])
+
+
+def _state(model: keras.Model) -> list[keras.Variable]:
+    return [*model.variables, *model.optimizer.variables]
 
 
 class Best:
@@ -68,7 +95,7 @@ class Best:
     def offer(self, score: Score, epoch: int, weights: Sequence[Floats]) -> None:
         """Keep these weights if nothing better was offered before."""
         if not self._file.is_file() or score.rank > tuple(self._read()[0][:2]):
-            replace(self._file, lambda path: np.savez(path, np.array([*score.rank, epoch]), *weights))
+            write_arrays(self._file, [np.array([*score.rank, epoch]), *weights])
 
     @property
     def epoch(self) -> int:
@@ -84,8 +111,32 @@ class Best:
             return [stored[name] for name in stored.files]
 
 
+def write_arrays(file: Path, arrays: Sequence[npt.NDArray[np.generic]]) -> None:
+    """Write an `.npz`. It is put together in memory, since NumPy's own writer breaks twice over on a full disk."""
+    packed = io.BytesIO()
+    np.savez(packed, *arrays)
+    replace(file, lambda path: path.write_bytes(packed.getbuffer()))
+
+
 def replace(file: Path, write: Callable[[Path], object]) -> None:
     """Write beside and rename, so that a kill at any moment leaves the old file or the new one."""
     beside = file.with_name(f"writing.{file.name}")
-    write(beside)
-    beside.replace(file)
+    try:
+        write(beside)
+        beside.replace(file)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def room_in(run: Path) -> Iterator[None]:
+    """Raises StorageError where the block finds no room to write, or may not. Whatever was kept before stays as it was."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, SortbinError) or error.errno not in NO_ROOM:
+            raise
+        raise StorageError(
+            f"{run}: {os.strerror(error.errno)}; make room and give the same command again: it goes on at the last whole epoch"
+        ) from error

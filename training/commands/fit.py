@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter.photos import read_fold, read_split
+from converter.photos import empty_folders, read_fold, read_split
 from converter.quiet import quiet
 from device.rules import find_rules, read_rules
 from training.recipe import read_recipe
@@ -42,6 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Train. Returns the exit status."""
     recipe = read_recipe(arguments.recipe)
     split = read_split(arguments.data, seed=recipe.seed) if arguments.fold is None else read_fold(arguments.data, arguments.fold)
+    for folder in empty_folders(arguments.data):
+        print(f"training fit: {folder}: no photo in it, so it is no label", file=sys.stderr)
     out: Path = arguments.out
     if (out / "model.keras").exists():
         print(f"training fit: {out}: holds a finished run; name another folder, or remove this one to train again", file=sys.stderr)
@@ -50,13 +52,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     with quiet():
         from training.fit import Lesson, fit
+        from training.keeping import room_in
         from training.workers import join
 
         workers = join()
-    if not (out / "recipe.toml").exists():
-        out.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(arguments.recipe, out / "recipe.toml")
     lesson = Lesson(recipe, split, rules, tuple(arguments.teacher))
-    score = fit(lesson, out, None if arguments.weights == "none" else arguments.weights, lambda line: print(line, flush=True), workers=workers)
+    with room_in(out):
+        if not (out / "recipe.toml").exists():
+            out.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(arguments.recipe, out / "recipe.toml")
+        score = fit(lesson, out, None if arguments.weights == "none" else arguments.weights, lambda line: print(line, flush=True), workers=workers)
     print(f"wrote {out / 'model.keras'}: validation accuracy {score.accuracy:.4f} of {score.n} photos")
     return 0
