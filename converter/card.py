@@ -31,7 +31,7 @@ class Correction:
 
 @dataclass(frozen=True, eq=False)
 class Card:
-    """Everything a card tells. sizes: bytes of each file; notes: Markdown by the maker."""
+    """Everything a card tells. sizes: bytes of each other file, left out where the card goes into one of them; notes: Markdown by the maker."""
 
     info: BundleInfo
     tolerance_points: float

@@ -1,7 +1,7 @@
 """`converter quantize`: from a training run to a bundle whose INT8 model was measured and found good enough, or to none."""
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -15,6 +15,8 @@ from converter.bias import corrected
 from converter.calibration import Inputs
 from converter.card import Card, Correction
 from converter.known_answer import known_answer
+from converter.layer_errors import LayerError, layer_errors
+from converter.metadata import CARD_FILE, with_metadata
 from converter.output import appearing
 from converter.photos import Photo
 from converter.progress import Progress
@@ -28,14 +30,21 @@ from device.vision.bundle import MODEL_FILE, Bundle, BundleInfo, Calibration, In
 from device.vision.classifier import Classifier
 from device.vision.runtime import load_runtime
 
-CARD_FILE = "MODEL_CARD.md"
 KNOWN_ANSWER_PHOTOS = 32
 CORRECTION_PHOTOS = 64
 """more of them change little: the means of all places of 64 photos are known well enough"""
+LAYER_PHOTOS = 16
+WORST_LAYERS = 5
+ADVICE = (
+    "`training fit --from RUN --recipe int8 ...`, which trains with the rounding in it, then quantize that run; or more --calibration photos, "
+    "or another --tolerance"
+)
 
 
 class Refused(Exception):
-    """INT8 loses more than was allowed. The message gives both accuracies and whose recall was lost."""
+    """INT8 loses more than was allowed. The message, of several lines, gives both accuracies, whose recall was lost, which layers lose most, and
+    what to try.
+    """
 
 
 @dataclass(frozen=True)
@@ -64,13 +73,17 @@ def quantize(run: Run, order: Order, progress: Progress) -> Bundle:
         size = floating.inputs[0].shape[1]
 
         chosen = calibration.choose(run.train, order.calibration, order.seed)
-        trial, correction = _best_trial(floating, run, chosen, Path(scratch), progress)
+        trial, correction, float32 = _best_trial(floating, run, chosen, Path(scratch), progress)
 
         progress.step("measuring the float network on the validation photos")
         targets = np.array([run.target(photo) for photo in run.val])
         before = Answers(network.predict(floating, Inputs(run.val, size))["logits"].astype(np.float64), targets)
         after = Answers(trial.logits(progress.through(Inputs(run.val, size), "measuring INT8 on the validation photos")), targets)
-        _require_tolerance(before, after, run.labels, order.tolerance_points)
+        if _lost_points(before, after) > order.tolerance_points + 1e-9:
+            progress.step("looking for the layers that lose most")
+            raise Refused(
+                _refusal(before, after, run.labels, order.tolerance_points, layer_errors(float32, trial.model, Inputs(run.val[:LAYER_PHOTOS], size)))
+            )
 
         progress.step("working out the known answer")
         with quiet():
@@ -98,18 +111,22 @@ def quantize(run: Run, order: Order, progress: Progress) -> Bundle:
             data_fingerprint=calibration.fingerprint(sorted(run.train + run.val), names=True),
             files={},
         )
-        (folder / MODEL_FILE).write_bytes(trial.model)
+        card = Card(info, order.tolerance_points, run, before, after, correction, {}, order.notes)
+        described = with_metadata(trial.model, name=order.name, version=order.version, labels=run.labels, card=card.text())
+        (folder / MODEL_FILE).write_bytes(described)
         reference.write(folder / REFERENCE_FILE)
         sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
-        card = Card(info, order.tolerance_points, run, before, after, correction, sizes, order.notes)
-        (folder / CARD_FILE).write_text(card.text(), encoding="utf-8")
+        (folder / CARD_FILE).write_text(replace(card, sizes=sizes).text(), encoding="utf-8")
         bundle = write_bundle(folder, info)
         _require_known_answer(bundle)
     return msgspec.structs.replace(bundle, folder=order.out)
 
 
-def _best_trial(floating: keras.Model, run: Run, chosen: tuple[Photo, ...], scratch: Path, progress: Progress) -> tuple[Trial, Correction]:
-    """Quantize, and keep a bias correction where calibration photos say that it helps. Validation photos have no say in it."""
+def _best_trial(floating: keras.Model, run: Run, chosen: tuple[Photo, ...], scratch: Path, progress: Progress) -> tuple[Trial, Correction, bytes]:
+    """Quantize, and keep a bias correction where calibration photos say that it helps. Validation photos have no say in it.
+
+    Also returns the float network as a `.tflite`.
+    """
     size = floating.inputs[0].shape[1]
     cut = min(CORRECTION_PHOTOS, len(chosen) // 2)
     fitting, judging = Inputs(chosen[:cut], size), Inputs(chosen[cut:], size)
@@ -117,25 +134,34 @@ def _best_trial(floating: keras.Model, run: Run, chosen: tuple[Photo, ...], scra
         int8 = tflite.to_int8(saved, progress.through(Inputs(chosen, size, full_range=True), "calibrating on training photos"))
         plain = Trial(int8, run.labels, size, scratch)
         progress.step("correcting biases")
-        amended = Trial(corrected(int8, tflite.to_float32(saved), fitting, scratch), run.labels, size, scratch)
+        float32 = tflite.to_float32(saved)
+        amended = Trial(corrected(int8, float32, fitting, scratch), run.labels, size, scratch)
     wanted = network.predict(floating, judging)["logits"].astype(np.float64)
     before, after = (divergence(wanted, trial.logits(judging)) for trial in (plain, amended))
-    return amended if after < before else plain, Correction(after < before, len(fitting), len(judging), before, after)
+    return amended if after < before else plain, Correction(after < before, len(fitting), len(judging), before, after), float32
 
 
-def _require_tolerance(before: Answers, after: Answers, labels: tuple[str, ...], tolerance_points: float) -> None:
-    lost = 100 * (before.accuracy - after.accuracy)
-    if lost <= tolerance_points + 1e-9:
-        return
+def _lost_points(before: Answers, after: Answers) -> float:
+    return 100 * (before.accuracy - after.accuracy)
+
+
+def _refusal(before: Answers, after: Answers, labels: tuple[str, ...], tolerance_points: float, layers: list[LayerError]) -> str:
     photos = np.bincount(before.targets, minlength=len(labels))
     pairs = zip(labels, photos, before.recall(), after.recall(), strict=True)
     changed = [f"{label} {was:.3f} -> {now:.3f} of {n}" for label, n, was, now in pairs if was != now]
     low, high = wilson(int(after.right.sum()), len(after.targets))
-    raise Refused(
+    verdict = (
         f"INT8 is right on {after.accuracy:.4f} (95 % interval {low:.3f} to {high:.3f}) of {len(after.targets)} validation photos, "
-        f"float on {before.accuracy:.4f}: {lost:.2f} points lost, {tolerance_points:g} allowed; "
-        f"recall {', '.join(changed) or 'unchanged'}. Nothing was written; try more --calibration photos, train longer, or allow more loss"
+        f"float on {before.accuracy:.4f}: {_lost_points(before, after):.2f} points lost, {tolerance_points:g} allowed; "
+        f"recall {', '.join(changed) or 'unchanged'}. Nothing was written"
     )
+    lines = [
+        verdict,
+        "the layers that lose most (error relative to the float network's output: all of it / what was added there):",
+        *(f"  {layer.error:6.3f} / {layer.added:6.3f}  {layer.op:18}  {layer.name}" for layer in layers[:WORST_LAYERS]),
+        f"try {ADVICE}",
+    ]
+    return "\n".join(lines)
 
 
 def _require_known_answer(bundle: Bundle) -> None:

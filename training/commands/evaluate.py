@@ -20,7 +20,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option = parser.add_argument
     option("model", type=Path, metavar="RUN|BUNDLE|MODEL.tflite", help="what `training fit` or `converter quantize` wrote, or a bare .tflite")
     option("--data", type=Path, required=True, metavar="DATASET", help="a prepared data set, or a folder of photos for each label")
-    option("--split", default="val", choices=("train", "val", "test", "all"), help="which photos of it (default: %(default)s)")
+    option("--split", default="val", metavar="PART", help="which photos of it: train, val, test, all, or fold0, fold1, ... (default: %(default)s)")
     option("--rules", metavar="PACK", help="rule pack: its file, or the name of one Sortbin comes with; adds the bins and their costs")
     option("--error", type=_share, default=0.02, metavar="SHARE", help="wanted share of errors among the accepted (default: %(default)s)")
     option("--corruptions", action="store_true", help="also measure under bad light, blur, noise, moved items and other grounds; slow")

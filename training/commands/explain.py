@@ -24,7 +24,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("folder", type=Path, metavar="RUN", help="the folder that `training fit` wrote; a bundle and a .tflite hold no gradients")
     option("images", nargs="*", type=Path, metavar="IMAGE|DIR", help="pictures, or folders of them")
     option("--data", type=Path, metavar="DATASET", help="without pictures: where to look for the worst")
-    option("--split", default="val", choices=("train", "val", "test", "all"), help="which photos of it (default: %(default)s)")
+    option("--split", default="val", metavar="PART", help="which photos of it: train, val, test, all, or fold0, fold1, ... (default: %(default)s)")
     option("--worst", type=_count, default=12, metavar="N", help="how many of the worst (default: %(default)s)")
     option("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
     option("--json", action="store_true", help="print explanation.json instead of a line a photo")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.manifest import is_dataset, read_info, read_rows, source_of
-from converter.photos import Photo, PhotosError, read_list, read_photos
+from converter.photos import Photo, PhotosError, read_list, read_part, read_photos
 from training.evaluate.models import Model
 
 SPLITS = ("train", "val", "test", "all")
@@ -14,7 +14,7 @@ SPLITS = ("train", "val", "test", "all")
 
 @dataclass(frozen=True)
 class Chosen:
-    """Photos, at least one, and for each the index of its label among the model's. name: of the data set; split: one of SPLITS."""
+    """Photos, at least one, and for each the index of its label among the model's. name: of the data set; split: one of SPLITS, or a fold."""
 
     name: str
     split: str
@@ -58,6 +58,8 @@ def _plain(data: Path, split: str, model: Model) -> Sequence[Photo]:
 
 
 def _prepared(dataset: Path, split: str) -> Sequence[Photo]:
+    if split not in SPLITS:
+        return read_part(dataset, split)
     source = source_of(dataset, read_info(dataset))
     wanted = SPLITS if split == "all" else (split,)
     return [Photo(row.path, row.label, source / row.path) for row in read_rows(dataset) if row.split in wanted]
