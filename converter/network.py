@@ -1,8 +1,10 @@
 """The float network of a run, checked for what a bundle needs."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -17,6 +19,18 @@ OUTPUTS = ("logits", "embedding")
 
 class NetworkError(SortbinError, ValueError):
     """A Keras file that is damaged or whose inputs and outputs are not a classifier's. The message says what was expected."""
+
+
+class FloatNetwork(Protocol):
+    """What is quantized. size: side of its square input in pixels."""
+
+    size: int
+
+    def predict(self, pictures: Iterable[Pixels]) -> dict[str, Floats]:
+        """`logits` and `embedding`, one row a picture of size x size x 3 uint8."""
+
+    def exported(self) -> AbstractContextManager[Path]:
+        """The network as a SavedModel for one picture at a time."""
 
 
 def read_network(file: Path, label_count: int) -> keras.Model:

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
-from converter import calibration, confidence, network, tflite
+from converter import calibration, confidence, tflite
 from converter.accuracy import Answers, agreement, divergence
 from converter.bias import corrected
 from converter.calibration import Inputs
@@ -17,6 +17,7 @@ from converter.card import Card, Correction
 from converter.known_answer import known_answer
 from converter.layer_errors import LayerError, layer_errors
 from converter.metadata import CARD_FILE, with_metadata
+from converter.network import FloatNetwork
 from converter.output import appearing
 from converter.photos import Photo
 from converter.progress import Progress
@@ -61,23 +62,21 @@ class Order:
     notes: str
 
 
-def quantize(run: Run, order: Order, progress: Progress) -> Bundle:
+def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress) -> Bundle:
     """Write the bundle to `order.out`, which does not exist yet, or raise and leave nothing there.
 
-    Raises Refused when INT8 loses more than the tolerance; NetworkError, PhotosError, OutputError and BundleError for what was given.
+    floating: the network of the run. Raises Refused when INT8 loses more than the tolerance; PhotosError, OutputError and BundleError for what
+    was given.
     """
     keras.utils.set_random_seed(order.seed)
     with appearing(order.out) as folder, tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
-        progress.step("reading the network")
-        floating = network.read_network(run.model, len(run.labels))
-        size = floating.inputs[0].shape[1]
-
+        size = floating.size
         chosen = calibration.choose(run.train, order.calibration, order.seed)
         trial, correction, float32 = _best_trial(floating, run, chosen, Path(scratch), progress)
 
         progress.step("measuring the float network on the validation photos")
         targets = np.array([run.target(photo) for photo in run.val])
-        before = Answers(network.predict(floating, Inputs(run.val, size))["logits"].astype(np.float64), targets)
+        before = Answers(floating.predict(Inputs(run.val, size))["logits"].astype(np.float64), targets)
         after = Answers(trial.logits(progress.through(Inputs(run.val, size), "measuring INT8 on the validation photos")), targets)
         if _lost_points(before, after) > order.tolerance_points + 1e-9:
             progress.step("looking for the layers that lose most")
@@ -122,21 +121,21 @@ def quantize(run: Run, order: Order, progress: Progress) -> Bundle:
     return msgspec.structs.replace(bundle, folder=order.out)
 
 
-def _best_trial(floating: keras.Model, run: Run, chosen: tuple[Photo, ...], scratch: Path, progress: Progress) -> tuple[Trial, Correction, bytes]:
+def _best_trial(floating: FloatNetwork, run: Run, chosen: tuple[Photo, ...], scratch: Path, progress: Progress) -> tuple[Trial, Correction, bytes]:
     """Quantize, and keep a bias correction where calibration photos say that it helps. Validation photos have no say in it.
 
     Also returns the float network as a `.tflite`.
     """
-    size = floating.inputs[0].shape[1]
+    size = floating.size
     cut = min(CORRECTION_PHOTOS, len(chosen) // 2)
     fitting, judging = Inputs(chosen[:cut], size), Inputs(chosen[cut:], size)
-    with quiet(), tflite.exported(floating) as saved:
+    with quiet(), floating.exported() as saved:
         int8 = tflite.to_int8(saved, progress.through(Inputs(chosen, size, full_range=True), "calibrating on training photos"))
         plain = Trial(int8, run.labels, size, scratch)
         progress.step("correcting biases")
         float32 = tflite.to_float32(saved)
         amended = Trial(corrected(int8, float32, fitting, scratch), run.labels, size, scratch)
-    wanted = network.predict(floating, judging)["logits"].astype(np.float64)
+    wanted = floating.predict(judging)["logits"].astype(np.float64)
     before, after = (divergence(wanted, trial.logits(judging)) for trial in (plain, amended))
     return amended if after < before else plain, Correction(after < before, len(fitting), len(judging), before, after), float32
 

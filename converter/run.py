@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter.photos import Photo, read_list, read_photos
+from converter.photos import Photo, read_list, read_photos, read_split
 from device.errors import SortbinError
 
 
@@ -23,6 +23,25 @@ class Run:
     def target(self, photo: Photo) -> int:
         """The index of the photo's label."""
         return self.labels.index(photo.label)
+
+
+def run_of(model: Path, labels_file: Path, data: Path, seed: int) -> Run:
+    """A run for a model that something else trained: its labels from a file, one a line in its order, its photos split as `read_split` does.
+
+    Raises RunError for a labels file that cannot be read or does not name the labels of `data`; PhotosError.
+    """
+    try:
+        labels = tuple(line for line in labels_file.read_text(encoding="utf-8").splitlines() if line)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{labels_file}: expected a text file with a label a line: {error}") from error
+    if len(labels) < 2 or len(set(labels)) != len(labels):
+        raise RunError(f"{labels_file}: expected at least two labels, one a line, none twice")
+    split = read_split(data, seed=seed)
+    differing = set(labels) ^ set(split.labels)
+    if differing:
+        where = labels_file if min(differing) in labels else data
+        raise RunError(f"{labels_file}: expected the labels of {data}; {min(differing)} is only in {where}")
+    return Run(model, labels, split.train, split.val)
 
 
 def read_run(folder: Path, data: Path) -> Run:

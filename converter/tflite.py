@@ -8,7 +8,26 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from converter import network as networks
+from converter.network import Floats
 from device.vision.preprocess import Pixels, to_float
+
+
+class KerasNetwork:
+    """A network that `training fit` made, as something to quantize. size: side of its square input in pixels."""
+
+    def __init__(self, file: Path, label_count: int) -> None:
+        """Raises NetworkError for a file whose inputs and outputs are not a bundle's."""
+        self._network = networks.read_network(file, label_count)
+        self.size: int = self._network.inputs[0].shape[1]
+
+    def predict(self, pictures: Iterable[Pixels]) -> dict[str, Floats]:
+        """Outputs by name, one row a picture of size x size x 3 uint8."""
+        return networks.predict(self._network, pictures)
+
+    def exported(self) -> contextlib.AbstractContextManager[Path]:
+        """The network as a SavedModel in a temporary folder."""
+        return exported(self._network)
 
 
 @contextlib.contextmanager
@@ -40,4 +59,6 @@ def to_int8(saved: Path, pictures: Iterable[Pixels]) -> bytes:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.int8
+    # One scale for a whole dense layer: software older than FULLY_CONNECTED 4 reads only the first of many without a word.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     return bytes(converter.convert())

@@ -1,4 +1,4 @@
-"""`converter quantize`: a training run to a bundle."""
+"""`converter quantize`: a training run, or any Keras classifier, to a bundle."""
 
 import argparse
 import math
@@ -10,7 +10,7 @@ from typing import Any
 from converter.output import OutputError, require_free
 from converter.progress import Progress
 from converter.quiet import quiet
-from converter.run import read_run
+from converter.run import read_run, run_of
 from device import __version__
 
 
@@ -18,14 +18,18 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `quantize` to the command line."""
     quantize = commands.add_parser(
         "quantize",
-        help="make an INT8 bundle of a training run",
-        description="Quantize a training run to INT8, measure it on the validation photos on the runtime that ships, and write a bundle. "
+        help="make an INT8 bundle of a trained network",
+        description="Quantize a network to INT8, measure it on the validation photos on the runtime that ships, and write a bundle. "
         "Refuses with exit status 1, and writes nothing, when INT8 loses more than the tolerance.",
         epilog="example: converter quantize runs/trashnet --data photos/trashnet --out bundle",
     )
     option = quantize.add_argument
-    option("run", type=Path, metavar="RUN", help="the folder that `training fit --out` wrote")
-    option("--data", type=Path, required=True, metavar="DIR", help="the photos it was trained on: a folder for each label")
+    option(
+        "model", type=Path, metavar="MODEL", help="the folder that `training fit --out` wrote, or any classifier with --labels: .keras, SavedModel"
+    )
+    option("--labels", type=Path, metavar="FILE", help="labels of a classifier that training fit did not make, one a line in its order")
+    option("--pixels", default="-1,1", choices=("-1,1", "0,1", "0,255"), help="pixel values it was trained on (default: %(default)s)")
+    option("--data", type=Path, required=True, metavar="DIR", help="its photos: what `training prepare` wrote, or a folder for each label")
     option("--out", type=Path, required=True, metavar="BUNDLE", help="the folder to write; it must not exist")
     option("--tolerance", type=_points, default=0.5, metavar="POINTS", help="accuracy that INT8 may lose, in points (default: %(default)s)")
     option("--name", metavar="NAME", help="name of the bundle (default: that of the folder)")
@@ -38,12 +42,15 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def _quantize(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     require_free(arguments.out)
-    run = read_run(arguments.run, arguments.data)
+    given, data = arguments.model, arguments.data
+    run = run_of(given, arguments.labels, data, arguments.seed) if arguments.labels else read_run(given, data)
     notes = _read_notes(arguments.notes) if arguments.notes else ""
     progress = Progress()
     progress.step("starting TensorFlow")
     with quiet():
+        from converter.adopted import adopt
         from converter.quantize import Order, Refused, quantize
+        from converter.tflite import KerasNetwork
 
     order = Order(
         out=arguments.out,
@@ -56,7 +63,10 @@ def _quantize(arguments: argparse.Namespace) -> int:
         notes=notes,
     )
     try:
-        bundle = quantize(run, order, progress)
+        progress.step("reading the network")
+        with quiet():
+            floating = adopt(run.model, len(run.labels), arguments.pixels) if arguments.labels else KerasNetwork(run.model, len(run.labels))
+        bundle = quantize(run, floating, order, progress)
     except Refused as refusal:
         progress.close()
         print(f"converter quantize: refused: {refusal}", file=sys.stderr)
