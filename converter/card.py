@@ -4,6 +4,8 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from converter.accuracy import Answers
 from converter.confidence import WANTED_RIGHT
 from converter.run import Run
@@ -31,14 +33,18 @@ class Correction:
 
 @dataclass(frozen=True, eq=False)
 class Card:
-    """Everything a card tells. sizes: bytes of each other file, left out where the card goes into one of them; notes: Markdown by the maker."""
+    """Everything a card tells. title: what the model computes in; int8: what it answered; sizes: bytes of each other file, left out where the card
+    goes into one of them; notes: Markdown by the maker.
+    """
 
+    title: str
     info: BundleInfo
     tolerance_points: float
     run: Run
     float32: Answers
     int8: Answers
-    correction: Correction
+    recipe: str
+    correction: Correction | None
     sizes: dict[str, int]
     notes: str
 
@@ -46,7 +52,7 @@ class Card:
         """The card in Markdown. The same measurements give the same text."""
         info = self.info
         sections = [
-            [f"# {info.name}", "", f"An INT8 image classifier for Sortbin with {len(info.labels)} labels: {', '.join(info.labels)}."],
+            [f"# {info.name}", "", f"An image classifier in {self.title} for Sortbin with {len(info.labels)} labels: {', '.join(info.labels)}."],
             self._accuracy(),
             self._recall(),
             self._confusion(),
@@ -62,7 +68,7 @@ class Card:
         metrics = self.info.metrics
         rows = [
             (name, *_share(answers), f"{measured.nll:.3f}", measured.runtime)
-            for name, answers, measured in (("float32", self.float32, metrics.float32), ("INT8", self.int8, metrics.int8))
+            for name, answers, measured in (("float32", self.float32, metrics.float32), (self.title, self.int8, metrics.int8))
         ]
         return [
             "## Accuracy",
@@ -81,12 +87,12 @@ class Card:
                 self.info.labels, self.int8.confusion(), self.float32.confusion().diagonal(), self.int8.confusion().diagonal(), strict=True
             )
         ]
-        return ["## Recall per label", "", *_table(("label", "photos", "right, float32", "right, INT8"), rows)]
+        return ["## Recall per label", "", *_table(("label", "photos", "right, float32", f"right, {self.title}"), rows)]
 
     def _confusion(self) -> list[str]:
         rows = [(f"**{label}**", *row) for label, row in zip(self.info.labels, self.int8.confusion().tolist(), strict=True)]
         return [
-            "## Confusion of the INT8 model",
+            f"## Confusion of the {self.title} model",
             "",
             "Rows: the true label. Columns: the label named.",
             "",
@@ -117,7 +123,7 @@ class Card:
             "```",
             (
                 f"converter quantize RUN --data DATA --out BUNDLE --name {shlex.quote(info.name)} --tolerance {self.tolerance_points:g} "
-                f"--calibration {calibration.n} --seed {calibration.seed}"
+                f"--calibration {calibration.n} --seed {calibration.seed}{self._precision()}"
             ),
             "```",
             "",
@@ -133,12 +139,16 @@ class Card:
                 f"- Input: RGB uint8, 1 x {info.input.size} x {info.input.size} x 3, the whole picture stretched; scale 1/127.5, "
                 f"zero point {info.input.zero_point}, so camera bytes go in untouched."
             ),
-            f"- Bias correction: {self.correction}.",
+            f"- Converter: {self.recipe}.",
+            *([f"- Bias correction: {self.correction}."] if self.correction else []),
             *(f"- `{name}`: {size / 1e6:.2f} MB." for name, size in self.sizes.items()),
         ]
         if recipe.is_file():
             lines += ["", "RUN was trained with this recipe:", "", "```toml", recipe.read_text(encoding="utf-8").strip(), "```"]
         return lines
+
+    def _precision(self) -> str:
+        return "" if self.info.precision is msgspec.UNSET else f" --precision {self.info.precision}"
 
     def _limits(self) -> list[str]:
         return [

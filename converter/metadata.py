@@ -27,7 +27,7 @@ def with_metadata(model: bytes, *, name: str, version: str, labels: Sequence[str
     model: one input of RGB pixels; the output whose last axis has as many columns as there are labels, and that is named logits where there
     are several, is described by the labels. The same arguments give the same bytes.
     """
-    parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0))
+    parsed = unpacked(model)
     described = np.frombuffer(_description(parsed, name, version, len(labels)), np.uint8)
     kept = [entry for entry in parsed.metadata or [] if entry.name != ENTRY]
     replaced = [entry for entry in parsed.metadata or [] if entry.name == ENTRY]
@@ -38,6 +38,16 @@ def with_metadata(model: bytes, *, name: str, version: str, labels: Sequence[str
     parsed.buffers[entry.buffer].data = described
     parsed.metadata = [*kept, entry]
     return packed(parsed) + _zipped({LABELS_FILE: labels_text(tuple(labels)), CARD_FILE: card})
+
+
+def unpacked(model: bytes) -> schema.ModelT:
+    """The content of a `.tflite`, buffers included that lie behind the flatbuffer instead of in it."""
+    parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0))
+    for buffer in parsed.buffers:
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(model, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return parsed
 
 
 def packed(model: schema.ModelT) -> bytes:

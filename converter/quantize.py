@@ -9,31 +9,27 @@ import msgspec
 import numpy as np
 import tensorflow as tf
 
-from converter import calibration, confidence, tflite
-from converter.accuracy import Answers, agreement, divergence
-from converter.bias import corrected
+from converter import calibration, confidence
+from converter.accuracy import Answers, agreement
 from converter.calibration import Inputs
-from converter.card import Card, Correction
+from converter.candidates import TITLES, Wanted, best_candidate
+from converter.card import Card
 from converter.known_answer import known_answer
 from converter.layer_errors import LayerError, layer_errors
 from converter.metadata import CARD_FILE, with_metadata
 from converter.network import FloatNetwork
 from converter.output import appearing
-from converter.photos import Photo
 from converter.progress import Progress
 from converter.quiet import quiet
 from converter.reference import FILE as REFERENCE_FILE
 from converter.reference import fit_reference
 from converter.run import Run
-from converter.trial import Trial
 from device.interval import wilson
-from device.vision.bundle import MODEL_FILE, Bundle, BundleInfo, Calibration, InputSpec, Metrics, write_bundle
+from device.vision.bundle import Bundle, BundleInfo, Calibration, InputSpec, Metrics, model_file, write_bundle
 from device.vision.classifier import Classifier
 from device.vision.runtime import load_runtime
 
 KNOWN_ANSWER_PHOTOS = 32
-CORRECTION_PHOTOS = 64
-"""more of them change little: the means of all places of 64 photos are known well enough"""
 LAYER_PHOTOS = 16
 WORST_LAYERS = 5
 ADVICE = (
@@ -43,16 +39,17 @@ ADVICE = (
 
 
 class Refused(Exception):
-    """INT8 loses more than was allowed. The message, of several lines, gives both accuracies, whose recall was lost, which layers lose most, and
+    """The model loses more than was allowed. The message, of several lines, gives both accuracies, whose recall was lost, which layers lose most, and
     what to try.
     """
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to make of a run. tolerance_points: how many points of validation accuracy INT8 may lose; notes: Markdown for the model card."""
+    """What to make of a run. tolerance_points: how many points of validation accuracy may be lost; notes: Markdown for the model card."""
 
     out: Path
+    wanted: Wanted
     name: str
     version: str
     data: str
@@ -65,24 +62,24 @@ class Order:
 def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress) -> Bundle:
     """Write the bundle to `order.out`, which does not exist yet, or raise and leave nothing there.
 
-    floating: the network of the run. Raises Refused when INT8 loses more than the tolerance; PhotosError, OutputError and BundleError for what
-    was given.
+    floating: the network of the run. Raises Refused when the model loses more than the tolerance; CandidateError, PhotosError, OutputError and
+    BundleError for what was given.
     """
     keras.utils.set_random_seed(order.seed)
     with appearing(order.out) as folder, tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
         size = floating.size
         chosen = calibration.choose(run.train, order.calibration, order.seed)
-        trial, correction, float32 = _best_trial(floating, run, chosen, Path(scratch), progress)
+        best = best_candidate(floating, run.labels, order.wanted, chosen, Path(scratch), progress)
+        trial, title = best.trial, TITLES[order.wanted.precision]
 
         progress.step("measuring the float network on the validation photos")
         targets = np.array([run.target(photo) for photo in run.val])
         before = Answers(floating.predict(Inputs(run.val, size))["logits"].astype(np.float64), targets)
-        after = Answers(trial.logits(progress.through(Inputs(run.val, size), "measuring INT8 on the validation photos")), targets)
+        after = Answers(trial.logits(progress.through(Inputs(run.val, size), f"measuring {title} on the validation photos")), targets)
         if _lost_points(before, after) > order.tolerance_points + 1e-9:
             progress.step("looking for the layers that lose most")
-            raise Refused(
-                _refusal(before, after, run.labels, order.tolerance_points, layer_errors(float32, trial.model, Inputs(run.val[:LAYER_PHOTOS], size)))
-            )
+            layers = layer_errors(best.float32, trial.model, Inputs(chosen[:LAYER_PHOTOS], size))
+            raise Refused(_refusal(title, before, after, run.labels, order.tolerance_points, layers))
 
         progress.step("working out the known answer")
         with quiet():
@@ -109,10 +106,11 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
             calibration=Calibration(len(chosen), order.seed, calibration.fingerprint(chosen, names=False)),
             data_fingerprint=calibration.fingerprint(sorted(run.train + run.val), names=True),
             files={},
+            precision=msgspec.UNSET if order.wanted.precision == "int8" else order.wanted.precision,
         )
-        card = Card(info, order.tolerance_points, run, before, after, correction, {}, order.notes)
+        card = Card(title, info, order.tolerance_points, run, before, after, best.recipe, best.correction, {}, order.notes)
         described = with_metadata(trial.model, name=order.name, version=order.version, labels=run.labels, card=card.text())
-        (folder / MODEL_FILE).write_bytes(described)
+        (folder / model_file(info)).write_bytes(described)
         reference.write(folder / REFERENCE_FILE)
         sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
         (folder / CARD_FILE).write_text(replace(card, sizes=sizes).text(), encoding="utf-8")
@@ -121,36 +119,17 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
     return msgspec.structs.replace(bundle, folder=order.out)
 
 
-def _best_trial(floating: FloatNetwork, run: Run, chosen: tuple[Photo, ...], scratch: Path, progress: Progress) -> tuple[Trial, Correction, bytes]:
-    """Quantize, and keep a bias correction where calibration photos say that it helps. Validation photos have no say in it.
-
-    Also returns the float network as a `.tflite`.
-    """
-    size = floating.size
-    cut = min(CORRECTION_PHOTOS, len(chosen) // 2)
-    fitting, judging = Inputs(chosen[:cut], size), Inputs(chosen[cut:], size)
-    with quiet(), floating.exported() as saved:
-        int8 = tflite.to_int8(saved, progress.through(Inputs(chosen, size, full_range=True), "calibrating on training photos"))
-        plain = Trial(int8, run.labels, size, scratch)
-        progress.step("correcting biases")
-        float32 = tflite.to_float32(saved)
-        amended = Trial(corrected(int8, float32, fitting, scratch), run.labels, size, scratch)
-    wanted = floating.predict(judging)["logits"].astype(np.float64)
-    before, after = (divergence(wanted, trial.logits(judging)) for trial in (plain, amended))
-    return amended if after < before else plain, Correction(after < before, len(fitting), len(judging), before, after), float32
-
-
 def _lost_points(before: Answers, after: Answers) -> float:
     return 100 * (before.accuracy - after.accuracy)
 
 
-def _refusal(before: Answers, after: Answers, labels: tuple[str, ...], tolerance_points: float, layers: list[LayerError]) -> str:
+def _refusal(title: str, before: Answers, after: Answers, labels: tuple[str, ...], tolerance_points: float, layers: list[LayerError]) -> str:
     photos = np.bincount(before.targets, minlength=len(labels))
     pairs = zip(labels, photos, before.recall(), after.recall(), strict=True)
     changed = [f"{label} {was:.3f} -> {now:.3f} of {n}" for label, n, was, now in pairs if was != now]
     low, high = wilson(int(after.right.sum()), len(after.targets))
     verdict = (
-        f"INT8 is right on {after.accuracy:.4f} (95 % interval {low:.3f} to {high:.3f}) of {len(after.targets)} validation photos, "
+        f"{title} is right on {after.accuracy:.4f} (95 % interval {low:.3f} to {high:.3f}) of {len(after.targets)} validation photos, "
         f"float on {before.accuracy:.4f}: {_lost_points(before, after):.2f} points lost, {tolerance_points:g} allowed; "
         f"recall {', '.join(changed) or 'unchanged'}. Nothing was written"
     )

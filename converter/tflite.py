@@ -62,3 +62,28 @@ def to_int8(saved: Path, pictures: Iterable[Pixels]) -> bytes:
     # One scale for a whole dense layer: software older than FULLY_CONNECTED 4 reads only the first of many without a word.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     return bytes(converter.convert())
+
+
+def to_int16x8(saved: Path, pictures: Iterable[Pixels]) -> bytes:
+    """Quantize activations to 16 bits and weights to 8, per channel; input and outputs float32. pictures: as for `to_int8`."""
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([to_float(picture)[None]] for picture in pictures)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
+    return bytes(converter.convert())
+
+
+def to_float16(saved: Path) -> bytes:
+    """Convert with weights in half precision; what they are multiplied with stays float32."""
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.target_spec.supported_types = [tf.float16]
+    return bytes(converter.convert())
+
+
+def to_dynamic(saved: Path) -> bytes:
+    """Convert with weights in 8 bits and activations quantized as they come, each time anew."""
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # FULLY_CONNECTED 12 would not load in tflite-runtime 2.14
+    return bytes(converter.convert())

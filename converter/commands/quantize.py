@@ -19,8 +19,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     quantize = commands.add_parser(
         "quantize",
         help="make an INT8 bundle of a trained network",
-        description="Quantize a network to INT8, measure it on the validation photos on the runtime that ships, and write a bundle. "
-        "Refuses with exit status 1, and writes nothing, when INT8 loses more than the tolerance.",
+        description="Quantize a network, to INT8 unless told otherwise, measure it on the validation photos on the runtime that ships, and write a "
+        "bundle. Refuses with exit status 1, and writes nothing, when it loses more than the tolerance.",
         epilog="example: converter quantize runs/trashnet --data photos/trashnet --out bundle",
     )
     option = quantize.add_argument
@@ -31,7 +31,12 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("--pixels", default="-1,1", choices=("-1,1", "0,1", "0,255"), help="pixel values it was trained on (default: %(default)s)")
     option("--data", type=Path, required=True, metavar="DIR", help="its photos: what `training prepare` wrote, or a folder for each label")
     option("--out", type=Path, required=True, metavar="BUNDLE", help="the folder to write; it must not exist")
-    option("--tolerance", type=_points, default=0.5, metavar="POINTS", help="accuracy that INT8 may lose, in points (default: %(default)s)")
+    option("--tolerance", type=_points, default=0.5, metavar="POINTS", help="accuracy that may be lost, in points (default: %(default)s)")
+    option(
+        "--precision", default="int8", choices=("int8", "int16x8", "float16", "dynamic", "float32"), help="what it computes in (default: %(default)s)"
+    )
+    option("--recipe", default="tensorflow", choices=("tensorflow", "ai-edge-quantizer", "auto"), help="whose INT8; auto: the most faithful of all")
+    option("--target", default="cpu", choices=("cpu", "edgetpu", "both"), help="where it has to run, whole (default: %(default)s)")
     option("--name", metavar="NAME", help="name of the bundle (default: that of the folder)")
     option("--calibration", type=_count, default=200, metavar="N", help="training photos that set the ranges (default: %(default)s)")
     option("--seed", type=_seed, default=1, metavar="N", help="draws the calibration photos and the known answer (default: %(default)s)")
@@ -42,6 +47,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def _quantize(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     require_free(arguments.out)
+    if arguments.precision != "int8" and (arguments.recipe != "tensorflow" or arguments.target != "cpu"):
+        print(f"converter quantize: --precision {arguments.precision}: goes with neither --recipe nor --target, which are for int8", file=sys.stderr)
+        return 2
     given, data = arguments.model, arguments.data
     run = run_of(given, arguments.labels, data, arguments.seed) if arguments.labels else read_run(given, data)
     notes = _read_notes(arguments.notes) if arguments.notes else ""
@@ -49,11 +57,14 @@ def _quantize(arguments: argparse.Namespace) -> int:
     progress.step("starting TensorFlow")
     with quiet():
         from converter.adopted import adopt
+        from converter.candidates import TITLES, Wanted
         from converter.quantize import Order, Refused, quantize
         from converter.tflite import KerasNetwork
 
+    wanted = Wanted(arguments.precision, arguments.recipe, arguments.target)
     order = Order(
         out=arguments.out,
+        wanted=wanted,
         name=arguments.name or arguments.out.resolve().name,
         version=__version__,
         data=arguments.data.resolve().name,
@@ -75,8 +86,9 @@ def _quantize(arguments: argparse.Namespace) -> int:
         progress.close()
     metrics = bundle.info.metrics
     size = sum(file.stat().st_size for file in bundle.folder.iterdir())
+    title = TITLES[wanted.precision]
     print(
-        f"wrote {bundle.folder}: {size / 1e6:.1f} MB, accuracy INT8 {metrics.int8.accuracy:.4f}, float {metrics.float32.accuracy:.4f} "
+        f"wrote {bundle.folder}: {size / 1e6:.1f} MB, accuracy {title} {metrics.int8.accuracy:.4f}, float {metrics.float32.accuracy:.4f} "
         f"of {metrics.int8.n} photos, agreement {metrics.agreement:.4f}, {time.monotonic() - began:.0f} s"
     )
     return 0

@@ -6,6 +6,7 @@ Damage is what the check is for, not forgery: whoever can rewrite a file can rew
 import hashlib
 import math
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -14,6 +15,7 @@ from device.errors import SortbinError
 INFO_FILE = "bundle.json"
 LABELS_FILE = "labels.txt"
 MODEL_FILE = "model_int8.tflite"
+Precision = Literal["int16x8", "float16", "dynamic", "float32"]
 EDGETPU_FILE = "model_int8_edgetpu.tflite"
 
 
@@ -69,6 +71,29 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
 
+class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many operations of a name had the same fate. status is in the compiler's words, `Mapped to Edge TPU` for those that run there."""
+
+    operation: str
+    count: int
+    status: str
+
+
+class EdgeTpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What Coral's compiler said of `model_int8_edgetpu.tflite`.
+
+    compiler: its version. mapped, on_cpu: how many operations run on the Edge TPU, and how many do not. on_chip_bytes, off_chip_bytes: of
+    parameters kept on the chip, and of those fetched for every picture; None where the compiler did not say.
+    """
+
+    compiler: str
+    mapped: int
+    on_cpu: int
+    on_chip_bytes: int | None
+    off_chip_bytes: int | None
+    mapping: tuple[Mapping, ...]
+
+
 class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`bundle.json`, as `encode` writes it. files maps each other file of the bundle to its sha256.
 
@@ -89,6 +114,10 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data_fingerprint: str
     """sha256 over the names and bytes of the training and validation photos"""
     files: dict[str, str]
+    precision: Precision | msgspec.UnsetType = msgspec.UNSET
+    """what the model computes in, left out of `bundle.json` where that is INT8; `metrics.int8` and the known answer are then this model's"""
+    edgetpu: EdgeTpu | msgspec.UnsetType = msgspec.UNSET
+    """left out of `bundle.json` altogether where no model was compiled"""
     digest: str = ""
 
 
@@ -97,6 +126,16 @@ class Bundle(msgspec.Struct, frozen=True):
 
     folder: Path
     info: BundleInfo
+
+    @property
+    def model(self) -> Path:
+        """The file of the network that runs on the CPU."""
+        return self.folder / model_file(self.info)
+
+
+def model_file(info: BundleInfo) -> str:
+    """The name of a bundle's model: MODEL_FILE, or after another precision."""
+    return MODEL_FILE if info.precision is msgspec.UNSET else f"model_{info.precision}.tflite"
 
 
 def default_bundle() -> Path:
@@ -189,9 +228,11 @@ def _require_sense(file: Path, info: BundleInfo) -> None:
     answer, wanted = info.known_answer, len(info.labels)
     if len(answer.logits) != wanted or answer.tolerance < 0 or answer.seed < 0:
         raise BundleError(f"{file}: known_answer: expected {wanted} logits, one a label, and no negative seed or tolerance")
-    for name in (LABELS_FILE, MODEL_FILE):
+    for name in (LABELS_FILE, model_file(info)):
         if name not in info.files:
             raise BundleError(f"{file}: files: expected {name} among them")
+    if info.edgetpu is not msgspec.UNSET and EDGETPU_FILE not in info.files:
+        raise BundleError(f"{file}: edgetpu: describes {EDGETPU_FILE}, and files does not list it")
     for name in info.files:
         if Path(name).name != name or name == INFO_FILE:
             raise BundleError(f"{file}: files: {name} is not the plain name of another file in the same folder")

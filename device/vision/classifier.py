@@ -164,6 +164,6 @@ def _outputs(bundle: Bundle, runtime: Runtime) -> tuple[dict[str, Any], dict[str
     if np.prod(logits["shape"]) != count:
         raise BundleError(f"{runtime.model}: expected logits for the {count} labels of the bundle, found {np.prod(logits['shape'])}")
     for name, details in (("logits", logits), ("embedding", embedding)):
-        if details["dtype"] not in (np.int8, np.uint8) or not details["quantization"][0]:
-            raise BundleError(f"{runtime.model}: {name}: expected int8 with a scale, found {np.dtype(details['dtype']).name}")
+        if details["dtype"] not in (np.int8, np.uint8, np.int16) or not details["quantization"][0]:
+            raise BundleError(f"{runtime.model}: {name}: expected int8 or int16 with a scale, found {np.dtype(details['dtype']).name}")
     return logits, embedding

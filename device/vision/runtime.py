@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from device.errors import SortbinError
-from device.vision.bundle import EDGETPU_FILE, MODEL_FILE, Bundle, BundleError
+from device.vision.bundle import EDGETPU_FILE, Bundle, BundleError
 
 Package = Literal["ai-edge-litert", "tflite-runtime"]
 Kernels = Literal["default", "builtin", "edgetpu"]
@@ -44,7 +45,8 @@ class Runtime:
     """A loaded network, its tensors allocated.
 
     name: package, version and kernels, as in `ai-edge-litert 2.3.0 xnnpack`. exact: on the kernels that gave the known answer, the
-    builtin ones of ai-edge-litert, so that it must come out bit for bit (those of tflite-runtime 2.14 round a MEAN otherwise, by one step).
+    builtin ones of ai-edge-litert, in whole numbers, so that it must come out bit for bit (those of tflite-runtime 2.14 round a MEAN otherwise,
+    by one step).
     model: the file that was loaded. degraded: why there is no Edge TPU although one was asked for, else empty.
     """
 
@@ -103,11 +105,12 @@ def _import(package: Package | None) -> _Imported:
 def _on_cpu(bundle: Bundle, found: _Imported, kernels: Kernels, threads: int, degraded: str = "") -> Runtime:
     resolvers = found.api.OpResolverType
     resolver = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if kernels == "builtin" else resolvers.AUTO
-    model = bundle.folder / MODEL_FILE
+    model = bundle.model
     interpreter = _open(found, model, num_threads=threads, experimental_op_resolver_type=resolver)
     litert = found.package == "ai-edge-litert"
+    whole = bundle.info.precision is msgspec.UNSET
     named = "xnnpack" if kernels == "default" and litert else kernels
-    return Runtime(interpreter, f"{found.package} {found.version} {named}", kernels == "builtin" and litert, model, degraded)
+    return Runtime(interpreter, f"{found.package} {found.version} {named}", kernels == "builtin" and litert and whole, model, degraded)
 
 
 def _on_edgetpu(bundle: Bundle, found: _Imported) -> Runtime:

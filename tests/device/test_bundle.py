@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.vision.bundle import (
+    EDGETPU_FILE,
     INFO_FILE,
     LABELS_FILE,
     MODEL_FILE,
     Bundle,
     BundleError,
     BundleInfo,
+    EdgeTpu,
+    Mapping,
     default_bundle,
     digest,
     encode,
@@ -144,6 +147,33 @@ def test_sealing_twice_changes_nothing_and_the_digest_does_not_depend_on_itself(
     assert digest(info) == seal(info).digest
     assert msgspec.json.decode(encode(seal(info)), type=BundleInfo) == seal(info)
     assert digest(msgspec.structs.replace(info, version="other")) != digest(info)
+
+
+COMPILED = EdgeTpu(
+    "16.0.384591198", 60, 7, 2_400_000, None, (Mapping("CONV_2D", 60, "Mapped to Edge TPU"), Mapping("MEAN", 7, "Operation not supported"))
+)
+
+
+def test_a_compiled_model_s_mapping_reads_back(tiny_copy: Bundle) -> None:
+    (tiny_copy.folder / EDGETPU_FILE).write_bytes(b"compiled")
+    written = write_bundle(tiny_copy.folder, msgspec.structs.replace(tiny_copy.info, edgetpu=COMPILED))
+    assert read_bundle(tiny_copy.folder) == written
+    assert written.info.edgetpu == COMPILED
+
+
+def test_a_bundle_without_a_compiled_model_has_no_word_of_it(tiny_copy: Bundle) -> None:
+    assert b"edgetpu" not in (tiny_copy.folder / INFO_FILE).read_bytes()
+    assert tiny_copy.info.edgetpu is msgspec.UNSET
+
+
+def test_the_mapping_of_a_model_that_is_not_there_is_refused(tiny_copy: Bundle) -> None:
+    with pytest.raises(BundleError, match=f"edgetpu: describes {EDGETPU_FILE}, and files does not list it"):
+        read_bundle(resealed(tiny_copy, edgetpu=COMPILED))
+
+
+def test_bundles_sealed_before_there_were_mappings_stay_valid() -> None:
+    bundle = read_bundle(default_bundle())
+    assert (bundle.folder / INFO_FILE).read_bytes() == encode(seal(bundle.info))
 
 
 def test_the_default_bundle_lies_inside_the_package() -> None:

@@ -1,0 +1,142 @@
+"""The ways to make a small model of a network, and the choice of the most faithful one. Validation photos have no say in it."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from converter import tflite
+from converter.accuracy import divergence
+from converter.bias import corrected
+from converter.calibration import Inputs
+from converter.card import Correction
+from converter.edgetpu.graph import graph_of
+from converter.edgetpu.prediction import predict
+from converter.metadata import unpacked
+from converter.model_file import read_model
+from converter.network import FloatNetwork
+from converter.photos import Photo
+from converter.progress import Progress
+from converter.quiet import quiet
+from converter.raw_bytes import with_raw_bytes
+from converter.trial import Trial
+from device.errors import SortbinError
+from device.vision.preprocess import Pixels, to_float
+
+Precision = Literal["int8", "int16x8", "float16", "dynamic", "float32"]
+Recipe = Literal["tensorflow", "ai-edge-quantizer", "auto"]
+Target = Literal["cpu", "edgetpu", "both"]
+
+PRECISIONS, RECIPES, TARGETS = get_args(Precision), get_args(Recipe), get_args(Target)
+TITLES: Mapping[Precision, str] = {"int8": "INT8", "int16x8": "INT16x8", "float16": "float16", "dynamic": "dynamic INT8", "float32": "TFLite float32"}
+
+CORRECTION_PHOTOS = 64
+"""more of them change little: the means of all places of 64 photos are known well enough"""
+HEADROOM = 1.5
+"""how far outputs in 16 bits may go beyond what calibration photos gave"""
+
+
+class CandidateError(SortbinError, ValueError):
+    """No candidate can be made, or none runs where it has to. The message says why."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """precision: what the model computes in; recipe: whose converter makes it; target: where it has to run, whole."""
+
+    precision: Precision
+    recipe: Recipe
+    target: Target
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """The candidate that was chosen, and what bias correction did for it; float32: the network converted without quantizing."""
+
+    trial: Trial
+    correction: Correction | None
+    recipe: str
+    float32: bytes
+
+
+def best_candidate(network: FloatNetwork, labels: Sequence[str], wanted: Wanted, chosen: Sequence[Photo], scratch: Path, progress: Progress) -> Best:
+    """Make every candidate that `wanted` allows of the network, and return the one whose probabilities on calibration photos stray least.
+
+    chosen: calibration photos, drawn evenly over the labels: the first fit the bias correction, the rest judge. Raises CandidateError.
+    """
+    size = network.size
+    cut = min(CORRECTION_PHOTOS, len(chosen) // 2)
+    fitting, judging = Inputs(chosen[:cut], size), Inputs(chosen[cut:], size)
+    answers = network.predict(judging)
+    aim = answers["logits"].astype(np.float64)
+    found: list[tuple[float, Best]] = []
+    refused: list[str] = []
+    with quiet(), network.exported() as saved:
+        float32 = tflite.to_float32(saved)
+        for recipe, make in _makers(
+            wanted, saved, float32, progress.through(Inputs(chosen, size, full_range=True), "calibrating on training photos")
+        ):
+            model = with_raw_bytes(make(), {name: HEADROOM * float(np.abs(values).max()) for name, values in answers.items()})
+            plain = Trial(model, labels, size, scratch)
+            best = Best(plain, None, recipe, float32)
+            strayed = divergence(aim, plain.logits(judging))
+            if wanted.precision == "int8":
+                progress.step("correcting biases")
+                amended = Trial(corrected(model, float32, fitting, scratch), labels, size, scratch)
+                after = divergence(aim, amended.logits(judging))
+                correction = Correction(after < strayed, len(fitting), len(judging), strayed, after)
+                best, strayed = Best(amended if correction.kept else plain, correction, recipe, float32), min(strayed, after)
+            on_cpu = _left_to_cpu(best.trial.model, scratch) if wanted.target != "cpu" else []
+            if on_cpu:
+                refused.append(f"{recipe}: the Edge TPU would leave {', '.join(on_cpu)} to the CPU")
+            else:
+                found.append((strayed, best))
+    if not found:
+        raise CandidateError(f"no candidate runs on the Edge TPU as a whole; {'; '.join(refused)}; try --target cpu")
+    return min(found, key=lambda candidate: candidate[0])[1]
+
+
+def _makers(wanted: Wanted, saved: Path, float32: bytes, pictures: Collection[Pixels]) -> list[tuple[str, Callable[[], bytes]]]:
+    match wanted.precision:
+        case "int16x8":
+            return [("tensorflow", lambda: tflite.to_int16x8(saved, pictures))]
+        case "float16":
+            return [("tensorflow", lambda: tflite.to_float16(saved))]
+        case "dynamic":
+            return [("tensorflow", lambda: tflite.to_dynamic(saved))]
+        case "float32":
+            return [("tensorflow", lambda: float32)]
+    makers = [("tensorflow", lambda: tflite.to_int8(saved, pictures)), ("ai-edge-quantizer", lambda: by_ai_edge_quantizer(float32, pictures))]
+    return [maker for maker in makers if wanted.recipe in (maker[0], "auto")]
+
+
+def by_ai_edge_quantizer(float32: bytes, pictures: Collection[Pixels]) -> bytes:
+    """Quantize with Google's AI Edge Quantizer (recipe static_wi8_ai8). pictures: size x size x 3 uint8.
+
+    Its calibration averages extremes over pictures, which would narrow the input; that is set to all of -1..1 here.
+    """
+    from ai_edge_quantizer import quantizer, recipe
+
+    working = quantizer.Quantizer(bytearray(float32), recipe.static_wi8_ai8())
+    ranges = working.calibrate({"serving_default": _Fed(pictures)}, num_threads=1)
+    graph = unpacked(float32).subgraphs[0]
+    ranges[graph.tensors[graph.inputs[0]].name.decode()] = {"min": np.full((1, 1, 1, 1), -1, np.float32), "max": np.full((1, 1, 1, 1), 1, np.float32)}
+    return bytes(working.quantize(ranges).quantized_model)
+
+
+class _Fed:
+    """Pictures as the quantizer wants them; it goes through them more than once."""
+
+    def __init__(self, pictures: Collection[Pixels]) -> None:
+        self._pictures = pictures
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return ({"image": to_float(picture)[None]} for picture in self._pictures)
+
+
+def _left_to_cpu(model: bytes, scratch: Path) -> list[str]:
+    file = scratch / "candidate.tflite"
+    file.write_bytes(model)
+    return sorted({fate.name for fate in predict(graph_of(read_model(file))).on_cpu})

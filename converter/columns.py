@@ -1,0 +1,20 @@
+"""Plain text in columns, for a terminal."""
+
+from collections.abc import Iterator, Sequence
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> Iterator[str]:
+    """Lines of a table, two spaces between columns. right: the columns whose cells stand at the right, as numbers should."""
+    lines = [list(head), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[number]) for line in lines) for number in range(len(head))]
+    for line in lines:
+        cells = (cell.rjust(width) if name in right else cell.ljust(width) for name, cell, width in zip(head, line, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def size(count: int) -> str:
+    """A number of bytes as the Edge TPU's compiler writes it: `7.96 MiB`."""
+    for unit, limit in (("MiB", 1024**2), ("KiB", 1024)):
+        if count >= limit:
+            return f"{count / limit:.2f} {unit}"
+    return f"{count} B"

@@ -1,0 +1,77 @@
+"""`converter edgetpu`: a bundle's model compiled for the Edge TPU."""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `edgetpu` to the command line."""
+    parser = commands.add_parser(
+        "edgetpu",
+        help="compile a bundle's model for the Edge TPU and add it",
+        description="Run Coral's edgetpu_compiler on a bundle's model and add the compiled model, with labels, card and the compiler's report, to "
+        "the bundle. Exit status: 0 added, 1 the compiler mapped nothing, 2 no compiler (then the mapping is foretold, and the commands that "
+        "install one are printed), a compiler that failed, or bad input; the bundle then stays as it was.",
+        epilog="example in a container: converter edgetpu bundle --compiler "
+        "'docker run --rm -v {folder}:/model -w /model IMAGE edgetpu_compiler'; {folder} becomes the folder that the model lies in",
+    )
+    option = parser.add_argument
+    option("bundle", type=Path, metavar="BUNDLE", help="the folder that `converter quantize` wrote")
+    option("--compiler", metavar="COMMAND", help="the compiler's command line (default: edgetpu_compiler, looked up on the PATH)")
+    option("--timeout", type=_seconds, default=300, metavar="SECONDS", help="how long it may take (default: %(default)s)")
+    parser.set_defaults(run_command=_edgetpu)
+
+
+def _edgetpu(arguments: argparse.Namespace) -> int:
+    import shutil
+
+    from converter.columns import size
+    from converter.edgetpu.addition import add_compiled, folder_beside
+    from converter.edgetpu.compiler import INSTALL, NoCompiler, compile_model, find_compiler
+    from converter.edgetpu.graph import graph_of
+    from converter.edgetpu.listing import difference, prediction_lines
+    from converter.edgetpu.prediction import predict
+    from converter.model_file import read_model
+    from device.vision.bundle import EDGETPU_FILE, MODEL_FILE, read_bundle
+
+    bundle = read_bundle(arguments.bundle)
+    prediction = predict(graph_of(read_model(bundle.folder / MODEL_FILE)))
+    try:
+        command = find_compiler(arguments.compiler)
+    except NoCompiler as error:
+        print("\n".join(prediction_lines(prediction)))
+        print(f"\nconverter edgetpu: {error}: nothing was compiled. On an x86-64 machine with Debian:", file=sys.stderr)
+        print("\n".join(f"  {line}" for line in (*INSTALL, f"converter edgetpu {arguments.bundle}")), file=sys.stderr)
+        return 2
+    with folder_beside(bundle) as folder:
+        compiled = compile_model(Path(shutil.copyfile(bundle.folder / MODEL_FILE, folder / MODEL_FILE)), command, arguments.timeout)
+        report = compiled.report
+        for row in report.rows:
+            print(f"{row.operation:30} {row.count:<10} {row.status}")
+        if not report.mapped:
+            print("converter edgetpu: refused: the compiler mapped none of the operations. Nothing was written", file=sys.stderr)
+            return 1
+        added = add_compiled(bundle, compiled, folder)
+    otherwise = difference(prediction, report)
+    if otherwise:
+        print(f"note: not as foretold: {otherwise}")
+    off_chip = f", {size(report.off_chip_bytes)} fetched for every picture" if report.off_chip_bytes else ""
+    print(
+        f"wrote {bundle.folder / EDGETPU_FILE}: {size((added.folder / EDGETPU_FILE).stat().st_size)}, {report.mapped} of "
+        f"{report.mapped + report.on_cpu} operations on the Edge TPU{off_chip}, compiler {report.version or 'of unknown version'}. "
+        "Its answers are checked where an Edge TPU is: sortbin check"
+    )
+    return 0
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, more than 0, got {text}")
+    return seconds

@@ -1,0 +1,35 @@
+"""`converter inspect`: what is in a model?"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `inspect` to the command line."""
+    parser = commands.add_parser(
+        "inspect",
+        help="show what is in a model: operations, quantization, sizes, labels",
+        description="Show what is in a TensorFlow Lite model, or in the model of a bundle: inputs and outputs, operations with their versions, "
+        "quantization and size of every layer, metadata and labels. Any .tflite will do, compiled ones for the Edge TPU too. Nothing is run.",
+        epilog="example: converter inspect bundle --edgetpu",
+    )
+    option = parser.add_argument
+    option("model", type=Path, metavar="MODEL", help="a .tflite file, or the folder of a bundle")
+    option("--edgetpu", action="store_true", help="foretell what an Edge TPU will run of it, and why not the rest")
+    option("--json", action="store_true", help="print everything as JSON, each tensor with all its scales")
+    parser.set_defaults(run_command=_inspect)
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    import msgspec
+
+    from converter.inspection import inspect
+    from converter.inspection_text import lines
+
+    found = inspect(arguments.model, edgetpu=arguments.edgetpu)
+    if arguments.json:
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        print("\n".join(lines(found)))
+    return 0

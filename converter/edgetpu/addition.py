@@ -1,0 +1,112 @@
+"""A compiled model added to a bundle: named outputs, labels and card put back, hashes renewed, and never a bundle in between."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from ai_edge_litert import schema_py_generated as schema
+
+from converter.edgetpu.compiler import Compiled
+from converter.metadata import CARD_FILE, packed, with_metadata
+from converter.model_file import parse_model
+from converter.output import OutputError
+from device.vision.bundle import (
+    EDGETPU_FILE,
+    INFO_FILE,
+    MODEL_FILE,
+    Bundle,
+    BundleInfo,
+    EdgeTpu,
+    Mapping,
+    encode,
+    hash_file,
+    read_bundle,
+    seal,
+)
+
+
+@contextlib.contextmanager
+def folder_beside(bundle: Bundle) -> Iterator[Path]:
+    """An empty folder on the same disk as the bundle, gone after the block. Raises OutputError when the disk refuses."""
+    place = bundle.folder.resolve()
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise OutputError(f"{error.filename or place.parent}: {error.strerror or error}") from error
+
+
+def described(compiled: bytes, bundle: Bundle) -> bytes:
+    """The compiled model with what the compiler drops: the names of the outputs, labels, card and metadata."""
+    info, card = bundle.info, bundle.folder / CARD_FILE
+    named = _with_signatures(compiled, (bundle.folder / MODEL_FILE).read_bytes())
+    text = card.read_text(encoding="utf-8") if CARD_FILE in info.files else ""
+    return with_metadata(named, name=info.name, version=info.version, labels=info.labels, card=text)
+
+
+def add_compiled(bundle: Bundle, compiled: Compiled, folder: Path) -> Bundle:
+    """Put the compiled model and what the compiler said into the bundle. folder: one of `folder_beside`.
+
+    Each step leaves a bundle that `read_bundle` takes: at first the old one, at last the new one, and between them, where it had a compiled
+    model already, one without. Raises OutputError when the disk refuses, with the old bundle in place.
+    """
+    info = bundle.info
+    model = folder / "described.tflite"
+    try:
+        model.write_bytes(described(compiled.model, bundle))
+        without = {name: value for name, value in info.files.items() if name != EDGETPU_FILE}
+        files = dict(sorted({**without, EDGETPU_FILE: hash_file(model)}.items()))
+        finished = msgspec.structs.replace(info, files=files, edgetpu=_told(compiled))
+        if EDGETPU_FILE in info.files:
+            _put(msgspec.structs.replace(info, files=without, edgetpu=msgspec.UNSET), folder, bundle.folder)
+        model.replace(bundle.folder / EDGETPU_FILE)
+        _put(finished, folder, bundle.folder)
+    except OSError as error:
+        raise OutputError(f"{error.filename2 or error.filename or bundle.folder}: {error.strerror or error}") from error
+    return read_bundle(bundle.folder)
+
+
+def _told(compiled: Compiled) -> EdgeTpu:
+    report = compiled.report
+    return EdgeTpu(
+        compiler=report.version,
+        mapped=report.mapped,
+        on_cpu=report.on_cpu,
+        on_chip_bytes=report.on_chip_bytes,
+        off_chip_bytes=report.off_chip_bytes,
+        mapping=tuple(Mapping(row.operation, row.count, row.status) for row in report.rows),
+    )
+
+
+def _put(info: BundleInfo, folder: Path, into: Path) -> None:
+    new = folder / INFO_FILE
+    new.write_bytes(encode(seal(info)))
+    new.replace(into / INFO_FILE)
+
+
+def _with_signatures(compiled: bytes, original: bytes) -> bytes:
+    """The compiled model with the original's signatures, whose tensors it still calls by the same names."""
+    wanted = parse_model(original)
+    parsed = schema.ModelT.InitFromPackedBuf(compiled, 0)
+    places = {tensor.name.decode(): index for index, tensor in enumerate(parsed.subgraphs[0].tensors)}
+    parsed.signatureDefs = []
+    for signature in wanted.signatures:
+        entries = [
+            {name: places.get(wanted.main.tensors[index].name) for name, index in side.items()} for side in (signature.inputs, signature.outputs)
+        ]
+        if signature.subgraph != 0 or any(place is None for side in entries for place in side.values()):
+            continue
+        definition = schema.SignatureDefT()
+        definition.signatureKey = signature.key
+        definition.subgraphIndex = 0
+        definition.inputs, definition.outputs = ([_entry(name, place) for name, place in side.items()] for side in entries)
+        parsed.signatureDefs.append(definition)
+    return packed(parsed)
+
+
+def _entry(name: str, place: int | None) -> schema.TensorMapT:
+    entry = schema.TensorMapT()
+    entry.name, entry.tensorIndex = name, place
+    return entry

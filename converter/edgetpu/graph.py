@@ -1,0 +1,108 @@
+"""A model as the mapping rules see it: operations, their operands, and no weights. Small enough to keep as JSON."""
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from converter.model_file import ModelFile, Operator
+from converter.model_file import Tensor as StoredTensor
+
+CUSTOM_OP = "edgetpu-custom-op"
+"""the custom operator that stands in a compiled model for all operations on the Edge TPU"""
+
+_OPTIONS = {
+    "fused_activation_function": 0,
+    "dilation_w_factor": 1,
+    "dilation_h_factor": 1,
+    "axis": 0,
+    "weights_format": 0,
+    "ellipsis_mask": 0,
+    "new_axis_mask": 0,
+}
+"""those that a rule asks for, and their defaults"""
+_KEPT_VALUES = 16
+_BITS = {"int4": 4, "int8": 8, "uint8": 8, "bool": 8, "int16": 16, "float16": 16, "int32": 32, "float32": 32, "int64": 64, "float64": 64}
+
+
+class Tensor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An operand. values: the numbers of a small constant of whole numbers (axes, paddings, sizes), in order, else None.
+    zeros: a constant that stands for 0 throughout. scales: how many quantization scales it has, 0 for none.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    scales: int = 0
+    constant: bool = False
+    values: tuple[int, ...] | None = None
+    zeros: bool = False
+    variable: bool = False
+    dynamic: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """The size it takes in memory."""
+        return math.prod(self.shape) * _BITS.get(self.dtype, 0) // 8
+
+
+class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """inputs, outputs: indices of tensors, -1 for an input left out. options: see `option`."""
+
+    name: str
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: dict[str, int] = {}
+    custom: bool = False
+
+    def option(self, name: str) -> int:
+        """An option that a rule asks for: as the file has it, or its default."""
+        return self.options.get(name, _OPTIONS[name])
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """The graph that runs: operations stand in the order in which they run. subgraphs: how many graphs the file has."""
+
+    tensors: tuple[Tensor, ...]
+    operations: tuple[Operation, ...]
+    subgraphs: int
+
+    def tensor(self, index: int) -> Tensor | None:
+        """The tensor at an index, or None for -1, an operand left out."""
+        return self.tensors[index] if index >= 0 else None
+
+
+def graph_of(model: ModelFile) -> Graph:
+    """What the rules need of a model."""
+    return Graph(tuple(map(_tensor, model.main.tensors)), tuple(map(_operation, model.main.operators)), len(model.subgraphs))
+
+
+def _tensor(tensor: StoredTensor) -> Tensor:
+    numbers = tensor.values()
+    return Tensor(
+        dtype=tensor.dtype,
+        shape=tensor.shape,
+        scales=len(tensor.quantization.scales) if tensor.quantization else 0,
+        constant=tensor.data is not None,
+        values=None if numbers is None else _small(numbers),
+        zeros=numbers is not None and _stands_for_zero(tensor, numbers),
+        variable=tensor.variable,
+        dynamic=tensor.dynamic,
+    )
+
+
+def _small(numbers: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
+    whole = numbers.dtype.kind == "i" and numbers.dtype.itemsize >= 4
+    return tuple(int(number) for number in numbers.ravel()) if whole and numbers.size <= _KEPT_VALUES else None
+
+
+def _stands_for_zero(tensor: StoredTensor, numbers: np.ndarray[Any, Any]) -> bool:
+    points = tensor.quantization.zero_points if tensor.quantization else ()
+    return bool((numbers == (points[0] if len(points) == 1 else 0)).all())
+
+
+def _operation(operator: Operator) -> Operation:
+    found = {name: operator.options.get(name) for name in _OPTIONS}
+    options = {name: int(value) for name, value in found.items() if isinstance(value, int) and value != _OPTIONS[name]}
+    return Operation(operator.name, operator.version, operator.inputs, operator.outputs, options, operator.custom)

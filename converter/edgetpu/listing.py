@@ -1,0 +1,48 @@
+"""A prediction, and the compiler's report beside it, as lines for a terminal."""
+
+from collections.abc import Iterator
+
+from converter.columns import columns, size
+from converter.edgetpu.prediction import ON_CHIP_BYTES, Fate, Prediction
+from converter.edgetpu.report import Report
+
+_SHOWN_NUMBERS = 6
+
+
+def prediction_lines(prediction: Prediction) -> Iterator[str]:
+    """What the Edge TPU will run, operation by operation, and what holds the others back."""
+    yield "Edge TPU, predicted without its compiler"
+    counts = [(name, count, words) for (name, words), count in prediction.counts().items()]
+    yield from columns(("operation", "count", "status"), counts, right=("count",))
+    yield ""
+    if prediction.on_cpu:
+        yield "on the CPU, by place in the graph"
+        yield from columns(("operation", "places", "why"), list(_reasons(prediction.on_cpu)))
+        yield ""
+    yield from (f"caution: {caution}" for caution in prediction.cautions)
+    beyond = "" if prediction.fits else ": the rest is fetched again for every picture"
+    yield (
+        f"{prediction.mapped} of {len(prediction.fates)} operations on the Edge TPU; their parameters take {size(prediction.parameter_bytes)} "
+        f"of about {size(ON_CHIP_BYTES)} on the chip{beyond}"
+    )
+
+
+def difference(prediction: Prediction, report: Report) -> str:
+    """In which operations the compiler did otherwise than foretold, in one line; empty when in none."""
+    foretold = {name: 0 for name, _ in prediction.counts()}
+    for fate in prediction.fates:
+        foretold[fate.name] += fate.mapped
+    found = dict.fromkeys(foretold, 0)
+    for row in report.rows:
+        found[row.operation] = found.get(row.operation, 0) + row.count * row.mapped
+    wrong = [f"{name} {foretold.get(name, 0)} foretold, {count} mapped" for name, count in found.items() if count != foretold.get(name, 0)]
+    return ", ".join(wrong)
+
+
+def _reasons(fates: tuple[Fate, ...]) -> Iterator[tuple[str, str, str]]:
+    grouped: dict[tuple[str, str], list[int]] = {}
+    for fate in fates:
+        grouped.setdefault((fate.name, fate.reason), []).append(fate.number)
+    for (name, reason), numbers in grouped.items():
+        more = f" and {len(numbers) - _SHOWN_NUMBERS} more" if len(numbers) > _SHOWN_NUMBERS else ""
+        yield name, ", ".join(map(str, numbers[:_SHOWN_NUMBERS])) + more, reason

@@ -1,0 +1,10 @@
+"""What Coral's compiler says of an operation, in its own words, and the ones it has been seen to use."""
+
+MAPPED = "Mapped to Edge TPU"
+SUBGRAPH = "More than one subgraph is not supported"
+DATA_TYPE = "Operation is working on an unsupported data type"
+LIMITATION = "Operation is otherwise supported, but not mapped due to some unspecified limitation"
+VERSION = "Operation version not supported"
+NOT_CONSTANT = "Filter, bias, or other param is not constant at compile-time"
+NOT_SUPPORTED = "Operation not supported"
+RANK = "Tensor has unsupported rank (up to 3 innermost dimensions mapped)"

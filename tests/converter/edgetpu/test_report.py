@@ -1,0 +1,77 @@
+"""What Coral's compiler prints and logs."""
+
+import pytest
+
+from converter.edgetpu.report import ReportError, Row, parse_report
+
+from .conftest import ALL_MAPPED, PRINTED, table
+
+STATUSES = [
+    "Mapped to Edge TPU",
+    "More than one subgraph is not supported",
+    "Operation is working on an unsupported data type",
+    "Operation is otherwise supported, but not mapped due to some unspecified limitation",
+    "Operation version not supported",
+    "Filter, bias, or other param is not constant at compile-time",
+    "Operation not supported",
+    "Tensor has unsupported rank (up to 3 innermost dimensions mapped)",
+    "Image-interpolation layer won't run precisely enough on Edge TPU",
+    "For example, a fully-connected or softmax layer with 2D output",
+]
+LOG = """Edge TPU Compiler version 16.0.384591198
+Input: model_int8.tflite
+Output: model_int8_edgetpu.tflite
+
+{table}
+"""
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_status_seen_is_read_whole(status: str) -> None:
+    report = parse_report(LOG.format(table=table({("RESIZE_NEAREST_NEIGHBOR", status): 12})))
+    assert report.rows == (Row("RESIZE_NEAREST_NEIGHBOR", 12, status),)
+    assert (report.mapped, report.on_cpu) == ((12, 0) if status == "Mapped to Edge TPU" else (0, 12))
+
+
+def test_printed_text_gives_counts_version_and_memory() -> None:
+    rows = {**ALL_MAPPED, ("ADD", "More than one subgraph is not supported"): 6, ("CUSTOM", "Operation is working on an unsupported data type"): 1}
+    report = parse_report(PRINTED.format(table=table(rows)))
+    assert report.version == "16.0.384591198"
+    assert (report.mapped, report.on_cpu, len(report.rows)) == (67, 7, 8)
+    assert (report.on_chip_bytes, report.remaining_bytes, report.off_chip_bytes) == (2516582, 4676649, 0)
+
+
+def test_a_count_as_wide_as_its_column_and_trailing_spaces_do_no_harm() -> None:
+    text = "Operator                       Count      Status   \r\n\r\nUNIDIRECTIONAL_SEQUENCE_LSTM   1234567890 Mapped to Edge TPU   \r\n"
+    assert parse_report(text).rows == (Row("UNIDIRECTIONAL_SEQUENCE_LSTM", 1234567890, "Mapped to Edge TPU"),)
+
+
+def test_the_last_table_counts_once_where_screen_and_log_both_have_it() -> None:
+    screen, log = PRINTED.format(table=table({("ADD", STATUSES[0]): 10})), LOG.format(table=table(ALL_MAPPED))
+    assert parse_report(screen + log).mapped == 67
+    assert parse_report(screen + log).on_chip_bytes == 2516582
+
+
+def test_sizes_come_in_every_unit() -> None:
+    text = PRINTED.format(table=table(ALL_MAPPED)).replace("2.40MiB", "7.75KiB").replace("0.00B", "1.00GiB")
+    assert (parse_report(text).on_chip_bytes, parse_report(text).off_chip_bytes) == (7936, 1024**3)
+
+
+def test_without_its_version_and_sizes_the_table_still_counts() -> None:
+    report = parse_report(table(ALL_MAPPED))
+    assert (report.version, report.on_chip_bytes, report.mapped) == ("", None, 67)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "it said: nothing"),
+        ("Edge TPU Compiler version 16.0.384591198\n\nInternal compiler error. Aborting! \n", "Internal compiler error. Aborting!"),
+        ("ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'\n", "opcode 'CONV_2D' version '6'"),
+        ("Operator                       Count      Status\n\nCompilation failed! \n", "Compilation failed!"),
+    ],
+)
+def test_text_without_a_table_is_quoted(text: str, said: str) -> None:
+    with pytest.raises(ReportError) as raised:
+        parse_report(text)
+    assert said in str(raised.value) and "\n" not in str(raised.value)
