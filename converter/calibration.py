@@ -36,12 +36,14 @@ class Inputs:
     def __len__(self) -> int:
         return len(self._photos)
 
+    def __getitem__(self, number: int) -> Pixels:
+        picture = to_input(read_pixels(self._photos[number].path), self._size)
+        if self._full_range and number == 0:
+            picture[0, 0], picture[0, 1] = 0, 255
+        return picture
+
     def __iter__(self) -> Iterator[Pixels]:
-        for number, photo in enumerate(self._photos):
-            picture = to_input(read_pixels(photo.path), self._size)
-            if self._full_range and number == 0:
-                picture[0, 0], picture[0, 1] = 0, 255
-            yield picture
+        return (self[number] for number in range(len(self)))
 
 
 def fingerprint(photos: Sequence[Photo], *, names: bool) -> str:

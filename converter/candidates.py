@@ -68,16 +68,15 @@ def best_candidate(network: FloatNetwork, labels: Sequence[str], wanted: Wanted,
     """
     size = network.size
     cut = min(CORRECTION_PHOTOS, len(chosen) // 2)
-    fitting, judging = Inputs(chosen[:cut], size), Inputs(chosen[cut:], size)
+    fitting, judging = list(Inputs(chosen[:cut], size)), list(Inputs(chosen[cut:], size))
+    pictures = [*Inputs(chosen[:1], size, full_range=True), *fitting[1:], *judging]
     answers = network.predict(judging)
     aim = answers["logits"].astype(np.float64)
     found: list[tuple[float, Best]] = []
     refused: list[str] = []
     with quiet(), network.exported() as saved:
         float32 = tflite.to_float32(saved)
-        for recipe, make in _makers(
-            wanted, saved, float32, progress.through(Inputs(chosen, size, full_range=True), "calibrating on training photos")
-        ):
+        for recipe, make in _makers(wanted, saved, float32, progress.through(pictures, "calibrating on training photos")):
             model = with_raw_bytes(make(), {name: HEADROOM * float(np.abs(values).max()) for name, values in answers.items()})
             plain = Trial(model, labels, size, scratch)
             best = Best(plain, None, recipe, float32)

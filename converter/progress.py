@@ -2,10 +2,18 @@
 
 import os
 import sys
-from collections.abc import Collection, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+Given = TypeVar("Given", covariant=True)
+
+
+class Row(Protocol[Given]):
+    """Things in a row that can be taken one by one or by their number."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, number: int, /) -> Given: ...
 
 
 class Progress:
@@ -19,7 +27,7 @@ class Progress:
         if self._terminal is not None:
             os.write(self._terminal, f"\r\x1b[K{text}".encode())
 
-    def through(self, items: Collection[T], text: str) -> "Watched[T]":
+    def through(self, items: Row[T], text: str) -> "Watched[T]":
         """The same items; each time they are gone through, they are counted."""
         return Watched(items, text, self)
 
@@ -34,13 +42,15 @@ class Progress:
 class Watched(Generic[T]):
     """Items that say how many of them were taken."""
 
-    def __init__(self, items: Collection[T], text: str, progress: Progress) -> None:
+    def __init__(self, items: Row[T], text: str, progress: Progress) -> None:
         self._items, self._text, self._progress = items, text, progress
 
     def __len__(self) -> int:
         return len(self._items)
 
+    def __getitem__(self, number: int) -> T:
+        self._progress.step(f"{self._text} {number + 1}/{len(self._items)}")
+        return self._items[number]
+
     def __iter__(self) -> Iterator[T]:
-        for number, item in enumerate(self._items, start=1):
-            self._progress.step(f"{self._text} {number}/{len(self._items)}")
-            yield item
+        return (self[number] for number in range(len(self)))

@@ -1,15 +1,19 @@
 """A model that is in no bundle yet, run by the device's own classifier: what is measured here is what will ship."""
 
+import os
 import tempfile
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from converter.accuracy import Floats
 from converter.network import Floats as Embeddings
+from converter.progress import Row
 from device.vision.bundle import MODEL_FILE, Bundle, BundleInfo, Calibration, InputSpec, KnownAnswer, Measured, Metrics
-from device.vision.classifier import Classifier
+from device.vision.classifier import Classifier, Outputs
 from device.vision.preprocess import Pixels
 from device.vision.runtime import Runtime, load_runtime
 
@@ -26,18 +30,27 @@ class Trial:
         self.model = model
         self._bundle = _kept(model, tuple(labels), size, scratch)
         self.shipping = Classifier(self._bundle)
+        self._own = threading.local()
 
     def exact(self) -> Classifier:
         """The same model on the kernels that a known answer is taken from. Raises RuntimeFault where ai-edge-litert is not installed."""
         return Classifier(self._bundle, load_runtime(self._bundle, package="ai-edge-litert", kernels="builtin"))
 
-    def logits(self, pictures: Iterable[Pixels]) -> Floats:
+    def logits(self, pictures: Row[Pixels]) -> Floats:
         """One row a picture, before temperature and softmax."""
-        return np.stack([self.shipping.logits(picture) for picture in pictures]).astype(np.float64)
+        return np.stack([outputs.logits for outputs in self._outputs(pictures)]).astype(np.float64)
 
-    def embeddings(self, pictures: Iterable[Pixels]) -> Embeddings:
+    def embeddings(self, pictures: Row[Pixels]) -> Embeddings:
         """One row a picture, dequantized."""
-        return np.stack([self.shipping.outputs(picture).embedding for picture in pictures])
+        return np.stack([outputs.embedding for outputs in self._outputs(pictures)])
+
+    def _outputs(self, pictures: Row[Pixels]) -> Iterator[Outputs]:
+        """In the order of the pictures, each worked on by one of as many threads as there are processors, with a classifier of its own."""
+        with ThreadPoolExecutor(os.cpu_count(), initializer=self._equip) as pool:
+            yield from pool.map(lambda number: self._own.classifier.outputs(pictures[number]), range(len(pictures)))
+
+    def _equip(self) -> None:
+        self._own.classifier = Classifier(self._bundle)
 
 
 def _kept(model: bytes, labels: tuple[str, ...], size: int, scratch: Path) -> Bundle:
