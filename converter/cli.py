@@ -7,7 +7,7 @@ import sys
 from device import __version__
 from device.errors import SortbinError
 
-COMMANDS = ("quantize", "edgetpu", "inspect")
+COMMANDS = ("quantize", "verify", "benchmark", "edgetpu", "inspect")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,321 @@
+"""`converter benchmark`: every format on every runtime, one after the other, each in a process of its own."""
+
+import ctypes
+import importlib.util
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from converter import calibration, decoded
+from converter.accuracy import Answers, Ints, agreement
+from converter.benchmark import making, measuring
+from converter.benchmark.formats import EDGETPU, FORMATS, HOW_TO_INSTALL, INT8, INT16X8, KERAS, Format, installed
+from converter.benchmark.machine import busy, machine, moment
+from converter.benchmark.making import file_name
+from converter.benchmark.report import Report, Row
+from converter.benchmark.single_stream import QUERIES, SECONDS, is_mlperf
+from converter.calibration import Inputs
+from converter.child import ChildFault, ask
+from converter.output import OutputError
+from converter.photos import Photo, PhotosError, read_part
+from converter.progress import Progress
+from converter.run import RunError, read_run
+from converter.share import share
+from device.errors import SortbinError
+from device.vision.bundle import EDGETPU_FILE, Bundle, hash_file, read_bundle
+from device.vision.runtime import EDGETPU_LIBRARY
+
+MAKING_S = 900.0
+"""most that making all files of one batch size may take"""
+
+START_S = 120.0
+QUERY_S = 1.0
+"""what a process may take to start, and for each picture: a Raspberry Pi Zero needs no more"""
+
+NOISE = 16
+"""pictures of noise to time with where there are no photos"""
+
+ALONE = 0.9
+"""processor time for each second from which on a process counts as undisturbed"""
+
+
+class BenchmarkError(SortbinError, ValueError):
+    """A benchmark that cannot be carried out. The message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to measure: a bundle, a run, or a bundle and the run behind it; at least one of them. data: photos for accuracy and calibration.
+
+    batches, threads: every pair of them is measured. timeout_s: for each process, None to go by the work.
+    """
+
+    bundle: Path | None
+    run: Path | None
+    data: Path | None
+    batches: tuple[int, ...]
+    threads: tuple[int, ...]
+    queries: int
+    seconds: float
+    timeout_s: float | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an order comes to: the network's labels, and the photos to calibrate by and to judge by, where there are some."""
+
+    labels: tuple[str, ...]
+    bundle: Bundle | None
+    calibration: tuple[Photo, ...]
+    judging: tuple[Photo, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Files by format and batch, or why there is none; pictures on disk and their labels' indices, None where they are noise."""
+
+    files: dict[tuple[Format, int], Path | str]
+    pictures: Path
+    count: int
+    targets: Ints | None
+
+
+def benchmark(order: Order, scratch: Path, progress: Progress) -> Report:
+    """Measure everything. scratch: a folder that keeps the files which were made and measured.
+
+    Raises SortbinError for an order that cannot be carried out; what goes wrong with one format or runtime is in the report.
+    """
+    subject, pictures = read_subject(order), scratch / "pictures.npy"
+    # Where the size is known already, a broken photo is told before minutes of converting.
+    count = _decode(subject, subject.bundle.info.input.size, pictures, progress) if subject.bundle is not None else 0
+    progress.step("making the formats")
+    size, files = _files(order, subject, scratch)
+    count = count or _decode(subject, size, pictures, progress)
+    targets = np.array([subject.labels.index(photo.label) for photo in subject.judging]) if subject.judging else None
+    material = Material(files, pictures, count, targets)
+    computer, before = machine(), moment()
+    rows = _rows(order, subject, material, progress)
+    pictures.unlink()
+    after = moment()
+    named = order.bundle if order.bundle is not None else order.run
+    assert named is not None
+    measured = [row.measured for row in rows if row.measured is not None]
+    return Report(
+        subject=named.resolve().name,
+        data=order.data.resolve().name if order.data is not None else None,
+        photos=material.count if material.targets is not None else 0,
+        queries=order.queries,
+        seconds=order.seconds,
+        mlperf=bool(measured) and all(is_mlperf(found.queries, found.seconds) for found in measured),
+        machine=computer,
+        before=before,
+        after=after,
+        notes=list(_notes(order, measured, busy(before, computer.cores))),
+        rows=rows,
+    )
+
+
+def read_subject(order: Order) -> Subject:
+    """Read the bundle and the run. Raises BundleError, RunError and PhotosError."""
+    bundle = read_bundle(order.bundle) if order.bundle is not None else None
+    labels = bundle.info.labels if bundle is not None else ()
+    chosen: tuple[Photo, ...] = ()
+    judging: tuple[Photo, ...] = ()
+    if order.run is not None and order.data is not None:
+        run = read_run(order.run, order.data)
+        chosen = calibration.choose(run.train, making.CALIBRATION_PHOTOS, making.SEED)
+        own, judging = run.labels, run.val
+    elif order.run is not None:
+        own = _labels(order.run)
+    elif order.data is not None:
+        own, judging = labels, read_part(order.data, "val")
+    else:
+        own = labels
+    if labels and own != labels:
+        raise RunError(f"{order.run}: its labels are {', '.join(own)}, those of {order.bundle} are {', '.join(labels)}")
+    strange = [photo for photo in judging if photo.label not in own]
+    if strange:
+        raise PhotosError(f"{order.data}: {strange[0].name} is labelled {strange[0].label}; expected one of {', '.join(own)}")
+    return Subject(own, bundle, chosen, judging)
+
+
+def _labels(run: Path) -> tuple[str, ...]:
+    for name in ("model.keras", "labels.txt"):
+        if not (run / name).is_file():
+            raise RunError(f"{run}: expected a finished training run, {name} is missing")
+    return tuple(line for line in (run / "labels.txt").read_text(encoding="utf-8").split("\n") if line)
+
+
+def _files(order: Order, subject: Subject, scratch: Path) -> tuple[int, dict[tuple[Format, int], Path | str]]:
+    """Side of the input, and what there is of each format."""
+    files: dict[tuple[Format, int], Path | str] = {}
+    bundle = subject.bundle
+    size = bundle.info.input.size if bundle is not None else 0
+    made: making.Made | None = None
+    why = "made from a training run; name it with --run"
+    if order.run is not None:
+        try:
+            made = _made(order, subject, scratch)
+        except ChildFault as fault:
+            if bundle is None:
+                raise BenchmarkError(f"{order.run / 'model.keras'}: {fault}") from fault
+            why = f"could not be made: {fault}"
+    if made is not None:
+        if bundle is not None and made.size != size:
+            raise BenchmarkError(f"{order.run}: takes pictures of {made.size} pixels, {order.bundle} of {size}; it is not the run behind this bundle")
+        size = made.size
+    for form in FORMATS:
+        for batch in order.batches:
+            name = file_name(form.key, form.suffix, batch)
+            found: Path | str = why if made is None else made.refused.get(name, scratch / name)
+            if form is KERAS and order.run is not None:
+                found = order.run / "model.keras"
+            elif form.name == EDGETPU:
+                found = _edgetpu(bundle, batch)
+            elif bundle is not None and form.key == _precision(bundle) and form.suffix == ".tflite" and batch == 1:
+                found = bundle.model
+            elif form.name == INT16X8:
+                continue
+            elif form.name == INT8 and made is not None and not subject.calibration:
+                found = "calibrated with training photos; name them with --data"
+            elif form.name == INT8 and order.run is None and batch > 1:
+                found = "the bundle's file is for batches of 1; others are made from the training run, name it with --run"
+            elif form.suffix == ".onnx" and made is not None and not _makes_onnx():
+                found = "made with tf2onnx, which is not installed: pip install 'sortbin[benchmark]'"
+            files[form, batch] = found
+    return size, files
+
+
+def _precision(bundle: Bundle) -> str:
+    return "int8" if bundle.info.precision is msgspec.UNSET else bundle.info.precision
+
+
+def _made(order: Order, subject: Subject, scratch: Path) -> making.Made:
+    assert order.run is not None
+    keys = [form.key for form in FORMATS if form.suffix == ".tflite" and form.name not in (EDGETPU, INT16X8)]
+    if not subject.calibration:
+        keys = [key for key in keys if key != "int8"]
+    if subject.bundle is not None and order.batches == (1,):
+        keys = [key for key in keys if key != _precision(subject.bundle)]
+    question = making.Question(
+        str((order.run / "model.keras").resolve()),
+        len(subject.labels),
+        tuple(str(photo.path.resolve()) for photo in subject.calibration),
+        tuple(keys),
+        _makes_onnx() and any(form.suffix == ".onnx" for form in FORMATS),
+        order.batches,
+        str(scratch.resolve()),
+    )
+    return ask(making.__name__, question, making.Made, timeout_s=MAKING_S * len(order.batches))
+
+
+def _makes_onnx() -> bool:
+    return importlib.util.find_spec("tf2onnx") is not None
+
+
+def _edgetpu(bundle: Bundle | None, batch: int) -> Path | str:
+    if bundle is None or EDGETPU_FILE not in bundle.info.files:
+        return "no compiled model; `converter edgetpu` adds one to a bundle"
+    if batch != 1:
+        return "the Edge TPU takes batches of 1 only"
+    try:
+        ctypes.CDLL(EDGETPU_LIBRARY)
+    except OSError as error:
+        return f"no Edge TPU runtime: {error}"
+    return bundle.folder / EDGETPU_FILE
+
+
+def _decode(subject: Subject, size: int, file: Path, progress: Progress) -> int:
+    """Write what to show the networks, photos or noise, and return how many pictures that are."""
+    noise = np.random.default_rng(0).integers(0, 256, (NOISE, size, size, 3), dtype=np.uint8)
+    shown = progress.through(Inputs(subject.judging, size), "decoding photos") if subject.judging else noise
+    try:
+        return decoded.keep(shown, size, file)
+    except OSError as error:
+        raise OutputError(
+            f"{file.parent}: {error.strerror}; decoded photos take {len(subject.judging) * size * size * 3 / 1e6:.0f} MB there"
+        ) from error
+
+
+def _rows(order: Order, subject: Subject, material: Material, progress: Progress) -> list[Row]:
+    planned = list(_planned(order, material))
+    total = sum(row.state == "measured" for row in planned)
+    rows: list[Row] = []
+    floating: Answers | None = None
+    number = 0
+    for row in planned:
+        if row.state == "measured":
+            number += 1
+            threads = f"{row.threads} thread{'s' if row.threads > 1 else ''}"
+            progress.step(f"{number}/{total} {row.format} on {row.runtime}, batch {row.batch}, {threads}")
+            row, answers = _measured(order, subject, material, row, floating)
+            if floating is None and row.format == KERAS.name:
+                floating = answers
+        rows.append(row)
+    return rows
+
+
+def _planned(order: Order, material: Material) -> Iterator[Row]:
+    """What will be measured, as if it had been, and what is missing."""
+    for form in dict.fromkeys(form for form, _ in material.files):
+        for runtime in form.runtimes:
+            if not installed(runtime):
+                yield Row(form.name, runtime, 0, 0, "missing", f"{runtime} is not installed: {HOW_TO_INSTALL[runtime]}")
+                continue
+            for batch in order.batches:
+                file = material.files[form, batch]
+                if isinstance(file, str):
+                    yield Row(form.name, runtime, 0, 0, "missing", file)
+                    continue
+                for threads in order.threads:
+                    yield Row(form.name, runtime, batch, threads, "measured", file=str(file))
+
+
+def _measured(order: Order, subject: Subject, material: Material, row: Row, floating: Answers | None) -> tuple[Row, Answers | None]:
+    file, logits = Path(row.file), material.pictures.with_name("logits.npy")
+    row = msgspec.structs.replace(row, file=file.name, size_bytes=file.stat().st_size, sha256=hash_file(file))
+    question = measuring.Question(
+        row.runtime,
+        str(file.resolve()),
+        row.batch,
+        row.threads,
+        len(subject.labels),
+        order.queries,
+        order.seconds,
+        str(material.pictures.resolve()),
+        str(logits.resolve()) if material.targets is not None else None,
+    )
+    work = (order.queries + measuring.HELD) * row.batch + material.count
+    timeout_s = START_S + 2 * order.seconds + QUERY_S * work if order.timeout_s is None else order.timeout_s
+    try:
+        found = ask(measuring.__name__, question, measuring.Measurement, timeout_s=timeout_s)
+    except ChildFault as fault:
+        return msgspec.structs.replace(row, state="failed", why=str(fault)), None
+    row = msgspec.structs.replace(row, measured=found)
+    if material.targets is None:
+        return row, None
+    answers = Answers(np.load(logits).astype(np.float64), material.targets)
+    logits.unlink()
+    reference = answers if floating is None and row.format == KERAS.name else floating
+    row = msgspec.structs.replace(row, accuracy=share(int(answers.right.sum()), material.count))
+    if reference is not None:
+        differs = float(np.abs(answers.logits - reference.logits).max())
+        row = msgspec.structs.replace(row, agreement=agreement(answers, reference), differs=differs)
+    return row, answers
+
+
+def _notes(order: Order, measured: Sequence[measuring.Measurement], load: bool) -> Iterator[str]:
+    if order.queries < QUERIES or order.seconds < SECONDS:
+        yield f"fewer than MLPerf's mobile rules ask for ({QUERIES} queries and {SECONDS:g} s each): for orientation only"
+    alone = [found.cpu_share for found in measured if found.cpu_share <= 1]
+    got = statistics.median(alone) if alone else 1.0
+    if load or (1 in order.threads and got < ALONE):
+        yield f"the machine was busy (a process got {got:.2f} s of processor time a second and thread): times are longer than its own"
+    if order.run is not None and order.bundle is None and order.data is not None:
+        yield "INT8 is the plain quantization of the run, without the bias correction of `converter quantize`; name a BUNDLE and --run for that"
+    if order.run is None:
+        yield "agreement with float is not known without the training run (--run)"

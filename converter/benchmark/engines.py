@@ -1,0 +1,166 @@
+"""Each runtime behind the same three steps: pictures to its input, its input through the network, its output to logits.
+
+Pictures are batch x size x size x 3 uint8, RGB; logits are batch x labels float32. Libraries are imported by `load`, so that a process
+loads the one it measures and no other.
+"""
+
+import ctypes
+import importlib
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from device.errors import SortbinError
+from device.vision.preprocess import Pixels, to_float
+from device.vision.runtime import EDGETPU_LIBRARY, first_line
+
+Logits = npt.NDArray[np.float32]
+
+
+class EngineError(SortbinError, RuntimeError):
+    """A runtime that cannot run a file. The message says what it says."""
+
+
+class Engine(NamedTuple):
+    """A loaded network. name: runtime and version. prepare, run and finish are the three steps, each fed with what the one before gave."""
+
+    name: str
+    prepare: Callable[[Pixels], Any]
+    run: Callable[[Any], Any]
+    finish: Callable[[Any], Logits]
+
+
+def library(runtime: str) -> Any:
+    """Import what the runtime needs. Raises EngineError."""
+    module = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter", "ONNX Runtime": "onnxruntime"}
+    try:
+        return importlib.import_module(module.get(runtime, runtime.lower()))
+    except (ImportError, OSError) as error:
+        raise EngineError(f"{runtime} cannot be imported: {first_line(error)}") from error
+
+
+def load(runtime: str, found: Any, file: Path, *, batch: int, threads: int, label_count: int) -> Engine:
+    """Load a file into a runtime. found: what `library` gave. Raises EngineError for a file or a batch that the runtime refuses."""
+    loaders: dict[str, Callable[..., Engine]] = {"Keras": _keras, "ONNX Runtime": _onnx, "OpenVINO": _openvino}
+    try:
+        return loaders.get(runtime, _tflite)(runtime, found, file, batch, threads, label_count)
+    except SortbinError:
+        raise
+    except (ValueError, RuntimeError, TypeError, KeyError, OSError, SystemError) as error:
+        raise EngineError(f"{runtime} cannot run it: {first_line(error)}") from error
+
+
+def _keras(runtime: str, keras: Any, file: Path, batch: int, threads: int, label_count: int) -> Engine:
+    import tensorflow as tf
+
+    from converter.network import read_network
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    network = read_network(file, label_count)
+    # As `predict` runs it, without that one's own bookkeeping for each call.
+    function = tf.function(lambda picture: network(picture, training=False)["logits"])
+    return Engine(f"Keras {keras.__version__}, TensorFlow {tf.__version__}", to_float, function, lambda raw: raw.numpy())
+
+
+def _tflite(runtime: str, package: Any, file: Path, batch: int, threads: int, label_count: int) -> Engine:
+    version = importlib.import_module(package.__name__.partition(".")[0]).__version__
+    if file.stem.endswith("_edgetpu"):
+        ctypes.CDLL(EDGETPU_LIBRARY)
+        options: dict[str, Any] = {"experimental_delegates": [package.load_delegate(EDGETPU_LIBRARY)]}
+        kernels = " Edge TPU"
+    else:
+        options, kernels = {"num_threads": threads}, " XNNPACK" if runtime == "ai-edge-litert" else ""
+    interpreter = package.Interpreter(model_path=str(file), **options)
+    interpreter.allocate_tensors()
+    (source,) = interpreter.get_input_details()
+    if int(source["shape"][0]) != batch:
+        raise EngineError(f"made for batches of {source['shape'][0]}")
+    target = _tflite_logits(interpreter, label_count)
+    fill, read = interpreter.tensor(source["index"]), interpreter.tensor(target["index"])
+    scale, zero_point = target["quantization"]
+
+    def run(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        np.copyto(fill(), values)
+        interpreter.invoke()
+        return read().copy()
+
+    return Engine(f"{runtime} {version}{kernels}", _to_input(source["dtype"]), run, _from_output(scale, zero_point))
+
+
+def _onnx(runtime: str, ort: Any, file: Path, batch: int, threads: int, label_count: int) -> Engine:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    source = session.get_inputs()[0].name
+    return Engine(f"{runtime} {ort.__version__}", to_float, lambda values: session.run(["logits"], {source: values})[0], np.asarray)
+
+
+def _openvino(runtime: str, ov: Any, file: Path, batch: int, threads: int, label_count: int) -> Engine:
+    core = ov.Core()
+    model = core.read_model(file)
+    properties = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        # Left alone it runs float32 in bfloat16 where the processor can.
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    compiled = core.compile_model(model, "CPU", properties)
+    source = compiled.inputs[0]
+    shape = source.partial_shape
+    if shape[0].is_static and shape[0].get_length() != batch:
+        raise EngineError(f"made for batches of {shape[0].get_length()}")
+    target, scale, zero_point = _openvino_logits(file, compiled.outputs, label_count)
+    request = compiled.create_infer_request()
+    dtype = np.uint8 if source.element_type == ov.Type.u8 else np.float32
+    version = ov.__version__.partition("-")[0]
+    return Engine(f"{runtime} {version}", _to_input(dtype), lambda values: request.infer([values])[target].copy(), _from_output(scale, zero_point))
+
+
+def _tflite_logits(interpreter: Any, label_count: int) -> dict[str, Any]:
+    signatures = interpreter.get_signature_list()
+    if signatures:
+        named: dict[str, dict[str, Any]] = interpreter.get_signature_runner(next(iter(signatures))).get_output_details()
+        if "logits" in named:
+            return named["logits"]
+    right = [entry for entry in interpreter.get_output_details() if int(entry["shape"][-1]) == label_count]
+    if len(right) != 1:
+        raise EngineError(f"expected one output of {label_count} logits, found {len(right)}")
+    return dict(right[0])
+
+
+def _openvino_logits(file: Path, outputs: Any, label_count: int) -> tuple[Any, float, int]:
+    """The output that holds the logits, with its scale and zero point: OpenVINO keeps a `.tflite` file's tensor names, not its signature."""
+    if file.suffix == ".onnx":
+        return next(output for output in outputs if "logits" in output.get_names()), 0.0, 0
+    from converter.model_file import read_model
+
+    model = read_model(file)
+    signature = model.signatures[0]
+    tensor = model.subgraphs[signature.subgraph].tensors[signature.outputs["logits"]]
+    quantization = tensor.quantization
+    scale, zero_point = (quantization.scales[0], quantization.zero_points[0]) if quantization is not None else (0.0, 0)
+    found = [output for output in outputs if tensor.name in output.get_names()]
+    if len(found) != 1:
+        raise EngineError(f"expected one output named {tensor.name}, found {len(found)}")
+    return found[0], scale, zero_point
+
+
+def _to_input(dtype: Any) -> Callable[[Pixels], npt.NDArray[Any]]:
+    """Bytes go untouched into a quantized input."""
+    return (lambda pictures: pictures) if dtype == np.uint8 else to_float
+
+
+def _from_output(scale: float, zero_point: int) -> Callable[[npt.NDArray[Any]], Logits]:
+    if not scale:
+        return lambda raw: raw.astype(np.float32, copy=False)
+    return lambda raw: ((raw.astype(np.int64) - zero_point) * scale).astype(np.float32)
+
+
+def rows(logits: Logits, batch: int) -> Logits:
+    """batch x labels, whatever else a file's output was shaped like."""
+    return np.asarray(logits, np.float32).reshape(batch, math.prod(logits.shape) // batch)

@@ -1,0 +1,136 @@
+"""A run's network in every format, made in a process of its own: TensorFlow stays out of the one that measures. Asked by `converter.child.ask`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from converter.child import reply
+from converter.photos import Photo
+
+if TYPE_CHECKING:
+    import keras
+
+CALIBRATION_PHOTOS, SEED = 200, 1
+
+
+class Question(msgspec.Struct, frozen=True):
+    """network: a `.keras` file; calibration: paths of training photos for INT8, in order; keys: of formats to make as `.tflite`; onnx: also as
+    `.onnx`; out: the folder to write into.
+    """
+
+    network: str
+    label_count: int
+    calibration: tuple[str, ...]
+    keys: tuple[str, ...]
+    onnx: bool
+    batches: tuple[int, ...]
+    out: str
+
+
+class Made(msgspec.Struct, frozen=True):
+    """size: side of the network's input in pixels. refused: by the name of a file, why it could not be made; the others lie in the folder."""
+
+    size: int
+    refused: dict[str, str]
+
+
+def file_name(key: str, suffix: str, batch: int) -> str:
+    """What a format's file for batches of that size is called."""
+    return f"{key}{suffix}" if batch == 1 else f"{key}.batch{batch}{suffix}"
+
+
+def make(question: Question) -> Made:
+    """Raises NetworkError, PhotosError and OSError."""
+    from converter.network import read_network
+
+    network = read_network(Path(question.network), question.label_count)
+    size, out = int(network.inputs[0].shape[1]), Path(question.out)
+    photos = [Photo(path, "", Path(path)) for path in question.calibration]
+    refused: dict[str, str] = {}
+    for batch in question.batches:
+        refused |= _as_tflite(network, size, batch, question.keys, photos, out)
+        if question.onnx:
+            refused |= _as_onnx(network, size, batch, out)
+    return Made(size, refused)
+
+
+def _as_tflite(network: "keras.Model", size: int, batch: int, keys: Sequence[str], photos: Sequence[Photo], out: Path) -> dict[str, str]:
+    import tempfile
+
+    import tensorflow as tf
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    refused = {}
+    with tempfile.TemporaryDirectory(prefix="sortbin-") as saved:
+        # The batch is fixed, as it is in what ships: with an open one XNNPACK does not take over, and tflite-runtime is ten times slower.
+        network.export(saved, verbose=False, input_signature=[tf.TensorSpec((batch, size, size, 3), tf.float32, name="image")])
+        for key in keys:
+            name = file_name(key, ".tflite", batch)
+            try:
+                (out / name).write_bytes(_converted(Path(saved), key, batch, size, photos))
+            except (ConverterError, RuntimeError, ValueError) as error:
+                refused[name] = f"TensorFlow's converter: {str(error).strip().partition(chr(10))[0]}"
+    return refused
+
+
+def _converted(saved: Path, key: str, batch: int, size: int, photos: Sequence[Photo]) -> bytes:
+    from converter import tflite
+    from converter.calibration import Inputs
+
+    match key:
+        case "float32":
+            return tflite.to_float32(saved)
+        case "float16":
+            return tflite.to_float16(saved)
+        case "dynamic":
+            return tflite.to_dynamic(saved)
+        case _ if batch == 1:
+            return tflite.to_int8(saved, Inputs(photos, size, full_range=True))
+        case _:
+            return _int8(saved, batch, size, photos)
+
+
+def _int8(saved: Path, batch: int, size: int, photos: Sequence[Photo]) -> bytes:
+    """As `tflite.to_int8`, calibrated with whole batches."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: _calibration(photos, size, batch)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type, converter.inference_output_type = tf.uint8, tf.int8
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    return bytes(converter.convert())
+
+
+def _calibration(photos: Sequence[Photo], size: int, batch: int) -> Iterator[list[np.ndarray]]:
+    from converter.calibration import Inputs
+    from device.vision.preprocess import to_float
+
+    held: list[np.ndarray] = []
+    for picture in Inputs(photos, size, full_range=True):
+        held.append(to_float(picture))
+        if len(held) == batch:
+            yield [np.stack(held)]
+            held = []
+    if held:
+        yield [np.stack([*held, *[held[-1]] * (batch - len(held))])]
+
+
+def _as_onnx(network: "keras.Model", size: int, batch: int, out: Path) -> dict[str, str]:
+    import tensorflow as tf
+
+    name = file_name("float32", ".onnx", batch)
+    signature = [tf.TensorSpec((batch, size, size, 3), tf.float32, name="image")]
+    try:
+        network.export(out / name, format="onnx", verbose=False, input_signature=signature)
+    except (ImportError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        return {name: f"tf2onnx: {str(error).strip().partition(chr(10))[0]}"}
+    return {}
+
+
+if __name__ == "__main__":
+    reply(Question, make)

@@ -1,0 +1,130 @@
+"""One file on one runtime in a process of its own: start, latency, memory, answers. Asked by `converter.child.ask`."""
+
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from converter.benchmark.engines import library, load, rows
+from converter.benchmark.machine import Moment, moment
+from converter.benchmark.single_stream import percentile, single_stream
+from converter.child import peak_memory_mib, reply
+from converter.decoded import mapped
+from device.vision.preprocess import Pixels
+
+HELD = 64
+"""pictures that queries are drawn from, held in memory as MLPerf's sample library holds its own"""
+
+
+class Question(msgspec.Struct, frozen=True):
+    """pictures: what `converter.decoded.keep` wrote; logits: the `.npy` file to leave their logits in, or None to time only."""
+
+    runtime: str
+    file: str
+    batch: int
+    threads: int
+    label_count: int
+    queries: int
+    seconds: float
+    pictures: str
+    logits: str | None
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """Milliseconds. runtime: with its version. Cold start: import_ms for the library, load_ms for the file, first_ms to the first answer.
+
+    p50_ms, p90_ms, p99_ms: of `queries` queries in `seconds`, a query being a batch of pictures in the network's size, from bytes to
+    float logits. prepare_ms, run_ms, finish_ms: medians of its three parts. images_per_s: over the whole time. cpu_share: processor time
+    that the process got for each second of it and each thread; well below 1 means that others were in the way, or that threads idled.
+    peak_mib: most memory resident until then, the accuracy measured afterwards left out.
+    """
+
+    runtime: str
+    import_ms: float
+    load_ms: float
+    first_ms: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    prepare_ms: float
+    run_ms: float
+    finish_ms: float
+    images_per_s: float
+    queries: int
+    seconds: float
+    cpu_share: float
+    peak_mib: float | None
+    before: Moment
+    after: Moment
+
+
+def measure(question: Question) -> Measurement:
+    """Raises EngineError, and NetworkError for a damaged Keras file."""
+    every = mapped(Path(question.pictures))
+    held = np.array(every[:HELD])
+    drawn = np.random.default_rng(0)
+    batch = question.batch
+    before = moment()
+
+    marks = [time.perf_counter()]
+    found = library(question.runtime)
+    marks.append(time.perf_counter())
+    engine = load(question.runtime, found, Path(question.file), batch=batch, threads=question.threads, label_count=question.label_count)
+    marks.append(time.perf_counter())
+    engine.finish(engine.run(engine.prepare(_filled(held[:batch], batch))))
+    marks.append(time.perf_counter())
+
+    parts: list[tuple[float, float, float, float]] = []
+
+    def query(_number: int) -> None:
+        pictures = held[drawn.integers(0, len(held), batch)]
+        began = time.perf_counter()
+        ready = engine.prepare(pictures)
+        prepared = time.perf_counter()
+        raw = engine.run(ready)
+        ran = time.perf_counter()
+        engine.finish(raw)
+        parts.append((began, prepared, ran, time.perf_counter()))
+
+    cpu_s, began_s = time.process_time(), time.perf_counter()
+    count = len(single_stream(query, queries=question.queries, seconds=question.seconds))
+    cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - began_s
+    steps_ms = 1000 * np.diff(np.array(parts[-count:]), axis=1)
+    took_ms = steps_ms.sum(axis=1).tolist()
+    peak_mib, after = peak_memory_mib(), moment()
+
+    if question.logits is not None:
+        starts = range(0, len(every), batch)
+        answers = [rows(engine.finish(engine.run(engine.prepare(_filled(every[at : at + batch], batch)))), batch) for at in starts]
+        np.save(question.logits, np.concatenate(answers)[: len(every)])
+    import_ms, load_ms, first_ms = (1000 * np.diff(marks)).tolist()
+    prepare_ms, run_ms, finish_ms = np.median(steps_ms, axis=0).tolist()
+    return Measurement(
+        runtime=engine.name,
+        import_ms=import_ms,
+        load_ms=load_ms,
+        first_ms=first_ms,
+        p50_ms=percentile(took_ms, 0.5),
+        p90_ms=percentile(took_ms, 0.9),
+        p99_ms=percentile(took_ms, 0.99),
+        prepare_ms=prepare_ms,
+        run_ms=run_ms,
+        finish_ms=finish_ms,
+        images_per_s=1000 * batch * count / sum(took_ms),
+        queries=count,
+        seconds=sum(took_ms) / 1000,
+        cpu_share=cpu_s / wall_s / question.threads,
+        peak_mib=peak_mib,
+        before=before,
+        after=after,
+    )
+
+
+def _filled(pictures: Pixels, batch: int) -> Pixels:
+    """A whole batch: the last picture again where there are too few."""
+    return np.concatenate([pictures, *([pictures[-1:]] * (batch - len(pictures)))])
+
+
+if __name__ == "__main__":
+    reply(Question, measure)

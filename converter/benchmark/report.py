@@ -1,0 +1,141 @@
+"""What a benchmark found: `report.json`, and the same as a table."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from converter.benchmark.machine import Machine, Moment
+from converter.benchmark.measuring import Measurement
+from converter.share import Share
+
+State = Literal["measured", "failed", "missing"]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One format on one runtime. Of a missing one batch and threads are 0, and of all that were not measured `why` says why not.
+
+    sha256, size_bytes: of the file that was run. accuracy: of the same file on the same runtime. agreement: share of the photos on which it
+    names the label that the float network names in Keras; differs: the largest difference from that one's logits.
+    """
+
+    format: str
+    runtime: str
+    batch: int
+    threads: int
+    state: State
+    why: str = ""
+    file: str = ""
+    size_bytes: int | None = None
+    sha256: str = ""
+    measured: Measurement | None = None
+    accuracy: Share | None = None
+    agreement: float | None = None
+    differs: float | None = None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """subject: what was measured, as it was named. data, photos: the photos of the accuracies, None without. queries, seconds: least of each
+    for each row. mlperf: whether every measured row keeps the rules of MLPerf's mobile suite. notes: what a reader must know.
+    """
+
+    subject: str
+    data: str | None
+    photos: int
+    queries: int
+    seconds: float
+    mlperf: bool
+    machine: Machine
+    before: Moment
+    after: Moment
+    notes: list[str]
+    rows: list[Row]
+
+    def with_state(self, state: State) -> list[Row]:
+        return [row for row in self.rows if row.state == state]
+
+
+HEAD = (
+    "format",
+    "runtime",
+    "batch",
+    "threads",
+    "p50 ms",
+    "p90 ms",
+    "p99 ms",
+    "images/s",
+    "import ms",
+    "load + first ms",
+    "file MB",
+    "peak MiB",
+    "accuracy",
+    "as float",
+)
+WORDS = 2
+"""columns of words; the others hold numbers"""
+
+
+def text(report: Report) -> str:
+    """Everything for a person: a Markdown table that is also aligned for a terminal, and below it what failed, what is missing, the notes."""
+    parts = [_aligned([HEAD, *(_cells(row) for row in report.with_state("measured"))])]
+    failed = [f"failed: {row.format} on {row.runtime}, batch {row.batch}, threads {row.threads}: {row.why}" for row in report.with_state("failed")]
+    parts += ["\n".join(lines) for lines in (failed, _missing(report.with_state("missing")), [*_about(report), *report.notes]) if lines]
+    return "\n\n".join(parts)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    found = row.measured
+    assert found is not None and row.size_bytes is not None
+    return (
+        row.format,
+        found.runtime,
+        str(row.batch),
+        str(row.threads),
+        *(f"{value:.2f}" for value in (found.p50_ms, found.p90_ms, found.p99_ms)),
+        f"{found.images_per_s:.1f}",
+        f"{found.import_ms:.0f}",
+        f"{found.load_ms + found.first_ms:.0f}",
+        f"{row.size_bytes / 1e6:.2f}",
+        "-" if found.peak_mib is None else f"{found.peak_mib:.0f}",
+        "-" if row.accuracy is None else f"{row.accuracy.share:.4f}",
+        "-" if row.agreement is None else f"{row.agreement:.4f}",
+    )
+
+
+def _missing(rows: Sequence[Row]) -> list[str]:
+    """One line for each runtime or file that is missing, with all that it keeps from being measured."""
+    by_reason: dict[str, list[str]] = {}
+    for row in rows:
+        by_reason.setdefault(f"missing: {row.why}", []).append(f"{row.format} on {row.runtime}")
+    return [f"{reason} ({', '.join(kept)})" for reason, kept in by_reason.items()]
+
+
+def _about(report: Report) -> list[str]:
+    machine, before, after = report.machine, report.before, report.after
+    memory = f", {machine.memory_mib} MiB" if machine.memory_mib else ""
+    governor = ", ".join(before.governors) if before.governors else "unknown"
+    judged = f"accuracy on {report.photos} photos ({report.data})" if report.data else "time only, on noise: name photos with --data"
+    return [
+        f"{machine.cpu}, {machine.cores} cores{memory}, {machine.system}, Python {machine.python}",
+        f"governor {governor}; temperature {_degrees(before)} before, {_degrees(after)} after; load {_load(before)} before, {_load(after)} after",
+        f"at least {report.queries} queries and {report.seconds:g} s each, one at a time, each row in a process of its own; {judged}",
+    ]
+
+
+def _degrees(now: Moment) -> str:
+    return "unknown" if now.temperature_c is None else f"{now.temperature_c:.0f} °C"
+
+
+def _load(now: Moment) -> str:
+    return "unknown" if now.load is None else f"{now.load:.1f}"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    rule = ["-" * width if column < WORDS else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
+    told = [_padded(line, widths) for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [told[0], rule, *told[1:]])
+
+
+def _padded(line: Sequence[str], widths: Sequence[int]) -> list[str]:
+    return [cell.ljust(width) if column < WORDS else cell.rjust(width) for column, (cell, width) in enumerate(zip(line, widths, strict=True))]

@@ -1,0 +1,132 @@
+"""`converter benchmark`: what a network costs on this computer in every format, and how right it is in each."""
+
+import argparse
+import contextlib
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+REPORT_FILE = "report.json"
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `benchmark` to the command line."""
+    parser = commands.add_parser(
+        "benchmark",
+        help="measure latency, size and accuracy by format and runtime",
+        description="Measure a network in every format on every runtime installed, one after the other, each in a process of its own: cold start, "
+        "latency by MLPerf's single-stream rules, images a second, memory, and with --data accuracy and agreement with float of the same file. "
+        "Names what is missing. A bundle holds INT8 only; the training run gives the other formats. "
+        "Exit status: 0 measured, 1 something failed to run, 2 bad usage or input.",
+        epilog="example: converter benchmark bundle --run runs/trashnet --data photos/trashnet",
+    )
+    option = parser.add_argument
+    option("subject", type=Path, metavar="BUNDLE|RUN", help="what `converter quantize` or `training fit` wrote")
+    option("--run", type=Path, metavar="RUN", help="the training run behind a BUNDLE: adds Keras, float32, float16, dynamic and ONNX")
+    option("--data", type=Path, metavar="DIR", help="the photos it was trained on; without them there is time only, and a RUN has no INT8")
+    option("--batch", type=_count, nargs="+", default=[1], metavar="N", help="pictures in a query (default: 1)")
+    option("--threads", type=_count, nargs="+", metavar="N", help="threads (default: 1, and all cores)")
+    option("--queries", type=_count, default=1024, metavar="N", help="least number of queries for each row (default: %(default)s)")
+    option("--seconds", type=_seconds, default=60.0, metavar="S", help="least time for each row (default: %(default)g)")
+    option("--timeout", type=_seconds, metavar="S", help="most time for each row (default: by the work)")
+    option("--out", type=Path, metavar="DIR", help="folder of report.json, benchmark.png and the files measured (default: evaluation/NAME-benchmark)")
+    option("--json", action="store_true", help="print report.json instead of the table")
+    parser.set_defaults(run_command=_benchmark)
+
+
+def _benchmark(arguments: argparse.Namespace) -> int:
+    import msgspec
+
+    from converter.benchmark.bench import BenchmarkError, Order, benchmark
+    from converter.benchmark.machine import cores
+    from converter.benchmark.report import text
+    from converter.progress import Progress
+    from device.vision.bundle import INFO_FILE
+
+    subject: Path = arguments.subject
+    if not subject.is_dir():
+        raise BenchmarkError(f"{subject}: expected the folder of a bundle or of a training run, found none")
+    is_bundle = (subject / INFO_FILE).is_file()
+    if not is_bundle and arguments.run is not None:
+        raise BenchmarkError(f"--run: goes with a BUNDLE, and {subject} is none; name one of the two only")
+    order = Order(
+        bundle=subject if is_bundle else None,
+        run=arguments.run if is_bundle else subject,
+        data=arguments.data,
+        batches=tuple(dict.fromkeys(arguments.batch)),
+        threads=tuple(dict.fromkeys(arguments.threads or (1, cores()))),
+        queries=arguments.queries,
+        seconds=arguments.seconds,
+        timeout_s=arguments.timeout,
+    )
+    out: Path = arguments.out or Path("evaluation", f"{subject.resolve().name}-benchmark")
+    progress = Progress()
+    try:
+        with _replacing(out) as folder:
+            (folder / "models").mkdir()
+            report = benchmark(order, folder / "models", progress)
+            encoded = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+            (folder / REPORT_FILE).write_bytes(encoded)
+            told = text(report)
+            (folder / "table.md").write_text(told + "\n", encoding="utf-8")
+            drawn = _draw(report, folder / "benchmark.png")
+    finally:
+        progress.close()
+    if arguments.json:
+        print(encoded.decode(), end="")
+    else:
+        print(f"{told}\n\nwrote {out / REPORT_FILE}" + (f" and {out / 'benchmark.png'}" if drawn else ""))
+    if not drawn:
+        print("converter benchmark: no picture: matplotlib is not installed (pip install 'sortbin[benchmark]')", file=sys.stderr)
+    return 1 if report.with_state("failed") else 0
+
+
+@contextlib.contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """Give an empty folder to write into, which takes the place of an earlier benchmark's when the block is done, and not before.
+
+    Raises OutputError when `out` is something else, or the disk refuses.
+    """
+    from converter.output import OutputError, appearing
+
+    if not (out / REPORT_FILE).is_file():
+        with appearing(out) as folder:
+            yield folder
+        return
+    fresh = out.with_name(f".{out.name}.new.{os.getpid()}")
+    with appearing(fresh) as folder:
+        yield folder
+    try:
+        shutil.rmtree(out)
+        fresh.rename(out)
+    except OSError as error:
+        raise OutputError(f"{error.filename or out}: {error.strerror}; the new report is in {fresh}") from error
+
+
+def _draw(report: Any, file: Path) -> bool:
+    try:
+        from converter.benchmark.plot import figure
+    except ImportError:
+        return False
+    figure(report).savefig(file, dpi=130)
+    return True
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds >= 0):
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, 0 or more, got {text}")
+    return seconds

@@ -1,0 +1,69 @@
+"""`converter verify`: is this bundle what it says?"""
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from device.errors import SortbinError
+
+
+class UsageError(SortbinError, ValueError):
+    """Options that do not go together."""
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `verify` to the command line."""
+    parser = commands.add_parser(
+        "verify",
+        help="check a bundle: bytes, model, and every runtime's answers",
+        description="Check a bundle's hashes, its model (operations that the runtimes have, raw bytes in, named outputs), and its known answer on "
+        "every runtime installed, each in a process of its own; with --data also accuracy and agreement on photos, and with --run against the "
+        "float network. Exit status: 0 all is good, 1 something is wrong, 2 bad usage or input.",
+        epilog="example: converter verify bundle --data photos/trashnet --run runs/trashnet",
+    )
+    option = parser.add_argument
+    option("bundle", type=Path, metavar="BUNDLE", help="the folder that `converter quantize` wrote")
+    option("--data", type=Path, metavar="DIR", help="photos to measure on: a prepared data set, or a folder of photos for each label")
+    option("--split", default="val", choices=("train", "val", "test", "all"), help="which photos of it (default: %(default)s)")
+    option("--run", type=Path, metavar="RUN", help="the training run behind the bundle: measures its float network too; needs --data")
+    option("--tolerance", type=_points, default=0.5, metavar="POINTS", help="accuracy that may be missing from the claim (default: %(default)s)")
+    option("--timeout", type=_seconds, metavar="SECONDS", help="for each runtime (default: 120, and one more for each photo)")
+    option("--json", action="store_true", help="print everything found as JSON")
+    parser.set_defaults(run_command=_verify)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    import msgspec
+
+    from converter.progress import Progress
+    from converter.verify.verification import Order, verify
+
+    if arguments.run is not None and arguments.data is None:
+        raise UsageError("--run: name the photos it was trained on with --data")
+    order = Order(arguments.bundle, arguments.data, arguments.split, arguments.run, arguments.tolerance, arguments.timeout)
+    progress = Progress()
+    try:
+        found = verify(order, progress)
+    finally:
+        progress.close()
+    print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() if arguments.json else found)
+    return 0 if found.good else 1
+
+
+def _points(text: str) -> float:
+    return _number(text, "a number of points, 0 or more", 0)
+
+
+def _seconds(text: str) -> float:
+    return _number(text, "a number of seconds, more than 0", 1e-3)
+
+
+def _number(text: str, wanted: str, least: float) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number >= least):
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got {text}")
+    return number

@@ -1,0 +1,35 @@
+"""Photos decoded once, for several processes that need the same pixels."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from device.vision.preprocess import Pixels
+
+
+def keep(pictures: Iterable[Pixels], size: int, file: Path) -> int:
+    """Write pictures of size x size x 3 uint8 to a `.npy` file, one after the other, and return how many. Raises OSError.
+
+    Written, not mapped: a full disk is then an error and not a crash.
+    """
+    count = 0
+    with file.open("wb") as opened:
+        _header(opened, 0, size)
+        for picture in pictures:
+            opened.write(picture.tobytes())
+            count += 1
+        opened.seek(0)
+        _header(opened, count, size)
+    return count
+
+
+def mapped(file: Path) -> Pixels:
+    """What `keep` wrote: photos x size x size x 3 uint8, read from disk as it is used."""
+    pictures: Pixels = np.load(file, mmap_mode="r")
+    return pictures
+
+
+def _header(opened: object, count: int, size: int) -> None:
+    # NumPy pads the header so that any count fits in the same bytes.
+    np.lib.format.write_array_header_1_0(opened, {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)})

@@ -1,0 +1,86 @@
+"""What a bundle's model has to be, read off the file without running it: raw bytes in, named outputs, operations that the runtimes have."""
+
+import math
+
+from converter.model_file import ModelFile, Tensor
+from converter.verify import op_versions
+from converter.verify.report import Check
+from device.vision.bundle import LABELS_FILE, BundleInfo, labels_text
+from device.vision.classifier import RAW_SCALE, RAW_ZERO_POINT
+
+OUTPUTS = ("logits", "embedding")
+
+
+def checks(model: ModelFile, info: BundleInfo) -> list[Check]:
+    """Every point of the contract between a bundle and its model, good or not."""
+    return [_input(model, info.input.size), _outputs(model, len(info.labels)), _labels(model, info.labels), _operations(model)]
+
+
+def logits_step(model: ModelFile) -> float | None:
+    """How much a step of the quantized logits is worth, or None where the model has no such output."""
+    tensor = _named_outputs(model).get("logits")
+    return tensor.quantization.scales[0] if tensor is not None and tensor.quantization is not None else None
+
+
+def _input(model: ModelFile, size: int) -> Check:
+    wanted = f"expected one input, uint8 1x{size}x{size}x3 with scale 1/127.5 and zero point 127, so that camera bytes go in untouched"
+    tensors = [model.main.tensors[index] for index in model.main.inputs]
+    if len(tensors) != 1:
+        return Check("input", False, f"{wanted}; found {len(tensors)} inputs")
+    found = tensors[0]
+    if found.dtype != "uint8" or found.shape != (1, size, size, 3) or found.dynamic:
+        return Check("input", False, f"{wanted}; found {_told(found)}")
+    scale, zero_point = _per_tensor(found) or (math.nan, 0)
+    if not math.isclose(scale, RAW_SCALE, rel_tol=1e-4) or zero_point != RAW_ZERO_POINT:
+        return Check("input", False, f"{wanted}; found scale {scale:.6g} and zero point {zero_point}")
+    return Check("input", True, f"{_told(found)}, scale 1/127.5, zero point 127: camera bytes go in untouched")
+
+
+def _outputs(model: ModelFile, label_count: int) -> Check:
+    named = _named_outputs(model)
+    if set(named) != set(OUTPUTS):
+        return Check("outputs", False, f"expected two, named logits and embedding; found {', '.join(sorted(named)) or 'none with a name'}")
+    for name, tensor in named.items():
+        if tensor.dtype not in ("int8", "uint8", "int16") or _per_tensor(tensor) is None:
+            return Check("outputs", False, f"{name}: expected int8 or int16 with one scale, found {_told(tensor)}")
+    logits, embedding = (named[name] for name in OUTPUTS)
+    if math.prod(logits.shape) != label_count:
+        return Check("outputs", False, f"logits: expected one for each of the {label_count} labels, found {_told(logits)}")
+    return Check("outputs", True, f"logits {_told(logits)}, embedding {_told(embedding)}")
+
+
+def _labels(model: ModelFile, labels: tuple[str, ...]) -> Check:
+    inside = model.files.get(LABELS_FILE)
+    if inside is None:
+        return Check("labels", None, f"no {LABELS_FILE} inside the model; the bundle's own is what a bin reads")
+    if inside != labels_text(labels).encode():
+        return Check("labels", False, f"{LABELS_FILE} inside the model does not hold the labels of the bundle in their order")
+    return Check("labels", True, f"{', '.join(labels)}; the same inside the model")
+
+
+def _operations(model: ModelFile) -> Check:
+    used = sorted({(found.name, found.version) for graph in model.subgraphs for found in graph.operators})
+    lacking = {f"{name} version {version}": op_versions.without(name, version) for name, version in used}
+    refused = [f"{operation} is not in {' nor '.join(who)}" for operation, who in lacking.items() if who]
+    if refused:
+        return Check("op versions", False, "; ".join(refused))
+    told = ", ".join(f"{name} v{version}" for name, version in used)
+    return Check("op versions", True, f"{told}: all in {', '.join(op_versions.RUNTIMES)}")
+
+
+def _named_outputs(model: ModelFile) -> dict[str, Tensor]:
+    if not model.signatures:
+        return {}
+    signature = model.signatures[0]
+    tensors = model.subgraphs[signature.subgraph].tensors
+    return {name: tensors[index] for name, index in signature.outputs.items()}
+
+
+def _per_tensor(tensor: Tensor) -> tuple[float, int] | None:
+    told = tensor.quantization
+    return (told.scales[0], told.zero_points[0]) if told is not None and len(told.scales) == len(told.zero_points) == 1 else None
+
+
+def _told(tensor: Tensor) -> str:
+    shape = tensor.signature if tensor.dynamic else tensor.shape
+    return f"{tensor.dtype} {'x'.join('?' if side < 0 else str(side) for side in shape)}"

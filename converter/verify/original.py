@@ -1,0 +1,34 @@
+"""The float network of a run in a process of its own: what it makes of photos. Asked by `converter.child.ask`."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from converter.child import reply
+from converter.decoded import mapped
+
+
+class Question(msgspec.Struct, frozen=True):
+    """network: a `.keras` file; pictures: what `converter.decoded.keep` wrote; logits: the `.npy` file to leave their logits in."""
+
+    network: str
+    label_count: int
+    pictures: str
+    logits: str
+
+
+def testify(question: Question) -> str:
+    """Run it and tell on what. Raises NetworkError."""
+    import keras
+    import tensorflow as tf
+
+    from converter.network import predict, read_network
+
+    network = read_network(Path(question.network), question.label_count)
+    np.save(question.logits, predict(network, mapped(Path(question.pictures)))["logits"])
+    return f"keras {keras.__version__}, tensorflow {tf.__version__}"
+
+
+if __name__ == "__main__":
+    reply(Question, testify)

@@ -1,0 +1,253 @@
+"""`converter verify`: hashes, contract, the known answer on every runtime, and accuracy on photos, each in the order in which it can fail."""
+
+import importlib.util
+import tempfile
+import unicodedata
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from converter import decoded
+from converter.accuracy import Answers, Floats, agreement
+from converter.calibration import Inputs, fingerprint
+from converter.child import ChildFault, ask
+from converter.model_file import ModelFileError, read_model
+from converter.output import OutputError
+from converter.photos import Photo, PhotosError, read_part
+from converter.progress import Progress
+from converter.run import Run, RunError, read_run
+from converter.share import Share, share
+from converter.verify import contract, original, witness
+from converter.verify.report import Asked, Check, Photos, Verification
+from device.vision.bundle import EDGETPU_FILE, INFO_FILE, Bundle, BundleError, read_bundle
+from device.vision.runtime import PACKAGES, Kernels, Package
+
+START_S = 120.0
+"""time that a process has to start, load and answer once; each photo gives it a second more"""
+
+OTHER_RUNTIMES_POINTS = 2.0
+"""accuracy that a runtime which does not ship may lose, in points: other kernels round otherwise, and 8 of 431 names changed by that once"""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to verify. data, split: photos to measure on; run: what the bundle was made of, for its float network and its validation photos.
+
+    tolerance_points: accuracy that may be missing against what the bundle claims. timeout_s: for each process, None to go by the work.
+    """
+
+    bundle: Path
+    data: Path | None
+    split: str
+    run: Path | None
+    tolerance_points: float
+    timeout_s: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Material:
+    """Photos of a known label, decoded to `pictures`, and the run they come from, if one was named."""
+
+    photos: tuple[Photo, ...]
+    targets: np.ndarray
+    pictures: Path
+    run: Run | None
+
+
+def verify(order: Order, progress: Progress) -> Verification:
+    """Look at everything; what is wrong is in the answer. Raises SortbinError for an order that cannot be carried out: no such folder,
+    photos that cannot be read or are labelled otherwise.
+    """
+    if not order.bundle.is_dir():
+        raise BundleError(f"{order.bundle}: expected the folder of a bundle, as `converter quantize` writes it, found none")
+    progress.step("hashing")
+    try:
+        bundle = read_bundle(order.bundle)
+    except BundleError as error:
+        return Verification(str(order.bundle), "", "", False, [Check("files", False, str(error))], [])
+    checks = [_files(bundle), *_contract(bundle)]
+    with tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
+        material = _material(order, bundle, Path(scratch), progress)
+        runtimes, logits = _ask_all(order, bundle, material, Path(scratch), progress)
+        photos = None
+        if material is not None:
+            if material.run is not None:
+                provenance = _provenance(bundle, material.run)
+                checks.append(provenance)
+                if not provenance.good:
+                    checks.append(Check("float", None, "not measured: another run's network says nothing about this bundle"))
+                    material = replace(material, run=None)
+            runtimes, photos, more = _judge(order, bundle, material, runtimes, logits, Path(scratch), progress)
+            checks += more
+    good = all(check.good is not False for check in [*checks, *runtimes]) and any(runtime.good for runtime in runtimes)
+    return Verification(str(order.bundle), f"{bundle.info.name} {bundle.info.version}", bundle.info.digest, good, checks, runtimes, photos)
+
+
+def _files(bundle: Bundle) -> Check:
+    listed = {INFO_FILE, *bundle.info.files}
+    strange = sorted(file.name for file in bundle.folder.iterdir() if file.name not in listed)
+    also = f"; no part of it: {', '.join(strange)}" if strange else ""
+    return Check("files", True, f"{len(listed)} files, every sha256 and the digest are right{also}")
+
+
+def _contract(bundle: Bundle) -> list[Check]:
+    try:
+        return contract.checks(read_model(bundle.model), bundle.info)
+    except ModelFileError as error:
+        return [Check("model", False, str(error))]
+
+
+def _material(order: Order, bundle: Bundle, scratch: Path, progress: Progress) -> _Material | None:
+    if order.data is None:
+        return None
+    labels = bundle.info.labels
+    run = read_run(order.run, order.data) if order.run is not None else None
+    if run is not None and run.labels != labels:
+        raise RunError(f"{order.run}: its labels are {', '.join(run.labels)}, those of {order.bundle} are {', '.join(labels)}")
+    photos = run.val if run is not None and order.split == "val" else read_part(order.data, order.split)
+    known = {unicodedata.normalize("NFC", label): index for index, label in enumerate(labels)}
+    spelled = [unicodedata.normalize("NFC", photo.label) for photo in photos]
+    for photo, label in zip(photos, spelled, strict=True):
+        if label not in known:
+            raise PhotosError(f"{order.data}: {photo.name} is labelled {photo.label}, which {order.bundle} does not know: {', '.join(labels)}")
+    size, pictures = bundle.info.input.size, scratch / "pictures.npy"
+    try:
+        decoded.keep(progress.through(Inputs(photos, size), "decoding photos"), size, pictures)
+    except OSError as error:
+        raise OutputError(f"{scratch}: {error.strerror}; decoded photos take {len(photos) * size * size * 3 / 1e6:.0f} MB there") from error
+    return _Material(photos, np.array([known[label] for label in spelled]), pictures, run)
+
+
+def _ask_all(order: Order, bundle: Bundle, material: _Material | None, scratch: Path, progress: Progress) -> tuple[list[Asked], dict[str, Floats]]:
+    """What each runtime answers, and by its name the logits of those that ran on photos; the one that ships comes first."""
+    ways: list[tuple[Package, Kernels]] = [(package, kernels) for package in PACKAGES for kernels in ("default", "builtin")]
+    if EDGETPU_FILE in bundle.info.files:
+        ways += [(package, "edgetpu") for package in PACKAGES]
+    found: list[Asked] = []
+    logits: dict[str, Floats] = {}
+    for package, kernels in ways:
+        if importlib.util.find_spec(package.replace("-", "_")) is None:
+            found.append(Asked(f"{package} {kernels}", None, "not installed"))
+            continue
+        progress.step(f"asking {package} {kernels}")
+        file = scratch / f"{package}-{kernels}.npy"
+        pictures = str(material.pictures) if material is not None else None
+        question = witness.Question(str(order.bundle.resolve()), package, kernels, pictures, str(file))
+        try:
+            told = ask(witness.__name__, question, witness.Testimony, timeout_s=_timeout_s(order, material))
+        except ChildFault as fault:
+            found.append(Asked(f"{package} {kernels}", False, str(fault)))
+            continue
+        if told.degraded:
+            found.append(Asked(f"{package} {kernels}", None, told.degraded))
+            continue
+        found.append(_asked(told, bundle))
+        if material is not None:
+            logits[told.runtime] = np.load(file).astype(np.float64)
+    return found, logits
+
+
+def _asked(told: witness.Testimony, bundle: Bundle) -> Asked:
+    allowed = 0 if told.exact else bundle.info.known_answer.tolerance
+    good = told.off <= allowed
+    text = f"{told.off} step{'s' if told.off > 1 else ''} off" if told.off else "exact"
+    text += f", {allowed} allowed" if told.off or allowed else ""
+    return Asked(told.runtime, good, text if good else f"{text} (at {told.worst}); do not run the bundle on it", told.off, allowed)
+
+
+def _provenance(bundle: Bundle, run: Run) -> Check:
+    found = fingerprint(sorted(run.train + run.val), names=True)
+    if found != bundle.info.data_fingerprint:
+        said = bundle.info.data_fingerprint
+        return Check("photos", False, f"the run's photos have sha256 {found[:12]}..., the bundle was made of {said[:12]}...: another run or data set")
+    return Check("photos", True, f"the {len(run.train)} training and {len(run.val)} validation photos that the bundle was made of")
+
+
+def _judge(
+    order: Order, bundle: Bundle, material: _Material, runtimes: list[Asked], logits: dict[str, Floats], scratch: Path, progress: Progress
+) -> tuple[list[Asked], Photos | None, list[Check]]:
+    """Every runtime's answers for the photos beside those of the runtime that ships, and that one's beside what the bundle claims."""
+    if not logits:
+        return runtimes, None, [Check("accuracy", None, "no runtime to measure it on")]
+    answers = {name: Answers(found, material.targets) for name, found in logits.items()}
+    ships = next(iter(answers))
+    claim = bundle.info.metrics.int8
+    claimed = share(round(claim.accuracy * claim.n), claim.n)
+    same = order.split == "val" and len(material.photos) == claim.n
+    step = contract.logits_step(read_model(bundle.model))
+    measured = []
+    for asked in runtimes:
+        if asked.name in answers:
+            allowed = order.tolerance_points if asked.name == ships else max(order.tolerance_points, OTHER_RUNTIMES_POINTS)
+            asked = _measured(asked, answers[asked.name], answers[ships], step, claimed.share - allowed / 100 if same else None)
+        measured.append(asked)
+    int8 = _of(answers[ships])
+    precision = "INT8" if bundle.info.precision is msgspec.UNSET else bundle.info.precision
+    told = f"{precision} {int8} on {ships}"
+    if same:
+        lost = 100 * (claimed.share - int8.share)
+        checks = [Check("accuracy", lost <= order.tolerance_points + 1e-9, f"{told}; the bundle claims {claimed.share:.4f}")]
+    else:
+        other = f"; the bundle claims {claimed.share:.4f} of {claimed.n} other photos"
+        checks = [Check("accuracy", None, told + other)]
+    photos = Photos(material.photos[0].path.parents[1].name, len(material.photos), ships, claimed, int8)
+    if material.run is not None:
+        progress.step("asking the float network")
+        try:
+            floating = _floating(order, bundle, material, material.run, scratch)
+        except ChildFault as fault:
+            return measured, photos, [*checks, Check("float", False, f"{material.run.model}: {fault}")]
+        photos = msgspec.structs.replace(photos, float32=_of(floating), agreement=agreement(floating, answers[ships]))
+        checks += _against_float(order, bundle, photos, same)
+    return measured, photos, checks
+
+
+def _measured(asked: Asked, own: Answers, ships: Answers, step: float | None, least: float | None) -> Asked:
+    """The same with what it made of the photos. least: accuracy that it must have, or None where the bundle claims nothing for them."""
+    accuracy, agrees = _of(own), agreement(own, ships)
+    differs = float(np.abs(own.logits - ships.logits).max())
+    steps = round(differs / step) if step else None
+    text = f"{asked.text}; accuracy {accuracy.share:.4f}"
+    if own is not ships:
+        text += f", agrees with what ships on {agrees:.4f}, logits differ by at most {steps} step{'' if steps == 1 else 's'} ({differs:.3g})"
+    else:
+        text += ", ships"
+    good = asked.good
+    if least is not None and accuracy.share < least - 1e-9:
+        good, text = False, f"{text}: too much below what the bundle claims"
+    return msgspec.structs.replace(asked, good=good, text=text, accuracy=accuracy, agreement=agrees, differs_steps=steps, differs=differs)
+
+
+def _floating(order: Order, bundle: Bundle, material: _Material, run: Run, scratch: Path) -> Answers:
+    file = scratch / "float.npy"
+    question = original.Question(str(run.model.resolve()), len(bundle.info.labels), str(material.pictures), str(file))
+    ask(original.__name__, question, str, timeout_s=_timeout_s(order, material))
+    return Answers(np.load(file).astype(np.float64), material.targets)
+
+
+def _against_float(order: Order, bundle: Bundle, photos: Photos, same: bool) -> list[Check]:
+    metrics = bundle.info.metrics
+    found, agrees = photos.float32, photos.agreement
+    assert found is not None and agrees is not None
+    claimed_loss = 100 * (metrics.float32.accuracy - metrics.int8.accuracy)
+    lost = 100 * (found.share - photos.int8.share)
+    float_text = f"float {found}" + (f"; the bundle claims {metrics.float32.accuracy:.4f}" if same else "")
+    float_good = abs(100 * (found.share - metrics.float32.accuracy)) <= order.tolerance_points + 1e-9 if same else None
+    return [
+        Check("float", float_good, float_text),
+        Check(
+            "loss",
+            lost <= claimed_loss + order.tolerance_points + 1e-9 if same else None,
+            f"{lost:.2f} points lost against float (the bundle claims {claimed_loss:.2f}); both name the same label on {agrees:.4f} of the photos",
+        ),
+    ]
+
+
+def _timeout_s(order: Order, material: _Material | None) -> float:
+    return START_S + (len(material.photos) if material is not None else 0) if order.timeout_s is None else order.timeout_s
+
+
+def _of(answers: Answers) -> Share:
+    return share(int(answers.right.sum()), len(answers.targets))

@@ -1,0 +1,42 @@
+"""What is told of the computer, from files as Linux has them."""
+
+from pathlib import Path
+
+from converter.benchmark.machine import Moment, busy, machine, moment
+
+CPUINFO_PI = "processor\t: 0\nCPU architecture: 8\n\nModel\t\t: Raspberry Pi 5 Model B Rev 1.0\n"
+CPUINFO_X86 = "processor\t: 0\nmodel\t\t: 143\nmodel name\t: Some CPU @ 2 GHz\n"
+
+
+def proc(folder: Path, cpuinfo: str) -> Path:
+    (folder / "cpuinfo").write_text(cpuinfo)
+    (folder / "meminfo").write_text("MemTotal:        8243200 kB\nMemFree: 1 kB\n")
+    return folder
+
+
+def test_a_board_and_a_processor_are_named(tmp_path: Path) -> None:
+    found = machine(proc(tmp_path, CPUINFO_PI))
+    assert (found.cpu, found.memory_mib) == ("Raspberry Pi 5 Model B Rev 1.0", 8050)
+    assert machine(proc(tmp_path, CPUINFO_X86)).cpu == "Some CPU @ 2 GHz"
+    assert found.cores >= 1 and found.packages["numpy"]
+
+
+def test_what_the_system_does_not_tell_is_none(tmp_path: Path) -> None:
+    found = machine(tmp_path / "none")
+    assert found.memory_mib is None and found.cpu
+    assert moment(tmp_path / "none").governors is None
+
+
+def test_every_core_says_its_governor(tmp_path: Path) -> None:
+    for core, governor in enumerate(["schedutil", "performance", "schedutil"]):
+        folder = tmp_path / f"cpu{core}" / "cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "scaling_governor").write_text(f"{governor}\n")
+    assert moment(tmp_path).governors == ("performance", "schedutil")
+
+
+def test_load_tells_whether_others_are_at_work() -> None:
+    def at(load: float | None) -> Moment:
+        return Moment(None, None, None, load)
+
+    assert busy(at(2.5), 4) and not busy(at(0.2), 4) and not busy(at(None), 4)
