@@ -21,7 +21,7 @@ from converter.photos import Photo
 from converter.progress import Progress
 from converter.quiet import quiet
 from converter.raw_bytes import with_raw_bytes
-from converter.trial import Trial
+from converter.trial import FloatModel, Trial
 from device.errors import SortbinError
 from device.vision.preprocess import Pixels, to_float
 
@@ -34,6 +34,7 @@ TITLES: Mapping[Precision, str] = {"int8": "INT8", "int16x8": "INT16x8", "float1
 
 CORRECTION_PHOTOS = 64
 """more of them change little: the means of all places of 64 photos are known well enough"""
+SAME_PHOTOS, MOST_OFF = 4, 1e-2
 HEADROOM = 1.5
 """how far outputs in 16 bits may go beyond what calibration photos gave"""
 
@@ -53,12 +54,13 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Best:
-    """The candidate that was chosen, and what bias correction did for it; float32: the network converted without quantizing."""
+    """The candidate that was chosen, and what bias correction did for it; float32, floating: the network converted without quantizing."""
 
     trial: Trial
     correction: Correction | None
     recipe: str
     float32: bytes
+    floating: FloatModel
 
 
 def best_candidate(network: FloatNetwork, labels: Sequence[str], wanted: Wanted, chosen: Sequence[Photo], scratch: Path, progress: Progress) -> Best:
@@ -70,23 +72,25 @@ def best_candidate(network: FloatNetwork, labels: Sequence[str], wanted: Wanted,
     cut = min(CORRECTION_PHOTOS, len(chosen) // 2)
     fitting, judging = list(Inputs(chosen[:cut], size)), list(Inputs(chosen[cut:], size))
     pictures = [*Inputs(chosen[:1], size, full_range=True), *fitting[1:], *judging]
-    answers = network.predict(judging)
-    aim = answers["logits"].astype(np.float64)
     found: list[tuple[float, Best]] = []
     refused: list[str] = []
     with quiet(), network.exported() as saved:
         float32 = tflite.to_float32(saved)
+        floating = FloatModel(float32, scratch)
+        _require_same(network, floating, judging[:SAME_PHOTOS])
+        answers = floating.predict(judging)
+        aim = answers["logits"].astype(np.float64)
         for recipe, make in _makers(wanted, saved, float32, progress.through(pictures, "calibrating on training photos")):
             model = with_raw_bytes(make(), {name: HEADROOM * float(np.abs(values).max()) for name, values in answers.items()})
             plain = Trial(model, labels, size, scratch)
-            best = Best(plain, None, recipe, float32)
+            best = Best(plain, None, recipe, float32, floating)
             strayed = divergence(aim, plain.logits(judging))
             if wanted.precision == "int8":
                 progress.step("correcting biases")
                 amended = Trial(corrected(model, float32, fitting, scratch), labels, size, scratch)
                 after = divergence(aim, amended.logits(judging))
                 correction = Correction(after < strayed, len(fitting), len(judging), strayed, after)
-                best, strayed = Best(amended if correction.kept else plain, correction, recipe, float32), min(strayed, after)
+                best, strayed = Best(amended if correction.kept else plain, correction, recipe, float32, floating), min(strayed, after)
             on_cpu = _left_to_cpu(best.trial.model, scratch) if wanted.target != "cpu" else []
             if on_cpu:
                 refused.append(f"{recipe}: the Edge TPU would leave {', '.join(on_cpu)} to the CPU")
@@ -95,6 +99,15 @@ def best_candidate(network: FloatNetwork, labels: Sequence[str], wanted: Wanted,
     if not found:
         raise CandidateError(f"no candidate runs on the Edge TPU as a whole; {'; '.join(refused)}; try --target cpu")
     return min(found, key=lambda candidate: candidate[0])[1]
+
+
+def _require_same(network: FloatNetwork, floating: FloatModel, pictures: list[Pixels]) -> None:
+    """Raises CandidateError where conversion alone, without any quantizing, changes what the network says."""
+    off = np.abs(network.predict(pictures)["logits"] - floating.predict(pictures)["logits"]).max()
+    if not off < MOST_OFF:
+        raise CandidateError(
+            f"TensorFlow's converter changes the network: logits of the float model are off by up to {off:.3g}; is it deterministic?"
+        )
 
 
 def _makers(wanted: Wanted, saved: Path, float32: bytes, pictures: Collection[Pixels]) -> list[tuple[str, Callable[[], bytes]]]:

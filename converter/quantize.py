@@ -7,7 +7,6 @@ from pathlib import Path
 import keras
 import msgspec
 import numpy as np
-import tensorflow as tf
 
 from converter import calibration, confidence
 from converter.accuracy import Answers, agreement
@@ -72,9 +71,9 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         best = best_candidate(floating, run.labels, order.wanted, chosen, Path(scratch), progress)
         trial, title = best.trial, TITLES[order.wanted.precision]
 
-        progress.step("measuring the float network on the validation photos")
         targets = np.array([run.target(photo) for photo in run.val])
-        before = Answers(floating.predict(Inputs(run.val, size))["logits"].astype(np.float64), targets)
+        measured = best.floating.predict(progress.through(Inputs(run.val, size), "measuring the float network on the validation photos"))
+        before = Answers(measured["logits"].astype(np.float64), targets)
         after = Answers(trial.logits(progress.through(Inputs(run.val, size), f"measuring {title} on the validation photos")), targets)
         if _lost_points(before, after) > order.tolerance_points + 1e-9:
             progress.step("looking for the layers that lose most")
@@ -98,7 +97,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
             reject_below=confidence.reject_below(after, temperature),
             metrics=Metrics(
                 data=f"{order.data}, validation photos",
-                float32=before.measured(run.labels, temperature, f"keras {keras.__version__}, tensorflow {tf.__version__}"),
+                float32=before.measured(run.labels, temperature, best.floating.name),
                 int8=after.measured(run.labels, temperature, trial.shipping.runtime.name),
                 agreement=agreement(before, after),
             ),

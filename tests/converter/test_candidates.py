@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 
 from converter.calibration import Inputs
+from converter.candidates import CandidateError, Wanted, best_candidate
 from converter.cli import main
 from converter.network import predict, read_network
+from converter.progress import Progress
 from converter.run import read_run
+from converter.tflite import KerasNetwork
 from device.vision.bundle import read_bundle
 from device.vision.classifier import Classifier
 from device.vision.runtime import load_runtime
 
 SIZE = 32
+LABELS = ("disc", "frame", "streifen ≡")
 
 
 def quantized(shapes_run: Path, photos: Path, out: Path, *options: str) -> int:
@@ -77,3 +81,13 @@ def test_options_that_do_not_go_together_are_named(shapes_run: Path, photos: Pat
 
 def test_an_int8_bundle_does_not_mention_a_precision(shapes_bundle: Path) -> None:
     assert "precision" not in json.loads((shapes_bundle / "bundle.json").read_text())
+
+
+def test_a_conversion_that_says_something_else_than_the_network_is_not_gone_on_with(shapes_run: Path, photos: Path, tmp_path: Path) -> None:
+    class SaysMore(KerasNetwork):
+        def predict(self, pictures):
+            return {name: values + 0.1 for name, values in super().predict(pictures).items()}
+
+    run = read_run(shapes_run, photos)
+    with pytest.raises(CandidateError, match=r"logits of the float model are off by up to 0\.1"):
+        best_candidate(SaysMore(run.model, 3), LABELS, Wanted("int8", "tensorflow", "cpu"), run.train[:12], tmp_path, Progress())

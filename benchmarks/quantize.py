@@ -1,0 +1,84 @@
+"""What `converter quantize` adds to TensorFlow's own converter.
+
+    python -m benchmarks.quantize RUN --data DIR [--rounds N] [--json]
+
+The bare converter exports the same network and quantizes it with the same calibration photos, read and resized the same way; `quantize` also corrects
+biases, measures float and INT8 on the validation photos, collects the embeddings of all training photos and writes the bundle. They take turns in one
+process, TensorFlow being loaded; the figure to quote is the ratio of the medians. Peak memory is that of the process, both together.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from converter import calibration, tflite
+from converter.calibration import Inputs
+from converter.candidates import Wanted
+from converter.progress import Progress
+from converter.quantize import Order, quantize
+from converter.quiet import quiet
+from converter.run import Run, read_run
+
+BUDGET = 1.2
+"""most that `quantize` may take, as a multiple of the bare converter"""
+
+CALIBRATION, SEED = 200, 1
+
+
+def bare(run: Run) -> float:
+    """Convert with TensorFlow alone. Returns seconds."""
+    began_s = time.monotonic()
+    with quiet():
+        network = tflite.KerasNetwork(run.model, len(run.labels))
+        chosen = calibration.choose(run.train, CALIBRATION, SEED)
+        with network.exported() as saved:
+            tflite.to_int8(saved, Inputs(chosen, network.size, full_range=True))
+    return time.monotonic() - began_s
+
+
+def ours(run: Run) -> float:
+    """Make the bundle. Returns seconds."""
+    began_s = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        network = tflite.KerasNetwork(run.model, len(run.labels))
+        wanted = Wanted("int8", "tensorflow", "cpu")
+        quantize(run, network, Order(Path(folder, "bundle"), wanted, "bench", "0", "bench", 100.0, CALIBRATION, SEED, ""), Progress())
+    return time.monotonic() - began_s
+
+
+def main() -> int:
+    """Print the figures. Exit status 1 when `quantize` misses its budget."""
+    parser = argparse.ArgumentParser(prog="benchmarks.quantize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="of each (default: 3)")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    arguments = parser.parse_args()
+    run = read_run(arguments.run, arguments.data)
+    took_s: dict[str, list[float]] = {"bare": [], "quantize": []}
+    for _ in range(arguments.rounds):
+        took_s["bare"].append(bare(run))
+        took_s["quantize"].append(ours(run))
+    medians = {name: statistics.median(times) for name, times in took_s.items()}
+    ratio = medians["quantize"] / medians["bare"]
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    if arguments.json:
+        print(
+            json.dumps(
+                {"rounds": arguments.rounds, "bare_s": medians["bare"], "quantize_s": medians["quantize"], "ratio": ratio, "peak_mib": peak_mib}
+            )
+        )
+    else:
+        print(
+            f"bare converter {medians['bare']:.1f} s, quantize {medians['quantize']:.1f} s, ratio {ratio:.2f} (budget {BUDGET}); peak {peak_mib:.0f} MiB"
+        )
+    return 0 if ratio <= BUDGET else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
