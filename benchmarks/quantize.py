@@ -67,16 +67,11 @@ def main() -> int:
     medians = {name: statistics.median(times) for name, times in took_s.items()}
     ratio = medians["quantize"] / medians["bare"]
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    bare_s, quantize_s = medians["bare"], medians["quantize"]
     if arguments.json:
-        print(
-            json.dumps(
-                {"rounds": arguments.rounds, "bare_s": medians["bare"], "quantize_s": medians["quantize"], "ratio": ratio, "peak_mib": peak_mib}
-            )
-        )
+        print(json.dumps({"rounds": arguments.rounds, "bare_s": bare_s, "quantize_s": quantize_s, "ratio": ratio, "peak_mib": peak_mib}))
     else:
-        print(
-            f"bare converter {medians['bare']:.1f} s, quantize {medians['quantize']:.1f} s, ratio {ratio:.2f} (budget {BUDGET}); peak {peak_mib:.0f} MiB"
-        )
+        print(f"bare converter {bare_s:.1f} s, quantize {quantize_s:.1f} s, ratio {ratio:.2f} (budget {BUDGET}); peak {peak_mib:.0f} MiB")
     return 0 if ratio <= BUDGET else 1
 
 

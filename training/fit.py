@@ -1,7 +1,8 @@
 """Train a network in two phases: heads on frozen features, then the network in stages.
 
 A run folder tells all there is to know: `recipe.toml`, `labels.txt`, `train.txt` and `val.txt`, `metrics.jsonl` (one line an epoch), `tensorboard/`,
-`model.keras` (the result). While it trains it also holds `progress.*`, from which a killed run goes on at the epoch it had finished.
+`model.keras` (the result), and `from.json` where an earlier run was trained further. While it trains it also holds `progress.*`, from which a killed
+run goes on at the epoch it had finished.
 """
 
 import json
@@ -20,6 +21,7 @@ from device.rules import RulePack
 from training.backbones import build_trunk
 from training.batches import Batches
 from training.distillation import Teachers, blended_loss
+from training.fake_quantization import fake_quantized, give_back, measure_ranges
 from training.folding import fold_batch_norm, freeze_batch_norm
 from training.head import fit_heads
 from training.keeping import Best, Progress, WeightAverage, load_state, replace, save_state
@@ -27,6 +29,7 @@ from training.network import add_heads, head_layers, resized, unfreeze
 from training.optimizers import adamw, cosine, sgd
 from training.recipe import Recipe, Stage
 from training.score import Score, evaluate
+from training.start import StartError, read_start, require_same_start
 from training.workers import Alone, Workers, WorkersError, require_agreement
 
 Floats = npt.NDArray[np.float32]
@@ -38,12 +41,16 @@ ALONE = Alone()
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is to be learned: photos, their labels, their bins where the recipe names a rule pack, and the runs to learn from."""
+    """What is to be learned: photos, their labels, their bins where the recipe names a rule pack, and the runs to learn from.
+
+    start: the finished run whose network is trained further, if there is one.
+    """
 
     recipe: Recipe
     split: Split
     rules: RulePack | None = None
     teachers: tuple[Path, ...] = ()
+    start: Path | None = None
 
     @property
     def bins(self) -> tuple[str, ...]:
@@ -70,13 +77,15 @@ class Lesson:
 def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_done: EpochDone | None = None, workers: Workers = ALONE) -> Score:
     """Train into the folder `run`, or go on where an earlier call was stopped, and return the validation score of the result.
 
-    weights: start of the trunk, see `build_trunk`. epoch_done: told after each epoch how many of all stages are behind it, those that
-    patience left out included, and its score; what it raises ends the run, which can go on later. workers: all of them call this with the same
-    lesson, and each writes the same run into a folder of its own.
-    Raises BackboneError, WeightsError, TeacherError, PhotosError, WorkersError.
+    weights: start of the trunk, see `build_trunk`; of no account where the lesson has a start. epoch_done: told after each epoch how many of all
+    stages are behind it, those that patience left out included, and its score; what it raises ends the run, which can go on later. workers: all of
+    them call this with the same lesson, and each writes the same run into a folder of its own.
+    Raises BackboneError, WeightsError, StartError, NetworkError, TeacherError, PhotosError, WorkersError.
     """
     recipe, split = lesson.recipe, lesson.split
     _require_shareable(recipe, workers)
+    if recipe.start_share and lesson.start is None:
+        raise StartError("start_share: expected 0 where no finished run is trained further")
     keras.utils.set_random_seed(recipe.seed)
     run.mkdir(parents=True, exist_ok=True)
     _write_lines(run / "labels.txt", split.labels)
@@ -84,6 +93,7 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     _write_lines(run / "val.txt", [photo.name for photo in split.val])
 
     progress = Progress.read(run)
+    require_same_start(run, lesson.start, goes_on=progress is not None)
     came = f"{run} goes on after stage {progress.stage + 1}, epoch {progress.epoch}" if progress else f"{run} starts from nothing"
     require_agreement(
         workers, f"{came}, with {len(split.train)} photos", [*((progress.stage, progress.epoch) if progress else (-1, 0)), len(split.train)]
@@ -98,6 +108,9 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     progress = progress or Progress(0, 0)
     for index in range(progress.stage, len(recipe.stage)):
         network = fine_tune(network, lesson, index, progress.epoch if index == progress.stage else 0, run, report, epoch_done, workers)
+    if recipe.start_share:
+        begun = zip(_build(lesson, None).get_weights(), network.get_weights(), strict=True)
+        network.set_weights([recipe.start_share * start + (1 - recipe.start_share) * trained for start, trained in begun])
     replace(run / "model.keras", network.save)
     for left in run.glob("progress.*"):
         left.unlink()
@@ -120,8 +133,12 @@ def fine_tune(
     recipe, split = lesson.recipe, lesson.split
     stage = recipe.stage[index]
     network.set_weights([keras.ops.convert_to_numpy(weight) for weight in workers.mean(network.get_weights())])
-    staged, finished = _at(network, stage.size, recipe.precision), resized(network, recipe.final_size)
+    size = recipe.size_at(stage)
+    staged, finished = _at(network, size, recipe.precision), resized(network, recipe.final_size)
     _choose_trainable(staged, recipe, stage)
+    judged = finished
+    if stage.fake_quantize:
+        staged, judged = fake_quantized(staged), fake_quantized(finished)
     trained = keras.Model(staged.input, {name: staged.output[name] for name in lesson.widths})
     batches = _batches(lesson, stage, index, first_epoch, workers)
     trained.compile(optimizer=_optimizer(staged, recipe, stage, len(batches), workers), jit_compile=False, **_losses(lesson))
@@ -130,14 +147,16 @@ def fine_tune(
         trained.optimizer.build(trained.trainable_variables)
         load_state(trained, run / "progress.state.npz")
         average.load(run / "progress.average.npz")
+    elif stage.fake_quantize:
+        measure_ranges(trained, split.train, recipe.seed)
 
     def after_epoch(epoch: int, logs: dict[str, float], seconds: float) -> bool:
-        finished.set_weights(average.weights)
-        score = evaluate(finished, split.val, split.labels)
+        judged.set_weights(average.weights)
+        score = evaluate(judged, split.val, split.labels)
         images_per_s = len(split.train) / seconds
         logs["loss"] = _mean(workers, logs["loss"])
         logs |= {"val_accuracy": score.accuracy, "val_nll": score.nll, "rate": float(trained.optimizer.learning_rate)}
-        told = f"stage {index + 1}/{len(recipe.stage)} ({stage.size} px) epoch {epoch + 1}/{stage.epochs}"
+        told = f"stage {index + 1}/{len(recipe.stage)} ({size} px) epoch {epoch + 1}/{stage.epochs}"
         report(f"{told}  loss {logs['loss']:.4f}  {score.described(split.labels)}  {images_per_s:.0f} images/s")
         line = {"stage": index + 1, "epoch": epoch + 1, **logs, "val_recall": score.recall, "images_per_s": images_per_s}
         with (run / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
@@ -160,7 +179,9 @@ def fine_tune(
         verbose=1 if sys.stdout.isatty() else 0,
     )
     keep_best = stage.patience is not None or index == len(recipe.stage) - 1
-    finished.set_weights(best.weights() if keep_best else average.weights)
+    judged.set_weights(best.weights() if keep_best else average.weights)
+    if stage.fake_quantize:
+        give_back(judged, finished)
     return finished
 
 
@@ -206,6 +227,9 @@ class AfterEpoch(keras.callbacks.Callback):
 
 def _build(lesson: Lesson, weights: str | None) -> keras.Model:
     recipe = lesson.recipe
+    if lesson.start is not None:
+        network = read_start(lesson.start, lesson.widths)
+        return fold_batch_norm(network) if recipe.batch_norm == "fold" else network
     trunk = build_trunk(recipe.backbone, recipe.final_size, width=recipe.width, scratch=recipe.scratch, weights=weights)
     if recipe.batch_norm == "fold":
         trunk = fold_batch_norm(trunk)
@@ -242,6 +266,8 @@ def _require_shareable(recipe: Recipe, workers: Workers) -> None:
         raise WorkersError("batch_norm: expected fold or frozen with several workers: each would have statistics of its own")
     if workers.count > 1 and recipe.precision == "mixed_float16":
         raise WorkersError("precision: expected float32 or mixed_bfloat16 with several workers: each would skip other steps")
+    if workers.count > 1 and any(stage.fake_quantize for stage in recipe.stage):
+        raise WorkersError("fake_quantize: expected no stage with it with several workers: each would have ranges of its own")
 
 
 def _batches(lesson: Lesson, stage: Stage, index: int, first_epoch: int, workers: Workers) -> Batches:
@@ -250,13 +276,13 @@ def _batches(lesson: Lesson, stage: Stage, index: int, first_epoch: int, workers
     targets = np.concatenate([np.eye(width, dtype=np.float32)[wanted[name]] for name, width in lesson.widths.items()], axis=1)
     teach = None
     if lesson.teachers:
-        teach = Teachers(lesson.teachers, split.labels, stage.size, recipe.teacher_temperature).targets
+        teach = Teachers(lesson.teachers, split.labels, recipe.size_at(stage), recipe.teacher_temperature).targets
     return Batches(
         split.train,
         targets,
         lesson.widths,
         lesson.weights(),
-        size=stage.size,
+        size=recipe.size_at(stage),
         batch=stage.batch,
         mixup=stage.mixup,
         cutmix=stage.cutmix,

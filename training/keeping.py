@@ -51,7 +51,7 @@ class WeightAverage(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: object = None) -> None:
         if not self.weights:
-            self.weights = self.model.get_weights()
+            self.weights = [np.array(weight) for weight in self.model.get_weights()]  # Keras gives scalars that cannot be changed in place
 
     def on_train_batch_end(self, batch: int, logs: object = None) -> None:
         if self._momentum:

@@ -14,8 +14,8 @@ class _ByLayer:
     faster: Mapping[str, float] = {}
     workers: Workers = Alone()
 
-    def apply(self, gradients: Sequence[Any], variables: Any = None) -> Any:
-        return super().apply(self.workers.mean(gradients), variables)  # type: ignore[misc]
+    def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> Any:
+        return super().apply(self.workers.mean(grads), trainable_variables)  # type: ignore[misc]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         # Backends hand over their own variables; the Keras one, which knows its path, has the same index.

@@ -1,7 +1,9 @@
 """A recipe: everything that decides how a network is trained, read from a TOML file under `config/recipes/`."""
 
+import json
+import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -34,9 +36,10 @@ class ScratchCnn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A run of epochs at one input size, with its own cosine from `rate` down to a hundredth of it."""
 
-    size: Size
     epochs: Annotated[int, Meta(ge=1)]
     rate: Positive
+    size: Size | None = None
+    """input size; without it, the recipe's"""
     warmup_steps: Annotated[int, Meta(ge=0)] = 50
     unfreeze: Annotated[int, Meta(ge=0)] | None = None
     """how many layers of the trunk are trained, counted from the top; without it, all"""
@@ -51,6 +54,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """end the stage after so many epochs without a better one; without it, never"""
     augment: Augmentation | Literal["none", "relevant", "heavy", "bin"] | None = None
     """views for this stage; without it, the recipe's"""
+    fake_quantize: bool = False
+    """compute as the INT8 network will, so that it loses less when it is quantized; epochs are judged that way too"""
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,7 +65,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backbone: str = "mobilenet_v2"
     width: Positive = 1.0
     size: Size = 224
-    """input size of the finished network where there is no stage"""
+    """input size of stages that name none, and of the finished network where there is no stage"""
     scratch: ScratchCnn = ScratchCnn()
     """for backbone scratch_cnn"""
     batch_norm: Literal["fold", "frozen", "train"] = "fold"
@@ -72,6 +77,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """units of hidden layers between features and labels"""
     head_decay: Positive = 0.3
     """C of the logistic regression that fits a head without hidden layers: the inverse of its L2 penalty"""
+    start_share: Share = 0.0
+    """share of the weights that a finished run had in those that training it further ends with (WiSE-FT; Wortsman et al. 2022)"""
     head_factor: Positive = 1.0
     """learning rate of the heads over that of the trunk"""
     rules: str = ""
@@ -90,10 +97,22 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0)] = 1
     augment: Augmentation | Literal["none", "relevant", "heavy", "bin"] = "relevant"
 
+    def __post_init__(self) -> None:
+        if not any(stage.fake_quantize for stage in self.stage):
+            return
+        if self.batch_norm != "fold":
+            raise RecipeError(f"batch_norm: expected fold where a stage has fake_quantize, got {self.batch_norm}: INT8 has it folded too")
+        if self.precision != "float32":
+            raise RecipeError(f"precision: expected float32 where a stage has fake_quantize, got {self.precision}: it is coarser than the INT8 steps")
+
     @property
     def final_size(self) -> int:
         """Input size of the finished network."""
-        return self.stage[-1].size if self.stage else self.size
+        return self.size_at(self.stage[-1]) if self.stage else self.size
+
+    def size_at(self, stage: Stage) -> int:
+        """Input size of a stage."""
+        return self.size if stage.size is None else stage.size
 
     def views(self, stage: Stage) -> Augmentation:
         """How far the views of a stage may stray."""
@@ -103,12 +122,53 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_recipe(file: Path) -> Recipe:
     """Read and check a recipe. Raises RecipeError."""
+    return parse_recipe(recipe_text(file), file)
+
+
+def recipe_text(file: Path) -> str:
+    """What a recipe file says. Raises RecipeError when it cannot be read."""
     try:
-        recipe = msgspec.toml.decode(file.read_bytes(), type=Recipe)
+        return file.read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{file}: expected UTF-8 text") from error
+
+
+def parse_recipe(text: str, file: Path) -> Recipe:
+    """Check a recipe that was read from `file`. Raises RecipeError."""
+    try:
+        recipe = msgspec.toml.decode(text, type=Recipe)
     except msgspec.MsgspecError as error:
         raise RecipeError(f"{file}: {explained(error)}") from error
     if not recipe.stage and not recipe.first_phase:
         raise RecipeError(f"{file}: expected a [[stage]], or first_phase = true: otherwise there is nothing to train")
     return recipe
+
+
+NETWORK_KEYS = ("backbone", "width", "scratch", "dense", "dropout", "rules")
+"""what makes the network, and cannot change when a finished run is trained further"""
+
+
+def further(file: Path, run: Path) -> str:
+    """The recipe in `file`, as TOML, for training a finished run further: the size and what else it leaves open about the network are as they were.
+
+    Raises RecipeError for either recipe, and when they do not fit together.
+    """
+    text, before = recipe_text(file), run / "recipe.toml"
+    recipe, first = parse_recipe(text, file), read_recipe(before)
+    named, known = tomllib.loads(text), tomllib.loads(recipe_text(before))
+    for key in NETWORK_KEYS:
+        if key in named and getattr(recipe, key) != getattr(first, key):
+            raise RecipeError(f"{file}: {key}: another one than in {before}; leave it out, since that network is trained further")
+    if recipe.first_phase:
+        raise RecipeError(f"{file}: first_phase: expected false, since the heads of {run} are fitted already")
+    taken = {key: known[key] for key in NETWORK_KEYS if key in known} | {"size": first.final_size}
+    lines = [f"{key} = {_toml(value)}\n" for key, value in taken.items() if key not in named]
+    return "".join(["# As in the run that is trained further:\n", *lines, "\n", text])
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(entry)}" for key, entry in value.items()) + " }"
+    return json.dumps(value, ensure_ascii=False)

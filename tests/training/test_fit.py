@@ -21,6 +21,7 @@ from training.keeping import Progress
 from training.network import build_network
 from training.recipe import Recipe, ScratchCnn, Stage
 from training.score import Score, evaluate, predict
+from training.start import StartError
 
 QUICK = {"backbone": "scratch_cnn", "scratch": ScratchCnn(layers=3, features=16, kernel=3, activation="relu"), "seed": 5}
 RECIPE = Recipe(stage=(Stage(size=32, epochs=2, rate=1e-3, batch=8), Stage(size=48, epochs=2, rate=5e-4, batch=8)), **QUICK)
@@ -240,3 +241,17 @@ def test_the_same_seed_gives_the_same_metrics(split: Split, tmp_path: Path) -> N
     losses = [[line["loss"] for line in epochs] for epochs in runs]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0] != pytest.approx(losses[2], rel=1e-4)
+
+
+def test_weights_of_the_run_that_is_trained_further_are_mixed_in(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
+    stage = Stage(size=48, epochs=1, rate=1e-2, batch=8, ema=0.0)
+    weights = {}
+    for share in (0.0, 0.25):
+        recipe = Recipe(stage=(stage,), first_phase=False, start_share=share, **QUICK)
+        fit(Lesson(recipe, split, start=finished[0]), tmp_path / str(share), None, silent)
+        weights[share] = keras.models.load_model(tmp_path / str(share) / "model.keras").get_weights()
+    begun = keras.models.load_model(finished[0] / "model.keras").get_weights()
+    for mixed, start, trained in zip(weights[0.25], begun, weights[0.0], strict=True):
+        np.testing.assert_allclose(mixed, 0.25 * start + 0.75 * trained, rtol=1e-4, atol=1e-5)
+    with pytest.raises(StartError, match="start_share"):
+        fit(Lesson(msgspec.structs.replace(recipe, start_share=0.5), split), tmp_path / "none", None, silent)

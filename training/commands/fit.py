@@ -1,17 +1,17 @@
 """`training fit`: photos to a trained network."""
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-from converter.photos import empty_folders, read_fold, read_split
+from converter.photos import Split, empty_folders, read_fold, read_split
 from converter.quiet import quiet
+from converter.run import read_run
 from device.rules import find_rules, read_rules
-from training.recipe import read_recipe
+from training.recipe import further, parse_recipe, recipe_text
 
-DEFAULT_RECIPE = Path(__file__).resolve().parents[2] / "config" / "recipes" / "trashnet.toml"
+RECIPES = Path(__file__).resolve().parents[2] / "config" / "recipes"
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -20,19 +20,21 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "fit",
         help="train a network on photos",
         description="Fit heads on frozen features, then fine-tune the network in the recipe's stages. A run that was stopped goes on at the epoch "
-        "it had finished. Several machines train one network when TF_CONFIG names them: start the same command on each. "
+        "it had finished. With --from a finished run is trained further, on its own photos, by default so that INT8 loses less. "
+        "Several machines train one network when TF_CONFIG names them: start the same command on each. "
         "Exit status: 0 trained, 2 bad usage or input.",
     )
     option = parser.add_argument
     option("--data", type=Path, required=True, metavar="DIR", help="a folder of photos for each label, or what `training prepare` wrote")
-    option(
+    start = parser.add_mutually_exclusive_group(required=True)
+    start.add_argument(
         "--weights",
-        required=True,
         metavar="PATH|imagenet|none",
         help="start of the trunk: a .weights.h5 file, ImageNet by Keras, or random",
     )
+    start.add_argument("--from", dest="start", type=Path, metavar="RUN", help="start from the whole network of this finished run")
     option("--out", type=Path, required=True, metavar="RUN", help="the run folder; a run that was stopped there goes on")
-    option("--recipe", type=Path, default=DEFAULT_RECIPE, metavar="FILE", help="how to train (default: %(default)s)")
+    option("--recipe", type=Path, metavar="FILE", help=f"how to train (default: {RECIPES / 'trashnet.toml'}; with --from int8.toml beside it)")
     option("--teacher", type=Path, action="append", default=[], metavar="RUN", help="learn from this run as well; may be given again")
     option("--fold", type=int, metavar="K", help="choose by this fold of a prepared data set, and train on the others")
     parser.set_defaults(run=run)
@@ -40,14 +42,24 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train. Returns the exit status."""
-    recipe = read_recipe(arguments.recipe)
-    split = read_split(arguments.data, seed=recipe.seed) if arguments.fold is None else read_fold(arguments.data, arguments.fold)
-    for folder in empty_folders(arguments.data):
-        print(f"training fit: {folder}: no photo in it, so it is no label", file=sys.stderr)
     out: Path = arguments.out
+    start: Path | None = arguments.start
     if (out / "model.keras").exists():
         print(f"training fit: {out}: holds a finished run; name another folder, or remove this one to train again", file=sys.stderr)
         return 2
+    if start is not None and arguments.fold is not None:
+        print("training fit: --fold: not with --from, since a run is trained further on its own photos", file=sys.stderr)
+        return 2
+    finished = None if start is None else read_run(start, arguments.data)
+    file: Path = arguments.recipe or RECIPES / ("trashnet.toml" if start is None else "int8.toml")
+    text = recipe_text(file) if start is None else further(file, start)
+    recipe = parse_recipe(text, file)
+    if finished is not None:
+        split = Split(finished.labels, finished.train, finished.val)
+    else:
+        split = read_split(arguments.data, seed=recipe.seed) if arguments.fold is None else read_fold(arguments.data, arguments.fold)
+    for folder in empty_folders(arguments.data):
+        print(f"training fit: {folder}: no photo in it, so it is no label", file=sys.stderr)
     rules = read_rules(find_rules(recipe.rules), split.labels) if recipe.rules else None
 
     with quiet():
@@ -56,11 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
         from training.workers import join
 
         workers = join()
-    lesson = Lesson(recipe, split, rules, tuple(arguments.teacher))
+    lesson = Lesson(recipe, split, rules, tuple(arguments.teacher), start)
     with room_in(out):
         if not (out / "recipe.toml").exists():
             out.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(arguments.recipe, out / "recipe.toml")
+            (out / "recipe.toml").write_text(text, encoding="utf-8")
         score = fit(lesson, out, None if arguments.weights == "none" else arguments.weights, lambda line: print(line, flush=True), workers=workers)
     print(f"wrote {out / 'model.keras'}: validation accuracy {score.accuracy:.4f} of {score.n} photos")
     return 0

@@ -1,0 +1,278 @@
+"""Fake quantization: training that feels what INT8 will do to the network, while its weights stay float (Jacob et al. 2018, section 3).
+
+Every tensor that TensorFlow's converter stores in 8 bits is rounded to the grid it will have there, and gradients pass as if it had not been
+(the straight-through estimator; Bengio et al. 2013, Krishnamoorthi 2018, section 2.4):
+
+- the input as camera bytes: scale 1/127.5, zero point -1;
+- kernels, symmetric: one scale an output channel in convolutions, one for all in dense layers; biases, which get 32 bits, not at all;
+- what each layer gives, after the activation that is fused into it: asymmetric, one scale a tensor. Its range is a running average of the lowest
+  and highest value of each batch (Jacob et al. 2018, section 3.1), held to what 8 bits can say, with zero on the grid;
+- inside of activations that are several operations there (silu, mish), and of a batch norm that could not be folded: likewise.
+
+Pooling, padding and reshaping hand the grid of their input on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from converter.calibration import Inputs, choose
+from converter.photos import Photo
+from device.vision.preprocess import to_float
+
+ops = keras.ops
+Tensor = Any
+
+MOMENTUM = 0.99
+"""of the running average of ranges; the first batches are averaged equally"""
+MEASURED_PHOTOS = 64
+MEASURED_AT_ONCE = 16
+LEAST_SCALE = 1e-12
+LEAST_LOGARITHM = 1e-3
+"""what mish takes the logarithm of is at least 1, which a coarse grid rounds to 0"""
+
+
+def fake_quantized(network: keras.Model) -> keras.Model:
+    """A network of the same weights, layer names and outputs that computes as its INT8 model will, for training.
+
+    Its ranges are further weights, not trainable, to be set by `measure_ranges` and followed during training; until then activations pass as they
+    are. Layers that are not trainable stay so. Batch norm is taken in inference mode.
+    """
+    fused = _fused(network)
+    source = keras.Input(network.input_shape[1:])
+    seen = CameraBytes(name="camera_bytes")(source)
+    originals: dict[int, keras.Operation] = {}
+
+    def clone(operation: keras.Operation) -> keras.Operation:
+        kind = _QUANTIZED.get(type(operation), type(operation))
+        config = operation.get_config()
+        if type(operation) in _WITH_KERNEL and not _is_fusible(operation.activation):
+            config["activation"] = "linear"
+        copy = kind.from_config(config)
+        originals[id(copy)] = operation
+        return copy
+
+    def call(copy: keras.Operation, *given: Any, **options: Any) -> Tensor:
+        operation = originals[id(copy)]
+        given = keras.tree.map_structure(lambda tensor: seen if tensor is source else tensor, given)
+        if isinstance(operation, keras.layers.Activation):
+            return _activated(given[0], operation.activation, operation.name)
+        signal = copy(*given, **options)
+        if isinstance(operation, _HANDS_ON) or operation.name in fused:
+            return signal
+        if type(operation) in _WITH_KERNEL and not _is_fusible(operation.activation):
+            return _activated(Range(name=f"{operation.name}_sum_range")(signal), operation.activation, operation.name)
+        return Range(name=f"{operation.name}_range")(signal)
+
+    copy = keras.models.clone_model(network, input_tensors=source, clone_function=clone, call_function=call)
+    by_path = {weight.path: weight for weight in copy.weights}
+    for weight in network.weights:
+        by_path[weight.path].assign(weight)
+    return copy
+
+
+def give_back(quantized: keras.Model, network: keras.Model) -> None:
+    """Put the weights of a network made by `fake_quantized` back into one like that which it was made of. The ranges stay behind."""
+    by_path = {weight.path: weight for weight in quantized.weights}
+    for weight in network.weights:
+        weight.assign(by_path[weight.path])
+
+
+def measure_ranges(quantized: keras.Model, photos: Sequence[Photo], seed: int) -> None:
+    """Set the ranges to those of some of the photos, drawn as equally over the labels as the converter draws them, and without augmentation."""
+    size = quantized.input_shape[1]
+    inputs = [to_float(picture) for picture in Inputs(choose(photos, MEASURED_PHOTOS, seed), size)]
+    for start in range(0, len(inputs), MEASURED_AT_ONCE):
+        quantized(np.stack(inputs[start : start + MEASURED_AT_ONCE]), training=True)
+
+
+def round_weights(weights: Tensor, axis: tuple[int, ...]) -> Tensor:
+    """Round to -127..127 steps of a scale of its own for each channel, those over `axis` together; gradients pass unchanged."""
+    scale = ops.maximum(ops.max(ops.abs(weights), axis=axis, keepdims=True) / 127, LEAST_SCALE)
+    return weights + ops.stop_gradient(ops.round(weights / scale) * scale - weights)
+
+
+def round_activations(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Round to the 256 steps of an int8 tensor whose range is `low` to `high`, widened to hold 0, and moved until 0 is a step.
+
+    Gradients pass unchanged for values within the range; those beyond are clipped, and get none.
+    """
+    return keras.quantizers.fake_quant_with_min_max_vars(values, ops.minimum(low, 0.0), ops.maximum(high, 0.0))
+
+
+class Rounding(keras.layers.Layer):
+    """A layer that changes no shape."""
+
+    def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        # Without it Keras tries the layer out, on a sparse tensor where a constant was multiplied before: it takes those for sparse.
+        return shape
+
+
+class CameraBytes(Rounding):
+    """The input -1..1 as the INT8 model takes it: camera bytes b, untouched, which stand for (b - 127) / 127.5 there."""
+
+    def call(self, inputs: Tensor) -> Tensor:
+        read = (ops.round((inputs + 1) * 127.5) - 127) / 127.5
+        return inputs + ops.stop_gradient(read - inputs)
+
+
+class Range(Rounding):
+    """Rounds to a grid whose range is followed in training, and held in inference.
+
+    measured: values to take the range from instead of the inputs; the converter takes all ranges from the float network, and where a coarse grid
+    spoils the inputs the two are far apart.
+    """
+
+    def build(self, inputs_shape: tuple[int | None, ...], measured_shape: tuple[int | None, ...] | None = None) -> None:
+        self.low, self.high, self.batches = (
+            self.add_weight(name=name, shape=(), initializer="zeros", trainable=False) for name in ("low", "high", "batches")
+        )
+
+    def compute_output_shape(
+        self, inputs_shape: tuple[int | None, ...], measured_shape: tuple[int | None, ...] | None = None
+    ) -> tuple[int | None, ...]:
+        return inputs_shape
+
+    def call(self, inputs: Tensor, measured: Tensor | None = None, training: bool = False) -> Tensor:
+        if training:
+            seen = ops.stop_gradient(inputs if measured is None else measured)
+            self.batches.assign(self.batches + 1)
+            share = ops.maximum(1 / self.batches, 1 - MOMENTUM)
+            self.low.assign(self.low + share * (ops.min(seen) - self.low))
+            self.high.assign(self.high + share * (ops.max(seen) - self.high))
+        return ops.cond(self.batches > 0, lambda: round_activations(inputs, self.low, self.high), lambda: inputs)
+
+
+class FixedRange(Rounding):
+    """Rounds to a grid that the operation prescribes."""
+
+    def __init__(self, low: float, high: float, name: str) -> None:
+        super().__init__(name=name)
+        self.low, self.high = low, high
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return round_activations(inputs, self.low, self.high)
+
+
+class QuantizedConv2D(keras.layers.Conv2D):
+    """A convolution with rounded kernel."""
+
+    def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        return super().convolution_op(inputs, round_weights(kernel, (0, 1, 2)))
+
+
+class QuantizedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
+    """A depthwise convolution, channels last, with rounded kernel."""
+
+    def call(self, inputs: Tensor) -> Tensor:
+        summed = ops.depthwise_conv(
+            inputs, round_weights(self.kernel, (0, 1)), strides=self.strides, padding=self.padding, dilation_rate=self.dilation_rate
+        )
+        return self.activation(summed + self.bias if self.use_bias else summed)
+
+
+class QuantizedDense(keras.layers.Dense):
+    """A dense layer with rounded kernel."""
+
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+        summed = ops.matmul(inputs, round_weights(self.kernel, (0, 1)))
+        return self.activation(summed + self.bias if self.use_bias else summed)
+
+
+class QuantizedBatchNormalization(keras.layers.BatchNormalization):
+    """A batch norm in inference mode as the two operations that it becomes: times a rounded scale, plus a rounded shift."""
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        super().build(shape)
+        self.product = Range(name="product")
+
+    def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
+        scale = ops.rsqrt(self.moving_variance + self.epsilon)
+        scale = scale * self.gamma if self.scale else scale
+        shift = (self.beta if self.center else 0.0) - self.moving_mean * scale
+        product = self.product(inputs * _round_constant(scale), training=training)
+        return product + _round_constant(shift)
+
+
+_QUANTIZED: Mapping[type, type] = {
+    keras.layers.Conv2D: QuantizedConv2D,
+    keras.layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
+    keras.layers.Dense: QuantizedDense,
+    keras.layers.BatchNormalization: QuantizedBatchNormalization,
+}
+_WITH_KERNEL = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+_VANISHES = (keras.layers.Identity, keras.layers.Dropout)
+_HANDS_ON = (
+    *_VANISHES,
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.ZeroPadding2D,
+    keras.layers.MaxPooling2D,
+    keras.layers.AveragePooling2D,
+)
+_FUSIBLE = (keras.activations.linear, keras.activations.relu, keras.activations.relu6)
+
+
+def _round_constant(values: Tensor) -> Tensor:
+    return round_activations(values, ops.min(values), ops.max(values))
+
+
+def _is_fusible(activation: Callable[[Tensor], Tensor]) -> bool:
+    return activation in _FUSIBLE
+
+
+def _activated(signal: Tensor, activation: Callable[[Tensor], Tensor], name: str) -> Tensor:
+    """An activation as the operations that the converter makes of it."""
+    if activation in (keras.activations.sigmoid, keras.activations.softmax):
+        return FixedRange(0.0, 255 / 256, name=f"{name}_range")(keras.layers.Activation(activation)(signal))
+    if activation is keras.activations.tanh:
+        return FixedRange(-1.0, 127 / 128, name=f"{name}_range")(keras.layers.Activation(activation)(signal))
+    if activation is keras.activations.silu:
+        share = FixedRange(0.0, 255 / 256, name=f"{name}_sigmoid_range")(ops.sigmoid(signal))
+        return Range(name=f"{name}_range")(signal * share)
+    if activation is keras.activations.mish:
+        softplus = ops.softplus(signal)
+        power = Range(name=f"{name}_exp_range")(ops.exp(signal))
+        raised = Range(name=f"{name}_add_range")(power + 1, ops.exp(signal) + 1)
+        logarithm = Range(name=f"{name}_log_range")(ops.log(ops.maximum(raised, LEAST_LOGARITHM)), softplus)
+        share = FixedRange(-1.0, 127 / 128, name=f"{name}_tanh_range")(ops.tanh(logarithm))
+        return Range(name=f"{name}_range")(signal * share, signal * ops.tanh(softplus))
+    return Range(name=f"{name}_range")(keras.layers.Activation(activation)(signal))
+
+
+def _fused(network: keras.Model) -> set[str]:
+    """Names of the operations whose result is never stored: the activation behind them, or the bias they are added to, takes it up."""
+    takers: dict[int, list[keras.Operation]] = {}
+    for operation in network.operations:
+        if not isinstance(operation, keras.layers.InputLayer):
+            for taken in keras.tree.flatten(operation.input):
+                takers.setdefault(id(taken), []).append(operation)
+
+    def only_taker(operation: keras.Operation) -> keras.Operation | None:
+        found = takers.get(id(operation.output), [])
+        if len(found) != 1:
+            return None
+        return only_taker(found[0]) if isinstance(found[0], _VANISHES) else found[0]
+
+    fused = set()
+    for operation in network.operations:
+        if isinstance(operation, keras.layers.InputLayer) or isinstance(operation.output, (list, tuple, dict)):
+            continue
+        taker = only_taker(operation)
+        with_kernel = type(operation) in _WITH_KERNEL and operation.activation is keras.activations.linear
+        sums = with_kernel or isinstance(operation, (keras.layers.Add, keras.layers.BatchNormalization)) or _adds_a_constant(operation)
+        if (sums and _rectifies(taker)) or (with_kernel and _adds_a_constant(taker)):
+            fused.add(operation.name)
+    return fused
+
+
+def _rectifies(operation: keras.Operation | None) -> bool:
+    if isinstance(operation, keras.layers.ReLU):
+        return operation.max_value in (None, 6) and operation.negative_slope == 0 and operation.threshold == 0
+    return isinstance(operation, keras.layers.Activation) and operation.activation in (keras.activations.relu, keras.activations.relu6)
+
+
+def _adds_a_constant(operation: keras.Operation | None) -> bool:
+    return type(operation).__name__ == "Add" and not isinstance(operation, keras.layers.Layer) and len(keras.tree.flatten(operation.input)) == 1
