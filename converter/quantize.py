@@ -32,7 +32,7 @@ KNOWN_ANSWER_PHOTOS = 32
 LAYER_PHOTOS = 16
 WORST_LAYERS = 5
 ADVICE = (
-    "`training fit --from RUN --recipe int8 ...`, which trains with the rounding in it, then quantize that run; or more --calibration photos, "
+    "`training fit --data DATA --from RUN --out RUN-int8`, which trains with the rounding in it, and quantize that; or more --calibration photos, "
     "or another --tolerance"
 )
 

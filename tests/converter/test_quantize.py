@@ -115,7 +115,7 @@ def test_too_much_loss_is_refused_and_nothing_is_left(own_run: Path, photos: Pat
     assert re.search(r"refused: INT8 is right on 0\.\d{4} .* of 24 validation photos, float on [01]\.\d{4}: .* points lost, 0\.5 allowed", line)
     assert re.search(r"recall .*(disc|frame|streifen ≡) [01]\.\d{3} -> [01]\.\d{3} of 8", line)
     assert "CONV_2D" in worst and "narrow" in worst
-    assert advice.startswith("try `training fit --from RUN")
+    assert advice.startswith("try `training fit --data DATA --from RUN")
 
 
 def test_an_existing_folder_is_left_alone(shapes_run: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
