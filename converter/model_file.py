@@ -234,8 +234,14 @@ class _Reader:
 _NUMBERS = {"float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"}
 
 
+_BEGUN_ZIP = re.compile(rb"PK\x03\x04[\x0a\x14\x2d]\x00[\x00-\xff]{2}[\x00\x08]\x00")
+"""the head of a member: version 1.0, 2.0 or 4.5, stored or deflated"""
+
+
 def _appended(content: bytes) -> dict[str, bytes]:
     if not zipfile.is_zipfile(io.BytesIO(content)):
+        if _BEGUN_ZIP.search(content):
+            raise ValueError("its zip has no end")
         return {}
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return {entry.filename: archive.read(entry) for entry in archive.infolist() if not entry.is_dir()}
