@@ -227,6 +227,7 @@ class AfterEpoch(keras.callbacks.Callback):
 
 def _build(lesson: Lesson, weights: str | None) -> keras.Model:
     recipe = lesson.recipe
+    keras.utils.set_random_seed(recipe.seed)  # again, and at once before the weights are drawn: whatever else drew from Python's generator has no say
     if lesson.start is not None:
         network = read_start(lesson.start, lesson.widths)
         return fold_batch_norm(network) if recipe.batch_norm == "fold" else network

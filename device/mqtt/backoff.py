@@ -11,9 +11,10 @@ class Backoff:
     """
 
     def __init__(
-        self, first_s: float = 1.0, most_s: float = 60.0, stable_s: float = 10.0, draw: Callable[[float, float], float] = random.uniform
+        self, first_s: float = 1.0, most_s: float = 60.0, stable_s: float = 10.0, draw: Callable[[float, float], float] | None = None
     ) -> None:
-        self._first_s, self._most_s, self._stable_s, self._draw = first_s, most_s, stable_s, draw
+        self._first_s, self._most_s, self._stable_s = first_s, most_s, stable_s
+        self._draw = random.Random().uniform if draw is None else draw
         self._failures = 0
 
     def next_s(self, held_s: float) -> float:
