@@ -18,10 +18,10 @@ from converter.calibration import Inputs
 from converter.photos import Split
 from converter.quiet import quiet
 from converter.run import Run, read_run
+from converter.share import Share, share
 from converter.trial import Trial
 from device.errors import SortbinError
 from device.rules import find_rules, read_rules
-from training.evaluate.measures import Share, share
 from training.evaluate.page import Page
 from training.evaluate.plots import BLUE, GREY, INK, ORANGE
 from training.fit import Lesson, fit

@@ -26,7 +26,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     option = parser.add_argument
     option("subject", type=Path, metavar="BUNDLE|RUN", help="what `converter quantize` or `training fit` wrote")
-    option("--run", type=Path, metavar="RUN", help="the training run behind a BUNDLE: adds Keras, float32, float16, dynamic and ONNX")
+    option(
+        "--run", dest="run_folder", type=Path, metavar="RUN", help="the training run behind a BUNDLE: adds Keras, float32, float16, dynamic and ONNX"
+    )
     option("--data", type=Path, metavar="DIR", help="the photos it was trained on; without them there is time only, and a RUN has no INT8")
     option("--batch", type=_count, nargs="+", default=[1], metavar="N", help="pictures in a query (default: 1)")
     option("--threads", type=_count, nargs="+", metavar="N", help="threads (default: 1, and all cores)")
@@ -35,7 +37,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("--timeout", type=_seconds, metavar="S", help="most time for each row (default: by the work)")
     option("--out", type=Path, metavar="DIR", help="folder of report.json, benchmark.png and the files measured (default: evaluation/NAME-benchmark)")
     option("--json", action="store_true", help="print report.json instead of the table")
-    parser.set_defaults(run_command=_benchmark)
+    parser.set_defaults(run=_benchmark)
 
 
 def _benchmark(arguments: argparse.Namespace) -> int:
@@ -51,11 +53,11 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     if not subject.is_dir():
         raise BenchmarkError(f"{subject}: expected the folder of a bundle or of a training run, found none")
     is_bundle = (subject / INFO_FILE).is_file()
-    if not is_bundle and arguments.run is not None:
+    if not is_bundle and arguments.run_folder is not None:
         raise BenchmarkError(f"--run: goes with a BUNDLE, and {subject} is none; name one of the two only")
     order = Order(
         bundle=subject if is_bundle else None,
-        run=arguments.run if is_bundle else subject,
+        run=arguments.run_folder if is_bundle else subject,
         data=arguments.data,
         batches=tuple(dict.fromkeys(arguments.batch)),
         threads=tuple(dict.fromkeys(arguments.threads or (1, cores()))),

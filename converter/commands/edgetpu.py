@@ -22,7 +22,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("bundle", type=Path, metavar="BUNDLE", help="the folder that `converter quantize` wrote")
     option("--compiler", metavar="COMMAND", help="the compiler's command line (default: edgetpu_compiler, looked up on the PATH)")
     option("--timeout", type=_seconds, default=300, metavar="SECONDS", help="how long it may take (default: %(default)s)")
-    parser.set_defaults(run_command=_edgetpu)
+    parser.set_defaults(run=_edgetpu)
 
 
 def _edgetpu(arguments: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("model", type=Path, metavar="MODEL", help="a .tflite file, or the folder of a bundle")
     option("--edgetpu", action="store_true", help="foretell what an Edge TPU will run of it, and why not the rest")
     option("--json", action="store_true", help="print everything as JSON, each tensor with all its scales")
-    parser.set_defaults(run_command=_inspect)
+    parser.set_defaults(run=_inspect)
 
 
 def _inspect(arguments: argparse.Namespace) -> int:

@@ -41,7 +41,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("--calibration", type=_count, default=200, metavar="N", help="training photos that set the ranges (default: %(default)s)")
     option("--seed", type=_seed, default=1, metavar="N", help="draws the calibration photos and the known answer (default: %(default)s)")
     option("--notes", type=Path, metavar="FILE", help="Markdown to add to the model card: where data and weights come from, their licences")
-    quantize.set_defaults(run_command=_quantize)
+    quantize.set_defaults(run=_quantize)
 
 
 def _quantize(arguments: argparse.Namespace) -> int:

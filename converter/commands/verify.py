@@ -26,11 +26,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("bundle", type=Path, metavar="BUNDLE", help="the folder that `converter quantize` wrote")
     option("--data", type=Path, metavar="DIR", help="photos to measure on: a prepared data set, or a folder of photos for each label")
     option("--split", default="val", choices=("train", "val", "test", "all"), help="which photos of it (default: %(default)s)")
-    option("--run", type=Path, metavar="RUN", help="the training run behind the bundle: measures its float network too; needs --data")
+    option(
+        "--run", dest="run_folder", type=Path, metavar="RUN", help="the training run behind the bundle: measures its float network too; needs --data"
+    )
     option("--tolerance", type=_points, default=0.5, metavar="POINTS", help="accuracy that may be missing from the claim (default: %(default)s)")
     option("--timeout", type=_seconds, metavar="SECONDS", help="for each runtime (default: 120, and one more for each photo)")
     option("--json", action="store_true", help="print everything found as JSON")
-    parser.set_defaults(run_command=_verify)
+    parser.set_defaults(run=_verify)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -39,9 +41,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     from converter.progress import Progress
     from converter.verify.verification import Order, verify
 
-    if arguments.run is not None and arguments.data is None:
+    if arguments.run_folder is not None and arguments.data is None:
         raise UsageError("--run: name the photos it was trained on with --data")
-    order = Order(arguments.bundle, arguments.data, arguments.split, arguments.run, arguments.tolerance, arguments.timeout)
+    order = Order(arguments.bundle, arguments.data, arguments.split, arguments.run_folder, arguments.tolerance, arguments.timeout)
     progress = Progress()
     try:
         found = verify(order, progress)

@@ -5,8 +5,8 @@ import numpy as np
 
 from converter.accuracy import Answers, Floats, Ints
 from converter.confidence import fitted
+from converter.share import Share, share
 from device.vision.classifier import softmax
-from training.evaluate.measures import Share, share
 
 BINS = 15
 FOLDS = 5

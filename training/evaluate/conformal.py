@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from converter.accuracy import Floats, Ints
-from training.evaluate.measures import Share, share
+from converter.share import Share, share
 
 FOLDS = 5
 

@@ -12,6 +12,7 @@ from converter.accuracy import Answers, Floats, Ints
 from converter.calibration import fingerprint
 from converter.photos import Photo, PhotosError, read_pixels
 from converter.progress import Progress
+from converter.share import Share, share
 from device import __version__
 from device.rules import RulePack
 from device.vision.classifier import softmax
@@ -21,7 +22,7 @@ from training.evaluate.calibration import Calibration, calibrate
 from training.evaluate.chosen import Chosen
 from training.evaluate.conformal import Conformal, conformal
 from training.evaluate.corruptions import CORRUPTIONS, spoiled
-from training.evaluate.measures import Confused, LabelMeasures, Share, share
+from training.evaluate.measures import Confused, LabelMeasures
 from training.evaluate.models import Model
 from training.evaluate.selective import Selective, selective
 from training.evaluate.sorting import Sorting, policy, sorting

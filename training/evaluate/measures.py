@@ -9,20 +9,7 @@ import msgspec
 import numpy as np
 
 from converter.accuracy import Floats, Ints
-from device.interval import wilson
-
-
-class Share(msgspec.Struct, frozen=True):
-    """`right` of `n`: the share 0..1, and its 95 % interval (Wilson 1927)."""
-
-    share: float
-    n: int
-    right: int
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.share:.4f} ({self.right} of {self.n}, 95 % interval {self.low:.3f} to {self.high:.3f})"
+from converter.share import Share, share
 
 
 class LabelMeasures(msgspec.Struct, frozen=True):
@@ -50,11 +37,6 @@ class Confused(msgspec.Struct, frozen=True):
     @property
     def total(self) -> int:
         return self.first_as_second + self.second_as_first
-
-
-def share(right: int, n: int) -> Share:
-    """n: at least 1."""
-    return Share(right / n, n, right, *wilson(right, n))
 
 
 def share_if_any(right: int, n: int) -> Share | None:

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from converter.accuracy import Floats
+from converter.share import Share
 from training.evaluate.calibration import Calibration, Reliability
 from training.evaluate.evaluation import Evaluation, Robustness
-from training.evaluate.measures import LabelMeasures, Share, entropy_bits
+from training.evaluate.measures import LabelMeasures, entropy_bits
 from training.evaluate.selective import Point, Selective, thinned
 
 RIGHT, WRONG = "#1b7837", "#b2182b"

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from converter.output import OutputError
 from converter.photos import Photo, read_pixels
 from converter.progress import Progress
+from converter.share import Share
 from training.evaluate import fonts, plots
 from training.evaluate.evaluation import Evaluation, Named, Report
 from training.evaluate.grids import Tile, grid
-from training.evaluate.measures import Share
 from training.evaluate.page import Page
 from training.evaluate.selective import Point, thinned
 

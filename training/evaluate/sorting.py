@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import msgspec
 
 from converter.accuracy import Floats, Ints
+from converter.share import Share, share
 from device.decision import decide
 from device.rules import RulePack
-from training.evaluate.measures import Share, share, share_if_any
+from training.evaluate.measures import share_if_any
 
 
 class BinMeasures(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
-from training.evaluate.measures import Share, share
+from converter.share import Share, share
 from training.evaluate.page import Page
 from training.evaluate.plots import BLUE, GREY, ORANGE
 from training.tune.space import Choices, Range, Space, Value, toml
