@@ -82,6 +82,9 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
 """the sets that a recipe can name: nothing, what a bin's camera does, much more than that, and items in bins of all kinds"""
 
 
+LEVELS = np.linspace(0.0, 1.0, 256)[:, np.newaxis]
+
+
 def cut_out(photo: Pixels) -> Pixels:
     """Add the item's mask as a fourth channel, for views that lay it elsewhere: S x S x 3 uint8 RGB to S x S x 4, alpha 255 on the item.
 
@@ -107,8 +110,8 @@ def make_augmenter(settings: Augmentation, size: int) -> Callable[[Pixels, np.ra
         if rng.random() < settings.blur_share:
             view = cv2.GaussianBlur(view, (0, 0), rng.uniform(0.4, 1.6))
         if rng.random() < settings.noise_share:
-            noise = rng.normal(0.0, rng.uniform(1.0, settings.noise_sigma), view.shape)
-            view = np.clip(view + noise, 0, 255).astype(np.uint8)
+            noise = rng.standard_normal(view.shape, np.float32) * np.float32(rng.uniform(1.0, settings.noise_sigma))
+            view = cv2.add(view, noise, dtype=cv2.CV_8U)
         if rng.random() < settings.erase_share:
             view = _erased(view, rng)
         return view
@@ -178,13 +181,9 @@ def _erased(view: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _lit(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
-    levels = np.linspace(0.0, 1.0, 256)
-    table = np.empty((1, 256, 3), np.uint8)
     gain = 1 + rng.uniform(-settings.gain, settings.gain)
     contrast = 1 + rng.uniform(-settings.contrast, settings.contrast)
     gamma = np.exp(rng.uniform(-settings.gamma, settings.gamma))
-    for channel in range(3):
-        cast = 1 + rng.uniform(-settings.cast, settings.cast)
-        curve = ((levels**gamma - 0.5) * contrast + 0.5) * gain * cast
-        table[0, :, channel] = np.clip(curve * 255, 0, 255)
-    return cv2.LUT(view, table)
+    cast = 1 + rng.uniform(-settings.cast, settings.cast, 3)
+    curve = ((LEVELS**gamma - 0.5) * contrast + 0.5) * gain * 255
+    return cv2.LUT(view, np.clip(curve * cast, 0, 255).astype(np.uint8)[np.newaxis])

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
+import cv2
 import keras
 import numpy as np
 import numpy.typing as npt
@@ -42,10 +43,11 @@ class Batches(keras.utils.PyDataset):
         worker: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__(workers=1 if teach else 2, max_queue_size=8)
+        cv2.setNumThreads(1)  # the workers are threads already; more of OpenCV's own would stall the network's
         self._stored = StoredPhotos(photos, round(size * 8 / 7), cut_out if augmentation.elsewhere_share else None)
         self._targets, self._widths, self._weights = targets, widths, weights
         self._augment = make_augmenter(augmentation, size)
-        self._batch, self._mixup, self._cutmix = batch, mixup, cutmix
+        self._size, self._batch, self._mixup, self._cutmix = size, batch, mixup, cutmix
         self._seed, self._epoch, self._teach = seed, first_epoch, teach
         self._worker = worker
         self._order = self._shuffled()
@@ -56,7 +58,9 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> Given:
         chosen = self._order[index * self._batch : (index + 1) * self._batch]
         rng = np.random.default_rng([self._seed, self._epoch, index])
-        views = np.stack([to_float(self._augment(self._stored[i], rng)) for i in chosen])
+        views = np.empty((len(chosen), self._size, self._size, 3), np.float32)
+        for view, photo in zip(views, chosen, strict=True):
+            view[:] = to_float(self._augment(self._stored[photo], rng))
         mixed = share(self._mixed(Batch(views, self._targets[chosen], self._weights[chosen]), rng), *self._worker)
         columns = np.split(mixed.targets, np.cumsum(list(self._widths.values()))[:-1], axis=1)
         targets = dict(zip(self._widths, columns, strict=True))

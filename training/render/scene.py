@@ -28,6 +28,13 @@ TRAY = (150, 150, 148)
 
 def empty_stage(threads: int = 1) -> None:
     """Throw the last item away and set up the renderer, the lamps and a tray that lights and is mirrored but is not in the picture."""
+    bare_stage(threads)
+    _light()
+    _tray()
+
+
+def bare_stage(threads: int = 1) -> None:
+    """Throw everything away and set up the renderer: Cycles on the CPU, denoised, repeatable."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"
@@ -44,8 +51,6 @@ def empty_stage(threads: int = 1) -> None:
     cycles.transmission_bounces, cycles.transparent_max_bounces = 12, 24
     cycles.caustics_reflective = cycles.caustics_refractive = False
     cycles.sample_clamp_indirect, cycles.blur_glossy = 25.0, 0.5
-    _light()
-    _tray()
 
 
 def aim(item: Item, rng: np.random.Generator, longest_px: int) -> None:
@@ -81,7 +86,7 @@ def shoot(samples: int, seed: int) -> Pixels:
     scene = bpy.context.scene
     scene.render.film_transparent = True
     scene.cycles.denoising_prefilter = "FAST"
-    return _render(samples, seed)
+    return trace(samples, seed)
 
 
 def shoot_over(grey: float, samples: int, seed: int) -> Pixels:
@@ -90,10 +95,11 @@ def shoot_over(grey: float, samples: int, seed: int) -> Pixels:
     scene.render.film_transparent = False
     scene.cycles.denoising_prefilter = "ACCURATE"  # guides seen through glass are as noisy as the picture
     scene.world.node_tree.nodes["backing"].inputs["Color"].default_value = (grey, grey, grey, 1.0)
-    return _render(samples, seed)[..., :3]
+    return trace(samples, seed)[..., :3]
 
 
-def _render(samples: int, seed: int) -> Pixels:
+def trace(samples: int, seed: int) -> Pixels:
+    """Render the scene as it is set up: height x width x 4 float32, linear, premultiplied alpha, top row first."""
     scene = bpy.context.scene
     scene.cycles.samples, scene.cycles.seed = samples, seed
     with tempfile.TemporaryDirectory() as folder:
