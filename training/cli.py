@@ -4,7 +4,7 @@ import sys
 
 from device.commandline import run
 
-COMMANDS = ("prepare", "fit", "tune", "compare", "evaluate", "explain", "predict", "review")
+COMMANDS = ("prepare", "fit", "tune", "compare", "evaluate", "explain", "predict", "review", "render")
 
 
 def main(argv: list[str] | None = None) -> int:

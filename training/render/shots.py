@@ -70,3 +70,9 @@ def dealt(places: Sequence[Place], kinds: dict[str, Sequence[Kind]], total: int,
             kind = kinds[label][int(rng.choice(len(shares), p=shares / shares.sum()))]
             shots.append(Shot(place, kind, next(numbers.setdefault((place.name, label), count())), seed))
     return shots
+
+
+def alternating(first: Sequence[Kind], second: Sequence[Kind]) -> list[Kind]:
+    """One of each in turn, each gone through over and over until both have been shown whole."""
+    pairs = range(max(len(first), len(second)))
+    return [kind for at in pairs for kind in (first[at % len(first)], second[at % len(second)])]
