@@ -10,15 +10,29 @@ from typing import Any
 
 import msgspec
 
-from device.decision import Choice, decide
+from device.decision import decide
 from device.rules import RulePack, default_rules, find_rules, read_rules
 from device.vision.bundle import default_bundle, read_bundle
-from device.vision.classifier import Classifier, Floats
+from device.vision.classifier import Classifier
+from device.vision.empty import EmptyViews
+from device.vision.isolate import isolate
 from device.vision.pictures import PictureError, find_pictures, read_pixels
 
 
+class IsolatedItem(msgspec.Struct, frozen=True):
+    """Whether the item was told apart from the empty view, or why not; box: left, top, right, bottom in pixels; area: the mask's share, 0..1."""
+
+    found: bool
+    why: str
+    box: tuple[int, int, int, int]
+    area: float
+
+
 class Judgement(msgspec.Struct, frozen=True):
-    """One line of `--json`. ms: resize, network and decision, without reading and decoding the file."""
+    """One line of `--json`. ms: isolation, resize, network and decision, without reading and decoding the file.
+
+    isolated: null where no background was given, for then the whole picture is judged.
+    """
 
     image: str
     label: str
@@ -27,6 +41,7 @@ class Judgement(msgspec.Struct, frozen=True):
     decision: str
     probabilities: dict[str, float]
     ms: float
+    isolated: IsolatedItem | None
 
 
 class Unread(msgspec.Struct, frozen=True):
@@ -47,7 +62,19 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="IMAGE|DIR", help="a picture, or a folder of pictures")
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="folder of the bundle that judges (default: the one Sortbin comes with)")
     parser.add_argument("--rules", metavar="PACK", help="rule pack: its file, or the name of one Sortbin comes with (default: trashnet)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line: image, label, p, bin, decision, probabilities, ms")
+    parser.add_argument(
+        "--background",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="IMAGE|DIR",
+        help="what the camera sees without an item: the item is then isolated before it is judged; may be given several times",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object a line: image, label, p, bin, decision, probabilities, ms, isolated (null without --background)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -56,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
     bundle = read_bundle(arguments.bundle or default_bundle())
     rules = read_rules(find_rules(arguments.rules) if arguments.rules else default_rules(), bundle.info.labels)
     pictures = list(itertools.chain.from_iterable(find_pictures(path) for path in arguments.paths))
+    empty = EmptyViews(read_pixels(view) for path in arguments.background for view in find_pictures(path))
     classifier = Classifier(bundle)
     classifier.check_known_answer()
 
@@ -63,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     unread = 0
     for picture in pictures:
         try:
-            line: Judgement | Unread = _judge(picture, classifier, rules)
+            line: Judgement | Unread = _judge(picture, classifier, rules, empty)
         except PictureError as error:
             unread += 1
             line = Unread(_shown(picture), _printable(str(error)))
@@ -72,17 +100,23 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if unread else 0
 
 
-def _judge(picture: Path, classifier: Classifier, rules: RulePack) -> Judgement:
+def _judge(picture: Path, classifier: Classifier, rules: RulePack, empty: EmptyViews) -> Judgement:
     pixels = read_pixels(picture)
     began_s = time.perf_counter()
-    probabilities = classifier.posterior(pixels)
+    isolated = isolate(pixels, empty, classifier.bundle.info.ground) if empty.known else None
+    probabilities = classifier.posterior(pixels if isolated is None else isolated.picture)
     choice = decide(probabilities, classifier.labels, rules, reject_below=classifier.reject_below)
-    return _judgement(picture, choice, classifier.labels, probabilities, time.perf_counter() - began_s)
-
-
-def _judgement(picture: Path, choice: Choice, labels: tuple[str, ...], probabilities: Floats, took_s: float) -> Judgement:
-    shares = {label: round(p, 6) for label, p in zip(labels, probabilities.tolist(), strict=True)}
-    return Judgement(_shown(picture), choice.label, round(choice.p, 6), choice.bin, choice.reason, shares, round(took_s * 1000, 3))
+    took_s = time.perf_counter() - began_s
+    return Judgement(
+        image=_shown(picture),
+        label=choice.label,
+        p=round(choice.p, 6),
+        bin=choice.bin,
+        decision=choice.reason,
+        probabilities={label: round(p, 6) for label, p in zip(classifier.labels, probabilities.tolist(), strict=True)},
+        ms=round(took_s * 1000, 3),
+        isolated=None if isolated is None else IsolatedItem(isolated.found, isolated.why, isolated.box, round(isolated.area, 6)),
+    )
 
 
 def _write_json(line: Judgement | Unread) -> None:

@@ -6,7 +6,7 @@ Damage is what the check is for, not forgery: whoever can rewrite a file can rew
 import hashlib
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -15,8 +15,11 @@ from device.errors import SortbinError
 INFO_FILE = "bundle.json"
 LABELS_FILE = "labels.txt"
 MODEL_FILE = "model_int8.tflite"
+Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
 Precision = Literal["int16x8", "float16", "dynamic", "float32"]
 EDGETPU_FILE = "model_int8_edgetpu.tflite"
+GROUND = (216, 216, 216)
+"""RGB that is painted round an isolated item where a bundle names nothing else"""
 
 
 class BundleError(SortbinError, ValueError):
@@ -118,7 +121,14 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """what the model computes in, left out of `bundle.json` where that is INT8; `metrics.int8` and the known answer are then this model's"""
     edgetpu: EdgeTpu | msgspec.UnsetType = msgspec.UNSET
     """left out of `bundle.json` altogether where no model was compiled"""
+    named_ground: tuple[Byte, Byte, Byte] | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="ground")
+    """RGB, 0..255, as `ground` in `bundle.json`, left out there where it is GROUND"""
     digest: str = ""
+
+    @property
+    def ground(self) -> tuple[int, int, int]:
+        """RGB, 0..255, that is round the items that the network was trained on, painted where the item is not."""
+        return GROUND if self.named_ground is msgspec.UNSET else self.named_ground
 
 
 class Bundle(msgspec.Struct, frozen=True):
