@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from device import __version__
 from device.body import Body
@@ -27,6 +29,7 @@ from device.settings import BinSettings, ModelSettings
 from device.sorter import Sorter
 from device.vision.bundle import Bundle, BundleError, default_bundle, read_bundle
 from device.vision.classifier import Classifier
+from device.vision.empty import EmptyViews
 from device.vision.presence import EmptyView
 from device.vision.runtime import Kernels, RuntimeFault, load_runtime
 
@@ -41,8 +44,8 @@ CLOSE_S = 1.0
 SAFE_AFTER = 5
 """starts in a row without a clean stop after which everything goes to the residual bin"""
 KEEP_VIEW_S = 600.0
-"""how often the learned empty view is written to disk"""
-VIEW_FILE = "empty-view.npy"
+"""how often the learned empty views are written to disk"""
+VIEW_FILE, VIEWS_FILE = "empty-view.npy", "empty-views.npy"
 
 
 @dataclass(frozen=True)
@@ -112,10 +115,12 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
     told: called with each event once it is stored, on the ledger's thread; it must return at once.
     """
     ledger, camera, gates = parts.ledger, parts.body.camera, parts.body.gates
-    view = EmptyView(settings.presence)
-    keeper = ViewKeeper(Path(settings.device.state) / VIEW_FILE, view)
+    view, empty = EmptyView(settings.presence), EmptyViews()
+    state = Path(settings.device.state)
+    keepers = ViewKeeper(state / VIEW_FILE, view), ViewKeeper(state / VIEWS_FILE, empty)
     if ledger.restarts:
-        keeper.restore()
+        for keeper in keepers:
+            keeper.restore()
     reporter = Reporter(settings.device, parts.classifier, parts.rules, parts.body, ledger, parts.link)
 
     def stored(event: AnyEvent) -> None:
@@ -126,6 +131,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
         settings.sorting,
         settings.presence,
         view,
+        empty,
         parts.classifier,
         parts.rules,
         gates,
@@ -161,14 +167,16 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
                 notifier.alive(now_s)
             reporter.update(now_s, sorter.mode, sorter.fault)
             notifier.status(reporter.line)
-            keeper.update(now_s)
+            for keeper in keepers:
+                keeper.update(now_s)
     except EndOfFrames:
         log.info("the camera has shown all it has")
     finally:
         notifier.stopping()
         sorter.stop()
         _close_gates(gates)
-        keeper.close()
+        for keeper in keepers:
+            keeper.close()
 
 
 class Telling:
@@ -190,13 +198,22 @@ class Telling:
             log.error("an event could not be stored: %s", error)
 
 
+class Learned(Protocol):
+    """What was learned of the empty tray, as an array that can be kept."""
+
+    @property
+    def known(self) -> bool: ...
+    def export(self) -> npt.NDArray[Any] | None: ...
+    def restore(self, stored: npt.NDArray[Any], /) -> None: ...
+
+
 class ViewKeeper:
-    """Keeps the learned empty view on disk, so that a restart amid an item knows what lies on the tray for an item.
+    """Keeps what was learned of the empty tray on disk, so that a restart amid an item knows what lies on the tray for an item.
 
     After a clean stop the tray is learned anew, for somebody may have cleaned it, or moved the camera or the lamp.
     """
 
-    def __init__(self, file: Path, view: EmptyView) -> None:
+    def __init__(self, file: Path, view: Learned) -> None:
         self._file, self._view = file, view
         self._due_s: float | None = None
         self._writing: threading.Thread | None = None
@@ -220,7 +237,7 @@ class ViewKeeper:
         if self._view.known:
             self._write(self._view.export())
 
-    def _write(self, view: "np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None") -> None:
+    def _write(self, view: npt.NDArray[Any] | None) -> None:
         beside = self._file.with_suffix(".new.npy")
         try:
             np.save(beside, np.asarray(view))

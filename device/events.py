@@ -35,6 +35,10 @@ class Item(Event, frozen=True, kw_only=True):
     """from the decision until the chamber was seen empty and the gate closed"""
     bundle: str
     """name of the bundle that judged it"""
+    isolated: bool = False
+    """whether the item was told apart from the empty view, rather than the whole frame looked at"""
+    not_isolated: str = ""
+    """why the whole frame was looked at, in a few words; empty where the item was isolated, and in events of earlier versions"""
 
 
 class ItemSorted(Item, frozen=True, kw_only=True, tag="item_sorted"):

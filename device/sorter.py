@@ -25,12 +25,17 @@ from device.hardware.gates import Gates
 from device.ledger import LedgerError
 from device.rules import RulePack
 from device.vision.classifier import Classifier, Floats
+from device.vision.empty import EmptyViews
 from device.vision.fusion import fuse
+from device.vision.isolate import isolate
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings, Sight
 
 OTHER_PLACE = 0.8
 """share of the view's cells that differ from the remembered empty tray, at the start, above which it is another view or another light"""
+
+SEE_EMPTY_S = 30.0
+"""how often the empty tray is looked at again, so that items are isolated against it in today's light"""
 
 Mode = Literal["starting", "ready", "sorting", "fault"]
 FaultName = Literal["camera", "gate", "jam", "model", "ledger", "hot"]
@@ -82,6 +87,8 @@ class Judged:
     probabilities: Floats
     frames: int
     choice: Choice
+    not_isolated: str
+    """why the last frame was judged as a whole; empty where the item was isolated"""
 
 
 class Failure(Exception):
@@ -108,8 +115,8 @@ class Recorder(Protocol):
 class Sorter:
     """Sorts items, one at a time, for ever.
 
-    Parts it is given: `view` (the empty tray), `classifier`, `rules`, `gates`, `intend`, which writes down an intent,
-    and `record`, which stores an event.
+    Parts it is given: `view` (the empty tray, to see that something is there), `empty` (the same, to see what), `classifier`, `rules`, `gates`,
+    `intend`, which writes down an intent, and `record`, which stores an event.
     `residual_only` sends everything to the residual bin: the safe mode after repeated crashes.
     """
 
@@ -118,6 +125,7 @@ class Sorter:
         settings: SortingSettings,
         presence: PresenceSettings,
         view: EmptyView,
+        empty: EmptyViews,
         classifier: Classifier,
         rules: RulePack,
         gates: Gates,
@@ -127,12 +135,13 @@ class Sorter:
         residual_only: bool = False,
     ) -> None:
         self._settings, self._presence = settings, presence
-        self._view, self._classifier, self._rules = view, classifier, rules
+        self._view, self._empty, self._classifier, self._rules = view, empty, classifier, rules
         self._gates, self._intend, self._record = gates, intend, record
         self._closed: dict[str, Reason] = dict.fromkeys(rules.bins, "safe_mode") if residual_only else {}
         self._frame_seen_s: float | None = None
         self._remembered = view.known
         self._judged_pixels: Pixels = np.zeros((1, 1, 3), np.uint8)
+        self._saw_empty_s: float | None = None
         self._telling: deque[tuple[Event, Future[AnyEvent]]] = deque()
         self.mode: Mode = "starting"
         self.fault: Fault | None = None
@@ -182,17 +191,27 @@ class Sorter:
         _, frame = yield from self._next_frame()
         if self._view.known and self._view.look(frame.pixels).spread > OTHER_PLACE:
             self._view.forget()
+        if self._view.known:
+            return
+        self._empty.forget()
         while not self._view.known:
             _, frame = yield from self._next_frame()
             self._view.learn(frame.pixels)
+        self._empty.see(frame.pixels)
 
     def _until_something_lies_there(self) -> Generator[None, Tick, float]:
         while True:
-            now_s, _, sight = yield from self._next_view()
+            now_s, frame, sight = yield from self._next_view()
             if sight.present:
                 return now_s
             if not sight.moving:
                 self._view.adapt()
+                self._see_empty(now_s, frame)
+
+    def _see_empty(self, now_s: float, frame: Frame) -> None:
+        if self._saw_empty_s is None or now_s - self._saw_empty_s >= SEE_EMPTY_S:
+            self._saw_empty_s = now_s
+            self._empty.see(frame.pixels)
 
     def _until_it_lies_still(self) -> Generator[None, Tick, bool]:
         """Wait for an item to come to rest. False when it went away again."""
@@ -215,12 +234,20 @@ class Sorter:
             now_s, frame, sight = yield from self._next_view()
             if not sight.present:
                 return None
-            posteriors.append(self._classifier.posterior(frame.pixels))
+            picture, not_isolated = self._isolated(frame.pixels)
+            posteriors.append(self._classifier.posterior(picture))
             self._judged_pixels = frame.pixels
             fused = fuse(posteriors)
             choice = self._choose(fused)
             if choice.p_bin >= self._settings.decided_above or len(posteriors) == self._settings.burst:
-                return Judged(item, arrived_s, now_s, fused, len(posteriors), choice)
+                return Judged(item, arrived_s, now_s, fused, len(posteriors), choice, not_isolated)
+
+    def _isolated(self, pixels: Pixels) -> tuple[Pixels, str]:
+        """What the network is to look at, and why that is the whole frame, if it is."""
+        if not self._empty.known:
+            return pixels, "no empty view yet"
+        isolated = isolate(pixels, self._empty, self._classifier.bundle.info.ground)
+        return isolated.picture, isolated.why
 
     def _write_intent(self, judged: Judged) -> Generator[None, Tick, None]:
         """Have it on disk where the item is going before anything moves, so that a power cut cannot make it vanish."""
@@ -314,6 +341,8 @@ class Sorter:
             # The first thing since the start did not leave: rather, the tray looks different from what was remembered, and that was it.
             self._remembered = False
             self._view.adopt(self._judged_pixels)
+            self._empty.forget()
+            self._empty.see(self._judged_pixels)
         elif fault == "jam":
             yield from self._until_empty(deadline_s=None)
         elif fault == "camera":
@@ -388,6 +417,8 @@ class Sorter:
             decided_s=round(judged.decided_s - judged.arrived_s, 3),
             moved_s=round(emptied_s - judged.decided_s, 3),
             bundle=self._classifier.bundle.info.name,
+            isolated=not judged.not_isolated,
+            not_isolated=judged.not_isolated,
         )
         return outcome if choice.reason == "confident" else ItemRejected(**msgspec.structs.asdict(outcome), reason=choice.reason)
 

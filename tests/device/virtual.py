@@ -20,6 +20,7 @@ from device.twin.body import simulated_gates
 from device.twin.items import Thing
 from device.vision.bundle import Bundle
 from device.vision.classifier import Classifier
+from device.vision.empty import EmptyViews
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings
 
@@ -54,6 +55,7 @@ class Bench:
             sorting or SortingSettings(),
             PresenceSettings(),
             self.view,
+            EmptyViews(),
             self.classifier,
             self.rules,
             Gates(self.gates),
