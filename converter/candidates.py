@@ -1,6 +1,6 @@
 """The ways to make a small model of a network, and the choice of the most faithful one. Validation photos have no say in it."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -18,8 +18,9 @@ from converter.metadata import unpacked
 from converter.model_file import read_model
 from converter.network import FloatNetwork
 from converter.photos import Photo
-from converter.progress import Progress
+from converter.progress import Progress, Row
 from converter.quiet import quiet
+from converter.ranges import measured_ranges, with_ranges
 from converter.raw_bytes import with_raw_bytes
 from converter.trial import FloatModel, Trial
 from device.errors import SortbinError
@@ -80,7 +81,7 @@ def best_candidate(network: FloatNetwork, labels: Sequence[str], wanted: Wanted,
         _require_same(network, floating, judging[:SAME_PHOTOS])
         answers = floating.predict(judging)
         aim = answers["logits"].astype(np.float64)
-        for recipe, make in _makers(wanted, saved, float32, progress.through(pictures, "calibrating on training photos")):
+        for recipe, make in _makers(wanted, saved, float32, progress.through(pictures, "calibrating on training photos"), scratch):
             model = with_raw_bytes(make(), {name: HEADROOM * float(np.abs(values).max()) for name, values in answers.items()})
             plain = Trial(model, labels, size, scratch)
             best = Best(plain, None, recipe, float32, floating)
@@ -110,7 +111,7 @@ def _require_same(network: FloatNetwork, floating: FloatModel, pictures: list[Pi
         )
 
 
-def _makers(wanted: Wanted, saved: Path, float32: bytes, pictures: Collection[Pixels]) -> list[tuple[str, Callable[[], bytes]]]:
+def _makers(wanted: Wanted, saved: Path, float32: bytes, pictures: Row[Pixels], scratch: Path) -> list[tuple[str, Callable[[], bytes]]]:
     match wanted.precision:
         case "int16x8":
             return [("tensorflow", lambda: tflite.to_int16x8(saved, pictures))]
@@ -120,11 +121,17 @@ def _makers(wanted: Wanted, saved: Path, float32: bytes, pictures: Collection[Pi
             return [("tensorflow", lambda: tflite.to_dynamic(saved))]
         case "float32":
             return [("tensorflow", lambda: float32)]
-    makers = [("tensorflow", lambda: tflite.to_int8(saved, pictures)), ("ai-edge-quantizer", lambda: by_ai_edge_quantizer(float32, pictures))]
+    makers = [("tensorflow", lambda: by_tensorflow(saved, pictures, scratch)), ("ai-edge-quantizer", lambda: by_ai_edge_quantizer(float32, pictures))]
     return [maker for maker in makers if wanted.recipe in (maker[0], "auto")]
 
 
-def by_ai_edge_quantizer(float32: bytes, pictures: Collection[Pixels]) -> bytes:
+def by_tensorflow(saved: Path, pictures: Row[Pixels], scratch: Path) -> bytes:
+    """Quantize with TensorFlow's quantizer, by ranges measured here. pictures: size x size x 3 uint8."""
+    model = tflite.calibrated(saved, [pictures[0]])
+    return tflite.quantized(with_ranges(model, measured_ranges(model, pictures, scratch)))
+
+
+def by_ai_edge_quantizer(float32: bytes, pictures: Row[Pixels]) -> bytes:
     """Quantize with Google's AI Edge Quantizer (recipe static_wi8_ai8). pictures: size x size x 3 uint8.
 
     Its calibration averages extremes over pictures, which would narrow the input; that is set to all of -1..1 here.
@@ -141,11 +148,11 @@ def by_ai_edge_quantizer(float32: bytes, pictures: Collection[Pixels]) -> bytes:
 class _Fed:
     """Pictures as the quantizer wants them; it goes through them more than once."""
 
-    def __init__(self, pictures: Collection[Pixels]) -> None:
+    def __init__(self, pictures: Row[Pixels]) -> None:
         self._pictures = pictures
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        return ({"image": to_float(picture)[None]} for picture in self._pictures)
+        return ({"image": to_float(self._pictures[number])[None]} for number in range(len(self._pictures)))
 
 
 def _left_to_cpu(model: bytes, scratch: Path) -> list[str]:

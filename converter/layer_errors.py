@@ -8,6 +8,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+from converter.metadata import unpacked
 from device.vision.preprocess import Pixels, to_float
 
 Floats = npt.NDArray[np.float64]
@@ -57,7 +58,7 @@ class _Traced:
     """A model all of whose tensors can be looked at after a run. outputs: by name, which operator makes it of which tensors."""
 
     def __init__(self, model: bytes) -> None:
-        parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0))
+        parsed = unpacked(model)
         graph = parsed.subgraphs[0]
         names = [tensor.name.decode() for tensor in graph.tensors]
         self._index = {name: number for number, name in enumerate(names)}

@@ -3,10 +3,11 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
-from tensorflow.lite.python import schema_py_generated as schema
+from ai_edge_litert import schema_py_generated as schema
+
+from converter.metadata import packed, unpacked
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,7 +25,7 @@ class Layer:
 
 def linear_layers(model: bytes) -> list[Layer]:
     """The convolutions and dense layers that have a bias and no activation, in the order in which they run."""
-    parsed = _parsed(model)
+    parsed = unpacked(model)
     graph = parsed.subgraphs[0]
     return [
         Layer(graph.tensors[operator.outputs[0]].name.decode(), int(operator.outputs[0]), int(operator.inputs[2]))
@@ -38,15 +39,13 @@ def linear_layers(model: bytes) -> list[Layer]:
 
 def cut_after(model: bytes, layers: Collection[Layer]) -> bytes:
     """The model up to the last of `layers`, giving their outputs in that order instead of its own. It has no signature."""
-    parsed = _parsed(model)
+    parsed = unpacked(model)
     graph = parsed.subgraphs[0]
     graph.outputs = [layer.output for layer in layers]
     last = max(number for number, operator in enumerate(graph.operators) if operator.outputs[0] in graph.outputs)
     graph.operators = graph.operators[: last + 1]
     parsed.signatureDefs = None
-    builder = flatbuffers.Builder(len(model))
-    builder.Finish(parsed.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(parsed)
 
 
 def add_to_bias(model: bytes, layer: Layer, change: Floats) -> bytes:
@@ -60,7 +59,3 @@ def add_to_bias(model: bytes, layer: Layer, change: Floats) -> bytes:
     bias = root.Buffers(tensor.Buffer()).DataAsNumpy().view(np.int32)
     bias += np.rint(change / tensor.Quantization().ScaleAsNumpy()).astype(np.int32)
     return bytes(content)
-
-
-def _parsed(model: bytes) -> schema.ModelT:
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0))

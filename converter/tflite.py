@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
+from tensorflow.lite.python.convert import mlir_quantize
 
 from converter import network as networks
 from converter.network import Floats
@@ -48,11 +49,27 @@ def to_float32(saved: Path) -> bytes:
 
 
 def to_int8(saved: Path, pictures: Iterable[Pixels]) -> bytes:
-    """Quantize fully, weights per channel: uint8 input, int8 outputs.
+    """Quantize fully, weights per channel: uint8 input, int8 outputs. All of it is left to TensorFlow.
 
     pictures: size x size x 3 uint8, seen one after the other to set each tensor's range. Over all of them they must hold the values 0 and
     255: only then does the input take camera bytes untouched.
     """
+    return bytes(_int8_converter(saved, pictures).convert())
+
+
+def calibrated(saved: Path, pictures: Iterable[Pixels]) -> bytes:
+    """The float model that `quantized` takes, its tensors with the ranges they had over `pictures`."""
+    converter = _int8_converter(saved, pictures)
+    converter._experimental_calibrate_only = True
+    return bytes(converter.convert())
+
+
+def quantized(model: bytes) -> bytes:
+    """Quantize what `calibrated` gave, as `to_int8` does, by the ranges that stand in it."""
+    return bytes(mlir_quantize(model, input_data_type=tf.uint8, output_data_type=tf.int8, disable_per_channel_for_dense_layers=True))
+
+
+def _int8_converter(saved: Path, pictures: Iterable[Pixels]) -> tf.lite.TFLiteConverter:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([to_float(picture)[None]] for picture in pictures)
@@ -61,7 +78,7 @@ def to_int8(saved: Path, pictures: Iterable[Pixels]) -> bytes:
     converter.inference_output_type = tf.int8
     # One scale for a whole dense layer: software older than FULLY_CONNECTED 4 reads only the first of many without a word.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    return bytes(converter.convert())
+    return converter
 
 
 def to_int16x8(saved: Path, pictures: Iterable[Pixels]) -> bytes:

@@ -1,14 +1,12 @@
 """A model that is in no bundle yet, run by the device's own classifier: what is measured here is what will ship."""
 
-import os
 import tempfile
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from converter.abreast import abreast
 from converter.accuracy import Floats
 from converter.network import Floats as Embeddings
 from converter.progress import Row
@@ -30,7 +28,6 @@ class Trial:
         self.model = model
         self._bundle = _kept(model, tuple(labels), size, scratch)
         self.shipping = Classifier(self._bundle)
-        self._own = threading.local()
 
     def exact(self) -> Classifier:
         """The same model on the kernels that a known answer is taken from. Raises RuntimeFault where ai-edge-litert is not installed."""
@@ -45,12 +42,11 @@ class Trial:
         return np.stack([outputs.embedding for outputs in self._outputs(pictures)])
 
     def _outputs(self, pictures: Row[Pixels]) -> Iterator[Outputs]:
-        """In the order of the pictures, each worked on by one of as many threads as there are processors, with a classifier of its own."""
-        with ThreadPoolExecutor(os.cpu_count(), initializer=self._equip) as pool:
-            yield from pool.map(lambda number: self._own.classifier.outputs(pictures[number]), range(len(pictures)))
+        def equipped() -> Callable[[int], Outputs]:
+            classifier = Classifier(self._bundle)
+            return lambda number: classifier.outputs(pictures[number])
 
-    def _equip(self) -> None:
-        self._own.classifier = Classifier(self._bundle)
+        return abreast(len(pictures), equipped)
 
 
 class FloatModel:
@@ -60,17 +56,17 @@ class FloatModel:
 
     def __init__(self, model: bytes, scratch: Path) -> None:
         self._bundle = _kept(model, (), 1, scratch)
-        self._own = threading.local()
         self.name = load_runtime(self._bundle).name
 
     def predict(self, pictures: Row[Pixels]) -> dict[str, Embeddings]:
         """Outputs by name, one row a picture of size x size x 3 uint8, each worked on by one of as many threads as there are processors."""
-        with ThreadPoolExecutor(os.cpu_count(), initializer=self._equip) as pool:
-            rows = list(pool.map(lambda number: self._own.run(image=to_float(pictures[number])[None]), range(len(pictures))))
-        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
-    def _equip(self) -> None:
-        self._own.run = load_runtime(self._bundle).interpreter.get_signature_runner("serving_default")
+        def equipped() -> Callable[[int], dict[str, Embeddings]]:
+            run = load_runtime(self._bundle).interpreter.get_signature_runner("serving_default")
+            return lambda number: run(image=to_float(pictures[number])[None])
+
+        rows = list(abreast(len(pictures), equipped))
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
 def _kept(model: bytes, labels: tuple[str, ...], size: int, scratch: Path) -> Bundle:
