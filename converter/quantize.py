@@ -13,6 +13,7 @@ from converter.accuracy import Answers, agreement
 from converter.calibration import Inputs
 from converter.candidates import TITLES, Wanted, best_candidate
 from converter.card import Card
+from converter.known import FALSE_REJECTS, fit_known
 from converter.known_answer import known_answer
 from converter.layer_errors import LayerError, layer_errors
 from converter.metadata import CARD_FILE, with_metadata
@@ -20,13 +21,14 @@ from converter.network import FloatNetwork
 from converter.output import appearing
 from converter.progress import Progress
 from converter.quiet import quiet
-from converter.reference import FILE as REFERENCE_FILE
 from converter.reference import fit_reference
 from converter.run import Run
 from device.interval import wilson
 from device.vision.bundle import Bundle, BundleInfo, Calibration, InputSpec, Metrics, model_file, write_bundle
-from device.vision.classifier import Classifier
+from device.vision.classifier import Classifier, softmax
+from device.vision.reference import FILE as REFERENCE_FILE
 from device.vision.runtime import load_runtime
+from device.vision.unknown import FILE as KNOWN_FILE
 
 KNOWN_ANSWER_PHOTOS = 32
 LAYER_PHOTOS = 16
@@ -74,7 +76,8 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         targets = np.array([run.target(photo) for photo in run.val])
         measured = best.floating.predict(progress.through(Inputs(run.val, size), "measuring the float network on the validation photos"))
         before = Answers(measured["logits"].astype(np.float64), targets)
-        after = Answers(trial.logits(progress.through(Inputs(run.val, size), f"measuring {title} on the validation photos")), targets)
+        logits, unseen = trial.answers(progress.through(Inputs(run.val, size), f"measuring {title} on the validation photos"))
+        after = Answers(logits, targets)
         if _lost_points(before, after) > order.tolerance_points + 1e-9:
             progress.step("looking for the layers that lose most")
             layers = layer_errors(best.float32, trial.model, Inputs(chosen[:LAYER_PHOTOS], size))
@@ -84,8 +87,10 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         with quiet():
             answer = known_answer(trial.exact(), trial.shipping, order.seed, Inputs(chosen[:KNOWN_ANSWER_PHOTOS], size))
         embeddings = trial.embeddings(progress.through(Inputs(run.train, size), "collecting the embeddings of the training photos"))
-        reference = fit_reference(embeddings, np.array([run.target(photo) for photo in run.train]), len(run.labels))
+        trained = np.array([run.target(photo) for photo in run.train])
+        reference = fit_reference(embeddings, trained, len(run.labels))
         temperature = confidence.temperature(after)
+        known = fit_known(embeddings, trained, unseen, softmax(after.logits, temperature))
 
         progress.step("writing")
         info = BundleInfo(
@@ -105,12 +110,14 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
             calibration=Calibration(len(chosen), order.seed, calibration.fingerprint(chosen, names=False)),
             data_fingerprint=calibration.fingerprint(sorted(run.train + run.val), names=True),
             files={},
+            unknown_above=1 - FALSE_REJECTS,
             precision=msgspec.UNSET if order.wanted.precision == "int8" else order.wanted.precision,
         )
         card = Card(title, info, order.tolerance_points, run, before, after, best.recipe, best.correction, {}, order.notes)
         described = with_metadata(trial.model, name=order.name, version=order.version, labels=run.labels, card=card.text())
         (folder / model_file(info)).write_bytes(described)
         reference.write(folder / REFERENCE_FILE)
+        known.write(folder / KNOWN_FILE)
         sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
         (folder / CARD_FILE).write_text(replace(card, sizes=sizes).text(), encoding="utf-8")
         bundle = write_bundle(folder, info)

@@ -1,39 +1,12 @@
 """`reference.npz`: where the embeddings of each label lie, for unknown items, drift, and items taught on site."""
 
-import zipfile
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from device.vision.reference import Reference
 
-FILE = "reference.npz"
 DIRECTIONS = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """Embeddings of the training photos, as the INT8 network gives them, in few numbers.
-
-    means: labels x features, float32. counts: photos per label, int32. The covariance within labels, shared by all of them, is
-    `directions.T @ diag(variances) @ directions + diag(rest)`: its DIRECTIONS strongest directions (k x features, float16, unit length,
-    strongest first) with their variances (k, float32), and what is left of each feature's variance (features, float32).
-    """
-
-    means: npt.NDArray[np.float32]
-    counts: npt.NDArray[np.int32]
-    directions: npt.NDArray[np.float16]
-    variances: npt.NDArray[np.float32]
-    rest: npt.NDArray[np.float32]
-
-    def write(self, file: Path) -> None:
-        """Write the arrays under these names, so that `numpy.load` reads them. The same numbers give the same bytes: no time is stored."""
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for name, array in vars(self).items():
-                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as entry:
-                    np.lib.format.write_array(entry, array, allow_pickle=False)
+"""strongest directions of the covariance that are kept"""
 
 
 def fit_reference(embeddings: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], label_count: int) -> Reference:

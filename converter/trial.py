@@ -37,6 +37,11 @@ class Trial:
         """One row a picture, before temperature and softmax."""
         return np.stack([outputs.logits for outputs in self._outputs(pictures)]).astype(np.float64)
 
+    def answers(self, pictures: Row[Pixels]) -> tuple[Floats, Embeddings]:
+        """Logits, as `logits` gives them, and embeddings of the same run."""
+        outputs = list(self._outputs(pictures))
+        return np.stack([each.logits for each in outputs]).astype(np.float64), np.stack([each.embedding for each in outputs])
+
     def embeddings(self, pictures: Row[Pixels]) -> Embeddings:
         """One row a picture, dequantized."""
         return np.stack([outputs.embedding for outputs in self._outputs(pictures)])

@@ -121,6 +121,8 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """what the model computes in, left out of `bundle.json` where that is INT8; `metrics.int8` and the known answer are then this model's"""
     edgetpu: EdgeTpu | msgspec.UnsetType = msgspec.UNSET
     """left out of `bundle.json` altogether where no model was compiled"""
+    unknown_above: Annotated[float, msgspec.Meta(ge=0, le=1)] | msgspec.UnsetType = msgspec.UNSET
+    """score, 0..1, above which an item is unlike everything known; left out of `bundle.json` where it holds no `known.npz`"""
     named_ground: tuple[Byte, Byte, Byte] | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="ground")
     """RGB, 0..255, as `ground` in `bundle.json`, left out there where it is GROUND"""
     digest: str = ""

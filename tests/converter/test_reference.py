@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converter.reference import DIRECTIONS, Reference, fit_reference
+from converter.reference import DIRECTIONS, fit_reference
+from device.vision.reference import Reference
 
 FEATURES = 100
 

@@ -1,0 +1,26 @@
+"""Files of named arrays that `numpy.load` reads, and whose bytes depend on the arrays alone."""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def write_arrays(file: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write the arrays under their names, uncompressed. The same numbers give the same bytes: no time is stored. Raises OSError."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)  # type: ignore[no-untyped-call]
+
+
+def read_arrays(file: Path, names: Sequence[str]) -> list[npt.NDArray[Any]]:
+    """The arrays of these names. Raises OSError, and ValueError for a file that is damaged or lacks one of them."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return [stored[name] for name in names]
+    except (KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(str(error).strip("'\"")) from error

@@ -1,0 +1,104 @@
+"""How unlike everything known a picture is: far from all known embeddings, and the head in doubt.
+
+Both are needed. The head alone is sure of many things it never saw; the distance alone does not see what lies between two labels. On labels left
+out, the distance to the nearest of a few prototypes a label, beside the odds of the best label, did as well as or better than Mahalanobis,
+relative Mahalanobis, energy, the ViM residual and the nearest training photos (docs/unknown.md).
+"""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from device.vision.arrays import read_arrays, write_arrays
+from device.vision.bundle import Bundle, BundleError
+from device.vision.classifier import Floats
+
+Singles = npt.NDArray[np.float32]
+
+FILE = "known.npz"
+STEPS = 65
+"""quantiles that are kept of what known photos look like"""
+
+_LEAST = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What known things look like: where they lie, and how strange known photos are that nothing was fitted to.
+
+    prototypes: n x features, float16, about unit length. distance, doubt: median and spread (interquartile range) of the two parts of
+    strangeness, float32. quantiles: of the strangeness of known photos, at STEPS equal steps from the least to the most, float32. photos: how
+    many these were, an int64 scalar.
+    """
+
+    prototypes: npt.NDArray[np.float16]
+    distance: Singles
+    doubt: Singles
+    quantiles: Singles
+    photos: npt.NDArray[np.int64]
+
+    def score(self, embedding: npt.NDArray[np.floating[Any]], probabilities: Floats) -> float:
+        """0 for the most familiar, 1 for the least: the share of known photos that are less strange than this.
+
+        Beyond the strangest known photo it goes on rising towards 1. embedding: features; probabilities: calibrated, one a label.
+        """
+        strange = self._strangeness(distances(embedding[np.newaxis], self.prototypes), doubts(probabilities[np.newaxis]))[0]
+        most = float(self.quantiles[-1])
+        beyond = 1 / (int(self.photos) + 1)
+        if strange > most:
+            return float(1 - beyond * np.exp(-(strange - most)))
+        return float(np.interp(strange, self.quantiles, np.linspace(0, 1 - beyond, STEPS)))
+
+    def write(self, file: Path) -> None:
+        """Write the arrays under these names, so that `numpy.load` reads them. The same numbers give the same bytes: no time is stored."""
+        write_arrays(file, vars(self))
+
+    def _strangeness(self, far: Floats, doubt: Floats) -> Floats:
+        return np.asarray((far - self.distance[0]) / self.distance[1] + (doubt - self.doubt[0]) / self.doubt[1], np.float64)
+
+
+def known(prototypes: Floats, far: Floats, doubt: Floats) -> Known:
+    """From known photos that neither the prototypes nor the head was fitted to: their `distances` and `doubts`, one a photo."""
+    nothing = np.zeros(STEPS, np.float32)
+    plain = Known(prototypes.astype(np.float16), _middle(far), _middle(doubt), nothing, np.array(len(far), np.int64))
+    quantiles = np.quantile(plain._strangeness(far, doubt), np.linspace(0, 1, STEPS))
+    return replace(plain, quantiles=quantiles.astype(np.float32))
+
+
+def read_known(bundle: Bundle) -> Known | None:
+    """What a bundle says of known things; None where it says nothing. Raises BundleError."""
+    if FILE not in bundle.info.files:
+        return None
+    file = bundle.folder / FILE
+    try:
+        found = Known(*read_arrays(file, [field.name for field in fields(Known)]))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{file}: {error}; expected what `converter quantize` writes") from error
+    if found.prototypes.ndim != 2 or found.quantiles.shape != (STEPS,) or found.distance.shape != (2,) or found.doubt.shape != (2,):
+        raise BundleError(f"{file}: expected prototypes and {STEPS} quantiles, as `converter quantize` writes them")
+    return found
+
+
+def distances(embeddings: npt.NDArray[np.floating[Any]], prototypes: npt.NDArray[np.floating[Any]]) -> Floats:
+    """1 - cosine to the nearest prototype: one a row of `embeddings` (n x features)."""
+    return np.asarray(1 - (unit(embeddings) @ prototypes.T.astype(np.float64)).max(axis=1), np.float64)
+
+
+def doubts(probabilities: Floats) -> Floats:
+    """Log odds against the best label, one a row of probabilities (n x labels)."""
+    best = np.clip(probabilities.max(axis=1), _LEAST, 1 - _LEAST)
+    return np.asarray(np.log1p(-best) - np.log(best), np.float64)
+
+
+def unit(embeddings: npt.NDArray[np.floating[Any]]) -> Floats:
+    """Rows brought to length 1, float64; a row of zeros stays as it is."""
+    rows = embeddings.astype(np.float64)
+    return np.divide(rows, np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
+
+
+def _middle(values: Floats) -> Singles:
+    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return np.array([median, max(high - low, 1e-6)], np.float32)
