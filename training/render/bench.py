@@ -4,7 +4,7 @@ None of the places is drawn by `anywhere`, which makes the training material, an
 """
 
 from training.render.finishes import Finish
-from training.render.places import Camera, Fitting, Floor, Lamp, Panel, Place
+from training.render.places import SIDES, Camera, Fitting, Floor, Lamp, Panel, Place
 from training.render.sensor import Sensor
 
 SEED = 5_000_011
@@ -28,12 +28,12 @@ def _backlit_chamber() -> Place:
     return Place(
         "backlit-chamber",
         (3.4, 3.2, 3.6),
-        {side: BLACK for side in ("left", "right", "back", "front", "lid")},
+        dict.fromkeys(SIDES, BLACK),
         Floor("plain", Finish("plain", (26, 26, 28), roughness=0.35, relief=0.15, wear=0.5, seed=11)),
-        Camera((0.0, -1.5, 1.15), (0.0, 0.4, 0.55), 74.0),
+        Camera((0.0, -1.5, 0.95), (0.0, 0.4, 0.58), 74.0),
         Sensor(brightness=0.12, white=(0.95, 1.0, 1.12), vignetting=0.3, flare=0.08, blur_px=0.9, noise=1.2e-3, sharpening=0.5, quality=72),
         lamps=(Lamp("area", (0.6, -1.0, 3.3), COLD, 6.0, 0.5, (0.0, 0.3, 0.4)),),
-        panels=(Panel("back", (0.0, -0.1), (0.8, 0.62), COLD, 5.0),),
+        panels=(Panel("back", (0.0, -0.35), (0.85, 0.62), COLD, 5.0),),
         reach=0.8,
         jitter=0.05,
         seed=101,
@@ -50,7 +50,7 @@ def _backlit_open() -> Place:
         closed.camera,
         Sensor(brightness=0.16, white=(0.98, 1.0, 1.05), vignetting=0.25, flare=0.05, blur_px=0.9, noise=8e-4, sharpening=0.5, quality=72),
         lamps=(Lamp("area", (1.5, -2.0, 9.0), NEUTRAL, 900.0, 3.0, (0.0, 0.0, 0.4)),),
-        panels=(Panel("back", (0.0, -0.1), (0.8, 0.62), COLD, 1.6),),
+        panels=(Panel("back", (0.0, -0.35), (0.85, 0.62), COLD, 1.6),),
         ambient=(0.5, 0.48, 0.45),
         reach=0.8,
         jitter=0.06,

@@ -20,6 +20,8 @@ Light = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.uint8]
 
 BOUNCES = 6
+STANDS = 4.5
+"""height over the narrower side of its foot, beyond which a thing falls over"""
 
 
 def build(place: Place, drift: Drift, size: tuple[int, int], threads: int = 1) -> None:
@@ -29,9 +31,9 @@ def build(place: Place, drift: Drift, size: tuple[int, int], threads: int = 1) -
     stage.render.resolution_x, stage.render.resolution_y = size
     stage.render.film_transparent = False
     cycles = stage.cycles
-    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces, cycles.transmission_bounces = BOUNCES, 2, 3, BOUNCES
+    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces, cycles.transmission_bounces = BOUNCES, 2, 2, BOUNCES
     cycles.sample_clamp_indirect, cycles.blur_glossy = 6.0, 0.6
-    cycles.denoising_prefilter, cycles.use_light_tree = "FAST", True
+    cycles.denoising_prefilter, cycles.use_light_tree = "FAST", False
     rng = np.random.default_rng([place.seed, 7])
     _floor(place, rng)
     for side, finish in place.walls.items():
@@ -58,8 +60,7 @@ def put(item: Item, where: Spot) -> Item:
 def posed(item: Item, place: Place, rng: np.random.Generator) -> Item:
     """As it was laid, tipped on another side, or along the rails."""
     if rng.random() < 0.25:
-        tip = turn("XY"[int(rng.integers(2))], math.pi / 2 * float(rng.choice((-1, 1))))
-        item = lay(item.parts, turn("Z", rng.uniform(0, 6.28)) @ tip, see_through=item.see_through)
+        item = _tipped(item, rng)
     if place.floor.kind in ("rails", "vee"):
         flat = item.points[:, :2] - item.points[:, :2].mean(axis=0)
         _, axes = np.linalg.eigh(flat.T @ flat)
@@ -68,12 +69,24 @@ def posed(item: Item, place: Place, rng: np.random.Generator) -> Item:
     return item
 
 
+def _tipped(item: Item, rng: np.random.Generator) -> Item:
+    """On another side, heavier end down, if it would stand like that."""
+    axis, rest = "XY"[int(rng.integers(2))], turn("Z", rng.uniform(0, 6.28))
+    width, depth, height = np.ptp(item.points, axis=0)
+    if (depth if axis == "X" else width) > STANDS * min(height, width if axis == "X" else depth):
+        return item
+    tipped = lay(item.parts, turn(axis, math.pi / 2), see_through=item.see_through)
+    if tipped.points[:, 2].mean() > 0.5 * tipped.points[:, 2].max():
+        tipped = lay(item.parts, turn(axis, math.pi), see_through=item.see_through)
+    return lay(tipped.parts, rest, see_through=item.see_through)
+
+
 def photograph(samples: int, seed: int) -> Light:
     """What the camera sees: height x width x 3 float32, linear, top row first."""
     return np.ascontiguousarray(scene.trace(samples, seed)[..., :3])
 
 
-def silhouette(item: Item, size: tuple[int, int]) -> Mask:
+def silhouette(item: Item, camera: Camera, size: tuple[int, int]) -> Mask:
     """Where the item is in view and nothing stands before it: height x width uint8, 0 or 255. Leaves the scene fit for nothing else."""
     stage = bpy.context.scene
     stage.render.resolution_x, stage.render.resolution_y = size
@@ -93,6 +106,11 @@ def silhouette(item: Item, size: tuple[int, int]) -> Mask:
             thing.is_holdout = True
         elif thing.type == "LIGHT":
             thing.hide_render = True
+    at = np.clip(camera.project(item.points, size[0] / size[1]), 0, 1)
+    render = stage.render
+    render.use_border, render.use_crop_to_border = not np.isnan(at).any(), False
+    (render.border_min_x, low), (render.border_max_x, high) = np.nanmin(at, axis=0) - 0.02, np.nanmax(at, axis=0) + 0.02
+    render.border_min_y, render.border_max_y = 1 - high, 1 - low
     alpha = scene.trace(4, 0)[..., 3]
     return np.where(alpha >= 0.5, 255, 0).astype(np.uint8)
 

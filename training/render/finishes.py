@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -59,7 +60,7 @@ def _worn(drawn: _Picture, wear: float, rng: np.random.Generator) -> _Picture:
     """Fine grain always; with wear also stains, light streaks and scratches."""
     side = len(drawn)
     uneven = 0.012 * _noise(side, side / 2, side / 2, rng) + 0.03 * (0.3 + wear) * _noise(side, 5, 5, rng)
-    stains = wear * 0.5 * np.clip(_noise(side, 9, 9, rng) + 0.5 * _noise(side, 40, 40, rng) - 1.1, 0, 1)
+    stains = wear * 0.35 * np.clip(_noise(side, 9, 9, rng) + 0.5 * _noise(side, 40, 40, rng) - 1.1, 0, 1)
     worn = drawn * (1 + uneven - stains)[..., None]
     scratches = np.zeros((side, side), np.float32)
     for _ in range(round(90 * wear)):
@@ -83,7 +84,7 @@ def _wood(finish: Finish, side: int, rng: np.random.Generator) -> _Picture:
     boards = max(1, round(finish.repeats / 2))
     edges = np.linspace(0, side, boards + 1).round().astype(int)
     drawn = _filled(side, finish.colour)
-    for top, bottom in zip(edges[:-1], edges[1:], strict=True):
+    for top, bottom in pairwise(edges):
         bent = _noise(side, 4, 6, rng)[: bottom - top] * rng.uniform(0.2, 0.7)
         down = np.linspace(0, rng.uniform(2, 6), bottom - top)[:, None] + bent + rng.uniform(0, 9)
         rings = 0.5 + 0.5 * np.sin(down * 6.28)

@@ -178,7 +178,6 @@ def _texture(tree: bpy.types.NodeTree, picture: Image.Image) -> bpy.types.NodeSo
     image = bpy.data.images.new("print", width, height, alpha=True)
     image.pixels.foreach_set(pixels.ravel())
     image.update()
-    image.pack()
     node = tree.nodes.new("ShaderNodeTexImage")
     node.image, node.extension = image, "EXTEND"
     return node.outputs["Color"]

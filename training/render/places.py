@@ -5,7 +5,7 @@ x points right, y away, z up; the floor is z = 0 around the origin. Lengths are 
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -139,7 +139,8 @@ class Place:
 
     size: width, depth and height; walls: a finish for each of `SIDES` that is there. A floor without any wall is a table or a room's floor and
     goes on to the horizon. ambient: light from all around, through what is open, linear RGB; reach: half the side of where items are put.
-    jitter: how much lamps, exposure and white balance change between pictures, as a standard deviation of their logarithm; shake_deg: how much the camera moves.
+    jitter: how much lamps, exposure and white balance change between pictures, as a standard deviation of their logarithm; shake_deg: how much
+    the camera moves.
     """
 
     name: str

@@ -40,6 +40,7 @@ def bare_stage(threads: int = 1) -> None:
     scene.render.engine = "CYCLES"
     scene.render.threads_mode, scene.render.threads = "FIXED", threads
     scene.render.resolution_percentage = 100
+    scene.render.use_persistent_data = True
     scene.render.image_settings.file_format = "OPEN_EXR"
     scene.render.image_settings.color_mode = "RGBA"
     scene.render.image_settings.color_depth = "32"

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from training.render import bottles, boxes, cans, chamber, cups, foil, paper, sensor, wrappers
-from training.render.places import CUT_OFF, Place, Wanted, drifted, spot, steady
+from training.render.album import OutOfView, Taken
+from training.render.places import CUT_OFF, Drift, Place, Wanted, drifted, spot, steady
 from training.render.shots import Shot
 
 FAMILIES = (bottles, boxes, cans, cups, foil, paper, wrappers)
@@ -14,12 +14,13 @@ FAMILIES = (bottles, boxes, cans, cups, foil, paper, wrappers)
 PROBE = (80, 60)
 LEAST_SHARE = 4e-4
 """of the picture that an item has to cover, or it is put elsewhere"""
+LEAST_IN_VIEW = 0.25
 TRIES = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """How pictures are taken.
+class Studio:
+    """Takes pictures in Blender.
 
     size: width and height of the picture, px; detail: share of it, each way, that is traced before the lens enlarges it, above 0 to 1;
     samples: light paths per traced pixel; cut_off: share of items that the frame cuts.
@@ -36,47 +37,32 @@ class Look:
         width, height = (max(16, round(side * self.detail)) for side in self.size)
         return width, height
 
+    def meter(self, place: Place) -> float:
+        """The exposure at which the empty place is as bright as its camera wants it."""
+        chamber.build(place, steady(place), PROBE)
+        return sensor.gain(chamber.photograph(24, place.seed), place.sensor)
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A picture as a JPEG file, with the item's mask (height x width uint8, 0 or 255), or no mask for an empty view. in_view: share of it."""
-
-    jpeg: bytes
-    mask: npt.NDArray[np.uint8] | None
-    in_view: float
-    kind: str | None
-
-
-def exposure(place: Place) -> float:
-    """Meter the empty place."""
-    chamber.build(place, steady(place), PROBE)
-    return sensor.gain(chamber.photograph(24, place.seed), place.sensor)
-
-
-def take(shot: Shot, look: Look, metered: float) -> Taken:
-    """Take a picture. metered: what `exposure` gave for its place. Raises RuntimeError when the item cannot be brought into view."""
-    rng = shot.generator()
-    drift = drifted(shot.place, rng)
-    for _ in range(TRIES):
-        chamber.build(shot.place, drift, look.traced)
+    def take(self, shot: Shot, exposure: float) -> Taken:
+        """Take a picture of an item or, where the shot has none, an empty view. Raises OutOfView when the item cannot be seen."""
+        rng = shot.generator()
+        drift = drifted(shot.place, rng)
         if shot.kind is None:
-            light = chamber.photograph(2 * look.samples, shot.place.seed)
-            return Taken(_developed(shot, look, light, metered, drift.gains, rng), None, 0.0, None)
-        item = chamber.posed(shot.kind.build(rng), shot.place, rng)
-        wanted = CUT_OFF if rng.random() < look.cut_off else Wanted()
-        where = spot(shot.place, item.points, wanted, look.size[0] / look.size[1], rng)
-        item = chamber.put(item, where)
-        if where.in_view < 0.25:
-            continue
-        light = chamber.photograph(look.samples, shot.place.seed)
-        mask = chamber.silhouette(item, look.size)
-        if (mask > 0).mean() >= LEAST_SHARE:
-            return Taken(_developed(shot, look, light, metered, drift.gains, rng), mask, where.in_view, shot.kind.name)
-    raise RuntimeError(f"{shot.image}: {shot.kind and shot.kind.name} cannot be brought into view in {shot.place.name}")
+            chamber.build(shot.place, drift, self.traced)
+            return Taken(self._developed(shot, chamber.photograph(2 * self.samples, shot.place.seed), exposure, drift, rng))
+        for _ in range(TRIES):
+            chamber.build(shot.place, drift, self.traced)
+            item = chamber.posed(shot.kind.build(rng), shot.place, rng)
+            wanted = CUT_OFF if rng.random() < self.cut_off else Wanted()
+            where = spot(shot.place, item.points, wanted, self.size[0] / self.size[1], rng)
+            if where.in_view < LEAST_IN_VIEW:
+                continue
+            item = chamber.put(item, where)
+            light = chamber.photograph(self.samples, shot.place.seed)
+            mask = chamber.silhouette(item, shot.place.camera.nudged(*drift.turn_deg), self.size)
+            if (mask > 0).mean() >= LEAST_SHARE:
+                return Taken(self._developed(shot, light, exposure, drift, rng), mask, where.in_view)
+        raise OutOfView(f"{shot.image}: a {shot.kind.name} cannot be brought into view")
 
-
-def _developed(
-    shot: Shot, look: Look, light: chamber.Light, metered: float, gains: tuple[float, float, float], rng: np.random.Generator
-) -> bytes:
-    camera = shot.place.sensor
-    return sensor.jpeg(sensor.develop(light, camera, metered, gains, look.size, rng), camera.quality)
+    def _developed(self, shot: Shot, light: chamber.Light, exposure: float, drift: Drift, rng: np.random.Generator) -> bytes:
+        camera = shot.place.sensor
+        return sensor.jpeg(sensor.develop(light, camera, exposure, drift.gains, self.size, rng), camera.quality)
