@@ -1,10 +1,8 @@
-"""How much a frame differs from the empty view, pixel by pixel, once its light is taken out: in units of what differs by chance.
+"""How a frame differs from the empty view, pixel by pixel, once its light is taken out: in units of what differs by chance.
 
 Nothing is compared with a fixed number of counts. Noise is what the quietest part of this very frame shows against the empty view, more of
-it where the empty views differ among each other and where they are full of edges; the floors below are what an eye would not see either.
+it in the dark and where the empty view is full of edges; the floors below are what an eye would not see either.
 """
-
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,87 +14,99 @@ from device.vision.preprocess import Pixels
 
 Floats = npt.NDArray[np.float32]
 
+CHANNELS = 7
+"""brightness and two of colour over their noise, brightness and colour as they are, the frame, the empty view"""
+TONE, STRAY = 3, 4
+"""which channels are brightness and colour as they are"""
+STRAY_GAIN = 2
+"""by how much colour is stretched to fill its channel"""
 QUIET = 0.3
 """the share of the view that is taken for empty whatever lies there, and its noise measured"""
 QUIET_DEVIATIONS = 0.385
 """below so many standard deviations lie QUIET of all values of a normal distribution"""
-TONE, COLOUR, EDGE = 4.0, 4.0, 4.0
-"""standard deviations from which on brightness, colour and edges differ"""
-TONE_FLOOR, COLOUR_FLOOR, EDGE_FLOOR = 0.012, 0.008, 0.010
-"""least standard deviations, in logarithms"""
-SHADE = 1.2
-"""deepest shadow, in logarithms: a third of the light is left"""
-SHADE_WEIGHT, GLOW_WEIGHT = 0.25, 0.5
-"""how much a difference counts that could be a shadow, or the glow of something near: even in colour and without edges"""
-SHADE_TINT = 0.15
-"""a shadow's change of colour as a share of its depth: the light that still falls into it comes from elsewhere"""
+TONE_FLOOR, COLOUR_FLOOR = 0.012, 0.008
+"""least standard deviations of brightness and of colour, in logarithms"""
+STRONG = 8.0
+"""standard deviations at which a difference is squashed to a half"""
+MOST_ROUGH = 0.5
+"""most of the range among a pixel's neighbours that may count as noise: a camera that moved by half a pixel"""
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What differs. score: H x W, 1 where an item begins to be likely; grey: H x W logarithms of the frame, to find edges by.
+def difference(frame: Pixels, empty: EmptyViews) -> Floats:
+    """Compare a frame (H x W x 3 uint8 RGB) with the empty views, of which at least one must be known.
 
-    covered: share of the view that does not fit the empty one at all, 0..1.
+    Returns HEIGHT x WIDTH x CHANNELS of `empty`'s size, each -1..1: how much brighter, redder and bluer than any of the empty views, over the
+    noise of that place (0.5 is STRONG standard deviations); how much brighter and how much more coloured in logarithms; and the frame and the empty
+    view in the same light, in logarithms about the frame's median.
     """
-
-    score: Floats
-    grey: Floats
-    covered: float
-
-
-def difference(frame: Pixels, empty: EmptyViews) -> Difference:
-    """Compare a frame (H x W x 3 uint8 RGB) with the empty views, of which at least one must be known."""
-    small, reference = empty.shrunk(frame), empty.reference
+    reference = empty.reference
+    small = empty.shrunk(frame)
     seen = logarithm(small)
-    off = _off(seen, small, reference)
-    tone = off.mean(axis=2)
-    colour = off - tone[..., None]
-    stray = np.sqrt(np.einsum("ijk,ijk->ij", colour, colour))
-    grey = seen.mean(axis=2)
-    # A sensor's noise is about the same in counts, so in logarithms it grows towards the dark.
-    dark = np.float32(100.0) / np.exp(grey)
-    edges = _steepness(tone)
-
-    tone_noise = _noise(np.abs(tone), dark, reference.texture, TONE_FLOOR)
-    colour_noise = _noise(stray, dark, reference.texture, COLOUR_FLOOR)
-    edge_noise = _noise(edges, dark, reference.texture, EDGE_FLOOR)
-    tinted = colour_noise + np.float32(SHADE_TINT) * np.abs(tone)
-
-    by_edge = edges / (np.float32(EDGE) * edge_noise)
-    by_colour = stray / (np.float32(COLOUR) * tinted)
-    by_tone = np.abs(tone) / (np.float32(TONE) * tone_noise)
-    plain = np.clip(1.5 - cv2.boxFilter(np.maximum(by_edge, by_colour), -1, (5, 5)), 0, 1)
-    weight = np.where(tone < 0, np.where(tone > -SHADE, SHADE_WEIGHT, 1.0), GLOW_WEIGHT).astype(np.float32)
-    by_tone = by_tone * (1 - plain * (1 - weight))
-    score = np.sqrt(by_tone**2 + by_colour**2 + by_edge**2)
-    score = cv2.GaussianBlur(score, (3, 3), 0)
-    return Difference(np.asarray(score, np.float32), np.asarray(grey, np.float32), float((score > 1).mean()))
-
-
-def _off(seen: Floats, small: Pixels, reference: Reference) -> Floats:
-    """How far each pixel and channel is outside what the empty views show there in this light: H x W x 3, logarithms."""
     clipped = small >= SATURATED
-    middle = (reference.low + reference.high) / 2
-    light = fitted_light(seen, middle, ~(clipped | reference.saturated))
-    low, high = reference.low + light, reference.high + light
-    brightest, darkest = np.float32(np.log(SATURATED + TOE)), np.float32(np.log(TOE))
-    low, high = np.clip(low, darkest, brightest), np.clip(high, darkest, brightest)
-    above = np.maximum(seen - high, 0)
+    light = fitted_light(seen, reference.middle, ~(clipped | reference.saturated))
+    off = _off(seen, clipped, light, reference)
+    tone, red, blue = _opposed(off)
+    grey, expected = _grey(seen), _grey(reference.middle + light)
+    # A sensor's noise is about the same in counts, so in logarithms it grows towards the dark.
+    dark = np.asarray(cv2.exp(np.float32(np.log(100)) - np.maximum(grey, expected)), np.float32)
+    stray = np.asarray(cv2.magnitude(red, blue), np.float32)
+    rough = np.maximum(reference.texture, 1e-3)
+    tone_noise = _noise(np.abs(tone), dark, rough, TONE_FLOOR)
+    colour_noise = _noise(stray, dark, rough, COLOUR_FLOOR)
+    middle = np.float32(_quantile(grey[::3, ::3].ravel(), 0.5))
+    return np.asarray(
+        cv2.merge(
+            [
+                _squashed(tone / tone_noise),
+                _squashed(red / colour_noise),
+                _squashed(blue / colour_noise),
+                np.clip(tone, -1, 1),
+                np.clip(stray * STRAY_GAIN, 0, 1),
+                np.clip((grey - middle) / 2, -1, 1),
+                np.clip((expected - middle) / 2, -1, 1),
+            ]
+        ),
+        np.float32,
+    )
+
+
+def _off(seen: Floats, clipped: npt.NDArray[np.bool_], light: Floats, reference: Reference) -> Floats:
+    """How far each pixel and channel is outside what the empty views show there in this light: H x W x 3, logarithms."""
+    brightest, darkest = float(np.log(SATURATED + TOE)), float(np.log(TOE))
+    above = np.maximum(seen - np.clip(reference.high + light, darkest, brightest), 0)
+    below = np.maximum(np.clip(reference.low + light, darkest, brightest) - seen, 0)
     above[reference.saturated] = 0
-    below = np.maximum(low - seen, 0)
     below[clipped] = 0
     return np.asarray(above - below, np.float32)
 
 
-def _steepness(tone: Floats) -> Floats:
-    across = cv2.Sobel(tone, cv2.CV_32F, 1, 0, scale=0.25)
-    down = cv2.Sobel(tone, cv2.CV_32F, 0, 1, scale=0.25)
-    return np.asarray(cv2.magnitude(across, down), np.float32)
+def _grey(seen: Floats) -> Floats:
+    return np.asarray(cv2.transform(seen, _GREY), np.float32)
 
 
-def _noise(strength: Floats, dark: Floats, texture: Floats, floor: float) -> Floats:
+def _opposed(off: Floats) -> list[Floats]:
+    return [np.asarray(channel, np.float32) for channel in cv2.split(cv2.transform(off, _OPPONENTS))]
+
+
+def _noise(strength: Floats, dark: Floats, rough: Floats, floor: float) -> Floats:
     """Standard deviation of `strength` by chance, from its quiet part: some that grows towards the dark, some with texture."""
-    even = np.quantile((strength / dark)[::2, ::2], QUIET) / QUIET_DEVIATIONS
-    rough = texture > max(float(np.quantile(texture[::2, ::2], 0.7)), 0.05)
-    share = float(np.quantile((strength / np.maximum(texture, 1e-3))[rough], QUIET)) / QUIET_DEVIATIONS if rough.sum() > 50 else 0.0
-    return np.sqrt(np.float32(floor) ** 2 + (np.float32(even) * dark) ** 2 + (np.float32(min(share, 0.5)) * texture) ** 2)
+    few = (slice(1, None, 3), slice(1, None, 3))
+    strong, texture = strength[few].ravel(), rough[few].ravel()
+    even = _quantile(strong / dark[few].ravel(), QUIET) / QUIET_DEVIATIONS
+    uneven = texture > max(_quantile(texture, 0.7), 0.05)
+    share = _quantile((strong / texture)[uneven], QUIET) / QUIET_DEVIATIONS if uneven.sum() > 50 else 0.0
+    noise = np.square(np.float32(even) * dark) + np.square(np.float32(min(share, MOST_ROUGH)) * rough) + np.float32(floor**2)
+    return np.asarray(cv2.sqrt(noise), np.float32)
+
+
+def _quantile(values: Floats, share: float) -> float:
+    place = int(share * (values.size - 1))
+    return float(np.partition(values, place)[place])
+
+
+def _squashed(deviations: Floats) -> Floats:
+    return np.asarray(deviations / (np.abs(deviations) + np.float32(STRONG)), np.float32)
+
+
+_GREY = np.full((1, 3), 1 / 3, np.float32)
+_OPPONENTS = np.array([[1 / 3, 1 / 3, 1 / 3], [0.7, -0.7, 0], [-0.4, -0.4, 0.8]], np.float32)

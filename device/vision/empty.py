@@ -13,8 +13,8 @@ from device.vision.preprocess import Pixels
 
 Floats = npt.NDArray[np.float32]
 
-LONGER_SIDE = 160
-"""pixels of the longer side at which frames are compared"""
+WIDTH, HEIGHT = 128, 96
+"""pixels at which frames are compared, whatever their own shape"""
 MOST_VIEWS = 8
 """views that are kept; a new one takes the place of the oldest"""
 SATURATED = 250
@@ -23,22 +23,24 @@ SATURATED = 250
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The empty views brought to the light of the newest: per pixel and channel the darkest and brightest logarithm, and how uneven it is there.
+    """The empty views brought to the light of the newest: the darkest and brightest of them and what is between, as logarithms.
 
-    low, high: H x W x 3; open_top: H x W x 3 bool, where a view was saturated. texture: H x W, the range of grey among a pixel's neighbours.
+    low, middle, high: HEIGHT x WIDTH x 3. saturated: the same shape, where a view may be brighter than it says. texture: HEIGHT x WIDTH, the
+    range of grey among a pixel's neighbours.
     """
 
     low: Floats
+    middle: Floats
     high: Floats
     saturated: npt.NDArray[np.bool_]
     texture: Floats
 
 
 class EmptyViews:
-    """Up to MOST_VIEWS small views of the empty tray or chamber, all of one size: that of the first frame's, longer side LONGER_SIDE."""
+    """Up to MOST_VIEWS small views of the empty tray or chamber."""
 
     def __init__(self, frames: Iterable[Pixels] = ()) -> None:
-        """frames: H x W x 3 uint8 RGB, of any sizes; those of another shape than the first are stretched to it."""
+        """frames: H x W x 3 uint8 RGB, of any sizes."""
         self._views: deque[Pixels] = deque(maxlen=MOST_VIEWS)
         self._reference: Reference | None = None
         for frame in frames:
@@ -59,17 +61,14 @@ class EmptyViews:
         self._views.clear()
         self._reference = None
 
-    def shrunk(self, frame: Pixels) -> Pixels:
-        """A frame at the size of the views: h x w x 3 uint8."""
-        if self._views:
-            height, width = self._views[0].shape[:2]
-        else:
-            scale = LONGER_SIDE / max(frame.shape[:2])
-            height, width = (max(8, round(side * scale)) for side in frame.shape[:2])
-        if frame.shape[:2] == (height, width):
-            return frame.copy()
-        shrinks = frame.shape[0] >= height and frame.shape[1] >= width
-        return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.uint8)
+    @staticmethod
+    def shrunk(frame: Pixels) -> Pixels:
+        """A frame at the size of the views, HEIGHT x WIDTH x 3 uint8: halved while it is twice too large, for that is fast and does not alias."""
+        height, width = frame.shape[:2]
+        while height >= 2 * HEIGHT and width >= 2 * WIDTH:
+            height, width = height // 2, width // 2
+            frame = np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        return np.asarray(cv2.resize(frame, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR), np.uint8)
 
     @property
     def reference(self) -> Reference:
@@ -79,20 +78,14 @@ class EmptyViews:
         return self._reference
 
     def export(self) -> Pixels | None:
-        """The views as n x h x w x 3 uint8, oldest first, or None while there is none."""
+        """The views as n x HEIGHT x WIDTH x 3 uint8, oldest first, or None while there is none."""
         return np.stack(self._views) if self._views else None
 
     def restore(self, stored: Pixels) -> None:
         """Take views that `export` gave before. Raises ValueError for an array that it cannot have given."""
-        if (
-            stored.dtype != np.uint8
-            or stored.ndim != 4
-            or stored.shape[3] != 3
-            or not 1 <= len(stored) <= MOST_VIEWS
-            or max(stored.shape[1:3]) != LONGER_SIDE
-        ):
+        if stored.dtype != np.uint8 or stored.shape[1:] != (HEIGHT, WIDTH, 3) or not 1 <= len(stored) <= MOST_VIEWS:
             shape = " x ".join(map(str, stored.shape))
-            raise ValueError(f"expected at most {MOST_VIEWS} empty views of uint8 with a side of {LONGER_SIDE}, found {shape} {stored.dtype}")
+            raise ValueError(f"expected 1 to {MOST_VIEWS} empty views of {HEIGHT} x {WIDTH} x 3 uint8, found {shape} {stored.dtype}")
         self._views = deque(stored, maxlen=MOST_VIEWS)
         self._reference = None
 
@@ -106,7 +99,8 @@ def _reference(views: list[Pixels]) -> Reference:
         seen = seen - fitted_light(seen, newest, ~(clipped | saturated))
         low, high = np.minimum(low, seen), np.maximum(high, seen)
         saturated = saturated | clipped
-    grey = (low + high).mean(axis=2) / 2
+    middle = (low + high) / 2
+    grey = middle.mean(axis=2)
     square = np.ones((3, 3), np.uint8)
     texture = np.asarray(cv2.dilate(grey, square) - cv2.erode(grey, square), np.float32)
-    return Reference(low, high, saturated, texture)
+    return Reference(low, middle, high, saturated, texture)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from device.vision.difference import difference
+from device.vision.difference import STRAY, STRAY_GAIN, TONE, difference
 from device.vision.empty import EmptyViews
 from device.vision.outline import outline
 from device.vision.preprocess import Pixels
@@ -26,15 +26,17 @@ LEAST_AREA = 0.002
 """share of the view below which what differs is no item"""
 MOST_AREA = 0.85
 """share of the view above which what differs is another view, another light, or an item that hides everything"""
-SOFT = 2
-"""radius, in pixels of the small view, within which the outline is drawn to the frame's own edges"""
+UNLIKE = 0.25
+"""how much half of what is left round the item may differ from the empty view, in logarithms of light: more, and it is another view"""
+SOFT = 2.0
+"""logits between which the mask's edge is soft"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Isolated:
     """An item apart from its surroundings, or the whole frame where that cannot be told.
 
-    found: whether an item was told apart; why: the reason when not, one of "nothing differs" and "fills the view", else empty.
+    found: whether an item was told apart; why: the reason when not, one of "nothing differs", "fills the view" and "another view", else empty.
     mask: H x W uint8, 0 ground to 255 item, soft at the edge, of the frame's size; all 255 when not found.
     box: left, top, right, bottom in pixels of the frame, the last two exclusive; the whole frame when not found.
     picture: square RGB uint8 as `paint` makes it, for the classifier; the untouched frame when not found.
@@ -59,14 +61,16 @@ def isolate(frame: Pixels, empty: EmptyViews | Sequence[Pixels], ground: Ground)
     ground: RGB 0..255, the bundle's, painted where the item is not.
     """
     views = empty if isinstance(empty, EmptyViews) else EmptyViews(empty)
-    seen = difference(frame, views)
-    item = outline(seen.score)
-    area = float(item.mean())
+    differs = difference(frame, views)
+    item = outline(differs)
+    area = float((item > 0).mean())
     if area < LEAST_AREA:
         return _whole_frame(frame, "nothing differs")
     if area > MOST_AREA:
         return _whole_frame(frame, "fills the view")
-    mask = _drawn(item, seen.grey, frame)
+    if _unlike(differs[item <= 0]) > UNLIKE:
+        return _whole_frame(frame, "another view")
+    mask = _drawn(item, frame)
     box = _box(mask)
     if box is None:
         return _whole_frame(frame, "nothing differs")
@@ -86,6 +90,11 @@ def paint(pixels: Pixels, mask: Pixels, ground: Ground, margin: float = MARGIN) 
     return _cut(pixels, mask, box, ground, margin)
 
 
+def _unlike(around: Floats) -> float:
+    """How much half of the pixels differ at least in brightness or colour. around: n x CHANNELS, as `difference` gives it."""
+    return float(np.median(np.maximum(np.abs(around[:, TONE]), around[:, STRAY] / STRAY_GAIN)))
+
+
 def _whole_frame(frame: Pixels, why: str) -> Isolated:
     height, width = frame.shape[:2]
     return Isolated(False, why, np.full((height, width), 255, np.uint8), (0, 0, width, height), frame)
@@ -103,24 +112,19 @@ def _cut(pixels: Pixels, mask: Pixels, box: Box, ground: Ground, margin: float) 
     x, y = (left + right - side) // 2, (top + bottom - side) // 2
     from_x, from_y = max(x, 0), max(y, 0)
     to_x, to_y = min(x + side, pixels.shape[1]), min(y + side, pixels.shape[0])
-    picture = np.full((side, side, 3), ground, np.uint8)
-    there = picture[from_y - y : to_y - y, from_x - x : to_x - x]
     alpha = cv2.cvtColor(mask[from_y:to_y, from_x:to_x], cv2.COLOR_GRAY2RGB)
+    plain = cv2.copyMakeBorder(_NOTHING, 0, alpha.shape[0] - 1, 0, alpha.shape[1] - 1, cv2.BORDER_CONSTANT, value=ground)
     item = cv2.multiply(pixels[from_y:to_y, from_x:to_x], alpha, scale=1 / 255)
-    there[:] = cv2.add(item, cv2.multiply(there, 255 - alpha, scale=1 / 255))
-    return picture
+    painted = cv2.add(item, cv2.multiply(plain, cv2.bitwise_not(alpha), scale=1 / 255))
+    around = from_y - y, y + side - to_y, from_x - x, x + side - to_x
+    return np.asarray(cv2.copyMakeBorder(painted, *around, cv2.BORDER_CONSTANT, value=ground), np.uint8)
 
 
-def _drawn(item: Pixels, grey: Floats, frame: Pixels) -> Pixels:
-    """The small outline at the frame's size, drawn to the edges of the small view by a guided filter (He, Sun and Tang 2013)."""
-    side = (2 * SOFT + 1, 2 * SOFT + 1)
-    flat = item.astype(np.float32)
-    mean_guide, mean_item = cv2.blur(grey, side), cv2.blur(flat, side)
-    variance = cv2.blur(grey * grey, side) - mean_guide * mean_guide
-    covariance = cv2.blur(grey * flat, side) - mean_guide * mean_item
-    slope = covariance / (variance + np.float32(0.01))
-    offset = mean_item - slope * mean_guide
+_NOTHING: Pixels = np.zeros((1, 1, 3), np.uint8)
+
+
+def _drawn(item: Floats, frame: Pixels) -> Pixels:
+    """Logits of the small view as a mask of the frame's size."""
     height, width = frame.shape[:2]
-    guided = cv2.blur(slope, side) * grey + cv2.blur(offset, side)
-    soft = cv2.resize(np.clip(guided * 255, 0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(soft, np.uint8)
+    small = np.clip(item * (127 / SOFT) + 127.5, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)

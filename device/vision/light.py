@@ -1,5 +1,7 @@
 """What light does to a whole view: exposure, white balance, a lamp that fades to one side. Fitted, so that it can be taken out."""
 
+import functools
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +17,14 @@ STEP = 0.05
 """width of a bin when the commonest change of light is looked for, in logarithms: one step is five per cent"""
 MOST = 2.0
 """largest change of light that is believed, in logarithms: seven times as bright, or as dark"""
-MOST_TINT = 0.5
-"""largest change of one channel against the others, in logarithms"""
-REACH = 0.15
-"""how far from the commonest change a pixel may be to be fitted at first, in logarithms"""
+REACH = 0.3
+"""how far from the commonest change a pixel may be to be fitted at first, in logarithms: white balance moves the channels apart"""
+COMPARED = 6
+"""every so many rows and columns are enough for a fit"""
+LEAST_USABLE = 0.1
+"""share of pixels below which saturated ones are fitted too, for want of others"""
+DEVIATIONS = 5.0
+"""standard deviations of those fitted at which a pixel does not count any more"""
 
 
 def logarithm(pixels: Pixels) -> Floats:
@@ -32,56 +38,57 @@ def fitted_light(seen: Floats, empty: Floats, usable: Flags) -> Floats:
     seen, empty: H x W x 3 as `logarithm` gives them. usable: H x W x 3, False where one of them is saturated.
 
     An item may cover much of the view, so this is no mean: the commonest change is looked for first, then a plane is fitted by
-    iteratively reweighted least squares with Tukey's biweight (Beaton and Tukey 1974), its scale being the median absolute deviation.
+    iteratively reweighted least squares with Tukey's biweight (Beaton and Tukey 1974).
     """
+    few = slice(COMPARED // 2, None, COMPARED)
+    change = (seen[few, few] - empty[few, few]).reshape(-1, 3)
+    good = usable[few, few].reshape(-1, 3).all(axis=1)
+    if np.count_nonzero(good) < LEAST_USABLE * len(good):
+        good[:] = True
+    start = _commonest(change[good].mean(axis=1))
     height, width = seen.shape[:2]
-    step = max(1, min(height, width) // 60)
-    difference = (seen - empty)[::step, ::step].reshape(-1, 3)
-    good = usable[::step, ::step].all(axis=2).reshape(-1)
-    if good.sum() < 50:
-        good = np.ones_like(good)
-    rows, columns = np.mgrid[0:height:step, 0:width:step].astype(np.float32)
-    terms = _terms(columns.reshape(-1) / width, rows.reshape(-1) / height)[good]
-    difference = difference[good]
-    grey = difference.mean(axis=1)
-    common = _commonest(grey)
-    near = np.abs(grey - common) < 2 * REACH
-    tint = np.clip(np.median(difference[near] - grey[near, None], axis=0), -MOST_TINT, MOST_TINT) if near.any() else np.zeros(3)
-    start = common + tint
-    planes = np.stack([_robust_plane(terms, difference[:, channel], float(start[channel])) for channel in range(3)], axis=1)
-    x, y = (np.arange(side, dtype=np.float32) / side for side in (width, height))
-    light = planes[0] + x[None, :, None] * planes[1] + y[:, None, None] * planes[2]
-    return np.asarray(light, np.float32)
+    planes = _robust_planes(_terms(height, width, COMPARED), change, good.astype(np.float32), start)
+    return np.asarray((_terms(height, width, 1) @ planes).reshape(height, width, 3), np.float32)
 
 
-def _terms(x: Floats, y: Floats) -> Floats:
-    return np.stack([np.ones_like(x), x, y], axis=1)
+@functools.cache
+def _terms(height: int, width: int, step: int) -> Floats:
+    """1, x and y of every `step`th pixel, from -0.5 to 0.5."""
+    x, y = np.meshgrid(*((np.arange(step // 2, side, step, dtype=np.float32) / side - 0.5) for side in (width, height)))
+    return np.asarray(np.stack([np.ones_like(x), x, y], axis=2).reshape(-1, 3), np.float32)
 
 
 def _commonest(change: Floats) -> float:
     """The change that most pixels share. That there was none is believed first."""
-    counts, edges = np.histogram(change, round(2 * MOST / STEP), (-MOST, MOST))
-    smooth = np.convolve(counts, (0.5, 1.0, 1.0, 0.5), "same")
-    best = int(smooth.argmax())
-    unchanged = int((np.abs(change) < 1.5 * STEP).sum())
-    middle = float(edges[best])
-    shared = int((np.abs(change - middle) < 1.5 * STEP).sum())
+    counts = np.bincount(np.clip((change + MOST) / STEP, 0, 2 * MOST / STEP - 1).astype(np.int64), minlength=round(2 * MOST / STEP))
+    middle = (int(np.convolve(counts, (1, 2, 1), "same").argmax()) + 0.5) * STEP - MOST
+    unchanged, shared = (int((np.abs(change - level) < 1.5 * STEP).sum()) for level in (0.0, middle))
     return 0.0 if unchanged * 1.25 >= shared else middle
 
 
-def _robust_plane(terms: Floats, change: Floats, start: float) -> Floats:
-    plane = np.array([start, 0, 0], np.float32)
-    reach = REACH
-    for _ in range(5):
-        off = change - terms @ plane
-        weights = np.maximum(1 - (off / reach) ** 2, 0) ** 2
-        weighted = terms * weights[:, None]
-        # A little ridge on the slopes: a view without much in it, or half covered, tells nothing of them.
-        normal = weighted.T @ terms + np.diag([1e-3, 0.02, 0.02]).astype(np.float32) * max(float(weights.sum()), 1e-3)
-        plane = np.linalg.solve(normal, weighted.T @ change).astype(np.float32)
-        inside = np.abs(off[np.abs(off) < reach])
-        reach = float(np.clip(6 * np.median(inside), 0.02, REACH)) if inside.size else reach
-    return plane
+def _robust_planes(terms: Floats, change: Floats, good: Floats, start: float) -> Floats:
+    """A plane for each channel, as 3 x 3: its height in the middle and its slopes across and down, for each channel a column."""
+    planes = np.zeros((3, 3), np.float32)
+    planes[0] = start
+    reach = np.full(3, REACH, np.float32)
+    for _ in range(3):
+        off = np.square(change - terms @ planes)
+        weights = np.square(np.maximum(1 - off / np.square(reach), 0)) * good[:, None]
+        total = np.maximum(weights.sum(axis=0), 1)
+        # A little ridge towards the start: a view without much in it, or half covered, tells nothing of the slopes.
+        ridge = total[:, None] * _RIDGE
+        normal = (weights.T @ _squares(terms)).reshape(3, 3, 3) + ridge[:, :, None] * _ONE
+        wanted = (weights * change).T @ terms
+        wanted[:, 0] += ridge[:, 0] * start
+        planes = np.linalg.solve(normal, wanted[..., None])[..., 0].T.astype(np.float32)
+        reach = np.clip(DEVIATIONS * np.sqrt((weights * off).sum(axis=0) / total), 0.1 * REACH, REACH)
+    return planes
 
 
+def _squares(terms: Floats) -> Floats:
+    return (terms[:, :, None] * terms[:, None, :]).reshape(-1, 9)
+
+
+_ONE = np.eye(3, dtype=np.float32)
+_RIDGE = np.array([1e-3, 5e-3, 5e-3], np.float32)
 _LOGARITHMS = np.log(np.arange(256, dtype=np.float32) + np.float32(TOE)).astype(np.float32)

@@ -1,72 +1,80 @@
-"""From a map of what differs to the outline of one item."""
+"""The outline of one item, drawn by a small network from what differs: it knows how items, shadows, glints and clear bottles differ.
+
+The network (`device/models/outline`, written by `training outline`) is a U-Net (Ronneberger, Fischer and Brox 2015) of 0.16 million INT8
+weights. It sees differences in units of this very camera's noise, not colours, so it carries over to places that it was not trained on.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from device.vision.runtime import Interpreter, open_model
+
 Floats = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.uint8]
 
-CERTAIN = 2.0
-"""score that a piece must reach somewhere"""
-CLOSE = 0.03
-"""gaps up to this share of the longer side are closed"""
-WHOLE = 0.72
-"""least share of its convex hull that an item fills; less is the rims and glints of a clear one, and the hull is taken"""
-PART = 0.1
-"""pieces with at least this share of the strongest one's evidence belong to the item, if they are near"""
+MODEL = Path(__file__).parents[1] / "models" / "outline" / "outline_int8.tflite"
+PART = 0.15
+"""least size of a second piece of an item, as a share of the largest"""
+NEAR = 0.12
+"""farthest that a second piece is from the largest, as a share of the view's width"""
 
 
-def outline(score: Floats) -> Mask:
-    """The item: H x W uint8, 1 or 0, all 0 where nothing differs. score: H x W, 1 where an item begins to be likely."""
-    size = max(score.shape)
-    radius = max(1, round(CLOSE * size))
-    closed = _closed((score > 1).astype(np.uint8), radius)
-    likely = np.asarray(cv2.morphologyEx(closed, cv2.MORPH_OPEN, _disk(1)), np.uint8)
-    count, names, boxes, _ = cv2.connectedComponentsWithStats(likely, connectivity=8)
-    if count < 2:
-        return np.zeros_like(likely)
-    flat = names.reshape(-1)
-    capped = np.minimum(score, 4.0).reshape(-1)
-    evidence = np.bincount(flat, capped, count)
-    certain = np.bincount(flat, (score > CERTAIN).reshape(-1), count)
-    evidence[0] = 0
-    evidence[certain < 4] = 0
-    best = int(evidence.argmax())
-    if evidence[best] == 0:
-        return np.zeros_like(likely)
-    item = _filled((names == best).astype(np.uint8))
-    for other in np.argsort(-evidence):
-        if other == best or evidence[other] < PART * evidence[best]:
-            continue
-        if _gap(boxes[best], boxes[other]) <= 0.08 * size:
-            item |= _filled((names == other).astype(np.uint8))
-    return _whole(item)
+def outline(differs: Floats) -> Floats:
+    """How likely each pixel belongs to the item, in logits; elsewhere than on the item and next to it at most -LEAST.
+
+    differs: HEIGHT x WIDTH x CHANNELS as `difference` gives it. Returns HEIGHT x WIDTH float32. Not for two threads at once. Raises RuntimeFault
+    where nothing can run the network.
+    """
+    return _one_item(_network().run(differs))
 
 
-def _whole(item: Mask) -> Mask:
-    hull = cv2.convexHull(np.asarray(cv2.findNonZero(item), np.int32))
-    if item.sum() >= WHOLE * max(cv2.contourArea(hull), 1.0):
-        return item
-    return np.asarray(cv2.fillConvexPoly(item.copy(), hull, (1,)), np.uint8)
+def _one_item(logits: Floats) -> Floats:
+    """The largest piece with its holes filled, and others that are near and not much smaller: a bottle is seen by its cap and its glints."""
+    likely = (logits > 0).astype(np.uint8)
+    contours, _ = cv2.findContours(likely, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return np.minimum(logits, 0)
+    areas = [cv2.contourArea(contour) + len(contour) / 2 for contour in contours]
+    boxes = [cv2.boundingRect(contour) for contour in contours]
+    largest = int(np.argmax(areas))
+    reach = NEAR * likely.shape[1]
+    item = [
+        contour
+        for contour, area, box in zip(contours, areas, boxes, strict=True)
+        if area >= PART * areas[largest] and _gap(box, boxes[largest]) <= reach
+    ]
+    inside = np.asarray(cv2.drawContours(np.zeros_like(likely), item, -1, (1,), cv2.FILLED), np.uint8)
+    around = cv2.dilate(inside, np.ones((5, 5), np.uint8))
+    filled = np.where(inside > 0, np.maximum(logits, np.float32(0.5)), np.minimum(logits, np.float32(-0.5)))
+    return np.asarray(np.where(around > 0, filled, np.float32(-8)), np.float32)
 
 
-def _filled(piece: Mask) -> Mask:
-    contours, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(np.zeros_like(piece), contours, -1, (1,), cv2.FILLED), np.uint8)
-
-
-def _closed(likely: Mask, radius: int) -> Mask:
-    padded = cv2.copyMakeBorder(likely, radius, radius, radius, radius, cv2.BORDER_REPLICATE)
-    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, _disk(radius))
-    return np.asarray(closed[radius:-radius, radius:-radius], np.uint8)
-
-
-def _gap(box: npt.NDArray[np.int32], other: npt.NDArray[np.int32]) -> float:
+def _gap(box: "cv2.typing.Rect", other: "cv2.typing.Rect") -> float:
     across = max(box[0], other[0]) - min(box[0] + box[2], other[0] + other[2])
     down = max(box[1], other[1]) - min(box[1] + box[3], other[1] + other[3])
     return float(np.hypot(max(across, 0), max(down, 0)))
 
 
-def _disk(radius: int) -> Mask:
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), np.uint8)
+@dataclass(frozen=True, slots=True)
+class _Network:
+    interpreter: Interpreter
+    source: Callable[[], npt.NDArray[Any]]
+    result: Callable[[], npt.NDArray[Any]]
+
+    def run(self, differs: Floats) -> Floats:
+        np.copyto(self.source()[0], differs)
+        self.interpreter.invoke()
+        return np.asarray(self.result()[0, ..., 0], np.float32).copy()
+
+
+@functools.cache
+def _network() -> _Network:
+    interpreter = open_model(MODEL)
+    (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    return _Network(interpreter, interpreter.tensor(source["index"]), interpreter.tensor(result["index"]))

@@ -75,6 +75,14 @@ def load_runtime(bundle: Bundle, *, package: Package | None = None, kernels: Ker
     return _on_cpu(bundle, found, kernels, threads)
 
 
+def open_model(model: Path, threads: int = 1) -> Interpreter:
+    """Load any network of a file on the first package that can be imported, its tensors allocated.
+
+    Raises RuntimeFault when no package can be loaded, BundleError when the package refuses the model.
+    """
+    return _open(_import(None), model, num_threads=threads)
+
+
 def first_line(error: Exception) -> str:
     """What a package says went wrong, on one line; some of their errors say nothing."""
     return str(error).strip().partition("\n")[0] or "it does not say why"

@@ -1,0 +1,1 @@
+"""The network that draws the item's outline on the device: its views, its training."""
