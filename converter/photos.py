@@ -13,6 +13,9 @@ from device.vision import pictures
 from device.vision.pictures import SUFFIXES
 from device.vision.preprocess import Pixels
 
+MASKS = "masks"
+"""folder of the items' masks below a plain data folder"""
+
 
 class PhotosError(SortbinError, ValueError):
     """A data folder, a split list or a picture that cannot be used; the message names it and says what was expected."""
@@ -20,11 +23,15 @@ class PhotosError(SortbinError, ValueError):
 
 @dataclass(frozen=True, order=True)
 class Photo:
-    """One labelled picture. `name` is its path below the data folder (below the source of a prepared data set), with forward slashes."""
+    """One labelled picture. `name` is its path below the data folder (below the source of a prepared data set), with forward slashes.
+
+    mask: a grey picture of the same view where the item is known, 0 ground to 255 item: `masks/<label>/<name>.png` below a plain data folder.
+    """
 
     name: str
     label: str
     path: Path
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ def read_photos(data: Path) -> list[Photo]:
     if not data.is_dir():
         raise PhotosError(f"{data}: expected a folder with a folder of photos for each label, found none")
     photos = [
-        Photo(path.relative_to(data).as_posix(), folder.name, path)
+        Photo(path.relative_to(data).as_posix(), folder.name, path, _mask(data, folder.name, path))
         for folder in sorted(data.iterdir())
         if folder.is_dir()
         for path in sorted(folder.iterdir())
@@ -128,12 +135,17 @@ def read_photos(data: Path) -> list[Photo]:
     return photos
 
 
+def _mask(data: Path, label: str, picture: Path) -> Path | None:
+    file = data / MASKS / label / f"{picture.stem}.png"
+    return file if file.is_file() else None
+
+
 def empty_folders(data: Path) -> list[Path]:
-    """Folders of a plain data folder that hold no photo and so give no label; not the one with the lists."""
+    """Folders of a plain data folder that hold no photo and so give no label; not those with lists and masks."""
     if is_dataset(data) or not data.is_dir():
         return []
     named = {photo.label for photo in read_photos(data)}
-    return [folder for folder in sorted(data.iterdir()) if folder.is_dir() and folder.name not in named | {"splits"}]
+    return [folder for folder in sorted(data.iterdir()) if folder.is_dir() and folder.name not in named | {"splits", MASKS}]
 
 
 def read_list(file: Path, data: Path, by_name: dict[str, Photo]) -> list[Photo]:
@@ -151,6 +163,11 @@ def read_pixels(path: Path) -> Pixels:
         return pictures.read_pixels(path)
     except pictures.PictureError as error:
         raise PhotosError(str(error)) from error
+
+
+def read_mask(file: Path) -> Pixels:
+    """Decode a mask to H x W uint8, 0 ground to 255 item. Raises PhotosError as `read_pixels`."""
+    return np.ascontiguousarray(read_pixels(file)[..., 0])
 
 
 @dataclass(frozen=True)

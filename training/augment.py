@@ -1,15 +1,23 @@
 """Views of a photo as a careless camera would take it: moved, turned, lit and blurred by chance, the item on any ground, near or far."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 import cv2
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from device.vision.preprocess import Pixels
+from device.vision.bundle import GROUND
+from device.vision.isolate import LEAST_AREA, MARGIN, paint
+from device.vision.preprocess import Pixels, to_input
 from training.card import take_off
 from training.grounds import random_ground
 
+Floats = npt.NDArray[np.float32]
+
+BITE_SHARE = 0.25
+"""how often an isolated item lacks a piece"""
 ALL_ITEM = 0.9
 """share of a photo from which on its mask is taken for a failure"""
 
@@ -46,6 +54,8 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """least side of an item laid elsewhere, as a share of the view's"""
     farthest_out: float = 0.3
     """how much of an item laid elsewhere may lie beyond the view's side"""
+    isolated_share: float = 0.0
+    """how many of the items laid elsewhere are then isolated as a bin does it, with a bin's mistakes: a square round the item, the rest painted"""
 
 
 AUGMENTATIONS: Mapping[str, Augmentation] = {
@@ -78,8 +88,9 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
         erase_share=0.3,
     ),
     "bin": Augmentation(gain=0.4, contrast=0.3, cast=0.15, gamma=0.35, elsewhere_share=0.5),
+    "isolated": Augmentation(gain=0.4, contrast=0.3, cast=0.15, gamma=0.4, elsewhere_share=0.7, isolated_share=0.6),
 }
-"""the sets that a recipe can name: nothing, what a bin's camera does, much more than that, and items in bins of all kinds"""
+"""the sets that a recipe can name: nothing, what a bin's camera does, much more than that, items in bins of all kinds, the same isolated"""
 
 
 LEVELS = np.linspace(0.0, 1.0, 256)[:, np.newaxis]
@@ -90,33 +101,47 @@ def cut_out(photo: Pixels) -> Pixels:
 
     The photo shows one item on light card. Alpha is 0 all over where no item could be told from the card.
     """
-    mask = take_off(photo).mask
-    alpha = np.zeros(mask.shape, np.uint8) if mask.mean() > ALL_ITEM else mask.astype(np.uint8) * 255
+    return with_mask(photo, take_off(photo).mask.astype(np.uint8) * 255)
+
+
+def with_mask(photo: Pixels, mask: Pixels) -> Pixels:
+    """Add a mask (S x S uint8, 255 on the item) to a photo as `cut_out` does; one that is all item tells nothing, and alpha is 0 all over."""
+    alpha = np.zeros_like(mask) if mask.mean() > ALL_ITEM * 255 else mask
     return np.dstack([photo, cv2.GaussianBlur(alpha, (0, 0), 0.8)])
 
 
-def make_augmenter(settings: Augmentation, size: int) -> Callable[[Pixels, np.random.Generator], Pixels]:
-    """Return a function that turns a square photo (S x S x 3 uint8 RGB, or S x S x 4 from `cut_out`) and a generator into one view.
+class Augment(Protocol):
+    """Turns a square photo (S x S x 3 uint8 RGB, or S x S x 4 from `cut_out`) into one view, drawn by a generator.
 
-    Views are size x size x 3 uint8 RGB. Only photos with a mask are ever laid elsewhere.
+    aspect: width over height of the photo before it was made square; an isolated item has its own shape again.
     """
 
-    def augment(photo: Pixels, rng: np.random.Generator) -> Pixels:
-        if photo.shape[2] == 4 and rng.random() < settings.elsewhere_share and photo[..., 3].any():
-            view = _laid_elsewhere(photo, settings, size, rng)
-        else:
-            view = _moved(np.ascontiguousarray(photo[..., :3]), settings, size, rng)
-        view = _lit(view, settings, rng)
-        if rng.random() < settings.blur_share:
-            view = cv2.GaussianBlur(view, (0, 0), rng.uniform(0.4, 1.6))
-        if rng.random() < settings.noise_share:
-            noise = rng.standard_normal(view.shape, np.float32) * np.float32(rng.uniform(1.0, settings.noise_sigma))
-            view = cv2.add(view, noise, dtype=cv2.CV_8U)
-        if rng.random() < settings.erase_share:
-            view = _erased(view, rng)
-        return view
+    def __call__(self, photo: Pixels, rng: np.random.Generator, aspect: float = 1.0) -> Pixels: ...
+
+
+def make_augmenter(settings: Augmentation, size: int) -> Augment:
+    """Views are size x size x 3 uint8 RGB. Only photos with a mask are ever laid elsewhere."""
+
+    def augment(photo: Pixels, rng: np.random.Generator, aspect: float = 1.0) -> Pixels:
+        if photo.shape[2] == 3 or rng.random() >= settings.elsewhere_share or not photo[..., 3].any():
+            return _erased(_taken(_moved(np.ascontiguousarray(photo[..., :3]), settings, size, rng), settings, rng), settings, rng)
+        isolated = rng.random() < settings.isolated_share
+        view, alpha = _laid_elsewhere(photo, settings, size, aspect if isolated else 1.0, rng)
+        view = _erased(_taken(view, settings, rng), settings, rng)
+        return _isolated(view, alpha, rng) if isolated else view
 
     return augment
+
+
+def _taken(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
+    """What a camera makes of a view: its exposure and colour, blur and noise."""
+    view = _lit(view, settings, rng)
+    if rng.random() < settings.blur_share:
+        view = cv2.GaussianBlur(view, (0, 0), rng.uniform(0.4, 1.6))
+    if rng.random() < settings.noise_share:
+        noise = rng.standard_normal(view.shape, np.float32) * np.float32(rng.uniform(1.0, settings.noise_sigma))
+        view = cv2.add(view, noise, dtype=cv2.CV_8U)
+    return view
 
 
 def _moved(photo: Pixels, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
@@ -137,8 +162,8 @@ def _moved(photo: Pixels, settings: Augmentation, size: int, rng: np.random.Gene
     return cv2.warpAffine(photo, from_view, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def _laid_elsewhere(photo: Pixels, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
-    """The item by itself on a chance ground, turned and stretched, with the shadow of a lamp."""
+def _laid_elsewhere(photo: Pixels, settings: Augmentation, size: int, aspect: float, rng: np.random.Generator) -> tuple[Pixels, Floats]:
+    """The item by itself on a chance ground, turned and stretched, with the shadow of a lamp; and where it is, S x S float32 0..1."""
     alpha = photo[..., 3]
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     item = photo[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
@@ -152,7 +177,8 @@ def _laid_elsewhere(photo: Pixels, settings: Augmentation, size: int, rng: np.ra
     angle = np.deg2rad(rng.uniform(-settings.turn_deg, settings.turn_deg) + 90 * rng.integers(4) * settings.quarter_turns)
     mirror = -1 if settings.mirrors and rng.random() < 0.5 else 1
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    linear = turn @ np.diag([scale * stretch * mirror, scale / stretch])
+    shape = np.array([aspect, 1.0]) / max(aspect, 1.0)
+    linear = turn @ np.diag([scale * stretch * mirror, scale / stretch] * shape)
     reach = np.abs(linear) @ (width / 2, height / 2)
     nearest = reach * (1 - 2 * settings.farthest_out)
     low, high = np.minimum(nearest, size / 2), np.maximum(size - nearest, size / 2)
@@ -160,7 +186,35 @@ def _laid_elsewhere(photo: Pixels, settings: Augmentation, size: int, rng: np.ra
     premultiplied = np.dstack([item[..., :3] * (item[..., 3:] / np.float32(255)), item[..., 3] / np.float32(255)])
     there = cv2.warpAffine(premultiplied.astype(np.float32), np.column_stack([linear, offset]), (size, size), flags=cv2.INTER_LINEAR)
     ground = random_ground(size, rng) * _shade(there[..., 3], rng)
-    return np.rint(there[..., :3] + (1 - there[..., 3:]) * ground).astype(np.uint8)
+    return np.rint(there[..., :3] + (1 - there[..., 3:]) * ground).astype(np.uint8), there[..., 3]
+
+
+def _isolated(view: Pixels, alpha: Floats, rng: np.random.Generator) -> Pixels:
+    """The view as the bin isolates it: a mask with bays and outgrowths, now and then a bite or holes where glass shows the ground, then `paint`."""
+    size = view.shape[0]
+    mask = cv2.GaussianBlur(alpha, (0, 0), size * rng.uniform(0.002, 0.02))
+    for cells, strength in ((4, 0.25), (12, 0.2)):
+        field = rng.standard_normal((cells, cells)).astype(np.float32) * np.float32(strength * rng.uniform())
+        mask += cv2.resize(field, (size, size), interpolation=cv2.INTER_CUBIC) * (mask > 0.02)
+    mask += np.float32(rng.normal(0, 0.15)) * (mask > 0.02)
+    if rng.random() < BITE_SHARE:
+        _bite(mask, alpha > 0.5, rng)
+    soft = np.clip((mask - 0.5) * rng.uniform(2, 8) + 0.5, 0, 1)
+    drawn = np.rint(soft * 255).astype(np.uint8)
+    if (drawn > 127).mean() < LEAST_AREA:
+        return view
+    return to_input(paint(view, drawn, GROUND, MARGIN * rng.uniform(0.3, 2)), size)
+
+
+def _bite(mask: Floats, item: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
+    """Take an ellipse anywhere on the item out of its mask."""
+    rows, columns = np.nonzero(item)
+    if not len(rows):
+        return
+    place = rng.integers(len(rows))
+    reach = np.sqrt(len(rows)) * rng.uniform(0.1, 0.35) * np.array([1, rng.uniform(0.4, 1)])
+    axes = (max(1, round(reach[0])), max(1, round(reach[1])))
+    cv2.ellipse(mask, (int(columns[place]), int(rows[place])), axes, rng.uniform(0, 180), 0, 360, 0, -1)
 
 
 def _shade(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -171,7 +225,9 @@ def _shade(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (1 - rng.uniform(0, 0.7) * cast)[..., np.newaxis]
 
 
-def _erased(view: Pixels, rng: np.random.Generator) -> Pixels:
+def _erased(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
+    if rng.random() >= settings.erase_share:
+        return view
     size = view.shape[0]
     height, width = (rng.uniform(0.15, 0.45, 2) * size).astype(int)
     top, left = rng.integers(0, size - height), rng.integers(0, size - width)

@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import cv2
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from converter.photos import Photo, read_pixels
+from converter.photos import Photo, read_mask, read_pixels
 from device.vision.preprocess import Pixels, to_float, to_input
-from training.augment import Augmentation, cut_out, make_augmenter
+from training.augment import Augmentation, cut_out, make_augmenter, with_mask
 from training.mixing import Batch, cutmix, mixup
 
 Floats = npt.NDArray[np.float32]
@@ -44,7 +45,7 @@ class Batches(keras.utils.PyDataset):
     ) -> None:
         super().__init__(workers=1 if teach else 2, max_queue_size=8)
         cv2.setNumThreads(1)  # the workers are threads already; more of OpenCV's own would stall the network's
-        self._stored = StoredPhotos(photos, round(size * 8 / 7), cut_out if augmentation.elsewhere_share else None)
+        self._stored = StoredPhotos(photos, round(size * 8 / 7), masked=augmentation.elsewhere_share > 0)
         self._targets, self._widths, self._weights = targets, widths, weights
         self._augment = make_augmenter(augmentation, size)
         self._size, self._batch, self._mixup, self._cutmix = size, batch, mixup, cutmix
@@ -60,7 +61,8 @@ class Batches(keras.utils.PyDataset):
         rng = np.random.default_rng([self._seed, self._epoch, index])
         views = np.empty((len(chosen), self._size, self._size, 3), np.float32)
         for view, photo in zip(views, chosen, strict=True):
-            view[:] = to_float(self._augment(self._stored[photo], rng))
+            pixels, aspect = self._stored[photo]
+            view[:] = to_float(self._augment(pixels, rng, aspect))
         mixed = share(self._mixed(Batch(views, self._targets[chosen], self._weights[chosen]), rng), *self._worker)
         columns = np.split(mixed.targets, np.cumsum(list(self._widths.values()))[:-1], axis=1)
         targets = dict(zip(self._widths, columns, strict=True))
@@ -94,19 +96,30 @@ def share(batch: Batch, index: int, count: int) -> Batch:
 
 
 class StoredPhotos:
-    """Photos shrunk to side x side x 3 uint8 RGB when first asked for, passed through `finish`, and kept while they fit into `budget_bytes`."""
+    """Photos shrunk to side x side x 3 uint8 RGB when first asked for, and kept while they fit into `budget_bytes`, with their width over height.
 
-    def __init__(self, photos: Sequence[Photo], side: int, finish: Callable[[Pixels], Pixels] | None = None, budget_bytes: int = 1 << 30) -> None:
-        self._photos, self._side, self._finish = photos, side, finish
+    masked: with the item's mask as a fourth channel, its own where the photo has one, else what stands out from light card.
+    """
+
+    def __init__(self, photos: Sequence[Photo], side: int, *, masked: bool = False, budget_bytes: int = 1 << 30) -> None:
+        self._photos, self._side, self._masked = photos, side, masked
         self._room = budget_bytes // (side * side * 4)
-        self._kept: dict[int, Pixels] = {}
+        self._kept: dict[int, tuple[Pixels, float]] = {}
 
-    def __getitem__(self, index: int) -> Pixels:
+    def __getitem__(self, index: int) -> tuple[Pixels, float]:
         kept = self._kept.get(index)
         if kept is None:
-            kept = to_input(read_pixels(self._photos[index].path), self._side)
-            if self._finish is not None:
-                kept = self._finish(kept)
+            kept = self._read(self._photos[index])
             if len(self._kept) < self._room:
                 self._kept[index] = kept
         return kept
+
+    def _read(self, photo: Photo) -> tuple[Pixels, float]:
+        pixels = read_pixels(photo.path)
+        square = to_input(pixels, self._side)
+        if self._masked:
+            square = with_mask(square, self._mask(photo.mask)) if photo.mask else cut_out(square)
+        return square, pixels.shape[1] / pixels.shape[0]
+
+    def _mask(self, file: Path) -> Pixels:
+        return cv2.resize(read_mask(file), (self._side, self._side), interpolation=cv2.INTER_AREA)

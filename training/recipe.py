@@ -52,7 +52,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """momentum of the weight average that is evaluated and kept; 0 keeps the weights themselves"""
     patience: Annotated[int, Meta(ge=1)] | None = None
     """end the stage after so many epochs without a better one; without it, never"""
-    augment: Augmentation | Literal["none", "relevant", "heavy", "bin"] | None = None
+    augment: Augmentation | Literal["none", "relevant", "heavy", "bin", "isolated"] | None = None
     """views for this stage; without it, the recipe's"""
     fake_quantize: bool = False
     """compute as the INT8 network will, so that it loses less when it is quantized; epochs are judged that way too"""
@@ -95,7 +95,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     teacher_temperature: Positive = 2.0
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     seed: Annotated[int, Meta(ge=0)] = 1
-    augment: Augmentation | Literal["none", "relevant", "heavy", "bin"] = "relevant"
+    augment: Augmentation | Literal["none", "relevant", "heavy", "bin", "isolated"] = "relevant"
 
     def __post_init__(self) -> None:
         if not any(stage.fake_quantize for stage in self.stage):

@@ -1,11 +1,17 @@
 """Augmentation: views stay pictures, repeat with their seed, and stay near the photo when nothing may stray."""
 
+from pathlib import Path
+
+import cv2
 import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from converter.photos import read_photos
+from device.vision.bundle import GROUND
 from training.augment import AUGMENTATIONS, Augmentation, cut_out, make_augmenter
+from training.batches import StoredPhotos
 from training.grounds import random_ground
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (72, 72, 3), np.uint8)
@@ -70,3 +76,35 @@ def test_grounds_are_of_every_brightness_and_repeat_with_their_seed() -> None:
     assert min(means) < 60 and max(means) > 180
     assert max(ground.std() for ground in grounds) > 50
     np.testing.assert_array_equal(grounds[7], random_ground(48, np.random.default_rng(7)))
+
+
+def test_an_isolated_view_is_the_item_alone_in_its_own_shape_on_the_neutral_ground() -> None:
+    square = np.full((96, 96, 3), 225, np.uint8)
+    square[30:60, 30:60] = (20, 40, 200)
+    only = msgspec.structs.replace(
+        AUGMENTATIONS["none"], elsewhere_share=1.0, isolated_share=1.0, smallest_item=0.9, farthest_out=0.0, quarter_turns=False
+    )
+    augment, rng = make_augmenter(only, 96), np.random.default_rng(3)
+    whole, shapes = 0, []
+    for _ in range(40):
+        view = augment(cut_out(square), rng, aspect=2.0).astype(int)
+        blue = (view[..., 2] - view[..., 0]) > 90
+        corners = view[[0, 0, -1, -1], [0, -1, 0, -1]]
+        whole += (np.abs(corners - np.array(GROUND)) <= 2).all()
+        shapes.append(np.ptp(np.flatnonzero(blue.any(axis=0))) / np.ptp(np.flatnonzero(blue.any(axis=1))))
+        assert blue.mean() > 0.05
+    assert whole >= 30, "but for items that fill the square, the corners are ground"
+    assert 1.5 < float(np.median(shapes)) < 2.5, "a square that was squeezed from 2:1 is 2:1 again"
+
+
+def test_a_mask_of_ones_own_goes_before_what_the_card_tells(tmp_path: Path) -> None:
+    for name, mask in (("known", np.zeros((96, 96), np.uint8)), ("unknown", None)):
+        (tmp_path / "tin").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "tin" / f"{name}.png"), item_on_card()[..., ::-1])
+        if mask is not None:
+            mask[:20, :20] = 255
+            (tmp_path / "masks" / "tin").mkdir(parents=True)
+            cv2.imwrite(str(tmp_path / "masks" / "tin" / f"{name}.png"), mask)
+    known, unknown = (pixels[..., 3] for pixels, _ in (StoredPhotos(read_photos(tmp_path), 96, masked=True)[i] for i in range(2)))
+    assert known[5:15, 5:15].min() > 250 and not known[40:60, 40:60].any()
+    assert unknown[40:60, 44:56].min() > 250 and not unknown[:20].any()
