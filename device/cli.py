@@ -4,7 +4,7 @@ import sys
 
 from device.commandline import run
 
-COMMANDS = ("run", "demo", "check", "classify", "events", "gate")
+COMMANDS = ("run", "demo", "check", "classify", "events", "gate", "teach")
 
 
 def main(argv: list[str] | None = None) -> int:

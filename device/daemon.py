@@ -104,9 +104,9 @@ def _checked(bundle: Bundle, model: ModelSettings, kernels: Kernels) -> Classifi
     return classifier
 
 
-def read_rule_pack(settings: BinSettings, labels: tuple[str, ...]) -> RulePack:
-    """The rule pack that the settings name, for a bundle with these labels. Raises RulesError."""
-    return read_rules(find_rules(settings.model.rules) if settings.model.rules else default_rules(), labels)
+def read_rule_pack(settings: BinSettings, labels: tuple[str, ...], also: tuple[str, ...] = ()) -> RulePack:
+    """The rule pack that the settings name; labels, also: as for `read_rules`. Raises RulesError."""
+    return read_rules(find_rules(settings.model.rules) if settings.model.rules else default_rules(), labels, also)
 
 
 def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callable[[AnyEvent], None], notifier: Notifier) -> None:

@@ -33,11 +33,13 @@ def decide(
     pack: RulePack,
     *,
     reject_below: float,
+    unknown: bool = False,
     closed: Mapping[str, Reason] | None = None,
 ) -> Choice:
     """Choose the bin with the least expected cost; the residual bin where it is better not to guess.
 
     probabilities: calibrated, one a label in the order of `labels`, summing to 1. reject_below: least probability of the likeliest bin.
+    unknown: the item is unlike everything known, so its probabilities mean nothing.
     closed: bins that can take nothing now, and why; what belongs there goes to the residual bin for that reason, never into the next best
     bin. The residual bin itself is always open.
     """
@@ -47,6 +49,8 @@ def decide(
     likeliest = max(belief, key=lambda name: belief[name])
     cheapest = min(costs, key=lambda name: (costs[name], -belief[name]))
 
+    if unknown:
+        return Choice(pack.residual, labels[best], float(probabilities[best]), belief[likeliest], costs[pack.residual], "unknown")
     chosen, reason = _chosen(likeliest, cheapest, pack.residual, belief[likeliest] < reject_below, closed or {})
     return Choice(chosen, labels[best], float(probabilities[best]), belief[likeliest], costs[chosen], reason)
 

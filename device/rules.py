@@ -44,16 +44,17 @@ class RulePack:
         return self._costs[belongs_in, into]
 
 
-def read_rules(file: Path, labels: tuple[str, ...]) -> RulePack:
-    """Read a rule pack for a bundle with these labels.
+def read_rules(file: Path, labels: tuple[str, ...], also: tuple[str, ...] = ()) -> RulePack:
+    """Read a rule pack for what tells these labels apart.
 
-    Every label must belong in exactly one bin; a label that the pack names in full must be one of them (a pattern may match none).
+    Every label must belong in exactly one bin; a label that the pack names in full must be one of them, or of `also`: labels of the bundle that
+    do not count where others were taught (a pattern may match none).
     Labels are compared in Unicode's composed form, so it does not matter on which system they were typed. Raises RulesError.
     """
     written = _decode(file)
     _require_sense(file, written)
-    known = {_composed(label): label for label in labels}
-    bin_of = _assign(file, written, known)
+    known = {_composed(label): label for label in written.taught + also + labels}
+    bin_of = _assign(file, written, known, labels)
     hazards = frozenset(label for entry in written.hazards for label in _matching(file, "hazards", entry, known))
     titles = {name: entry.title or name for name, entry in written.bins.items()}
     return RulePack(written.name, written.version, titles, written.residual, hazards, bin_of, _costs(file, written))
@@ -93,6 +94,8 @@ class _Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str
     residual: str
     bins: dict[str, _Bin]
+    taught: tuple[str, ...] = ()
+    """labels that the bin is taught, or will be: the pack may name them before"""
     hazards: tuple[str, ...] = ()
     cost: _Cost = _Cost()
 
@@ -116,7 +119,7 @@ def _require_sense(file: Path, written: _Written) -> None:
         raise RulesError(f"{file}: residual: expected one of the bins ({', '.join(written.bins)}), got {written.residual}")
 
 
-def _assign(file: Path, written: _Written, known: dict[str, str]) -> dict[str, str]:
+def _assign(file: Path, written: _Written, known: dict[str, str], labels: tuple[str, ...]) -> dict[str, str]:
     """Each label's bin. A label written in full goes before a pattern, so a pack can make an exception of one item."""
     in_full: dict[str, str] = {}
     by_pattern: dict[str, str] = {}
@@ -127,7 +130,7 @@ def _assign(file: Path, written: _Written, known: dict[str, str]) -> dict[str, s
                 if assigned.setdefault(label, name) != name:
                     raise RulesError(f"{file}: bins.{name}.labels: {label} is in bins.{assigned[label]} too; expected one bin for each label")
     bin_of = by_pattern | in_full
-    missing = [label for label in known.values() if label not in bin_of]
+    missing = [label for label in labels if known[_composed(label)] not in bin_of]
     if missing:
         raise RulesError(f"{file}: bins: no bin for the model's label {missing[0]}; add it to one bin's labels, or choose another pack")
     return bin_of

@@ -12,11 +12,14 @@ import msgspec
 
 from device.decision import decide
 from device.rules import RulePack, default_rules, find_rules, read_rules
+from device.site import Site, SiteSettings
 from device.vision.bundle import default_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.empty import EmptyViews
 from device.vision.isolate import isolate
+from device.vision.judge import Judge
 from device.vision.pictures import PictureError, find_pictures, read_pixels
+from device.vision.teaching import read_teaching
 
 
 class IsolatedItem(msgspec.Struct, frozen=True):
@@ -31,7 +34,8 @@ class IsolatedItem(msgspec.Struct, frozen=True):
 class Judgement(msgspec.Struct, frozen=True):
     """One line of `--json`. ms: isolation, resize, network and decision, without reading and decoding the file.
 
-    isolated: null where no background was given, for then the whole picture is judged.
+    isolated: null where no background was given, for then the whole picture is judged. unknown: 0 familiar to 1 unlike everything known; null where
+    the bundle does not say what it knows.
     """
 
     image: str
@@ -42,6 +46,7 @@ class Judgement(msgspec.Struct, frozen=True):
     probabilities: dict[str, float]
     ms: float
     isolated: IsolatedItem | None
+    unknown: float | None
 
 
 class Unread(msgspec.Struct, frozen=True):
@@ -70,10 +75,12 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="IMAGE|DIR",
         help="what the camera sees without an item: the item is then isolated before it is judged; may be given several times",
     )
+    parser.add_argument("--teaching", type=Path, metavar="FILE", help="what `sortbin teach --out` wrote: judge with the labels of that place")
+    parser.add_argument("--labels", type=labels, default=(), metavar="A,B,...", help="labels that occur at this place: only these compete")
     parser.add_argument(
         "--json",
         action="store_true",
-        help="one JSON object a line: image, label, p, bin, decision, probabilities, ms, isolated (null without --background)",
+        help="one JSON object a line: image, label, p, bin, decision, probabilities, ms, isolated (null without --background), unknown (0..1)",
     )
     parser.set_defaults(run=run)
 
@@ -81,17 +88,19 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Judge the pictures and print a line for each. Returns the exit status."""
     bundle = read_bundle(arguments.bundle or default_bundle())
-    rules = read_rules(find_rules(arguments.rules) if arguments.rules else default_rules(), bundle.info.labels)
+    teaching = read_teaching(arguments.teaching, bundle) if arguments.teaching else None
+    judge = Judge(Classifier(bundle), teaching)
+    site = Site(judge.labels, judge.usual, SiteSettings(labels=arguments.labels))
+    rules = read_rules(find_rules(arguments.rules) if arguments.rules else default_rules(), judge.labels, bundle.info.labels)
     pictures = list(itertools.chain.from_iterable(find_pictures(path) for path in arguments.paths))
     empty = EmptyViews(read_pixels(view) for path in arguments.background for view in find_pictures(path))
-    classifier = Classifier(bundle)
-    classifier.check_known_answer()
+    judge.classifier.check_known_answer()
 
-    write = _write_json if arguments.json else _Table(bundle.info.labels, rules).write
+    write = _write_json if arguments.json else _Table(judge.labels, rules).write
     unread = 0
     for picture in pictures:
         try:
-            line: Judgement | Unread = _judge(picture, classifier, rules, empty)
+            line: Judgement | Unread = _judge(picture, judge, site, rules, empty)
         except PictureError as error:
             unread += 1
             line = Unread(_shown(picture), _printable(str(error)))
@@ -100,12 +109,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if unread else 0
 
 
-def _judge(picture: Path, classifier: Classifier, rules: RulePack, empty: EmptyViews) -> Judgement:
+def labels(text: str) -> tuple[str, ...]:
+    """Parse labels with commas between them."""
+    named = tuple(label for label in (part.strip() for part in text.split(",")) if label)
+    if not named:
+        raise argparse.ArgumentTypeError("expected labels with commas between them")
+    return named
+
+
+def _judge(picture: Path, judge: Judge, site: Site, rules: RulePack, empty: EmptyViews) -> Judgement:
     pixels = read_pixels(picture)
     began_s = time.perf_counter()
-    isolated = isolate(pixels, empty, classifier.bundle.info.ground) if empty.known else None
-    probabilities = classifier.posterior(pixels if isolated is None else isolated.picture)
-    choice = decide(probabilities, classifier.labels, rules, reject_below=classifier.reject_below)
+    isolated = isolate(pixels, empty, judge.classifier.bundle.info.ground) if empty.known else None
+    opinion = judge.look(pixels if isolated is None else isolated.picture)
+    probabilities = site.weighed(opinion.probabilities)
+    choice = decide(probabilities, judge.labels, rules, reject_below=judge.reject_below, unknown=judge.rejects(opinion.unknown))
     took_s = time.perf_counter() - began_s
     return Judgement(
         image=_shown(picture),
@@ -113,9 +131,10 @@ def _judge(picture: Path, classifier: Classifier, rules: RulePack, empty: EmptyV
         p=round(choice.p, 6),
         bin=choice.bin,
         decision=choice.reason,
-        probabilities={label: round(p, 6) for label, p in zip(classifier.labels, probabilities.tolist(), strict=True)},
+        probabilities={label: round(p, 6) for label, p in zip(judge.labels, probabilities.tolist(), strict=True)},
         ms=round(took_s * 1000, 3),
         isolated=None if isolated is None else IsolatedItem(isolated.found, isolated.why, isolated.box, round(isolated.area, 6)),
+        unknown=None if opinion.unknown is None else round(opinion.unknown, 6),
     )
 
 

@@ -21,6 +21,8 @@ Singles = npt.NDArray[np.float32]
 FILE = "known.npz"
 STEPS = 65
 """quantiles that are kept of what known photos look like"""
+LEAST_SPREAD = 0.01, 0.5
+"""of distances and of log odds, so that photos which are all alike do not make the next one strange"""
 
 _LEAST = 1e-6
 
@@ -63,7 +65,8 @@ class Known:
 def known(prototypes: Floats, far: Floats, doubt: Floats) -> Known:
     """From known photos that neither the prototypes nor the head was fitted to: their `distances` and `doubts`, one a photo."""
     nothing = np.zeros(STEPS, np.float32)
-    plain = Known(prototypes.astype(np.float16), _middle(far), _middle(doubt), nothing, np.array(len(far), np.int64))
+    middles = _middle(far, LEAST_SPREAD[0]), _middle(doubt, LEAST_SPREAD[1])
+    plain = Known(prototypes.astype(np.float16), *middles, nothing, np.array(len(far), np.int64))
     quantiles = np.quantile(plain._strangeness(far, doubt), np.linspace(0, 1, STEPS))
     return replace(plain, quantiles=quantiles.astype(np.float32))
 
@@ -99,6 +102,6 @@ def unit(embeddings: npt.NDArray[np.floating[Any]]) -> Floats:
     return np.divide(rows, np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
 
 
-def _middle(values: Floats) -> Singles:
+def _middle(values: Floats, least_spread: float) -> Singles:
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return np.array([median, max(high - low, 1e-6)], np.float32)
+    return np.array([median, max(high - low, least_spread)], np.float32)

@@ -49,7 +49,7 @@ def test_a_folder_gives_one_json_object_a_line_in_order(tiny_bundle: Bundle, pho
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stderr
     assert [line["image"] for line in lines] == [str(photos / name) for name in ("a/可回收物_鼠标 ä.JPG", "b/glass.png", "grey.bmp")]
-    assert [list(line) for line in lines] == [["image", "label", "p", "bin", "decision", "probabilities", "ms", "isolated"]] * 3
+    assert [list(line) for line in lines] == [["image", "label", "p", "bin", "decision", "probabilities", "ms", "isolated", "unknown"]] * 3
     assert [(line["label"], line["bin"], line["decision"]) for line in lines[:2]] == [
         ("metal", "metal", "confident"),
         ("glass", "glass", "confident"),
@@ -60,6 +60,16 @@ def test_a_folder_gives_one_json_object_a_line_in_order(tiny_bundle: Bundle, pho
         assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert line["p"] == max(line["probabilities"].values()) == line["probabilities"][line["label"]]
         assert line["ms"] > 0
+
+
+def test_only_the_labels_that_are_named_compete(tiny_bundle: Bundle, photos: Path) -> None:
+    done = sortbin("--bundle", tiny_bundle.folder, "--labels", "glass, paper", "--json", photos / "a")
+    line = json.loads(done.stdout)
+    assert line["label"] in ("glass", "paper")
+    assert [label for label, p in line["probabilities"].items() if p] == ["glass", "paper"]
+    wrong = sortbin("--bundle", tiny_bundle.folder, "--labels", "glass,can", photos / "a")
+    assert wrong.returncode == 2
+    assert said(wrong) == ["sortbin classify: can: not a label that is known here; expected some of cardboard, glass, metal, paper, plastic, trash"]
 
 
 def test_a_broken_picture_is_reported_and_the_rest_go_on(tiny_bundle: Bundle, photos: Path) -> None:

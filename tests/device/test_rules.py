@@ -75,6 +75,16 @@ def test_composed_and_decomposed_spellings_are_the_same_label(file: Path) -> Non
     assert pack.bin_of("Bioabfa\u0308lle") == pack.bin_of("Ka\u0308se_Rinde") == "dry"
 
 
+def test_a_label_that_is_to_be_taught_may_be_named_before(file: Path) -> None:
+    file.write_text('taught = ["zinc"]\n' + PACK.replace('"metal"', '"metal", "zinc"'), encoding="utf-8")
+    assert read_rules(file, ("paper", "metal")).bin_of("metal") == read_rules(file, ("paper", "metal", "zinc")).bin_of("zinc") == "dry"
+
+
+def test_labels_that_do_not_count_here_may_be_named_and_need_no_bin(file: Path) -> None:
+    file.write_text(PACK, encoding="utf-8")
+    assert read_rules(file, ("metal",), ("paper", "glass")).bin_of("metal") == "dry"
+
+
 def test_an_unknown_label_names_file_bin_label_and_what_there_is(file: Path) -> None:
     file.write_text(PACK.replace('"metal"', '"metall"'), encoding="utf-8")
     with pytest.raises(RulesError, match=r"site\.toml: bins\.dry\.labels: unknown label metall; the model's labels are paper, metal$"):

@@ -1,0 +1,173 @@
+"""A classifier's head fitted anew on the embeddings of few photos, from the bundle's own head and from what is known of its training photos.
+
+A head gives each label a logit: `trust * before + embedding @ weights.T + bias`, where `before` is the log probability that the bundle's own
+head gives the label (see `before`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from device.vision.minimize import minimum
+from device.vision.reference import Reference
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+UNLIKELY = 0.05
+"""probability, before anything is taught, that an item is of any of the labels that the bundle does not know"""
+LEAST = 1e-6
+"""least probability that the bundle's head is taken to give one of its labels"""
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """Logits of labels. weights: labels x features; bias: one a label; trust: share of the bundle's own judgement, 0..1; all float64."""
+
+    weights: Floats
+    bias: Floats
+    trust: float
+
+    def logits(self, embeddings: Floats, before: Floats) -> Floats:
+        """... x labels, from embeddings (... x features) and what the bundle thinks of them (... x labels)."""
+        return np.asarray(self.trust * before + embeddings @ self.weights.T + self.bias, np.float64)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to fit a head.
+
+    trust: share of the bundle's own judgement that it starts from. loose: by how much weights may change a logit, in nats, as the standard
+    deviation of what is expected of them for an embedding as far from the mean as the training photos' are.
+    """
+
+    trust: float
+    loose: float
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """Photos to fit a head to, several views of each. embeddings: views x features, float64; before: views x labels, see `before`; targets: the label
+    of each view, as an index; weights: of each view, summing to the number of photos, equal shares for each label.
+    """
+
+    embeddings: Floats
+    before: Floats
+    targets: Ints
+    weights: Floats
+
+
+def before(probabilities: Floats, columns: Ints, new: int) -> Floats:
+    """What a bundle thinks of labels of which it knows some: log probabilities, views x (len(columns) + new).
+
+    probabilities: views x labels of the bundle, calibrated. columns: which of these are kept, in the new order; after them come `new` labels that the
+    bundle does not know, which share UNLIKELY whatever the picture.
+    """
+    kept = np.log(np.maximum(probabilities[:, columns], LEAST))
+    return np.concatenate([kept, np.full((len(kept), new), np.log(UNLIKELY / max(new, 1)))], axis=1)
+
+
+def balanced(targets: Ints, photos: Ints) -> Floats:
+    """Weights for views so that each label counts the same, each photo of a label the same, and all together as many as there are photos."""
+    _, photo_of, views = np.unique(photos, return_inverse=True, return_counts=True)
+    labels, label_of = np.unique(targets, return_inverse=True)
+    weights = 1.0 / views[photo_of]
+    of_label = np.bincount(label_of, weights)
+    return np.asarray(weights * of_label.sum() / (len(labels) * of_label[label_of]), np.float64)
+
+
+class Fitter:
+    """Fits heads to lessons. What does not depend on the photos chosen, it works out once for each looseness."""
+
+    def __init__(self, reference: Reference, lessons: Lessons, keep: float) -> None:
+        """keep: what it costs to change the bundle's judgement of its own training photos, in nats for a mean square change of a logit by 2; 0 where
+        that judgement does not matter.
+        """
+        self._lessons = lessons
+        means, shares = reference.means.astype(np.float64), reference.counts / reference.counts.sum()
+        middle = shares @ means
+        covariance = reference.covariance() + (means - middle).T * shares @ (means - middle)
+        self._scale = 1 / np.sqrt(np.trace(covariance))
+        self._middle = lessons.embeddings.mean(axis=0)
+        self._features = np.concatenate([self._scale * (lessons.embeddings - self._middle), np.ones((len(lessons.targets), 1))], axis=1)
+        self._kept = keep * _moments(self._scale**2 * covariance, self._scale * (middle - self._middle))
+        self._spaces: dict[float, _Space] = {}
+
+    def head(self, recipe: Recipe) -> Head:
+        """The head for all views.
+
+        Multinomial logistic regression that starts from the bundle's log probabilities. Two things hold it back: the length of the weights (a
+        ridge), and the mean square by which it changes logits of the training photos, which their means and covariance give in closed form:
+        learning without forgetting (Li and Hoiem 2016) without the photos.
+        """
+        space = self._space(recipe.loose)
+        whole = space.whole(self._found(recipe, np.ones(len(self._features), np.bool_)))
+        weights = self._scale * whole[:, :-1]
+        return Head(weights, whole[:, -1] - weights @ self._middle, recipe.trust)
+
+    def unseen(self, recipe: Recipe, folds: Ints) -> Floats:
+        """Logits of every view, views x labels, by a head that was fitted without the views of its fold."""
+        logits = np.zeros_like(self._lessons.before)
+        coordinates = self._space(recipe.loose).coordinates
+        for fold in np.unique(folds):
+            out = folds == fold
+            logits[out] = recipe.trust * self._lessons.before[out] + coordinates[out] @ self._found(recipe, ~out).T
+        return logits
+
+    def _found(self, recipe: Recipe, chosen: npt.NDArray[np.bool_]) -> Floats:
+        """The head in the coordinates of its space, labels x coordinates."""
+        lessons, space = self._lessons, self._space(recipe.loose)
+        weights, coordinates = lessons.weights[chosen], space.coordinates[chosen] / space.stretch
+        start, truth = recipe.trust * lessons.before[chosen], np.eye(lessons.before.shape[1])[lessons.targets[chosen]]
+        ridge = 1 / space.stretch**2
+
+        def cost(flat: Floats) -> tuple[float, Floats]:
+            found = flat.reshape(truth.shape[1], -1)
+            logits = start + coordinates @ found.T
+            logits -= logits.max(axis=1, keepdims=True)
+            powers = np.exp(logits)
+            totals = powers.sum(axis=1)
+            loss = float(weights @ (np.log(totals) - (logits * truth).sum(axis=1))) + 0.5 * float((found**2 * ridge).sum())
+            wrong = (powers / totals[:, np.newaxis] - truth) * weights[:, np.newaxis]
+            return loss, np.asarray(wrong.T @ coordinates + found * ridge, np.float64).ravel()
+
+        found = minimum(cost, np.zeros(truth.shape[1] * len(ridge)))
+        return np.divide(found.reshape(truth.shape[1], -1), space.stretch)
+
+    def _space(self, loose: float) -> "_Space":
+        if loose not in self._spaces:
+            self._spaces[loose] = _Space(self._features, self._kept, loose, self._lessons.weights)
+        return self._spaces[loose]
+
+
+class _Space:
+    """Coordinates of views in which what holds a head back is the plain length of its weights, and in which it is found.
+
+    coordinates: views x coordinates, as many as there are views at most. stretch: one a coordinate; with weights multiplied by it, the cost is about
+    as steep in every direction.
+    """
+
+    def __init__(self, features: Floats, kept: Floats, loose: float, weights: Floats) -> None:
+        ridge = np.full(features.shape[1], 1 / loose**2)
+        ridge[-1] = 1e-4
+        self._triangle = np.linalg.cholesky(kept + np.diag(ridge)) if kept.any() else np.diag(np.sqrt(ridge))
+        whitened = np.linalg.solve(self._triangle, features.T).T if kept.any() else features / np.sqrt(ridge)
+        strengths, vectors = np.linalg.eigh(whitened @ whitened.T)
+        strong = strengths > 1e-7 * strengths[-1]
+        strengths, vectors = strengths[strong], vectors[:, strong]
+        self.coordinates = vectors * np.sqrt(strengths)
+        self.stretch = np.sqrt(0.5 * weights.mean() * strengths + 1)
+        self._axes = (vectors / np.sqrt(strengths)).T @ whitened
+
+    def whole(self, found: Floats) -> Floats:
+        """Weights for features, labels x features, of weights for coordinates."""
+        return np.linalg.solve(self._triangle.T, (found @ self._axes).T).T
+
+
+def _moments(covariance: Floats, middle: Floats) -> Floats:
+    """The mean of x x^T for vectors x with this covariance and mean, and a 1 at the end."""
+    extended = np.append(middle, 1.0)
+    result = np.outer(extended, extended)
+    result[:-1, :-1] += covariance
+    return result

@@ -1,0 +1,58 @@
+"""What a bin makes of one picture: the bundle's network, and what was taught on top of it."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from device.vision.bundle import BundleError
+from device.vision.classifier import Classifier, Floats, Logits, softmax
+from device.vision.preprocess import Pixels
+from device.vision.reference import read_reference
+from device.vision.teaching import Teaching
+from device.vision.unknown import read_known
+
+
+class Opinion(NamedTuple):
+    """One look at an item. probabilities: calibrated, one a label of the judge, summing to 1; unknown: 0 familiar to 1 unlike everything known, None
+    where the bundle does not say what it knows; embedding: float32, the network's pooled features.
+    """
+
+    probabilities: Floats
+    unknown: float | None
+    embedding: Logits
+
+
+class Judge:
+    """Judges pictures: H x W x 3 uint8, RGB, of any size, isolated where the bin isolates. Not for two threads at once."""
+
+    def __init__(self, classifier: Classifier, teaching: Teaching | None = None) -> None:
+        """Raises BundleError for a bundle whose `known.npz` is damaged."""
+        self.classifier, self.teaching = classifier, teaching
+        info = classifier.bundle.info
+        self._known = read_known(classifier.bundle) if teaching is None else teaching.known
+        self.labels = info.labels if teaching is None else teaching.labels
+        self.reject_below = info.reject_below if teaching is None else teaching.reject_below
+        bound = info.unknown_above if teaching is None else teaching.unknown_above
+        self._unknown_above = bound if isinstance(bound, float) else 1.0
+
+    @property
+    def usual(self) -> Floats:
+        """How often each label occurred in what the probabilities were calibrated with, as shares: in the training photos, or equally when taught."""
+        try:
+            counts = read_reference(self.classifier.bundle).counts if self.teaching is None else np.ones(len(self.labels))
+        except BundleError:
+            counts = np.ones(len(self.labels))
+        return np.divide(counts, counts.sum())
+
+    def look(self, picture: Pixels) -> Opinion:
+        """Raises RuntimeFault."""
+        logits, embedding = self.classifier.outputs(picture)
+        probabilities = softmax(logits, self.classifier.bundle.info.temperature)
+        if self.teaching is not None:
+            probabilities = self.teaching.posterior(probabilities, embedding)
+        unknown = None if self._known is None else self._known.score(embedding, probabilities)
+        return Opinion(probabilities, unknown, embedding)
+
+    def rejects(self, unknown: float | None) -> bool:
+        """Whether an item with that score counts as unknown."""
+        return unknown is not None and unknown > self._unknown_above

@@ -1,0 +1,60 @@
+"""The minimum of a smooth convex function of many numbers, given its gradient."""
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+MEMORY = 12
+"""pairs of steps and changes of the gradient that the curvature is told from"""
+
+
+def minimum(function: Callable[[Floats], tuple[float, Floats]], start: Floats, *, steps: int = 200, close: float = 1e-6) -> Floats:
+    """Where a convex function is least, by limited-memory BFGS (Nocedal 1980; Nocedal and Wright 2006, algorithm 7.4) with backtracking.
+
+    function: gives its value and its gradient at a point, both of the shape of `start`. steps: the most that are taken; it ends sooner where
+    the value falls by less than `close`, relative to its size, in one step.
+    """
+    point, (value, gradient) = start, function(start)
+    pairs: deque[tuple[Floats, Floats]] = deque(maxlen=MEMORY)
+    for _ in range(steps):
+        direction = -_curved(gradient, pairs)
+        slope = float((direction * gradient).sum())
+        if slope >= 0:
+            pairs.clear()
+            direction, slope = -gradient, -float((gradient * gradient).sum())
+        length = 1.0 if pairs else min(1.0, 1.0 / (float(np.abs(gradient).sum()) + 1e-12))
+        while True:
+            there = point + length * direction
+            value_there, gradient_there = function(there)
+            if value_there <= value + 1e-4 * length * slope or length < 1e-10:
+                break
+            length /= 2
+        if length < 1e-10:
+            break
+        step, change = there - point, gradient_there - gradient
+        if float((step * change).sum()) > 1e-12:
+            pairs.append((step, change))
+        fell, point, value, gradient = value - value_there, there, value_there, gradient_there
+        if fell <= close * max(abs(value), 1.0):
+            break
+    return point
+
+
+def _curved(gradient: Floats, pairs: "deque[tuple[Floats, Floats]]") -> Floats:
+    """The gradient multiplied by the inverse Hessian, as far as the pairs tell it: the two-loop recursion."""
+    result, used = gradient.copy(), []
+    for step, change in reversed(pairs):
+        weight = 1.0 / float((step * change).sum())
+        share = weight * float((step * result).sum())
+        result -= share * change
+        used.append((weight, share, step, change))
+    if pairs:
+        step, change = pairs[-1]
+        result *= float((step * change).sum()) / float((change * change).sum())
+    for weight, share, step, change in reversed(used):
+        result += step * (share - weight * float((change * result).sum()))
+    return result

@@ -1,0 +1,307 @@
+"""What a bin was taught at its place: a head for old and new labels, fitted to the embeddings of a few photos, and kept apart from the bundle."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from device.errors import SortbinError
+from device.vision.arrays import read_arrays, write_arrays
+from device.vision.bundle import Bundle
+from device.vision.classifier import Classifier, Floats, Outputs, softmax
+from device.vision.head import Fitter, Head, Ints, Lessons, Recipe, balanced, before
+from device.vision.preprocess import Pixels
+from device.vision.reference import Reference
+from device.vision.unknown import Known, distances, doubts, known, unit
+
+KEEP = 30.0
+"""what it costs to change the bundle's judgement of its own training photos (see `Fitter`): TrashNet's validation photos then lose half a point"""
+WHOLLY, HALF, NOT = 1.0, 0.5, 0.0
+"""trust in the bundle's own judgement that is tried"""
+LOOSE = (2.0, 5.0, 12.0)
+"""looseness that is tried (see `Recipe`)"""
+MOST_FOLDS = 12
+"""photos are left out one by one where there are at most so many, in so many groups otherwise"""
+WANTED_RIGHT = 0.98
+"""share of the accepted photos that shall be right"""
+FALSE_REJECTS = 0.05
+"""share of taught things that may be taken for unknown"""
+LEAST_REJECTION, MOST_REJECTION = 0.5, 0.95
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.5, 8.0
+
+_NAMES = ("about", "embeddings", "probabilities", "targets", "photos", "weights", "bias", "prototypes", "distance", "doubt", "quantiles")
+
+
+class TeachingError(SortbinError, ValueError):
+    """A teaching that cannot be made or used. The message names the file or label and what was expected."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """What the network made of taught photos, one row a view: they are kept, so that more can be taught later.
+
+    labels: what was taught. targets: the index of each view's label, int32; photos: which photo it is a view of, int32. embeddings: views x features,
+    float16; probabilities: views x labels of the bundle, calibrated, float32.
+    """
+
+    labels: tuple[str, ...]
+    targets: npt.NDArray[np.int32]
+    photos: npt.NDArray[np.int32]
+    embeddings: npt.NDArray[np.float16]
+    probabilities: npt.NDArray[np.float32]
+
+    def counts(self) -> dict[str, int]:
+        """Photos by label."""
+        return {label: len(np.unique(self.photos[self.targets == i])) for i, label in enumerate(self.labels)}
+
+    def followed_by(self, other: "Examples") -> "Examples":
+        """These and other ones, as if taught at once."""
+        labels = tuple(dict.fromkeys(self.labels + other.labels))
+        own, theirs = (np.array([labels.index(label) for label in each.labels], np.int32) for each in (self, other))
+        return Examples(
+            labels,
+            np.concatenate([own[self.targets], theirs[other.targets]]),
+            np.concatenate([self.photos, other.photos + self.photos.max() + 1]),
+            np.concatenate([self.embeddings, other.embeddings]),
+            np.concatenate([self.probabilities, other.probabilities]),
+        )
+
+
+class _About(msgspec.Struct, frozen=True, kw_only=True):
+    """What a teaching's file says of itself."""
+
+    bundle: str
+    """the digest of the bundle whose embeddings it is fitted to"""
+    name: str
+    """that bundle's name"""
+    labels: tuple[str, ...]
+    taught: tuple[str, ...]
+    only: bool
+    trust: float
+    loose: float
+    temperature: float
+    reject_below: float
+    unknown_above: float
+    right: float
+    known_photos: int
+
+
+@dataclass(frozen=True, eq=False)
+class Teaching:
+    """A head for the labels of a place.
+
+    labels: all that it tells apart: those of the bundle that stay (all, or the taught ones alone), in its order, then new ones. only: whether labels
+    that were not taught were left out. right: share of taught photos that were named right while left out of the fit. temperature, reject_below,
+    unknown_above, known: as a bundle has them, for this head. digest: of the bundle it belongs to.
+    """
+
+    digest: str
+    name: str
+    labels: tuple[str, ...]
+    only: bool
+    examples: Examples
+    head: Head
+    recipe: Recipe
+    columns: Ints
+    temperature: float
+    reject_below: float
+    unknown_above: float
+    known: Known
+    right: float
+
+    def posterior(self, probabilities: Floats, embedding: npt.NDArray[np.floating[Any]]) -> Floats:
+        """Calibrated probabilities, one of each of `labels`, summing to 1. probabilities: of the bundle's labels; embedding: features."""
+        start = before(probabilities[np.newaxis], self.columns, len(self.labels) - len(self.columns))
+        found: Floats = softmax(self.head.logits(embedding[np.newaxis].astype(np.float64), start), self.temperature)[0]
+        return found
+
+    def write(self, file: Path) -> None:
+        """Write it to one file, whole or not at all. Raises OSError."""
+        about = _About(
+            bundle=self.digest,
+            name=self.name,
+            labels=self.labels,
+            taught=self.examples.labels,
+            only=self.only,
+            trust=self.recipe.trust,
+            loose=self.recipe.loose,
+            temperature=self.temperature,
+            reject_below=self.reject_below,
+            unknown_above=self.unknown_above,
+            right=self.right,
+            known_photos=int(self.known.photos),
+        )
+        examples, head, seen = self.examples, self.head, self.known
+        described = np.frombuffer(msgspec.json.encode(about), np.uint8)
+        arrays = (
+            *(described, examples.embeddings, examples.probabilities, examples.targets, examples.photos),
+            *(head.weights.astype(np.float32), head.bias.astype(np.float32)),
+            *(seen.prototypes, seen.distance, seen.doubt, seen.quantiles),
+        )
+        beside = file.with_name(file.name + ".new")
+        write_arrays(beside, dict(zip(_NAMES, arrays, strict=True)))
+        beside.replace(file)
+
+
+def read_teaching(file: Path, bundle: Bundle) -> Teaching:
+    """Read what `Teaching.write` wrote. Raises TeachingError for a damaged file, and for one that was taught on another bundle."""
+    try:
+        described, embeddings, probabilities, targets, photos, weights, bias, prototypes, distance, doubt, quantiles = read_arrays(file, _NAMES)
+        about = msgspec.json.decode(described.tobytes(), type=_About)
+    except OSError as error:
+        raise TeachingError(f"{file}: {error.strerror}; expected a file that `sortbin teach --out` wrote") from error
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise TeachingError(f"{file}: {error}; expected a file that `sortbin teach --out` wrote") from error
+    if about.bundle != bundle.info.digest:
+        raise TeachingError(
+            f"{file}: taught on the bundle {about.name} ({about.bundle[:12]}), and this one is {bundle.info.name} ({bundle.info.digest[:12]}); "
+            "teach it again from the photos"
+        )
+    if weights.shape != (len(about.labels), embeddings.shape[-1]) or bias.shape != (len(about.labels),):
+        raise TeachingError(f"{file}: expected weights for {len(about.labels)} labels, found {weights.shape}; teach it again")
+    examples = Examples(about.taught, targets, photos, embeddings, probabilities)
+    return Teaching(
+        about.bundle,
+        about.name,
+        about.labels,
+        about.only,
+        examples,
+        Head(weights.astype(np.float64), bias.astype(np.float64), about.trust),
+        Recipe(about.trust, about.loose),
+        _columns(bundle.info.labels, about.labels),
+        about.temperature,
+        about.reject_below,
+        about.unknown_above,
+        Known(prototypes, distance, doubt, quantiles, np.array(about.known_photos, np.int64)),
+        about.right,
+    )
+
+
+def look_at(pictures: Sequence[tuple[str, Pixels]], classifier: Classifier) -> Examples:
+    """See taught photos, each in several views. pictures: label and H x W x 3 uint8 RGB, isolated where the bin isolates. Raises RuntimeFault."""
+    labels = tuple(dict.fromkeys(label for label, _ in pictures))
+    seen = [(labels.index(label), number, classifier.outputs(view)) for number, (label, picture) in enumerate(pictures) for view in views(picture)]
+    return Examples(
+        labels,
+        np.array([target for target, _, _ in seen], np.int32),
+        np.array([number for _, number, _ in seen], np.int32),
+        np.stack([outputs.embedding for _, _, outputs in seen]).astype(np.float16),
+        np.stack([_probabilities(outputs, classifier) for _, _, outputs in seen]).astype(np.float32),
+    )
+
+
+def views(picture: Pixels) -> Iterator[Pixels]:
+    """The picture, and what else the same item could have looked like: mirrored either way."""
+    yield picture
+    yield np.ascontiguousarray(picture[:, ::-1])
+
+
+def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Known | None, *, only: bool) -> Teaching:
+    """Fit a head. familiar: what the bundle knows, where it says so. only: leave out labels of the bundle that were not taught.
+
+    Recipes are compared by the log likelihood of photos left out, all views of a photo together. Raises TeachingError for nothing to tell apart.
+    """
+    labels = labels_after(bundle.info.labels, examples.labels, only=only)
+    columns = _columns(bundle.info.labels, labels)
+    kept, new = labels[: len(columns)], labels[len(columns) :]
+    targets = np.array([labels.index(label) for label in examples.labels])[examples.targets]
+    start = before(examples.probabilities.astype(np.float64), columns, len(new))
+    lessons = Lessons(examples.embeddings.astype(np.float64), start, targets, balanced(targets, examples.photos.astype(np.int64)))
+    fitter = Fitter(reference, lessons, 0.0 if only else KEEP)
+    folds = _folds(examples)
+    # What was never taught is known from the bundle's own head alone, so that has to be trusted where such labels stay.
+    trusts = (WHOLLY, HALF) if len(columns) and set(kept) - set(examples.labels) else (WHOLLY, HALF, NOT) if len(columns) else (WHOLLY,)
+    unseen = {recipe: fitter.unseen(recipe, folds) for recipe in itertools.starmap(Recipe, itertools.product(trusts, LOOSE))}
+    temperatures = {recipe: _temperature(logits, lessons) for recipe, logits in unseen.items()}
+    recipe = min(unseen, key=lambda each: _nll(unseen[each], lessons, temperatures[each]))
+    temperature = temperatures[recipe]
+    first = np.unique(examples.photos, return_index=True)[1]
+    probabilities, truth = softmax(unseen[recipe], temperature)[first], targets[first]
+    right = probabilities.argmax(axis=1) == truth
+    return Teaching(
+        bundle.info.digest,
+        bundle.info.name,
+        labels,
+        only,
+        examples,
+        fitter.head(recipe),
+        recipe,
+        columns,
+        temperature,
+        _reject_below(probabilities.max(axis=1), right),
+        1 - FALSE_REJECTS,
+        _known(examples, probabilities, first, None if only else familiar),
+        float(right.mean()),
+    )
+
+
+def labels_after(old: tuple[str, ...], taught: Sequence[str], *, only: bool) -> tuple[str, ...]:
+    """What is told apart once labels were taught: old ones first, in their order, then new ones by name. Raises TeachingError for fewer than two."""
+    labels = (*(label for label in old if not only or label in taught), *sorted(set(taught) - set(old)))
+    if len(labels) < 2:
+        raise TeachingError(f"{', '.join(labels)}: one label alone cannot be told from others; teach a second one, or keep the old ones (no --only)")
+    return labels
+
+
+def _probabilities(outputs: Outputs, classifier: Classifier) -> Floats:
+    return softmax(outputs.logits, classifier.bundle.info.temperature)
+
+
+def _columns(old: tuple[str, ...], labels: tuple[str, ...]) -> Ints:
+    return np.array([old.index(label) for label in labels if label in old], np.int64)
+
+
+def _folds(examples: Examples) -> Ints:
+    """The fold of each view: photos of one label are dealt out in turn, so that no fold takes all of a label where that can be helped."""
+    _, first, photo_of = np.unique(examples.photos, return_index=True, return_inverse=True)
+    by_label = np.argsort(examples.targets[first], kind="stable")
+    folds = np.empty(len(first), np.int64)
+    folds[by_label] = np.arange(len(first)) % min(len(first), MOST_FOLDS)
+    return folds[photo_of]
+
+
+def _nll(logits: Floats, lessons: Lessons, temperature: float) -> float:
+    scaled = logits / temperature
+    likely = scaled[np.arange(len(scaled)), lessons.targets] - np.logaddexp.reduce(scaled, axis=1)
+    return float(-(lessons.weights @ likely) / lessons.weights.sum())
+
+
+def _temperature(logits: Floats, lessons: Lessons) -> float:
+    """The temperature of the highest likelihood for photos left out: golden-section search over its logarithm (Guo et al. 2017)."""
+    low, high = math.log(LEAST_TEMPERATURE), math.log(MOST_TEMPERATURE)
+    ratio = (math.sqrt(5) - 1) / 2
+    for _ in range(24):
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if _nll(logits, lessons, math.exp(left)) < _nll(logits, lessons, math.exp(right)):
+            high = right
+        else:
+            low = left
+    return round(math.exp((low + high) / 2), 3)
+
+
+def _reject_below(best: Floats, right: npt.NDArray[np.bool_]) -> float:
+    """The least probability, in hundredths, from which on at least WANTED_RIGHT of the photos are named right."""
+    for hundredths in range(round(100 * LEAST_REJECTION), round(100 * MOST_REJECTION)):
+        accepted = best >= hundredths / 100
+        if accepted.any() and right[accepted].mean() >= WANTED_RIGHT:
+            return hundredths / 100
+    return MOST_REJECTION
+
+
+def _known(examples: Examples, probabilities: Floats, first: Ints, familiar: Known | None) -> Known:
+    """Taught photos are prototypes themselves; how strange a known one looks is told by each one's distance to all photos but itself."""
+    embeddings = unit(examples.embeddings)
+    own = embeddings[first]
+    apart = np.where(np.eye(len(first), dtype=np.bool_), -1.0, own @ own.T)
+    far = 1 - apart.max(axis=1)
+    prototypes = own
+    if familiar is not None:
+        prototypes = np.concatenate([own, familiar.prototypes.astype(np.float64)])
+        far = np.minimum(far, distances(own, familiar.prototypes))
+    return known(prototypes, far, doubts(probabilities))

@@ -1,0 +1,203 @@
+"""`sortbin teach`: from photos to a file, from the camera to the state folder, and back."""
+
+import fcntl
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from converter.known import fit_known
+from converter.reference import fit_reference
+from device.cli import main
+from device.ledger import LOCK
+from device.taught import taught_files
+from device.vision.bundle import Bundle, write_bundle
+from device.vision.classifier import Classifier, softmax
+from device.vision.preprocess import Pixels
+from device.vision.reference import FILE as REFERENCE_FILE
+from device.vision.unknown import FILE as KNOWN_FILE
+
+ORANGE, TEAL = (255, 110, 0), (0, 120, 130)
+PACK = """
+name = "mine"
+version = "1"
+residual = "rest"
+taught = ["can", "pot"]
+[bins.rest]
+labels = ["trash", "plastic", "paper", "metal", "glass", "cardboard"]
+[bins.cans]
+labels = ["can", "pot"]
+"""
+
+
+def plain(colour: tuple[int, int, int], seed: int, height: int = 96, width: int = 128) -> Pixels:
+    """One colour, not quite even."""
+    rng = np.random.default_rng(seed)
+    tint = np.array(colour) * rng.uniform(0.8, 1) + rng.uniform(0, 25, 3)
+    return np.clip(tint + rng.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+def save(file: Path, pixels: Pixels) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(file), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    return file
+
+
+@pytest.fixture
+def bundle(tiny_copy: Bundle) -> Bundle:
+    """The tiny bundle with what it knows of its six colours."""
+    from tests.device.conftest import COLOURS
+
+    classifier = Classifier(tiny_copy)
+    targets = np.repeat(np.arange(6), 12)
+    outputs = [classifier.outputs(plain(list(COLOURS.values())[label], seed)) for seed, label in enumerate(targets)]
+    embeddings = np.stack([each.embedding for each in outputs])
+    probabilities = softmax(np.stack([each.logits for each in outputs]), tiny_copy.info.temperature)
+    fit_reference(embeddings[::2], targets[::2], 6).write(tiny_copy.folder / REFERENCE_FILE)
+    fit_known(embeddings[::2], targets[::2], embeddings[1::2], probabilities[1::2]).write(tiny_copy.folder / KNOWN_FILE)
+    return write_bundle(tiny_copy.folder, tiny_copy.info)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Eight photos each of two things that the bundle does not know."""
+    for seed in range(8):
+        save(tmp_path / "photos" / "can" / f"{seed}.png", plain(ORANGE, seed))
+        save(tmp_path / "photos" / "pot" / f"{seed}.png", plain(TEAL, 50 + seed))
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.toml"
+    file.write_text(PACK, encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def config(tmp_path: Path, bundle: Bundle, pack: Path) -> Callable[..., Path]:
+    """`config(camera)`: the settings of a bin whose camera replays that folder."""
+
+    def write(camera: Path) -> Path:
+        file = tmp_path / "sortbin.toml"
+        file.write_text(
+            f'''
+            gate = []
+            [device]
+            id = "bin"
+            state = "{tmp_path / "state"}"
+            [model]
+            bundle = "{bundle.folder}"
+            rules = "{pack}"
+            [camera]
+            kind = "replay"
+            path = "{camera}"
+            fps = 60
+            hold_s = 0.6
+            loop = false
+            [presence]
+            learn_frames = 4
+            still_s = 0.05
+            ''',
+            encoding="utf-8",
+        )
+        return file
+
+    return write
+
+
+def test_photos_of_new_things_make_a_file_that_classify_uses(
+    bundle: Bundle, photos: Path, pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "site.npz"
+    options = ["--bundle", str(bundle.folder), "--rules", str(pack)]
+    assert main(["teach", "--from", str(photos), "--out", str(out), "--json", *options]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["photos"] == {"can": 8, "pot": 8}
+    assert said["labels"] == [*bundle.info.labels, "can", "pot"]
+    later = save(tmp_path / "later.png", plain(ORANGE, 99))
+    glass = save(tmp_path / "glass.png", plain((0, 255, 0), 98))
+    assert main(["classify", str(later), str(glass), "--teaching", str(out), "--json", *options]) == 0
+    can, old = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (can["label"], old["label"]) == ("can", "glass")
+    assert 0 <= can["unknown"] <= 1
+    assert main(["classify", str(later), "--json", *options[:2]]) == 0
+    assert json.loads(capsys.readouterr().out)["label"] != "can"
+
+
+def test_only_what_was_taught_needs_a_bin(bundle: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack = tmp_path / "small.toml"
+    pack.write_text('name = "s"\nversion = "1"\nresidual = "rest"\n[bins.rest]\nlabels = ["pot"]\n[bins.cans]\nlabels = ["can"]\n', encoding="utf-8")
+    options = ["--from", str(photos), "--out", str(tmp_path / "site.npz"), "--bundle", str(bundle.folder), "--rules", str(pack)]
+    assert main(["teach", *options]) == 2
+    assert "no bin for the model's label cardboard" in capsys.readouterr().err
+    assert main(["teach", *options, "--only"]) == 0
+    assert "these alone are known" in capsys.readouterr().out
+
+
+def test_mistakes_are_one_line_and_status_2(
+    bundle: Bundle, photos: Path, pack: Path, config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nothing").mkdir()
+    settings = str(config(photos))
+    out = ["--out", str(tmp_path / "x.npz"), "--bundle", str(bundle.folder)]
+    for arguments, message in (
+        ([], "expected one of LABEL, --from, --list and --undo, got none"),
+        (["can", "--list", "--config", settings], "got LABEL and --list"),
+        (["can", "--out", "x"], "--out: goes with --from"),
+        (["--from", str(tmp_path / "gone"), *out], "gone: expected a folder with a folder of photos for each label"),
+        (["--from", str(tmp_path / "nothing"), *out], "nothing: expected a folder of photos for each label in it"),
+        (["--from", str(photos), *out], "trashnet.toml: bins: no bin for the model's label can; add it to one bin's labels"),
+        (["--from", str(photos), "--out", str(tmp_path / "no" / "x.npz"), "--bundle", str(bundle.folder), "--rules", str(pack)], "No such file"),
+        (["tin", "--config", settings], "mine.toml: bins: no bin for the model's label tin"),
+        (["--undo", "--config", settings], "nothing was taught that could be undone"),
+    ):
+        assert main(["teach", *arguments]) == 2, arguments
+        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("sortbin teach: ")]
+        assert len(lines) == 1 and message in lines[0], (arguments, lines)
+
+
+def test_what_is_taught_adds_up_is_listed_and_is_undone_exactly(
+    photos: Path, config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, state = str(config(photos)), tmp_path / "state"
+    (pots := tmp_path / "later").mkdir()
+    (photos / "pot").rename(pots / "pot")
+    assert main(["teach", "--from", str(photos), "--config", settings]) == 0
+    first = taught_files(state)[-1].read_bytes()
+    assert main(["teach", "--from", str(pots), "--config", settings]) == 0
+    capsys.readouterr()
+    assert main(["teach", "--list", "--config", settings, "--json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["photos"] for line in lines] == [{"can": 8}, {"can": 8, "pot": 8}]
+    assert main(["teach", "--undo", "--config", settings]) == 0
+    assert [file.read_bytes() for file in taught_files(state)] == [first]
+    assert main(["teach", "--undo", "--config", settings]) == 0
+    assert taught_files(state) == []
+
+
+def test_items_are_taught_in_front_of_the_camera(config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tray = tmp_path / "tray"
+    empty = plain((90, 90, 95), 1)
+    save(tray / "00.png", empty)
+    for number in range(3):
+        shown = empty.copy()
+        shown[20:80, 20 + 20 * number : 70 + 20 * number] = plain(ORANGE, number, 60, 50)
+        save(tray / f"{number + 1:02}.png", shown)
+    settings = str(config(tray))
+    assert main(["teach", "can", "--frames", "3", "--config", settings]) == 0
+    assert "photos of can 3" in capsys.readouterr().out
+    assert main(["teach", "can", "--frames", "4", "--config", settings]) == 2
+    assert "the camera has shown all it has before enough frames were taken" in capsys.readouterr().err
+    assert len(taught_files(tmp_path / "state")) == 1
+
+
+def test_a_running_bin_is_left_alone(config: Callable[..., Path], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "state").mkdir()
+    with (tmp_path / "state" / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main(["teach", "can", "--config", str(config(photos))]) == 2
+    assert "in use; stop the bin first" in capsys.readouterr().err

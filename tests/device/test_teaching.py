@@ -1,0 +1,190 @@
+"""A head fitted to few photos: what it gains at its place, what it keeps of the bundle, and its file."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from converter.known import fit_known
+from converter.reference import fit_reference
+from device.vision.bundle import Bundle
+from device.vision.classifier import Floats, softmax
+from device.vision.head import balanced
+from device.vision.minimize import minimum
+from device.vision.reference import Reference
+from device.vision.teaching import Examples, Teaching, TeachingError, labels_after, read_teaching, teach
+from device.vision.unknown import Known
+
+FEATURES, OLD = 48, ("cardboard", "glass", "metal", "paper", "plastic", "trash")
+RNG = np.random.default_rng(0)
+MIDDLES = 3 * RNG.normal(size=(8, FEATURES)) / np.sqrt(FEATURES) + 2
+"""of six old labels and two new ones"""
+SHIFT = 0.3 * (MIDDLES[1] - MIDDLES[2]) + 0.5 * RNG.normal(size=FEATURES) / np.sqrt(FEATURES)
+"""what another place does to embeddings"""
+
+
+class World:
+    """Photos as embeddings, with what a head fitted to the old labels at the old place makes of them."""
+
+    def photos(self, targets: Floats, seed: int, *, shift: float = 0.0) -> Floats:
+        rng = np.random.default_rng(seed)
+        return MIDDLES[targets] + shift * SHIFT + rng.normal(0, 0.28, (len(targets), FEATURES))
+
+    def before(self, embeddings: Floats) -> Floats:
+        """The best head there can be at the old place."""
+        return softmax(-((embeddings[:, np.newaxis] - MIDDLES[:6]) ** 2).sum(axis=2) / (2 * 0.28**2) / 4, 1.0)
+
+    def examples(self, labels: tuple[str, ...], targets: Floats, seed: int, *, shift: float = 1.0) -> Examples:
+        """`labels[i]` for what has the i-th of the targets."""
+        drawn = np.sort(targets)
+        embeddings = self.photos(drawn, seed, shift=shift)
+        return Examples(
+            labels,
+            np.unique(drawn, return_inverse=True)[1].astype(np.int32),
+            np.arange(len(drawn), dtype=np.int32),
+            embeddings.astype(np.float16),
+            self.before(embeddings).astype(np.float32),
+        )
+
+    def named(self, teaching: Teaching, embeddings: Floats) -> list[str]:
+        rows = zip(self.before(embeddings), embeddings.astype(np.float32), strict=True)
+        return [teaching.labels[int(teaching.posterior(*row).argmax())] for row in rows]
+
+
+WORLD = World()
+
+
+@pytest.fixture(scope="module")
+def reference() -> Reference:
+    targets = np.repeat(np.arange(6), 60)
+    return fit_reference(WORLD.photos(targets, 1).astype(np.float32), targets, 6)
+
+
+@pytest.fixture(scope="module")
+def familiar() -> Known:
+    targets = np.repeat(np.arange(6), 60)
+    trained, unseen = WORLD.photos(targets, 1), WORLD.photos(targets, 2)
+    return fit_known(trained.astype(np.float32), targets, unseen.astype(np.float32), WORLD.before(unseen))
+
+
+@pytest.fixture(scope="module")
+def taught(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> Teaching:
+    """Two new labels beside the six old ones, ten photos of each, at another place; cardboard, glass and the others were not taught."""
+    return teach(WORLD.examples(("can", "pet"), np.repeat([6, 7], 10), 3), tiny_bundle, reference, familiar, only=False)
+
+
+def share(found: list[str], truth: list[str]) -> float:
+    return float(np.mean([a == b for a, b in zip(found, truth, strict=True)]))
+
+
+def test_new_labels_are_known_from_ten_photos_and_old_ones_stay_known(taught: Teaching) -> None:
+    assert taught.labels == (*OLD, "can", "pet")
+    later = np.repeat([6, 7], 50)
+    assert share(WORLD.named(taught, WORLD.photos(later, 4, shift=1.0)), ["can"] * 50 + ["pet"] * 50) >= 0.97
+    old = np.repeat(np.arange(6), 50)
+    embeddings = WORLD.photos(old, 5)
+    lost = share([OLD[i] for i in WORLD.before(embeddings).argmax(axis=1)], [OLD[i] for i in old]) - share(
+        WORLD.named(taught, embeddings), [OLD[i] for i in old]
+    )
+    assert lost <= 0.01
+
+
+def test_old_labels_taught_at_another_place_are_known_better_there(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+    examples = WORLD.examples(OLD, np.repeat(np.arange(6), 8), 6, shift=2.0)
+    teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
+    targets = np.repeat(np.arange(6), 50)
+    there = WORLD.photos(targets, 7, shift=2.0)
+    before = (WORLD.before(there).argmax(axis=1) == targets).mean()
+    after = share(WORLD.named(teaching, there), [OLD[i] for i in targets])
+    assert after > before + 0.05
+    assert teaching.right == pytest.approx(after, abs=0.12)
+
+
+def test_only_leaves_out_what_was_not_taught(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+    teaching = teach(WORLD.examples(("glass", "can"), np.repeat([1, 6], 10), 8), tiny_bundle, reference, familiar, only=True)
+    assert teaching.labels == ("glass", "can")
+    embeddings = WORLD.photos(np.repeat([1, 6], 40), 9, shift=1.0)
+    assert share(WORLD.named(teaching, embeddings), ["glass"] * 40 + ["can"] * 40) >= 0.97
+
+
+def test_an_item_that_nobody_taught_scores_as_unknown(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+    teaching = teach(WORLD.examples(("glass", "metal", "can"), np.repeat([1, 2, 6], 15), 10), tiny_bundle, reference, familiar, only=True)
+
+    def scores(target: int) -> Floats:
+        embeddings = WORLD.photos(np.repeat(target, 40), 11, shift=1.0).astype(np.float32)
+        opinions = [(row, teaching.posterior(before, row)) for row, before in zip(embeddings, WORLD.before(embeddings), strict=True)]
+        return np.array([teaching.known.score(row, p) for row, p in opinions])
+
+    assert np.median(scores(7)) > 0.97
+    assert np.median(scores(6)) < 0.9
+
+
+def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught: Teaching, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    file = tmp_path / "taught.npz"
+    taught.write(file)
+    read = read_teaching(file, tiny_bundle)
+    embedding, before = WORLD.photos(np.array([6]), 12)[0].astype(np.float32), np.full(6, 1 / 6)
+    np.testing.assert_allclose(read.posterior(before, embedding), taught.posterior(before, embedding), atol=1e-5)
+    assert (read.labels, read.only, read.examples.counts()) == (taught.labels, False, {"can": 10, "pet": 10})
+    read.write(tmp_path / "again.npz")
+    assert (tmp_path / "again.npz").read_bytes() == file.read_bytes()
+
+    other = msgspec.structs.replace(tiny_bundle, info=msgspec.structs.replace(tiny_bundle.info, name="other", digest="0" * 64))
+    with pytest.raises(TeachingError, match=r"taught\.npz: taught on the bundle tiny .* is other .*teach it again"):
+        read_teaching(file, other)
+
+
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: b"no archive", lambda whole: whole[: len(whole) // 2]])
+def test_a_damaged_file_is_named(damage: object, taught: Teaching, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    file = tmp_path / "taught.npz"
+    taught.write(file)
+    file.write_bytes(damage(file.read_bytes()))  # type: ignore[operator]
+    with pytest.raises(TeachingError, match=r"taught\.npz: .*sortbin teach"):
+        read_teaching(file, tiny_bundle)
+
+
+def test_more_photos_later_are_as_good_as_all_at_once(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+    first = WORLD.examples(("can",), np.repeat([6], 10), 13)
+    second = WORLD.examples(("glass", "pet"), np.repeat([1, 7], 10), 14)
+    together = first.followed_by(second)
+    assert together.counts() == {"can": 10, "glass": 10, "pet": 10}
+    teaching = teach(together, tiny_bundle, reference, familiar, only=False)
+    embeddings = WORLD.photos(np.repeat([6, 7], 40), 15, shift=1.0)
+    assert share(WORLD.named(teaching, embeddings), ["can"] * 40 + ["pet"] * 40) >= 0.97
+
+
+def test_the_same_photos_give_the_same_file(tiny_bundle: Bundle, reference: Reference, familiar: Known, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        examples = WORLD.examples(("can", "pet"), np.repeat([6, 7], 4), 16)
+        teach(examples, tiny_bundle, reference, familiar, only=False).write(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_one_label_alone_is_refused() -> None:
+    with pytest.raises(TeachingError, match="can: one label alone"):
+        labels_after(OLD, ("can",), only=True)
+    assert labels_after(OLD, ("zinc", "metal", "can"), only=True) == ("metal", "can", "zinc")
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), min_size=1, max_size=20))
+def test_every_label_and_every_photo_of_a_label_counts_the_same(photos: list[tuple[int, int]]) -> None:
+    targets = np.array([label for label, views in photos for _ in range(views)])
+    numbers = np.array([number for number, (_, views) in enumerate(photos) for _ in range(views)])
+    weights = balanced(targets, numbers)
+    assert weights.sum() == pytest.approx(len(photos))
+    of_label = [weights[targets == label].sum() for label in np.unique(targets)]
+    assert of_label == pytest.approx([of_label[0]] * len(of_label))
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000), st.integers(1, 12))
+def test_the_minimum_of_a_quadratic_is_found(seed: int, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(size, size)) * np.exp(rng.normal(0, 1, size))
+    matrix, aim = root @ root.T + 0.1 * np.eye(size), rng.normal(size=size)
+    best = np.linalg.solve(matrix, aim)
+    found = minimum(lambda x: (0.5 * float(x @ matrix @ x) - float(aim @ x), matrix @ x - aim), np.zeros(size), steps=2000, close=1e-14)
+    assert (0.5 * found @ matrix @ found - aim @ found) == pytest.approx(0.5 * best @ matrix @ best - aim @ best, rel=1e-4, abs=1e-6)
