@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from converter.network import Floats, NetworkError
+from converter.network import Floats, NetworkError, read_keras
 from device.vision.preprocess import Pixels, to_float
 
 RANGES = {"-1,1": (-1.0, 1.0), "0,1": (0.0, 1.0), "0,255": (0.0, 255.0)}
@@ -66,13 +65,7 @@ def adopt(file: Path, label_count: int, pixels: str) -> AdoptedNetwork:
     if file.is_dir():
         return _adopted(file, file, label_count, pixels)
     with tempfile.TemporaryDirectory(prefix="sortbin-") as folder:
-        try:
-            network = keras.models.load_model(file, compile=False)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise NetworkError(f"{file}: not a Keras model that can be read: {str(error).strip().splitlines()[0]}") from error
-        if len(network.inputs) != 1:
-            raise NetworkError(f"{file}: expected one input, found {len(network.inputs)}")
-        network.export(folder, verbose=False)
+        read_keras(file).export(folder, verbose=False)
         return _adopted(Path(folder), file, label_count, pixels)
 
 

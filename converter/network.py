@@ -46,12 +46,7 @@ def read_network(file: Path, label_count: int) -> keras.Model:
 
 def read_heads(file: Path, label_count: int) -> keras.Model:
     """The same with every head it has. Raises NetworkError."""
-    try:
-        network = keras.models.load_model(file, compile=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise NetworkError(f"{file}: not a Keras model that can be read: {str(error).strip().splitlines()[0]}") from error
-    if len(network.inputs) != 1:
-        raise NetworkError(f"{file}: expected one input, found {len(network.inputs)}")
+    network = read_keras(file)
     shape = tuple(network.inputs[0].shape)
     if len(shape) != 4 or None in shape[1:] or shape[1] != shape[2] or shape[3] != 3:
         raise NetworkError(f"{file}: expected an input of (batch, size, size, 3) with a fixed size, found {shape}")
@@ -62,6 +57,17 @@ def read_heads(file: Path, label_count: int) -> keras.Model:
         raise NetworkError(f"{file}: expected {label_count} logits, one per label, found {tuple(network.output['logits'].shape[1:])}")
     if len(network.output["embedding"].shape) != 2:
         raise NetworkError(f"{file}: expected an embedding of (batch, features), found {tuple(network.output['embedding'].shape)}")
+    return network
+
+
+def read_keras(file: Path) -> keras.Model:
+    """Load any `.keras` file with one input. Raises NetworkError."""
+    try:
+        network = keras.models.load_model(file, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise NetworkError(f"{file}: not a Keras model that can be read: {str(error).strip().splitlines()[0]}") from error
+    if len(network.inputs) != 1:
+        raise NetworkError(f"{file}: expected one input, found {len(network.inputs)}")
     return network
 
 

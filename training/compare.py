@@ -15,11 +15,11 @@ from tensorflow.lite.python.convert_phase import ConverterError
 from converter import calibration, network, tflite
 from converter.accuracy import Answers
 from converter.calibration import Inputs
+from converter.candidates import Wanted, best_candidate
 from converter.photos import Split
-from converter.quiet import quiet
+from converter.progress import Progress
 from converter.run import Run, read_run
 from converter.share import Share, share
-from converter.trial import Trial
 from device.errors import SortbinError
 from device.rules import find_rules, read_rules
 from training.evaluate.page import Page
@@ -38,7 +38,7 @@ class CompareError(SortbinError, ValueError):
 
 
 class Int8(msgspec.Struct, frozen=True):
-    """The plain INT8 model of a run, without bias correction. Milliseconds of `timed` runs on one thread: of a picture of the input's size."""
+    """The INT8 model that `converter quantize` would make of a run. Milliseconds of `timed` runs on one thread: of a picture of the input's size."""
 
     accuracy: Share
     size_bytes: int
@@ -169,28 +169,24 @@ def _measured(name: str, run: Run) -> Row:
     answers = Answers(network.predict(floating, Inputs(run.val, size))["logits"].astype(np.float64), targets)
     accuracy = share(int(answers.right.sum()), len(targets))
     try:
-        int8, refused = _int8(floating, run, size, targets), ""
+        int8, refused = _int8(run, targets), ""
     except (SortbinError, ConverterError, RuntimeError, ValueError) as error:
         int8, refused = None, _reason(error)
     return Row(name, accuracy, floating.count_params(), size, int8, refused)
 
 
-def _int8(floating: keras.Model, run: Run, size: int, targets: np.ndarray) -> Int8:
+def _int8(run: Run, targets: np.ndarray) -> Int8:
+    floating = tflite.KerasNetwork(run.model, len(run.labels))
     chosen = calibration.choose(run.train, CALIBRATION_PHOTOS, seed=1)
     with tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
-        try:
-            with quiet(), tflite.exported(floating) as saved:
-                model = tflite.to_int8(saved, Inputs(chosen, size, full_range=True))
-        except (ConverterError, RuntimeError, ValueError) as error:
-            raise CompareError(_reason(error)) from error
-        trial = Trial(model, run.labels, size, Path(scratch))
-        answers = Answers(trial.logits(Inputs(run.val, size)), targets)
-        picture = next(iter(Inputs(run.val, size)))
+        trial = best_candidate(floating, run.labels, Wanted("int8", "tensorflow", "cpu"), chosen, Path(scratch), Progress()).trial
+        answers = Answers(trial.logits(Inputs(run.val, floating.size)), targets)
+        picture = next(iter(Inputs(run.val, floating.size)))
         for _ in range(WARM_UP + TIMED):
             trial.shipping.logits(picture)
         took_ms = np.array(trial.shipping.took_ms)[-TIMED:]
     right = share(int(answers.right.sum()), len(targets))
-    return Int8(right, len(model), float(np.median(took_ms)), float(np.percentile(took_ms, 95)), len(took_ms), trial.shipping.runtime.name)
+    return Int8(right, len(trial.model), float(np.median(took_ms)), float(np.percentile(took_ms, 95)), len(took_ms), trial.shipping.runtime.name)
 
 
 def _reason(error: Exception) -> str:
