@@ -28,6 +28,8 @@ TONE_FLOOR, COLOUR_FLOOR = 0.012, 0.008
 """least standard deviations of brightness and of colour, in logarithms"""
 STRONG = 8.0
 """standard deviations at which a difference is squashed to a half"""
+FEW = 3
+"""every so many rows and columns are enough to measure noise"""
 MOST_ROUGH = 0.5
 """most of the range among a pixel's neighbours that may count as noise: a camera that moved by half a pixel"""
 
@@ -53,17 +55,17 @@ def difference(frame: Pixels, empty: EmptyViews) -> Floats:
     rough = np.maximum(reference.texture, 1e-3)
     tone_noise = _noise(np.abs(tone), dark, rough, TONE_FLOOR)
     colour_noise = _noise(stray, dark, rough, COLOUR_FLOOR)
-    middle = np.float32(_quantile(grey[::3, ::3].ravel(), 0.5))
+    middle = np.float32(_quantile(grey[::FEW, ::FEW].ravel(), 0.5))
     return np.asarray(
         cv2.merge(
             [
                 _squashed(tone / tone_noise),
                 _squashed(red / colour_noise),
                 _squashed(blue / colour_noise),
-                np.clip(tone, -1, 1),
-                np.clip(stray * STRAY_GAIN, 0, 1),
-                np.clip((grey - middle) / 2, -1, 1),
-                np.clip((expected - middle) / 2, -1, 1),
+                _bounded(tone),
+                _bounded(stray * STRAY_GAIN),
+                _bounded((grey - middle) / 2),
+                _bounded((expected - middle) / 2),
             ]
         ),
         np.float32,
@@ -72,11 +74,11 @@ def difference(frame: Pixels, empty: EmptyViews) -> Floats:
 
 def _off(seen: Floats, clipped: npt.NDArray[np.bool_], light: Floats, reference: Reference) -> Floats:
     """How far each pixel and channel is outside what the empty views show there in this light: H x W x 3, logarithms."""
-    brightest, darkest = float(np.log(SATURATED + TOE)), float(np.log(TOE))
-    above = np.maximum(seen - np.clip(reference.high + light, darkest, brightest), 0)
-    below = np.maximum(np.clip(reference.low + light, darkest, brightest) - seen, 0)
-    above[reference.saturated] = 0
-    below[clipped] = 0
+    brightest, darkest = np.float32(np.log(SATURATED + TOE)), np.float32(np.log(TOE))
+    high = np.minimum(np.maximum(reference.high + light, darkest), brightest)
+    low = high if reference.low is reference.high else np.minimum(np.maximum(reference.low + light, darkest), brightest)
+    above = np.maximum(seen - high, 0) * ~reference.saturated
+    below = np.maximum(low - seen, 0) * ~clipped
     return np.asarray(above - below, np.float32)
 
 
@@ -90,7 +92,7 @@ def _opposed(off: Floats) -> list[Floats]:
 
 def _noise(strength: Floats, dark: Floats, rough: Floats, floor: float) -> Floats:
     """Standard deviation of `strength` by chance, from its quiet part: some that grows towards the dark, some with texture."""
-    few = (slice(1, None, 3), slice(1, None, 3))
+    few = (slice(1, None, FEW), slice(1, None, FEW))
     strong, texture = strength[few].ravel(), rough[few].ravel()
     even = _quantile(strong / dark[few].ravel(), QUIET) / QUIET_DEVIATIONS
     uneven = texture > max(_quantile(texture, 0.7), 0.05)
@@ -106,6 +108,10 @@ def _quantile(values: Floats, share: float) -> float:
 
 def _squashed(deviations: Floats) -> Floats:
     return np.asarray(deviations / (np.abs(deviations) + np.float32(STRONG)), np.float32)
+
+
+def _bounded(values: Floats) -> Floats:
+    return np.minimum(np.maximum(values, np.float32(-1)), np.float32(1))
 
 
 _GREY = np.full((1, 3), 1 / 3, np.float32)

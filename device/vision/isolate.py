@@ -68,7 +68,7 @@ def isolate(frame: Pixels, empty: EmptyViews | Sequence[Pixels], ground: Ground)
         return _whole_frame(frame, "nothing differs")
     if area > MOST_AREA:
         return _whole_frame(frame, "fills the view")
-    if _unlike(differs[item <= 0]) > UNLIKE:
+    if _unlike(differs, item) > UNLIKE:
         return _whole_frame(frame, "another view")
     mask = _drawn(item, frame)
     box = _box(mask)
@@ -90,8 +90,9 @@ def paint(pixels: Pixels, mask: Pixels, ground: Ground, margin: float = MARGIN) 
     return _cut(pixels, mask, box, ground, margin)
 
 
-def _unlike(around: Floats) -> float:
-    """How much half of the pixels differ at least in brightness or colour. around: n x CHANNELS, as `difference` gives it."""
+def _unlike(differs: Floats, item: Floats) -> float:
+    """How much half of what is round the item differs at least, in brightness or colour, judged by every third row and column."""
+    around = differs[::3, ::3][item[::3, ::3] <= 0]
     return float(np.median(np.maximum(np.abs(around[:, TONE]), around[:, STRAY] / STRAY_GAIN)))
 
 
@@ -101,7 +102,7 @@ def _whole_frame(frame: Pixels, why: str) -> Isolated:
 
 
 def _box(mask: Pixels) -> Box | None:
-    left, top, width, height = cv2.boundingRect((mask > 127).astype(np.uint8))
+    left, top, width, height = cv2.boundingRect(cv2.threshold(mask, 127, 255, cv2.THRESH_TOZERO)[1])
     return (left, top, left + width, top + height) if width else None
 
 
@@ -113,14 +114,11 @@ def _cut(pixels: Pixels, mask: Pixels, box: Box, ground: Ground, margin: float) 
     from_x, from_y = max(x, 0), max(y, 0)
     to_x, to_y = min(x + side, pixels.shape[1]), min(y + side, pixels.shape[0])
     alpha = cv2.cvtColor(mask[from_y:to_y, from_x:to_x], cv2.COLOR_GRAY2RGB)
-    plain = cv2.copyMakeBorder(_NOTHING, 0, alpha.shape[0] - 1, 0, alpha.shape[1] - 1, cv2.BORDER_CONSTANT, value=ground)
+    plain = cv2.copyMakeBorder(np.array([[ground]], np.uint8), 0, alpha.shape[0] - 1, 0, alpha.shape[1] - 1, cv2.BORDER_CONSTANT, value=ground)
     item = cv2.multiply(pixels[from_y:to_y, from_x:to_x], alpha, scale=1 / 255)
     painted = cv2.add(item, cv2.multiply(plain, cv2.bitwise_not(alpha), scale=1 / 255))
     around = from_y - y, y + side - to_y, from_x - x, x + side - to_x
     return np.asarray(cv2.copyMakeBorder(painted, *around, cv2.BORDER_CONSTANT, value=ground), np.uint8)
-
-
-_NOTHING: Pixels = np.zeros((1, 1, 3), np.uint8)
 
 
 def _drawn(item: Floats, frame: Pixels) -> Pixels:

@@ -47,7 +47,7 @@ def fitted_light(seen: Floats, empty: Floats, usable: Flags) -> Floats:
         good[:] = True
     start = _commonest(change[good].mean(axis=1))
     height, width = seen.shape[:2]
-    planes = _robust_planes(_terms(height, width, COMPARED), change, good.astype(np.float32), start)
+    planes = _robust_planes(height, width, change, good, start)
     return np.asarray((_terms(height, width, 1) @ planes).reshape(height, width, 3), np.float32)
 
 
@@ -58,6 +58,13 @@ def _terms(height: int, width: int, step: int) -> Floats:
     return np.asarray(np.stack([np.ones_like(x), x, y], axis=2).reshape(-1, 3), np.float32)
 
 
+@functools.cache
+def _squares(height: int, width: int) -> Floats:
+    """The products of the terms of every pixel that is compared: n x 9."""
+    terms = _terms(height, width, COMPARED)
+    return np.asarray((terms[:, :, None] * terms[:, None, :]).reshape(-1, 9), np.float32)
+
+
 def _commonest(change: Floats) -> float:
     """The change that most pixels share. That there was none is believed first."""
     counts = np.bincount(np.clip((change + MOST) / STEP, 0, 2 * MOST / STEP - 1).astype(np.int64), minlength=round(2 * MOST / STEP))
@@ -66,27 +73,28 @@ def _commonest(change: Floats) -> float:
     return 0.0 if unchanged * 1.25 >= shared else middle
 
 
-def _robust_planes(terms: Floats, change: Floats, good: Floats, start: float) -> Floats:
+def _robust_planes(height: int, width: int, change: Floats, good: Flags, start: float) -> Floats:
     """A plane for each channel, as 3 x 3: its height in the middle and its slopes across and down, for each channel a column."""
+    terms = _terms(height, width, COMPARED)
     planes = np.zeros((3, 3), np.float32)
     planes[0] = start
+    squares = _squares(height, width)
     reach = np.full(3, REACH, np.float32)
     for _ in range(3):
         off = np.square(change - terms @ planes)
-        weights = np.square(np.maximum(1 - off / np.square(reach), 0)) * good[:, None]
-        total = np.maximum(weights.sum(axis=0), 1)
+        weights = np.maximum(1 - off / (reach * reach), 0)
+        weights *= weights * good[:, None]
+        normal = weights.T @ squares
+        total = np.maximum(normal[:, :1], 1)  # the first of the squares is 1
         # A little ridge towards the start: a view without much in it, or half covered, tells nothing of the slopes.
-        ridge = total[:, None] * _RIDGE
-        normal = (weights.T @ _squares(terms)).reshape(3, 3, 3) + ridge[:, :, None] * _ONE
+        ridge = total * _RIDGE
+        normal = normal.reshape(3, 3, 3) + ridge[:, :, None] * _ONE
         wanted = (weights * change).T @ terms
         wanted[:, 0] += ridge[:, 0] * start
         planes = np.linalg.solve(normal, wanted[..., None])[..., 0].T.astype(np.float32)
-        reach = np.clip(DEVIATIONS * np.sqrt((weights * off).sum(axis=0) / total), 0.1 * REACH, REACH)
+        deviation = np.sqrt(np.einsum("nc,nc->c", weights, off) / total[:, 0])
+        reach = np.minimum(np.maximum(DEVIATIONS * deviation, 0.1 * REACH), REACH)
     return planes
-
-
-def _squares(terms: Floats) -> Floats:
-    return (terms[:, :, None] * terms[:, None, :]).reshape(-1, 9)
 
 
 _ONE = np.eye(3, dtype=np.float32)

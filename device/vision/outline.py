@@ -25,8 +25,14 @@ NEAR = 0.12
 """farthest that a second piece is from the largest, as a share of the view's width"""
 
 
+INSIDE, OUTSIDE = np.float32(0.5), np.float32(-8)
+"""logits that are certain at least on the item, holes and all, and that are given to all that is farther than two pixels from it"""
+
+_NEIGHBOURS = np.ones((5, 5), np.uint8)
+
+
 def outline(differs: Floats) -> Floats:
-    """How likely each pixel belongs to the item, in logits; elsewhere than on the item and next to it at most -LEAST.
+    """How likely each pixel belongs to the item, in logits; OUTSIDE where none is near.
 
     differs: HEIGHT x WIDTH x CHANNELS as `difference` gives it. Returns HEIGHT x WIDTH float32. Not for two threads at once. Raises RuntimeFault
     where nothing can run the network.
@@ -50,9 +56,9 @@ def _one_item(logits: Floats) -> Floats:
         if area >= PART * areas[largest] and _gap(box, boxes[largest]) <= reach
     ]
     inside = np.asarray(cv2.drawContours(np.zeros_like(likely), item, -1, (1,), cv2.FILLED), np.uint8)
-    around = cv2.dilate(inside, np.ones((5, 5), np.uint8))
-    filled = np.where(inside > 0, np.maximum(logits, np.float32(0.5)), np.minimum(logits, np.float32(-0.5)))
-    return np.asarray(np.where(around > 0, filled, np.float32(-8)), np.float32)
+    kept = np.where(inside, np.maximum(logits, INSIDE), np.minimum(logits, -INSIDE))
+    kept[cv2.dilate(inside, _NEIGHBOURS) == 0] = OUTSIDE
+    return np.asarray(kept, np.float32)
 
 
 def _gap(box: "cv2.typing.Rect", other: "cv2.typing.Rect") -> float:
