@@ -26,12 +26,16 @@ from device.mqtt.link import Link
 from device.report import Reporter
 from device.rules import RulePack, default_rules, find_rules, read_rules
 from device.settings import BinSettings, ModelSettings
+from device.site import Site
 from device.sorter import Sorter
+from device.taught import read_taught
 from device.vision.bundle import Bundle, BundleError, default_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.empty import EmptyViews
+from device.vision.judge import Judge
 from device.vision.presence import EmptyView
 from device.vision.runtime import Kernels, RuntimeFault, load_runtime
+from device.vision.teaching import Teaching, TeachingError
 
 log = logging.getLogger("sortbin")
 
@@ -52,7 +56,8 @@ VIEW_FILE, VIEWS_FILE = "empty-view.npy", "empty-views.npy"
 class Parts:
     """What a bin is made of, opened and checked."""
 
-    classifier: Classifier
+    judge: Judge
+    site: Site
     rules: RulePack
     body: Body
     ledger: Ledger
@@ -64,11 +69,13 @@ def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iter
     """Open every part, those that can fail for good first, and close them in the opposite order whatever happens.
 
     open_body: opens what this bin sees with and moves, given its rule pack.
-    Raises BundleError (also for a wrong known answer), RuntimeFault, RulesError, GateError, LedgerError.
+    Raises BundleError (also for a wrong known answer), RuntimeFault, RulesError, SiteError, GateError, LedgerError.
     """
     with contextlib.ExitStack() as stack:
         classifier = open_classifier(settings)
-        rules = read_rule_pack(settings, classifier.labels)
+        judge = Judge(classifier, _taught(Path(settings.device.state), classifier.bundle))
+        rules = read_rule_pack(settings, judge.labels, classifier.labels)
+        site = Site(judge.labels, judge.usual, settings.site)
         ledger = Ledger(Path(settings.device.state), settings.device.id, Clock())
         stack.callback(ledger.close, 0.5)
         for warning in ledger.warnings:
@@ -78,7 +85,7 @@ def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iter
         link = None if settings.mqtt is None else Link(settings.mqtt, settings.device.id, ledger)
         if link is not None:
             stack.callback(link.stop, 0.5)
-        yield Parts(classifier, rules, body, ledger, link)
+        yield Parts(judge, site, rules, body, ledger, link)
 
 
 def open_classifier(settings: BinSettings) -> Classifier:
@@ -93,6 +100,15 @@ def open_classifier(settings: BinSettings) -> Classifier:
         except (BundleError, RuntimeFault) as error:
             log.warning("no Edge TPU, on the CPU instead: %s", error)
     return _checked(bundle, settings.model, "default")
+
+
+def _taught(state: Path, bundle: Bundle) -> Teaching | None:
+    """What the bin was taught. What does not fit the bundle is said in the log: better to sort with the bundle alone than not at all."""
+    try:
+        return read_taught(state, bundle)
+    except TeachingError as error:
+        log.warning("what was taught does not count: %s", error)
+        return None
 
 
 def _checked(bundle: Bundle, model: ModelSettings, kernels: Kernels) -> Classifier:
@@ -117,11 +133,12 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
     ledger, camera, gates = parts.ledger, parts.body.camera, parts.body.gates
     view, empty = EmptyView(settings.presence), EmptyViews()
     state = Path(settings.device.state)
-    keepers = ViewKeeper(state / VIEW_FILE, view), ViewKeeper(state / VIEWS_FILE, empty)
-    if ledger.restarts:
-        for keeper in keepers:
-            keeper.restore()
-    reporter = Reporter(settings.device, parts.classifier, parts.rules, parts.body, ledger, parts.link)
+    views = ViewKeeper(state / VIEW_FILE, view), ViewKeeper(state / VIEWS_FILE, empty)
+    site = ViewKeeper(state / parts.site.file, parts.site)
+    keepers = (*views, site)
+    for keeper in keepers if ledger.restarts else (site,):
+        keeper.restore()
+    reporter = Reporter(settings.device, parts.judge, parts.site, parts.rules, parts.body, ledger, parts.link)
 
     def stored(event: AnyEvent) -> None:
         reporter.note(event)
@@ -132,7 +149,8 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
         settings.presence,
         view,
         empty,
-        parts.classifier,
+        parts.judge,
+        parts.site,
         parts.rules,
         gates,
         ledger.intend,
@@ -199,7 +217,7 @@ class Telling:
 
 
 class Learned(Protocol):
-    """What was learned of the empty tray, as an array that can be kept."""
+    """What was learned of the empty tray, or of the site, as an array that can be kept."""
 
     @property
     def known(self) -> bool: ...
@@ -208,7 +226,7 @@ class Learned(Protocol):
 
 
 class ViewKeeper:
-    """Keeps what was learned of the empty tray on disk, so that a restart amid an item knows what lies on the tray for an item.
+    """Keeps what was learned on disk: of the site for good; of the empty tray so that a restart amid an item knows what lies on the tray for an item.
 
     After a clean stop the tray is learned anew, for somebody may have cleaned it, or moved the camera or the lamp.
     """
@@ -243,11 +261,11 @@ class ViewKeeper:
             np.save(beside, np.asarray(view))
             beside.replace(self._file)
         except OSError as error:
-            log.warning("%s: %s; the empty tray will be learned anew at the next start", self._file, error.strerror)
+            log.warning("%s: %s; it will be learned anew at the next start", self._file, error.strerror)
 
 
 def _started(parts: Parts) -> Started:
-    classifier = parts.classifier
+    classifier = parts.judge.classifier
     return Started(version=__version__, bundle=classifier.bundle.info.name, runtime=classifier.runtime.name, restarts=parts.ledger.restarts)
 
 

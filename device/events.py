@@ -39,6 +39,8 @@ class Item(Event, frozen=True, kw_only=True):
     """whether the item was told apart from the empty view, rather than the whole frame looked at"""
     not_isolated: str = ""
     """why the whole frame was looked at, in a few words; empty where the item was isolated, and in events of earlier versions"""
+    unknown: float | None = None
+    """how unlike everything known it looked, 0 familiar to 1; None where the bundle does not say what it knows, and in events of earlier versions"""
 
 
 class ItemSorted(Item, frozen=True, kw_only=True, tag="item_sorted"):

@@ -16,7 +16,8 @@ from device.mqtt.link import Link
 from device.mqtt.payloads import BinState, Hardware, Health, Info, InfoBundle, LastItem, Mode, State, fault_state, last_item
 from device.rules import RulePack
 from device.settings import DeviceSettings
-from device.vision.classifier import Classifier
+from device.site import Site
+from device.vision.judge import Judge
 
 HEALTH_EVERY_S = 60.0
 
@@ -27,8 +28,9 @@ class Reporter:
     link None: only the line is kept.
     """
 
-    def __init__(self, device: DeviceSettings, classifier: Classifier, rules: RulePack, body: Body, ledger: Ledger, link: Link | None) -> None:
-        self._device, self._classifier, self._rules = device, classifier, rules
+    def __init__(self, device: DeviceSettings, judge: Judge, site: Site, rules: RulePack, body: Body, ledger: Ledger, link: Link | None) -> None:
+        self._device, self._judge, self._site, self._rules = device, judge, site, rules
+        self._classifier = judge.classifier
         self._body, self._ledger, self._link = body, ledger, link
         self._last_item: LastItem | None = None
         self._shown: tuple[object, ...] = ()
@@ -71,7 +73,8 @@ class Reporter:
             device=self._device.id,
             version=__version__,
             bundle=InfoBundle(name=bundle.name, version=bundle.version, sha256=bundle.digest, metrics=bundle.metrics),
-            labels=bundle.labels,
+            labels=self._judge.labels,
+            taught=None if self._judge.teaching is None else self._judge.teaching.examples.counts(),
             bins=dict(self._rules.bins),
             residual=self._rules.residual,
             hardware=Hardware(
@@ -99,6 +102,7 @@ class Reporter:
             outbox=self._ledger.undelivered,
             dropped=self._ledger.dropped,
             restarts=self._ledger.restarts,
+            site=self._site.mix,
         )
 
 

@@ -12,6 +12,7 @@ from device.cameras.settings import CameraSettings
 from device.errors import SortbinError, explained
 from device.hardware.settings import GateSettings
 from device.mqtt.settings import DeviceId, MqttSettings
+from device.site import SiteSettings
 from device.sorter import SortingSettings
 from device.vision.presence import PresenceSettings
 
@@ -52,6 +53,7 @@ class BinSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     model: ModelSettings = ModelSettings()
     presence: PresenceSettings = PresenceSettings()
     sorting: SortingSettings = SortingSettings()
+    site: SiteSettings = SiteSettings()
     mqtt: MqttSettings | None = None
     """no table, no MQTT: events stay in the ledger"""
 

@@ -1,5 +1,6 @@
 """What a bin's place is like: which labels come there, and how often. Probabilities are weighed with that."""
 
+import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -92,6 +93,16 @@ class Site:
         self._learns = settings.learn
         self._seen: deque[Floats] = deque(maxlen=REMEMBERED)
         self._found = self._expected
+
+    @property
+    def file(self) -> str:
+        """A name for the file of what was learned about these labels."""
+        return f"site-{zlib.crc32(chr(0).join(self.labels).encode()):08x}.npy"
+
+    @property
+    def known(self) -> bool:
+        """Whether anything was learned that is worth keeping."""
+        return bool(self._seen)
 
     @property
     def mix(self) -> dict[str, float]:

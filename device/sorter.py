@@ -24,10 +24,12 @@ from device.hardware import GateError
 from device.hardware.gates import Gates
 from device.ledger import LedgerError
 from device.rules import RulePack
-from device.vision.classifier import Classifier, Floats
+from device.site import Site
+from device.vision.classifier import Floats
 from device.vision.empty import EmptyViews
 from device.vision.fusion import fuse
 from device.vision.isolate import isolate
+from device.vision.judge import Judge, Opinion, mean_unknown
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings, Sight
 
@@ -79,12 +81,17 @@ class View(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One item as the camera knows it: fused, calibrated probabilities in label order, and the frames they came from."""
+    """One item as the camera knows it: fused, calibrated probabilities in label order, and the frames they came from.
+
+    seen: what the frames say alone; probabilities: the same at this place, where labels occur as its site has it; unknown: see Opinion.
+    """
 
     item: str
     arrived_s: float
     decided_s: float
+    seen: Floats
     probabilities: Floats
+    unknown: float | None
     frames: int
     choice: Choice
     not_isolated: str
@@ -115,8 +122,8 @@ class Recorder(Protocol):
 class Sorter:
     """Sorts items, one at a time, for ever.
 
-    Parts it is given: `view` (the empty tray, to see that something is there), `empty` (the same, to see what), `classifier`, `rules`, `gates`,
-    `intend`, which writes down an intent, and `record`, which stores an event.
+    Parts it is given: `view` (the empty tray, to see that something is there), `empty` (the same, to see what), `judge`, `site` (which
+    labels occur), `rules`, `gates`, `intend`, which writes down an intent, and `record`, which stores an event.
     `residual_only` sends everything to the residual bin: the safe mode after repeated crashes.
     """
 
@@ -126,7 +133,8 @@ class Sorter:
         presence: PresenceSettings,
         view: EmptyView,
         empty: EmptyViews,
-        classifier: Classifier,
+        judge: Judge,
+        site: Site,
         rules: RulePack,
         gates: Gates,
         intend: Intender,
@@ -135,7 +143,8 @@ class Sorter:
         residual_only: bool = False,
     ) -> None:
         self._settings, self._presence = settings, presence
-        self._view, self._empty, self._classifier, self._rules = view, empty, classifier, rules
+        self._view, self._empty, self._rules = view, empty, rules
+        self._judge, self._site = judge, site
         self._gates, self._intend, self._record = gates, intend, record
         self._closed: dict[str, Reason] = dict.fromkeys(rules.bins, "safe_mode") if residual_only else {}
         self._frame_seen_s: float | None = None
@@ -185,6 +194,8 @@ class Sorter:
             self.tell(_interrupted(judged, error))
             raise
         self.tell(self._outcome(judged, emptied_s))
+        if judged.choice.reason != "unknown":
+            self._site.note(judged.seen)
 
     def _recognise_the_tray(self) -> Generator[None, Tick, None]:
         """Learn the empty view, unless the one of an earlier start still fits what the camera shows."""
@@ -229,24 +240,26 @@ class Sorter:
     def _look(self, arrived_s: float) -> Generator[None, Tick, Judged | None]:
         """Judge a burst of frames, ended early once the bin is clear. None when the item went away meanwhile."""
         item = uuid.uuid4().hex
-        posteriors: list[Floats] = []
+        opinions: list[Opinion] = []
         while True:
             now_s, frame, sight = yield from self._next_view()
             if not sight.present:
                 return None
             picture, not_isolated = self._isolated(frame.pixels)
-            posteriors.append(self._classifier.posterior(picture))
+            opinions.append(self._judge.look(picture))
             self._judged_pixels = frame.pixels
-            fused = fuse(posteriors)
-            choice = self._choose(fused)
-            if choice.p_bin >= self._settings.decided_above or len(posteriors) == self._settings.burst:
-                return Judged(item, arrived_s, now_s, fused, len(posteriors), choice, not_isolated)
+            seen, unknown = fuse([opinion.probabilities for opinion in opinions]), mean_unknown(opinions)
+            probabilities = self._site.weighed(seen)
+            choice = self._choose(probabilities, unknown)
+            decided = choice.p_bin >= self._settings.decided_above and choice.reason != "unknown"
+            if decided or len(opinions) == self._settings.burst:
+                return Judged(item, arrived_s, now_s, seen, probabilities, unknown, len(opinions), choice, not_isolated)
 
     def _isolated(self, pixels: Pixels) -> tuple[Pixels, str]:
         """What the network is to look at, and why that is the whole frame, if it is."""
         if not self._empty.known:
             return pixels, "no empty view yet"
-        isolated = isolate(pixels, self._empty, self._classifier.bundle.info.ground)
+        isolated = isolate(pixels, self._empty, self._judge.classifier.bundle.info.ground)
         return isolated.picture, isolated.why
 
     def _write_intent(self, judged: Judged) -> Generator[None, Tick, None]:
@@ -402,8 +415,10 @@ class Sorter:
         now_s, frame = yield from self._next_frame()
         return View(now_s, frame, self._view.look(frame.pixels))
 
-    def _choose(self, probabilities: Floats) -> Choice:
-        return decide(probabilities, self._classifier.labels, self._rules, reject_below=self._classifier.reject_below, closed=self._closed)
+    def _choose(self, probabilities: Floats, unknown: float | None) -> Choice:
+        judge = self._judge
+        strange = judge.rejects(unknown)
+        return decide(probabilities, judge.labels, self._rules, reject_below=judge.reject_below, unknown=strange, closed=self._closed)
 
     def _outcome(self, judged: Judged, emptied_s: float) -> ItemSorted | ItemRejected:
         choice = judged.choice
@@ -412,13 +427,14 @@ class Sorter:
             bin=choice.bin,
             label=choice.label,
             p=round(choice.p, 6),
-            probabilities=dict(zip(self._classifier.labels, (round(float(p), 6) for p in judged.probabilities), strict=True)),
+            probabilities=dict(zip(self._judge.labels, (round(float(p), 6) for p in judged.probabilities), strict=True)),
             frames=judged.frames,
             decided_s=round(judged.decided_s - judged.arrived_s, 3),
             moved_s=round(emptied_s - judged.decided_s, 3),
-            bundle=self._classifier.bundle.info.name,
+            bundle=self._judge.classifier.bundle.info.name,
             isolated=not judged.not_isolated,
             not_isolated=judged.not_isolated,
+            unknown=None if judged.unknown is None else round(judged.unknown, 6),
         )
         return outcome if choice.reason == "confident" else ItemRejected(**msgspec.structs.asdict(outcome), reason=choice.reason)
 

@@ -121,7 +121,7 @@ def _broker(url: str | None) -> Iterator[MqttSettings]:
 
 
 def _opening(parts: daemon.Parts, things: Sequence[Thing], mqtt: MqttSettings) -> list[str]:
-    info, runtime = parts.classifier.bundle.info, parts.classifier.runtime.name
+    info, runtime = parts.judge.classifier.bundle.info, parts.judge.classifier.runtime.name
     seen = f"{len(things)} things to throw in" if things else "a webcam"
     tls = " --tls-use-os-certs" if mqtt.tls else ""
     return [

@@ -38,7 +38,9 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
     """of Sortbin"""
     bundle: InfoBundle
     labels: tuple[str, ...]
-    """what the model tells apart, in its order"""
+    """what is told apart: the model's labels in its order, then new ones that the bin was taught"""
+    taught: dict[str, int] | None
+    """photos of each label that the bin was taught on site; None where it was taught nothing"""
     bins: dict[str, str]
     """title by name, in the rule pack's order; the name is the one in topics and events, the title is for people"""
     residual: str
@@ -106,6 +108,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """events given up since the ledger began because too many waited"""
     restarts: int
     """starts in a row that did not end with a clean stop"""
+    site: dict[str, float]
+    """share of each label among the items of this place, as decisions take it: what the owner said, or what was learned, or the training photos'"""
 
 
 def last_item(event: ItemSorted | ItemRejected) -> LastItem:

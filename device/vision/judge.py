@@ -1,5 +1,6 @@
 """What a bin makes of one picture: the bundle's network, and what was taught on top of it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,12 @@ class Opinion(NamedTuple):
     probabilities: Floats
     unknown: float | None
     embedding: Logits
+
+
+def mean_unknown(opinions: Sequence[Opinion]) -> float | None:
+    """How unknown an item is that was looked at several times: frames of a still item differ by noise, so their mean is taken."""
+    scores = [opinion.unknown for opinion in opinions if opinion.unknown is not None]
+    return sum(scores) / len(scores) if scores else None
 
 
 class Judge:

@@ -6,6 +6,7 @@ relative Mahalanobis, energy, the ViM residual and the nearest training photos (
 """
 
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Known:
 
         Beyond the strangest known photo it goes on rising towards 1. embedding: features; probabilities: calibrated, one a label.
         """
-        strange = self._strangeness(distances(embedding[np.newaxis], self.prototypes), doubts(probabilities[np.newaxis]))[0]
+        strange = self._strangeness(distances(embedding[np.newaxis], self._single), doubts(probabilities[np.newaxis]))[0]
         most = float(self.quantiles[-1])
         beyond = 1 / (int(self.photos) + 1)
         if strange > most:
@@ -56,7 +57,12 @@ class Known:
 
     def write(self, file: Path) -> None:
         """Write the arrays under these names, so that `numpy.load` reads them. The same numbers give the same bytes: no time is stored."""
-        write_arrays(file, vars(self))
+        write_arrays(file, {field.name: getattr(self, field.name) for field in fields(self)})
+
+    @cached_property
+    def _single(self) -> Singles:
+        """The prototypes, widened once."""
+        return self.prototypes.astype(np.float32)
 
     def _strangeness(self, far: Floats, doubt: Floats) -> Floats:
         return np.asarray((far - self.distance[0]) / self.distance[1] + (doubt - self.doubt[0]) / self.doubt[1], np.float64)
@@ -87,7 +93,7 @@ def read_known(bundle: Bundle) -> Known | None:
 
 def distances(embeddings: npt.NDArray[np.floating[Any]], prototypes: npt.NDArray[np.floating[Any]]) -> Floats:
     """1 - cosine to the nearest prototype: one a row of `embeddings` (n x features)."""
-    return np.asarray(1 - (unit(embeddings) @ prototypes.T.astype(np.float64)).max(axis=1), np.float64)
+    return np.asarray(1 - (unit(embeddings).astype(np.float32) @ prototypes.astype(np.float32, copy=False).T).max(axis=1), np.float64)
 
 
 def doubts(probabilities: Floats) -> Floats:

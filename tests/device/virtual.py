@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from device.cameras import Frame
 from device.clock import Clock
@@ -14,6 +15,7 @@ from device.hardware.gates import Gates
 from device.hardware.simulated import SimulatedGate
 from device.ledger import Ledger, LedgerError
 from device.rules import default_rules, read_rules
+from device.site import Site, SiteSettings
 from device.sorter import Sorter, SortingSettings
 from device.twin.bin import Landed, VirtualBin
 from device.twin.body import simulated_gates
@@ -21,6 +23,7 @@ from device.twin.items import Thing
 from device.vision.bundle import Bundle
 from device.vision.classifier import Classifier
 from device.vision.empty import EmptyViews
+from device.vision.judge import Judge
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings
 
@@ -56,7 +59,8 @@ class Bench:
             PresenceSettings(),
             self.view,
             EmptyViews(),
-            self.classifier,
+            Judge(self.classifier),
+            Site(self.classifier.labels, np.ones(len(self.classifier.labels)), SiteSettings()),
             self.rules,
             Gates(self.gates),
             self._intend,
