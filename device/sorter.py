@@ -10,7 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -28,7 +28,7 @@ from device.site import Site
 from device.vision.classifier import Floats
 from device.vision.empty import EmptyViews
 from device.vision.fusion import fuse
-from device.vision.isolate import isolate
+from device.vision.isolate import isolate, lies_there
 from device.vision.judge import Judge, Opinion, mean_unknown
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings, Sight
@@ -38,6 +38,9 @@ OTHER_PLACE = 0.8
 
 SEE_EMPTY_S = 30.0
 """how often the empty tray is looked at again, so that items are isolated against it in today's light"""
+
+CHECK_S = 1.0
+"""how often a tray that seems empty is looked at as carefully as an item, for something as dark as the tray itself"""
 
 Mode = Literal["starting", "ready", "sorting", "fault"]
 FaultName = Literal["camera", "gate", "jam", "model", "ledger", "hot"]
@@ -151,6 +154,8 @@ class Sorter:
         self._remembered = view.known
         self._judged_pixels: Pixels = np.zeros((1, 1, 3), np.uint8)
         self._saw_empty_s: float | None = None
+        self._checked_s: float | None = None
+        self._lies_there: bool | None = None
         self._telling: deque[tuple[Event, Future[AnyEvent]]] = deque()
         self.mode: Mode = "starting"
         self.fault: Fault | None = None
@@ -413,7 +418,16 @@ class Sorter:
 
     def _next_view(self) -> Generator[None, Tick, View]:
         now_s, frame = yield from self._next_frame()
-        return View(now_s, frame, self._view.look(frame.pixels))
+        return View(now_s, frame, self._checked(now_s, frame, self._view.look(frame.pixels)))
+
+    def _checked(self, now_s: float, frame: Frame, sight: Sight) -> Sight:
+        """The same sight, with a second opinion where nothing moves: a lamp's step is no item, and a dark item on dark ground is one."""
+        if sight.moving or not self._empty.known:
+            self._checked_s = None
+            return sight
+        if sight.present or self._checked_s is None or now_s - self._checked_s >= CHECK_S:
+            self._checked_s, self._lies_there = now_s, lies_there(frame.pixels, self._empty)
+        return sight if self._lies_there is None else replace(sight, present=self._lies_there)
 
     def _choose(self, probabilities: Floats, unknown: float | None) -> Choice:
         judge = self._judge

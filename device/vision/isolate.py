@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from device.vision.difference import STRAY, STRAY_GAIN, TONE, difference
 from device.vision.empty import EmptyViews
-from device.vision.outline import outline
+from device.vision.light import logarithm
+from device.vision.outline import CERTAIN, outline
 from device.vision.preprocess import Pixels
 
 Floats = npt.NDArray[np.float32]
@@ -30,6 +31,8 @@ UNLIKE = 0.25
 """how much half of what is left round the item may differ from the empty view, in logarithms of light: more, and it is another view"""
 SOFT = 2.0
 """logits between which the mask's edge is soft"""
+LAMP, LAMP_TINT = 0.2, 0.06
+"""largest change of light, and of its channels among each other, in logarithms, that is taken for a lamp's drift"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +67,7 @@ def isolate(frame: Pixels, empty: EmptyViews | Sequence[Pixels], ground: Ground)
     differs = difference(frame, views)
     item = outline(differs)
     area = float((item > 0).mean())
-    if area < LEAST_AREA:
+    if area < LEAST_AREA or item.max() < CERTAIN:
         return _whole_frame(frame, "nothing differs")
     if area > MOST_AREA:
         return _whole_frame(frame, "fills the view")
@@ -75,6 +78,21 @@ def isolate(frame: Pixels, empty: EmptyViews | Sequence[Pixels], ground: Ground)
     if box is None:
         return _whole_frame(frame, "nothing differs")
     return Isolated(True, "", mask, box, _cut(frame, mask, box, ground, MARGIN))
+
+
+def lies_there(frame: Pixels, empty: EmptyViews) -> bool | None:
+    """Whether something lies there. None where that cannot be told: it looks like another view, or is brighter or darker by more than LAMP.
+
+    frame: H x W x 3 uint8 RGB. empty: at least one view must be known.
+    """
+    differs = difference(frame, empty)
+    item = outline(differs)
+    area = float((item > 0).mean())
+    if area > MOST_AREA or _unlike(differs, item) > UNLIKE:
+        return None
+    if area >= LEAST_AREA and item.max() >= CERTAIN:
+        return True
+    return False if _like_a_lamp(frame, empty) else None
 
 
 def paint(pixels: Pixels, mask: Pixels, ground: Ground, margin: float = MARGIN) -> Pixels:
@@ -88,6 +106,13 @@ def paint(pixels: Pixels, mask: Pixels, ground: Ground, margin: float = MARGIN) 
     if box is None:
         mask, box = np.full_like(mask, 255), (0, 0, mask.shape[1], mask.shape[0])
     return _cut(pixels, mask, box, ground, margin)
+
+
+def _like_a_lamp(frame: Pixels, empty: EmptyViews) -> bool:
+    """Whether a lamp may have changed so much. A plain sheet that covers the whole view is an even change too, but seldom so small a one."""
+    change = logarithm(empty.shrunk(frame)[::3, ::3]) - empty.reference.middle[::3, ::3]
+    channels = np.median(change.reshape(-1, 3), axis=0)
+    return bool(abs(channels.mean()) < LAMP and np.ptp(channels) < LAMP_TINT)
 
 
 def _unlike(differs: Floats, item: Floats) -> float:
