@@ -21,7 +21,7 @@ Mask = npt.NDArray[np.uint8]
 
 BOUNCES = 6
 STANDS = 4.5
-"""height over the narrower side of its foot, beyond which a thing falls over"""
+"""times its narrower side, beyond which height a thing falls over"""
 
 
 def build(place: Place, drift: Drift, size: tuple[int, int], threads: int = 1) -> None:
@@ -70,15 +70,23 @@ def posed(item: Item, place: Place, rng: np.random.Generator) -> Item:
 
 
 def _tipped(item: Item, rng: np.random.Generator) -> Item:
-    """On another side, heavier end down, if it would stand like that."""
-    axis, rest = "XY"[int(rng.integers(2))], turn("Z", rng.uniform(0, 6.28))
-    width, depth, height = np.ptp(item.points, axis=0)
-    if (depth if axis == "X" else width) > STANDS * min(height, width if axis == "X" else depth):
-        return item
-    tipped = lay(item.parts, turn(axis, math.pi / 2), see_through=item.see_through)
-    if tipped.points[:, 2].mean() > 0.5 * tipped.points[:, 2].max():
-        tipped = lay(item.parts, turn(axis, math.pi), see_through=item.see_through)
-    return lay(tipped.parts, rest, see_through=item.see_through)
+    """On another side, heavier end down; as it was where it would not stand like that."""
+    ways = [turn(axis, angle) for axis in "XY" for angle in (math.pi / 2, -math.pi / 2)]
+    rng.shuffle(ways)
+    for way in ways:
+        if stands(item.points @ np.array(way)[:3, :3].T):
+            return lay(item.parts, turn("Z", rng.uniform(0, 6.28)) @ way, see_through=item.see_through)
+    return item
+
+
+def stands(points: npt.NDArray[np.floating]) -> bool:
+    """Whether something of these N x 3 points would stay as it is on a plane: wide enough at its foot, its middle over it and not too high."""
+    above = points[:, 2] - points[:, 2].min()
+    tall, sides = above.max(), np.ptp(points[:, :2], axis=0)
+    foot = points[above < 0.03 * tall + 0.01, :2]
+    middle = points[:, :2].mean(axis=0)
+    over = ((foot.min(axis=0) < middle) & (middle < foot.max(axis=0))).all()
+    return bool(over and (np.ptp(foot, axis=0) > 0.35 * sides).all() and tall < STANDS * sides.min() and above.mean() < 0.55 * tall)
 
 
 def photograph(samples: int, seed: int) -> Light:

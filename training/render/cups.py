@@ -1,16 +1,17 @@
 """Cups, pots and tubs: drinking cups, deli tubs, yoghurt pots, and the coated noodle cup that belongs nowhere."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from training.render.artwork import wrapround
 from training.render.catalogue import Item, kind
 from training.render.chance import pick, toss
-from training.render.creases import dented
-from training.render.laying import lay, on_its_side, spun, turn
+from training.render.creases import bent, crumpled, dented
+from training.render.laying import lay, on_its_side, shift, spun, turn
 from training.render.materials import Grain, clear_plastic, surface
-from training.render.meshes import add_surface, height_uv, outline, turned
+from training.render.meshes import Floats, add_surface, height_uv, outline, turned
 
 
 @kind("plastic", "drinking-cup", share=2)
@@ -80,6 +81,60 @@ def yoghurt_pot(rng: np.random.Generator) -> Item:
     if toss(rng, 0.4):
         return lay([part], spun(rng))
     return lay([part], on_its_side(rng, taper=math.atan((mouth - foot) / tall)))
+
+
+def _dish(rings: Sequence[tuple[float, float]], half_long: float, half_wide: float, corner: float) -> Floats:
+    """A rounded rectangle pressed into shape.
+
+    rings: share of the half sides and height, from the middle out; corner: 1 for an ellipse, less for a squarer one.
+    """
+    angle = np.linspace(0, math.tau, 200, endpoint=False)
+    across, along = (np.sign(c) * np.abs(c) ** corner for c in (np.cos(angle), np.sin(angle)))
+    profile = outline(rings, 60)
+    share, height = profile[:, :1], profile[:, 1:]
+    return np.stack([half_long * share * across, half_wide * share * along, np.repeat(height, 200, axis=1)], axis=-1)
+
+
+@kind("plastic", "clamshell", share=2)
+def clamshell(rng: np.random.Generator) -> Item:
+    """A hinged clear box for berries or a sandwich, ajar or wide open, often dented."""
+    half_long, half_wide, tall = rng.uniform(0.6, 0.95), rng.uniform(0.45, 0.65), rng.uniform(0.25, 0.45)
+    ribs = [(0.35, 0.02), (0.4, 0.0), (0.6, 0.0), (0.65, 0.02)]
+    shell = _dish(
+        [(0.01, 0.02), *ribs, (0.84, 0.0), (0.88, 0.03), (0.95, tall - 0.02), (0.96, tall), (1.05, tall), (1.06, tall - 0.02)],
+        half_long,
+        half_wide,
+        0.35,
+    )
+    tint = pick(rng, ((0.96, 0.97, 0.975), (0.96, 0.97, 0.975), (0.9, 0.95, 0.97)))
+    skin = clear_plastic(rng, tint, haze=rng.uniform(0.04, 0.12), roughness=rng.uniform(0.04, 0.09), gloss=1.5, ripple=Grain(0.12, 5, detail=2))
+    parts = []
+    for opened in (0.0, pick(rng, (rng.uniform(0.1, 0.5), rng.uniform(1.2, 2.4), math.pi))):
+        points = shell.copy()
+        if toss(rng, 0.5):
+            points[..., 2] += crumpled(rng, points[..., 0], points[..., 1], 5, 0.03, layers=2) * np.clip(points[..., 2:3], 0, tall)[..., 0] / tall
+        part = add_surface(points, [skin], closed=True)
+        if parts:  # turned over on to the other half, then opened about its long side
+            hinge = shift(0, 1.05 * half_wide, tall)
+            part.matrix_world = hinge @ turn("X", -opened) @ shift(0, -1.05 * half_wide, tall) @ turn("X", math.pi)
+        parts.append(part)
+    return lay(parts, spun(rng), see_through=True)
+
+
+@kind("trash", "foam-tray", share=1)
+def foam_tray(rng: np.random.Generator) -> Item:
+    """A foamed tray that meat or mushrooms came in, white, black or pale, sometimes broken through."""
+    half_long, half_wide, tall = rng.uniform(0.8, 1.2), rng.uniform(0.6, 0.85), rng.uniform(0.15, 0.3)
+    dish = _dish(
+        [(0.01, 0.03), (0.7, 0.03), (0.78, 0.0), (0.82, 0.02), (0.95, tall - 0.02), (1.04, tall), (1.06, tall - 0.03)], half_long, half_wide, 0.3
+    )
+    if toss(rng, 0.4):
+        dish = bent(dish, 0, rng.uniform(-0.5, 0.5) * half_long, rng.uniform(0.2, 1.2))
+    dish[..., 2] += crumpled(rng, dish[..., 0], dish[..., 1], 8, 0.012, layers=2)
+    colour = pick(rng, ((238, 238, 234), (238, 238, 234), (30, 30, 32), (240, 226, 150), (206, 220, 232)))
+    skin = surface(rng, colour, roughness=0.6, specular=0.3, subsurface=0.05, grain=Grain(0.12, 40))
+    way = turn("X", pick(rng, (0.0, 0.0, math.pi)))
+    return lay([add_surface(dish, [skin], closed=True, thickness=0.03)], spun(rng) @ way)
 
 
 @kind("trash", "noodle-cup", share=1)

@@ -1,4 +1,4 @@
-"""What is left for the last bin: crisp bags, bar wrappers, sachets, film, used tissues."""
+"""Wrappings. What is left for the last bin: crisp bags, bar wrappers, sachets, film, used tissues. And plastic bags."""
 
 import math
 
@@ -155,3 +155,25 @@ def face_mask(rng: np.random.Generator) -> Item:
         tube = path[:, None] + 0.016 * np.stack([np.cos(ring) * side, 0 * ring, np.sin(ring)], axis=-1)[None]
         parts.append(add_surface(tube, [band], closed=True))
     return lay(parts, spun(rng))
+
+
+@kind("plastic", "bag", share=2)
+def plastic_bag(rng: np.random.Generator) -> Item:
+    """A thin bag, clear, milky or coloured, let go or scrunched up."""
+    wide, high = rng.uniform(2.0, 2.8), rng.uniform(2.2, 3.0)
+    points = sheet(wide, high, 230)
+    x, y = points[..., 0].copy(), points[..., 1].copy()
+    points[..., 2] = crumpled(rng, x, y, 14, 0.3, layers=4, finer=2.4, fainter=0.5)
+    points[..., 0] = 0.7 * x + crumpled(rng, x, y, 12, 0.14, fainter=0.5)
+    points[..., 1] = 0.7 * y + crumpled(rng, x, y, 12, 0.14, fainter=0.5)
+    points = gaussian_filter(points, (0.8, 0.8, 0))
+    if toss(rng, 0.7):
+        points = balled(rng, points, rng.uniform(0.45, 0.75), int(rng.integers(6, 16)), 1.2, rng.uniform(0.5, 0.85))
+    look = pick(rng, ("clear", "clear", "milky", "milky", "coloured"))
+    if look == "coloured":
+        colour = pick(rng, ((36, 96, 170), (30, 120, 70), (196, 40, 44), (28, 28, 30), (240, 190, 60)))
+        skin = surface(rng, colour, roughness=0.35, subsurface=0.1, grain=Grain(0.08, 20))
+    else:
+        haze = rng.uniform(0.08, 0.2) if look == "clear" else rng.uniform(0.4, 0.75)
+        skin = clear_plastic(rng, (0.94, 0.95, 0.96), haze=haze, roughness=rng.uniform(0.08, 0.2), gloss=1.8, ripple=Grain(0.25, 9, detail=2))
+    return lay([add_surface(points, [skin])], spun(rng), see_through=look != "coloured")
