@@ -78,7 +78,7 @@ def barcode(rng: np.random.Generator, on: Canvas, box: tuple[float, float, float
     x, bar = left, max(1.0, width / 95)
     while x < left + width - 4 * bar:
         wide = bar * int(rng.integers(1, 4))
-        on.rectangle([x, top, x + wide - 1, top + height], fill=(20, 20, 22))
+        on.rectangle([x, top, max(x, x + wide - 1), top + height], fill=(20, 20, 22))  # x + 1 - 1 may be less than x
         x += wide + bar * int(rng.integers(1, 4))
 
 
