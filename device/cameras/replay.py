@@ -20,8 +20,9 @@ PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 class ReplaySource:
     """Shows each picture for `hold_s`, or each frame of a video once, at `fps`, scaled to the size that is set.
 
-    A picture that cannot be decoded is left out, counted in `skipped` and logged once. After the last one comes EndOfFrames, or the
-    first again. Raises CameraError when the path does not exist or holds nothing that can be shown.
+    A picture that cannot be decoded is left out, counted in `skipped` and logged once. After the last one the first comes again: for ever
+    with `loop`, else once more, where it is a folder of several, so that what lay there last is seen to leave; then comes EndOfFrames.
+    Raises CameraError when the path does not exist or holds nothing that can be shown.
     """
 
     def __init__(self, settings: ReplaySettings, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -71,16 +72,18 @@ class ReplaySource:
     def _show(self) -> Generator[Pixels, None, None]:
         while True:
             shown = 0
-            for pixels in self._decode_pictures() if self._pictures else self._decode_video():
+            for pixels in self._decode_pictures(self._pictures) if self._pictures else self._decode_video():
                 shown += 1
                 yield pixels
             if not shown:
                 raise CameraError(f"{self._path}: nothing in it can be decoded as a picture or video")
             if not self._loop:
+                if len(self._pictures) > 1:
+                    yield from self._decode_pictures(self._pictures[:1])
                 return
 
-    def _decode_pictures(self) -> Iterator[Pixels]:
-        for path in self._pictures:
+    def _decode_pictures(self, paths: list[Path]) -> Iterator[Pixels]:
+        for path in paths:
             if path in self._broken:
                 continue
             pixels = _read_picture(path)

@@ -80,7 +80,7 @@ class ReplaySettings(Camera, frozen=True, kw_only=True, tag="replay"):
     hold_s: Annotated[float, Meta(ge=0, le=3600)] = 2.0
     """how long each picture of a folder stays in view"""
     loop: bool = True
-    """start again at the end, rather than stop"""
+    """start again at the end, rather than stop; a folder then ends with its first picture once more, which is the empty view"""
 
 
 CameraSettings = Picamera2Settings | V4l2Settings | ReplaySettings

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from device import daemon
-from device.body import Body
+from device.body import Body, kind
 from device.cameras.opening import open_camera
-from device.cameras.settings import V4l2Settings
+from device.cameras.settings import ReplaySettings, V4l2Settings
 from device.commands.run import stop_on_signals
 from device.errors import SortbinError
 from device.hardware.gates import Gates
@@ -27,6 +27,7 @@ from device.settings import BinSettings, DeviceSettings, ModelSettings
 from device.twin.body import simulated_gates, virtual_body
 from device.twin.items import Thing, own_things, photo_things, shuffled
 from device.twin.narrator import Narrator
+from device.vision.pictures import find_pictures
 
 FPS = 20.0
 
@@ -45,6 +46,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--images", type=Path, metavar="DIR", help="photos as the items; a folder for each label tells the truth about them")
+    what.add_argument(
+        "--replay", type=Path, metavar="DIR", help="show pictures of a folder in order, the empty view first, then items and empty views in turn"
+    )
     what.add_argument("--camera", type=int, metavar="N", help="look through the webcam /dev/videoN instead; the gates stay virtual")
     parser.add_argument("--items", type=_positive, metavar="N", help="stop after N items")
     parser.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds")
@@ -60,7 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the demo. Returns the exit status."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
     stop = stop_on_signals()
-    things = [] if arguments.camera is not None else photo_things(arguments.images) if arguments.images else own_things()
+    seen = None if arguments.camera is None and arguments.replay is None else _source(arguments)
+    things = [] if seen is not None else photo_things(arguments.images) if arguments.images else own_things()
     endless = itertools.chain.from_iterable(shuffled(things, arguments.seed + turn) for turn in itertools.count())
     with contextlib.ExitStack() as stack:
         state = arguments.state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sortbin-")))
@@ -72,8 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
         narrator = Narrator(sys.stdout, stop, most=arguments.items)
         open_body = (
-            functools.partial(_webcam_body, arguments.camera)
-            if arguments.camera is not None
+            functools.partial(_watching_body, seen)
+            if seen is not None
             else functools.partial(virtual_body, things=endless, seed=arguments.seed, fps=FPS, landed=narrator.landed)
         )
         with daemon.opened(settings, open_body) as parts:
@@ -87,9 +92,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _webcam_body(number: int, rules: RulePack) -> Body:
+def _source(arguments: argparse.Namespace) -> V4l2Settings | ReplaySettings:
+    if arguments.replay is None:
+        return V4l2Settings(device=arguments.camera)
+    next(find_pictures(arguments.replay))
+    return ReplaySettings(path=str(arguments.replay), loop=False)
+
+
+def _watching_body(seen: V4l2Settings | ReplaySettings, rules: RulePack) -> Body:
+    """A real camera, or a replayed one, over virtual gates."""
     gates = simulated_gates(rules)
-    return Body(open_camera(V4l2Settings(device=number)), "v4l2", Gates(gates), dict.fromkeys(gates, "simulated"))
+    return Body(open_camera(seen), kind(seen), Gates(gates), dict.fromkeys(gates, "simulated"))
 
 
 @contextlib.contextmanager
@@ -122,7 +135,7 @@ def _broker(url: str | None) -> Iterator[MqttSettings]:
 
 def _opening(parts: daemon.Parts, things: Sequence[Thing], mqtt: MqttSettings) -> list[str]:
     info, runtime = parts.judge.classifier.bundle.info, parts.judge.classifier.runtime.name
-    seen = f"{len(things)} things to throw in" if things else "a webcam"
+    seen = f"{len(things)} things to throw in" if things else f"camera: {parts.body.camera_kind}"
     tls = " --tls-use-os-certs" if mqtt.tls else ""
     return [
         f"a virtual bin, {seen}; bundle {info.name} {info.version} on {runtime}; Ctrl-C ends it",

@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from device.ledger import read_events
+from device.twin.items import own_things
+from device.twin.tray import Pose, Tray
 from device.vision.bundle import Bundle
 from device.vision.preprocess import Pixels
 
@@ -91,6 +94,19 @@ def test_it_tells_of_each_item_sums_up_and_ends_by_itself(demo: Callable[..., De
     assert re.search(r"contamination", said)
 
 
+def test_a_replayed_folder_is_sorted_once_and_ends_it_also_when_its_last_picture_is_an_item(demo: Callable[..., Demo], tmp_path: Path) -> None:
+    (tmp_path / "replayed").mkdir()
+    tray, can = Tray(np.random.default_rng(0)), next(thing for thing in own_things() if thing.name == "drinks-can")
+    tray.lay(can)
+    for name, pose in (("0-empty", None), ("1-can", Pose(0.5, 0.5, 20.0))):
+        cv2.imwrite(str(tmp_path / "replayed" / f"{name}.png"), cv2.cvtColor(tray.picture(pose, 0.0, 1.0), cv2.COLOR_RGB2BGR))
+    status, said, errors = demo("--replay", tmp_path / "replayed", "--state", tmp_path / "state").end()
+    assert status == 0, errors
+    assert "1 items in" in said
+    (item,) = (event for event in kept(tmp_path / "state") if "item" in event)
+    assert item["type"] in ("item_sorted", "item_rejected") and item["isolated"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly_and_the_ledger_says_so(demo: Callable[..., Demo], pictures: Path, tmp_path: Path, number: signal.Signals) -> None:
     running = demo("--images", pictures, "--state", tmp_path / "state")
@@ -125,6 +141,7 @@ def test_killed_in_the_middle_no_event_is_lost_or_told_twice(demo: Callable[...,
     ("arguments", "said"),
     [
         (["--images", "nowhere"], "nowhere: expected a folder of photos"),
+        (["--replay", "nowhere"], "nowhere: expected a picture or a folder of pictures"),
         (["--broker", "http://example.invalid"], "--broker http://example.invalid: expected mqtt://"),
         (["--rules", "nothing"], "nothing: expected the file of a rule pack"),
     ],
