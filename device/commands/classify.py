@@ -64,16 +64,17 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         description="Say what is on each picture, how sure that is, and which bin it goes to. Folders are searched through and through. "
         "Exit status: 0 all pictures judged, 1 some could not be read, 2 nothing to judge or a bundle or rule pack that cannot be used.",
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="IMAGE|DIR", help="a picture, or a folder of pictures")
+    parser.add_argument("paths", nargs="*", type=Path, metavar="IMAGE|DIR", help="a picture, or a folder of pictures")
     parser.add_argument("--bundle", type=Path, metavar="DIR", help="folder of the bundle that judges (default: the one Sortbin comes with)")
     parser.add_argument("--rules", metavar="PACK", help="rule pack: its file, or the name of one Sortbin comes with (default: trashnet)")
     parser.add_argument(
         "--background",
         action="append",
+        nargs="+",
         default=[],
         type=Path,
-        metavar="IMAGE|DIR",
-        help="what the camera sees without an item: the item is then isolated before it is judged; may be given several times",
+        metavar="EMPTY",
+        help="pictures, or a folder of them, of what the camera sees without an item: the item is then isolated before it is judged",
     )
     parser.add_argument("--teaching", type=Path, metavar="FILE", help="what `sortbin teach --out` wrote: judge with the labels of that place")
     parser.add_argument("--labels", type=labels, default=(), metavar="A,B,...", help="labels that occur at this place: only these compete")
@@ -87,13 +88,14 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge the pictures and print a line for each. Returns the exit status."""
+    paths, backgrounds = _told_apart(arguments.paths, arguments.background)
     bundle = read_bundle(arguments.bundle or default_bundle())
     teaching = read_teaching(arguments.teaching, bundle) if arguments.teaching else None
     judge = Judge(Classifier(bundle), teaching)
     site = Site(judge.labels, judge.usual, SiteSettings(labels=arguments.labels))
     rules = read_rules(find_rules(arguments.rules) if arguments.rules else default_rules(), judge.labels, bundle.info.labels)
-    pictures = list(itertools.chain.from_iterable(find_pictures(path) for path in arguments.paths))
-    empty = EmptyViews(read_pixels(view) for path in arguments.background for view in find_pictures(path))
+    pictures = list(itertools.chain.from_iterable(find_pictures(path) for path in paths))
+    empty = EmptyViews(read_pixels(view) for path in backgrounds for view in find_pictures(path))
     judge.classifier.check_known_answer()
 
     write = _write_json if arguments.json else _Table(judge.labels, rules).write
@@ -107,6 +109,16 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"sortbin classify: {line.error}", file=sys.stderr)
         write(line)
     return 1 if unread else 0
+
+
+def _told_apart(paths: list[Path], backgrounds: list[list[Path]]) -> tuple[list[Path], list[Path]]:
+    """What to judge and what is empty: after `--background EMPTY IMAGE`, with nothing else to judge, the image is no background."""
+    if not paths and backgrounds and len(backgrounds[-1]) > 1:
+        *earlier, (last, *paths) = backgrounds
+        backgrounds = [*earlier, [last]]
+    if not paths:
+        raise PictureError("expected a picture, or a folder of pictures, to judge")
+    return paths, list(itertools.chain.from_iterable(backgrounds))
 
 
 def labels(text: str) -> tuple[str, ...]:

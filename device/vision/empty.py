@@ -40,11 +40,11 @@ class EmptyViews:
     """Up to MOST_VIEWS small views of the empty tray or chamber."""
 
     def __init__(self, frames: Iterable[Pixels] = ()) -> None:
-        """frames: H x W x 3 uint8 RGB, of any sizes."""
-        self._views: deque[Pixels] = deque(maxlen=MOST_VIEWS)
+        """frames: H x W x 3 uint8 RGB, of any sizes; of more than MOST_VIEWS, that many are kept, spread evenly."""
+        views = [self.shrunk(frame) for frame in frames]
+        kept = np.linspace(0, len(views) - 1, min(len(views), MOST_VIEWS)).round().astype(int)
+        self._views: deque[Pixels] = deque((views[number] for number in kept), maxlen=MOST_VIEWS)
         self._reference: Reference | None = None
-        for frame in frames:
-            self.see(frame)
 
     @property
     def known(self) -> bool:

@@ -72,6 +72,26 @@ def test_only_the_labels_that_are_named_compete(tiny_bundle: Bundle, photos: Pat
     assert said(wrong) == ["sortbin classify: can: not a label that is known here; expected some of cardboard, glass, metal, paper, plastic, trash"]
 
 
+def test_with_a_background_the_item_is_isolated_before_it_is_judged(tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]) -> None:
+    place = painted("metal", 240, 320) // 3 + np.random.default_rng(0).integers(0, 9, (240, 320, 3), dtype=np.uint8)
+    item = place.copy()
+    item[80:180, 120:240] = (255, 0, 0)
+    saved(tmp_path / "empty" / "1.png", place)
+    saved(tmp_path / "items" / "box.png", item)
+    saved(tmp_path / "items" / "nothing.png", place)
+    for arguments in (("--background", tmp_path / "empty", tmp_path / "items"), (tmp_path / "items", "--background", tmp_path / "empty" / "1.png")):
+        done = sortbin("--bundle", tiny_bundle.folder, "--json", *arguments)
+        assert done.returncode == 0, done.stderr
+        box, nothing = (json.loads(line)["isolated"] for line in done.stdout.splitlines())
+        assert list(box) == ["found", "why", "box", "area"]
+        assert (box["found"], box["why"]) == (True, "")
+        np.testing.assert_allclose(box["box"], (120, 80, 240, 180), atol=8)
+        assert box["area"] == pytest.approx(100 * 120 / (240 * 320), rel=0.1)
+        assert nothing == {"found": False, "why": "nothing differs", "box": [0, 0, 320, 240], "area": 1.0}
+    alone = json.loads(sortbin("--bundle", tiny_bundle.folder, "--json", tmp_path / "items" / "box.png").stdout)
+    assert alone["isolated"] is None
+
+
 def test_a_broken_picture_is_reported_and_the_rest_go_on(tiny_bundle: Bundle, photos: Path) -> None:
     (photos / "b" / "empty.jpg").write_bytes(b"")
     (photos / "b" / "text.png").write_bytes(b"no picture")
@@ -119,6 +139,9 @@ def test_bad_input_is_one_line_and_status_2(
     bundle = ("--bundle", tiny_bundle.folder)
     for arguments, message in (
         ((*bundle, tmp_path / "empty"), "expected pictures in this folder"),
+        (bundle, "expected a picture, or a folder of pictures, to judge"),
+        ((*bundle, "--background", photos), "expected a picture, or a folder of pictures, to judge"),
+        ((*bundle, photos, "--background", tmp_path / "gone.jpg"), "gone.jpg: expected a picture or a folder"),
         ((*bundle, photos, tmp_path / "nowhere.jpg"), "nowhere.jpg: expected a picture or a folder"),
         ((*bundle, "--rules", tmp_path / "rules.toml", photos), "rules.toml: "),
         ((*bundle, "--rules", "four-bins", photos), "four-bins.toml: bins: no bin for the model's label cardboard"),

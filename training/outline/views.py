@@ -148,6 +148,8 @@ def _with_item(ground: Floats, rng: Rng, stock: Stock) -> tuple[Floats, Floats]:
     near = cv2.GaussianBlur(ground, (0, 0), 40).mean(axis=2, keepdims=True)
     lit = np.clip(near / rng.uniform(90, 170), 0.12, 1.3) if rng.random() < 0.7 else np.float32(1)
     colour = colour * lit * np.exp(rng.normal(0, 0.2))
+    if rng.random() < 0.25:  # about as bright as the place, as white paper on a white tray is
+        colour = np.clip(colour + ((near - colour[mask > 0.5].mean()) if (mask > 0.5).any() else 0) * rng.uniform(0.5, 1), 0, 255)
     scene = _around(ground, colour, mask, middle, rng)
     if rng.random() < CLEAR:
         colour = _clear(ground, scene, colour, mask, middle, np.clip(near / 120, 0.1, 1), rng)
@@ -234,17 +236,26 @@ def _around(ground: Floats, colour: Floats, mask: Floats, middle: tuple[float, f
     """What an item does to the place round it: shadows, a glow of its colour, its image in a shiny floor."""
     scene = ground
     size = (WIDTH, HEIGHT)
-    for _ in range(rng.integers(0, 3)):
-        x, y = rng.uniform(-0.18, 0.18, 2) * size
-        cast = cv2.warpAffine(mask, np.array([[1, 0, x], [0, 1, y]]), size)
-        scene = scene * (1 - rng.uniform(0, 0.6) * cv2.GaussianBlur(cast, (0, 0), np.exp(rng.uniform(0, 2.7))))[..., None]
+    for _ in range(rng.choice((0, 1, 2, 3), p=(0.2, 0.4, 0.25, 0.15))):
+        cast = cv2.warpAffine(mask, _falling(middle, rng), size)
+        depth = rng.uniform(0, 0.9) if rng.random() < 0.4 else rng.uniform(0, 0.5)
+        scene = scene * (1 - depth * cv2.GaussianBlur(cast, (0, 0), np.exp(rng.uniform(-0.7, 2.7))))[..., None] ** _tint(rng, 0.04)
     if rng.random() < 0.35:
         scene = scene + cv2.GaussianBlur(mask[..., None] * colour, (0, 0), np.exp(rng.uniform(1.5, 3.5))) * rng.uniform(0, 0.25)
-    if rng.random() < 0.2:
-        mirror = np.array([[1, 0, rng.uniform(-0.1, 0.1) * WIDTH], [0, -1, 2 * middle[1] + rng.uniform(0.05, 0.6) * HEIGHT]])
-        seen = cv2.GaussianBlur(cv2.warpAffine(mask, mirror, size), (0, 0), 3)[..., None] * rng.uniform(0.03, 0.15)
-        scene = scene * (1 - seen) + cv2.warpAffine(colour, mirror, size) * seen
+    if rng.random() < 0.3:
+        foot = float(np.flatnonzero((mask > 0.5).any(axis=1)).max(initial=0))
+        mirror = np.array([[1, 0, rng.uniform(-0.03, 0.03) * WIDTH], [0, -1, 2 * foot + rng.uniform(-0.1, 0.2) * HEIGHT]])
+        blur = np.exp(rng.uniform(-0.5, 1.8))
+        seen = cv2.GaussianBlur(cv2.warpAffine(mask, mirror, size), (0, 0), blur)[..., None] * rng.uniform(0.03, 0.5)
+        scene = scene * (1 - seen) + cv2.GaussianBlur(cv2.warpAffine(colour, mirror, size), (0, 0), blur) * seen
     return np.asarray(scene, np.float32)
+
+
+def _falling(middle: tuple[float, float], rng: Rng) -> npt.NDArray[np.float64]:
+    """Where a shadow falls: beside the item, longer or shorter than it and slanted, and it begins under the item."""
+    slant, length = rng.normal(0, 0.5), np.exp(rng.normal(0, 0.35))
+    x, y = rng.normal(0, 0.08, 2) * (WIDTH, HEIGHT)
+    return np.array([[1, slant, x - slant * middle[1]], [0, length, y + (1 - length) * middle[1]]])
 
 
 def _clear(ground: Floats, scene: Floats, colour: Floats, mask: Floats, middle: tuple[float, float], lit: Floats, rng: Rng) -> Floats:
