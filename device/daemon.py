@@ -17,6 +17,7 @@ from device import __version__
 from device.body import Body
 from device.cameras import EndOfFrames
 from device.clock import Clock
+from device.drift import Watch
 from device.events import AnyEvent, Event, Started
 from device.hardware import GateError
 from device.hardware.gates import Gates
@@ -134,11 +135,12 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
     view, empty = EmptyView(settings.presence), EmptyViews()
     state = Path(settings.device.state)
     views = ViewKeeper(state / VIEW_FILE, view), ViewKeeper(state / VIEWS_FILE, empty)
-    site = ViewKeeper(state / parts.site.file, parts.site)
-    keepers = (*views, site)
-    for keeper in keepers if ledger.restarts else (site,):
+    watch = Watch(len(parts.judge.labels))
+    learned = ViewKeeper(state / parts.site.file, parts.site), ViewKeeper(state / parts.judge.drift_file, watch)
+    keepers = (*views, *learned)
+    for keeper in keepers if ledger.restarts else learned:
         keeper.restore()
-    reporter = Reporter(settings.device, parts.judge, parts.site, parts.rules, parts.body, ledger, parts.link)
+    reporter = Reporter(settings.device, parts.judge, parts.site, watch, parts.rules, parts.body, ledger, parts.link)
 
     def stored(event: AnyEvent) -> None:
         reporter.note(event)
@@ -151,6 +153,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
         empty,
         parts.judge,
         parts.site,
+        watch,
         parts.rules,
         gates,
         ledger.intend,

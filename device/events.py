@@ -94,7 +94,16 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     """starts in a row that did not end with a clean stop"""
 
 
-AnyEvent = ItemSorted | ItemRejected | ItemInterrupted | Jam | Fault | Cleared | Started
+class Drift(Event, frozen=True, kw_only=True, tag="drift"):
+    """What the bin sees has changed from what it saw at first. signal is a short name that stays the same, message one line for a person."""
+
+    signal: Literal["confidence", "labels", "strangeness", "brightness", "sharpness", "view"]
+    strayed: float
+    """how far its running mean is off what was usual, in standard deviations of that difference, with its sign"""
+    message: str
+
+
+AnyEvent = ItemSorted | ItemRejected | ItemInterrupted | Jam | Fault | Cleared | Started | Drift
 
 
 def encode(event: Event) -> bytes:

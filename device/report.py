@@ -9,6 +9,7 @@ import numpy as np
 from device import __version__
 from device.body import Body
 from device.clock import wall_clock_synced
+from device.drift import Watch
 from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
 from device.health import cpu_temperature_c, resident_mib, throttled
 from device.ledger import BinTotals, Ledger
@@ -28,8 +29,10 @@ class Reporter:
     link None: only the line is kept.
     """
 
-    def __init__(self, device: DeviceSettings, judge: Judge, site: Site, rules: RulePack, body: Body, ledger: Ledger, link: Link | None) -> None:
-        self._device, self._judge, self._site, self._rules = device, judge, site, rules
+    def __init__(
+        self, device: DeviceSettings, judge: Judge, site: Site, watch: Watch, rules: RulePack, body: Body, ledger: Ledger, link: Link | None
+    ) -> None:
+        self._device, self._judge, self._site, self._watch, self._rules = device, judge, site, watch, rules
         self._classifier = judge.classifier
         self._body, self._ledger, self._link = body, ledger, link
         self._last_item: LastItem | None = None
@@ -103,6 +106,7 @@ class Reporter:
             dropped=self._ledger.dropped,
             restarts=self._ledger.restarts,
             site=self._site.mix,
+            drift={str(signal): off for signal, off in self._watch.strayed.items()},
         )
 
 

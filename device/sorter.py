@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from device.cameras import Frame
 from device.decision import Choice, Reason, decide
+from device.drift import Watch, look_of
 from device.events import AnyEvent, Cleared, Event, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.hardware import GateError
 from device.hardware.gates import Gates
@@ -126,7 +127,7 @@ class Sorter:
     """Sorts items, one at a time, for ever.
 
     Parts it is given: `view` (the empty tray, to see that something is there), `empty` (the same, to see what), `judge`, `site` (which
-    labels occur), `rules`, `gates`, `intend`, which writes down an intent, and `record`, which stores an event.
+    labels occur), `watch` (for drift), `rules`, `gates`, `intend`, which writes down an intent, and `record`, which stores an event.
     `residual_only` sends everything to the residual bin: the safe mode after repeated crashes.
     """
 
@@ -138,6 +139,7 @@ class Sorter:
         empty: EmptyViews,
         judge: Judge,
         site: Site,
+        watch: Watch,
         rules: RulePack,
         gates: Gates,
         intend: Intender,
@@ -147,7 +149,7 @@ class Sorter:
     ) -> None:
         self._settings, self._presence = settings, presence
         self._view, self._empty, self._rules = view, empty, rules
-        self._judge, self._site = judge, site
+        self._judge, self._site, self._watch = judge, site, watch
         self._gates, self._intend, self._record = gates, intend, record
         self._closed: dict[str, Reason] = dict.fromkeys(rules.bins, "safe_mode") if residual_only else {}
         self._frame_seen_s: float | None = None
@@ -199,8 +201,14 @@ class Sorter:
             self.tell(_interrupted(judged, error))
             raise
         self.tell(self._outcome(judged, emptied_s))
+        self._learn(judged)
+
+    def _learn(self, judged: Judged) -> None:
+        """What an item tells of the place: which labels come here, and whether the bin still sees what it saw at first."""
         if judged.choice.reason != "unknown":
             self._site.note(judged.seen)
+        for drift in self._watch.note(look_of(self._judged_pixels, judged.seen, judged.unknown)):
+            self.tell(drift)
 
     def _recognise_the_tray(self) -> Generator[None, Tick, None]:
         """Learn the empty view, unless the one of an earlier start still fits what the camera shows."""

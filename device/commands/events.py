@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from device.events import AnyEvent, Cleared, Event, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started, decode
+from device.events import AnyEvent, Cleared, Drift, Event, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started, decode
 from device.ledger import read_events
 
 FOLLOW_S = 0.5
@@ -68,6 +68,8 @@ def _told(event: AnyEvent) -> str:
             return f"{event.fault}: {event.message}"
         case Cleared():
             return f"{event.fault}, after {event.lasted_s:.0f} s"
+        case Drift():
+            return f"{event.signal}: {event.message}"
         case Started():
             crashes = f", restart {event.restarts} without a clean stop" if event.restarts else ""
             return f"sortbin {event.version}, {event.bundle} on {event.runtime}{crashes}"

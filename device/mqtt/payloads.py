@@ -110,6 +110,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """starts in a row that did not end with a clean stop"""
     site: dict[str, float]
     """share of each label among the items of this place, as decisions take it: what the owner said, or what was learned, or the training photos'"""
+    drift: dict[str, float]
+    """how far each signal of the `drift` events is off the usual, in standard deviations; all 0 until the usual is known"""
 
 
 def last_item(event: ItemSorted | ItemRejected) -> LastItem:

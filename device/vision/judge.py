@@ -1,5 +1,6 @@
 """What a bin makes of one picture: the bundle's network, and what was taught on top of it."""
 
+import zlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -41,6 +42,12 @@ class Judge:
         self.reject_below = info.reject_below if teaching is None else teaching.reject_below
         bound = info.unknown_above if teaching is None else teaching.unknown_above
         self._unknown_above = bound if isinstance(bound, float) else 1.0
+
+    @property
+    def drift_file(self) -> str:
+        """A name for the file of what is usual at this bin, in the eyes of this judge."""
+        text = "\0".join((self.classifier.bundle.info.digest, *self.labels))
+        return f"usual-{zlib.crc32(text.encode()):08x}.npy"
 
     @property
     def usual(self) -> Floats:

@@ -10,6 +10,7 @@ import numpy as np
 
 from device.cameras import Frame
 from device.clock import Clock
+from device.drift import Watch
 from device.events import AnyEvent, Event
 from device.hardware.gates import Gates
 from device.hardware.simulated import SimulatedGate
@@ -61,6 +62,7 @@ class Bench:
             EmptyViews(),
             Judge(self.classifier),
             Site(self.classifier.labels, np.ones(len(self.classifier.labels)), SiteSettings()),
+            Watch(len(self.classifier.labels)),
             self.rules,
             Gates(self.gates),
             self._intend,
