@@ -32,17 +32,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     from converter.progress import Progress
     from device.vision.pictures import find_pictures
-    from training.outline.fit import CHECKED, fit_outline, make_lessons, write_outline
+    from training.outline import fit
     from training.outline.views import Stock
 
     stock = Stock(tuple(find_pictures(arguments.photos)), tuple(find_pictures(arguments.places)) if arguments.places else ())
-    views, progress = arguments.views + CHECKED, Progress()
+    views, progress = arguments.views + fit.CHECKED, Progress()
     try:
-        lessons = make_lessons(stock, views, arguments.seed * SEEDS, lambda number: progress.step(f"view {number}/{views}"))
-        network, drawn = fit_outline(
+        lessons = fit.make_lessons(stock, views, arguments.seed * SEEDS, lambda number: progress.step(f"view {number}/{views}"))
+        network, drawn = fit.fit_outline(
             lessons, arguments.steps, arguments.seed, lambda number, loss: progress.step(f"step {number}/{arguments.steps}, loss {loss:.3f}")
         )
-        write_outline(network, lessons, arguments.out)
+        fit.write_outline(network, lessons, arguments.out)
     finally:
         progress.close()
     if arguments.json:

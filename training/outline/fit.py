@@ -76,7 +76,8 @@ def fit_outline(lessons: Lessons, steps: int, seed: int, told: Callable[[int, fl
 
 def measured(network: keras.Model, differs: npt.NDArray[np.float16], mask: npt.NDArray[np.uint8]) -> Drawn:
     """Measure the float network."""
-    drawn = np.concatenate([network(part.astype(np.float32), training=False).numpy()[..., 0] > 0 for part in np.array_split(differs, 10)])
+    parts = (differs[first : first + BATCH].astype(np.float32) for first in range(0, len(differs), BATCH))
+    drawn = np.concatenate([network(part, training=False).numpy()[..., 0] > 0 for part in parts])
     true = mask > 127
     there = true.sum(axis=(1, 2)) > LEAST_PIXELS
     iou = (drawn & true).sum(axis=(1, 2)) / np.maximum((drawn | true).sum(axis=(1, 2)), 1)
