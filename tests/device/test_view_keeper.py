@@ -1,0 +1,44 @@
+"""What was learned of the empty tray outlives the process that learned it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from device.daemon import VIEW_FILE, VIEWS_FILE, ViewKeeper
+from device.twin.tray import Tray
+from device.vision.empty import EmptyViews
+from device.vision.preprocess import Pixels
+from device.vision.presence import EmptyView, PresenceSettings
+
+
+@pytest.fixture(scope="module")
+def tray() -> Pixels:
+    return Tray(np.random.default_rng(3)).picture(None, 0.0, 1.0)
+
+
+def test_both_kinds_of_empty_view_come_back_after_a_restart(tray: Pixels, tmp_path: Path) -> None:
+    view, views = EmptyView(PresenceSettings()), EmptyViews([tray])
+    view.adopt(tray)
+    for name, learned in ((VIEW_FILE, view), (VIEWS_FILE, views)):
+        ViewKeeper(tmp_path / name, learned).close()
+    again, several = EmptyView(PresenceSettings()), EmptyViews()
+    for name, learned in ((VIEW_FILE, again), (VIEWS_FILE, several)):
+        ViewKeeper(tmp_path / name, learned).restore()
+    assert again.known and not again.look(tray).present
+    np.testing.assert_array_equal(several.export(), views.export())
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }"])
+def test_a_damaged_file_is_as_if_there_were_none(content: bytes, tmp_path: Path) -> None:
+    views = EmptyViews()
+    (tmp_path / VIEWS_FILE).write_bytes(content)
+    ViewKeeper(tmp_path / VIEWS_FILE, views).restore()
+    assert not views.known
+
+
+def test_nothing_is_written_before_anything_was_learned(tmp_path: Path) -> None:
+    keeper = ViewKeeper(tmp_path / VIEWS_FILE, EmptyViews())
+    keeper.update(0.0)
+    keeper.close()
+    assert not list(tmp_path.iterdir())
