@@ -1,6 +1,7 @@
 """Places drawn by chance, for training material: any walls, floor, lamps and camera that a bin might have. Needs no Blender."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,6 +22,8 @@ def place(seed: int, number: int) -> Place:
     floor = _floor(rng, inside)
     reach = min(1.4, 0.36 * min(width, depth))
     camera = _camera(rng, inside, (width, depth, height), floor)
+    if floor.kind in ("bars", "grid"):
+        floor, camera = _from_below(np.random.default_rng([seed, number, 90_002]), floor, camera)
     walls = _walls(rng, inside, (width, depth, height), camera)
     ambient = _ambient(rng, "lid" in walls)
     panels = _panels(rng, walls, camera)
@@ -117,6 +120,15 @@ def _camera(rng: Rng, inside: bool, size: Point, floor: Floor) -> Camera:
     return Camera((x, y, max(z, 0.25)), (a, b, c), fov, roll)
 
 
+def _from_below(rng: Rng, floor: Floor, camera: Camera) -> tuple[Floor, Camera]:
+    """Now and then, what lies on bars is looked at from under them, there is no bottom, and what is small is caught between them."""
+    if not toss(rng, 0.25):
+        return floor, camera
+    x, y = (float(v) for v in rng.normal(0, 0.6, 2))
+    below = Camera((x, y, -_spread(rng, 1.8, 4.0)), (0.0, 0.0, 0.1), float(rng.uniform(45, 75)), float(rng.uniform(-180, 180)))
+    return replace(floor, under=None, drop=0.1), below
+
+
 def _walls(rng: Rng, inside: bool, size: Point, camera: Camera) -> dict[str, Finish]:
     """Those that do not stand before the camera; often all of one finish. A table may have a wall at its far side."""
     width, depth, height = size
@@ -164,7 +176,7 @@ def _lamps(rng: Rng, size: Point, camera: Camera, *, closed: bool, dark: bool) -
         kind = pick(rng, ("area", "area", "area", "bulb", "spot", "flash"))
         if kind == "flash":
             x, y, z = (float(v) for v in np.array(camera.position) + rng.normal(0, 0.2, 3))
-            lamps.append(Lamp("bulb", (x, y, max(z, 0.2)), _light(rng), _spread(rng, 8, 40), _spread(rng, 0.03, 0.2)))
+            lamps.append(Lamp("bulb", (x, y, z if z < 0 else max(z, 0.2)), _light(rng), _spread(rng, 8, 40), _spread(rng, 0.03, 0.2)))
             continue
         high = height * rng.uniform(0.75, 0.95) if closed else height + _spread(rng, 0.5, 6.0)
         aside = 0.42 if closed else 1.2

@@ -221,7 +221,7 @@ CUT_OFF = Wanted(0.45, 0.85)
 
 
 def spot(place: Place, points: Floats, wanted: Wanted, aspect: float, rng: np.random.Generator, tries: int = 60) -> Spot:
-    """Find room for an item of N x 3 points around the origin: inside the walls, clear of the camera, in view as wanted.
+    """Find room for an item of N x 3 points around the origin: on the floor, clear of the camera, in view as wanted.
 
     The first of `tries` random places that will do, else the best of them.
     """
@@ -250,9 +250,7 @@ def _badness(place: Place, points: Floats, wanted: Wanted, aspect: float) -> tup
     with np.errstate(invalid="ignore"):
         in_view = float(((at > 0) & (at < 1)).all(axis=1).mean())
     low, high = points.min(axis=0), points.max(axis=0)
-    half = np.array(place.size[:2]) / 2 - 0.02
-    through = 0.0
-    for side, beyond in (("left", -half[0] - low[0]), ("right", high[0] - half[0]), ("front", -half[1] - low[1]), ("back", high[1] - half[1])):
-        through += max(0.0, float(beyond)) if side in place.walls else 0.0
+    half = np.array(place.size[:2]) / 2 - 0.02 if place.walls else np.array((place.spread, place.spread))
+    through = float(np.clip([*(-half - low[:2]), *(high[:2] - half)], 0, None).sum())
     close = max(0.0, 0.4 - float(np.linalg.norm(points - np.array(place.camera.position), axis=1).min()))
     return max(0.0, wanted.least - in_view) + max(0.0, in_view - wanted.most) + 4 * through + 8 * close, in_view

@@ -50,16 +50,23 @@ def test_a_random_place_can_be_built_lit_and_looked_into(number):
     ):
         assert not (outside and side in place.walls), f"the camera looks at the outside of {side}"
     assert set(place.walls) <= set(SIDES)
-    assert z > 0
+    assert z > 0 or (place.floor.kind in ("bars", "grid") and place.floor.under is None), "the camera is under a floor"
     assert place.lamps or place.panels or max(place.ambient) > 0.05, "it is pitch dark"
     assert all(panel.side in place.walls for panel in place.panels)
     middle = place.camera.project(np.array([place.camera.target]), ASPECT)
     assert np.allclose(middle, 0.5, atol=1e-6)
 
 
+def test_some_random_places_are_looked_into_from_below_and_most_kinds_of_floor_occur():
+    some = [anywhere.place(1, number) for number in range(400)]
+    assert {place.floor.kind for place in some} == {"plain", "belt", "rails", "bars", "grid", "vee", "bowl"}
+    below = [place for place in some if place.camera.position[2] < 0]
+    assert 4 <= len(below) <= 60
+
+
 @settings(max_examples=60, deadline=None)
 @given(number=numbers, side=st.floats(0.2, 1.0))
-def test_an_item_put_down_rests_on_the_floor_inside_the_walls(number, side):
+def test_an_item_put_down_rests_on_the_floor_and_inside_the_walls(number, side):
     place = anywhere.place(3, number)
     points = block(side, side, side)
     where = spot(place, points, Wanted(), ASPECT, np.random.default_rng(number))
@@ -67,10 +74,8 @@ def test_an_item_put_down_rests_on_the_floor_inside_the_walls(number, side):
     gap = moved[:, 2] - place.floor.heights(moved[:, 0], moved[:, 1], place.spread)
     assert gap.min() > -0.02, "it sinks in"
     if where.in_view >= 0.985:
-        inside = np.abs(moved[:, :2]).max(axis=0)
-        for axis, sides in ((0, ("left", "right")), (1, ("front", "back"))):
-            if all(name in place.walls for name in sides):
-                assert inside[axis] <= place.size[axis] / 2 + 1e-6
+        half = np.array(place.size[:2]) / 2 if place.walls else np.full(2, place.spread)
+        assert (np.abs(moved[:, :2]).max(axis=0) <= half + 0.05).all(), "it hangs over the edge"
 
 
 def test_a_can_sinks_between_two_rails_until_it_touches_both():
