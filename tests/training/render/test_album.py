@@ -170,6 +170,15 @@ def test_a_renderer_that_dies_is_one_clear_line_and_the_rest_goes_on_next_time(o
     assert len(index(out)) == 2
 
 
+def test_a_disk_that_fills_up_is_one_clear_line_and_leaves_nothing_half_written(out, painter):
+    with pytest.raises(album.AlbumError, match=r"places: cannot be written: File too large"):
+        fill(out, painter, series(names=("can", "large"), places=1))
+    assert [row["kind"] for row in index(out)] == ["can"]
+    assert [path.name for path in out.rglob(".*")] == []
+    assert fill(out, painter, series(names=("can",), places=1)).taken == 1
+    assert len(index(out)) == 2
+
+
 def test_a_folder_keeps_to_its_order(out, painter):
     fill(out, painter, series(places=1), {"series": "bench", "size": [640, 480]})
     with pytest.raises(album.AlbumError, match=r"order.json: size: this folder holds a series with \[640, 480\], not \[320, 240\]"):
