@@ -22,6 +22,7 @@ from device.events import AnyEvent, Event, Started
 from device.hardware import GateError
 from device.hardware.gates import Gates
 from device.health import Heartbeats, Notifier
+from device.keeping import Keeper
 from device.ledger import Ledger
 from device.mqtt.link import Link
 from device.report import Reporter
@@ -142,6 +143,8 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
         keeper.restore()
     reporter = Reporter(settings.device, parts.judge, parts.site, watch, parts.rules, parts.body, ledger, parts.link)
 
+    frames = Keeper(settings.keep)
+
     def stored(event: AnyEvent) -> None:
         reporter.note(event)
         told(event)
@@ -158,6 +161,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
         gates,
         ledger.intend,
         Telling(ledger, stored),
+        frames.offer,
         residual_only=ledger.restarts >= SAFE_AFTER,
     )
     beats = Heartbeats()
@@ -198,6 +202,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
         _close_gates(gates)
         for keeper in keepers:
             keeper.close()
+        frames.close()
 
 
 class Telling:

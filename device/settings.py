@@ -11,6 +11,7 @@ import msgspec
 from device.cameras.settings import CameraSettings
 from device.errors import SortbinError, explained
 from device.hardware.settings import GateSettings
+from device.keeping import KeepSettings
 from device.mqtt.settings import DeviceId, MqttSettings
 from device.site import SiteSettings
 from device.sorter import SortingSettings
@@ -54,6 +55,7 @@ class BinSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     presence: PresenceSettings = PresenceSettings()
     sorting: SortingSettings = SortingSettings()
     site: SiteSettings = SiteSettings()
+    keep: KeepSettings = KeepSettings()
     mqtt: MqttSettings | None = None
     """no table, no MQTT: events stay in the ledger"""
 

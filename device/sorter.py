@@ -8,7 +8,7 @@ runs on a bin, in the demo and under simulated time.
 import contextlib
 import uuid
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple, Protocol
@@ -23,10 +23,12 @@ from device.drift import Watch, look_of
 from device.events import AnyEvent, Cleared, Event, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.hardware import GateError
 from device.hardware.gates import Gates
+from device.keeping import Sighting
+from device.kept import Note
 from device.ledger import LedgerError
 from device.rules import RulePack
 from device.site import Site
-from device.vision.classifier import Floats
+from device.vision.classifier import Floats, Logits
 from device.vision.empty import EmptyViews
 from device.vision.fusion import fuse
 from device.vision.isolate import isolate, lies_there
@@ -100,6 +102,9 @@ class Judged:
     choice: Choice
     not_isolated: str
     """why the last frame was judged as a whole; empty where the item was isolated"""
+    embedding: Logits
+    mask: Pixels | None
+    """of the last frame: its embedding, and where the item is, None where it was not isolated"""
 
 
 class Failure(Exception):
@@ -127,7 +132,8 @@ class Sorter:
     """Sorts items, one at a time, for ever.
 
     Parts it is given: `view` (the empty tray, to see that something is there), `empty` (the same, to see what), `judge`, `site` (which
-    labels occur), `watch` (for drift), `rules`, `gates`, `intend`, which writes down an intent, and `record`, which stores an event.
+    labels occur), `watch` (for drift), `rules`, `gates`, `intend`, which writes down an intent, `record`, which stores an event, and
+    `keep`, which may keep a frame.
     `residual_only` sends everything to the residual bin: the safe mode after repeated crashes.
     """
 
@@ -144,13 +150,14 @@ class Sorter:
         gates: Gates,
         intend: Intender,
         record: Recorder,
+        keep: Callable[[Sighting], None],
         *,
         residual_only: bool = False,
     ) -> None:
         self._settings, self._presence = settings, presence
         self._view, self._empty, self._rules = view, empty, rules
         self._judge, self._site, self._watch = judge, site, watch
-        self._gates, self._intend, self._record = gates, intend, record
+        self._gates, self._intend, self._record, self._keep = gates, intend, record, keep
         self._closed: dict[str, Reason] = dict.fromkeys(rules.bins, "safe_mode") if residual_only else {}
         self._frame_seen_s: float | None = None
         self._remembered = view.known
@@ -209,6 +216,20 @@ class Sorter:
             self._site.note(judged.seen)
         for drift in self._watch.note(look_of(self._judged_pixels, judged.seen, judged.unknown)):
             self.tell(drift)
+        self._keep(Sighting(self._judged_pixels, judged.mask, judged.embedding, self._note(judged)))
+
+    def _note(self, judged: Judged) -> Note:
+        choice, labels = judged.choice, self._judge.labels
+        return Note(
+            item=judged.item,
+            label=choice.label,
+            p=round(choice.p, 6),
+            probabilities=dict(zip(labels, (round(float(p), 6) for p in judged.probabilities), strict=True)),
+            bin=choice.bin,
+            reason=choice.reason,
+            bundle=self._judge.classifier.bundle.info.name,
+            time="",
+        )
 
     def _recognise_the_tray(self) -> Generator[None, Tick, None]:
         """Learn the empty view, unless the one of an earlier start still fits what the camera shows."""
@@ -258,7 +279,7 @@ class Sorter:
             now_s, frame, sight = yield from self._next_view()
             if not sight.present:
                 return None
-            picture, not_isolated = self._isolated(frame.pixels)
+            picture, mask, not_isolated = self._isolated(frame.pixels)
             opinions.append(self._judge.look(picture))
             self._judged_pixels = frame.pixels
             seen, unknown = fuse([opinion.probabilities for opinion in opinions]), mean_unknown(opinions)
@@ -266,14 +287,14 @@ class Sorter:
             choice = self._choose(probabilities, unknown)
             decided = choice.p_bin >= self._settings.decided_above and choice.reason != "unknown"
             if decided or len(opinions) == self._settings.burst:
-                return Judged(item, arrived_s, now_s, seen, probabilities, unknown, len(opinions), choice, not_isolated)
+                return Judged(item, arrived_s, now_s, seen, probabilities, unknown, len(opinions), choice, not_isolated, opinions[-1].embedding, mask)
 
-    def _isolated(self, pixels: Pixels) -> tuple[Pixels, str]:
-        """What the network is to look at, and why that is the whole frame, if it is."""
+    def _isolated(self, pixels: Pixels) -> tuple[Pixels, Pixels | None, str]:
+        """What the network is to look at, where in the frame the item is, and why the whole frame is looked at, if it is."""
         if not self._empty.known:
-            return pixels, "no empty view yet"
+            return pixels, None, "no empty view yet"
         isolated = isolate(pixels, self._empty, self._judge.classifier.bundle.info.ground)
-        return isolated.picture, isolated.why
+        return isolated.picture, isolated.mask if isolated.found else None, isolated.why
 
     def _write_intent(self, judged: Judged) -> Generator[None, Tick, None]:
         """Have it on disk where the item is going before anything moves, so that a power cut cannot make it vanish."""

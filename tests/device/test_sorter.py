@@ -157,3 +157,13 @@ def test_a_tray_that_changed_while_the_bin_was_off_is_learned_anew(bench: Benche
     assert second.live(60, until=lambda: bool(second.told(ItemSorted)) and second.told(ItemSorted)[-1].label == "metal")
     assert second.sorter.fault is None
     assert len(second.told(Jam)) == (change == "a stain"), "a stain is first taken for an item that will not leave"
+
+
+def test_what_the_bin_saw_of_an_item_may_be_kept(bench: Benches) -> None:
+    bin_ = bench("glass", "")
+    assert bin_.live(40, until=lambda: len(bin_.offered) == 2)
+    sorted_, unsure = bin_.offered
+    assert (sorted_.note.label, sorted_.note.reason, unsure.note.reason) == ("glass", "confident", "unsure")
+    assert sorted_.pixels.shape[:2] == (480, 640) and sorted_.embedding.shape == (8,)
+    assert sorted_.mask is None or sorted_.mask.shape == sorted_.pixels.shape[:2]
+    assert [event.item for event in (*bin_.told(ItemSorted), *bin_.told(ItemRejected))] == [sorted_.note.item, unsure.note.item]

@@ -14,6 +14,7 @@ from device.drift import Watch
 from device.events import AnyEvent, Event
 from device.hardware.gates import Gates
 from device.hardware.simulated import SimulatedGate
+from device.keeping import Sighting
 from device.ledger import Ledger, LedgerError
 from device.rules import default_rules, read_rules
 from device.site import Site, SiteSettings
@@ -53,6 +54,7 @@ class Bench:
         self.bin = VirtualBin(self.gates, things, landed=self.landed.append, sticks=sticks)
         self.ledger = Ledger(state, "bench", Clock())
         self.events: list[AnyEvent] = []
+        self.offered: list[Sighting] = []
         self.camera_works = self.disk_works = True
         self.view = view or EmptyView(PresenceSettings())
         self.sorter = Sorter(
@@ -67,6 +69,7 @@ class Bench:
             Gates(self.gates),
             self._intend,
             self._record,
+            self.offered.append,
             residual_only=residual_only,
         )
         self.now_s = 100.0
