@@ -20,7 +20,7 @@ from device.vision.preprocess import Pixels
 from device.vision.reference import Reference
 from device.vision.unknown import Known, distances, doubts, known, unit
 
-KEEP = 30.0
+KEEP = 200.0
 """what it costs to change the bundle's judgement of its own training photos (see `Fitter`): TrashNet's validation photos then lose half a point"""
 WHOLLY, HALF, NOT = 1.0, 0.5, 0.0
 """trust in the bundle's own judgement that is tried"""
@@ -209,14 +209,14 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     """
     labels = labels_after(bundle.info.labels, examples.labels, only=only)
     columns = _columns(bundle.info.labels, labels)
-    kept, new = labels[: len(columns)], labels[len(columns) :]
+    new = labels[len(columns) :]
     targets = np.array([labels.index(label) for label in examples.labels])[examples.targets]
     start = before(examples.probabilities.astype(np.float64), columns, len(new))
     lessons = Lessons(examples.embeddings.astype(np.float64), start, targets, balanced(targets, examples.photos.astype(np.int64)))
     fitter = Fitter(reference, lessons, 0.0 if only else KEEP)
     folds = _folds(examples)
-    # What was never taught is known from the bundle's own head alone, so that has to be trusted where such labels stay.
-    trusts = (WHOLLY, HALF) if len(columns) and set(kept) - set(examples.labels) else (WHOLLY, HALF, NOT) if len(columns) else (WHOLLY,)
+    # Where old labels stay, they are known from the bundle's own head, so that has to be trusted.
+    trusts = (WHOLLY, HALF, NOT) if only and len(columns) else (WHOLLY,)
     unseen = {recipe: fitter.unseen(recipe, folds) for recipe in itertools.starmap(Recipe, itertools.product(trusts, LOOSE))}
     temperatures = {recipe: _temperature(logits, lessons) for recipe, logits in unseen.items()}
     recipe = min(unseen, key=lambda each: _nll(unseen[each], lessons, temperatures[each]))
