@@ -11,6 +11,7 @@ import numpy.typing as npt
 from device.vision.empty import SATURATED, EmptyViews, Reference
 from device.vision.light import TOE, fitted_light, logarithm
 from device.vision.preprocess import Pixels
+from device.vision.registration import movement, structure
 
 Floats = npt.NDArray[np.float32]
 
@@ -44,11 +45,15 @@ def difference(frame: Pixels, empty: EmptyViews) -> Floats:
     reference = empty.reference
     small = empty.shrunk(frame)
     seen = logarithm(small)
+    grey = _grey(seen)
+    there = movement(structure(grey), reference.structure)
+    if there is not None:
+        reference = reference.moved(there)
     clipped = small >= SATURATED
     light = fitted_light(seen, reference.middle, ~(clipped | reference.saturated))
     off = _off(seen, clipped, light, reference)
     tone, red, blue = _opposed(off)
-    grey, expected = _grey(seen), _grey(reference.middle + light)
+    expected = _grey(reference.middle + light)
     # A sensor's noise is about the same in counts, so in logarithms it grows towards the dark.
     dark = np.asarray(cv2.exp(np.float32(np.log(100)) - np.maximum(grey, expected)), np.float32)
     stray = np.asarray(cv2.magnitude(red, blue), np.float32)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from device.vision.light import fitted_light, logarithm
 from device.vision.preprocess import Pixels
+from device.vision.registration import moved, structure
 
 Floats = npt.NDArray[np.float32]
 
@@ -26,7 +27,7 @@ class Reference:
     """The empty views brought to the light of the newest: the darkest and brightest of them and what is between, as logarithms.
 
     low, middle, high: HEIGHT x WIDTH x 3. saturated: the same shape, where a view may be brighter than it says. texture: HEIGHT x WIDTH, the
-    range of grey among a pixel's neighbours.
+    range of grey among a pixel's neighbours. structure: what `registration` compares.
     """
 
     low: Floats
@@ -34,6 +35,19 @@ class Reference:
     high: Floats
     saturated: npt.NDArray[np.bool_]
     texture: Floats
+    structure: Floats
+
+    def moved(self, there: npt.NDArray[np.float64]) -> "Reference":
+        """The same as a moved camera sees it; there: from its pixels to these, 2 x 3."""
+        low = moved(self.low, there)
+        return Reference(
+            low,
+            moved(self.middle, there),
+            low if self.low is self.high else moved(self.high, there),
+            moved(self.saturated.astype(np.float32), there) > 0,
+            moved(self.texture, there),
+            self.structure,
+        )
 
 
 class EmptyViews:
@@ -100,7 +114,7 @@ def _reference(views: list[Pixels]) -> Reference:
         low, high = np.minimum(low, seen), np.maximum(high, seen)
         saturated = saturated | clipped
     middle = (low + high) / 2
-    grey = middle.mean(axis=2)
+    grey = np.asarray(middle.mean(axis=2), np.float32)
     square = np.ones((3, 3), np.uint8)
     texture = np.asarray(cv2.dilate(grey, square) - cv2.erode(grey, square), np.float32)
-    return Reference(low, middle, high, saturated, texture)
+    return Reference(low, middle, high, saturated, texture, structure(grey))

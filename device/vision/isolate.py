@@ -118,6 +118,8 @@ def _like_a_lamp(frame: Pixels, empty: EmptyViews) -> bool:
 def _unlike(differs: Floats, item: Floats) -> float:
     """How much half of what is round the item differs at least, in brightness or colour, judged by every third row and column."""
     around = differs[::3, ::3][item[::3, ::3] <= 0]
+    if not len(around):
+        return 0.0
     return float(np.median(np.maximum(np.abs(around[:, TONE]), around[:, STRAY] / STRAY_GAIN)))
 
 

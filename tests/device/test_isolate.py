@@ -35,7 +35,8 @@ def empty(tray: Tray) -> EmptyViews:
 @pytest.fixture(scope="module")
 def solid() -> list[Thing]:
     """Things that are wholly opaque and not the colour of the tray."""
-    return [thing for thing in own_things() if thing.label in ("cardboard", "metal")][:6]
+    named = {thing.file.stem: thing for thing in own_things()}
+    return [named[name] for name in ("box-00", "flat-carton-00", "torn-piece-00", "wine-bottle-00", "crisp-bag-00", "crown-cap-00")]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def require_whole(isolated: Isolated, frame: Pixels, why: str) -> None:
     assert isolated.area == 1.0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     which=st.integers(0, 5),
     x=st.floats(0.35, 0.65),
@@ -91,7 +92,7 @@ def test_an_item_is_found_wherever_it_lies_and_whatever_the_light(
     np.testing.assert_array_equal(isolated.picture, paint(np.clip(frame * np.array(tint), 0, 255).astype(np.uint8), isolated.mask, GROUND))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     exposure=st.floats(0.5, 1.15),
     tint=st.tuples(*[st.floats(0.93, 1.07)] * 3),
@@ -131,11 +132,20 @@ def test_a_single_background_of_another_exposure_and_size_will_do(tray: Tray, la
         assert overlap(isolate(frame, [background], GROUND), mask) > 0.75
 
 
-@pytest.mark.parametrize("shift", [(1, 0), (-2, 1), (3, -3)])
-def test_a_camera_that_was_knocked_still_sees_the_item(empty: EmptyViews, laid: Laid, solid: list[Thing], shift: tuple[int, int]) -> None:
-    frame, mask = laid(solid[1])
-    isolated = isolate(np.roll(frame, shift, (1, 0)), empty, GROUND)
-    assert overlap(isolated, np.roll(mask, shift, (1, 0))) > 0.75
+@pytest.mark.parametrize(("x", "y", "angle_deg", "zoom"), [(2, -1, 0, 1), (25, 12, 0, 1), (-10, 8, 3, 1), (0, 0, 0, 1.04)])
+def test_a_camera_that_was_knocked_still_sees_the_item(x: float, y: float, angle_deg: float, zoom: float) -> None:
+    rng = np.random.default_rng(1)
+    place = cv2.GaussianBlur(
+        cv2.resize(rng.uniform(20, 220, (24, 32, 3)).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST), (0, 0), 2
+    )
+    turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), angle_deg, zoom)
+    turn[:, 2] += (x, y)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.ellipse(mask, (300, 250), (120, 60), 30, 0, 360, (1,), cv2.FILLED)
+    with_item = np.where(mask[..., None] > 0, np.float32((30, 200, 60)), place)
+    frame = cv2.warpAffine(with_item, turn, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT).astype(np.uint8)
+    isolated = isolate(frame, [place.astype(np.uint8)], GROUND)
+    assert overlap(isolated, cv2.warpAffine(mask, turn, (WIDTH, HEIGHT)) > 0) > 0.75
 
 
 def test_an_item_that_is_cut_off_is_painted_as_if_the_ground_went_on(empty: EmptyViews, laid: Laid, solid: list[Thing]) -> None:

@@ -1,0 +1,81 @@
+"""A camera that was knocked, or held in a hand: by how much its view has moved against the empty one."""
+
+import functools
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Map = npt.NDArray[np.float64]
+
+COARSE = 2
+"""views are compared at so many times fewer pixels"""
+ALIKE = 0.15
+"""how far off the empty view's structure may be, as a share of its strength, for its camera to count as unmoved"""
+STILL = 0.35
+"""pixels of the coarse view by which a corner has to move for a movement to be believed"""
+BETTER = 0.75
+"""what may be left of that difference at most, once the movement is taken out, for it to be believed"""
+FARTHEST = 0.12
+"""largest movement that is believed, as a share of the view's width"""
+TIMES = cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 12, 1e-3
+
+
+def structure(grey: Floats) -> Floats:
+    """What stays of a view in any light: its fine structure. grey: H x W logarithms. Returns H / COARSE x W / COARSE."""
+    coarse = cv2.resize(grey, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.blur(coarse, (3, 3)) - cv2.blur(coarse, (11, 11)), np.float32)
+
+
+def movement(seen: Floats, empty: Floats) -> Map | None:
+    """The affine map, 2 x 3, from pixels of the frame to pixels of the empty view; None where the camera is where it was, or nothing fits.
+
+    seen, empty: as `structure` gives them. A shift is found by phase correlation (Kuglin and Hines 1975), turned and zoomed by
+    the enhanced correlation coefficient (Evangelidis and Psarakis 2008), and believed if then less differs.
+    """
+    before = _misfit(seen, empty)
+    if before < ALIKE:
+        return None
+    window = _window(*seen.shape)
+    seen, empty = seen * window, empty * window
+    (x, y), _ = cv2.phaseCorrelate(seen, empty)
+    if np.hypot(x, y) > FARTHEST * seen.shape[1]:
+        x = y = 0.0
+    try:
+        _, found = cv2.findTransformECC(seen, empty, np.array([[1, 0, x], [0, 1, y]], np.float32), cv2.MOTION_AFFINE, TIMES)
+    except cv2.error:
+        return None
+    there = np.asarray(found, np.float64)
+    if not _farthest(there, *seen.shape) > STILL or np.abs(there[:, :2] - np.eye(2)).max() > FARTHEST:
+        return None
+    if _misfit(seen, moved(empty, there)) > BETTER * before:
+        return None
+    # Pixels are counted from their middles, so what is a shift of the coarse view is COARSE times that, and a little for the corner.
+    there[:, 2] = COARSE * there[:, 2] + (COARSE - 1) / 2 * (1 - there[:, :2].sum(axis=1))
+    return there
+
+
+def moved(view: Floats, there: Map) -> Floats:
+    """The view as the moved camera sees it. view: H x W or H x W x n."""
+    height, width = view.shape[:2]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(view, there, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _farthest(there: Map, height: int, width: int) -> float:
+    """By how many pixels a corner moves at most."""
+    corners = np.array([[x, y, 1] for x in (0, width) for y in (0, height)])
+    return float(np.linalg.norm(corners @ there.T - corners[:, :2], axis=1).max())
+
+
+def _misfit(seen: Floats, empty: Floats) -> float:
+    """How far off the empty view is where it has structure, by the median, which an item does not shift far."""
+    strength = np.abs(empty)
+    somewhere = strength > np.quantile(strength, 0.7)
+    return float(np.median(np.abs(seen - empty)[somewhere] / strength[somewhere]))
+
+
+@functools.cache
+def _window(height: int, width: int) -> Floats:
+    return np.asarray(cv2.createHanningWindow((width, height), cv2.CV_32F), np.float32)
