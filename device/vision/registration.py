@@ -73,6 +73,8 @@ def _misfit(seen: Floats, empty: Floats) -> float:
     """How far off the empty view is where it has structure, by the median, which an item does not shift far."""
     strength = np.abs(empty)
     somewhere = strength > np.quantile(strength, 0.7)
+    if not somewhere.any():
+        return 0.0
     return float(np.median(np.abs(seen - empty)[somewhere] / strength[somewhere]))
 
 
