@@ -17,6 +17,8 @@ STILL = 0.35
 """pixels of the coarse view by which a corner has to move for a movement to be believed"""
 BETTER = 0.75
 """what may be left of that difference at most, once the movement is taken out, for it to be believed"""
+LEAST_STRUCTURE = np.float32(1e-3)
+"""logarithms below which there is no structure to compare"""
 FARTHEST = 0.12
 """largest movement that is believed, as a share of the view's width"""
 TIMES = cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 12, 1e-3
@@ -71,11 +73,11 @@ def _farthest(there: Map, height: int, width: int) -> float:
 
 def _misfit(seen: Floats, empty: Floats) -> float:
     """How far off the empty view is where it has structure, by the median, which an item does not shift far."""
-    strength = np.abs(empty)
-    somewhere = strength > np.quantile(strength, 0.7)
-    if not somewhere.any():
-        return 0.0
-    return float(np.median(np.abs(seen - empty)[somewhere] / strength[somewhere]))
+    strength = np.abs(empty).ravel()
+    most = strength.size * 3 // 10
+    strong = np.argpartition(strength, -most)[-most:]
+    off = np.abs(seen.ravel()[strong] - empty.ravel()[strong]) / np.maximum(strength[strong], LEAST_STRUCTURE)
+    return float(np.partition(off, most // 2)[most // 2])
 
 
 @functools.cache
