@@ -15,7 +15,7 @@ from device.vision.reference import Reference
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-UNLIKELY = 0.05
+UNLIKELY = 0.1
 """probability, before anything is taught, that an item is of any of the labels that the bundle does not know"""
 LEAST = 1e-6
 """least probability that the bundle's head is taken to give one of its labels"""

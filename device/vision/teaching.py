@@ -20,7 +20,7 @@ from device.vision.preprocess import Pixels
 from device.vision.reference import Reference
 from device.vision.unknown import Known, distances, doubts, known, unit
 
-KEEP = 200.0
+KEEP = 30.0
 """what it costs to change the bundle's judgement of its own training photos (see `Fitter`): TrashNet's validation photos then lose half a point"""
 WHOLLY, HALF, NOT = 1.0, 0.5, 0.0
 """trust in the bundle's own judgement that is tried"""
