@@ -43,7 +43,7 @@ SEE_EMPTY_S = 30.0
 """how often the empty tray is looked at again, so that items are isolated against it in today's light"""
 
 CHECK_S = 1.0
-"""how often a tray that seems empty is looked at as carefully as an item, for something as dark as the tray itself"""
+"""how often a view in which nothing moves is looked at as carefully as an item, for something as dark as the tray, or another light"""
 
 Mode = Literal["starting", "ready", "sorting", "fault"]
 FaultName = Literal["camera", "gate", "jam", "model", "ledger", "hot"]
@@ -454,7 +454,7 @@ class Sorter:
         if sight.moving or not self._empty.known:
             self._checked_s = None
             return sight
-        if sight.present or self._checked_s is None or now_s - self._checked_s >= CHECK_S:
+        if self._checked_s is None or now_s - self._checked_s >= CHECK_S:
             self._checked_s, self._lies_there = now_s, lies_there(frame.pixels, self._empty)
         return sight if self._lies_there is None else replace(sight, present=self._lies_there)
 
