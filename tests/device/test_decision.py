@@ -33,6 +33,11 @@ def posteriors(draw: st.DrawFn, labels: int = len(LABELS)) -> Floats:
     return np.array(weights) / sum(weights)
 
 
+def test_an_unknown_item_goes_to_the_residual_bin_however_sure_the_network_is() -> None:
+    choice = decide(sure(metal=0.99), LABELS, TRASHNET, reject_below=0.5, unknown=True)
+    assert (choice.bin, choice.label, choice.reason) == (TRASHNET.residual, "metal", "unknown")
+
+
 def test_a_clear_item_goes_to_its_bin() -> None:
     choice = decide(sure(metal=0.97), LABELS, TRASHNET, reject_below=0.5)
     assert (choice.bin, choice.label, choice.reason) == ("metal", "metal", "confident")

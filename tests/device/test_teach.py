@@ -6,14 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from converter.known import fit_known
 from converter.reference import fit_reference
+from device import daemon
 from device.cli import main
 from device.ledger import LOCK
+from device.settings import read_settings
 from device.taught import taught_files
+from device.twin.body import virtual_body
 from device.vision.bundle import Bundle, write_bundle
 from device.vision.classifier import Classifier, softmax
 from device.vision.preprocess import Pixels
@@ -201,3 +205,19 @@ def test_a_running_bin_is_left_alone(config: Callable[..., Path], photos: Path, 
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert main(["teach", "can", "--config", str(config(photos))]) == 2
     assert "in use; stop the bin first" in capsys.readouterr().err
+
+
+def test_what_was_taught_on_another_bundle_is_said_and_the_bin_goes_on(
+    photos: Path, config: Callable[..., Path], bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = read_settings(config(photos))
+    assert main(["teach", "--from", str(photos), "--config", str(config(photos))]) == 0
+
+    def labels() -> tuple[str, ...]:
+        with daemon.opened(settings, lambda rules: virtual_body(rules, (), seed=0, fps=10, landed=lambda _: None)) as parts:
+            return parts.judge.labels
+
+    assert labels() == (*bundle.info.labels, "can", "pot")
+    write_bundle(bundle.folder, msgspec.structs.replace(bundle.info, version="2"))
+    assert labels() == bundle.info.labels
+    assert "what was taught does not count" in caplog.text and "teach it again" in caplog.text
