@@ -74,9 +74,8 @@ def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iter
     Raises BundleError (also for a wrong known answer), RuntimeFault, RulesError, SiteError, GateError, LedgerError.
     """
     with contextlib.ExitStack() as stack:
-        classifier = open_classifier(settings)
-        judge = Judge(classifier, _taught(Path(settings.device.state), classifier.bundle))
-        rules = read_rule_pack(settings, judge.labels, classifier.labels)
+        judge = open_judge(settings)
+        rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
         site = Site(judge.labels, judge.usual, settings.site)
         ledger = Ledger(Path(settings.device.state), settings.device.id, Clock())
         stack.callback(ledger.close, 0.5)
@@ -102,6 +101,12 @@ def open_classifier(settings: BinSettings) -> Classifier:
         except (BundleError, RuntimeFault) as error:
             log.warning("no Edge TPU, on the CPU instead: %s", error)
     return _checked(bundle, settings.model, "default")
+
+
+def open_judge(settings: BinSettings) -> Judge:
+    """The classifier, and what was taught on top of it. Raises as `open_classifier` does."""
+    classifier = open_classifier(settings)
+    return Judge(classifier, _taught(Path(settings.device.state), classifier.bundle))
 
 
 def _taught(state: Path, bundle: Bundle) -> Teaching | None:

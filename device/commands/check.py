@@ -15,7 +15,7 @@ from device.body import check_gates
 from device.cameras import CameraError
 from device.cameras.opening import open_camera
 from device.commands.run import stop_on_signals
-from device.daemon import open_classifier, read_rule_pack
+from device.daemon import open_classifier, open_judge, read_rule_pack
 from device.errors import SortbinError
 from device.hardware.gates import open_gates
 from device.mqtt.connection import probe
@@ -95,7 +95,8 @@ def _bundle(settings: Settings) -> str:
 
 
 def _rules(settings: Settings) -> str:
-    rules = read_rule_pack(settings, open_classifier(settings).labels)
+    judge = open_judge(settings)
+    rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
     check_gates(settings, rules)
     return f"{rules.name} {rules.version}: {', '.join(rules.bins)}; a gate for each"
 
