@@ -10,7 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -20,15 +20,15 @@ from msgspec import Meta
 from device.cameras import Frame
 from device.decision import Choice, Reason, decide
 from device.drift import Watch, look_of
-from device.events import AnyEvent, Cleared, Event, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
+from device.events import AnyEvent, Cleared, Event, Fault, Jam
 from device.hardware import GateError
 from device.hardware.gates import Gates
+from device.judged import Judged
 from device.keeping import Sighting
-from device.kept import Note
 from device.ledger import LedgerError
 from device.rules import RulePack
 from device.site import Site
-from device.vision.classifier import Floats, Logits
+from device.vision.classifier import Floats
 from device.vision.empty import EmptyViews
 from device.vision.fusion import fuse
 from device.vision.isolate import isolate, lies_there
@@ -83,28 +83,6 @@ class View(NamedTuple):
     now_s: float
     frame: Frame
     sight: Sight
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One item as the camera knows it: fused, calibrated probabilities in label order, and the frames they came from.
-
-    seen: what the frames say alone; probabilities: the same at this place, where labels occur as its site has it; unknown: see Opinion.
-    """
-
-    item: str
-    arrived_s: float
-    decided_s: float
-    seen: Floats
-    probabilities: Floats
-    unknown: float | None
-    frames: int
-    choice: Choice
-    not_isolated: str
-    """why the last frame was judged as a whole; empty where the item was isolated"""
-    embedding: Logits
-    mask: Pixels | None
-    """of the last frame: its embedding, and where the item is, None where it was not isolated"""
 
 
 class Failure(Exception):
@@ -205,9 +183,9 @@ class Sorter:
             yield from self._write_intent(judged)
             emptied_s = yield from self._let_through(judged)
         except BaseException as error:
-            self.tell(_interrupted(judged, error))
+            self.tell(judged.interrupted("stopped" if isinstance(error, GeneratorExit) else "fault"))
             raise
-        self.tell(self._outcome(judged, emptied_s))
+        self.tell(judged.outcome(emptied_s))
         self._learn(judged)
 
     def _learn(self, judged: Judged) -> None:
@@ -216,20 +194,7 @@ class Sorter:
             self._site.note(judged.seen)
         for drift in self._watch.note(look_of(self._judged_pixels, judged.seen, judged.unknown)):
             self.tell(drift)
-        self._keep(Sighting(self._judged_pixels, judged.mask, judged.embedding, self._note(judged)))
-
-    def _note(self, judged: Judged) -> Note:
-        choice, labels = judged.choice, self._judge.labels
-        return Note(
-            item=judged.item,
-            label=choice.label,
-            p=round(choice.p, 6),
-            probabilities=dict(zip(labels, (round(float(p), 6) for p in judged.probabilities), strict=True)),
-            bin=choice.bin,
-            reason=choice.reason,
-            bundle=self._judge.classifier.bundle.info.name,
-            time="",
-        )
+        self._keep(Sighting(self._judged_pixels, judged.mask, judged.embedding, judged.note()))
 
     def _recognise_the_tray(self) -> Generator[None, Tick, None]:
         """Learn the empty view, unless the one of an earlier start still fits what the camera shows."""
@@ -287,7 +252,21 @@ class Sorter:
             choice = self._choose(probabilities, unknown)
             decided = choice.p_bin >= self._settings.decided_above and choice.reason != "unknown"
             if decided or len(opinions) == self._settings.burst:
-                return Judged(item, arrived_s, now_s, seen, probabilities, unknown, len(opinions), choice, not_isolated, opinions[-1].embedding, mask)
+                return Judged(
+                    item=item,
+                    arrived_s=arrived_s,
+                    decided_s=now_s,
+                    labels=self._judge.labels,
+                    bundle=self._judge.classifier.bundle.info.name,
+                    seen=seen,
+                    probabilities=probabilities,
+                    unknown=unknown,
+                    frames=len(opinions),
+                    choice=choice,
+                    not_isolated=not_isolated,
+                    embedding=opinions[-1].embedding,
+                    mask=mask,
+                )
 
     def _isolated(self, pixels: Pixels) -> tuple[Pixels, Pixels | None, str]:
         """What the network is to look at, where in the frame the item is, and why the whole frame is looked at, if it is."""
@@ -462,29 +441,6 @@ class Sorter:
         judge = self._judge
         strange = judge.rejects(unknown)
         return decide(probabilities, judge.labels, self._rules, reject_below=judge.reject_below, unknown=strange, closed=self._closed)
-
-    def _outcome(self, judged: Judged, emptied_s: float) -> ItemSorted | ItemRejected:
-        choice = judged.choice
-        outcome = ItemSorted(
-            item=judged.item,
-            bin=choice.bin,
-            label=choice.label,
-            p=round(choice.p, 6),
-            probabilities=dict(zip(self._judge.labels, (round(float(p), 6) for p in judged.probabilities), strict=True)),
-            frames=judged.frames,
-            decided_s=round(judged.decided_s - judged.arrived_s, 3),
-            moved_s=round(emptied_s - judged.decided_s, 3),
-            bundle=self._judge.classifier.bundle.info.name,
-            isolated=not judged.not_isolated,
-            not_isolated=judged.not_isolated,
-            unknown=None if judged.unknown is None else round(judged.unknown, 6),
-        )
-        return outcome if choice.reason == "confident" else ItemRejected(**msgspec.structs.asdict(outcome), reason=choice.reason)
-
-
-def _interrupted(judged: Judged, error: BaseException) -> ItemInterrupted:
-    reason: Literal["stopped", "fault"] = "stopped" if isinstance(error, GeneratorExit) else "fault"
-    return ItemInterrupted(item=judged.item, bin=judged.choice.bin, label=judged.choice.label, reason=reason)
 
 
 def _failure(error: Failure | GateError | LedgerError) -> Failure:
