@@ -312,9 +312,13 @@ def _notes(order: Order, measured: Sequence[measuring.Measurement], load: bool) 
     if order.queries < QUERIES or order.seconds < SECONDS:
         yield f"fewer than MLPerf's mobile rules ask for ({QUERIES} queries and {SECONDS:g} s each): for orientation only"
     alone = [found.cpu_share for found in measured if found.cpu_share <= 1]
-    got = statistics.median(alone) if alone else 1.0
-    if load or (1 in order.threads and got < ALONE):
-        yield f"the machine was busy (a process got {got:.2f} s of processor time a second and thread): times are longer than its own"
+    if alone and 1 in order.threads:  # what one thread got tells more than a load average, which remembers what was over before
+        got = statistics.median(alone)
+        busy, how = got < ALONE, f"a process got {got:.2f} s of processor time a second"
+    else:
+        busy, how = load, "its load was high before measuring"
+    if busy:
+        yield f"the machine was busy ({how}): times are longer than its own"
     if order.run is not None and order.bundle is None and order.data is not None:
         yield "INT8 is the plain quantization of the run, without the bias correction of `converter quantize`; name a BUNDLE and --run for that"
     if order.run is None:
