@@ -1,6 +1,7 @@
 """Photos on disk: a folder per label and the lists that split them, or a data set that `training prepare` made of one."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from device.vision.pictures import SUFFIXES
 from device.vision.preprocess import Pixels
 
 MASKS = "masks"
-"""folder of the items' masks below a plain data folder"""
+"""folder of the items' masks below a plain data folder or a place"""
+ITEMS = "items"
+"""folder of a place's labelled items"""
 
 
 class PhotosError(SortbinError, ValueError):
@@ -133,6 +136,30 @@ def read_photos(data: Path) -> list[Photo]:
     if not photos:
         raise PhotosError(f"{data}: expected a folder of photos for each label, found no photo ({', '.join(sorted(SUFFIXES))})")
     return photos
+
+
+def read_further(folder: Path, labels: Sequence[str]) -> tuple[Photo, ...]:
+    """Pictures to train on beside a data set's own: a folder for each of some of its labels, or places as `training render` makes them.
+
+    A place is a folder with `items/<label>/`, `masks/<label>/` and whatever else; names of its photos begin with the place's. Raises PhotosError when
+    there is none, and for a label that the data set does not know.
+    """
+    places = sorted(items.parent for items in folder.glob(f"*/{ITEMS}") if items.is_dir())
+    photos = [photo for place in places for photo in _in_place(folder, place)] if places else read_photos(folder)
+    strange = sorted({photo.label for photo in photos} - set(labels))
+    if strange:
+        raise PhotosError(f"{folder}: expected folders named as labels ({', '.join(labels)}), found {strange[0]}")
+    if not photos:
+        raise PhotosError(f"{folder}: expected a folder of photos for each label, found no photo in its places")
+    return tuple(photos)
+
+
+def _in_place(album: Path, place: Path) -> list[Photo]:
+    return [
+        Photo(path.relative_to(album).as_posix(), path.parent.name, path, _mask(place, path.parent.name, path))
+        for path in sorted((place / ITEMS).glob("*/*"))
+        if path.suffix.lower() in SUFFIXES
+    ]
 
 
 def _mask(data: Path, label: str, picture: Path) -> Path | None:

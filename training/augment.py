@@ -13,13 +13,12 @@ from device.vision.isolate import LEAST_AREA, MARGIN, paint
 from device.vision.preprocess import Pixels, to_input
 from training.card import take_off
 from training.grounds import random_ground
+from training.isolated import ALL_ITEM
 
 Floats = npt.NDArray[np.float32]
 
 BITE_SHARE = 0.25
 """how often an isolated item lacks a piece"""
-ALL_ITEM = 0.9
-"""share of a photo from which on its mask is taken for a failure"""
 
 
 class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

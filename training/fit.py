@@ -1,13 +1,14 @@
 """Train a network in two phases: heads on frozen features, then the network in stages.
 
 A run folder tells all there is to know: `recipe.toml`, `labels.txt`, `train.txt` and `val.txt`, `metrics.jsonl` (one line an epoch), `tensorboard/`,
-`model.keras` (the result), and `from.json` where an earlier run was trained further. While it trains it also holds `progress.*`, from which a killed
-run goes on at the epoch it had finished.
+`model.keras` (the result), `further.txt` where photos of other folders were trained on, and `from.json` where an earlier run was trained further.
+While it trains it also holds `progress.*`, from which a killed run goes on at the epoch it had finished.
 """
 
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from training.distillation import Teachers, blended_loss
 from training.fake_quantization import fake_quantized, give_back, measure_ranges
 from training.folding import fold_batch_norm, freeze_batch_norm
 from training.head import fit_heads
+from training.isolated import isolated
 from training.keeping import Best, Progress, WeightAverage, load_state, replace, save_state
 from training.network import add_heads, head_layers, resized, unfreeze
 from training.optimizers import adamw, cosine, sgd
@@ -43,7 +45,7 @@ ALONE = Alone()
 class Lesson:
     """What is to be learned: photos, their labels, their bins where the recipe names a rule pack, and the runs to learn from.
 
-    start: the finished run whose network is trained further, if there is one.
+    start: the finished run whose network is trained further, if there is one. further: photos that are only trained on, beside those of the split.
     """
 
     recipe: Recipe
@@ -51,6 +53,12 @@ class Lesson:
     rules: RulePack | None = None
     teachers: tuple[Path, ...] = ()
     start: Path | None = None
+    further: tuple[Photo, ...] = ()
+
+    @property
+    def photos(self) -> tuple[Photo, ...]:
+        """All that are trained on."""
+        return self.split.train + self.further
 
     @property
     def bins(self) -> tuple[str, ...]:
@@ -70,8 +78,8 @@ class Lesson:
 
     def weights(self) -> Floats:
         """Weight of each training photo in the loss."""
-        by_label = np.array(label_weights(self.split, self.recipe.class_weight_alpha), np.float32)
-        return by_label[self.indices(self.split.train)["logits"]]
+        by_label = np.array(label_weights(self.photos, self.split.labels, self.recipe.class_weight_alpha), np.float32)
+        return by_label[self.indices(self.photos)["logits"]]
 
 
 def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_done: EpochDone | None = None, workers: Workers = ALONE) -> Score:
@@ -91,19 +99,21 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     _write_lines(run / "labels.txt", split.labels)
     _write_lines(run / "train.txt", [photo.name for photo in split.train])
     _write_lines(run / "val.txt", [photo.name for photo in split.val])
+    if lesson.further:
+        _write_lines(run / "further.txt", [photo.name for photo in lesson.further])
 
     progress = Progress.read(run)
     require_same_start(run, lesson.start, goes_on=progress is not None)
     came = f"{run} goes on after stage {progress.stage + 1}, epoch {progress.epoch}" if progress else f"{run} starts from nothing"
     require_agreement(
-        workers, f"{came}, with {len(split.train)} photos", [*((progress.stage, progress.epoch) if progress else (-1, 0)), len(split.train)]
+        workers, f"{came}, with {len(lesson.photos)} photos", [*((progress.stage, progress.epoch) if progress else (-1, 0)), len(lesson.photos)]
     )
     network = _build(lesson, None if progress else weights)
     if progress is not None:
         report(f"going on after stage {progress.stage + 1}, epoch {progress.epoch}")
     elif recipe.first_phase:
-        report(f"phase 1: heads on frozen features of {len(split.train)} photos")
-        fit_heads(network, split.train, lesson.indices(split.train), lesson.weights(), recipe.head_decay)
+        report(f"phase 1: heads on frozen features of {len(lesson.photos)} photos")
+        fit_heads(network, lesson.photos, lesson.indices(lesson.photos), lesson.weights(), recipe.head_decay)
         report(f"phase 1: {evaluate(network, split.val, split.labels).described(split.labels)}")
     progress = progress or Progress(0, 0)
     for index in range(progress.stage, len(recipe.stage)):
@@ -128,7 +138,7 @@ def fine_tune(
     workers: Workers = ALONE,
 ) -> keras.Model:
     """One stage of the second phase. Returns the network at its final size, with the averaged weights of the last epoch or, in the last stage and
-    wherever patience is asked for, of the best.
+    wherever patience is asked for, of the best. Where items are isolated in training, epochs are judged by whole and isolated photos alike.
     """
     recipe, split = lesson.recipe, lesson.split
     stage = recipe.stage[index]
@@ -148,17 +158,23 @@ def fine_tune(
         load_state(trained, run / "progress.state.npz")
         average.load(run / "progress.average.npz")
     elif stage.fake_quantize:
-        measure_ranges(trained, split.train, recipe.seed)
+        measure_ranges(trained, lesson.photos, recipe.seed)
 
     def after_epoch(epoch: int, logs: dict[str, float], seconds: float) -> bool:
         judged.set_weights(average.weights)
-        score = evaluate(judged, split.val, split.labels)
-        images_per_s = len(split.train) / seconds
+        whole = evaluate(judged, split.val, split.labels)
+        seen, score = {"val": whole}, whole
+        if recipe.views(stage).isolated_share:
+            seen["val_isolated"] = evaluate(judged, split.val, split.labels, isolated)
+            score = whole.beside(seen["val_isolated"])
+        images_per_s = len(lesson.photos) / seconds
         logs["loss"] = _mean(workers, logs["loss"])
-        logs |= {"val_accuracy": score.accuracy, "val_nll": score.nll, "rate": float(trained.optimizer.learning_rate)}
-        told = f"stage {index + 1}/{len(recipe.stage)} ({size} px) epoch {epoch + 1}/{stage.epochs}"
-        report(f"{told}  loss {logs['loss']:.4f}  {score.described(split.labels)}  {images_per_s:.0f} images/s")
-        line = {"stage": index + 1, "epoch": epoch + 1, **logs, "val_recall": score.recall, "images_per_s": images_per_s}
+        for name, one in seen.items():
+            logs |= {f"{name}_accuracy": one.accuracy, f"{name}_nll": one.nll}
+        logs["rate"] = float(trained.optimizer.learning_rate)
+        told = f"stage {index + 1}/{len(recipe.stage)} ({size} px) epoch {epoch + 1}/{stage.epochs}  loss {logs['loss']:.4f}"
+        report(f"{told}  {'  isolated: '.join(one.described(split.labels) for one in seen.values())}  {images_per_s:.0f} images/s")
+        line = {"stage": index + 1, "epoch": epoch + 1, **logs, "val_recall": whole.recall, "images_per_s": images_per_s}
         with (run / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
             metrics.write(json.dumps(line) + "\n")
         best.offer(score, epoch, average.weights)
@@ -185,10 +201,10 @@ def fine_tune(
     return finished
 
 
-def label_weights(split: Split, alpha: float) -> list[float]:
+def label_weights(photos: Sequence[Photo], labels: Sequence[str], alpha: float) -> list[float]:
     """Weight of each label in the loss: 1 + alpha * (balanced - 1), where balanced makes every label count the same."""
-    counts = split.counts()
-    balanced = [len(split.train) / (len(counts) * count) for count in counts.values()]
+    counts = Counter(photo.label for photo in photos)
+    balanced = [len(photos) / (len(labels) * counts[label]) for label in labels]
     return [1 + alpha * (weight - 1) for weight in balanced]
 
 
@@ -273,13 +289,13 @@ def _require_shareable(recipe: Recipe, workers: Workers) -> None:
 
 def _batches(lesson: Lesson, stage: Stage, index: int, first_epoch: int, workers: Workers) -> Batches:
     recipe, split = lesson.recipe, lesson.split
-    wanted = lesson.indices(split.train)
+    wanted = lesson.indices(lesson.photos)
     targets = np.concatenate([np.eye(width, dtype=np.float32)[wanted[name]] for name, width in lesson.widths.items()], axis=1)
     teach = None
     if lesson.teachers:
         teach = Teachers(lesson.teachers, split.labels, recipe.size_at(stage), recipe.teacher_temperature).targets
     return Batches(
-        split.train,
+        lesson.photos,
         targets,
         lesson.widths,
         lesson.weights(),

@@ -1,6 +1,6 @@
 """What a float network makes of photos, through the device's own preprocessing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.photos import Photo, read_pixels
-from device.vision.preprocess import to_float, to_input
+from device.vision.preprocess import Pixels, to_float, to_input
 
 Floats = npt.NDArray[np.float32]
 
@@ -27,15 +27,25 @@ class Score:
         """What makes one score better than another: accuracy, then likelihood."""
         return self.accuracy, -self.nll
 
+    def beside(self, other: "Score") -> "Score":
+        """The mean of this score and another of the same photos seen otherwise."""
+        recall = tuple((own + its) / 2 for own, its in zip(self.recall, other.recall, strict=True))
+        return Score((self.accuracy + other.accuracy) / 2, self.n, (self.nll + other.nll) / 2, recall)
+
     def described(self, labels: Sequence[str]) -> str:
         """One line for a person."""
         recall = " ".join(f"{label} {share:.2f}" for label, share in zip(labels, self.recall, strict=True))
         return f"val {self.accuracy:.4f} of {self.n}  nll {self.nll:.3f}  recall {recall}"
 
 
-def evaluate(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str]) -> Score:
-    """Score the network on photos."""
-    logits = predict(network, photos, network.input_shape[1])["logits"].astype(np.float64)
+def whole(photo: Photo) -> Pixels:
+    """The photo as it was taken: H x W x 3 uint8 RGB. Raises PhotosError."""
+    return read_pixels(photo.path)
+
+
+def evaluate(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str], seen: Callable[[Photo], Pixels] = whole) -> Score:
+    """Score the network on photos. seen: what of a photo the network is shown."""
+    logits = predict(network, photos, network.input_shape[1], seen=seen)["logits"].astype(np.float64)
     targets = np.array([labels.index(photo.label) for photo in photos])
     right = logits.argmax(axis=1) == targets
     log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
@@ -43,10 +53,12 @@ def evaluate(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str
     return Score(float(right.mean()), len(photos), float(-log_p[np.arange(len(targets)), targets].mean()), recall)
 
 
-def predict(network: keras.Model, photos: Sequence[Photo], size: int, *, mirrored: bool = False) -> dict[str, Floats]:
+def predict(
+    network: keras.Model, photos: Sequence[Photo], size: int, *, mirrored: bool = False, seen: Callable[[Photo], Pixels] = whole
+) -> dict[str, Floats]:
     """Outputs of the network by name, one row a photo. mirrored: of the photos' mirror images."""
     parts: list[dict[str, Floats]] = []
     for start in range(0, len(photos), 64):
-        inputs = np.stack([to_float(to_input(read_pixels(photo.path), size)) for photo in photos[start : start + 64]])
+        inputs = np.stack([to_float(to_input(seen(photo), size)) for photo in photos[start : start + 64]])
         parts.append(network.predict_on_batch(inputs[:, :, ::-1] if mirrored else inputs))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

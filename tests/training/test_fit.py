@@ -81,6 +81,37 @@ def test_a_run_killed_amid_and_between_stages_goes_on_to_the_same_weights(
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_photos_given_beside_are_trained_on_and_chosen_by_none_of_them(finished: tuple[Path, Score], shapes: Path, tmp_path: Path) -> None:
+    place = tmp_path / "album" / "s1-00000"
+    for picture in sorted((shapes / "red box").iterdir())[:3]:
+        for folder, suffix in (("items", picture.suffix), ("masks", ".png")):
+            (place / folder / "red box").mkdir(parents=True, exist_ok=True)
+            shutil.copy(picture, place / folder / "red box" / f"{picture.stem}{suffix}")
+    recipe = tmp_path / "further.toml"
+    recipe.write_text("first_phase = false\n[[stage]]\nepochs = 1\nrate = 1e-4\nbatch = 8\naugment = 'isolated'\n", encoding="utf-8")
+    first, run = tmp_path / "first", tmp_path / "run"
+    shutil.copytree(finished[0], first)
+    (first / "recipe.toml").write_text(
+        "backbone = 'scratch_cnn'\n[scratch]\nlayers = 3\nfeatures = 16\n[[stage]]\nsize = 48\nepochs = 1\nrate = 1e-3\n"
+    )
+    given = ["--data", str(shapes), "--from", str(first), "--also", str(tmp_path / "album"), "--recipe", str(recipe), "--out", str(run)]
+    assert main(["fit", *given]) == 0
+    assert [Path(line).parts[:3] for line in (run / "further.txt").read_text().splitlines()] == [("s1-00000", "items", "red box")] * 3
+    for name in ("train.txt", "val.txt"):
+        assert (run / name).read_text() == (finished[0] / name).read_text()
+    (epoch,) = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+    assert {"val_accuracy", "val_isolated_accuracy"} <= set(epoch), "a network that is shown isolated items is judged by them too"
+
+
+def test_photos_beside_that_have_a_strange_label_are_refused(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(shapes / "red box", tmp_path / "also" / "blue ball")
+    assert main(["fit", "--data", str(shapes), "--weights", "none", "--also", str(tmp_path / "also"), "--out", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "expected folders named as labels" in said and "blue ball" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_head_on_frozen_features_knows_the_photos_it_was_fitted_to(split: Split) -> None:
     network = build_network(3, 48, width=0.35)
     lesson = Lesson(RECIPE, split)
@@ -102,8 +133,8 @@ def test_a_last_bit_of_the_features_does_not_move_the_head() -> None:
 def test_label_weights_go_from_equal_to_balanced(split: Split) -> None:
     uneven = Split(split.labels, tuple(photo for photo in split.train if photo.label != "red box" or "0" in photo.path.stem), split.val)
     counts = uneven.counts()
-    assert label_weights(uneven, 0.0) == [1.0, 1.0, 1.0]
-    balanced = label_weights(uneven, 1.0)
+    assert label_weights(uneven.train, uneven.labels, 0.0) == [1.0, 1.0, 1.0]
+    balanced = label_weights(uneven.train, uneven.labels, 1.0)
     shares = [weight * count for weight, count in zip(balanced, counts.values(), strict=True)]
     assert shares == pytest.approx([shares[0]] * 3)
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter.photos import Split, empty_folders, read_fold, read_split
+from converter.photos import Split, empty_folders, read_fold, read_further, read_split
 from converter.quiet import quiet
 from converter.run import read_run
 from device.rules import find_rules, read_rules
@@ -36,6 +36,14 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("--out", type=Path, required=True, metavar="RUN", help="the run folder; a run that was stopped there goes on")
     option("--recipe", type=Path, metavar="FILE", help=f"how to train (default: {RECIPES / 'trashnet.toml'}; with --from int8.toml beside it)")
     option("--teacher", type=Path, action="append", default=[], metavar="RUN", help="learn from this run as well; may be given again")
+    option(
+        "--also",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="train on these as well, and choose by none of them: a folder for each of some labels, or rendered places; may be given again",
+    )
     option("--fold", type=int, metavar="K", help="choose by this fold of a prepared data set, and train on the others")
     parser.set_defaults(run=run)
 
@@ -58,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         split = Split(finished.labels, finished.train, finished.val)
     else:
         split = read_split(arguments.data, seed=recipe.seed) if arguments.fold is None else read_fold(arguments.data, arguments.fold)
+    beside = tuple(photo for folder in arguments.also for photo in read_further(folder, split.labels))
     for folder in empty_folders(arguments.data):
         print(f"training fit: {folder}: no photo in it, so it is no label", file=sys.stderr)
     rules = read_rules(find_rules(recipe.rules), split.labels) if recipe.rules else None
@@ -68,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         from training.workers import join
 
         workers = join()
-    lesson = Lesson(recipe, split, rules, tuple(arguments.teacher), start)
+    lesson = Lesson(recipe, split, rules, tuple(arguments.teacher), start, beside)
     with room_in(out):
         if not (out / "recipe.toml").exists():
             out.mkdir(parents=True, exist_ok=True)
