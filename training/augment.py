@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from converter.isolated import ALL_ITEM
+from converter.light_card import take_off
 from device.vision.bundle import GROUND
 from device.vision.isolate import LEAST_AREA, MARGIN, paint
 from device.vision.preprocess import Pixels, to_input
-from training.card import take_off
 from training.grounds import random_ground
-from training.isolated import ALL_ITEM
 
 Floats = npt.NDArray[np.float32]
 

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from converter.isolated import isolated
 from converter.photos import Photo, Split
 from device.rules import RulePack
 from training.backbones import build_trunk
@@ -25,7 +26,6 @@ from training.distillation import Teachers, blended_loss
 from training.fake_quantization import fake_quantized, give_back, measure_ranges
 from training.folding import fold_batch_norm, freeze_batch_norm
 from training.head import fit_heads
-from training.isolated import isolated
 from training.keeping import Best, Progress, WeightAverage, load_state, replace, save_state
 from training.network import add_heads, head_layers, resized, unfreeze
 from training.optimizers import adamw, cosine, sgd

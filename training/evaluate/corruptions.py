@@ -1,7 +1,7 @@
 """What a bin's camera does to a picture: bad light, blur, noise, JPEG, items that lie elsewhere, and other grounds than white card.
 
 Every corruption is a pure function, H x W x 3 uint8 RGB to the same, at levels whose meaning is stated. Items are moved and laid on other
-grounds by the mask of `training.card`, so these need photos of one item on plain light card.
+grounds by the mask of `converter.light_card`, so these need photos of one item on plain light card.
 """
 
 import zlib
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from converter.light_card import Floats, Item, take_off
 from device.vision.preprocess import Pixels
-from training.card import Floats, Item, laid, moved, take_off
+from training.evaluate.laying import laid, moved
 
 Rng = np.random.Generator
 

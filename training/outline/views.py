@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from converter.light_card import take_off
 from device.vision.pictures import read_pixels
 from device.vision.preprocess import Pixels
-from training.card import take_off
 from training.grounds import random_ground
 
 Floats = npt.NDArray[np.float32]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from converter.light_card import Item, take_off
 from device.vision.preprocess import Pixels
-from training.card import Item, take_off
 from training.evaluate import corruptions as module
 from training.evaluate.corruptions import CORRUPTIONS, Corruption, spoiled
 

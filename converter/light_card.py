@@ -1,6 +1,6 @@
-"""One item on light card: find it, take it off, and lay it elsewhere.
+"""One item on light card: find it and take it off.
 
-Good enough to move items and change their ground in a test of robustness, not to cut out glass: what shines through a clear item stays as
+Good enough to show an item by itself, to move it and to change its ground, not to cut out glass: what shines through a clear item stays as
 bright as the card was.
 """
 
@@ -19,8 +19,6 @@ WORKING_PX = 256
 """longer side at which items are looked for"""
 LEAST_ITEM = 0.01
 """share of the frame below which what was found is no item"""
-NEAR = 0.05
-"""how far round an item its shadow and what the mask missed of it reach, as a share of the longer side"""
 NO_CARD = 200
 """grey to put behind an item that hides all card, counts of 255"""
 CARD_LIGHT, CARD_COLOUR, LEAST_CARD = 45.0, 18.0, 0.12
@@ -29,6 +27,12 @@ SHADOW = 18.0
 """how much darker than the card (Lab) a shadow may be"""
 SMOOTH = 3.5
 """least mean of colour and texture (Lab) of a piece that is no mere shadow"""
+MOST_ITEM = 0.85
+"""share of the frame above which too little card is left to tell the item from it"""
+MOST_RIM = 0.75
+"""share of the frame's rim that an item may hide"""
+UNLIKE_CARD = 3.0
+"""how far (Lab) half of what is left round an item may be from the card's surface: more, and it is no plain card"""
 WHOLE = 0.7
 """least share of its convex hull that an item fills; less is the glints and rims of a clear one, and the hull is taken instead"""
 
@@ -77,47 +81,36 @@ def take_off(pixels: Pixels) -> Item:
     surface = _card_surface(lab)
     if surface is None:
         return Item(pixels, np.ones((height, width), bool), np.full_like(pixels, NO_CARD))
-    strayed, marked = _strayed(lab, surface)
-    usual = float(np.median(strayed[_rim(lab.shape)]))
-    found = _solid(strayed > np.clip(_otsu(strayed), 4 * usual, 12.0), marked)
+    found = _found(*_strayed(lab, surface))
     if found.mean() < LEAST_ITEM:
         rows, columns = found.shape
         found[rows // 8 : rows - rows // 8, columns // 8 : columns - columns // 8] = True
-    mask = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
+    mask = _enlarged(found, height, width)
     colours = np.clip(cv2.cvtColor(surface, cv2.COLOR_LAB2RGB) * 255, 0, 255)
     card = np.rint(cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)).astype(np.uint8)
     return Item(pixels, mask if mask.any() else np.ones_like(mask), card)
 
 
-def laid(item: Item, ground: Pixels) -> Pixels:
-    """Lay the item, without its shadow, where it was, but on `ground`: H x W x 3 uint8 RGB, of the photo's size."""
-    alpha = cv2.GaussianBlur(item.mask.astype(np.float32), (0, 0), 1.2)[..., np.newaxis]
-    return np.rint(alpha * item.pixels + (1 - alpha) * ground).astype(np.uint8)
+def item_on_card(pixels: Pixels) -> Mask | None:
+    """Where the item is, H x W, or None where that cannot be told. pixels: H x W x 3 uint8 RGB.
 
-
-def moved(item: Item, scale: float, middle: tuple[float, float]) -> Pixels:
-    """Lay the item elsewhere on its own card, scaled, its box's middle at `middle` (x, y in pixels).
-
-    What moves is how much darker or lighter than bare card each place is, the item's shadow and rim with it, fading out round the
-    item; so a mask that misses a clear side of it does no harm.
+    Unlike `take_off` it doubts: something has to stray from the card, neither hiding too much of the picture nor of its rim, and what is left
+    has to be light nearly everywhere and half of it close to the card's surface.
     """
-    height, width = item.mask.shape
-    x, y = item.box.middle
-    there = np.array([[scale, 0, middle[0] - scale * x], [0, scale, middle[1] - scale * y]])
-    card = item.card.astype(np.float32) + 1
-    ratio = (item.pixels.astype(np.float32) + 1) / card
-    if scale < 0.7:  # fine patterns must fade before they are sampled
-        ratio = cv2.GaussianBlur(ratio, (0, 0), 0.4 / scale)
-    ratio = cv2.warpAffine(ratio, there, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    alpha = cv2.warpAffine(_surroundings(item.mask), there, (width, height), flags=cv2.INTER_LINEAR)[..., np.newaxis]
-    return np.clip(np.rint(card * (1 + alpha * (ratio - 1)) - 1), 0, 255).astype(np.uint8)
-
-
-def _surroundings(mask: Mask) -> Floats:
-    """1 on the item and near it, falling to 0."""
-    reach = max(1, round(NEAR * max(mask.shape)))
-    near = cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))
-    return cv2.GaussianBlur(near.astype(np.float32), (0, 0), reach / 2)
+    lab = _small(pixels)
+    surface = _card_surface(lab)
+    if surface is None:
+        return None
+    found = _found(*_strayed(lab, surface))
+    if not LEAST_ITEM <= found.mean() <= MOST_ITEM or found[_rim(found.shape)].mean() > MOST_RIM:
+        return None
+    left = ~cv2.dilate(found.astype(np.uint8), np.ones((11, 11), np.uint8)).astype(bool)
+    if not left.any() or np.quantile(lab[left][:, 0], 0.1) < CARD_LIGHT:
+        return None
+    if np.median(np.linalg.norm((lab - surface)[left], axis=1)) > UNLIKE_CARD:
+        return None
+    mask = _enlarged(found, *pixels.shape[:2])
+    return mask if mask.any() else None
 
 
 def _small(pixels: Pixels) -> Floats:
@@ -165,6 +158,19 @@ def _strayed(lab: Floats, card: Floats) -> tuple[Floats, Floats]:
     texture = np.sqrt(np.maximum(cv2.blur(light * light, (5, 5)) - cv2.blur(light, (5, 5)) ** 2, 0))
     marked = np.hypot(difference[..., 1], difference[..., 2]) + 1.5 * texture
     return (lighter + 0.7 * darker + marked).astype(np.float32), marked.astype(np.float32)
+
+
+def _found(strayed: Floats, marked: Floats) -> Mask:
+    return _solid(strayed > _threshold(strayed), marked)
+
+
+def _threshold(strayed: Floats) -> float:
+    usual = float(np.median(strayed[_rim(strayed.shape)]))
+    return float(np.clip(_otsu(strayed), 4 * usual, 12.0))
+
+
+def _enlarged(found: Mask, height: int, width: int) -> Mask:
+    return cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
 
 
 def _otsu(strayed: Floats) -> float:

@@ -1,0 +1,59 @@
+"""What the network is shown of a labelled photo: the whole of it, or its item by itself as a bin that knows its empty view shows it."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from converter.light_card import item_on_card
+from converter.photos import Photo, read_mask, read_pixels
+from device.vision.bundle import GROUND
+from device.vision.isolate import LEAST_AREA, Ground, paint
+from device.vision.preprocess import Pixels
+
+Shown = Callable[[Photo], Pixels]
+"""What the network is shown of a photo: H x W x 3 uint8 RGB. Raises PhotosError."""
+
+ALL_ITEM = 0.9
+"""share of a photo from which on its mask is taken for a failure"""
+
+
+def whole(photo: Photo) -> Pixels:
+    """The photo as it was taken: H x W x 3 uint8 RGB. Raises PhotosError."""
+    return read_pixels(photo.path)
+
+
+def isolated(photo: Photo, ground: Ground = GROUND) -> Pixels:
+    """The item on the neutral ground, by the photo's own mask or else by what stands out from light card: side x side x 3 uint8 RGB.
+
+    A photo whose item cannot be told from its ground is returned whole, as a bin would show it. ground: RGB 0..255. Raises PhotosError.
+    """
+    pixels = read_pixels(photo.path)
+    mask = item_mask(photo, pixels)
+    return pixels if mask is None else paint(pixels, mask, ground)
+
+
+def item_mask(photo: Photo, pixels: Pixels) -> Pixels | None:
+    """Where the item is: H x W uint8, 0 ground to 255 item, or None where that cannot be told. pixels: the photo, decoded. Raises PhotosError."""
+    if photo.mask is None:
+        return mask_on_card(pixels)
+    mask = read_mask(photo.mask)
+    if mask.shape != pixels.shape[:2]:
+        mask = np.asarray(cv2.resize(mask, (pixels.shape[1], pixels.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
+    return mask if plausible(mask) else None
+
+
+def mask_on_card(pixels: Pixels) -> Pixels | None:
+    """Where the one item is that lies on light card: H x W uint8, 0 or 255, or None where that cannot be told. pixels: H x W x 3 uint8 RGB."""
+    found = item_on_card(pixels)
+    return None if found is None else found.astype(np.uint8) * 255
+
+
+def plausible(mask: Pixels) -> bool:
+    """Whether a mask (H x W uint8) shows an item and some ground."""
+    return LEAST_AREA <= float((mask > 127).mean()) <= ALL_ITEM
+
+
+def can_be_isolated(photo: Photo) -> bool:
+    """Whether `isolated` shows the item by itself. Raises PhotosError."""
+    return item_mask(photo, read_pixels(photo.path)) is not None
