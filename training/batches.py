@@ -22,8 +22,9 @@ class Batches(keras.utils.PyDataset):
     """Shuffled, augmented, mixed batches: inputs (B, S, S, 3) float32 -1..1, targets by the name of the output, sample weights (B,).
 
     targets: one row a photo that sums to 1 for each output, in columns; `widths` says how many columns each output has, in order.
-    teach: adds the teachers' probabilities for the inputs as further columns of `logits`. worker: which of how many workers this is; each makes
-    every batch and keeps its share of it, weighted so that the mean of all workers' mean losses is the whole batch's.
+    teach: adds the teachers' probabilities for the inputs as further columns of `logits`. remember: gives the wanted embeddings of the inputs.
+    worker: which of how many workers this is; each makes every batch and keeps its share of it, weighted so that the mean of all workers' mean
+    losses is the whole batch's.
     """
 
     def __init__(
@@ -41,15 +42,17 @@ class Batches(keras.utils.PyDataset):
         seed: int,
         first_epoch: int = 0,
         teach: Callable[[Floats], Floats] | None = None,
+        remember: Callable[[Floats], Floats] | None = None,
         worker: tuple[int, int] = (0, 1),
     ) -> None:
-        super().__init__(workers=1 if teach else 2, max_queue_size=8)
+        super().__init__(workers=1 if teach or remember else 2, max_queue_size=8)
         cv2.setNumThreads(1)  # the workers are threads already; more of OpenCV's own would stall the network's
         self._stored = StoredPhotos(photos, round(size * 8 / 7), masked=augmentation.elsewhere_share > 0)
         self._targets, self._widths, self._weights = targets, widths, weights
         self._augment = make_augmenter(augmentation, size)
         self._size, self._batch, self._mixup, self._cutmix = size, batch, mixup, cutmix
         self._seed, self._epoch, self._teach = seed, first_epoch, teach
+        self._remember = remember
         self._worker = worker
         self._order = self._shuffled()
 
@@ -68,6 +71,8 @@ class Batches(keras.utils.PyDataset):
         targets = dict(zip(self._widths, columns, strict=True))
         if self._teach is not None:
             targets["logits"] = np.concatenate([targets["logits"], self._teach(mixed.inputs)], axis=1)
+        if self._remember is not None:
+            targets["embedding"] = self._remember(mixed.inputs)
         return mixed.inputs, targets, mixed.weights
 
     def on_epoch_end(self) -> None:

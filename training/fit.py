@@ -28,8 +28,9 @@ from training.folding import fold_batch_norm, freeze_batch_norm
 from training.head import fit_heads
 from training.keeping import Best, Progress, WeightAverage, load_state, replace, save_state
 from training.network import add_heads, head_layers, resized, unfreeze
-from training.optimizers import adamw, cosine, sgd
+from training.optimizers import Anchor, adamw, cosine, sgd
 from training.recipe import Recipe, Stage
+from training.remembering import Remembered, anchored, keep_start, started_as, strayed
 from training.score import Score, evaluate
 from training.start import StartError, read_start, require_same_start
 from training.workers import Alone, Workers, WorkersError, require_agreement
@@ -68,6 +69,11 @@ class Lesson:
     def widths(self) -> dict[str, int]:
         """Outputs that have targets, and how many columns each has."""
         return {"logits": len(self.split.labels)} | ({"bin_logits": len(self.bins)} if self.rules is not None else {})
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Outputs that the loss looks at."""
+        return (*self.widths, *(("embedding",) if self.recipe.remember_share else ()))
 
     def indices(self, photos: Sequence[Photo]) -> dict[str, npt.NDArray[np.intp]]:
         """The right column of each output, one a photo."""
@@ -115,6 +121,8 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
         report(f"phase 1: heads on frozen features of {len(lesson.photos)} photos")
         fit_heads(network, lesson.photos, lesson.indices(lesson.photos), lesson.weights(), recipe.head_decay)
         report(f"phase 1: {evaluate(network, split.val, split.labels).described(split.labels)}")
+    if progress is None and (recipe.start_decay or recipe.remember_share):
+        keep_start(network, run)
     progress = progress or Progress(0, 0)
     for index in range(progress.stage, len(recipe.stage)):
         network = fine_tune(network, lesson, index, progress.epoch if index == progress.stage else 0, run, report, epoch_done, workers)
@@ -149,9 +157,11 @@ def fine_tune(
     judged = finished
     if stage.fake_quantize:
         staged, judged = fake_quantized(staged), fake_quantized(finished)
-    trained = keras.Model(staged.input, {name: staged.output[name] for name in lesson.widths})
-    batches = _batches(lesson, stage, index, first_epoch, workers)
-    trained.compile(optimizer=_optimizer(staged, recipe, stage, len(batches), workers), jit_compile=False, **_losses(lesson))
+    start = started_as(staged, run) if recipe.start_decay or recipe.remember_share else None
+    trained = keras.Model(staged.input, {name: staged.output[name] for name in lesson.outputs})
+    batches = _batches(lesson, stage, index, first_epoch, workers, Remembered(start) if start and recipe.remember_share else None)
+    anchor = anchored(staged, start, recipe.start_decay) if start and recipe.start_decay else None
+    trained.compile(optimizer=_optimizer(staged, recipe, stage, len(batches), workers, anchor), jit_compile=False, **_losses(lesson))
     average, best = WeightAverage(stage.ema), Best(run / f"progress.best{index}.npz")
     if first_epoch:
         trained.optimizer.build(trained.trainable_variables)
@@ -287,7 +297,7 @@ def _require_shareable(recipe: Recipe, workers: Workers) -> None:
         raise WorkersError("fake_quantize: expected no stage with it with several workers: each would have ranges of its own")
 
 
-def _batches(lesson: Lesson, stage: Stage, index: int, first_epoch: int, workers: Workers) -> Batches:
+def _batches(lesson: Lesson, stage: Stage, index: int, first_epoch: int, workers: Workers, remembered: Remembered | None) -> Batches:
     recipe, split = lesson.recipe, lesson.split
     wanted = lesson.indices(lesson.photos)
     targets = np.concatenate([np.eye(width, dtype=np.float32)[wanted[name]] for name, width in lesson.widths.items()], axis=1)
@@ -307,14 +317,17 @@ def _batches(lesson: Lesson, stage: Stage, index: int, first_epoch: int, workers
         seed=recipe.seed * 1000 + index,
         first_epoch=first_epoch,
         teach=teach,
+        remember=remembered.embeddings if remembered else None,
         worker=(workers.index, workers.count),
     )
 
 
-def _optimizer(staged: keras.Model, recipe: Recipe, stage: Stage, steps_per_epoch: int, workers: Workers) -> keras.optimizers.Optimizer:
+def _optimizer(
+    staged: keras.Model, recipe: Recipe, stage: Stage, steps_per_epoch: int, workers: Workers, anchor: Anchor | None
+) -> keras.optimizers.Optimizer:
     make = adamw if recipe.optimizer == "adamw" else sgd
     rate = cosine(stage.rate, stage.epochs * steps_per_epoch, stage.warmup_steps)
-    optimizer = make(rate, recipe.weight_decay, dict.fromkeys(head_layers(staged), recipe.head_factor), workers)
+    optimizer = make(rate, recipe.weight_decay, dict.fromkeys(head_layers(staged), recipe.head_factor), workers, anchor)
     return keras.optimizers.LossScaleOptimizer(optimizer) if recipe.precision == "mixed_float16" else optimizer
 
 
@@ -324,12 +337,14 @@ def _losses(lesson: Lesson) -> dict[str, object]:
     losses: dict[str, object] = {"logits": smoothed}
     if lesson.teachers:
         losses["logits"] = blended_loss(recipe.label_smoothing, recipe.teacher_share, recipe.teacher_temperature)
-    if lesson.rules is None:
-        return {"loss": losses}
-    return {
-        "loss": losses | {"bin_logits": smoothed},
-        "loss_weights": {"logits": 1 - recipe.bin_share, "bin_logits": recipe.bin_share},
-    }
+    shares = {"logits": 1.0}
+    if lesson.rules is not None:
+        losses["bin_logits"] = smoothed
+        shares = {"logits": 1 - recipe.bin_share, "bin_logits": recipe.bin_share}
+    if recipe.remember_share:
+        losses["embedding"] = strayed
+        shares = {name: (1 - recipe.remember_share) * share for name, share in shares.items()} | {"embedding": recipe.remember_share}
+    return {"loss": losses, "loss_weights": shares}
 
 
 def _tensorboard(run: Path, index: int) -> list[keras.callbacks.Callback]:

@@ -1,11 +1,24 @@
 """Optimizers that train some layers faster than others, and average gradients over all workers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 
 from training.workers import Alone, Workers
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """Where the weights of some variables are drawn to: their values by the variable's path, and how strongly, as weight decay is measured."""
+
+    decay: float
+    places: Mapping[str, Floats]
 
 
 class _ByLayer:
@@ -13,6 +26,18 @@ class _ByLayer:
 
     faster: Mapping[str, float] = {}
     workers: Workers = Alone()
+    anchor: Anchor | None = None
+
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        anchor = self.anchor
+        if anchor is None:
+            super()._apply_weight_decay(variables)  # type: ignore[misc]
+            return
+        held = [variable for variable in variables if variable.path in anchor.places]
+        super()._apply_weight_decay([variable for variable in variables if variable.path not in anchor.places])  # type: ignore[misc]
+        rate = keras.ops.cast(self.learning_rate, "float32") * anchor.decay  # type: ignore[attr-defined]
+        for variable in held:
+            variable.assign(variable - rate * (variable - anchor.places[variable.path]))
 
     def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> Any:
         return super().apply(self.workers.mean(grads), trainable_variables)  # type: ignore[misc]
@@ -33,20 +58,28 @@ class _Sgd(_ByLayer, keras.optimizers.SGD):
 
 
 def adamw(
-    rate: keras.optimizers.schedules.LearningRateSchedule, weight_decay: float, faster: Mapping[str, float], workers: Workers
+    rate: keras.optimizers.schedules.LearningRateSchedule,
+    weight_decay: float,
+    faster: Mapping[str, float],
+    workers: Workers,
+    anchor: Anchor | None = None,
 ) -> keras.optimizers.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019). faster: factor on the rate of each layer named."""
+    """AdamW (Loshchilov & Hutter 2019). faster: factor on the rate of each layer named. anchor: instead of 0 for the variables it names."""
     optimizer = _AdamW(rate, weight_decay=weight_decay, name="adamw")
-    optimizer.faster, optimizer.workers = dict(faster), workers
+    optimizer.faster, optimizer.workers, optimizer.anchor = dict(faster), workers, anchor
     return optimizer
 
 
 def sgd(
-    rate: keras.optimizers.schedules.LearningRateSchedule, weight_decay: float, faster: Mapping[str, float], workers: Workers, momentum: float = 0.9
+    rate: keras.optimizers.schedules.LearningRateSchedule,
+    weight_decay: float,
+    faster: Mapping[str, float],
+    workers: Workers,
+    anchor: Anchor | None = None,
 ) -> keras.optimizers.Optimizer:
-    """Stochastic gradient descent with Nesterov's momentum and decoupled weight decay. faster: factor on the rate of each layer named."""
-    optimizer = _Sgd(rate, momentum=momentum, nesterov=True, weight_decay=weight_decay or None, name="sgd")
-    optimizer.faster, optimizer.workers = dict(faster), workers
+    """Stochastic gradient descent with Nesterov's momentum, 0.9, and decoupled weight decay. faster, anchor: as for `adamw`."""
+    optimizer = _Sgd(rate, momentum=0.9, nesterov=True, weight_decay=weight_decay or None, name="sgd")
+    optimizer.faster, optimizer.workers, optimizer.anchor = dict(faster), workers, anchor
     return optimizer
 
 

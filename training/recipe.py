@@ -79,6 +79,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """C of the logistic regression that fits a head without hidden layers: the inverse of its L2 penalty"""
     start_share: Share = 0.0
     """share of the weights that a finished run had in those that training it further ends with (WiSE-FT; Wortsman et al. 2022)"""
+    start_decay: Annotated[float, Meta(ge=0)] = 0.0
+    """decay of the trunk's weights towards where training starts, in place of `weight_decay` (L2-SP; Li, Grandvalet & Davoine 2018)"""
+    remember_share: Share = 0.0
+    """share of the loss that keeps embeddings as the starting network has them (after learning without forgetting; Li & Hoiem 2016)"""
     head_factor: Positive = 1.0
     """learning rate of the heads over that of the trunk"""
     rules: str = ""
@@ -102,6 +106,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return
         if self.batch_norm != "fold":
             raise RecipeError(f"batch_norm: expected fold where a stage has fake_quantize, got {self.batch_norm}: INT8 has it folded too")
+        if self.start_decay or self.remember_share:
+            key = "start_decay" if self.start_decay else "remember_share"
+            raise RecipeError(f"{key}: expected 0 where a stage has fake_quantize: the network that it starts from rounds nothing")
         if self.precision != "float32":
             raise RecipeError(f"precision: expected float32 where a stage has fake_quantize, got {self.precision}: it is coarser than the INT8 steps")
 

@@ -162,6 +162,7 @@ def test_a_finished_run_is_not_trained_over(finished: tuple[Path, Score], shapes
         ("[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\nspeed = 9", "stage[0]: object contains unknown field speed"),
         ("first_phase = false", "expected a [[stage]]"),
         ("stage = [", "recipe.toml"),
+        ("start_decay = 1.0\n[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\nfake_quantize = true", "start_decay: expected 0"),
         ("[[stage]]\nsize = 'big'\nepochs = 1\nrate = 1e-3", "stage[0].size"),
     ],
 )
@@ -195,6 +196,65 @@ def trained(lesson: Lesson, run: Path) -> tuple[keras.Model, list[dict[str, floa
 def test_a_scratch_network_learns_colours(split: Split, tmp_path: Path) -> None:
     recipe = Recipe(stage=(Stage(size=32, epochs=8, rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
     assert fit(Lesson(recipe, split), tmp_path, None, silent).accuracy == 1.0
+
+
+def strayed_from(begun: list[np.ndarray], network: keras.Model) -> float:
+    """Root mean square of how far the trunk's weights moved."""
+    moved = np.concatenate([(now - then).ravel() for now, then in zip(network.get_weights()[:-2], begun[:-2], strict=True)])
+    return float(np.sqrt((moved**2).mean()))
+
+
+@pytest.fixture(scope="module")
+def begun(finished: tuple[Path, Score]) -> list[np.ndarray]:
+    return keras.models.load_model(finished[0] / "model.keras", compile=False).get_weights()
+
+
+GENTLY = {"stage": (Stage(size=48, epochs=3, rate=3e-3, batch=8, mixup=0.0, ema=0.0),), "first_phase": False, "weight_decay": 0.0, **QUICK}
+
+
+def test_weights_drawn_to_where_training_starts_stray_less(
+    finished: tuple[Path, Score], begun: list[np.ndarray], split: Split, tmp_path: Path
+) -> None:
+    strayed = {}
+    for decay in (0.0, 100.0):
+        network, _ = trained(Lesson(Recipe(start_decay=decay, **GENTLY), split, start=finished[0]), tmp_path / str(decay))
+        strayed[decay] = strayed_from(begun, network)
+    assert 0 < strayed[100.0] < 0.7 * strayed[0.0]
+
+
+def test_a_network_that_remembers_keeps_its_embeddings(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
+    before = predict(keras.models.load_model(finished[0] / "model.keras", compile=False), split.val, 48)["embedding"]
+    alike = {}
+    for share in (0.0, 0.9):
+        network, _ = trained(Lesson(Recipe(remember_share=share, **GENTLY), split, start=finished[0]), tmp_path / str(share))
+        after = predict(network, split.val, 48)["embedding"]
+        alike[share] = float(((before * after).sum(1) / (np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1))).mean())
+    assert alike[0.9] > alike[0.0]
+    assert 1 - alike[0.9] < 0.5 * (1 - alike[0.0])
+
+
+def test_a_gentle_run_that_was_killed_ends_with_the_same_weights(
+    finished: tuple[Path, Score], split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    gentle = Lesson(Recipe(start_decay=10.0, remember_share=0.3, **GENTLY), split, start=finished[0])
+    straight, _ = trained(gentle, tmp_path / "straight")
+    written = Progress.write
+
+    def write_then_die(progress: Progress, run: Path) -> None:
+        written(progress, run)
+        if progress == Progress(0, 1):
+            raise Killed
+
+    monkeypatch.setattr(Progress, "write", write_then_die)
+    with pytest.raises(Killed):
+        fit(gentle, tmp_path / "killed", None, silent)
+    resumed, _ = trained(gentle, tmp_path / "killed")
+    for ours, theirs in zip(resumed.get_weights(), straight.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert not list((tmp_path / "killed").glob("progress.*"))
 
 
 def test_features_alone_are_a_run_too(split: Split, tmp_path: Path) -> None:
