@@ -20,7 +20,10 @@ RECORDS_FILE = "records.sqlite3"
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ("path", "label", "group", "split", "fold", "sha256", "width", "height", "flags")
-FORMAT = 1
+MASK_COLUMN = "mask"
+"""after COLUMNS in format 2"""
+FORMATS = (1, 2)
+"""2 where masks were made, `training prepare --isolate`; 1 else"""
 
 
 class ManifestError(SortbinError, ValueError):
@@ -31,6 +34,7 @@ class Row(msgspec.Struct, frozen=True):
     """A picture. path: below the source that `dataset.json` names, with forward slashes. group: path of the group's first picture; pictures
     of a group are alike or of one sequence. split: train, val, test, or empty where it was left out. fold: 0 and up, None outside of
     cross-validation. sha256: of the file. width, height: in pixels, 0 where it cannot be decoded. flags: what was found about it.
+    mask: of the picture's size, below the data set, with forward slashes; empty where there is none.
     """
 
     path: str
@@ -42,6 +46,7 @@ class Row(msgspec.Struct, frozen=True):
     width: int
     height: int
     flags: tuple[str, ...]
+    mask: str = ""
 
 
 class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,6 +55,7 @@ class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origin: what it was made of, as the user named it. source: the folder that holds the pictures, absolute, or relative to the data set.
     mean, std: of the training pictures, per channel (RGB), 0..1, each picture counting the same whatever its size. counts: pictures per
     split and label; flags: pictures per flag. options: what the command was told. fingerprint: sha256 of `manifest.csv`.
+    masks: pictures in a split by where their mask comes from, those without under `none`; left out in format 1.
     """
 
     origin: str
@@ -63,7 +69,8 @@ class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     std: tuple[float, float, float]
     options: dict[str, Any]
     fingerprint: str
-    format: int = FORMAT
+    format: int = FORMATS[0]
+    masks: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
 
 
 def is_dataset(folder: Path) -> bool:
@@ -83,8 +90,8 @@ def read_info(folder: Path) -> DatasetInfo:
         raise ManifestError(f"{error.filename}: {error.strerror}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ManifestError(f"{file}: {explained(error) if isinstance(error, msgspec.MsgspecError) else error}") from error
-    if info.format != FORMAT:
-        raise ManifestError(f"{file}: format: expected {FORMAT}, got {info.format}; prepare the data set again")
+    if info.format not in FORMATS:
+        raise ManifestError(f"{file}: format: expected {' or '.join(map(str, FORMATS))}, got {info.format}; prepare the data set again")
     if found != info.fingerprint:
         raise ManifestError(f"{folder / MANIFEST_FILE}: not the one that {INFO_FILE} was written with; prepare the data set again")
     return info
@@ -96,10 +103,11 @@ def read_rows(folder: Path) -> Iterator[Row]:
     try:
         with file.open(encoding="utf-8", newline="") as opened:
             rows = csv.reader(opened)
-            if tuple(next(rows, ())) != COLUMNS:
-                raise ManifestError(f"{file}: expected the columns {','.join(COLUMNS)}")
+            columns = tuple(next(rows, ()))
+            if columns not in (COLUMNS, (*COLUMNS, MASK_COLUMN)):
+                raise ManifestError(f"{file}: expected the columns {','.join(COLUMNS)} and maybe {MASK_COLUMN}")
             for row in rows:
-                yield _row(row)
+                yield _row(row if MASK_COLUMN in columns else [*row, ""])
     except OSError as error:
         raise ManifestError(f"{file}: {error.strerror}") from error
     except (ValueError, csv.Error) as error:
@@ -115,5 +123,5 @@ def source_of(folder: Path, info: DatasetInfo) -> Path:
 
 
 def _row(values: list[str]) -> Row:
-    path, label, group, split, fold, sha256, width, height, flags = values
-    return Row(path, label, group, split, int(fold) if fold else None, sha256, int(width), int(height), tuple(flags.split()))
+    path, label, group, split, fold, sha256, width, height, flags, mask = values
+    return Row(path, label, group, split, int(fold) if fold else None, sha256, int(width), int(height), tuple(flags.split()), mask)

@@ -28,7 +28,8 @@ class PhotosError(SortbinError, ValueError):
 class Photo:
     """One labelled picture. `name` is its path below the data folder (below the source of a prepared data set), with forward slashes.
 
-    mask: a grey picture of the same view where the item is known, 0 ground to 255 item: `masks/<label>/<name>.png` below a plain data folder.
+    mask: a grey picture of the same view where the item is known, 0 ground to 255 item: `masks/<label>/<name>.png` below a plain data folder,
+    and what the manifest of a prepared data set names below that.
     """
 
     name: str
@@ -216,6 +217,11 @@ class _Prepared:
         return found
 
 
+def photo_of(row: Row, data: Path, source: Path) -> Photo:
+    """The picture of a row in the manifest of the prepared data set `data`, whose pictures lie in `source`."""
+    return Photo(row.path, row.label, source / row.path, data / row.mask if row.mask else None)
+
+
 def _parts(row: Row) -> tuple[str, ...]:
     return (row.split,) if row.fold is None else (row.split, f"fold{row.fold}")
 
@@ -225,7 +231,7 @@ def _prepared(data: Path) -> _Prepared:
         info = manifest.read_info(data)
         source = manifest.source_of(data, info)
         rows = manifest.read_rows(data)
-        photos = tuple((_parts(row), Photo(row.path, row.label, source / row.path)) for row in rows if row.split)
+        photos = tuple((_parts(row), photo_of(row, data, source)) for row in rows if row.split)
     except ManifestError as error:
         raise PhotosError(str(error)) from error
     if not photos:

@@ -103,6 +103,14 @@ def test_a_prepared_data_set_says_itself_what_is_for_what(prepared: Path, photos
     assert names(read_photos(prepared)) == sorted(f"{label}/{label}0{n}.png" for label in split.labels for n in range(5))
 
 
+def test_a_prepared_data_set_finds_the_masks_that_its_manifest_names(prepared: Path, photos: Path) -> None:
+    lines = (prepared / "manifest.csv").read_text().splitlines()
+    with_masks = [f"{lines[0]},mask"] + [f"{line},{'masks/disc/disc00.png.png' if 'disc00' in line else ''}" for line in lines[1:]]
+    (prepared / "manifest.csv").write_text("".join(f"{line}\n" for line in with_masks))
+    write_info(prepared, source=str(photos), format=2, masks={"light card": 1, "none": 9})
+    assert [photo.mask for photo in read_split(prepared).train[:2]] == [prepared / "masks/disc/disc00.png.png", None]
+
+
 def test_parts_and_folds_of_a_prepared_data_set(prepared: Path) -> None:
     assert names(read_part(prepared, "test")) == ["disc/disc04.png", "frame/frame04.png"]
     assert read_part(prepared, "train") == read_split(prepared).train
@@ -155,8 +163,8 @@ def test_a_prepared_data_set_that_is_not_whole_is_refused(prepared: Path, tmp_pa
     write_info(prepared, source="gone")
     with pytest.raises(PhotosError, match=r"gone: the pictures of .* lay in this folder, and it is gone"):
         read_photos(prepared)
-    write_info(prepared, format=2)
-    with pytest.raises(PhotosError, match=r"dataset.json: format: expected 1, got 2"):
+    write_info(prepared, format=3)
+    with pytest.raises(PhotosError, match=r"dataset.json: format: expected 1 or 2, got 3"):
         read_photos(prepared)
     info.write_bytes(about.replace(b'"labels": ["disc", "frame"]', b'"labels": 3'))
     with pytest.raises(PhotosError, match=r"dataset.json: labels: expected `?array"):

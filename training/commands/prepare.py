@@ -73,6 +73,20 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help=f"flagged pictures that are in no split, of {', '.join(FLAGS)}, or `none`; what cannot be decoded always is left out "
         f"(default: {','.join(LEFT_OUT)})",
     )
+    option(
+        "--isolate",
+        action="store_true",
+        help="make masks of the items, for training, calibration and evaluation as a bin sees: taken over from SOURCE/masks/LABEL/NAME.png, "
+        "else found against the empty views, else against plain light card",
+    )
+    option(
+        "--background",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="EMPTY.jpg",
+        help="an empty view: the place without an item; may be given again; those in the folder SOURCE/empty count as well",
+    )
     option("--names-encoding", type=_encoding, metavar="NAME", help="of names in a zip that does not say so, for example gbk")
     option("--json", action="store_true", help="the result as one JSON object")
     parser.set_defaults(run=run)
@@ -92,6 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise PrepareError("--split-lists: expected two or three files: training, validation and maybe test")
     if arguments.val_share + arguments.test_share >= 1:
         raise PrepareError("--val-share and --test-share: expected less than 1 together, so that something is left for training")
+    if arguments.background and not arguments.isolate:
+        raise PrepareError("--background: an empty view is for --isolate, which is missing")
     bundle = default_bundle() if arguments.embeddings == DEFAULT_BUNDLE else arguments.embeddings and Path(arguments.embeddings)
     order = Order(
         source=arguments.source,
@@ -109,6 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         leave_out=arguments.leave_out,
         names_encoding=arguments.names_encoding,
+        isolate=arguments.isolate,
+        backgrounds=tuple(arguments.background),
     )
     progress = Progress()
     try:
@@ -129,6 +147,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{split}: {counted(sum(counts.values()), 'picture')} ({', '.join(f'{label} {count}' for label, count in counts.items())})")
     if info.folds:
         print(f"{info.folds} folds over train and val")
+    if info.masks is not msgspec.UNSET:
+        told = ", ".join(f"{origin} {count}" for origin, count in info.masks.items())
+        print(f"masks: {told}" + (f"; {prepared.masks_per_s:g} masks/s" if prepared.masks_per_s else ""))
     print(
         f"pairs: {prepared.conflicts} the same under different labels, {prepared.same} the same, {prepared.near} nearly the same; "
         f"{counted(prepared.groups, 'group')}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.manifest import is_dataset, read_info, read_rows, source_of
-from converter.photos import Photo, PhotosError, read_list, read_part, read_photos
+from converter.photos import Photo, PhotosError, photo_of, read_list, read_part, read_photos
 from training.evaluate.models import Model
 
 SPLITS = ("train", "val", "test", "all")
@@ -62,7 +62,7 @@ def _prepared(dataset: Path, split: str) -> Sequence[Photo]:
         return read_part(dataset, split)
     source = source_of(dataset, read_info(dataset))
     wanted = SPLITS if split == "all" else (split,)
-    return [Photo(row.path, row.label, source / row.path) for row in read_rows(dataset) if row.split in wanted]
+    return [photo_of(row, dataset, source) for row in read_rows(dataset) if row.split in wanted]
 
 
 def _composed(label: str) -> str:

@@ -11,20 +11,21 @@ from typing import IO, Any
 import msgspec
 import numpy as np
 
-from converter.manifest import COLUMNS, INFO_FILE, MANIFEST_FILE, SPLITS, DatasetInfo
+from converter.manifest import COLUMNS, FORMATS, INFO_FILE, MANIFEST_FILE, MASK_COLUMN, SPLITS, DatasetInfo
 from device.vision.bundle import hash_file
 from training.prepare.catalogue import UNKNOWN, Catalogue
+from training.prepare.masks import Masks
 from training.prepare.records import Records
 from training.prepare.verdict import TRAIN, Verdict
 
 
-def write_manifest(folder: Path, records: Records, catalogue: Catalogue, verdict: Verdict) -> None:
-    """Write a row for each picture, ordered by path."""
+def write_manifest(folder: Path, records: Records, catalogue: Catalogue, verdict: Verdict, masks: Masks | None) -> None:
+    """Write a row for each picture, ordered by path. masks: where some were made."""
     several = np.bincount(verdict.group, minlength=len(catalogue)) > 1
     group_names: dict[int, str] = {}
     with replaced(folder / MANIFEST_FILE) as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
+        table.writerow((*COLUMNS, MASK_COLUMN) if masks else COLUMNS)
         for index, known in enumerate(records.known()):
             group = int(verdict.group[index])
             if several[group]:
@@ -33,10 +34,13 @@ def write_manifest(folder: Path, records: Records, catalogue: Catalogue, verdict
             split = "" if verdict.split[index] == UNKNOWN else SPLITS[verdict.split[index]]
             fold = "" if verdict.fold[index] == UNKNOWN else int(verdict.fold[index])
             label = catalogue.names[catalogue.labels[index]]
-            table.writerow((known.path, label, group_names.get(group, known.path), split, fold, known.sha256, known.width, known.height, flags))
+            row = (known.path, label, group_names.get(group, known.path), split, fold, known.sha256, known.width, known.height, flags)
+            table.writerow((*row, masks.file(known.id, known.path)) if masks else row)
 
 
-def write_info(folder: Path, origin: str, source: Path, options: dict[str, Any], folds: int, catalogue: Catalogue, verdict: Verdict) -> DatasetInfo:
+def write_info(
+    folder: Path, origin: str, source: Path, options: dict[str, Any], folds: int, catalogue: Catalogue, verdict: Verdict, masks: Masks | None
+) -> DatasetInfo:
     """Write `dataset.json` for the manifest that lies in `folder`: last of all, since it says that the data set is complete."""
     mean, std = channel_statistics(catalogue, verdict)
     info = DatasetInfo(
@@ -51,6 +55,8 @@ def write_info(folder: Path, origin: str, source: Path, options: dict[str, Any],
         std=std,
         options=options,
         fingerprint=hash_file(folder / MANIFEST_FILE),
+        format=FORMATS[1] if masks else FORMATS[0],
+        masks=masks.counts() if masks else msgspec.UNSET,
     )
     write_json(folder / INFO_FILE, info)
     return info

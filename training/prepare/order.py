@@ -60,6 +60,10 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """flags, apart from unreadable, capped and unlisted, whose pictures are in no split; those three never are"""
     names_encoding: str | None = None
     """how a zip spells names that it does not mark as UTF-8"""
+    isolate: bool = False
+    """make masks of the items"""
+    backgrounds: tuple[Path, ...] = ()
+    """pictures without an item, for isolating"""
 
     def options(self) -> dict[str, Any]:
         """The order as it is recorded: files that it names come with a sha256, so that a changed file makes another order.
@@ -72,6 +76,9 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         try:
             recorded["lists"] = [f"{file.name} {hash_file(file)}" for file in self.lists]
             recorded["bundle"] = hash_file(self.bundle / INFO_FILE) if self.bundle else None
+            recorded["backgrounds"] = [f"{file.name} {hash_file(file)}" for file in self.backgrounds]
         except OSError as error:
             raise PrepareError(f"{error.filename}: {error.strerror}") from error
+        if not self.isolate:  # a data set that was prepared before there were masks is of the same options
+            del recorded["isolate"], recorded["backgrounds"]
         return recorded

@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS picture (
     sha256 TEXT, pixels BLOB, width INTEGER, height INTEGER, fault TEXT, reason TEXT, hash BLOB, moments BLOB
 );
 CREATE TABLE IF NOT EXISTS thumbnail (id INTEGER PRIMARY KEY, pixels BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS mask (id INTEGER PRIMARY KEY, made_of TEXT NOT NULL, origin TEXT NOT NULL, area REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS embedding (id INTEGER PRIMARY KEY, made_of TEXT NOT NULL, vector BLOB NOT NULL);
 """
 
@@ -56,6 +57,14 @@ class Known(NamedTuple):
     reason: str
     hash: bytes | None
     moments: bytes
+
+
+class Masked(NamedTuple):
+    """What became of a picture's mask. origin: where it comes from, empty where there is none; area: its share of the picture, 0..1."""
+
+    made_of: str
+    origin: str
+    area: float
 
 
 class Records:
@@ -186,6 +195,22 @@ class Records:
         rows = [self._execute("SELECT vector FROM embedding WHERE id = ?", picture).fetchone()[0] for picture in pictures]
         vectors: Vectors = np.stack([np.frombuffer(row, "<f2") for row in rows]).astype(np.float32)
         return vectors
+
+    def decodable(self) -> Iterator[list[Waiting]]:
+        """The decodable pictures, a page at a time; their tags are what they were inspected as."""
+        yield from self._pages("SELECT id, path, inspected FROM picture WHERE width > 0 AND id > ? ORDER BY id LIMIT ?")
+
+    def mask(self, picture: int, masked: Masked) -> None:
+        """Note what became of a picture's mask."""
+        self._execute("INSERT OR REPLACE INTO mask VALUES (?, ?, ?, ?)", picture, *masked)
+
+    def masks(self) -> dict[int, Masked]:
+        """What `mask` noted, by picture; of pictures that have vanished too."""
+        return {row[0]: Masked(*row[1:]) for row in self._execute("SELECT id, made_of, origin, area FROM mask")}
+
+    def tag(self, path: str) -> str:
+        """The tag of a picture."""
+        return str(self._execute("SELECT tag FROM picture WHERE path = ?", path).fetchone()[0])
 
     def _pages(self, query: str, *values: Any) -> Iterator[list[Waiting]]:
         last = 0

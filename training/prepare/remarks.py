@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from converter.manifest import SPLITS
+from converter.photos import MASKS
 from device.vision.pictures import SUFFIXES
 from training.prepare.alike import Alike
 from training.prepare.catalogue import Catalogue
 from training.prepare.layout import Layout
+from training.prepare.masks import EMPTY, NONE, Aside, Masks
 from training.prepare.order import Order
 from training.prepare.records import Records
 from training.prepare.sieve import LISTS_FOLDER, Sieve
@@ -23,14 +25,24 @@ NOTABLE_GROUP = 0.2
 
 
 def remarks(
-    records: Records, catalogue: Catalogue, alike: Alike, verdict: Verdict, layout: Layout, sieve: Sieve, beside: list[str], order: Order
+    records: Records,
+    catalogue: Catalogue,
+    alike: Alike,
+    verdict: Verdict,
+    layout: Layout,
+    sieve: Sieve,
+    beside: list[str],
+    aside: Aside,
+    masks: Masks | None,
+    order: Order,
 ) -> list[str]:
-    """All of them, in the order in which they came up. beside: pictures that lie in no label's folder."""
+    """All of them, in the order in which they came up. beside: pictures that lie in no label's folder; aside: those that are no items."""
     kinds: tuple[Iterable[str], ...] = (
         (f"{name}: {reason}; left out" for name, reason in sorted(sieve.strange.items())),
         (f"{path}: lies in no label's folder; left out" for path in beside),
         _others(sieve),
-        _empty(catalogue, layout, sieve),
+        _aside(aside, order),
+        _empty(catalogue, layout, sieve, aside),
         _broken(records, order),
         _sizes(records, catalogue, verdict, order),
         _conflicts(records, catalogue, alike, order),
@@ -39,6 +51,7 @@ def remarks(
         _coarse(catalogue, verdict, order),
         _straddling(verdict),
         _imbalance(catalogue, verdict),
+        _unmasked(records, masks),
     )
     return [line for kind in kinds for line in _shortened(kind)]
 
@@ -69,10 +82,27 @@ def _others(sieve: Sieve) -> Iterator[str]:
         yield f"{counted(sieve.others.total(), 'file')} of a kind that is not read ({kinds}), only {', '.join(sorted(SUFFIXES))}; passed over"
 
 
-def _empty(catalogue: Catalogue, layout: Layout, sieve: Sieve) -> Iterator[str]:
+def _aside(aside: Aside, order: Order) -> Iterator[str]:
+    if aside.masks and not order.isolate:
+        yield f"{counted(len(aside.masks), 'mask')} in the source, as {min(aside.masks.values())}; --isolate takes them over"
+    for path in aside.strays:
+        yield f"{path}: mask of no picture; passed over"
+
+
+def _unmasked(records: Records, masks: Masks | None) -> Iterator[str]:
+    without = [picture for picture, masked in masks.of.items() if masked.origin == NONE] if masks else []
+    if masks and without:
+        yield (
+            f"{len(without)} of {counted(len(masks.of), 'picture')} have no mask, as {min(map(records.path, without))}: "
+            "the item cannot be told from its ground, and the whole picture is shown where others are isolated"
+        )
+
+
+def _empty(catalogue: Catalogue, layout: Layout, sieve: Sieve, aside: Aside) -> Iterator[str]:
+    passed_over = {LISTS_FOLDER, *([MASKS] if aside.masks else []), *([EMPTY] if aside.empty else [])}
     named = {place.label: folder for folder in sorted(sieve.folders - {"."}) if (place := layout.place(f"{folder}/x"))}
     for label, folder in named.items():
-        if label not in catalogue.names and label != LISTS_FOLDER:
+        if label not in catalogue.names and label not in passed_over:
             yield f"{folder}: holds no picture; it is no label"
 
 

@@ -17,7 +17,9 @@ from converter.progress import Progress
 from device.vision.preprocess import Pixels
 from training.prepare.alike import Alike, Pair
 from training.prepare.catalogue import Catalogue
+from training.prepare.contact_sheet import Pictured, chosen, strip
 from training.prepare.manifest import channel_statistics, counts, replaced, write_json
+from training.prepare.masks import NONE, Masks
 from training.prepare.order import Order
 from training.prepare.plots import draw_aspects, draw_labels, draw_sizes
 from training.prepare.records import Records
@@ -28,6 +30,9 @@ PICTURES = "report"
 
 SHOWN = 30
 """pairs of a kind on the page; the JSON has all"""
+
+OUTLINES, LABELS, WITHOUT = 6, 40, 24
+"""outlines shown of a label, labels shown, and pictures shown that have none"""
 
 PAIR_HEIGHT, PAIR_GAP, WIDEST = 150, 6, 300
 
@@ -46,7 +51,10 @@ class NamedPair(msgspec.Struct, frozen=True):
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """`report/report.json`. sizes: width, height, pictures of that size. aspects: lower edge of longer over shorter side, pictures."""
+    """`report/report.json`. sizes: width, height, pictures of that size. aspects: lower edge of longer over shorter side, pictures.
+
+    masks: pictures in a split by where their mask comes from, and without_mask those that have none; both left out where none were made.
+    """
 
     pictures: int
     decodable: int
@@ -61,6 +69,8 @@ class Figures(msgspec.Struct, frozen=True):
     same: list[NamedPair]
     near: list[NamedPair]
     remarks: list[str]
+    masks: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    without_mask: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Section(NamedTuple):
@@ -79,6 +89,7 @@ def write_report(
     catalogue: Catalogue,
     alike: Alike,
     verdict: Verdict,
+    masks: Masks | None,
     order: Order,
     lines: Sequence[str],
     progress: Progress,
@@ -88,7 +99,7 @@ def write_report(
     folder.mkdir(exist_ok=True)
     for left in folder.glob("*.png"):
         left.unlink()
-    figures = _figures(records, catalogue, alike, verdict, lines)
+    figures = _figures(records, catalogue, alike, verdict, masks, lines)
     progress.step("drawing")
     draw_sizes(folder / "sizes.png", figures.sizes, order.min_side, order.max_aspect)
     draw_labels(folder / "labels.png", figures.counts, figures.left_out)
@@ -106,6 +117,8 @@ def write_report(
         page.write(_HEAD + _summary(order, figures, lines))
         for name, title in (("labels", "Pictures per label"), ("sizes", "Sizes"), ("aspects", "Aspect ratios")):
             page.write(f"<h2>{title}</h2>\n{_image(folder / f'{name}.png', title)}\n")
+        if masks is not None:
+            page.write(_outlines(out, source, folder, records, catalogue, masks))
         for section in sections:
             page.write(f"<h2>{section.title}: {len(section.pairs)}</h2>\n<p>{section.what if section.pairs else 'None found.'}</p>\n")
             for number, pair in enumerate(section.pairs[:SHOWN], start=1):
@@ -117,7 +130,7 @@ def write_report(
         page.write("</main>\n</html>\n")
 
 
-def _figures(records: Records, catalogue: Catalogue, alike: Alike, verdict: Verdict, lines: Sequence[str]) -> Figures:
+def _figures(records: Records, catalogue: Catalogue, alike: Alike, verdict: Verdict, masks: Masks | None, lines: Sequence[str]) -> Figures:
     decodable = catalogue.decodable
     width, height = catalogue.width[decodable], catalogue.height[decodable]
     sizes, pictures = np.unique(np.column_stack([width, height]), axis=0, return_counts=True)
@@ -151,7 +164,44 @@ def _figures(records: Records, catalogue: Catalogue, alike: Alike, verdict: Verd
         same=named(alike.same),
         near=named(alike.near),
         remarks=list(lines),
+        masks=masks.counts() if masks else msgspec.UNSET,
+        without_mask=sorted(records.path(picture) for picture in _without(masks)) if masks else msgspec.UNSET,
     )
+
+
+def _without(masks: Masks) -> list[int]:
+    return [picture for picture, masked in masks.of.items() if masked.origin == NONE]
+
+
+def _outlines(out: Path, source: Path, folder: Path, records: Records, catalogue: Catalogue, masks: Masks) -> str:
+    """The part of the page about masks, its pictures written below `folder`."""
+    rows = "".join(f"<tr><td>{origin}</td><td>{count}</td></tr>\n" for origin, count in masks.counts().items())
+    what = (
+        "Where the masks of the pictures in a split come from, and some of them, from the smallest to the largest of each label. "
+        "Where an outline is wrong, draw the mask yourself, as masks/LABEL/NAME.png in the source."
+    )
+    said = [f"<h2>Masks</h2>\n<p>{what}</p>\n<table><tr><th>from</th><th>pictures</th></tr>\n{rows}</table>\n"]
+
+    def show(name: str, caption: str, pictures: Sequence[int]) -> None:
+        paths = [records.path(picture) for picture in pictures]
+        files = [out / file if (file := masks.file(picture, path)) else None for picture, path in zip(pictures, paths, strict=True)]
+        row = strip([Pictured(source / path, file) for path, file in zip(paths, files, strict=True)])
+        if row is not None:
+            (folder / name).write_bytes(row)
+            told = html.escape(caption)
+            said.append(f"<figure>{_image(folder / name, told)}<figcaption>{told}</figcaption></figure>\n")
+
+    label_of = dict(zip(catalogue.ids.tolist(), catalogue.labels.tolist(), strict=True))
+    for number, label in enumerate(catalogue.names[:LABELS]):
+        own = [picture for picture, masked in masks.of.items() if label_of[picture] == number and masked.origin != NONE]
+        some = [own[place] for place in chosen([masks.of[picture].area for picture in own], OUTLINES)]
+        show(f"masks-{number:02}.png", f"{label}: {len(some)} of {len(own)} with a mask", some)
+    without = sorted(_without(masks), key=records.path)
+    some = [without[place] for place in chosen(range(len(without)), WITHOUT)]
+    for start in range(0, len(some), OUTLINES):
+        row = some[start : start + OUTLINES]
+        show(f"unmasked-{start // OUTLINES:02}.png", f"no mask, of {len(without)} such pictures: {', '.join(map(records.path, row))}", row)
+    return "".join(said)
 
 
 def _draw_pair(file: Path, one: Path, other: Path) -> bool:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from converter.manifest import INFO_FILE, RECORDS_FILE, DatasetInfo
+from converter.photos import read_pixels
 from converter.progress import Progress
 from converter.quiet import quiet
 from device.vision.bundle import read_bundle
@@ -21,6 +22,7 @@ from training.prepare.groups import sequence_key
 from training.prepare.inspection import Inspected, inspect
 from training.prepare.layout import Layout, find_layout
 from training.prepare.manifest import used_labels, write_info, write_manifest
+from training.prepare.masks import Aside, Masks, find_aside, make_masks
 from training.prepare.offer import Offer, Source
 from training.prepare.order import Order, PrepareError
 from training.prepare.records import Records
@@ -36,7 +38,7 @@ THREADS = min(8, os.cpu_count() or 1)
 
 class Prepared(msgspec.Struct, frozen=True):
     """What was made. groups: how many; same, conflicts, near: pairs, see `Alike`. resumed: pictures that an earlier run had inspected.
-    remarks: lines for a person.
+    remarks: lines for a person. masks_per_s: how fast masks were made, 0 where none were.
     """
 
     info: DatasetInfo
@@ -46,16 +48,19 @@ class Prepared(msgspec.Struct, frozen=True):
     near: int
     resumed: int
     remarks: tuple[str, ...]
+    masks_per_s: float = 0.0
 
 
 def prepare(order: Order, out: Path, progress: Progress) -> Prepared:
     """Make `out` the data set that the order asks for, or go on making it. The source is never changed.
 
-    Raises PrepareError, PhotosError for a picture that vanished meanwhile, and BundleError or RuntimeFault for the order's bundle.
+    Raises PrepareError, PhotosError for an empty view that is no picture and for a picture that vanished meanwhile, and BundleError or
+    RuntimeFault for the order's bundle.
     """
     bundle = read_bundle(order.bundle) if order.bundle else None
     if order.group_by:
         sequence_key(order.group_by)
+    backgrounds = [read_pixels(file) for file in order.backgrounds]
     options = order.options()
     source = open_source(order.source, order.names_encoding)
     out = out.resolve()
@@ -66,6 +71,7 @@ def prepare(order: Order, out: Path, progress: Progress) -> Prepared:
             _require_same(records, out, options)
             folder = source.folder or out / IMAGES
             _see(records, source, folder, progress)
+            aside, aside_tags = _set_aside(records, source, order)
             layout, beside = _place(records, source, order)
             resumed = _inspect(records, folder, progress)
             if bundle:
@@ -75,17 +81,22 @@ def prepare(order: Order, out: Path, progress: Progress) -> Prepared:
             alike = find_alike(records, catalogue, order, progress)
             verdict = judge(records, catalogue, alike, layout, order)
             _require_labels(catalogue, verdict, order)
-            lines = remarks(records, catalogue, alike, verdict, layout, source.sieve, beside, order)
+            masks = None
+            if order.isolate:
+                used = set(catalogue.ids[verdict.split != UNKNOWN].tolist())
+                with quiet():
+                    masks = make_masks(out, folder, records, used, aside, aside_tags, backgrounds, progress)
+            lines = remarks(records, catalogue, alike, verdict, layout, source.sieve, beside, aside, masks, order)
             progress.step("writing")
-            write_manifest(out, records, catalogue, verdict)
+            write_manifest(out, records, catalogue, verdict, masks)
             with quiet():
-                write_report(out, folder, records, catalogue, alike, verdict, order, lines, progress)
-            info = write_info(out, order.source, folder, options, order.folds, catalogue, verdict)
+                write_report(out, folder, records, catalogue, alike, verdict, masks, order, lines, progress)
+            info = write_info(out, order.source, folder, options, order.folds, catalogue, verdict, masks)
     except OSError as error:
         raise PrepareError(
             f"{error.filename or out}: {error.strerror or error}; mend that and run the same command again: it goes on where it stopped"
         ) from error
-    return _told(info, alike, verdict, resumed, lines)
+    return _told(info, alike, verdict, masks, resumed, lines)
 
 
 def _require_apart(out: Path, source: Source) -> None:
@@ -163,6 +174,14 @@ def _put(content: bytes, file: Path, part: Path) -> None:
     part.replace(file)
 
 
+def _set_aside(records: Records, source: Source, order: Order) -> tuple[Aside, str]:
+    """The source's masks and empty views, which are dropped from the records, and their tags."""
+    aside = find_aside(records.paths(), unwrap=source.unwrap, empty=order.isolate)
+    tags = " ".join(f"{path} {records.tag(path)}" for path in sorted(aside.paths))
+    records.drop(aside.paths)
+    return aside, tags
+
+
 def _place(records: Records, source: Source, order: Order) -> tuple[Layout, list[str]]:
     """How the source lays out its labels, and the pictures that lie beside them, which are dropped from the records."""
     layout = find_layout({path.rpartition("/")[0] or "." for path in records.paths()}, unwrap=source.unwrap)
@@ -205,6 +224,7 @@ def _require_labels(catalogue: Catalogue, verdict: Verdict, order: Order) -> Non
         raise PrepareError(f"{order.source}: no picture is left for training; see --leave-out and the given splits")
 
 
-def _told(info: DatasetInfo, alike: Alike, verdict: Verdict, resumed: int, lines: list[str]) -> Prepared:
+def _told(info: DatasetInfo, alike: Alike, verdict: Verdict, masks: Masks | None, resumed: int, lines: list[str]) -> Prepared:
     groups = len(np.unique(verdict.group[verdict.split != UNKNOWN]))
-    return Prepared(info, groups, len(alike.same), len(alike.conflicts), len(alike.near), resumed, tuple(lines))
+    masks_per_s = round(masks.made / masks.took_s, 1) if masks and masks.made else 0.0
+    return Prepared(info, groups, len(alike.same), len(alike.conflicts), len(alike.near), resumed, tuple(lines), masks_per_s)

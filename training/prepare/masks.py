@@ -1,0 +1,214 @@
+"""Masks of the items: taken over where the source has them, else found against empty views, else against light card."""
+
+import hashlib
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+
+from converter.isolated import mask_on_card, plausible
+from converter.photos import MASKS, PhotosError, read_mask, read_pixels
+from converter.progress import Progress
+from device.vision.bundle import GROUND
+from device.vision.empty import EmptyViews
+from device.vision.isolate import isolate
+from device.vision.preprocess import Pixels
+from training.prepare.layout import Layout, find_layout
+from training.prepare.records import Masked, Records, Waiting
+
+EMPTY = "empty"
+"""folder beside those of the labels with pictures of the place without an item"""
+GIVEN, BY_VIEW, BY_CARD, NONE = "source", "empty view", "light card", "none"
+ORIGINS = (GIVEN, BY_VIEW, BY_CARD, NONE)
+
+THREADS = min(8, os.cpu_count() or 1)
+METHOD = "1"
+"""changes when masks come out otherwise, so that those of an earlier version are made again"""
+
+
+@dataclass(frozen=True)
+class Aside:
+    """Pictures of a source that are no items. masks: of a picture, by that one's path; strays: masks of no picture; empty: of nothing at all."""
+
+    masks: Mapping[str, str]
+    strays: tuple[str, ...]
+    empty: tuple[str, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (*self.masks.values(), *self.strays, *self.empty)
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What was made. of: by id in the records, for every picture in a split; made: how many just now, in took_s."""
+
+    of: Mapping[int, Masked]
+    made: int
+    took_s: float
+
+    def file(self, picture: int, path: str) -> str:
+        """The mask of a picture below the data set, with forward slashes; empty where there is none."""
+        return mask_file(path) if picture in self.of and self.of[picture].origin != NONE else ""
+
+    def counts(self) -> dict[str, int]:
+        """Pictures by where their mask comes from."""
+        found = Counter(masked.origin for masked in self.of.values())
+        return {origin: found[origin] for origin in ORIGINS}
+
+
+def mask_file(path: str) -> str:
+    """Where the mask of a picture lies below a data set. The picture's own suffix stays: two pictures may differ in that alone."""
+    return f"{MASKS}/{path}.png"
+
+
+def find_aside(paths: Iterable[str], *, unwrap: bool, empty: bool) -> Aside:
+    """Find masks, `masks/can/7.png` of `can/7.jpg`, and where `empty` says so the pictures of the folder `empty` beside the labels' folders.
+
+    paths: of all pictures, below the source; a label may be called as these folders are, as long as nothing in it is a picture's mask.
+    """
+    every = list(paths)
+    masks, strays = _find_masks(every)
+    taken = {*masks.values(), *strays}
+    views: tuple[str, ...] = ()
+    if empty:
+        views = _find_empty([path for path in every if path not in taken], unwrap=unwrap)
+    return Aside(masks, strays, views)
+
+
+def _find_masks(paths: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    candidates = {path: beside for path in paths if path.lower().endswith(".png") and (beside := _without_masks(path))}
+    if not candidates:
+        return {}, ()
+    wanted = set(candidates.values())
+    named: dict[str, list[str]] = {}
+    for path in paths:
+        if path not in candidates and (stem := _stem(path)) in wanted:
+            named.setdefault(stem, []).append(path)
+    masks = {picture: path for path, stem in candidates.items() for picture in named.get(stem, ())}
+    folders = {_masks_folder(path) for path in masks.values()}
+    used = set(masks.values())
+    return masks, tuple(path for path in candidates if path not in used and _masks_folder(path) in folders)
+
+
+def _without_masks(path: str) -> str:
+    """The path without its folder `masks` and its suffix; empty where it lies in no such folder, or right in it."""
+    parts = path.split("/")
+    if MASKS not in parts[:-2]:
+        return ""
+    at = parts.index(MASKS)
+    return _stem("/".join(parts[:at] + parts[at + 1 :]))
+
+
+def _masks_folder(path: str) -> tuple[str, ...]:
+    parts = path.split("/")
+    return tuple(parts[: parts.index(MASKS)])
+
+
+def _stem(path: str) -> str:
+    return PurePosixPath(path).with_suffix("").as_posix()
+
+
+def _find_empty(paths: Sequence[str], *, unwrap: bool) -> tuple[str, ...]:
+    candidates = [path for path in paths if path.split("/")[-2:-1] == [EMPTY]]
+    labels = {folder for path in paths if not (folder := path.rpartition("/")[0] or ".").endswith(EMPTY)}
+    if not candidates or not labels:
+        return ()
+    layout = find_layout(labels, unwrap=unwrap)
+    return tuple(path for path in candidates if _beside_labels(path, layout))
+
+
+def _beside_labels(path: str, layout: Layout) -> bool:
+    folders = tuple(path.split("/")[:-2])
+    if folders == layout.wrapping:
+        return True
+    place = layout.place(path)
+    return place is not None and place.label == EMPTY and not place.below and folders[: len(layout.wrapping)] == layout.wrapping
+
+
+def make_masks(
+    out: Path, folder: Path, records: Records, used: Set[int], aside: Aside, aside_tags: str, backgrounds: Sequence[Pixels], progress: Progress
+) -> Masks:
+    """Make the masks of these pictures (`used`, by id in the records) that were not made of what they are now, and write them below `out`.
+
+    folder: where the source's pictures lie. aside_tags: what the masks and empty views of the source were, in one string. backgrounds: further
+    empty views, H x W x 3 uint8 RGB. Raises PhotosError for an empty view that cannot be decoded, and OSError.
+    """
+    views = EmptyViews([*(read_pixels(folder / path) for path in aside.empty), *backgrounds])
+    kept = views.export()
+    recipe = hashlib.sha256(f"{METHOD} {aside_tags} ".encode() + (b"" if kept is None else kept.tobytes())).hexdigest()
+    finder = _Finder(folder, aside.masks, views)
+    known = records.masks()
+    found: dict[int, Masked] = {}
+    made, began_s = 0, time.monotonic()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for page in records.decodable():
+            own = [picture for picture in page if picture.id in used]
+            waiting = [picture for picture in own if not _still(known.get(picture.id), recipe, picture, out)]
+            for picture, masked in zip(waiting, pool.map(lambda picture: _made(finder, picture, recipe, out), waiting), strict=True):
+                records.mask(picture.id, masked)
+                known[picture.id] = masked
+            records.commit()
+            found |= {picture.id: known[picture.id] for picture in own}
+            made += len(waiting)
+            progress.step(f"isolating {len(found)}/{len(used)}")
+    return Masks(found, made, time.monotonic() - began_s)
+
+
+def _still(masked: Masked | None, recipe: str, picture: Waiting, out: Path) -> bool:
+    if masked is None or masked.made_of != f"{recipe} {picture.tag}":
+        return False
+    return masked.origin == NONE or (out / mask_file(picture.path)).is_file()
+
+
+def _made(finder: "_Finder", picture: Waiting, recipe: str, out: Path) -> Masked:
+    file = out / mask_file(picture.path)
+    origin, mask = finder.find(picture.path)
+    if mask is None:
+        file.unlink(missing_ok=True)
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f".{file.name}.new")
+        part.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+        part.replace(file)
+    return Masked(f"{recipe} {picture.tag}", origin, 0.0 if mask is None else float(mask.mean()) / 255)
+
+
+class _Finder:
+    """Finds masks, on several threads at once."""
+
+    def __init__(self, folder: Path, given: Mapping[str, str], views: EmptyViews) -> None:
+        self._folder, self._given, self._views = folder, given, views
+        self._one_at_a_time = threading.Lock()  # the network that draws outlines is not for two threads
+
+    def find(self, path: str) -> tuple[str, Pixels | None]:
+        """Where a picture's mask comes from, and the mask: H x W uint8, 255 on the item. None where nothing gives a plausible one."""
+        pixels = read_pixels(self._folder / path)
+        if path in self._given and (mask := self._taken_over(self._given[path], pixels)) is not None:
+            return GIVEN, mask
+        if self._views.known and (mask := self._against_views(pixels)) is not None:
+            return BY_VIEW, mask
+        mask = mask_on_card(pixels)
+        return (NONE, None) if mask is None else (BY_CARD, mask)
+
+    def _taken_over(self, path: str, pixels: Pixels) -> Pixels | None:
+        try:
+            mask = read_mask(self._folder / path)
+        except PhotosError:
+            return None
+        height, width = pixels.shape[:2]
+        if mask.shape != (height, width):
+            mask = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        return mask if plausible(mask) else None
+
+    def _against_views(self, pixels: Pixels) -> Pixels | None:
+        with self._one_at_a_time:
+            isolated = isolate(pixels, self._views, GROUND)
+        return isolated.mask if isolated.found and plausible(isolated.mask) else None
