@@ -1,11 +1,16 @@
-"""Calibration: the photos that show the converter which values each tensor takes."""
+"""Calibration: the photos that show the converter which values each tensor takes, half of them as a bin shows them that isolates its items."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence, Set
 
 import numpy as np
 
+from converter.abreast import abreast
+from converter.isolated import Shown, can_be_isolated, isolated, item_mask, whole
 from converter.photos import Photo, read_pixels
+from device.vision.bundle import GROUND
+from device.vision.isolate import Ground, paint
 from device.vision.preprocess import Pixels, to_input
 
 
@@ -23,21 +28,58 @@ def choose(photos: Sequence[Photo], n: int, seed: int) -> tuple[Photo, ...]:
     return tuple(photo for _, _, photo in drawn[:n])
 
 
+def half(photos: Sequence[Photo]) -> frozenset[Photo]:
+    """Every other of each label's photos, as far as their items can be told from their ground: those to show isolated. Raises PhotosError."""
+    shown: Counter[tuple[str, bool]] = Counter()
+    found = set()
+    for photo in photos:
+        alone = shown[photo.label, True] < shown[photo.label, False] and can_be_isolated(photo)
+        shown[photo.label, alone] += 1
+        if alone:
+            found.add(photo)
+    return frozenset(found)
+
+
+def partly_isolated(alone: Set[Photo]) -> Shown:
+    """What is shown of a photo where only these are shown isolated."""
+    return lambda photo: isolated(photo) if photo in alone else whole(photo)
+
+
+def isolated_inputs(photos: Sequence[Photo], size: int, ground: Ground = GROUND) -> tuple[list[Pixels], int]:
+    """What the device would give the network for each photo's item by itself, size x size x 3 uint8 RGB, and how many could be isolated.
+
+    The others are whole. ground: RGB 0..255. Raises PhotosError.
+    """
+
+    def equipped() -> Callable[[int], tuple[Pixels, bool]]:
+        def given(number: int) -> tuple[Pixels, bool]:
+            pixels = read_pixels(photos[number].path)
+            mask = item_mask(photos[number], pixels)
+            return to_input(pixels if mask is None else paint(pixels, mask, ground), size), mask is not None
+
+        return given
+
+    rows = list(abreast(len(photos), equipped))
+    return [picture for picture, _ in rows], sum(alone for _, alone in rows)
+
+
 class Inputs:
     """What the device would give the network for each photo: size x size x 3 uint8, RGB. Decoded anew each time they are gone through.
+
+    shown: what of a photo that is, the whole of it unless told otherwise.
 
     Going through them raises PhotosError for a photo that cannot be decoded. With `full_range`, two pixels of the first one are made black
     and white: a range that photos alone leave to chance would break the promise that camera bytes go in untouched.
     """
 
-    def __init__(self, photos: Sequence[Photo], size: int, *, full_range: bool = False) -> None:
-        self._photos, self._size, self._full_range = photos, size, full_range
+    def __init__(self, photos: Sequence[Photo], size: int, *, shown: Shown = whole, full_range: bool = False) -> None:
+        self._photos, self._size, self._shown, self._full_range = photos, size, shown, full_range
 
     def __len__(self) -> int:
         return len(self._photos)
 
     def __getitem__(self, number: int) -> Pixels:
-        picture = to_input(read_pixels(self._photos[number].path), self._size)
+        picture = to_input(self._shown(self._photos[number]), self._size)
         if self._full_range and number == 0:
             picture[0, 0], picture[0, 1] = 0, 255
         return picture

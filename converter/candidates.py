@@ -14,6 +14,7 @@ from converter.calibration import Inputs
 from converter.card import Correction
 from converter.edgetpu.graph import graph_of
 from converter.edgetpu.prediction import predict
+from converter.isolated import Shown, whole
 from converter.metadata import unpacked
 from converter.model_file import read_model
 from converter.network import FloatNetwork
@@ -64,15 +65,18 @@ class Best:
     floating: FloatModel
 
 
-def best_candidate(network: FloatNetwork, labels: Sequence[str], wanted: Wanted, chosen: Sequence[Photo], scratch: Path, progress: Progress) -> Best:
+def best_candidate(
+    network: FloatNetwork, labels: Sequence[str], wanted: Wanted, chosen: Sequence[Photo], scratch: Path, progress: Progress, shown: Shown = whole
+) -> Best:
     """Make every candidate that `wanted` allows of the network, and return the one whose probabilities on calibration photos stray least.
 
-    chosen: calibration photos, drawn evenly over the labels: the first fit the bias correction, the rest judge. Raises CandidateError.
+    chosen: calibration photos, drawn evenly over the labels: the first fit the bias correction, the rest judge. shown: what of
+    them the network is given. Raises CandidateError.
     """
     size = network.size
     cut = min(CORRECTION_PHOTOS, len(chosen) // 2)
-    fitting, judging = list(Inputs(chosen[:cut], size)), list(Inputs(chosen[cut:], size))
-    pictures = [*Inputs(chosen[:1], size, full_range=True), *fitting[1:], *judging]
+    fitting, judging = list(Inputs(chosen[:cut], size, shown=shown)), list(Inputs(chosen[cut:], size, shown=shown))
+    pictures = [*Inputs(chosen[:1], size, shown=shown, full_range=True), *fitting[1:], *judging]
     found: list[tuple[float, Best]] = []
     refused: list[str] = []
     with quiet(), network.exported() as saved:

@@ -10,7 +10,7 @@ from converter.accuracy import Answers
 from converter.confidence import WANTED_RIGHT
 from converter.run import Run
 from device.interval import wilson
-from device.vision.bundle import BundleInfo
+from device.vision.bundle import BundleInfo, Measured
 from device.vision.classifier import softmax
 
 
@@ -78,6 +78,25 @@ class Card:
             *_table(("model", "accuracy", "95 % interval", "nll", "measured on"), rows),
             "",
             f"Both name the same label on {100 * metrics.agreement:.1f} % of them. Intervals are Wilson's.",
+            *self._isolated(),
+        ]
+
+    def _isolated(self) -> list[str]:
+        found = self.info.metrics.isolated
+        if found is msgspec.UNSET:
+            return []
+        rows = [(name, *_of(measured), f"{measured.nll:.3f}") for name, measured in (("float32", found.float32), (self.title, found.int8))]
+        others = found.int8.n - found.items
+        return [
+            "",
+            (
+                "As a bin shows them that knows its empty view, each item by itself on the neutral ground"
+                + (f" ({others} photos whole, because the item cannot be told from its ground):" if others else ":")
+            ),
+            "",
+            *_table(("model", "accuracy", "95 % interval", "nll"), rows),
+            "",
+            f"Both name the same label on {100 * found.agreement:.1f} % of them. Whether the model may ship was decided on the whole photos.",
         ]
 
     def _recall(self) -> list[str]:
@@ -133,7 +152,7 @@ class Card:
             ),
             (
                 f"- Calibration: {calibration.n} training photos, equally over the labels, seed {calibration.seed}, sha256 over "
-                f"their bytes `{calibration.sha256}`."
+                f"their bytes `{calibration.sha256}`{self._isolated_photos()}."
             ),
             (
                 f"- Input: RGB uint8, 1 x {info.input.size} x {info.input.size} x 3, the whole picture stretched; scale 1/127.5, "
@@ -146,6 +165,10 @@ class Card:
         if recipe.is_file():
             lines += ["", "RUN was trained with this recipe:", "", "```toml", recipe.read_text(encoding="utf-8").strip(), "```"]
         return lines
+
+    def _isolated_photos(self) -> str:
+        isolated = self.info.calibration.isolated
+        return "" if isolated is msgspec.UNSET else f"; {isolated} of them show the item by itself"
 
     def _precision(self) -> str:
         return "" if self.info.precision is msgspec.UNSET else f" --precision {self.info.precision}"
@@ -164,7 +187,14 @@ class Card:
 
 
 def _share(answers: Answers) -> tuple[str, str]:
-    right, n = int(answers.right.sum()), len(answers.targets)
+    return _told(int(answers.right.sum()), len(answers.targets))
+
+
+def _of(measured: Measured) -> tuple[str, str]:
+    return _told(round(measured.accuracy * measured.n), measured.n)
+
+
+def _told(right: int, n: int) -> tuple[str, str]:
     low, high = wilson(right, n)
     return f"{right / n:.4f} ({right} of {n})", f"{low:.3f} to {high:.3f}"
 

@@ -4,6 +4,7 @@ Good enough to show an item by itself, to move it and to change its ground, not 
 bright as the card was.
 """
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -134,10 +135,7 @@ def _card_surface(lab: Floats) -> Floats | None:
 
     Card is light and has next to no colour; fitting again without what lies far off leaves pale items out.
     """
-    rows, columns = lab.shape[:2]
-    y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j].astype(np.float32)
-    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)
-    rim = _rim(lab.shape)
+    terms, rim = _terms(*lab.shape[:2]), _rim(lab.shape)
     where, seen = terms[rim], lab[rim]
     like_card = (seen[:, 0] > CARD_LIGHT) & (np.hypot(seen[:, 1], seen[:, 2]) < CARD_COLOUR)
     if like_card.mean() < LEAST_CARD:
@@ -148,6 +146,13 @@ def _card_surface(lab: Floats) -> Floats | None:
         off = np.linalg.norm(seen - where @ weights, axis=1)
         kept = like_card & (off <= max(2.5 * float(np.median(off[kept])), 2.0))
     return (terms @ weights).astype(np.float32)
+
+
+@functools.lru_cache(8)
+def _terms(rows: int, columns: int) -> Floats:
+    """Powers of x and y up to the second, at each pixel; both go from -1 to 1."""
+    y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j].astype(np.float32)
+    return np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)
 
 
 def _strayed(lab: Floats, card: Floats) -> tuple[Floats, Floats]:
@@ -193,7 +198,8 @@ def _solid(found: Mask, marked: Floats) -> Mask:
         if piece.sum() >= item.sum() / 5 and marked[piece].mean() > SMOOTH:
             item = item | piece
     filled = item.astype(np.uint8)
-    hull = cv2.convexHull(cv2.findNonZero(filled))
+    outlines, _ = cv2.findContours(filled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    hull = cv2.convexHull(np.vstack(outlines))
     if filled.sum() < WHOLE * cv2.contourArea(hull):
         cv2.fillConvexPoly(filled, hull, 1)
     # Texture is seen some pixels beyond the edge that makes it. Over the frame's own edge the item goes on.

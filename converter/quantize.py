@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 
 from converter import calibration, confidence
-from converter.accuracy import Answers, agreement
+from converter.accuracy import Answers, Ints, agreement
 from converter.calibration import Inputs
-from converter.candidates import TITLES, Wanted, best_candidate
+from converter.candidates import TITLES, Best, Wanted, best_candidate
 from converter.card import Card
 from converter.known import FALSE_REJECTS, fit_known
 from converter.known_answer import known_answer
@@ -24,7 +24,7 @@ from converter.quiet import quiet
 from converter.reference import fit_reference
 from converter.run import Run
 from device.interval import wilson
-from device.vision.bundle import Bundle, BundleInfo, Calibration, InputSpec, Metrics, model_file, write_bundle
+from device.vision.bundle import Bundle, BundleInfo, Calibration, InputSpec, IsolatedMetrics, Metrics, model_file, write_bundle
 from device.vision.classifier import Classifier, softmax
 from device.vision.reference import FILE as REFERENCE_FILE
 from device.vision.runtime import load_runtime
@@ -70,7 +70,10 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
     with appearing(order.out) as folder, tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
         size = floating.size
         chosen = calibration.choose(run.train, order.calibration, order.seed)
-        best = best_candidate(floating, run.labels, order.wanted, chosen, Path(scratch), progress)
+        progress.step("isolating items of calibration photos")
+        alone = calibration.half(chosen)
+        shown = calibration.partly_isolated(alone)
+        best = best_candidate(floating, run.labels, order.wanted, chosen, Path(scratch), progress, shown)
         trial, title = best.trial, TITLES[order.wanted.precision]
 
         targets = np.array([run.target(photo) for photo in run.val])
@@ -80,12 +83,13 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         after = Answers(logits, targets)
         if _lost_points(before, after) > order.tolerance_points + 1e-9:
             progress.step("looking for the layers that lose most")
-            layers = layer_errors(best.float32, trial.model, Inputs(chosen[:LAYER_PHOTOS], size))
+            layers = layer_errors(best.float32, trial.model, Inputs(chosen[:LAYER_PHOTOS], size, shown=shown))
             raise Refused(_refusal(title, before, after, run.labels, order.tolerance_points, layers))
 
+        by_itself = _by_itself(best, run, size, targets, progress)
         progress.step("working out the known answer")
         with quiet():
-            answer = known_answer(trial.exact(), trial.shipping, order.seed, Inputs(chosen[:KNOWN_ANSWER_PHOTOS], size))
+            answer = known_answer(trial.exact(), trial.shipping, order.seed, Inputs(chosen[:KNOWN_ANSWER_PHOTOS], size, shown=shown))
         embeddings = trial.embeddings(progress.through(Inputs(run.train, size), "collecting the embeddings of the training photos"))
         trained = np.array([run.target(photo) for photo in run.train])
         reference = fit_reference(embeddings, trained, len(run.labels))
@@ -105,9 +109,10 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
                 float32=before.measured(run.labels, temperature, best.floating.name),
                 int8=after.measured(run.labels, temperature, trial.shipping.runtime.name),
                 agreement=agreement(before, after),
+                isolated=by_itself.metrics(run.labels, temperature, best) if by_itself else msgspec.UNSET,
             ),
             known_answer=answer,
-            calibration=Calibration(len(chosen), order.seed, calibration.fingerprint(chosen, names=False)),
+            calibration=Calibration(len(chosen), order.seed, calibration.fingerprint(chosen, names=False), len(alone) or msgspec.UNSET),
             data_fingerprint=calibration.fingerprint(sorted(run.train + run.val), names=True),
             files={},
             unknown_above=1 - FALSE_REJECTS,
@@ -123,6 +128,31 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         bundle = write_bundle(folder, info)
         _require_known_answer(bundle)
     return msgspec.structs.replace(bundle, folder=order.out)
+
+
+@dataclass(frozen=True, eq=False)
+class _ByItself:
+    """What both networks make of the validation photos' items by themselves. items: how many could be isolated."""
+
+    items: int
+    before: Answers
+    after: Answers
+
+    def metrics(self, labels: tuple[str, ...], temperature: float, best: Best) -> IsolatedMetrics:
+        float32 = self.before.measured(labels, temperature, best.floating.name)
+        int8 = self.after.measured(labels, temperature, best.trial.shipping.runtime.name)
+        return IsolatedMetrics(self.items, float32, int8, agreement(self.before, self.after))
+
+
+def _by_itself(best: Best, run: Run, size: int, targets: Ints, progress: Progress) -> _ByItself | None:
+    """None where no item can be told from its ground."""
+    progress.step("isolating items of validation photos")
+    pictures, items = calibration.isolated_inputs(run.val, size)
+    if not items:
+        return None
+    logits = best.floating.predict(progress.through(pictures, "measuring the float network on isolated items"))["logits"].astype(np.float64)
+    rounded = best.trial.logits(progress.through(pictures, "measuring what was quantized on isolated items"))
+    return _ByItself(items, Answers(logits, targets), Answers(rounded, targets))
 
 
 def _lost_points(before: Answers, after: Answers) -> float:

@@ -178,8 +178,9 @@ def _measured(name: str, run: Run) -> Row:
 def _int8(run: Run, targets: np.ndarray) -> Int8:
     floating = tflite.KerasNetwork(run.model, len(run.labels))
     chosen = calibration.choose(run.train, CALIBRATION_PHOTOS, seed=1)
+    shown = calibration.partly_isolated(calibration.half(chosen))
     with tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
-        trial = best_candidate(floating, run.labels, Wanted("int8", "tensorflow", "cpu"), chosen, Path(scratch), Progress()).trial
+        trial = best_candidate(floating, run.labels, Wanted("int8", "tensorflow", "cpu"), chosen, Path(scratch), Progress(), shown).trial
         answers = Answers(trial.logits(Inputs(run.val, floating.size)), targets)
         picture = next(iter(Inputs(run.val, floating.size)))
         for _ in range(WARM_UP + TIMED):

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from converter.output import OutputError, require_free
 from converter.progress import Progress
 from converter.quiet import quiet
@@ -85,11 +87,13 @@ def _quantize(arguments: argparse.Namespace) -> int:
     finally:
         progress.close()
     metrics = bundle.info.metrics
-    size = sum(file.stat().st_size for file in bundle.folder.iterdir())
     title = TITLES[wanted.precision]
+    alone = metrics.isolated
+    isolated = f", isolated {title} {alone.int8.accuracy:.4f}, float {alone.float32.accuracy:.4f}" if alone is not msgspec.UNSET else ""
+    size = sum(file.stat().st_size for file in bundle.folder.iterdir())
     print(
         f"wrote {bundle.folder}: {size / 1e6:.1f} MB, accuracy {title} {metrics.int8.accuracy:.4f}, float {metrics.float32.accuracy:.4f} "
-        f"of {metrics.int8.n} photos, agreement {metrics.agreement:.4f}, {time.monotonic() - began:.0f} s"
+        f"of {metrics.int8.n} photos, agreement {metrics.agreement:.4f}{isolated}, {time.monotonic() - began:.0f} s"
     )
     return 0
 

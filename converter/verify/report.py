@@ -43,7 +43,8 @@ class Asked(msgspec.Struct, frozen=True):
 class Photos(msgspec.Struct, frozen=True):
     """What was measured on photos. ships: the runtime that a bin takes on this computer.
 
-    claimed: what the bundle says of INT8, and int8 what was measured. float32 and agreement: of the run's network, where one was named.
+    claimed: what the bundle says of INT8, and int8 what was measured; isolated: measured with the items by themselves, where the bundle says
+    something of that. float32 and agreement: of the run's network, where one was named.
     """
 
     data: str
@@ -53,6 +54,7 @@ class Photos(msgspec.Struct, frozen=True):
     int8: Share
     float32: Share | None = None
     agreement: float | None = None
+    isolated: Share | None = None
 
 
 class Verification(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ import numpy as np
 
 from converter import decoded
 from converter.accuracy import Answers, Floats, agreement
-from converter.calibration import Inputs, fingerprint
+from converter.calibration import Inputs, fingerprint, isolated_inputs
 from converter.child import ChildFault, ask
 from converter.model_file import ModelFileError, read_model
 from converter.output import OutputError
@@ -70,7 +70,7 @@ def verify(order: Order, progress: Progress) -> Verification:
     checks = [_files(bundle), *_contract(bundle)]
     with tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
         material = _material(order, bundle, Path(scratch), progress)
-        runtimes, logits = _ask_all(order, bundle, material, Path(scratch), progress)
+        runtimes, logits, ways = _ask_all(order, bundle, material, Path(scratch), progress)
         photos = None
         if material is not None:
             if material.run is not None:
@@ -81,6 +81,9 @@ def verify(order: Order, progress: Progress) -> Verification:
                     material = replace(material, run=None)
             runtimes, photos, more = _judge(order, bundle, material, runtimes, logits, Path(scratch), progress)
             checks += more
+            if photos is not None and bundle.info.metrics.isolated is not msgspec.UNSET:
+                photos, check = _by_themselves(order, bundle, material, photos, ways[photos.ships], Path(scratch), progress)
+                checks.append(check)
     good = all(check.good is not False for check in [*checks, *runtimes]) and any(runtime.good for runtime in runtimes)
     return Verification(str(order.bundle), f"{bundle.info.name} {bundle.info.version}", bundle.info.digest, good, checks, runtimes, photos)
 
@@ -120,13 +123,16 @@ def _material(order: Order, bundle: Bundle, scratch: Path, progress: Progress) -
     return _Material(photos, np.array([known[label] for label in spelled]), pictures, run)
 
 
-def _ask_all(order: Order, bundle: Bundle, material: _Material | None, scratch: Path, progress: Progress) -> tuple[list[Asked], dict[str, Floats]]:
-    """What each runtime answers, and by its name the logits of those that ran on photos; the one that ships comes first."""
+def _ask_all(
+    order: Order, bundle: Bundle, material: _Material | None, scratch: Path, progress: Progress
+) -> tuple[list[Asked], dict[str, Floats], dict[str, tuple[Package, Kernels]]]:
+    """What each runtime answers, and by its name the logits of those that ran on photos and what was asked for; the one that ships comes first."""
     ways: list[tuple[Package, Kernels]] = [(package, kernels) for package in PACKAGES for kernels in ("default", "builtin")]
     if EDGETPU_FILE in bundle.info.files:
         ways += [(package, "edgetpu") for package in PACKAGES]
     found: list[Asked] = []
     logits: dict[str, Floats] = {}
+    asked_for: dict[str, tuple[Package, Kernels]] = {}
     for package, kernels in ways:
         if importlib.util.find_spec(package.replace("-", "_")) is None:
             found.append(Asked(f"{package} {kernels}", None, "not installed"))
@@ -146,7 +152,8 @@ def _ask_all(order: Order, bundle: Bundle, material: _Material | None, scratch: 
         found.append(_asked(told, bundle))
         if material is not None:
             logits[told.runtime] = np.load(file).astype(np.float64)
-    return found, logits
+            asked_for[told.runtime] = package, kernels
+    return found, logits, asked_for
 
 
 def _asked(told: witness.Testimony, bundle: Bundle) -> Asked:
@@ -202,6 +209,36 @@ def _judge(
         photos = msgspec.structs.replace(photos, float32=_of(floating), agreement=agreement(floating, answers[ships]))
         checks += _against_float(order, bundle, photos, same)
     return measured, photos, checks
+
+
+def _by_themselves(
+    order: Order, bundle: Bundle, material: _Material, photos: Photos, way: tuple[Package, Kernels], scratch: Path, progress: Progress
+) -> tuple[Photos, Check]:
+    """What the runtime that ships makes of the photos' items by themselves, beside what the bundle claims of them."""
+    claim = bundle.info.metrics.isolated
+    assert claim is not msgspec.UNSET
+    progress.step("isolating items")
+    size, pictures, file = bundle.info.input.size, scratch / "isolated.npy", scratch / "isolated-logits.npy"
+    shown, items = isolated_inputs(material.photos, size, bundle.info.ground)
+    try:
+        decoded.keep(shown, size, pictures)
+    except OSError as error:
+        raise OutputError(f"{scratch}: {error.strerror}; decoded photos take {len(shown) * size * size * 3 / 1e6:.0f} MB there") from error
+    question = witness.Question(str(order.bundle.resolve()), *way, str(pictures), str(file))
+    try:
+        ask(witness.__name__, question, witness.Testimony, timeout_s=_timeout_s(order, material))
+    except ChildFault as fault:
+        return photos, Check("isolated", False, str(fault))
+    found = _of(Answers(np.load(file).astype(np.float64), material.targets))
+    told = f"{found} with {items} items by themselves; the bundle claims {claim.int8.accuracy:.4f}"
+    same = order.split == "val" and len(material.photos) == claim.int8.n
+    if not same:
+        check = Check("isolated", None, f"{told} of {claim.int8.n} other photos")
+    elif items != claim.items:
+        check = Check("isolated", None, f"{told} with {claim.items}: other masks than those it was made with")
+    else:
+        check = Check("isolated", 100 * (claim.int8.accuracy - found.share) <= order.tolerance_points + 1e-9, told)
+    return msgspec.structs.replace(photos, isolated=found), check
 
 
 def _measured(asked: Asked, own: Answers, ships: Answers, step: float | None, least: float | None) -> Asked:

@@ -45,6 +45,18 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     runtime: str
 
 
+class IsolatedMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The same photos again as a bin shows them that knows its empty view: the item by itself on the neutral ground.
+
+    items: how many could be told from their ground; the others were shown whole. The rest as in `Metrics`.
+    """
+
+    items: int
+    float32: Measured
+    int8: Measured
+    agreement: float
+
+
 class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Float model and INT8 model on the same photos. agreement is the share of photos on which both name the same label."""
 
@@ -52,6 +64,8 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     float32: Measured
     int8: Measured
     agreement: float
+    isolated: IsolatedMetrics | msgspec.UnsetType = msgspec.UNSET
+    """left out of `bundle.json` where no item could be told from its ground, and by converters before there was isolation"""
 
 
 class KnownAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +86,8 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n: int
     seed: int
     sha256: str
+    isolated: int | msgspec.UnsetType = msgspec.UNSET
+    """how many of them showed their item by itself, as a bin does; left out of `bundle.json` where none did"""
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

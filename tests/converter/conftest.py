@@ -45,6 +45,18 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def masked_photos(photos: Path, tmp_path: Path) -> Path:
+    """A copy of `photos` with the mask of every one."""
+    folder = Path(shutil.copytree(photos, tmp_path / "masked"))
+    for photo in read_photos(folder):
+        file = folder / "masks" / photo.label / f"{photo.path.stem}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shape = (read_pixels(photo.path).max(axis=2) < 130).astype(np.uint8) * 255
+        assert cv2.imwrite(str(file), cv2.morphologyEx(shape, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8)))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shapes_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run over `photos`: every third photo is for validation."""

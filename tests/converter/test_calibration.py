@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.calibration import Inputs, choose, fingerprint
+from converter.calibration import Inputs, choose, fingerprint, half, isolated_inputs, partly_isolated
+from converter.isolated import isolated
 from converter.photos import Photo, read_photos, read_pixels
 from device.vision.preprocess import to_input
 
@@ -33,6 +34,33 @@ def test_inputs_are_what_the_device_prepares_and_only_full_range_touches_two_pix
     np.testing.assert_array_equal(plain[1], to_input(read_pixels(some[1].path), 32))
     assert [(one != other).any(axis=2).sum() for one, other in zip(plain, full, strict=True)] == [2, 0, 0]
     assert (full[0].min(), full[0].max()) == (0, 255)
+
+
+def test_half_of_each_labels_photos_are_shown_isolated_as_far_as_they_can_be(masked_photos: Path) -> None:
+    everything = read_photos(masked_photos)
+    drawn = choose(everything, 36, 1)
+    alone = half(drawn)
+    assert Counter(photo.label for photo in alone) == dict.fromkeys({photo.label for photo in drawn}, 6)
+    assert 1 <= len(half(drawn[:6])) <= 3, "a beginning of the draw has both"
+    for photo in everything[:8]:
+        assert photo.mask is not None
+        photo.mask.unlink()
+    some = [photo for photo in read_photos(masked_photos) if photo.label == everything[0].label]
+    can = {photo for photo in some if photo.mask}
+    assert half(some) <= can and len(half(some)) == 12, "others are taken in place of those that cannot be isolated"
+
+
+def test_inputs_of_isolated_photos_are_what_a_bin_would_show(masked_photos: Path) -> None:
+    some = read_photos(masked_photos)[:4]
+    assert some[0].mask is not None
+    some[0] = Photo(some[0].name, some[0].label, some[0].path)
+    pictures, items = isolated_inputs(some, 32)
+    assert items == 3
+    np.testing.assert_array_equal(pictures[0], to_input(read_pixels(some[0].path), 32))
+    mixed = [*Inputs(some, 32, shown=partly_isolated({some[1]}))]
+    np.testing.assert_array_equal(mixed[1], pictures[1])
+    np.testing.assert_array_equal(mixed[1], to_input(isolated(some[1]), 32))
+    np.testing.assert_array_equal(mixed[2], to_input(read_pixels(some[2].path), 32))
 
 
 def test_a_fingerprint_changes_with_a_byte_with_the_order_and_with_a_name(own_photos: Path) -> None:

@@ -1,6 +1,7 @@
 """The whole way from a run to a bundle, by the command itself."""
 
 import re
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -9,13 +10,15 @@ import pytest
 
 from converter.calibration import Inputs
 from converter.cli import main
+from converter.isolated import isolated
 from converter.network import read_network
 from converter.photos import read_pixels
 from converter.quiet import quiet
 from converter.run import read_run
 from converter.tflite import exported, to_int8
 from converter.trial import Trial
-from device.vision.bundle import BundleError, read_bundle
+from converter.verify import verification
+from device.vision.bundle import BundleError, IsolatedMetrics, read_bundle, write_bundle
 from device.vision.classifier import Classifier
 from device.vision.runtime import PACKAGES, RuntimeFault, load_runtime
 
@@ -73,6 +76,41 @@ def test_the_same_order_gives_the_same_bytes_again(
     said = capfd.readouterr()
     assert said.err == ""
     assert re.fullmatch(r"wrote .*again: 0\.\d MB, accuracy INT8 [01]\.\d{4}, float .* of 24 photos, agreement .*, \d+ s\n", said.out)
+
+
+def test_photos_with_masks_are_calibrated_on_and_measured_isolated_as_well(
+    shapes_bundle: Path, shapes_run: Path, masked_photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "PACKAGES", ("ai-edge-litert",))
+    out = tmp_path / "bundle"
+    assert quantize(shapes_run, masked_photos, out, "--tolerance", "5", "--seed", "4") == 0
+    bundle = read_bundle(out)
+    assert bundle.info.calibration.isolated == 24 == bundle.info.calibration.n // 2
+    found = bundle.info.metrics.isolated
+    assert isinstance(found, IsolatedMetrics)
+    assert found.items == found.int8.n == found.float32.n == 24
+    classifier = Classifier(bundle)
+    val = read_run(shapes_run, masked_photos).val
+    right = [classifier.labels[classifier.posterior(isolated(photo)).argmax()] == photo.label for photo in val]
+    assert found.int8.accuracy == np.mean(right)
+    card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "each item by itself on the neutral ground:" in card and "24 of them show the item by itself" in card
+    assert f"isolated INT8 {found.int8.accuracy:.4f}, float {found.float32.accuracy:.4f}" in capfd.readouterr().out
+
+    plain = read_bundle(shapes_bundle).info
+    assert plain.calibration.isolated is plain.metrics.isolated is msgspec.UNSET, "items on a ground of noise cannot be told without masks"
+    assert "by itself" not in (shapes_bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+    verify = ["verify", str(out), "--data", str(masked_photos)]
+    assert main([*verify, "--run", str(shapes_run)]) == 0
+    assert f"with 24 items by themselves; the bundle claims {found.int8.accuracy:.4f}" in capfd.readouterr().out
+    boast = msgspec.structs.replace(found, int8=msgspec.structs.replace(found.int8, accuracy=found.int8.accuracy + 0.2))
+    write_bundle(out, msgspec.structs.replace(bundle.info, metrics=msgspec.structs.replace(bundle.info.metrics, isolated=boast)))
+    assert main([*verify, "--run", str(shapes_run)]) == 1
+    assert next(line for line in capfd.readouterr().out.splitlines() if line.startswith("WRONG")).split()[1] == "isolated"
+    shutil.rmtree(masked_photos / "masks" / "disc")
+    main([*verify, "--run", str(shapes_run)])
+    assert re.search(r"^-     isolated .* with 16 items by themselves; the bundle claims .* with 24: other masks", capfd.readouterr().out, re.M)
 
 
 def test_the_card_tells_the_figures_of_the_bundle_and_the_makers_notes(shapes_bundle: Path) -> None:
