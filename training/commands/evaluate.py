@@ -5,6 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from device.errors import SortbinError
+
+
+class UsageError(SortbinError, ValueError):
+    """Options that do not go together."""
+
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `evaluate` to the command line."""
@@ -24,8 +30,14 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("--rules", metavar="PACK", help="rule pack: its file, or the name of one Sortbin comes with; adds the bins and their costs")
     option("--error", type=_share, default=0.02, metavar="SHARE", help="wanted share of errors among the accepted (default: %(default)s)")
     option("--corruptions", action="store_true", help="also measure under bad light, blur, noise, moved items and other grounds; slow")
+    option("--isolated", action="store_true", help="show the items by themselves on the neutral ground, as a bin does that knows its empty view")
     option("--labels", type=Path, metavar="FILE", help="labels of a bare .tflite, one a line (default: labels.txt beside it)")
-    option("--out", type=Path, metavar="DIR", help="folder of the report (default: evaluation/NAME-SPLIT)")
+    option(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the report (default: evaluation/NAME-SPLIT, with --isolated evaluation/NAME-SPLIT-isolated)",
+    )
     option("--seed", type=_seed, default=0, metavar="N", help="draws the sample grid and the corruptions (default: %(default)s)")
     option("--json", action="store_true", help="print report.json instead of a summary")
     parser.set_defaults(run=run)
@@ -38,8 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     from training.evaluate import report
     from training.evaluate.chosen import choose_photos
     from training.evaluate.evaluation import evaluate
+    from training.evaluate.items import Items
     from training.evaluate.models import open_model
 
+    if arguments.isolated and arguments.corruptions:
+        raise UsageError("--corruptions: spoils whole photos, so it does not go with --isolated")
     progress = Progress()
     try:
         progress.step("opening the model")
@@ -54,8 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
             corruptions=arguments.corruptions,
             seed=arguments.seed,
             progress=progress,
+            items=Items(model.ground) if arguments.isolated else None,
         )
-        page = report.write(evaluation, arguments.out or Path("evaluation", f"{model.name}-{chosen.split}"), arguments.seed, progress)
+        usual = Path("evaluation", f"{model.name}-{chosen.split}{'-isolated' if arguments.isolated else ''}")
+        page = report.write(evaluation, arguments.out or usual, arguments.seed, progress)
     finally:
         progress.close()
     for problem in evaluation.report.data.left_out:

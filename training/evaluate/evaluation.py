@@ -10,6 +10,7 @@ import numpy as np
 from converter import confidence
 from converter.accuracy import Answers, Floats, Ints
 from converter.calibration import fingerprint
+from converter.isolated import Shown, whole
 from converter.photos import Photo, PhotosError, read_pixels
 from converter.progress import Progress
 from converter.share import Share, share
@@ -22,6 +23,7 @@ from training.evaluate.calibration import Calibration, calibrate
 from training.evaluate.chosen import Chosen
 from training.evaluate.conformal import Conformal, conformal
 from training.evaluate.corruptions import CORRUPTIONS, spoiled
+from training.evaluate.items import Items
 from training.evaluate.measures import Confused, LabelMeasures
 from training.evaluate.models import Model
 from training.evaluate.selective import Selective, selective
@@ -48,7 +50,8 @@ class ModelInfo(msgspec.Struct, frozen=True):
 class DataInfo(msgspec.Struct, frozen=True):
     """What it was measured on. photos: how many of each label; sha256: over names and bytes; left_out: photos that could not be decoded.
 
-    trained_on: how many of the photos the model was trained on, null where the model does not tell.
+    trained_on: how many of the photos the model was trained on, null where the model does not tell. isolated: how many photos' items were
+    shown by themselves, the others whole because theirs cannot be told from its ground; null where all were shown whole.
     """
 
     name: str
@@ -58,6 +61,7 @@ class DataInfo(msgspec.Struct, frozen=True):
     sha256: str
     left_out: list[str]
     trained_on: int | None
+    isolated: int | None = None
 
 
 class Named(msgspec.Struct, frozen=True):
@@ -139,23 +143,38 @@ class Judged:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The report, and what its pictures are made of. photos and probabilities (photos x labels) are in the same order."""
+    """The report, and what its pictures are made of. photos and probabilities (photos x labels) are in the same order.
+
+    shown: what the model was shown of them.
+    """
 
     report: Report
     photos: tuple[Photo, ...]
     named: tuple[Named, ...]
     probabilities: Floats
     answers: Answers
+    shown: Shown
 
 
 def evaluate(
-    model: Model, chosen: Chosen, pack: RulePack | None, *, wanted_error: float, corruptions: bool, seed: int, progress: Progress
+    model: Model,
+    chosen: Chosen,
+    pack: RulePack | None,
+    *,
+    wanted_error: float,
+    corruptions: bool,
+    seed: int,
+    progress: Progress,
+    items: Items | None = None,
 ) -> Evaluation:
     """Judge every chosen photo and measure. corruptions: every photo is judged again at each level of each corruption, drawn with `seed`.
 
+    items: shows the items by themselves, in place of whole photos.
+
     Photos that cannot be decoded are left out and named in the report. Raises PhotosError when none is left, and RuntimeFault.
     """
-    judged = judge_photos(model, chosen, progress)
+    shown = items or whole
+    judged = judge_photos(model, chosen, progress, shown)
     photos, answers, targets = judged.photos, judged.answers, judged.answers.targets
     progress.step("measuring")
     calibration = calibrate(answers, model.temperature)
@@ -174,6 +193,7 @@ def evaluate(
             fingerprint(photos, names=True),
             judged.left_out,
             sum(photo.name in model.trained_on for photo in photos) if model.trained_on else None,
+            sum(photo in items.told for photo in photos) if items else None,
         ),
         accuracy=share(int(answers.right.sum()), len(targets)),
         top={k: measures.top_k(probabilities, targets, k) for k in TOP if k < len(model.labels)},
@@ -189,11 +209,11 @@ def evaluate(
         robustness=_robustness(model, photos, answers, seed, progress) if corruptions else None,
         mistakes=sorted((entry for entry in named if entry.label != entry.named), key=lambda entry: entry.p_label),
     )
-    return Evaluation(report, photos, named, probabilities, answers)
+    return Evaluation(report, photos, named, probabilities, answers, shown)
 
 
-def judge_photos(model: Model, chosen: Chosen, progress: Progress) -> Judged:
-    """Judge every chosen photo that can be decoded. Raises PhotosError when none can, and RuntimeFault."""
+def judge_photos(model: Model, chosen: Chosen, progress: Progress, shown: Shown = whole) -> Judged:
+    """Judge every chosen photo that can be decoded. shown: what of it the model is shown. Raises PhotosError when none can, and RuntimeFault."""
     kept: list[int] = []
     left_out: list[str] = []
 
@@ -201,7 +221,7 @@ def judge_photos(model: Model, chosen: Chosen, progress: Progress) -> Judged:
         for index, photo in enumerate(chosen.photos):
             progress.step(f"judging photo {index + 1}/{len(chosen.photos)}")
             try:
-                pixels = read_pixels(photo.path)
+                pixels = shown(photo)
             except PhotosError as error:
                 left_out.append(str(error))
                 continue

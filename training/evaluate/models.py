@@ -16,8 +16,9 @@ from converter.accuracy import Floats
 from converter.quiet import quiet
 from device.errors import SortbinError
 from device.rules import RulesError, find_rules, read_rules
-from device.vision.bundle import INFO_FILE, LABELS_FILE, BundleError, read_bundle
+from device.vision.bundle import GROUND, INFO_FILE, LABELS_FILE, BundleError, read_bundle
 from device.vision.classifier import Classifier
+from device.vision.isolate import Ground
 from device.vision.preprocess import Pixels, to_float, to_input
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ class Model:
     runtime: str
     judge: Callable[[Iterable[Pixels]], Outputs]
     """pictures, H x W x 3 uint8 RGB of any sizes, at least one -> outputs, one row a picture"""
+    ground: Ground = GROUND
+    """RGB 0..255 round isolated items"""
     bins: tuple[str, ...] = ()
     temperature: float | None = None
     reject_below: float | None = None
@@ -125,7 +128,7 @@ def of_network(folder: Path, network: "keras.Model", labels: tuple[str, ...]) ->
         size,
         f"keras {keras.__version__}, tensorflow {tf.__version__}",
         judge,
-        bins,
+        bins=bins,
         trained_on=frozenset(_names(folder / "train.txt")),
         chosen_by=_names(folder / "val.txt"),
     )
@@ -154,6 +157,7 @@ def _bundle(folder: Path) -> Model:
         info.input.size,
         classifier.runtime.name,
         _judged_by(classifier),
+        ground=info.ground,
         temperature=info.temperature,
         reject_below=info.reject_below,
     )

@@ -8,12 +8,13 @@ import msgspec
 import numpy as np
 from matplotlib.figure import Figure
 
+from converter.isolated import Shown
 from converter.output import OutputError
-from converter.photos import Photo, read_pixels
+from converter.photos import Photo
 from converter.progress import Progress
 from converter.share import Share
 from training.evaluate import fonts, plots
-from training.evaluate.evaluation import Evaluation, Named, Report
+from training.evaluate.evaluation import DataInfo, Evaluation, Named, Report
 from training.evaluate.grids import Tile, grid
 from training.evaluate.page import Page
 from training.evaluate.selective import Point, thinned
@@ -51,7 +52,7 @@ def summary(report: Report) -> str:
     calibration, data, selective = report.calibration, report.data, report.selective
     lines = [
         f"{report.model.path} ({report.model.kind}, {report.model.runtime}) on {data.name}, split {data.split}",
-        f"accuracy     {report.accuracy}",
+        f"accuracy     {report.accuracy}{_alone(data)}",
         *(f"top-{k:<9}{found}" for k, found in report.top.items() if k > 1),
         f"macro        F1 {report.macro_f1:.4f}, recall {report.macro_recall:.4f}, n {data.n}",
         (
@@ -72,6 +73,10 @@ def summary(report: Report) -> str:
     return "\n".join(lines)
 
 
+def _alone(data: DataInfo) -> str:
+    return "" if data.isolated is None else f", {data.isolated} of the {data.n} photos isolated"
+
+
 def _reached(point: Point | None) -> str:
     if point is None:
         return "cannot be reached by rejecting"
@@ -88,16 +93,16 @@ def _pictures(evaluation: Evaluation, seed: int, progress: Progress) -> dict[str
         sample = sorted(rng.choice(len(evaluation.photos), min(SAMPLES, len(evaluation.photos)), replace=False).tolist())
         for name, chosen in (("mistakes.jpg", worst), ("samples.jpg", sample)):
             if chosen:
-                tiles = [tile(evaluation.photos[i], evaluation.named[i]) for i in chosen]
+                tiles = [tile(evaluation.photos[i], evaluation.named[i], evaluation.shown) for i in chosen]
                 drawn[name] = _drawn(grid(tiles, COLUMNS), "jpeg")
     return drawn
 
 
-def tile(photo: Photo, named: Named) -> Tile:
-    """The photo with the label it was given and, where that is wrong, its true one."""
+def tile(photo: Photo, named: Named, shown: Shown) -> Tile:
+    """What was shown of the photo with the label it was given and, where that is wrong, its true one."""
     if named.label == named.named:
-        return Tile(read_pixels(photo.path), True, (f"{named.named} {named.p_named:.0%}",))
-    return Tile(read_pixels(photo.path), False, (f"{named.named} {named.p_named:.0%}", f"is {named.label} {named.p_label:.0%}"))
+        return Tile(shown(photo), True, (f"{named.named} {named.p_named:.0%}",))
+    return Tile(shown(photo), False, (f"{named.named} {named.p_named:.0%}", f"is {named.label} {named.p_label:.0%}"))
 
 
 def _drawn(figure: Figure, kind: str) -> bytes:
@@ -124,6 +129,11 @@ def _page(report: Report, pictures: dict[str, bytes]) -> str:
         f"{model.path}: {model.kind}, {model.runtime}, {model.size_px} px. Data: sha256 {data.sha256[:16]}… over {data.n} photos. "
         f"Sortbin {report.sortbin}. Intervals are 95 % (Wilson)."
     )
+    if data.isolated is not None:
+        page.paragraph(
+            f"The items of {data.isolated} photos were shown by themselves on the neutral ground, as a bin shows them that knows its empty view; the other "
+            f"{data.n - data.isolated} whole, because their items cannot be told from their ground."
+        )
     if data.trained_on:
         page.paragraph(f"Beware: the model was trained on {data.trained_on} of these {data.n} photos.")
     if data.left_out:

@@ -7,12 +7,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
 
+from converter.isolated import can_be_isolated, isolated
 from converter.progress import Progress
+from converter.run import read_run
 from device.rules import find_rules, read_rules
+from device.vision.bundle import GROUND
+from tests.training.evaluate.conftest import LABELS
 from training.evaluate import plots
 from training.evaluate.chosen import choose_photos
 from training.evaluate.corruptions import CORRUPTIONS
@@ -67,6 +72,30 @@ def test_a_run_is_measured_on_its_validation_photos(
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "可回收物_鼠标" in page and "http" not in page and "<script" not in page
     assert set(re.findall(r'(?:src|href)="(.{5})', page)) == {"data:"}
+
+
+def test_items_by_themselves_are_measured_and_shown(
+    command: Command, discs_run: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report"
+    assert command("evaluate", discs_run, "--data", discs, "--isolated", "--out", out, "--json") == 0
+    report = msgspec.json.decode(capsys.readouterr().out, type=Report)
+    photos = read_run(discs_run, discs).val
+    told = [photo for photo in photos if can_be_isolated(photo)]
+    assert report.data.isolated == len(told) > 20
+    judged = open_model(discs_run).judge([isolated(photo) for photo in photos]).logits.argmax(axis=1)
+    assert report.accuracy.right == sum(LABELS[index] == photo.label for index, photo in zip(judged, photos, strict=True))
+    assert f"The items of {len(told)} photos were shown by themselves" in (out / "report.html").read_text(encoding="utf-8")
+    assert f"{len(told)} of the 40 photos isolated" in summary(report)
+    shown = cv2.imread(str(out / "samples.jpg"))
+    assert (np.abs(shown.astype(int) - GROUND[0]).max(axis=2) < 4).mean() > 0.1, "the sample shows the neutral ground"
+    assert measured(discs_run, discs, "val").data.isolated is None
+
+
+def test_corrupted_photos_are_whole_ones(command: Command, discs_run: Path, discs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("evaluate", discs_run, "--data", discs, "--isolated", "--corruptions") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "--corruptions" in said
 
 
 def test_float_and_int8_are_measured_alike_and_nearly_agree(discs_tflite: Path, discs: Path) -> None:
