@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from device.vision.empty import SATURATED, EmptyViews, Reference
-from device.vision.light import TOE, fitted_light, logarithm
+from device.vision.empty import EmptyViews, Reference, few, quantile
+from device.vision.light import BRIGHTEST, DARKEST, fitted_light, grey, logarithm
 from device.vision.preprocess import Pixels
 from device.vision.registration import movement, structure
 
@@ -29,8 +29,6 @@ TONE_FLOOR, COLOUR_FLOOR = 0.012, 0.008
 """least standard deviations of brightness and of colour, in logarithms"""
 STRONG = 8.0
 """standard deviations at which a difference is squashed to a half"""
-FEW = 3
-"""every so many rows and columns are enough to measure noise"""
 MOST_ROUGH = 0.5
 """most of the range among a pixel's neighbours that may count as noise: a camera that moved by half a pixel"""
 
@@ -43,81 +41,57 @@ def difference(frame: Pixels, empty: EmptyViews) -> Floats:
     view in the same light, in logarithms about the frame's median.
     """
     reference = empty.reference
-    small = empty.shrunk(frame)
-    seen = logarithm(small)
-    grey = _grey(seen)
-    there = movement(structure(grey), reference.structure)
+    seen = logarithm(empty.shrunk(frame))
+    plain = grey(seen)
+    there = movement(structure(plain), reference.landmarks)
     if there is not None:
         reference = reference.moved(there)
-    clipped = small >= SATURATED
-    light = fitted_light(seen, reference.middle, ~(clipped | reference.saturated))
-    off = _off(seen, clipped, light, reference)
-    tone, red, blue = _opposed(off)
-    expected = _grey(reference.middle + light)
+    light = fitted_light(seen, reference.middle, reference.dazzling)
+    expected = reference.grey + grey(light)
     # A sensor's noise is about the same in counts, so in logarithms it grows towards the dark.
-    dark = np.asarray(cv2.exp(np.float32(np.log(100)) - np.maximum(grey, expected)), np.float32)
+    darkness = np.asarray(cv2.exp(np.maximum(plain, expected) * np.float32(-2)), np.float32)
+    differs = np.empty((CHANNELS, *plain.shape), np.float32)
+    opponents = np.empty((3, *plain.shape), np.float32)
+    cv2.split(cv2.transform(_outside(seen, light, reference), _OPPONENTS), list(opponents))
+    tone, red, blue = opponents
     stray = np.asarray(cv2.magnitude(red, blue), np.float32)
-    rough = np.maximum(reference.texture, 1e-3)
-    tone_noise = _noise(np.abs(tone), dark, rough, TONE_FLOOR)
-    colour_noise = _noise(stray, dark, rough, COLOUR_FLOOR)
-    middle = np.float32(_quantile(grey[::FEW, ::FEW].ravel(), 0.5))
-    return np.asarray(
-        cv2.merge(
-            [
-                _squashed(tone / tone_noise),
-                _squashed(red / colour_noise),
-                _squashed(blue / colour_noise),
-                _bounded(tone),
-                _bounded(stray * STRAY_GAIN),
-                _bounded((grey - middle) / 2),
-                _bounded((expected - middle) / 2),
-            ]
-        ),
-        np.float32,
-    )
+    over_noise, as_it_is = differs[:3], differs[3:]
+    np.abs(opponents, out=over_noise)
+    over_noise[0] += _strong_noise(few(over_noise[0]), darkness, reference, TONE_FLOOR)
+    over_noise[1:] += _strong_noise(few(stray), darkness, reference, COLOUR_FLOOR)
+    np.divide(opponents, over_noise, out=over_noise)
+    middle = quantile(few(plain), 0.5)
+    as_it_is[TONE - 3] = tone
+    np.multiply(stray, np.float32(STRAY_GAIN), out=as_it_is[STRAY - 3])
+    for view, place in ((plain, 2), (expected, 3)):
+        cv2.addWeighted(view, 0.5, view, 0, -middle / 2, dst=as_it_is[place])
+    np.maximum(as_it_is, np.float32(-1), out=as_it_is)
+    np.minimum(as_it_is, np.float32(1), out=as_it_is)
+    return np.asarray(cv2.merge(list(differs)), np.float32)
 
 
-def _off(seen: Floats, clipped: npt.NDArray[np.bool_], light: Floats, reference: Reference) -> Floats:
+def _outside(seen: Floats, light: Floats, reference: Reference) -> Floats:
     """How far each pixel and channel is outside what the empty views show there in this light: H x W x 3, logarithms."""
-    brightest, darkest = np.float32(np.log(SATURATED + TOE)), np.float32(np.log(TOE))
-    high = np.minimum(np.maximum(reference.high + light, darkest), brightest)
-    low = high if reference.low is reference.high else np.minimum(np.maximum(reference.low + light, darkest), brightest)
-    above = np.maximum(seen - high, 0) * ~reference.saturated
-    below = np.maximum(low - seen, 0) * ~clipped
-    return np.asarray(above - below, np.float32)
+    shown = reference.low + light
+    np.minimum(shown, BRIGHTEST, out=shown)
+    np.maximum(shown, seen, out=shown)
+    brightest = reference.high + light
+    np.minimum(brightest, reference.ceiling, out=brightest)
+    np.minimum(shown, brightest, out=shown)
+    np.maximum(shown, DARKEST, out=shown)
+    return np.subtract(seen, shown, out=shown)
 
 
-def _grey(seen: Floats) -> Floats:
-    return np.asarray(cv2.transform(seen, _GREY), np.float32)
+def _strong_noise(strength: Floats, darkness: Floats, reference: Reference, floor: float) -> Floats:
+    """STRONG standard deviations of `strength` by chance, from its quiet part: some that grows towards the dark, some with texture. H x W.
+
+    strength: of `few` pixels. darkness: squared, of all. floor: the least standard deviation.
+    """
+    even = quantile(strength * strength / few(darkness), QUIET) / QUIET_DEVIATIONS**2
+    uneven, texture = reference.uneven
+    share = quantile(strength[uneven] / texture, QUIET) / QUIET_DEVIATIONS if len(uneven) > 50 else 0.0
+    weights = STRONG**2 * even, (STRONG * min(share, MOST_ROUGH)) ** 2, (STRONG * floor) ** 2
+    return np.asarray(cv2.sqrt(cv2.addWeighted(darkness, weights[0], reference.roughness, weights[1], weights[2])), np.float32)
 
 
-def _opposed(off: Floats) -> list[Floats]:
-    return [np.asarray(channel, np.float32) for channel in cv2.split(cv2.transform(off, _OPPONENTS))]
-
-
-def _noise(strength: Floats, dark: Floats, rough: Floats, floor: float) -> Floats:
-    """Standard deviation of `strength` by chance, from its quiet part: some that grows towards the dark, some with texture."""
-    few = (slice(1, None, FEW), slice(1, None, FEW))
-    strong, texture = strength[few].ravel(), rough[few].ravel()
-    even = _quantile(strong / dark[few].ravel(), QUIET) / QUIET_DEVIATIONS
-    uneven = texture > max(_quantile(texture, 0.7), 0.05)
-    share = _quantile((strong / texture)[uneven], QUIET) / QUIET_DEVIATIONS if uneven.sum() > 50 else 0.0
-    noise = np.square(np.float32(even) * dark) + np.square(np.float32(min(share, MOST_ROUGH)) * rough) + np.float32(floor**2)
-    return np.asarray(cv2.sqrt(noise), np.float32)
-
-
-def _quantile(values: Floats, share: float) -> float:
-    place = int(share * (values.size - 1))
-    return float(np.partition(values, place)[place])
-
-
-def _squashed(deviations: Floats) -> Floats:
-    return np.asarray(deviations / (np.abs(deviations) + np.float32(STRONG)), np.float32)
-
-
-def _bounded(values: Floats) -> Floats:
-    return np.minimum(np.maximum(values, np.float32(-1)), np.float32(1))
-
-
-_GREY = np.full((1, 3), 1 / 3, np.float32)
 _OPPONENTS = np.array([[1 / 3, 1 / 3, 1 / 3], [0.7, -0.7, 0], [-0.4, -0.4, 0.8]], np.float32)

@@ -3,14 +3,15 @@
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from device.vision.light import fitted_light, logarithm
+from device.vision.light import BRIGHTEST, fitted_light, grey, logarithm
 from device.vision.preprocess import Pixels
-from device.vision.registration import moved, structure
+from device.vision.registration import Landmarks, landmarks, moved, structure
 
 Floats = npt.NDArray[np.float32]
 
@@ -18,16 +19,22 @@ WIDTH, HEIGHT = 128, 96
 """pixels at which frames are compared, whatever their own shape"""
 MOST_VIEWS = 8
 """views that are kept; a new one takes the place of the oldest"""
-SATURATED = 250
-"""counts of 255 from which on a pixel may be any brighter than it says"""
+NO_LIMIT = np.float32(1e6)
+"""logarithm of light that is brighter than any"""
+LEAST_TEXTURE = np.float32(1e-3)
+"""logarithms below which there is no texture"""
+FEW = 3
+"""every so many rows and columns are enough to measure noise"""
+UNEVEN, LEAST_UNEVEN = 0.3, 0.05
+"""the share of the view that has most texture, where that is at least so much, tells how texture differs by chance"""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Reference:
     """The empty views brought to the light of the newest: the darkest and brightest of them and what is between, as logarithms.
 
-    low, middle, high: HEIGHT x WIDTH x 3. saturated: the same shape, where a view may be brighter than it says. texture: HEIGHT x WIDTH, the
-    range of grey among a pixel's neighbours. structure: what `registration` compares.
+    low, middle, high: HEIGHT x WIDTH x 3; high is NO_LIMIT where a view is saturated. saturated: HEIGHT x WIDTH x 3.
+    texture: HEIGHT x WIDTH, the range of grey among a pixel's neighbours, at least LEAST_TEXTURE. landmarks: what `registration` compares.
     """
 
     low: Floats
@@ -35,19 +42,40 @@ class Reference:
     high: Floats
     saturated: npt.NDArray[np.bool_]
     texture: Floats
-    structure: Floats
+    landmarks: Landmarks
+
+    @cached_property
+    def grey(self) -> Floats:
+        """What is between, without colour: HEIGHT x WIDTH."""
+        return grey(self.middle)
+
+    @cached_property
+    def roughness(self) -> Floats:
+        """The square of the texture."""
+        return np.square(self.texture)
+
+    @cached_property
+    def ceiling(self) -> Floats | np.float32:
+        """The brightest that a pixel can be told from: NO_LIMIT where a view is saturated."""
+        return np.where(self.saturated, NO_LIMIT, BRIGHTEST) if self.dazzling.any() else BRIGHTEST
+
+    @cached_property
+    def dazzling(self) -> npt.NDArray[np.bool_]:
+        """Where a view is saturated in any channel: HEIGHT x WIDTH."""
+        return np.asarray(self.saturated.any(axis=2), np.bool_)
+
+    @cached_property
+    def uneven(self) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Which pixels of `few` have the most texture, where any have, counted row by row, and how much they have: n and n."""
+        texture = few(self.texture)
+        places = np.flatnonzero(texture > max(quantile(texture.copy(), 1 - UNEVEN), LEAST_UNEVEN))
+        return places, texture[places]
 
     def moved(self, there: npt.NDArray[np.float64]) -> "Reference":
         """The same as a moved camera sees it; there: from its pixels to these, 2 x 3."""
-        low = moved(self.low, there)
-        return Reference(
-            low,
-            moved(self.middle, there),
-            low if self.low is self.high else moved(self.high, there),
-            moved(self.saturated.astype(np.float32), there) > 0,
-            moved(self.texture, there),
-            self.structure,
-        )
+        low, middle, high, texture = (moved(view, there) for view in (self.low, self.middle, self.high, self.texture))
+        saturated = moved(self.saturated.astype(np.float32), there) > 0
+        return Reference(low, middle, high, saturated, texture, self.landmarks)
 
 
 class EmptyViews:
@@ -104,17 +132,30 @@ class EmptyViews:
         self._reference = None
 
 
+def few(view: Floats) -> Floats:
+    """Some of its pixels, row by row: H x W to n."""
+    return view[1::FEW, 1::FEW].flatten()
+
+
+def quantile(values: Floats, share: float) -> float:
+    """The value that a share, 0..1, of all others is not above. values: n; their order is lost."""
+    place = int(share * (values.size - 1))
+    values.partition(place)
+    return float(values[place])
+
+
 def _reference(views: list[Pixels]) -> Reference:
     newest = logarithm(views[-1])
-    saturated = views[-1] >= SATURATED
+    saturated = newest >= BRIGHTEST
     low, high = newest, newest
     for view in views[:-1]:
-        seen, clipped = logarithm(view), view >= SATURATED
-        seen = seen - fitted_light(seen, newest, ~(clipped | saturated))
+        seen = logarithm(view)
+        clipped = seen >= BRIGHTEST
+        seen = seen - fitted_light(seen, newest, saturated.any(axis=2))
         low, high = np.minimum(low, seen), np.maximum(high, seen)
         saturated = saturated | clipped
     middle = (low + high) / 2
-    grey = np.asarray(middle.mean(axis=2), np.float32)
+    plain = grey(middle)
     square = np.ones((3, 3), np.uint8)
-    texture = np.asarray(cv2.dilate(grey, square) - cv2.erode(grey, square), np.float32)
-    return Reference(low, middle, high, saturated, texture, structure(grey))
+    texture = np.maximum(cv2.dilate(plain, square) - cv2.erode(plain, square), LEAST_TEXTURE)
+    return Reference(low, middle, np.where(saturated, NO_LIMIT, high), saturated, texture, landmarks(structure(plain)))

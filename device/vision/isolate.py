@@ -4,6 +4,7 @@ The network then sees the item as it sees training photos, whatever chamber it l
 same `paint`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.vision.difference import STRAY, STRAY_GAIN, TONE, difference
-from device.vision.empty import EmptyViews
+from device.vision.empty import HEIGHT, WIDTH, EmptyViews, quantile
 from device.vision.light import logarithm
 from device.vision.outline import CERTAIN, outline
 from device.vision.preprocess import Pixels
@@ -29,8 +30,10 @@ MOST_AREA = 0.85
 """share of the view above which what differs is another view, another light, or an item that hides everything"""
 UNLIKE = 0.25
 """how much half of what is left round the item may differ from the empty view, in logarithms of light: more, and it is another view"""
-SOFT = 2.0
-"""logits between which the mask's edge is soft"""
+LOOKED_AT = 3
+"""every so many rows and columns are enough to tell another view"""
+HALF = 127
+"""a mask shows the item where it is above this"""
 LAMP, LAMP_TINT = 0.2, 0.06
 """largest change of light, and of its channels among each other, in logarithms, that is taken for a lamp's drift"""
 
@@ -65,16 +68,15 @@ def isolate(frame: Pixels, empty: EmptyViews | Sequence[Pixels], ground: Ground)
     """
     views = empty if isinstance(empty, EmptyViews) else EmptyViews(empty)
     differs = difference(frame, views)
-    item = outline(differs)
-    area = float((item > 0).mean())
-    if area < LEAST_AREA or item.max() < CERTAIN:
+    item, certainty = outline(differs)
+    area = _area(item)
+    if area < LEAST_AREA or certainty < CERTAIN:
         return _whole_frame(frame, "nothing differs")
     if area > MOST_AREA:
         return _whole_frame(frame, "fills the view")
     if _unlike(differs, item) > UNLIKE:
         return _whole_frame(frame, "another view")
-    mask = _drawn(item, frame)
-    box = _box(mask)
+    mask, box = _drawn(item, frame)
     if box is None:
         return _whole_frame(frame, "nothing differs")
     return Isolated(True, "", mask, box, _cut(frame, mask, box, ground, MARGIN))
@@ -86,11 +88,11 @@ def lies_there(frame: Pixels, empty: EmptyViews) -> bool | None:
     frame: H x W x 3 uint8 RGB. empty: at least one view must be known.
     """
     differs = difference(frame, empty)
-    item = outline(differs)
-    area = float((item > 0).mean())
+    item, certainty = outline(differs)
+    area = _area(item)
     if area > MOST_AREA or _unlike(differs, item) > UNLIKE:
         return None
-    if area >= LEAST_AREA and item.max() >= CERTAIN:
+    if area >= LEAST_AREA and certainty >= CERTAIN:
         return True
     return False if _like_a_lamp(frame, empty) else None
 
@@ -115,12 +117,17 @@ def _like_a_lamp(frame: Pixels, empty: EmptyViews) -> bool:
     return bool(abs(channels.mean()) < LAMP and np.ptp(channels) < LAMP_TINT)
 
 
-def _unlike(differs: Floats, item: Floats) -> float:
-    """How much half of what is round the item differs at least, in brightness or colour, judged by every third row and column."""
-    around = differs[::3, ::3][item[::3, ::3] <= 0]
-    if not len(around):
-        return 0.0
-    return float(np.median(np.maximum(np.abs(around[:, TONE]), around[:, STRAY] / STRAY_GAIN)))
+def _unlike(differs: Floats, item: Pixels) -> float:
+    """How much half of what is round the item differs at least, in brightness or colour, judged by every few rows and columns."""
+    few = slice(None, None, LOOKED_AT)
+    tone, stray = differs[few, few, TONE], differs[few, few, STRAY]
+    around = np.maximum(np.abs(tone), stray / STRAY_GAIN)[item[few, few] <= HALF]
+    return quantile(around, 0.5) if len(around) else 0.0
+
+
+def _area(item: Pixels) -> float:
+    """The item's share of the view."""
+    return np.count_nonzero(item > HALF) / item.size
 
 
 def _whole_frame(frame: Pixels, why: str) -> Isolated:
@@ -129,27 +136,52 @@ def _whole_frame(frame: Pixels, why: str) -> Isolated:
 
 
 def _box(mask: Pixels) -> Box | None:
-    left, top, width, height = cv2.boundingRect(cv2.threshold(mask, 127, 255, cv2.THRESH_TOZERO)[1])
+    left, top, width, height = cv2.boundingRect(cv2.threshold(mask, HALF, 255, cv2.THRESH_TOZERO)[1])
     return (left, top, left + width, top + height) if width else None
 
 
 def _cut(pixels: Pixels, mask: Pixels, box: Box, ground: Ground, margin: float) -> Pixels:
     left, top, right, bottom = box
-    longer = max(right - left, bottom - top)
-    side = max(1, round(longer * (1 + 2 * margin)))
+    side = max(1, round(max(right - left, bottom - top) * (1 + 2 * margin)))
     x, y = (left + right - side) // 2, (top + bottom - side) // 2
     from_x, from_y = max(x, 0), max(y, 0)
-    to_x, to_y = min(x + side, pixels.shape[1]), min(y + side, pixels.shape[0])
-    alpha = cv2.cvtColor(mask[from_y:to_y, from_x:to_x], cv2.COLOR_GRAY2RGB)
-    plain = cv2.copyMakeBorder(np.array([[ground]], np.uint8), 0, alpha.shape[0] - 1, 0, alpha.shape[1] - 1, cv2.BORDER_CONSTANT, value=ground)
-    item = cv2.multiply(pixels[from_y:to_y, from_x:to_x], alpha, scale=1 / 255)
-    painted = cv2.add(item, cv2.multiply(plain, cv2.bitwise_not(alpha), scale=1 / 255))
-    around = from_y - y, y + side - to_y, from_x - x, x + side - to_x
-    return np.asarray(cv2.copyMakeBorder(painted, *around, cv2.BORDER_CONSTANT, value=ground), np.uint8)
+    # Only where the mask shows anything is there anything to mix.
+    left, top, width, height = cv2.boundingRect(mask[from_y : y + side, from_x : x + side])
+    left, top = left + from_x, top + from_y
+    if not width:
+        return np.full((side, side, 3), ground, np.uint8)
+    here = slice(top, top + height), slice(left, left + width)
+    alpha = cv2.cvtColor(mask[here], cv2.COLOR_GRAY2RGB)
+    mixed = cv2.multiply(pixels[here], alpha, dst=alpha, scale=1 / 255)
+    cv2.add(mixed, _faded(mask[here], ground), dst=mixed)
+    around = top - y, y + side - top - height, left - x, x + side - left - width
+    return np.asarray(cv2.copyMakeBorder(mixed, *around, cv2.BORDER_CONSTANT, value=ground), np.uint8)
 
 
-def _drawn(item: Floats, frame: Pixels) -> Pixels:
-    """Logits of the small view as a mask of the frame's size."""
-    height, width = frame.shape[:2]
-    small = np.clip(item * (127 / SOFT) + 127.5, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+def _faded(mask: Pixels, ground: Ground) -> Pixels:
+    """The ground as far as the mask does not show the item: H x W x 3."""
+    channels = {level: cv2.convertScaleAbs(mask, alpha=-level / 255, beta=level) for level in set(ground)}
+    return np.asarray(cv2.merge([channels[level] for level in ground]), np.uint8)
+
+
+def _drawn(small: Pixels, frame: Pixels) -> tuple[Pixels, Box | None]:
+    """The mask of the small view at the frame's size, and the box round the item in it."""
+    mask = np.zeros(frame.shape[:2], np.uint8)
+    left, top, width, height = cv2.boundingRect(small)
+    across, x = _whole_pixels(left, left + width, WIDTH, mask.shape[1])
+    down, y = _whole_pixels(top, top + height, HEIGHT, mask.shape[0])
+    here = mask[y, x]
+    cv2.resize(small[down, across], here.shape[::-1], dst=here, interpolation=cv2.INTER_LINEAR)
+    box = _box(here)
+    return mask, box and (box[0] + x.start, box[1] + y.start, box[2] + x.start, box[3] + y.start)
+
+
+def _whole_pixels(first: int, after: int, small: int, large: int) -> tuple[slice, slice]:
+    """From one pixel before the first of a side of `small` pixels to one after the last, and the same of a side of `large`.
+
+    Both ends are moved outwards to where a pixel of one begins with a pixel of the other, so that enlarging the part is enlarging the whole.
+    """
+    together = math.gcd(small, large)
+    step, large_step = small // together, large // together
+    first, after = max(first - 1, 0) // step, min(-(-(after + 1) // step), together)
+    return slice(first * step, after * step), slice(first * large_step, after * large_step)

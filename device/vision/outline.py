@@ -5,6 +5,7 @@ weights. It sees differences in units of this very camera's noise, not colours, 
 """
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from device.vision.preprocess import Pixels
 from device.vision.runtime import Interpreter, open_model
 
 Floats = npt.NDArray[np.float32]
@@ -27,46 +29,45 @@ NEAR = 0.12
 """farthest that a second piece is from the largest, as a share of the view's width"""
 
 
-INSIDE, OUTSIDE = np.float32(0.5), np.float32(-8)
-"""logits that are certain at least on the item, holes and all, and that are given to all that is farther than two pixels from it"""
-
+SOFT = 2.0
+"""logits to either side between which the mask's edge is soft"""
+INSIDE = 32
+"""how far from its middle, of 127, the mask is at least, on the item, holes and all, as around it"""
+_LEAST_INSIDE, _MOST_AROUND = np.uint8(127 + INSIDE), np.uint8(127 - INSIDE)
 _NEIGHBOURS = np.ones((5, 5), np.uint8)
 
 
-def outline(differs: Floats) -> Floats:
-    """How likely each pixel belongs to the item, in logits; OUTSIDE where none is near.
+def outline(differs: Floats) -> tuple[Pixels, float]:
+    """Where the item is: HEIGHT x WIDTH uint8, 128 to 255 on it, 0 farther than two pixels from it; and how certain that is at most, in logits.
 
-    differs: HEIGHT x WIDTH x CHANNELS as `difference` gives it. Returns HEIGHT x WIDTH float32. Not for two threads at once. Raises RuntimeFault
-    where nothing can run the network.
+    differs: HEIGHT x WIDTH x CHANNELS as `difference` gives it. Not for two threads at once. Raises RuntimeFault where nothing can run the network.
     """
-    return _one_item(_network().run(differs))
+    logits = _network().run(differs)
+    item = _one_item(logits)
+    if item is None:
+        return np.zeros(logits.shape, np.uint8), 0.0
+    soft = np.asarray(cv2.addWeighted(logits, 127 / SOFT, logits, 0, 127, dtype=cv2.CV_8U), np.uint8)
+    around = cv2.bitwise_and(np.minimum(soft, _MOST_AROUND), cv2.dilate(item, _NEIGHBOURS))
+    return np.asarray(cv2.copyTo(np.maximum(soft, _LEAST_INSIDE), item, around), np.uint8), cv2.minMaxLoc(logits, item)[1]
 
 
-def _one_item(logits: Floats) -> Floats:
-    """The largest piece with its holes filled, and others that are near and not much smaller: a bottle is seen by its cap and its glints."""
-    likely = (logits > 0).astype(np.uint8)
+def _one_item(logits: Floats) -> Pixels | None:
+    """The largest piece, its holes filled, and others that are near and not much smaller: a bottle is seen by its cap and its glints. 255 is it."""
+    likely = np.asarray(cv2.threshold(logits, 0, 255, cv2.THRESH_BINARY)[1], np.uint8)
     contours, _ = cv2.findContours(likely, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not contours:
-        return np.minimum(logits, 0)
-    areas = [cv2.contourArea(contour) + len(contour) / 2 for contour in contours]
-    boxes = [cv2.boundingRect(contour) for contour in contours]
-    largest = int(np.argmax(areas))
-    reach = NEAR * likely.shape[1]
-    item = [
-        contour
-        for contour, area, box in zip(contours, areas, boxes, strict=True)
-        if area >= PART * areas[largest] and _gap(box, boxes[largest]) <= reach
-    ]
-    inside = np.asarray(cv2.drawContours(np.zeros_like(likely), item, -1, (1,), cv2.FILLED), np.uint8)
-    kept = np.where(inside, np.maximum(logits, INSIDE), np.minimum(logits, -INSIDE))
-    kept[cv2.dilate(inside, _NEIGHBOURS) == 0] = OUTSIDE
-    return np.asarray(kept, np.float32)
+        return None
+    pieces = [(cv2.contourArea(contour) + len(contour) / 2, contour) for contour in contours]
+    most, largest = max(pieces, key=lambda piece: piece[0])
+    box, reach = cv2.boundingRect(largest), NEAR * likely.shape[1]
+    item = [contour for area, contour in pieces if area >= PART * most and _gap(cv2.boundingRect(contour), box) <= reach]
+    return np.asarray(cv2.drawContours(np.zeros_like(likely), item, -1, (255,), cv2.FILLED), np.uint8)
 
 
 def _gap(box: "cv2.typing.Rect", other: "cv2.typing.Rect") -> float:
     across = max(box[0], other[0]) - min(box[0] + box[2], other[0] + other[2])
     down = max(box[1], other[1]) - min(box[1] + box[3], other[1] + other[3])
-    return float(np.hypot(max(across, 0), max(down, 0)))
+    return math.hypot(max(across, 0), max(down, 0))
 
 
 @dataclass(frozen=True, slots=True)

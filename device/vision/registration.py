@@ -1,12 +1,14 @@
 """A camera that was knocked, or held in a hand: by how much its view has moved against the empty one."""
 
 import functools
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.int64]
 Map = npt.NDArray[np.float64]
 
 COARSE = 2
@@ -17,11 +19,27 @@ STILL = 0.35
 """pixels of the coarse view by which a corner has to move for a movement to be believed"""
 BETTER = 0.75
 """what may be left of that difference at most, once the movement is taken out, for it to be believed"""
+LANDMARKS = 0.3
+"""share of the view, where it has most structure, that is compared"""
 LEAST_STRUCTURE = np.float32(1e-3)
 """logarithms below which there is no structure to compare"""
 FARTHEST = 0.12
 """largest movement that is believed, as a share of the view's width"""
 TIMES = cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 12, 1e-3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Landmarks:
+    """Where a view has most structure.
+
+    structure: the view as `structure` gives it. places: n of its pixels, counted row by row. there: what is there. strength: how strong that is,
+    at least LEAST_STRUCTURE.
+    """
+
+    structure: Floats
+    places: Places
+    there: Floats
+    strength: Floats
 
 
 def structure(grey: Floats) -> Floats:
@@ -30,28 +48,36 @@ def structure(grey: Floats) -> Floats:
     return np.asarray(cv2.blur(coarse, (3, 3)) - cv2.blur(coarse, (11, 11)), np.float32)
 
 
-def movement(seen: Floats, empty: Floats) -> Map | None:
+def landmarks(view: Floats) -> Landmarks:
+    """What other views are compared with. view: as `structure` gives it."""
+    strength = np.abs(view).ravel()
+    most = int(LANDMARKS * strength.size)
+    places = np.sort(np.argpartition(strength, -most)[-most:])
+    return Landmarks(view, places, view.ravel()[places], np.maximum(strength[places], LEAST_STRUCTURE))
+
+
+def movement(seen: Floats, empty: Landmarks) -> Map | None:
     """The affine map, 2 x 3, from pixels of the frame to pixels of the empty view; None where the camera is where it was, or nothing fits.
 
-    seen, empty: as `structure` gives them. A shift is found by phase correlation (Kuglin and Hines 1975), turned and zoomed by
+    seen: as `structure` gives it. A shift is found by phase correlation (Kuglin and Hines 1975), turned and zoomed by
     the enhanced correlation coefficient (Evangelidis and Psarakis 2008), and believed if then less differs.
     """
     before = _misfit(seen, empty)
     if before < ALIKE:
         return None
     window = _window(*seen.shape)
-    seen, empty = seen * window, empty * window
-    (x, y), _ = cv2.phaseCorrelate(seen, empty)
+    seen, still = seen * window, empty.structure * window
+    (x, y), _ = cv2.phaseCorrelate(seen, still)
     if np.hypot(x, y) > FARTHEST * seen.shape[1]:
         x = y = 0.0
     try:
-        _, found = cv2.findTransformECC(seen, empty, np.array([[1, 0, x], [0, 1, y]], np.float32), cv2.MOTION_AFFINE, TIMES)
+        _, found = cv2.findTransformECC(seen, still, np.array([[1, 0, x], [0, 1, y]], np.float32), cv2.MOTION_AFFINE, TIMES)
     except cv2.error:
         return None
     there = np.asarray(found, np.float64)
     if not _farthest(there, *seen.shape) > STILL or np.abs(there[:, :2] - np.eye(2)).max() > FARTHEST:
         return None
-    if _misfit(seen, moved(empty, there)) > BETTER * before:
+    if _misfit(seen, landmarks(moved(still, there))) > BETTER * before:
         return None
     # Pixels are counted from their middles, so what is a shift of the coarse view is COARSE times that, and a little for the corner.
     there[:, 2] = COARSE * there[:, 2] + (COARSE - 1) / 2 * (1 - there[:, :2].sum(axis=1))
@@ -71,13 +97,15 @@ def _farthest(there: Map, height: int, width: int) -> float:
     return float(np.linalg.norm(corners @ there.T - corners[:, :2], axis=1).max())
 
 
-def _misfit(seen: Floats, empty: Floats) -> float:
+def _misfit(seen: Floats, empty: Landmarks) -> float:
     """How far off the empty view is where it has structure, by the median, which an item does not shift far."""
-    strength = np.abs(empty).ravel()
-    most = strength.size * 3 // 10
-    strong = np.argpartition(strength, -most)[-most:]
-    off = np.abs(seen.ravel()[strong] - empty.ravel()[strong]) / np.maximum(strength[strong], LEAST_STRUCTURE)
-    return float(np.partition(off, most // 2)[most // 2])
+    off = seen.ravel()[empty.places]
+    off -= empty.there
+    np.abs(off, out=off)
+    off /= empty.strength
+    middle = len(off) // 2
+    off.partition(middle)
+    return float(off[middle])
 
 
 @functools.cache
