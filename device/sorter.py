@@ -28,10 +28,11 @@ from device.keeping import Sighting
 from device.ledger import LedgerError
 from device.rules import RulePack
 from device.site import Site
+from device.vision.burst import Burst
 from device.vision.classifier import Floats
 from device.vision.empty import EmptyViews
 from device.vision.fusion import fuse
-from device.vision.isolate import isolate, lies_there
+from device.vision.isolate import lies_there
 from device.vision.judge import Judge, Opinion, mean_unknown
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings, Sight
@@ -240,12 +241,13 @@ class Sorter:
         """Judge a burst of frames, ended early once the bin is clear. None when the item went away meanwhile."""
         item = uuid.uuid4().hex
         opinions: list[Opinion] = []
+        burst = Burst(self._view, self._empty, self._judge.classifier.bundle.info.ground)
         while True:
             now_s, frame, sight = yield from self._next_view()
             if not sight.present:
                 return None
-            picture, mask, not_isolated = self._isolated(frame.pixels)
-            opinions.append(self._judge.look(picture))
+            isolated = burst.isolated(frame.pixels)
+            opinions.append(self._judge.look(isolated.picture))
             self._judged_pixels = frame.pixels
             seen, unknown = fuse([opinion.probabilities for opinion in opinions]), mean_unknown(opinions)
             probabilities = self._site.weighed(seen)
@@ -263,17 +265,10 @@ class Sorter:
                     unknown=unknown,
                     frames=len(opinions),
                     choice=choice,
-                    not_isolated=not_isolated,
+                    not_isolated=isolated.why,
                     embedding=opinions[-1].embedding,
-                    mask=mask,
+                    mask=isolated.mask if isolated.found else None,
                 )
-
-    def _isolated(self, pixels: Pixels) -> tuple[Pixels, Pixels | None, str]:
-        """What the network is to look at, where in the frame the item is, and why the whole frame is looked at, if it is."""
-        if not self._empty.known:
-            return pixels, None, "no empty view yet"
-        isolated = isolate(pixels, self._empty, self._judge.classifier.bundle.info.ground)
-        return isolated.picture, isolated.mask if isolated.found else None, isolated.why
 
     def _write_intent(self, judged: Judged) -> Generator[None, Tick, None]:
         """Have it on disk where the item is going before anything moves, so that a power cut cannot make it vanish."""

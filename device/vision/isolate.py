@@ -71,14 +71,14 @@ def isolate(frame: Pixels, empty: EmptyViews | Sequence[Pixels], ground: Ground)
     item, certainty = outline(differs)
     area = _area(item)
     if area < LEAST_AREA or certainty < CERTAIN:
-        return _whole_frame(frame, "nothing differs")
+        return whole_frame(frame, "nothing differs")
     if area > MOST_AREA:
-        return _whole_frame(frame, "fills the view")
+        return whole_frame(frame, "fills the view")
     if _unlike(differs, item) > UNLIKE:
-        return _whole_frame(frame, "another view")
+        return whole_frame(frame, "another view")
     mask, box = _drawn(item, frame)
     if box is None:
-        return _whole_frame(frame, "nothing differs")
+        return whole_frame(frame, "nothing differs")
     return Isolated(True, "", mask, box, _cut(frame, mask, box, ground, MARGIN))
 
 
@@ -130,7 +130,8 @@ def _area(item: Pixels) -> float:
     return np.count_nonzero(item > HALF) / item.size
 
 
-def _whole_frame(frame: Pixels, why: str) -> Isolated:
+def whole_frame(frame: Pixels, why: str) -> Isolated:
+    """A frame (H x W x 3 uint8 RGB) of which no item is told apart, and why not."""
     height, width = frame.shape[:2]
     return Isolated(False, why, np.full((height, width), 255, np.uint8), (0, 0, width, height), frame)
 

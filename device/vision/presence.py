@@ -88,7 +88,17 @@ class EmptyView:
         changed = float(differs.mean())
         moved = self._moved(thumbnail, self._last if self._last is not None else thumbnail)
         self._last = thumbnail
-        return Sight(changed, _spread(differs), moved, present=changed > self._settings.min_area, moving=moved > self._settings.min_area / 2)
+        return Sight(changed, _spread(differs), moved, present=changed > self._settings.min_area, moving=self._is_movement(moved))
+
+    @property
+    def thumbnail(self) -> Floats:
+        """The last frame that was looked at, HEIGHT x WIDTH x 3 counts, for `moved_since`."""
+        assert self._last is not None, "thumbnail before a look()"
+        return self._last
+
+    def moved_since(self, thumbnail: Floats) -> bool:
+        """Whether the last frame that was looked at differs by more than noise from an earlier one, of which this is the `thumbnail`."""
+        return self._is_movement(self._moved(self.thumbnail, thumbnail))
 
     def adapt(self) -> None:
         """Let the empty view follow the last frame a little: call it only while nothing is there and nothing moves."""
@@ -121,6 +131,9 @@ class EmptyView:
 
     def _threshold(self) -> Floats:
         return np.asarray(np.maximum(np.float32(self._settings.min_difference), np.float32(5.0) * self._noise), np.float32)
+
+    def _is_movement(self, moved: float) -> bool:
+        return moved > self._settings.min_area / 2
 
     def _moved(self, now: Floats, before: Floats) -> float:
         return _share(_difference(now, before, 1.0) > np.float32(self._settings.min_difference))
