@@ -2,9 +2,10 @@
 
     python -m benchmarks.quantize RUN --data DIR [--rounds N] [--json]
 
-The bare converter exports the same network and quantizes it with the same calibration photos, read and resized the same way; `quantize` also corrects
-biases, measures float and INT8 on the validation photos, collects the embeddings of all training photos and writes the bundle. They take turns in one
-process, TensorFlow being loaded; the figure to quote is the ratio of the medians. Peak memory is that of the process, both together.
+The bare converter exports the same network and quantizes it with the same calibration photos, read, isolated and resized the same way; `quantize`
+also chooses which of them to isolate, corrects biases, measures float and INT8 on the validation photos, whole and isolated, collects the embeddings
+of all training photos and writes the bundle. They take turns in one process, TensorFlow being loaded; the figure to quote is the ratio of the
+medians. Peak memory is that of the process, both together.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 from converter import calibration, tflite
 from converter.calibration import Inputs
 from converter.candidates import Wanted
+from converter.photos import Photo
 from converter.progress import Progress
 from converter.quantize import Order, quantize
 from converter.quiet import quiet
@@ -30,14 +32,14 @@ BUDGET = 1.2
 CALIBRATION, SEED = 200, 1
 
 
-def bare(run: Run) -> float:
-    """Convert with TensorFlow alone. Returns seconds."""
+def bare(run: Run, alone: frozenset[Photo]) -> float:
+    """Convert with TensorFlow alone. alone: calibration photos to isolate. Returns seconds."""
     began_s = time.monotonic()
     with quiet():
         network = tflite.KerasNetwork(run.model, len(run.labels))
         chosen = calibration.choose(run.train, CALIBRATION, SEED)
         with network.exported() as saved:
-            tflite.to_int8(saved, Inputs(chosen, network.size, full_range=True))
+            tflite.to_int8(saved, Inputs(chosen, network.size, shown=calibration.partly_isolated(alone), full_range=True))
     return time.monotonic() - began_s
 
 
@@ -60,9 +62,10 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args()
     run = read_run(arguments.run, arguments.data)
+    alone = calibration.half(calibration.choose(run.train, CALIBRATION, SEED))
     took_s: dict[str, list[float]] = {"bare": [], "quantize": []}
     for _ in range(arguments.rounds):
-        took_s["bare"].append(bare(run))
+        took_s["bare"].append(bare(run, alone))
         took_s["quantize"].append(ours(run))
     medians = {name: statistics.median(times) for name, times in took_s.items()}
     ratio = medians["quantize"] / medians["bare"]
