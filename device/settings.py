@@ -14,7 +14,7 @@ from device.hardware.settings import GateSettings
 from device.keeping import KeepSettings
 from device.mqtt.settings import DeviceId, MqttSettings
 from device.site import SiteSettings
-from device.sorter import SortingSettings
+from device.steps import SortingSettings
 from device.vision.presence import PresenceSettings
 
 DEFAULT_FILE = Path("/etc/sortbin/sortbin.toml")

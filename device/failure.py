@@ -1,0 +1,28 @@
+"""What stops sorting: the faults a bin knows, and the line a person reads."""
+
+from typing import Literal
+
+from device.hardware import GateError
+from device.ledger import LedgerError
+
+FaultName = Literal["camera", "gate", "jam", "model", "ledger", "hot"]
+
+
+class Failure(Exception):
+    """Sorting cannot go on; the fault and a line for a person."""
+
+    def __init__(self, fault: FaultName, message: str) -> None:
+        super().__init__(message)
+        self.fault: FaultName = fault
+        self.message = message
+
+
+def failure_of(error: Failure | GateError | LedgerError) -> Failure:
+    """What an error of a part means for the bin."""
+    match error:
+        case Failure():
+            return error
+        case GateError():
+            return Failure("gate", str(error))
+        case LedgerError():
+            return Failure("ledger", str(error))

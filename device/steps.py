@@ -1,0 +1,105 @@
+"""The steps that the sorter's story is made of: a call of the control loop each, with a frame or gates that move, and faults that end it."""
+
+import contextlib
+from collections.abc import Generator
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from device.cameras import Frame
+from device.failure import Failure
+from device.hardware import GateError
+from device.hardware.gates import Gates
+from device.telling import Telling
+
+
+class SortingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long each step of an item's life may take, and how many looks it gets."""
+
+    burst: Annotated[int, Meta(ge=1, le=50)] = 5
+    """most frames an item is judged by"""
+    decided_above: Annotated[float, Meta(gt=0, le=1)] = 0.97
+    """probability of the best bin at which the burst ends early"""
+    drop_s: Annotated[float, Meta(ge=0.5, le=10)] = 4.0
+    """time from the gate's opening until the tray has to be empty; then the gate closes and tries again"""
+    tries: Annotated[int, Meta(ge=1, le=5)] = 2
+    """openings before an item counts as jammed"""
+    gate_s: Annotated[float, Meta(ge=0.2, le=30)] = 3.0
+    """most time a gate may take to open or to close"""
+    commit_s: Annotated[float, Meta(ge=0.5, le=30)] = 5.0
+    """most time the ledger may take to store an intent"""
+    stale_s: Annotated[float, Meta(ge=0.5, le=60)] = 3.0
+    """age of the newest frame at which the camera counts as lost"""
+    retry_s: Annotated[float, Meta(ge=1, le=600)] = 10.0
+    """pause between attempts to recover from a fault"""
+
+
+class Tick(NamedTuple):
+    """One call of the control loop: monotonic seconds, and the newest frame unless it was seen before."""
+
+    now_s: float
+    frame: Frame | None
+
+
+class Steps:
+    """Waits for the next tick, frame or gate, and watches camera, gates and ledger meanwhile."""
+
+    def __init__(self, settings: SortingSettings, gates: Gates, telling: Telling) -> None:
+        self._settings, self._gates, self._telling = settings, gates, telling
+        self._frame_seen_s: float | None = None
+
+    def next(self) -> Generator[None, Tick, Tick]:
+        """One step. Raises Failure when the camera has been silent too long or an event could not be stored, GateError from the gates."""
+        tick = yield
+        self._gates.update(tick.now_s)
+        if tick.frame is not None or self._frame_seen_s is None:
+            self._frame_seen_s = tick.now_s
+        elif tick.now_s - self._frame_seen_s > self._settings.stale_s:
+            raise Failure("camera", f"no frame for {self._settings.stale_s:g} s: is the camera plugged in?")
+        self._telling.check()
+        return tick
+
+    def next_frame(self) -> Generator[None, Tick, tuple[float, Frame]]:
+        """Steps until there is a frame that was not seen before, and the time. Raises what `next` raises."""
+        while True:
+            now_s, frame = yield from self.next()
+            if frame is not None:
+                return now_s, frame
+
+    def excuse_the_camera(self) -> None:
+        """Count the camera's silence from the next step on."""
+        self._frame_seen_s = None
+
+    def close(self, name: str) -> Generator[None, Tick, None]:
+        """Close the gate of a bin. Raises Failure when that takes too long."""
+        tick = yield from self.next()
+        self._gates.close(name, tick.now_s)
+        yield from self._until_closed(tick.now_s, self._settings.gate_s, f"the gate of {name}")
+
+    def close_all(self) -> Generator[None, Tick, None]:
+        """Bring every gate home, wherever it stands. Raises Failure when that takes too long."""
+        tick = yield from self.next()
+        self._gates.close_all(tick.now_s)
+        yield from self._until_closed(tick.now_s, self._settings.gate_s * len(self._gates.bins), "the gates")
+
+    def _until_closed(self, began_s: float, most_s: float, what: str) -> Generator[None, Tick, None]:
+        while not self._gates.all_closed:
+            tick = yield from self.next()
+            if tick.now_s > began_s + most_s:
+                raise Failure("gate", f"{what} did not close within {most_s:g} s")
+
+    def rest(self) -> Generator[None, Tick, Tick]:
+        """One step amid a fault: gates are still carried on, and one that fails again says nothing new."""
+        tick = yield
+        with contextlib.suppress(GateError):
+            self._gates.update(tick.now_s)
+        return tick
+
+    def pause(self, seconds: float) -> Generator[None, Tick, Tick]:
+        """Rest for so long."""
+        tick = yield from self.rest()
+        until_s = tick.now_s + seconds
+        while tick.now_s < until_s:
+            tick = yield from self.rest()
+        return tick
