@@ -28,6 +28,10 @@ class Answers:
     def accuracy(self) -> float:
         return float(self.right.mean())
 
+    def beside(self, others: "Answers") -> "Answers":
+        """These and others together."""
+        return Answers(np.concatenate([self.logits, others.logits]), np.concatenate([self.targets, others.targets]))
+
     def nll(self, temperature: float = 1.0) -> float:
         """Mean negative log likelihood of the true labels, in nats."""
         scaled = self.logits / temperature

@@ -13,16 +13,19 @@ from converter.accuracy import Answers, Ints, agreement
 from converter.calibration import Inputs
 from converter.candidates import TITLES, Best, Wanted, best_candidate
 from converter.card import Card
+from converter.isolated import can_be_isolated, isolated
 from converter.known import FALSE_REJECTS, fit_known
 from converter.known_answer import known_answer
 from converter.layer_errors import LayerError, layer_errors
 from converter.metadata import CARD_FILE, with_metadata
-from converter.network import FloatNetwork
+from converter.network import FloatNetwork, Floats
 from converter.output import appearing
+from converter.photos import Photo
 from converter.progress import Progress
 from converter.quiet import quiet
 from converter.reference import fit_reference
 from converter.run import Run
+from converter.trial import Trial
 from device.interval import wilson
 from device.vision.bundle import Bundle, BundleInfo, Calibration, InputSpec, IsolatedMetrics, Metrics, model_file, write_bundle
 from device.vision.classifier import Classifier, softmax
@@ -32,6 +35,8 @@ from device.vision.unknown import FILE as KNOWN_FILE
 
 KNOWN_ANSWER_PHOTOS = 32
 LAYER_PHOTOS = 16
+ALONE_PHOTOS = 240
+"""training photos whose items are also looked at by themselves for what is known: enough for a few prototypes a label"""
 WORST_LAYERS = 5
 ADVICE = (
     "`training fit --data DATA --from RUN --out RUN-int8`, which trains with the rounding in it, and quantize that; or more --calibration photos, "
@@ -47,7 +52,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Order:
-    """What to make of a run. tolerance_points: how many points of validation accuracy may be lost; notes: Markdown for the model card."""
+    """What to make of a run. tolerance_points: how many points of validation accuracy may be lost; notes: Markdown for the model card.
+
+    further: photos beside the run's own that it was trained on as well; they count as known.
+    """
 
     out: Path
     wanted: Wanted
@@ -58,6 +66,7 @@ class Order:
     calibration: int
     seed: int
     notes: str
+    further: tuple[Photo, ...] = ()
 
 
 def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress) -> Bundle:
@@ -90,11 +99,12 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         progress.step("working out the known answer")
         with quiet():
             answer = known_answer(trial.exact(), trial.shipping, order.seed, Inputs(chosen[:KNOWN_ANSWER_PHOTOS], size, shown=shown))
-        embeddings = trial.embeddings(progress.through(Inputs(run.train, size), "collecting the embeddings of the training photos"))
-        trained = np.array([run.target(photo) for photo in run.train])
+        embeddings, trained = _learnt(trial, run, order, size, progress)
         reference = fit_reference(embeddings, trained, len(run.labels))
-        temperature = confidence.temperature(after)
-        known = fit_known(embeddings, trained, unseen, softmax(after.logits, temperature))
+        as_seen = after if by_itself is None else after.beside(by_itself.after)
+        temperature = confidence.temperature(as_seen)
+        strange = unseen if by_itself is None else np.concatenate([unseen, by_itself.embeddings])
+        known = fit_known(embeddings, trained, strange, softmax(as_seen.logits, temperature))
 
         progress.step("writing")
         info = BundleInfo(
@@ -103,7 +113,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
             labels=run.labels,
             input=InputSpec(size),
             temperature=temperature,
-            reject_below=confidence.reject_below(after, temperature),
+            reject_below=confidence.reject_below(as_seen, temperature),
             metrics=Metrics(
                 data=f"{order.data}, validation photos",
                 float32=before.measured(run.labels, temperature, best.floating.name),
@@ -132,11 +142,15 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
 
 @dataclass(frozen=True, eq=False)
 class _ByItself:
-    """What both networks make of the validation photos' items by themselves. items: how many could be isolated."""
+    """What both networks make of the validation photos' items by themselves.
+
+    items: how many could be isolated; embeddings: as what was quantized has them.
+    """
 
     items: int
     before: Answers
     after: Answers
+    embeddings: Floats
 
     def metrics(self, labels: tuple[str, ...], temperature: float, best: Best) -> IsolatedMetrics:
         float32 = self.before.measured(labels, temperature, best.floating.name)
@@ -151,8 +165,20 @@ def _by_itself(best: Best, run: Run, size: int, targets: Ints, progress: Progres
     if not items:
         return None
     logits = best.floating.predict(progress.through(pictures, "measuring the float network on isolated items"))["logits"].astype(np.float64)
-    rounded = best.trial.logits(progress.through(pictures, "measuring what was quantized on isolated items"))
-    return _ByItself(items, Answers(logits, targets), Answers(rounded, targets))
+    rounded, embeddings = best.trial.answers(progress.through(pictures, "measuring what was quantized on isolated items"))
+    return _ByItself(items, Answers(logits, targets), Answers(rounded, targets), embeddings)
+
+
+def _learnt(trial: Trial, run: Run, order: Order, size: int, progress: Progress) -> tuple[Floats, Ints]:
+    """Embeddings of what the network was trained on, as photos and by itself, and the labels' numbers."""
+    asked = (*calibration.choose(run.train, ALONE_PHOTOS, order.seed), *order.further)
+    by_themselves = tuple(photo for photo in asked if can_be_isolated(photo))
+    targets = np.array([run.target(photo) for photo in (*run.train, *by_themselves)])
+    embeddings = trial.embeddings(progress.through(Inputs(run.train, size), "collecting the embeddings of the training photos"))
+    if not by_themselves:
+        return embeddings, targets
+    items = Inputs(by_themselves, size, shown=isolated)
+    return np.concatenate([embeddings, trial.embeddings(progress.through(items, "collecting those of items by themselves"))]), targets
 
 
 def _lost_points(before: Answers, after: Answers) -> float:

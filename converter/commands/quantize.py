@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from converter.output import OutputError, require_free
+from converter.photos import read_further
 from converter.progress import Progress
 from converter.quiet import quiet
 from converter.run import read_run, run_of
@@ -32,6 +33,14 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("--labels", type=Path, metavar="FILE", help="labels of a classifier that training fit did not make, one a line in its order")
     option("--pixels", default="-1,1", choices=("-1,1", "0,1", "0,255"), help="pixel values it was trained on (default: %(default)s)")
     option("--data", type=Path, required=True, metavar="DIR", help="its photos: what `training prepare` wrote, or a folder for each label")
+    option(
+        "--also",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="what `training fit --also` was given: items that look like these are known ones; may be given again",
+    )
     option("--out", type=Path, required=True, metavar="BUNDLE", help="the folder to write; it must not exist")
     option("--tolerance", type=_points, default=0.5, metavar="POINTS", help="accuracy that may be lost, in points (default: %(default)s)")
     option(
@@ -54,6 +63,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
         return 2
     given, data = arguments.model, arguments.data
     run = run_of(given, arguments.labels, data, arguments.seed) if arguments.labels else read_run(given, data)
+    further = tuple(photo for folder in arguments.also for photo in read_further(folder, run.labels))
     notes = _read_notes(arguments.notes) if arguments.notes else ""
     progress = Progress()
     progress.step("starting TensorFlow")
@@ -74,6 +84,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
         calibration=arguments.calibration,
         seed=arguments.seed,
         notes=notes,
+        further=further,
     )
     try:
         progress.step("reading the network")

@@ -97,6 +97,9 @@ def test_photos_with_masks_are_calibrated_on_and_measured_isolated_as_well(
     assert "each item by itself on the neutral ground:" in card and "24 of them show the item by itself" in card
     assert f"isolated INT8 {found.int8.accuracy:.4f}, float {found.float32.accuracy:.4f}" in capfd.readouterr().out
 
+    with np.load(out / "reference.npz") as reference:
+        assert reference["counts"].tolist() == [32, 32, 32], "what is known is known by itself as well"
+
     plain = read_bundle(shapes_bundle).info
     assert plain.calibration.isolated is plain.metrics.isolated is msgspec.UNSET, "items on a ground of noise cannot be told without masks"
     assert "by itself" not in (shapes_bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
@@ -111,6 +114,22 @@ def test_photos_with_masks_are_calibrated_on_and_measured_isolated_as_well(
     shutil.rmtree(masked_photos / "masks" / "disc")
     main([*verify, "--run", str(shapes_run)])
     assert re.search(r"^-     isolated .* with 16 items by themselves; the bundle claims .* with 24: other masks", capfd.readouterr().out, re.M)
+
+
+def test_photos_that_were_trained_on_beside_the_runs_own_are_known_items(
+    shapes_run: Path, masked_photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "places" / "s1-00000"
+    shutil.copytree(masked_photos / "disc", place / "items" / "disc")
+    shutil.copytree(masked_photos / "masks" / "disc", place / "masks" / "disc")
+    out = tmp_path / "bundle"
+    assert quantize(shapes_run, masked_photos, out, "--tolerance", "5", "--also", str(tmp_path / "places")) == 0
+    with np.load(out / "reference.npz") as reference:
+        disc = read_bundle(out).info.labels.index("disc")
+        assert reference["counts"][disc] == 32 + len(list((place / "items" / "disc").iterdir()))
+    (place / "items" / "disc").rename(place / "items" / "moon")
+    assert quantize(shapes_run, masked_photos, tmp_path / "other", "--also", str(tmp_path / "places")) == 2
+    assert "places: expected folders named as labels" in capfd.readouterr().err
 
 
 def test_the_card_tells_the_figures_of_the_bundle_and_the_makers_notes(shapes_bundle: Path) -> None:
