@@ -34,9 +34,14 @@ MOST_ROUGH = 0.5
 
 
 def difference(frame: Pixels, empty: EmptyViews) -> Floats:
+    """What `channels` gives, pixel by pixel as networks take it: HEIGHT x WIDTH x CHANNELS."""
+    return np.asarray(cv2.merge(list(channels(frame, empty))), np.float32)
+
+
+def channels(frame: Pixels, empty: EmptyViews) -> Floats:
     """Compare a frame (H x W x 3 uint8 RGB) with the empty views, of which at least one must be known.
 
-    Returns HEIGHT x WIDTH x CHANNELS of `empty`'s size, each -1..1: how much brighter, redder and bluer than any of the empty views, over the
+    Returns CHANNELS x HEIGHT x WIDTH of `empty`'s size, each -1..1: how much brighter, redder and bluer than any of the empty views, over the
     noise of that place (0.5 is STRONG standard deviations); how much brighter and how much more coloured in logarithms; and the frame and the empty
     view in the same light, in logarithms about the frame's median.
     """
@@ -67,7 +72,7 @@ def difference(frame: Pixels, empty: EmptyViews) -> Floats:
         cv2.addWeighted(view, 0.5, view, 0, -middle / 2, dst=as_it_is[place])
     np.maximum(as_it_is, np.float32(-1), out=as_it_is)
     np.minimum(as_it_is, np.float32(1), out=as_it_is)
-    return np.asarray(cv2.merge(list(differs)), np.float32)
+    return differs
 
 
 def _outside(seen: Floats, light: Floats, reference: Reference) -> Floats:

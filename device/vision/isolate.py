@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from device.vision.difference import STRAY, STRAY_GAIN, TONE, difference
+from device.vision.difference import STRAY, STRAY_GAIN, TONE, channels
 from device.vision.empty import HEIGHT, WIDTH, EmptyViews, quantile
 from device.vision.light import logarithm
 from device.vision.outline import CERTAIN, outline
@@ -67,7 +67,7 @@ def isolate(frame: Pixels, empty: EmptyViews | Sequence[Pixels], ground: Ground)
     ground: RGB 0..255, the bundle's, painted where the item is not.
     """
     views = empty if isinstance(empty, EmptyViews) else EmptyViews(empty)
-    differs = difference(frame, views)
+    differs = channels(frame, views)
     item, certainty = outline(differs)
     area = _area(item)
     if area < LEAST_AREA or certainty < CERTAIN:
@@ -87,7 +87,7 @@ def lies_there(frame: Pixels, empty: EmptyViews) -> bool | None:
 
     frame: H x W x 3 uint8 RGB. empty: at least one view must be known.
     """
-    differs = difference(frame, empty)
+    differs = channels(frame, empty)
     item, certainty = outline(differs)
     area = _area(item)
     if area > MOST_AREA or _unlike(differs, item) > UNLIKE:
@@ -120,7 +120,7 @@ def _like_a_lamp(frame: Pixels, empty: EmptyViews) -> bool:
 def _unlike(differs: Floats, item: Pixels) -> float:
     """How much half of what is round the item differs at least, in brightness or colour, judged by every few rows and columns."""
     few = slice(None, None, LOOKED_AT)
-    tone, stray = differs[few, few, TONE], differs[few, few, STRAY]
+    tone, stray = differs[TONE, few, few], differs[STRAY, few, few]
     around = np.maximum(np.abs(tone), stray / STRAY_GAIN)[item[few, few] <= HALF]
     return quantile(around, 0.5) if len(around) else 0.0
 
@@ -161,8 +161,10 @@ def _cut(pixels: Pixels, mask: Pixels, box: Box, ground: Ground, margin: float) 
 
 def _faded(mask: Pixels, ground: Ground) -> Pixels:
     """The ground as far as the mask does not show the item: H x W x 3."""
-    channels = {level: cv2.convertScaleAbs(mask, alpha=-level / 255, beta=level) for level in set(ground)}
-    return np.asarray(cv2.merge([channels[level] for level in ground]), np.uint8)
+    faded = {level: cv2.convertScaleAbs(mask, alpha=-level / 255, beta=level) for level in set(ground)}
+    if len(faded) == 1:
+        return np.asarray(cv2.cvtColor(faded[ground[0]], cv2.COLOR_GRAY2RGB), np.uint8)
+    return np.asarray(cv2.merge([faded[level] for level in ground]), np.uint8)
 
 
 def _drawn(small: Pixels, frame: Pixels) -> tuple[Pixels, Box | None]:

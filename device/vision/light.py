@@ -60,7 +60,7 @@ def fitted_light(seen: Floats, empty: Floats, saturated: Flags) -> Floats:
     level = _MEAN @ change
     if 0 < np.count_nonzero(bad) <= (1 - LEAST_USABLE) * len(bad):
         level = level[~bad]
-        change[:, bad] = _NOT_FITTED
+        np.copyto(change, _NOT_FITTED, where=bad)
     planes = _robust_planes(_thinned_terms(height, width), change, _commonest(level))
     return np.asarray(cv2.transform(_terms(height, width, 1), planes.T), np.float32)
 

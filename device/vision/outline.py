@@ -40,7 +40,8 @@ _NEIGHBOURS = np.ones((5, 5), np.uint8)
 def outline(differs: Floats) -> tuple[Pixels, float]:
     """Where the item is: HEIGHT x WIDTH uint8, 128 to 255 on it, 0 farther than two pixels from it; and how certain that is at most, in logits.
 
-    differs: HEIGHT x WIDTH x CHANNELS as `difference` gives it. Not for two threads at once. Raises RuntimeFault where nothing can run the network.
+    differs: CHANNELS x HEIGHT x WIDTH as `difference.channels` gives it. Not for two threads at once. Raises RuntimeFault where nothing can run
+    the network.
     """
     logits = _network().run(differs)
     item = _one_item(logits)
@@ -54,9 +55,12 @@ def outline(differs: Floats) -> tuple[Pixels, float]:
 def _one_item(logits: Floats) -> Pixels | None:
     """The largest piece, its holes filled, and others that are near and not much smaller: a bottle is seen by its cap and its glints. 255 is it."""
     likely = np.asarray(cv2.threshold(logits, 0, 255, cv2.THRESH_BINARY)[1], np.uint8)
-    contours, _ = cv2.findContours(likely, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours, within = cv2.findContours(likely, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return None
+    if len(contours) == 1:
+        return likely  # one piece without a hole
+    contours = [contour for contour, (_, _, _, outer) in zip(contours, within[0], strict=True) if outer < 0]
     pieces = [(cv2.contourArea(contour) + len(contour) / 2, contour) for contour in contours]
     most, largest = max(pieces, key=lambda piece: piece[0])
     box, reach = cv2.boundingRect(largest), NEAR * likely.shape[1]
@@ -77,7 +81,7 @@ class _Network:
     result: Callable[[], npt.NDArray[Any]]
 
     def run(self, differs: Floats) -> Floats:
-        np.copyto(self.source()[0], differs)
+        cv2.merge(list(differs), self.source()[0])
         self.interpreter.invoke()
         return np.asarray(self.result()[0, ..., 0], np.float32).copy()
 
