@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence, Set
 import numpy as np
 
 from converter.abreast import abreast
-from converter.isolated import Shown, can_be_isolated, isolated, item_mask, whole
+from converter.isolated import GROUND, Shown, can_be_isolated, isolated, item_mask, whole
 from converter.photos import Photo, read_pixels
-from device.vision.bundle import GROUND
-from device.vision.isolate import Ground, paint
+from device.vision.ground import Ground
+from device.vision.isolate import paint
 from device.vision.preprocess import Pixels, to_input
 
 
@@ -48,7 +48,7 @@ def partly_isolated(alone: Set[Photo]) -> Shown:
 def isolated_inputs(photos: Sequence[Photo], size: int, ground: Ground = GROUND) -> tuple[list[Pixels], int]:
     """What the device would give the network for each photo's item by itself, size x size x 3 uint8 RGB, and how many could be isolated.
 
-    The others are whole. ground: RGB 0..255. Raises PhotosError.
+    The others are whole. Raises PhotosError.
     """
 
     def equipped() -> Callable[[int], tuple[Pixels, bool]]:

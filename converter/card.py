@@ -90,7 +90,7 @@ class Card:
         return [
             "",
             (
-                "As a bin shows them that knows its empty view, each item by itself on the neutral ground"
+                "As a bin shows them that knows its empty view, each item cut out of the photo"
                 + (f" ({others} photos whole, because the item cannot be told from its ground):" if others else ":")
             ),
             "",

@@ -7,13 +7,15 @@ import numpy as np
 
 from converter.light_card import item_on_card
 from converter.photos import Photo, read_mask, read_pixels
-from device.vision.bundle import GROUND
-from device.vision.isolate import LEAST_AREA, Ground, paint
+from device.vision.ground import PLAIN, Ground
+from device.vision.isolate import LEAST_AREA, paint
 from device.vision.preprocess import Pixels
 
 Shown = Callable[[Photo], Pixels]
 """What the network is shown of a photo: H x W x 3 uint8 RGB. Raises PhotosError."""
 
+GROUND = Ground(PLAIN.colour, 0.0)
+"""what bundles made here are shown round an item"""
 ALL_ITEM = 0.9
 """share of a photo from which on its mask is taken for a failure"""
 
@@ -24,9 +26,9 @@ def whole(photo: Photo) -> Pixels:
 
 
 def isolated(photo: Photo, ground: Ground = GROUND) -> Pixels:
-    """The item on the neutral ground, by the photo's own mask or else by what stands out from light card: side x side x 3 uint8 RGB.
+    """The item as `paint` shows it, by the photo's own mask or else by what stands out from light card: H x W x 3 uint8 RGB.
 
-    A photo whose item cannot be told from its ground is returned whole, as a bin would show it. ground: RGB 0..255. Raises PhotosError.
+    A photo whose item cannot be told from its ground is returned whole, as a bin would show it. Raises PhotosError.
     """
     pixels = read_pixels(photo.path)
     mask = item_mask(photo, pixels)

@@ -13,7 +13,7 @@ from converter.accuracy import Answers, Ints, agreement
 from converter.calibration import Inputs
 from converter.candidates import TITLES, Best, Wanted, best_candidate
 from converter.card import Card
-from converter.isolated import can_be_isolated, isolated
+from converter.isolated import GROUND, can_be_isolated, isolated
 from converter.known import FALSE_REJECTS, fit_known
 from converter.known_answer import known_answer
 from converter.layer_errors import LayerError, layer_errors
@@ -126,6 +126,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
             data_fingerprint=calibration.fingerprint(sorted(run.train + run.val), names=True),
             files={},
             unknown_above=1 - FALSE_REJECTS,
+            painted=GROUND.painted,
             precision=msgspec.UNSET if order.wanted.precision == "int8" else order.wanted.precision,
         )
         card = Card(title, info, order.tolerance_points, run, before, after, best.recipe, best.correction, {}, order.notes)

@@ -10,13 +10,17 @@ import numpy.typing as npt
 
 from converter.isolated import ALL_ITEM
 from converter.light_card import take_off
-from device.vision.bundle import GROUND
+from device.vision.ground import PLAIN, Ground
 from device.vision.isolate import LEAST_AREA, MARGIN, paint
 from device.vision.preprocess import Pixels, to_input
 from training.grounds import random_ground
 
 Floats = npt.NDArray[np.float32]
 
+IN_PLACE = 0.5
+"""how many of the items that are isolated are so where they were photographed, on their own ground"""
+BARE_SHARE, PAINTED_SHARE = 0.35, 0.3
+"""how often the surroundings of an isolated item are left as they are, and painted over altogether; else something between"""
 BITE_SHARE = 0.25
 """how often an isolated item lacks a piece"""
 
@@ -125,9 +129,12 @@ def make_augmenter(settings: Augmentation, size: int) -> Augment:
         if photo.shape[2] == 3 or rng.random() >= settings.elsewhere_share or not photo[..., 3].any():
             return _erased(_taken(_moved(np.ascontiguousarray(photo[..., :3]), settings, size, rng), settings, rng), settings, rng)
         isolated = rng.random() < settings.isolated_share
-        view, alpha = _laid_elsewhere(photo, settings, size, aspect if isolated else 1.0, rng)
+        if isolated and rng.random() < IN_PLACE:
+            view, alpha = _as_it_lies(photo, settings, aspect, rng)
+        else:
+            view, alpha = _laid_elsewhere(photo, settings, size, aspect if isolated else 1.0, rng)
         view = _erased(_taken(view, settings, rng), settings, rng)
-        return _isolated(view, alpha, rng) if isolated else view
+        return _isolated(view, alpha, size, rng) if isolated else view
 
     return augment
 
@@ -188,21 +195,40 @@ def _laid_elsewhere(photo: Pixels, settings: Augmentation, size: int, aspect: fl
     return np.rint(there[..., :3] + (1 - there[..., 3:]) * ground).astype(np.uint8), there[..., 3]
 
 
-def _isolated(view: Pixels, alpha: Floats, rng: np.random.Generator) -> Pixels:
-    """The view as the bin isolates it: a mask with bays and outgrowths, now and then a bite or holes where glass shows the ground, then `paint`."""
-    size = view.shape[0]
-    mask = cv2.GaussianBlur(alpha, (0, 0), size * rng.uniform(0.002, 0.02))
+def _as_it_lies(photo: Pixels, settings: Augmentation, aspect: float, rng: np.random.Generator) -> tuple[Pixels, Floats]:
+    """The photo in its own shape, mirrored and turned: H x W x 3; and where the item is, H x W float32 0..1. What lies outside mirrors its border."""
+    side = photo.shape[0]
+    shaped = cv2.resize(photo, (round(side * min(aspect, 1)), round(side / max(aspect, 1))), interpolation=cv2.INTER_AREA)
+    if settings.mirrors and rng.random() < 0.5:
+        shaped = shaped[:, ::-1]
+    if settings.quarter_turns:
+        shaped = np.rot90(shaped, rng.integers(4))
+    height, width = shaped.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-settings.turn_deg, settings.turn_deg), 1)
+    turned = cv2.warpAffine(np.ascontiguousarray(shaped), turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.ascontiguousarray(turned[..., :3]), turned[..., 3].astype(np.float32) / 255
+
+
+def _isolated(view: Pixels, alpha: Floats, size: int, rng: np.random.Generator) -> Pixels:
+    """The view as the bin isolates it: a mask with bays and outgrowths, now and then a bite or holes where glass shows the ground, then `paint`.
+
+    What is round the item is painted over by any share, so that a network learns both: an item by itself, and one in its place.
+    """
+    height, width = alpha.shape
+    mask = cv2.GaussianBlur(alpha, (0, 0), width * rng.uniform(0.002, 0.02))
     for cells, strength in ((4, 0.25), (12, 0.2)):
         field = rng.standard_normal((cells, cells)).astype(np.float32) * np.float32(strength * rng.uniform())
-        mask += cv2.resize(field, (size, size), interpolation=cv2.INTER_CUBIC) * (mask > 0.02)
+        mask += cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC) * (mask > 0.02)
     mask += np.float32(rng.normal(0, 0.15)) * (mask > 0.02)
     if rng.random() < BITE_SHARE:
         _bite(mask, alpha > 0.5, rng)
     soft = np.clip((mask - 0.5) * rng.uniform(2, 8) + 0.5, 0, 1)
     drawn = np.rint(soft * 255).astype(np.uint8)
     if (drawn > 127).mean() < LEAST_AREA:
-        return view
-    return to_input(paint(view, drawn, GROUND, MARGIN * rng.uniform(0.3, 2)), size)
+        return to_input(view, size)
+    drawn_by = rng.random()
+    painted = 0.0 if drawn_by < BARE_SHARE else 1.0 if drawn_by > 1 - PAINTED_SHARE else float(rng.random())
+    return to_input(paint(view, drawn, Ground(PLAIN.colour, painted), MARGIN * rng.uniform(0.2, 1.6)), size)
 
 
 def _bite(mask: Floats, item: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:

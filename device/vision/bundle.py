@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from device.errors import SortbinError
+from device.vision.ground import PLAIN, Ground
 
 INFO_FILE = "bundle.json"
 LABELS_FILE = "labels.txt"
@@ -18,8 +19,6 @@ MODEL_FILE = "model_int8.tflite"
 Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
 Precision = Literal["int16x8", "float16", "dynamic", "float32"]
 EDGETPU_FILE = "model_int8_edgetpu.tflite"
-GROUND = (216, 216, 216)
-"""RGB that is painted round an isolated item where a bundle names nothing else"""
 
 
 class BundleError(SortbinError, ValueError):
@@ -46,7 +45,7 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class IsolatedMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The same photos again as a bin shows them that knows its empty view: the item by itself on the neutral ground.
+    """The same photos again as a bin shows them that knows its empty view: the item cut out of the photo, with `ground` round it.
 
     items: how many could be told from their ground; the others were shown whole. The rest as in `Metrics`.
     """
@@ -140,13 +139,16 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unknown_above: Annotated[float, msgspec.Meta(ge=0, le=1)] | msgspec.UnsetType = msgspec.UNSET
     """score, 0..1, above which an item is unlike everything known; left out of `bundle.json` where it holds no `known.npz`"""
     named_ground: tuple[Byte, Byte, Byte] | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="ground")
-    """RGB, 0..255, as `ground` in `bundle.json`, left out there where it is GROUND"""
+    """RGB, 0..255, as `ground` in `bundle.json`, left out there where it is PLAIN's"""
+    painted: Annotated[float, msgspec.Meta(ge=0, le=1)] | msgspec.UnsetType = msgspec.UNSET
+    """how far the surroundings of an isolated item are painted over with that; left out where they are altogether"""
     digest: str = ""
 
     @property
-    def ground(self) -> tuple[int, int, int]:
-        """RGB, 0..255, that is round the items that the network was trained on, painted where the item is not."""
-        return GROUND if self.named_ground is msgspec.UNSET else self.named_ground
+    def ground(self) -> Ground:
+        """What the network was trained to see round an isolated item."""
+        colour = PLAIN.colour if self.named_ground is msgspec.UNSET else self.named_ground
+        return Ground(colour, PLAIN.painted if self.painted is msgspec.UNSET else self.painted)
 
 
 class Bundle(msgspec.Struct, frozen=True):

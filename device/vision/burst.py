@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from device.vision.empty import EmptyViews
-from device.vision.isolate import Ground, Isolated, isolate, paint, whole_frame
+from device.vision.ground import Ground
+from device.vision.isolate import Isolated, isolate, paint, whole_frame
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, Floats
 
@@ -14,7 +15,7 @@ Isolate = Callable[[Pixels, EmptyViews, Ground], Isolated]
 class Burst:
     """The frames that one item is judged by.
 
-    view: what told of each frame that something lies there. empty: what items are isolated against. ground: RGB 0..255, painted round them.
+    view: what told of each frame that something lies there. empty: what items are isolated against. ground: what is shown round them.
     """
 
     def __init__(self, view: EmptyView, empty: EmptyViews, ground: Ground, isolate: Isolate = isolate) -> None:

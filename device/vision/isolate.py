@@ -1,4 +1,4 @@
-"""Isolate the item: what differs from the empty view is the item, and all else is painted a neutral ground.
+"""Isolate the item: what differs from the empty view is the item, and the network is shown that and little else.
 
 The network then sees the item as it sees training photos, whatever chamber it lies in. Training and calibration prepare their photos with the
 same `paint`.
@@ -14,16 +14,16 @@ import numpy.typing as npt
 
 from device.vision.difference import STRAY, STRAY_GAIN, TONE, channels
 from device.vision.empty import HEIGHT, WIDTH, EmptyViews, quantile
+from device.vision.ground import Ground
 from device.vision.light import logarithm
 from device.vision.outline import CERTAIN, outline
 from device.vision.preprocess import Pixels
 
 Floats = npt.NDArray[np.float32]
-Ground = tuple[int, int, int]
 Box = tuple[int, int, int, int]
 
-MARGIN = 0.08
-"""ground round the item, as a share of its longer side"""
+MARGIN = 0.15
+"""surroundings round the item, as a share of its longer side"""
 LEAST_AREA = 0.002
 """share of the view below which what differs is no item"""
 MOST_AREA = 0.85
@@ -45,7 +45,7 @@ class Isolated:
     found: whether an item was told apart; why: the reason when not, one of "nothing differs", "fills the view" and "another view", else empty.
     mask: H x W uint8, 0 ground to 255 item, soft at the edge, of the frame's size; all 255 when not found.
     box: left, top, right, bottom in pixels of the frame, the last two exclusive; the whole frame when not found.
-    picture: square RGB uint8 as `paint` makes it, for the classifier; the untouched frame when not found.
+    picture: RGB uint8 as `paint` makes it, for the classifier; the untouched frame when not found.
     """
 
     found: bool
@@ -64,7 +64,7 @@ def isolate(frame: Pixels, empty: EmptyViews | Sequence[Pixels], ground: Ground)
     """Find the item by what differs from the empty view.
 
     frame: H x W x 3 uint8 RGB. empty: what the camera sees without an item, at least one view; frames of another size are stretched.
-    ground: RGB 0..255, the bundle's, painted where the item is not.
+    ground: the bundle's, to be shown round the item.
     """
     views = empty if isinstance(empty, EmptyViews) else EmptyViews(empty)
     differs = channels(frame, views)
@@ -98,11 +98,11 @@ def lies_there(frame: Pixels, empty: EmptyViews) -> bool | None:
 
 
 def paint(pixels: Pixels, mask: Pixels, ground: Ground, margin: float = MARGIN) -> Pixels:
-    """Cut a square round what the mask shows and paint the rest: what the network looks at.
+    """Cut out what the mask shows with some of its surroundings, and paint over those as `ground` says: what the network looks at.
 
-    pixels: H x W x 3 uint8 RGB. mask: H x W uint8, 0 ground to 255 item. ground: RGB 0..255. margin: of the square round the item's box, as a
-    share of its longer side. Returns S x S x 3 uint8 RGB, where S is the longer side with the margin at both ends; what lies outside of
-    the picture is ground. A mask without any item is taken for one that is all item.
+    pixels: H x W x 3 uint8 RGB. mask: H x W uint8, 0 ground to 255 item. margin: round the item's box, as a share of its longer side, which with
+    the margin at both ends is S. Returns min(S, H) x min(S, W) x 3 uint8 RGB: a square, moved so that it lies in the picture, where it fits into it.
+    A mask without any item is taken for one that is all item.
     """
     box = _box(mask)
     if box is None:
@@ -144,27 +144,24 @@ def _box(mask: Pixels) -> Box | None:
 def _cut(pixels: Pixels, mask: Pixels, box: Box, ground: Ground, margin: float) -> Pixels:
     left, top, right, bottom = box
     side = max(1, round(max(right - left, bottom - top) * (1 + 2 * margin)))
-    x, y = (left + right - side) // 2, (top + bottom - side) // 2
-    from_x, from_y = max(x, 0), max(y, 0)
-    # Only where the mask shows anything is there anything to mix.
-    left, top, width, height = cv2.boundingRect(mask[from_y : y + side, from_x : x + side])
-    left, top = left + from_x, top + from_y
-    if not width:
-        return np.full((side, side, 3), ground, np.uint8)
-    here = slice(top, top + height), slice(left, left + width)
-    alpha = cv2.cvtColor(mask[here], cv2.COLOR_GRAY2RGB)
-    mixed = cv2.multiply(pixels[here], alpha, dst=alpha, scale=1 / 255)
-    cv2.add(mixed, _faded(mask[here], ground), dst=mixed)
-    around = top - y, y + side - top - height, left - x, x + side - left - width
-    return np.asarray(cv2.copyMakeBorder(mixed, *around, cv2.BORDER_CONSTANT, value=ground), np.uint8)
+    down, across = min(side, mask.shape[0]), min(side, mask.shape[1])
+    y = min(max((top + bottom - down) // 2, 0), mask.shape[0] - down)
+    x = min(max((left + right - across) // 2, 0), mask.shape[1] - across)
+    near, shown = pixels[y : y + down, x : x + across], mask[y : y + down, x : x + across]
+    if ground.painted == 0:
+        return near.copy()
+    kept = np.asarray(cv2.convertScaleAbs(shown, alpha=ground.painted, beta=255 * (1 - ground.painted)), np.uint8)
+    alpha = cv2.cvtColor(kept, cv2.COLOR_GRAY2RGB)
+    mixed = cv2.multiply(near, alpha, dst=alpha, scale=1 / 255)
+    return np.asarray(cv2.add(mixed, _faded(kept, ground.colour), dst=mixed), np.uint8)
 
 
-def _faded(mask: Pixels, ground: Ground) -> Pixels:
-    """The ground as far as the mask does not show the item: H x W x 3."""
-    faded = {level: cv2.convertScaleAbs(mask, alpha=-level / 255, beta=level) for level in set(ground)}
+def _faded(kept: Pixels, colour: tuple[int, int, int]) -> Pixels:
+    """The colour as far as nothing of the picture is kept there: H x W x 3."""
+    faded = {level: cv2.convertScaleAbs(kept, alpha=-level / 255, beta=level) for level in set(colour)}
     if len(faded) == 1:
-        return np.asarray(cv2.cvtColor(faded[ground[0]], cv2.COLOR_GRAY2RGB), np.uint8)
-    return np.asarray(cv2.merge([faded[level] for level in ground]), np.uint8)
+        return np.asarray(cv2.cvtColor(faded[colour[0]], cv2.COLOR_GRAY2RGB), np.uint8)
+    return np.asarray(cv2.merge([faded[level] for level in colour]), np.uint8)
 
 
 def _drawn(small: Pixels, frame: Pixels) -> tuple[Pixels, Box | None]:

@@ -8,7 +8,7 @@ import pytest
 
 from converter.isolated import can_be_isolated, isolated, whole
 from converter.photos import Photo, PhotosError
-from device.vision.bundle import GROUND
+from device.vision.ground import Ground
 
 DARK = (40, 45, 50)
 
@@ -25,18 +25,14 @@ def photo(tmp_path: Path) -> Photo:
     return Photo("box/box.png", "box", tmp_path / "box.png", tmp_path / "mask.png")
 
 
-def test_the_item_lies_in_the_middle_of_the_neutral_ground(photo: Photo) -> None:
-    shown = isolated(photo)
+@pytest.mark.parametrize(("painted", "round_it"), [(0.0, DARK), (1.0, (216, 100, 8)), (0.5, (128, 72, 29))])
+def test_the_item_lies_in_the_middle_of_the_ground_that_a_bundle_names(photo: Photo, painted: float, round_it: tuple[int, ...]) -> None:
+    shown = isolated(photo, Ground((216, 100, 8), painted))
     side = shown.shape[0]
-    assert shown.shape == (side, side, 3) and 40 < side < 52
-    assert tuple(shown[0, 0]) == tuple(shown[-1, -1]) == GROUND
+    assert shown.shape == (side, side, 3) and 48 < side < 56
+    np.testing.assert_allclose(shown[[0, -1], [0, -1]], [round_it] * 2, atol=1)
     assert tuple(shown[side // 2, side // 2]) == (20, 60, 200)
-    assert not (shown == DARK).all(axis=2).any()
     assert can_be_isolated(photo)
-
-
-def test_another_ground_is_painted_where_a_bundle_names_one(photo: Photo) -> None:
-    assert tuple(isolated(photo, (9, 8, 7))[0, 0]) == (9, 8, 7)
 
 
 def test_a_mask_of_another_size_is_stretched(photo: Photo) -> None:
@@ -60,7 +56,7 @@ def test_without_a_mask_light_card_is_looked_for(photo: Photo) -> None:
     pixels[(pixels == DARK[::-1]).all(axis=2)] = 220
     assert cv2.imwrite(str(photo.path), pixels)
     assert can_be_isolated(dark)
-    assert tuple(isolated(dark)[0, 0]) == GROUND
+    assert tuple(isolated(dark, Ground((1, 2, 3), 1.0))[0, 0]) == (1, 2, 3)
 
 
 def test_a_mask_that_vanished_is_named(photo: Photo) -> None:

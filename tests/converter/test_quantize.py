@@ -94,7 +94,7 @@ def test_photos_with_masks_are_calibrated_on_and_measured_isolated_as_well(
     right = [classifier.labels[classifier.posterior(isolated(photo)).argmax()] == photo.label for photo in val]
     assert found.int8.accuracy == np.mean(right)
     card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "each item by itself on the neutral ground:" in card and "24 of them show the item by itself" in card
+    assert "each item cut out of the photo:" in card and "24 of them show the item by itself" in card
     assert f"isolated INT8 {found.int8.accuracy:.4f}, float {found.float32.accuracy:.4f}" in capfd.readouterr().out
 
     with np.load(out / "reference.npz") as reference:

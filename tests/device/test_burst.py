@@ -7,11 +7,12 @@ from device.twin.items import Thing, own_things
 from device.twin.tray import Pose, Tray
 from device.vision.burst import Burst
 from device.vision.empty import EmptyViews
+from device.vision.ground import PLAIN
 from device.vision.isolate import Ground, Isolated, isolate, paint
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings
 
-GROUND = (216, 216, 216)
+GROUND = PLAIN
 HERE, AWAY = Pose(0.45, 0.5, 20.0), Pose(0.55, 0.5, 20.0)
 
 

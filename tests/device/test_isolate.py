@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from device.twin.items import Thing, own_things
 from device.twin.tray import HEIGHT, WIDTH, Pose, Tray
 from device.vision.empty import MOST_VIEWS, EmptyViews
+from device.vision.ground import PLAIN, Ground
 from device.vision.isolate import MARGIN, Isolated, isolate, paint
 from device.vision.preprocess import Pixels
 
-GROUND = (216, 216, 216)
+GROUND = PLAIN
 UPRIGHT = Pose(0.5, 0.5, 0.0)
 
 Mask = npt.NDArray[np.bool_]
@@ -87,8 +88,8 @@ def test_an_item_is_found_wherever_it_lies_and_whatever_the_light(
     rows, columns = np.nonzero(isolated.mask > 127)
     assert (left, top, right, bottom) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     side = round(max(right - left, bottom - top) * (1 + 2 * MARGIN))
-    assert isolated.picture.shape == (side, side, 3) and isolated.picture.dtype == np.uint8
-    assert (isolated.picture[[0, 0, -1, -1], [0, -1, 0, -1]] == GROUND).all()
+    assert isolated.picture.shape == (min(side, HEIGHT), min(side, WIDTH), 3) and isolated.picture.dtype == np.uint8
+    assert (isolated.picture[[0, 0, -1, -1], [0, -1, 0, -1]] == GROUND.colour).mean() > 0.4, "corners are ground, but for an item's own"
     np.testing.assert_array_equal(isolated.picture, paint(np.clip(frame * np.array(tint), 0, 255).astype(np.uint8), isolated.mask, GROUND))
 
 
@@ -148,14 +149,18 @@ def test_a_camera_that_was_knocked_still_sees_the_item(x: float, y: float, angle
     assert overlap(isolated, cv2.warpAffine(mask, turn, (WIDTH, HEIGHT)) > 0) > 0.75
 
 
-def test_an_item_that_is_cut_off_is_painted_as_if_the_ground_went_on(empty: EmptyViews, laid: Laid, solid: list[Thing]) -> None:
+def test_an_item_that_is_cut_off_is_shown_in_a_square_that_lies_in_the_frame(empty: EmptyViews, laid: Laid, solid: list[Thing]) -> None:
     frame, mask = laid(solid[0], Pose(0.02, 0.5, 0.0))
     isolated = isolate(frame, empty, GROUND)
     assert isolated.found and isolated.box[0] == 0
     assert overlap(isolated, mask) > 0.7
     side = isolated.picture.shape[0]
     assert isolated.picture.shape == (side, side, 3)
-    assert (isolated.picture[:, 0] == GROUND).all()
+    seen = (isolated.mask[:, :side] > 250).any(axis=1)
+    top = int(np.flatnonzero((frame[:, :side][seen][0] == isolated.picture).all(axis=2).any(axis=1))[0])
+    first = int(np.flatnonzero(seen)[0])
+    where = isolated.mask[first, :side] > 250
+    np.testing.assert_array_equal(isolated.picture[top][where], frame[first, :side][where])
 
 
 @pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)])
@@ -178,34 +183,58 @@ def test_any_pictures_give_an_item_or_the_whole_frame(height: int, width: int, s
     else:
         left, top, right, bottom = isolated.box
         assert 0 <= left < right <= width and 0 <= top < bottom <= height
-        assert isolated.picture.shape[0] == isolated.picture.shape[1]
+        assert isolated.picture.shape[0] <= height and isolated.picture.shape[1] <= width
 
 
 def test_paint_keeps_the_item_and_paints_the_rest() -> None:
     pixels = np.random.default_rng(0).integers(0, 200, (40, 60, 3), dtype=np.uint8)
     mask = np.zeros((40, 60), np.uint8)
     mask[10:20, 30:50] = 255
-    painted = paint(pixels, mask, (1, 2, 3), margin=0.1)
+    painted = paint(pixels, mask, Ground((1, 2, 3), 1.0), margin=0.1)
     assert painted.shape == (24, 24, 3)
     np.testing.assert_array_equal(painted[7:17, 2:22], pixels[10:20, 30:50])
     painted[7:17, 2:22] = (1, 2, 3)
     assert (painted == (1, 2, 3)).all()
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    left=st.integers(0, 50),
+    top=st.integers(0, 30),
+    width=st.integers(1, 60),
+    height=st.integers(1, 40),
+    share=st.floats(0, 1),
+    margin=st.floats(0, 0.5),
+)
+def test_what_is_round_the_item_is_painted_to_a_share_and_the_item_never(
+    left: int, top: int, width: int, height: int, share: float, margin: float
+) -> None:
+    """Red tells a pixel's column and green its row, so that the cut is found again."""
+    pixels = np.dstack([*np.meshgrid(np.arange(60), np.arange(40)), np.full((40, 60), 90)]).astype(np.uint8)
+    mask = np.zeros((40, 60), np.uint8)
+    mask[top : top + height, left : left + width] = 255
+    cut = paint(pixels, mask, Ground((200, 200, 200), 0.0), margin=margin)
+    x, y = cut[0, 0, :2]
+    down, across = cut.shape[:2]
+    np.testing.assert_array_equal(cut, pixels[y : y + down, x : x + across], err_msg="with nothing painted it is a part of the frame")
+    assert x <= left and y <= top and x + across >= min(left + width, 60) and y + down >= min(top + height, 40), "with all of the item"
+    painted = paint(pixels, mask, Ground((200, 200, 200), share), margin=margin)
+    item = mask[y : y + down, x : x + across] > 0
+    np.testing.assert_array_equal(painted[item], cut[item])
+    np.testing.assert_allclose(painted[~item], (1 - share) * cut[~item] + share * 200, atol=2)
+
+
 def test_paint_mixes_where_the_mask_is_soft() -> None:
     mask = np.full((10, 10), 255, np.uint8)
     mask[:, 0] = 128
-    painted = paint(np.full((10, 10, 3), 200, np.uint8), mask, (0, 100, 255), margin=0)
+    painted = paint(np.full((10, 10, 3), 200, np.uint8), mask, Ground((0, 100, 255), 1.0), margin=0)
     assert painted[5, 5].tolist() == [200, 200, 200]
     np.testing.assert_allclose(painted[5, 0], (100, 150, 227), atol=2)
 
 
-def test_paint_without_an_item_keeps_the_whole_picture_on_a_square() -> None:
+def test_paint_without_an_item_keeps_the_whole_picture() -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (30, 50, 3), dtype=np.uint8)
-    painted = paint(pixels, np.zeros((30, 50), np.uint8), GROUND, margin=0)
-    assert painted.shape == (50, 50, 3)
-    np.testing.assert_array_equal(painted[10:40], pixels)
-    assert (painted[:10] == GROUND).all() and (painted[40:] == GROUND).all()
+    np.testing.assert_array_equal(paint(pixels, np.zeros((30, 50), np.uint8), GROUND, margin=0), pixels)
 
 
 def test_empty_views_survive_a_restart(tray: Tray, laid: Laid, solid: list[Thing]) -> None:

@@ -30,7 +30,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("--rules", metavar="PACK", help="rule pack: its file, or the name of one Sortbin comes with; adds the bins and their costs")
     option("--error", type=_share, default=0.02, metavar="SHARE", help="wanted share of errors among the accepted (default: %(default)s)")
     option("--corruptions", action="store_true", help="also measure under bad light, blur, noise, moved items and other grounds; slow")
-    option("--isolated", action="store_true", help="show the items by themselves on the neutral ground, as a bin does that knows its empty view")
+    option("--isolated", action="store_true", help="show the items cut out of the photos, as a bin does that knows its empty view")
     option("--labels", type=Path, metavar="FILE", help="labels of a bare .tflite, one a line (default: labels.txt beside it)")
     option(
         "--out",

@@ -2,7 +2,8 @@
 
 from converter.isolated import item_mask
 from converter.photos import Photo, read_pixels
-from device.vision.isolate import Ground, paint
+from device.vision.ground import Ground
+from device.vision.isolate import paint
 from device.vision.preprocess import Pixels
 
 
@@ -10,7 +11,7 @@ class Items:
     """Shows the item of a photo by itself, as `converter.isolated.isolated` does, and remembers whose could be told from its ground."""
 
     def __init__(self, ground: Ground) -> None:
-        """ground: RGB 0..255, the model's."""
+        """ground: the model's."""
         self.told: set[Photo] = set()
         self._ground = ground
 

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.accuracy import Floats
+from converter.isolated import GROUND
 from converter.quiet import quiet
 from device.errors import SortbinError
 from device.rules import RulesError, find_rules, read_rules
-from device.vision.bundle import GROUND, INFO_FILE, LABELS_FILE, BundleError, read_bundle
+from device.vision.bundle import INFO_FILE, LABELS_FILE, BundleError, read_bundle
 from device.vision.classifier import Classifier
-from device.vision.isolate import Ground
+from device.vision.ground import Ground
 from device.vision.preprocess import Pixels, to_float, to_input
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Model:
     judge: Callable[[Iterable[Pixels]], Outputs]
     """pictures, H x W x 3 uint8 RGB of any sizes, at least one -> outputs, one row a picture"""
     ground: Ground = GROUND
-    """RGB 0..255 round isolated items"""
+    """what is shown round isolated items"""
     bins: tuple[str, ...] = ()
     temperature: float | None = None
     reject_below: float | None = None

@@ -131,7 +131,7 @@ def _page(report: Report, pictures: dict[str, bytes]) -> str:
     )
     if data.isolated is not None:
         page.paragraph(
-            f"The items of {data.isolated} photos were shown by themselves on the neutral ground, as a bin shows them that knows its empty view; "
+            f"The items of {data.isolated} photos were shown by themselves, as a bin shows them that knows its empty view; "
             f"the other {data.n - data.isolated} whole, because their items cannot be told from their ground."
         )
     if data.trained_on:

@@ -16,8 +16,8 @@ import numpy as np
 from converter.isolated import mask_on_card, plausible
 from converter.photos import MASKS, PhotosError, read_mask, read_pixels
 from converter.progress import Progress
-from device.vision.bundle import GROUND
 from device.vision.empty import EmptyViews
+from device.vision.ground import PLAIN
 from device.vision.isolate import isolate
 from device.vision.preprocess import Pixels
 from training.prepare.layout import Layout, find_layout
@@ -210,5 +210,5 @@ class _Finder:
 
     def _against_views(self, pixels: Pixels) -> Pixels | None:
         with self._one_at_a_time:
-            isolated = isolate(pixels, self._views, GROUND)
+            isolated = isolate(pixels, self._views, PLAIN)
         return isolated.mask if isolated.found and plausible(isolated.mask) else None

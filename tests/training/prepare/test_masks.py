@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from converter.isolated import isolated
 from converter.manifest import read_info
 from converter.photos import PhotosError, read_fold, read_mask, read_part, read_photos, read_pixels, read_split
-from device.vision.bundle import GROUND
+from device.vision.ground import PLAIN
 from tests.training.prepare.pictures import drawn, encoded, fill, rows
 from training.cli import main
 from training.prepare.masks import find_aside
@@ -86,8 +86,8 @@ def test_items_on_light_card_get_masks_and_the_source_is_left_alone(prepare, tmp
     for photo in photos:
         assert photo.mask == out / "masks" / f"{photo.name}.png"
         assert overlap(read_mask(photo.mask), truth[photo.name]) > 0.9
-        shown = isolated(photo)
-        assert tuple(shown[0, 0]) == GROUND and tuple(shown[shown.shape[0] // 2, shown.shape[0] // 2]) == COLOURS[photo.label]
+        shown = isolated(photo, PLAIN)
+        assert tuple(shown[0, 0]) == PLAIN.colour and tuple(shown[shown.shape[0] // 2, shown.shape[0] // 2]) == COLOURS[photo.label]
     for part in (read_split(out).train, read_fold(out, 0).val, read_part(out, "val")):
         assert all(photo.mask for photo in part)
     assert "masks: source 0, empty view 0, light card 12, none 0; " in capsys.readouterr().out
