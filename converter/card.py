@@ -122,13 +122,14 @@ class Card:
         info = self.info
         accepted = softmax(self.int8.logits, info.temperature).max(axis=1) >= info.reject_below
         right = self.int8.right[accepted].mean() if accepted.any() else float("nan")
+        shown = "" if info.metrics.isolated is msgspec.UNSET else ", shown whole and cut out together"
         return [
             "## Confidence",
             "",
             (
                 f"Temperature {info.temperature:g}. An item is rejected when its best bin has a probability below {info.reject_below:g}: "
                 f"{100 * accepted.mean():.1f} % of the validation photos pass this, and {100 * right:.1f} % of those are right "
-                f"({100 * WANTED_RIGHT:g} % wanted). Both numbers were chosen on the photos they are measured on here."
+                f"({100 * WANTED_RIGHT:g} % wanted). Both numbers were chosen on the photos they are measured on here{shown}."
             ),
         ]
 

@@ -7,7 +7,7 @@ import numpy as np
 from converter.accuracy import Answers
 from device.vision.classifier import softmax
 
-WANTED_RIGHT = 0.98
+WANTED_RIGHT = 0.95
 """share of the accepted validation photos that shall be right"""
 
 LEAST_REJECTION, MOST_REJECTION = 0.5, 0.95
