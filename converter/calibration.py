@@ -40,9 +40,9 @@ def half(photos: Sequence[Photo]) -> frozenset[Photo]:
     return frozenset(found)
 
 
-def partly_isolated(alone: Set[Photo]) -> Shown:
+def partly_isolated(alone: Set[Photo], ground: Ground = GROUND) -> Shown:
     """What is shown of a photo where only these are shown isolated."""
-    return lambda photo: isolated(photo) if photo in alone else whole(photo)
+    return lambda photo: isolated(photo, ground) if photo in alone else whole(photo)
 
 
 def isolated_inputs(photos: Sequence[Photo], size: int, ground: Ground = GROUND) -> tuple[list[Pixels], int]:

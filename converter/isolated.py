@@ -14,8 +14,8 @@ from device.vision.preprocess import Pixels
 Shown = Callable[[Photo], Pixels]
 """What the network is shown of a photo: H x W x 3 uint8 RGB. Raises PhotosError."""
 
-GROUND = Ground(PLAIN.colour, 0.0)
-"""what bundles made here are shown round an item"""
+GROUND = Ground(PLAIN.colour, 0.35)
+"""what bundles are shown round an item unless told otherwise: much of the surroundings helps on pale ground, little of them in busy places"""
 ALL_ITEM = 0.9
 """share of a photo from which on its mask is taken for a failure"""
 

@@ -29,6 +29,7 @@ from converter.trial import Trial
 from device.interval import wilson
 from device.vision.bundle import Bundle, BundleInfo, Calibration, InputSpec, IsolatedMetrics, Metrics, model_file, write_bundle
 from device.vision.classifier import Classifier, softmax
+from device.vision.ground import Ground
 from device.vision.reference import FILE as REFERENCE_FILE
 from device.vision.runtime import load_runtime
 from device.vision.unknown import FILE as KNOWN_FILE
@@ -54,7 +55,7 @@ class Refused(Exception):
 class Order:
     """What to make of a run. tolerance_points: how many points of validation accuracy may be lost; notes: Markdown for the model card.
 
-    further: photos beside the run's own that it was trained on as well; they count as known.
+    further: photos beside the run's own that it was trained on as well; they count as known. ground: what is shown round an isolated item.
     """
 
     out: Path
@@ -67,6 +68,7 @@ class Order:
     seed: int
     notes: str
     further: tuple[Photo, ...] = ()
+    ground: Ground = GROUND
 
 
 def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress) -> Bundle:
@@ -81,7 +83,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         chosen = calibration.choose(run.train, order.calibration, order.seed)
         progress.step("isolating items of calibration photos")
         alone = calibration.half(chosen)
-        shown = calibration.partly_isolated(alone)
+        shown = calibration.partly_isolated(alone, order.ground)
         best = best_candidate(floating, run.labels, order.wanted, chosen, Path(scratch), progress, shown)
         trial, title = best.trial, TITLES[order.wanted.precision]
 
@@ -95,7 +97,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
             layers = layer_errors(best.float32, trial.model, Inputs(chosen[:LAYER_PHOTOS], size, shown=shown))
             raise Refused(_refusal(title, before, after, run.labels, order.tolerance_points, layers))
 
-        by_itself = _by_itself(best, run, size, targets, progress)
+        by_itself = _by_itself(best, run, order, size, targets, progress)
         progress.step("working out the known answer")
         with quiet():
             answer = known_answer(trial.exact(), trial.shipping, order.seed, Inputs(chosen[:KNOWN_ANSWER_PHOTOS], size, shown=shown))
@@ -126,7 +128,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
             data_fingerprint=calibration.fingerprint(sorted(run.train + run.val), names=True),
             files={},
             unknown_above=1 - FALSE_REJECTS,
-            painted=GROUND.painted,
+            painted=order.ground.painted,
             precision=msgspec.UNSET if order.wanted.precision == "int8" else order.wanted.precision,
         )
         card = Card(title, info, order.tolerance_points, run, before, after, best.recipe, best.correction, {}, order.notes)
@@ -159,10 +161,10 @@ class _ByItself:
         return IsolatedMetrics(self.items, float32, int8, agreement(self.before, self.after))
 
 
-def _by_itself(best: Best, run: Run, size: int, targets: Ints, progress: Progress) -> _ByItself | None:
+def _by_itself(best: Best, run: Run, order: Order, size: int, targets: Ints, progress: Progress) -> _ByItself | None:
     """None where no item can be told from its ground."""
     progress.step("isolating items of validation photos")
-    pictures, items = calibration.isolated_inputs(run.val, size)
+    pictures, items = calibration.isolated_inputs(run.val, size, order.ground)
     if not items:
         return None
     logits = best.floating.predict(progress.through(pictures, "measuring the float network on isolated items"))["logits"].astype(np.float64)
@@ -178,7 +180,7 @@ def _learnt(trial: Trial, run: Run, order: Order, size: int, progress: Progress)
     embeddings = trial.embeddings(progress.through(Inputs(run.train, size), "collecting the embeddings of the training photos"))
     if not by_themselves:
         return embeddings, targets
-    items = Inputs(by_themselves, size, shown=isolated)
+    items = Inputs(by_themselves, size, shown=lambda photo: isolated(photo, order.ground))
     return np.concatenate([embeddings, trial.embeddings(progress.through(items, "collecting those of items by themselves"))]), targets
 
 

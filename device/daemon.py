@@ -31,7 +31,7 @@ from device.settings import BinSettings, ModelSettings
 from device.site import Site
 from device.sorter import Sorter
 from device.taught import read_taught
-from device.vision.bundle import Bundle, BundleError, default_bundle, read_bundle
+from device.vision.bundle import Bundle, BundleError, default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.empty import EmptyViews
 from device.vision.judge import Judge
@@ -94,7 +94,7 @@ def open_classifier(settings: BinSettings) -> Classifier:
 
     An Edge TPU that is missing, sick or wrong is said in the log, and the CPU does the work. Raises BundleError and RuntimeFault.
     """
-    bundle = read_bundle(Path(settings.model.bundle) if settings.model.bundle else default_bundle())
+    bundle = read_bundle(find_bundle(settings.model.bundle) if settings.model.bundle else default_bundle())
     if settings.model.edgetpu:
         try:
             return _checked(bundle, settings.model, "edgetpu")

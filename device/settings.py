@@ -37,7 +37,7 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What judges the items."""
 
     bundle: str = ""
-    """folder of a bundle; empty takes the one that comes with Sortbin"""
+    """folder of a bundle, or the name of one that comes with Sortbin; empty takes `trashnet`"""
     runtime: Literal["", "ai-edge-litert", "tflite-runtime"] = ""
     """package that runs the network; empty takes the first that is installed"""
     edgetpu: bool = False

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from converter.isolated import GROUND
 from converter.output import OutputError, require_free
 from converter.photos import read_further
 from converter.progress import Progress
@@ -48,6 +49,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     option("--recipe", default="tensorflow", choices=("tensorflow", "ai-edge-quantizer", "auto"), help="whose INT8; auto: the most faithful of all")
     option("--target", default="cpu", choices=("cpu", "edgetpu", "both"), help="where it has to run, whole (default: %(default)s)")
+    option(
+        "--painted",
+        type=_share,
+        default=GROUND.painted,
+        metavar="SHARE",
+        help="how far what is round an isolated item is painted over: 0, for networks trained on many grounds, to 1 (default: %(default)s)",
+    )
     option("--name", metavar="NAME", help="name of the bundle (default: that of the folder)")
     option("--calibration", type=_count, default=200, metavar="N", help="training photos that set the ranges (default: %(default)s)")
     option("--seed", type=_seed, default=1, metavar="N", help="draws the calibration photos and the known answer (default: %(default)s)")
@@ -85,6 +93,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         notes=notes,
         further=further,
+        ground=GROUND._replace(painted=arguments.painted),
     )
     try:
         progress.step("reading the network")
@@ -126,6 +135,16 @@ def _points(text: str) -> float:
     if not math.isfinite(points):
         raise argparse.ArgumentTypeError(f"expected a number of points, got {text}")
     return points
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, got {text}")
+    return share
 
 
 def _count(text: str) -> int:

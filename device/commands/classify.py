@@ -13,7 +13,7 @@ import msgspec
 from device.decision import decide
 from device.rules import RulePack, default_rules, find_rules, read_rules
 from device.site import Site, SiteSettings
-from device.vision.bundle import default_bundle, read_bundle
+from device.vision.bundle import default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.empty import EmptyViews
 from device.vision.isolate import isolate
@@ -65,7 +65,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "Exit status: 0 all pictures judged, 1 some could not be read, 2 nothing to judge or a bundle or rule pack that cannot be used.",
     )
     parser.add_argument("paths", nargs="*", type=Path, metavar="IMAGE|DIR", help="a picture, or a folder of pictures")
-    parser.add_argument("--bundle", type=Path, metavar="DIR", help="folder of the bundle that judges (default: the one Sortbin comes with)")
+    parser.add_argument("--bundle", type=find_bundle, metavar="BUNDLE", help="folder of the bundle that judges, or places (default: trashnet)")
     parser.add_argument("--rules", metavar="PACK", help="rule pack: its file, or the name of one Sortbin comes with (default: trashnet)")
     parser.add_argument(
         "--background",

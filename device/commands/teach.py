@@ -17,7 +17,7 @@ from device.daemon import open_classifier, read_rule_pack
 from device.rules import default_rules, find_rules, read_rules
 from device.settings import DEFAULT_FILE, read_settings
 from device.taught import bin_stopped, keep, read_taught, taught_files, undo
-from device.vision.bundle import Bundle, default_bundle, read_bundle
+from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.empty import EmptyViews
 from device.vision.isolate import isolate
@@ -72,7 +72,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--only", action="store_true", help="from now on know only labels that were taught")
     parser.add_argument("--list", action="store_true", help="list what the bin was taught; the last line counts")
     parser.add_argument("--undo", action="store_true", help="take back what was taught last; what counted before counts again")
-    parser.add_argument("--bundle", type=Path, metavar="DIR", help="with --out: folder of the bundle (default: the one Sortbin comes with)")
+    parser.add_argument("--bundle", type=find_bundle, metavar="BUNDLE", help="with --out: folder of the bundle, or places (default: trashnet)")
     parser.add_argument(
         "--rules", metavar="PACK", help="with --out: rule pack, its file or name, that must have a bin for every label (default: trashnet)"
     )
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments.config)
     state = Path(settings.device.state)
     if arguments.list:
-        bundle = read_bundle(Path(settings.model.bundle) if settings.model.bundle else default_bundle())
+        bundle = read_bundle(find_bundle(settings.model.bundle) if settings.model.bundle else default_bundle())
         for file in taught_files(state):
             _say(read_teaching(file, bundle), file, as_json=arguments.json)
         return 0

@@ -173,6 +173,12 @@ def default_bundle() -> Path:
     return Path(__file__).parents[1] / "models" / "trashnet"
 
 
+def find_bundle(named: str) -> Path:
+    """The folder of a bundle: a path, or the bare name of one that Sortbin comes with, as `places`."""
+    ours = default_bundle().with_name(named)
+    return ours if not Path(named).exists() and Path(named).name == named and (ours / INFO_FILE).is_file() else Path(named)
+
+
 def read_bundle(folder: Path) -> Bundle:
     """Read `bundle.json` and check every file of the bundle: one changed byte in any of them is refused.
 

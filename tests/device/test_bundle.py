@@ -20,6 +20,7 @@ from device.vision.bundle import (
     default_bundle,
     digest,
     encode,
+    find_bundle,
     hash_file,
     read_bundle,
     seal,
@@ -179,3 +180,14 @@ def test_bundles_sealed_before_there_were_mappings_stay_valid() -> None:
 def test_the_default_bundle_lies_inside_the_package() -> None:
     assert default_bundle().parent.name == "models"
     assert default_bundle().parent.parent.name == "device"
+
+
+def test_a_bundle_that_comes_along_is_found_by_name_and_any_other_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_bundle("trashnet") == default_bundle()
+    assert read_bundle(find_bundle("places")).info.name == "places"
+    assert find_bundle("nowhere") == Path("nowhere") and find_bundle("my/trashnet") == Path("my/trashnet")
+    (tmp_path / "places").mkdir()
+    assert find_bundle("places") == Path("places"), "a folder of that name goes before"
+    with pytest.raises(BundleError, match=r"nowhere"):
+        read_bundle(find_bundle("nowhere"))
