@@ -175,8 +175,9 @@ def default_bundle() -> Path:
 
 def find_bundle(named: str) -> Path:
     """The folder of a bundle: a path, or the bare name of one that Sortbin comes with, as `places`."""
-    ours = default_bundle().with_name(named)
-    return ours if not Path(named).exists() and Path(named).name == named and (ours / INFO_FILE).is_file() else Path(named)
+    ours = default_bundle().parent / named
+    bare = Path(named).name == named and not Path(named).exists()
+    return ours if bare and (ours / INFO_FILE).is_file() else Path(named)
 
 
 def read_bundle(folder: Path) -> Bundle:
