@@ -27,7 +27,7 @@ import psutil
 
 from device.ledger import read_events
 from device.rules import default_rules, read_rules
-from device.vision.bundle import default_bundle, read_bundle
+from device.vision.bundle import default_bundle, find_bundle, read_bundle
 
 PACKAGES = ("ai-edge-litert", "tflite-runtime")
 BARE = """
@@ -45,7 +45,7 @@ print(time.time() - began)
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, default=default_bundle(), metavar="DIR")
+    parser.add_argument("--bundle", type=find_bundle, default=default_bundle(), metavar="DIR")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long to watch, and to sort (default: %(default)s)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from device.drift import BASELINE, HEIGHT, WIDTH, Look, Watch, look_of
-from device.vision.bundle import default_bundle, read_bundle
+from device.vision.bundle import default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.judge import Judge
 from device.vision.pictures import find_pictures, read_pixels
@@ -59,7 +59,7 @@ def nothing(picture: Pixels, amount: float) -> Pixels:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path)
-    parser.add_argument("--bundle", type=Path, default=default_bundle())
+    parser.add_argument("--bundle", type=find_bundle, default=default_bundle())
     parser.add_argument("--items", type=int, default=600, help="after the usual is known (default: 600)")
     parser.add_argument("--over", type=int, default=300, help="items over which dirt and the lamp get worse (default: 300)")
     parser.add_argument("--seeds", type=int, default=3)

@@ -11,7 +11,6 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import msgspec
@@ -20,7 +19,7 @@ import numpy as np
 from device.errors import SortbinError
 from device.twin.items import own_things
 from device.twin.tray import Pose, Tray
-from device.vision.bundle import Bundle, default_bundle, read_bundle
+from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.empty import MOST_VIEWS, EmptyViews
 from device.vision.isolate import isolate
@@ -84,7 +83,7 @@ def _tray() -> tuple[EmptyViews, list[Pixels]]:
 def main() -> int:
     """Print the figures. Exit status 1 when it is over the budget, 2 when there is nothing to measure."""
     parser = argparse.ArgumentParser(prog="benchmarks.isolate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, default=default_bundle(), metavar="DIR", help="bundle to run (default: Sortbin's own)")
+    parser.add_argument("--bundle", type=find_bundle, default=default_bundle(), metavar="DIR", help="bundle to run (default: Sortbin's own)")
     parser.add_argument("--frames", type=int, default=300, metavar="N", help="turns of each kind (default: 300)")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args()

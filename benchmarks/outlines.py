@@ -18,7 +18,7 @@ import numpy as np
 
 from device.errors import SortbinError
 from device.interval import wilson
-from device.vision.bundle import default_bundle, read_bundle
+from device.vision.bundle import default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.empty import EmptyViews
 from device.vision.isolate import isolate, paint
@@ -120,7 +120,7 @@ def main() -> int:
     """Print the figures. Exit status 2 when there is nothing to measure."""
     parser = argparse.ArgumentParser(prog="benchmarks.outlines", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("places", type=Path, metavar="PLACES", help="folder of rendered places")
-    parser.add_argument("--bundle", type=Path, default=default_bundle(), metavar="DIR", help="bundle that judges (default: Sortbin's own)")
+    parser.add_argument("--bundle", type=find_bundle, default=default_bundle(), metavar="DIR", help="bundle that judges (default: Sortbin's own)")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a picture of outlines here")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args()

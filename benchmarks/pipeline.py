@@ -20,7 +20,7 @@ import numpy as np
 from device.decision import decide
 from device.errors import SortbinError
 from device.rules import default_rules, find_rules, read_rules
-from device.vision.bundle import Bundle, default_bundle, read_bundle
+from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.runtime import PACKAGES, Package, RuntimeFault, load_runtime
 
@@ -78,7 +78,7 @@ def table(results: list[Result]) -> str:
 def main() -> int:
     """Print the figures. Exit status 1 when a runtime is over the budget, 2 when there is nothing to measure."""
     parser = argparse.ArgumentParser(prog="benchmarks.pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", type=Path, default=default_bundle(), metavar="DIR", help="bundle to run (default: Sortbin's own)")
+    parser.add_argument("--bundle", type=find_bundle, default=default_bundle(), metavar="DIR", help="bundle to run (default: Sortbin's own)")
     parser.add_argument("--rules", metavar="PACK", help="rule pack that fits its labels (default: trashnet)")
     parser.add_argument("--frames", type=int, default=300, metavar="N", help="turns of each kind (default: 300)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads for the network (default: 1)")
