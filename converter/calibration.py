@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Sequence, Set
 import numpy as np
 
 from converter.abreast import abreast
-from converter.isolated import GROUND, Shown, can_be_isolated, isolated, item_mask, whole
-from converter.photos import Photo, read_pixels
+from converter.isolated import GROUND, Shown, can_be_isolated, isolated, isolated_if_told, whole
+from converter.photos import Photo
 from device.vision.ground import Ground
-from device.vision.isolate import paint
 from device.vision.preprocess import Pixels, to_input
 
 
@@ -53,9 +52,8 @@ def isolated_inputs(photos: Sequence[Photo], size: int, ground: Ground = GROUND)
 
     def equipped() -> Callable[[int], tuple[Pixels, bool]]:
         def given(number: int) -> tuple[Pixels, bool]:
-            pixels = read_pixels(photos[number].path)
-            mask = item_mask(photos[number], pixels)
-            return to_input(pixels if mask is None else paint(pixels, mask, ground), size), mask is not None
+            pixels, told = isolated_if_told(photos[number], ground)
+            return to_input(pixels, size), told
 
         return given
 

@@ -1,6 +1,7 @@
 """What the network is shown of a labelled photo: the whole of it, or its item by itself as a bin that knows its empty view shows it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -30,16 +31,26 @@ def isolated(photo: Photo, ground: Ground = GROUND) -> Pixels:
 
     A photo whose item cannot be told from its ground is returned whole, as a bin would show it. Raises PhotosError.
     """
+    return isolated_if_told(photo, ground)[0]
+
+
+def isolated_if_told(photo: Photo, ground: Ground) -> tuple[Pixels, bool]:
+    """As `isolated`, and whether the item could be told from its ground. Raises PhotosError."""
     pixels = read_pixels(photo.path)
-    mask = item_mask(photo, pixels)
-    return pixels if mask is None else paint(pixels, mask, ground)
+    mask = _item_mask(photo, pixels)
+    return (pixels, False) if mask is None else (paint(pixels, mask, ground), True)
 
 
-def item_mask(photo: Photo, pixels: Pixels) -> Pixels | None:
-    """Where the item is: H x W uint8, 0 ground to 255 item, or None where that cannot be told. pixels: the photo, decoded. Raises PhotosError."""
-    if photo.mask is None:
-        return mask_on_card(pixels)
-    mask = read_mask(photo.mask)
+def can_be_isolated(photo: Photo) -> bool:
+    """Whether `isolated` shows the item by itself. Raises PhotosError."""
+    return _item_mask(photo, read_pixels(photo.path)) is not None
+
+
+def given_mask(file: Path, pixels: Pixels) -> Pixels | None:
+    """A mask that lies in a file, stretched to the size of its picture: H x W uint8, 0 ground to 255 item, or None where it shows no item or no
+    ground. Raises PhotosError.
+    """
+    mask = read_mask(file)
     if mask.shape != pixels.shape[:2]:
         mask = np.asarray(cv2.resize(mask, (pixels.shape[1], pixels.shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
     return mask if plausible(mask) else None
@@ -56,6 +67,5 @@ def plausible(mask: Pixels) -> bool:
     return LEAST_AREA <= float((mask > 127).mean()) <= ALL_ITEM
 
 
-def can_be_isolated(photo: Photo) -> bool:
-    """Whether `isolated` shows the item by itself. Raises PhotosError."""
-    return item_mask(photo, read_pixels(photo.path)) is not None
+def _item_mask(photo: Photo, pixels: Pixels) -> Pixels | None:
+    return mask_on_card(pixels) if photo.mask is None else given_mask(photo.mask, pixels)

@@ -22,7 +22,8 @@ class Batches(keras.utils.PyDataset):
     """Shuffled, augmented, mixed batches: inputs (B, S, S, 3) float32 -1..1, targets by the name of the output, sample weights (B,).
 
     targets: one row a photo that sums to 1 for each output, in columns; `widths` says how many columns each output has, in order.
-    teach: adds the teachers' probabilities for the inputs as further columns of `logits`. remember: gives the wanted embeddings of the inputs.
+    teach: adds the teachers' probabilities for the inputs as further columns of `logits`, and one that is 1 where they were asked: not about views
+    that mostly show one of the last `untaught` photos. remember: gives the wanted embeddings of the inputs.
     worker: which of how many workers this is; each makes every batch and keeps its share of it, weighted so that the mean of all workers' mean
     losses is the whole batch's.
     """
@@ -42,13 +43,15 @@ class Batches(keras.utils.PyDataset):
         seed: int,
         first_epoch: int = 0,
         teach: Callable[[Floats], Floats] | None = None,
+        untaught: int = 0,
         remember: Callable[[Floats], Floats] | None = None,
         worker: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__(workers=1 if teach or remember else 2, max_queue_size=8)
         cv2.setNumThreads(1)  # the workers are threads already; more of OpenCV's own would stall the network's
         self._stored = StoredPhotos(photos, round(size * 8 / 7), masked=augmentation.elsewhere_share > 0)
-        self._targets, self._widths, self._weights = targets, widths, weights
+        taught = (np.arange(len(targets)) < len(targets) - untaught).astype(np.float32)
+        self._targets, self._widths, self._weights = np.column_stack([targets, taught]), widths, weights
         self._augment = make_augmenter(augmentation, size)
         self._size, self._batch, self._mixup, self._cutmix = size, batch, mixup, cutmix
         self._seed, self._epoch, self._teach = seed, first_epoch, teach
@@ -67,10 +70,14 @@ class Batches(keras.utils.PyDataset):
             pixels, aspect = self._stored[photo]
             view[:] = to_float(self._augment(pixels, rng, aspect))
         mixed = share(self._mixed(Batch(views, self._targets[chosen], self._weights[chosen]), rng), *self._worker)
-        columns = np.split(mixed.targets, np.cumsum(list(self._widths.values()))[:-1], axis=1)
+        *columns, taught = np.split(mixed.targets, np.cumsum(list(self._widths.values())), axis=1)
         targets = dict(zip(self._widths, columns, strict=True))
         if self._teach is not None:
-            targets["logits"] = np.concatenate([targets["logits"], self._teach(mixed.inputs)], axis=1)
+            asked = taught[:, 0] > 0.5
+            answers = np.zeros_like(targets["logits"])
+            if asked.any():
+                answers[asked] = self._teach(mixed.inputs[asked])
+            targets["logits"] = np.column_stack([targets["logits"], answers, asked.astype(np.float32)])
         if self._remember is not None:
             targets["embedding"] = self._remember(mixed.inputs)
         return mixed.inputs, targets, mixed.weights

@@ -31,15 +31,19 @@ class Teachers:
 
 
 def blended_loss(label_smoothing: float, share: float, temperature: float) -> keras.losses.Loss:
-    """Cross entropy with the labels and, by `share`, with the teachers at their temperature. Targets are labels, then teachers: (B, 2 x labels)."""
+    """Cross entropy with the labels and, by `share`, with the teachers at their temperature.
+
+    Targets are labels, then teachers, then 1 where these were asked: (B, 2 x labels + 1). Where they were not, the label alone counts.
+    """
     hard = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing, reduction=None)
     soft = keras.losses.CategoricalCrossentropy(from_logits=True, reduction=None)
 
     def loss(targets: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
         count = keras.ops.shape(logits)[-1]
         with_labels = hard(targets[:, :count], logits)
-        with_teachers = soft(targets[:, count:], logits / temperature) * temperature**2
-        return (1 - share) * with_labels + share * with_teachers
+        with_teachers = soft(targets[:, count:-1], logits / temperature) * temperature**2
+        say = share * targets[:, -1]
+        return (1 - say) * with_labels + say * with_teachers
 
     return loss
 

@@ -5,6 +5,7 @@ A run folder tells all there is to know: `recipe.toml`, `labels.txt`, `train.txt
 While it trains it also holds `progress.*`, from which a killed run goes on at the epoch it had finished.
 """
 
+import functools
 import json
 import sys
 import time
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from converter.isolated import isolated
 from converter.photos import Photo, Split
 from device.rules import RulePack
+from device.vision.preprocess import Pixels, to_input
 from training.backbones import build_trunk
 from training.batches import Batches
 from training.distillation import Teachers, blended_loss
@@ -41,12 +43,16 @@ EpochDone = Callable[[int, Score], None]
 
 ALONE = Alone()
 
+KEPT_ITEMS = 1024
+"""validation photos whose items are kept by themselves from epoch to epoch: looking for each takes several times as long as judging it"""
+
 
 @dataclass(frozen=True)
 class Lesson:
     """What is to be learned: photos, their labels, their bins where the recipe names a rule pack, and the runs to learn from.
 
-    start: the finished run whose network is trained further, if there is one. further: photos that are only trained on, beside those of the split.
+    start: the finished run whose network is trained further, if there is one. further: photos that are only trained on, beside those of the split,
+    and that teachers are not asked about.
     """
 
     recipe: Recipe
@@ -170,12 +176,16 @@ def fine_tune(
     elif stage.fake_quantize:
         measure_ranges(trained, lesson.photos, recipe.seed)
 
+    @functools.lru_cache(KEPT_ITEMS)
+    def by_itself(photo: Photo) -> Pixels:
+        return to_input(isolated(photo), recipe.final_size)
+
     def after_epoch(epoch: int, logs: dict[str, float], seconds: float) -> bool:
         judged.set_weights(average.weights)
         whole = evaluate(judged, split.val, split.labels)
         seen, score = {"val": whole}, whole
         if recipe.views(stage).isolated_share:
-            seen["val_isolated"] = evaluate(judged, split.val, split.labels, isolated)
+            seen["val_isolated"] = evaluate(judged, split.val, split.labels, by_itself)
             score = whole.beside(seen["val_isolated"])
         images_per_s = len(lesson.photos) / seconds
         logs["loss"] = _mean(workers, logs["loss"])
@@ -317,6 +327,7 @@ def _batches(lesson: Lesson, stage: Stage, index: int, first_epoch: int, workers
         seed=recipe.seed * 1000 + index,
         first_epoch=first_epoch,
         teach=teach,
+        untaught=len(lesson.further),
         remember=remembered.embeddings if remembered else None,
         worker=(workers.index, workers.count),
     )

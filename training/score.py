@@ -1,14 +1,15 @@
 """What a float network makes of photos, through the device's own preprocessing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from converter.photos import Photo, read_pixels
-from device.vision.preprocess import Pixels, to_float, to_input
+from converter.isolated import Shown, whole
+from converter.photos import Photo
+from device.vision.preprocess import to_float, to_input
 
 Floats = npt.NDArray[np.float32]
 
@@ -38,12 +39,7 @@ class Score:
         return f"val {self.accuracy:.4f} of {self.n}  nll {self.nll:.3f}  recall {recall}"
 
 
-def whole(photo: Photo) -> Pixels:
-    """The photo as it was taken: H x W x 3 uint8 RGB. Raises PhotosError."""
-    return read_pixels(photo.path)
-
-
-def evaluate(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str], seen: Callable[[Photo], Pixels] = whole) -> Score:
+def evaluate(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str], seen: Shown = whole) -> Score:
     """Score the network on photos. seen: what of a photo the network is shown."""
     logits = predict(network, photos, network.input_shape[1], seen=seen)["logits"].astype(np.float64)
     targets = np.array([labels.index(photo.label) for photo in photos])
@@ -53,9 +49,7 @@ def evaluate(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str
     return Score(float(right.mean()), len(photos), float(-log_p[np.arange(len(targets)), targets].mean()), recall)
 
 
-def predict(
-    network: keras.Model, photos: Sequence[Photo], size: int, *, mirrored: bool = False, seen: Callable[[Photo], Pixels] = whole
-) -> dict[str, Floats]:
+def predict(network: keras.Model, photos: Sequence[Photo], size: int, *, mirrored: bool = False, seen: Shown = whole) -> dict[str, Floats]:
     """Outputs of the network by name, one row a photo. mirrored: of the photos' mirror images."""
     parts: list[dict[str, Floats]] = []
     for start in range(0, len(photos), 64):

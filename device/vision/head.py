@@ -17,6 +17,9 @@ Ints = npt.NDArray[np.int64]
 
 UNLIKELY = 0.1
 """probability, before anything is taught, that an item is of any of the labels that the bundle does not know"""
+SHIFT = 3.0
+"""by how much a label's logit may change for every picture alike, in nats, as the standard deviation of what is expected of it: few photos of a label
+tell little about how often it comes"""
 LEAST = 1e-6
 """least probability that the bundle's head is taken to give one of its labels"""
 
@@ -150,7 +153,7 @@ class _Space:
 
     def __init__(self, features: Floats, kept: Floats, loose: float, weights: Floats) -> None:
         ridge = np.full(features.shape[1], 1 / loose**2)
-        ridge[-1] = 1e-4
+        ridge[-1] = 1 / SHIFT**2
         self._triangle = np.linalg.cholesky(kept + np.diag(ridge)) if kept.any() else np.diag(np.sqrt(ridge))
         whitened = np.linalg.solve(self._triangle, features.T).T if kept.any() else features / np.sqrt(ridge)
         strengths, vectors = np.linalg.eigh(whitened @ whitened.T)

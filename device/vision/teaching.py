@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ KEEP = 30.0
 """what it costs to change the bundle's judgement of its own training photos (see `Fitter`): TrashNet's validation photos then lose half a point"""
 WHOLLY, HALF, NOT = 1.0, 0.5, 0.0
 """trust in the bundle's own judgement that is tried"""
+SURE = 2.0
+"""standard errors by which photos that were left out have to be known better before the bundle is trusted less"""
 LOOSE = (2.0, 5.0, 12.0)
 """looseness that is tried (see `Recipe`)"""
 MOST_FOLDS = 12
@@ -205,7 +207,8 @@ def views(picture: Pixels) -> Iterator[Pixels]:
 def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Known | None, *, only: bool) -> Teaching:
     """Fit a head. familiar: what the bundle knows, where it says so. only: leave out labels of the bundle that were not taught.
 
-    Recipes are compared by the log likelihood of photos left out, all views of a photo together. Raises TeachingError for nothing to tell apart.
+    Recipes are compared by the log likelihood of photos left out, all views of a photo together; the bundle's own judgement is trusted less only
+    where that is better for SURE. Raises TeachingError for nothing to tell apart.
     """
     labels = labels_after(bundle.info.labels, examples.labels, only=only)
     columns = _columns(bundle.info.labels, labels)
@@ -219,7 +222,7 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     trusts = (WHOLLY, HALF, NOT) if only and len(columns) else (WHOLLY,)
     unseen = {recipe: fitter.unseen(recipe, folds) for recipe in itertools.starmap(Recipe, itertools.product(trusts, LOOSE))}
     temperatures = {recipe: _temperature(logits, lessons) for recipe, logits in unseen.items()}
-    recipe = min(unseen, key=lambda each: _nll(unseen[each], lessons, temperatures[each]))
+    recipe = _chosen({recipe: _surprise(logits / temperatures[recipe], lessons) for recipe, logits in unseen.items()}, lessons, examples.photos)
     temperature = temperatures[recipe]
     first = np.unique(examples.photos, return_index=True)[1]
     probabilities, truth = softmax(unseen[recipe], temperature)[first], targets[first]
@@ -266,10 +269,28 @@ def _folds(examples: Examples) -> Ints:
     return folds[photo_of]
 
 
+def _chosen(surprise: Mapping[Recipe, Floats], lessons: Lessons, photos: npt.NDArray[np.int32]) -> Recipe:
+    """The recipe with the least mean surprise (of each view, in nats) that trusts the bundle no less than the photos give reason for."""
+    share = lessons.weights / lessons.weights.sum()
+    most, *less = (
+        min((recipe for recipe in surprise if recipe.trust == trust), key=lambda recipe: float(share @ surprise[recipe]))
+        for trust in sorted({recipe.trust for recipe in surprise}, reverse=True)
+    )
+    for recipe in less:
+        gain = surprise[most] - surprise[recipe]
+        mean = float(share @ gain)
+        if mean > SURE * np.linalg.norm(np.bincount(photos, share * (gain - mean))):
+            most = recipe
+    return most
+
+
+def _surprise(scaled: Floats, lessons: Lessons) -> Floats:
+    """Negative log likelihood of each view's label, in nats. scaled: logits over their temperature, views x labels."""
+    return np.asarray(np.logaddexp.reduce(scaled, axis=1) - scaled[np.arange(len(scaled)), lessons.targets], np.float64)
+
+
 def _nll(logits: Floats, lessons: Lessons, temperature: float) -> float:
-    scaled = logits / temperature
-    likely = scaled[np.arange(len(scaled)), lessons.targets] - np.logaddexp.reduce(scaled, axis=1)
-    return float(-(lessons.weights @ likely) / lessons.weights.sum())
+    return float(lessons.weights @ _surprise(logits / temperature, lessons) / lessons.weights.sum())
 
 
 def _temperature(logits: Floats, lessons: Lessons) -> float:

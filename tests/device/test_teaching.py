@@ -1,5 +1,6 @@
 """A head fitted to few photos: what it gains at its place, what it keeps of the bundle, and its file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -26,12 +27,15 @@ SHIFT = 0.3 * (MIDDLES[1] - MIDDLES[2]) + 0.5 * RNG.normal(size=FEATURES) / np.s
 """what another place does to embeddings"""
 
 
+@dataclass(frozen=True)
 class World:
-    """Photos as embeddings, with what a head fitted to the old labels at the old place makes of them."""
+    """Photos as embeddings, with what a head fitted to the old labels at the old place makes of them. spread: of the photos of a label."""
+
+    spread: float = 0.28
 
     def photos(self, targets: Floats, seed: int, *, shift: float = 0.0) -> Floats:
         rng = np.random.default_rng(seed)
-        return MIDDLES[targets] + shift * SHIFT + rng.normal(0, 0.28, (len(targets), FEATURES))
+        return MIDDLES[targets] + shift * SHIFT + rng.normal(0, self.spread, (len(targets), FEATURES))
 
     def before(self, embeddings: Floats) -> Floats:
         """The best head there can be at the old place."""
@@ -101,6 +105,17 @@ def test_old_labels_taught_at_another_place_are_known_better_there(tiny_bundle: 
     after = share(WORLD.named(teaching, there), [OLD[i] for i in targets])
     assert after > before + 0.05
     assert teaching.right == pytest.approx(after, abs=0.12)
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_a_few_photos_are_no_reason_to_distrust_the_bundle(tiny_bundle: Bundle, reference: Reference, familiar: Known, count: int) -> None:
+    blurred, targets = World(spread=1.0), np.repeat([1, 2], 200)
+    truth, later = [OLD[i] for i in targets], blurred.photos(targets, 20)
+    before = share([OLD[1 + i] for i in blurred.before(later)[:, 1:3].argmax(axis=1)], truth)
+    for seed in range(30, 42):
+        examples = blurred.examples(("glass", "metal"), np.repeat([1, 2], count), seed, shift=0.0)
+        teaching = teach(examples, tiny_bundle, reference, familiar, only=True)
+        assert share(blurred.named(teaching, later), truth) > before - 0.02
 
 
 def test_only_leaves_out_what_was_not_taught(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:

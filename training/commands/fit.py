@@ -35,7 +35,14 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     start.add_argument("--from", dest="start", type=Path, metavar="RUN", help="start from the whole network of this finished run")
     option("--out", type=Path, required=True, metavar="RUN", help="the run folder; a run that was stopped there goes on")
     option("--recipe", type=Path, metavar="FILE", help=f"how to train (default: {RECIPES / 'trashnet.toml'}; with --from int8.toml beside it)")
-    option("--teacher", type=Path, action="append", default=[], metavar="RUN", help="learn from this run as well; may be given again")
+    option(
+        "--teacher",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RUN",
+        help="learn from this run as well, but for photos of --also; may be given again",
+    )
     option(
         "--also",
         type=Path,

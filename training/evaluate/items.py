@@ -1,9 +1,8 @@
 """What a bin that knows its empty view would show of photos: their items by themselves."""
 
-from converter.isolated import item_mask
-from converter.photos import Photo, read_pixels
+from converter.isolated import isolated_if_told
+from converter.photos import Photo
 from device.vision.ground import Ground
-from device.vision.isolate import paint
 from device.vision.preprocess import Pixels
 
 
@@ -17,9 +16,7 @@ class Items:
 
     def __call__(self, photo: Photo) -> Pixels:
         """H x W x 3 uint8 RGB; the whole photo where its item cannot be told. Raises PhotosError."""
-        pixels = read_pixels(photo.path)
-        mask = item_mask(photo, pixels)
-        if mask is None:
-            return pixels
-        self.told.add(photo)
-        return paint(pixels, mask, self._ground)
+        pixels, told = isolated_if_told(photo, self._ground)
+        if told:
+            self.told.add(photo)
+        return pixels

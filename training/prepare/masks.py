@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import cv2
-import numpy as np
 
-from converter.isolated import mask_on_card, plausible
-from converter.photos import MASKS, PhotosError, read_mask, read_pixels
+from converter.isolated import given_mask, mask_on_card, plausible
+from converter.photos import MASKS, PhotosError, read_pixels
 from converter.progress import Progress
 from device.vision.empty import EmptyViews
 from device.vision.ground import PLAIN
@@ -200,13 +199,9 @@ class _Finder:
 
     def _taken_over(self, path: str, pixels: Pixels) -> Pixels | None:
         try:
-            mask = read_mask(self._folder / path)
+            return given_mask(self._folder / path, pixels)
         except PhotosError:
             return None
-        height, width = pixels.shape[:2]
-        if mask.shape != (height, width):
-            mask = np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        return mask if plausible(mask) else None
 
     def _against_views(self, pixels: Pixels) -> Pixels | None:
         with self._one_at_a_time:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -85,6 +86,11 @@ def test_items_by_themselves_are_measured_and_shown(
     assert report.accuracy.right == sum(LABELS[index] == photo.label for index, photo in zip(judged, photos, strict=True))
     assert f"The items of {len(told)} photos were shown by themselves" in (out / "report.html").read_text(encoding="utf-8")
     assert f"{len(told)} of the 40 photos isolated" in summary(report)
+    assert command("evaluate", discs_run, "--data", discs, "--out", tmp_path / "whole") == 0
+    alone, whole = (cv2.imread(str(folder / "samples.jpg")) for folder in (out, tmp_path / "whole"))
+    assert alone.shape == whole.shape and (np.abs(alone.astype(int) - whole) > 30).mean() > 0.05, (
+        "the sample shows what was judged, the items close up"
+    )
     assert measured(discs_run, discs, "val").data.isolated is None
 
 
