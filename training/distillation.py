@@ -21,13 +21,16 @@ class Teachers:
     """Earlier runs whose mean probabilities are the soft targets, at inputs of size x size. Raises TeacherError."""
 
     def __init__(self, runs: Sequence[Path], labels: Sequence[str], size: int, temperature: float) -> None:
-        self._networks = [_read(run, labels, size) for run in runs]
-        self._temperature = temperature
+        views, softened = keras.Input((size, size, 3)), []
+        for number, run in enumerate(runs):
+            network = _read(run, labels, size)
+            network.name = f"teacher{number}"  # Keras wants names to differ
+            softened.append(keras.ops.softmax(network(views, training=False)["logits"] / temperature))
+        self._together = keras.Model(views, keras.ops.mean(keras.ops.stack(softened), axis=0))
 
     def targets(self, inputs: Floats) -> Floats:
         """Probabilities of the softened, averaged teachers for (B, S, S, 3) inputs: (B, labels)."""
-        total = sum(_softmax(np.asarray(network(inputs, training=False)["logits"]) / self._temperature) for network in self._networks)
-        return np.asarray(total / len(self._networks), np.float32)
+        return np.asarray(self._together.predict_on_batch(inputs), np.float32)
 
 
 def blended_loss(label_smoothing: float, share: float, temperature: float) -> keras.losses.Loss:
@@ -55,8 +58,3 @@ def _read(run: Path, labels: Sequence[str], size: int) -> keras.Model:
     if known != tuple(labels):
         raise TeacherError(f"{run}: knows {', '.join(known)}; expected {', '.join(labels)}")
     return resized(keras.models.load_model(run / "model.keras", compile=False), size)
-
-
-def _softmax(logits: Floats) -> Floats:
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)

@@ -276,11 +276,11 @@ def test_a_second_head_names_the_bin(split: Split, tmp_path: Path) -> None:
     assert (said == wanted).mean() > 0.8
 
 
-def test_a_student_follows_its_teacher(split: Split, tmp_path: Path) -> None:
+def test_a_student_follows_its_teachers(split: Split, tmp_path: Path) -> None:
     good = Recipe(stage=(Stage(size=32, epochs=8, rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
     fit(Lesson(good, split), tmp_path / "teacher", None, silent)
     student = msgspec.structs.replace(good, teacher_share=1.0, seed=9)
-    score = fit(Lesson(student, split, teachers=(tmp_path / "teacher",)), tmp_path / "student", None, silent)
+    score = fit(Lesson(student, split, teachers=(tmp_path / "teacher",) * 2), tmp_path / "student", None, silent)
     assert score.accuracy == 1.0
 
 

@@ -49,6 +49,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     _common(bench, size=(640, 480), detail=0.625, empties=4, seed=None)
     bench.add_argument("--per-label", type=_whole(1), default=6, metavar="N", help="pictures of each label in each place (default: %(default)s)")
+    bench.add_argument(
+        "--place", action="append", default=[], metavar="NAME", help="of this place alone; may be given again; the others can be added later"
+    )
     bench.set_defaults(series=_bench, cut_off=0.1)
     parser.set_defaults(run=run)
 
@@ -107,11 +110,12 @@ def _places(arguments: argparse.Namespace) -> "tuple[list[Shot], dict[str, Any]]
 def _bench(arguments: argparse.Namespace) -> "tuple[list[Shot], dict[str, Any]]":
     from training.render import bench, shots
 
-    places = bench.places()
+    places, asked = bench.places(), bench.names_of(arguments.place)
     held, shown = _kinds(held_out=True), _kinds(held_out=False)
     by_turns = {label: shots.alternating(held[label], shown[label]) for label in shown}
     views = shots.empties(places, arguments.empties, bench.SEED)
-    return [*views, *shots.in_turn(places, by_turns, arguments.per_label, bench.SEED)], {"series": "bench"}
+    series = [*views, *shots.in_turn(places, by_turns, arguments.per_label, bench.SEED)]
+    return [shot for shot in series if shot.place.name in asked], {"series": "bench"}
 
 
 def _kinds(*, held_out: bool) -> "dict[str, list[Kind]]":

@@ -3,11 +3,19 @@
 None of the places is drawn by `anywhere`, which makes the training material, and none was set up after a look at how a network does on it.
 """
 
+from collections.abc import Sequence
+
+from device.errors import SortbinError
 from training.render.finishes import Finish
 from training.render.places import SIDES, Camera, Fitting, Floor, Lamp, Panel, Place
 from training.render.sensor import Sensor
 
 SEED = 5_000_011
+
+
+class PlaceError(SortbinError, ValueError):
+    """A place that the bench does not have."""
+
 
 HELD_OUT: dict[str, tuple[str, ...]] = {
     "cardboard": ("core", "flat-carton"),
@@ -252,3 +260,12 @@ def places() -> list[Place]:
         _green_chute(),
         _checked_cloth(),
     ]
+
+
+def names_of(asked: Sequence[str]) -> set[str]:
+    """The places with these names; all of them where none is asked for. Raises PlaceError for one that there is not."""
+    known = [place.name for place in places()]
+    for name in asked:
+        if name not in known:
+            raise PlaceError(f"--place {name}: expected one of {', '.join(known)}")
+    return set(asked or known)

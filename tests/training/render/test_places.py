@@ -149,6 +149,13 @@ def test_the_bench_has_at_least_ten_places_of_their_own_names_that_no_random_pla
     assert not any(re.fullmatch(r"s\d+-\d{5}", name) for name in names)
 
 
+def test_places_of_the_bench_are_asked_for_by_name():
+    assert bench.names_of(["rails", "belt"]) == {"rails", "belt"}
+    assert bench.names_of([]) == {place.name for place in bench.places()}
+    with pytest.raises(bench.PlaceError, match="--place cellar: expected one of backlit-chamber, .*rails"):
+        bench.names_of(["rails", "cellar"])
+
+
 def test_the_bench_holds_out_kinds_of_every_label():
     assert set(bench.HELD_OUT) == {"cardboard", "glass", "metal", "paper", "plastic", "trash"}
     assert all(len(names) >= 2 for names in bench.HELD_OUT.values())
