@@ -152,7 +152,7 @@ def test_the_bench_has_at_least_ten_places_of_their_own_names_that_no_random_pla
 def test_places_of_the_bench_are_asked_for_by_name():
     assert bench.names_of(["rails", "belt"]) == {"rails", "belt"}
     assert bench.names_of([]) == {place.name for place in bench.places()}
-    with pytest.raises(bench.PlaceError, match="--place cellar: expected one of backlit-chamber, .*rails"):
+    with pytest.raises(bench.PlaceError, match=r"--place cellar: expected one of backlit-chamber, .*rails"):
         bench.names_of(["rails", "cellar"])
 
 
