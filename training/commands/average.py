@@ -1,0 +1,63 @@
+"""`training average`: one network from the weights of several runs."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from converter.quiet import quiet
+from device.errors import SortbinError
+
+
+class UsageError(SortbinError, ValueError):
+    """Runs and shares that cannot be read."""
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `average` to the command line."""
+    parser = commands.add_parser(
+        "average",
+        help="average the weights of finished runs",
+        description="Average the weights of finished runs that come from one another, and measure them and the average on their validation photos. "
+        "A run before it learned something and the run after keep between them much of what each knows. Exit status: 0 done, 2 bad usage or input.",
+        epilog="example: training average runs/first=0.3 runs/further=0.7 --data photos --out runs/between",
+    )
+    option = parser.add_argument
+    option("runs", nargs="+", metavar="RUN=SHARE", help="folders that `training fit` wrote, and how much of each; shares are scaled to sum to 1")
+    option("--data", type=Path, required=True, metavar="DIR", help="the photos that the runs were trained on and chosen by")
+    option("--out", type=Path, required=True, metavar="RUN", help="the run folder to write; it must not exist")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Average. Returns the exit status."""
+    from converter.output import appearing
+    from converter.run import read_run
+
+    shares = shares_by_run(arguments.runs)
+    runs = {folder: read_run(folder, arguments.data) for folder in shares}
+    with quiet():
+        from training.average import average
+    with appearing(arguments.out) as folder:
+        average(runs, shares, folder, lambda line: print(line, flush=True))
+    print(f"wrote {arguments.out / 'model.keras'}")
+    return 0
+
+
+def shares_by_run(given: list[str]) -> dict[Path, float]:
+    """Read RUN=SHARE, each share above 0. Raises UsageError."""
+    shares: dict[Path, float] = {}
+    for text in given:
+        folder, _, share = text.rpartition("=")
+        try:
+            number = float(share)
+        except ValueError:
+            number = math.nan
+        if not folder or not 0 < number < math.inf:
+            raise UsageError(f"{text}: expected RUN=SHARE with a share above 0, for example runs/first=0.3")
+        if Path(folder) in shares:
+            raise UsageError(f"{folder}: given twice; expected each run once")
+        shares[Path(folder)] = number
+    if len(shares) < 2:
+        raise UsageError(f"{given[0]}: expected at least two runs to average")
+    return shares
