@@ -65,7 +65,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "Exit status: 0 all pictures judged, 1 some could not be read, 2 nothing to judge or a bundle or rule pack that cannot be used.",
     )
     parser.add_argument("paths", nargs="*", type=Path, metavar="IMAGE|DIR", help="a picture, or a folder of pictures")
-    parser.add_argument("--bundle", type=find_bundle, metavar="BUNDLE", help="folder of the bundle that judges, or places (default: trashnet)")
+    parser.add_argument("--bundle", type=find_bundle, metavar="BUNDLE", help="folder of the bundle that judges (default: the one that comes along)")
     parser.add_argument("--rules", metavar="PACK", help="rule pack: its file, or the name of one Sortbin comes with (default: trashnet)")
     parser.add_argument(
         "--background",

@@ -54,7 +54,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds")
     parser.add_argument("--broker", metavar="URL", help="publish to mqtt://[user:password@]host[:port] (mqtts: with TLS), not to a broker of its own")
     parser.add_argument("--state", type=Path, metavar="DIR", help="keep the ledger here from run to run (default: forget it at the end)")
-    parser.add_argument("--bundle", default="", metavar="BUNDLE", help="folder of the bundle that judges, or places (default: trashnet)")
+    parser.add_argument("--bundle", default="", metavar="BUNDLE", help="folder of the bundle that judges (default: the one that comes along)")
     parser.add_argument("--rules", default="", metavar="PACK", help="rule pack: a file, or the name of one Sortbin comes with (default: trashnet)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="another order of items and another light (default: %(default)s)")
     parser.set_defaults(run=run)

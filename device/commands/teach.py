@@ -72,7 +72,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--only", action="store_true", help="from now on know only labels that were taught")
     parser.add_argument("--list", action="store_true", help="list what the bin was taught; the last line counts")
     parser.add_argument("--undo", action="store_true", help="take back what was taught last; what counted before counts again")
-    parser.add_argument("--bundle", type=find_bundle, metavar="BUNDLE", help="with --out: folder of the bundle, or places (default: trashnet)")
+    parser.add_argument("--bundle", type=find_bundle, metavar="BUNDLE", help="with --out: folder of the bundle (default: the one that comes along)")
     parser.add_argument(
         "--rules", metavar="PACK", help="with --out: rule pack, its file or name, that must have a bin for every label (default: trashnet)"
     )

@@ -174,7 +174,7 @@ def default_bundle() -> Path:
 
 
 def find_bundle(named: str) -> Path:
-    """The folder of a bundle: a path, or the bare name of one that Sortbin comes with, as `places`."""
+    """The folder of a bundle: a path, or the bare name of one that Sortbin comes with, as `trashnet`."""
     ours = default_bundle().parent / named
     bare = Path(named).name == named and not Path(named).exists()
     return ours if bare and (ours / INFO_FILE).is_file() else Path(named)

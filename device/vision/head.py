@@ -84,9 +84,7 @@ class Fitter:
     """Fits heads to lessons. What does not depend on the photos chosen, it works out once for each looseness."""
 
     def __init__(self, reference: Reference, lessons: Lessons, keep: float) -> None:
-        """keep: what it costs to change the bundle's judgement of its own training photos, in nats for a mean square change of a logit by 2; 0 where
-        that judgement does not matter.
-        """
+        """keep: what it costs to change the bundle's judgement of its own training photos, in nats for a mean square change of a logit by 2."""
         self._lessons = lessons
         means, shares = reference.means.astype(np.float64), reference.counts / reference.counts.sum()
         middle = shares @ means
@@ -154,8 +152,8 @@ class _Space:
     def __init__(self, features: Floats, kept: Floats, loose: float, weights: Floats) -> None:
         ridge = np.full(features.shape[1], 1 / loose**2)
         ridge[-1] = 1 / SHIFT**2
-        self._triangle = np.linalg.cholesky(kept + np.diag(ridge)) if kept.any() else np.diag(np.sqrt(ridge))
-        whitened = np.linalg.solve(self._triangle, features.T).T if kept.any() else features / np.sqrt(ridge)
+        self._triangle = np.linalg.cholesky(kept + np.diag(ridge))
+        whitened = np.linalg.solve(self._triangle, features.T).T
         strengths, vectors = np.linalg.eigh(whitened @ whitened.T)
         strong = strengths > 1e-7 * strengths[-1]
         strengths, vectors = strengths[strong], vectors[:, strong]

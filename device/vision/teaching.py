@@ -21,7 +21,8 @@ from device.vision.reference import Reference
 from device.vision.unknown import Known, distances, doubts, known, unit
 
 KEEP = 30.0
-"""what it costs to change the bundle's judgement of its own training photos (see `Fitter`): TrashNet's validation photos then lose half a point"""
+"""what it costs to change the bundle's judgement of its own training photos (see `Fitter`): TrashNet's validation photos then lose less than a point.
+Where only taught labels are left it holds as well: what does not change for those photos is no matter of this place"""
 WHOLLY, HALF, NOT = 1.0, 0.5, 0.0
 """trust in the bundle's own judgement that is tried"""
 SURE = 2.0
@@ -216,7 +217,7 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     targets = np.array([labels.index(label) for label in examples.labels])[examples.targets]
     start = before(examples.probabilities.astype(np.float64), columns, len(new))
     lessons = Lessons(examples.embeddings.astype(np.float64), start, targets, balanced(targets, examples.photos.astype(np.int64)))
-    fitter = Fitter(reference, lessons, 0.0 if only else KEEP)
+    fitter = Fitter(reference, lessons, KEEP)
     folds = _folds(examples)
     # Where old labels stay, they are known from the bundle's own head, so that has to be trusted.
     trusts = (WHOLLY, HALF, NOT) if only and len(columns) else (WHOLLY,)

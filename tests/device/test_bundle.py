@@ -185,9 +185,9 @@ def test_the_default_bundle_lies_inside_the_package() -> None:
 def test_a_bundle_that_comes_along_is_found_by_name_and_any_other_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_bundle("trashnet") == default_bundle()
-    assert read_bundle(find_bundle("places")).info.name == "places"
+    assert read_bundle(find_bundle("trashnet")).info.name == "trashnet"
     assert find_bundle("nowhere") == Path("nowhere") and find_bundle("my/trashnet") == Path("my/trashnet")
-    (tmp_path / "places").mkdir()
-    assert find_bundle("places") == Path("places"), "a folder of that name goes before"
+    (tmp_path / "trashnet").mkdir()
+    assert find_bundle("trashnet") == Path("trashnet"), "a folder of that name goes before"
     with pytest.raises(BundleError, match=r"nowhere"):
         read_bundle(find_bundle("nowhere"))
