@@ -1,7 +1,7 @@
 """Views of a photo as a careless camera would take it: moved, turned, lit and blurred by chance, the item on any ground, near or far."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import cv2
 import msgspec
@@ -19,8 +19,6 @@ Floats = npt.NDArray[np.float32]
 
 IN_PLACE = 0.5
 """how many of the items that are isolated are so where they were photographed, on their own ground"""
-BARE_SHARE, PAINTED_SHARE = 0.35, 0.3
-"""how often the surroundings of an isolated item are left as they are, and painted over altogether; else something between"""
 BITE_SHARE = 0.25
 """how often an isolated item lacks a piece"""
 
@@ -59,6 +57,10 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """how much of an item laid elsewhere may lie beyond the view's side"""
     isolated_share: float = 0.0
     """how many of the items laid elsewhere are then isolated as a bin does it, with a bin's mistakes: a square round the item, the rest painted"""
+    bare_share: float = 0.35
+    """how often the surroundings of an isolated item are left as they are"""
+    painted_share: float = 0.3
+    """how often they are painted over altogether; else something between"""
 
 
 AUGMENTATIONS: Mapping[str, Augmentation] = {
@@ -113,28 +115,36 @@ def with_mask(photo: Pixels, mask: Pixels) -> Pixels:
     return np.dstack([photo, cv2.GaussianBlur(alpha, (0, 0), 0.8)])
 
 
+class View(NamedTuple):
+    """S x S x 3 uint8 RGB, and whether it shows the item where it was photographed, with what was round it."""
+
+    pixels: Pixels
+    as_taken: bool
+
+
 class Augment(Protocol):
     """Turns a square photo (S x S x 3 uint8 RGB, or S x S x 4 from `cut_out`) into one view, drawn by a generator.
 
     aspect: width over height of the photo before it was made square; an isolated item has its own shape again.
     """
 
-    def __call__(self, photo: Pixels, rng: np.random.Generator, aspect: float = 1.0) -> Pixels: ...
+    def __call__(self, photo: Pixels, rng: np.random.Generator, aspect: float = 1.0) -> View: ...
 
 
 def make_augmenter(settings: Augmentation, size: int) -> Augment:
-    """Views are size x size x 3 uint8 RGB. Only photos with a mask are ever laid elsewhere."""
+    """Views have size x size pixels. Only photos with a mask are ever laid elsewhere."""
 
-    def augment(photo: Pixels, rng: np.random.Generator, aspect: float = 1.0) -> Pixels:
+    def augment(photo: Pixels, rng: np.random.Generator, aspect: float = 1.0) -> View:
         if photo.shape[2] == 3 or rng.random() >= settings.elsewhere_share or not photo[..., 3].any():
-            return _erased(_taken(_moved(np.ascontiguousarray(photo[..., :3]), settings, size, rng), settings, rng), settings, rng)
+            moved = _moved(np.ascontiguousarray(photo[..., :3]), settings, size, rng)
+            return View(_erased(_taken(moved, settings, rng), settings, rng), as_taken=True)
         isolated = rng.random() < settings.isolated_share
         if isolated and rng.random() < IN_PLACE:
             view, alpha = _as_it_lies(photo, settings, aspect, rng)
         else:
             view, alpha = _laid_elsewhere(photo, settings, size, aspect if isolated else 1.0, rng)
         view = _erased(_taken(view, settings, rng), settings, rng)
-        return _isolated(view, alpha, size, rng) if isolated else view
+        return View(_isolated(view, alpha, settings, size, rng) if isolated else view, as_taken=False)
 
     return augment
 
@@ -209,7 +219,7 @@ def _as_it_lies(photo: Pixels, settings: Augmentation, aspect: float, rng: np.ra
     return np.ascontiguousarray(turned[..., :3]), turned[..., 3].astype(np.float32) / 255
 
 
-def _isolated(view: Pixels, alpha: Floats, size: int, rng: np.random.Generator) -> Pixels:
+def _isolated(view: Pixels, alpha: Floats, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
     """The view as the bin isolates it: a mask with bays and outgrowths, now and then a bite or holes where glass shows the ground, then `paint`.
 
     What is round the item is painted over by any share, so that a network learns both: an item by itself, and one in its place.
@@ -227,7 +237,7 @@ def _isolated(view: Pixels, alpha: Floats, size: int, rng: np.random.Generator) 
     if (drawn > 127).mean() < LEAST_AREA:
         return to_input(view, size)
     drawn_by = rng.random()
-    painted = 0.0 if drawn_by < BARE_SHARE else 1.0 if drawn_by > 1 - PAINTED_SHARE else float(rng.random())
+    painted = 0.0 if drawn_by < settings.bare_share else 1.0 if drawn_by > 1 - settings.painted_share else float(rng.random())
     return to_input(paint(view, drawn, Ground(PLAIN.colour, painted), MARGIN * rng.uniform(0.2, 1.6)), size)
 
 

@@ -22,8 +22,8 @@ class Batches(keras.utils.PyDataset):
     """Shuffled, augmented, mixed batches: inputs (B, S, S, 3) float32 -1..1, targets by the name of the output, sample weights (B,).
 
     targets: one row a photo that sums to 1 for each output, in columns; `widths` says how many columns each output has, in order.
-    teach: adds the teachers' probabilities for the inputs as further columns of `logits`, and one that is 1 where they were asked: not about views
-    that mostly show one of the last `untaught` photos. remember: gives the wanted embeddings of the inputs.
+    teach: adds the teachers' probabilities for the inputs as further columns of `logits`, and one that is 1 where they were asked: about views that
+    mostly show a photo as it was taken, and not one of the last `untaught`. remember: gives the wanted embeddings of the inputs.
     worker: which of how many workers this is; each makes every batch and keeps its share of it, weighted so that the mean of all workers' mean
     losses is the whole batch's.
     """
@@ -50,8 +50,8 @@ class Batches(keras.utils.PyDataset):
         super().__init__(workers=1 if teach or remember else 2, max_queue_size=8)
         cv2.setNumThreads(1)  # the workers are threads already; more of OpenCV's own would stall the network's
         self._stored = StoredPhotos(photos, round(size * 8 / 7), masked=augmentation.elsewhere_share > 0)
-        taught = (np.arange(len(targets)) < len(targets) - untaught).astype(np.float32)
-        self._targets, self._widths, self._weights = np.column_stack([targets, taught]), widths, weights
+        self._taught = np.arange(len(targets)) < len(targets) - untaught
+        self._targets, self._widths, self._weights = targets, widths, weights
         self._augment = make_augmenter(augmentation, size)
         self._size, self._batch, self._mixup, self._cutmix = size, batch, mixup, cutmix
         self._seed, self._epoch, self._teach = seed, first_epoch, teach
@@ -66,10 +66,14 @@ class Batches(keras.utils.PyDataset):
         chosen = self._order[index * self._batch : (index + 1) * self._batch]
         rng = np.random.default_rng([self._seed, self._epoch, index])
         views = np.empty((len(chosen), self._size, self._size, 3), np.float32)
-        for view, photo in zip(views, chosen, strict=True):
+        taught = self._taught[chosen].astype(np.float32)
+        for place, photo in enumerate(chosen):
             pixels, aspect = self._stored[photo]
-            view[:] = to_float(self._augment(pixels, rng, aspect))
-        mixed = share(self._mixed(Batch(views, self._targets[chosen], self._weights[chosen]), rng), *self._worker)
+            view = self._augment(pixels, rng, aspect)
+            views[place] = to_float(view.pixels)
+            taught[place] *= view.as_taken
+        targets_and_taught = np.column_stack([self._targets[chosen], taught])
+        mixed = share(self._mixed(Batch(views, targets_and_taught, self._weights[chosen]), rng), *self._worker)
         *columns, taught = np.split(mixed.targets, np.cumsum(list(self._widths.values())), axis=1)
         targets = dict(zip(self._widths, columns, strict=True))
         if self._teach is not None:

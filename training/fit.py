@@ -51,8 +51,8 @@ KEPT_ITEMS = 1024
 class Lesson:
     """What is to be learned: photos, their labels, their bins where the recipe names a rule pack, and the runs to learn from.
 
-    start: the finished run whose network is trained further, if there is one. further: photos that are only trained on, beside those of the split,
-    and that teachers are not asked about.
+    start: the finished run whose network is trained further, if there is one. teachers: runs that are asked about the split's photos as they were
+    taken, not about their items laid elsewhere. further: photos that are only trained on, beside those of the split.
     """
 
     recipe: Recipe

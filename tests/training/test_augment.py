@@ -21,10 +21,10 @@ PHOTO = np.random.default_rng(0).integers(0, 256, (72, 72, 3), np.uint8)
 @given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([32, 64, 96]))
 def test_a_view_is_a_picture_of_the_asked_size_and_repeats_with_its_seed(seed: int, size: int) -> None:
     augment = make_augmenter(Augmentation(), size)
-    view = augment(PHOTO, np.random.default_rng(seed))
+    view = augment(PHOTO, np.random.default_rng(seed)).pixels
     assert view.shape == (size, size, 3)
     assert view.dtype == np.uint8
-    np.testing.assert_array_equal(view, augment(PHOTO, np.random.default_rng(seed)))
+    np.testing.assert_array_equal(view, augment(PHOTO, np.random.default_rng(seed)).pixels)
 
 
 def test_without_strength_only_quarter_turns_and_mirrors_are_left() -> None:
@@ -33,7 +33,7 @@ def test_without_strength_only_quarter_turns_and_mirrors_are_left() -> None:
     poses = [np.rot90(flip, k) for flip in (smooth, smooth[:, ::-1]) for k in range(4)]
     rng = np.random.default_rng(5)
     for _ in range(20):
-        view = make_augmenter(still, 64)(smooth, rng).astype(int)
+        view = make_augmenter(still, 64)(smooth, rng).pixels.astype(int)
         assert min(np.abs(view - pose)[2:-2, 2:-2].mean() for pose in poses) < 6
 
 
@@ -54,7 +54,7 @@ def test_a_photo_that_is_all_item_has_no_mask_and_stays_on_its_ground() -> None:
     whole = cut_out(filled)
     assert not whole[..., 3].any()
     still = msgspec.structs.replace(AUGMENTATIONS["none"], elsewhere_share=1.0)
-    view = make_augmenter(still, 96)(whole, np.random.default_rng(0)).astype(int)
+    view = make_augmenter(still, 96)(whole, np.random.default_rng(0)).pixels.astype(int)
     assert np.abs(view - filled).max() <= 1, "nothing but the rounding of the light curve"
 
 
@@ -63,7 +63,7 @@ def test_a_photo_that_is_all_item_has_no_mask_and_stays_on_its_ground() -> None:
 def test_an_item_laid_elsewhere_keeps_its_colour_and_most_of_itself_in_view_on_a_ground_that_is_not_its_card(seed: int) -> None:
     plain = msgspec.structs.replace(AUGMENTATIONS["none"], elsewhere_share=1.0, smallest_item=0.5)
     rng = np.random.default_rng(seed)
-    view = make_augmenter(plain, 64)(cut_out(item_on_card()), rng).astype(int)
+    view = make_augmenter(plain, 64)(cut_out(item_on_card()), rng).pixels.astype(int)
     blue = np.abs(view - (20, 40, 200)).max(axis=2) < 12
     least_area = (64 * 0.5) ** 2 * (28 / 40) * 0.7**2
     assert blue.sum() > 0.7 * least_area
@@ -87,7 +87,7 @@ def test_an_isolated_view_is_the_item_in_its_own_shape_its_surroundings_painted_
     augment, rng = make_augmenter(only, 96), np.random.default_rng(3)
     painted, bare, shapes = 0, 0, []
     for _ in range(80):
-        view = augment(cut_out(square), rng, aspect=2.0).astype(int)
+        view = augment(cut_out(square), rng, aspect=2.0).pixels.astype(int)
         blue = (view[..., 2] - view[..., 0]) > 90
         corners = view[[0, 0, -1, -1], [0, -1, 0, -1]]
         painted += (np.abs(corners - np.array(PLAIN.colour)) <= 2).all()
