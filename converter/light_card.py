@@ -136,16 +136,18 @@ def _card_surface(lab: Floats) -> Floats | None:
     Card is light and has next to no colour; fitting again without what lies far off leaves pale items out.
     """
     terms, rim = _terms(*lab.shape[:2]), _rim(lab.shape)
-    where, seen = terms[rim], lab[rim]
+    where, seen = terms[rim].astype(np.float64), lab[rim].astype(np.float64)
     like_card = (seen[:, 0] > CARD_LIGHT) & (np.hypot(seen[:, 1], seen[:, 2]) < CARD_COLOUR)
     if like_card.mean() < LEAST_CARD:
         return None
     kept = like_card & (seen[:, 0] >= np.quantile(seen[like_card, 0], 0.3))
     for _ in range(4):
-        weights = np.linalg.lstsq(where[kept], seen[kept], rcond=None)[0]
-        off = np.linalg.norm(seen - where @ weights, axis=1)
+        there = where[kept]
+        weights = np.linalg.lstsq(there.T @ there, there.T @ seen[kept], rcond=None)[0]
+        left = seen - where @ weights
+        off = np.sqrt(np.einsum("ij,ij->i", left, left))
         kept = like_card & (off <= max(2.5 * float(np.median(off[kept])), 2.0))
-    return (terms @ weights).astype(np.float32)
+    return (terms.reshape(-1, terms.shape[-1]) @ weights.astype(np.float32)).reshape(lab.shape)
 
 
 @functools.lru_cache(8)

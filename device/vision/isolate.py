@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from device.vision.difference import STRAY, STRAY_GAIN, TONE, channels
 from device.vision.empty import HEIGHT, WIDTH, EmptyViews, quantile
+from device.vision.exposure import lifted
 from device.vision.ground import Ground
 from device.vision.light import logarithm
 from device.vision.outline import CERTAIN, outline
@@ -98,7 +99,8 @@ def lies_there(frame: Pixels, empty: EmptyViews) -> bool | None:
 
 
 def paint(pixels: Pixels, mask: Pixels, ground: Ground, margin: float = MARGIN) -> Pixels:
-    """Cut out what the mask shows with some of its surroundings, and paint over those as `ground` says: what the network looks at.
+    """Cut out what the mask shows with some of its surroundings, lift it where it is dark, and paint over the surroundings as `ground` says: what the
+    network looks at.
 
     pixels: H x W x 3 uint8 RGB. mask: H x W uint8, 0 ground to 255 item. margin: round the item's box, as a share of its longer side, which with
     the margin at both ends is S. Returns min(S, H) x min(S, W) x 3 uint8 RGB: a square, moved so that it lies in the picture, where it fits into it.
@@ -147,7 +149,7 @@ def _cut(pixels: Pixels, mask: Pixels, box: Box, ground: Ground, margin: float) 
     down, across = min(side, mask.shape[0]), min(side, mask.shape[1])
     y = min(max((top + bottom - down) // 2, 0), mask.shape[0] - down)
     x = min(max((left + right - across) // 2, 0), mask.shape[1] - across)
-    near, shown = pixels[y : y + down, x : x + across], mask[y : y + down, x : x + across]
+    near, shown = lifted(pixels[y : y + down, x : x + across]), mask[y : y + down, x : x + across]
     if ground.painted == 0:
         return near.copy()
     kept = np.asarray(cv2.convertScaleAbs(shown, alpha=ground.painted, beta=255 * (1 - ground.painted)), np.uint8)

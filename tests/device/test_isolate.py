@@ -210,8 +210,8 @@ def test_paint_keeps_the_item_and_paints_the_rest() -> None:
 def test_what_is_round_the_item_is_painted_to_a_share_and_the_item_never(
     left: int, top: int, width: int, height: int, share: float, margin: float
 ) -> None:
-    """Red tells a pixel's column and green its row, so that the cut is found again."""
-    pixels = np.dstack([*np.meshgrid(np.arange(60), np.arange(40)), np.full((40, 60), 90)]).astype(np.uint8)
+    """Red tells a pixel's column and green its row, so that the cut is found again; blue is lit."""
+    pixels = np.dstack([*np.meshgrid(np.arange(60), np.arange(40)), np.full((40, 60), 190)]).astype(np.uint8)
     mask = np.zeros((40, 60), np.uint8)
     mask[top : top + height, left : left + width] = 255
     cut = paint(pixels, mask, Ground((200, 200, 200), 0.0), margin=margin)
