@@ -16,8 +16,10 @@ from device.site import Site, SiteSettings
 from device.vision.bundle import default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.empty import EmptyViews
+from device.vision.fusion import fuse
 from device.vision.isolate import isolate
-from device.vision.judge import Judge
+from device.vision.judge import Judge, mean_unknown
+from device.vision.looks import LOOKS, look
 from device.vision.pictures import PictureError, find_pictures, read_pixels
 from device.vision.teaching import read_teaching
 
@@ -34,8 +36,8 @@ class IsolatedItem(msgspec.Struct, frozen=True):
 class Judgement(msgspec.Struct, frozen=True):
     """One line of `--json`. ms: isolation, resize, network and decision, without reading and decoding the file.
 
-    isolated: null where no background was given, for then the whole picture is judged. unknown: 0 familiar to 1 unlike everything known; null where
-    the bundle does not say what it knows.
+    isolated: null where no background was given, for then the whole picture is judged. An isolated item is judged by all its looks, as by the frames
+    of a burst. unknown: 0 familiar to 1 unlike everything known; null where the bundle does not say what it knows.
     """
 
     image: str
@@ -132,10 +134,13 @@ def labels(text: str) -> tuple[str, ...]:
 def _judge(picture: Path, judge: Judge, site: Site, rules: RulePack, empty: EmptyViews) -> Judgement:
     pixels = read_pixels(picture)
     began_s = time.perf_counter()
-    isolated = isolate(pixels, empty, judge.classifier.bundle.info.ground) if empty.known else None
-    opinion = judge.look(pixels if isolated is None else isolated.picture)
-    probabilities = site.weighed(opinion.probabilities)
-    choice = decide(probabilities, judge.labels, rules, reject_below=judge.reject_below, unknown=judge.rejects(opinion.unknown))
+    ground = judge.classifier.bundle.info.ground
+    isolated = isolate(pixels, empty, ground) if empty.known else None
+    shown = [look(pixels, isolated.mask, ground, number) for number in range(len(LOOKS))] if isolated is not None and isolated.found else [pixels]
+    opinions = [judge.look(picture) for picture in shown]
+    unknown = mean_unknown(opinions)
+    probabilities = site.weighed(fuse([opinion.probabilities for opinion in opinions]))
+    choice = decide(probabilities, judge.labels, rules, reject_below=judge.reject_below, unknown=judge.rejects(unknown))
     took_s = time.perf_counter() - began_s
     return Judgement(
         image=_shown(picture),
@@ -146,7 +151,7 @@ def _judge(picture: Path, judge: Judge, site: Site, rules: RulePack, empty: Empt
         probabilities={label: round(p, 6) for label, p in zip(judge.labels, probabilities.tolist(), strict=True)},
         ms=round(took_s * 1000, 3),
         isolated=None if isolated is None else IsolatedItem(isolated.found, isolated.why, isolated.box, round(isolated.area, 6)),
-        unknown=None if opinion.unknown is None else round(opinion.unknown, 6),
+        unknown=None if unknown is None else round(unknown, 6),
     )
 
 

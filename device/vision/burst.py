@@ -1,11 +1,15 @@
-"""Several frames of one lying item: while it lies still, it is in all of them where it is in the first, so it is isolated once."""
+"""Several frames of one lying item: while it lies still, it is in all of them where it is in the first, so it is isolated once.
+
+Each frame gives another look at it.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from device.vision.empty import EmptyViews
 from device.vision.ground import Ground
-from device.vision.isolate import Isolated, isolate, paint, whole_frame
+from device.vision.isolate import Isolated, isolate, whole_frame
+from device.vision.looks import look
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, Floats
 
@@ -21,16 +25,20 @@ class Burst:
     def __init__(self, view: EmptyView, empty: EmptyViews, ground: Ground, isolate: Isolate = isolate) -> None:
         self._view, self._empty, self._ground, self._isolate = view, empty, ground, isolate
         self._drawn: tuple[Isolated, Floats] | None = None
+        self._looks = 0
 
     def isolated(self, pixels: Pixels) -> Isolated:
         """The item of one more frame (H x W x 3 uint8 RGB), the one that `view` looked at last; the whole frame while there is no empty view.
 
-        An item that was told apart keeps its mask until something moves against the frame that it was drawn in.
+        An item that was told apart keeps its mask until something moves against the frame that it was drawn in. Its picture is the next of its looks.
         """
         if not self._empty.known:
             return whole_frame(pixels, "no empty view yet")
-        if self._drawn is not None and not self._view.moved_since(self._drawn[1]):
-            return replace(self._drawn[0], picture=paint(pixels, self._drawn[0].mask, self._ground))
-        found = self._isolate(pixels, self._empty, self._ground)
-        self._drawn = (found, self._view.thumbnail) if found.found else None
-        return found
+        if self._drawn is None or self._view.moved_since(self._drawn[1]):
+            found = self._isolate(pixels, self._empty, self._ground)
+            self._drawn = (found, self._view.thumbnail) if found.found else None
+            if self._drawn is None:
+                return found
+        item, number = self._drawn[0], self._looks
+        self._looks += 1
+        return replace(item, picture=look(pixels, item.mask, self._ground, number))

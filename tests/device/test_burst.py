@@ -8,7 +8,8 @@ from device.twin.tray import Pose, Tray
 from device.vision.burst import Burst
 from device.vision.empty import EmptyViews
 from device.vision.ground import PLAIN
-from device.vision.isolate import Ground, Isolated, isolate, paint
+from device.vision.isolate import Ground, Isolated, isolate
+from device.vision.looks import look
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings
 
@@ -49,13 +50,13 @@ def overlap(one: Isolated, other: Isolated) -> float:
     return float((a & b).sum() / (a | b).sum())
 
 
-def test_an_item_that_lies_still_is_isolated_once_and_every_frame_is_painted_by_that_mask(bin_: Bin) -> None:
+def test_an_item_that_lies_still_is_isolated_once_and_every_frame_gives_another_look_by_that_mask(bin_: Bin) -> None:
     _, first = bin_.look(HERE)
     assert first.found
-    for exposure in (1.0, 0.99, 1.01, 1.0):
+    for number, exposure in enumerate((1.0, 0.99, 1.01, 1.0), 1):
         frame, again = bin_.look(HERE, exposure)
         assert again.mask is first.mask and again.box == first.box
-        np.testing.assert_array_equal(again.picture, paint(frame, first.mask, GROUND))
+        np.testing.assert_array_equal(again.picture, look(frame, first.mask, GROUND, number))
         assert overlap(again, isolate(frame, bin_.empty, GROUND)) > 0.95
     assert len(bin_.isolated) == 1
 
