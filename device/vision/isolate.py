@@ -104,7 +104,7 @@ def paint(pixels: Pixels, mask: Pixels, ground: Ground, margin: float = MARGIN) 
 
     pixels: H x W x 3 uint8 RGB. mask: H x W uint8, 0 ground to 255 item. margin: round the item's box, as a share of its longer side, which with
     the margin at both ends is S. Returns min(S, H) x min(S, W) x 3 uint8 RGB: a square, moved so that it lies in the picture, where it fits into it.
-    A mask without any item is taken for one that is all item.
+    A mask without any item is taken for one that is all item. Where nothing is painted over or lifted it is a part of `pixels`, not a copy.
     """
     box = _box(mask)
     if box is None:
@@ -151,7 +151,7 @@ def _cut(pixels: Pixels, mask: Pixels, box: Box, ground: Ground, margin: float) 
     x = min(max((left + right - across) // 2, 0), mask.shape[1] - across)
     near, shown = lifted(pixels[y : y + down, x : x + across]), mask[y : y + down, x : x + across]
     if ground.painted == 0:
-        return near.copy()
+        return near
     kept = np.asarray(cv2.convertScaleAbs(shown, alpha=ground.painted, beta=255 * (1 - ground.painted)), np.uint8)
     alpha = cv2.cvtColor(kept, cv2.COLOR_GRAY2RGB)
     mixed = cv2.multiply(near, alpha, dst=alpha, scale=1 / 255)
