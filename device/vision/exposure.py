@@ -11,13 +11,14 @@ BRIGHTEST = 0.02
 """share of the pixels that count as its brightest"""
 MOST_GAIN = 3.0
 """more would show mostly noise"""
-LOOKED_AT = 16
-"""every so many rows and columns are enough to tell how bright it is"""
+ROWS = 24
+"""so many rows or a few more, and as many columns for their length, are enough to tell how bright it is"""
 
 
 def lifted(picture: Pixels) -> Pixels:
     """A picture that is dark all over, as much brighter as its brightest pixels allow; any other as it is. H x W x 3 uint8 RGB."""
-    brightest = picture[::LOOKED_AT, ::LOOKED_AT].max(axis=2).ravel()
+    step = max(1, min(picture.shape[:2]) // ROWS)
+    brightest = picture[::step, ::step].max(axis=2).ravel()
     place = int((1 - BRIGHTEST) * (brightest.size - 1))
     brightest.partition(place)
     level = int(brightest[place])
