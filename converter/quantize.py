@@ -1,5 +1,6 @@
 """`converter quantize`: from a training run to a bundle whose INT8 model was measured and found good enough, or to none."""
 
+import itertools
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import msgspec
 import numpy as np
 
 from converter import calibration, confidence
+from converter.abreast import abreast
 from converter.accuracy import Answers, Ints, agreement
 from converter.calibration import Inputs
 from converter.candidates import TITLES, Best, Wanted, best_candidate
@@ -175,7 +177,8 @@ def _by_itself(best: Best, run: Run, order: Order, size: int, targets: Ints, pro
 def _learnt(trial: Trial, run: Run, order: Order, size: int, progress: Progress) -> tuple[Floats, Ints]:
     """Embeddings of what the network was trained on, as photos and by itself, and the labels' numbers."""
     asked = (*calibration.choose(run.train, ALONE_PHOTOS, order.seed), *order.further)
-    by_themselves = tuple(photo for photo in asked if can_be_isolated(photo))
+    told = abreast(len(asked), lambda: lambda number: can_be_isolated(asked[number]))
+    by_themselves = tuple(itertools.compress(asked, told))
     targets = np.array([run.target(photo) for photo in (*run.train, *by_themselves)])
     embeddings = trial.embeddings(progress.through(Inputs(run.train, size), "collecting the embeddings of the training photos"))
     if not by_themselves:
