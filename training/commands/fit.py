@@ -41,7 +41,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         action="append",
         default=[],
         metavar="RUN",
-        help="learn from this run as well, but for photos of --also; may be given again",
+        help="learn from this run as well what it knows of photos as they were taken, but for those of --also; may be given again",
     )
     option(
         "--also",

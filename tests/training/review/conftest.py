@@ -18,6 +18,7 @@ import pytest
 from websockets.sync.client import ClientConnection
 
 from tests.training.review.chromium import Browser, find_chromium, started
+from training.review import Review, ReviewServer
 
 COLOURS = {"glass": (110, 170, 60), "metal": (150, 150, 160), "paper": (70, 120, 200)}
 PATIENCE_S = 30.0
@@ -41,6 +42,20 @@ def a_note(item: str, probabilities: dict[str, float], **others: Any) -> dict[st
     label = max(probabilities, key=lambda name: probabilities[name])
     said = {"bin": "trash", "reason": "unsure", "bundle": "trashnet", "time": "2026-11-20T09:15:00.000Z"}
     return {"item": item, "label": label, "p": probabilities[label], "probabilities": probabilities} | said | others
+
+
+@pytest.fixture
+def review(kept: Path, tmp_path: Path) -> Iterator[Review]:
+    opened = Review(kept, tmp_path / "out")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def server(review: Review) -> Iterator[ReviewServer]:
+    running = ReviewServer(review)
+    yield running
+    running.close()
 
 
 @pytest.fixture

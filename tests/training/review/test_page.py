@@ -2,27 +2,13 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.training.review.chromium import Browser
 from training.review import Review, ReviewServer
-
-
-@pytest.fixture
-def review(kept: Path, tmp_path: Path) -> Iterator[Review]:
-    opened = Review(kept, tmp_path / "out")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def server(review: Review) -> Iterator[ReviewServer]:
-    running = ReviewServer(review)
-    yield running
-    running.close()
 
 
 @pytest.fixture

@@ -3,27 +3,13 @@
 import concurrent.futures
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from training.review import Review, ReviewError, ReviewServer
-
-
-@pytest.fixture
-def review(kept: Path, tmp_path: Path) -> Iterator[Review]:
-    opened = Review(kept, tmp_path / "out")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def server(review: Review) -> Iterator[ReviewServer]:
-    running = ReviewServer(review)
-    yield running
-    running.close()
 
 
 @pytest.fixture
