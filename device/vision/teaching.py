@@ -16,6 +16,7 @@ from device.vision.arrays import read_arrays, write_arrays
 from device.vision.bundle import Bundle
 from device.vision.classifier import Classifier, Floats, Outputs, softmax
 from device.vision.head import Fitter, Head, Ints, Lessons, Recipe, balanced, before
+from device.vision.kinship import SUPPOSED, kinship, kinship_to_others
 from device.vision.preprocess import Pixels
 from device.vision.reference import Reference
 from device.vision.unknown import Known, distances, doubts, known, unit
@@ -88,6 +89,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     only: bool
     trust: float
     loose: float
+    supposed: float
     temperature: float
     reject_below: float
     unknown_above: float
@@ -100,8 +102,9 @@ class Teaching:
     """A head for the labels of a place.
 
     labels: all that it tells apart: those of the bundle that stay (all, or the taught ones alone), in its order, then new ones. only: whether labels
-    that were not taught were left out. right: share of taught photos that were named right while left out of the fit. temperature, reject_below,
-    unknown_above, known: as a bundle has them, for this head. digest: of the bundle it belongs to.
+    that were not taught were left out. kin: what the bundle takes each new label for (see `kinship`), new x labels of the bundle. right: share of
+    taught photos that were named right while left out of the fit. temperature, reject_below, unknown_above, known: as a bundle has them, for this
+    head. digest: of the bundle it belongs to.
     """
 
     digest: str
@@ -112,6 +115,7 @@ class Teaching:
     head: Head
     recipe: Recipe
     columns: Ints
+    kin: Floats
     temperature: float
     reject_below: float
     unknown_above: float
@@ -120,7 +124,7 @@ class Teaching:
 
     def posterior(self, probabilities: Floats, embedding: npt.NDArray[np.floating[Any]]) -> Floats:
         """Calibrated probabilities, one of each of `labels`, summing to 1. probabilities: of the bundle's labels; embedding: features."""
-        start = before(probabilities[np.newaxis], self.columns, len(self.labels) - len(self.columns))
+        start = before(probabilities[np.newaxis].astype(np.float64), self.columns, self.kin)
         found: Floats = softmax(self.head.logits(embedding[np.newaxis].astype(np.float64), start), self.temperature)[0]
         return found
 
@@ -134,6 +138,7 @@ class Teaching:
             only=self.only,
             trust=self.recipe.trust,
             loose=self.recipe.loose,
+            supposed=SUPPOSED,
             temperature=self.temperature,
             reject_below=self.reject_below,
             unknown_above=self.unknown_above,
@@ -169,6 +174,7 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
     if weights.shape != (len(about.labels), embeddings.shape[-1]) or bias.shape != (len(about.labels),):
         raise TeachingError(f"{file}: expected weights for {len(about.labels)} labels, found {weights.shape}; teach it again")
     examples = Examples(about.taught, targets, photos, embeddings, probabilities)
+    columns = _columns(bundle.info.labels, about.labels)
     return Teaching(
         about.bundle,
         about.name,
@@ -177,7 +183,8 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
         examples,
         Head(weights.astype(np.float64), bias.astype(np.float64), about.trust),
         Recipe(about.trust, about.loose),
-        _columns(bundle.info.labels, about.labels),
+        columns,
+        kinship(*_seen(examples, about.labels), _new(about.labels, columns), about.supposed),
         about.temperature,
         about.reject_below,
         about.unknown_above,
@@ -213,21 +220,21 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     """
     labels = labels_after(bundle.info.labels, examples.labels, only=only)
     columns = _columns(bundle.info.labels, labels)
-    new = labels[len(columns) :]
-    targets = np.array([labels.index(label) for label in examples.labels])[examples.targets]
-    start = before(examples.probabilities.astype(np.float64), columns, len(new))
-    lessons = Lessons(examples.embeddings.astype(np.float64), start, targets, balanced(targets, examples.photos.astype(np.int64)))
+    probabilities, targets, photos = seen = _seen(examples, labels)
+    new = _new(labels, columns)
+    start = before(probabilities, columns, kinship_to_others(*seen, new))
+    lessons = Lessons(examples.embeddings.astype(np.float64), start, targets, balanced(targets, photos))
     fitter = Fitter(reference, lessons, KEEP)
     folds = _folds(examples)
     # Where old labels stay, they are known from the bundle's own head, so that has to be trusted.
-    trusts = (WHOLLY, HALF, NOT) if only and len(columns) else (WHOLLY,)
+    trusts = (WHOLLY, HALF, NOT) if only else (WHOLLY,)
     unseen = {recipe: fitter.unseen(recipe, folds) for recipe in itertools.starmap(Recipe, itertools.product(trusts, LOOSE))}
     temperatures = {recipe: _temperature(logits, lessons) for recipe, logits in unseen.items()}
     recipe = _chosen({recipe: _surprise(logits / temperatures[recipe], lessons) for recipe, logits in unseen.items()}, lessons, examples.photos)
     temperature = temperatures[recipe]
-    first = np.unique(examples.photos, return_index=True)[1]
-    probabilities, truth = softmax(unseen[recipe], temperature)[first], targets[first]
-    right = probabilities.argmax(axis=1) == truth
+    first = np.unique(photos, return_index=True)[1]
+    posteriors = softmax(unseen[recipe], temperature)[first]
+    right = posteriors.argmax(axis=1) == targets[first]
     return Teaching(
         bundle.info.digest,
         bundle.info.name,
@@ -237,10 +244,11 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
         fitter.head(recipe),
         recipe,
         columns,
+        kinship(*seen, new),
         temperature,
-        _reject_below(probabilities.max(axis=1), right),
+        _reject_below(posteriors.max(axis=1), right),
         1 - FALSE_REJECTS,
-        _known(examples, probabilities, first, None if only else familiar),
+        _known(examples, posteriors, first, None if only else familiar),
         float(right.mean()),
     )
 
@@ -259,6 +267,17 @@ def _probabilities(outputs: Outputs, classifier: Classifier) -> Floats:
 
 def _columns(old: tuple[str, ...], labels: tuple[str, ...]) -> Ints:
     return np.array([old.index(label) for label in labels if label in old], np.int64)
+
+
+def _seen(examples: Examples, labels: tuple[str, ...]) -> tuple[Floats, Ints, Ints]:
+    """Of each view: the bundle's probabilities, its label as an index of `labels`, and its photo."""
+    targets = np.array([labels.index(label) for label in examples.labels], np.int64)[examples.targets]
+    return examples.probabilities.astype(np.float64), targets, examples.photos.astype(np.int64)
+
+
+def _new(labels: tuple[str, ...], columns: Ints) -> Ints:
+    """Indices of the labels that the bundle does not know: they come last."""
+    return np.arange(len(columns), len(labels))
 
 
 def _folds(examples: Examples) -> Ints:

@@ -118,6 +118,18 @@ def test_a_few_photos_are_no_reason_to_distrust_the_bundle(tiny_bundle: Bundle, 
         assert share(blurred.named(teaching, later), truth) > before - 0.02
 
 
+def test_a_new_name_for_what_the_bundle_knows_is_learned_from_a_few_photos(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+    """Cans and bottles are metal and plastic to the bundle, whatever they are called here."""
+    blurred, targets = World(spread=1.0), np.repeat([2, 4], 200)
+    later, truth = blurred.photos(targets, 21), ["can"] * 200 + ["pet"] * 200
+    as_old = share([OLD[2 + 2 * i] for i in blurred.before(later)[:, [2, 4]].argmax(axis=1)], [OLD[i] for i in targets])
+    found = []
+    for seed in range(50, 58):
+        examples = blurred.examples(("can", "pet"), np.repeat([2, 4], 5), seed, shift=0.0)
+        found.append(share(blurred.named(teach(examples, tiny_bundle, reference, familiar, only=True), later), truth))
+    assert np.mean(found) > as_old - 0.04
+
+
 def test_only_leaves_out_what_was_not_taught(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
     teaching = teach(WORLD.examples(("glass", "can"), np.repeat([1, 6], 10), 8), tiny_bundle, reference, familiar, only=True)
     assert teaching.labels == ("glass", "can")
