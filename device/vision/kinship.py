@@ -34,11 +34,12 @@ def kinship_to_others(probabilities: Floats, targets: Ints, photos: Ints, labels
 
 
 def likeness(probabilities: Floats, kin: Floats) -> Floats:
-    """How much likelier a view is of each new label than one about which the bundle knows nothing: views x new labels, 1 for no matter.
+    """Which of the new labels a view is, if it is one of them, by what the bundle takes it for: views x new labels, each row sums to 1.
 
     probabilities: views x labels of the bundle. kin: new labels x labels of the bundle, or that for each view.
     """
-    return np.asarray((kin @ probabilities[:, :, np.newaxis])[..., 0] * probabilities.shape[1], np.float64)
+    alike = (kin @ probabilities[:, :, np.newaxis])[..., 0]
+    return np.asarray(alike / alike.sum(axis=1, keepdims=True), np.float64)
 
 
 def _kin(probabilities: Floats, photos: Ints, supposed: float) -> Floats:

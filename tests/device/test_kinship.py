@@ -22,12 +22,12 @@ NEW = np.array([5, 6, 7])
 
 
 @given(seen())
-def test_kin_are_shares_and_what_is_like_nothing_is_as_likely_as_it_was(views: tuple[Floats, np.ndarray, np.ndarray]) -> None:
+def test_kin_are_shares_and_what_could_be_anything_is_any_of_the_new_labels(views: tuple[Floats, np.ndarray, np.ndarray]) -> None:
     kin = kinship(*views, NEW)
     assert kin.shape == (3, OLD) and kin.min() > 0
     np.testing.assert_allclose(kin.sum(axis=1), 1)
-    np.testing.assert_allclose(likeness(np.full((1, OLD), 1 / OLD), kin), 1)
-    np.testing.assert_allclose(likeness(np.eye(OLD), kin).mean(axis=0), 1)
+    np.testing.assert_allclose(likeness(np.full((1, OLD), 1 / OLD), kin), 1 / 3)
+    np.testing.assert_allclose(likeness(views[0], kin).sum(axis=1), 1)
 
 
 @given(seen())
@@ -43,7 +43,7 @@ def test_an_item_is_likelier_of_the_label_whose_photos_were_taken_for_the_same()
     can, pet = [0.1, 0.1, 0.7, 0.1], [0.1, 0.1, 0.2, 0.6]
     kin = kinship(np.array([can] * 5 + [pet] * 5), np.repeat([5, 6], 5), np.arange(10), NEW[:2])
     of_can, of_pet = likeness(np.array([can]), kin)[0]
-    assert of_can > 1.5 > 1 > of_pet
+    assert of_can > 0.6 > 0.4 > of_pet
 
 
 def test_a_photo_counts_once_however_many_views_it_has() -> None:
