@@ -16,8 +16,6 @@ from device.vision.reference import Reference
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-UNLIKELY = 0.1
-"""odds, before anything is taught, that an item is of a label that the bundle does not know, against all those that it knows"""
 SHIFT = 3.0
 """by how much a label's logit may change for every picture alike, in nats, as the standard deviation of what is expected of it: few photos of a label
 tell little about how often it comes"""
@@ -62,15 +60,15 @@ class Lessons:
     weights: Floats
 
 
-def before(probabilities: Floats, columns: Ints, kin: Floats) -> Floats:
+def before(probabilities: Floats, columns: Ints, kin: Floats, odds: float) -> Floats:
     """What a bundle thinks of labels of which it knows some: log probabilities, views x (len(columns) + new).
 
     probabilities: views x labels of the bundle, calibrated. columns: which of these are kept, in the new order; after them come the labels that the
-    bundle does not know: UNLIKELY for each of them, whatever the picture, shared by their likeness. kin: new x labels of the bundle, see
-    `kinship`, or that for each view.
+    bundle does not know. kin: new x labels of the bundle, see `kinship`, or that for each view. odds: of each new label against all that are
+    kept, whatever the picture; they share them by their likeness.
     """
     kept = np.log(np.maximum(probabilities[:, columns], LEAST))
-    return np.concatenate([kept, np.log(np.maximum(kin.shape[-2] * UNLIKELY * likeness(probabilities, kin), LEAST))], axis=1)
+    return np.concatenate([kept, np.log(np.maximum(kin.shape[-2] * odds * likeness(probabilities, kin), LEAST))], axis=1)
 
 
 def balanced(targets: Ints, photos: Ints) -> Floats:

@@ -24,6 +24,8 @@ from device.vision.unknown import Known, distances, doubts, known, unit
 KEEP = 30.0
 """what it costs to change the bundle's judgement of its own training photos (see `Fitter`): TrashNet's validation photos then lose less than a point.
 Where only taught labels are left it holds as well: what does not change for those photos is no matter of this place"""
+UNLIKELY = 0.1
+"""odds, before anything is taught, that an item is of a label that the bundle does not know, against all those that it knows, taught or not"""
 WHOLLY, HALF, NOT = 1.0, 0.5, 0.0
 """trust in the bundle's own judgement that is tried"""
 SURE = 2.0
@@ -124,7 +126,7 @@ class Teaching:
 
     def posterior(self, probabilities: Floats, embedding: npt.NDArray[np.floating[Any]]) -> Floats:
         """Calibrated probabilities, one of each of `labels`, summing to 1. probabilities: of the bundle's labels; embedding: features."""
-        start = before(probabilities[np.newaxis].astype(np.float64), self.columns, self.kin)
+        start = before(probabilities[np.newaxis].astype(np.float64), self.columns, self.kin, _odds(self.columns, only=self.only))
         found: Floats = softmax(self.head.logits(embedding[np.newaxis].astype(np.float64), start), self.temperature)[0]
         return found
 
@@ -222,7 +224,7 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     columns = _columns(bundle.info.labels, labels)
     probabilities, targets, photos = seen = _seen(examples, labels)
     new = _new(labels, columns)
-    start = before(probabilities, columns, kinship_to_others(*seen, new))
+    start = before(probabilities, columns, kinship_to_others(*seen, new), _odds(columns, only=only))
     lessons = Lessons(examples.embeddings.astype(np.float64), start, targets, balanced(targets, photos))
     fitter = Fitter(reference, lessons, KEEP)
     folds = _folds(examples)
@@ -278,6 +280,11 @@ def _seen(examples: Examples, labels: tuple[str, ...]) -> tuple[Floats, Ints, In
 def _new(labels: tuple[str, ...], columns: Ints) -> Ints:
     """Indices of the labels that the bundle does not know: they come last."""
     return np.arange(len(columns), len(labels))
+
+
+def _odds(columns: Ints, *, only: bool) -> float:
+    """Of each new label against all old ones that stay: all labels are alike where each was taught."""
+    return 1 / max(len(columns), 1) if only else UNLIKELY
 
 
 def _folds(examples: Examples) -> Ints:
