@@ -151,8 +151,9 @@ def fine_tune(
     epoch_done: EpochDone | None = None,
     workers: Workers = ALONE,
 ) -> keras.Model:
-    """One stage of the second phase. Returns the network at its final size, with the averaged weights of the last epoch or, in the last stage and
-    wherever patience is asked for, of the best. Where items are isolated in training, epochs are judged by whole and isolated photos alike.
+    """One stage of the second phase. Returns the network at its final size, with the averaged weights of the last epoch or, wherever patience is
+    asked for and in the last stage, unless the recipe keeps the last there too, of the best. Where items are isolated in training, epochs are
+    judged by whole and isolated photos alike.
     """
     recipe, split = lesson.recipe, lesson.split
     stage = recipe.stage[index]
@@ -214,7 +215,7 @@ def fine_tune(
         callbacks=[average, DropoutByEpoch(recipe.seed * workers.count + workers.index), AfterEpoch(after_epoch), *_tensorboard(run, index)],
         verbose=1 if sys.stdout.isatty() else 0,
     )
-    keep_best = stage.patience is not None or index == len(recipe.stage) - 1
+    keep_best = stage.patience is not None or (index == len(recipe.stage) - 1 and recipe.keep == "best")
     judged.set_weights(best.weights() if keep_best else average.weights)
     if stage.fake_quantize:
         give_back(judged, finished)

@@ -98,6 +98,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """share of the teachers in the loss, where there are any"""
     teacher_temperature: Positive = 2.0
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    keep: Literal["best", "last"] = "best"
+    """which epoch's weights are kept of the last stage: of the one that did best on validation, or of the last, which was not chosen by chance"""
     seed: Annotated[int, Meta(ge=0)] = 1
     augment: Augmentation | Literal["none", "relevant", "heavy", "bin", "isolated"] = "relevant"
 

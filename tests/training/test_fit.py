@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -299,6 +300,17 @@ def test_patience_ends_a_stage_early_with_its_best_weights(split: Split, tmp_pat
     assert len(epochs) < 30
     best = max((line["val_accuracy"], -line["val_nll"]) for line in epochs)
     assert evaluate(network, split.val, split.labels).rank == pytest.approx(best, abs=1e-5)
+
+
+def test_the_last_epoch_is_kept_where_the_recipe_says_so(split: Split, tmp_path: Path) -> None:
+    """Validation photos under wrong labels: the more is learned, the worse they are named."""
+    wrong = dict(zip(split.labels, split.labels[1:] + split.labels[:1], strict=True))
+    misled = replace(split, val=tuple(replace(photo, label=wrong[photo.label]) for photo in split.val))
+    stage = Stage(size=32, epochs=4, rate=3e-3, batch=6, mixup=0.0, ema=0.0)
+    network, epochs = trained(Lesson(Recipe(stage=(stage,), first_phase=False, keep="last", **QUICK), misled), tmp_path)
+    ranks = [(line["val_accuracy"], -line["val_nll"]) for line in epochs]
+    assert ranks[-1] < max(ranks)
+    assert evaluate(network, misled.val, split.labels).rank == pytest.approx(ranks[-1], abs=1e-5)
 
 
 def test_only_the_layers_asked_for_are_trained(split: Split, tmp_path: Path) -> None:
