@@ -136,7 +136,9 @@ def _judge(picture: Path, judge: Judge, site: Site, rules: RulePack, empty: Empt
     began_s = time.perf_counter()
     ground = judge.classifier.bundle.info.ground
     isolated = isolate(pixels, empty, ground) if empty.known else None
-    shown = [look(pixels, isolated.mask, ground, number) for number in range(len(LOOKS))] if isolated is not None and isolated.found else [pixels]
+    shown = [pixels if isolated is None else isolated.picture]
+    if isolated is not None and isolated.found:
+        shown += [look(pixels, isolated.mask, ground, number) for number in range(1, len(LOOKS))]
     opinions = [judge.look(picture) for picture in shown]
     unknown = mean_unknown(opinions)
     probabilities = site.weighed(fuse([opinion.probabilities for opinion in opinions]))

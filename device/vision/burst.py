@@ -25,7 +25,7 @@ class Burst:
     def __init__(self, view: EmptyView, empty: EmptyViews, ground: Ground, isolate: Isolate = isolate) -> None:
         self._view, self._empty, self._ground, self._isolate = view, empty, ground, isolate
         self._drawn: tuple[Isolated, Floats] | None = None
-        self._looks = 0
+        self._frames = 0
 
     def isolated(self, pixels: Pixels) -> Isolated:
         """The item of one more frame (H x W x 3 uint8 RGB), the one that `view` looked at last; the whole frame while there is no empty view.
@@ -34,11 +34,12 @@ class Burst:
         """
         if not self._empty.known:
             return whole_frame(pixels, "no empty view yet")
+        number, self._frames = self._frames, self._frames + 1
         if self._drawn is None or self._view.moved_since(self._drawn[1]):
-            found = self._isolate(pixels, self._empty, self._ground)
-            self._drawn = (found, self._view.thumbnail) if found.found else None
-            if self._drawn is None:
-                return found
-        item, number = self._drawn[0], self._looks
-        self._looks += 1
+            item = self._isolate(pixels, self._empty, self._ground)
+            self._drawn = (item, self._view.thumbnail) if item.found else None
+            if not item.found or number == 0:
+                return item
+        else:
+            item = self._drawn[0]
         return replace(item, picture=look(pixels, item.mask, self._ground, number))
