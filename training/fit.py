@@ -32,7 +32,7 @@ from training.keeping import Best, Progress, WeightAverage, load_state, replace,
 from training.network import add_heads, head_layers, resized, unfreeze
 from training.optimizers import Anchor, adamw, cosine, sgd
 from training.recipe import Recipe, Stage
-from training.remembering import Remembered, anchored, keep_start, started_as, strayed
+from training.remembering import Remembered, RememberError, anchored, keep_start, read_remembered, started_as
 from training.score import Score, evaluate
 from training.start import StartError, read_start, require_same_start
 from training.workers import Alone, Workers, WorkersError, require_agreement
@@ -52,7 +52,8 @@ class Lesson:
     """What is to be learned: photos, their labels, their bins where the recipe names a rule pack, and the runs to learn from.
 
     start: the finished run whose network is trained further, if there is one. teachers: runs that are asked about the split's photos as they were
-    taken, not about their items laid elsewhere. further: photos that are only trained on, beside those of the split.
+    taken, not about their items laid elsewhere. further: photos that are only trained on, beside those of the split. remembered: the run whose
+    embeddings are kept, where the recipe has a `remember_share`; without one, those of where training starts.
     """
 
     recipe: Recipe
@@ -61,6 +62,7 @@ class Lesson:
     teachers: tuple[Path, ...] = ()
     start: Path | None = None
     further: tuple[Photo, ...] = ()
+    remembered: Path | None = None
 
     @property
     def photos(self) -> tuple[Photo, ...]:
@@ -81,6 +83,11 @@ class Lesson:
         """Outputs that the loss looks at."""
         return (*self.widths, *(("embedding",) if self.recipe.remember_share else ()))
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether the weights that training starts with are of account until it ends."""
+        return self.recipe.start_decay > 0 or (self.recipe.remember_share > 0 and self.remembered is None)
+
     def indices(self, photos: Sequence[Photo]) -> dict[str, npt.NDArray[np.intp]]:
         """The right column of each output, one a photo."""
         found = {"logits": np.array([self.split.labels.index(photo.label) for photo in photos])}
@@ -100,12 +107,14 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     weights: start of the trunk, see `build_trunk`; of no account where the lesson has a start. epoch_done: told after each epoch how many of all
     stages are behind it, those that patience left out included, and its score; what it raises ends the run, which can go on later. workers: all of
     them call this with the same lesson, and each writes the same run into a folder of its own.
-    Raises BackboneError, WeightsError, StartError, NetworkError, TeacherError, PhotosError, WorkersError.
+    Raises BackboneError, WeightsError, StartError, NetworkError, TeacherError, RememberError, PhotosError, WorkersError.
     """
     recipe, split = lesson.recipe, lesson.split
     _require_shareable(recipe, workers)
     if recipe.start_share and lesson.start is None:
         raise StartError("start_share: expected 0 where no finished run is trained further")
+    if lesson.remembered is not None and not recipe.remember_share:
+        raise RememberError("remember_share: expected above 0 in the recipe where a run is to be remembered")
     keras.utils.set_random_seed(recipe.seed)
     run.mkdir(parents=True, exist_ok=True)
     _write_lines(run / "labels.txt", split.labels)
@@ -127,7 +136,7 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
         report(f"phase 1: heads on frozen features of {len(lesson.photos)} photos")
         fit_heads(network, lesson.photos, lesson.indices(lesson.photos), lesson.weights(), recipe.head_decay)
         report(f"phase 1: {evaluate(network, split.val, split.labels).described(split.labels)}")
-    if progress is None and (recipe.start_decay or recipe.remember_share):
+    if progress is None and lesson.looks_back:
         keep_start(network, run)
     progress = progress or Progress(0, 0)
     for index in range(progress.stage, len(recipe.stage)):
@@ -164,11 +173,12 @@ def fine_tune(
     judged = finished
     if stage.fake_quantize:
         staged, judged = fake_quantized(staged), fake_quantized(finished)
-    start = started_as(staged, run) if recipe.start_decay or recipe.remember_share else None
+    start = started_as(staged, run) if lesson.looks_back else None
+    remembered = _remembered(lesson, staged, start) if recipe.remember_share else None
     trained = keras.Model(staged.input, {name: staged.output[name] for name in lesson.outputs})
-    batches = _batches(lesson, stage, index, first_epoch, workers, Remembered(start) if start and recipe.remember_share else None)
+    batches = _batches(lesson, stage, index, first_epoch, workers, remembered)
     anchor = anchored(staged, start, recipe.start_decay) if start and recipe.start_decay else None
-    trained.compile(optimizer=_optimizer(staged, recipe, stage, len(batches), workers, anchor), jit_compile=False, **_losses(lesson))
+    trained.compile(optimizer=_optimizer(staged, recipe, stage, len(batches), workers, anchor), jit_compile=False, **_losses(lesson, remembered))
     average, best = WeightAverage(stage.ema), Best(run / f"progress.best{index}.npz")
     if first_epoch:
         trained.optimizer.build(trained.trainable_variables)
@@ -293,6 +303,11 @@ def _choose_trainable(staged: keras.Model, recipe: Recipe, stage: Stage) -> None
         freeze_batch_norm(staged)
 
 
+def _remembered(lesson: Lesson, staged: keras.Model, start: keras.Model | None) -> Remembered:
+    known = start if lesson.remembered is None else read_remembered(lesson.remembered, staged)
+    return Remembered(known, lesson.photos, lesson.recipe.seed)
+
+
 def _mean(workers: Workers, value: float) -> float:
     (averaged,) = workers.mean([np.float32(value)])
     return float(averaged)
@@ -343,7 +358,7 @@ def _optimizer(
     return keras.optimizers.LossScaleOptimizer(optimizer) if recipe.precision == "mixed_float16" else optimizer
 
 
-def _losses(lesson: Lesson) -> dict[str, object]:
+def _losses(lesson: Lesson, remembered: Remembered | None) -> dict[str, object]:
     recipe = lesson.recipe
     smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
     losses: dict[str, object] = {"logits": smoothed}
@@ -353,8 +368,8 @@ def _losses(lesson: Lesson) -> dict[str, object]:
     if lesson.rules is not None:
         losses["bin_logits"] = smoothed
         shares = {"logits": 1 - recipe.bin_share, "bin_logits": recipe.bin_share}
-    if recipe.remember_share:
-        losses["embedding"] = strayed
+    if remembered is not None:
+        losses["embedding"] = remembered.strayed
         shares = {name: (1 - recipe.remember_share) * share for name, share in shares.items()} | {"embedding": recipe.remember_share}
     return {"loss": losses, "loss_weights": shares}
 

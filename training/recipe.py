@@ -82,7 +82,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start_decay: Annotated[float, Meta(ge=0)] = 0.0
     """decay of the trunk's weights towards where training starts, in place of `weight_decay` (L2-SP; Li, Grandvalet & Davoine 2018)"""
     remember_share: Share = 0.0
-    """share of the loss that keeps embeddings as the starting network has them (after learning without forgetting; Li & Hoiem 2016)"""
+    """share of the loss that keeps embeddings as another network has them, or the one that training starts from (after learning without
+    forgetting; Li & Hoiem 2016)"""
     head_factor: Positive = 1.0
     """learning rate of the heads over that of the trunk"""
     rules: str = ""

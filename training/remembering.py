@@ -1,5 +1,6 @@
-"""What the network knew where training starts, kept while it learns: its weights as an anchor, its embeddings as targets."""
+"""What a network knew before, kept while it learns: its weights as an anchor, its embeddings as targets."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -7,13 +8,24 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from converter.network import read_heads
+from converter.photos import Photo
+from device.errors import SortbinError
 from training.keeping import write_arrays
-from training.network import head_layers, resized
+from training.network import head_layers, read_labels, resized
 from training.optimizers import Anchor
+from training.score import predict
 
 Floats = npt.NDArray[np.float32]
 
 START_FILE = "progress.start.npz"
+MEASURED_PHOTOS = 384
+LEAST_SPREAD = 0.05
+"""what is added to each value's standard deviation, so that one that hardly ever stirs does not outweigh the others; ReLU6 gives 0 to 6"""
+
+
+class RememberError(SortbinError, ValueError):
+    """A run whose embeddings cannot be remembered."""
 
 
 def keep_start(network: keras.Model, run: Path) -> None:
@@ -37,18 +49,40 @@ def anchored(network: keras.Model, start: keras.Model, decay: float) -> Anchor:
     return Anchor(decay, {own.path: keras.ops.convert_to_numpy(its) for own, its in kept})
 
 
-class Remembered:
-    """Embeddings as the starting network has them, at inputs of the network's size."""
+def read_remembered(run: Path, network: keras.Model) -> keras.Model:
+    """The network of a finished run, at the input size of `network`. Its labels are of no account. Raises RememberError and NetworkError."""
+    if not (run / "model.keras").is_file():
+        raise RememberError(f"{run}: expected a finished run to remember: model.keras is missing")
+    known = read_heads(run / "model.keras", len(read_labels(run)))
+    own, its = (one.output["embedding"].shape[-1] for one in (network, known))
+    if own != its:
+        raise RememberError(f"{run}: expected embeddings of {own} values, as the network in training has; found {its}")
+    return resized(known, network.input_shape[1])
 
-    def __init__(self, start: keras.Model) -> None:
-        embed = keras.Model(start.input, start.output["embedding"])
+
+class Remembered:
+    """Embeddings as a network has them, at inputs of its size. photos: some of these tell how far each value of them varies."""
+
+    def __init__(self, network: keras.Model, photos: Sequence[Photo], seed: int) -> None:
+        embed = keras.Model(network.input, network.output["embedding"])
         self._embed = tf.function(lambda inputs: embed(inputs, training=False), reduce_retracing=True)
+        chosen = np.random.default_rng(seed).permutation(len(photos))[:MEASURED_PHOTOS]
+        known = predict(network, [photos[index] for index in chosen], network.input_shape[1])["embedding"]
+        self._spread = known.std(axis=0) + LEAST_SPREAD
 
     def embeddings(self, inputs: Floats) -> Floats:
         """(B, S, S, 3) inputs to (B, D) float32."""
         return np.asarray(self._embed(tf.constant(inputs)), np.float32)
 
+    @property
+    def strayed(self) -> Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]:
+        """A loss: how far embeddings (B, D) are from those wanted, in squared standard deviations, the mean over their values, (B,).
 
-def strayed(wanted: keras.KerasTensor, embedding: keras.KerasTensor) -> keras.KerasTensor:
-    """How far embeddings (B, D) point away from those wanted: 1 - cosine, (B,)."""
-    return 1 - keras.ops.sum(keras.ops.normalize(wanted, -1) * keras.ops.normalize(embedding, -1), axis=-1)
+        Hints after Romero et al. 2015, scaled: a value that is mostly small may be all that tells one kind of thing from another.
+        """
+        spread = keras.ops.convert_to_tensor(self._spread)
+
+        def loss(wanted: keras.KerasTensor, embedding: keras.KerasTensor) -> keras.KerasTensor:
+            return keras.ops.mean(keras.ops.square((wanted - embedding) / spread), axis=-1)
+
+        return loss

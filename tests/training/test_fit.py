@@ -21,6 +21,7 @@ from training.head import fit_heads, regression
 from training.keeping import Progress
 from training.network import build_network
 from training.recipe import Recipe, ScratchCnn, Stage
+from training.remembering import RememberError
 from training.score import Score, evaluate, predict
 from training.start import StartError
 
@@ -232,6 +233,31 @@ def test_a_network_that_remembers_keeps_its_embeddings(finished: tuple[Path, Sco
         alike[share] = float(((before * after).sum(1) / (np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1))).mean())
     assert alike[0.9] > alike[0.0]
     assert 1 - alike[0.9] < 0.5 * (1 - alike[0.0])
+
+
+def test_a_network_remembers_another_run_than_it_starts_from(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
+    other = Recipe(stage=(Stage(size=48, epochs=1, rate=1e-3, batch=8, mixup=0.0, ema=0.0),), **(QUICK | {"seed": 77}))
+    fit(Lesson(other, split), tmp_path / "other", None, silent)
+    wanted = predict(keras.models.load_model(tmp_path / "other" / "model.keras", compile=False), split.val, 48)["embedding"]
+    far = {}
+    for share in (0.0, 0.9):
+        lesson = Lesson(Recipe(remember_share=share, **GENTLY), split, start=finished[0], remembered=tmp_path / "other" if share else None)
+        network, _ = trained(lesson, tmp_path / str(share))
+        far[share] = float(np.square(predict(network, split.val, 48)["embedding"] - wanted).mean())
+    assert far[0.9] < 0.7 * far[0.0]
+
+
+def test_a_run_that_cannot_be_remembered_is_refused(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
+    def refusal(remembered: Path, share: float = 0.5) -> str:
+        with pytest.raises(RememberError) as refused:
+            fit(Lesson(Recipe(remember_share=share, **GENTLY), split, start=finished[0], remembered=remembered), tmp_path / "run", None, silent)
+        return str(refused.value)
+
+    narrow = ScratchCnn(layers=3, features=8, kernel=3, activation="relu")
+    fit(Lesson(Recipe(size=32, **(QUICK | {"scratch": narrow})), split), tmp_path / "narrow", None, silent)
+    assert refusal(tmp_path / "narrow").startswith(f"{tmp_path / 'narrow'}: expected embeddings of")
+    assert refusal(tmp_path / "none") == f"{tmp_path / 'none'}: expected a finished run to remember: model.keras is missing"
+    assert refusal(finished[0], share=0.0).startswith("remember_share: expected above 0")
 
 
 def test_a_gentle_run_that_was_killed_ends_with_the_same_weights(

@@ -44,6 +44,12 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="learn from this run as well what it knows of photos as they were taken, but for those of --also; may be given again",
     )
     option(
+        "--remember",
+        type=Path,
+        metavar="RUN",
+        help="keep embeddings as this run has them, by the recipe's remember_share (default: as where training starts)",
+    )
+    option(
         "--also",
         type=Path,
         action="append",
@@ -84,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         from training.workers import join
 
         workers = join()
-    lesson = Lesson(recipe, split, rules, tuple(arguments.teacher), start, beside)
+    lesson = Lesson(recipe, split, rules, tuple(arguments.teacher), start, beside, arguments.remember)
     with room_in(out):
         if not (out / "recipe.toml").exists():
             out.mkdir(parents=True, exist_ok=True)

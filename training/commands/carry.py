@@ -1,0 +1,59 @@
+"""`training carry`: how well the embeddings of models carry to other things."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add `carry` to the command line."""
+    parser = commands.add_parser(
+        "carry",
+        help="measure what models can be taught",
+        description="Show models a few photos of each of some labels that they were not trained on, ask about others, and say how many their "
+        "embeddings tell right: the mean over many draws of labels and photos, the same for every model, with its standard error. What "
+        "`sortbin teach` can make of a model depends on this. Exit status: 0 measured, 2 bad usage or input.",
+        epilog="example: training carry runs/trashnet runs/gentler --photos groceries",
+    )
+    option = parser.add_argument
+    option("models", nargs="+", type=Path, metavar="RUN|BUNDLE", help="what `training fit` or `converter quantize` wrote")
+    option("--photos", type=Path, required=True, metavar="DIR", help="a folder of photos for each label, of other things than were trained on")
+    option("--shots", type=_number, nargs="+", default=[5, 10], metavar="N", help="photos of each label to show (default: 5 10)")
+    option("--labels", type=_number, default=6, metavar="N", help="labels in each draw (default: %(default)s)")
+    option("--draws", type=_number, default=40, metavar="N", help="how often labels and photos are drawn (default: %(default)s)")
+    option("--seed", type=int, default=0, metavar="N", help="draws the labels and photos (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure. Returns the exit status."""
+    from converter.photos import read_photos, read_pixels
+    from converter.progress import Progress
+    from training.carry import carried, drawn
+    from training.evaluate.models import open_model
+
+    photos = read_photos(arguments.photos)
+    labels, targets = np.unique([photo.label for photo in photos], return_inverse=True)
+    draws = {shots: list(drawn(targets, arguments.labels, shots, arguments.draws, arguments.seed)) for shots in arguments.shots}
+    progress = Progress()
+    try:
+        for path in arguments.models:
+            model = open_model(path)
+            watched = progress.through(photos, f"showing {model.name} the photos")
+            embeddings = model.judge(read_pixels(photo.path) for photo in watched).embeddings
+            progress.step("")
+            found = {shots: carried(embeddings, targets, of_shots) for shots, of_shots in draws.items()}
+            told = "  ".join(f"{shots} shown: {one.mean:.3f} +- {one.error:.3f}" for shots, one in found.items())
+            print(f"{path} ({model.kind}): {told}", flush=True)
+    finally:
+        progress.close()
+    print(f"share told right, mean and standard error of {arguments.draws} draws of {arguments.labels} of {len(labels)} labels, {len(photos)} photos")
+    return 0
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text}")
+    return int(text)
