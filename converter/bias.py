@@ -5,17 +5,19 @@ correcting all at once from one measurement would take the same shift back sever
 MobileNetV2 ends each block with one, and the head is one.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from converter.abreast import abreast
 from converter.layers import Floats, Layer, add_to_bias, cut_after, linear_layers
+from converter.progress import Row
 from converter.trial import load_model
 from device.vision.preprocess import Pixels, to_float
 
 
-def corrected(int8: bytes, float32: bytes, pictures: Collection[Pixels], scratch: Path) -> bytes:
+def corrected(int8: bytes, float32: bytes, pictures: Row[Pixels], scratch: Path) -> bytes:
     """Return the INT8 model with the mean output of each linear layer moved to where it is in the float model, channel by channel.
 
     int8, float32: the same network, converted both ways. pictures: size x size x 3 uint8. scratch: a folder to write into.
@@ -24,26 +26,50 @@ def corrected(int8: bytes, float32: bytes, pictures: Collection[Pixels], scratch
     layers = [layer for layer in linear_layers(int8) if layer.name in by_name]
     if not layers:
         return int8
-    wanted = _channel_means(float32, [by_name[layer.name] for layer in layers], (to_float(picture) for picture in pictures), scratch)
+    wanted = _channel_means(float32, [by_name[layer.name] for layer in layers], _Floating(pictures), scratch)
     for layer, mean in zip(layers, wanted, strict=True):
         (found,) = _channel_means(int8, [layer], pictures, scratch)
         int8 = add_to_bias(int8, layer, mean - found)
     return int8
 
 
-def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Iterable[np.ndarray], scratch: Path) -> list[Floats]:
+def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Row[np.ndarray], scratch: Path) -> list[Floats]:
     """The mean of each channel of each layer's output over all places of all inputs."""
-    interpreter = load_model(cut_after(model, layers), scratch).interpreter
-    fill = interpreter.tensor(interpreter.get_input_details()[0]["index"])
-    outputs = [(interpreter.tensor(details["index"]), *details["quantization"]) for details in interpreter.get_output_details()]
-    sums, count = [np.zeros(1)] * len(outputs), 0
-    for values in inputs:
-        count += 1
-        np.copyto(fill()[0], values)
-        interpreter.invoke()
-        for number, (read, scale, zero_point) in enumerate(outputs):
-            channels = read()
-            mean = channels.reshape(-1, channels.shape[-1]).mean(axis=0, dtype=np.float64)
-            del channels  # an interpreter does not run again while a view into it is held
-            sums[number] = sums[number] + ((mean - zero_point) * scale if scale else mean)
-    return [total / count for total in sums]
+    cut = cut_after(model, layers)
+    total, *others = abreast(len(inputs), lambda: _Means(cut, inputs, scratch))
+    for means in others:
+        total = [so_far + mean for so_far, mean in zip(total, means, strict=True)]
+    return [channels / len(inputs) for channels in total]
+
+
+class _Means:
+    """The mean of each channel of each output of a model for one of the inputs."""
+
+    def __init__(self, model: bytes, inputs: Row[np.ndarray], scratch: Path) -> None:
+        self._inputs = inputs
+        self._interpreter = load_model(model, scratch).interpreter
+        self._fill = self._interpreter.tensor(self._interpreter.get_input_details()[0]["index"])
+        self._outputs = [(self._interpreter.tensor(details["index"]), *details["quantization"]) for details in self._interpreter.get_output_details()]
+
+    def __call__(self, number: int) -> list[Floats]:
+        np.copyto(self._fill()[0], self._inputs[number])
+        self._interpreter.invoke()
+        return [_channels(read(), scale, zero_point) for read, scale, zero_point in self._outputs]
+
+
+class _Floating:
+    """Pictures as a float model takes them."""
+
+    def __init__(self, pictures: Row[Pixels]) -> None:
+        self._pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return to_float(self._pictures[number])
+
+
+def _channels(values: np.ndarray, scale: float, zero_point: int) -> Floats:
+    mean = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64)
+    return (mean - zero_point) * scale if scale else mean

@@ -1,9 +1,11 @@
 """The known answer of a bundle: what the device compares its runtime against at every start."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 import numpy as np
 
+from converter.abreast import abreast
+from converter.progress import Row
 from device.vision.bundle import KnownAnswer
 from device.vision.classifier import Classifier, known_input
 from device.vision.preprocess import Pixels
@@ -12,14 +14,24 @@ NOISE_SEEDS = range(1, 17)
 MARGIN = 2
 
 
-def known_answer(exact: Classifier, shipping: Classifier, seed: int, photos: Iterable[Pixels]) -> KnownAnswer:
+def known_answer(exact: Callable[[], Classifier], shipping: Callable[[], Classifier], seed: int, photos: Row[Pixels]) -> KnownAnswer:
     """Ask the exact kernels for the answer to a seeded input, and measure how far the shipping ones stray from them.
 
-    The tolerance is MARGIN times the largest difference seen on that input, on other seeded ones and on `photos` (H x W x 3 uint8), plus
-    one step: other packages and processors round in other places.
+    exact, shipping: give a classifier of their own to each thread that asks. The tolerance is MARGIN times the largest difference seen on that
+    input, on other seeded ones and on `photos` (H x W x 3 uint8), plus one step: other packages and processors round in other places.
     """
-    size = exact.bundle.info.input.size
-    answer = exact.raw_logits(known_input(seed, size))
-    pictures = [*(known_input(other, size) for other in (seed, *NOISE_SEEDS)), *photos]
-    strayed = max(int(np.abs(exact.raw_logits(picture) - shipping.raw_logits(picture)).max()) for picture in pictures)
-    return KnownAnswer(seed, tuple(answer.tolist()), MARGIN * strayed + 1)
+    one = exact()
+    size = one.bundle.info.input.size
+    answer = one.raw_logits(known_input(seed, size))
+    seeds = (seed, *NOISE_SEEDS)
+
+    def equipped() -> Callable[[int], int]:
+        kernels, others = exact(), shipping()
+
+        def strayed(number: int) -> int:
+            picture = known_input(seeds[number], size) if number < len(seeds) else photos[number - len(seeds)]
+            return int(np.abs(kernels.raw_logits(picture) - others.raw_logits(picture)).max())
+
+        return strayed
+
+    return KnownAnswer(seed, tuple(answer.tolist()), MARGIN * max(abreast(len(seeds) + len(photos), equipped)) + 1)

@@ -102,7 +102,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         by_itself = _by_itself(best, run, order, size, targets, progress)
         progress.step("working out the known answer")
         with quiet():
-            answer = known_answer(trial.exact(), trial.shipping, order.seed, Inputs(chosen[:KNOWN_ANSWER_PHOTOS], size, shown=shown))
+            answer = known_answer(trial.exact, trial.shipped, order.seed, Inputs(chosen[:KNOWN_ANSWER_PHOTOS], size, shown=shown))
         embeddings, trained = _learnt(trial, run, order, size, progress)
         reference = fit_reference(embeddings, trained, len(run.labels))
         as_seen = after if by_itself is None else after.beside(by_itself.after)

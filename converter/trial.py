@@ -27,7 +27,11 @@ class Trial:
     def __init__(self, model: bytes, labels: Sequence[str], size: int, scratch: Path) -> None:
         self.model = model
         self._bundle = _kept(model, tuple(labels), size, scratch)
-        self.shipping = Classifier(self._bundle)
+        self.shipping = self.shipped()
+
+    def shipped(self) -> Classifier:
+        """The model on what it will run on, by itself; `shipping` is one of these."""
+        return Classifier(self._bundle)
 
     def exact(self) -> Classifier:
         """The same model on the kernels that a known answer is taken from. Raises RuntimeFault where ai-edge-litert is not installed."""
@@ -48,7 +52,7 @@ class Trial:
 
     def _outputs(self, pictures: Row[Pixels]) -> Iterator[Outputs]:
         def equipped() -> Callable[[int], Outputs]:
-            classifier = Classifier(self._bundle)
+            classifier = self.shipped()
             return lambda number: classifier.outputs(pictures[number])
 
         return abreast(len(pictures), equipped)
