@@ -1,5 +1,6 @@
 """`training carry`: what embeddings tell of labels that nobody trained on."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,22 @@ def test_models_are_measured_by_the_same_draws(shapes: Path, capsys: pytest.Capt
     assert one.startswith(f"{BUNDLE} (int8): 1 shown: ")
     assert "  2 shown: " in one
     assert "7 draws of 2 of" in last
+    assert main([*arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["photos"], told["of_labels"], told["draws"]) == (36, 3, 7)
+    first, second = told["models"]
+    assert first == second
+    assert f"1 shown: {first['told']['1']['mean']:.3f} +- {first['told']['1']['error']:.3f}" in one
 
 
 def test_photos_that_allow_no_draw_are_refused_in_one_line(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["carry", str(BUNDLE), "--photos", str(shapes), "--labels", "40"]) == 2
     assert capsys.readouterr().err.strip().startswith("training carry: expected at least 40 labels with more than 5 photos, found")
+
+
+@pytest.mark.parametrize(("option", "given", "least"), [("--labels", "1", 2), ("--shots", "0", 1), ("--draws", "few", 1), ("--seed", "-1", 0)])
+def test_numbers_that_mean_nothing_are_refused(option: str, given: str, least: int, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["carry", str(BUNDLE), "--photos", str(shapes), f"{option}={given}"])
+    assert left.value.code == 2
+    assert f"argument {option}: expected a whole number, {least} or more, got {given}" in capsys.readouterr().err

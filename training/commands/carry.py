@@ -1,6 +1,9 @@
 """`training carry`: how well the embeddings of models carry to other things."""
 
 import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +23,11 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option = parser.add_argument
     option("models", nargs="+", type=Path, metavar="RUN|BUNDLE", help="what `training fit` or `converter quantize` wrote")
     option("--photos", type=Path, required=True, metavar="DIR", help="a folder of photos for each label, of other things than were trained on")
-    option("--shots", type=_number, nargs="+", default=[5, 10], metavar="N", help="photos of each label to show (default: 5 10)")
-    option("--labels", type=_number, default=6, metavar="N", help="labels in each draw (default: %(default)s)")
-    option("--draws", type=_number, default=40, metavar="N", help="how often labels and photos are drawn (default: %(default)s)")
-    option("--seed", type=int, default=0, metavar="N", help="draws the labels and photos (default: %(default)s)")
+    option("--shots", type=_at_least(1), nargs="+", default=[5, 10], metavar="N", help="photos of each label to show (default: 5 10)")
+    option("--labels", type=_at_least(2), default=6, metavar="N", help="labels in each draw (default: %(default)s)")
+    option("--draws", type=_at_least(1), default=40, metavar="N", help="how often labels and photos are drawn (default: %(default)s)")
+    option("--seed", type=_at_least(0), default=0, metavar="N", help="draws the labels and photos (default: %(default)s)")
+    option("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=run)
 
 
@@ -37,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     photos = read_photos(arguments.photos)
     labels, targets = np.unique([photo.label for photo in photos], return_inverse=True)
     draws = {shots: list(drawn(targets, arguments.labels, shots, arguments.draws, arguments.seed)) for shots in arguments.shots}
-    progress = Progress()
+    progress, measured = Progress(), []
     try:
         for path in arguments.models:
             model = open_model(path)
@@ -45,15 +49,25 @@ def run(arguments: argparse.Namespace) -> int:
             embeddings = model.judge(read_pixels(photo.path) for photo in watched).embeddings
             progress.step("")
             found = {shots: carried(embeddings, targets, of_shots) for shots, of_shots in draws.items()}
-            told = "  ".join(f"{shots} shown: {one.mean:.3f} +- {one.error:.3f}" for shots, one in found.items())
-            print(f"{path} ({model.kind}): {told}", flush=True)
+            measured.append({"model": str(path), "kind": model.kind, "told": {shots: asdict(one) for shots, one in found.items()}})
+            if not arguments.json:
+                told = "  ".join(f"{shots} shown: {one.mean:.3f} +- {one.error:.3f}" for shots, one in found.items())
+                print(f"{path} ({model.kind}): {told}", flush=True)
     finally:
         progress.close()
-    print(f"share told right, mean and standard error of {arguments.draws} draws of {arguments.labels} of {len(labels)} labels, {len(photos)} photos")
+    if arguments.json:
+        given = {"photos": len(photos), "of_labels": len(labels), "labels": arguments.labels, "draws": arguments.draws, "seed": arguments.seed}
+        print(json.dumps(given | {"models": measured}, ensure_ascii=False))
+    else:
+        of = f"{arguments.draws} draws of {arguments.labels} of {len(labels)} labels, {len(photos)} photos"
+        print(f"share told right, mean and standard error of {of}")
     return 0
 
 
-def _number(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text}")
-    return int(text)
+def _at_least(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number, {least} or more, got {text}")
+        return int(text)
+
+    return read
