@@ -26,7 +26,7 @@ def corrected(int8: bytes, float32: bytes, pictures: Row[Pixels], scratch: Path)
     layers = [layer for layer in linear_layers(int8) if layer.name in by_name]
     if not layers:
         return int8
-    wanted = _channel_means(float32, [by_name[layer.name] for layer in layers], _Floating(pictures), scratch)
+    wanted = _channel_means(float32, [by_name[layer.name] for layer in layers], [to_float(picture) for picture in pictures], scratch)
     for layer, mean in zip(layers, wanted, strict=True):
         (found,) = _channel_means(int8, [layer], pictures, scratch)
         int8 = add_to_bias(int8, layer, mean - found)
@@ -55,19 +55,6 @@ class _Means:
         np.copyto(self._fill()[0], self._inputs[number])
         self._interpreter.invoke()
         return [_channels(read(), scale, zero_point) for read, scale, zero_point in self._outputs]
-
-
-class _Floating:
-    """Pictures as a float model takes them."""
-
-    def __init__(self, pictures: Row[Pixels]) -> None:
-        self._pictures = pictures
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def __getitem__(self, number: int) -> np.ndarray:
-        return to_float(self._pictures[number])
 
 
 def _channels(values: np.ndarray, scale: float, zero_point: int) -> Floats:

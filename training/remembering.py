@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float32]
 
 START_FILE = "progress.start.npz"
 MEASURED_PHOTOS = 384
+"""photos that tell how far each value of an embedding varies"""
 LEAST_SPREAD = 0.05
 """what is added to each value's standard deviation, so that one that hardly ever stirs does not outweigh the others; ReLU6 gives 0 to 6"""
 
@@ -51,8 +52,9 @@ def anchored(network: keras.Model, start: keras.Model, decay: float) -> Anchor:
 
 def read_remembered(run: Path, network: keras.Model) -> keras.Model:
     """The network of a finished run, at the input size of `network`. Its labels are of no account. Raises RememberError and NetworkError."""
-    if not (run / "model.keras").is_file():
-        raise RememberError(f"{run}: expected a finished run to remember: model.keras is missing")
+    for name in ("model.keras", "labels.txt"):
+        if not (run / name).is_file():
+            raise RememberError(f"{run}: expected a finished run to remember: {name} is missing")
     known = read_heads(run / "model.keras", len(read_labels(run)))
     own, its = (one.output["embedding"].shape[-1] for one in (network, known))
     if own != its:

@@ -257,6 +257,8 @@ def test_a_run_that_cannot_be_remembered_is_refused(finished: tuple[Path, Score]
     fit(Lesson(Recipe(size=32, **(QUICK | {"scratch": narrow})), split), tmp_path / "narrow", None, silent)
     assert refusal(tmp_path / "narrow").startswith(f"{tmp_path / 'narrow'}: expected embeddings of")
     assert refusal(tmp_path / "none") == f"{tmp_path / 'none'}: expected a finished run to remember: model.keras is missing"
+    (tmp_path / "narrow" / "labels.txt").unlink()
+    assert refusal(tmp_path / "narrow") == f"{tmp_path / 'narrow'}: expected a finished run to remember: labels.txt is missing"
     assert refusal(finished[0], share=0.0).startswith("remember_share: expected above 0")
 
 
