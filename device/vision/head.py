@@ -88,11 +88,15 @@ class Fitter:
         self._lessons = lessons
         means, shares = reference.means.astype(np.float64), reference.counts / reference.counts.sum()
         middle = shares @ means
-        covariance = reference.covariance() + (means - middle).T * shares @ (means - middle)
-        self._scale = 1 / np.sqrt(np.trace(covariance))
+        strong, rest = reference.spread()
+        between = np.sqrt(shares)[:, np.newaxis] * (means - middle)
+        strong = np.concatenate([strong, between])
+        self._scale = 1 / np.sqrt(np.square(strong).sum() + rest.sum())
         self._middle = lessons.embeddings.mean(axis=0)
         self._features = np.concatenate([self._scale * (lessons.embeddings - self._middle), np.ones((len(lessons.targets), 1))], axis=1)
-        self._kept = keep * _moments(self._scale**2 * covariance, self._scale * (middle - self._middle))
+        moved = np.concatenate([strong, (middle - self._middle)[np.newaxis]]) * self._scale
+        ones = np.append(np.zeros(len(strong)), 1.0)
+        self._kept = _Moments(np.sqrt(keep) * np.column_stack([moved, ones]), keep * np.append(self._scale**2 * rest, 0.0))
         self._spaces: dict[float, _Space] = {}
 
     def head(self, recipe: Recipe) -> Head:
@@ -149,26 +153,32 @@ class _Space:
     as steep in every direction.
     """
 
-    def __init__(self, features: Floats, kept: Floats, loose: float, weights: Floats) -> None:
+    def __init__(self, features: Floats, kept: "_Moments", loose: float, weights: Floats) -> None:
         ridge = np.full(features.shape[1], 1 / loose**2)
         ridge[-1] = 1 / SHIFT**2
-        self._triangle = np.linalg.cholesky(kept + np.diag(ridge))
-        whitened = np.linalg.solve(self._triangle, features.T).T
-        strengths, vectors = np.linalg.eigh(whitened @ whitened.T)
+        solved = kept.solve(features, ridge)
+        strengths, vectors = np.linalg.eigh(features @ solved.T)
         strong = strengths > 1e-7 * strengths[-1]
         strengths, vectors = strengths[strong], vectors[:, strong]
         self.coordinates = vectors * np.sqrt(strengths)
         self.stretch = np.sqrt(0.5 * weights.mean() * strengths + 1)
-        self._axes = (vectors / np.sqrt(strengths)).T @ whitened
+        self._axes = (vectors / np.sqrt(strengths)).T @ solved
 
     def whole(self, found: Floats) -> Floats:
         """Weights for features, labels x features, of weights for coordinates."""
-        return np.linalg.solve(self._triangle.T, (found @ self._axes).T).T
+        return np.asarray(found @ self._axes, np.float64)
 
 
-def _moments(covariance: Floats, middle: Floats) -> Floats:
-    """The mean of x x^T for vectors x with this covariance and mean, and a 1 at the end."""
-    extended = np.append(middle, 1.0)
-    result = np.outer(extended, extended)
-    result[:-1, :-1] += covariance
-    return result
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """A matrix features x features of the form strong.T @ strong + diag(rest). strong: few x features; rest: features, at least 0."""
+
+    strong: Floats
+    rest: Floats
+
+    def solve(self, rows: Floats, ridge: Floats) -> Floats:
+        """rows @ inverse(this + diag(ridge)), by Woodbury's identity: features may be thousands, and no matrix of that side is made."""
+        diagonal = self.rest + ridge
+        scaled = self.strong / diagonal
+        small = np.eye(len(scaled)) + scaled @ self.strong.T
+        return np.asarray(rows / diagonal - (rows @ scaled.T) @ np.linalg.solve(small, scaled), np.float64)

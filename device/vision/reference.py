@@ -29,10 +29,10 @@ class Reference:
     variances: npt.NDArray[np.float32]
     rest: npt.NDArray[np.float32]
 
-    def covariance(self) -> Floats:
-        """The covariance within labels: features x features, float64, symmetric."""
-        directions = self.directions.astype(np.float64)
-        return (directions.T * self.variances) @ directions + np.diag(self.rest.astype(np.float64))
+    def spread(self) -> tuple[Floats, Floats]:
+        """The covariance within labels as `strong.T @ strong + diag(rest)`: strong is k x features, rest one a feature; both float64."""
+        strong = np.sqrt(self.variances.astype(np.float64))[:, np.newaxis] * self.directions
+        return strong, self.rest.astype(np.float64)
 
     def write(self, file: Path) -> None:
         """Write the arrays under these names, so that `numpy.load` reads them. The same numbers give the same bytes: no time is stored."""
