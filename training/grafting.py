@@ -75,7 +75,7 @@ def _regrown(scion: keras.Model, after: str, onto: keras.KerasTensor) -> keras.K
         taken = layer.input if isinstance(layer.input, list) else [layer.input]
         strange = [tensor for tensor in taken if id(tensor) not in signals]
         if strange:
-            raise GraftError(f"{after}: expected a layer that everything behind it takes its input from, as block_14_add; {layer.name} takes another")
+            raise GraftError(f"{after}: everything behind it has to come from it, as from block_14_add; {layer.name} takes something else")
         copy = layer.__class__.from_config(layer.get_config() | {"name": layer.name + SUFFIX})
         given = [signals[id(tensor)] for tensor in taken]
         signals[id(layer.output)] = copy(given if isinstance(layer.input, list) else given[0])
@@ -96,7 +96,7 @@ def _read(run: Path) -> keras.Model:
 
 def _shape(network: keras.Model, layer: str) -> tuple[int | None, ...]:
     names = [each.name for each in network.layers]
-    trunk = names[: names.index("pool")]
+    trunk = names[: names.index("pool") - 1]
     if layer not in trunk:
-        raise GraftError(f"{layer}: expected a layer of the trunk, for example block_14_add; these are the last: {', '.join(trunk[-6:])}")
+        raise GraftError(f"{layer}: expected a layer of the trunk with others behind it, as block_14_add; the last are {', '.join(trunk[-6:])}")
     return tuple(network.get_layer(layer).output.shape)

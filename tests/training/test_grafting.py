@@ -1,0 +1,127 @@
+"""`training graft`: a network that names its labels as before and sees what another sees as well, and is a run like any other."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from converter.cli import main as convert
+from device.vision.bundle import read_bundle
+from device.vision.classifier import Classifier
+from device.vision.reference import read_reference
+from device.vision.runtime import load_runtime
+from training.cli import main
+from training.network import build_network
+
+LABELS = ("blue can", "green jar", "red box")
+AFTER = "block_14_add"
+GENTLY = "first_phase = false\n[[stage]]\nsize = 48\nepochs = 1\nrate = 1e-5\n"
+PICTURES = np.random.default_rng(3).uniform(-1, 1, (4, 48, 48, 3)).astype(np.float32)
+
+
+def run_of(network: keras.Model, folder: Path, labels: tuple[str, ...] = LABELS) -> Path:
+    folder.mkdir()
+    network.save(folder / "model.keras")
+    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
+    (folder / "recipe.toml").write_text("width = 0.35\n[[stage]]\nsize = 48\nepochs = 1\nrate = 1e-3\n")
+    for name, numbers in (("train.txt", range(8)), ("val.txt", range(8, 12))):
+        (folder / name).write_text("".join(f"{label}/{number:02}.png\n" for label in LABELS for number in numbers))
+    return folder
+
+
+def network_of(seed: int, *, labels: int = 3, width: float = 0.35, dense: tuple[int, ...] = ()) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    network = build_network(labels, 48, width=width, seed=seed)
+    for layer in network.layers:  # as they are drawn, they make almost nothing of a picture
+        if layer.weights:
+            layer.set_weights([weight * 1.2 if weight.ndim > 1 else weight for weight in layer.get_weights()])
+    return network
+
+
+def late_layers(network: keras.Model) -> set[str]:
+    names = [layer.name for layer in network.layers]
+    return {layer.name for layer in network.layers[names.index(AFTER) + 1 :] if layer.weights}
+
+
+@pytest.fixture(scope="module")
+def stock() -> keras.Model:
+    return network_of(1)
+
+
+@pytest.fixture(scope="module")
+def runs(stock: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`stock`, and `scion` that knows two labels, with other weights behind AFTER and the same before."""
+    folder = tmp_path_factory.mktemp("runs")
+    scion = network_of(2, labels=2)
+    for layer in scion.layers:
+        if layer.weights and layer.name not in late_layers(scion):
+            layer.set_weights(stock.get_layer(layer.name).get_weights())
+    run_of(stock, folder / "stock")
+    run_of(scion, folder / "scion", ("a", "b"))
+    assert called("graft", folder / "stock", folder / "scion", "--out", folder / "grafted") == 0
+    return folder
+
+
+def called(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def seen(run: Path) -> dict[str, np.ndarray]:
+    network = keras.models.load_model(run / "model.keras", compile=False)
+    return {name: np.asarray(value) for name, value in network.predict_on_batch(PICTURES).items()}
+
+
+def test_it_names_labels_as_the_stock_and_sees_what_either_sees(runs: Path) -> None:
+    stock, scion, both = (seen(runs / name) for name in ("stock", "scion", "grafted"))
+    np.testing.assert_allclose(both["logits"], stock["logits"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(both["embedding"], np.concatenate([stock["embedding"], scion["embedding"]], axis=1), rtol=1e-4, atol=1e-5)
+    assert np.abs(stock["embedding"] - scion["embedding"]).max() > 0.01
+    noted = json.loads((runs / "grafted" / "grafted.json").read_text())
+    assert noted["after"] == AFTER and noted["scion"]["run"] == str(runs / "scion")
+    assert (runs / "grafted" / "val.txt").read_text() == (runs / "stock" / "val.txt").read_text()
+
+
+def test_it_is_trained_further_averaged_and_quantized_like_any_run(runs: Path, shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "gently.toml").write_text(GENTLY)
+    start = runs / "grafted"
+    assert called("fit", "--data", shapes, "--recipe", tmp_path / "gently.toml", "--from", start, "--out", tmp_path / "on") == 0
+    assert called("average", f"{start}=1", f"{tmp_path / 'on'}=1", "--data", shapes, "--out", tmp_path / "between") == 0
+    asked = ("quantize", tmp_path / "between", "--data", shapes, "--out", tmp_path / "bundle", "--tolerance", "100", "--calibration", "8")
+    assert convert([str(argument) for argument in asked]) == 0
+    bundle = read_bundle(tmp_path / "bundle")
+    outputs = Classifier(bundle, load_runtime(bundle)).outputs(np.full((48, 48, 3), 120, np.uint8))
+    assert outputs.embedding.shape == (2560,) and outputs.logits.shape == (3,)
+    assert read_reference(bundle).means.shape == (3, 2560)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("stock", "nowhere"), "nowhere: expected a finished run: model.keras is missing"),
+        (("stock", "scion", "--after", "head"), "head: expected a layer of the trunk with others behind it, as block_14_add; the last are"),
+        (("stock", "scion", "--after", "out_relu"), "out_relu: expected a layer of the trunk with others behind it"),
+        (
+            ("stock", "scion", "--after", "block_5_expand"),
+            "block_5_expand: everything behind it has to come from it, as from block_14_add; block_5_add",
+        ),
+        (("stock", "narrow"), "block_14_add: expected layers of the same shape in both networks, found (None, 2, 2, 56) and (None, 2, 2, 80)"),
+        (("strange", "scion"), "strange/model.keras: expected a network that `training fit` made, found no layer dropout"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(
+    runs: Path, tmp_path: Path, given: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_of(network_of(3, width=0.5), tmp_path / "narrow")
+    source = keras.Input((48, 48, 3))
+    flat = keras.layers.GlobalAveragePooling2D()(source)
+    run_of(keras.Model(source, {"logits": keras.layers.Dense(3)(flat), "embedding": flat}), tmp_path / "strange")
+    named = [
+        text if text.startswith("-") or "_" in text or text == "head" else (tmp_path if text in ("narrow", "strange") else runs) / text
+        for text in given
+    ]
+    capsys.readouterr()
+    assert called("graft", *named, "--out", tmp_path / "out") == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
