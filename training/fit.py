@@ -1,7 +1,7 @@
 """Train a network in two phases: heads on frozen features, then the network in stages.
 
 A run folder tells all there is to know: `recipe.toml`, `labels.txt`, `train.txt` and `val.txt`, `metrics.jsonl` (one line an epoch), `tensorboard/`,
-`model.keras` (the result), `further.txt` where photos of other folders were trained on, and `from.json` where an earlier run was trained further.
+`model.keras` (the result), `further.txt` where photos of other folders were trained on, and `begun.json`: what it was begun with.
 While it trains it also holds `progress.*`, from which a killed run goes on at the epoch it had finished.
 """
 
@@ -24,6 +24,7 @@ from device.rules import RulePack
 from device.vision.preprocess import Pixels, to_input
 from training.backbones import build_trunk
 from training.batches import Batches
+from training.beginning import Beginning, require_same_beginning
 from training.distillation import Teachers, blended_loss
 from training.fake_quantization import fake_quantized, give_back, measure_ranges
 from training.folding import fold_batch_norm, freeze_batch_norm
@@ -34,7 +35,7 @@ from training.optimizers import Anchor, adamw, cosine, sgd
 from training.recipe import Recipe, Stage
 from training.remembering import Remembered, RememberError, anchored, keep_start, read_remembered, started_as
 from training.score import Score, evaluate
-from training.start import StartError, read_start, require_same_start
+from training.start import StartError, read_start
 from training.workers import Alone, Workers, WorkersError, require_agreement
 
 Floats = npt.NDArray[np.float32]
@@ -107,7 +108,7 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     weights: start of the trunk, see `build_trunk`; of no account where the lesson has a start. epoch_done: told after each epoch how many of all
     stages are behind it, those that patience left out included, and its score; what it raises ends the run, which can go on later. workers: all of
     them call this with the same lesson, and each writes the same run into a folder of its own.
-    Raises BackboneError, WeightsError, StartError, NetworkError, TeacherError, RememberError, PhotosError, WorkersError.
+    Raises BackboneError, WeightsError, BeginningError, StartError, NetworkError, TeacherError, RememberError, PhotosError, WorkersError.
     """
     recipe, split = lesson.recipe, lesson.split
     _require_shareable(recipe, workers)
@@ -124,11 +125,12 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
         _write_lines(run / "further.txt", [photo.name for photo in lesson.further])
 
     progress = Progress.read(run)
-    require_same_start(run, lesson.start, goes_on=progress is not None)
     came = f"{run} goes on after stage {progress.stage + 1}, epoch {progress.epoch}" if progress else f"{run} starts from nothing"
     require_agreement(
         workers, f"{came}, with {len(lesson.photos)} photos", [*((progress.stage, progress.epoch) if progress else (-1, 0)), len(lesson.photos)]
     )
+    beginning = Beginning(recipe, split.train, split.val, lesson.start, lesson.teachers, lesson.remembered, lesson.further)
+    require_same_beginning(run, beginning, goes_on=progress is not None)
     network = _build(lesson, None if progress else weights)
     if progress is not None:
         report(f"going on after stage {progress.stage + 1}, epoch {progress.epoch}")

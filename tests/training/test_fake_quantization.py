@@ -25,6 +25,7 @@ from converter.tflite import exported, to_int8
 from converter.trial import Trial
 from device.vision.preprocess import Pixels, to_float
 from training.backbones import measure_statistics
+from training.beginning import BeginningError
 from training.cli import main
 from training.commands.fit import RECIPES
 from training.fake_quantization import FixedRange, Range, fake_quantized, give_back, measure_ranges, round_activations, round_weights
@@ -35,7 +36,6 @@ from training.network import add_heads, resized
 from training.recipe import Recipe, RecipeError, ScratchCnn, Stage, read_recipe
 from training.score import predict
 from training.scratch import scratch_cnn
-from training.start import StartError
 from training.workers import WorkersError
 
 QUICK = {"backbone": "scratch_cnn", "scratch": ScratchCnn(layers=3, features=16, kernel=3, activation="relu"), "seed": 5}
@@ -299,7 +299,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_ends_as_a_plain_network(
         patched.setattr(Progress, "write", write_then_die)
         with pytest.raises(Killed):
             fit(lesson, tmp_path / "killed", None, silent)
-    with pytest.raises(StartError, match="was begun with --from"):
+    with pytest.raises(BeginningError, match="was begun with another --from"):
         fit(replace(lesson, start=None), tmp_path / "killed", None, silent)
     fit(lesson, tmp_path / "killed", None, silent)
 
@@ -312,7 +312,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_ends_as_a_plain_network(
     before = keras.models.load_model(learned / "model.keras")
     assert [type(layer) for layer in straight.layers] == [type(layer) for layer in before.layers]
     assert straight.count_params() == before.count_params()
-    assert json.loads((tmp_path / "straight" / "from.json").read_text())["run"] == str(learned)
+    assert json.loads((tmp_path / "straight" / "begun.json").read_text())["--from"][0]["run"] == str(learned)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 from converter.photos import Split, read_split
 from device.rules import read_rules
 from training.backbones import build_trunk
+from training.beginning import BeginningError
 from training.cli import main
 from training.distillation import TeacherError
 from training.fit import Lesson, fit, label_weights
@@ -81,6 +82,45 @@ def test_a_run_killed_amid_and_between_stages_goes_on_to_the_same_weights(
     resumed = keras.models.load_model(tmp_path / "model.keras").get_weights()
     for ours, theirs in zip(resumed, straight, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_goes_on_with_what_it_was_begun_with_alone(
+    finished: tuple[Path, Score], split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(progress: Progress, run: Path) -> None:
+        written(progress, run)
+        raise Killed
+
+    written = Progress.write
+    first, run = finished[0], tmp_path / "run"
+    network = keras.models.load_model(first / "model.keras")
+    network.set_weights([weight * 0.9 for weight in network.get_weights()])
+    other = tmp_path / "other"
+    shutil.copytree(first, other)
+    network.save(other / "model.keras")
+    lesson = Lesson(Recipe(remember_share=0.3, **GENTLY), split, None, (first,), first, split.val[:2], first)
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "write", die)
+        with pytest.raises(Killed):
+            fit(lesson, run, None, silent)
+    changed = {
+        "--recipe": replace(lesson, recipe=Recipe(remember_share=0.4, **GENTLY)),
+        "--from": replace(lesson, start=other),
+        "--teacher": replace(lesson, teachers=(first, first)),
+        "--remember": replace(lesson, remembered=None),
+        "--also": replace(lesson, further=split.val[1:3]),
+        "--data": replace(lesson, split=replace(split, train=split.train[1:])),
+    }
+    for option, another in changed.items():
+        with pytest.raises(BeginningError, match=f"was begun with another {option}; give what begun.json there names"):
+            fit(another, run, None, silent)
+    moved = tmp_path / "moved"
+    shutil.copytree(first, moved)
+    fit(replace(lesson, start=moved, teachers=(moved,)), run, None, silent)
+    assert (run / "model.keras").is_file(), "it is the same wherever the runs lie"
 
 
 def test_photos_given_beside_are_trained_on_and_chosen_by_none_of_them(finished: tuple[Path, Score], shapes: Path, tmp_path: Path) -> None:
