@@ -20,7 +20,8 @@ from device.taught import bin_stopped, keep, read_taught, taught_files, undo
 from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.empty import EmptyViews
-from device.vision.isolate import isolate
+from device.vision.isolate import isolate, whole_frame
+from device.vision.looks import taught_views
 from device.vision.pictures import find_pictures, read_pixels
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings
@@ -113,11 +114,11 @@ def run(arguments: argparse.Namespace) -> int:
         labels = labels_after(classifier.labels, (*known, *(folders or (arguments.label,))), only=only)
         read_rule_pack(settings, labels, classifier.labels)
         if arguments.source:
-            pictures = _photos(folders, arguments.background, classifier.bundle)
+            photos = _photos(folders, arguments.background, classifier.bundle)
         else:
             with contextlib.closing(open_camera(settings.camera)) as camera:
-                pictures = [(arguments.label, shown) for shown in _shown(camera, settings.presence, classifier.bundle, arguments.frames)]
-        taught = look_at(pictures, classifier)
+                photos = [(arguments.label, views) for views in _shown(camera, settings.presence, classifier.bundle, arguments.frames)]
+        taught = look_at(photos, classifier)
         teaching = _taught(taught if before is None else before.examples.followed_by(taught), classifier.bundle, only=only)
         _say(teaching, keep(teaching, state), as_json=arguments.json)
     return 0
@@ -153,18 +154,25 @@ def _folders(source: Path) -> dict[str, Path]:
     return {unicodedata.normalize("NFC", folder.name): folder for folder in folders}
 
 
-def _photos(folders: dict[str, Path], backgrounds: list[Path], bundle: Bundle) -> list[tuple[str, Pixels]]:
+def _photos(folders: dict[str, Path], backgrounds: list[Path], bundle: Bundle) -> list[tuple[str, tuple[Pixels, ...]]]:
+    """The label and the views of each photo."""
     empty = EmptyViews(read_pixels(view) for path in backgrounds for view in find_pictures(path))
     photos = ((label, read_pixels(photo)) for label, folder in folders.items() for photo in find_pictures(folder))
-    return [(label, isolate(pixels, empty, bundle.info.ground).picture if empty.known else pixels) for label, pixels in photos]
+    return [(label, _views(pixels, empty, bundle)) for label, pixels in photos]
+
+
+def _views(pixels: Pixels, empty: EmptyViews, bundle: Bundle) -> tuple[Pixels, ...]:
+    ground = bundle.info.ground
+    item = isolate(pixels, empty, ground) if empty.known else whole_frame(pixels, "no empty view")
+    return taught_views(pixels, item, ground)
 
 
 class _Camera(Protocol):
     def latest(self, number: int, wait_s: float) -> Frame | None: ...
 
 
-def _shown(camera: _Camera, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[Pixels]:
-    """Take one picture each time something new has come to rest on the tray, isolated against the tray as it was at first."""
+def _shown(camera: _Camera, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[tuple[Pixels, ...]]:
+    """Views of one frame each time something new has come to rest on the tray, isolated against the tray as it was at first."""
     view, empty = EmptyView(presence), EmptyViews()
     frames = _frames(camera)
     print("leave the tray empty", flush=True)
@@ -177,8 +185,7 @@ def _shown(camera: _Camera, presence: PresenceSettings, bundle: Bundle, count: i
             print(
                 f"{taken + 1} of {count}: lay an item on the tray" if taken == 0 else f"{taken + 1} of {count}: turn it, or lay another", flush=True
             )
-            pixels = _rested(frames, view, presence)
-            yield isolate(pixels, empty, bundle.info.ground).picture
+            yield _views(_rested(frames, view, presence), empty, bundle)
             if taken + 1 < count:
                 _changed(frames, view)
     except EndOfFrames as error:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from device.vision.preprocess import Pixels
 from device.vision.reference import Reference
 from device.vision.unknown import Known, distances, doubts, known, unit
 
-KEEP = 30.0
+KEEP = 10.0
 """what it costs to change the bundle's judgement of its own training photos (see `Fitter`): TrashNet's validation photos then lose less than a point.
 Where only taught labels are left it holds as well: what does not change for those photos is no matter of this place"""
 UNLIKELY = 0.1
@@ -195,10 +195,10 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
     )
 
 
-def look_at(pictures: Sequence[tuple[str, Pixels]], classifier: Classifier) -> Examples:
-    """See taught photos, each in several views. pictures: label and H x W x 3 uint8 RGB, isolated where the bin isolates. Raises RuntimeFault."""
-    labels = tuple(dict.fromkeys(label for label, _ in pictures))
-    seen = [(labels.index(label), number, classifier.outputs(view)) for number, (label, picture) in enumerate(pictures) for view in views(picture)]
+def look_at(photos: Sequence[tuple[str, Sequence[Pixels]]], classifier: Classifier) -> Examples:
+    """See taught photos. photos: the label and the views of each, H x W x 3 uint8 RGB, as `taught_views` gives them. Raises RuntimeFault."""
+    labels = tuple(dict.fromkeys(label for label, _ in photos))
+    seen = [(labels.index(label), number, classifier.outputs(view)) for number, (label, views) in enumerate(photos) for view in views]
     return Examples(
         labels,
         np.array([target for target, _, _ in seen], np.int32),
@@ -206,12 +206,6 @@ def look_at(pictures: Sequence[tuple[str, Pixels]], classifier: Classifier) -> E
         np.stack([outputs.embedding for _, _, outputs in seen]).astype(np.float16),
         np.stack([_probabilities(outputs, classifier) for _, _, outputs in seen]).astype(np.float32),
     )
-
-
-def views(picture: Pixels) -> Iterator[Pixels]:
-    """The picture, and what else the same item could have looked like: mirrored either way."""
-    yield picture
-    yield np.ascontiguousarray(picture[:, ::-1])
 
 
 def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Known | None, *, only: bool) -> Teaching:

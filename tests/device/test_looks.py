@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from device.vision.ground import Ground
-from device.vision.isolate import paint
-from device.vision.looks import LOOKS, look
+from device.vision.isolate import Isolated, paint, whole_frame
+from device.vision.looks import LOOKS, TAUGHT_LOOKS, look, taught_views
 
 BARE = Ground((216, 216, 216), 0.0)
 
@@ -41,3 +41,13 @@ def test_every_look_shows_all_of_the_item_and_no_two_are_the_same(frame: np.ndar
 def test_looks_that_follow_each_other_differ_in_margin_and_in_direction() -> None:
     for one, other in zip(LOOKS, [*LOOKS[1:], LOOKS[0]], strict=True):
         assert one[0] != other[0] and one[1] != other[1]
+
+
+def test_a_taught_item_is_seen_in_its_first_looks_and_a_whole_frame_either_way_round(frame: np.ndarray, mask: np.ndarray) -> None:
+    item = Isolated(True, "", mask, (50, 40, 100, 80), paint(frame, mask, BARE))
+    for number, view in enumerate(views := taught_views(frame, item, BARE)):
+        np.testing.assert_array_equal(view, look(frame, mask, BARE, number))
+    assert len(views) == TAUGHT_LOOKS == len({margin for margin, _ in LOOKS[:TAUGHT_LOOKS]}), "each margin once"
+    straight, mirrored = taught_views(frame, whole_frame(frame, "nothing differs"), BARE)
+    np.testing.assert_array_equal(straight, frame)
+    np.testing.assert_array_equal(mirrored, frame[:, ::-1])
