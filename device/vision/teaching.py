@@ -21,7 +21,7 @@ from device.vision.preprocess import Pixels
 from device.vision.reference import Reference
 from device.vision.unknown import Known, distances, doubts, known, unit
 
-KEEP = 10.0
+KEEP = 20.0
 """what it costs to change the bundle's judgement of its own training photos (see `Fitter`): TrashNet's validation photos then lose less than a point.
 Where only taught labels are left it holds as well: what does not change for those photos is no matter of this place"""
 UNLIKELY = 0.1
