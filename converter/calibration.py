@@ -27,6 +27,17 @@ def choose(photos: Sequence[Photo], n: int, seed: int) -> tuple[Photo, ...]:
     return tuple(photo for _, _, photo in drawn[:n])
 
 
+def thinned(photos: Sequence[Photo], step: int) -> tuple[Photo, ...]:
+    """The first of each label's photos and every `step`-th after it, in their order: labels keep their shares, and none is lost."""
+    so_far: Counter[str] = Counter()
+    kept = []
+    for photo in photos:
+        if so_far[photo.label] % step == 0:
+            kept.append(photo)
+        so_far[photo.label] += 1
+    return tuple(kept)
+
+
 def half(photos: Sequence[Photo]) -> frozenset[Photo]:
     """Every other of each label's photos, as far as their items can be told from their ground: those to show isolated. Raises PhotosError."""
     shown: Counter[tuple[str, bool]] = Counter()

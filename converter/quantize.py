@@ -38,6 +38,8 @@ from device.vision.unknown import FILE as KNOWN_FILE
 
 KNOWN_ANSWER_PHOTOS = 32
 LAYER_PHOTOS = 16
+LEARNT_PHOTOS = 900
+"""training photos, about, whose embeddings tell what is known, of however many: twice as many change nothing that was measured (docs/converter.md)"""
 ALONE_PHOTOS = 240
 """training photos whose items are also looked at by themselves for what is known: enough for a few prototypes a label"""
 WORST_LAYERS = 5
@@ -176,11 +178,12 @@ def _by_itself(best: Best, run: Run, order: Order, size: int, targets: Ints, pro
 
 def _learnt(trial: Trial, run: Run, order: Order, size: int, progress: Progress) -> tuple[Floats, Ints]:
     """Embeddings of what the network was trained on, as photos and by itself, and the labels' numbers."""
+    whole = calibration.thinned(run.train, max(1, round(len(run.train) / LEARNT_PHOTOS)))
     asked = (*calibration.choose(run.train, ALONE_PHOTOS, order.seed), *order.further)
     told = abreast(len(asked), lambda: lambda number: can_be_isolated(asked[number]))
     by_themselves = tuple(itertools.compress(asked, told))
-    targets = np.array([run.target(photo) for photo in (*run.train, *by_themselves)])
-    embeddings = trial.embeddings(progress.through(Inputs(run.train, size), "collecting the embeddings of the training photos"))
+    targets = np.array([run.target(photo) for photo in (*whole, *by_themselves)])
+    embeddings = trial.embeddings(progress.through(Inputs(whole, size), "collecting the embeddings of the training photos"))
     if not by_themselves:
         return embeddings, targets
     items = Inputs(by_themselves, size, shown=lambda photo: isolated(photo, order.ground))

@@ -1,11 +1,14 @@
 """Which photos set the ranges, and that they can be told apart from others."""
 
+import math
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
-from converter.calibration import Inputs, choose, fingerprint, half, isolated_inputs, partly_isolated
+from converter.calibration import Inputs, choose, fingerprint, half, isolated_inputs, partly_isolated, thinned
 from converter.isolated import isolated
 from converter.photos import Photo, read_photos, read_pixels
 from device.vision.preprocess import to_input
@@ -26,6 +29,13 @@ def test_every_beginning_of_the_draw_is_a_fair_sample() -> None:
 def test_a_seed_draws_the_same_photos_in_any_order_and_another_seed_others() -> None:
     assert choose(MANY, 20, 5) == choose(MANY[::-1], 20, 5)
     assert set(choose(MANY, 20, 5)) != set(choose(MANY, 20, 6))
+
+
+@given(order=st.permutations(MANY[::3]), step=st.integers(1, 40))
+def test_thinned_photos_keep_their_shares_and_every_label(order: list[Photo], step: int) -> None:
+    before, after = (Counter(photo.label for photo in photos) for photos in (order, thinned(order, step)))
+    assert after == {label: math.ceil(count / step) for label, count in before.items()}
+    assert [photo for photo in order if photo in set(thinned(order, step))] == list(thinned(order, step))
 
 
 def test_inputs_are_what_the_device_prepares_and_only_full_range_touches_two_pixels(photos: Path) -> None:
