@@ -35,8 +35,8 @@ def test_a_table_shows_ends_operations_layers_and_labels(model: Path, capsys: py
     lines = [" ".join(line.split()) for line in shown(capsys, str(model)).splitlines()]
     assert "input image uint8 1x224x224x3 0.00784314 127" in lines
     assert any(re.fullmatch(r"output logits int8 1x6 0\.0\d+ -?\d+", line) for line in lines)
-    assert "DEPTHWISE_CONV_2D 3 17 90.59 KiB" in lines
-    head = r"65 CONV_2D 1x1x1x6 int8 0\.0\d+ -?\d+ int8 6x1x1x1280 6 of 0\.0\d+ to 0\.0\d+ 7\.52 KiB.*"
+    assert "DEPTHWISE_CONV_2D 3 19 114.97 KiB" in lines
+    head = r"74 CONV_2D 1x1x1x6 int8 0\.0\d+ -?\d+ int8 6x1x1x2560 6 of 0\.0\d+ to 0\.0\d+ 15\.02 KiB.*"
     assert any(re.fullmatch(head, line) for line in lines)
     assert "labels (6): α, b, c, d, e, f" in lines
     assert "name: home" in lines and "version: 3" in lines and "file MODEL_CARD.md: 7 B" in lines
@@ -45,18 +45,18 @@ def test_a_table_shows_ends_operations_layers_and_labels(model: Path, capsys: py
 
 def test_a_bundle_is_named_by_its_folder(capsys: pytest.CaptureFixture[str]) -> None:
     out = shown(capsys, str(default_bundle()), "--edgetpu")
-    assert "bundle trashnet" in out and "67 of 67 operations on the Edge TPU" in out
+    assert "bundle trashnet" in out and "76 of 76 operations on the Edge TPU" in out
 
 
 def test_json_holds_every_tensor_with_all_its_scales(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(shown(capsys, str(model), "--json", "--edgetpu"))
-    weights = found["tensors"][found["layers"][65]["weights"]]
-    assert (weights["shape"], len(weights["scales"]), weights["axis"], weights["bytes"]) == ([6, 1, 1, 1280], 6, 0, 7680)
+    weights = found["tensors"][found["layers"][74]["weights"]]
+    assert (weights["shape"], len(weights["scales"]), weights["axis"], weights["bytes"]) == ([6, 1, 1, 2560], 6, 0, 15360)
     assert found["labels"][0] == "α" and found["description"]["inputs"][0]["mean"] == [127.5]
-    assert len(found["edgetpu"]["fates"]) == 67 and {fate["status"] for fate in found["edgetpu"]["fates"]} == {"Mapped to Edge TPU"}
+    assert len(found["edgetpu"]["fates"]) == 76 and {fate["status"] for fate in found["edgetpu"]["fates"]} == {"Mapped to Edge TPU"}
     constants = {index for layer in found["layers"] if layer["weights"] is not None for index in [layer["weights"]]}
     assert sum(layer["bytes"] for layer in found["layers"]) >= sum(found["tensors"][index]["bytes"] for index in constants)
-    assert sum(operation["count"] for operation in found["operations"]) == len(found["layers"]) == 67
+    assert sum(operation["count"] for operation in found["operations"]) == len(found["layers"]) == 76
     assert sum(operation["bytes"] for operation in found["operations"]) == sum(layer["bytes"] for layer in found["layers"]) < found["bytes"]
 
 

@@ -26,7 +26,7 @@ On-chip memory used for caching model parameters: 2.40MiB
 On-chip memory remaining for caching model parameters: 4.46MiB
 Off-chip memory used for streaming uncached model parameters: 0.00B
 Number of Edge TPU subgraphs: 1
-Total number of operations: 67
+Total number of operations: 76
 Operation log: model_int8_edgetpu.log
 
 {table}
@@ -34,10 +34,11 @@ Compilation child process completed within timeout period.
 Compilation succeeded! 
 """
 ALL_MAPPED = {
-    ("CONV_2D", "Mapped to Edge TPU"): 36,
-    ("DEPTHWISE_CONV_2D", "Mapped to Edge TPU"): 17,
-    ("ADD", "Mapped to Edge TPU"): 10,
+    ("CONV_2D", "Mapped to Edge TPU"): 41,
+    ("DEPTHWISE_CONV_2D", "Mapped to Edge TPU"): 19,
+    ("ADD", "Mapped to Edge TPU"): 11,
     ("RESHAPE", "Mapped to Edge TPU"): 2,
+    ("CONCATENATION", "Mapped to Edge TPU"): 1,
     ("MEAN", "Mapped to Edge TPU"): 1,
     ("QUANTIZE", "Mapped to Edge TPU"): 1,
 }
