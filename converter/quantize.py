@@ -1,6 +1,5 @@
 """`converter quantize`: from a training run to a bundle whose INT8 model was measured and found good enough, or to none."""
 
-import itertools
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +9,11 @@ import msgspec
 import numpy as np
 
 from converter import calibration, confidence
-from converter.abreast import abreast
 from converter.accuracy import Answers, Ints, agreement
 from converter.calibration import Inputs
 from converter.candidates import TITLES, Best, Wanted, best_candidate
 from converter.card import Card
-from converter.isolated import GROUND, can_be_isolated, isolated
+from converter.isolated import GROUND, isolated_if_told
 from converter.known import FALSE_REJECTS, fit_known
 from converter.known_answer import known_answer
 from converter.layer_errors import LayerError, layer_errors
@@ -32,6 +30,7 @@ from device.interval import wilson
 from device.vision.bundle import Bundle, BundleInfo, Calibration, InputSpec, IsolatedMetrics, Metrics, model_file, write_bundle
 from device.vision.classifier import Classifier, softmax
 from device.vision.ground import Ground
+from device.vision.preprocess import Pixels
 from device.vision.reference import FILE as REFERENCE_FILE
 from device.vision.runtime import load_runtime
 from device.vision.unknown import FILE as KNOWN_FILE
@@ -180,14 +179,19 @@ def _learnt(trial: Trial, run: Run, order: Order, size: int, progress: Progress)
     """Embeddings of what the network was trained on, as photos and by itself, and the labels' numbers."""
     whole = calibration.thinned(run.train, max(1, round(len(run.train) / LEARNT_PHOTOS)))
     asked = (*calibration.choose(run.train, ALONE_PHOTOS, order.seed), *order.further)
-    told = abreast(len(asked), lambda: lambda number: can_be_isolated(asked[number]))
-    by_themselves = tuple(itertools.compress(asked, told))
-    targets = np.array([run.target(photo) for photo in (*whole, *by_themselves)])
+    told: set[Photo] = set()
+
+    def by_itself(photo: Photo) -> Pixels:
+        picture, found = isolated_if_told(photo, order.ground)
+        if found:
+            told.add(photo)
+        return picture
+
     embeddings = trial.embeddings(progress.through(Inputs(whole, size), "collecting the embeddings of the training photos"))
-    if not by_themselves:
-        return embeddings, targets
-    items = Inputs(by_themselves, size, shown=lambda photo: isolated(photo, order.ground))
-    return np.concatenate([embeddings, trial.embeddings(progress.through(items, "collecting those of items by themselves"))]), targets
+    alone = trial.embeddings(progress.through(Inputs(asked, size, shown=by_itself), "collecting those of items by themselves"))
+    items = [number for number, photo in enumerate(asked) if photo in told]
+    targets = np.array([run.target(photo) for photo in (*whole, *(asked[number] for number in items))])
+    return np.concatenate([embeddings, alone[items]]), targets
 
 
 def _lost_points(before: Answers, after: Answers) -> float:

@@ -7,6 +7,9 @@ from device.vision.reference import Reference
 
 DIRECTIONS = 64
 """strongest directions of the covariance that are kept"""
+LEAST_LENGTH = 1e-12
+
+Floats = npt.NDArray[np.float64]
 
 
 def fit_reference(embeddings: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], label_count: int) -> Reference:
@@ -15,10 +18,7 @@ def fit_reference(embeddings: npt.NDArray[np.float32], targets: npt.NDArray[np.i
     means = np.stack([rows[targets == i].mean(axis=0) for i in range(label_count)])
     around = rows - means[targets]
     freedom = max(len(rows) - label_count, 1)
-    covariance = around.T @ around / freedom
-    variances, vectors = np.linalg.eigh(covariance)
-    kept = min(DIRECTIONS, freedom, len(variances))
-    variances, directions = np.maximum(variances[::-1][:kept], 0), vectors.T[::-1][:kept]
+    variances, directions = _strongest(around / np.sqrt(freedom), min(DIRECTIONS, freedom, rows.shape[1]))
     # An eigenvector may point either way: let its largest entry be positive, so that the same photos give the same file.
     largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=1)[:, np.newaxis], axis=1)
     directions = (directions * np.sign(largest)).astype(np.float16)
@@ -28,5 +28,15 @@ def fit_reference(embeddings: npt.NDArray[np.float32], targets: npt.NDArray[np.i
         np.bincount(targets, minlength=label_count).astype(np.int32),
         directions,
         variances.astype(np.float32),
-        np.maximum(np.diag(covariance) - explained, 0).astype(np.float32),
+        np.maximum((around**2).sum(axis=0) / freedom - explained, 0).astype(np.float32),
     )
+
+
+def _strongest(rows: Floats, count: int) -> tuple[Floats, Floats]:
+    """The greatest eigenvalues of rows.T @ rows, and their unit eigenvectors as rows, from whichever side of `rows` is shorter."""
+    if len(rows) >= rows.shape[1]:
+        values, vectors = np.linalg.eigh(rows.T @ rows)
+        return np.maximum(values[::-1][:count], 0), vectors.T[::-1][:count]
+    values, vectors = np.linalg.eigh(rows @ rows.T)
+    found = vectors.T[::-1][:count] @ rows
+    return np.maximum(values[::-1][:count], 0), found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), LEAST_LENGTH)

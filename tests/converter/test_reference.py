@@ -50,3 +50,19 @@ def test_fewer_photos_than_directions_are_enough() -> None:
     fitted = fit_reference(np.eye(4, 10, dtype=np.float32), np.array([0, 0, 1, 1]), 2)
     assert fitted.directions.shape == (2, 10)
     assert np.isfinite(fitted.directions).all()
+
+
+@pytest.mark.parametrize("photos", [60, 140], ids=["fewer photos than features", "more photos than features"])
+def test_the_directions_are_those_of_the_covariance_however_many_photos_there_are(photos: int) -> None:
+    rng = np.random.default_rng(5)
+    embeddings = (rng.normal(0, 1, (photos, FEATURES)) * np.exp(-np.arange(FEATURES) / 15)).astype(np.float32)
+    targets = np.arange(photos) % 2
+    fitted = fit_reference(embeddings, targets, 2)
+    around = embeddings - np.stack([embeddings[targets == i].mean(axis=0) for i in range(2)])[targets]
+    covariance = around.astype(np.float64).T @ around / (photos - 2)
+    kept = len(fitted.variances)
+    assert kept == min(DIRECTIONS, photos - 2)
+    np.testing.assert_allclose(fitted.variances, np.linalg.eigvalsh(covariance)[::-1][:kept], rtol=1e-4)
+    strongest = fitted.directions[:10].astype(np.float64)
+    np.testing.assert_allclose(strongest @ covariance, fitted.variances[:10, None] * strongest, atol=0.01)
+    np.testing.assert_allclose(restored(fitted).diagonal(), covariance.diagonal(), rtol=2e-3)
