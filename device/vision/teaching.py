@@ -22,8 +22,8 @@ from device.vision.reference import Reference
 from device.vision.unknown import Known, distances, doubts, known, unit
 
 KEEP = 20.0
-"""what it costs to change the bundle's judgement of its own training photos (see `Fitter`): TrashNet's validation photos then lose less than a point.
-Where only taught labels are left it holds as well: what does not change for those photos is no matter of this place"""
+"""what it costs to change the bundle's judgement of its own training photos (see `Fitter`): on the mean, TrashNet's validation photos then lose less
+than a point. Where only taught labels are left it holds as well: what does not change for those photos is no matter of this place"""
 UNLIKELY = 0.1
 """odds, before anything is taught, that an item is of a label that the bundle does not know, against all those that it knows, taught or not"""
 WHOLLY, HALF, NOT = 1.0, 0.5, 0.0
