@@ -118,12 +118,6 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
         raise RememberError("remember_share: expected above 0 in the recipe where a run is to be remembered")
     keras.utils.set_random_seed(recipe.seed)
     run.mkdir(parents=True, exist_ok=True)
-    _write_lines(run / "labels.txt", split.labels)
-    _write_lines(run / "train.txt", [photo.name for photo in split.train])
-    _write_lines(run / "val.txt", [photo.name for photo in split.val])
-    if lesson.further:
-        _write_lines(run / "further.txt", [photo.name for photo in lesson.further])
-
     progress = Progress.read(run)
     came = f"{run} goes on after stage {progress.stage + 1}, epoch {progress.epoch}" if progress else f"{run} starts from nothing"
     require_agreement(
@@ -131,6 +125,11 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     )
     beginning = Beginning(recipe, split.train, split.val, lesson.start, lesson.teachers, lesson.remembered, lesson.further)
     require_same_beginning(run, beginning, goes_on=progress is not None)
+    _write_lines(run / "labels.txt", split.labels)
+    _write_lines(run / "train.txt", [photo.name for photo in split.train])
+    _write_lines(run / "val.txt", [photo.name for photo in split.val])
+    if lesson.further:
+        _write_lines(run / "further.txt", [photo.name for photo in lesson.further])
     network = _build(lesson, None if progress else weights)
     if progress is not None:
         report(f"going on after stage {progress.stage + 1}, epoch {progress.epoch}")

@@ -106,6 +106,11 @@ def test_a_run_goes_on_with_what_it_was_begun_with_alone(
         patched.setattr(Progress, "write", die)
         with pytest.raises(Killed):
             fit(lesson, run, None, silent)
+
+    def contents() -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
+
+    before = contents()
     changed = {
         "--recipe": replace(lesson, recipe=Recipe(remember_share=0.4, **GENTLY)),
         "--from": replace(lesson, start=other),
@@ -117,6 +122,7 @@ def test_a_run_goes_on_with_what_it_was_begun_with_alone(
     for option, another in changed.items():
         with pytest.raises(BeginningError, match=f"was begun with another {option}; give what begun.json there names"):
             fit(another, run, None, silent)
+        assert contents() == before, option
     moved = tmp_path / "moved"
     shutil.copytree(first, moved)
     fit(replace(lesson, start=moved, teachers=(moved,)), run, None, silent)
