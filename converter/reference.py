@@ -8,6 +8,7 @@ from device.vision.reference import Reference
 DIRECTIONS = 64
 """strongest directions of the covariance that are kept"""
 LEAST_LENGTH = 1e-12
+"""of what is brought to length 1: photos that are all alike have no direction"""
 
 Floats = npt.NDArray[np.float64]
 

@@ -4,7 +4,6 @@ It works where the runs come from one another or have learned from the same teac
 nothing. So the result is measured beside what it is made of.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from converter.network import read_heads
 from converter.photos import Photo
 from converter.run import Run
 from device.errors import SortbinError
+from training.origin import origin
 from training.score import evaluate
 
 Report = Callable[[str], None]
@@ -57,7 +57,7 @@ def average(runs: Mapping[Path, Run], shares: Mapping[Path, float], out: Path, r
     further = sorted({line for folder in runs if (folder / "further.txt").is_file() for line in _lines(folder / "further.txt")})
     if further:
         (out / "further.txt").write_text("".join(f"{line}\n" for line in further), encoding="utf-8")
-    made_of = [{"run": str(folder), "share": shares[folder] / total, "model_sha256": _sha256(run.model)} for folder, run in runs.items()]
+    made_of = [{**origin(folder), "share": shares[folder] / total} for folder in runs]
     (out / FILE).write_text(json.dumps(made_of, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
@@ -77,7 +77,3 @@ def _measured(network: keras.Model, photos: Sequence[Photo], labels: Sequence[st
 
 def _lines(file: Path) -> list[str]:
     return file.read_text(encoding="utf-8").splitlines()
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()

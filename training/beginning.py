@@ -11,6 +11,7 @@ import msgspec
 
 from converter.photos import Photo
 from device.errors import SortbinError
+from training.origin import origin
 from training.recipe import Recipe
 
 FILE = "begun.json"
@@ -35,9 +36,9 @@ class Beginning:
     def described(self) -> dict[str, Any]:
         """By the options of `training fit`."""
         return {
-            "--from": [_run(run) for run in (self.start,) if run],
-            "--teacher": [_run(run) for run in self.teachers],
-            "--remember": [_run(run) for run in (self.remembered,) if run],
+            "--from": [origin(run) for run in (self.start,) if run],
+            "--teacher": [origin(run) for run in self.teachers],
+            "--remember": [origin(run) for run in (self.remembered,) if run],
             "--recipe": msgspec.to_builtins(self.recipe),
             "--data": _names([*self.train, *self.val]),
             "--also": _names(self.further),
@@ -54,12 +55,6 @@ def require_same_beginning(run: Path, beginning: Beginning, *, goes_on: bool) ->
     for option, now in json.loads(described).items():
         if _essence(begun.get(option)) != _essence(now):
             raise BeginningError(f"{run}: was begun with another {option}; give what {FILE} there names, or name another folder")
-
-
-def _run(run: Path) -> dict[str, str]:
-    """Whoever reads its network says so where it is missing."""
-    file = run / "model.keras"
-    return {"run": str(run), "model_sha256": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""}
 
 
 def _names(photos: Sequence[Photo]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ A network that was fine-tuned loses what tells other things apart, most of it in
 was fine-tuned from still understand what its earlier layers give, and bring that back for a fifth of the computation of a second network.
 """
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -15,7 +14,9 @@ import numpy as np
 from converter.network import read_heads
 from converter.output import appearing
 from device.errors import SortbinError
-from training.network import add_heads, head_layers, read_labels, set_head
+from training.network import HEAD, add_heads, head_layers, read_labels, set_head
+from training.origin import origin
+from training.start import require_names
 
 FILE = "grafted.json"
 SUFFIX = "_grafted"
@@ -30,14 +31,14 @@ class GraftError(SortbinError, ValueError):
 def write_graft(stock: Path, scion: Path, after: str, out: Path) -> keras.Model:
     """Write the run folder `out`, which does not exist: the network, the stock's lists of photos, and in FILE what it was made of.
 
-    stock, scion: finished runs of the same architecture. Raises GraftError, NetworkError, OutputError.
+    stock, scion: finished runs of the same architecture. Raises GraftError, StartError, NetworkError, OutputError.
     """
     networks = [_read(run) for run in (stock, scion)]
+    heads = head_layers(networks[0])
+    if heads != [HEAD]:
+        raise GraftError(f"{stock / 'model.keras'}: expected one head and no hidden layers, found {', '.join(heads)}")
     network = grafted(*networks, after)
-    made_of = {"after": after} | {
-        name: {"run": str(run), "model_sha256": hashlib.sha256((run / "model.keras").read_bytes()).hexdigest()}
-        for name, run in (("stock", stock), ("scion", scion))
-    }
+    made_of = {"after": after, "stock": origin(stock), "scion": origin(scion)}
     with appearing(out) as folder:
         network.save(folder / "model.keras")
         for name in _LISTS:
@@ -50,16 +51,14 @@ def write_graft(stock: Path, scion: Path, after: str, out: Path) -> keras.Model:
 def grafted(stock: keras.Model, scion: keras.Model, after: str) -> keras.Model:
     """The stock with the scion's trunk from behind the layer `after` on; the embedding is the stock's, then the scion's.
 
-    The head has no weights for what was grafted, so logits are the stock's. Raises GraftError.
+    stock: of one head without hidden layers; it gets no weights for what was grafted, so logits are the stock's. Raises GraftError.
     """
-    if head_layers(stock) != ["head"]:
-        raise GraftError(f"expected a network with one head and no hidden layers, found {', '.join(head_layers(stock))}")
     shapes = [_shape(network, after) for network in (stock, scion)]
     if shapes[0] != shapes[1]:
         raise GraftError(f"{after}: expected layers of the same shape in both networks, found {shapes[0]} and {shapes[1]}")
     trunk = stock.get_layer("pool").input
     signal = keras.layers.Concatenate(name="both")([trunk, _regrown(scion, after, stock.get_layer(after).output)])
-    kernel, bias = stock.get_layer("head").get_weights()
+    kernel, bias = stock.get_layer(HEAD).get_weights()
     network = add_heads(keras.Model(stock.input, signal), kernel.shape[-1], dropout=stock.get_layer("dropout").rate)
     coefficients = np.zeros((kernel.shape[-1], signal.shape[-1]), np.float32)
     coefficients[:, : kernel.shape[-2]] = kernel[0, 0].T
@@ -88,9 +87,7 @@ def _read(run: Path) -> keras.Model:
         if not (run / name).is_file():
             raise GraftError(f"{run}: expected a finished run: {name} is missing")
     network = read_heads(run / "model.keras", len(read_labels(run)))
-    missing = {"pool", "dropout", "head"} - {layer.name for layer in network.layers}
-    if missing:
-        raise GraftError(f"{run / 'model.keras'}: expected a network that `training fit` made, found no layer {min(missing)}")
+    require_names(network, run / "model.keras")
     return network
 
 

@@ -26,7 +26,12 @@ def read_start(start: Path, widths: Mapping[str, int]) -> keras.Model:
         found = network.output[name].shape[-1] if name in network.output else 0
         if found != width:
             raise StartError(f"{file}: expected {width} of {name}, as the rule pack has bins; found {found}")
+    require_names(network, file)
+    return network
+
+
+def require_names(network: keras.Model, file: Path) -> None:
+    """Raise StartError for a network without the layers that are found by their names here. file: where it was read from."""
     missing = set(FOUND_BY_NAME) - {layer.name for layer in network.layers}
     if missing:
         raise StartError(f"{file}: expected a network that `training fit` made, found no layer {min(missing)}")
-    return network

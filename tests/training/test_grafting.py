@@ -12,8 +12,9 @@ from device.vision.bundle import read_bundle
 from device.vision.classifier import Classifier
 from device.vision.reference import read_reference
 from device.vision.runtime import load_runtime
+from training.backbones import build_trunk
 from training.cli import main
-from training.network import build_network
+from training.network import add_heads, build_network
 
 LABELS = ("blue can", "green jar", "red box")
 AFTER = "block_14_add"
@@ -31,7 +32,7 @@ def run_of(network: keras.Model, folder: Path, labels: tuple[str, ...] = LABELS)
     return folder
 
 
-def network_of(seed: int, *, labels: int = 3, width: float = 0.35, dense: tuple[int, ...] = ()) -> keras.Model:
+def network_of(seed: int, *, labels: int = 3, width: float = 0.35) -> keras.Model:
     keras.utils.set_random_seed(seed)
     network = build_network(labels, 48, width=width, seed=seed)
     for layer in network.layers:  # as they are drawn, they make almost nothing of a picture
@@ -107,6 +108,7 @@ def test_it_is_trained_further_averaged_and_quantized_like_any_run(runs: Path, s
             "block_5_expand: everything behind it has to come from it, as from block_14_add; block_5_add",
         ),
         (("stock", "narrow"), "block_14_add: expected layers of the same shape in both networks, found (None, 2, 2, 56) and (None, 2, 2, 80)"),
+        (("hidden", "scion"), "hidden/model.keras: expected one head and no hidden layers, found dense0, head"),
         (("strange", "scion"), "strange/model.keras: expected a network that `training fit` made, found no layer dropout"),
     ],
 )
@@ -114,11 +116,12 @@ def test_a_mistake_is_one_line_and_writes_nothing(
     runs: Path, tmp_path: Path, given: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_of(network_of(3, width=0.5), tmp_path / "narrow")
+    run_of(add_heads(build_trunk("mobilenet_v2", 48, width=0.35), 3, dense=(8,)), tmp_path / "hidden")
     source = keras.Input((48, 48, 3))
     flat = keras.layers.GlobalAveragePooling2D()(source)
     run_of(keras.Model(source, {"logits": keras.layers.Dense(3)(flat), "embedding": flat}), tmp_path / "strange")
     named = [
-        text if text.startswith("-") or "_" in text or text == "head" else (tmp_path if text in ("narrow", "strange") else runs) / text
+        text if text.startswith("-") or "_" in text or text == "head" else (tmp_path if text in ("narrow", "hidden", "strange") else runs) / text
         for text in given
     ]
     capsys.readouterr()
