@@ -52,7 +52,7 @@ def test_recipes_are_trained_once_sorted_and_measured_in_int8(shapes: Path, tmp_
         assert row["accuracy"]["n"] == row["int8"]["accuracy"]["n"] == 6
         assert 0 < row["int8"]["median_ms"] <= row["int8"]["p95_ms"]
     page = (out / "compare.html").read_text()
-    assert page.count("data:image/png;base64,") == 1 and "http" not in page
+    assert page.count("data:image/png;base64,") == 1 and "://" not in page
     first = {name: (out / name / "model.keras").stat().st_mtime_ns for name in ("raw", "fitted")}
 
     assert run(*arguments) == 0

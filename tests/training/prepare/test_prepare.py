@@ -211,7 +211,7 @@ def test_the_report_stands_alone_and_its_figures_lie_beside_it(prepare, source: 
     shutil.copy(source / GLASS / "shot_000.png", source / METAL / "<twin>.png")
     assert prepare(source, "--out", out, "--folds", "2") == 0
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "<script" not in page and "http" not in page and 'src="data:' in page
+    assert "<script" not in page and "://" not in page and 'src="data:' in page
     assert f"{METAL}/&lt;twin&gt;.png" in page and MOUSE in page
     figures = json.loads((out / "report" / "report.json").read_text(encoding="utf-8"))
     assert [(pair["one"], pair["other"]) for pair in figures["conflicts"]] == [(f"{GLASS}/shot_000.png", f"{METAL}/<twin>.png")]

@@ -64,7 +64,7 @@ def test_report_and_best_recipe_are_written_and_the_page_stands_alone(study: opt
     assert json.loads((tmp_path / "report.json").read_text())["best"]["accuracy"]["n"] == 200
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 3
-    assert "http" not in page and "<script" not in page
+    assert "://" not in page and "<script" not in page
 
 
 def test_a_study_without_trials_has_a_report_too(space: Space, tmp_path: Path) -> None:
