@@ -68,7 +68,7 @@ def look(places: Path, classifier: Classifier) -> Iterator[Seen]:
     """Isolate and judge every picture of every place. Raises PictureError."""
     views: dict[str, EmptyViews] = {}
     ground = classifier.bundle.info.ground
-    for row in _rows(places):
+    for row in rows(places):
         if row.place not in views:
             views[row.place] = EmptyViews(read_pixels(view) for view in find_pictures(places / row.place / "empty"))
         frame, exact = read_pixels(places / row.image), read_pixels(places / row.mask)[..., 0]
@@ -98,7 +98,7 @@ def sheet(seen: list[Seen]) -> Pixels:
     return np.concatenate(rows)
 
 
-def _rows(places: Path) -> list[Row]:
+def rows(places: Path) -> list[Row]:
     try:
         lines = (places / "index.jsonl").read_bytes().splitlines()
         return [msgspec.json.decode(line, type=Row) for line in lines if b'"mask"' in line]

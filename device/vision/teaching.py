@@ -197,14 +197,19 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
 
 def look_at(photos: Sequence[tuple[str, Sequence[Pixels]]], classifier: Classifier) -> Examples:
     """See taught photos. photos: the label and the views of each, H x W x 3 uint8 RGB, as `taught_views` gives them. Raises RuntimeFault."""
-    labels = tuple(dict.fromkeys(label for label, _ in photos))
-    seen = [(labels.index(label), number, classifier.outputs(view)) for number, (label, views) in enumerate(photos) for view in views]
+    return examples_of([(label, [classifier.outputs(view) for view in views]) for label, views in photos], classifier.bundle)
+
+
+def examples_of(seen: Sequence[tuple[str, Sequence[Outputs]]], bundle: Bundle) -> Examples:
+    """What the bundle's network made of taught photos. seen: the label of each, and what was made of its views."""
+    labels = tuple(dict.fromkeys(label for label, _ in seen))
+    views = [(labels.index(label), number, outputs) for number, (label, made) in enumerate(seen) for outputs in made]
     return Examples(
         labels,
-        np.array([target for target, _, _ in seen], np.int32),
-        np.array([number for _, number, _ in seen], np.int32),
-        np.stack([outputs.embedding for _, _, outputs in seen]).astype(np.float16),
-        np.stack([_probabilities(outputs, classifier) for _, _, outputs in seen]).astype(np.float32),
+        np.array([target for target, _, _ in views], np.int32),
+        np.array([number for _, number, _ in views], np.int32),
+        np.stack([outputs.embedding for _, _, outputs in views]).astype(np.float16),
+        np.stack([softmax(outputs.logits, bundle.info.temperature) for _, _, outputs in views]).astype(np.float32),
     )
 
 
@@ -255,10 +260,6 @@ def labels_after(old: tuple[str, ...], taught: Sequence[str], *, only: bool) -> 
     if len(labels) < 2:
         raise TeachingError(f"{', '.join(labels)}: one label alone cannot be told from others; teach a second one, or keep the old ones (no --only)")
     return labels
-
-
-def _probabilities(outputs: Outputs, classifier: Classifier) -> Floats:
-    return softmax(outputs.logits, classifier.bundle.info.temperature)
 
 
 def _columns(old: tuple[str, ...], labels: tuple[str, ...]) -> Ints:

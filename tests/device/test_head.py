@@ -38,7 +38,7 @@ def cost(head: Head, lessons: Lessons, reference: Reference, loose: float) -> fl
 
 
 @pytest.mark.parametrize("loose", [1.0, 4.0])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), photos=st.integers(2, 40), step=st.sampled_from([0.3, 0.03]))
 def test_no_head_nearby_costs_less(loose: float, seed: int, photos: int, step: float) -> None:
     rng = np.random.default_rng(seed)

@@ -68,7 +68,7 @@ def require_whole(isolated: Isolated, frame: Pixels, why: str) -> None:
     assert isolated.area == 1.0
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     which=st.integers(0, 5),
     x=st.floats(0.35, 0.65),
@@ -94,7 +94,7 @@ def test_an_item_is_found_wherever_it_lies_and_whatever_the_light(
     np.testing.assert_array_equal(isolated.picture, paint(np.clip(frame * np.array(tint), 0, 255).astype(np.uint8), isolated.mask, GROUND))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     exposure=st.floats(0.5, 1.15),
     tint=st.tuples(*[st.floats(0.93, 1.07)] * 3),
@@ -172,7 +172,7 @@ def test_another_view_is_looked_at_as_a_whole(empty: EmptyViews, colour: tuple[i
     require_whole(isolated, frame, isolated.why)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(height=st.integers(1, 90), width=st.integers(1, 90), seed=st.integers(0, 2**32 - 1), views=st.integers(1, 3))
 def test_any_pictures_give_an_item_or_the_whole_frame(height: int, width: int, seed: int, views: int) -> None:
     rng = np.random.default_rng(seed)
@@ -198,7 +198,7 @@ def test_paint_keeps_the_item_and_paints_the_rest() -> None:
     assert (painted == (1, 2, 3)).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     left=st.integers(0, 50),
     top=st.integers(0, 30),

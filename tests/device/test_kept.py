@@ -108,7 +108,7 @@ def test_a_folder_without_pictures_is_refused_by_name(what: str, tmp_path: Path)
 share = st.floats(0, 1)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     probabilities=st.dictionaries(st.text(min_size=1), share, min_size=1, max_size=5),
     words=st.tuples(*[st.text()] * 5),

@@ -592,7 +592,7 @@ def test_killed_at_any_moment_it_loses_no_committed_event_doubles_none_and_count
     assert ledger.restarts == 6
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.lists(st.sampled_from(["intend", "sort", "reject", "fault", "deliver", "close", "cut"]), max_size=16))
 def test_whatever_the_order_of_work_stops_and_power_cuts_the_ledger_says_what_happened(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]

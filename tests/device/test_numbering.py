@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from device.numbering import BLOCK, Numbering
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(st.integers(1, 3 * BLOCK), max_size=4))
 def test_every_number_used_is_reserved_on_disk_before(tmp_path_factory: pytest.TempPathFactory, lengths: list[int]) -> None:
     file = tmp_path_factory.mktemp("numbers") / "ledger.seq"

@@ -36,7 +36,7 @@ def with_item(pixels: Pixels, side: int, shade: int) -> Pixels:
     return seen
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(side=st.integers(60, 400), shade=st.one_of(st.integers(0, 150), st.integers(235, 255)), gain=st.floats(0.97, 1.03))
 def test_an_item_from_a_bottle_cap_upwards_is_seen_under_any_light(tray: Pixels, side: int, shade: int, gain: float) -> None:
     view = EmptyView(PresenceSettings())

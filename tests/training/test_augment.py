@@ -17,7 +17,7 @@ from training.grounds import random_ground
 PHOTO = np.random.default_rng(0).integers(0, 256, (72, 72, 3), np.uint8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([32, 64, 96]))
 def test_a_view_is_a_picture_of_the_asked_size_and_repeats_with_its_seed(seed: int, size: int) -> None:
     augment = make_augmenter(Augmentation(), size)
@@ -58,7 +58,7 @@ def test_a_photo_that_is_all_item_has_no_mask_and_stays_on_its_ground() -> None:
     assert np.abs(view - filled).max() <= 1, "nothing but the rounding of the light curve"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_an_item_laid_elsewhere_keeps_its_colour_and_most_of_itself_in_view_on_a_ground_that_is_not_its_card(seed: int) -> None:
     plain = msgspec.structs.replace(AUGMENTATIONS["none"], elsewhere_share=1.0, smallest_item=0.5)

@@ -199,7 +199,7 @@ def test_gradients_pass_as_if_nothing_had_been_rounded_and_stop_beyond_the_range
 
 
 @given(st.floats(-50, 50), st.floats(0.01, 50), st.lists(st.floats(-60, 60), min_size=1, max_size=8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_rounding_keeps_zero_moves_nothing_in_range_by_more_than_half_a_step_and_has_256_values(
     low: float, width: float, values: list[float]
 ) -> None:

@@ -15,10 +15,12 @@ from device.vision.runtime import load_runtime
 from training.backbones import build_trunk
 from training.cli import main
 from training.network import add_heads, build_network
+from training.recipe import ScratchCnn
 
 LABELS = ("blue can", "green jar", "red box")
 AFTER = "block_14_add"
 GENTLY = "first_phase = false\n[[stage]]\nsize = 48\nepochs = 1\nrate = 1e-5\n"
+SMALL = 'backbone = "scratch_cnn"\nscratch = { layers = 3, features = 8, kernel = 3, activation = "relu", batch_norm = false }\n'
 PICTURES = np.random.default_rng(3).uniform(-1, 1, (4, 48, 48, 3)).astype(np.float32)
 
 
@@ -65,6 +67,18 @@ def runs(stock: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def unfit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs that cannot be grafted: `narrow`, of another width, `hidden`, with a hidden layer, and `strange`, not made by `training fit`."""
+    folder = tmp_path_factory.mktemp("unfit")
+    run_of(network_of(3, width=0.5), folder / "narrow")
+    run_of(add_heads(build_trunk("mobilenet_v2", 48, width=0.35), 3, dense=(8,)), folder / "hidden")
+    source = keras.Input((48, 48, 3))
+    flat = keras.layers.GlobalAveragePooling2D()(source)
+    run_of(keras.Model(source, {"logits": keras.layers.Dense(3)(flat), "embedding": flat}), folder / "strange")
+    return folder
+
+
 def called(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
 
@@ -84,17 +98,23 @@ def test_it_names_labels_as_the_stock_and_sees_what_either_sees(runs: Path) -> N
     assert (runs / "grafted" / "val.txt").read_text() == (runs / "stock" / "val.txt").read_text()
 
 
-def test_it_is_trained_further_averaged_and_quantized_like_any_run(runs: Path, shapes: Path, tmp_path: Path) -> None:
+def test_it_is_trained_further_averaged_and_quantized_like_any_run(shapes: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("stock", "scion")):
+        keras.utils.set_random_seed(number)
+        trunk = build_trunk("scratch_cnn", 48, scratch=ScratchCnn(layers=3, features=8, kernel=3, activation="relu", batch_norm=False))
+        run = run_of(add_heads(trunk, 3), tmp_path / name)
+        (run / "recipe.toml").write_text(SMALL + GENTLY.replace("first_phase = false", ""))
+    start = tmp_path / "grafted"
+    assert called("graft", tmp_path / "stock", tmp_path / "scion", "--after", "pool1", "--out", start) == 0
     (tmp_path / "gently.toml").write_text(GENTLY)
-    start = runs / "grafted"
     assert called("fit", "--data", shapes, "--recipe", tmp_path / "gently.toml", "--from", start, "--out", tmp_path / "on") == 0
     assert called("average", f"{start}=1", f"{tmp_path / 'on'}=1", "--data", shapes, "--out", tmp_path / "between") == 0
     asked = ("quantize", tmp_path / "between", "--data", shapes, "--out", tmp_path / "bundle", "--tolerance", "100", "--calibration", "8")
     assert convert([str(argument) for argument in asked]) == 0
     bundle = read_bundle(tmp_path / "bundle")
     outputs = Classifier(bundle, load_runtime(bundle)).outputs(np.full((48, 48, 3), 120, np.uint8))
-    assert outputs.embedding.shape == (2560,) and outputs.logits.shape == (3,)
-    assert read_reference(bundle).means.shape == (3, 2560)
+    assert outputs.embedding.shape == (16,) and outputs.logits.shape == (3,)
+    assert read_reference(bundle).means.shape == (3, 16)
 
 
 @pytest.mark.parametrize(
@@ -113,18 +133,10 @@ def test_it_is_trained_further_averaged_and_quantized_like_any_run(runs: Path, s
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(
-    runs: Path, tmp_path: Path, given: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+    runs: Path, unfit: Path, tmp_path: Path, given: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_of(network_of(3, width=0.5), tmp_path / "narrow")
-    run_of(add_heads(build_trunk("mobilenet_v2", 48, width=0.35), 3, dense=(8,)), tmp_path / "hidden")
-    source = keras.Input((48, 48, 3))
-    flat = keras.layers.GlobalAveragePooling2D()(source)
-    run_of(keras.Model(source, {"logits": keras.layers.Dense(3)(flat), "embedding": flat}), tmp_path / "strange")
-    named = [
-        text if text.startswith("-") or "_" in text or text == "head" else (tmp_path if text in ("narrow", "hidden", "strange") else runs) / text
-        for text in given
-    ]
+    folders = {folder.name: folder for folder in (*runs.iterdir(), *unfit.iterdir())}
     capsys.readouterr()
-    assert called("graft", *named, "--out", tmp_path / "out") == 2
+    assert called("graft", *(folders.get(text, text) for text in given), "--out", tmp_path / "out") == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ def batch(size: int) -> Batch:
     return Batch(inputs, np.eye(4, dtype=np.float32), np.array([1, 2, 3, 4], np.float32))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), alpha=st.floats(0.05, 4.0), size=st.sampled_from([16, 32]), how=st.sampled_from([mixup, cutmix]))
 def test_the_mean_brightness_is_what_the_targets_say(
     seed: int, alpha: float, size: int, how: Callable[[Batch, float, np.random.Generator], Batch]

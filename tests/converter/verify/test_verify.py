@@ -80,7 +80,7 @@ def test_photos_and_run_give_accuracies_and_agreement(
     }
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_one_byte_changed_in_any_file_is_found(own_bundle: Path, capfd: Captured, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(sorted(own_bundle.iterdir())), label="file")
@@ -95,7 +95,7 @@ def test_any_one_byte_changed_in_any_file_is_found(own_bundle: Path, capfd: Capt
         file.write_bytes(content)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_file_cut_off_is_found(own_bundle: Path, capfd: Captured, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(sorted(own_bundle.iterdir())), label="file")

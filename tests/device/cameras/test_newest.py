@@ -234,7 +234,7 @@ def test_turning_is_clockwise_and_the_region_is_cut_from_the_turned_picture() ->
     assert turn_and_cut(pixels, 90, Region(x=0.5, w=0.5, h=0.34)).tolist() == [[[1, 1, 1]]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 40),
     width=st.integers(1, 40),

@@ -175,7 +175,7 @@ def test_releasing_reaches_every_gate_even_when_one_raises(closed: Bin, caplog: 
     assert "gate a: releasing it failed" in caplog.text
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(st.tuples(st.sampled_from(["open", "close"]), st.sampled_from(NAMES), st.floats(0, 0.9)), min_size=1, max_size=20),
 )

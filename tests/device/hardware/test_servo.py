@@ -171,7 +171,7 @@ def test_releasing_in_the_middle_of_a_move_stops_the_pulses(kernel: Any, closed:
         closed.open(10.7)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     ends=st.tuples(st.floats(500, 2500), st.floats(500, 2500)).filter(lambda ends: abs(ends[0] - ends[1]) > 10),
     travel_s=st.floats(0.1, 3),

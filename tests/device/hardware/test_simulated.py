@@ -130,7 +130,7 @@ def test_releasing_stops_it_where_it_is(gate: SimulatedGate) -> None:
     assert gate.position is Position.UNKNOWN
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     travel_s=st.floats(0.05, 2),
     orders=st.lists(st.tuples(st.sampled_from(["open", "close"]), st.integers(1, 120)), min_size=1, max_size=8),

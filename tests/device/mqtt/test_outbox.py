@@ -81,7 +81,7 @@ def test_a_ledger_that_cannot_be_read_is_tried_again_after_a_rest(ledger: Ledger
     assert wire.sent == [1, 2, 3]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.sampled_from(["record", "feed", "acknowledge first", "acknowledge last", "reconnect"]), max_size=40))
 def test_each_connection_hears_in_order_and_nothing_acknowledged_comes_again(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     ledger = Ledger(tmp_path_factory.mktemp("state"), "bin1", Clock())

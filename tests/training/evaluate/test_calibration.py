@@ -27,7 +27,7 @@ def test_the_expected_calibration_error_is_that_worked_out_by_hand() -> None:
     assert found.nll == pytest.approx(log_loss([0, 0, 0, 1, 0, 1], rows, labels=[0, 1]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0.34, 1.0), min_size=1, max_size=40), st.integers(0, 99))
 def test_every_photo_is_in_one_bin_whose_edges_hold_its_confidence(confidences: list[float], seed: int) -> None:
     rows = np.array([[p, (1 - p) / 2, (1 - p) / 2] for p in confidences])

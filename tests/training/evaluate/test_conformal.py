@@ -31,7 +31,7 @@ def test_sets_hold_the_true_label_as_often_as_promised(alpha: float) -> None:
     assert found.coverage.n == 3000
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 999), st.integers(1, 60))
 def test_sizes_add_up(seed: int, photos: int) -> None:
     found = conformal(*drawn(seed, photos), 0.1)

@@ -64,7 +64,7 @@ def test_each_corruption_changes_a_copy_repeats_itself_and_keeps_the_form(corrup
     np.testing.assert_array_equal(item.pixels, original)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(9, 60), st.integers(9, 60), st.integers(0, 2**32))
 def test_any_picture_of_any_size_can_be_spoiled(height: int, width: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)

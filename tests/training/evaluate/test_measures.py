@@ -35,7 +35,7 @@ def test_top_k_is_that_of_scikit_learn(k: int) -> None:
     assert found.n == 120
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000))
 def test_more_guesses_are_never_worse_and_all_of_them_are_always_right(seed: int) -> None:
     probabilities, targets = drawn(seed, 30, 4)

@@ -14,7 +14,7 @@ from training.render.artwork import barcode
 place = st.floats(0, 200)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(left=place, top=place, width=st.floats(5, 120), height=st.floats(4, 60), chance=st.integers(0, 1000))
 def test_a_barcode_can_be_drawn_anywhere_at_any_size(left, top, width, height, chance):
     picture = Image.new("RGB", (400, 300), (128, 128, 128))

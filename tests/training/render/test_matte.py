@@ -16,7 +16,7 @@ def seen_over(grey, through, shine):
     return (np.array(through) * grey + np.array(shine))[None, None]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(through=colour, shine=colour)
 def test_a_clear_item_laid_on_the_middle_ground_looks_as_rendered(through, shine):
     dark, light = (seen_over(grey, through, shine) for grey in (matte.DARK_GROUND, matte.LIGHT_GROUND))

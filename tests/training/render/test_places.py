@@ -25,7 +25,7 @@ def block(width, depth, height, steps=9):
     return np.stack([x, y, z], axis=-1).reshape(-1, 3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**31), number=numbers)
 def test_a_place_is_a_function_of_its_seed_and_number(seed, number):
     place = anywhere.place(seed, number)
@@ -35,7 +35,7 @@ def test_a_place_is_a_function_of_its_seed_and_number(seed, number):
     assert re.fullmatch(r"[a-z0-9-]+", place.name)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(number=numbers)
 def test_a_random_place_can_be_built_lit_and_looked_into(number):
     place = anywhere.place(7, number)
@@ -64,7 +64,7 @@ def test_some_random_places_are_looked_into_from_below_and_most_kinds_of_floor_o
     assert 4 <= len(below) <= 60
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(number=numbers, side=st.floats(0.2, 1.0))
 def test_an_item_put_down_rests_on_the_floor_and_inside_the_walls(number, side):
     place = anywhere.place(3, number)
@@ -102,7 +102,7 @@ def test_a_bowl_and_a_trough_hold_a_ball_where_they_touch_it():
     assert settled(ball, trough, 4.0) == pytest.approx(math.sqrt(2) - 1, abs=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.tuples(*(st.floats(-3, 3) for _ in range(2)), st.floats(0.5, 6)),
     st.floats(30, 90),

@@ -20,7 +20,7 @@ def flat(level, size=(32, 24)):
     return np.full((size[1], size[0], 3), level, np.float32)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(1e-4, 1e4))
 def test_metering_makes_any_scene_as_bright_as_the_camera_wants_it(level):
     scene = flat(level) * np.linspace(0.8, 1.2, 32, dtype=np.float32)[None, :, None]

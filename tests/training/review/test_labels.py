@@ -25,7 +25,7 @@ def test_what_cannot_name_a_folder_is_refused_in_one_line(label: str) -> None:
     assert str(refused.value).splitlines() == [str(refused.value)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text())
 def test_what_is_taken_stays_in_its_folder_and_is_taken_again(text: str) -> None:
     try:

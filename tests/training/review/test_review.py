@@ -284,7 +284,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_after_any_decisions_undos_and_restarts_the_folder_is_what_a_fresh_replay_of_the_journal_makes(
     steps: list[tuple], kept: Path, tmp_path: Path, contents: Contents

@@ -1,0 +1,236 @@
+"""What a bundle names right at places: whole frames, isolated items, and after a few photos of each label were taught.
+
+    python -m benchmarks.places PLACES [--bundle DIR] [--shots 5 10 20] [--draws 4] [--labels metal,plastic [--only]]
+                                       [--as metal=can,plastic=pet] [--photos DIR] [--json]
+
+PLACES is a folder that `training render bench` wrote, or any with its layout. Frames are isolated, looked at and taught as `sortbin classify` and
+`sortbin teach` do it: judged by all looks, taught by the first. At each place photos of each label are drawn to be taught, and all others are asked
+about; a label with no more photos than are taught is left out there.
+
+--labels: only these are taught and asked about, and compete untaught; with --only in the taught head, too. --as: taught under other names, which
+the bundle does not know. --photos: a data folder whose validation photos every taught head judges whole: what teaching costs.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import msgspec
+import numpy as np
+
+from benchmarks.outlines import rows
+from converter.photos import read_part, read_pixels
+from device.commands.classify import labels
+from device.errors import SortbinError
+from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
+from device.vision.classifier import Classifier, Floats, Outputs, softmax
+from device.vision.empty import EmptyViews
+from device.vision.fusion import fuse
+from device.vision.isolate import isolate
+from device.vision.looks import LOOKS, TAUGHT_LOOKS, look
+from device.vision.pictures import find_pictures
+from device.vision.reference import read_reference
+from device.vision.teaching import Teaching, examples_of, teach
+from device.vision.unknown import read_known
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the network made of one picture: of the whole frame, and of the looks at its item, or of the frame and its mirror image."""
+
+    place: str
+    label: str
+    whole: Outputs
+    looks: tuple[Outputs, ...]
+
+    @property
+    def taught(self) -> tuple[Outputs, ...]:
+        """Of the views that it is taught by."""
+        return self.looks[:TAUGHT_LOOKS]
+
+    @property
+    def judged(self) -> tuple[Outputs, ...]:
+        """Of the looks that it is judged by."""
+        return self.looks if len(self.looks) == len(LOOKS) else self.looks[:1]
+
+
+class Taught(NamedTuple):
+    """One place, one draw. right: of n pictures that were not taught; kept: share of the validation photos that are named right, None without any."""
+
+    place: str
+    shots: int
+    right: int
+    n: int
+    kept: float | None
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A line of the table, shares 0..1. taught: by photos a label, the mean over draws (and places), and the standard deviation over both."""
+
+    place: str
+    n: int
+    whole: float
+    isolated: float
+    looks: float
+    taught: dict[int, tuple[float, float]]
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """Share of the validation photos named right: before, and by photos a label the mean and the least over places and draws."""
+
+    n: int
+    before: float
+    taught: dict[int, tuple[float, float]]
+
+
+def look_at(places: Path, classifier: Classifier) -> Iterator[Seen]:
+    """Every picture of every place. Raises PictureError."""
+    views: dict[str, EmptyViews] = {}
+    ground = classifier.bundle.info.ground
+    for row in rows(places):
+        if row.place not in views:
+            views[row.place] = EmptyViews(read_pixels(view) for view in find_pictures(places / row.place / "empty"))
+        frame = read_pixels(places / row.image)
+        item = isolate(frame, views[row.place], ground)
+        shown = [look(frame, item.mask, ground, number) for number in range(len(LOOKS))] if item.found else [frame, frame[:, ::-1].copy()]
+        yield Seen(row.place, row.label, classifier.outputs(frame), tuple(map(classifier.outputs, shown)))
+
+
+def untaught(seen: Sequence[Seen], bundle: Bundle, competing: tuple[str, ...]) -> Floats:
+    """Whether each picture is named right whole, by the first look, and by all: 3 x pictures."""
+    allowed = np.array([label in competing for label in bundle.info.labels])
+
+    def names(outputs: Sequence[Outputs], label: str) -> bool:
+        fused = fuse([_probabilities(made, bundle) for made in outputs])
+        return bundle.info.labels[int(np.where(allowed, fused, 0).argmax())] == label
+
+    kinds = [((each.whole,), each.judged[:1], each.judged) for each in seen]
+    return np.array([[names(outputs, each.label) for outputs in of] for each, of in zip(seen, kinds, strict=True)], float).T
+
+
+def lessons(
+    seen: Sequence[Seen], bundle: Bundle, shots: int, draws: int, named: Mapping[str, str], known: Sequence[tuple[str, Outputs]], *, only: bool
+) -> Iterator[Taught]:
+    """Teach at each place, as often as `draws` says. named: label -> the name it is taught under; known: validation photos."""
+    reference, familiar = read_reference(bundle), read_known(bundle)
+    for place in sorted({each.place for each in seen}):
+        here = [each for each in seen if each.place == place]
+        for draw in range(draws):
+            shown = _drawn(here, shots, draw)
+            taught_labels = {here[number].label for number in shown}
+            if len(taught_labels) < 2:
+                continue
+            photos = [(named.get(here[number].label, here[number].label), here[number].taught) for number in shown]
+            teaching = teach(examples_of(photos, bundle), bundle, reference, familiar, only=only)
+            asked = [each for number, each in enumerate(here) if number not in shown and each.label in taught_labels]
+            right = [_named(each.judged, teaching, bundle) == named.get(each.label, each.label) for each in asked]
+            kept = [_named((outputs,), teaching, bundle) == label for label, outputs in known]
+            yield Taught(place, shots, sum(right), len(right), float(np.mean(kept)) if kept else None)
+
+
+def _drawn(here: Sequence[Seen], shots: int, draw: int) -> frozenset[int]:
+    rng = np.random.default_rng([shots, draw])
+    shown: list[int] = []
+    for label in sorted({each.label for each in here}):
+        own = rng.permutation([number for number, each in enumerate(here) if each.label == label])
+        if len(own) > shots:
+            shown += own[:shots].tolist()
+    return frozenset(shown)
+
+
+def _named(outputs: Sequence[Outputs], teaching: Teaching, bundle: Bundle) -> str:
+    fused = fuse([teaching.posterior(_probabilities(made, bundle), made.embedding) for made in outputs])
+    return teaching.labels[int(fused.argmax())]
+
+
+def _probabilities(outputs: Outputs, bundle: Bundle) -> Floats:
+    return softmax(outputs.logits, bundle.info.temperature)
+
+
+def summed(place: str, right: Floats, told: Sequence[Taught]) -> Row:
+    """One place, or all. right: 3 x pictures, as `untaught` gives it."""
+    taught = {}
+    for shots in dict.fromkeys(lesson.shots for lesson in told):
+        shares = [lesson.right / lesson.n for lesson in told if lesson.shots == shots and lesson.n]
+        taught[shots] = (float(np.mean(shares)), float(np.std(shares)))
+    whole, isolated, looks = right.mean(axis=1).tolist()
+    return Row(place, right.shape[1], whole, isolated, looks, taught)
+
+
+def kept(known: Sequence[tuple[str, Outputs]], bundle: Bundle, told: Sequence[Taught]) -> Kept:
+    """What teaching costs of the validation photos."""
+    before = np.mean([bundle.info.labels[int(outputs.logits.argmax())] == label for label, outputs in known])
+    shares = {shots: [lesson.kept for lesson in told if lesson.shots == shots and lesson.kept is not None] for shots in {each.shots for each in told}}
+    return Kept(len(known), float(before), {shots: (float(np.mean(of)), min(of)) for shots, of in sorted(shares.items())})
+
+
+def _table(results: Sequence[Row], shots: Sequence[int]) -> str:
+    lines = ["| place | n | whole frame | isolated, one look | six looks | " + " | ".join(f"taught {count}" for count in shots) + " |"]
+    lines.append("|---" * (5 + len(shots)) + "|")
+    for row in results:
+        taught = (f"{row.taught[count][0]:.3f} ± {row.taught[count][1]:.2f}" if count in row.taught else "" for count in shots)
+        lines.append(f"| {row.place} | {row.n} | {row.whole:.3f} | {row.isolated:.3f} | {row.looks:.3f} | {' | '.join(taught)} |")
+    return "\n".join(lines)
+
+
+def _renamed(text: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(old and new for old, _, new in pairs):
+        raise argparse.ArgumentTypeError(f"expected LABEL=NAME with commas between them, got {text}")
+    return {old: new for old, _, new in pairs}
+
+
+def main() -> int:
+    """Print the figures. Exit status 2 when there is nothing to measure."""
+    parser = argparse.ArgumentParser(prog="benchmarks.places", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("places", type=Path, metavar="PLACES", help="folder of places with labelled pictures and empty views")
+    parser.add_argument("--bundle", type=find_bundle, default=default_bundle(), metavar="DIR", help="bundle that judges (default: Sortbin's own)")
+    parser.add_argument("--shots", type=int, nargs="+", default=[5, 10, 20], metavar="N", help="photos of each label to teach (default: 5 10 20)")
+    parser.add_argument("--draws", type=int, default=4, metavar="N", help="how often they are drawn at each place (default: %(default)s)")
+    parser.add_argument("--labels", type=labels, default=(), metavar="A,B,...", help="labels that are taught and asked about (default: all)")
+    parser.add_argument("--only", action="store_true", help="leave out what is not taught, as `sortbin teach --only`")
+    parser.add_argument("--as", dest="named", type=_renamed, default={}, metavar="OLD=NEW,...", help="names that labels are taught under")
+    parser.add_argument("--photos", type=Path, metavar="DIR", help="data folder whose validation photos tell what teaching costs")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    try:
+        bundle = read_bundle(arguments.bundle)
+        classifier = Classifier(bundle)
+        competing = arguments.labels or bundle.info.labels
+        seen = [each for each in look_at(arguments.places, classifier) if each.label in competing]
+        photos = read_part(arguments.photos, "val") if arguments.photos else ()
+        known = [(photo.label, classifier.outputs(read_pixels(photo.path))) for photo in photos]
+    except SortbinError as error:
+        print(f"benchmarks.places: {error}", file=sys.stderr)
+        return 2
+    if not seen:
+        print(f"benchmarks.places: {arguments.places}: no picture of {', '.join(competing)}", file=sys.stderr)
+        return 2
+    told = [
+        lesson for shots in arguments.shots for lesson in lessons(seen, bundle, shots, arguments.draws, arguments.named, known, only=arguments.only)
+    ]
+    right = untaught(seen, bundle, competing)
+    results = []
+    for place in sorted({each.place for each in seen}):
+        here = [each.place == place for each in seen]
+        results.append(summed(place, right[:, here], [lesson for lesson in told if lesson.place == place]))
+    results.append(summed("all", right, told))
+    cost = kept(known, bundle, told) if known else None
+    if arguments.json:
+        for row in (*results, *([cost] if cost else [])):
+            print(msgspec.json.encode(row).decode())
+        return 0
+    print(_table(results, arguments.shots))
+    if cost:
+        after = ", ".join(f"{mean:.3f} (least {least:.3f}) after {shots}" for shots, (mean, least) in cost.taught.items())
+        print(f"\nvalidation photos, n = {cost.n}: {cost.before:.3f} before, {after}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
