@@ -1,7 +1,7 @@
 """A classifier's head fitted anew on the embeddings of few photos, from the bundle's own head and from what is known of its training photos.
 
-A head gives each label a logit: `trust * before + embedding @ weights.T + bias`, where `before` is the log probability that the bundle's own
-head gives the label (see `before`).
+A head gives each label a logit: `trust * before + embedding @ weights.T + bias`, where `before` is the log probability that the label has
+before anything is fitted (see `prior`).
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from device.vision.kinship import likeness
 from device.vision.minimize import minimum
+from device.vision.moments import Moments
 from device.vision.reference import Reference
 
 Floats = npt.NDArray[np.float64]
@@ -19,8 +19,6 @@ Ints = npt.NDArray[np.int64]
 SHIFT = 3.0
 """by how much a label's logit may change for every picture alike, in nats, as the standard deviation of what is expected of it: few photos of a label
 tell little about how often it comes"""
-LEAST = 1e-6
-"""least probability that the bundle's head is taken to give one of its labels"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +48,8 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class Lessons:
-    """Photos to fit a head to, several views of each. embeddings: views x features, float64; before: views x labels, see `before`; targets: the label
-    of each view, as an index; weights: of each view, summing to the number of photos, equal shares for each label.
+    """Photos to fit a head to, several views of each. embeddings: views x features, float64; before: views x labels, log probabilities; targets:
+    the label of each view, as an index; weights: of each view, summing to the number of photos, equal shares for each label.
     """
 
     embeddings: Floats
@@ -59,16 +57,9 @@ class Lessons:
     targets: Ints
     weights: Floats
 
-
-def before(probabilities: Floats, columns: Ints, kin: Floats, odds: float) -> Floats:
-    """What a bundle thinks of labels of which it knows some: log probabilities, views x (len(columns) + new).
-
-    probabilities: views x labels of the bundle, calibrated. columns: which of these are kept, in the new order; after them come the labels that the
-    bundle does not know. kin: new x labels of the bundle, see `kinship`, or that for each view. odds: of each new label against all that are
-    kept, whatever the picture; they share them by their likeness.
-    """
-    kept = np.log(np.maximum(probabilities[:, columns], LEAST))
-    return np.concatenate([kept, np.log(np.maximum(kin.shape[-2] * odds * likeness(probabilities, kin), LEAST))], axis=1)
+    def followed_by(self, other: "Lessons") -> "Lessons":
+        """These and other ones of the same labels."""
+        return Lessons(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
 def balanced(targets: Ints, photos: Ints) -> Floats:
@@ -83,20 +74,24 @@ def balanced(targets: Ints, photos: Ints) -> Floats:
 class Fitter:
     """Fits heads to lessons. What does not depend on the photos chosen, it works out once for each looseness."""
 
-    def __init__(self, reference: Reference, lessons: Lessons, keep: float) -> None:
-        """keep: what it costs to change the bundle's judgement of its own training photos, in nats for a mean square change of a logit by 2."""
-        self._lessons = lessons
+    def __init__(self, reference: Reference, lessons: Lessons, keep: float, imagined: Lessons | None = None) -> None:
+        """keep: what it costs to change the bundle's judgement of its own training photos, in nats for a mean square change of a logit by 2.
+
+        imagined: further lessons that are never left out.
+        """
+        self._taught = len(lessons.targets)
+        self._lessons = lessons = lessons if imagined is None else lessons.followed_by(imagined)
         means, shares = reference.means.astype(np.float64), reference.counts / reference.counts.sum()
         middle = shares @ means
-        strong, rest = reference.spread()
+        spread = reference.spread()
         between = np.sqrt(shares)[:, np.newaxis] * (means - middle)
-        strong = np.concatenate([strong, between])
+        strong, rest = np.concatenate([spread.strong, between]), spread.rest
         self._scale = 1 / np.sqrt(np.square(strong).sum() + rest.sum())
         self._middle = lessons.embeddings.mean(axis=0)
         self._features = np.concatenate([self._scale * (lessons.embeddings - self._middle), np.ones((len(lessons.targets), 1))], axis=1)
         moved = np.concatenate([strong, (middle - self._middle)[np.newaxis]]) * self._scale
         ones = np.append(np.zeros(len(strong)), 1.0)
-        self._kept = _Moments(np.sqrt(keep) * np.column_stack([moved, ones]), keep * np.append(self._scale**2 * rest, 0.0))
+        self._kept = Moments(np.sqrt(keep) * np.column_stack([moved, ones]), keep * np.append(self._scale**2 * rest, 0.0))
         self._spaces: dict[float, _Space] = {}
 
     def head(self, recipe: Recipe) -> Head:
@@ -112,13 +107,14 @@ class Fitter:
         return Head(weights, whole[:, -1] - weights @ self._middle, recipe.trust)
 
     def unseen(self, recipe: Recipe, folds: Ints) -> Floats:
-        """Logits of every view, views x labels, by a head that was fitted without the views of its fold."""
+        """Logits of every taught view, views x labels, by a head that was fitted without the views of its fold."""
         logits = np.zeros_like(self._lessons.before)
         coordinates = self._space(recipe.loose).coordinates
+        out = np.zeros(len(logits), np.bool_)
         for fold in np.unique(folds):
-            out = folds == fold
+            out[: self._taught] = folds == fold
             logits[out] = recipe.trust * self._lessons.before[out] + coordinates[out] @ self._found(recipe, ~out).T
-        return logits
+        return logits[: self._taught]
 
     def _found(self, recipe: Recipe, chosen: npt.NDArray[np.bool_]) -> Floats:
         """The head in the coordinates of its space, labels x coordinates."""
@@ -153,7 +149,7 @@ class _Space:
     as steep in every direction.
     """
 
-    def __init__(self, features: Floats, kept: "_Moments", loose: float, weights: Floats) -> None:
+    def __init__(self, features: Floats, kept: Moments, loose: float, weights: Floats) -> None:
         ridge = np.full(features.shape[1], 1 / loose**2)
         ridge[-1] = 1 / SHIFT**2
         solved = kept.solve(features, ridge)
@@ -167,18 +163,3 @@ class _Space:
     def whole(self, found: Floats) -> Floats:
         """Weights for features, labels x features, of weights for coordinates."""
         return np.asarray(found @ self._axes, np.float64)
-
-
-@dataclass(frozen=True, eq=False)
-class _Moments:
-    """A matrix features x features of the form strong.T @ strong + diag(rest). strong: few x features; rest: features, at least 0."""
-
-    strong: Floats
-    rest: Floats
-
-    def solve(self, rows: Floats, ridge: Floats) -> Floats:
-        """rows @ inverse(this + diag(ridge)), by Woodbury's identity: features may be thousands, and no matrix of that side is made."""
-        diagonal = self.rest + ridge
-        scaled = self.strong / diagonal
-        small = np.eye(len(scaled)) + scaled @ self.strong.T
-        return np.asarray(rows / diagonal - (rows @ scaled.T) @ np.linalg.solve(small, scaled), np.float64)

@@ -1,4 +1,7 @@
-"""What the bundle takes a new label for: cans are metal to one that knows no cans, and that tells them from bottles better than few photos do."""
+"""What the bundle takes a new label for: cans are metal to one that knows no cans, and that tells them from bottles better than few photos do.
+
+Where they are taught, the new label takes its share of that.
+"""
 
 from typing import Any
 
@@ -10,6 +13,8 @@ Ints = npt.NDArray[np.integer[Any]]
 
 SUPPOSED = 2.0
 """how many photos of each new label are supposed to have been seen, taken for every label of the bundle alike"""
+LEAST = 1e-6
+"""least probability that any label is taken to have"""
 
 
 def kinship(probabilities: Floats, targets: Ints, photos: Ints, labels: Ints, supposed: float = SUPPOSED) -> Floats:
@@ -33,13 +38,28 @@ def kinship_to_others(probabilities: Floats, targets: Ints, photos: Ints, labels
     return found
 
 
-def likeness(probabilities: Floats, kin: Floats) -> Floats:
-    """Which of the new labels a view is, if it is one of them, by what the bundle takes it for: views x new labels, each row sums to 1.
+def taken(kin: Floats, photos: Floats, others: Floats) -> Floats:
+    """The share that each new label has of what the bundle takes for each of its labels, at a place where such photos were shown.
 
-    probabilities: views x labels of the bundle. kin: new labels x labels of the bundle, or that for each view.
+    Of what is taken for metal there, as much is a can as of the photos that were taken for it. kin: new x labels of the bundle, or that for each
+    view; photos: how many of each new label. others: how many further photos, shown or supposed, the bundle takes for each of its labels, at least 0.
+    Same shape as kin; no column sums to more than 1.
     """
-    alike = (kin @ probabilities[:, :, np.newaxis])[..., 0]
-    return np.asarray(alike / alike.sum(axis=1, keepdims=True), np.float64)
+    claims = kin * photos[:, np.newaxis]
+    return np.asarray(claims / (claims.sum(axis=-2, keepdims=True) + others), np.float64)
+
+
+def split(probabilities: Floats, columns: Ints, shares: Floats, here: Floats) -> Floats:
+    """What a bundle thinks of labels of which it knows some: log probabilities, views x (len(columns) + new), not brought to a sum of 1.
+
+    At the place a new label takes its share from each label that the bundle takes its items for; elsewhere the bundle's judgement stands.
+    probabilities: views x labels of the bundle, calibrated. columns: which of these are kept, in the new order; after them come the new ones.
+    shares: see `taken`. here: how likely each view is of that place, 0..1.
+    """
+    given = here[:, np.newaxis, np.newaxis] * shares
+    new = (given * probabilities[:, np.newaxis]).sum(axis=2)
+    kept = (probabilities * (1 - given.sum(axis=1)))[:, columns]
+    return np.asarray(np.log(np.maximum(np.concatenate([kept, new], axis=1), LEAST)), np.float64)
 
 
 def _kin(probabilities: Floats, photos: Ints, supposed: float) -> Floats:

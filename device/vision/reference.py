@@ -8,10 +8,9 @@ import numpy.typing as npt
 
 from device.vision.arrays import read_arrays, write_arrays
 from device.vision.bundle import Bundle, BundleError
+from device.vision.moments import Moments
 
 FILE = "reference.npz"
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +28,10 @@ class Reference:
     variances: npt.NDArray[np.float32]
     rest: npt.NDArray[np.float32]
 
-    def spread(self) -> tuple[Floats, Floats]:
-        """The covariance within labels as `strong.T @ strong + diag(rest)`: strong is k x features, rest one a feature; both float64."""
+    def spread(self) -> Moments:
+        """The covariance within labels."""
         strong = np.sqrt(self.variances.astype(np.float64))[:, np.newaxis] * self.directions
-        return strong, self.rest.astype(np.float64)
+        return Moments(strong, self.rest.astype(np.float64))
 
     def write(self, file: Path) -> None:
         """Write the arrays under these names, so that `numpy.load` reads them. The same numbers give the same bytes: no time is stored."""

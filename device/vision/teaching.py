@@ -15,17 +15,16 @@ from device.errors import SortbinError
 from device.vision.arrays import read_arrays, write_arrays
 from device.vision.bundle import Bundle
 from device.vision.classifier import Classifier, Floats, Outputs, softmax
-from device.vision.head import Fitter, Head, Ints, Lessons, Recipe, balanced, before
-from device.vision.kinship import SUPPOSED, kinship, kinship_to_others
+from device.vision.head import Fitter, Head, Ints, Lessons, Recipe, balanced
+from device.vision.place import Place
 from device.vision.preprocess import Pixels
+from device.vision.prior import Prior, begin
 from device.vision.reference import Reference
 from device.vision.unknown import Known, distances, doubts, known, unit
 
 KEEP = 20.0
 """what it costs to change the bundle's judgement of its own training photos (see `Fitter`): on the mean, TrashNet's validation photos then lose less
 than a point. Where only taught labels are left it holds as well: what does not change for those photos is no matter of this place"""
-UNLIKELY = 0.1
-"""odds, before anything is taught, that an item is of a label that the bundle does not know, against all those that it knows, taught or not"""
 WHOLLY, HALF, NOT = 1.0, 0.5, 0.0
 """trust in the bundle's own judgement that is tried"""
 SURE = 2.0
@@ -41,7 +40,10 @@ FALSE_REJECTS = 0.05
 LEAST_REJECTION, MOST_REJECTION = 0.5, 0.95
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.5, 8.0
 
-_NAMES = ("about", "embeddings", "probabilities", "targets", "photos", "weights", "bias", "prototypes", "distance", "doubt", "quantiles")
+_NAMES = (
+    *("about", "embeddings", "probabilities", "targets", "photos", "weights", "bias", "taken", "place", "prototypes"),
+    *("distance", "doubt", "quantiles"),
+)
 
 
 class TeachingError(SortbinError, ValueError):
@@ -91,7 +93,6 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     only: bool
     trust: float
     loose: float
-    supposed: float
     temperature: float
     reject_below: float
     unknown_above: float
@@ -104,8 +105,8 @@ class Teaching:
     """A head for the labels of a place.
 
     labels: all that it tells apart: those of the bundle that stay (all, or the taught ones alone), in its order, then new ones. only: whether labels
-    that were not taught were left out. kin: what the bundle takes each new label for (see `kinship`), new x labels of the bundle. right: share of
-    taught photos that were named right while left out of the fit. temperature, reject_below, unknown_above, known: as a bundle has them, for this
+    that were not taught were left out. prior: what the bundle alone thinks of them here. right: share of taught photos that were named right while
+    left out of the fit. temperature, reject_below, unknown_above, known: as a bundle has them, for this
     head. digest: of the bundle it belongs to.
     """
 
@@ -116,8 +117,7 @@ class Teaching:
     examples: Examples
     head: Head
     recipe: Recipe
-    columns: Ints
-    kin: Floats
+    prior: Prior
     temperature: float
     reject_below: float
     unknown_above: float
@@ -126,8 +126,9 @@ class Teaching:
 
     def posterior(self, probabilities: Floats, embedding: npt.NDArray[np.floating[Any]]) -> Floats:
         """Calibrated probabilities, one of each of `labels`, summing to 1. probabilities: of the bundle's labels; embedding: features."""
-        start = before(probabilities[np.newaxis].astype(np.float64), self.columns, self.kin, _odds(self.columns, only=self.only))
-        found: Floats = softmax(self.head.logits(embedding[np.newaxis].astype(np.float64), start), self.temperature)[0]
+        features = embedding[np.newaxis].astype(np.float64)
+        start = self.prior.of(probabilities[np.newaxis].astype(np.float64), features)
+        found: Floats = softmax(self.head.logits(features, start), self.temperature)[0]
         return found
 
     def write(self, file: Path) -> None:
@@ -140,7 +141,6 @@ class Teaching:
             only=self.only,
             trust=self.recipe.trust,
             loose=self.recipe.loose,
-            supposed=SUPPOSED,
             temperature=self.temperature,
             reject_below=self.reject_below,
             unknown_above=self.unknown_above,
@@ -148,10 +148,11 @@ class Teaching:
             known_photos=int(self.known.photos),
         )
         examples, head, seen = self.examples, self.head, self.known
+        place = np.zeros(0) if self.prior.place is None else np.concatenate([self.prior.place.weights, self.prior.place.middles])
         described = np.frombuffer(msgspec.json.encode(about), np.uint8)
         arrays = (
             *(described, examples.embeddings, examples.probabilities, examples.targets, examples.photos),
-            *(head.weights.astype(np.float32), head.bias.astype(np.float32)),
+            *(head.weights.astype(np.float32), head.bias.astype(np.float32), self.prior.taken.astype(np.float32), place.astype(np.float32)),
             *(seen.prototypes, seen.distance, seen.doubt, seen.quantiles),
         )
         beside = file.with_name(file.name + ".new")
@@ -162,7 +163,8 @@ class Teaching:
 def read_teaching(file: Path, bundle: Bundle) -> Teaching:
     """Read what `Teaching.write` wrote. Raises TeachingError for a damaged file, and for one that was taught on another bundle."""
     try:
-        described, embeddings, probabilities, targets, photos, weights, bias, prototypes, distance, doubt, quantiles = read_arrays(file, _NAMES)
+        described, *seen, weights, bias, taken, direction, prototypes, distance, doubt, quantiles = read_arrays(file, _NAMES)
+        embeddings, probabilities, targets, photos = seen
         about = msgspec.json.decode(described.tobytes(), type=_About)
     except OSError as error:
         raise TeachingError(f"{file}: {error.strerror}; expected a file that `sortbin teach --out` wrote") from error
@@ -173,10 +175,13 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
             f"{file}: taught on the bundle {about.name} ({about.bundle[:12]}), and this one is {bundle.info.name} ({bundle.info.digest[:12]}); "
             "teach it again from the photos"
         )
-    if weights.shape != (len(about.labels), embeddings.shape[-1]) or bias.shape != (len(about.labels),):
-        raise TeachingError(f"{file}: expected weights for {len(about.labels)} labels, found {weights.shape}; teach it again")
+    columns, features = _columns(bundle.info.labels, about.labels), embeddings.shape[-1]
+    labels, old = len(about.labels), len(bundle.info.labels)
+    shapes = weights.shape, bias.shape, taken.shape, len(direction) or features + old
+    if shapes != ((labels, features), (labels,), (labels - len(columns), old), features + old):
+        raise TeachingError(f"{file}: expected weights for {labels} labels, found {weights.shape}; teach it again")
     examples = Examples(about.taught, targets, photos, embeddings, probabilities)
-    columns = _columns(bundle.info.labels, about.labels)
+    place = Place(*np.split(direction.astype(np.float64), [features])) if len(direction) else None
     return Teaching(
         about.bundle,
         about.name,
@@ -185,8 +190,7 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
         examples,
         Head(weights.astype(np.float64), bias.astype(np.float64), about.trust),
         Recipe(about.trust, about.loose),
-        columns,
-        kinship(*_seen(examples, about.labels), _new(about.labels, columns), about.supposed),
+        Prior(columns, taken.astype(np.float64), place),
         about.temperature,
         about.reject_below,
         about.unknown_above,
@@ -220,12 +224,11 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     where that is better for SURE. Raises TeachingError for nothing to tell apart.
     """
     labels = labels_after(bundle.info.labels, examples.labels, only=only)
-    columns = _columns(bundle.info.labels, labels)
-    probabilities, targets, photos = seen = _seen(examples, labels)
-    new = _new(labels, columns)
-    start = before(probabilities, columns, kinship_to_others(*seen, new), _odds(columns, only=only))
-    lessons = Lessons(examples.embeddings.astype(np.float64), start, targets, balanced(targets, photos))
-    fitter = Fitter(reference, lessons, KEEP)
+    probabilities, targets, photos = _seen(examples, labels)
+    embeddings = examples.embeddings.astype(np.float64)
+    start = begin(reference, _columns(bundle.info.labels, labels), embeddings, probabilities, targets, photos, only=only)
+    lessons = Lessons(embeddings, start.unseen, targets, balanced(targets, photos))
+    fitter = Fitter(reference, lessons, KEEP, start.imagined)
     folds = _folds(examples)
     # Where old labels stay, they are known from the bundle's own head, so that has to be trusted.
     trusts = (WHOLLY, HALF, NOT) if only else (WHOLLY,)
@@ -244,8 +247,7 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
         examples,
         fitter.head(recipe),
         recipe,
-        columns,
-        kinship(*seen, new),
+        start.prior,
         temperature,
         _reject_below(posteriors.max(axis=1), right),
         1 - FALSE_REJECTS,
@@ -270,16 +272,6 @@ def _seen(examples: Examples, labels: tuple[str, ...]) -> tuple[Floats, Ints, In
     """Of each view: the bundle's probabilities, its label as an index of `labels`, and its photo."""
     targets = np.array([labels.index(label) for label in examples.labels], np.int64)[examples.targets]
     return examples.probabilities.astype(np.float64), targets, examples.photos.astype(np.int64)
-
-
-def _new(labels: tuple[str, ...], columns: Ints) -> Ints:
-    """Indices of the labels that the bundle does not know: they come last."""
-    return np.arange(len(columns), len(labels))
-
-
-def _odds(columns: Ints, *, only: bool) -> float:
-    """Of each new label against all old ones that stay: all labels are alike where each was taught."""
-    return 1 / max(len(columns), 1) if only else UNLIKELY
 
 
 def _folds(examples: Examples) -> Ints:

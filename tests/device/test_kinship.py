@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.vision.kinship import Floats, kinship, kinship_to_others, likeness
+from device.vision.kinship import Floats, kinship, kinship_to_others, split, taken
 
 OLD = 4
 
@@ -22,12 +22,10 @@ NEW = np.array([5, 6, 7])
 
 
 @given(seen())
-def test_kin_are_shares_and_what_could_be_anything_is_any_of_the_new_labels(views: tuple[Floats, np.ndarray, np.ndarray]) -> None:
+def test_kin_are_shares(views: tuple[Floats, np.ndarray, np.ndarray]) -> None:
     kin = kinship(*views, NEW)
     assert kin.shape == (3, OLD) and kin.min() > 0
     np.testing.assert_allclose(kin.sum(axis=1), 1)
-    np.testing.assert_allclose(likeness(np.full((1, OLD), 1 / OLD), kin), 1 / 3)
-    np.testing.assert_allclose(likeness(views[0], kin).sum(axis=1), 1)
 
 
 @given(seen())
@@ -39,11 +37,31 @@ def test_a_photo_says_nothing_about_itself(views: tuple[Floats, np.ndarray, np.n
         np.testing.assert_allclose(apart[view], kinship(probabilities[left], targets[left], photos[left], NEW))
 
 
+@given(views=seen(), others=st.lists(st.floats(0, 9), min_size=OLD, max_size=OLD), here=st.floats(0, 1))
+def test_what_new_labels_take_is_what_old_ones_lose(views: tuple[Floats, np.ndarray, np.ndarray], others: list[float], here: float) -> None:
+    probabilities, targets, _ = views
+    shares = taken(kinship(*views, NEW), np.bincount(targets)[NEW] / 2.0, np.array(others))
+    assert shares.min() >= 0 and shares.sum(axis=0).max() <= 1 + 1e-9
+    all_stay = np.arange(OLD)
+    powers = np.exp(split(probabilities, all_stay, shares, np.full(len(targets), here)))
+    np.testing.assert_allclose(powers.sum(axis=1), 1, atol=1e-4)
+    elsewhere = np.exp(split(probabilities, all_stay, shares, np.zeros(len(targets))))
+    np.testing.assert_allclose(elsewhere[:, :OLD], np.maximum(probabilities, 1e-6), rtol=1e-6)
+
+
 def test_an_item_is_likelier_of_the_label_whose_photos_were_taken_for_the_same() -> None:
     can, pet = [0.1, 0.1, 0.7, 0.1], [0.1, 0.1, 0.2, 0.6]
     kin = kinship(np.array([can] * 5 + [pet] * 5), np.repeat([5, 6], 5), np.arange(10), NEW[:2])
-    of_can, of_pet = likeness(np.array([can]), kin)[0]
-    assert of_can > 0.6 > 0.4 > of_pet
+    shares = taken(kin, np.array([5.0, 5.0]), np.ones(OLD))
+    powers = np.exp(split(np.array([can]), np.arange(OLD), shares, np.ones(1)))[0]
+    assert powers.argmax() == OLD and powers[OLD] > 1.5 * powers[OLD + 1]
+
+
+def test_a_label_that_was_taught_as_well_gives_up_no_more_than_its_photos_say() -> None:
+    metal = np.array([[0.0, 0.0, 1.0, 0.0]])
+    kin = kinship(np.repeat(metal, 8, axis=0), np.full(8, 5), np.arange(8), NEW[:1])
+    shares = taken(kin, np.array([8.0]), 8 * metal[0])
+    assert 0.4 < shares[0, 2] < 0.5
 
 
 def test_a_photo_counts_once_however_many_views_it_has() -> None:

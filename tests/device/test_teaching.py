@@ -1,6 +1,6 @@
 """A head fitted to few photos: what it gains at its place, what it keeps of the bundle, and its file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -25,17 +25,22 @@ MIDDLES = 3 * RNG.normal(size=(8, FEATURES)) / np.sqrt(FEATURES) + 2
 """of six old labels and two new ones"""
 SHIFT = 0.3 * (MIDDLES[1] - MIDDLES[2]) + 0.5 * RNG.normal(size=FEATURES) / np.sqrt(FEATURES)
 """what another place does to embeddings"""
+CHAMBER = 2.5 * RNG.normal(size=FEATURES) / np.sqrt(FEATURES)
+"""what one does that is like nothing in training, and makes nothing look like another label"""
 
 
 @dataclass(frozen=True)
 class World:
-    """Photos as embeddings, with what a head fitted to the old labels at the old place makes of them. spread: of the photos of a label."""
+    """Photos as embeddings, with what a head fitted to the old labels at the old place makes of them. spread: of the photos of a label; place: what
+    another one does to them.
+    """
 
     spread: float = 0.28
+    place: Floats = field(default_factory=lambda: SHIFT)
 
     def photos(self, targets: Floats, seed: int, *, shift: float = 0.0) -> Floats:
         rng = np.random.default_rng(seed)
-        return MIDDLES[targets] + shift * SHIFT + rng.normal(0, self.spread, (len(targets), FEATURES))
+        return MIDDLES[targets] + shift * self.place + rng.normal(0, self.spread, (len(targets), FEATURES))
 
     def before(self, embeddings: Floats) -> Floats:
         """The best head there can be at the old place."""
@@ -128,6 +133,18 @@ def test_a_new_name_for_what_the_bundle_knows_is_learned_from_a_few_photos(tiny_
         examples = blurred.examples(("can", "pet"), np.repeat([2, 4], 5), seed, shift=0.0)
         found.append(share(blurred.named(teach(examples, tiny_bundle, reference, familiar, only=True), later), truth))
     assert np.mean(found) > as_old - 0.04
+
+
+def test_what_has_a_new_name_at_a_place_has_it_there_and_its_old_one_elsewhere(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+    """Cans and bottles of this place, while whatever else is metal or plastic stays so, and other labels stay known here as well."""
+    world = World(place=CHAMBER)
+    teaching = teach(world.examples(("can", "pet"), np.repeat([2, 4], 8), 12), tiny_bundle, reference, familiar, only=False)
+    assert teaching.labels == (*OLD, "can", "pet")
+    assert share(world.named(teaching, world.photos(np.repeat([2, 4], 50), 13, shift=1.0)), ["can"] * 50 + ["pet"] * 50) >= 0.9
+    old = np.repeat(np.arange(6), 50)
+    assert share(world.named(teaching, world.photos(old, 14)), [OLD[i] for i in old]) >= 0.99
+    rest = np.repeat([0, 1, 3, 5], 50)
+    assert share(world.named(teaching, world.photos(rest, 15, shift=1.0)), [OLD[i] for i in rest]) >= 0.95
 
 
 def test_only_leaves_out_what_was_not_taught(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
