@@ -240,6 +240,10 @@ def _say(teaching: Teaching, file: Path, *, as_json: bool) -> None:
     taught = ", ".join(f"{label} {count}" for label, count in counts.items())
     rest = "these alone are known" if teaching.only else f"{len(teaching.labels)} labels are known"
     print(f"{file}: photos of {taught}; {rest}; {teaching.right:.1%} of them right while left out of the fit", flush=True)
+    for label, rival in teaching.rivals():
+        print(
+            f"{label} is {rival} to the bundle, and {rival} stays known beside it; with --only, where nothing else comes, far more of them are right"
+        )
 
 
 def frames(text: str) -> int:

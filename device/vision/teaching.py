@@ -37,6 +37,8 @@ WANTED_RIGHT = 0.95
 """share of the accepted photos that shall be right"""
 FALSE_REJECTS = 0.05
 """share of taught things that may be taken for unknown"""
+MOSTLY = 0.5
+"""share of what is taken for a label of the bundle from which on a new label takes most of it"""
 LEAST_REJECTION, MOST_REJECTION = 0.5, 0.95
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.5, 8.0
 
@@ -130,6 +132,13 @@ class Teaching:
         start = self.prior.of(probabilities[np.newaxis].astype(np.float64), features)
         found: Floats = softmax(self.head.logits(features, start), self.temperature)[0]
         return found
+
+    def rivals(self) -> list[tuple[str, str]]:
+        """New labels and those of the bundle that it mostly takes them for, where these stay known although nobody taught them."""
+        old, new = self.labels[: len(self.prior.columns)], self.labels[len(self.prior.columns) :]
+        shares = zip(new, self.prior.taken[:, self.prior.columns], strict=True)
+        pairs = [(label, rival, share) for label, row in shares for rival, share in zip(old, row, strict=True)]
+        return [(label, rival) for label, rival, share in pairs if share > MOSTLY and rival not in self.examples.labels]
 
     def write(self, file: Path) -> None:
         """Write it to one file, whole or not at all. Raises OSError."""

@@ -138,8 +138,11 @@ def test_a_new_name_for_what_the_bundle_knows_is_learned_from_a_few_photos(tiny_
 def test_what_has_a_new_name_at_a_place_has_it_there_and_its_old_one_elsewhere(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
     """Cans and bottles of this place, while whatever else is metal or plastic stays so, and other labels stay known here as well."""
     world = World(place=CHAMBER)
-    teaching = teach(world.examples(("can", "pet"), np.repeat([2, 4], 8), 12), tiny_bundle, reference, familiar, only=False)
+    examples = world.examples(("can", "pet"), np.repeat([2, 4], 8), 12)
+    teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
     assert teaching.labels == (*OLD, "can", "pet")
+    assert teaching.rivals() == [("can", "metal"), ("pet", "plastic")]
+    assert teach(examples, tiny_bundle, reference, familiar, only=True).rivals() == []
     assert share(world.named(teaching, world.photos(np.repeat([2, 4], 50), 13, shift=1.0)), ["can"] * 50 + ["pet"] * 50) >= 0.9
     old = np.repeat(np.arange(6), 50)
     assert share(world.named(teaching, world.photos(old, 14)), [OLD[i] for i in old]) >= 0.99
