@@ -93,6 +93,10 @@ class Inputs:
             picture[0, 0], picture[0, 1] = 0, 255
         return picture
 
+    def all(self) -> list[Pixels]:
+        """All of them at once, decoded on all processors."""
+        return list(abreast(len(self), lambda: self.__getitem__))
+
     def __iter__(self) -> Iterator[Pixels]:
         return (self[number] for number in range(len(self)))
 

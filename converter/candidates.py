@@ -75,7 +75,7 @@ def best_candidate(
     """
     size = network.size
     cut = min(CORRECTION_PHOTOS, len(chosen) // 2)
-    fitting, judging = list(Inputs(chosen[:cut], size, shown=shown)), list(Inputs(chosen[cut:], size, shown=shown))
+    fitting, judging = (Inputs(photos, size, shown=shown).all() for photos in (chosen[:cut], chosen[cut:]))
     pictures = [*Inputs(chosen[:1], size, shown=shown, full_range=True), *fitting[1:], *judging]
     found: list[tuple[float, Best]] = []
     refused: list[str] = []
