@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import signal
@@ -86,7 +87,9 @@ def test_a_folder_without_a_ledger_or_with_a_damaged_one_is_named(tmp_path: Path
 
 def test_following_shows_what_happens_from_now_on_until_interrupted(ledger: Ledger) -> None:
     command = [sys.executable, "-m", "device.cli", "events", "--state", str(ledger.file.parent), "--follow", "--since", "6"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": "utf-8"})
+    heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may ignore it, and children inherit that
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment, preexec_fn=heeds)
     assert process.stdout is not None
     assert "cleared" in process.stdout.readline()
     ledger.record(Fault(fault="jam", message="stuck")).result(WAIT_S)
