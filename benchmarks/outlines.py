@@ -66,13 +66,10 @@ class Seen:
 
 def look(places: Path, classifier: Classifier) -> Iterator[Seen]:
     """Isolate and judge every picture of every place. Raises PictureError."""
-    views: dict[str, EmptyViews] = {}
     ground = classifier.bundle.info.ground
-    for row in rows(places):
-        if row.place not in views:
-            views[row.place] = EmptyViews(read_pixels(view) for view in find_pictures(places / row.place / "empty"))
-        frame, exact = read_pixels(places / row.image), read_pixels(places / row.mask)[..., 0]
-        isolated = isolate(frame, views[row.place], ground)
+    for row, frame, empty in frames(places):
+        exact = read_pixels(places / row.mask)[..., 0]
+        isolated = isolate(frame, empty, ground)
         drawn, true = (isolated.mask > 127) & isolated.found, exact > 127
         pictures = frame, isolated.picture, paint(frame, exact, ground)
         right = tuple(classifier.labels[int(classifier.logits(picture).argmax())] == row.label for picture in pictures)
@@ -98,7 +95,16 @@ def sheet(seen: list[Seen]) -> Pixels:
     return np.concatenate(rows)
 
 
-def rows(places: Path) -> list[Row]:
+def frames(places: Path) -> Iterator[tuple[Row, Pixels, EmptyViews]]:
+    """Every picture of every place, with the empty views of its place. Raises PictureError."""
+    views: dict[str, EmptyViews] = {}
+    for row in _rows(places):
+        if row.place not in views:
+            views[row.place] = EmptyViews(read_pixels(view) for view in find_pictures(places / row.place / "empty"))
+        yield row, read_pixels(places / row.image), views[row.place]
+
+
+def _rows(places: Path) -> list[Row]:
     try:
         lines = (places / "index.jsonl").read_bytes().splitlines()
         return [msgspec.json.decode(line, type=Row) for line in lines if b'"mask"' in line]

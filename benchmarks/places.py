@@ -22,17 +22,15 @@ import cv2
 import msgspec
 import numpy as np
 
-from benchmarks.outlines import rows
+from benchmarks.outlines import frames
 from converter.photos import read_part, read_pixels
 from device.commands.classify import labels
 from device.errors import SortbinError
 from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier, Floats, Outputs, softmax
-from device.vision.empty import EmptyViews
 from device.vision.fusion import fuse
 from device.vision.isolate import isolate
 from device.vision.looks import LOOKS, TAUGHT_LOOKS, look
-from device.vision.pictures import find_pictures
 from device.vision.reference import read_reference
 from device.vision.teaching import Teaching, examples_of, teach
 from device.vision.unknown import read_known
@@ -89,13 +87,9 @@ class Kept(msgspec.Struct, frozen=True):
 
 def look_at(places: Path, classifier: Classifier) -> Iterator[Seen]:
     """Every picture of every place. Raises PictureError."""
-    views: dict[str, EmptyViews] = {}
     ground = classifier.bundle.info.ground
-    for row in rows(places):
-        if row.place not in views:
-            views[row.place] = EmptyViews(read_pixels(view) for view in find_pictures(places / row.place / "empty"))
-        frame = read_pixels(places / row.image)
-        item = isolate(frame, views[row.place], ground)
+    for row, frame, empty in frames(places):
+        item = isolate(frame, empty, ground)
         shown = [look(frame, item.mask, ground, number) for number in range(len(LOOKS))] if item.found else [frame, frame[:, ::-1].copy()]
         yield Seen(row.place, row.label, classifier.outputs(frame), tuple(map(classifier.outputs, shown)))
 

@@ -64,13 +64,12 @@ def begin(reference: Reference, columns: Ints, embeddings: Floats, probabilities
 
     taking = taken(kinship(probabilities, targets, photos, new), counts, others)
     apart = taken(kinship_to_others(probabilities, targets, photos, new), counts, others)
-    if only:  # whatever is shown is taken to lie here
+    if only or not len(new):  # whatever is shown is taken to lie here
         unseen = split(probabilities, columns, apart, np.ones(len(targets)))
         return Start(Prior(columns, taking, None), unseen, _imagined(untaught[:0], taking, columns, means))
     found = learn(reference.spread(), means, embeddings, probabilities, targets, photos)
     unseen = split(probabilities, columns, apart, found.unseen)
-    place, imagined = (found.place, untaught) if len(new) else (None, untaught[:0])
-    return Start(Prior(columns, taking, place), unseen, _imagined(imagined, taking, columns, means + found.shift))
+    return Start(Prior(columns, taking, found.place), unseen, _imagined(untaught, taking, columns, means + found.shift))
 
 
 def _imagined(untaught: Ints, taking: Floats, columns: Ints, embeddings: Floats) -> Lessons:

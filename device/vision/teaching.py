@@ -186,9 +186,10 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
         )
     columns, features = _columns(bundle.info.labels, about.labels), embeddings.shape[-1]
     labels, old = len(about.labels), len(bundle.info.labels)
-    shapes = weights.shape, bias.shape, taken.shape, len(direction) or features + old
-    if shapes != ((labels, features), (labels,), (labels - len(columns), old), features + old):
-        raise TeachingError(f"{file}: expected weights for {labels} labels, found {weights.shape}; teach it again")
+    found = weights.shape, bias.shape, taken.shape, direction.shape if len(direction) else (features + old,)
+    expected = (labels, features), (labels,), (labels - len(columns), old), (features + old,)
+    if found != expected:
+        raise TeachingError(f"{file}: expected weights, bias, taken and place of shapes {expected}, found {found}; teach it again")
     examples = Examples(about.taught, targets, photos, embeddings, probabilities)
     place = Place(*np.split(direction.astype(np.float64), [features])) if len(direction) else None
     return Teaching(

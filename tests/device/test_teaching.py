@@ -1,5 +1,6 @@
 """A head fitted to few photos: what it gains at its place, what it keeps of the bundle, and its file."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -190,6 +191,27 @@ def test_a_damaged_file_is_named(damage: object, taught: Teaching, tiny_bundle: 
     taught.write(file)
     file.write_bytes(damage(file.read_bytes()))  # type: ignore[operator]
     with pytest.raises(TeachingError, match=r"taught\.npz: .*sortbin teach"):
+        read_teaching(file, tiny_bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda stored: stored.pop("place"), "place.*sortbin teach"),
+        (lambda stored: stored.update(place=stored["place"][:-1]), r"expected weights, bias, taken and place of shapes .* teach it again"),
+        (lambda stored: stored.update(taken=stored["taken"][:, 1:]), r"expected weights, bias, taken and place of shapes .* teach it again"),
+    ],
+)
+def test_a_file_without_what_is_needed_now_is_refused(
+    change: Callable[[dict[str, np.ndarray]], object], said: str, taught: Teaching, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    file = tmp_path / "taught.npz"
+    taught.write(file)
+    with np.load(file) as archive:
+        stored = dict(archive)
+    change(stored)
+    np.savez(file, **stored)
+    with pytest.raises(TeachingError, match=rf"taught\.npz: .*{said}"):
         read_teaching(file, tiny_bundle)
 
 
