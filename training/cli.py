@@ -4,7 +4,23 @@ import sys
 
 from device.commandline import run
 
-COMMANDS = ("prepare", "fit", "average", "graft", "tune", "compare", "evaluate", "carry", "explain", "predict", "review", "render", "outline")
+COMMANDS = (
+    "prepare",
+    "fit",
+    "average",
+    "graft",
+    "ungraft",
+    "dequantize",
+    "tune",
+    "compare",
+    "evaluate",
+    "carry",
+    "explain",
+    "predict",
+    "review",
+    "render",
+    "outline",
+)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -20,6 +20,8 @@ from training.start import require_names
 
 FILE = "grafted.json"
 SUFFIX = "_grafted"
+BOTH = "both"
+"""the layer that holds the features of either network"""
 
 _LISTS = ("labels.txt", "train.txt", "val.txt", "further.txt", "recipe.toml")
 
@@ -40,12 +42,32 @@ def write_graft(stock: Path, scion: Path, after: str, out: Path) -> keras.Model:
     network = grafted(*networks, after)
     made_of = {"after": after, "stock": origin(stock), "scion": origin(scion)}
     with appearing(out) as folder:
-        network.save(folder / "model.keras")
-        for name in _LISTS:
-            if (stock / name).is_file():
-                shutil.copyfile(stock / name, folder / name)
-        (folder / FILE).write_text(json.dumps(made_of, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        _write(network, stock, folder, made_of)
     return network
+
+
+def write_ungrafted(run: Path, out: Path) -> keras.Model:
+    """Write the run folder `out`, which does not exist: the network of a grafted run without what was grafted, and the run's lists of photos.
+
+    Raises GraftError, StartError, NetworkError, OutputError.
+    """
+    network = ungrafted(_read(run), run / "model.keras")
+    with appearing(out) as folder:
+        _write(network, run, folder, {"ungrafted": origin(run)})
+    return network
+
+
+def ungrafted(network: keras.Model, file: Path) -> keras.Model:
+    """The stock of a grafted network: it names its labels alike. file: what errors call the network. Raises GraftError."""
+    if BOTH not in {layer.name for layer in network.layers}:
+        raise GraftError(f"{file}: expected a network that `training graft` made: nothing is grafted onto this one")
+    stock = network.get_layer(BOTH).input[0]
+    kernel, bias = network.get_layer(HEAD).get_weights()
+    if kernel[..., stock.shape[-1] :, :].any():
+        raise GraftError(f"{file}: its head looks at what was grafted, for it was trained since; without it, it would name other labels")
+    alone = add_heads(keras.Model(network.input, stock), kernel.shape[-1], dropout=network.get_layer("dropout").rate)
+    set_head(alone, kernel[0, 0, : stock.shape[-1]].T, bias)
+    return alone
 
 
 def grafted(stock: keras.Model, scion: keras.Model, after: str) -> keras.Model:
@@ -57,13 +79,21 @@ def grafted(stock: keras.Model, scion: keras.Model, after: str) -> keras.Model:
     if shapes[0] != shapes[1]:
         raise GraftError(f"{after}: expected layers of the same shape in both networks, found {shapes[0]} and {shapes[1]}")
     trunk = stock.get_layer("pool").input
-    signal = keras.layers.Concatenate(name="both")([trunk, _regrown(scion, after, stock.get_layer(after).output)])
+    signal = keras.layers.Concatenate(name=BOTH)([trunk, _regrown(scion, after, stock.get_layer(after).output)])
     kernel, bias = stock.get_layer(HEAD).get_weights()
     network = add_heads(keras.Model(stock.input, signal), kernel.shape[-1], dropout=stock.get_layer("dropout").rate)
     coefficients = np.zeros((kernel.shape[-1], signal.shape[-1]), np.float32)
     coefficients[:, : kernel.shape[-2]] = kernel[0, 0].T
     set_head(network, coefficients, bias)
     return network
+
+
+def _write(network: keras.Model, like: Path, folder: Path, made_of: dict[str, object]) -> None:
+    network.save(folder / "model.keras")
+    for name in _LISTS:
+        if (like / name).is_file():
+            shutil.copyfile(like / name, folder / name)
+    (folder / FILE).write_text(json.dumps(made_of, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def _regrown(scion: keras.Model, after: str, onto: keras.KerasTensor) -> keras.KerasTensor:
