@@ -80,7 +80,7 @@ def best_candidate(
     found: list[tuple[float, Best]] = []
     refused: list[str] = []
     with quiet(), network.exported() as saved:
-        float32 = tflite.to_float32(saved)
+        float32 = tflite.calibrated(saved, pictures[:1]) if wanted.precision == "int8" else tflite.to_float32(saved)
         floating = FloatModel(float32, scratch)
         _require_same(network, floating, judging[:SAME_PHOTOS])
         answers = floating.predict(judging)
@@ -125,14 +125,16 @@ def _makers(wanted: Wanted, saved: Path, float32: bytes, pictures: Row[Pixels], 
             return [("tensorflow", lambda: tflite.to_dynamic(saved))]
         case "float32":
             return [("tensorflow", lambda: float32)]
-    makers = [("tensorflow", lambda: by_tensorflow(saved, pictures, scratch)), ("ai-edge-quantizer", lambda: by_ai_edge_quantizer(float32, pictures))]
+    makers = [
+        ("tensorflow", lambda: by_tensorflow(float32, pictures, scratch)),
+        ("ai-edge-quantizer", lambda: by_ai_edge_quantizer(float32, pictures)),
+    ]
     return [maker for maker in makers if wanted.recipe in (maker[0], "auto")]
 
 
-def by_tensorflow(saved: Path, pictures: Row[Pixels], scratch: Path) -> bytes:
-    """Quantize with TensorFlow's quantizer, by ranges measured here. pictures: size x size x 3 uint8."""
-    model = tflite.calibrated(saved, [pictures[0]])
-    return tflite.quantized(with_ranges(model, measured_ranges(model, pictures, scratch)))
+def by_tensorflow(calibrated: bytes, pictures: Row[Pixels], scratch: Path) -> bytes:
+    """Quantize with TensorFlow's quantizer, by ranges measured here. calibrated: a model with any ranges; pictures: size x size x 3 uint8."""
+    return tflite.quantized(with_ranges(calibrated, measured_ranges(calibrated, pictures, scratch)))
 
 
 def by_ai_edge_quantizer(float32: bytes, pictures: Row[Pixels]) -> bytes:

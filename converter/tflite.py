@@ -58,7 +58,7 @@ def to_int8(saved: Path, pictures: Iterable[Pixels]) -> bytes:
 
 
 def calibrated(saved: Path, pictures: Iterable[Pixels]) -> bytes:
-    """The float model that `quantized` takes, its tensors with the ranges they had over `pictures`."""
+    """The float model that `quantized` takes: operators and weights as of `to_float32`, tensors with the ranges they had over `pictures`."""
     converter = _int8_converter(saved, pictures)
     converter._experimental_calibrate_only = True
     return bytes(converter.convert())

@@ -39,6 +39,15 @@ def test_the_ranges_of_the_outputs_are_the_extremes_of_what_the_network_says(
     assert set(ranges) == given | {int(graph.inputs[0])}
 
 
+def test_ranges_change_nothing_of_what_the_float_network_says(
+    calibrated_once: tuple[bytes, bytes], shapes_run: Path, photos: Path, tmp_path: Path
+) -> None:
+    pictures = Inputs(read_run(shapes_run, photos).train[:4], SIZE)
+    with_ranges, without = (FloatModel(model, tmp_path).predict(pictures) for model in calibrated_once)
+    for name, values in without.items():
+        np.testing.assert_array_equal(with_ranges[name], values)
+
+
 def test_new_ranges_stand_in_the_file_and_the_network_says_the_same(calibrated_once: tuple[bytes, bytes]) -> None:
     from converter.metadata import unpacked
     from converter.ranges import with_ranges
