@@ -7,43 +7,19 @@ import keras
 import numpy as np
 import pytest
 
-from converter.cli import main as convert
 from converter.model_file import parse_model, read_model
 from converter.tflite import exported, to_int8
 from device.vision.bundle import default_bundle, read_bundle
 from device.vision.classifier import Classifier, known_input
 from device.vision.runtime import load_runtime
+from tests.training.runs import LABELS, SMALL, STAGE, called, quantized, run_of
 from training.backbones import build_trunk
-from training.cli import main
 from training.dequantizing import DequantizeError, dequantized
 from training.network import add_heads, build_network
 from training.recipe import ScratchCnn
 
-LABELS = ("blue can", "green jar", "red box")
-SMALL = 'backbone = "scratch_cnn"\nscratch = { layers = 3, features = 8, kernel = 3, activation = "relu", batch_norm = false }\n'
-STAGE = "[[stage]]\nsize = 48\nepochs = 1\nrate = 1e-5\n"
 PICTURES_16 = np.random.default_rng(4).integers(0, 256, (4, 16, 16, 3), np.uint8)
 PICTURES = np.random.default_rng(3).uniform(-1, 1, (4, 48, 48, 3)).astype(np.float32)
-
-
-def called(*arguments: object) -> int:
-    return main([str(argument) for argument in arguments])
-
-
-def quantized(run: Path, data: Path, out: Path, *options: object) -> Path:
-    asked = ("quantize", run, "--data", data, "--out", out, "--tolerance", "100", "--calibration", "8", *options)
-    assert convert([str(argument) for argument in asked]) == 0
-    return out
-
-
-def run_of(network: keras.Model, folder: Path, recipe: str) -> Path:
-    folder.mkdir()
-    network.save(folder / "model.keras")
-    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS))
-    (folder / "recipe.toml").write_text(recipe)
-    for name, numbers in (("train.txt", range(8)), ("val.txt", range(8, 12))):
-        (folder / name).write_text("".join(f"{label}/{number:02}.png\n" for label in LABELS for number in numbers))
-    return folder
 
 
 def network_of(run: Path) -> keras.Model:

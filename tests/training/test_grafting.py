@@ -7,31 +7,18 @@ import keras
 import numpy as np
 import pytest
 
-from converter.cli import main as convert
 from device.vision.bundle import read_bundle
 from device.vision.classifier import Classifier
 from device.vision.reference import read_reference
 from device.vision.runtime import load_runtime
+from tests.training.runs import SMALL, STAGE, called, quantized, run_of
 from training.backbones import build_trunk
-from training.cli import main
 from training.network import add_heads, build_network
 from training.recipe import ScratchCnn
 
-LABELS = ("blue can", "green jar", "red box")
 AFTER = "block_14_add"
-GENTLY = "first_phase = false\n[[stage]]\nsize = 48\nepochs = 1\nrate = 1e-5\n"
-SMALL = 'backbone = "scratch_cnn"\nscratch = { layers = 3, features = 8, kernel = 3, activation = "relu", batch_norm = false }\n'
+NARROW = "width = 0.35\n[[stage]]\nsize = 48\nepochs = 1\nrate = 1e-3\n"
 PICTURES = np.random.default_rng(3).uniform(-1, 1, (4, 48, 48, 3)).astype(np.float32)
-
-
-def run_of(network: keras.Model, folder: Path, labels: tuple[str, ...] = LABELS) -> Path:
-    folder.mkdir()
-    network.save(folder / "model.keras")
-    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
-    (folder / "recipe.toml").write_text("width = 0.35\n[[stage]]\nsize = 48\nepochs = 1\nrate = 1e-3\n")
-    for name, numbers in (("train.txt", range(8)), ("val.txt", range(8, 12))):
-        (folder / name).write_text("".join(f"{label}/{number:02}.png\n" for label in LABELS for number in numbers))
-    return folder
 
 
 def network_of(seed: int, *, labels: int = 3, width: float = 0.35) -> keras.Model:
@@ -61,8 +48,8 @@ def runs(stock: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for layer in scion.layers:
         if layer.weights and layer.name not in late_layers(scion):
             layer.set_weights(stock.get_layer(layer.name).get_weights())
-    run_of(stock, folder / "stock")
-    run_of(scion, folder / "scion", ("a", "b"))
+    run_of(stock, folder / "stock", NARROW)
+    run_of(scion, folder / "scion", NARROW, ("a", "b"))
     assert called("graft", folder / "stock", folder / "scion", "--out", folder / "grafted") == 0
     return folder
 
@@ -71,16 +58,12 @@ def runs(stock: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unfit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs that cannot be grafted: `narrow`, of another width, `hidden`, with a hidden layer, and `strange`, not made by `training fit`."""
     folder = tmp_path_factory.mktemp("unfit")
-    run_of(network_of(3, width=0.5), folder / "narrow")
-    run_of(add_heads(build_trunk("mobilenet_v2", 48, width=0.35), 3, dense=(8,)), folder / "hidden")
+    run_of(network_of(3, width=0.5), folder / "narrow", NARROW)
+    run_of(add_heads(build_trunk("mobilenet_v2", 48, width=0.35), 3, dense=(8,)), folder / "hidden", NARROW)
     source = keras.Input((48, 48, 3))
     flat = keras.layers.GlobalAveragePooling2D()(source)
-    run_of(keras.Model(source, {"logits": keras.layers.Dense(3)(flat), "embedding": flat}), folder / "strange")
+    run_of(keras.Model(source, {"logits": keras.layers.Dense(3)(flat), "embedding": flat}), folder / "strange", NARROW)
     return folder
-
-
-def called(*arguments: object) -> int:
-    return main([str(argument) for argument in arguments])
 
 
 def seen(run: Path) -> dict[str, np.ndarray]:
@@ -102,15 +85,13 @@ def test_it_is_trained_further_averaged_and_quantized_like_any_run(shapes: Path,
     for number, name in enumerate(("stock", "scion")):
         keras.utils.set_random_seed(number)
         trunk = build_trunk("scratch_cnn", 48, scratch=ScratchCnn(layers=3, features=8, kernel=3, activation="relu", batch_norm=False))
-        run = run_of(add_heads(trunk, 3), tmp_path / name)
-        (run / "recipe.toml").write_text(SMALL + GENTLY.replace("first_phase = false", ""))
+        run_of(add_heads(trunk, 3), tmp_path / name, SMALL + STAGE)
     start = tmp_path / "grafted"
     assert called("graft", tmp_path / "stock", tmp_path / "scion", "--after", "pool1", "--out", start) == 0
-    (tmp_path / "gently.toml").write_text(GENTLY)
+    (tmp_path / "gently.toml").write_text("first_phase = false\n" + STAGE)
     assert called("fit", "--data", shapes, "--recipe", tmp_path / "gently.toml", "--from", start, "--out", tmp_path / "on") == 0
     assert called("average", f"{start}=1", f"{tmp_path / 'on'}=1", "--data", shapes, "--out", tmp_path / "between") == 0
-    asked = ("quantize", tmp_path / "between", "--data", shapes, "--out", tmp_path / "bundle", "--tolerance", "100", "--calibration", "8")
-    assert convert([str(argument) for argument in asked]) == 0
+    quantized(tmp_path / "between", shapes, tmp_path / "bundle")
     bundle = read_bundle(tmp_path / "bundle")
     outputs = Classifier(bundle, load_runtime(bundle)).outputs(np.full((48, 48, 3), 120, np.uint8))
     assert outputs.embedding.shape == (16,) and outputs.logits.shape == (3,)

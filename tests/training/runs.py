@@ -1,0 +1,35 @@
+"""Finished runs without training, and the commands that make something of them."""
+
+from pathlib import Path
+
+import keras
+
+from converter.cli import main as convert
+from training.cli import main
+
+LABELS = ("blue can", "green jar", "red box")
+STAGE = "[[stage]]\nsize = 48\nepochs = 1\nrate = 1e-5\n"
+SMALL = 'backbone = "scratch_cnn"\nscratch = { layers = 3, features = 8, kernel = 3, activation = "relu", batch_norm = false }\n'
+
+
+def run_of(network: keras.Model, folder: Path, recipe: str, labels: tuple[str, ...] = LABELS) -> Path:
+    """A run folder with the network; its photos are those of `shapes`."""
+    folder.mkdir()
+    network.save(folder / "model.keras")
+    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
+    (folder / "recipe.toml").write_text(recipe)
+    for name, numbers in (("train.txt", range(8)), ("val.txt", range(8, 12))):
+        (folder / name).write_text("".join(f"{label}/{number:02}.png\n" for label in LABELS for number in numbers))
+    return folder
+
+
+def called(*arguments: object) -> int:
+    """`training` with these arguments: its exit status."""
+    return main([str(argument) for argument in arguments])
+
+
+def quantized(run: Path, data: Path, out: Path, *options: object) -> Path:
+    """The bundle that `converter quantize` makes of a run, whatever it loses."""
+    asked = ("quantize", run, "--data", data, "--out", out, "--tolerance", "100", "--calibration", "8", *options)
+    assert convert([str(argument) for argument in asked]) == 0
+    return out
