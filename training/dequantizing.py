@@ -72,6 +72,7 @@ class _Reader:
         self._graph = model.main
         self._name = name
         self._signals: dict[int, keras.KerasTensor] = {}
+        self._names: set[str] = set()
         self._weights: list[tuple[keras.Layer, list[Floats]]] = []
         self._outputs = {told: index for signature in model.signatures for told, index in signature.outputs.items()}
 
@@ -167,9 +168,14 @@ class _Reader:
         return real
 
     def _named(self, index: int) -> str:
-        """The Keras layer's name, out of what the converter called the tensor: `sortbin_1/block_2_add_1/Add`."""
+        """The Keras layer's name, out of what the converter called the tensor: `sortbin_1/block_2_add_1/Add`. No name is given twice."""
         path = self._graph.tensors[index].name.split(";")[0].split("/")
-        return path[-2].removesuffix("_1") if len(path) > 1 else f"tensor{index}"
+        name = path[-2] if len(path) > 2 else f"tensor{index}"
+        if path[0].endswith("_1"):  # the network was exported as a copy of itself, and its layers with it
+            name = name.removesuffix("_1")
+        name = name if name not in self._names else f"{name}_{index}"
+        self._names.add(name)
+        return name
 
 
 def _pair(operator: Operator, *names: str) -> tuple[Any, ...]:

@@ -139,6 +139,16 @@ def test_hidden_layers_are_refused(shapes: Path, tmp_path: Path) -> None:
         dequantized(read_model(bundle.model), "hidden")
 
 
+def test_layers_of_the_same_name_are_told_apart() -> None:
+    source = keras.Input((16, 16, 3), batch_size=1)
+    branches = [keras.Sequential([keras.layers.Conv2D(4, 3, name="look")], name=name)(source) for name in ("near", "far")]
+    network = add_heads(keras.Model(source, keras.layers.Add()(branches)), 2)
+    with exported(network) as saved:
+        back = dequantized(parse_model(to_int8(saved, PICTURES_16)), "twins")
+    looks = [layer.name for layer in back.layers if layer.name.startswith("look")]
+    assert len(looks) == len(set(looks)) == 2
+
+
 def test_a_network_of_other_parts_is_refused_by_the_name_of_the_part() -> None:
     source = keras.Input((16, 16, 3), batch_size=1)
     signal = keras.layers.AveragePooling2D(2)(keras.layers.Conv2D(4, 3)(source))
