@@ -60,7 +60,8 @@ def write_dequantized(bundle: Bundle, data: Path, seed: int, out: Path) -> tuple
 def dequantized(model: ModelFile, name: str) -> keras.Model:
     """The network of a bundle's model in float32, its layers named as they were. name: what errors call the model.
 
-    Knows what MobileNet V1 and V2, ResNets and plain convolutional networks are made of, and one head without hidden layers. Raises DequantizeError.
+    Knows what MobileNet V1 and V2, ResNet-18 and plain convolutional networks are made of, and one head without hidden layers. Raises
+    DequantizeError.
     """
     return _Reader(model, name).network()
 

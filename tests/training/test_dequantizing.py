@@ -15,7 +15,8 @@ from device.vision.runtime import load_runtime
 from tests.training.runs import LABELS, SMALL, STAGE, called, quantized, run_of
 from training.backbones import build_trunk
 from training.dequantizing import DequantizeError, dequantized
-from training.network import add_heads, build_network
+from training.folding import fold_batch_norm
+from training.network import add_heads
 from training.recipe import ScratchCnn
 
 PICTURES_16 = np.random.default_rng(4).integers(0, 256, (4, 16, 16, 3), np.uint8)
@@ -67,19 +68,22 @@ def test_a_bundle_s_network_answers_in_float_as_it_does_in_int8() -> None:
         assert np.corrcoef(whole, np.asarray(found[name])[0])[0, 1] > 0.97, name
 
 
-def test_a_mobilenet_with_padding_and_depthwise_layers_comes_back(shapes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("backbone", "width"), [("mobilenet_v2", 0.35), ("mobilenet", 0.25), ("resnet18", 1.0)])
+def test_padding_depthwise_and_residual_layers_come_back(backbone: str, width: float) -> None:
     keras.utils.set_random_seed(1)
-    run = run_of(build_network(3, 48, width=0.35), tmp_path / "run", "width = 0.35\n" + STAGE)
-    bundle = read_bundle(quantized(run, shapes, tmp_path / "bundle"))
-    back = dequantized(read_model(bundle.model), "bundle")
-    before = network_of(run)
+    before = add_heads(fold_batch_norm(build_trunk(backbone, 64, width=width)), 3)
+    pictures = np.random.default_rng(4).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    with exported(before) as saved:
+        back = dequantized(parse_model(to_int8(saved, pictures)), backbone)
     assert [layer.name for layer in back.layers if layer.weights] == [layer.name for layer in before.layers if layer.weights]
     back.set_weights(before.get_weights())  # what eight bits lose set aside, it is the same network
-    for name, wanted in before.predict_on_batch(PICTURES).items():
-        np.testing.assert_allclose(back.predict_on_batch(PICTURES)[name], wanted, rtol=1e-4, atol=1e-5)
+    seen, wanted = (network.predict_on_batch(pictures / np.float32(127.5) - 1) for network in (back, before))
+    assert np.abs(wanted["embedding"]).max() > 0.01
+    for name in wanted:
+        np.testing.assert_allclose(seen[name], wanted[name], rtol=1e-4, atol=1e-5)
 
 
-def test_it_is_ungrafted_trained_further_and_quantized_again(made: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_ungrafted_trained_further_and_quantized_again(made: Path, shapes: Path, tmp_path: Path) -> None:
     assert json.loads((made / "back" / "dequantized.json").read_text())["its_photos"] is True
     assert called("ungraft", made / "back", "--out", tmp_path / "stock") == 0
     both, alone = (network_of(run).predict_on_batch(PICTURES) for run in (made / "back", tmp_path / "stock"))
