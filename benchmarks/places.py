@@ -30,7 +30,7 @@ from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundl
 from device.vision.classifier import Classifier, Floats, Outputs, softmax
 from device.vision.fusion import fuse
 from device.vision.isolate import isolate
-from device.vision.looks import LOOKS, TAUGHT_LOOKS, look
+from device.vision.looks import TAUGHT_LOOKS, looks
 from device.vision.reference import read_reference
 from device.vision.teaching import Teaching, examples_of, teach
 from device.vision.unknown import read_known
@@ -38,22 +38,18 @@ from device.vision.unknown import read_known
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the network made of one picture: of the whole frame, and of the looks at its item, or of the frame and its mirror image."""
+    """What the network made of one picture: of the whole frame, and of the looks at its item, or at the frame, and how much each of them tells."""
 
     place: str
     label: str
     whole: Outputs
     looks: tuple[Outputs, ...]
+    weights: tuple[float, ...]
 
     @property
     def taught(self) -> tuple[Outputs, ...]:
         """Of the views that it is taught by."""
         return self.looks[:TAUGHT_LOOKS]
-
-    @property
-    def judged(self) -> tuple[Outputs, ...]:
-        """Of the looks that it is judged by."""
-        return self.looks if len(self.looks) == len(LOOKS) else self.looks[:1]
 
 
 class Taught(NamedTuple):
@@ -90,20 +86,20 @@ def look_at(places: Path, classifier: Classifier) -> Iterator[Seen]:
     ground = classifier.bundle.info.ground
     for row, frame, empty in frames(places):
         item = isolate(frame, empty, ground)
-        shown = [look(frame, item.mask, ground, number) for number in range(len(LOOKS))] if item.found else [frame, frame[:, ::-1].copy()]
-        yield Seen(row.place, row.label, classifier.outputs(frame), tuple(map(classifier.outputs, shown)))
+        shown, weights = looks(frame, item, ground)
+        yield Seen(row.place, row.label, classifier.outputs(frame), tuple(map(classifier.outputs, shown)), weights)
 
 
 def untaught(seen: Sequence[Seen], bundle: Bundle, competing: tuple[str, ...]) -> Floats:
     """Whether each picture is named right whole, by the first look, and by all: 3 x pictures."""
     allowed = np.array([label in competing for label in bundle.info.labels])
 
-    def names(outputs: Sequence[Outputs], label: str) -> bool:
-        fused = fuse([_probabilities(made, bundle) for made in outputs])
+    def names(outputs: Sequence[Outputs], label: str, weights: Sequence[float] | None = None) -> bool:
+        fused = fuse([_probabilities(made, bundle) for made in outputs], weights=weights)
         return bundle.info.labels[int(np.where(allowed, fused, 0).argmax())] == label
 
-    kinds = [((each.whole,), each.judged[:1], each.judged) for each in seen]
-    return np.array([[names(outputs, each.label) for outputs in of] for each, of in zip(seen, kinds, strict=True)], float).T
+    named = [(names((each.whole,), each.label), names(each.looks[:1], each.label), names(each.looks, each.label, each.weights)) for each in seen]
+    return np.array(named, float).T
 
 
 def lessons(
@@ -121,7 +117,7 @@ def lessons(
             photos = [(named.get(here[number].label, here[number].label), here[number].taught) for number in shown]
             teaching = teach(examples_of(photos, bundle), bundle, reference, familiar, only=only)
             asked = [each for number, each in enumerate(here) if number not in shown and each.label in taught_labels]
-            right = [_named(each.judged, teaching, bundle) == named.get(each.label, each.label) for each in asked]
+            right = [_named(each.looks, teaching, bundle, each.weights) == named.get(each.label, each.label) for each in asked]
             kept = [_named((outputs,), teaching, bundle) == label for label, outputs in known]
             yield Taught(place, shots, sum(right), len(right), float(np.mean(kept)) if kept else None)
 
@@ -136,8 +132,8 @@ def _drawn(here: Sequence[Seen], shots: int, draw: int) -> frozenset[int]:
     return frozenset(shown)
 
 
-def _named(outputs: Sequence[Outputs], teaching: Teaching, bundle: Bundle) -> str:
-    fused = fuse([teaching.posterior(_probabilities(made, bundle), made.embedding) for made in outputs])
+def _named(outputs: Sequence[Outputs], teaching: Teaching, bundle: Bundle, weights: Sequence[float] | None = None) -> str:
+    fused = fuse([teaching.posterior(_probabilities(made, bundle), made.embedding) for made in outputs], weights=weights)
     return teaching.labels[int(fused.argmax())]
 
 

@@ -228,7 +228,7 @@ class Sorter:
                     frames=len(opinions),
                     choice=choice,
                     not_isolated=isolated.why,
-                    embedding=opinions[-1].embedding,
+                    embedding=opinions[0].embedding,
                     mask=isolated.mask if isolated.found else None,
                 )
 

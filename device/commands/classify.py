@@ -17,9 +17,9 @@ from device.vision.bundle import default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.empty import EmptyViews
 from device.vision.fusion import fuse
-from device.vision.isolate import isolate
+from device.vision.isolate import isolate, whole_frame
 from device.vision.judge import Judge, mean_unknown
-from device.vision.looks import LOOKS, look
+from device.vision.looks import looks
 from device.vision.pictures import PictureError, find_pictures, read_pixels
 from device.vision.teaching import read_teaching
 
@@ -136,12 +136,10 @@ def _judge(picture: Path, judge: Judge, site: Site, rules: RulePack, empty: Empt
     began_s = time.perf_counter()
     ground = judge.classifier.bundle.info.ground
     isolated = isolate(pixels, empty, ground) if empty.known else None
-    shown = [pixels if isolated is None else isolated.picture]
-    if isolated is not None and isolated.found:
-        shown += [look(pixels, isolated.mask, ground, number) for number in range(1, len(LOOKS))]
+    shown, weights = looks(pixels, isolated or whole_frame(pixels, "no empty view"), ground)
     opinions = [judge.look(picture) for picture in shown]
     unknown = mean_unknown(opinions)
-    probabilities = site.weighed(fuse([opinion.probabilities for opinion in opinions]))
+    probabilities = site.weighed(fuse([opinion.probabilities for opinion in opinions], weights=weights))
     choice = decide(probabilities, judge.labels, rules, reject_below=judge.reject_below, unknown=judge.rejects(unknown))
     took_s = time.perf_counter() - began_s
     return Judgement(

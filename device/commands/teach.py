@@ -154,14 +154,14 @@ def _folders(source: Path) -> dict[str, Path]:
     return {unicodedata.normalize("NFC", folder.name): folder for folder in folders}
 
 
-def _photos(folders: dict[str, Path], backgrounds: list[Path], bundle: Bundle) -> list[tuple[str, tuple[Pixels, ...]]]:
+def _photos(folders: dict[str, Path], backgrounds: list[Path], bundle: Bundle) -> list[tuple[str, list[Pixels]]]:
     """The label and the views of each photo."""
     empty = EmptyViews(read_pixels(view) for path in backgrounds for view in find_pictures(path))
     photos = ((label, read_pixels(photo)) for label, folder in folders.items() for photo in find_pictures(folder))
     return [(label, _views(pixels, empty, bundle)) for label, pixels in photos]
 
 
-def _views(pixels: Pixels, empty: EmptyViews, bundle: Bundle) -> tuple[Pixels, ...]:
+def _views(pixels: Pixels, empty: EmptyViews, bundle: Bundle) -> list[Pixels]:
     ground = bundle.info.ground
     item = isolate(pixels, empty, ground) if empty.known else whole_frame(pixels, "no empty view")
     return taught_views(pixels, item, ground)
@@ -171,7 +171,7 @@ class _Camera(Protocol):
     def latest(self, number: int, wait_s: float) -> Frame | None: ...
 
 
-def _shown(camera: _Camera, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[tuple[Pixels, ...]]:
+def _shown(camera: _Camera, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[list[Pixels]]:
     """Views of one frame each time something new has come to rest on the tray, isolated against the tray as it was at first."""
     view, empty = EmptyView(presence), EmptyViews()
     frames = _frames(camera)

@@ -30,16 +30,17 @@ class Burst:
     def isolated(self, pixels: Pixels) -> Isolated:
         """The item of one more frame (H x W x 3 uint8 RGB), the one that `view` looked at last; the whole frame while there is no empty view.
 
-        An item that was told apart keeps its mask until something moves against the frame that it was drawn in. Its picture is the next of its looks.
+        An item that was told apart keeps its mask until something moves against the frame that it was drawn in. The picture is the next of the looks.
         """
+        number, self._frames = self._frames, self._frames + 1
+        item = self._item(pixels)
+        return item if number == 0 else replace(item, picture=look(pixels, item, self._ground, number))
+
+    def _item(self, pixels: Pixels) -> Isolated:
         if not self._empty.known:
             return whole_frame(pixels, "no empty view yet")
-        number, self._frames = self._frames, self._frames + 1
         if self._drawn is None or self._view.moved_since(self._drawn[1]):
             item = self._isolate(pixels, self._empty, self._ground)
             self._drawn = (item, self._view.thumbnail) if item.found else None
-            if not item.found or number == 0:
-                return item
-        else:
-            item = self._drawn[0]
-        return replace(item, picture=look(pixels, item.mask, self._ground, number))
+            return item
+        return self._drawn[0]

@@ -18,18 +18,22 @@ FLOOR = 1e-9
 """least probability a frame may give a label, so that no single frame rules a label out for good"""
 
 
-def fuse(posteriors: Sequence[Floats], likeness: float = LIKENESS) -> Floats:
+def fuse(posteriors: Sequence[Floats], likeness: float = LIKENESS, weights: Sequence[float] | None = None) -> Floats:
     """Fuse the posteriors of a burst in log space: one array of probabilities, one a label, summing to 1.
 
     Frames of an item that lies still differ by noise and light alone, so they are wrong together: multiplying their posteriors as if they
     were independent would turn one doubtful look, repeated five times, into certainty. n frames whose errors correlate by `likeness`
-    are worth n / (1 + (n - 1) * likeness) independent ones (the design effect, Kish 1965), at most 1 / likeness however many there are:
-    the mean of the log posteriors is multiplied by that. One frame is left as it is, and so are equal frames with likeness 1.
+    are worth n / (1 + (n - 1) * likeness) independent ones (the design effect, Kish 1965), at most 1 / likeness however many there are;
+    of shares w that sum to 1 it is 1 / (likeness + (1 - likeness) * sum of w squared). The mean of the log posteriors is multiplied by that.
+    One frame is left as it is, and so are equal frames with likeness 1.
 
-    posteriors: one or more arrays of probabilities over the same labels, in any order. likeness: 0..1.
+    posteriors: one or more arrays of probabilities over the same labels, in any order. likeness: 0..1. weights: how much each tells beside the
+    others, above 0; all alike where none are given.
     """
     logs = np.log(np.maximum(np.stack(posteriors), FLOOR))
-    frames = len(logs)
-    powers = logs.mean(axis=0) * (frames / (1 + (frames - 1) * likeness))
-    weights: Floats = np.exp(powers - powers.max())
-    return np.divide(weights, weights.sum())
+    shares = np.ones(len(logs)) if weights is None else np.asarray(weights, np.float64)
+    shares = shares / shares.sum()
+    independent = 1 / (likeness + (1 - likeness) * np.square(shares).sum())
+    powers = independent * (shares @ logs)
+    odds: Floats = np.exp(powers - powers.max())
+    return np.divide(odds, odds.sum())

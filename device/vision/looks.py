@@ -1,4 +1,8 @@
-"""The looks at one isolated item: with more or less round it, and mirrored, so that what one errs in by chance the others do not."""
+"""The looks at one item: with more or less round it, and mirrored, so that what one errs in by chance the others do not.
+
+Where no item is told apart, the looks are at the whole view and at its middle, where most things lie: near to, a print or a cap is large
+enough to be seen.
+"""
 
 import numpy as np
 
@@ -8,28 +12,55 @@ from device.vision.preprocess import Pixels
 
 NEAR, FAR = 0.06, 0.25
 LOOKS = ((MARGIN, False), (NEAR, True), (FAR, False), (MARGIN, True), (NEAR, False), (FAR, True))
-"""the margin of each look, as `paint` has it, and whether it is mirrored; the first is what `isolate` gives"""
-
-
+"""the margin of each look at an item, as `paint` has it, and whether it is mirrored; the first is what `isolate` gives"""
 TAUGHT_LOOKS = 3
 """looks at each taught item; with all of them the head is hardly better, and teaching takes twice as long"""
 
+WHOLE = 0.0
+MIDDLE, NEARER = 1.0, 0.7
+VIEW_LOOKS = ((WHOLE, False), (MIDDLE, True), (NEARER, False))
+"""looks at a view in which no item is told apart: the side of a square in its middle, as a share of the view's shorter side, and whether it is
+mirrored; WHOLE shows all of the view"""
+VIEW_WEIGHTS = 3.0, 1.0, 1.0
+"""how much each of these tells: a network that was trained on whole photos reads those best"""
+IN_TURN = (0, 1, 0, 2, 0)
+"""which of them the frames of a burst are looked at by, so that they tell as much"""
 
-def look(frame: Pixels, mask: Pixels, ground: Ground, number: int) -> Pixels:
-    """What the network is shown in the look of that number, from 0 on; after the last they begin again.
 
-    frame: H x W x 3 uint8 RGB; mask: H x W uint8, 0 ground to 255 item. Returns RGB uint8 as `paint`.
-    """
-    margin, mirrored = LOOKS[number % len(LOOKS)]
-    picture = paint(frame, mask, ground, margin)
-    return np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture
+def look(frame: Pixels, item: Isolated, ground: Ground, number: int) -> Pixels:
+    """What the network is shown of a burst's frame of that number, from 0 on; after the last look they begin again.
 
-
-def taught_views(frame: Pixels, item: Isolated, ground: Ground) -> tuple[Pixels, ...]:
-    """What the network is shown of a frame that something is taught by: the first looks at its item, or the frame and its mirror image.
-
-    item: what `isolate` made of the frame. RGB uint8, of any size.
+    frame: H x W x 3 uint8 RGB; item: what was isolated in it, or in another frame where it lay the same. Returns RGB uint8 of any size.
     """
     if item.found:
-        return tuple(look(frame, item.mask, ground, number) for number in range(TAUGHT_LOOKS))
-    return item.picture, np.ascontiguousarray(item.picture[:, ::-1])
+        return _of_item(frame, item.mask, ground, *LOOKS[number % len(LOOKS)])
+    return _of_view(frame, *VIEW_LOOKS[IN_TURN[number % len(IN_TURN)]])
+
+
+def looks(frame: Pixels, item: Isolated, ground: Ground) -> tuple[list[Pixels], tuple[float, ...]]:
+    """All looks at one frame, and how much each of them tells. frame, item: as for `look`."""
+    if item.found:
+        return [_of_item(frame, item.mask, ground, *each) for each in LOOKS], (1.0,) * len(LOOKS)
+    return [_of_view(frame, *each) for each in VIEW_LOOKS], VIEW_WEIGHTS
+
+
+def taught_views(frame: Pixels, item: Isolated, ground: Ground) -> list[Pixels]:
+    """What the network is shown of a frame that something is taught by: the first looks at it. frame, item: as for `look`."""
+    return looks(frame, item, ground)[0][:TAUGHT_LOOKS]
+
+
+def _of_item(frame: Pixels, mask: Pixels, ground: Ground, margin: float, mirrored: bool) -> Pixels:
+    return _turned(paint(frame, mask, ground, margin), mirrored)
+
+
+def _of_view(frame: Pixels, share: float, mirrored: bool) -> Pixels:
+    if share == WHOLE:
+        return _turned(frame, mirrored)
+    height, width = frame.shape[:2]
+    side = max(1, round(share * min(height, width)))
+    top, left = (height - side) // 2, (width - side) // 2
+    return _turned(frame[top : top + side, left : left + side], mirrored)
+
+
+def _turned(picture: Pixels, mirrored: bool) -> Pixels:
+    return np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture

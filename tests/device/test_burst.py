@@ -56,7 +56,7 @@ def test_an_item_that_lies_still_is_isolated_once_and_every_frame_gives_another_
     for number, exposure in enumerate((1.0, 0.99, 1.01, 1.0), 1):
         frame, again = bin_.look(HERE, exposure)
         assert again.mask is first.mask and again.box == first.box
-        np.testing.assert_array_equal(again.picture, look(frame, first.mask, GROUND, number))
+        np.testing.assert_array_equal(again.picture, look(frame, first, GROUND, number))
         assert overlap(again, isolate(frame, bin_.empty, GROUND)) > 0.95
     assert len(bin_.isolated) == 1
 
@@ -79,9 +79,10 @@ def test_an_item_that_creeps_is_isolated_anew_though_no_step_of_it_is_seen(bin_:
 
 
 def test_as_long_as_no_item_is_told_apart_every_frame_is_looked_at_afresh(bin_: Bin) -> None:
-    for _ in range(3):
+    for number in range(3):
         frame, nothing = bin_.look(None)
-        assert not nothing.found and nothing.why == "nothing differs" and nothing.picture is frame
+        assert not nothing.found and nothing.why == "nothing differs"
+        np.testing.assert_array_equal(nothing.picture, look(frame, nothing, GROUND, number))
     assert len(bin_.isolated) == 3
 
 
@@ -89,4 +90,6 @@ def test_without_an_empty_view_the_whole_frame_is_looked_at(bin_: Bin) -> None:
     bin_.empty.forget()
     frame, whole = bin_.look(HERE)
     assert (whole.found, whole.why) == (False, "no empty view yet") and whole.picture is frame
+    _, nearer = bin_.look(HERE)
+    assert nearer.picture.shape == (frame.shape[0], frame.shape[0], 3), "the middle of the view is another look"
     assert not bin_.isolated

@@ -41,6 +41,17 @@ def test_the_same_look_again_adds_nothing_when_frames_are_wholly_alike(burst: li
     np.testing.assert_allclose(fuse(burst * times, likeness=1), burst[0], atol=1e-7)
 
 
+@settings(max_examples=100)
+@given(burst=bursts(), likeness=st.floats(0, 1), often=st.lists(st.integers(1, 4), min_size=6, max_size=6))
+def test_a_weight_tells_as_much_as_the_same_look_as_often(burst: list[Floats], likeness: float, often: list[int]) -> None:
+    weights = often[: len(burst)]
+    repeated = [frame for frame, times in zip(burst, weights, strict=True) for _ in range(times)]
+    weighted, wholly_alike = fuse(burst, likeness, weights), fuse(repeated, 1.0)
+    assert (weighted.argmax() == wholly_alike.argmax()) or np.ptp(np.sort(wholly_alike)[-2:]) < 1e-6
+    np.testing.assert_allclose(fuse(burst, 1.0, weights), wholly_alike, atol=1e-9)
+    np.testing.assert_allclose(fuse(burst, likeness, [2.0] * len(burst)), fuse(burst, likeness), atol=1e-9)
+
+
 def test_independent_frames_multiply() -> None:
     fused = fuse([np.array([0.8, 0.2]), np.array([0.6, 0.4])], likeness=0)
     np.testing.assert_allclose(fused, np.array([0.48, 0.08]) / 0.56)
