@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.vision.bundle import Bundle, BundleError
-from device.vision.preprocess import Pixels, to_input
+from device.vision.preprocess import Pixels, fill_input
 from device.vision.runtime import Interpreter, Runtime, RuntimeFault, first_line, load_runtime
 
 Floats = npt.NDArray[np.float64]
@@ -93,7 +93,7 @@ class Classifier:
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise ValueError(f"expected H x W x 3 uint8, got {' x '.join(map(str, pixels.shape))} {pixels.dtype}")
         began_s = time.perf_counter()
-        np.copyto(self._input()[0], to_input(pixels, self.bundle.info.input.size))
+        fill_input(pixels, self._input()[0])
         try:
             self._invoke()
         except (RuntimeError, ValueError) as error:

@@ -15,17 +15,21 @@ def to_input(pixels: Pixels, size: int) -> Pixels:
     fade instead of aliasing, at a sixth of the time of area averaging and the same accuracy. The whole view is kept and its aspect
     ratio is not: 4:3 camera frames and 4:3 training photos are stretched alike.
     """
+    made = np.empty((size, size, 3), np.uint8)
+    fill_input(pixels, made)
+    return made
+
+
+def fill_input(pixels: Pixels, made: Pixels) -> None:
+    """What `to_input` makes of a picture, written into `made`, size x size x 3 uint8: the network's own input tensor, where that is at hand."""
+    size = made.shape[0]
     height, width = pixels.shape[:2]
     while height >= 2 * size or width >= 2 * size:
         height, width = (side // 2 if side >= 2 * size else side for side in (height, width))
-        pixels = _resized(pixels, width, height)
-    return np.ascontiguousarray(pixels) if (height, width) == (size, size) else _resized(pixels, size, size)
+        pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    cv2.resize(pixels, (size, size), dst=made, interpolation=cv2.INTER_LINEAR)
 
 
 def to_float(pixels: Pixels) -> npt.NDArray[np.float32]:
     """Map uint8 0..255 to float32 -1..1, the range the float network is trained on (quantized: scale 1/127.5, zero point 127)."""
     return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1.0)
-
-
-def _resized(pixels: Pixels, width: int, height: int) -> Pixels:
-    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
