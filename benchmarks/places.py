@@ -3,9 +3,9 @@
     python -m benchmarks.places PLACES [--bundle DIR] [--shots 5 10 20] [--draws 4] [--labels metal,plastic [--only]]
                                        [--as metal=can,plastic=pet] [--photos DIR] [--json]
 
-PLACES is a folder that `training render bench` wrote, or any with its layout. Frames are isolated, looked at and taught as `sortbin classify` and
-`sortbin teach` do it: judged by all looks, taught by the first. At each place photos of each label are drawn to be taught, and all others are asked
-about; a label with no more photos than are taught is left out there.
+PLACES is a folder that `training render bench` or `benchmarks.cut_outs` wrote, or any with its layout. Frames are isolated, looked at and taught as
+`sortbin classify` and `sortbin teach` do it: judged by all looks, taught by the first three. At each place photos of each label are drawn to be
+taught, and all others are asked about; a label with no more photos than are taught is left out there.
 
 --labels: only these are taught and asked about, and compete untaught; with --only in the taught head, too. --as: taught under other names, which
 the bundle does not know. --photos: a data folder whose validation photos every taught head judges whole: what teaching costs.
@@ -29,8 +29,8 @@ from device.errors import SortbinError
 from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier, Floats, Outputs, softmax
 from device.vision.fusion import fuse
-from device.vision.isolate import isolate
-from device.vision.looks import TAUGHT_LOOKS, looks
+from device.vision.isolate import isolate, whole_frame
+from device.vision.looks import TAUGHT_LOOKS, VIEW_WEIGHTS, looks
 from device.vision.reference import read_reference
 from device.vision.teaching import Teaching, examples_of, teach
 from device.vision.unknown import read_known
@@ -38,11 +38,11 @@ from device.vision.unknown import read_known
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the network made of one picture: of the whole frame, and of the looks at its item, or at the frame, and how much each of them tells."""
+    """What the network made of one picture: of the looks at the whole frame, and of those at its item, and how much each of them tells."""
 
     place: str
     label: str
-    whole: Outputs
+    whole: tuple[Outputs, ...]
     looks: tuple[Outputs, ...]
     weights: tuple[float, ...]
 
@@ -63,11 +63,16 @@ class Taught(NamedTuple):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A line of the table, shares 0..1. taught: by photos a label, the mean over draws (and places), and the standard deviation over both."""
+    """A line of the table, shares 0..1.
+
+    whole, view: of the whole frame by one look and by all of them; isolated, looks: the same of the item. taught: by photos a label, the mean over
+    draws (and places), and the standard deviation over both.
+    """
 
     place: str
     n: int
     whole: float
+    view: float
     isolated: float
     looks: float
     taught: dict[int, tuple[float, float]]
@@ -86,20 +91,24 @@ def look_at(places: Path, classifier: Classifier) -> Iterator[Seen]:
     ground = classifier.bundle.info.ground
     for row, frame, empty in frames(places):
         item = isolate(frame, empty, ground)
+        whole, _ = looks(frame, whole_frame(frame, ""), ground)
         shown, weights = looks(frame, item, ground)
-        yield Seen(row.place, row.label, classifier.outputs(frame), tuple(map(classifier.outputs, shown)), weights)
+        yield Seen(row.place, row.label, tuple(map(classifier.outputs, whole)), tuple(map(classifier.outputs, shown)), weights)
 
 
 def untaught(seen: Sequence[Seen], bundle: Bundle, competing: tuple[str, ...]) -> Floats:
-    """Whether each picture is named right whole, by the first look, and by all: 3 x pictures."""
+    """Whether each picture is named right whole, by one look and by all, and isolated, by one and by all: 4 x pictures."""
     allowed = np.array([label in competing for label in bundle.info.labels])
 
     def names(outputs: Sequence[Outputs], label: str, weights: Sequence[float] | None = None) -> bool:
         fused = fuse([_probabilities(made, bundle) for made in outputs], weights=weights)
         return bundle.info.labels[int(np.where(allowed, fused, 0).argmax())] == label
 
-    named = [(names((each.whole,), each.label), names(each.looks[:1], each.label), names(each.looks, each.label, each.weights)) for each in seen]
-    return np.array(named, float).T
+    def of(each: Seen) -> tuple[bool, ...]:
+        kinds = (each.whole[:1], None), (each.whole, VIEW_WEIGHTS), (each.looks[:1], None), (each.looks, each.weights)
+        return tuple(names(outputs, each.label, weights) for outputs, weights in kinds)
+
+    return np.array([of(each) for each in seen], float).T
 
 
 def lessons(
@@ -142,13 +151,12 @@ def _probabilities(outputs: Outputs, bundle: Bundle) -> Floats:
 
 
 def summed(place: str, right: Floats, told: Sequence[Taught]) -> Row:
-    """One place, or all. right: 3 x pictures, as `untaught` gives it."""
+    """One place, or all. right: 4 x pictures, as `untaught` gives it."""
     taught = {}
     for shots in dict.fromkeys(lesson.shots for lesson in told):
         shares = [lesson.right / lesson.n for lesson in told if lesson.shots == shots and lesson.n]
         taught[shots] = (float(np.mean(shares)), float(np.std(shares)))
-    whole, isolated, looks = right.mean(axis=1).tolist()
-    return Row(place, right.shape[1], whole, isolated, looks, taught)
+    return Row(place, right.shape[1], *right.mean(axis=1).tolist(), taught)
 
 
 def kept(known: Sequence[tuple[str, Outputs]], bundle: Bundle, told: Sequence[Taught]) -> Kept:
@@ -159,11 +167,15 @@ def kept(known: Sequence[tuple[str, Outputs]], bundle: Bundle, told: Sequence[Ta
 
 
 def _table(results: Sequence[Row], shots: Sequence[int]) -> str:
-    lines = ["| place | n | whole frame | isolated, one look | six looks | " + " | ".join(f"taught {count}" for count in shots) + " |"]
-    lines.append("|---" * (5 + len(shots)) + "|")
+    lines = [
+        "| place | n | whole frame, one look | three looks | isolated, one look | six looks | "
+        + " | ".join(f"taught {count}" for count in shots)
+        + " |"
+    ]
+    lines.append("|---" * (6 + len(shots)) + "|")
     for row in results:
         taught = (f"{row.taught[count][0]:.3f} ± {row.taught[count][1]:.2f}" if count in row.taught else "" for count in shots)
-        lines.append(f"| {row.place} | {row.n} | {row.whole:.3f} | {row.isolated:.3f} | {row.looks:.3f} | {' | '.join(taught)} |")
+        lines.append(f"| {row.place} | {row.n} | {row.whole:.3f} | {row.view:.3f} | {row.isolated:.3f} | {row.looks:.3f} | {' | '.join(taught)} |")
     return "\n".join(lines)
 
 
