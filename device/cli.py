@@ -1,5 +1,6 @@
 """The command `sortbin`."""
 
+import os
 import sys
 
 from device.commandline import run
@@ -9,6 +10,8 @@ COMMANDS = ("run", "demo", "check", "classify", "events", "gate", "teach")
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 it ran and the answer is no, 2 bad usage or input, 130 interrupted."""
+    # NumPy reads this when it loads. Its threads would only keep memory: what is multiplied here is small.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     return run("sortbin", "The firmware of a bin that sorts by itself.", "device.commands", COMMANDS, argv)
 
 

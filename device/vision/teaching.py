@@ -22,9 +22,10 @@ from device.vision.prior import Prior, begin
 from device.vision.reference import Reference
 from device.vision.unknown import Known, distances, doubts, known, unit
 
-KEEP = 20.0
-"""what it costs to change the bundle's judgement of its own training photos (see `Fitter`): on the mean, TrashNet's validation photos then lose less
-than a point. Where only taught labels are left it holds as well: what does not change for those photos is no matter of this place"""
+KEEP, KEEP_ALONE = 20.0, 1.0
+"""what it costs to change the bundle's judgement of its own training photos (see `Fitter`): where its labels stay, TrashNet's validation photos then
+lose less than a point on the mean. Where only taught labels are left little of that is needed: what does not change for those photos is no matter of
+this place"""
 WHOLLY, HALF, NOT = 1.0, 0.5, 0.0
 """trust in the bundle's own judgement that is tried"""
 SURE = 2.0
@@ -238,7 +239,7 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     embeddings = examples.embeddings.astype(np.float64)
     start = begin(reference, _columns(bundle.info.labels, labels), embeddings, probabilities, targets, photos, only=only)
     lessons = Lessons(embeddings, start.unseen, targets, balanced(targets, photos))
-    fitter = Fitter(reference, lessons, KEEP, start.imagined)
+    fitter = Fitter(reference, lessons, KEEP_ALONE if only else KEEP, start.imagined)
     folds = _folds(examples)
     # Where old labels stay, they are known from the bundle's own head, so that has to be trusted.
     trusts = (WHOLLY, HALF, NOT) if only else (WHOLLY,)
