@@ -39,11 +39,13 @@ class Recipe:
     """One way to fit a head.
 
     trust: share of the bundle's own judgement that it starts from. loose: by how much weights may change a logit, in nats, as the standard
-    deviation of what is expected of them for an embedding as far from the mean as the training photos' are.
+    deviation of what is expected of them for an embedding as far from the mean as the training photos' are. keep: what it costs to change the
+    bundle's judgement of its own training photos, in nats for a mean square change of a logit by 2.
     """
 
     trust: float
     loose: float
+    keep: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +74,10 @@ def balanced(targets: Ints, photos: Ints) -> Floats:
 
 
 class Fitter:
-    """Fits heads to lessons. What does not depend on the photos chosen, it works out once for each looseness."""
+    """Fits heads to lessons. What does not depend on the photos chosen, it works out once for what holds a recipe back."""
 
-    def __init__(self, reference: Reference, lessons: Lessons, keep: float, imagined: Lessons | None = None) -> None:
-        """keep: what it costs to change the bundle's judgement of its own training photos, in nats for a mean square change of a logit by 2.
-
-        imagined: further lessons that are never left out.
-        """
+    def __init__(self, reference: Reference, lessons: Lessons, imagined: Lessons | None = None) -> None:
+        """imagined: further lessons that are never left out."""
         self._taught = len(lessons.targets)
         self._lessons = lessons = lessons if imagined is None else lessons.followed_by(imagined)
         means, shares = reference.means.astype(np.float64), reference.counts / reference.counts.sum()
@@ -91,8 +90,8 @@ class Fitter:
         self._features = np.concatenate([self._scale * (lessons.embeddings - self._middle), np.ones((len(lessons.targets), 1))], axis=1)
         moved = np.concatenate([strong, (middle - self._middle)[np.newaxis]]) * self._scale
         ones = np.append(np.zeros(len(strong)), 1.0)
-        self._kept = Moments(np.sqrt(keep) * np.column_stack([moved, ones]), keep * np.append(self._scale**2 * rest, 0.0))
-        self._spaces: dict[float, _Space] = {}
+        self._moved, self._rest = np.column_stack([moved, ones]), np.append(self._scale**2 * rest, 0.0)
+        self._spaces: dict[tuple[float, float], _Space] = {}
 
     def head(self, recipe: Recipe) -> Head:
         """The head for all views.
@@ -101,7 +100,7 @@ class Fitter:
         ridge), and the mean square by which it changes logits of the training photos, which their means and covariance give in closed form:
         learning without forgetting (Li and Hoiem 2016) without the photos.
         """
-        space = self._space(recipe.loose)
+        space = self._space(recipe)
         whole = space.whole(self._found(recipe, np.ones(len(self._features), np.bool_)))
         weights = self._scale * whole[:, :-1]
         return Head(weights, whole[:, -1] - weights @ self._middle, recipe.trust)
@@ -109,7 +108,7 @@ class Fitter:
     def unseen(self, recipe: Recipe, folds: Ints) -> Floats:
         """Logits of every taught view, views x labels, by a head that was fitted without the views of its fold."""
         logits = np.zeros_like(self._lessons.before)
-        coordinates = self._space(recipe.loose).coordinates
+        coordinates = self._space(recipe).coordinates
         out = np.zeros(len(logits), np.bool_)
         for fold in np.unique(folds):
             out[: self._taught] = folds == fold
@@ -118,7 +117,7 @@ class Fitter:
 
     def _found(self, recipe: Recipe, chosen: npt.NDArray[np.bool_]) -> Floats:
         """The head in the coordinates of its space, labels x coordinates."""
-        lessons, space = self._lessons, self._space(recipe.loose)
+        lessons, space = self._lessons, self._space(recipe)
         weights, coordinates = lessons.weights[chosen], space.coordinates[chosen] / space.stretch
         start, truth = recipe.trust * lessons.before[chosen], np.eye(lessons.before.shape[1])[lessons.targets[chosen]]
         ridge = 1 / space.stretch**2
@@ -136,10 +135,12 @@ class Fitter:
         found = minimum(cost, np.zeros(truth.shape[1] * len(ridge)))
         return np.divide(found.reshape(truth.shape[1], -1), space.stretch)
 
-    def _space(self, loose: float) -> "_Space":
-        if loose not in self._spaces:
-            self._spaces[loose] = _Space(self._features, self._kept, loose, self._lessons.weights)
-        return self._spaces[loose]
+    def _space(self, recipe: Recipe) -> "_Space":
+        held = recipe.loose, recipe.keep
+        if held not in self._spaces:
+            kept = Moments(np.sqrt(recipe.keep) * self._moved, recipe.keep * self._rest)
+            self._spaces[held] = _Space(self._features, kept, recipe.loose, self._lessons.weights)
+        return self._spaces[held]
 
 
 class _Space:

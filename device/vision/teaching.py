@@ -22,10 +22,9 @@ from device.vision.prior import Prior, begin
 from device.vision.reference import Reference
 from device.vision.unknown import Known, distances, doubts, known, unit
 
-KEEP, KEEP_ALONE = 20.0, 1.0
-"""what it costs to change the bundle's judgement of its own training photos (see `Fitter`): where its labels stay, TrashNet's validation photos then
-lose less than a point on the mean. Where only taught labels are left little of that is needed: what does not change for those photos is no matter of
-this place"""
+KEEP, LITTLE = 20.0, 1.0
+"""what it costs to change the bundle's judgement of its own training photos (see `Recipe`): where its labels stay, TrashNet's validation photos then
+lose less than a point on the mean. Where only taught labels are left, next to nothing is tried as well: there the taught photos may know better"""
 WHOLLY, HALF, NOT = 1.0, 0.5, 0.0
 """trust in the bundle's own judgement that is tried"""
 SURE = 2.0
@@ -96,6 +95,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     only: bool
     trust: float
     loose: float
+    keep: float = KEEP
     temperature: float
     reject_below: float
     unknown_above: float
@@ -151,6 +151,7 @@ class Teaching:
             only=self.only,
             trust=self.recipe.trust,
             loose=self.recipe.loose,
+            keep=self.recipe.keep,
             temperature=self.temperature,
             reject_below=self.reject_below,
             unknown_above=self.unknown_above,
@@ -200,7 +201,7 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
         about.only,
         examples,
         Head(weights.astype(np.float64), bias.astype(np.float64), about.trust),
-        Recipe(about.trust, about.loose),
+        Recipe(about.trust, about.loose, about.keep),
         Prior(columns, taken.astype(np.float64), place),
         about.temperature,
         about.reject_below,
@@ -239,11 +240,12 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     embeddings = examples.embeddings.astype(np.float64)
     start = begin(reference, _columns(bundle.info.labels, labels), embeddings, probabilities, targets, photos, only=only)
     lessons = Lessons(embeddings, start.unseen, targets, balanced(targets, photos))
-    fitter = Fitter(reference, lessons, KEEP_ALONE if only else KEEP, start.imagined)
+    fitter = Fitter(reference, lessons, start.imagined)
     folds = _folds(examples)
     # Where old labels stay, they are known from the bundle's own head, so that has to be trusted.
-    trusts = (WHOLLY, HALF, NOT) if only else (WHOLLY,)
-    unseen = {recipe: fitter.unseen(recipe, folds) for recipe in itertools.starmap(Recipe, itertools.product(trusts, LOOSE))}
+    trusts, keeps = ((WHOLLY, HALF, NOT), (KEEP, LITTLE)) if only else ((WHOLLY,), (KEEP,))
+    recipes = itertools.starmap(Recipe, itertools.product(trusts, LOOSE, keeps))
+    unseen = {recipe: fitter.unseen(recipe, folds) for recipe in recipes}
     temperatures = {recipe: _temperature(logits, lessons) for recipe, logits in unseen.items()}
     recipe = _chosen({recipe: _surprise(logits / temperatures[recipe], lessons) for recipe, logits in unseen.items()}, lessons, examples.photos)
     temperature = temperatures[recipe]

@@ -43,7 +43,7 @@ def cost(head: Head, lessons: Lessons, reference: Reference, loose: float) -> fl
 def test_no_head_nearby_costs_less(loose: float, seed: int, photos: int, step: float) -> None:
     rng = np.random.default_rng(seed)
     reference, lessons = reference_of(rng), lessons_of(rng, photos)
-    found = Fitter(reference, lessons, KEEP).head(Recipe(1.0, loose))
+    found = Fitter(reference, lessons).head(Recipe(1.0, loose, KEEP))
     least = cost(found, lessons, reference, loose)
     for _ in range(5):
         moved = Head(found.weights + step * rng.normal(size=found.weights.shape), found.bias + step * rng.normal(size=LABELS), found.trust)
@@ -57,6 +57,6 @@ def test_photos_left_out_have_no_say_in_their_own_logits() -> None:
     folds = np.arange(12) % 4
     otherwise = np.where(folds == 2, (lessons.targets + 1) % LABELS, lessons.targets)
     relabelled = Lessons(lessons.embeddings, lessons.before, otherwise, lessons.weights)
-    logits: list[Floats] = [Fitter(reference, each, KEEP).unseen(Recipe(1.0, 4.0), folds) for each in (lessons, relabelled)]
+    logits: list[Floats] = [Fitter(reference, each).unseen(Recipe(1.0, 4.0, KEEP), folds) for each in (lessons, relabelled)]
     np.testing.assert_allclose(logits[0][folds == 2], logits[1][folds == 2], atol=1e-9)
     assert np.abs(logits[0][folds != 2] - logits[1][folds != 2]).max() > 0.1
