@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from converter.known import fit_known
 from converter.reference import fit_reference
+from device.vision import teaching
 from device.vision.bundle import Bundle
 from device.vision.classifier import Floats, softmax
 from device.vision.head import balanced
 from device.vision.minimize import minimum
 from device.vision.reference import Reference
-from device.vision.teaching import Examples, Teaching, TeachingError, labels_after, read_teaching, teach
+from device.vision.teaching import KEEP, LITTLE, Examples, Teaching, TeachingError, labels_after, read_teaching, teach
 from device.vision.unknown import Known
 
 FEATURES, OLD = 48, ("cardboard", "glass", "metal", "paper", "plastic", "trash")
@@ -134,6 +135,22 @@ def test_a_new_name_for_what_the_bundle_knows_is_learned_from_a_few_photos(tiny_
         examples = blurred.examples(("can", "pet"), np.repeat([2, 4], 5), seed, shift=0.0)
         found.append(share(blurred.named(teach(examples, tiny_bundle, reference, familiar, only=True), later), truth))
     assert np.mean(found) > as_old - 0.04
+
+
+def test_where_only_taught_labels_are_left_they_may_contradict_what_the_bundle_was_trained_on(
+    tiny_bundle: Bundle, reference: Reference, familiar: Known, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks like plastic to the bundle is metal here, and the other way round."""
+    blurred, targets = World(spread=0.8), np.repeat([2, 4], 200)
+    later, truth = blurred.photos(targets, 22), ["plastic"] * 200 + ["metal"] * 200
+    right: dict[float, list[float]] = {}
+    for tried in (LITTLE, KEEP):
+        monkeypatch.setattr(teaching, "LITTLE", tried)
+        for seed in range(60, 66):
+            examples = blurred.examples(("plastic", "metal"), np.repeat([2, 4], 10), seed, shift=0.0)
+            found = teach(examples, tiny_bundle, reference, familiar, only=True)
+            right.setdefault(tried, []).append(share(blurred.named(found, later), truth))
+    assert np.mean(right[LITTLE]) > np.mean(right[KEEP]) + 0.02
 
 
 def test_what_has_a_new_name_at_a_place_has_it_there_and_its_old_one_elsewhere(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
