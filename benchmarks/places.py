@@ -38,13 +38,13 @@ from device.vision.unknown import read_known
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the network made of one picture: of the looks at the whole frame, and of those at its item, and how much each of them tells."""
+    """What the network made of one picture: of the looks at the whole frame, and of those at its item, where one was found."""
 
     place: str
     label: str
     whole: tuple[Outputs, ...]
     looks: tuple[Outputs, ...]
-    weights: tuple[float, ...]
+    found: bool
 
     @property
     def taught(self) -> tuple[Outputs, ...]:
@@ -91,9 +91,8 @@ def look_at(places: Path, classifier: Classifier) -> Iterator[Seen]:
     ground = classifier.bundle.info.ground
     for row, frame, empty in frames(places):
         item = isolate(frame, empty, ground)
-        whole, _ = looks(frame, whole_frame(frame, ""), ground)
-        shown, weights = looks(frame, item, ground)
-        yield Seen(row.place, row.label, tuple(map(classifier.outputs, whole)), tuple(map(classifier.outputs, shown)), weights)
+        whole, shown = looks(frame, whole_frame(frame, ""), ground), looks(frame, item, ground)
+        yield Seen(row.place, row.label, tuple(map(classifier.outputs, whole)), tuple(map(classifier.outputs, shown)), item.found)
 
 
 def untaught(seen: Sequence[Seen], bundle: Bundle, competing: tuple[str, ...]) -> Floats:
@@ -105,7 +104,7 @@ def untaught(seen: Sequence[Seen], bundle: Bundle, competing: tuple[str, ...]) -
         return bundle.info.labels[int(np.where(allowed, fused, 0).argmax())] == label
 
     def of(each: Seen) -> tuple[bool, ...]:
-        kinds = (each.whole[:1], None), (each.whole, VIEW_WEIGHTS), (each.looks[:1], None), (each.looks, each.weights)
+        kinds = (each.whole[:1], None), (each.whole, VIEW_WEIGHTS), (each.looks[:1], None), (each.looks, None if each.found else VIEW_WEIGHTS)
         return tuple(names(outputs, each.label, weights) for outputs, weights in kinds)
 
     return np.array([of(each) for each in seen], float).T
@@ -126,7 +125,7 @@ def lessons(
             photos = [(named.get(here[number].label, here[number].label), here[number].taught) for number in shown]
             teaching = teach(examples_of(photos, bundle), bundle, reference, familiar, only=only)
             asked = [each for number, each in enumerate(here) if number not in shown and each.label in taught_labels]
-            right = [_named(each.looks, teaching, bundle, each.weights) == named.get(each.label, each.label) for each in asked]
+            right = [_named(each.looks, teaching, bundle) == named.get(each.label, each.label) for each in asked]
             kept = [_named((outputs,), teaching, bundle) == label for label, outputs in known]
             yield Taught(place, shots, sum(right), len(right), float(np.mean(kept)) if kept else None)
 
@@ -141,8 +140,8 @@ def _drawn(here: Sequence[Seen], shots: int, draw: int) -> frozenset[int]:
     return frozenset(shown)
 
 
-def _named(outputs: Sequence[Outputs], teaching: Teaching, bundle: Bundle, weights: Sequence[float] | None = None) -> str:
-    fused = fuse([teaching.posterior(_probabilities(made, bundle), made.embedding) for made in outputs], weights=weights)
+def _named(outputs: Sequence[Outputs], teaching: Teaching, bundle: Bundle) -> str:
+    fused = fuse([teaching.posterior(_probabilities(made, bundle), made.embedding) for made in outputs])
     return teaching.labels[int(fused.argmax())]
 
 

@@ -203,15 +203,17 @@ class Sorter:
         """Judge a burst of frames, ended early once the bin is clear. None when the item went away meanwhile."""
         item = uuid.uuid4().hex
         opinions: list[Opinion] = []
+        weights: list[float] = []
         burst = Burst(self._view, self._empty, self._judge.classifier.bundle.info.ground)
         while True:
             now_s, frame, sight = yield from self._next_view()
             if not sight.present:
                 return None
             isolated = burst.isolated(frame.pixels)
+            weights.append(self._judge.weight(isolated, len(opinions)))
             opinions.append(self._judge.look(isolated.picture))
             self._judged_pixels = frame.pixels
-            seen, unknown = fuse([opinion.probabilities for opinion in opinions]), mean_unknown(opinions)
+            seen, unknown = fuse([opinion.probabilities for opinion in opinions], weights=weights), mean_unknown(opinions)
             probabilities = self._site.weighed(seen)
             choice = self._choose(probabilities, unknown)
             decided = choice.p_bin >= self._settings.decided_above and choice.reason != "unknown"

@@ -136,8 +136,9 @@ def _judge(picture: Path, judge: Judge, site: Site, rules: RulePack, empty: Empt
     began_s = time.perf_counter()
     ground = judge.classifier.bundle.info.ground
     isolated = isolate(pixels, empty, ground) if empty.known else None
-    shown, weights = looks(pixels, isolated or whole_frame(pixels, "no empty view"), ground)
-    opinions = [judge.look(picture) for picture in shown]
+    item = isolated or whole_frame(pixels, "no empty view")
+    opinions = [judge.look(picture) for picture in looks(pixels, item, ground)]
+    weights = [judge.weight(item, number) for number in range(len(opinions))]
     unknown = mean_unknown(opinions)
     probabilities = site.weighed(fuse([opinion.probabilities for opinion in opinions], weights=weights))
     choice = decide(probabilities, judge.labels, rules, reject_below=judge.reject_below, unknown=judge.rejects(unknown))

@@ -8,6 +8,8 @@ import numpy as np
 
 from device.vision.bundle import BundleError
 from device.vision.classifier import Classifier, Floats, Logits, softmax
+from device.vision.isolate import Isolated
+from device.vision.looks import VIEW_WEIGHTS
 from device.vision.preprocess import Pixels
 from device.vision.reference import read_reference
 from device.vision.teaching import Teaching
@@ -66,6 +68,13 @@ class Judge:
             probabilities = self.teaching.posterior(probabilities, embedding)
         unknown = None if self._known is None else self._known.score(embedding, probabilities)
         return Opinion(probabilities, unknown, embedding)
+
+    def weight(self, item: Isolated, number: int) -> float:
+        """How much the look of that number tells beside others at the same item, or at the same view without one.
+
+        A head that was taught by all looks reads them alike.
+        """
+        return 1.0 if item.found or self.teaching is not None else VIEW_WEIGHTS[number % len(VIEW_WEIGHTS)]
 
     def rejects(self, unknown: float | None) -> bool:
         """Whether an item with that score counts as unknown."""

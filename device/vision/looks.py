@@ -22,31 +22,27 @@ VIEW_LOOKS = ((WHOLE, False), (MIDDLE, True), (NEARER, False))
 """looks at a view in which no item is told apart: the side of a square in its middle, as a share of the view's shorter side, and whether it is
 mirrored; WHOLE shows all of the view"""
 VIEW_WEIGHTS = 3.0, 1.0, 1.0
-"""how much each of these tells: a network that was trained on whole photos reads those best"""
-IN_TURN = (0, 1, 0, 2, 0)
-"""which of them the frames of a burst are looked at by, so that they tell as much"""
+"""how much each of these tells a network that was trained on whole photos"""
 
 
 def look(frame: Pixels, item: Isolated, ground: Ground, number: int) -> Pixels:
-    """What the network is shown of a burst's frame of that number, from 0 on; after the last look they begin again.
+    """What the network is shown in the look of that number, from 0 on; after the last they begin again.
 
     frame: H x W x 3 uint8 RGB; item: what was isolated in it, or in another frame where it lay the same. Returns RGB uint8 of any size.
     """
     if item.found:
         return _of_item(frame, item.mask, ground, *LOOKS[number % len(LOOKS)])
-    return _of_view(frame, *VIEW_LOOKS[IN_TURN[number % len(IN_TURN)]])
+    return _of_view(frame, *VIEW_LOOKS[number % len(VIEW_LOOKS)])
 
 
-def looks(frame: Pixels, item: Isolated, ground: Ground) -> tuple[list[Pixels], tuple[float, ...]]:
-    """All looks at one frame, and how much each of them tells. frame, item: as for `look`."""
-    if item.found:
-        return [_of_item(frame, item.mask, ground, *each) for each in LOOKS], (1.0,) * len(LOOKS)
-    return [_of_view(frame, *each) for each in VIEW_LOOKS], VIEW_WEIGHTS
+def looks(frame: Pixels, item: Isolated, ground: Ground) -> list[Pixels]:
+    """What the network is shown in all looks. frame, item: as for `look`."""
+    return [look(frame, item, ground, number) for number in range(len(LOOKS if item.found else VIEW_LOOKS))]
 
 
 def taught_views(frame: Pixels, item: Isolated, ground: Ground) -> list[Pixels]:
     """What the network is shown of a frame that something is taught by: the first looks at it. frame, item: as for `look`."""
-    return looks(frame, item, ground)[0][:TAUGHT_LOOKS]
+    return [look(frame, item, ground, number) for number in range(TAUGHT_LOOKS)]
 
 
 def _of_item(frame: Pixels, mask: Pixels, ground: Ground, margin: float, mirrored: bool) -> Pixels:

@@ -5,7 +5,7 @@ import pytest
 
 from device.vision.ground import Ground
 from device.vision.isolate import Isolated, paint, whole_frame
-from device.vision.looks import IN_TURN, LOOKS, NEARER, TAUGHT_LOOKS, VIEW_LOOKS, VIEW_WEIGHTS, look, looks, taught_views
+from device.vision.looks import LOOKS, NEARER, TAUGHT_LOOKS, VIEW_LOOKS, look, looks, taught_views
 
 BARE = Ground((216, 216, 216), 0.0)
 
@@ -40,13 +40,12 @@ def test_the_first_look_is_what_isolating_gives_and_after_the_last_they_begin_ag
 
 
 def test_every_look_shows_all_of_the_item_and_no_two_are_the_same(frame: np.ndarray, item: Isolated) -> None:
-    seen, weights = looks(frame, item, BARE)
+    seen = looks(frame, item, BARE)
     for picture, (_, mirrored) in zip(seen, LOOKS, strict=True):
         columns, rows = picture[..., 0].astype(int), picture[..., 1].astype(int)
         assert columns.min() <= 50 and columns.max() >= 99 and rows.min() <= 40 and rows.max() >= 79
         assert (np.diff(columns[0]) == (-1 if mirrored else 1)).all()
-    assert len({picture.tobytes() for picture in seen}) == len(LOOKS) == len(weights)
-    assert len(set(weights)) == 1
+    assert len({picture.tobytes() for picture in seen}) == len(LOOKS)
 
 
 def test_looks_that_follow_each_other_differ_in_margin_and_in_direction() -> None:
@@ -55,26 +54,18 @@ def test_looks_that_follow_each_other_differ_in_margin_and_in_direction() -> Non
 
 
 def test_a_view_without_an_item_is_looked_at_whole_and_in_its_middle(frame: np.ndarray, nothing: Isolated) -> None:
-    (whole, middle, nearer), weights = looks(frame, nothing, BARE)
+    whole, middle, nearer = looks(frame, nothing, BARE)
     assert whole is frame
     np.testing.assert_array_equal(middle, frame[:, 20:140][:, ::-1])
     side = round(120 * NEARER)
     np.testing.assert_array_equal(nearer, frame[18 : 18 + side, 38 : 38 + side])
-    assert weights == VIEW_WEIGHTS
-
-
-def test_the_frames_of_a_burst_without_an_item_tell_as_much_by_each_look_as_one_frame_does_by_all(frame: np.ndarray, nothing: Isolated) -> None:
-    pictures, weights = looks(frame, nothing, BARE)
-    seen = [look(frame, nothing, BARE, number).tobytes() for number in range(len(IN_TURN))]
-    assert seen[0] == frame.tobytes()
-    assert [seen.count(picture.tobytes()) for picture in pictures] == list(weights)
-    np.testing.assert_array_equal(look(frame, nothing, BARE, len(IN_TURN) + 1), look(frame, nothing, BARE, 1))
+    np.testing.assert_array_equal(look(frame, nothing, BARE, len(VIEW_LOOKS) + 1), middle)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (3, 2)])
 def test_the_smallest_view_has_a_middle(size: tuple[int, int]) -> None:
     frame = np.zeros((*size, 3), np.uint8)
-    assert all(picture.size for picture in looks(frame, whole_frame(frame, "nothing differs"), BARE)[0])
+    assert all(picture.size for picture in looks(frame, whole_frame(frame, "nothing differs"), BARE))
 
 
 def test_what_is_taught_is_seen_in_its_first_looks(frame: np.ndarray, item: Isolated, nothing: Isolated) -> None:

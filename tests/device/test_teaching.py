@@ -14,8 +14,10 @@ from converter.known import fit_known
 from converter.reference import fit_reference
 from device.vision import teaching
 from device.vision.bundle import Bundle
-from device.vision.classifier import Floats, softmax
+from device.vision.classifier import Classifier, Floats, softmax
 from device.vision.head import balanced
+from device.vision.isolate import Isolated, whole_frame
+from device.vision.judge import Judge
 from device.vision.minimize import minimum
 from device.vision.reference import Reference
 from device.vision.teaching import KEEP, LITTLE, Examples, Teaching, TeachingError, labels_after, read_teaching, teach
@@ -101,6 +103,17 @@ def test_new_labels_are_known_from_ten_photos_and_old_ones_stay_known(taught: Te
         WORLD.named(taught, embeddings), [OLD[i] for i in old]
     )
     assert lost <= 0.01
+
+
+def test_without_an_item_the_bundle_reads_the_whole_view_best_and_a_taught_head_all_looks_alike(taught: Teaching, tiny_bundle: Bundle) -> None:
+    frame = np.zeros((48, 64, 3), np.uint8)
+    view = whole_frame(frame, "nothing differs")
+    item = Isolated(True, "", view.mask, view.box, frame)
+    alone, with_teaching = (Judge(Classifier(tiny_bundle), teaching) for teaching in (None, taught))
+    assert [alone.weight(view, number) for number in range(5)] == [3, 1, 1, 3, 1]
+    assert {judge.weight(shown, number) for judge, shown in ((with_teaching, view), (alone, item), (with_teaching, item)) for number in range(5)} == {
+        1
+    }
 
 
 def test_old_labels_taught_at_another_place_are_known_better_there(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
