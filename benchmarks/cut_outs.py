@@ -10,6 +10,7 @@ laid into, the others are kept as its empty views. The same arguments give the s
 import argparse
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def write_cut_outs(data: Path, places: Path, out: Path) -> int:
 
     Raises PhotoError, OutputError.
     """
-    photos = read_part(data, "val")
+    items = list(cut_out(data))
     rows = []
     with appearing(out) as folder:
         for number, (name, scene) in enumerate(SCENES.items()):
@@ -68,25 +69,26 @@ def write_cut_outs(data: Path, places: Path, out: Path) -> int:
             for file in empty:
                 shutil.copyfile(file, folder / name / "empty" / file.name)
             ground = read_pixels(view)
-            for index, photo in enumerate(photos):
+            for index, label, pixels, mask in items:
                 rng = np.random.default_rng([number, index])
-                pixels = read_pixels(photo.path)
-                mask = mask_on_card(pixels)
-                if mask is None:
-                    continue
                 frame, shown = laid(pixels, mask, ground, scene, rng)
-                row = {
-                    "image": f"{name}/items/{photo.label}/{index:04}.jpg",
-                    "mask": f"{name}/masks/{index:04}.png",
-                    "label": photo.label,
-                    "place": name,
-                }
-                for file, picture in ((row["image"], frame[..., ::-1]), (row["mask"], shown)):
+                image, shape = (f"{name}/items/{label}/{index:04}.jpg", f"{name}/masks/{index:04}.png")
+                for file in (image, shape):
                     (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                    cv2.imwrite(str(folder / file), picture, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(65, 92))])
-                rows.append(msgspec.json.encode(row))
+                cv2.imwrite(str(folder / image), frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(65, 92))])
+                cv2.imwrite(str(folder / shape), shown)
+                rows.append(msgspec.json.encode({"image": image, "mask": shape, "label": label, "place": name}))
         (folder / "index.jsonl").write_bytes(b"\n".join(rows) + b"\n")
     return len(rows)
+
+
+def cut_out(data: Path) -> Iterator[tuple[int, str, Pixels, Pixels]]:
+    """Validation photos with an item that is told from its card: number, label, H x W x 3 uint8 RGB, mask H x W uint8. Raises PhotoError."""
+    for index, photo in enumerate(read_part(data, "val")):
+        pixels = read_pixels(photo.path)
+        mask = mask_on_card(pixels)
+        if mask is not None:
+            yield index, photo.label, pixels, mask
 
 
 def laid(photo: Pixels, mask: Pixels, ground: Pixels, scene: Scene, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
