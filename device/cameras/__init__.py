@@ -13,7 +13,7 @@ class CameraError(SortbinError, OSError):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture. pixels: H x W x 3 uint8, RGB, owned by the frame (never a camera's buffer).
+    """One picture. pixels: H x W x 3 uint8, RGB, never a camera's buffer; nobody changes them.
 
     number counts up from 1 without repeating while a source is open; taken_s is the time of exposure, or of arrival where the
     source does not tell, in seconds of the monotonic clock.

@@ -84,17 +84,20 @@ class ReplaySource:
 
     def _decode_pictures(self, paths: list[Path]) -> Iterator[Pixels]:
         for path in paths:
-            if path in self._broken:
-                continue
-            pixels = _read_picture(path)
-            if pixels is None:
-                self._broken.add(path)
-                self.skipped += 1
-                log.warning("%s: not a picture that can be decoded, left out", path)
-                continue
-            scaled = self._scale(pixels)
-            for _ in range(self._hold):
-                yield scaled.copy()
+            if path not in self._broken:
+                yield from self._hold_up(path)
+
+    def _hold_up(self, path: Path) -> Iterator[Pixels]:
+        pixels = _read_picture(path)
+        if pixels is None:
+            self._broken.add(path)
+            self.skipped += 1
+            log.warning("%s: not a picture that can be decoded, left out", path)
+            return
+        scaled = self._scale(pixels)
+        scaled.flags.writeable = False  # the same pixels for as long as it is held up
+        for _ in range(self._hold):
+            yield scaled
 
     def _decode_video(self) -> Iterator[Pixels]:
         capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)

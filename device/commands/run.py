@@ -13,6 +13,7 @@ from device import daemon
 from device.body import open_body
 from device.events import AnyEvent, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.health import Notifier
+from device.memory import keep_little
 from device.settings import DEFAULT_FILE, read_settings
 
 
@@ -29,6 +30,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the daemon. Returns the exit status."""
+    keep_little()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     stop = stop_on_signals()
     settings = read_settings(arguments.config)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.errors import SortbinError
+from device.memory import give_back
 from device.vision.bundle import EDGETPU_FILE, Bundle, BundleError
 
 Package = Literal["ai-edge-litert", "tflite-runtime"]
@@ -118,6 +119,8 @@ def _on_cpu(bundle: Bundle, found: _Imported, kernels: Kernels, threads: int, de
     litert = found.package == "ai-edge-litert"
     whole = bundle.info.precision is msgspec.UNSET
     named = "xnnpack" if kernels == "default" and litert else kernels
+    if named == "xnnpack":
+        give_back(model)  # it has laid out all weights anew
     return Runtime(interpreter, f"{found.package} {found.version} {named}", kernels == "builtin" and litert and whole, model, degraded)
 
 

@@ -164,7 +164,7 @@ class Teaching:
         arrays = (
             *(described, examples.embeddings, examples.probabilities, examples.targets, examples.photos),
             *(head.weights.astype(np.float32), head.bias.astype(np.float32), self.prior.taken.astype(np.float32), place.astype(np.float32)),
-            *(seen.prototypes, seen.distance, seen.doubt, seen.quantiles),
+            *(seen.prototypes.astype(np.float16), seen.distance, seen.doubt, seen.quantiles),
         )
         beside = file.with_name(file.name + ".new")
         write_arrays(beside, dict(zip(_NAMES, arrays, strict=True)))
@@ -206,7 +206,7 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
         about.temperature,
         about.reject_below,
         about.unknown_above,
-        Known(prototypes, distance, doubt, quantiles, np.array(about.known_photos, np.int64)),
+        Known(prototypes.astype(np.float32), distance, doubt, quantiles, np.array(about.known_photos, np.int64)),
         about.right,
     )
 

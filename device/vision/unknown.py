@@ -6,7 +6,6 @@ relative Mahalanobis, energy, the ViM residual and the nearest training photos (
 """
 
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,12 @@ _LEAST = 1e-6
 class Known:
     """What known things look like: where they lie, and how strange known photos are that nothing was fitted to.
 
-    prototypes: n x features, float16, about unit length. distance, doubt: median and spread (interquartile range) of the two parts of
-    strangeness, float32. quantiles: of the strangeness of known photos, at STEPS equal steps from the least to the most, float32. photos: how
-    many these were, an int64 scalar.
+    prototypes: n x features, about unit length, float32 but no finer than float16, as which they are written. distance, doubt: median and
+    spread (interquartile range) of the two parts of strangeness, float32. quantiles: of the strangeness of known photos, at STEPS equal steps
+    from the least to the most, float32. photos: how many these were, an int64 scalar.
     """
 
-    prototypes: npt.NDArray[np.float16]
+    prototypes: Singles
     distance: Singles
     doubt: Singles
     quantiles: Singles
@@ -48,7 +47,7 @@ class Known:
 
         Beyond the strangest known photo it goes on rising towards 1. embedding: features; probabilities: calibrated, one a label.
         """
-        strange = self._strangeness(distances(embedding[np.newaxis], self._single), doubts(probabilities[np.newaxis]))[0]
+        strange = self._strangeness(distances(embedding[np.newaxis], self.prototypes), doubts(probabilities[np.newaxis]))[0]
         most = float(self.quantiles[-1])
         beyond = 1 / (int(self.photos) + 1)
         if strange > most:
@@ -57,12 +56,7 @@ class Known:
 
     def write(self, file: Path) -> None:
         """Write the arrays under these names, so that `numpy.load` reads them. The same numbers give the same bytes: no time is stored."""
-        write_arrays(file, {field.name: getattr(self, field.name) for field in fields(self)})
-
-    @cached_property
-    def _single(self) -> Singles:
-        """The prototypes, widened once."""
-        return self.prototypes.astype(np.float32)
+        write_arrays(file, {field.name: getattr(self, field.name) for field in fields(self)} | {"prototypes": self.prototypes.astype(np.float16)})
 
     def _strangeness(self, far: Floats, doubt: Floats) -> Floats:
         return np.asarray((far - self.distance[0]) / self.distance[1] + (doubt - self.doubt[0]) / self.doubt[1], np.float64)
@@ -72,7 +66,7 @@ def known(prototypes: Floats, far: Floats, doubt: Floats) -> Known:
     """From known photos that neither the prototypes nor the head was fitted to: their `distances` and `doubts`, one a photo."""
     nothing = np.zeros(STEPS, np.float32)
     middles = _middle(far, LEAST_SPREAD[0]), _middle(doubt, LEAST_SPREAD[1])
-    plain = Known(prototypes.astype(np.float16), *middles, nothing, np.array(len(far), np.int64))
+    plain = Known(prototypes.astype(np.float16).astype(np.float32), *middles, nothing, np.array(len(far), np.int64))
     quantiles = np.quantile(plain._strangeness(far, doubt), np.linspace(0, 1, STEPS))
     return replace(plain, quantiles=quantiles.astype(np.float32))
 
@@ -83,9 +77,10 @@ def read_known(bundle: Bundle) -> Known | None:
         return None
     file = bundle.folder / FILE
     try:
-        found = Known(*read_arrays(file, [field.name for field in fields(Known)]))
+        prototypes, *rest = read_arrays(file, [field.name for field in fields(Known)])
     except (OSError, ValueError) as error:
         raise BundleError(f"{file}: {error}; expected what `converter quantize` writes") from error
+    found = Known(prototypes.astype(np.float32), *rest)
     if found.prototypes.ndim != 2 or found.quantiles.shape != (STEPS,) or found.distance.shape != (2,) or found.doubt.shape != (2,):
         raise BundleError(f"{file}: expected prototypes and {STEPS} quantiles, as `converter quantize` writes them")
     return found

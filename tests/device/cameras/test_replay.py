@@ -47,9 +47,10 @@ def test_each_picture_is_held_then_the_next_then_the_first_again_then_the_end(fo
     assert frames[0].pixels.shape == (48, 64, 3)
 
 
-def test_a_frame_owns_its_pixels(folder: Path, replay: Callable[..., ReplaySource]) -> None:
+def test_nobody_can_change_a_picture_that_is_held_up(folder: Path, replay: Callable[..., ReplaySource]) -> None:
     source = replay(folder, hold_s=1)
-    source.read(1.0).pixels[:] = 7
+    with pytest.raises(ValueError, match="read-only"):
+        source.read(1.0).pixels[:] = 7
     assert int(source.read(1.0).pixels[0, 0, 2]) == 200
 
 
