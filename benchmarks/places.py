@@ -100,7 +100,7 @@ def untaught(seen: Sequence[Seen], bundle: Bundle, competing: tuple[str, ...]) -
     allowed = np.array([label in competing for label in bundle.info.labels])
 
     def names(outputs: Sequence[Outputs], label: str, weights: Sequence[float] | None = None) -> bool:
-        fused = fuse([_probabilities(made, bundle) for made in outputs], weights=weights)
+        fused = fuse([probabilities(made, bundle) for made in outputs], weights=weights)
         return bundle.info.labels[int(np.where(allowed, fused, 0).argmax())] == label
 
     def of(each: Seen) -> tuple[bool, ...]:
@@ -118,7 +118,7 @@ def lessons(
     for place in sorted({each.place for each in seen}):
         here = [each for each in seen if each.place == place]
         for draw in range(draws):
-            shown = _drawn(here, shots, draw)
+            shown = drawn(here, shots, draw)
             taught_labels = {here[number].label for number in shown}
             if len(taught_labels) < 2:
                 continue
@@ -130,7 +130,8 @@ def lessons(
             yield Taught(place, shots, sum(right), len(right), float(np.mean(kept)) if kept else None)
 
 
-def _drawn(here: Sequence[Seen], shots: int, draw: int) -> frozenset[int]:
+def drawn(here: Sequence[Seen], shots: int, draw: int) -> frozenset[int]:
+    """Which of one place's pictures are taught: so many of each label, of which some are left."""
     rng = np.random.default_rng([shots, draw])
     shown: list[int] = []
     for label in sorted({each.label for each in here}):
@@ -141,11 +142,12 @@ def _drawn(here: Sequence[Seen], shots: int, draw: int) -> frozenset[int]:
 
 
 def _named(outputs: Sequence[Outputs], teaching: Teaching, bundle: Bundle) -> str:
-    fused = fuse([teaching.posterior(_probabilities(made, bundle), made.embedding) for made in outputs])
+    fused = fuse([teaching.judge(probabilities(made, bundle), made.embedding)[0] for made in outputs])
     return teaching.labels[int(fused.argmax())]
 
 
-def _probabilities(outputs: Outputs, bundle: Bundle) -> Floats:
+def probabilities(outputs: Outputs, bundle: Bundle) -> Floats:
+    """Calibrated, one a label of the bundle."""
     return softmax(outputs.logits, bundle.info.temperature)
 
 
@@ -178,7 +180,8 @@ def _table(results: Sequence[Row], shots: Sequence[int]) -> str:
     return "\n".join(lines)
 
 
-def _renamed(text: str) -> dict[str, str]:
+def renamed(text: str) -> dict[str, str]:
+    """Old name -> new name, as an argument says it. Raises ArgumentTypeError."""
     pairs = [pair.partition("=") for pair in text.split(",")]
     if not all(old and new for old, _, new in pairs):
         raise argparse.ArgumentTypeError(f"expected LABEL=NAME with commas between them, got {text}")
@@ -194,7 +197,7 @@ def main() -> int:
     parser.add_argument("--draws", type=int, default=4, metavar="N", help="how often they are drawn at each place (default: %(default)s)")
     parser.add_argument("--labels", type=labels, default=(), metavar="A,B,...", help="labels that are taught and asked about (default: all)")
     parser.add_argument("--only", action="store_true", help="leave out what is not taught, as `sortbin teach --only`")
-    parser.add_argument("--as", dest="named", type=_renamed, default={}, metavar="OLD=NEW,...", help="names that labels are taught under")
+    parser.add_argument("--as", dest="named", type=renamed, default={}, metavar="OLD=NEW,...", help="names that labels are taught under")
     parser.add_argument("--photos", type=Path, metavar="DIR", help="data folder whose validation photos tell what teaching costs")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args()

@@ -39,7 +39,7 @@ class Judge:
         """Raises BundleError for a bundle whose `known.npz` is damaged."""
         self.classifier, self.teaching = classifier, teaching
         info = classifier.bundle.info
-        self._known = read_known(classifier.bundle) if teaching is None else teaching.known
+        self._known = read_known(classifier.bundle) if teaching is None else None
         self.labels = info.labels if teaching is None else teaching.labels
         self.reject_below = info.reject_below if teaching is None else teaching.reject_below
         bound = info.unknown_above if teaching is None else teaching.unknown_above
@@ -65,9 +65,8 @@ class Judge:
         logits, embedding = self.classifier.outputs(picture)
         probabilities = softmax(logits, self.classifier.bundle.info.temperature)
         if self.teaching is not None:
-            probabilities = self.teaching.posterior(probabilities, embedding)
-        unknown = None if self._known is None else self._known.score(embedding, probabilities)
-        return Opinion(probabilities, unknown, embedding)
+            return Opinion(*self.teaching.judge(probabilities, embedding), embedding)
+        return Opinion(probabilities, None if self._known is None else self._known.score(embedding, probabilities), embedding)
 
     def weight(self, item: Isolated, number: int) -> float:
         """How much the look of that number tells beside others at the same item, or at the same view without one.

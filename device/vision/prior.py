@@ -37,6 +37,11 @@ class Prior:
         return split(probabilities, self.columns, self.taken, here)
 
 
+def elsewhere(start: Floats) -> Floats:
+    """How surely the bundle takes each view for labels that do not count here, in nats, 0 where none were left out. start: as `Prior.of` gives it."""
+    return np.asarray(np.maximum(-np.logaddexp.reduce(start, axis=1), 0.0), np.float64)
+
+
 class Start(NamedTuple):
     """A prior; what it says of each taught view by other photos than its own, views x labels; and a lesson for each label that nobody taught."""
 

@@ -18,7 +18,7 @@ from device.vision.classifier import Classifier, Floats, Outputs, softmax
 from device.vision.head import Fitter, Head, Ints, Lessons, Recipe, balanced
 from device.vision.place import Place
 from device.vision.preprocess import Pixels
-from device.vision.prior import Prior, begin
+from device.vision.prior import Prior, begin, elsewhere
 from device.vision.reference import Reference
 from device.vision.unknown import Known, distances, doubts, known, unit
 
@@ -101,6 +101,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     unknown_above: float
     right: float
     known_photos: int
+    usual: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,12 +128,14 @@ class Teaching:
     known: Known
     right: float
 
-    def posterior(self, probabilities: Floats, embedding: npt.NDArray[np.floating[Any]]) -> Floats:
-        """Calibrated probabilities, one of each of `labels`, summing to 1. probabilities: of the bundle's labels; embedding: features."""
+    def judge(self, probabilities: Floats, embedding: npt.NDArray[np.floating[Any]]) -> tuple[Floats, float]:
+        """Calibrated probabilities, one of each of `labels`, summing to 1, and how unknown it is, 0..1. probabilities: of the bundle's labels;
+        embedding: features.
+        """
         features = embedding[np.newaxis].astype(np.float64)
         start = self.prior.of(probabilities[np.newaxis].astype(np.float64), features)
         found: Floats = softmax(self.head.logits(features, start), self.temperature)[0]
-        return found
+        return found, self.known.score(embedding, found, float(elsewhere(start)[0]))
 
     def rivals(self) -> list[tuple[str, str]]:
         """New labels and those of the bundle that it mostly takes them for, where these stay known although nobody taught them."""
@@ -157,6 +160,7 @@ class Teaching:
             unknown_above=self.unknown_above,
             right=self.right,
             known_photos=int(self.known.photos),
+            usual=self.known.usual if math.isfinite(self.known.usual) else None,
         )
         examples, head, seen = self.examples, self.head, self.known
         place = np.zeros(0) if self.prior.place is None else np.concatenate([self.prior.place.weights, self.prior.place.middles])
@@ -193,6 +197,7 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
     if found != expected:
         raise TeachingError(f"{file}: expected weights, bias, taken and place of shapes {expected}, found {found}; teach it again")
     examples = Examples(about.taught, targets, photos, embeddings, probabilities)
+    usual = math.inf if about.usual is None else about.usual
     place = Place(*np.split(direction.astype(np.float64), [features])) if len(direction) else None
     return Teaching(
         about.bundle,
@@ -206,7 +211,7 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
         about.temperature,
         about.reject_below,
         about.unknown_above,
-        Known(prototypes.astype(np.float32), distance, doubt, quantiles, np.array(about.known_photos, np.int64)),
+        Known(prototypes.astype(np.float32), distance, doubt, quantiles, np.array(about.known_photos, np.int64), usual),
         about.right,
     )
 
@@ -264,7 +269,7 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
         temperature,
         _reject_below(posteriors.max(axis=1), right),
         1 - FALSE_REJECTS,
-        _known(examples, posteriors, first, None if only else familiar),
+        _known(examples, posteriors, first, None if only else familiar, elsewhere(start.unseen)[first] if only else None),
         float(right.mean()),
     )
 
@@ -342,7 +347,7 @@ def _reject_below(best: Floats, right: npt.NDArray[np.bool_]) -> float:
     return MOST_REJECTION
 
 
-def _known(examples: Examples, probabilities: Floats, first: Ints, familiar: Known | None) -> Known:
+def _known(examples: Examples, probabilities: Floats, first: Ints, familiar: Known | None, left_out: Floats | None) -> Known:
     """Taught photos are prototypes themselves; how strange a known one looks is told by each one's distance to all photos but itself."""
     embeddings = unit(examples.embeddings)
     own = embeddings[first]
@@ -352,4 +357,4 @@ def _known(examples: Examples, probabilities: Floats, first: Ints, familiar: Kno
     if familiar is not None:
         prototypes = np.concatenate([own, familiar.prototypes.astype(np.float64)])
         far = np.minimum(far, distances(own, familiar.prototypes))
-    return known(prototypes, far, doubts(probabilities))
+    return known(prototypes, far, doubts(probabilities), left_out)

@@ -1,11 +1,13 @@
-"""How unlike everything known a picture is: far from all known embeddings, and the head in doubt.
+"""How unlike everything known a picture is: far from all known embeddings, the head in doubt, and the bundle sure that it is something else.
 
-Both are needed. The head alone is sure of many things it never saw; the distance alone does not see what lies between two labels. On labels left
-out, the distance to the nearest of a few prototypes a label, beside the odds of the best label, did as well as or better than Mahalanobis,
-relative Mahalanobis, energy, the ViM residual and the nearest training photos (docs/unknown.md).
+The first two are needed both. The head alone is sure of many things it never saw; the distance alone does not see what lies between two labels.
+On labels left out, the distance to the nearest of a few prototypes a label, beside the odds of the best label, did as well as or better than
+Mahalanobis, relative Mahalanobis, energy, the ViM residual and the nearest training photos. The third counts where labels of the bundle do not
+count any more: what it surely takes for one of them is none of those that do (docs/unknown.md).
 """
 
-from dataclasses import dataclass, fields, replace
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,11 @@ STEPS = 65
 """quantiles that are kept of what known photos look like"""
 LEAST_SPREAD = 0.01, 0.5
 """of distances and of log odds, so that photos which are all alike do not make the next one strange"""
+USUALLY = 0.75
+"""share of known photos that nothing is held against: a bundle may well take what is taught for something else"""
 
 _LEAST = 1e-6
+_ARRAYS = "prototypes", "distance", "doubt", "quantiles", "photos"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +38,8 @@ class Known:
 
     prototypes: n x features, about unit length, float32 but no finer than float16, as which they are written. distance, doubt: median and
     spread (interquartile range) of the two parts of strangeness, float32. quantiles: of the strangeness of known photos, at STEPS equal steps
-    from the least to the most, float32. photos: how many these were, an int64 scalar.
+    from the least to the most, float32. photos: how many these were, an int64 scalar. usual: most that `prior.elsewhere` finds in three of four
+    known photos, nats; infinite where no label was left out.
     """
 
     prototypes: Singles
@@ -41,13 +47,16 @@ class Known:
     doubt: Singles
     quantiles: Singles
     photos: npt.NDArray[np.int64]
+    usual: float = math.inf
 
-    def score(self, embedding: npt.NDArray[np.floating[Any]], probabilities: Floats) -> float:
+    def score(self, embedding: npt.NDArray[np.floating[Any]], probabilities: Floats, elsewhere: float = 0.0) -> float:
         """0 for the most familiar, 1 for the least: the share of known photos that are less strange than this.
 
-        Beyond the strangest known photo it goes on rising towards 1. embedding: features; probabilities: calibrated, one a label.
+        Beyond the strangest known photo it goes on rising towards 1. embedding: features; probabilities: calibrated, one a label; elsewhere: see
+        `prior.elsewhere`, nats.
         """
-        strange = self._strangeness(distances(embedding[np.newaxis], self.prototypes), doubts(probabilities[np.newaxis]))[0]
+        parts = distances(embedding[np.newaxis], self.prototypes), doubts(probabilities[np.newaxis]), np.array([elsewhere])
+        strange = self._strangeness(*parts)[0]
         most = float(self.quantiles[-1])
         beyond = 1 / (int(self.photos) + 1)
         if strange > most:
@@ -55,19 +64,23 @@ class Known:
         return float(np.interp(strange, self.quantiles, np.linspace(0, 1 - beyond, STEPS)))
 
     def write(self, file: Path) -> None:
-        """Write the arrays under these names, so that `numpy.load` reads them. The same numbers give the same bytes: no time is stored."""
-        write_arrays(file, {field.name: getattr(self, field.name) for field in fields(self)} | {"prototypes": self.prototypes.astype(np.float16)})
+        """Write the arrays under their names, so that `numpy.load` reads them. The same numbers give the same bytes: no time is stored."""
+        write_arrays(file, {name: getattr(self, name) for name in _ARRAYS} | {"prototypes": self.prototypes.astype(np.float16)})
 
-    def _strangeness(self, far: Floats, doubt: Floats) -> Floats:
-        return np.asarray((far - self.distance[0]) / self.distance[1] + (doubt - self.doubt[0]) / self.doubt[1], np.float64)
+    def _strangeness(self, far: Floats, doubt: Floats, elsewhere: Floats) -> Floats:
+        both = (far - self.distance[0]) / self.distance[1] + (doubt - self.doubt[0]) / self.doubt[1]
+        return np.asarray(both + np.maximum(elsewhere - self.usual, 0), np.float64)
 
 
-def known(prototypes: Floats, far: Floats, doubt: Floats) -> Known:
-    """From known photos that neither the prototypes nor the head was fitted to: their `distances` and `doubts`, one a photo."""
+def known(prototypes: Floats, far: Floats, doubt: Floats, elsewhere: Floats | None = None) -> Known:
+    """From known photos that neither the prototypes nor the head was fitted to: their `distances` and `doubts`, one a photo, and where labels were
+    left out what `prior.elsewhere` says of them.
+    """
     nothing = np.zeros(STEPS, np.float32)
     middles = _middle(far, LEAST_SPREAD[0]), _middle(doubt, LEAST_SPREAD[1])
-    plain = Known(prototypes.astype(np.float16).astype(np.float32), *middles, nothing, np.array(len(far), np.int64))
-    quantiles = np.quantile(plain._strangeness(far, doubt), np.linspace(0, 1, STEPS))
+    usual = math.inf if elsewhere is None else float(np.quantile(elsewhere, USUALLY))
+    plain = Known(prototypes.astype(np.float16).astype(np.float32), *middles, nothing, np.array(len(far), np.int64), usual)
+    quantiles = np.quantile(plain._strangeness(far, doubt, np.zeros(len(far)) if elsewhere is None else elsewhere), np.linspace(0, 1, STEPS))
     return replace(plain, quantiles=quantiles.astype(np.float32))
 
 
@@ -77,10 +90,10 @@ def read_known(bundle: Bundle) -> Known | None:
         return None
     file = bundle.folder / FILE
     try:
-        prototypes, *rest = read_arrays(file, [field.name for field in fields(Known)])
+        prototypes, distance, doubt, quantiles, photos = read_arrays(file, _ARRAYS)
     except (OSError, ValueError) as error:
         raise BundleError(f"{file}: {error}; expected what `converter quantize` writes") from error
-    found = Known(prototypes.astype(np.float32), *rest)
+    found = Known(prototypes.astype(np.float32), distance, doubt, quantiles, photos)
     if found.prototypes.ndim != 2 or found.quantiles.shape != (STEPS,) or found.distance.shape != (2,) or found.doubt.shape != (2,):
         raise BundleError(f"{file}: expected prototypes and {STEPS} quantiles, as `converter quantize` writes them")
     return found

@@ -1,5 +1,6 @@
 """A head fitted to few photos: what it gains at its place, what it keeps of the bundle, and its file."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +65,7 @@ class World:
 
     def named(self, teaching: Teaching, embeddings: Floats) -> list[str]:
         rows = zip(self.before(embeddings), embeddings.astype(np.float32), strict=True)
-        return [teaching.labels[int(teaching.posterior(*row).argmax())] for row in rows]
+        return [teaching.labels[int(teaching.judge(*row)[0].argmax())] for row in rows]
 
 
 WORLD = World()
@@ -193,11 +194,27 @@ def test_an_item_that_nobody_taught_scores_as_unknown(tiny_bundle: Bundle, refer
 
     def scores(target: int) -> Floats:
         embeddings = WORLD.photos(np.repeat(target, 40), 11, shift=1.0).astype(np.float32)
-        opinions = [(row, teaching.posterior(before, row)) for row, before in zip(embeddings, WORLD.before(embeddings), strict=True)]
-        return np.array([teaching.known.score(row, p) for row, p in opinions])
+        return np.array([teaching.judge(before, row)[1] for row, before in zip(embeddings, WORLD.before(embeddings), strict=True)])
 
     assert np.median(scores(7)) > 0.97
     assert np.median(scores(6)) < 0.9
+
+
+def test_what_the_bundle_surely_takes_for_a_label_that_was_left_out_scores_as_unknown(
+    tiny_bundle: Bundle, reference: Reference, familiar: Known, tmp_path: Path
+) -> None:
+    examples = WORLD.examples(("glass", "metal", "can"), np.repeat([1, 2, 6], 15), 10)
+    teaching = teach(examples, tiny_bundle, reference, familiar, only=True)
+    like_glass = WORLD.photos(np.repeat(1, 40), 13, shift=1.0).astype(np.float32)
+    paper = np.full(6, 0.002) + 0.988 * (np.arange(6) == OLD.index("paper"))
+    surely = [teaching.judge(paper, row)[1] for row in like_glass]
+    as_before = [teaching.judge(before, row)[1] for before, row in zip(WORLD.before(like_glass), like_glass, strict=True)]
+    assert np.mean(np.array(surely) > teaching.unknown_above) > 0.9
+    assert np.mean(np.array(as_before) > teaching.unknown_above) < 0.2
+    teaching.write(tmp_path / "taught.npz")
+    assert read_teaching(tmp_path / "taught.npz", tiny_bundle).known.usual == teaching.known.usual < 14
+    beside = teach(examples, tiny_bundle, reference, familiar, only=False)
+    assert math.isinf(beside.known.usual)
 
 
 def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught: Teaching, tiny_bundle: Bundle, tmp_path: Path) -> None:
@@ -205,7 +222,9 @@ def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught
     taught.write(file)
     read = read_teaching(file, tiny_bundle)
     embedding, before = WORLD.photos(np.array([6]), 12)[0].astype(np.float32), np.full(6, 1 / 6)
-    np.testing.assert_allclose(read.posterior(before, embedding), taught.posterior(before, embedding), atol=1e-5)
+    for found, expected in zip(read.judge(before, embedding), taught.judge(before, embedding), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert read.known.usual == taught.known.usual
     assert (read.labels, read.only, read.examples.counts()) == (taught.labels, False, {"can": 10, "pet": 10})
     read.write(tmp_path / "again.npz")
     assert (tmp_path / "again.npz").read_bytes() == file.read_bytes()

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from converter.known import PROTOTYPES, fit_known
 from device.vision.bundle import Bundle, BundleError, read_bundle, write_bundle
-from device.vision.unknown import FILE, Known, read_known
+from device.vision.unknown import FILE, Known, distances, doubts, read_known
+from device.vision.unknown import known as known_things
 
 FEATURES = 40
 MIDDLES = np.abs(np.random.default_rng(0).normal(size=(4, FEATURES)))
@@ -52,6 +55,19 @@ def test_scores_stay_between_0_and_1_and_go_on_rising_beyond_the_strangest_known
     assert found == sorted(found)
     assert 0 <= found[0] < found[-1] <= 1
     assert known.score(np.zeros(FEATURES), np.array([1.0, 0.0, 0.0])) <= 1
+
+
+@given(nats=st.lists(st.floats(0, 14), min_size=2, max_size=2).map(sorted))
+def test_what_the_bundle_takes_for_something_left_out_is_stranger_the_surer_it_is_beyond_what_is_usual(known: Known, nats: list[float]) -> None:
+    embeddings, _, probabilities = photos(60, 6)
+    parts = distances(embeddings, known.prototypes), doubts(probabilities)
+    after = known_things(known.prototypes, *parts, np.linspace(0, 2, 60))
+    of = [after.score(embeddings[0], probabilities[0], out) for out in (0.0, *nats)]
+    assert after.usual == pytest.approx(1.5)
+    assert of[0] <= of[1] <= of[2]
+    assert of[0] == of[1] or nats[0] > 1.5
+    assert of[2] > 0.98 or nats[1] < 12
+    assert known.score(embeddings[0], probabilities[0], nats[1]) == known.score(embeddings[0], probabilities[0])
 
 
 def test_prototypes_are_a_few_a_label_and_the_same_every_time(known: Known) -> None:
