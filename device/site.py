@@ -32,15 +32,18 @@ class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     labels: dict[str, Annotated[float, msgspec.Meta(gt=0)]] | tuple[str, ...] = ()
     """labels that occur, alone or with how often (any unit: only ratios matter); none given: all of the model's"""
+    others: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    """share of items with a label that is not among these, 0 for none at all"""
     learn: bool = False
     """follow the mix of labels that the bin sees, within bounds"""
 
 
-def shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[str, ...], usual: Floats) -> Floats:
-    """The share of each label at a place: one a label, summing to 1, 0 for those that do not occur.
+def shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[str, ...], usual: Floats, others: float = 0.0) -> Floats:
+    """The share of each label at a place: one a label, summing to 1.
 
     occurring: labels with how often they occur, or labels alone, which then occur as often, relative to each other, as in `usual`: the
-    shares that the probabilities were calibrated with. Nothing given means all labels. Raises SiteError for a label that is none of `labels`.
+    shares that the probabilities were calibrated with. Nothing given means all labels. others: the share of all others together, less than 1, divided
+    among them as in `usual`. Raises SiteError for a label that is none of `labels`.
     """
     for label in occurring:
         if label not in labels:
@@ -51,7 +54,10 @@ def shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[str, ..
         weights = np.array([occurring.get(label, 0.0) for label in labels])
     else:
         weights = np.where([label in occurring for label in labels], usual, 0.0)
-    return np.divide(weights, weights.sum())
+    rest = np.where(weights > 0, 0.0, usual)
+    if not rest.any():
+        return np.divide(weights, weights.sum())
+    return np.asarray((1 - others) * weights / weights.sum() + others * rest / rest.sum())
 
 
 def reweighed(probabilities: Floats, usual: Floats, at_site: Floats) -> Floats:
@@ -89,7 +95,7 @@ class Site:
         """labels, usual: as for `shares`. Raises SiteError."""
         self.labels = labels
         self._usual = np.divide(usual, usual.sum())
-        self._expected = shares(settings.labels, labels, self._usual)
+        self._expected = shares(settings.labels, labels, self._usual, settings.others)
         self._learns = settings.learn
         self._seen: deque[Floats] = deque(maxlen=REMEMBERED)
         self._found = self._expected

@@ -81,6 +81,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--teaching", type=Path, metavar="FILE", help="what `sortbin teach --out` wrote: judge with the labels of that place")
     parser.add_argument("--labels", type=labels, default=(), metavar="A,B,...", help="labels that occur at this place: only these compete")
     parser.add_argument(
+        "--others",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="with --labels, the share of items that are something else (default: 0, 0.02 is wise)",
+    )
+    parser.add_argument(
         "--json",
         action="store_true",
         help="one JSON object a line: image, label, p, bin, decision, probabilities, ms, isolated (null without --background), unknown (0..1)",
@@ -94,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     bundle = read_bundle(arguments.bundle or default_bundle())
     teaching = read_teaching(arguments.teaching, bundle) if arguments.teaching else None
     judge = Judge(Classifier(bundle), teaching)
-    site = Site(judge.labels, judge.usual, SiteSettings(labels=arguments.labels))
+    site = Site(judge.labels, judge.usual, SiteSettings(labels=arguments.labels, others=arguments.others))
     rules = read_rules(find_rules(arguments.rules) if arguments.rules else default_rules(), judge.labels, bundle.info.labels)
     pictures = list(itertools.chain.from_iterable(find_pictures(path) for path in paths))
     empty = EmptyViews(read_pixels(view) for path in backgrounds for view in find_pictures(path))
@@ -121,6 +128,16 @@ def _told_apart(paths: list[Path], backgrounds: list[list[Path]]) -> tuple[list[
     if not paths:
         raise PictureError("expected a picture, or a folder of pictures, to judge")
     return paths, list(itertools.chain.from_iterable(backgrounds))
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to less than 1, got {text}")
+    return share
 
 
 def labels(text: str) -> tuple[str, ...]:

@@ -76,6 +76,19 @@ def test_only_the_labels_that_are_named_compete(tiny_bundle: Bundle, photos: Pat
     assert said(wrong) == ["sortbin classify: can: not a label that is known here; expected some of cardboard, glass, metal, paper, plastic, trash"]
 
 
+def test_others_compete_with_what_share_they_are_given(tiny_bundle: Bundle, photos: Path) -> None:
+    def probabilities(*more: str) -> dict[str, float]:
+        found: dict[str, float] = json.loads(sortbin("--bundle", tiny_bundle.folder, *more, "--json", photos / "a").stdout)["probabilities"]
+        return found
+
+    free, strict = probabilities(), probabilities("--labels", "glass,paper")
+    few, many = (probabilities("--labels", "glass,paper", "--others", share) for share in ("0.02", "0.5"))
+    for label in ("cardboard", "metal", "plastic", "trash"):
+        assert 0 == strict[label] <= few[label] <= many[label] < max(2 * free[label], 1e-5)
+    wrong = sortbin("--bundle", tiny_bundle.folder, "--labels", "glass", "--others", "2", photos / "a")
+    assert wrong.returncode == 2 and "expected a share from 0 to less than 1, got 2" in wrong.stderr
+
+
 def test_with_a_background_the_item_is_isolated_before_it_is_judged(tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]) -> None:
     place = painted("metal", 240, 320) // 3 + np.random.default_rng(0).integers(0, 9, (240, 320, 3), dtype=np.uint8)
     item = place.copy()

@@ -39,6 +39,22 @@ def test_how_often_labels_occur_may_be_in_any_unit() -> None:
     assert shares((), LABELS, USUAL) == pytest.approx(USUAL)
 
 
+@given(weights, st.floats(0, 0.5))
+def test_others_have_their_share_together_and_those_that_are_named_theirs_of_the_rest(usual: Floats, others: float) -> None:
+    found = shares({"pet": 3}, LABELS, usual, others)
+    assert found.sum() == pytest.approx(1)
+    assert found[2] == pytest.approx(1 - others)
+    assert found[0] * usual[1] == pytest.approx(found[1] * usual[0])
+    assert shares((), LABELS, usual, others) == pytest.approx(usual)
+
+
+def test_with_a_share_for_others_what_is_surely_something_else_is_no_longer_taken_for_what_is_named() -> None:
+    surely_glass, rather_glass = np.array([0.004, 0.99, 0.006]), np.array([0.1, 0.7, 0.2])
+    strict, wise = (Site(LABELS, USUAL, SiteSettings(labels=("can", "pet"), others=others)) for others in (0.0, 0.02))
+    assert [int(strict.weighed(p).argmax()) for p in (surely_glass, rather_glass)] == [2, 2]
+    assert [int(wise.weighed(p).argmax()) for p in (surely_glass, rather_glass)] == [1, 2]
+
+
 def test_a_label_that_nobody_knows_is_named() -> None:
     with pytest.raises(SiteError, match=r"tin: .*can, glass, pet"):
         shares(("tin",), LABELS, USUAL)
