@@ -43,11 +43,13 @@ def shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[str, ..
 
     occurring: labels with how often they occur, or labels alone, which then occur as often, relative to each other, as in `usual`: the
     shares that the probabilities were calibrated with. Nothing given means all labels. others: the share of all others together, less than 1, divided
-    among them as in `usual`. Raises SiteError for a label that is none of `labels`.
+    among them as in `usual`. Raises SiteError for a label that is none of `labels`, and for others where none are named.
     """
     for label in occurring:
         if label not in labels:
             raise SiteError(f"{label}: not a label that is known here; expected some of {', '.join(labels)}")
+    if not occurring and others:
+        raise SiteError(f"others: {others:g} of what, while no labels are named; name those that occur, or leave it out")
     if not occurring:
         return np.divide(usual, usual.sum())
     if isinstance(occurring, Mapping):

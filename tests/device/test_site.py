@@ -45,7 +45,6 @@ def test_others_have_their_share_together_and_those_that_are_named_theirs_of_the
     assert found.sum() == pytest.approx(1)
     assert found[2] == pytest.approx(1 - others)
     assert found[0] * usual[1] == pytest.approx(found[1] * usual[0])
-    assert shares((), LABELS, usual, others) == pytest.approx(usual)
 
 
 def test_with_a_share_for_others_what_is_surely_something_else_is_no_longer_taken_for_what_is_named() -> None:
@@ -53,6 +52,12 @@ def test_with_a_share_for_others_what_is_surely_something_else_is_no_longer_take
     strict, wise = (Site(LABELS, USUAL, SiteSettings(labels=("can", "pet"), others=others)) for others in (0.0, 0.02))
     assert [int(strict.weighed(p).argmax()) for p in (surely_glass, rather_glass)] == [2, 2]
     assert [int(wise.weighed(p).argmax()) for p in (surely_glass, rather_glass)] == [1, 2]
+
+
+def test_others_are_others_than_those_that_are_named() -> None:
+    with pytest.raises(SiteError, match=r"others: 0\.02 .* no labels are named"):
+        shares((), LABELS, USUAL, 0.02)
+    assert shares(LABELS, LABELS, USUAL, 0.02) == pytest.approx(USUAL)
 
 
 def test_a_label_that_nobody_knows_is_named() -> None:
