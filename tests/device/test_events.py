@@ -18,6 +18,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return TEXT
     if kind is float:
         return FLOAT
+    if kind == float | None:
+        return st.none() | FLOAT
     if kind == dict[str, float]:
         return st.dictionaries(TEXT, FLOAT, max_size=6)
     return st.from_type(kind)
