@@ -7,8 +7,9 @@ PLACES is a folder that `training render bench` or `benchmarks.cut_outs` wrote, 
 `sortbin classify` and `sortbin teach` do it: judged by all looks, taught by the first three. At each place photos of each label are drawn to be
 taught, and all others are asked about; a label with no more photos than are taught is left out there.
 
---labels: only these are taught and asked about, and compete untaught; with --only in the taught head, too. --as: taught under other names, which
-the bundle does not know. --photos: a data folder whose validation photos every taught head judges whole: what teaching costs.
+--labels: only these are taught and asked about, and compete untaught; with --only in the taught head, too, without it pictures of the other labels
+are asked about as well. --as: taught under other names, which the bundle does not know. --photos: a data folder whose validation photos every
+taught head judges whole: what teaching costs.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from device.vision.fusion import fuse
 from device.vision.isolate import isolate, whole_frame
 from device.vision.looks import TAUGHT_LOOKS, VIEW_WEIGHTS, looks
 from device.vision.reference import read_reference
-from device.vision.teaching import Teaching, examples_of, teach
+from device.vision.teaching import SeenPhoto, Teaching, examples_of, teach
 from device.vision.unknown import read_known
 
 
@@ -46,19 +47,21 @@ class Seen:
     looks: tuple[Outputs, ...]
     found: bool
 
-    @property
-    def taught(self) -> tuple[Outputs, ...]:
-        """Of the views that it is taught by."""
-        return self.looks[:TAUGHT_LOOKS]
+    def as_taught(self, named: Mapping[str, str]) -> SeenPhoto:
+        """A photo that is taught. named: label -> the name it is taught under."""
+        return SeenPhoto(named.get(self.label, self.label), self.looks[:TAUGHT_LOOKS], self.found)
 
 
 class Taught(NamedTuple):
-    """One place, one draw. right: of n pictures that were not taught; kept: share of the validation photos that are named right, None without any."""
+    """One place, one draw. right: of n pictures that were not taught. stayed, kept: share named right of the pictures of other labels there, and of
+    the validation photos, None without any.
+    """
 
     place: str
     shots: int
     right: int
     n: int
+    stayed: float | None
     kept: float | None
 
 
@@ -79,8 +82,9 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """Share of the validation photos named right: before, and by photos a label the mean and the least over places and draws."""
+    """Share of what was not taught that is named right: before, and by photos a label the mean and the least over places and draws."""
 
+    what: str
     n: int
     before: float
     taught: dict[int, tuple[float, float]]
@@ -110,24 +114,33 @@ def untaught(seen: Sequence[Seen], bundle: Bundle, competing: tuple[str, ...]) -
     return np.array([of(each) for each in seen], float).T
 
 
+class Untaught(NamedTuple):
+    """What is asked about beside what is taught. others: pictures of other labels at the same places; photos: the validation photos."""
+
+    others: Sequence[Seen]
+    photos: Sequence[tuple[str, Outputs]]
+
+
 def lessons(
-    seen: Sequence[Seen], bundle: Bundle, shots: int, draws: int, named: Mapping[str, str], known: Sequence[tuple[str, Outputs]], *, only: bool
+    seen: Sequence[Seen], bundle: Bundle, shots: int, draws: int, named: Mapping[str, str], beside: Untaught, *, only: bool
 ) -> Iterator[Taught]:
-    """Teach at each place, as often as `draws` says. named: label -> the name it is taught under; known: validation photos."""
+    """Teach at each place, as often as `draws` says. named: label -> the name it is taught under."""
     reference, familiar = read_reference(bundle), read_known(bundle)
     for place in sorted({each.place for each in seen}):
         here = [each for each in seen if each.place == place]
         for draw in range(draws):
             shown = drawn(here, shots, draw)
             taught_labels = {here[number].label for number in shown}
-            if len(taught_labels) < 2:
+            if len(taught_labels) < (2 if only else 1):
                 continue
-            photos = [(named.get(here[number].label, here[number].label), here[number].taught) for number in shown]
+            photos = [here[number].as_taught(named) for number in shown]
             teaching = teach(examples_of(photos, bundle), bundle, reference, familiar, only=only)
             asked = [each for number, each in enumerate(here) if number not in shown and each.label in taught_labels]
-            right = [_named(each.looks, teaching, bundle) == named.get(each.label, each.label) for each in asked]
-            kept = [_named((outputs,), teaching, bundle) == label for label, outputs in known]
-            yield Taught(place, shots, sum(right), len(right), float(np.mean(kept)) if kept else None)
+            right = [_named(each.looks, teaching, bundle, isolated=each.found) == named.get(each.label, each.label) for each in asked]
+            others = [each for each in beside.others if each.place == place]
+            stayed = [_named(each.looks, teaching, bundle, isolated=each.found) == each.label for each in others]
+            kept = [_named((outputs,), teaching, bundle, isolated=False) == label for label, outputs in beside.photos]
+            yield Taught(place, shots, sum(right), len(right), *(float(np.mean(of)) if of else None for of in (stayed, kept)))
 
 
 def drawn(here: Sequence[Seen], shots: int, draw: int) -> frozenset[int]:
@@ -141,8 +154,8 @@ def drawn(here: Sequence[Seen], shots: int, draw: int) -> frozenset[int]:
     return frozenset(shown)
 
 
-def _named(outputs: Sequence[Outputs], teaching: Teaching, bundle: Bundle) -> str:
-    fused = fuse([teaching.judge(probabilities(made, bundle), made.embedding)[0] for made in outputs])
+def _named(outputs: Sequence[Outputs], teaching: Teaching, bundle: Bundle, *, isolated: bool) -> str:
+    fused = fuse([teaching.judge(probabilities(made, bundle), made.embedding, isolated=isolated)[0] for made in outputs])
     return teaching.labels[int(fused.argmax())]
 
 
@@ -160,11 +173,22 @@ def summed(place: str, right: Floats, told: Sequence[Taught]) -> Row:
     return Row(place, right.shape[1], *right.mean(axis=1).tolist(), taught)
 
 
-def kept(known: Sequence[tuple[str, Outputs]], bundle: Bundle, told: Sequence[Taught]) -> Kept:
-    """What teaching costs of the validation photos."""
-    before = np.mean([bundle.info.labels[int(outputs.logits.argmax())] == label for label, outputs in known])
-    shares = {shots: [lesson.kept for lesson in told if lesson.shots == shots and lesson.kept is not None] for shots in {each.shots for each in told}}
-    return Kept(len(known), float(before), {shots: (float(np.mean(of)), min(of)) for shots, of in sorted(shares.items())})
+def kept(beside: Untaught, bundle: Bundle, told: Sequence[Taught]) -> list[Kept]:
+    """What teaching costs of what was not taught."""
+    others = untaught(beside.others, bundle, bundle.info.labels)[-1] if beside.others else ()
+    photos = [bundle.info.labels[int(outputs.logits.argmax())] == label for label, outputs in beside.photos]
+    kinds = ("other labels here", others, "stayed"), ("validation photos", photos, "kept")
+    counts = sorted({each.shots for each in told})
+    return [
+        Kept(what, len(before), float(np.mean(before)), {shots: _mean_and_least(told, shots, after) for shots in counts})
+        for what, before, after in kinds
+        if len(before)
+    ]
+
+
+def _mean_and_least(told: Sequence[Taught], shots: int, share: str) -> tuple[float, float]:
+    shares = [getattr(lesson, share) for lesson in told if lesson.shots == shots]
+    return float(np.mean(shares)), min(shares)
 
 
 def _table(results: Sequence[Row], shots: Sequence[int]) -> str:
@@ -206,17 +230,19 @@ def main() -> int:
         bundle = read_bundle(arguments.bundle)
         classifier = Classifier(bundle)
         competing = arguments.labels or bundle.info.labels
-        seen = [each for each in look_at(arguments.places, classifier) if each.label in competing]
+        everything = list(look_at(arguments.places, classifier))
         photos = read_part(arguments.photos, "val") if arguments.photos else ()
         known = [(photo.label, classifier.outputs(read_pixels(photo.path))) for photo in photos]
     except SortbinError as error:
         print(f"benchmarks.places: {error}", file=sys.stderr)
         return 2
+    seen = [each for each in everything if each.label in competing]
+    beside = Untaught([] if arguments.only else [each for each in everything if each.label not in competing], known)
     if not seen:
         print(f"benchmarks.places: {arguments.places}: no picture of {', '.join(competing)}", file=sys.stderr)
         return 2
     told = [
-        lesson for shots in arguments.shots for lesson in lessons(seen, bundle, shots, arguments.draws, arguments.named, known, only=arguments.only)
+        lesson for shots in arguments.shots for lesson in lessons(seen, bundle, shots, arguments.draws, arguments.named, beside, only=arguments.only)
     ]
     right = untaught(seen, bundle, competing)
     results = []
@@ -224,15 +250,15 @@ def main() -> int:
         here = [each.place == place for each in seen]
         results.append(summed(place, right[:, here], [lesson for lesson in told if lesson.place == place]))
     results.append(summed("all", right, told))
-    cost = kept(known, bundle, told) if known else None
+    cost = kept(beside, bundle, told)
     if arguments.json:
-        for row in (*results, *([cost] if cost else [])):
+        for row in (*results, *cost):
             print(msgspec.json.encode(row).decode())
         return 0
     print(_table(results, arguments.shots))
-    if cost:
-        after = ", ".join(f"{mean:.3f} (least {least:.3f}) after {shots}" for shots, (mean, least) in cost.taught.items())
-        print(f"\nvalidation photos, n = {cost.n}: {cost.before:.3f} before, {after}")
+    for each in cost:
+        after = ", ".join(f"{mean:.3f} (least {least:.3f}) after {shots}" for shots, (mean, least) in each.taught.items())
+        print(f"\n{each.what}, n = {each.n}: {each.before:.3f} before, {after}")
     return 0
 
 

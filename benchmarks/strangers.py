@@ -64,7 +64,7 @@ def meetings(seen: Sequence[Seen], bundle: Bundle, shots: int, draws: int, taugh
             usual = [each for each in here if each.label in wanted]
             for draw in range(draws):
                 shown = drawn(usual, shots, draw)
-                photos = [(named.get(usual[number].label, usual[number].label), usual[number].taught) for number in sorted(shown)]
+                photos = [usual[number].as_taught(named) for number in sorted(shown)]
                 names = {usual[number].label for number in shown}
                 known = [each for number, each in enumerate(usual) if number not in shown and each.label in names]
                 strangers = [each for each in here if each.label == stranger]
@@ -75,7 +75,7 @@ def meetings(seen: Sequence[Seen], bundle: Bundle, shots: int, draws: int, taugh
 
 
 def _scores(seen: Sequence[Seen], teaching: Teaching, bundle: Bundle) -> Floats:
-    judged = [[teaching.judge(probabilities(made, bundle), made.embedding) for made in each.looks] for each in seen]
+    judged = [[teaching.judge(probabilities(made, bundle), made.embedding, isolated=each.found) for made in each.looks] for each in seen]
     return np.array([np.mean([(unknown, 1 - found.max()) for found, unknown in looks], axis=0) for looks in judged])
 
 

@@ -26,7 +26,7 @@ from device.vision.pictures import find_pictures, read_pixels
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings
 from device.vision.reference import read_reference
-from device.vision.teaching import Examples, Teaching, TeachingError, labels_after, look_at, read_teaching, teach
+from device.vision.teaching import Examples, Photo, Teaching, TeachingError, labels_after, look_at, read_teaching, teach
 from device.vision.unknown import read_known
 
 CAMERA_S = 8.0
@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
             photos = _photos(folders, arguments.background, classifier.bundle)
         else:
             with contextlib.closing(open_camera(settings.camera)) as camera:
-                photos = [(arguments.label, views) for views in _shown(camera, settings.presence, classifier.bundle, arguments.frames)]
+                photos = list(_shown(arguments.label, camera, settings.presence, classifier.bundle, arguments.frames))
         taught = look_at(photos, classifier)
         teaching = _taught(taught if before is None else before.examples.followed_by(taught), classifier.bundle, only=only)
         _say(teaching, keep(teaching, state), as_json=arguments.json)
@@ -154,25 +154,24 @@ def _folders(source: Path) -> dict[str, Path]:
     return {unicodedata.normalize("NFC", folder.name): folder for folder in folders}
 
 
-def _photos(folders: dict[str, Path], backgrounds: list[Path], bundle: Bundle) -> list[tuple[str, list[Pixels]]]:
-    """The label and the views of each photo."""
+def _photos(folders: dict[str, Path], backgrounds: list[Path], bundle: Bundle) -> list[Photo]:
     empty = EmptyViews(read_pixels(view) for path in backgrounds for view in find_pictures(path))
     photos = ((label, read_pixels(photo)) for label, folder in folders.items() for photo in find_pictures(folder))
-    return [(label, _views(pixels, empty, bundle)) for label, pixels in photos]
+    return [_photo(label, pixels, empty, bundle) for label, pixels in photos]
 
 
-def _views(pixels: Pixels, empty: EmptyViews, bundle: Bundle) -> list[Pixels]:
+def _photo(label: str, pixels: Pixels, empty: EmptyViews, bundle: Bundle) -> Photo:
     ground = bundle.info.ground
     item = isolate(pixels, empty, ground) if empty.known else whole_frame(pixels, "no empty view")
-    return taught_views(pixels, item, ground)
+    return Photo(label, taught_views(pixels, item, ground), item.found)
 
 
 class _Camera(Protocol):
     def latest(self, number: int, wait_s: float) -> Frame | None: ...
 
 
-def _shown(camera: _Camera, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[list[Pixels]]:
-    """Views of one frame each time something new has come to rest on the tray, isolated against the tray as it was at first."""
+def _shown(label: str, camera: _Camera, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[Photo]:
+    """One frame each time something new has come to rest on the tray, isolated against the tray as it was at first."""
     view, empty = EmptyView(presence), EmptyViews()
     frames = _frames(camera)
     print("leave the tray empty", flush=True)
@@ -185,7 +184,7 @@ def _shown(camera: _Camera, presence: PresenceSettings, bundle: Bundle, count: i
             print(
                 f"{taken + 1} of {count}: lay an item on the tray" if taken == 0 else f"{taken + 1} of {count}: turn it, or lay another", flush=True
             )
-            yield _views(_rested(frames, view, presence), empty, bundle)
+            yield _photo(label, _rested(frames, view, presence), empty, bundle)
             if taken + 1 < count:
                 _changed(frames, view)
     except EndOfFrames as error:

@@ -53,19 +53,19 @@ class Judge:
 
     @property
     def usual(self) -> Floats:
-        """How often each label occurred in what the probabilities were calibrated with, as shares: in the training photos, or equally when taught."""
+        """How often each label is supposed to occur by its probabilities, as shares: as in the training photos, or at a taught place."""
         try:
-            counts = read_reference(self.classifier.bundle).counts if self.teaching is None else np.ones(len(self.labels))
+            counts = read_reference(self.classifier.bundle).counts if self.teaching is None else self.teaching.prior.often
         except BundleError:
             counts = np.ones(len(self.labels))
         return np.divide(counts, counts.sum())
 
-    def look(self, picture: Pixels) -> Opinion:
-        """Raises RuntimeFault."""
+    def look(self, picture: Pixels, *, isolated: bool) -> Opinion:
+        """isolated: whether the picture is of an item that was told apart from the empty view. Raises RuntimeFault."""
         logits, embedding = self.classifier.outputs(picture)
         probabilities = softmax(logits, self.classifier.bundle.info.temperature)
         if self.teaching is not None:
-            return Opinion(*self.teaching.judge(probabilities, embedding), embedding)
+            return Opinion(*self.teaching.judge(probabilities, embedding, isolated=isolated), embedding)
         return Opinion(probabilities, None if self._known is None else self._known.score(embedding, probabilities), embedding)
 
     def weight(self, item: Isolated, number: int) -> float:

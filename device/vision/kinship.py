@@ -42,11 +42,11 @@ def taken(kin: Floats, photos: Floats, others: Floats) -> Floats:
     """The share that each new label has of what the bundle takes for each of its labels, at a place where such photos were shown.
 
     Of what is taken for metal there, as much is a can as of the photos that were taken for it. kin: new x labels of the bundle, or that for each
-    view; photos: how many of each new label. others: how many further photos, shown or supposed, the bundle takes for each of its labels, at least 0.
-    Same shape as kin; no column sums to more than 1.
+    view; photos: how many of each new label. others: how many further photos, shown or supposed, the bundle takes for each of its labels, at least 0,
+    or that for each view. Same shape as kin; no column sums to more than 1.
     """
     claims = kin * photos[:, np.newaxis]
-    return np.asarray(claims / (claims.sum(axis=-2, keepdims=True) + others), np.float64)
+    return np.asarray(claims / (claims.sum(axis=-2, keepdims=True) + others[..., np.newaxis, :]), np.float64)
 
 
 def split(probabilities: Floats, columns: Ints, shares: Floats, here: Floats) -> Floats:

@@ -4,19 +4,33 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from device.vision.head import Floats, Ints, Lessons
 from device.vision.kinship import kinship, kinship_to_others, split, taken
 from device.vision.place import Place, learn
 from device.vision.reference import Reference
 
-STAYS = 1.0
-"""photos of each label that stays although nobody taught it that are supposed to have been shown: something of what is taken for it remains to it"""
-IMAGINED = 5.0
-"""photos that the imagined one of each label that stays untaught is worth, less where new labels take that label over: with none, all that lies here
-would be taken for what was taught"""
+Flags = npt.NDArray[np.bool_]
+
+RARE = 0.25
+"""how often a label that nobody taught is supposed to come here, to one that was taught: who teaches a place shows what comes there"""
 SURELY = 0.9
 """what the bundle is supposed to think of the label of an imagined photo"""
+
+
+class Views(NamedTuple):
+    """Taught views, a row each.
+
+    embeddings: x features, float64. probabilities: x labels of the bundle. targets, photos: the label of each, after teaching, and which photo it
+    is of. isolated: whether it shows an item that was told apart from the place's empty view.
+    """
+
+    embeddings: Floats
+    probabilities: Floats
+    targets: Ints
+    photos: Ints
+    isolated: Flags
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,17 +38,25 @@ class Prior:
     """Log probabilities of labels of which the bundle knows some.
 
     columns: its labels that stay, as indices, in the order of labels after teaching; new ones come last. taken: what each new label takes over
-    of each label of the bundle (see `kinship.taken`). place: where it does, None for wherever.
+    of each label of the bundle (see `kinship.taken`). often: how often each label after teaching is supposed to come here, to one that was taught.
+    place: tells whether a view lies where that holds, None for wherever.
     """
 
     columns: Ints
     taken: Floats
+    often: Floats
     place: Place | None
 
-    def of(self, probabilities: Floats, embeddings: Floats) -> Floats:
-        """Views x labels, not brought to a sum of 1. probabilities: views x labels of the bundle, calibrated; embeddings: views x features."""
-        here = np.ones(len(embeddings)) if self.place is None else self.place.here(embeddings, probabilities)
-        return split(probabilities, self.columns, self.taken, here)
+    def of(self, probabilities: Floats, embeddings: Floats, isolated: Flags) -> Floats:
+        """Views x labels, not brought to a sum of 1. probabilities: views x labels of the bundle, calibrated; embeddings: views x features; isolated:
+        whether each shows an item that was told apart from the place's empty view, and so lies here for sure.
+        """
+        here = np.ones(len(isolated)) if self.place is None else np.where(isolated, 1.0, self.place.here(embeddings, probabilities))
+        return self.where(probabilities, self.taken, here)
+
+    def where(self, probabilities: Floats, shares: Floats, here: Floats) -> Floats:
+        """The same, with what new labels take over of each view's labels, and with how likely each view lies here, 0..1."""
+        return np.asarray(split(probabilities, self.columns, shares, here) + np.log(1 - here[:, np.newaxis] * (1 - self.often)), np.float64)
 
 
 def elsewhere(start: Floats) -> Floats:
@@ -50,37 +72,48 @@ class Start(NamedTuple):
     imagined: Lessons
 
 
-def begin(reference: Reference, columns: Ints, embeddings: Floats, probabilities: Floats, targets: Ints, photos: Ints, *, only: bool) -> Start:
+def begin(reference: Reference, columns: Ints, views: Views, *, only: bool) -> Start:
     """What is known before a head is fitted.
 
-    columns: see `Prior`. embeddings: of taught views, views x features, float64; probabilities: views x labels of the bundle; targets, photos: the
-    label of each view, after teaching, and which photo it is of. only: whether labels that were not taught are left out.
+    columns: see `Prior`. only: whether labels that were not taught are left out.
     """
     means = reference.means.astype(np.float64)
-    labels = np.unique(targets)
+    labels = np.unique(views.targets)
     new = labels[labels >= len(columns)]
     untaught = np.setdiff1d(np.arange(len(columns)), labels)
-    once = 1 / np.unique(photos, return_counts=True)[1][np.unique(photos, return_inverse=True)[1]]
-    counts = np.bincount(targets, once)[new]
-    # What is taken for a label that does not occur here tells little of which it is: as if all that was shown had been taken for that one as well.
-    supposed = np.full(len(means), once.sum())
-    supposed[columns] = np.where(np.isin(np.arange(len(columns)), untaught), STAYS, 0.0)
-    others = supposed + (once * (targets < len(columns))) @ probabilities
+    once = 1 / np.unique(views.photos, return_counts=True)[1][np.unique(views.photos, return_inverse=True)[1]]
+    often = np.ones(len(columns) + len(new))
+    often[untaught] = RARE
+    of_each = once.sum() / len(labels)
 
-    taking = taken(kinship(probabilities, targets, photos, new), counts, others)
-    apart = taken(kinship_to_others(probabilities, targets, photos, new), counts, others)
-    if only or not len(new):  # whatever is shown is taken to lie here
-        unseen = split(probabilities, columns, apart, np.ones(len(targets)))
-        return Start(Prior(columns, taking, None), unseen, _imagined(untaught[:0], taking, columns, means))
-    found = learn(reference.spread(), means, embeddings, probabilities, targets, photos)
-    unseen = split(probabilities, columns, apart, found.unseen)
-    return Start(Prior(columns, taking, found.place), unseen, _imagined(untaught, taking, columns, means + found.shift))
+    def shares(kin: Floats) -> Floats:
+        # What is taken for a label that does not occur here tells little of which it is: as if all that was shown were taken for that one as well.
+        supposed = np.full((*kin.shape[:-2], kin.shape[-1]), once.sum())
+        supposed[..., columns] = 0.0
+        # A label that stays is supposed to come as well, unless it is what new labels are called elsewhere.
+        stays = columns[untaught]
+        supposed[..., stays] = of_each * (1 - kin.max(axis=-2, initial=0.0))[..., stays]
+        taught = (once * (views.targets < len(columns))) @ views.probabilities
+        return taken(kin, np.bincount(views.targets, once)[new], supposed + taught)
+
+    taking = shares(kinship(views.probabilities, views.targets, views.photos, new))
+    apart = shares(kinship_to_others(views.probabilities, views.targets, views.photos, new))
+    if only or not len(new) + len(untaught):  # whatever is shown is taken to lie here, or it does not matter
+        prior, here, shift = Prior(columns, taking, often, None), np.ones(len(views.targets)), np.zeros(means.shape[1])
+    else:
+        found = learn(reference.spread(), means, views.embeddings, views.probabilities, views.targets, views.photos)
+        prior, here, shift = Prior(columns, taking, often, found.place), np.where(views.isolated, 1.0, found.unseen), found.shift
+    # Labels of its own the bundle tells apart by itself; beside new ones, all that lies here would be taken for what was taught.
+    imagined = untaught if len(new) else untaught[:0]
+    return Start(prior, prior.where(views.probabilities, apart, here), _imagined(prior, imagined, means + shift, RARE * of_each))
 
 
-def _imagined(untaught: Ints, taking: Floats, columns: Ints, embeddings: Floats) -> Lessons:
-    """One photo of each label that nobody taught, as it would look here. embeddings: labels of the bundle x features."""
-    own = columns[untaught]
-    probabilities = np.full((len(own), taking.shape[1]), (1 - SURELY) / taking.shape[1])
+def _imagined(prior: Prior, untaught: Ints, embeddings: Floats, photos: float) -> Lessons:
+    """One of each label that nobody taught, as it would look here. embeddings: labels of the bundle x features. photos: that each is worth, less
+    where new labels take its label over.
+    """
+    own = prior.columns[untaught]
+    probabilities = np.full((len(own), prior.taken.shape[1]), (1 - SURELY) / prior.taken.shape[1])
     probabilities[np.arange(len(own)), own] += SURELY
-    before = split(probabilities, columns, taking, np.ones(len(own)))
-    return Lessons(embeddings[own], before, untaught, IMAGINED * (1 - taking.sum(axis=0)[own]))
+    before = prior.where(probabilities, prior.taken, np.ones(len(own)))
+    return Lessons(embeddings[own], before, untaught, photos * (1 - prior.taken.sum(axis=0)[own]))

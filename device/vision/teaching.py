@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -18,7 +18,7 @@ from device.vision.classifier import Classifier, Floats, Outputs, softmax
 from device.vision.head import Fitter, Head, Ints, Lessons, Recipe, balanced
 from device.vision.place import Place
 from device.vision.preprocess import Pixels
-from device.vision.prior import Prior, begin, elsewhere
+from device.vision.prior import Flags, Prior, Views, begin, elsewhere
 from device.vision.reference import Reference
 from device.vision.unknown import Known, distances, doubts, known, unit
 
@@ -57,7 +57,8 @@ class Examples:
     """What the network made of taught photos, one row a view: they are kept, so that more can be taught later.
 
     labels: what was taught. targets: the index of each view's label, int32; photos: which photo it is a view of, int32. embeddings: views x features,
-    float16; probabilities: views x labels of the bundle, calibrated, float32.
+    float16; probabilities: views x labels of the bundle, calibrated, float32. isolated: whether it shows an item that was told apart from the empty
+    view.
     """
 
     labels: tuple[str, ...]
@@ -65,6 +66,7 @@ class Examples:
     photos: npt.NDArray[np.int32]
     embeddings: npt.NDArray[np.float16]
     probabilities: npt.NDArray[np.float32]
+    isolated: Flags
 
     def counts(self) -> dict[str, int]:
         """Photos by label."""
@@ -80,6 +82,7 @@ class Examples:
             np.concatenate([self.photos, other.photos + self.photos.max() + 1]),
             np.concatenate([self.embeddings, other.embeddings]),
             np.concatenate([self.probabilities, other.probabilities]),
+            np.concatenate([self.isolated, other.isolated]),
         )
 
 
@@ -102,6 +105,9 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     right: float
     known_photos: int
     usual: float | None = None
+    often: tuple[float, ...] = ()
+    isolated: tuple[int, ...] = ()
+    """the views that show an item told apart"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,12 +134,12 @@ class Teaching:
     known: Known
     right: float
 
-    def judge(self, probabilities: Floats, embedding: npt.NDArray[np.floating[Any]]) -> tuple[Floats, float]:
+    def judge(self, probabilities: Floats, embedding: npt.NDArray[np.floating[Any]], *, isolated: bool) -> tuple[Floats, float]:
         """Calibrated probabilities, one of each of `labels`, summing to 1, and how unknown it is, 0..1. probabilities: of the bundle's labels;
-        embedding: features.
+        embedding: features; isolated: whether it is of an item that was told apart from the empty view of this place.
         """
         features = embedding[np.newaxis].astype(np.float64)
-        start = self.prior.of(probabilities[np.newaxis].astype(np.float64), features)
+        start = self.prior.of(probabilities[np.newaxis].astype(np.float64), features, np.array([isolated]))
         found: Floats = softmax(self.head.logits(features, start), self.temperature)[0]
         return found, self.known.score(embedding, found, float(elsewhere(start)[0]))
 
@@ -161,6 +167,8 @@ class Teaching:
             right=self.right,
             known_photos=int(self.known.photos),
             usual=self.known.usual if math.isfinite(self.known.usual) else None,
+            often=tuple(self.prior.often.tolist()),
+            isolated=tuple(np.flatnonzero(self.examples.isolated).tolist()),
         )
         examples, head, seen = self.examples, self.head, self.known
         place = np.zeros(0) if self.prior.place is None else np.concatenate([self.prior.place.weights, self.prior.place.middles])
@@ -196,7 +204,8 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
     expected = (labels, features), (labels,), (labels - len(columns), old), (features + old,)
     if found != expected:
         raise TeachingError(f"{file}: expected weights, bias, taken and place of shapes {expected}, found {found}; teach it again")
-    examples = Examples(about.taught, targets, photos, embeddings, probabilities)
+    examples = Examples(about.taught, targets, photos, embeddings, probabilities, np.isin(np.arange(len(photos)), about.isolated))
+    often = np.array(about.often or np.ones(labels), np.float64)
     usual = math.inf if about.usual is None else about.usual
     place = Place(*np.split(direction.astype(np.float64), [features])) if len(direction) else None
     return Teaching(
@@ -207,7 +216,7 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
         examples,
         Head(weights.astype(np.float64), bias.astype(np.float64), about.trust),
         Recipe(about.trust, about.loose, about.keep),
-        Prior(columns, taken.astype(np.float64), place),
+        Prior(columns, taken.astype(np.float64), often, place),
         about.temperature,
         about.reject_below,
         about.unknown_above,
@@ -216,21 +225,39 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
     )
 
 
-def look_at(photos: Sequence[tuple[str, Sequence[Pixels]]], classifier: Classifier) -> Examples:
-    """See taught photos. photos: the label and the views of each, H x W x 3 uint8 RGB, as `taught_views` gives them. Raises RuntimeFault."""
-    return examples_of([(label, [classifier.outputs(view) for view in views]) for label, views in photos], classifier.bundle)
+class Photo(NamedTuple):
+    """A taught photo. views: H x W x 3 uint8 RGB, as `taught_views` gives them; isolated: whether they show an item that was told apart."""
+
+    label: str
+    views: Sequence[Pixels]
+    isolated: bool
 
 
-def examples_of(seen: Sequence[tuple[str, Sequence[Outputs]]], bundle: Bundle) -> Examples:
-    """What the bundle's network made of taught photos. seen: the label of each, and what was made of its views."""
-    labels = tuple(dict.fromkeys(label for label, _ in seen))
-    views = [(labels.index(label), number, outputs) for number, (label, made) in enumerate(seen) for outputs in made]
+class SeenPhoto(NamedTuple):
+    """What the bundle's network made of the views of one."""
+
+    label: str
+    outputs: Sequence[Outputs]
+    isolated: bool
+
+
+def look_at(photos: Sequence[Photo], classifier: Classifier) -> Examples:
+    """See taught photos. Raises RuntimeFault."""
+    seen = [SeenPhoto(label, [classifier.outputs(view) for view in views], isolated) for label, views, isolated in photos]
+    return examples_of(seen, classifier.bundle)
+
+
+def examples_of(seen: Sequence[SeenPhoto], bundle: Bundle) -> Examples:
+    """What can be taught by what was seen."""
+    labels = tuple(dict.fromkeys(photo.label for photo in seen))
+    views = [(number, photo, outputs) for number, photo in enumerate(seen) for outputs in photo.outputs]
     return Examples(
         labels,
-        np.array([target for target, _, _ in views], np.int32),
-        np.array([number for _, number, _ in views], np.int32),
+        np.array([labels.index(photo.label) for _, photo, _ in views], np.int32),
+        np.array([number for number, _, _ in views], np.int32),
         np.stack([outputs.embedding for _, _, outputs in views]).astype(np.float16),
         np.stack([softmax(outputs.logits, bundle.info.temperature) for _, _, outputs in views]).astype(np.float32),
+        np.array([photo.isolated for _, photo, _ in views], np.bool_),
     )
 
 
@@ -241,10 +268,9 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     where that is better for SURE. Raises TeachingError for nothing to tell apart.
     """
     labels = labels_after(bundle.info.labels, examples.labels, only=only)
-    probabilities, targets, photos = _seen(examples, labels)
-    embeddings = examples.embeddings.astype(np.float64)
-    start = begin(reference, _columns(bundle.info.labels, labels), embeddings, probabilities, targets, photos, only=only)
-    lessons = Lessons(embeddings, start.unseen, targets, balanced(targets, photos))
+    views = _views(examples, labels)
+    start = begin(reference, _columns(bundle.info.labels, labels), views, only=only)
+    lessons = Lessons(views.embeddings, start.unseen, views.targets, balanced(views.targets, views.photos))
     fitter = Fitter(reference, lessons, start.imagined)
     folds = _folds(examples)
     # Where old labels stay, they are known from the bundle's own head, so that has to be trusted.
@@ -254,9 +280,9 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     temperatures = {recipe: _temperature(logits, lessons) for recipe, logits in unseen.items()}
     recipe = _chosen({recipe: _surprise(logits / temperatures[recipe], lessons) for recipe, logits in unseen.items()}, lessons, examples.photos)
     temperature = temperatures[recipe]
-    first = np.unique(photos, return_index=True)[1]
+    first = np.unique(views.photos, return_index=True)[1]
     posteriors = softmax(unseen[recipe], temperature)[first]
-    right = posteriors.argmax(axis=1) == targets[first]
+    right = posteriors.argmax(axis=1) == views.targets[first]
     return Teaching(
         bundle.info.digest,
         bundle.info.name,
@@ -286,10 +312,11 @@ def _columns(old: tuple[str, ...], labels: tuple[str, ...]) -> Ints:
     return np.array([old.index(label) for label in labels if label in old], np.int64)
 
 
-def _seen(examples: Examples, labels: tuple[str, ...]) -> tuple[Floats, Ints, Ints]:
-    """Of each view: the bundle's probabilities, its label as an index of `labels`, and its photo."""
+def _views(examples: Examples, labels: tuple[str, ...]) -> Views:
+    """Targets are indices of `labels`."""
     targets = np.array([labels.index(label) for label in examples.labels], np.int64)[examples.targets]
-    return examples.probabilities.astype(np.float64), targets, examples.photos.astype(np.int64)
+    wide = examples.embeddings.astype(np.float64), examples.probabilities.astype(np.float64)
+    return Views(*wide, targets, examples.photos.astype(np.int64), examples.isolated)
 
 
 def _folds(examples: Examples) -> Ints:

@@ -69,6 +69,16 @@ def test_taught_toys_are_told_apart_and_every_picture_that_was_not_taught_is_ask
     assert all(0 <= rows[0][kind] <= 1 for kind in ("whole", "view", "isolated", "looks"))
 
 
+def test_what_was_not_taught_is_asked_about_beside_what_was(told: Callable[..., Any]) -> None:
+    status, rows = told(places.main, "--shots", "5", "--draws", "2", "--labels", "metal,plastic", "--as", "metal=tin")
+    assert status == 0
+    *_, others = rows
+    assert (others["what"], others["n"]) == ("other labels here", A_LABEL)
+    mean, least = others["taught"]["5"]
+    assert 0 <= least <= mean <= 1 and 0 <= others["before"] <= 1
+    assert [row["place"] for row in told(places.main, "--shots", "5", "--draws", "1", "--labels", "metal,plastic", "--only")[1]] == ["tray", "all"]
+
+
 def test_a_label_with_no_more_photos_than_are_taught_is_left_out(told: Callable[..., Any]) -> None:
     status, rows = told(places.main, "--shots", str(A_LABEL), "--draws", "1")
     assert status == 0 and rows[0]["taught"] == {}

@@ -20,8 +20,10 @@ from device.taught import taught_files
 from device.twin.body import virtual_body
 from device.vision.bundle import Bundle, write_bundle
 from device.vision.classifier import Classifier, softmax
+from device.vision.judge import Judge
 from device.vision.preprocess import Pixels
 from device.vision.reference import FILE as REFERENCE_FILE
+from device.vision.teaching import read_teaching
 from device.vision.unknown import FILE as KNOWN_FILE
 
 ORANGE, TEAL = (255, 110, 0), (0, 120, 130)
@@ -122,6 +124,7 @@ def test_photos_of_new_things_make_a_file_that_classify_uses(
     said = json.loads(capsys.readouterr().out)
     assert said["photos"] == {"can": 8, "pot": 8}
     assert said["labels"] == [*bundle.info.labels, "can", "pot"]
+    assert not read_teaching(out, bundle).examples.isolated.any()
     later = save(tmp_path / "later.png", plain(ORANGE, 99))
     glass = save(tmp_path / "glass.png", plain((0, 255, 0), 98))
     assert main(["classify", str(later), str(glass), "--teaching", str(out), "--json", *options]) == 0
@@ -130,6 +133,38 @@ def test_photos_of_new_things_make_a_file_that_classify_uses(
     assert 0 <= can["unknown"] <= 1
     assert main(["classify", str(later), "--json", *options[:2]]) == 0
     assert json.loads(capsys.readouterr().out)["label"] != "can"
+
+
+def test_an_item_told_apart_from_the_taught_tray_has_the_name_it_was_taught_there_and_its_old_one_elsewhere(
+    bundle: Bundle, pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cans of this tray are blue, which is metal elsewhere."""
+    tray = plain((90, 90, 95), 1)
+    empty = save(tmp_path / "empty.png", tray)
+
+    def laid(file: str, colour: tuple[int, int, int], seed: int) -> Path:
+        shown = tray.copy()
+        shown[20:80, 30:90] = plain(colour, seed, 60, 60)
+        return save(tmp_path / file, shown)
+
+    for seed in range(6):
+        laid(f"photos/can/{seed}.png", (0, 0, 255), seed)
+        laid(f"photos/pot/{seed}.png", (255, 0, 255), 20 + seed)
+    options = ["--bundle", str(bundle.folder), "--rules", str(pack)]
+    assert main(["teach", "--from", str(tmp_path / "photos"), "--background", str(empty), "--out", str(tmp_path / "site.npz"), *options]) == 0
+    teaching = read_teaching(tmp_path / "site.npz", bundle)
+    assert teaching.examples.isolated.all()
+    judge, blue = Judge(Classifier(bundle), teaching), plain((0, 0, 255), 52)
+    at_the_place, anywhere = (judge.look(blue, isolated=isolated).probabilities[judge.labels.index("can")] for isolated in (True, False))
+    assert at_the_place > 1.5 * anywhere
+    capsys.readouterr()
+    later, elsewhere = laid("later.png", (0, 0, 255), 50), save(tmp_path / "elsewhere.png", plain((0, 0, 255), 51))
+    taught = ["--teaching", str(tmp_path / "site.npz"), "--json", *options]
+    assert main(["classify", str(later), "--background", str(empty), *taught]) == 0
+    assert main(["classify", str(elsewhere), *taught]) == 0
+    here, there = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (here["isolated"]["found"], here["label"]) == (True, "can")
+    assert there["label"] == "metal"
 
 
 def test_only_what_was_taught_needs_a_bin(bundle: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from device.vision.head import balanced
 from device.vision.isolate import Isolated, whole_frame
 from device.vision.judge import Judge
 from device.vision.minimize import minimum
+from device.vision.prior import RARE
 from device.vision.reference import Reference
 from device.vision.teaching import KEEP, LITTLE, Examples, Teaching, TeachingError, labels_after, read_teaching, teach
 from device.vision.unknown import Known
@@ -51,7 +52,7 @@ class World:
         """The best head there can be at the old place."""
         return softmax(-((embeddings[:, np.newaxis] - MIDDLES[:6]) ** 2).sum(axis=2) / (2 * 0.28**2) / 4, 1.0)
 
-    def examples(self, labels: tuple[str, ...], targets: Floats, seed: int, *, shift: float = 1.0) -> Examples:
+    def examples(self, labels: tuple[str, ...], targets: Floats, seed: int, *, shift: float = 1.0, isolated: bool = False) -> Examples:
         """`labels[i]` for what has the i-th of the targets."""
         drawn = np.sort(targets)
         embeddings = self.photos(drawn, seed, shift=shift)
@@ -61,11 +62,12 @@ class World:
             np.arange(len(drawn), dtype=np.int32),
             embeddings.astype(np.float16),
             self.before(embeddings).astype(np.float32),
+            np.full(len(drawn), isolated),
         )
 
-    def named(self, teaching: Teaching, embeddings: Floats) -> list[str]:
+    def named(self, teaching: Teaching, embeddings: Floats, *, isolated: bool = False) -> list[str]:
         rows = zip(self.before(embeddings), embeddings.astype(np.float32), strict=True)
-        return [teaching.labels[int(teaching.judge(*row)[0].argmax())] for row in rows]
+        return [teaching.labels[int(teaching.judge(*row, isolated=isolated)[0].argmax())] for row in rows]
 
 
 WORLD = World()
@@ -86,8 +88,11 @@ def familiar() -> Known:
 
 @pytest.fixture(scope="module")
 def taught(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> Teaching:
-    """Two new labels beside the six old ones, ten photos of each, at another place; cardboard, glass and the others were not taught."""
-    return teach(WORLD.examples(("can", "pet"), np.repeat([6, 7], 10), 3), tiny_bundle, reference, familiar, only=False)
+    """Two new labels beside the six old ones, ten photos of each, at another place, those of one isolated; cardboard, glass and the others were not
+    taught.
+    """
+    can, pet = (WORLD.examples((label,), np.repeat([target], 10), 3, isolated=label == "pet") for label, target in (("can", 6), ("pet", 7)))
+    return teach(can.followed_by(pet), tiny_bundle, reference, familiar, only=False)
 
 
 def share(found: list[str], truth: list[str]) -> float:
@@ -182,6 +187,41 @@ def test_what_has_a_new_name_at_a_place_has_it_there_and_its_old_one_elsewhere(t
     assert share(world.named(teaching, world.photos(rest, 15, shift=1.0)), [OLD[i] for i in rest]) >= 0.95
 
 
+def test_an_item_told_apart_from_the_empty_view_lies_at_the_place_however_much_it_looks_like_training(
+    tiny_bundle: Bundle, reference: Reference, familiar: Known
+) -> None:
+    """A pale tray, on which nothing looks other than on white card: what is isolated there has the names that were taught there."""
+    examples = WORLD.examples(("can", "pet"), np.repeat([2, 4], 8), 16, shift=0.0, isolated=True)
+    teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
+    later, rest, old = (WORLD.photos(np.repeat(targets, 50), 17, shift=0.0) for targets in ([2, 4], [0, 1, 3, 5], range(6)))
+    assert share(WORLD.named(teaching, later, isolated=True), ["can"] * 50 + ["pet"] * 50) >= 0.95
+    assert share(WORLD.named(teaching, rest, isolated=True), [OLD[i] for i in np.repeat([0, 1, 3, 5], 50)]) >= 0.95
+    assert share(WORLD.named(teaching, old), [OLD[i] for i in np.repeat(range(6), 50)]) >= 0.99
+
+
+def test_beside_new_things_what_was_not_taught_keeps_its_name_at_the_place(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+    world, rest, new = World(spread=0.5, place=CHAMBER), np.repeat([0, 1, 3, 5], 50), np.repeat([6, 7], 50)
+    stayed, named = [], []
+    for seed in range(30, 35):
+        examples = world.examples(("can", "pet"), np.repeat([6, 7], 10), seed, isolated=True)
+        teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
+        stayed.append(share(world.named(teaching, world.photos(rest, 15, shift=1.0), isolated=True), [OLD[i] for i in rest]))
+        named.append(share(world.named(teaching, world.photos(new, 16, shift=1.0), isolated=True), ["can"] * 50 + ["pet"] * 50))
+    assert np.mean(stayed) > 0.72 and np.mean(named) > 0.92
+
+
+def test_what_was_taught_here_is_likelier_here_than_what_was_not(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+    examples = WORLD.examples(("glass", "metal"), np.repeat([1, 2], 8), 18, shift=0.0, isolated=True)
+    teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
+    between = ((MIDDLES[1] + MIDDLES[3]) / 2).astype(np.float32)
+    either = np.array([0.0, 0.5, 0.0, 0.5, 0.0, 0.0])
+    here, anywhere = (dict(zip(teaching.labels, teaching.judge(either, between, isolated=isolated)[0], strict=True)) for isolated in (True, False))
+    assert here["glass"] > 2 * here["paper"]
+    assert here["glass"] / here["paper"] > 2.5 * anywhere["glass"] / anywhere["paper"]
+    usual = dict(zip(teaching.labels, Judge(Classifier(tiny_bundle), teaching).usual, strict=True))
+    assert usual["glass"] == usual["metal"] == pytest.approx(usual["paper"] / RARE)
+
+
 def test_only_leaves_out_what_was_not_taught(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
     teaching = teach(WORLD.examples(("glass", "can"), np.repeat([1, 6], 10), 8), tiny_bundle, reference, familiar, only=True)
     assert teaching.labels == ("glass", "can")
@@ -194,7 +234,7 @@ def test_an_item_that_nobody_taught_scores_as_unknown(tiny_bundle: Bundle, refer
 
     def scores(target: int) -> Floats:
         embeddings = WORLD.photos(np.repeat(target, 40), 11, shift=1.0).astype(np.float32)
-        return np.array([teaching.judge(before, row)[1] for row, before in zip(embeddings, WORLD.before(embeddings), strict=True)])
+        return np.array([teaching.judge(before, row, isolated=False)[1] for row, before in zip(embeddings, WORLD.before(embeddings), strict=True)])
 
     assert np.median(scores(7)) > 0.97
     assert np.median(scores(6)) < 0.9
@@ -207,8 +247,8 @@ def test_what_the_bundle_surely_takes_for_a_label_that_was_left_out_scores_as_un
     teaching = teach(examples, tiny_bundle, reference, familiar, only=True)
     like_glass = WORLD.photos(np.repeat(1, 40), 13, shift=1.0).astype(np.float32)
     paper = np.full(6, 0.002) + 0.988 * (np.arange(6) == OLD.index("paper"))
-    surely = [teaching.judge(paper, row)[1] for row in like_glass]
-    as_before = [teaching.judge(before, row)[1] for before, row in zip(WORLD.before(like_glass), like_glass, strict=True)]
+    surely = [teaching.judge(paper, row, isolated=False)[1] for row in like_glass]
+    as_before = [teaching.judge(before, row, isolated=False)[1] for before, row in zip(WORLD.before(like_glass), like_glass, strict=True)]
     assert np.mean(np.array(surely) > teaching.unknown_above) > 0.9
     assert np.mean(np.array(as_before) > teaching.unknown_above) < 0.2
     teaching.write(tmp_path / "taught.npz")
@@ -222,10 +262,12 @@ def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught
     taught.write(file)
     read = read_teaching(file, tiny_bundle)
     embedding, before = WORLD.photos(np.array([6]), 12)[0].astype(np.float32), np.full(6, 1 / 6)
-    for found, expected in zip(read.judge(before, embedding), taught.judge(before, embedding), strict=True):
+    for found, expected in zip(*(each.judge(before, embedding, isolated=False) for each in (read, taught)), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
     assert read.known.usual == taught.known.usual
     assert (read.labels, read.only, read.examples.counts()) == (taught.labels, False, {"can": 10, "pet": 10})
+    assert read.examples.isolated.tolist() == taught.examples.isolated.tolist() == [False] * 10 + [True] * 10
+    assert read.prior.often.tolist() == [RARE] * 6 + [1, 1]
     read.write(tmp_path / "again.npz")
     assert (tmp_path / "again.npz").read_bytes() == file.read_bytes()
 
