@@ -4,14 +4,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from device.vision.head import Floats, Ints, Lessons
 from device.vision.kinship import kinship, kinship_to_others, split, taken
 from device.vision.place import Place, learn
 from device.vision.reference import Reference
-
-Flags = npt.NDArray[np.bool_]
 
 RARE = 0.25
 """how often a label that nobody taught is supposed to come here, to one that was taught: who teaches a place shows what comes there"""
@@ -23,14 +20,13 @@ class Views(NamedTuple):
     """Taught views, a row each.
 
     embeddings: x features, float64. probabilities: x labels of the bundle. targets, photos: the label of each, after teaching, and which photo it
-    is of. isolated: whether it shows an item that was told apart from the place's empty view.
+    is of.
     """
 
     embeddings: Floats
     probabilities: Floats
     targets: Ints
     photos: Ints
-    isolated: Flags
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +35,7 @@ class Prior:
 
     columns: its labels that stay, as indices, in the order of labels after teaching; new ones come last. taken: what each new label takes over
     of each label of the bundle (see `kinship.taken`). often: how often each label after teaching is supposed to come here, to one that was taught.
-    place: tells whether a view lies where that holds, None for wherever.
+    place: tells whether a view lies here, None where all are taken to.
     """
 
     columns: Ints
@@ -47,16 +43,19 @@ class Prior:
     often: Floats
     place: Place | None
 
-    def of(self, probabilities: Floats, embeddings: Floats, isolated: Flags) -> Floats:
-        """Views x labels, not brought to a sum of 1. probabilities: views x labels of the bundle, calibrated; embeddings: views x features; isolated:
-        whether each shows an item that was told apart from the place's empty view, and so lies here for sure.
-        """
-        here = np.ones(len(isolated)) if self.place is None else np.where(isolated, 1.0, self.place.here(embeddings, probabilities))
-        return self.where(probabilities, self.taken, here)
+    def here(self, probabilities: Floats, embeddings: Floats) -> Floats:
+        """How likely each view lies here, 0..1. probabilities: views x labels of the bundle, calibrated; embeddings: views x features."""
+        return np.ones(len(embeddings)) if self.place is None else self.place.here(embeddings, probabilities)
 
-    def where(self, probabilities: Floats, shares: Floats, here: Floats) -> Floats:
-        """The same, with what new labels take over of each view's labels, and with how likely each view lies here, 0..1."""
-        return np.asarray(split(probabilities, self.columns, shares, here) + np.log(1 - here[:, np.newaxis] * (1 - self.often)), np.float64)
+    def of(self, probabilities: Floats, here: Floats, taken: Floats | None = None) -> Floats:
+        """Views x labels, not brought to a sum of 1. here: see `here`. taken: of each view, where that is another."""
+        kept = split(probabilities, self.columns, self.taken if taken is None else taken, here)
+        return np.asarray(kept + np.log(1 - here[:, np.newaxis] * (1 - self.often)), np.float64)
+
+    def not_here(self, probabilities: Floats) -> Floats:
+        """What the bundle thinks of views that lie elsewhere, where no label was left out: views x labels, summing to 1."""
+        new = np.zeros((len(probabilities), len(self.often) - len(self.columns)))
+        return np.concatenate([probabilities[:, self.columns], new], axis=1)
 
 
 def elsewhere(start: Floats) -> Floats:
@@ -72,10 +71,11 @@ class Start(NamedTuple):
     imagined: Lessons
 
 
-def begin(reference: Reference, columns: Ints, views: Views, *, only: bool) -> Start:
+def begin(reference: Reference, columns: Ints, views: Views, *, only: bool, isolated: bool) -> Start:
     """What is known before a head is fitted.
 
-    columns: see `Prior`. only: whether labels that were not taught are left out.
+    columns: see `Prior`. only: whether labels that were not taught are left out. isolated: whether the views show items that were told apart from the
+    place's empty view: they lie here for sure.
     """
     means = reference.means.astype(np.float64)
     labels = np.unique(views.targets)
@@ -98,14 +98,14 @@ def begin(reference: Reference, columns: Ints, views: Views, *, only: bool) -> S
 
     taking = shares(kinship(views.probabilities, views.targets, views.photos, new))
     apart = shares(kinship_to_others(views.probabilities, views.targets, views.photos, new))
-    if only or not len(new) + len(untaught):  # whatever is shown is taken to lie here, or it does not matter
-        prior, here, shift = Prior(columns, taking, often, None), np.ones(len(views.targets)), np.zeros(means.shape[1])
-    else:
+    here, shift, place = np.ones(len(views.targets)), np.zeros(means.shape[1]), None
+    if not only and (isolated or len(new) + len(untaught)):
         found = learn(reference.spread(), means, views.embeddings, views.probabilities, views.targets, views.photos)
-        prior, here, shift = Prior(columns, taking, often, found.place), np.where(views.isolated, 1.0, found.unseen), found.shift
+        here, shift, place = here if isolated else found.unseen, found.shift, found.place
+    prior = Prior(columns, taking, often, place)
     # Labels of its own the bundle tells apart by itself; beside new ones, all that lies here would be taken for what was taught.
     imagined = untaught if len(new) else untaught[:0]
-    return Start(prior, prior.where(views.probabilities, apart, here), _imagined(prior, imagined, means + shift, RARE * of_each))
+    return Start(prior, prior.of(views.probabilities, here, apart), _imagined(prior, imagined, means + shift, RARE * of_each))
 
 
 def _imagined(prior: Prior, untaught: Ints, embeddings: Floats, photos: float) -> Lessons:
@@ -115,5 +115,5 @@ def _imagined(prior: Prior, untaught: Ints, embeddings: Floats, photos: float) -
     own = prior.columns[untaught]
     probabilities = np.full((len(own), prior.taken.shape[1]), (1 - SURELY) / prior.taken.shape[1])
     probabilities[np.arange(len(own)), own] += SURELY
-    before = prior.where(probabilities, prior.taken, np.ones(len(own)))
+    before = prior.of(probabilities, np.ones(len(own)))
     return Lessons(embeddings[own], before, untaught, photos * (1 - prior.taken.sum(axis=0)[own]))

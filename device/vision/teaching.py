@@ -18,7 +18,7 @@ from device.vision.classifier import Classifier, Floats, Outputs, softmax
 from device.vision.head import Fitter, Head, Ints, Lessons, Recipe, balanced
 from device.vision.place import Place
 from device.vision.preprocess import Pixels
-from device.vision.prior import Flags, Prior, Views, begin, elsewhere
+from device.vision.prior import Prior, Views, begin, elsewhere
 from device.vision.reference import Reference
 from device.vision.unknown import Known, distances, doubts, known, unit
 
@@ -66,11 +66,16 @@ class Examples:
     photos: npt.NDArray[np.int32]
     embeddings: npt.NDArray[np.float16]
     probabilities: npt.NDArray[np.float32]
-    isolated: Flags
+    isolated: npt.NDArray[np.bool_]
 
     def counts(self) -> dict[str, int]:
         """Photos by label."""
         return {label: len(np.unique(self.photos[self.targets == i])) for i, label in enumerate(self.labels)}
+
+    @property
+    def mostly_isolated(self) -> bool:
+        """Whether most views show items that were told apart."""
+        return bool(self.isolated.mean() > 0.5)
 
     def followed_by(self, other: "Examples") -> "Examples":
         """These and other ones, as if taught at once."""
@@ -138,9 +143,13 @@ class Teaching:
         """Calibrated probabilities, one of each of `labels`, summing to 1, and how unknown it is, 0..1. probabilities: of the bundle's labels;
         embedding: features; isolated: whether it is of an item that was told apart from the empty view of this place.
         """
-        features = embedding[np.newaxis].astype(np.float64)
-        start = self.prior.of(probabilities[np.newaxis].astype(np.float64), features, np.array([isolated]))
+        features, before, certain = embedding[np.newaxis].astype(np.float64), probabilities[np.newaxis].astype(np.float64), np.ones(1)
+        here = certain if isolated else self.prior.here(before, features)
+        # A head that was fitted to items known to lie here judges those alone; one that was not weighs itself where its own place is.
+        start = self.prior.of(before, certain if self.examples.mostly_isolated else here)
         found: Floats = softmax(self.head.logits(features, start), self.temperature)[0]
+        if self.examples.mostly_isolated and not self.only:
+            found = here * found + (1 - here) * self.prior.not_here(before)[0]
         return found, self.known.score(embedding, found, float(elsewhere(start)[0]))
 
     def rivals(self) -> list[tuple[str, str]]:
@@ -269,12 +278,13 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     """
     labels = labels_after(bundle.info.labels, examples.labels, only=only)
     views = _views(examples, labels)
-    start = begin(reference, _columns(bundle.info.labels, labels), views, only=only)
+    start = begin(reference, _columns(bundle.info.labels, labels), views, only=only, isolated=examples.mostly_isolated)
     lessons = Lessons(views.embeddings, start.unseen, views.targets, balanced(views.targets, views.photos))
     fitter = Fitter(reference, lessons, start.imagined)
     folds = _folds(examples)
-    # Where old labels stay, they are known from the bundle's own head, so that has to be trusted.
-    trusts, keeps = ((WHOLLY, HALF, NOT), (KEEP, LITTLE)) if only else ((WHOLLY,), (KEEP,))
+    # Where labels stay that nobody taught, or the head judges what lies elsewhere as well, they are known from the bundle's own head.
+    free = only or (examples.mostly_isolated and set(labels) == set(examples.labels))
+    trusts, keeps = ((WHOLLY, HALF, NOT), (KEEP, LITTLE)) if free else ((WHOLLY,), (KEEP,))
     recipes = itertools.starmap(Recipe, itertools.product(trusts, LOOSE, keeps))
     unseen = {recipe: fitter.unseen(recipe, folds) for recipe in recipes}
     temperatures = {recipe: _temperature(logits, lessons) for recipe, logits in unseen.items()}
@@ -316,7 +326,7 @@ def _views(examples: Examples, labels: tuple[str, ...]) -> Views:
     """Targets are indices of `labels`."""
     targets = np.array([labels.index(label) for label in examples.labels], np.int64)[examples.targets]
     wide = examples.embeddings.astype(np.float64), examples.probabilities.astype(np.float64)
-    return Views(*wide, targets, examples.photos.astype(np.int64), examples.isolated)
+    return Views(*wide, targets, examples.photos.astype(np.int64))
 
 
 def _folds(examples: Examples) -> Ints:

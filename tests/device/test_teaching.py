@@ -210,6 +210,19 @@ def test_beside_new_things_what_was_not_taught_keeps_its_name_at_the_place(tiny_
     assert np.mean(stayed) > 0.72 and np.mean(named) > 0.92
 
 
+def test_elsewhere_the_bundle_judges_as_if_nothing_had_been_taught(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+    """All six labels are taught in a chamber where each is taken for the next."""
+    world, targets = World(place=CHAMBER), np.repeat(np.arange(6), 8)
+    examples = world.examples(tuple(OLD[(i + 1) % 6] for i in range(6)), targets, 19, isolated=True)
+    teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
+    later, old = world.photos(np.repeat(np.arange(6), 30), 20, shift=1.0), world.photos(np.repeat(np.arange(6), 30), 21)
+    assert share(world.named(teaching, later, isolated=True), [OLD[(i + 1) % 6] for i in np.repeat(np.arange(6), 30)]) > 0.9
+    before = world.before(old)
+    after = np.array([teaching.judge(row, embedding, isolated=False)[0] for row, embedding in zip(before, old.astype(np.float32), strict=True)])
+    assert np.abs(after - before).mean() < 0.005
+    assert (after.argmax(axis=1) == before.argmax(axis=1)).all()
+
+
 def test_what_was_taught_here_is_likelier_here_than_what_was_not(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
     examples = WORLD.examples(("glass", "metal"), np.repeat([1, 2], 8), 18, shift=0.0, isolated=True)
     teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
