@@ -136,10 +136,10 @@ def lessons(
             photos = [here[number].as_taught(named) for number in shown]
             teaching = teach(examples_of(photos, bundle), bundle, reference, familiar, only=only)
             asked = [each for number, each in enumerate(here) if number not in shown and each.label in taught_labels]
-            right = [_named(each.looks, teaching, bundle, isolated=each.found) == named.get(each.label, each.label) for each in asked]
+            right = [_named(each.looks, teaching, bundle, here=each.found) == named.get(each.label, each.label) for each in asked]
             others = [each for each in beside.others if each.place == place]
-            stayed = [_named(each.looks, teaching, bundle, isolated=each.found) == each.label for each in others]
-            kept = [_named((outputs,), teaching, bundle, isolated=False) == label for label, outputs in beside.photos]
+            stayed = [_named(each.looks, teaching, bundle, here=each.found) == each.label for each in others]
+            kept = [_named((outputs,), teaching, bundle, here=False) == label for label, outputs in beside.photos]
             yield Taught(place, shots, sum(right), len(right), *(float(np.mean(of)) if of else None for of in (stayed, kept)))
 
 
@@ -154,8 +154,8 @@ def drawn(here: Sequence[Seen], shots: int, draw: int) -> frozenset[int]:
     return frozenset(shown)
 
 
-def _named(outputs: Sequence[Outputs], teaching: Teaching, bundle: Bundle, *, isolated: bool) -> str:
-    fused = fuse([teaching.judge(probabilities(made, bundle), made.embedding, isolated=isolated)[0] for made in outputs])
+def _named(outputs: Sequence[Outputs], teaching: Teaching, bundle: Bundle, *, here: bool) -> str:
+    fused = fuse([teaching.judge(probabilities(made, bundle), made.embedding, here=here)[0] for made in outputs])
     return teaching.labels[int(fused.argmax())]
 
 

@@ -75,7 +75,7 @@ def meetings(seen: Sequence[Seen], bundle: Bundle, shots: int, draws: int, taugh
 
 
 def _scores(seen: Sequence[Seen], teaching: Teaching, bundle: Bundle) -> Floats:
-    judged = [[teaching.judge(probabilities(made, bundle), made.embedding, isolated=each.found) for made in each.looks] for each in seen]
+    judged = [[teaching.judge(probabilities(made, bundle), made.embedding, here=each.found) for made in each.looks] for each in seen]
     return np.array([np.mean([(unknown, 1 - found.max()) for found, unknown in looks], axis=0) for looks in judged])
 
 

@@ -211,7 +211,7 @@ class Sorter:
                 return None
             isolated = burst.isolated(frame.pixels)
             weights.append(self._judge.weight(isolated, len(opinions)))
-            opinions.append(self._judge.look(isolated.picture, isolated=isolated.found))
+            opinions.append(self._judge.look(isolated.picture, here=True))
             self._judged_pixels = frame.pixels
             seen, unknown = fuse([opinion.probabilities for opinion in opinions], weights=weights), mean_unknown(opinions)
             probabilities = self._site.weighed(seen)

@@ -154,7 +154,7 @@ def _judge(picture: Path, judge: Judge, site: Site, rules: RulePack, empty: Empt
     ground = judge.classifier.bundle.info.ground
     isolated = isolate(pixels, empty, ground) if empty.known else None
     item = isolated or whole_frame(pixels, "no empty view")
-    opinions = [judge.look(picture, isolated=item.found) for picture in looks(pixels, item, ground)]
+    opinions = [judge.look(picture, here=item.found) for picture in looks(pixels, item, ground)]
     weights = [judge.weight(item, number) for number in range(len(opinions))]
     unknown = mean_unknown(opinions)
     probabilities = site.weighed(fuse([opinion.probabilities for opinion in opinions], weights=weights))

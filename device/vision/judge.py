@@ -60,12 +60,12 @@ class Judge:
             counts = np.ones(len(self.labels))
         return np.divide(counts, counts.sum())
 
-    def look(self, picture: Pixels, *, isolated: bool) -> Opinion:
-        """isolated: whether the picture is of an item that was told apart from the empty view. Raises RuntimeFault."""
+    def look(self, picture: Pixels, *, here: bool) -> Opinion:
+        """here: whether the picture is known to be of the place where the bin was taught. Raises RuntimeFault."""
         logits, embedding = self.classifier.outputs(picture)
         probabilities = softmax(logits, self.classifier.bundle.info.temperature)
         if self.teaching is not None:
-            return Opinion(*self.teaching.judge(probabilities, embedding, isolated=isolated), embedding)
+            return Opinion(*self.teaching.judge(probabilities, embedding, here=here), embedding)
         return Opinion(probabilities, None if self._known is None else self._known.score(embedding, probabilities), embedding)
 
     def weight(self, item: Isolated, number: int) -> float:

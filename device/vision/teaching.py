@@ -139,17 +139,17 @@ class Teaching:
     known: Known
     right: float
 
-    def judge(self, probabilities: Floats, embedding: npt.NDArray[np.floating[Any]], *, isolated: bool) -> tuple[Floats, float]:
+    def judge(self, probabilities: Floats, embedding: npt.NDArray[np.floating[Any]], *, here: bool) -> tuple[Floats, float]:
         """Calibrated probabilities, one of each of `labels`, summing to 1, and how unknown it is, 0..1. probabilities: of the bundle's labels;
-        embedding: features; isolated: whether it is of an item that was told apart from the empty view of this place.
+        embedding: features; here: whether it is known to lie at the place, as an item does that was told apart from its empty view.
         """
         features, before, certain = embedding[np.newaxis].astype(np.float64), probabilities[np.newaxis].astype(np.float64), np.ones(1)
-        here = certain if isolated else self.prior.here(before, features)
+        likely = certain if here else self.prior.here(before, features)
         # A head that was fitted to items known to lie here judges those alone; one that was not weighs itself where its own place is.
-        start = self.prior.of(before, certain if self.examples.mostly_isolated else here)
+        start = self.prior.of(before, certain if self.examples.mostly_isolated else likely)
         found: Floats = softmax(self.head.logits(features, start), self.temperature)[0]
         if self.examples.mostly_isolated and not self.only:
-            found = here * found + (1 - here) * self.prior.not_here(before)[0]
+            found = likely * found + (1 - likely) * self.prior.not_here(before)[0]
         return found, self.known.score(embedding, found, float(elsewhere(start)[0]))
 
     def rivals(self) -> list[tuple[str, str]]:

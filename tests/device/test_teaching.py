@@ -65,9 +65,9 @@ class World:
             np.full(len(drawn), isolated),
         )
 
-    def named(self, teaching: Teaching, embeddings: Floats, *, isolated: bool = False) -> list[str]:
+    def named(self, teaching: Teaching, embeddings: Floats, *, here: bool = False) -> list[str]:
         rows = zip(self.before(embeddings), embeddings.astype(np.float32), strict=True)
-        return [teaching.labels[int(teaching.judge(*row, isolated=isolated)[0].argmax())] for row in rows]
+        return [teaching.labels[int(teaching.judge(*row, here=here)[0].argmax())] for row in rows]
 
 
 WORLD = World()
@@ -194,8 +194,8 @@ def test_an_item_told_apart_from_the_empty_view_lies_at_the_place_however_much_i
     examples = WORLD.examples(("can", "pet"), np.repeat([2, 4], 8), 16, shift=0.0, isolated=True)
     teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
     later, rest, old = (WORLD.photos(np.repeat(targets, 50), 17, shift=0.0) for targets in ([2, 4], [0, 1, 3, 5], range(6)))
-    assert share(WORLD.named(teaching, later, isolated=True), ["can"] * 50 + ["pet"] * 50) >= 0.95
-    assert share(WORLD.named(teaching, rest, isolated=True), [OLD[i] for i in np.repeat([0, 1, 3, 5], 50)]) >= 0.95
+    assert share(WORLD.named(teaching, later, here=True), ["can"] * 50 + ["pet"] * 50) >= 0.95
+    assert share(WORLD.named(teaching, rest, here=True), [OLD[i] for i in np.repeat([0, 1, 3, 5], 50)]) >= 0.95
     assert share(WORLD.named(teaching, old), [OLD[i] for i in np.repeat(range(6), 50)]) >= 0.99
 
 
@@ -205,8 +205,8 @@ def test_beside_new_things_what_was_not_taught_keeps_its_name_at_the_place(tiny_
     for seed in range(30, 35):
         examples = world.examples(("can", "pet"), np.repeat([6, 7], 10), seed, isolated=True)
         teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
-        stayed.append(share(world.named(teaching, world.photos(rest, 15, shift=1.0), isolated=True), [OLD[i] for i in rest]))
-        named.append(share(world.named(teaching, world.photos(new, 16, shift=1.0), isolated=True), ["can"] * 50 + ["pet"] * 50))
+        stayed.append(share(world.named(teaching, world.photos(rest, 15, shift=1.0), here=True), [OLD[i] for i in rest]))
+        named.append(share(world.named(teaching, world.photos(new, 16, shift=1.0), here=True), ["can"] * 50 + ["pet"] * 50))
     assert np.mean(stayed) > 0.72 and np.mean(named) > 0.92
 
 
@@ -216,9 +216,9 @@ def test_elsewhere_the_bundle_judges_as_if_nothing_had_been_taught(tiny_bundle: 
     examples = world.examples(tuple(OLD[(i + 1) % 6] for i in range(6)), targets, 19, isolated=True)
     teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
     later, old = world.photos(np.repeat(np.arange(6), 30), 20, shift=1.0), world.photos(np.repeat(np.arange(6), 30), 21)
-    assert share(world.named(teaching, later, isolated=True), [OLD[(i + 1) % 6] for i in np.repeat(np.arange(6), 30)]) > 0.9
+    assert share(world.named(teaching, later, here=True), [OLD[(i + 1) % 6] for i in np.repeat(np.arange(6), 30)]) > 0.9
     before = world.before(old)
-    after = np.array([teaching.judge(row, embedding, isolated=False)[0] for row, embedding in zip(before, old.astype(np.float32), strict=True)])
+    after = np.array([teaching.judge(row, embedding, here=False)[0] for row, embedding in zip(before, old.astype(np.float32), strict=True)])
     assert np.abs(after - before).mean() < 0.005
     assert (after.argmax(axis=1) == before.argmax(axis=1)).all()
 
@@ -228,7 +228,7 @@ def test_what_was_taught_here_is_likelier_here_than_what_was_not(tiny_bundle: Bu
     teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
     between = ((MIDDLES[1] + MIDDLES[3]) / 2).astype(np.float32)
     either = np.array([0.0, 0.5, 0.0, 0.5, 0.0, 0.0])
-    here, anywhere = (dict(zip(teaching.labels, teaching.judge(either, between, isolated=isolated)[0], strict=True)) for isolated in (True, False))
+    here, anywhere = (dict(zip(teaching.labels, teaching.judge(either, between, here=known)[0], strict=True)) for known in (True, False))
     assert here["glass"] > 2 * here["paper"]
     assert here["glass"] / here["paper"] > 2.5 * anywhere["glass"] / anywhere["paper"]
     usual = dict(zip(teaching.labels, Judge(Classifier(tiny_bundle), teaching).usual, strict=True))
@@ -247,7 +247,7 @@ def test_an_item_that_nobody_taught_scores_as_unknown(tiny_bundle: Bundle, refer
 
     def scores(target: int) -> Floats:
         embeddings = WORLD.photos(np.repeat(target, 40), 11, shift=1.0).astype(np.float32)
-        return np.array([teaching.judge(before, row, isolated=False)[1] for row, before in zip(embeddings, WORLD.before(embeddings), strict=True)])
+        return np.array([teaching.judge(before, row, here=False)[1] for row, before in zip(embeddings, WORLD.before(embeddings), strict=True)])
 
     assert np.median(scores(7)) > 0.97
     assert np.median(scores(6)) < 0.9
@@ -260,8 +260,8 @@ def test_what_the_bundle_surely_takes_for_a_label_that_was_left_out_scores_as_un
     teaching = teach(examples, tiny_bundle, reference, familiar, only=True)
     like_glass = WORLD.photos(np.repeat(1, 40), 13, shift=1.0).astype(np.float32)
     paper = np.full(6, 0.002) + 0.988 * (np.arange(6) == OLD.index("paper"))
-    surely = [teaching.judge(paper, row, isolated=False)[1] for row in like_glass]
-    as_before = [teaching.judge(before, row, isolated=False)[1] for before, row in zip(WORLD.before(like_glass), like_glass, strict=True)]
+    surely = [teaching.judge(paper, row, here=False)[1] for row in like_glass]
+    as_before = [teaching.judge(before, row, here=False)[1] for before, row in zip(WORLD.before(like_glass), like_glass, strict=True)]
     assert np.mean(np.array(surely) > teaching.unknown_above) > 0.9
     assert np.mean(np.array(as_before) > teaching.unknown_above) < 0.2
     teaching.write(tmp_path / "taught.npz")
@@ -275,7 +275,7 @@ def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught
     taught.write(file)
     read = read_teaching(file, tiny_bundle)
     embedding, before = WORLD.photos(np.array([6]), 12)[0].astype(np.float32), np.full(6, 1 / 6)
-    for found, expected in zip(*(each.judge(before, embedding, isolated=False) for each in (read, taught)), strict=True):
+    for found, expected in zip(*(each.judge(before, embedding, here=False) for each in (read, taught)), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
     assert read.known.usual == taught.known.usual
     assert (read.labels, read.only, read.examples.counts()) == (taught.labels, False, {"can": 10, "pet": 10})
