@@ -241,7 +241,7 @@ def _say(teaching: Teaching, file: Path, *, as_json: bool) -> None:
     print(f"{file}: photos of {taught}; {rest}; {teaching.right:.1%} of them right while left out of the fit", flush=True)
     for label, rival in teaching.rivals():
         print(
-            f"{label} is {rival} to the bundle, and {rival} stays known beside it; with --only, where nothing else comes, far more of them are right"
+            f"{label} is {rival} to the bundle, and {rival} stays known beside it; --only, where nothing else comes, leaves no room for that mistake"
         )
 
 

@@ -157,7 +157,7 @@ def test_an_item_told_apart_from_the_taught_tray_has_the_name_it_was_taught_ther
     judge, blue = Judge(Classifier(bundle), teaching), plain((0, 0, 255), 52)
     at_the_place, anywhere = (judge.look(blue, here=here).probabilities[judge.labels.index("can")] for here in (True, False))
     assert at_the_place > 1.5 * anywhere
-    capsys.readouterr()
+    assert "pot is plastic to the bundle" in capsys.readouterr().out
     later, elsewhere = laid("later.png", (0, 0, 255), 50), save(tmp_path / "elsewhere.png", plain((0, 0, 255), 51))
     taught = ["--teaching", str(tmp_path / "site.npz"), "--json", *options]
     assert main(["classify", str(later), "--background", str(empty), *taught]) == 0
