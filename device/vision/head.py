@@ -5,6 +5,7 @@ before anything is fitted (see `prior`).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from device.vision.reference import Reference
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+WHOLE = -1
+"""in place of a fold: nothing is left out"""
 SHIFT = 3.0
 """by how much a label's logit may change for every picture alike, in nats, as the standard deviation of what is expected of it: few photos of a label
 tell little about how often it comes"""
@@ -64,6 +67,15 @@ class Lessons:
         return Lessons(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
+class Imagined(NamedTuple):
+    """Lessons that nobody taught, made up from what was taught. without: the fold of taught views that had no say in each, WHOLE for those that are
+    made from all: taught views that are left out must not be known by what was made of them.
+    """
+
+    lessons: Lessons
+    without: Ints
+
+
 def balanced(targets: Ints, photos: Ints) -> Floats:
     """Weights for views so that each label counts the same, each photo of a label the same, and all together as many as there are photos."""
     _, photo_of, views = np.unique(photos, return_inverse=True, return_counts=True)
@@ -76,17 +88,17 @@ def balanced(targets: Ints, photos: Ints) -> Floats:
 class Fitter:
     """Fits heads to lessons. What does not depend on the photos chosen, it works out once for what holds a recipe back."""
 
-    def __init__(self, reference: Reference, lessons: Lessons, imagined: Lessons | None = None) -> None:
-        """imagined: further lessons that are never left out."""
+    def __init__(self, reference: Reference, lessons: Lessons, imagined: Imagined | None = None) -> None:
         self._taught = len(lessons.targets)
-        self._lessons = lessons = lessons if imagined is None else lessons.followed_by(imagined)
+        self._without = imagined.without if imagined is not None else np.zeros(0, np.int64)
+        self._lessons = lessons = lessons if imagined is None else lessons.followed_by(imagined.lessons)
         means, shares = reference.means.astype(np.float64), reference.counts / reference.counts.sum()
         middle = shares @ means
         spread = reference.spread()
         between = np.sqrt(shares)[:, np.newaxis] * (means - middle)
         strong, rest = np.concatenate([spread.strong, between]), spread.rest
         self._scale = 1 / np.sqrt(np.square(strong).sum() + rest.sum())
-        self._middle = lessons.embeddings.mean(axis=0)
+        self._middle = lessons.embeddings[self._chosen(np.ones(self._taught, np.bool_), WHOLE)].mean(axis=0)
         self._features = np.concatenate([self._scale * (lessons.embeddings - self._middle), np.ones((len(lessons.targets), 1))], axis=1)
         moved = np.concatenate([strong, (middle - self._middle)[np.newaxis]]) * self._scale
         ones = np.append(np.zeros(len(strong)), 1.0)
@@ -101,19 +113,21 @@ class Fitter:
         learning without forgetting (Li and Hoiem 2016) without the photos.
         """
         space = self._space(recipe)
-        whole = space.whole(self._found(recipe, np.ones(len(self._features), np.bool_)))
+        whole = space.whole(self._found(recipe, self._chosen(np.ones(self._taught, np.bool_), WHOLE)))
         weights = self._scale * whole[:, :-1]
         return Head(weights, whole[:, -1] - weights @ self._middle, recipe.trust)
 
     def unseen(self, recipe: Recipe, folds: Ints) -> Floats:
         """Logits of every taught view, views x labels, by a head that was fitted without the views of its fold."""
-        logits = np.zeros_like(self._lessons.before)
-        coordinates = self._space(recipe).coordinates
-        out = np.zeros(len(logits), np.bool_)
+        before, coordinates = self._lessons.before[: self._taught], self._space(recipe).coordinates[: self._taught]
+        logits = np.zeros_like(before)
         for fold in np.unique(folds):
-            out[: self._taught] = folds == fold
-            logits[out] = recipe.trust * self._lessons.before[out] + coordinates[out] @ self._found(recipe, ~out).T
-        return logits[: self._taught]
+            out = folds == fold
+            logits[out] = recipe.trust * before[out] + coordinates[out] @ self._found(recipe, self._chosen(~out, fold)).T
+        return logits
+
+    def _chosen(self, taught: npt.NDArray[np.bool_], without: int) -> npt.NDArray[np.bool_]:
+        return np.concatenate([taught, self._without == without])
 
     def _found(self, recipe: Recipe, chosen: npt.NDArray[np.bool_]) -> Floats:
         """The head in the coordinates of its space, labels x coordinates."""

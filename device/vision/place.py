@@ -39,11 +39,10 @@ class Place:
 
 
 class Learned(NamedTuple):
-    """A place; how likely each view lies there, by what its own photo had no say in; and by how much embeddings differ there, one a feature."""
+    """A place, and how likely each view lies there, by what its own photo had no say in."""
 
     place: Place
     unseen: Floats
-    shift: Floats
 
 
 def learn(training: Moments, means: Floats, embeddings: Floats, probabilities: Floats, targets: Ints, photos: Ints) -> Learned:
@@ -52,20 +51,29 @@ def learn(training: Moments, means: Floats, embeddings: Floats, probabilities: F
     training: how embeddings of training photos of one label vary. means: labels of the bundle x features, where they lie. embeddings: taught views x
     features, float64; probabilities: views x labels of the bundle; targets, photos: which label each view was taught as, and which photo it is of.
     """
-    numbers, first, photo_of = np.unique(photos, return_index=True, return_inverse=True)
-    _, of_label, counts = np.unique(targets[first], return_inverse=True, return_counts=True)
-    shares = 1 / (counts[of_label] * len(counts))
     differs = embeddings - probabilities @ means
-    of_photos = np.zeros((len(numbers), differs.shape[1]))
-    np.add.at(of_photos, photo_of, differs)
-    of_photos /= np.bincount(photo_of)[:, np.newaxis]
-
+    photo_of, of_photos, shares = _photos(differs, targets, photos)
     ridge = np.full(differs.shape[1], SMOOTH * training.total / differs.shape[1])
     directions = training.solve(of_photos, ridge)
     whole = shares @ directions
     weights = _unit(training, whole[np.newaxis])[0]
     apart = _unit(training, whole - shares[:, np.newaxis] * directions)
-    return Learned(Place(weights, means @ weights), _here((differs * apart[photo_of]).sum(axis=1)), shares @ of_photos)
+    return Learned(Place(weights, means @ weights), _here((differs * apart[photo_of]).sum(axis=1)))
+
+
+def shift(means: Floats, embeddings: Floats, probabilities: Floats, targets: Ints, photos: Ints) -> Floats:
+    """By how much embeddings differ at a place on the mean, one a feature. See `learn`."""
+    _, of_photos, shares = _photos(embeddings - probabilities @ means, targets, photos)
+    return np.asarray(shares @ of_photos, np.float64)
+
+
+def _photos(differs: Floats, targets: Ints, photos: Ints) -> tuple[Ints, Floats, Floats]:
+    """The photo of each view; how each photo differs, on the mean of its views; and how much it counts, so that each label does the same."""
+    numbers, first, photo_of = np.unique(photos, return_index=True, return_inverse=True)
+    _, of_label, counts = np.unique(targets[first], return_inverse=True, return_counts=True)
+    of_photos = np.zeros((len(numbers), differs.shape[1]))
+    np.add.at(of_photos, photo_of, differs)
+    return photo_of, of_photos / np.bincount(photo_of)[:, np.newaxis], 1 / (counts[of_label] * len(counts))
 
 
 def _unit(training: Moments, directions: Floats) -> Floats:

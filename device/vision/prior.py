@@ -1,14 +1,18 @@
 """What a bundle thinks of the labels of a place before a head is fitted to photos from there."""
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from device.vision.head import Floats, Ints, Lessons
+from device.vision.head import WHOLE, Floats, Imagined, Ints, Lessons
 from device.vision.kinship import kinship, kinship_to_others, split, taken
-from device.vision.place import Place, learn
+from device.vision.place import Place, learn, shift
 from device.vision.reference import Reference
+
+Flags = npt.NDArray[np.bool_]
 
 RARE = 0.25
 """how often a label that nobody taught is supposed to come here, to one that was taught: who teaches a place shows what comes there"""
@@ -19,14 +23,15 @@ SURELY = 0.9
 class Views(NamedTuple):
     """Taught views, a row each.
 
-    embeddings: x features, float64. probabilities: x labels of the bundle. targets, photos: the label of each, after teaching, and which photo it
-    is of.
+    embeddings: x features, float64. probabilities: x labels of the bundle. targets, photos, folds: the label of each, after teaching, which photo it
+    is of, and with which others that is left out.
     """
 
     embeddings: Floats
     probabilities: Floats
     targets: Ints
     photos: Ints
+    folds: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +73,7 @@ class Start(NamedTuple):
 
     prior: Prior
     unseen: Floats
-    imagined: Lessons
+    imagined: Imagined
 
 
 def begin(reference: Reference, columns: Ints, views: Views, *, only: bool, isolated: bool) -> Start:
@@ -98,22 +103,30 @@ def begin(reference: Reference, columns: Ints, views: Views, *, only: bool, isol
 
     taking = shares(kinship(views.probabilities, views.targets, views.photos, new))
     apart = shares(kinship_to_others(views.probabilities, views.targets, views.photos, new))
-    here, shift, place = np.ones(len(views.targets)), np.zeros(means.shape[1]), None
+    here, place = np.ones(len(views.targets)), None
     if not only and (isolated or len(new) + len(untaught)):
         found = learn(reference.spread(), means, views.embeddings, views.probabilities, views.targets, views.photos)
-        here, shift, place = here if isolated else found.unseen, found.shift, found.place
+        here, place = here if isolated else found.unseen, found.place
     prior = Prior(columns, taking, often, place)
     # Labels of its own the bundle tells apart by itself; beside new ones, all that lies here would be taken for what was taught.
-    imagined = untaught if len(new) else untaught[:0]
-    return Start(prior, prior.of(views.probabilities, here, apart), _imagined(prior, imagined, means + shift, RARE * of_each))
+    imagined = _imagined(prior, untaught if len(new) else untaught[:0], means, views, RARE * of_each)
+    return Start(prior, prior.of(views.probabilities, here, apart), imagined)
 
 
-def _imagined(prior: Prior, untaught: Ints, embeddings: Floats, photos: float) -> Lessons:
-    """One of each label that nobody taught, as it would look here. embeddings: labels of the bundle x features. photos: that each is worth, less
-    where new labels take its label over.
+def _imagined(prior: Prior, untaught: Ints, means: Floats, views: Views, photos: float) -> Imagined:
+    """One of each label that nobody taught, as it would look here. means: of training photos, labels of the bundle x features. photos: that each is
+    worth, less where new labels take its label over.
     """
     own = prior.columns[untaught]
     probabilities = np.full((len(own), prior.taken.shape[1]), (1 - SURELY) / prior.taken.shape[1])
     probabilities[np.arange(len(own)), own] += SURELY
     before = prior.of(probabilities, np.ones(len(own)))
-    return Lessons(embeddings[own], before, untaught, photos * (1 - prior.taken.sum(axis=0)[own]))
+    worth = photos * (1 - prior.taken.sum(axis=0)[own])
+    folds = [WHOLE, *np.unique(views.folds).tolist()] if len(own) else []
+    made = [Lessons(means[own] + _shift(means, views, views.folds != fold), before, untaught, worth) for fold in folds]
+    nothing = Lessons(means[:0], before[:0], untaught[:0], worth[:0])
+    return Imagined(functools.reduce(Lessons.followed_by, made, nothing), np.repeat(np.array(folds, np.int64), len(own)))
+
+
+def _shift(means: Floats, views: Views, chosen: Flags) -> Floats:
+    return shift(means, views.embeddings[chosen], views.probabilities[chosen], views.targets[chosen], views.photos[chosen])

@@ -281,12 +281,13 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     start = begin(reference, _columns(bundle.info.labels, labels), views, only=only, isolated=examples.mostly_isolated)
     lessons = Lessons(views.embeddings, start.unseen, views.targets, balanced(views.targets, views.photos))
     fitter = Fitter(reference, lessons, start.imagined)
-    folds = _folds(examples)
     # Where labels stay that nobody taught, or the head judges what lies elsewhere as well, they are known from the bundle's own head.
     free = only or (examples.mostly_isolated and set(labels) == set(examples.labels))
     trusts, keeps = ((WHOLLY, HALF, NOT), (KEEP, LITTLE)) if free else ((WHOLLY,), (KEEP,))
-    recipes = itertools.starmap(Recipe, itertools.product(trusts, LOOSE, keeps))
-    unseen = {recipe: fitter.unseen(recipe, folds) for recipe in recipes}
+    # A looser head would know the imagined photos, which are all alike, and the taught ones less.
+    looseness = LOOSE[:1] if len(start.imagined.without) else LOOSE
+    recipes = itertools.starmap(Recipe, itertools.product(trusts, looseness, keeps))
+    unseen = {recipe: fitter.unseen(recipe, views.folds) for recipe in recipes}
     temperatures = {recipe: _temperature(logits, lessons) for recipe, logits in unseen.items()}
     recipe = _chosen({recipe: _surprise(logits / temperatures[recipe], lessons) for recipe, logits in unseen.items()}, lessons, examples.photos)
     temperature = temperatures[recipe]
@@ -326,7 +327,7 @@ def _views(examples: Examples, labels: tuple[str, ...]) -> Views:
     """Targets are indices of `labels`."""
     targets = np.array([labels.index(label) for label in examples.labels], np.int64)[examples.targets]
     wide = examples.embeddings.astype(np.float64), examples.probabilities.astype(np.float64)
-    return Views(*wide, targets, examples.photos.astype(np.int64))
+    return Views(*wide, targets, examples.photos.astype(np.int64), _folds(examples))
 
 
 def _folds(examples: Examples) -> Ints:
