@@ -28,7 +28,8 @@ lose less than a point on the mean. Where only taught labels are left, next to n
 WHOLLY, HALF, NOT = 1.0, 0.5, 0.0
 """trust in the bundle's own judgement that is tried"""
 SURE = 2.0
-"""standard errors by which photos that were left out have to be known better before the bundle is trusted less"""
+"""standard errors by which photos that were left out have to be known better before the bundle is trusted less, or a head beside imagined photos is
+looser"""
 LOOSE = (2.0, 5.0, 12.0)
 """looseness that is tried (see `Recipe`)"""
 MOST_FOLDS = 12
@@ -284,12 +285,14 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     # Where labels stay that nobody taught, or the head judges what lies elsewhere as well, they are known from the bundle's own head.
     free = only or (examples.mostly_isolated and set(labels) == set(examples.labels))
     trusts, keeps = ((WHOLLY, HALF, NOT), (KEEP, LITTLE)) if free else ((WHOLLY,), (KEEP,))
-    # A looser head would know the imagined photos, which are all alike, and the taught ones less.
-    looseness = LOOSE[:1] if len(start.imagined.without) else LOOSE
-    recipes = itertools.starmap(Recipe, itertools.product(trusts, looseness, keeps))
-    unseen = {recipe: fitter.unseen(recipe, views.folds) for recipe in recipes}
+    recipes = [[Recipe(trust, loose, keep) for loose, keep in itertools.product(LOOSE, keeps)] for trust in trusts]
+    if len(start.imagined.without):
+        # A looser head would know the imagined photos, which are all alike, and the taught ones less: it needs a reason, too.
+        recipes = [[recipe] for recipe in itertools.chain(*recipes)]
+    unseen = {recipe: fitter.unseen(recipe, views.folds) for recipe in itertools.chain(*recipes)}
     temperatures = {recipe: _temperature(logits, lessons) for recipe, logits in unseen.items()}
-    recipe = _chosen({recipe: _surprise(logits / temperatures[recipe], lessons) for recipe, logits in unseen.items()}, lessons, examples.photos)
+    surprise = {recipe: _surprise(logits / temperatures[recipe], lessons) for recipe, logits in unseen.items()}
+    recipe = _chosen(recipes, surprise, lessons, examples.photos)
     temperature = temperatures[recipe]
     first = np.unique(views.photos, return_index=True)[1]
     posteriors = softmax(unseen[recipe], temperature)[first]
@@ -339,19 +342,16 @@ def _folds(examples: Examples) -> Ints:
     return folds[photo_of]
 
 
-def _chosen(surprise: Mapping[Recipe, Floats], lessons: Lessons, photos: npt.NDArray[np.int32]) -> Recipe:
-    """The recipe with the least mean surprise (of each view, in nats) that trusts the bundle no less than the photos give reason for."""
+def _chosen(recipes: Sequence[Sequence[Recipe]], surprise: Mapping[Recipe, Floats], lessons: Lessons, photos: npt.NDArray[np.int32]) -> Recipe:
+    """The recipe with the least mean surprise (of each view, in nats) of the first group, or of a later one where the photos give reason for that."""
     share = lessons.weights / lessons.weights.sum()
-    most, *less = (
-        min((recipe for recipe in surprise if recipe.trust == trust), key=lambda recipe: float(share @ surprise[recipe]))
-        for trust in sorted({recipe.trust for recipe in surprise}, reverse=True)
-    )
-    for recipe in less:
-        gain = surprise[most] - surprise[recipe]
+    chosen, *later = (min(group, key=lambda recipe: float(share @ surprise[recipe])) for group in recipes)
+    for recipe in later:
+        gain = surprise[chosen] - surprise[recipe]
         mean = float(share @ gain)
         if mean > SURE * np.linalg.norm(np.bincount(photos, share * (gain - mean))):
-            most = recipe
-    return most
+            chosen = recipe
+    return chosen
 
 
 def _surprise(scaled: Floats, lessons: Lessons) -> Floats:
