@@ -3,13 +3,17 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from converter.reference import fit_reference
 from device.events import Cleared, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.sorter import SortingSettings
 from device.twin.items import Thing
 from device.vision.bundle import Bundle
+from device.vision.classifier import Classifier, Outputs
 from device.vision.preprocess import Pixels
+from device.vision.teaching import SeenPhoto, examples_of, teach
 from tests.device.virtual import Bench, photos
 
 Benches = Callable[..., Bench]
@@ -41,6 +45,26 @@ def test_every_item_falls_into_the_bin_that_its_event_names(bench: Benches) -> N
     assert len({event.item for event in events}) == len(labels)
     assert [event.seq for event in events] == sorted(event.seq for event in events)
     assert bin_.sorter.mode == "ready"
+
+
+def test_a_bin_is_always_at_the_place_that_it_was_taught_at(bench: Benches, tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
+    """What is metal on training photos was taught as glass here, and looks the same; nothing can be told apart, for it fills the view."""
+    classifier, rng = Classifier(tiny_bundle), np.random.default_rng(0)
+
+    def outputs(label: str) -> Outputs:
+        noisy = painted(label, 48, 64) * rng.uniform(0.85, 1) + rng.normal(0, 6, (48, 64, 3))
+        return classifier.outputs(np.clip(noisy, 0, 255).astype(np.uint8))
+
+    labels = tiny_bundle.info.labels
+    trained = [(number, outputs(label)) for number, label in enumerate(labels) for _ in range(12)]
+    reference = fit_reference(np.stack([made.embedding for _, made in trained]), np.array([number for number, _ in trained]), len(labels))
+    renamed = {"metal": "glass", "glass": "metal"}
+    shown = [SeenPhoto(renamed.get(label, label), [outputs(label)], isolated=True) for label in labels for _ in range(8)]
+    teaching = teach(examples_of(shown, tiny_bundle), tiny_bundle, reference, None, only=False)
+    bin_ = bench("metal", teaching=teaching)
+    assert bin_.live(20, until=lambda: bool(bin_.told(ItemSorted)))
+    (event,) = bin_.told(ItemSorted)
+    assert (event.label, event.isolated) == ("glass", False)
 
 
 def test_an_item_that_could_be_anything_goes_to_the_residual_bin(bench: Benches) -> None:

@@ -28,6 +28,7 @@ from device.vision.empty import EmptyViews
 from device.vision.judge import Judge
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings
+from device.vision.teaching import Teaching
 
 FRAME_S = 0.1
 STEP_S = 0.02
@@ -46,6 +47,7 @@ class Bench:
         sorting: SortingSettings | None = None,
         residual_only: bool = False,
         view: EmptyView | None = None,
+        teaching: Teaching | None = None,
     ) -> None:
         self.classifier = Classifier(bundle)
         self.rules = read_rules(default_rules(), self.classifier.labels)
@@ -62,7 +64,7 @@ class Bench:
             PresenceSettings(),
             self.view,
             EmptyViews(),
-            Judge(self.classifier),
+            Judge(self.classifier, teaching),
             Site(self.classifier.labels, np.ones(len(self.classifier.labels)), SiteSettings()),
             Watch(len(self.classifier.labels)),
             self.rules,
