@@ -69,7 +69,7 @@ def elsewhere(start: Floats) -> Floats:
 
 
 class Start(NamedTuple):
-    """A prior; what it says of each taught view by other photos than its own, views x labels; and a lesson for each label that nobody taught."""
+    """A prior; what it says of each taught view by other photos than its own, views x labels; and what is imagined of labels that nobody taught."""
 
     prior: Prior
     unseen: Floats

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +74,7 @@ class Examples:
         """Photos by label."""
         return {label: len(np.unique(self.photos[self.targets == i])) for i, label in enumerate(self.labels)}
 
-    @property
+    @cached_property
     def mostly_isolated(self) -> bool:
         """Whether most views show items that were told apart."""
         return bool(self.isolated.mean() > 0.5)
@@ -274,8 +275,8 @@ def examples_of(seen: Sequence[SeenPhoto], bundle: Bundle) -> Examples:
 def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Known | None, *, only: bool) -> Teaching:
     """Fit a head. familiar: what the bundle knows, where it says so. only: leave out labels of the bundle that were not taught.
 
-    Recipes are compared by the log likelihood of photos left out, all views of a photo together; the bundle's own judgement is trusted less only
-    where that is better for SURE. Raises TeachingError for nothing to tell apart.
+    Recipes are compared by the log likelihood of photos left out, all views of a photo together; the bundle's own judgement is trusted less, and a
+    head beside imagined photos is looser, only where that is better for SURE. Raises TeachingError for nothing to tell apart.
     """
     labels = labels_after(bundle.info.labels, examples.labels, only=only)
     views = _views(examples, labels)

@@ -1,5 +1,6 @@
 """A head fitted to few photos: what it gains at its place, what it keeps of the bundle, and its file."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -317,6 +318,20 @@ def test_a_file_without_what_is_needed_now_is_refused(
     np.savez(file, **stored)
     with pytest.raises(TeachingError, match=rf"taught\.npz: .*{said}"):
         read_teaching(file, tiny_bundle)
+
+
+def test_a_file_from_before_it_said_what_was_isolated_is_read_as_one_where_nothing_was(taught: Teaching, tiny_bundle: Bundle, tmp_path: Path) -> None:
+    file = tmp_path / "taught.npz"
+    taught.write(file)
+    with np.load(file) as archive:
+        stored = dict(archive)
+    about = {name: value for name, value in json.loads(stored["about"].tobytes()).items() if name not in ("often", "isolated")}
+    np.savez(file, **{**stored, "about": np.frombuffer(json.dumps(about).encode(), np.uint8)})
+    read = read_teaching(file, tiny_bundle)
+    assert not read.examples.isolated.any()
+    assert read.prior.often.tolist() == [1] * 8
+    later = WORLD.photos(np.repeat([6, 7], 30), 22, shift=1.0)
+    assert share(WORLD.named(read, later, here=True), ["can"] * 30 + ["pet"] * 30) >= 0.95
 
 
 def test_more_photos_later_are_as_good_as_all_at_once(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
