@@ -211,12 +211,12 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
         )
     columns, features = _columns(bundle.info.labels, about.labels), embeddings.shape[-1]
     labels, old = len(about.labels), len(bundle.info.labels)
-    found = weights.shape, bias.shape, taken.shape, direction.shape if len(direction) else (features + old,)
-    expected = (labels, features), (labels,), (labels - len(columns), old), (features + old,)
-    if found != expected:
-        raise TeachingError(f"{file}: expected weights, bias, taken and place of shapes {expected}, found {found}; teach it again")
-    examples = Examples(about.taught, targets, photos, embeddings, probabilities, np.isin(np.arange(len(photos)), about.isolated))
     often = np.array(about.often or np.ones(labels), np.float64)
+    found = weights.shape, bias.shape, taken.shape, often.shape, direction.shape if len(direction) else (features + old,)
+    expected = (labels, features), (labels,), (labels - len(columns), old), (labels,), (features + old,)
+    if found != expected:
+        raise TeachingError(f"{file}: expected weights, bias, taken, often and place of shapes {expected}, found {found}; teach it again")
+    examples = Examples(about.taught, targets, photos, embeddings, probabilities, np.isin(np.arange(len(photos)), about.isolated))
     usual = math.inf if about.usual is None else about.usual
     place = Place(*np.split(direction.astype(np.float64), [features])) if len(direction) else None
     return Teaching(

@@ -299,12 +299,23 @@ def test_a_damaged_file_is_named(damage: object, taught: Teaching, tiny_bundle: 
         read_teaching(file, tiny_bundle)
 
 
+def retell(stored: dict[str, np.ndarray], change: Callable[[dict[str, object]], object]) -> None:
+    """Change what a taught file says of itself."""
+    about = json.loads(stored["about"].tobytes())
+    change(about)
+    stored["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda stored: stored.pop("place"), "place.*sortbin teach"),
-        (lambda stored: stored.update(place=stored["place"][:-1]), r"expected weights, bias, taken and place of shapes .* teach it again"),
-        (lambda stored: stored.update(taken=stored["taken"][:, 1:]), r"expected weights, bias, taken and place of shapes .* teach it again"),
+        (lambda stored: stored.update(place=stored["place"][:-1]), r"expected weights, bias, taken, often and place of shapes .* teach it again"),
+        (lambda stored: stored.update(taken=stored["taken"][:, 1:]), r"expected weights, bias, taken, often and place of shapes .* teach it again"),
+        (
+            lambda stored: retell(stored, lambda about: about.update(often=[1.0])),
+            r"expected weights, bias, taken, often and place of shapes .* teach it again",
+        ),
     ],
 )
 def test_a_file_without_what_is_needed_now_is_refused(
@@ -325,8 +336,8 @@ def test_a_file_from_before_it_said_what_was_isolated_is_read_as_one_where_nothi
     taught.write(file)
     with np.load(file) as archive:
         stored = dict(archive)
-    about = {name: value for name, value in json.loads(stored["about"].tobytes()).items() if name not in ("often", "isolated")}
-    np.savez(file, **{**stored, "about": np.frombuffer(json.dumps(about).encode(), np.uint8)})
+    retell(stored, lambda about: [about.pop(name) for name in ("often", "isolated")])
+    np.savez(file, **stored)
     read = read_teaching(file, tiny_bundle)
     assert not read.examples.isolated.any()
     assert read.prior.often.tolist() == [1] * 8

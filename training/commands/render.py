@@ -52,6 +52,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     bench.add_argument(
         "--place", action="append", default=[], metavar="NAME", help="of this place alone; may be given again; the others can be added later"
     )
+    bench.add_argument(
+        "--kind",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="items of this kind alone; may be given again: drinks-can and pet-bottle are what a machine sees that takes back cans and bottles",
+    )
     bench.set_defaults(series=_bench, cut_off=0.1)
     parser.set_defaults(run=run)
 
@@ -108,14 +115,17 @@ def _places(arguments: argparse.Namespace) -> "tuple[list[Shot], dict[str, Any]]
 
 
 def _bench(arguments: argparse.Namespace) -> "tuple[list[Shot], dict[str, Any]]":
-    from training.render import bench, shots
+    from training.render import bench, catalogue, shots
 
     places, asked = bench.places(), bench.names_of(arguments.place)
     held, shown = _kinds(held_out=True), _kinds(held_out=False)
     by_turns = {label: shots.alternating(held[label], shown[label]) for label in shown}
+    if arguments.kind:
+        by_turns = catalogue.named(arguments.kind)
     views = shots.empties(places, arguments.empties, bench.SEED)
     series = [*views, *shots.in_turn(places, by_turns, arguments.per_label, bench.SEED)]
-    return [shot for shot in series if shot.place.name in asked], {"series": "bench"}
+    order: dict[str, Any] = {"series": "bench"} | ({"kinds": sorted(set(arguments.kind))} if arguments.kind else {})
+    return [shot for shot in series if shot.place.name in asked], order
 
 
 def _kinds(*, held_out: bool) -> "dict[str, list[Kind]]":

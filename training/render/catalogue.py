@@ -1,13 +1,19 @@
 """What can be rendered: every kind of item under its label. Needs no Blender."""
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, cycle, islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from device.errors import SortbinError
+
+
+class KindError(SortbinError, ValueError):
+    """A kind of item that there is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,16 @@ def labels() -> list[str]:
 def kinds(label: str) -> list[Kind]:
     """The kinds of a label, in the order they were registered."""
     return list(_kinds.get(label, {}).values())
+
+
+def named(names: Sequence[str]) -> dict[str, list[Kind]]:
+    """The kinds with these names, by their labels. Raises KindError for a name that no kind has."""
+    known = sorted({each.name for label in labels() for each in kinds(label)})
+    for name in names:
+        if name not in known:
+            raise KindError(f"--kind {name}: expected one of {', '.join(known)}")
+    chosen = {label: [each for each in kinds(label) if each.name in names] for label in labels()}
+    return {label: found for label, found in chosen.items() if found}
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,3 +46,16 @@ def test_pictures_differ_by_kind_number_and_seed_only(drawer):
 def test_a_kind_cannot_be_registered_twice(drawer):
     with pytest.raises(ValueError, match="drawer already has a kind spoon"):
         catalogue.kind(drawer, "spoon")(nothing)
+
+
+def test_kinds_are_asked_for_by_name_whatever_their_label(drawer):
+    catalogue.kind("shelf", "spoon")(nothing)
+    assert {label: [each.name for each in found] for label, found in catalogue.named(["spoon", "knife"]).items()} == {
+        "drawer": ["spoon", "knife"],
+        "shelf": ["spoon"],
+    }
+
+
+def test_a_kind_that_there_is_not_is_named_beside_those_that_there_are(drawer):
+    with pytest.raises(catalogue.KindError, match=r"--kind ladle: expected one of .*fork, .*knife"):
+        catalogue.named(["fork", "ladle"])
