@@ -63,3 +63,15 @@ def test_the_command_renders_places_and_goes_on(tmp_path, capsys):
     assert cli.main([*asked, "--count", "3"]) == 2
     assert "order.json: count" in capsys.readouterr().err
     assert all(row["kind"] not in bench.HELD_OUT[row["label"]] for row in rows)
+
+
+def test_the_command_renders_a_bench_of_the_kinds_that_are_asked_for(tmp_path, capsys):
+    out = tmp_path / "bench"
+    asked = ["render", "bench", "--out", str(out), "--place", "belt", "--size", "64x48", "--samples", "1", "--empties", "1", "--per-label", "1"]
+    assert cli.main([*asked, "--kind", "drinks-can", "--kind", "pet-bottle"]) == 0
+    rows = [json.loads(line) for line in (out / "index.jsonl").read_text().splitlines()]
+    assert {(row["label"], row["kind"]) for row in rows} == {("metal", "drinks-can"), ("plastic", "pet-bottle")}
+    assert cli.main([*asked, "--kind", "drinks-can"]) == 2
+    assert "order.json: kinds" in capsys.readouterr().err
+    assert cli.main([*asked, "--kind", "tin"]) == 2
+    assert capsys.readouterr().err.startswith("training render: --kind tin: expected one of ")
