@@ -15,6 +15,8 @@ SUPPOSED = 2.0
 """how many photos of each new label are supposed to have been seen, taken for every label of the bundle alike"""
 LEAST = 1e-6
 """least probability that any label is taken to have"""
+HARDLY = 0.01
+"""probability below which one label is as good as another for telling how sure the bundle is"""
 
 
 def kinship(probabilities: Floats, targets: Ints, photos: Ints, labels: Ints, supposed: float = SUPPOSED) -> Floats:
@@ -60,6 +62,17 @@ def split(probabilities: Floats, columns: Ints, shares: Floats, here: Floats) ->
     new = (given * probabilities[:, np.newaxis]).sum(axis=2)
     kept = (probabilities * (1 - given.sum(axis=1)))[:, columns]
     return np.asarray(np.log(np.maximum(np.concatenate([kept, new], axis=1), LEAST)), np.float64)
+
+
+def surer(probabilities: Floats, kin: Floats) -> Floats:
+    """By how much surer the bundle is of an item than it was of a new label's photos: views x new labels, in nats, at most 0.
+
+    An item that it surely takes for one label, where it took the photos for now this and now that, is hardly of their kind, though each of these
+    labels is among their kin. It is the logarithmic pool of what it thinks, weighed by the kin, to the linear one that `split` has (Genest and
+    Zidek 1986). probabilities: as for `split`; kin: see `kinship`, also of each view: views x new x labels of the bundle.
+    """
+    likely = np.maximum(probabilities, HARDLY)[:, np.newaxis]
+    return np.asarray((kin * np.log(likely)).sum(axis=2) - np.log((kin * likely).sum(axis=2)), np.float64)
 
 
 def _kin(probabilities: Floats, photos: Ints, supposed: float) -> Floats:

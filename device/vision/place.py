@@ -62,9 +62,14 @@ def learn(training: Moments, means: Floats, embeddings: Floats, probabilities: F
 
 
 def shift(means: Floats, embeddings: Floats, probabilities: Floats, targets: Ints, photos: Ints) -> Floats:
-    """By how much embeddings differ at a place on the mean, one a feature. See `learn`."""
+    """By how much embeddings differ at a place, one a feature. See `learn`.
+
+    It is the mean of the taught labels and of one more that does not differ: what a label has of its own is no part of the place, and where one alone
+    was taught, half of what it differs by is supposed to be its own.
+    """
     _, of_photos, shares = _photos(embeddings - probabilities @ means, targets, photos)
-    return np.asarray(shares @ of_photos, np.float64)
+    labels = len(np.unique(targets))
+    return np.asarray(labels / (labels + 1) * (shares @ of_photos), np.float64)
 
 
 def _photos(differs: Floats, targets: Ints, photos: Ints) -> tuple[Ints, Floats, Floats]:

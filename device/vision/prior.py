@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.vision.head import WHOLE, Floats, Imagined, Ints, Lessons
-from device.vision.kinship import kinship, kinship_to_others, split, taken
+from device.vision.kinship import kinship, kinship_to_others, split, surer, taken
 from device.vision.place import Place, learn, shift
 from device.vision.reference import Reference
 
@@ -16,6 +16,9 @@ Flags = npt.NDArray[np.bool_]
 
 RARE = 0.25
 """how often a label that nobody taught is supposed to come here, to one that was taught: who teaches a place shows what comes there"""
+UNLIKE = 0.5
+"""how much it tells against a new label that the bundle is surer of an item than it was of that label's photos (see `kinship.surer`), 0..1: half-way
+between the two pools"""
 SURELY = 0.9
 """what the bundle is supposed to think of the label of an imagined photo"""
 
@@ -40,22 +43,26 @@ class Prior:
 
     columns: its labels that stay, as indices, in the order of labels after teaching; new ones come last. taken: what each new label takes over
     of each label of the bundle (see `kinship.taken`). often: how often each label after teaching is supposed to come here, to one that was taught.
-    place: tells whether a view lies here, None where all are taken to.
+    kin: what the bundle takes each new label's photos for, new x its labels; where it is all one of them, that tells nothing. place: tells whether a
+    view lies here, None where all are taken to.
     """
 
     columns: Ints
     taken: Floats
     often: Floats
+    kin: Floats
     place: Place | None
 
     def here(self, probabilities: Floats, embeddings: Floats) -> Floats:
         """How likely each view lies here, 0..1. probabilities: views x labels of the bundle, calibrated; embeddings: views x features."""
         return np.ones(len(embeddings)) if self.place is None else self.place.here(embeddings, probabilities)
 
-    def of(self, probabilities: Floats, here: Floats, taken: Floats | None = None) -> Floats:
-        """Views x labels, not brought to a sum of 1. here: see `here`. taken: of each view, where that is another."""
-        kept = split(probabilities, self.columns, self.taken if taken is None else taken, here)
-        return np.asarray(kept + np.log(1 - here[:, np.newaxis] * (1 - self.often)), np.float64)
+    def of(self, probabilities: Floats, here: Floats, apart: tuple[Floats, Floats] | None = None) -> Floats:
+        """Views x labels, not brought to a sum of 1. here: see `here`. apart: taken and kin of each view, where these are others."""
+        shares, kin = (self.taken, self.kin) if apart is None else apart
+        found = split(probabilities, self.columns, shares, here) + np.log(1 - here[:, np.newaxis] * (1 - self.often))
+        found[:, len(self.columns) :] += UNLIKE * here[:, np.newaxis] * surer(probabilities, kin)
+        return np.asarray(found, np.float64)
 
     def not_here(self, probabilities: Floats) -> Floats:
         """What the bundle thinks of views that lie elsewhere, where no label was left out: views x labels, summing to 1."""
@@ -101,16 +108,17 @@ def begin(reference: Reference, columns: Ints, views: Views, *, only: bool, isol
         taught = (once * (views.targets < len(columns))) @ views.probabilities
         return taken(kin, np.bincount(views.targets, once)[new], supposed + taught)
 
-    taking = shares(kinship(views.probabilities, views.targets, views.photos, new))
-    apart = shares(kinship_to_others(views.probabilities, views.targets, views.photos, new))
+    shown = views.probabilities, views.targets, views.photos, new
+    kin, kin_to_others = kinship(*shown), kinship_to_others(*shown)
+    taking, apart = shares(kin), shares(kin_to_others)
     here, place = np.ones(len(views.targets)), None
     if not only and (isolated or len(new) + len(untaught)):
         found = learn(reference.spread(), means, views.embeddings, views.probabilities, views.targets, views.photos)
         here, place = here if isolated else found.unseen, found.place
-    prior = Prior(columns, taking, often, place)
+    prior = Prior(columns, taking, often, kin, place)
     # Labels of its own the bundle tells apart by itself; beside new ones, all that lies here would be taken for what was taught.
     imagined = _imagined(prior, untaught if len(new) else untaught[:0], means, views, RARE * of_each)
-    return Start(prior, prior.of(views.probabilities, here, apart), imagined)
+    return Start(prior, prior.of(views.probabilities, here, (apart, kin_to_others)), imagined)
 
 
 def _imagined(prior: Prior, untaught: Ints, means: Floats, views: Views, photos: float) -> Imagined:

@@ -113,6 +113,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     known_photos: int
     usual: float | None = None
     often: tuple[float, ...] = ()
+    kin: tuple[tuple[float, ...], ...] = ()
     isolated: tuple[int, ...] = ()
     """the views that show an item told apart"""
 
@@ -179,6 +180,7 @@ class Teaching:
             known_photos=int(self.known.photos),
             usual=self.known.usual if math.isfinite(self.known.usual) else None,
             often=tuple(self.prior.often.tolist()),
+            kin=tuple(map(tuple, self.prior.kin.tolist())),
             isolated=tuple(np.flatnonzero(self.examples.isolated).tolist()),
         )
         examples, head, seen = self.examples, self.head, self.known
@@ -212,10 +214,11 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
     columns, features = _columns(bundle.info.labels, about.labels), embeddings.shape[-1]
     labels, old = len(about.labels), len(bundle.info.labels)
     often = np.array(about.often or np.ones(labels), np.float64)
-    found = weights.shape, bias.shape, taken.shape, often.shape, direction.shape if len(direction) else (features + old,)
-    expected = (labels, features), (labels,), (labels - len(columns), old), (labels,), (features + old,)
+    kin = np.array(about.kin or np.eye(1, old).repeat(labels - len(columns), axis=0), np.float64).reshape(-1, old)
+    found = weights.shape, bias.shape, taken.shape, often.shape, kin.shape, direction.shape if len(direction) else (features + old,)
+    expected = (labels, features), (labels,), (labels - len(columns), old), (labels,), (labels - len(columns), old), (features + old,)
     if found != expected:
-        raise TeachingError(f"{file}: expected weights, bias, taken, often and place of shapes {expected}, found {found}; teach it again")
+        raise TeachingError(f"{file}: expected weights, bias, taken, often, kin and place of shapes {expected}, found {found}; teach it again")
     examples = Examples(about.taught, targets, photos, embeddings, probabilities, np.isin(np.arange(len(photos)), about.isolated))
     usual = math.inf if about.usual is None else about.usual
     place = Place(*np.split(direction.astype(np.float64), [features])) if len(direction) else None
@@ -227,7 +230,7 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
         examples,
         Head(weights.astype(np.float64), bias.astype(np.float64), about.trust),
         Recipe(about.trust, about.loose, about.keep),
-        Prior(columns, taken.astype(np.float64), often, place),
+        Prior(columns, taken.astype(np.float64), often, kin, place),
         about.temperature,
         about.reject_below,
         about.unknown_above,

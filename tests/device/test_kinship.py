@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.vision.kinship import Floats, kinship, kinship_to_others, split, taken
+from device.vision.kinship import Floats, kinship, kinship_to_others, split, surer, taken
 
 OLD = 4
 
@@ -55,6 +55,24 @@ def test_an_item_is_likelier_of_the_label_whose_photos_were_taken_for_the_same()
     shares = taken(kin, np.array([5.0, 5.0]), np.ones(OLD))
     powers = np.exp(split(np.array([can]), np.arange(OLD), shares, np.ones(1)))[0]
     assert powers.argmax() == OLD and powers[OLD] > 1.5 * powers[OLD + 1]
+
+
+@given(seen())
+def test_the_bundle_may_be_surer_of_an_item_than_of_a_labels_photos_but_no_less(views: tuple[Floats, np.ndarray, np.ndarray]) -> None:
+    probabilities, targets, _ = views
+    kin = kinship(*views, NEW)
+    found = surer(probabilities, kin)
+    assert found.shape == (len(targets), 3) and np.isfinite(found).all() and found.max() <= 1e-9
+    np.testing.assert_allclose(surer(probabilities, np.repeat(kin[np.newaxis], len(targets), axis=0)), found)
+    np.testing.assert_allclose(surer(np.full((1, OLD), 1 / OLD), kin), 0, atol=1e-9)
+    np.testing.assert_allclose(surer(probabilities, np.eye(1, OLD)), 0, atol=1e-9)
+
+
+def test_what_the_bundle_surely_takes_for_one_label_is_hardly_of_one_that_it_takes_for_all() -> None:
+    anything, metal = [0.25, 0.25, 0.25, 0.25], [0.02, 0.02, 0.94, 0.02]
+    kin = kinship(np.array([anything] * 5 + [metal] * 5), np.repeat([5, 6], 5), np.arange(10), NEW[:2], 0.5)
+    toy, can = surer(np.array([metal]), kin)[0]
+    assert toy < 3 * can < -0.5
 
 
 def test_a_label_that_was_taught_as_well_gives_up_no_more_than_its_photos_say() -> None:

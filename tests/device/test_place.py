@@ -38,6 +38,13 @@ def test_items_here_are_told_from_training_photos_of_any_label(count: int) -> No
     assert np.corrcoef(found_shift, SHIFT)[0, 1] > 0.6
 
 
+@pytest.mark.parametrize("labels", [1, 2, 3])
+def test_the_fewer_labels_tell_of_a_place_the_more_of_it_is_supposed_to_be_their_own(labels: int) -> None:
+    taught = np.arange(labels)
+    found = shift(MEANS, MEANS[taught] + SHIFT, SURE[taught], taught, taught)
+    np.testing.assert_allclose(found, SHIFT * labels / (labels + 1))
+
+
 def test_photos_like_those_of_training_make_no_place() -> None:
     taught = np.repeat([0, 1, 2], 5)
     found = learned(photos(taught, 4, shift=0.0), taught)

@@ -1,5 +1,7 @@
 """What is known of a place before a head is fitted to photos from there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,17 @@ def test_a_new_label_takes_most_of_what_it_is_called_elsewhere_and_little_of_wha
     shares = started(views([CAN] * 6 + [PET] * 6)).prior.taken
     assert shares[0, 2] > 0.6 and shares[1, 3] > 0.6
     assert shares[:, :2].max() < 0.2
+
+
+def test_what_the_bundle_is_surer_of_than_of_a_new_labels_photos_tells_against_it_here() -> None:
+    taught = views([CAN] * 5)
+    prior = started(taught._replace(probabilities=np.full_like(taught.probabilities, 1 / OLD))).prior
+    sure, here = [0.94, 0.02, 0.02, 0.02], 1.0
+    linear = replace(prior, kin=np.eye(1, OLD))
+    assert of(prior, sure, here)[CAN] < 0.7 * of(linear, sure, here)[CAN]
+    np.testing.assert_allclose(of(prior, sure, here)[:OLD], of(linear, sure, here)[:OLD])
+    np.testing.assert_allclose(of(prior, sure, 0.0), of(linear, sure, 0.0))
+    np.testing.assert_allclose(of(prior, [1 / OLD] * OLD, here), of(linear, [1 / OLD] * OLD, here))
 
 
 @pytest.mark.parametrize("isolated", [True, False])

@@ -20,6 +20,7 @@ from device.vision.classifier import Classifier, Floats, softmax
 from device.vision.head import balanced
 from device.vision.isolate import Isolated, whole_frame
 from device.vision.judge import Judge
+from device.vision.kinship import split
 from device.vision.minimize import minimum
 from device.vision.prior import RARE
 from device.vision.reference import Reference
@@ -211,6 +212,16 @@ def test_beside_new_things_what_was_not_taught_keeps_its_name_at_the_place(tiny_
     assert np.mean(stayed) > 0.72 and np.mean(named) > 0.92
 
 
+def test_a_single_new_label_does_not_take_what_the_bundle_knows_here(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+    world, old, new = World(spread=0.4, place=CHAMBER), np.repeat(np.arange(6), 50), np.repeat([6], 50)
+    stayed, named = [], []
+    for seed in range(30, 36):
+        teaching = teach(world.examples(("can",), np.repeat([6], 5), seed, isolated=True), tiny_bundle, reference, familiar, only=False)
+        stayed.append(share(world.named(teaching, world.photos(old, 15, shift=1.0), here=True), [OLD[i] for i in old]))
+        named.append(share(world.named(teaching, world.photos(new, 16, shift=1.0), here=True), ["can"] * 50))
+    assert np.mean(stayed) > 0.75 and np.mean(named) > 0.88
+
+
 def test_elsewhere_the_bundle_judges_as_if_nothing_had_been_taught(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
     """All six labels are taught in a chamber where each is taken for the next."""
     world, targets = World(place=CHAMBER), np.repeat(np.arange(6), 8)
@@ -282,6 +293,7 @@ def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught
     assert (read.labels, read.only, read.examples.counts()) == (taught.labels, False, {"can": 10, "pet": 10})
     assert read.examples.isolated.tolist() == taught.examples.isolated.tolist() == [False] * 10 + [True] * 10
     assert read.prior.often.tolist() == [RARE] * 6 + [1, 1]
+    np.testing.assert_array_equal(read.prior.kin, taught.prior.kin)
     read.write(tmp_path / "again.npz")
     assert (tmp_path / "again.npz").read_bytes() == file.read_bytes()
 
@@ -310,12 +322,16 @@ def retell(stored: dict[str, np.ndarray], change: Callable[[dict[str, object]], 
     ("change", "said"),
     [
         (lambda stored: stored.pop("place"), "place.*sortbin teach"),
-        (lambda stored: stored.update(place=stored["place"][:-1]), r"expected weights, bias, taken, often and place of shapes .* teach it again"),
-        (lambda stored: stored.update(taken=stored["taken"][:, 1:]), r"expected weights, bias, taken, often and place of shapes .* teach it again"),
         (
-            lambda stored: retell(stored, lambda about: about.update(often=[1.0])),
-            r"expected weights, bias, taken, often and place of shapes .* teach it again",
+            lambda stored: stored.update(place=stored["place"][:-1]),
+            r"expected weights, bias, taken, often, kin and place of shapes .* teach it again",
         ),
+        (
+            lambda stored: stored.update(taken=stored["taken"][:, 1:]),
+            r"expected weights, bias, taken, often, kin and place of shapes .* teach it again",
+        ),
+        (lambda stored: retell(stored, lambda about: about.update(often=[1.0])), r"expected weights, .* and place of shapes .* teach it again"),
+        (lambda stored: retell(stored, lambda about: about.update(kin=[[1.0] * 6])), r"expected weights, .* and place of shapes .* teach it again"),
     ],
 )
 def test_a_file_without_what_is_needed_now_is_refused(
@@ -331,16 +347,18 @@ def test_a_file_without_what_is_needed_now_is_refused(
         read_teaching(file, tiny_bundle)
 
 
-def test_a_file_from_before_it_said_what_was_isolated_is_read_as_one_where_nothing_was(taught: Teaching, tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_file_from_before_it_said_all_this_is_read_as_it_was_judged_by_then(taught: Teaching, tiny_bundle: Bundle, tmp_path: Path) -> None:
     file = tmp_path / "taught.npz"
     taught.write(file)
     with np.load(file) as archive:
         stored = dict(archive)
-    retell(stored, lambda about: [about.pop(name) for name in ("often", "isolated")])
+    retell(stored, lambda about: [about.pop(name) for name in ("often", "kin", "isolated")])
     np.savez(file, **stored)
     read = read_teaching(file, tiny_bundle)
     assert not read.examples.isolated.any()
     assert read.prior.often.tolist() == [1] * 8
+    linear = split(taught.examples.probabilities.astype(np.float64), read.prior.columns, read.prior.taken, np.ones(20))
+    np.testing.assert_allclose(read.prior.of(taught.examples.probabilities.astype(np.float64), np.ones(20)), linear)
     later = WORLD.photos(np.repeat([6, 7], 30), 22, shift=1.0)
     assert share(WORLD.named(read, later, here=True), ["can"] * 30 + ["pet"] * 30) >= 0.95
 
