@@ -54,10 +54,27 @@ def read_rules(file: Path, labels: tuple[str, ...], also: tuple[str, ...] = ()) 
     written = _decode(file)
     _require_sense(file, written)
     known = {_composed(label): label for label in written.taught + also + labels}
-    bin_of = _assign(file, written, known, labels)
+    bin_of = _assign(file, written, known)
+    missing = [label for label in labels if label not in bin_of]
+    if missing:
+        raise RulesError(f"{file}: bins: no bin for the model's label {missing[0]}; add it to one bin's labels, or choose another pack")
     hazards = frozenset(label for entry in written.hazards for label in _matching(file, "hazards", entry, known))
     titles = {name: entry.title or name for name, entry in written.bins.items()}
-    return RulePack(written.name, written.version, titles, written.residual, hazards, bin_of, _costs(file, written))
+    return RulePack(written.name, written.version, titles, written.residual, hazards, bin_of, _costs(file, written, tuple(titles)))
+
+
+def default_pack(labels: tuple[str, ...]) -> RulePack:
+    """Sortbin's own pack for whoever named none, where pictures are judged and no gate is moved: a label that it has no bin for has one of its own
+    name. Of its own labels any may be missing.
+    """
+    file = default_rules()
+    written = _decode(file)
+    _require_sense(file, written)
+    named = tuple(label for entry in written.bins.values() for label in entry.labels)
+    bin_of = _assign(file, written, {_composed(label): label for label in named + labels})
+    own = {label: label for label in labels if label not in bin_of}
+    titles = {name: entry.title or name for name, entry in written.bins.items()} | own
+    return RulePack(written.name, written.version, titles, written.residual, frozenset(), bin_of | own, _costs(file, written, tuple(titles)))
 
 
 def find_rules(pack: str) -> Path:
@@ -119,8 +136,8 @@ def _require_sense(file: Path, written: _Written) -> None:
         raise RulesError(f"{file}: residual: expected one of the bins ({', '.join(written.bins)}), got {written.residual}")
 
 
-def _assign(file: Path, written: _Written, known: dict[str, str], labels: tuple[str, ...]) -> dict[str, str]:
-    """Each label's bin. A label written in full goes before a pattern, so a pack can make an exception of one item."""
+def _assign(file: Path, written: _Written, known: dict[str, str]) -> dict[str, str]:
+    """Each label's bin, of those that have one. A label written in full goes before a pattern, so a pack can make an exception of one item."""
     in_full: dict[str, str] = {}
     by_pattern: dict[str, str] = {}
     for name, entry in written.bins.items():
@@ -129,11 +146,7 @@ def _assign(file: Path, written: _Written, known: dict[str, str], labels: tuple[
             for label in _matching(file, f"bins.{name}.labels", wanted, known):
                 if assigned.setdefault(label, name) != name:
                     raise RulesError(f"{file}: bins.{name}.labels: {label} is in bins.{assigned[label]} too; expected one bin for each label")
-    bin_of = by_pattern | in_full
-    missing = [label for label in labels if known[_composed(label)] not in bin_of]
-    if missing:
-        raise RulesError(f"{file}: bins: no bin for the model's label {missing[0]}; add it to one bin's labels, or choose another pack")
-    return bin_of
+    return by_pattern | in_full
 
 
 def _matching(file: Path, key: str, wanted: str, known: dict[str, str]) -> list[str]:
@@ -147,8 +160,8 @@ def _matching(file: Path, key: str, wanted: str, known: dict[str, str]) -> list[
     return [known[prefix]]
 
 
-def _costs(file: Path, written: _Written) -> dict[tuple[str, str], float]:
-    bins, cost = written.bins, written.cost
+def _costs(file: Path, written: _Written, bins: tuple[str, ...]) -> dict[tuple[str, str], float]:
+    cost = written.cost
     wrong, lost = _positive(file, "cost.wrong", cost.wrong), _positive(file, "cost.residual", cost.residual)
     usual = {into: lost if into == written.residual else wrong for into in bins}
     costs = {(belongs, into): 0.0 if into == belongs else usual[into] for belongs in bins for into in bins}

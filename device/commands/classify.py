@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from device.decision import decide
-from device.rules import RulePack, default_rules, find_rules, read_rules
+from device.rules import RulePack, default_pack, find_rules, read_rules
 from device.site import Site, SiteSettings
 from device.vision.bundle import default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier
@@ -68,7 +68,12 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     parser.add_argument("paths", nargs="*", type=Path, metavar="IMAGE|DIR", help="a picture, or a folder of pictures")
     parser.add_argument("--bundle", type=find_bundle, metavar="BUNDLE", help="folder of the bundle that judges (default: the one that comes along)")
-    parser.add_argument("--rules", metavar="PACK", help="rule pack: its file, or the name of one Sortbin comes with (default: trashnet)")
+    parser.add_argument(
+        "--rules",
+        metavar="PACK",
+        help="rule pack: its file, or the name of one Sortbin comes with (default: trashnet, with a bin of its own for each label "
+        "that it has none for)",
+    )
     parser.add_argument(
         "--background",
         action="append",
@@ -102,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     teaching = read_teaching(arguments.teaching, bundle) if arguments.teaching else None
     judge = Judge(Classifier(bundle), teaching)
     site = Site(judge.labels, judge.usual, SiteSettings(labels=arguments.labels, others=arguments.others))
-    rules = read_rules(find_rules(arguments.rules) if arguments.rules else default_rules(), judge.labels, bundle.info.labels)
+    rules = read_rules(find_rules(arguments.rules), judge.labels, bundle.info.labels) if arguments.rules else default_pack(judge.labels)
     pictures = list(itertools.chain.from_iterable(find_pictures(path) for path in paths))
     empty = EmptyViews(read_pixels(view) for path in backgrounds for view in find_pictures(path))
     judge.classifier.check_known_answer()

@@ -14,7 +14,7 @@ import msgspec
 from device.cameras import CameraError, EndOfFrames, Frame
 from device.cameras.opening import open_camera
 from device.daemon import open_classifier, read_rule_pack
-from device.rules import default_rules, find_rules, read_rules
+from device.rules import find_rules, read_rules
 from device.settings import DEFAULT_FILE, read_settings
 from device.taught import bin_stopped, keep, read_taught, taught_files, undo
 from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
@@ -55,7 +55,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         description="Teach from photos (--from, a folder a label), or show items to the bin's own camera (LABEL --frames N). Ten photos a label are "
         "a good start; more, of other items, are better than more of the same. What was taught is kept apart from the bundle. "
         "With --out it is written to one file, for `sortbin classify --teaching`; without, it goes into the bin's state folder and counts from its "
-        "next start on. A new label needs a bin: add it to the rule pack first. "
+        "next start on. A new label needs a bin before it goes into a bin's state folder: add it to the rule pack first. "
         "Exit status: 0 done, 2 photos, settings, a bundle or a rule pack that cannot be used.",
     )
     parser.add_argument("label", metavar="LABEL", nargs="?", help="what will be laid on the tray, in front of the bin's camera")
@@ -63,11 +63,12 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="photos: a folder a label, pictures in and below it")
     parser.add_argument(
         "--background",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         type=Path,
-        metavar="IMAGE|DIR",
-        help="with --from: what the camera sees without an item; photos are then isolated as the bin does; may be given several times",
+        metavar="EMPTY",
+        help="with --from: pictures, or a folder of them, of what the camera sees without an item; photos are then isolated as the bin does",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="with --from: write what was taught to this file")
     parser.add_argument("--only", action="store_true", help="from now on know only labels that were taught")
@@ -75,7 +76,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--undo", action="store_true", help="take back what was taught last; what counted before counts again")
     parser.add_argument("--bundle", type=find_bundle, metavar="BUNDLE", help="with --out: folder of the bundle (default: the one that comes along)")
     parser.add_argument(
-        "--rules", metavar="PACK", help="with --out: rule pack, its file or name, that must have a bin for every label (default: trashnet)"
+        "--rules", metavar="PACK", help="with --out: rule pack, its file or name, that must have a bin for every label (default: none has to)"
     )
     parser.add_argument("--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help="without --out: settings file (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="say what was taught as one JSON object (--list: one a line)")
@@ -130,7 +131,8 @@ def _to_file(arguments: argparse.Namespace) -> int:
     classifier.check_known_answer()
     folders = _folders(arguments.source)
     labels = labels_after(classifier.labels, tuple(folders), only=arguments.only)
-    read_rules(find_rules(arguments.rules) if arguments.rules else default_rules(), labels, classifier.labels)
+    if arguments.rules:
+        read_rules(find_rules(arguments.rules), labels, classifier.labels)
     teaching = _taught(look_at(_photos(folders, arguments.background, bundle), classifier), bundle, only=arguments.only)
     try:
         teaching.write(arguments.out)

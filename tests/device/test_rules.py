@@ -1,9 +1,12 @@
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from device.rules import RulesError, default_rules, find_rules, read_rules
+from device.rules import RulesError, default_pack, default_rules, find_rules, read_rules
 
 TRASHNET = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
 ITEMS = ("可回收物_鼠标", "可回收物_毛绒玩具", "厨余垃圾_薯条", "有害垃圾_药片", "其他垃圾_毛巾")
@@ -95,6 +98,15 @@ def test_a_label_without_a_bin_is_named(file: Path) -> None:
     file.write_text(PACK, encoding="utf-8")
     with pytest.raises(RulesError, match=r"site\.toml: bins: no bin for the model's label glass"):
         read_rules(file, ("paper", "metal", "glass"))
+
+
+@given(st.lists(st.text(min_size=1, max_size=8).filter(lambda label: unicodedata.normalize("NFC", label) not in TRASHNET), unique=True))
+def test_where_no_pack_is_named_each_label_has_sortbins_own_bin_or_one_of_its_name(labels: list[str]) -> None:
+    pack = default_pack((*labels, "cardboard"))
+    assert pack.bin_of("cardboard") == "paper"
+    assert [pack.bin_of(label) for label in labels] == labels
+    assert all(pack.cost(label, "glass") == 1 and pack.cost(label, label) == 0 for label in labels)
+    assert tuple(pack.bins) == (*read_rules(default_rules(), TRASHNET).bins, *labels)
 
 
 @pytest.mark.parametrize(

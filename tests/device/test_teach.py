@@ -167,6 +167,20 @@ def test_an_item_told_apart_from_the_taught_tray_has_the_name_it_was_taught_ther
     assert there["label"] == "metal"
 
 
+def test_a_label_has_a_bin_of_its_own_where_no_pack_is_named_and_several_empty_views_may_be_given(
+    bundle: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, empty = tmp_path / "site.npz", [str(save(tmp_path / f"empty{seed}.png", plain((90, 90, 95), seed))) for seed in (1, 2, 3)]
+    options = ["--bundle", str(bundle.folder)]
+    assert main(["teach", "--from", str(photos), "--background", *empty, "--out", str(out), *options]) == 0
+    capsys.readouterr()
+    later = save(tmp_path / "later.png", plain(ORANGE, 99))
+    assert main(["classify", str(later), "--background", *empty, "--teaching", str(out), "--json", *options]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["label"] == "can"
+    assert (said["bin"], said["decision"]) in {("can", "confident"), ("trash", "unsure")}
+
+
 def test_only_what_was_taught_needs_a_bin(bundle: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pack = tmp_path / "small.toml"
     pack.write_text('name = "s"\nversion = "1"\nresidual = "rest"\n[bins.rest]\nlabels = ["pot"]\n[bins.cans]\nlabels = ["can"]\n', encoding="utf-8")
@@ -189,7 +203,7 @@ def test_mistakes_are_one_line_and_status_2(
         (["can", "--out", "x"], "--out: goes with --from"),
         (["--from", str(tmp_path / "gone"), *out], "gone: expected a folder with a folder of photos for each label"),
         (["--from", str(tmp_path / "nothing"), *out], "nothing: expected a folder of photos for each label in it"),
-        (["--from", str(photos), *out], "trashnet.toml: bins: no bin for the model's label can; add it to one bin's labels"),
+        (["--from", str(photos), *out, "--rules", "trashnet"], "trashnet.toml: bins: no bin for the model's label can; add it to one bin's labels"),
         (["--from", str(photos), "--out", str(tmp_path / "no" / "x.npz"), "--bundle", str(bundle.folder), "--rules", str(pack)], "No such file"),
         (["tin", "--config", settings], "mine.toml: bins: no bin for the model's label tin"),
         (["--undo", "--config", settings], "nothing was taught that could be undone"),
