@@ -126,10 +126,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _told_apart(paths: list[Path], backgrounds: list[list[Path]]) -> tuple[list[Path], list[Path]]:
-    """What to judge and what is empty: after `--background EMPTY IMAGE`, with nothing else to judge, the image is no background."""
+    """What to judge and what is empty: after `--background EMPTY IMAGE`, with nothing else to judge, the image is no background, nor is a folder
+    after pictures. Of more than two pictures it cannot be told which are.
+    """
     if not paths and backgrounds and len(backgrounds[-1]) > 1:
-        *earlier, (last, *paths) = backgrounds
-        backgrounds = [*earlier, [last]]
+        *earlier, (*empty, last) = backgrounds
+        if len(empty) > 1 and (not last.is_dir() or any(path.is_dir() for path in empty)):
+            raise PictureError(f"--background {empty[0]} ...: which of these {len(empty) + 1} are to be judged? Write those before --background")
+        backgrounds, paths = [*earlier, empty], [last]
     if not paths:
         raise PictureError("expected a picture, or a folder of pictures, to judge")
     return paths, list(itertools.chain.from_iterable(backgrounds))

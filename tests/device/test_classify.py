@@ -96,7 +96,12 @@ def test_with_a_background_the_item_is_isolated_before_it_is_judged(tiny_bundle:
     saved(tmp_path / "empty" / "1.png", place)
     saved(tmp_path / "items" / "box.png", item)
     saved(tmp_path / "items" / "nothing.png", place)
-    for arguments in (("--background", tmp_path / "empty", tmp_path / "items"), (tmp_path / "items", "--background", tmp_path / "empty" / "1.png")):
+    background = "--background", tmp_path / "empty" / "1.png"
+    for arguments in (
+        ("--background", tmp_path / "empty", tmp_path / "items"),
+        (tmp_path / "items", *background),
+        (*background, background[1], tmp_path / "items"),
+    ):
         done = sortbin("--bundle", tiny_bundle.folder, "--json", *arguments)
         assert done.returncode == 0, done.stderr
         box, nothing = (json.loads(line)["isolated"] for line in done.stdout.splitlines())
@@ -191,6 +196,7 @@ def test_bad_input_is_one_line_and_status_2(
         ((*bundle, tmp_path / "empty"), "expected pictures in this folder"),
         (bundle, "expected a picture, or a folder of pictures, to judge"),
         ((*bundle, "--background", photos), "expected a picture, or a folder of pictures, to judge"),
+        ((*bundle, "--background", photos / "a", photos / "b", photos / "c"), "which of these 3 are to be judged? Write those before --background"),
         ((*bundle, photos, "--background", tmp_path / "gone.jpg"), "gone.jpg: expected a picture or a folder"),
         ((*bundle, photos, tmp_path / "nowhere.jpg"), "nowhere.jpg: expected a picture or a folder"),
         ((*bundle, "--rules", tmp_path / "rules.toml", photos), "rules.toml: "),
