@@ -33,10 +33,14 @@ CAMERA_S = 8.0
 """longest wait for a frame"""
 PERSON_S = 120.0
 """longest wait for a person to lay the next item on the tray"""
+MOSTLY_SURE = 0.8
+"""share of the taught photos that are named surely enough for their bin below which it is said what helps"""
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """One teaching, as `--json` shows it. photos: taught of each label; right: share of them named right while left out of the fit."""
+    """One teaching, as `--json` shows it. photos: taught of each label; right, sure: shares of them named right, and named surely enough for
+    their bin, while left out of the fit; sure is null for a file that does not say.
+    """
 
     file: str
     bundle: str
@@ -44,6 +48,7 @@ class Summary(msgspec.Struct, frozen=True):
     photos: dict[str, int]
     only: bool
     right: float
+    sure: float | None
     reject_below: float
 
 
@@ -235,12 +240,16 @@ def _awaited(frames: Iterator[Frame], missed: str) -> Iterator[Frame]:
 def _say(teaching: Teaching, file: Path, *, as_json: bool) -> None:
     counts = teaching.examples.counts()
     if as_json:
-        summary = Summary(str(file), teaching.name, teaching.labels, counts, teaching.only, round(teaching.right, 4), teaching.reject_below)
+        right, sure = round(teaching.right, 4), None if teaching.sure is None else round(teaching.sure, 4)
+        summary = Summary(str(file), teaching.name, teaching.labels, counts, teaching.only, right, sure, teaching.reject_below)
         print(json.dumps(msgspec.to_builtins(summary), ensure_ascii=False), flush=True)
         return
     taught = ", ".join(f"{label} {count}" for label, count in counts.items())
     rest = "these alone are known" if teaching.only else f"{len(teaching.labels)} labels are known"
-    print(f"{file}: photos of {taught}; {rest}; {teaching.right:.1%} of them right while left out of the fit", flush=True)
+    surely = "" if teaching.sure is None else f", {teaching.sure:.1%} surely enough for their bin"
+    print(f"{file}: photos of {taught}; {rest}; left out of the fit {teaching.right:.1%} of them are named right{surely}", flush=True)
+    if teaching.sure is not None and teaching.sure < MOSTLY_SURE:
+        print("the others go to the residual bin: more photos, of other items, or --only where nothing else comes, make it surer", flush=True)
     for label, rival in teaching.rivals():
         print(
             f"{label} is {rival} to the bundle, and {rival} stays known beside it; --only, where nothing else comes, leaves no room for that mistake"

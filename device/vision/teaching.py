@@ -110,6 +110,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     reject_below: float
     unknown_above: float
     right: float
+    sure: float | None = None
     known_photos: int
     usual: float | None = None
     often: tuple[float, ...] = ()
@@ -123,9 +124,9 @@ class Teaching:
     """A head for the labels of a place.
 
     labels: all that it tells apart: those of the bundle that stay (all, or the taught ones alone), in its order, then new ones. only: whether labels
-    that were not taught were left out. prior: what the bundle alone thinks of them here. right: share of taught photos that were named right while
-    left out of the fit. temperature, reject_below, unknown_above, known: as a bundle has them, for this
-    head. digest: of the bundle it belongs to.
+    that were not taught were left out. prior: what the bundle alone thinks of them here. right, sure: shares of taught photos that were named right,
+    and that were named surely enough not to be rejected, while left out of the fit (sure: None where an older file does not say). temperature,
+    reject_below, unknown_above, known: as a bundle has them, for this head. digest: of the bundle it belongs to.
     """
 
     digest: str
@@ -141,6 +142,7 @@ class Teaching:
     unknown_above: float
     known: Known
     right: float
+    sure: float | None
 
     def judge(self, probabilities: Floats, embedding: npt.NDArray[np.floating[Any]], *, here: bool) -> tuple[Floats, float]:
         """Calibrated probabilities, one of each of `labels`, summing to 1, and how unknown it is, 0..1. probabilities: of the bundle's labels;
@@ -177,6 +179,7 @@ class Teaching:
             reject_below=self.reject_below,
             unknown_above=self.unknown_above,
             right=self.right,
+            sure=self.sure,
             known_photos=int(self.known.photos),
             usual=self.known.usual if math.isfinite(self.known.usual) else None,
             often=tuple(self.prior.often.tolist()),
@@ -236,6 +239,7 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
         about.unknown_above,
         Known(prototypes.astype(np.float32), distance, doubt, quantiles, np.array(about.known_photos, np.int64), usual),
         about.right,
+        about.sure,
     )
 
 
@@ -300,7 +304,8 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     temperature = temperatures[recipe]
     first = np.unique(views.photos, return_index=True)[1]
     posteriors = softmax(unseen[recipe], temperature)[first]
-    right = posteriors.argmax(axis=1) == views.targets[first]
+    best, right = posteriors.max(axis=1), posteriors.argmax(axis=1) == views.targets[first]
+    reject_below = _reject_below(best, right)
     return Teaching(
         bundle.info.digest,
         bundle.info.name,
@@ -311,10 +316,11 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
         recipe,
         start.prior,
         temperature,
-        _reject_below(posteriors.max(axis=1), right),
+        reject_below,
         1 - FALSE_REJECTS,
         _known(examples, posteriors, first, None if only else familiar, elsewhere(start.unseen)[first] if only else None),
         float(right.mean()),
+        float((best >= reject_below).mean()),
     )
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +124,7 @@ def test_photos_of_new_things_make_a_file_that_classify_uses(
     assert main(["teach", "--from", str(photos), "--out", str(out), "--json", *options]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["photos"] == {"can": 8, "pot": 8}
+    assert 0.9 <= said["sure"] <= 1 == said["right"]
     assert said["labels"] == [*bundle.info.labels, "can", "pot"]
     assert not read_teaching(out, bundle).examples.isolated.any()
     later = save(tmp_path / "later.png", plain(ORANGE, 99))
@@ -165,6 +167,16 @@ def test_an_item_told_apart_from_the_taught_tray_has_the_name_it_was_taught_ther
     here, there = map(json.loads, capsys.readouterr().out.splitlines())
     assert (here["isolated"]["found"], here["label"]) == (True, "can")
     assert there["label"] == "metal"
+
+
+def test_it_says_how_many_will_go_to_the_residual_bin_and_what_helps(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(12):
+        save(tmp_path / "photos" / ("can", "pot")[seed % 2] / f"{seed}.png", plain(ORANGE, seed))
+    assert main(["teach", "--from", str(tmp_path / "photos"), "--out", str(tmp_path / "site.npz"), "--bundle", str(bundle.folder)]) == 0
+    said, advice, *_ = capsys.readouterr().out.splitlines()
+    surely = re.search(r"named right, ([\d.]+)% surely enough for their bin$", said)
+    assert surely is not None and float(surely[1]) < 50
+    assert advice.startswith("the others go to the residual bin: more photos")
 
 
 def test_a_label_has_a_bin_of_its_own_where_no_pack_is_named_and_several_empty_views_may_be_given(

@@ -133,6 +133,8 @@ def test_old_labels_taught_at_another_place_are_known_better_there(tiny_bundle: 
     after = share(WORLD.named(teaching, there), [OLD[i] for i in targets])
     assert after > before + 0.05
     assert teaching.right == pytest.approx(after, abs=0.12)
+    surest = [teaching.judge(*row, here=False)[0].max() for row in zip(WORLD.before(there), there.astype(np.float32), strict=True)]
+    assert teaching.sure == pytest.approx(np.mean(np.array(surest) >= teaching.reject_below), abs=0.12)
 
 
 @pytest.mark.parametrize("count", [3, 5])
@@ -289,7 +291,7 @@ def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught
     embedding, before = WORLD.photos(np.array([6]), 12)[0].astype(np.float32), np.full(6, 1 / 6)
     for found, expected in zip(*(each.judge(before, embedding, here=False) for each in (read, taught)), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert read.known.usual == taught.known.usual
+    assert (read.known.usual, read.right, read.sure) == (taught.known.usual, taught.right, taught.sure)
     assert (read.labels, read.only, read.examples.counts()) == (taught.labels, False, {"can": 10, "pet": 10})
     assert read.examples.isolated.tolist() == taught.examples.isolated.tolist() == [False] * 10 + [True] * 10
     assert read.prior.often.tolist() == [RARE] * 6 + [1, 1]
@@ -352,9 +354,10 @@ def test_a_file_from_before_it_said_all_this_is_read_as_it_was_judged_by_then(ta
     taught.write(file)
     with np.load(file) as archive:
         stored = dict(archive)
-    retell(stored, lambda about: [about.pop(name) for name in ("often", "kin", "isolated")])
+    retell(stored, lambda about: [about.pop(name) for name in ("often", "kin", "isolated", "sure")])
     np.savez(file, **stored)
     read = read_teaching(file, tiny_bundle)
+    assert read.sure is None
     assert not read.examples.isolated.any()
     assert read.prior.often.tolist() == [1] * 8
     linear = split(taught.examples.probabilities.astype(np.float64), read.prior.columns, read.prior.taken, np.ones(20))
