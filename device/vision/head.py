@@ -23,6 +23,9 @@ SHIFT = 3.0
 """by how much a label's logit may change for every picture alike, in nats, as the standard deviation of what is expected of it: few photos of a label
 tell little about how often it comes"""
 
+MOST_SPANNING = 480
+"""views among which weights are looked for, as sums of what these show; more take longer by the square, and bring no more than chance does"""
+
 
 @dataclass(frozen=True, eq=False)
 class Head:
@@ -83,6 +86,15 @@ def balanced(targets: Ints, photos: Ints) -> Floats:
     weights = 1.0 / views[photo_of]
     of_label = np.bincount(label_of, weights)
     return np.asarray(weights * of_label.sum() / (len(labels) * of_label[label_of]), np.float64)
+
+
+def spanning(targets: Ints, most: int) -> Ints:
+    """Which views stand for all, as indices in ascending order: at most so many (but one of each label), of each label as many as can be, spread
+    evenly. targets: the label of each view.
+    """
+    of_each = [np.flatnonzero(targets == label) for label in np.unique(targets)]
+    share = next((share for share in range(len(targets), 1, -1) if sum(min(share, len(own)) for own in of_each) <= most), 1)
+    return np.sort(np.concatenate([own[np.linspace(0, len(own) - 1, min(share, len(own))).round().astype(np.int64)] for own in of_each]))
 
 
 class Fitter:
@@ -153,27 +165,27 @@ class Fitter:
         held = recipe.loose, recipe.keep
         if held not in self._spaces:
             kept = Moments(np.sqrt(recipe.keep) * self._moved, recipe.keep * self._rest)
-            self._spaces[held] = _Space(self._features, kept, recipe.loose, self._lessons.weights)
+            few = spanning(self._lessons.targets, MOST_SPANNING)
+            self._spaces[held] = _Space(self._features, few, kept, recipe.loose, self._lessons.weights)
         return self._spaces[held]
 
 
 class _Space:
     """Coordinates of views in which what holds a head back is the plain length of its weights, and in which it is found.
 
-    coordinates: views x coordinates, as many as there are views at most. stretch: one a coordinate; with weights multiplied by it, the cost is about
-    as steep in every direction.
+    coordinates: views x coordinates, at most as many as there are views that span it. stretch: one a coordinate; with weights multiplied by it, the
+    cost is about as steep in every direction.
     """
 
-    def __init__(self, features: Floats, kept: Moments, loose: float, weights: Floats) -> None:
+    def __init__(self, features: Floats, spanning: Ints, kept: Moments, loose: float, weights: Floats) -> None:
         ridge = np.full(features.shape[1], 1 / loose**2)
         ridge[-1] = 1 / SHIFT**2
-        solved = kept.solve(features, ridge)
-        strengths, vectors = np.linalg.eigh(features @ solved.T)
+        solved = kept.solve(features[spanning], ridge)
+        strengths, vectors = np.linalg.eigh(features[spanning] @ solved.T)
         strong = strengths > 1e-7 * strengths[-1]
-        strengths, vectors = strengths[strong], vectors[:, strong]
-        self.coordinates = vectors * np.sqrt(strengths)
-        self.stretch = np.sqrt(0.5 * weights.mean() * strengths + 1)
-        self._axes = (vectors / np.sqrt(strengths)).T @ solved
+        self._axes = (vectors[:, strong] / np.sqrt(strengths[strong])).T @ solved
+        self.coordinates = features @ self._axes.T
+        self.stretch = np.sqrt(0.5 * weights.mean() * np.square(self.coordinates).sum(axis=0) + 1)
 
     def whole(self, found: Floats) -> Floats:
         """Weights for features, labels x features, of weights for coordinates."""

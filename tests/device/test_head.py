@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.reference import fit_reference
-from device.vision.head import SHIFT, Fitter, Floats, Head, Lessons, Recipe
+from device.vision.head import MOST_SPANNING, SHIFT, Fitter, Floats, Head, Lessons, Recipe, spanning
 from device.vision.reference import Reference
 
 FEATURES, LABELS, KEEP = 30, 3, 5.0
@@ -39,7 +39,7 @@ def cost(head: Head, lessons: Lessons, reference: Reference, loose: float) -> fl
 
 @pytest.mark.parametrize("loose", [1.0, 4.0])
 @settings(max_examples=25)
-@given(seed=st.integers(0, 2**32 - 1), photos=st.integers(2, 40), step=st.sampled_from([0.3, 0.03]))
+@given(seed=st.integers(0, 2**32 - 1), photos=st.integers(2, 40) | st.just(MOST_SPANNING + 100), step=st.sampled_from([0.3, 0.03]))
 def test_no_head_nearby_costs_less(loose: float, seed: int, photos: int, step: float) -> None:
     rng = np.random.default_rng(seed)
     reference, lessons = reference_of(rng), lessons_of(rng, photos)
@@ -49,6 +49,16 @@ def test_no_head_nearby_costs_less(loose: float, seed: int, photos: int, step: f
         moved = Head(found.weights + step * rng.normal(size=found.weights.shape), found.bias + step * rng.normal(size=LABELS), found.trust)
         assert least < cost(moved, lessons, reference, loose)
     assert least < cost(Head(np.zeros_like(found.weights), np.zeros(LABELS), 1.0), lessons, reference, loose)
+
+
+@given(counts=st.lists(st.integers(1, 60), min_size=1, max_size=6), most=st.integers(6, 200))
+def test_of_many_views_each_label_has_as_many_as_can_be(counts: list[int], most: int) -> None:
+    targets = np.repeat(np.arange(len(counts)), counts)
+    few = spanning(targets, most)
+    assert (np.diff(few) > 0).all() and few[0] == 0 and len(few) <= most
+    kept = np.bincount(targets[few], minlength=len(counts))
+    assert len(few) == len(targets) or np.minimum(counts, kept.max() + 1).sum() > most
+    assert all(own == count or own == kept.max() for own, count in zip(kept, counts, strict=True))
 
 
 def test_photos_left_out_have_no_say_in_their_own_logits() -> None:
