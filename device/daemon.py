@@ -48,7 +48,7 @@ REST_S = 0.1
 CLOSE_S = 1.0
 """longest time that stopping waits for the gates"""
 SAFE_AFTER = 5
-"""starts in a row without a clean stop after which everything goes to the residual bin"""
+"""crashes in a row, each soon after its start, after which everything goes to the residual bin"""
 KEEP_VIEW_S = 600.0
 """how often the learned empty views are written to disk"""
 VIEW_FILE, VIEWS_FILE = "empty-view.npy", "empty-views.npy"
@@ -167,7 +167,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
         ledger.intend,
         Telling(ledger, stored),
         frames.offer,
-        residual_only=ledger.restarts >= SAFE_AFTER,
+        residual_only=ledger.crashes >= SAFE_AFTER,
     )
     beats = Heartbeats()
     number, started = 0, False

@@ -43,6 +43,8 @@ WAITING = 256
 """most requests that wait for the disk; the next one is refused"""
 NUMBERS_LOST = 1_700_000_000
 """least number to go on above when a damaged database and its `ledger.seq` are lost together: more than any count that began at 1"""
+LOOP_S = 600.0
+"""a start so soon after the one before it, which was not ended cleanly nor by a power cut, is one more of a row of crashes"""
 IDLE_S = 60.0
 
 
@@ -115,6 +117,7 @@ class Ledger:
         self._closing = self._closed = self._clean = False
         self._counts: Counter[tuple[str, str]] = Counter()
         self._next_seq, self._newest_seq, self._undelivered, self._dropped, self._restarts = 1, 0, 0, 0, 0
+        self._crashes = 0
         self._reading = threading.Lock()
         with explained(self.file), contextlib.ExitStack() as opened:
             folder.mkdir(parents=True, exist_ok=True)
@@ -178,6 +181,11 @@ class Ledger:
     def restarts(self) -> int:
         """Starts in a row, this one counted, before which the ledger had not been closed cleanly."""
         return self._restarts
+
+    @property
+    def crashes(self) -> int:
+        """Of these starts in a row, those after which it did not even run for LOOP_S, this one counted; none after a power cut."""
+        return self._crashes
 
     @property
     def alive(self) -> bool:
@@ -267,11 +275,14 @@ class Ledger:
         power_cut = not notes["clean"] and notes.get("kernel") != kernel
         if power_cut or given_out < self._numbering.reserved - BLOCK:
             given_out = max(given_out, self._numbering.reserved)
+        begun_s = int(time.clock_gettime(time.CLOCK_BOOTTIME))
+        looping = not notes["clean"] and not power_cut and begun_s - notes.get("begun_s", begun_s) < LOOP_S
+        self._crashes = notes.get("crashes", 0) + 1 if looping else 0
         self._next_seq = given_out + 1
         self._newest_seq = db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]
         self._undelivered = db.execute("SELECT count(*) FROM outbox").fetchone()[0]
         self._counts.update({(name, kind): n for name, kind, n in db.execute("SELECT bin, kind, n FROM total")})
-        tables.note(db, clean=0, restarts=self._restarts, kernel=kernel)
+        tables.note(db, clean=0, restarts=self._restarts, kernel=kernel, crashes=self._crashes, begun_s=begun_s)
         left = db.execute("SELECT item, bin, label FROM intent ORDER BY id").fetchall()
         interrupted = [ItemInterrupted(item=item, bin=name, label=label, reason="restart") for item, name, label in left]
         reading = self._clock.read()

@@ -269,6 +269,22 @@ def test_starts_without_a_clean_stop_before_them_are_counted(opener: Opener, sta
     assert opener(tmp_path / "clean").restarts == 0
 
 
+def test_only_crashes_soon_after_a_start_make_a_row_and_neither_power_cuts_nor_good_running_add_to_it(
+    opener: Opener, state: Path, tmp_path: Path
+) -> None:
+    opener()
+    crashes = []
+    for n in range(6):
+        state = power_cut(state, tmp_path / str(n))
+        if n == 3:
+            altered(state, "UPDATE note SET value = value - 601 WHERE name = 'begun_s'")
+        if n == 5:
+            altered(state, "UPDATE note SET value = 'another' WHERE name = 'kernel'")
+        crashes.append(opener(state).crashes)
+    assert crashes == [1, 2, 3, 0, 1, 0]
+    assert opener(power_cut(state, tmp_path / "last")).restarts == 7
+
+
 def test_one_process_at_a_time_has_the_ledger(opener: Opener, state: Path) -> None:
     ledger = opener()
     with pytest.raises(LedgerError, match="another sortbin uses this ledger"):

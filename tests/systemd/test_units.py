@@ -31,6 +31,23 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_the_sandbox_lets_it_ask_whether_the_clock_is_synchronised(service: configparser.SectionProxy) -> None:
+    """A call that the filter does not name kills the service, or fails where there is an error number; `ProtectClock=` forbids adjtimex by itself."""
+
+    def calls(names: list[str]) -> set[str]:
+        sets = [name for name in names if name.startswith("@")]
+        listed = [subprocess.run(["systemd-analyze", "syscall-filter", name], capture_output=True, text=True, check=True).stdout for name in sets]
+        found = [line.strip() for text in listed for line in text.splitlines()[1:] if line.strip() and not line.strip().startswith("#")]
+        return {name for name in names if not name.startswith("@")} | (calls(found) if found else set())
+
+    allowed = calls(service["SystemCallFilter"].split())
+    assert {"adjtimex", "clock_adjtime"} <= allowed
+    assert {"openat", "read", "clock_gettime"} <= allowed and "reboot" not in allowed
+    assert service.get("ProtectClock", "no") == "no" and service["CapabilityBoundingSet"] == ""
+    assert service["SystemCallErrorNumber"] == "EPERM"
+
+
 def test_the_watchdog_waits_longer_than_any_loop_may_be_silent(service: configparser.SectionProxy) -> None:
     watchdog_s = float(service["WatchdogSec"])
     longest_silence_s = health.BEAT_WITHIN_S + watchdog_s / 3
