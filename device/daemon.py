@@ -78,7 +78,7 @@ def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iter
         rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
         site = Site(judge.labels, judge.usual, settings.site)
         ledger = Ledger(Path(settings.device.state), settings.device.id, Clock())
-        stack.callback(ledger.close, 0.5)
+        stack.push(lambda error, *_: _ended(ledger, error is None))
         for warning in ledger.warnings:
             log.warning("%s", warning)
         body = open_body(rules)
@@ -87,6 +87,11 @@ def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iter
         if link is not None:
             stack.callback(link.stop, 0.5)
         yield Parts(judge, site, rules, body, ledger, link)
+
+
+def _ended(ledger: Ledger, clean: bool) -> None:
+    """An error that ends the daemon is no clean stop: the next start counts it, and remembers what the empty tray looked like."""
+    ledger.close(0.5, clean=clean)
 
 
 def open_classifier(settings: BinSettings) -> Classifier:

@@ -5,6 +5,7 @@ Off unless the owner names a folder. Written on a thread of its own: the control
 
 import logging
 import queue
+import re
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ COMPARED = 512
 """newest kept items that a new one is compared with"""
 AT_BORDER = 0.02
 """share of the frame's border that an item may cover: a hand or an arm comes in over the border, and is never kept"""
+OWN = re.compile(r"\d{4}-\d\d-\d\dT\d{6}\.\d{3}Z-.+\.jpg")
+"""how pictures are named that are kept here; others in the folder are not ours to delete, nor do they count"""
 QUALITY = 92
 
 
@@ -129,7 +132,7 @@ class Keeper:
             beside.replace(file)
 
     def _make_room(self, wanted: int) -> None:
-        pictures = sorted(self._folder.glob("*.jpg"))
+        pictures = sorted(picture for picture in self._folder.glob("*.jpg") if OWN.fullmatch(picture.name))
         sizes = {picture: sum(file.stat().st_size for file in (picture, picture.with_suffix(".json")) if file.exists()) for picture in pictures}
         taken = sum(sizes.values()) + wanted
         for picture in pictures:

@@ -117,7 +117,7 @@ class Ledger:
         self._closing = self._closed = self._clean = False
         self._counts: Counter[tuple[str, str]] = Counter()
         self._next_seq, self._newest_seq, self._undelivered, self._dropped, self._restarts = 1, 0, 0, 0, 0
-        self._crashes = 0
+        self._crashes, self._marks_clean = 0, True
         self._reading = threading.Lock()
         with explained(self.file), contextlib.ExitStack() as opened:
             folder.mkdir(parents=True, exist_ok=True)
@@ -218,9 +218,12 @@ class Ledger:
             self._acknowledged.update(seqs)
             self._news.notify()
 
-    def close(self, wait_s: float) -> bool:
-        """Store what waits, mark the stop as clean, close. False when that failed or took longer than `wait_s`. Any number of calls."""
+    def close(self, wait_s: float, *, clean: bool = True) -> bool:
+        """Store what waits, mark the stop as clean or not, close. False when that failed or took longer than `wait_s`. Any number of calls; the
+        first says whether it is clean.
+        """
         with self._news:
+            self._marks_clean = clean if not self._closing else self._marks_clean
             self._closing = True
             self._news.notify()
         self._thread.join(wait_s)
@@ -405,7 +408,7 @@ class Ledger:
         try:
             with explained(self.file), transaction(self._db):
                 tables.remove_from_outbox(self._db, acknowledged)
-                tables.note(self._db, clean=1)
+                tables.note(self._db, clean=int(self._marks_clean))
         except LedgerError as error:
             log.error("%s", error)
         else:

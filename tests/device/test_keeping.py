@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -61,6 +62,13 @@ def test_a_hand_or_a_frame_that_could_not_be_isolated_is_never_kept(tmp_path: Pa
     arm[25:35, 30:] = 255
     only = sighting(2, "unknown")
     assert [note.item for note in kept(tmp_path, sighting(0, "unknown", mask=arm), sighting(1, "unknown", mask=None), only)] == ["item2"]
+
+
+def test_pictures_of_others_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    holiday = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (900, 900, 3), np.uint8))[1].tobytes()
+    (tmp_path / "holiday.jpg").write_bytes(holiday)
+    assert len(kept(tmp_path, *(sighting(i, "unsure") for i in range(3)), most_mib=len(holiday) / 2**20)) == 3
+    assert (tmp_path / "holiday.jpg").read_bytes() == holiday
 
 
 def test_the_oldest_make_room_and_the_quota_holds(tmp_path: Path) -> None:

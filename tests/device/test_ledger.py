@@ -269,6 +269,15 @@ def test_starts_without_a_clean_stop_before_them_are_counted(opener: Opener, sta
     assert opener(tmp_path / "clean").restarts == 0
 
 
+def test_a_stop_that_is_said_not_to_be_clean_is_counted_though_all_is_stored(opener: Opener, state: Path) -> None:
+    ledger = opener()
+    fill(ledger, 3)
+    assert ledger.close(WAIT_S, clean=False)
+    assert ledger.close(WAIT_S)
+    assert (again := opener(state)).restarts == again.crashes == 1
+    assert again.totals() == ledger.totals()
+
+
 def test_only_crashes_soon_after_a_start_make_a_row_and_neither_power_cuts_nor_good_running_add_to_it(
     opener: Opener, state: Path, tmp_path: Path
 ) -> None:
