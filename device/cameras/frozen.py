@@ -11,7 +11,8 @@ ROW_STEP = 4
 class FrozenPicture:
     """Watches that a camera's picture changes, judged by every fourth row. A live sensor always has noise.
 
-    name: the camera's, for the message. limit_s: how long a picture may stay the same to the last bit; 0 for ever.
+    name: the camera's, for the message. limit_s: how long a picture may stay the same to the last bit; 0 for ever. One that is shared by all
+    sources that are opened on a camera does not take the picture that froze for a living one after the camera was opened again.
     """
 
     def __init__(self, name: str, limit_s: float) -> None:
@@ -25,9 +26,8 @@ class FrozenPicture:
         checksum = zlib.crc32(pixels[::ROW_STEP].tobytes())
         if checksum != self._checksum:
             self._checksum, self._since_s = checksum, now_s
-        still_s = now_s - self._since_s
-        if self._limit_s and still_s > self._limit_s:
+        if self._limit_s and now_s - self._since_s > self._limit_s:
             raise CameraError(
-                f"{self._name}: the same picture to the last bit for {still_s:.0f} s; is the lens covered or the light off? "
+                f"{self._name}: the same picture to the last bit for {self._limit_s:g} s; is the lens covered or the light off? "
                 "Else plug the camera in again"
             )

@@ -20,6 +20,9 @@ WHOLE = Region()
 STEADY_S = 10.0
 LOOK_S = 0.5
 MOST_GIVEN_UP = 2
+LOST_S = 60.0
+"""A driver that still holds a thread after so long, while no other opening brings a picture, holds the camera too: only the end of the process
+makes it let go."""
 
 
 @dataclass(eq=False)
@@ -69,6 +72,7 @@ class NewestFrame:
         self._bug: Exception | None = None
         self._opened = 0
         self._given_up = 0
+        self._given_up_s = math.inf
         self._reader: _Reader | None = None
         with self._changed:
             self._start_reader()
@@ -111,9 +115,12 @@ class NewestFrame:
 
     @property
     def stuck(self) -> bool:
-        """Whether so many calls hang in the driver that only a restart of the process can help."""
+        """Whether calls hang in the driver, so many or for so long that only a restart of the process can help."""
         with self._changed:
-            return self._given_up >= MOST_GIVEN_UP and self._reader is not None and self._hangs(self._reader, self._clock())
+            if self._given_up == 0 or self._reader is None:
+                return False
+            now_s = self._clock()
+            return (self._given_up >= MOST_GIVEN_UP and self._hangs(self._reader, now_s)) or now_s - self._given_up_s > LOST_S
 
     def close(self, wait_s: float = 1.0) -> None:
         """Stop reading and close the source, waiting for that at most `wait_s` seconds. Any number of calls; never raises."""
@@ -148,6 +155,7 @@ class NewestFrame:
         if self._given_up < MOST_GIVEN_UP:
             log.warning("%s", self._last_error)
             self._given_up += 1
+            self._given_up_s = min(self._given_up_s, now_s)
             self._start_reader()
 
     def _run(self, reader: _Reader) -> None:
@@ -171,6 +179,7 @@ class NewestFrame:
             with self._changed:
                 if self._reader is not reader and self._reader is not None:
                     self._given_up -= 1
+                    self._given_up_s = self._given_up_s if self._given_up else math.inf
 
     def _follow_source(self, reader: _Reader) -> None:
         reader.calling_since_s = self._clock()
@@ -198,6 +207,7 @@ class NewestFrame:
             if self._reader is reader:
                 number = 1 if self._newest is None else self._newest.number + 1
                 self._newest = Frame(pixels, number, frame.taken_s)
+                self._given_up_s = math.inf
                 self._last_error = None
                 self._changed.notify_all()
 

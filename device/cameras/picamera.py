@@ -25,21 +25,22 @@ class Picamera2Source:
     """Pictures of a camera on the ribbon cable. Each is copied once and its buffer given back before `read` returns.
 
     The constructor takes `warm_up_s` and a little more. Closing a camera that has stopped answering may hang inside libcamera: use it
-    through NewestFrame, which gives up a reader that does not come back.
+    through NewestFrame, which gives up a reader that does not come back. frozen: what sees that the picture stands still; one of its own where None.
     """
 
     def __init__(
         self,
         settings: Picamera2Settings,
+        frozen: FrozenPicture | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         boot_clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
     ) -> None:
-        self._name = f"camera {settings.index}"
+        self._name = settings.name
         self._stale_s = settings.stale_s
         self._clock = clock
         self._boot_clock = boot_clock
-        self._frozen = FrozenPicture(self._name, settings.frozen_s)
+        self._frozen = frozen or FrozenPicture(settings.name, settings.frozen_s)
         self._number = 0
         self._camera = self._open(settings)
         try:

@@ -58,6 +58,11 @@ class Picamera2Settings(Camera, frozen=True, kw_only=True, tag="picamera2"):
     frozen_s: FrozenLimit = 10.0
     """a picture that is the same to the last bit for so long means a dead sensor, for a live one has noise; 0: do not look"""
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"camera {self.index}"
+
 
 class V4l2Settings(Camera, frozen=True, kw_only=True, tag="v4l2"):
     """A webcam, or whatever the kernel shows as /dev/video*."""
@@ -68,6 +73,16 @@ class V4l2Settings(Camera, frozen=True, kw_only=True, tag="v4l2"):
     """how the camera sends pictures; empty: the driver chooses. Large pictures often need MJPG to reach their frame rate"""
     frozen_s: FrozenLimit = 10.0
     """a picture that is the same to the last bit for so long means a dead camera, for a live one has noise; 0: do not look"""
+
+    @property
+    def path(self) -> str:
+        """Its device file."""
+        return self.device if isinstance(self.device, str) else f"/dev/video{self.device}"
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"camera {self.path}"
 
 
 class ReplaySettings(Camera, frozen=True, kw_only=True, tag="replay"):

@@ -54,27 +54,28 @@ class V4l2Source:
     """Pictures of a webcam, at most `fps` a second; those in between are taken from the driver and thrown away undecoded.
 
     OpenCV waits up to 10 s inside the driver whatever `wait_s` says, and longer if the driver hangs: read it through NewestFrame, which
-    gives up a reader that does not come back.
+    gives up a reader that does not come back. frozen: what sees that the picture stands still; one of its own where None.
     """
 
     def __init__(
         self,
         settings: V4l2Settings,
+        frozen: FrozenPicture | None = None,
         *,
         open_capture: Callable[[str], Capture] = open_device,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._name = settings.device if isinstance(settings.device, str) else f"/dev/video{settings.device}"
+        self._name = settings.name
         self._stale_s = settings.stale_s
         self._spacing_s = 0.75 / settings.fps
         self._clock = clock
         self._sleep = sleep
-        self._frozen = FrozenPicture(f"camera {self._name}", settings.frozen_s)
+        self._frozen = frozen or FrozenPicture(settings.name, settings.frozen_s)
         self._number = 0
         self._taken_s = -math.inf
         self._has_stamps: bool | None = None
-        self._capture = open_capture(self._name)
+        self._capture = open_capture(settings.path)
         if settings.pixel_format:
             self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*settings.pixel_format))
         self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, settings.width)
@@ -83,7 +84,7 @@ class V4l2Source:
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         size = tuple(int(self._capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if size != (settings.width, settings.height):
-            log.warning("camera %s: gives %d x %d pixels instead of %d x %d", self._name, *size, settings.width, settings.height)
+            log.warning("%s: gives %d x %d pixels instead of %d x %d", self._name, *size, settings.width, settings.height)
 
     def read(self, wait_s: float) -> Frame:
         """The next new picture. taken_s is the kernel's stamp where the driver stamps with the monotonic clock, else the time of arrival.
@@ -93,7 +94,7 @@ class V4l2Source:
         deadline_s = self._clock() + wait_s
         while True:
             if not self._capture.grab():
-                raise CameraError(f"camera {self._name}: gives no picture; check that it is plugged in")
+                raise CameraError(f"{self._name}: gives no picture; check that it is plugged in")
             now_s = self._clock()
             taken_s = self._time_of_exposure(now_s)
             if taken_s > self._taken_s and now_s - taken_s <= self._stale_s:
@@ -104,7 +105,7 @@ class V4l2Source:
             else:
                 self._sleep(RETRY_S)
             if now_s >= deadline_s:
-                raise CameraError(f"camera {self._name}: only old or broken pictures for {wait_s:g} s; unplug it and plug it in again")
+                raise CameraError(f"{self._name}: only old or broken pictures for {wait_s:g} s; unplug it and plug it in again")
         self._frozen.look(pixels, now_s)
         self._taken_s = taken_s
         self._number += 1
@@ -114,7 +115,7 @@ class V4l2Source:
         try:
             self._capture.release()
         except cv2.error as error:
-            log.warning("camera %s: %s", self._name, error)
+            log.warning("%s: %s", self._name, error)
 
     def _time_of_exposure(self, now_s: float) -> float:
         """The driver's stamp of the picture grabbed last. uvcvideo and Unicam stamp with the monotonic clock, some drivers do not stamp."""

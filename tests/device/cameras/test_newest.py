@@ -187,6 +187,35 @@ def test_when_every_driver_call_hangs_it_says_so_and_stops_trying(start: Callabl
         camera.latest()
 
 
+def test_a_driver_that_hangs_and_keeps_the_camera_to_itself_is_told_after_a_minute(start: Callable[..., NewestFrame], clock: Any) -> None:
+    hang = threading.Event()
+    hanging, busy = Script(1, hang, CameraError("late")), CameraError("another program may be using it")
+    camera = start(hanging, busy, busy, hang_s=12.0, clock=clock, pause_s=(0.001, 0.001))
+    assert hanging.hangs.wait(PATIENCE_S)
+    clock.now_s += 13.0
+    assert camera.latest(1, 0.0) is None
+    clock.now_s += 59.0
+    assert not camera.stuck
+    clock.now_s += 2.0
+    assert camera.stuck
+    hang.set()
+    hanging.let_go.set()
+    assert hanging.closed.wait(PATIENCE_S)
+    while camera.stuck:
+        pass
+
+
+def test_a_hang_that_was_got_over_is_no_reason_to_restart(start: Callable[..., NewestFrame], clock: Any) -> None:
+    hang = threading.Event()
+    hanging = Script(1, hang)
+    camera = start(hanging, Script(2, CameraError("unplugged")), hang_s=12.0, clock=clock, pause_s=(PATIENCE_S, PATIENCE_S))
+    assert hanging.hangs.wait(PATIENCE_S)
+    clock.now_s += 13.0
+    assert brightness(camera.latest(1, PATIENCE_S)) == 2
+    clock.now_s += 1000.0
+    assert not camera.stuck
+
+
 def test_closing_is_bounded_when_the_driver_hangs(start: Callable[..., NewestFrame]) -> None:
     hang = threading.Event()
     source = Script(1, hang, CameraError("unplugged"))

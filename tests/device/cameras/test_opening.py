@@ -53,4 +53,4 @@ def test_only_the_chosen_driver_is_imported(tmp_path: Path) -> None:
         "print(*sorted(name for name in sys.modules if name.startswith(('device.cameras.', 'picamera2'))))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.split() == [f"device.cameras.{part}" for part in ("newest", "opening", "replay", "settings")]
+    assert done.stdout.split() == [f"device.cameras.{part}" for part in ("frozen", "newest", "opening", "replay", "settings")]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from device.cameras import CameraError
+from device.cameras.frozen import FrozenPicture
 from device.cameras.settings import V4l2Settings
 from device.cameras.v4l2 import Capture, V4l2Source, open_device
 from device.vision.preprocess import Pixels
@@ -150,6 +151,26 @@ def test_a_picture_without_any_noise_is_a_dead_camera(driver: Driver, clock: Any
             source.read(1.0)
     assert clock() == pytest.approx(1003.2, abs=0.11)
     assert "\n" not in str(caught.value)
+
+
+def test_a_picture_that_froze_does_not_count_after_the_camera_was_opened_again(driver: Driver, clock: Any, picture: Make) -> None:
+    driver.shows = lambda: picture(0)
+    frozen = FrozenPicture("camera 0", 3)
+    settings = V4l2Settings(width=64, height=48)
+
+    def reopened() -> V4l2Source:
+        return V4l2Source(settings, frozen, open_capture=lambda _: driver, clock=clock, sleep=clock.sleep)
+
+    source = reopened()
+    assert [source.read(1.0).number for _ in range(10)][-1] == 10
+    with pytest.raises(CameraError, match="to the last bit"):
+        for _ in range(100):
+            source.read(1.0)
+    for _ in range(3):
+        with pytest.raises(CameraError, match="to the last bit"):
+            reopened().read(1.0)
+    driver.shows = lambda: picture(1)
+    assert reopened().read(1.0).number == 1
 
 
 def test_a_picture_that_ever_changes_is_alive_however_dark(driver: Driver, clock: Any) -> None:
