@@ -29,7 +29,8 @@ class Landed:
 class VirtualBin:
     """Physics of one bin under a clock that its user reads: `picture(now_s)` shows the tray at that time.
 
-    Items come from `things`, each `gap_s` after the tray became empty and every gate closed; a thing that `sticks` does not fall.
+    Items come from `things`, each `gap_s` after the tray became empty and every gate closed, the first `first_after_s` after `may_begin` said so;
+    a thing that `sticks` does not fall.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class VirtualBin:
         seed: int = 0,
         gap_s: float = 0.5,
         first_after_s: float = 1.5,
+        may_begin: Callable[[], bool] = lambda: True,
         landed: Callable[[Landed], None] = lambda _: None,
         sticks: Callable[[Thing], bool] = lambda _: False,
     ) -> None:
@@ -47,7 +49,7 @@ class VirtualBin:
         self._rng = np.random.default_rng(seed)
         self._sticks = sticks
         self._tray = Tray(self._rng)
-        self._gap_s, self._first_after_s = gap_s, first_after_s
+        self._gap_s, self._first_after_s, self._may_begin = gap_s, first_after_s, may_begin
         self._next_at_s: float | None = None
         self._thing: Thing | None = None
         self._rest = Pose(0.5, 0.5, 0.0)
@@ -96,7 +98,7 @@ class VirtualBin:
             self._landed(Landed(thing, self._into))
 
     def _maybe_arrive(self, now_s: float) -> None:
-        if any(gate.opening(now_s) > 0 for gate in self._gates.values()):
+        if any(gate.opening(now_s) > 0 for gate in self._gates.values()) or not self._may_begin():
             return
         if self._next_at_s is None:
             self._next_at_s = now_s + self._first_after_s

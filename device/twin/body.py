@@ -19,9 +19,13 @@ def simulated_gates(rules: RulePack) -> dict[str, SimulatedGate]:
     return {name: SimulatedGate(name, travel_s=TRAVEL_S) for name in rules.bins}
 
 
-def virtual_body(rules: RulePack, things: Iterable[Thing], *, seed: int, fps: float, landed: Callable[[Landed], None]) -> Body:
-    """A bin into which `things` are thrown one after the other. landed: told of each that fell into a bin, on the camera's thread."""
+def virtual_body(
+    rules: RulePack, things: Iterable[Thing], *, seed: int, fps: float, may_begin: Callable[[], bool], landed: Callable[[Landed], None]
+) -> Body:
+    """A bin into which `things` are thrown one after the other, once `may_begin` says so. landed: told of each that fell into a bin, on the camera's
+    thread.
+    """
     gates = simulated_gates(rules)
-    virtual = VirtualBin(gates, things, seed=seed, landed=landed)
+    virtual = VirtualBin(gates, things, seed=seed, may_begin=may_begin, landed=landed)
     camera = NewestFrame(lambda: VirtualCamera(virtual, time.monotonic, fps))
     return Body(camera, "virtual", Gates(gates), dict.fromkeys(gates, "simulated"))

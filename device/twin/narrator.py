@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from typing import TextIO
 
-from device.events import AnyEvent, Cleared, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
+from device.events import AnyEvent, Cleared, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started
 from device.interval import wilson
 from device.rules import RulePack
 from device.twin.bin import Landed
@@ -17,6 +17,7 @@ class Narrator:
 
     def __init__(self, out: TextIO, stop: threading.Event, most: int | None) -> None:
         self._out, self._stop, self._most = out, stop, most
+        self._started = threading.Event()
         self._told: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
         self._fallen: deque[Landed] = deque()
         self._rules: RulePack | None = None
@@ -32,7 +33,13 @@ class Narrator:
 
     def told(self, event: AnyEvent) -> None:
         """An event was stored. Returns at once; any thread."""
+        if isinstance(event, Started):
+            self._started.set()
         self._told.put(event)
+
+    def has_started(self) -> bool:
+        """Whether the bin has said that it is ready to sort. Any thread."""
+        return self._started.is_set()
 
     def begin(self, opening: list[str], rules: RulePack) -> None:
         """Print the opening lines and the head of the table, and start to tell."""

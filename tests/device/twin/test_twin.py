@@ -25,6 +25,18 @@ def thing(tmp_path: Path) -> Thing:
     return Thing("thing", "glass", file, 15.0)
 
 
+def test_nothing_is_thrown_in_before_the_bin_is_ready(thing: Thing) -> None:
+    ready: list[bool] = []
+    bin_ = VirtualBin({"glass": SimulatedGate("glass")}, [thing], may_begin=lambda: bool(ready))
+    for step in range(100):
+        bin_.picture(step * 0.1)
+    assert bin_.lying is None
+    ready.append(True)
+    bin_.picture(10.0)
+    bin_.picture(12.0)
+    assert bin_.lying is thing
+
+
 def test_an_item_rests_until_a_gate_is_open_far_enough_and_then_lands_there(thing: Thing) -> None:
     gates = {"glass": SimulatedGate("glass"), "paper": SimulatedGate("paper")}
     landed: list[Landed] = []
