@@ -157,7 +157,7 @@ class Watch:
         return np.concatenate([[self._seen], self._edges.ravel(), *(chart.export() for chart in self._charts.values())])
 
     def restore(self, stored: npt.NDArray[Any]) -> None:
-        """Take what `export` gave before. Raises ValueError for another number of labels."""
+        """Take what `export` gave before; what is far off then was told of then. Raises ValueError for another number of labels."""
         lengths = [1, WIDTH * HEIGHT, *(len(chart.export()) for chart in self._charts.values())]
         if stored.shape != (sum(lengths),):
             raise ValueError(f"expected {sum(lengths)} numbers, found {stored.shape}")
@@ -165,6 +165,7 @@ class Watch:
         for chart, part in zip(self._charts.values(), charts, strict=True):
             chart.restore(part)
         self._seen, self._edges = int(seen[0]), edges.reshape(HEIGHT, WIDTH).astype(np.float32)
+        self._drifted = {signal for signal, off in self.strayed.items() if abs(off) >= LEVEL}
 
     def _add(self, look: Look) -> None:
         self._seen += 1

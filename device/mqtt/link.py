@@ -117,6 +117,9 @@ class Link:
                 self._note(connection.lost or f"{self._broker}: left it, as asked to stop")
             except MqttError as error:
                 self._note(str(error))
+            except Exception as error:  # whatever it is, the link is tried again: a bin that falls silent for good helps nobody
+                log.exception("%s", self._broker)
+                self._note(f"{self._broker}: {type(error).__name__}: {error}")
             finally:
                 connection.close()
             self._stopping.wait(self._backoff.next_s(held_s))

@@ -77,6 +77,15 @@ def test_a_restart_changes_nothing() -> None:
         Watch(4).restore(watch.export())
 
 
+def test_a_drift_that_was_told_is_not_told_again_after_a_restart() -> None:
+    watch, rng = usual()
+    assert [drift.signal for _ in range(80) for drift in watch.note(look_of(frame(rng, light=0.5), *item(rng)))].count("brightness") == 1
+    again = Watch(3)
+    again.restore(watch.export())
+    assert "brightness" in again.drifted
+    assert not [drift for _ in range(80) for drift in again.note(look_of(frame(rng, light=0.5), *item(rng))) if drift.signal == "brightness"]
+
+
 def test_a_bundle_that_does_not_say_what_it_knows_has_no_strangeness() -> None:
     watch, rng = Watch(3), np.random.default_rng(2)
     for _ in range(BASELINE * 2):

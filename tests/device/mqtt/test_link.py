@@ -32,7 +32,7 @@ def old_connect(name: str, will_topic: str) -> bytes:
 
 
 def state(done: int = 0, mode: Any = "ready") -> State:
-    return State(mode=mode, fault=None, totals={"paper": BinTotals(sorted=done)}, last_item=None)
+    return State(mode=mode, fault=None, totals={"paper": BinTotals(sorted=done)}, last_item=None, safe_mode=False)
 
 
 def done(heard: list[Any]) -> list[int]:
@@ -151,6 +151,22 @@ def test_a_refused_password_is_said_once_tried_for_ever_and_taken_when_it_is_men
     assert link.connected
     assert link.trouble is None
     assert sum("refused" in line for line in link_log.lines) == 1
+
+
+def test_what_nobody_thought_of_is_said_and_the_link_tried_again(
+    mosquitto: Callable[..., Any], tmp_path: Path, connect: Connect, link_log: Any
+) -> None:
+    """A password beyond what MQTT can carry makes the client's library raise what it documents nowhere."""
+    password = tmp_path / "password"
+    password.write_text("x" * 70_000)
+    broker = mosquitto()
+    broker.start()
+    link = connect(broker.port, username="bin1", password_file=str(password))
+    link_log.wait_for("error")
+    assert link.alive and not link.connected
+    password.write_text("right")
+    link_log.wait_for(": connected")
+    assert link.trouble is None
 
 
 DEVICE = """
