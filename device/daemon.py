@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -18,12 +20,13 @@ from device.body import Body
 from device.cameras import EndOfFrames
 from device.clock import Clock
 from device.drift import Watch
+from device.errors import SortbinError
 from device.events import AnyEvent, Event, Started
 from device.hardware import GateError
 from device.hardware.gates import Gates
 from device.health import Heartbeats, Notifier
 from device.keeping import Keeper
-from device.ledger import Ledger
+from device.ledger import LOOP_S, Ledger
 from device.mqtt.link import Link
 from device.report import Reporter
 from device.rules import RulePack, default_rules, find_rules, read_rules
@@ -31,6 +34,7 @@ from device.settings import BinSettings, ModelSettings
 from device.site import Site
 from device.sorter import Sorter
 from device.taught import read_taught
+from device.tray import Bare
 from device.vision.bundle import Bundle, BundleError, default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.empty import EmptyViews
@@ -45,8 +49,6 @@ TICK_S = 0.02
 """longest pause between two steps of the sorter while a gate moves, so that it is carried on 50 times a second"""
 REST_S = 0.1
 """the same while none moves; a new frame ends the pause in any case"""
-CLOSE_S = 1.0
-"""longest time that stopping waits for the gates"""
 SAFE_AFTER = 5
 """crashes in a row, each soon after its start, after which everything goes to the residual bin"""
 KEEP_VIEW_S = 600.0
@@ -64,34 +66,48 @@ class Parts:
     body: Body
     ledger: Ledger
     link: Link | None
+    safe_mode: bool
+    """the daemon has crashed again and again: it begins with nothing that it can do without"""
 
 
 @contextlib.contextmanager
 def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iterator[Parts]:
-    """Open every part, those that can fail for good first, and close them in the opposite order whatever happens.
+    """Open every part, and close them in the opposite order whatever happens.
 
     open_body: opens what this bin sees with and moves, given its rule pack.
     Raises BundleError (also for a wrong known answer), RuntimeFault, RulesError, SiteError, GateError, LedgerError.
     """
     with contextlib.ExitStack() as stack:
-        judge = open_judge(settings)
-        rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
-        site = Site(judge.labels, judge.usual, settings.site)
+        # The ledger first: it knows of crashes, and an accelerator may be what they come from.
         ledger = Ledger(Path(settings.device.state), settings.device.id, Clock())
-        stack.push(lambda error, *_: _ended(ledger, error is None))
+        stack.push(lambda error, *_: _ended(ledger, error is None or issubclass(error, SortbinError)))
         for warning in ledger.warnings:
             log.warning("%s", warning)
+        safe_mode = ledger.crashes >= SAFE_AFTER
+        if safe_mode:
+            log.warning(
+                "safe mode after %d crashes in a row: everything goes to the residual bin, and no Edge TPU is used, until the bin has run for %g min",
+                ledger.crashes,
+                LOOP_S / 60,
+            )
+        judge = open_judge(_without_edgetpu(settings) if safe_mode else settings)
+        rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
+        site = Site(judge.labels, judge.usual, settings.site)
         body = open_body(rules)
         stack.callback(body.close)
         link = None if settings.mqtt is None else Link(settings.mqtt, settings.device.id, ledger)
         if link is not None:
             stack.callback(link.stop, 0.5)
-        yield Parts(judge, site, rules, body, ledger, link)
+        yield Parts(judge, site, rules, body, ledger, link, safe_mode)
 
 
 def _ended(ledger: Ledger, clean: bool) -> None:
-    """An error that ends the daemon is no clean stop: the next start counts it, and remembers what the empty tray looked like."""
+    """A bug that ends the daemon is no clean stop: the next start counts it, and trusts the empty tray that it remembers."""
     ledger.close(0.5, clean=clean)
+
+
+def _without_edgetpu(settings: BinSettings) -> BinSettings:
+    return msgspec.structs.replace(settings, model=msgspec.structs.replace(settings.model, edgetpu=False))
 
 
 def open_classifier(settings: BinSettings) -> Classifier:
@@ -143,13 +159,12 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
     told: called with each event once it is stored, on the ledger's thread; it must return at once.
     """
     ledger, camera, gates = parts.ledger, parts.body.camera, parts.body.gates
-    view, empty = EmptyView(settings.presence), EmptyViews()
     state = Path(settings.device.state)
-    views = ViewKeeper(state / VIEW_FILE, view), ViewKeeper(state / VIEWS_FILE, empty)
+    bare, before = Bare(EmptyView(settings.presence), EmptyViews()), Bare(EmptyView(settings.presence), EmptyViews())
     watch = Watch(len(parts.judge.labels))
     learned = ViewKeeper(state / parts.site.file, parts.site), ViewKeeper(state / parts.judge.drift_file, watch)
-    keepers = (*views, *learned)
-    for keeper in keepers if ledger.restarts else learned:
+    keepers = (*_kept(state, bare), *learned)
+    for keeper in (*_kept(state, bare if ledger.restarts else before), *learned):
         keeper.restore()
     reporter = Reporter(settings.device, parts.judge, parts.site, watch, parts.rules, parts.body, ledger, parts.link)
 
@@ -162,8 +177,8 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
     sorter = Sorter(
         settings.sorting,
         settings.presence,
-        view,
-        empty,
+        bare,
+        before,
         parts.judge,
         parts.site,
         watch,
@@ -172,9 +187,10 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
         ledger.intend,
         Telling(ledger, stored),
         frames.offer,
-        residual_only=ledger.crashes >= SAFE_AFTER,
+        residual_only=parts.safe_mode,
     )
-    beats = Heartbeats()
+    began_s = time.monotonic()
+    beats = Heartbeats(["control", "ledger", "camera", "link"], began_s)
     number, started = 0, False
     try:
         while not stop.is_set():
@@ -200,7 +216,10 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
                 log.error("hung: %s; waiting for the watchdog", ", ".join(silent))
             else:
                 notifier.alive(now_s)
-            reporter.update(now_s, sorter.mode, sorter.fault)
+            if sorter.safe_mode and now_s - began_s >= LOOP_S:
+                log.info("safe mode is over: the bin has run for %g min", LOOP_S / 60)
+                sorter.leave_safe_mode()
+            reporter.update(now_s, sorter.mode, sorter.fault, sorter.safe_mode)
             notifier.status(reporter.line)
             for keeper in keepers:
                 keeper.update(now_s)
@@ -209,7 +228,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
     finally:
         notifier.stopping()
         sorter.stop()
-        _close_gates(gates)
+        _close_gates(gates, settings.sorting.gate_s)
         for keeper in keepers:
             keeper.close()
         frames.close()
@@ -246,7 +265,8 @@ class Learned(Protocol):
 class ViewKeeper:
     """Keeps what was learned on disk: of the site for good; of the empty tray so that a restart amid an item knows what lies on the tray for an item.
 
-    After a clean stop the tray is learned anew, for somebody may have cleaned it, or moved the camera or the lamp.
+    After a clean stop the tray is learned anew, for somebody may have cleaned it, or moved the camera or the lamp; what is kept then tells a tray
+    that is empty from one that was learned with something on it.
     """
 
     def __init__(self, file: Path, view: Learned) -> None:
@@ -256,8 +276,15 @@ class ViewKeeper:
 
     def restore(self) -> None:
         """Take the view that an earlier start has kept, where there is a sound one."""
-        with contextlib.suppress(OSError, ValueError, EOFError):
-            self._view.restore(np.load(self._file))
+        try:
+            stored = np.load(self._file)
+            if not np.isfinite(stored).all():
+                raise ValueError("expected finite numbers")
+            self._view.restore(stored)
+        except FileNotFoundError:
+            return
+        except Exception as error:  # NumPy's reader lets through whatever its parsers meet in a damaged header
+            log.warning("%s: cannot be used, it will be learned anew: %s", self._file, error)
 
     def update(self, now_s: float) -> None:
         """Write the view when it was just learned and every KEEP_VIEW_S seconds, on a thread of its own."""
@@ -276,10 +303,17 @@ class ViewKeeper:
     def _write(self, view: npt.NDArray[Any] | None) -> None:
         beside = self._file.with_suffix(".new.npy")
         try:
-            np.save(beside, np.asarray(view))
+            with beside.open("wb") as file:
+                np.save(file, np.asarray(view))
+                file.flush()
+                os.fsync(file.fileno())
             beside.replace(self._file)
         except OSError as error:
             log.warning("%s: %s; it will be learned anew at the next start", self._file, error.strerror)
+
+
+def _kept(state: Path, bare: Bare) -> tuple[ViewKeeper, ViewKeeper]:
+    return ViewKeeper(state / VIEW_FILE, bare.view), ViewKeeper(state / VIEWS_FILE, bare.empty)
 
 
 def _started(parts: Parts) -> Started:
@@ -287,8 +321,8 @@ def _started(parts: Parts) -> Started:
     return Started(version=__version__, bundle=classifier.bundle.info.name, runtime=classifier.runtime.name, restarts=parts.ledger.restarts)
 
 
-def _close_gates(gates: Gates) -> None:
-    deadline_s = time.monotonic() + CLOSE_S
+def _close_gates(gates: Gates, most_s: float) -> None:
+    deadline_s = time.monotonic() + most_s
     try:
         gates.close_all(time.monotonic())
         while not gates.all_closed and time.monotonic() < deadline_s:

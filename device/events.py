@@ -73,7 +73,7 @@ class Jam(Event, frozen=True, kw_only=True, tag="jam"):
 class Fault(Event, frozen=True, kw_only=True, tag="fault"):
     """A part failed and sorting stopped. fault is a short name that stays the same, message one line for a person."""
 
-    fault: Literal["camera", "gate", "jam", "model", "ledger", "hot"]
+    fault: Literal["camera", "gate", "jam", "ledger"]
     message: str
 
 

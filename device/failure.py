@@ -5,7 +5,7 @@ from typing import Literal
 from device.hardware import GateError
 from device.ledger import LedgerError
 
-FaultName = Literal["camera", "gate", "jam", "model", "ledger", "hot"]
+FaultName = Literal["camera", "gate", "jam", "ledger"]
 
 
 class Failure(Exception):

@@ -3,7 +3,7 @@
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 BEAT_WITHIN_S = 5.0
@@ -11,10 +11,10 @@ BEAT_WITHIN_S = 5.0
 
 
 class Heartbeats:
-    """When each loop last said that it made progress. Thread safe; times are monotonic seconds."""
+    """When each of the `loops` last said that it made progress, counted from `now_s` on. Thread safe; times are monotonic seconds."""
 
-    def __init__(self) -> None:
-        self._beats: dict[str, float] = {}
+    def __init__(self, loops: Iterable[str], now_s: float) -> None:
+        self._beats = dict.fromkeys(loops, now_s)
         self._lock = threading.Lock()
 
     def beat(self, loop: str, now_s: float) -> None:

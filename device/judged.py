@@ -10,6 +10,7 @@ from device.events import ItemInterrupted, ItemRejected, ItemSorted
 from device.kept import Note
 from device.vision.classifier import Floats, Logits
 from device.vision.preprocess import Pixels
+from device.vision.presence import Floats as Thumbnail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,8 @@ class Judged:
 
     seen, probabilities: fused and calibrated, one a label: what the frames say alone, and the same at this place, where labels occur as its site has
     it. unknown: see Opinion. not_isolated: why the last frame was judged as a whole, empty where the item was isolated. embedding, mask: of the
-    last frame; mask is None where the item was not isolated.
+    last frame; mask is None where the item was not isolated. thumbnail: that frame as `EmptyView.thumbnail`
+    has it, to see whether the item still lies there.
     """
 
     item: str
@@ -34,6 +36,7 @@ class Judged:
     not_isolated: str
     embedding: Logits
     mask: Pixels | None
+    thumbnail: Thumbnail
 
     def outcome(self, emptied_s: float) -> ItemSorted | ItemRejected:
         """The event of an item that left the tray, which was seen empty at `emptied_s`."""
@@ -53,7 +56,7 @@ class Judged:
         )
         return sorted_ if self.choice.reason == "confident" else ItemRejected(**msgspec.structs.asdict(sorted_), reason=self.choice.reason)
 
-    def interrupted(self, reason: Literal["stopped", "fault"]) -> ItemInterrupted:
+    def interrupted(self, reason: Literal["stopped", "removed", "fault"]) -> ItemInterrupted:
         """The event of an item of which nobody knows where it went."""
         return ItemInterrupted(item=self.item, bin=self.choice.bin, label=self.choice.label, reason=reason)
 

@@ -1,57 +1,78 @@
-"""Out of a fault: a camera that hangs, a gate that jams, an item that does not leave, a disk that is full. Nothing is sorted until it is mended."""
+"""Out of faults: a camera that hangs, a gate that jams, an item that does not leave, a disk that is full. Nothing is sorted until all are mended."""
 
 from collections.abc import Callable, Generator
 
 from device.events import Cleared, Fault
 from device.failure import Failure, FaultName, failure_of
 from device.hardware import GateError
+from device.ledger import LedgerError
 from device.steps import Steps, Tick
 from device.telling import Telling
 
+LONGEST_PAUSE_S = 60.0
+"""a gate that fails again and again is tried ever more seldom, down to once in so long"""
+
+Mend = Callable[[], Generator[None, Tick, None]]
+
 
 class Recovery:
-    """Tries again and again until what failed works.
+    """Tries again and again until what failed works. Each fault is told when it begins and when it is over, once.
 
-    clear_the_tray: steps until an item that jammed has gone. retry_s: pause between attempts. `fault` is what keeps the bin from sorting now.
+    until_the_jam_is_gone: steps until an item that jammed has gone. finish_what_is_in_hand: steps that let an item through which a fault has left on
+    the tray, for only a gate that lets it through is mended. retry_s: pause between attempts.
     """
 
-    def __init__(self, steps: Steps, telling: Telling, clear_the_tray: Callable[[], Generator[None, Tick, None]], retry_s: float) -> None:
-        self._steps, self._telling, self._clear_the_tray, self._retry_s = steps, telling, clear_the_tray, retry_s
-        self.fault: Fault | None = None
+    def __init__(self, steps: Steps, telling: Telling, until_the_jam_is_gone: Mend, finish_what_is_in_hand: Mend, retry_s: float) -> None:
+        self._steps, self._telling, self._finish, self._retry_s = steps, telling, finish_what_is_in_hand, retry_s
+        self._mends: dict[FaultName, Mend] = {
+            "ledger": self._until_all_is_stored,
+            "camera": self._until_it_sees,
+            "jam": until_the_jam_is_gone,
+            "gate": self._until_it_has_opened_and_closed,
+        }
+        self._faults: dict[FaultName, Fault] = {}
+        self._since_s: dict[FaultName, float] = {}
+
+    @property
+    def fault(self) -> Fault | None:
+        """What keeps the bin from sorting, the latest of it; None while nothing does."""
+        return next(reversed(self._faults.values()), None)
 
     def recover(self, failure: Failure) -> Generator[None, Tick, None]:
-        """Make safe, say what is wrong, and stay here until it is mended. What goes wrong meanwhile is said too."""
-        self._declare(failure)
-        tick = yield from self._steps.rest()
-        began_s = {failure.fault: tick.now_s}
+        """Make safe, say what is wrong, and stay here until it is mended. What goes wrong meanwhile is said, and has to be mended, too."""
+        gate_failures = 0
         while True:
+            yield from self._declare(failure)
             try:
-                yield from self._until_mended(failure.fault)
-                break
-            except (Failure, GateError) as error:
+                yield from self._mend_all()
+                return
+            except (Failure, GateError, LedgerError) as error:
                 failure = failure_of(error)
-                if failure.fault not in began_s:
-                    began_s[failure.fault] = tick.now_s
-                    self._declare(failure)
-                tick = yield from self._steps.pause(self._retry_s)
+            pause_s = self._retry_s
+            if failure.fault == "gate":
+                pause_s = min(self._retry_s * 2**gate_failures, max(self._retry_s, LONGEST_PAUSE_S))
+                gate_failures += 1
+            yield from self._steps.pause(pause_s)
+
+    def _declare(self, failure: Failure) -> Generator[None, Tick, None]:
+        news = failure.fault not in self._faults
+        if news:
+            self._faults[failure.fault] = Fault(fault=failure.fault, message=failure.message)
+            self._telling.tell(self._faults[failure.fault])
         tick = yield from self._steps.rest()
-        for fault, since_s in began_s.items():
-            self._telling.tell(Cleared(fault=fault, lasted_s=round(tick.now_s - since_s, 3)))
-        self.fault = None
+        if news:
+            self._since_s[failure.fault] = tick.now_s
 
-    def _declare(self, failure: Failure) -> None:
-        self.fault = Fault(fault=failure.fault, message=failure.message)
-        self._telling.tell(self.fault)
-
-    def _until_mended(self, fault: FaultName) -> Generator[None, Tick, None]:
-        if fault == "ledger":
-            yield from self._until_all_is_stored()
+    def _mend_all(self) -> Generator[None, Tick, None]:
+        yield from self._steps.shut()
         self._steps.excuse_the_camera()
-        yield from self._steps.close_all()
-        if fault == "jam":
-            yield from self._clear_the_tray()
-        elif fault == "camera":
-            yield from self._steps.next_frame()
+        for name, mend in self._mends.items():
+            if name in self._faults:
+                yield from mend()
+                tick = yield from self._steps.rest()
+                del self._faults[name]
+                self._telling.tell(Cleared(fault=name, lasted_s=round(tick.now_s - self._since_s[name], 3)))
+        yield from self._until_it_has_opened_and_closed()
 
     def _until_all_is_stored(self) -> Generator[None, Tick, None]:
         """Hand the events that could not be stored to the ledger again, in order, until it has them all."""
@@ -61,3 +82,11 @@ class Recovery:
                 yield from self._steps.rest()
             if not self._telling.all_stored():
                 yield from self._steps.pause(self._retry_s)
+        self._steps.excuse_the_camera()
+
+    def _until_it_sees(self) -> Generator[None, Tick, None]:
+        yield from self._steps.next_frame()
+
+    def _until_it_has_opened_and_closed(self) -> Generator[None, Tick, None]:
+        yield from self._steps.close_all()
+        yield from self._finish()

@@ -48,24 +48,26 @@ class Reporter:
         if isinstance(event, ItemSorted | ItemRejected):
             self._last_item = last_item(event)
 
-    def update(self, now_s: float, mode: Mode, fault: Fault | None) -> None:
+    def update(self, now_s: float, mode: Mode, fault: Fault | None, safe_mode: bool) -> None:
         """Say what has changed. Cheap when nothing has; never waits."""
         self._began_s = now_s if self._began_s is None else self._began_s
-        shown = (mode, fault, self._last_item, self._ledger.newest_seq)
+        shown = (mode, fault, safe_mode, self._last_item, self._ledger.newest_seq)
         if shown != self._shown:
             self._shown = shown
-            self._show(mode, fault)
+            self._show(mode, fault, safe_mode)
         if self._link is not None and (self._health_due_s is None or now_s >= self._health_due_s):
             self._health_due_s = now_s + HEALTH_EVERY_S
             self._link.publish_health(self._health(now_s))
 
-    def _show(self, mode: Mode, fault: Fault | None) -> None:
+    def _show(self, mode: Mode, fault: Fault | None, safe_mode: bool) -> None:
         totals = self._ledger.totals()
         done = sum(bin_.sorted + bin_.rejected for bin_ in totals.values())
         self.line = f"{mode}: {fault.message}" if fault is not None else f"{mode}, {done} items so far"
+        if safe_mode:
+            self.line += "; safe mode after repeated crashes: everything goes to the residual bin"
         if self._link is None:
             return
-        self._link.publish_state(State(mode=mode, fault=fault_state(fault), totals=totals, last_item=self._last_item))
+        self._link.publish_state(State(mode=mode, fault=fault_state(fault), safe_mode=safe_mode, totals=totals, last_item=self._last_item))
         for name in self._rules.bins:
             counted = totals.get(name, BinTotals())
             self._link.publish_bin(name, BinState(fill_percent=None, full=False, items=counted.sorted + counted.rejected))

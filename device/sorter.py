@@ -8,8 +8,7 @@ waits, touches a disk or a network, or reads a clock, so the same code runs on a
 import uuid
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from dataclasses import replace
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -28,33 +27,18 @@ from device.rules import RulePack
 from device.site import Site
 from device.steps import SortingSettings, Steps, Tick
 from device.telling import Recorder, Telling
+from device.tray import Bare, Tray
 from device.vision.burst import Burst
 from device.vision.classifier import Floats
-from device.vision.empty import EmptyViews
 from device.vision.fusion import fuse
-from device.vision.isolate import lies_there
 from device.vision.judge import Judge, Opinion, mean_unknown
 from device.vision.preprocess import Pixels
-from device.vision.presence import EmptyView, PresenceSettings, Sight
+from device.vision.presence import PresenceSettings
 
-OTHER_PLACE = 0.8
-"""share of the view's cells that differ from the remembered empty tray, at the start, above which it is another view or another light"""
-
-SEE_EMPTY_S = 30.0
-"""how often the empty tray is looked at again, so that items are isolated against it in today's light"""
-
-CHECK_S = 1.0
-"""how often a view in which nothing moves is looked at as carefully as an item, for something as dark as the tray, or another light"""
+FALL_S = 0.2
+"""least time from a gate's command until what lies on it can be out of sight: free fall through 20 cm, g t^2 / 2"""
 
 Mode = Literal["starting", "ready", "sorting", "fault"]
-
-
-class View(NamedTuple):
-    """A frame and what presence made of it."""
-
-    now_s: float
-    frame: Frame
-    sight: Sight
 
 
 class Intender(Protocol):
@@ -66,9 +50,8 @@ class Intender(Protocol):
 class Sorter:
     """Sorts items, one at a time, for ever.
 
-    Parts it is given: `view` (the empty tray, to see that something is there), `empty` (the same, to see what), `judge`, `site` (which
-    labels occur), `watch` (for drift), `rules`, `gates`, `intend`, which writes down an intent, `record`, which stores an event, and
-    `keep`, which may keep a frame.
+    Parts it is given: `bare` and `before` (the empty tray, see Tray), `judge`, `site` (which labels occur), `watch` (for drift), `rules`,
+    `gates`, `intend`, which writes down an intent, `record`, which stores an event, and `keep`, which may keep a frame.
     `residual_only` sends everything to the residual bin: the safe mode after repeated crashes.
     """
 
@@ -76,8 +59,8 @@ class Sorter:
         self,
         settings: SortingSettings,
         presence: PresenceSettings,
-        view: EmptyView,
-        empty: EmptyViews,
+        bare: Bare,
+        before: Bare | None,
         judge: Judge,
         site: Site,
         watch: Watch,
@@ -89,20 +72,17 @@ class Sorter:
         *,
         residual_only: bool = False,
     ) -> None:
-        self._settings, self._presence = settings, presence
-        self._view, self._empty, self._rules = view, empty, rules
+        self._settings, self._rules = settings, rules
         self._judge, self._site, self._watch = judge, site, watch
         self._gates, self._intend, self._keep = gates, intend, keep
         self._telling = Telling(record)
         self._steps = Steps(settings, gates, self._telling)
-        self._recovery = Recovery(self._steps, self._telling, self._clear_the_tray, settings.retry_s)
+        self._tray = Tray(presence, bare, before, self._steps)
+        self._recovery = Recovery(self._steps, self._telling, self._until_the_jam_is_gone, self._finish_what_is_in_hand, settings.retry_s)
         self._closed: dict[str, Reason] = dict.fromkeys(rules.bins, "safe_mode") if residual_only else {}
-        self._remembered = view.known
+        self._in_hand: Judged | None = None
         self._judged_pixels: Pixels = np.zeros((1, 1, 3), np.uint8)
-        self._saw_empty_s: float | None = None
-        self._checked_s: float | None = None
-        self._lies_there: bool | None = None
-        self.mode: Mode = "starting"
+        self._mode: Mode = "starting"
         self._story = self._life()
         next(self._story)
 
@@ -111,13 +91,30 @@ class Sorter:
         self._story.send(Tick(now_s, frame))
 
     @property
+    def mode(self) -> Mode:
+        """What it is doing."""
+        return self._mode if self.fault is None else "fault"
+
+    @property
     def fault(self) -> Fault | None:
         """What keeps the bin from sorting, None while nothing does."""
         return self._recovery.fault
 
+    @property
+    def safe_mode(self) -> bool:
+        """Whether everything goes to the residual bin."""
+        return bool(self._closed)
+
+    def leave_safe_mode(self) -> None:
+        """Send items where they belong from the next one on."""
+        self._closed = {}
+
     def stop(self) -> None:
         """Abort what is going on; an item in hand is recorded as interrupted. The caller closes the gates."""
         self._story.close()
+        judged, self._in_hand = self._in_hand, None
+        if judged is not None:
+            self.tell(judged.interrupted("stopped"))
 
     def _life(self) -> Generator[None, Tick, None]:
         recognised = False
@@ -125,31 +122,43 @@ class Sorter:
             try:
                 yield from self._steps.close_all()
                 if not recognised:
-                    yield from self._recognise_the_tray()
+                    yield from self._tray.recognise()
                     recognised = True
                 while True:
                     yield from self._sort_one_item()
             except (Failure, GateError, LedgerError) as error:
-                self.mode = "fault"
                 yield from self._recovery.recover(failure_of(error))
 
     def _sort_one_item(self) -> Generator[None, Tick, None]:
-        self.mode = "ready"
-        arrived_s = yield from self._until_something_lies_there()
-        self.mode = "sorting"
-        if not (yield from self._until_it_lies_still()):
+        self._mode = "ready"
+        arrived_s = yield from self._tray.until_something_lies_there()
+        self._mode = "sorting"
+        if not (yield from self._tray.until_it_lies_still()):
             return
         judged = yield from self._look(arrived_s)
-        if judged is None:
-            return
-        try:
-            yield from self._write_intent(judged)
-            emptied_s = yield from self._let_through(judged)
-        except BaseException as error:
-            self.tell(judged.interrupted("stopped" if isinstance(error, GeneratorExit) else "fault"))
-            raise
-        self.tell(judged.outcome(emptied_s))
-        self._learn(judged)
+        if judged is not None:
+            self._in_hand = judged
+            yield from self._deliver(judged, "removed")
+
+    def _deliver(self, judged: Judged, gone: Literal["removed", "fault"]) -> Generator[None, Tick, None]:
+        """Let the item in hand through, and tell what became of it: `gone` where it does not lie there any more.
+
+        Raises Failure, GateError or LedgerError with the item still in hand, but for a jam.
+        """
+        yield from self._write_intent(judged)
+        there = yield from self._tray.still_shows(judged.thumbnail)
+        emptied_s = (yield from self._let_through(judged)) if there else None
+        self._in_hand = None
+        if emptied_s is None:
+            self.tell(judged.interrupted(gone))
+        else:
+            self.tell(judged.outcome(emptied_s))
+            self._learn(judged)
+
+    def _finish_what_is_in_hand(self) -> Generator[None, Tick, None]:
+        """After a fault: let the item that it left on the tray through."""
+        if self._in_hand is not None:
+            yield from self._deliver(self._in_hand, "fault")
 
     def _learn(self, judged: Judged) -> None:
         """What an item tells of the place: which labels come here, and whether the bin still sees what it saw at first."""
@@ -159,54 +168,14 @@ class Sorter:
             self.tell(drift)
         self._keep(Sighting(self._judged_pixels, judged.mask, judged.embedding, judged.note()))
 
-    def _recognise_the_tray(self) -> Generator[None, Tick, None]:
-        """Learn the empty view, unless the one of an earlier start still fits what the camera shows."""
-        _, frame = yield from self._steps.next_frame()
-        if self._view.known and self._view.look(frame.pixels).spread > OTHER_PLACE:
-            self._view.forget()
-        if self._view.known:
-            return
-        self._empty.forget()
-        while not self._view.known:
-            _, frame = yield from self._steps.next_frame()
-            self._view.learn(frame.pixels)
-        self._empty.see(frame.pixels)
-
-    def _until_something_lies_there(self) -> Generator[None, Tick, float]:
-        while True:
-            now_s, frame, sight = yield from self._next_view()
-            if sight.present:
-                return now_s
-            if not sight.moving:
-                self._view.adapt()
-                self._see_empty(now_s, frame)
-
-    def _see_empty(self, now_s: float, frame: Frame) -> None:
-        if self._saw_empty_s is None or now_s - self._saw_empty_s >= SEE_EMPTY_S:
-            self._saw_empty_s = now_s
-            self._empty.see(frame.pixels)
-
-    def _until_it_lies_still(self) -> Generator[None, Tick, bool]:
-        """Wait for an item to come to rest. False when it went away again."""
-        began_s = still_since_s = None
-        while True:
-            now_s, _, sight = yield from self._next_view()
-            began_s = now_s if began_s is None else began_s
-            still_since_s = now_s if sight.moving or still_since_s is None else still_since_s
-            settled = now_s - still_since_s >= self._presence.still_s
-            if settled and not sight.present:
-                return False
-            if settled or now_s - began_s >= self._presence.settle_timeout_s:
-                return sight.present
-
     def _look(self, arrived_s: float) -> Generator[None, Tick, Judged | None]:
         """Judge a burst of frames, ended early once the bin is clear. None when the item went away meanwhile."""
         item = uuid.uuid4().hex
         opinions: list[Opinion] = []
         weights: list[float] = []
-        burst = Burst(self._view, self._empty, self._judge.classifier.bundle.info.ground)
+        burst = Burst(self._tray.view, self._tray.empty, self._judge.classifier.bundle.info.ground)
         while True:
-            now_s, frame, sight = yield from self._next_view()
+            now_s, frame, sight = yield from self._tray.next_view()
             if not sight.present:
                 return None
             isolated = burst.isolated(frame.pixels)
@@ -232,74 +201,43 @@ class Sorter:
                     not_isolated=isolated.why,
                     embedding=opinions[0].embedding,
                     mask=isolated.mask if isolated.found else None,
+                    thumbnail=self._tray.view.thumbnail,
                 )
 
     def _write_intent(self, judged: Judged) -> Generator[None, Tick, None]:
         """Have it on disk where the item is going before anything moves, so that a power cut cannot make it vanish."""
         intent = self._intend(judged.item, judged.choice.bin, judged.choice.label)
-        deadline_s = judged.decided_s + self._settings.commit_s
+        tick = yield from self._steps.next()
+        deadline_s = tick.now_s + self._settings.commit_s
         while not intent.done():
             tick = yield from self._steps.next()
             if tick.now_s > deadline_s:
                 raise Failure("ledger", f"the ledger stored nothing for {self._settings.commit_s:g} s: is the disk stuck?")
         intent.result()
 
-    def _let_through(self, judged: Judged) -> Generator[None, Tick, float]:
-        """Open the gate until the tray is empty, close it, and return when the tray was seen empty. Raises Failure for a jam."""
-        name, began_s = judged.choice.bin, judged.decided_s
+    def _let_through(self, judged: Judged) -> Generator[None, Tick, float | None]:
+        """Open the gate until the tray is empty, and close it. Returns when the tray was seen empty, None where that was too soon for the item to
+        have fallen. Raises Failure for a jam.
+        """
+        name = judged.choice.bin
         for _ in range(self._settings.tries):
             tick = yield from self._steps.next()
             self._gates.open(name, tick.now_s)
-            emptied_s = yield from self._until_empty(tick.now_s + self._settings.drop_s)
+            emptied_s = yield from self._tray.until_empty(tick.now_s + self._settings.drop_s)
             yield from self._steps.close(name)
             if emptied_s is not None:
-                self._remembered = False
-                return emptied_s
-        waited_s = round(tick.now_s + self._settings.drop_s - began_s, 3)
-        self.tell(Jam(item=judged.item, bin=name, waited_s=waited_s))
+                return emptied_s if emptied_s - tick.now_s >= FALL_S else None
+        self.tell(Jam(item=judged.item, bin=name, waited_s=round(tick.now_s + self._settings.drop_s - judged.decided_s, 3)))
+        self._in_hand = None
+        self.tell(judged.interrupted("fault"))
         raise Failure("jam", f"an item did not leave through the gate of {name}: take it off the tray, sorting goes on by itself")
 
-    def _clear_the_tray(self) -> Generator[None, Tick, None]:
-        """Wait until an item that did not leave has gone."""
-        if not self._remembered:
-            yield from self._until_empty(deadline_s=None)
-            return
-        # The first thing since the start did not leave: rather, the tray looks different from what was remembered, and that was it.
-        self._remembered = False
-        self._view.adopt(self._judged_pixels)
-        self._empty.forget()
-        self._empty.see(self._judged_pixels)
-
-    def _until_empty(self, deadline_s: float | None) -> Generator[None, Tick, float | None]:
-        """Wait until the tray has been empty and still for a moment. None when the deadline came first."""
-        empty_since_s: float | None = None
-        while True:
-            now_s, _, sight = yield from self._next_view()
-            if sight.present or sight.moving:
-                empty_since_s = None
-            else:
-                empty_since_s = now_s if empty_since_s is None else empty_since_s
-                if now_s - empty_since_s >= self._presence.still_s:
-                    return empty_since_s
-            if deadline_s is not None and now_s > deadline_s:
-                return None
+    def _until_the_jam_is_gone(self) -> Generator[None, Tick, None]:
+        yield from self._tray.until_it_went(self._judged_pixels)
 
     def tell(self, event: Event) -> None:
         """Record an event; one that cannot be stored becomes the fault `ledger`, and is stored once that is over."""
         self._telling.tell(event)
-
-    def _next_view(self) -> Generator[None, Tick, View]:
-        now_s, frame = yield from self._steps.next_frame()
-        return View(now_s, frame, self._checked(now_s, frame, self._view.look(frame.pixels)))
-
-    def _checked(self, now_s: float, frame: Frame, sight: Sight) -> Sight:
-        """The same sight, with a second opinion where nothing moves: a lamp's step is no item, and a dark item on dark ground is one."""
-        if sight.moving or not self._empty.known:
-            self._checked_s = None
-            return sight
-        if self._checked_s is None or now_s - self._checked_s >= CHECK_S:
-            self._checked_s, self._lies_there = now_s, lies_there(frame.pixels, self._empty)
-        return sight if self._lies_there is None else replace(sight, present=self._lies_there)
 
     def _choose(self, probabilities: Floats, unknown: float | None) -> Choice:
         judge = self._judge

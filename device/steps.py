@@ -89,6 +89,15 @@ class Steps:
             if tick.now_s > began_s + most_s:
                 raise Failure("gate", f"{what} did not close within {most_s:g} s")
 
+    def shut(self) -> Generator[None, Tick, None]:
+        """Amid a fault: ask every gate to close, and wait until all have or their time is over."""
+        tick = yield from self.rest()
+        with contextlib.suppress(GateError):
+            self._gates.close_all(tick.now_s)
+        until_s = tick.now_s + self._settings.gate_s * len(self._gates.bins)
+        while not self._gates.all_closed and tick.now_s < until_s:
+            tick = yield from self.rest()
+
     def rest(self) -> Generator[None, Tick, Tick]:
         """One step amid a fault: gates are still carried on, and one that fails again says nothing new."""
         tick = yield

@@ -76,6 +76,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     totals: dict[str, BinTotals]
     """per bin, since the ledger began"""
     last_item: LastItem | None
+    safe_mode: bool
+    """everything goes to the residual bin, because the daemon has crashed again and again; over once it has run for a while"""
 
 
 class BinState(msgspec.Struct, frozen=True, kw_only=True):

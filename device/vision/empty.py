@@ -103,6 +103,17 @@ class EmptyViews:
         self._views.clear()
         self._reference = None
 
+    def copy(self) -> "EmptyViews":
+        """The same views, which do not change with these."""
+        other = EmptyViews()
+        other.take_over(self)
+        return other
+
+    def take_over(self, other: "EmptyViews") -> None:
+        """Take the views of another one."""
+        self._views = other._views.copy()
+        self._reference = None
+
     @staticmethod
     def shrunk(frame: Pixels) -> Pixels:
         """A frame at the size of the views, HEIGHT x WIDTH x 3 uint8: halved while it is twice too large, for that is fast and does not alias."""

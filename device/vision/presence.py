@@ -119,6 +119,16 @@ class EmptyView:
         """Learn anew."""
         self._mean = self._last = None
 
+    def copy(self) -> "EmptyView":
+        """The same view, which does not change with this one."""
+        other = EmptyView(self._settings)
+        other.take_over(self)
+        return other
+
+    def take_over(self, other: "EmptyView") -> None:
+        """Take the view that another one has learned; what moves is still told against the last frame that this one looked at."""
+        self._mean, self._noise, self._gain = None if other._mean is None else other._mean.copy(), other._noise.copy(), other._gain
+
     def export(self) -> Floats | None:
         """The learned view as 2 x HEIGHT x WIDTH x 3 (mean, noise), or None while unknown."""
         return None if self._mean is None else np.stack([self._mean, self._noise])

@@ -53,12 +53,16 @@ def test_an_abstract_socket_is_understood() -> None:
 
 
 def test_a_loop_that_stopped_beating_is_named() -> None:
-    beats = Heartbeats()
-    beats.beat("control", 10.0)
-    beats.beat("ledger", 10.0)
+    beats = Heartbeats(["control", "ledger"], 10.0)
     beats.beat("control", 14.0)
     assert beats.silent(10.0 + BEAT_WITHIN_S) == []
     assert beats.silent(10.1 + BEAT_WITHIN_S) == ["ledger"]
+
+
+def test_a_loop_that_never_began_is_named() -> None:
+    beats = Heartbeats(["control", "link"], 10.0)
+    beats.beat("control", 16.0)
+    assert beats.silent(16.0) == ["link"]
 
 
 def test_the_hottest_zone_counts_and_an_unreadable_one_does_not(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """What was learned of the empty tray outlives the process that learned it."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from device.daemon import VIEW_FILE, VIEWS_FILE, ViewKeeper
 from device.twin.tray import Tray
@@ -35,6 +38,30 @@ def test_a_damaged_file_is_as_if_there_were_none(content: bytes, tmp_path: Path)
     (tmp_path / VIEWS_FILE).write_bytes(content)
     ViewKeeper(tmp_path / VIEWS_FILE, views).restore()
     assert not views.known
+
+
+@given(st.data())
+def test_a_file_with_a_few_wrong_bytes_is_learned_from_or_learned_anew(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / VIEW_FILE
+        view = EmptyView(PresenceSettings())
+        view.adopt(np.full((48, 64, 3), 90, np.uint8))
+        ViewKeeper(file, view).close()
+        content = bytearray(file.read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            content[data.draw(st.integers(0, 140))] = data.draw(st.integers(0, 255))
+        file.write_bytes(content)
+        again = EmptyView(PresenceSettings())
+        ViewKeeper(file, again).restore()
+        stored = again.export()
+        assert stored is None or np.isfinite(stored).all()
+
+
+def test_a_view_that_is_no_number_is_learned_anew(tmp_path: Path) -> None:
+    np.save(tmp_path / VIEW_FILE, np.full((2, 60, 80, 3), np.nan, np.float32))
+    view = EmptyView(PresenceSettings())
+    ViewKeeper(tmp_path / VIEW_FILE, view).restore()
+    assert not view.known
 
 
 def test_nothing_is_written_before_anything_was_learned(tmp_path: Path) -> None:

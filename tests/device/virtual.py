@@ -18,7 +18,9 @@ from device.keeping import Sighting
 from device.ledger import Ledger, LedgerError
 from device.rules import default_rules, read_rules
 from device.site import Site, SiteSettings
-from device.sorter import Sorter, SortingSettings
+from device.sorter import Sorter
+from device.steps import SortingSettings
+from device.tray import Bare
 from device.twin.bin import Landed, VirtualBin
 from device.twin.body import simulated_gates
 from device.twin.items import Thing
@@ -47,23 +49,26 @@ class Bench:
         sorting: SortingSettings | None = None,
         residual_only: bool = False,
         view: EmptyView | None = None,
+        before: Bare | None = None,
+        first_after_s: float = 1.5,
         teaching: Teaching | None = None,
     ) -> None:
         self.classifier = Classifier(bundle)
         self.rules = read_rules(default_rules(), self.classifier.labels)
         self.gates: dict[str, SimulatedGate] = simulated_gates(self.rules)
         self.landed: list[Landed] = []
-        self.bin = VirtualBin(self.gates, things, landed=self.landed.append, sticks=sticks)
+        self.bin = VirtualBin(self.gates, things, landed=self.landed.append, sticks=sticks, first_after_s=first_after_s)
         self.ledger = Ledger(state, "bench", Clock())
         self.events: list[AnyEvent] = []
         self.offered: list[Sighting] = []
         self.camera_works = self.disk_works = True
+        self.before_intents: Callable[[], None] = lambda: None
         self.view = view or EmptyView(PresenceSettings())
         self.sorter = Sorter(
             sorting or SortingSettings(),
             PresenceSettings(),
-            self.view,
-            EmptyViews(),
+            Bare(self.view, EmptyViews()),
+            before,
             Judge(self.classifier, teaching),
             Site(self.classifier.labels, np.ones(len(self.classifier.labels)), SiteSettings()),
             Watch(len(self.classifier.labels)),
@@ -106,6 +111,7 @@ class Bench:
         self.ledger.close(5.0)
 
     def _intend(self, item: str, to_bin: str, label: str) -> "Future[None]":
+        self.before_intents()
         intent = self.ledger.intend(item, to_bin, label)
         concurrent.futures.wait([intent], 10.0)
         return intent
