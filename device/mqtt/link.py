@@ -30,6 +30,8 @@ LIVE = 20
 LEAVE_S = 0.3
 """share of the time for stopping that is kept for saying `offline`"""
 IDLE_S = 5.0
+SHORT_S, OFTEN = 20.0, 3
+"""so many connections in a row, none of which lasted so long, are more than a bad network: a broker throws out who has the id of a newcomer"""
 
 
 class Link:
@@ -43,7 +45,7 @@ class Link:
         """Raises TopicError for a device id or base that topics cannot hold."""
         self.topics = Topics(device, settings.base)
         self._settings, self._ledger, self._backoff = settings, ledger, backoff or Backoff()
-        self._client_id = client_id(device)
+        self._client_id, self._device = client_id(device), device
         self._retained = Retained()
         self._live: deque[bytes] = deque(maxlen=LIVE)
         self._broker = f"broker {settings.host}:{settings.port}"
@@ -105,6 +107,7 @@ class Link:
         self._wake.set()
 
     def _run(self) -> None:
+        short = 0
         while not self._stopping.is_set():
             connection = Connection(self._settings, self._client_id, will_topic=self.topics.availability, wake=self._wake.set)
             held_s = 0.0
@@ -114,7 +117,9 @@ class Link:
                 self._note(None)
                 self._serve(connection)
                 held_s = time.monotonic() - opened_s
-                self._note(connection.lost or f"{self._broker}: left it, as asked to stop")
+                short = short + 1 if held_s < SHORT_S else 0
+                often = f" {short} times in a row: has another bin the id {self._device}?" if short >= OFTEN else ""
+                self._note(f"{connection.lost}{often}" if connection.lost else f"{self._broker}: left it, as asked to stop")
             except MqttError as error:
                 self._note(str(error))
             except Exception as error:  # whatever it is, the link is tried again: a bin that falls silent for good helps nobody

@@ -153,6 +153,14 @@ def test_a_refused_password_is_said_once_tried_for_ever_and_taken_when_it_is_men
     assert sum("refused" in line for line in link_log.lines) == 1
 
 
+def test_two_bins_with_one_id_are_told_what_throws_them_out(mosquitto: Callable[..., Any], connect: Connect, link_log: Any) -> None:
+    broker = mosquitto()
+    broker.start()
+    connect(broker.port)
+    connect(broker.port)
+    link_log.wait_for("has another bin the id bin1?")
+
+
 def test_what_nobody_thought_of_is_said_and_the_link_tried_again(
     mosquitto: Callable[..., Any], tmp_path: Path, connect: Connect, link_log: Any
 ) -> None:
