@@ -1,5 +1,6 @@
 """Picture files: found in folders, and decoded to pixels."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,17 +20,28 @@ class PictureError(SortbinError, ValueError):
 def find_pictures(path: Path) -> Iterator[Path]:
     """The picture files in and below a folder, sorted, hidden ones left out; of a file, the file itself, whatever its name.
 
-    Raises PictureError when there is nothing at `path`, or a folder that holds no picture.
+    Raises PictureError when there is nothing at `path`, a folder that cannot be read, or one that holds no picture.
     """
-    if not path.is_dir():
-        if not path.exists():
-            raise PictureError(f"{path}: expected a picture or a folder of pictures, found nothing")
-        yield path
-        return
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not _hidden(file.relative_to(path)))
+    try:
+        path.stat()
+        found = sorted(_pictures(path)) if path.is_dir() else [path]
+    except FileNotFoundError as error:
+        raise PictureError(f"{path}: expected a picture or a folder of pictures, found nothing") from error
+    except OSError as error:
+        raise PictureError(f"{error.filename}: {error.strerror}; expected a picture or a folder of pictures that can be read") from error
     if not found:
         raise PictureError(f"{path}: expected pictures in this folder or below, found none ({', '.join(sorted(SUFFIXES))})")
     yield from found
+
+
+def _pictures(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder, onerror=_raised):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in names if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."))
+
+
+def _raised(error: OSError) -> None:
+    raise error
 
 
 def read_pixels(path: Path) -> Pixels:
@@ -48,7 +60,3 @@ def read_pixels(path: Path) -> Pixels:
     if pixels is None:
         raise PictureError(f"{path}: not a picture that can be decoded")
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)

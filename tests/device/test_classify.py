@@ -1,8 +1,10 @@
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -17,6 +19,8 @@ from device.vision.classifier import Classifier
 from device.vision.fusion import fuse
 from device.vision.pictures import PictureError, find_pictures, read_pixels
 from device.vision.preprocess import Pixels
+
+NOBODY = 65534
 
 
 def saved(file: Path, pixels: Pixels, *options: int) -> Path:
@@ -247,6 +251,32 @@ def test_what_cannot_be_a_picture_is_named(tmp_path: Path) -> None:
     for path, message in ((tmp_path / "giant.png", "not a picture"), (tmp_path / "gone.png", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(PictureError, match=rf"^{path}: .*{message}"):
             read_pixels(path)
+
+
+@contextlib.contextmanager
+def closed(folder: Path) -> Iterator[None]:
+    """While it may not be entered; root, who may enter everything, is somebody else so long."""
+    mine = os.geteuid()
+    folder.chmod(0)
+    try:
+        os.seteuid(mine or NOBODY)
+        yield
+    finally:
+        os.seteuid(mine)
+        folder.chmod(0o755)
+
+
+def test_a_folder_that_may_not_be_entered_is_named(painted: Callable[..., Pixels]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        saved(folder / "a.png", painted("glass", 4, 4))
+        inner = saved(folder / "b" / "c.png", painted("glass", 4, 4)).parent
+        with closed(inner):
+            for path, at in ((folder, inner), (inner, inner), (inner / "c.png", inner / "c.png")):
+                with pytest.raises(PictureError, match=rf"^{at}: Permission denied; expected a picture or a folder of pictures"):
+                    list(find_pictures(path))
+        assert len(list(find_pictures(folder))) == 2
 
 
 def test_hidden_files_are_left_out_of_folders_but_taken_when_named(tmp_path: Path, painted: Callable[..., Pixels]) -> None:
