@@ -3,11 +3,13 @@
 import argparse
 import contextlib
 import json
+import sys
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -35,19 +37,38 @@ PERSON_S = 120.0
 """longest wait for a person to lay the next item on the tray"""
 MOSTLY_SURE = 0.8
 """share of the taught photos that are named surely enough for their bin below which it is said what helps"""
+FRAMES = 10
+"""frames of a label where nothing else is asked for"""
+
+LABEL, FROM, OUT, LIST, UNDO = "LABEL", "--from", "--out", "--list", "--undo"
+"""what can be asked for; OUT with FROM, to a file instead of a bin's state folder"""
+GOES_WITH = {
+    "--frames": (LABEL,),
+    "--background": (FROM, OUT),
+    "--only": (LABEL, FROM, OUT),
+    "--bundle": (OUT,),
+    "--rules": (OUT,),
+    "--config": (LABEL, FROM, LIST, UNDO),
+    "--json": (LABEL, FROM, OUT, LIST),
+}
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """One teaching, as `--json` shows it. photos: taught of each label; right, sure: shares of them named right, and named surely enough for
-    their bin, while left out of the fit; sure is null for a file that does not say.
+    """One teaching, as `--json` shows it. photos, distinct, isolated: by label, all that was taught, these with alike ones counted once, and those in
+    which an item was told apart from the empty view. copies: photos that were set aside this time, null for --list. right, sure: shares of the
+    distinct named right, and named surely enough for their bin, while left out of the fit; null where no label has two of them, and sure also for a
+    file that does not say.
     """
 
     file: str
     bundle: str
     labels: tuple[str, ...]
     photos: dict[str, int]
+    distinct: dict[str, int]
+    isolated: dict[str, int]
+    copies: int | None
     only: bool
-    right: float
+    right: float | None
     sure: float | None
     reject_below: float
 
@@ -63,8 +84,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "next start on. A new label needs a bin before it goes into a bin's state folder: add it to the rule pack first. "
         "Exit status: 0 done, 2 photos, settings, a bundle or a rule pack that cannot be used.",
     )
-    parser.add_argument("label", metavar="LABEL", nargs="?", help="what will be laid on the tray, in front of the bin's camera")
-    parser.add_argument("--frames", type=frames, default=10, metavar="N", help="with LABEL: how many frames to take (default: 10)")
+    parser.add_argument("label", type=composed, metavar=LABEL, nargs="?", help="what will be laid on the tray, in front of the bin's camera")
+    parser.add_argument("--frames", type=frames, metavar="N", help=f"with LABEL: how many frames to take (default: {FRAMES})")
     parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="photos: a folder a label, pictures in and below it")
     parser.add_argument(
         "--background",
@@ -83,30 +104,21 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--rules", metavar="PACK", help="with --out: rule pack, its file or name, that must have a bin for every label (default: none has to)"
     )
-    parser.add_argument("--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help="without --out: settings file (default: %(default)s)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help=f"without --out: settings file (default: {DEFAULT_FILE})")
     parser.add_argument("--json", action="store_true", help="say what was taught as one JSON object (--list: one a line)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Teach, list or undo. Returns the exit status."""
-    asked = [
-        name
-        for name, given in (("LABEL", arguments.label), ("--from", arguments.source), ("--list", arguments.list), ("--undo", arguments.undo))
-        if given
-    ]
-    if len(asked) != 1:
-        raise TeachingError(f"expected one of LABEL, --from, --list and --undo, got {' and '.join(asked) or 'none'}")
-    if arguments.out and not arguments.source:
-        raise TeachingError(f"--out: goes with --from, not with {asked[0]}")
-    if arguments.out:
+    if _asked(arguments) == OUT:
         return _to_file(arguments)
-    settings = read_settings(arguments.config)
+    settings = read_settings(arguments.config or DEFAULT_FILE)
     state = Path(settings.device.state)
     if arguments.list:
         bundle = read_bundle(find_bundle(settings.model.bundle) if settings.model.bundle else default_bundle())
         for file in taught_files(state):
-            _say(read_teaching(file, bundle), file, as_json=arguments.json)
+            _say(read_teaching(file, bundle), file, None, as_json=arguments.json)
         return 0
     with bin_stopped(state):
         if arguments.undo:
@@ -123,11 +135,28 @@ def run(arguments: argparse.Namespace) -> int:
             photos = _photos(folders, arguments.background, classifier.bundle)
         else:
             with contextlib.closing(open_camera(settings.camera)) as camera:
-                photos = list(_shown(arguments.label, camera, settings.presence, classifier.bundle, arguments.frames))
-        taught = look_at(photos, classifier)
-        teaching = _taught(taught if before is None else before.examples.followed_by(taught), classifier.bundle, only=only)
-        _say(teaching, keep(teaching, state), as_json=arguments.json)
+                shown = list(_shown(arguments.label, camera, settings.presence, classifier.bundle, arguments.frames or FRAMES))
+            _tell_apart(shown)
+            photos = [each.photo for each in shown]
+        seen = look_at(photos, classifier)
+        teaching, copies = _taught(seen if before is None else before.examples.followed_by(seen), classifier.bundle, only=only)
+        _say(teaching, keep(teaching, state), copies, as_json=arguments.json)
     return 0
+
+
+def _asked(arguments: argparse.Namespace) -> str:
+    """Which one thing is asked for. Raises TeachingError for none or several, and for an option that does not go with it."""
+    wanted = {LABEL: arguments.label, FROM: arguments.source, LIST: arguments.list, UNDO: arguments.undo}
+    asked = [name for name, given in wanted.items() if given]
+    if len(asked) != 1:
+        raise TeachingError(f"expected one of LABEL, --from, --list and --undo, got {' and '.join(asked) or 'none'}")
+    if arguments.out and not arguments.source:
+        raise TeachingError(f"--out: goes with --from, not with {asked[0]}")
+    way = OUT if arguments.out else asked[0]
+    for option, ways in GOES_WITH.items():
+        if getattr(arguments, option[2:]) and way not in ways:
+            raise TeachingError(f"{option}: goes with {' or '.join(ways)}, not with {way}{' alone' if way == FROM else ''}")
+    return way
 
 
 def _to_file(arguments: argparse.Namespace) -> int:
@@ -138,60 +167,91 @@ def _to_file(arguments: argparse.Namespace) -> int:
     labels = labels_after(classifier.labels, tuple(folders), only=arguments.only)
     if arguments.rules:
         read_rules(find_rules(arguments.rules), labels, classifier.labels)
-    teaching = _taught(look_at(_photos(folders, arguments.background, bundle), classifier), bundle, only=arguments.only)
+    seen = look_at(_photos(folders, arguments.background, bundle), classifier)
+    teaching, copies = _taught(seen, bundle, only=arguments.only)
     try:
         teaching.write(arguments.out)
     except OSError as error:
         raise TeachingError(f"--out {arguments.out}: {error.strerror}") from error
-    _say(teaching, arguments.out, as_json=arguments.json)
+    _say(teaching, arguments.out, copies, as_json=arguments.json)
     return 0
 
 
-def _taught(examples: Examples, bundle: Bundle, *, only: bool) -> Teaching:
-    return teach(examples, bundle, read_reference(bundle), read_known(bundle), only=only)
+def _taught(examples: Examples, bundle: Bundle, *, only: bool) -> tuple[Teaching, int]:
+    """What is taught by photos of which none is a copy, and how many copies were set aside."""
+    kept = examples.without_copies()
+    return teach(kept, bundle, read_reference(bundle), read_known(bundle), only=only), examples.count - kept.count
 
 
-def _folders(source: Path) -> dict[str, Path]:
-    """The folder of each label, by the label."""
-    if not source.is_dir():
-        raise TeachingError(f"{source}: expected a folder with a folder of photos for each label")
-    folders = sorted(folder for folder in source.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    if not folders:
+def _folders(source: Path) -> dict[str, list[Path]]:
+    """The folders of each label, by the label: two names that are one in Unicode may be two on a disk."""
+    expected = "expected a folder with a folder of photos for each label"
+    try:
+        found = sorted(folder for folder in source.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise TeachingError(f"{source}: {expected}") from error
+    except OSError as error:
+        raise TeachingError(f"{source}: {error.strerror}; {expected}") from error
+    if not found:
         raise TeachingError(f"{source}: expected a folder of photos for each label in it, found no folder")
-    return {unicodedata.normalize("NFC", folder.name): folder for folder in folders}
+    folders: dict[str, list[Path]] = {}
+    for folder in found:
+        folders.setdefault(composed(folder.name), []).append(folder)
+    return folders
 
 
-def _photos(folders: dict[str, Path], backgrounds: list[Path], bundle: Bundle) -> list[Photo]:
+def _photos(folders: Mapping[str, list[Path]], backgrounds: list[Path], bundle: Bundle) -> list[Photo]:
     empty = EmptyViews(read_pixels(view) for path in backgrounds for view in find_pictures(path))
-    photos = ((label, read_pixels(photo)) for label, folder in folders.items() for photo in find_pictures(folder))
-    return [_photo(label, pixels, empty, bundle) for label, pixels in photos]
+    files = [(label, file) for label, own in folders.items() for folder in own for file in find_pictures(folder)]
+    taken = [_taken(label, read_pixels(file), empty, bundle) for label, file in files]
+    if empty.known:
+        _tell_apart(taken)
+    return [each.photo for each in taken]
 
 
-def _photo(label: str, pixels: Pixels, empty: EmptyViews, bundle: Bundle) -> Photo:
+class _Taken(NamedTuple):
+    """why: no item was told apart in the photo; empty where one was."""
+
+    photo: Photo
+    why: str
+
+
+def _taken(label: str, pixels: Pixels, empty: EmptyViews, bundle: Bundle) -> _Taken:
     ground = bundle.info.ground
     item = isolate(pixels, empty, ground) if empty.known else whole_frame(pixels, "no empty view")
-    return Photo(label, taught_views(pixels, item, ground), item.found)
+    return _Taken(Photo(label, taught_views(pixels, item, ground), item.found), item.why)
+
+
+def _tell_apart(taken: Iterable[_Taken]) -> None:
+    """Say in how many photos an item was told apart, and why not in the others."""
+    reasons = Counter(each.why for each in taken)
+    others = ", ".join(f"{count} {why}" for why, count in reasons.most_common() if why)
+    said = f"{reasons['']} of {reasons.total()} photos told apart from the empty view"
+    _tell(f"{said}; the others are taught as whole views: {others}" if others else said)
+
+
+def _tell(line: str) -> None:
+    """Say something on the way: what is printed on stdout is what was taught."""
+    print(line, file=sys.stderr, flush=True)
 
 
 class _Camera(Protocol):
     def latest(self, number: int, wait_s: float) -> Frame | None: ...
 
 
-def _shown(label: str, camera: _Camera, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[Photo]:
+def _shown(label: str, camera: _Camera, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[_Taken]:
     """One frame each time something new has come to rest on the tray, isolated against the tray as it was at first."""
     view, empty = EmptyView(presence), EmptyViews()
     frames = _frames(camera)
-    print("leave the tray empty", flush=True)
+    _tell("leave the tray empty")
     try:
         while not view.known:
             frame = next(frames)
             view.learn(frame.pixels)
         empty.see(frame.pixels)
         for taken in range(count):
-            print(
-                f"{taken + 1} of {count}: lay an item on the tray" if taken == 0 else f"{taken + 1} of {count}: turn it, or lay another", flush=True
-            )
-            yield _photo(label, _rested(frames, view, presence), empty, bundle)
+            _tell(f"{taken + 1} of {count}: {'lay an item on the tray' if taken == 0 else 'turn it, or lay another'}")
+            yield _taken(label, _rested(frames, view, presence), empty, bundle)
             if taken + 1 < count:
                 _changed(frames, view)
     except EndOfFrames as error:
@@ -237,23 +297,50 @@ def _awaited(frames: Iterator[Frame], missed: str) -> Iterator[Frame]:
         yield frame
 
 
-def _say(teaching: Teaching, file: Path, *, as_json: bool) -> None:
-    counts = teaching.examples.counts()
+def _say(teaching: Teaching, file: Path, copies: int | None, *, as_json: bool) -> None:
+    """copies: photos set aside, None where it is not known."""
+    counts, distinct = teaching.examples.counts(), teaching.distinct
+    if copies:
+        _tell(f"{copies} of the photos are copies of others, and were set aside")
     if as_json:
-        right, sure = round(teaching.right, 4), None if teaching.sure is None else round(teaching.sure, 4)
-        summary = Summary(str(file), teaching.name, teaching.labels, counts, teaching.only, right, sure, teaching.reject_below)
+        summary = Summary(
+            file=str(file),
+            bundle=teaching.name,
+            labels=teaching.labels,
+            photos=counts,
+            distinct=distinct,
+            isolated=teaching.examples.isolated_counts(),
+            copies=copies,
+            only=teaching.only,
+            right=_rounded(teaching.right),
+            sure=_rounded(teaching.sure),
+            reject_below=teaching.reject_below,
+        )
         print(json.dumps(msgspec.to_builtins(summary), ensure_ascii=False), flush=True)
         return
-    taught = ", ".join(f"{label} {count}" for label, count in counts.items())
+    taught = ", ".join(f"{label} {count}" + (f" ({distinct[label]} not alike)" if distinct[label] < count else "") for label, count in counts.items())
     rest = "these alone are known" if teaching.only else f"{len(teaching.labels)} labels are known"
+    right = "" if teaching.right is None else f"; left out of the fit {teaching.right:.1%} of them are named right"
     surely = "" if teaching.sure is None else f", {teaching.sure:.1%} surely enough for their bin"
-    print(f"{file}: photos of {taught}; {rest}; left out of the fit {teaching.right:.1%} of them are named right{surely}", flush=True)
+    print(f"{file}: photos of {taught}; {rest}{right}{surely}", flush=True)
+    once = [label for label, count in distinct.items() if count == 1]
+    if once:
+        print(f"{', '.join(once)}: one photo, or all alike: how other items are named cannot be told; show others")
     if teaching.sure is not None and teaching.sure < MOSTLY_SURE:
         print("the others go to the residual bin: more photos, of other items, or --only where nothing else comes, make it surer", flush=True)
     for label, rival in teaching.rivals():
         print(
             f"{label} is {rival} to the bundle, and {rival} stays known beside it; --only, where nothing else comes, leaves no room for that mistake"
         )
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)
+
+
+def composed(label: str) -> str:
+    """A label as it is compared with others: letters with their accents, as rule packs have them, however a disk or keyboard writes them."""
+    return unicodedata.normalize("NFC", label)
 
 
 def frames(text: str) -> int:

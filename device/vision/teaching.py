@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.errors import SortbinError
+from device.vision.alike import alike, copies
 from device.vision.arrays import read_arrays, write_arrays
 from device.vision.bundle import Bundle
 from device.vision.classifier import Classifier, Floats, Outputs, softmax
@@ -70,9 +71,18 @@ class Examples:
     probabilities: npt.NDArray[np.float32]
     isolated: npt.NDArray[np.bool_]
 
+    @property
+    def count(self) -> int:
+        """Photos of all labels."""
+        return len(np.unique(self.photos))
+
     def counts(self) -> dict[str, int]:
         """Photos by label."""
-        return {label: len(np.unique(self.photos[self.targets == i])) for i, label in enumerate(self.labels)}
+        return _counts(self.labels, self.targets, self.photos)
+
+    def isolated_counts(self) -> dict[str, int]:
+        """Photos by label in which an item was told apart."""
+        return _counts(self.labels, self.targets[self.isolated], self.photos[self.isolated])
 
     @cached_property
     def mostly_isolated(self) -> bool:
@@ -92,6 +102,11 @@ class Examples:
             np.concatenate([self.isolated, other.isolated]),
         )
 
+    def without_copies(self) -> "Examples":
+        """These without photos that are copies of earlier ones of their label."""
+        kept = ~copies(self.embeddings, self.targets, self.photos)
+        return Examples(self.labels, self.targets[kept], self.photos[kept], self.embeddings[kept], self.probabilities[kept], self.isolated[kept])
+
 
 class _About(msgspec.Struct, frozen=True, kw_only=True):
     """What a teaching's file says of itself."""
@@ -109,8 +124,10 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     temperature: float
     reject_below: float
     unknown_above: float
-    right: float
+    right: float | None
     sure: float | None = None
+    distinct: tuple[int, ...] = ()
+    """of each taught label, how many of its photos are not alike"""
     known_photos: int
     usual: float | None = None
     often: tuple[float, ...] = ()
@@ -124,8 +141,9 @@ class Teaching:
     """A head for the labels of a place.
 
     labels: all that it tells apart: those of the bundle that stay (all, or the taught ones alone), in its order, then new ones. only: whether labels
-    that were not taught were left out. prior: what the bundle alone thinks of them here. right, sure: shares of taught photos that were named right,
-    and that were named surely enough not to be rejected, while left out of the fit (sure: None where an older file does not say). temperature,
+    that were not taught were left out. prior: what the bundle alone thinks of them here. distinct: photos by label, those that are alike counted
+    once (see `alike`). right, sure: shares of these that were named right, and that were named surely enough not to be rejected, while left out of
+    the fit, of labels with two of them at least; None where there are no such labels, and sure also where an older file does not say. temperature,
     reject_below, unknown_above, known: as a bundle has them, for this head. digest: of the bundle it belongs to.
     """
 
@@ -141,7 +159,8 @@ class Teaching:
     reject_below: float
     unknown_above: float
     known: Known
-    right: float
+    distinct: dict[str, int]
+    right: float | None
     sure: float | None
 
     def judge(self, probabilities: Floats, embedding: npt.NDArray[np.floating[Any]], *, here: bool) -> tuple[Floats, float]:
@@ -180,6 +199,7 @@ class Teaching:
             unknown_above=self.unknown_above,
             right=self.right,
             sure=self.sure,
+            distinct=tuple(self.distinct[label] for label in self.examples.labels),
             known_photos=int(self.known.photos),
             usual=self.known.usual if math.isfinite(self.known.usual) else None,
             often=tuple(self.prior.often.tolist()),
@@ -238,6 +258,7 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
         about.reject_below,
         about.unknown_above,
         Known(prototypes.astype(np.float32), distance, doubt, quantiles, np.array(about.known_photos, np.int64), usual),
+        dict(zip(about.taught, about.distinct, strict=True)) if len(about.distinct) == len(about.taught) else examples.counts(),
         about.right,
         about.sure,
     )
@@ -282,11 +303,12 @@ def examples_of(seen: Sequence[SeenPhoto], bundle: Bundle) -> Examples:
 def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Known | None, *, only: bool) -> Teaching:
     """Fit a head. familiar: what the bundle knows, where it says so. only: leave out labels of the bundle that were not taught.
 
-    Recipes are compared by the log likelihood of photos left out, all views of a photo together; the bundle's own judgement is trusted less, and a
-    head beside imagined photos is looser, only where that is better for SURE. Raises TeachingError for nothing to tell apart.
+    Photos that are alike count as one. Recipes are compared by the log likelihood of photos left out, all views of a photo together; the bundle's own
+    judgement is trusted less, and a head beside imagined photos is looser, only where that is better for SURE. Raises TeachingError for nothing to
+    tell apart.
     """
     labels = labels_after(bundle.info.labels, examples.labels, only=only)
-    views = _views(examples, labels)
+    views = _views(examples, labels, reference)
     start = begin(reference, _columns(bundle.info.labels, labels), views, only=only, isolated=examples.mostly_isolated)
     lessons = Lessons(views.embeddings, start.unseen, views.targets, balanced(views.targets, views.photos))
     fitter = Fitter(reference, lessons, start.imagined)
@@ -300,12 +322,13 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     unseen = {recipe: fitter.unseen(recipe, views.folds) for recipe in itertools.chain(*recipes)}
     temperatures = {recipe: _temperature(logits, lessons) for recipe, logits in unseen.items()}
     surprise = {recipe: _surprise(logits / temperatures[recipe], lessons) for recipe, logits in unseen.items()}
-    recipe = _chosen(recipes, surprise, lessons, examples.photos)
+    recipe = _chosen(recipes, surprise, lessons, views.photos)
     temperature = temperatures[recipe]
     first = np.unique(views.photos, return_index=True)[1]
     posteriors = softmax(unseen[recipe], temperature)[first]
-    best, right = posteriors.max(axis=1), posteriors.argmax(axis=1) == views.targets[first]
-    reject_below = _reject_below(best, right)
+    told = _told(views.targets[first])
+    best, right = posteriors.max(axis=1)[told], (posteriors.argmax(axis=1) == views.targets[first])[told]
+    reject_below = _reject_below(best, right) if told.any() else bundle.info.reject_below
     return Teaching(
         bundle.info.digest,
         bundle.info.name,
@@ -318,9 +341,10 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
         temperature,
         reject_below,
         1 - FALSE_REJECTS,
-        _known(examples, posteriors, first, None if only else familiar, elsewhere(start.unseen)[first] if only else None),
-        float(right.mean()),
-        float((best >= reject_below).mean()),
+        _known(examples, views.photos, posteriors, first, None if only else familiar, elsewhere(start.unseen)[first] if only else None),
+        _counts(examples.labels, examples.targets, views.photos),
+        float(right.mean()) if told.any() else None,
+        float((best >= reject_below).mean()) if told.any() else None,
     )
 
 
@@ -336,23 +360,33 @@ def _columns(old: tuple[str, ...], labels: tuple[str, ...]) -> Ints:
     return np.array([old.index(label) for label in labels if label in old], np.int64)
 
 
-def _views(examples: Examples, labels: tuple[str, ...]) -> Views:
-    """Targets are indices of `labels`."""
+def _counts(labels: Sequence[str], targets: npt.NDArray[np.integer[Any]], photos: npt.NDArray[np.integer[Any]]) -> dict[str, int]:
+    return {label: len(np.unique(photos[targets == i])) for i, label in enumerate(labels)}
+
+
+def _views(examples: Examples, labels: tuple[str, ...], reference: Reference) -> Views:
+    """Targets are indices of `labels`; photos that are alike are one."""
     targets = np.array([labels.index(label) for label in examples.labels], np.int64)[examples.targets]
-    wide = examples.embeddings.astype(np.float64), examples.probabilities.astype(np.float64)
-    return Views(*wide, targets, examples.photos.astype(np.int64), _folds(examples))
+    embeddings = examples.embeddings.astype(np.float64)
+    photos = alike(embeddings, targets, examples.photos, examples.isolated, reference.spread().total)
+    return Views(embeddings, examples.probabilities.astype(np.float64), targets, photos, _folds(targets, photos))
 
 
-def _folds(examples: Examples) -> Ints:
+def _folds(targets: Ints, photos: Ints) -> Ints:
     """The fold of each view: photos of one label are dealt out in turn, so that no fold takes all of a label where that can be helped."""
-    _, first, photo_of = np.unique(examples.photos, return_index=True, return_inverse=True)
-    by_label = np.argsort(examples.targets[first], kind="stable")
+    _, first, photo_of = np.unique(photos, return_index=True, return_inverse=True)
+    by_label = np.argsort(targets[first], kind="stable")
     folds = np.empty(len(first), np.int64)
     folds[by_label] = np.arange(len(first)) % min(len(first), MOST_FOLDS)
     return folds[photo_of]
 
 
-def _chosen(recipes: Sequence[Sequence[Recipe]], surprise: Mapping[Recipe, Floats], lessons: Lessons, photos: npt.NDArray[np.int32]) -> Recipe:
+def _told(targets: Ints) -> npt.NDArray[np.bool_]:
+    """Of which photos anything is told by leaving them out: those of labels with another one. targets: of each photo."""
+    return np.bincount(targets)[targets] > 1
+
+
+def _chosen(recipes: Sequence[Sequence[Recipe]], surprise: Mapping[Recipe, Floats], lessons: Lessons, photos: Ints) -> Recipe:
     """The recipe with the least mean surprise (of each view, in nats) of the first group, or of a later one where the photos give reason for that."""
     share = lessons.weights / lessons.weights.sum()
     chosen, *later = (min(group, key=lambda recipe: float(share @ surprise[recipe])) for group in recipes)
@@ -395,14 +429,17 @@ def _reject_below(best: Floats, right: npt.NDArray[np.bool_]) -> float:
     return MOST_REJECTION
 
 
-def _known(examples: Examples, probabilities: Floats, first: Ints, familiar: Known | None, left_out: Floats | None) -> Known:
-    """Taught photos are prototypes themselves; how strange a known one looks is told by each one's distance to all photos but itself."""
-    embeddings = unit(examples.embeddings)
-    own = embeddings[first]
-    apart = np.where(np.eye(len(first), dtype=np.bool_), -1.0, own @ own.T)
-    far = 1 - apart.max(axis=1)
+def _known(examples: Examples, groups: Ints, probabilities: Floats, first: Ints, familiar: Known | None, left_out: Floats | None) -> Known:
+    """Taught photos are prototypes themselves; how strange a known one looks is told by its distance to all photos that are not alike.
+
+    groups: of each view, see `alike`. first: a view of each of them, to which probabilities and left_out belong.
+    """
+    shown = np.unique(examples.photos, return_index=True)[1]
+    own = unit(examples.embeddings[shown])
+    one_each = unit(examples.embeddings[first])
+    far = 1 - np.where(groups[first, np.newaxis] == groups[shown], -1.0, one_each @ own.T).max(axis=1)
     prototypes = own
     if familiar is not None:
         prototypes = np.concatenate([own, familiar.prototypes.astype(np.float64)])
-        far = np.minimum(far, distances(own, familiar.prototypes))
+        far = np.minimum(far, distances(one_each, familiar.prototypes))
     return known(prototypes, far, doubts(probabilities), left_out)

@@ -3,6 +3,8 @@
 import fcntl
 import json
 import re
+import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from device.twin.body import virtual_body
 from device.vision.bundle import Bundle, write_bundle
 from device.vision.classifier import Classifier, softmax
 from device.vision.judge import Judge
+from device.vision.pictures import read_pixels
 from device.vision.preprocess import Pixels
 from device.vision.reference import FILE as REFERENCE_FILE
 from device.vision.teaching import read_teaching
@@ -203,6 +206,92 @@ def test_only_what_was_taught_needs_a_bin(bundle: Bundle, photos: Path, tmp_path
     assert "these alone are known" in capsys.readouterr().out
 
 
+def test_copies_are_set_aside_photos_that_are_alike_count_as_one_and_later_items_stay_known(
+    bundle: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each can was copied, and each pot is there at another size too."""
+    for file in list((photos / "can").iterdir()):
+        shutil.copy(file, file.with_stem(f"{file.stem} (1)"))
+    for file in list((photos / "pot").iterdir()):
+        save(file.with_stem(f"{file.stem}-large"), cv2.resize(read_pixels(file), (256, 192), interpolation=cv2.INTER_NEAREST))
+    out, options = tmp_path / "site.npz", ["--bundle", str(bundle.folder)]
+    assert main(["teach", "--from", str(photos), "--out", str(out), "--json", *options]) == 0
+    said, err = capsys.readouterr()
+    summary = json.loads(said)
+    assert f"{summary['copies']} of the photos are copies of others, and were set aside" in err.splitlines()
+    assert summary["copies"] >= summary["photos"]["can"] == 8 < summary["photos"]["pot"] == 24 - summary["copies"]
+    assert summary["distinct"]["pot"] <= 8
+    later = [str(save(tmp_path / "later" / f"{seed}.png", plain(colour, 90 + seed))) for seed, colour in enumerate([ORANGE, TEAL] * 4)]
+    assert main(["classify", *later, "--teaching", str(out), "--json", *options]) == 0
+    judged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each["label"] for each in judged] == ["can", "pot"] * 4
+    assert sum(each["decision"] == "unknown" for each in judged) <= 1
+
+
+def test_a_folder_that_is_taught_again_teaches_nothing_new(
+    photos: Path, config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert main(["teach", "--from", str(photos), "--config", str(config(photos)), "--json"]) == 0
+    out, err = capsys.readouterr()
+    once, again = map(json.loads, out.splitlines())
+    assert (once["copies"], again["copies"]) == (0, 16)
+    assert "16 of the photos are copies" in err
+    first, second = (file.read_bytes() for file in taught_files(tmp_path / "state"))
+    assert first == second
+
+
+def test_one_photo_of_each_label_tells_nothing_of_others(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for label, colour in (("can", ORANGE), ("pot", TEAL)):
+        save(tmp_path / "photos" / label / "1.png", plain(colour, 1))
+    options = ["teach", "--from", str(tmp_path / "photos"), "--out", str(tmp_path / "site.npz"), "--bundle", str(bundle.folder)]
+    assert main(options) == 0
+    said, advice, *_ = capsys.readouterr().out.splitlines()
+    assert said.endswith("photos of can 1, pot 1; 8 labels are known")
+    assert advice == "can, pot: one photo, or all alike: how other items are named cannot be told; show others"
+    assert main([*options, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["right"], summary["sure"]) == (None, None)
+
+
+def test_it_says_how_many_items_were_told_apart_from_the_empty_view_and_why_others_were_not(
+    bundle: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tray = plain((90, 90, 95), 1)
+    empty = save(tmp_path / "empty.png", tray)
+    for seed in range(3):
+        shown = tray.copy()
+        shown[20:80, 30:90] = plain(TEAL, seed, 60, 60)
+        save(photos / "pot" / f"laid{seed}.png", shown)
+    save(photos / "pot" / "nothing.png", tray)
+    options = ["--from", str(photos), "--out", str(tmp_path / "site.npz"), "--bundle", str(bundle.folder), "--json"]
+    assert main(["teach", *options, "--background", str(empty)]) == 0
+    said, err = capsys.readouterr()
+    lines = [line for line in err.splitlines() if "told apart" in line]
+    assert len(lines) == 1
+    why = re.fullmatch("3 of 20 photos told apart from the empty view; the others are taught as whole views: (.+)", lines[0])
+    assert why is not None
+    reasons = dict(reversed(reason.split(" ", 1)) for reason in why[1].split(", "))
+    assert set(reasons) <= {"nothing differs", "fills the view", "another view"} and "nothing differs" in reasons
+    assert sum(map(int, reasons.values())) == 17
+    assert json.loads(said)["isolated"] == {"can": 0, "pot": 3}
+    assert main(["teach", *options]) == 0
+    assert "told apart" not in capsys.readouterr().err
+
+
+def test_a_label_is_one_however_its_accents_are_written(
+    bundle: Bundle, photos: Path, config: Callable[..., Path], pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written, typed = unicodedata.normalize("NFC", "bière"), unicodedata.normalize("NFD", "bière")
+    (photos / "can").rename(photos / typed)
+    (photos / "pot").rename(photos / written)
+    pack.write_text(PACK.replace('"can", "pot"', f'"{written}"'), encoding="utf-8")
+    assert main(["teach", "--from", str(photos), "--config", str(config(photos)), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["photos"] == {written: 16}
+    assert main(["teach", typed, "--frames", "1", "--config", str(config(tmp_path / "gone"))]) == 2
+    assert "no bin for the model's label" not in capsys.readouterr().err
+
+
 def test_mistakes_are_one_line_and_status_2(
     bundle: Bundle, photos: Path, pack: Path, config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,6 +308,15 @@ def test_mistakes_are_one_line_and_status_2(
         (["--from", str(photos), "--out", str(tmp_path / "no" / "x.npz"), "--bundle", str(bundle.folder), "--rules", str(pack)], "No such file"),
         (["tin", "--config", settings], "mine.toml: bins: no bin for the model's label tin"),
         (["--undo", "--config", settings], "nothing was taught that could be undone"),
+        (["--from", str(photos), "--config", settings, "--rules", "mine"], "--rules: goes with --out, not with --from alone"),
+        (["--from", str(photos), "--config", settings, "--bundle", str(bundle.folder)], "--bundle: goes with --out, not with --from alone"),
+        (["--from", str(photos), *out, "--config", settings], "--config: goes with LABEL or --from or --list or --undo, not with --out"),
+        (["--from", str(photos), *out, "--frames", "3"], "--frames: goes with LABEL, not with --out"),
+        (["can", "--config", settings, "--background", str(photos)], "--background: goes with --from or --out, not with LABEL"),
+        (["--list", "--config", settings, "--only"], "--only: goes with LABEL or --from or --out, not with --list"),
+        (["--undo", "--config", settings, "--json"], "--json: goes with LABEL or --from or --out or --list, not with --undo"),
+        (["--from", str(photos / ("long" * 80)), *out], "File name too long; expected a folder with a folder of photos for each label"),
+        (["--from", str(photos), *out, "--background", str(photos / ("long" * 80))], "File name too long; expected a picture or a folder"),
     ):
         assert main(["teach", *arguments]) == 2, arguments
         lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("sortbin teach: ")]
@@ -253,8 +351,12 @@ def test_items_are_taught_in_front_of_the_camera(config: Callable[..., Path], tm
         shown[20:80, 20 + 20 * number : 70 + 20 * number] = plain(ORANGE, number, 60, 50)
         save(tray / f"{number + 1:02}.png", shown)
     settings = str(config(tray))
-    assert main(["teach", "can", "--frames", "3", "--config", settings]) == 0
-    assert "photos of can 3" in capsys.readouterr().out
+    assert main(["teach", "can", "--frames", "3", "--config", settings, "--json"]) == 0
+    said, err = capsys.readouterr()
+    assert json.loads(said)["photos"] == {"can": 3}
+    told = ["leave the tray empty", "1 of 3: lay an item on the tray", "2 of 3: turn it, or lay another", "3 of 3: turn it, or lay another"]
+    assert [line for line in err.splitlines() if line in told] == told
+    assert "3 of 3 photos told apart from the empty view" in err.splitlines()
     assert main(["teach", "can", "--frames", "4", "--config", settings]) == 2
     assert "the camera has shown all it has before enough frames were taken" in capsys.readouterr().err
     assert len(taught_files(tmp_path / "state")) == 1

@@ -1,5 +1,6 @@
 """A head fitted to few photos: what it gains at its place, what it keeps of the bundle, and its file."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -354,10 +355,11 @@ def test_a_file_from_before_it_said_all_this_is_read_as_it_was_judged_by_then(ta
     taught.write(file)
     with np.load(file) as archive:
         stored = dict(archive)
-    retell(stored, lambda about: [about.pop(name) for name in ("often", "kin", "isolated", "sure")])
+    retell(stored, lambda about: [about.pop(name) for name in ("often", "kin", "isolated", "sure", "distinct")])
     np.savez(file, **stored)
     read = read_teaching(file, tiny_bundle)
     assert read.sure is None
+    assert read.distinct == {"can": 10, "pet": 10}
     assert not read.examples.isolated.any()
     assert read.prior.often.tolist() == [1] * 8
     linear = split(taught.examples.probabilities.astype(np.float64), read.prior.columns, read.prior.taken, np.ones(20))
@@ -381,6 +383,58 @@ def test_the_same_photos_give_the_same_file(tiny_bundle: Bundle, reference: Refe
         examples = WORLD.examples(("can", "pet"), np.repeat([6, 7], 4), 16)
         teach(examples, tiny_bundle, reference, familiar, only=False).write(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def shown_again(examples: Examples, times: int, *, moved: float) -> Examples:
+    """Every photo so often, as in frames of an item that lies still, or in a file of another size. moved: what that does to embeddings."""
+    many = examples
+    for time in range(1, times):
+        embeddings = examples.embeddings + np.random.default_rng(time).normal(0, moved, examples.embeddings.shape)
+        probabilities = WORLD.before(embeddings.astype(np.float64)).astype(np.float32) if moved else examples.probabilities
+        many = many.followed_by(dataclasses.replace(examples, embeddings=embeddings.astype(np.float16), probabilities=probabilities))
+    return many
+
+
+@pytest.mark.parametrize("only", [False, True])
+@pytest.mark.parametrize("moved", [0.0, 0.02])
+def test_photos_that_are_alike_teach_what_one_of_them_does(
+    tiny_bundle: Bundle, reference: Reference, familiar: Known, only: bool, moved: float
+) -> None:
+    examples = WORLD.examples(("can", "pet"), np.repeat([6, 7], 6), 23, isolated=True)
+    once, often = (teach(each, tiny_bundle, reference, familiar, only=only) for each in (examples, shown_again(examples, 4, moved=moved)))
+    assert often.examples.counts() == {"can": 24, "pet": 24}
+    assert often.distinct == once.distinct == {"can": 6, "pet": 6}
+    later = WORLD.photos(np.repeat([6, 7], 50), 24, shift=1.0)
+    rows = list(zip(WORLD.before(later), later.astype(np.float32), strict=True))
+    found, expected = ([teaching.judge(*row, here=True) for row in rows] for teaching in (often, once))
+    np.testing.assert_allclose([p for p, _ in found], [p for p, _ in expected], atol=0.05)
+    assert np.mean([unknown > often.unknown_above for _, unknown in found]) < 0.2
+    assert (often.right, often.reject_below) == pytest.approx((once.right, once.reject_below), abs=0.1)
+
+
+def test_of_other_items_than_one_that_was_shown_nothing_is_said(tiny_bundle: Bundle, reference: Reference, familiar: Known, tmp_path: Path) -> None:
+    shown_once = shown_again(WORLD.examples(("can", "pet"), np.array([6, 7]), 25), 5, moved=0.02)
+    teaching = teach(shown_once, tiny_bundle, reference, familiar, only=False)
+    assert (teaching.distinct, teaching.right, teaching.sure) == ({"can": 1, "pet": 1}, None, None)
+    assert teaching.reject_below == tiny_bundle.info.reject_below
+    more = shown_once.followed_by(WORLD.examples(("pet",), np.repeat([7], 9), 26))
+    told = teach(more, tiny_bundle, reference, familiar, only=False)
+    assert told.distinct == {"can": 1, "pet": 10}
+    assert told.right is not None and told.right > 0.5 and (10 * told.right) == pytest.approx(round(10 * told.right))
+    for each in (teaching, told):
+        each.write(tmp_path / "taught.npz")
+        read = read_teaching(tmp_path / "taught.npz", tiny_bundle)
+        assert (read.distinct, read.right, read.sure) == (each.distinct, each.right, each.sure)
+
+
+def test_copies_are_left_out_of_what_was_taught_before_too() -> None:
+    examples = WORLD.examples(("can", "pet"), np.repeat([6, 7], 3), 27)
+    twice = shown_again(examples, 2, moved=0.0)
+    kept = twice.without_copies()
+    assert (twice.count, kept.count) == (12, 6)
+    for name in ("targets", "photos", "embeddings", "probabilities", "isolated"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(examples, name))
+    assert kept.followed_by(WORLD.examples(("can",), np.array([6]), 28)).without_copies().counts() == {"can": 4, "pet": 3}
 
 
 def test_one_label_alone_is_refused() -> None:
