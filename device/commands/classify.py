@@ -5,6 +5,7 @@ import itertools
 import sys
 import time
 import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from device.vision.bundle import default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.empty import EmptyViews
 from device.vision.fusion import fuse
+from device.vision.ground import Ground
 from device.vision.isolate import isolate, whole_frame
 from device.vision.judge import Judge, mean_unknown
 from device.vision.looks import looks
 from device.vision.pictures import PictureError, find_pictures, read_pixels
+from device.vision.preprocess import Pixels
 from device.vision.teaching import read_teaching
 
 
@@ -81,7 +84,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         default=[],
         type=Path,
         metavar="EMPTY",
-        help="pictures, or a folder of them, of what the camera sees without an item: the item is then isolated before it is judged",
+        help="pictures, or a folder of them, of what the camera sees without an item: the item is then isolated before it is judged; pictures to "
+        "judge go before it",
     )
     parser.add_argument("--teaching", type=Path, metavar="FILE", help="what `sortbin teach --out` wrote: judge with the labels of that place")
     parser.add_argument("--labels", type=labels, default=(), metavar="A,B,...", help="labels that occur at this place: only these compete")
@@ -102,17 +106,17 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge the pictures and print a line for each. Returns the exit status."""
-    paths, backgrounds = _told_apart(arguments.paths, arguments.background)
+    paths, groups = _told_apart(arguments.paths, arguments.background)
     bundle = read_bundle(arguments.bundle or default_bundle())
     teaching = read_teaching(arguments.teaching, bundle) if arguments.teaching else None
     judge = Judge(Classifier(bundle), teaching)
     site = Site(judge.labels, judge.usual, SiteSettings(labels=arguments.labels, others=arguments.others))
     rules = read_rules(find_rules(arguments.rules), judge.labels, bundle.info.labels) if arguments.rules else default_pack(judge.labels)
     pictures = list(itertools.chain.from_iterable(find_pictures(path) for path in paths))
-    empty = EmptyViews(read_pixels(view) for path in backgrounds for view in find_pictures(path))
+    empty = EmptyViews(itertools.chain.from_iterable(_alike_views(group, bundle.info.ground) for group in groups))
     judge.classifier.check_known_answer()
 
-    write = _write_json if arguments.json else _Table(judge.labels, rules).write
+    write = _write_json if arguments.json else _Table(judge.labels, rules, isolates=empty.known).write
     unread = 0
     for picture in pictures:
         try:
@@ -125,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if unread else 0
 
 
-def _told_apart(paths: list[Path], backgrounds: list[list[Path]]) -> tuple[list[Path], list[Path]]:
+def _told_apart(paths: list[Path], backgrounds: list[list[Path]]) -> tuple[list[Path], list[list[Path]]]:
     """What to judge and what is empty: after `--background EMPTY IMAGE`, with nothing else to judge, the image is no background, nor is a folder
     after pictures. Of more than two pictures it cannot be told which are.
     """
@@ -136,7 +140,23 @@ def _told_apart(paths: list[Path], backgrounds: list[list[Path]]) -> tuple[list[
         backgrounds, paths = [*earlier, empty], [last]
     if not paths:
         raise PictureError("expected a picture, or a folder of pictures, to judge")
-    return paths, list(itertools.chain.from_iterable(backgrounds))
+    return paths, backgrounds
+
+
+def _alike_views(group: Sequence[Path], ground: Ground) -> Iterator[Pixels]:
+    """The empty views after one --background. Raises PictureError where something lies in a later one: it may have been written to be judged."""
+    first = EmptyViews()
+    for path in group:
+        for file in find_pictures(path):
+            view = read_pixels(file)
+            if path != group[0] and isolate(view, first, ground).found:
+                raise PictureError(
+                    f"{file}: expected an empty view after --background, but it shows something that {group[0]} does not; "
+                    "is it to be judged? Write it before --background; if not, write --background before each empty view"
+                )
+            if path == group[0]:
+                first.see(view)
+            yield view
 
 
 def _share(text: str) -> float:
@@ -151,7 +171,7 @@ def _share(text: str) -> float:
 
 def labels(text: str) -> tuple[str, ...]:
     """Parse labels with commas between them."""
-    named = tuple(label for label in (part.strip() for part in text.split(",")) if label)
+    named = tuple(unicodedata.normalize("NFC", label) for label in (part.strip() for part in text.split(",")) if label)
     if not named:
         raise argparse.ArgumentTypeError("expected labels with commas between them")
     return named
@@ -187,12 +207,13 @@ def _write_json(line: Judgement | Unread) -> None:
 
 
 class _Table:
-    """Lines with aligned columns for people, the picture's name last."""
+    """Lines with aligned columns for people, the picture's name last; before it, with an empty view, whether an item was told apart from that."""
 
-    def __init__(self, labels: tuple[str, ...], rules: RulePack) -> None:
+    def __init__(self, labels: tuple[str, ...], rules: RulePack, *, isolates: bool) -> None:
         self._label_width = max(_width(label) for label in labels)
         self._bin_width = max(_width(name) for name in rules.bins)
-        self._columns = self._label_width + self._bin_width + len("  100.0%  ->   confident  1000.0 ms")
+        self._isolated_width = len("  whole: nothing differs") if isolates else 0
+        self._columns = self._label_width + self._bin_width + len("  100.0%  ->   confident  1000.0 ms") + self._isolated_width
 
     def write(self, line: Judgement | Unread) -> None:
         match line:
@@ -200,7 +221,14 @@ class _Table:
                 print(f"{'cannot be read':<{self._columns}}  {line.image}", flush=True)
             case Judgement():
                 what, where = _padded(line.label, self._label_width), _padded(line.bin, self._bin_width)
-                print(f"{what}  {line.p:6.1%}  -> {where}  {line.decision:<9}  {line.ms:6.1f} ms  {line.image}", flush=True)
+                apart = f"{_apart(line.isolated):<{self._isolated_width}}"
+                print(f"{what}  {line.p:6.1%}  -> {where}  {line.decision:<9}  {line.ms:6.1f} ms{apart}  {line.image}", flush=True)
+
+
+def _apart(isolated: IsolatedItem | None) -> str:
+    if isolated is None:
+        return ""
+    return "  told apart" if isolated.found else f"  whole: {isolated.why}"
 
 
 def _padded(text: str, width: int) -> str:

@@ -1,9 +1,11 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from device.cli import main
+from device.commands.classify import labels
 from device.twin.items import own_things
 from device.twin.tray import Pose, Tray
 from device.vision.bundle import LABELS_FILE, Bundle
@@ -80,6 +83,10 @@ def test_only_the_labels_that_are_named_compete(tiny_bundle: Bundle, photos: Pat
     assert said(wrong) == ["sortbin classify: can: not a label that is known here; expected some of cardboard, glass, metal, paper, plastic, trash"]
 
 
+def test_labels_are_those_that_are_named_however_their_accents_are_typed() -> None:
+    assert labels(unicodedata.normalize("NFD", "bière, can")) == (unicodedata.normalize("NFC", "bière"), "can")
+
+
 def test_others_compete_with_what_share_they_are_given(tiny_bundle: Bundle, photos: Path) -> None:
     def probabilities(*more: str) -> dict[str, float]:
         found: dict[str, float] = json.loads(sortbin("--bundle", tiny_bundle.folder, *more, "--json", photos / "a").stdout)["probabilities"]
@@ -116,6 +123,41 @@ def test_with_a_background_the_item_is_isolated_before_it_is_judged(tiny_bundle:
         assert nothing == {"found": False, "why": "nothing differs", "box": [0, 0, 320, 240], "area": 1.0}
     alone = json.loads(sortbin("--bundle", tiny_bundle.folder, "--json", tmp_path / "items" / "box.png").stdout)
     assert alone["isolated"] is None
+
+
+def test_people_are_told_of_each_picture_whether_its_item_was_told_apart(
+    tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels], capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = painted("metal", 240, 320) // 3 + np.random.default_rng(0).integers(0, 9, (240, 320, 3), dtype=np.uint8)
+    item = place.copy()
+    item[80:180, 120:240] = (255, 0, 0)
+    empty = saved(tmp_path / "empty.png", place)
+    shown = [saved(tmp_path / "item.png", item), saved(tmp_path / "nothing.png", place)]
+    arguments = ["classify", "--bundle", str(tiny_bundle.folder), *map(str, shown)]
+    assert main([*arguments, "--background", str(empty)]) == 0
+    apart, whole = capsys.readouterr().out.splitlines()
+    assert re.search(rf" ms  told apart +{shown[0]}$", apart) and re.search(rf" ms  whole: nothing differs +{shown[1]}$", whole)
+    assert apart.index(str(shown[0])) == whole.index(str(shown[1]))
+    assert main(arguments) == 0
+    assert all(re.search(rf" ms  {tmp_path}", line) for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_picture_after_an_empty_view_is_not_silently_taken_for_another(
+    tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels], capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = painted("metal", 240, 320) // 3 + np.random.default_rng(0).integers(0, 9, (240, 320, 3), dtype=np.uint8)
+    item = place.copy()
+    item[80:180, 120:240] = (255, 0, 0)
+    empty, later, laid = (str(saved(tmp_path / name, view)) for name, view in (("e.png", place), ("f.png", place // 8 * 7), ("laid.png", item)))
+    options = ["--bundle", str(tiny_bundle.folder), "--json"]
+    assert main(["classify", laid, "--background", empty, laid, *options]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert f"{laid}: expected an empty view after --background, but it shows something that {empty} does not" in err
+    assert "is it to be judged? Write it before --background; if not, write --background before each empty view" in err
+    for backgrounds in (["--background", empty, later], ["--background", empty, "--background", laid]):
+        assert main(["classify", laid, *backgrounds, *options]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_without_a_background_what_lies_in_the_middle_is_looked_at_more_closely(
