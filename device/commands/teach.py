@@ -132,13 +132,11 @@ def run(arguments: argparse.Namespace) -> int:
         labels = labels_after(classifier.labels, (*known, *(folders or (arguments.label,))), only=only)
         read_rule_pack(settings, labels, classifier.labels)
         if arguments.source:
-            photos = _photos(folders, arguments.background, classifier.bundle)
+            seen = look_at(_photos(folders, arguments.background, classifier.bundle), classifier)
         else:
             with contextlib.closing(open_camera(settings.camera)) as camera:
-                shown = list(_shown(arguments.label, camera, settings.presence, classifier.bundle, arguments.frames or FRAMES))
-            _tell_apart(shown)
-            photos = [each.photo for each in shown]
-        seen = look_at(photos, classifier)
+                shown = _shown(arguments.label, camera, settings.presence, classifier.bundle, arguments.frames or FRAMES)
+                seen = look_at(_told_apart(shown), classifier)
         teaching, copies = _taught(seen if before is None else before.examples.followed_by(seen), classifier.bundle, only=only)
         _say(teaching, keep(teaching, state), copies, as_json=arguments.json)
     return 0
@@ -160,6 +158,7 @@ def _asked(arguments: argparse.Namespace) -> str:
 
 
 def _to_file(arguments: argparse.Namespace) -> int:
+    _require_place(arguments.out)
     bundle = read_bundle(arguments.bundle or default_bundle())
     classifier = Classifier(bundle)
     classifier.check_known_answer()
@@ -175,6 +174,16 @@ def _to_file(arguments: argparse.Namespace) -> int:
         raise TeachingError(f"--out {arguments.out}: {error.strerror}") from error
     _say(teaching, arguments.out, copies, as_json=arguments.json)
     return 0
+
+
+def _require_place(out: Path) -> None:
+    """Raises TeachingError where no file can be written, before photos are looked at for minutes."""
+    try:
+        place, other = out.parent.is_dir(), out.exists() and not out.is_file()
+    except OSError as error:
+        raise TeachingError(f"--out {out}: {error.strerror}") from error
+    if other or not place:
+        raise TeachingError(f"--out {out}: expected a file in a folder that is there, found {'something else' if other else 'no such folder'}")
 
 
 def _taught(examples: Examples, bundle: Bundle, *, only: bool) -> tuple[Teaching, int]:
@@ -200,13 +209,12 @@ def _folders(source: Path) -> dict[str, list[Path]]:
     return folders
 
 
-def _photos(folders: Mapping[str, list[Path]], backgrounds: list[Path], bundle: Bundle) -> list[Photo]:
+def _photos(folders: Mapping[str, list[Path]], backgrounds: list[Path], bundle: Bundle) -> Iterator[Photo]:
+    """One at a time: a hundred large ones with their views would fill the memory."""
     empty = EmptyViews(read_pixels(view) for path in backgrounds for view in find_pictures(path))
     files = [(label, file) for label, own in folders.items() for folder in own for file in find_pictures(folder)]
-    taken = [_taken(label, read_pixels(file), empty, bundle) for label, file in files]
-    if empty.known:
-        _tell_apart(taken)
-    return [each.photo for each in taken]
+    taken = (_taken(label, read_pixels(file), empty, bundle) for label, file in files)
+    return _told_apart(taken) if empty.known else (each.photo for each in taken)
 
 
 class _Taken(NamedTuple):
@@ -222,9 +230,12 @@ def _taken(label: str, pixels: Pixels, empty: EmptyViews, bundle: Bundle) -> _Ta
     return _Taken(Photo(label, taught_views(pixels, item, ground), item.found), item.why)
 
 
-def _tell_apart(taken: Iterable[_Taken]) -> None:
-    """Say in how many photos an item was told apart, and why not in the others."""
-    reasons = Counter(each.why for each in taken)
+def _told_apart(taken: Iterable[_Taken]) -> Iterator[Photo]:
+    """The photos; after the last, say in how many an item was told apart, and why not in the others."""
+    reasons: Counter[str] = Counter()
+    for photo, why in taken:
+        reasons[why] += 1
+        yield photo
     others = ", ".join(f"{count} {why}" for why, count in reasons.most_common() if why)
     said = f"{reasons['']} of {reasons.total()} photos told apart from the empty view"
     _tell(f"{said}; the others are taught as whole views: {others}" if others else said)
@@ -318,20 +329,26 @@ def _say(teaching: Teaching, file: Path, copies: int | None, *, as_json: bool) -
         )
         print(json.dumps(msgspec.to_builtins(summary), ensure_ascii=False), flush=True)
         return
-    taught = ", ".join(f"{label} {count}" + (f" ({distinct[label]} not alike)" if distinct[label] < count else "") for label, count in counts.items())
+    taught = ", ".join(f"{label} {count}{_alike(count, distinct[label])}" for label, count in counts.items())
     rest = "these alone are known" if teaching.only else f"{len(teaching.labels)} labels are known"
     right = "" if teaching.right is None else f"; left out of the fit {teaching.right:.1%} of them are named right"
     surely = "" if teaching.sure is None else f", {teaching.sure:.1%} surely enough for their bin"
     print(f"{file}: photos of {taught}; {rest}{right}{surely}", flush=True)
     once = [label for label, count in distinct.items() if count == 1]
     if once:
-        print(f"{', '.join(once)}: one photo, or all alike: how other items are named cannot be told; show others")
+        print(f"{', '.join(once)}: all photos show the same, so nothing can be said of how other items are named; show others", flush=True)
     if teaching.sure is not None and teaching.sure < MOSTLY_SURE:
         print("the others go to the residual bin: more photos, of other items, or --only where nothing else comes, make it surer", flush=True)
     for label, rival in teaching.rivals():
         print(
             f"{label} is {rival} to the bundle, and {rival} stays known beside it; --only, where nothing else comes, leaves no room for that mistake"
         )
+
+
+def _alike(count: int, distinct: int) -> str:
+    if distinct == count:
+        return ""
+    return " (all alike)" if distinct == 1 else f" ({distinct} not alike)"
 
 
 def _rounded(share: float | None) -> float | None:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -215,8 +215,12 @@ class Teaching:
             *(seen.prototypes.astype(np.float16), seen.distance, seen.doubt, seen.quantiles),
         )
         beside = file.with_name(file.name + ".new")
-        write_arrays(beside, dict(zip(_NAMES, arrays, strict=True)))
-        beside.replace(file)
+        try:
+            write_arrays(beside, dict(zip(_NAMES, arrays, strict=True)))
+            beside.replace(file)
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
 
 
 def read_teaching(file: Path, bundle: Bundle) -> Teaching:
@@ -280,8 +284,8 @@ class SeenPhoto(NamedTuple):
     isolated: bool
 
 
-def look_at(photos: Sequence[Photo], classifier: Classifier) -> Examples:
-    """See taught photos. Raises RuntimeFault."""
+def look_at(photos: Iterable[Photo], classifier: Classifier) -> Examples:
+    """See taught photos, of which one at a time is held. Raises RuntimeFault."""
     seen = [SeenPhoto(label, [classifier.outputs(view) for view in views], isolated) for label, views, isolated in photos]
     return examples_of(seen, classifier.bundle)
 

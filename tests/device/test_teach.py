@@ -3,7 +3,9 @@
 import fcntl
 import json
 import re
+import resource
 import shutil
+import tracemalloc
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -248,7 +250,7 @@ def test_one_photo_of_each_label_tells_nothing_of_others(bundle: Bundle, tmp_pat
     assert main(options) == 0
     said, advice, *_ = capsys.readouterr().out.splitlines()
     assert said.endswith("photos of can 1, pot 1; 8 labels are known")
-    assert advice == "can, pot: one photo, or all alike: how other items are named cannot be told; show others"
+    assert advice == "can, pot: all photos show the same, so nothing can be said of how other items are named; show others"
     assert main([*options, "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["right"], summary["sure"]) == (None, None)
@@ -305,7 +307,11 @@ def test_mistakes_are_one_line_and_status_2(
         (["--from", str(tmp_path / "gone"), *out], "gone: expected a folder with a folder of photos for each label"),
         (["--from", str(tmp_path / "nothing"), *out], "nothing: expected a folder of photos for each label in it"),
         (["--from", str(photos), *out, "--rules", "trashnet"], "trashnet.toml: bins: no bin for the model's label can; add it to one bin's labels"),
-        (["--from", str(photos), "--out", str(tmp_path / "no" / "x.npz"), "--bundle", str(bundle.folder), "--rules", str(pack)], "No such file"),
+        (
+            ["--from", str(photos), "--out", str(tmp_path / "no" / "x.npz"), "--bundle", str(bundle.folder)],
+            "x.npz: expected a file in a folder that is there",
+        ),
+        (["--from", str(photos), "--out", str(photos), "--bundle", str(bundle.folder)], f"--out {photos}: expected a file in a folder"),
         (["tin", "--config", settings], "mine.toml: bins: no bin for the model's label tin"),
         (["--undo", "--config", settings], "nothing was taught that could be undone"),
         (["--from", str(photos), "--config", settings, "--rules", "mine"], "--rules: goes with --out, not with --from alone"),
@@ -340,6 +346,36 @@ def test_what_is_taught_adds_up_is_listed_and_is_undone_exactly(
     assert [file.read_bytes() for file in taught_files(state)] == [first]
     assert main(["teach", "--undo", "--config", settings]) == 0
     assert taught_files(state) == []
+
+
+def test_a_full_disk_leaves_what_was_taught_before_and_nothing_else(
+    photos: Path, config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = str(config(photos))
+    assert main(["teach", "--from", str(photos), "--config", settings]) == 0
+    first = taught_files(tmp_path / "state")[-1]
+    kept, before = first.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    capsys.readouterr()
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) // 2, before[1]))
+        assert main(["teach", "--from", str(photos), "--config", settings]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "0002.npz: File too large; expected a state folder that this user can write to" in capsys.readouterr().err
+    assert [(file.name, file.read_bytes()) for file in (tmp_path / "state" / "taught").iterdir()] == [(first.name, kept)]
+
+
+def test_large_photos_are_not_all_held_at_once(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A hundred photos of a telephone, with their views, would not fit into a bin's memory."""
+    for seed in range(12):
+        save(tmp_path / "photos" / ("can", "pot")[seed % 2] / f"{seed}.png", plain(ORANGE, seed, 900, 1200))
+    all_views = 12 * 3 * (900 * 1200 + 900 * 900 + 630 * 630)
+    tracemalloc.start()
+    try:
+        assert main(["teach", "--from", str(tmp_path / "photos"), "--out", str(tmp_path / "site.npz"), "--bundle", str(bundle.folder)]) == 0
+        assert tracemalloc.get_traced_memory()[1] < all_views / 2
+    finally:
+        tracemalloc.stop()
 
 
 def test_items_are_taught_in_front_of_the_camera(config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
