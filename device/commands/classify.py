@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
     site = Site(judge.labels, judge.usual, SiteSettings(labels=arguments.labels, others=arguments.others))
     rules = read_rules(find_rules(arguments.rules), judge.labels, bundle.info.labels) if arguments.rules else default_pack(judge.labels)
     pictures = list(itertools.chain.from_iterable(find_pictures(path) for path in paths))
-    empty = EmptyViews(itertools.chain.from_iterable(_alike_views(group, bundle.info.ground) for group in groups))
+    empty = EmptyViews(itertools.chain.from_iterable(_empty_views(group, bundle.info.ground) for group in groups))
     judge.classifier.check_known_answer()
 
     write = _write_json if arguments.json else _Table(judge.labels, rules, isolates=empty.known).write
@@ -143,16 +143,17 @@ def _told_apart(paths: list[Path], backgrounds: list[list[Path]]) -> tuple[list[
     return paths, backgrounds
 
 
-def _alike_views(group: Sequence[Path], ground: Ground) -> Iterator[Pixels]:
-    """The empty views after one --background. Raises PictureError where something lies in a later one: it may have been written to be judged."""
+def _empty_views(group: Sequence[Path], ground: Ground) -> Iterator[Pixels]:
+    """The empty views after one --background. A later one in which something lies may have been written to be judged: that is said on stderr."""
     first = EmptyViews()
     for path in group:
         for file in find_pictures(path):
             view = read_pixels(file)
             if path != group[0] and isolate(view, first, ground).found:
-                raise PictureError(
-                    f"{file}: expected an empty view after --background, but it shows something that {group[0]} does not; "
-                    "is it to be judged? Write it before --background; if not, write --background before each empty view"
+                print(
+                    f"sortbin classify: {file}: taken for an empty view, but it shows something that {group[0]} does not; "
+                    "is it to be judged? Then write it before --background",
+                    file=sys.stderr,
                 )
             if path == group[0]:
                 first.see(view)
