@@ -26,10 +26,10 @@ import msgspec
 from device import ledger_tables as tables
 from device.clock import Clock, Reading
 from device.events import AnyEvent, Event, ItemInterrupted, decode, encode
-from device.ledger_tables import Damaged, LedgerError, explained, transaction
+from device.ledger_tables import Damaged, LedgerError, Unstorable, explained, transaction
 from device.numbering import BLOCK, Numbering
 
-__all__ = ["BinTotals", "Ledger", "LedgerError", "read_events"]
+__all__ = ["BinTotals", "Ledger", "LedgerError", "Unstorable", "read_events"]
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,8 @@ class Ledger:
         return done
 
     def record(self, event: Event) -> "Future[AnyEvent]":
-        """Store `event`, stamped with this moment. The future gives it with its seq once it is on disk, or carries LedgerError.
+        """Store `event`, stamped with this moment. The future gives it with its seq once it is on disk, or carries LedgerError, and
+        Unstorable for an event that could not be read back, with NaN in it for example.
 
         An event that ends an item (sorted, rejected, interrupted) also ends its intent. Events are numbered in the order of the calls.
         """
@@ -378,7 +379,7 @@ class Ledger:
                 )
                 stamped.append(_Stamped(decode(payload), payload, record.done))
             except (msgspec.MsgspecError, TypeError, ValueError) as error:
-                record.done.set_exception(LedgerError(f"{self.file}: {record.event!r} cannot be stored: {error}"))
+                record.done.set_exception(Unstorable(f"{self.file}: {record.event!r} cannot be stored: {error}"))
         return stamped
 
     def _store(self, db: sqlite3.Connection, stamped: list[_Stamped]) -> int:

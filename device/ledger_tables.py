@@ -43,6 +43,10 @@ class LedgerError(SortbinError, OSError):
     """whether the database itself is broken, so that only a new start can mend it"""
 
 
+class Unstorable(LedgerError):
+    """An event that no ledger can hold, for what it says: to offer it again is no use."""
+
+
 class Damaged(Exception):
     """A file that is no database any more, with what SQLite says of it."""
 

@@ -1,0 +1,91 @@
+import concurrent.futures
+import logging
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from device.clock import Clock
+from device.events import AnyEvent, Event, Fault, Jam, decode
+from device.failure import Failure
+from device.ledger import Ledger, LedgerError, read_events
+from device.telling import Telling
+
+WAIT_S = 20.0
+
+
+class Disk:
+    """The ledger of a bin, and a switch that makes its disk full."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ledger, self.full = Ledger(folder, "bin1", Clock()), False
+
+    def record(self, event: Event) -> "Future[AnyEvent]":
+        if self.full:
+            refused: Future[AnyEvent] = Future()
+            refused.set_exception(LedgerError("no space left"))
+            return refused
+        stored = self.ledger.record(event)
+        concurrent.futures.wait([stored], WAIT_S)
+        return stored
+
+    @property
+    def waited_s(self) -> list[float]:
+        return [event.waited_s for _, payload in read_events(self.ledger.file.parent) if isinstance(event := decode(payload), Jam)]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    opened = Disk(tmp_path / "state")
+    yield opened
+    opened.ledger.close(WAIT_S)
+
+
+def jam(waited_s: float) -> Jam:
+    return Jam(item="a", bin="paper", waited_s=waited_s)
+
+
+def test_what_a_full_disk_refused_is_a_fault_and_is_stored_in_order_when_there_is_room(disk: Disk) -> None:
+    telling = Telling(disk.record)
+    telling.tell(jam(1.0))
+    disk.full = True
+    telling.tell(jam(2.0))
+    telling.tell(jam(3.0))
+    with pytest.raises(Failure, match="no space left") as failure:
+        telling.check()
+    assert failure.value.fault == "ledger"
+    assert not telling.all_stored()
+    disk.full = False
+    telling.tell_again()
+    assert telling.all_stored()
+    telling.check()
+    assert disk.waited_s == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("nonsense", [jam(float("nan")), jam(float("inf")), Fault(fault="camera", message="\ud800")], ids=["nan", "inf", "surrogate"])
+def test_an_event_that_no_ledger_can_hold_is_logged_and_given_up_not_offered_for_ever(
+    disk: Disk, nonsense: Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    telling = Telling(disk.record)
+    for event in (jam(1.0), nonsense, jam(2.0)):
+        telling.tell(event)
+    telling.check()
+    assert telling.all_stored()
+    assert disk.waited_s == [1.0, 2.0]
+    (said,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert f"event {nonsense.__struct_config__.tag} is given up" in said.getMessage()
+
+
+def test_an_event_that_no_ledger_can_hold_does_not_keep_those_that_a_full_disk_refused(disk: Disk) -> None:
+    telling = Telling(disk.record)
+    disk.full = True
+    telling.tell(jam(1.0))
+    disk.full = False
+    telling.tell(jam(float("nan")))
+    telling.tell(jam(2.0))
+    with pytest.raises(Failure, match="no space left"):
+        telling.check()
+    telling.tell_again()
+    assert telling.all_stored()
+    assert sorted(disk.waited_s) == [1.0, 2.0]
