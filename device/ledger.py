@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +26,14 @@ import msgspec
 from device import ledger_tables as tables
 from device.clock import Clock, Reading
 from device.events import AnyEvent, Event, ItemInterrupted, decode, encode
-from device.ledger_tables import Damaged, LedgerError, Unstorable, explained, transaction
+from device.ledger_reading import read_events
+from device.ledger_tables import FILE, Damaged, LedgerError, Unstorable, explained, transaction
 from device.numbering import BLOCK, Numbering
 
-__all__ = ["BinTotals", "Ledger", "LedgerError", "Unstorable", "read_events"]
+__all__ = ["FILE", "BinTotals", "Ledger", "LedgerError", "Unstorable", "read_events"]
 
 log = logging.getLogger(__name__)
 
-FILE = "ledger.sqlite3"
 NUMBERS = "ledger.seq"
 LOCK = "ledger.lock"
 
@@ -414,16 +414,6 @@ class Ledger:
             log.error("%s", error)
         else:
             self._clean = True
-
-
-def read_events(folder: Path, after_seq: int = 0) -> Iterator[tuple[int, bytes]]:
-    """The events in a ledger above `after_seq`, oldest first: number and JSON. A daemon may be writing meanwhile. Raises LedgerError."""
-    file = folder / FILE
-    if not file.is_file():
-        raise LedgerError(f"{file}: not found; expected the folder of a ledger, the one that [device] state names")
-    with explained(file), contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, timeout=5.0)) as db:
-        db.execute("PRAGMA query_only = ON")
-        yield from db.execute("SELECT seq, payload FROM event WHERE seq > ? ORDER BY seq", (after_seq,))
 
 
 def _locked(file: Path) -> int:

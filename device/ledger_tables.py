@@ -12,6 +12,7 @@ import msgspec
 from device.errors import SortbinError
 from device.events import AnyEvent, ItemInterrupted, ItemRejected, ItemSorted, Jam, decode
 
+FILE = "ledger.sqlite3"
 SET_ASIDE = 3
 """most damaged databases that are kept"""
 
@@ -59,8 +60,8 @@ def explained(file: Path) -> Iterator[None]:
     except LedgerError:
         raise
     except sqlite3.Error as error:
-        explanation = LedgerError(f"{file}: {_REASONS.get(_code(error), error)}")
-        explanation.damaged = _code(error) in _DAMAGE
+        explanation = LedgerError(f"{file}: {_REASONS.get(code(error), error)}")
+        explanation.damaged = code(error) in _DAMAGE
         raise explanation from error
     except OSError as error:
         raise LedgerError(f"{error.filename or file}: {error.strerror}") from error
@@ -103,7 +104,7 @@ def open_checked(file: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_size_limit = 4194304")
     except BaseException as error:
         db.close()
-        if isinstance(error, sqlite3.Error) and _code(error) in _DAMAGE:
+        if isinstance(error, sqlite3.Error) and code(error) in _DAMAGE:
             raise Damaged(str(error)) from error
         raise
     return db
@@ -248,7 +249,7 @@ def _event(seq: object, payload: object) -> AnyEvent | None:
     return event if event.seq == seq else None
 
 
-def _code(error: sqlite3.Error) -> int:
+def code(error: sqlite3.Error) -> int:
     """SQLite's primary result code; 0 for errors of Python's own."""
-    code: int = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF
+    extended: int = getattr(error, "sqlite_errorcode", 0)
+    return extended & 0xFF

@@ -1,6 +1,8 @@
 """`sortbin events`: what happened in this bin."""
 
 import argparse
+import functools
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import msgspec
 
 from device.events import AnyEvent, Cleared, Drift, Event, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started, decode
-from device.ledger import read_events
+from device.ledger_reading import NUMBERS_UP_TO, read_events
 
 FOLLOW_S = 0.5
 
@@ -22,7 +24,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "where the clock was not synchronised. Exit status: 0 listed, 2 no ledger there or it cannot be read.",
     )
     parser.add_argument("--state", type=Path, default=Path("/var/lib/sortbin"), metavar="DIR", help="folder of the ledger (default: %(default)s)")
-    parser.add_argument("--since", type=int, default=0, metavar="SEQ", help="only events with a number above this one")
+    parser.add_argument("--since", type=_number, default=0, metavar="SEQ", help="only events with a number above this one")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, as on the topic `journal`")
     parser.add_argument("--follow", action="store_true", help="go on with what happens from now on, until Ctrl-C")
     parser.set_defaults(run=run)
@@ -32,19 +34,31 @@ def run(arguments: argparse.Namespace) -> int:
     """Print a line for each event. Returns the exit status."""
     last = arguments.since
     while True:
-        for seq, payload in read_events(arguments.state, after_seq=last):
-            print(payload.decode() if arguments.json else line(seq, payload), flush=arguments.follow)
+        for seq, payload in read_events(arguments.state, last, _say):
+            print(payload.decode(errors="replace") if arguments.json else line(seq, payload), flush=arguments.follow)
             last = seq
         if not arguments.follow:
             return 0
         time.sleep(FOLLOW_S)
 
 
+def _number(text: str) -> int:
+    if not text.isdecimal() or (number := int(text)) > NUMBERS_UP_TO:
+        raise argparse.ArgumentTypeError(f"{text}: expected the number of an event, 0 to {NUMBERS_UP_TO}")
+    return number
+
+
+@functools.cache
+def _say(what: str) -> None:
+    """Once, however often it is read again."""
+    print(f"sortbin events: {what}", file=sys.stderr)
+
+
 def line(seq: int, payload: bytes) -> str:
     """An event for people: number, time, type, and what there is to say. One of a type that this version does not know stays JSON."""
     try:
         event = decode(payload)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return f"{seq:>8}  {payload.decode(errors='replace')}"
     kind = event.__struct_config__.tag
     return f"{seq:>8}  {_when(event)}  {kind:<16}  {_told(event)}"
