@@ -5,7 +5,8 @@ commits: the intent before the gate moves, and the event afterwards, which ends 
 transaction. What was still intended when the power failed becomes an `item_interrupted` event at the next start, once.
 
 Beside it lies `ledger.seq` (`device.numbering`), which lets numbering go on above everything published even when the database is
-damaged and set aside, or lost its newest pages in a power cut on a card that only claimed to have written them.
+damaged and set aside, or lost its newest pages in a power cut on a card that only claimed to have written them. Damage is mended when it
+is met (`device.ledger_salvage`), at a start or in use.
 """
 
 import contextlib
@@ -18,11 +19,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
+from device import ledger_salvage
 from device import ledger_tables as tables
 from device.clock import Clock, Reading
 from device.events import AnyEvent, Event, ItemInterrupted, decode, encode
@@ -82,9 +84,10 @@ class _Stamped:
 class Ledger:
     """The ledger of one device, open for writing; one process at a time has it.
 
-    Opening checks the database, sets a damaged one aside as `ledger-corrupt-<n>.sqlite3` and saves from it what can be read, turns
-    intents that a power cut left into events, and counts starts without a clean stop. Every method is safe from every thread and
-    returns at once, except the constructor, `outbox` and `close`, which wait for the disk.
+    Opening checks the database, saves what can be read of a damaged one and sets that aside as `ledger-corrupt-<n>.sqlite3`, turns
+    intents that a power cut left into events, and counts starts without a clean stop. Damage that shows later is mended in the same way:
+    writes are refused until that is done. Every method is safe from every thread and returns at once, except the constructor, `outbox` and
+    `close`, which wait for the disk.
     """
 
     def __init__(
@@ -118,14 +121,17 @@ class Ledger:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._next_seq, self._newest_seq, self._undelivered, self._dropped, self._restarts = 1, 0, 0, 0, 0
         self._crashes, self._marks_clean = 0, True
+        self._start: dict[str, int | str] = {}
+        self._damage: LedgerError | None = None
         self._reading = threading.Lock()
         with explained(self.file), contextlib.ExitStack() as opened:
             folder.mkdir(parents=True, exist_ok=True)
             opened.callback(os.close, _locked(folder / LOCK))
             self._numbering = Numbering(folder / NUMBERS)
-            self._db = self._open(opened)
-            self._reader = opened.enter_context(contextlib.closing(tables.connect(self.file)))
-            self._reader.execute("PRAGMA query_only = ON")
+            self._db = self._open()
+            opened.callback(lambda: self._db.close())
+            self._reader = self._open_reader()
+            opened.callback(lambda: self._reader.close())
             self._opened = opened.pop_all()
         self._thread = threading.Thread(target=self._write_for_ever, name="ledger", daemon=True)
         self._thread.start()
@@ -190,15 +196,29 @@ class Ledger:
 
     @property
     def alive(self) -> bool:
-        """Whether the writing thread runs. It ends when the database turns out damaged while in use: the next start mends that."""
+        """Whether the writing thread runs."""
         return self._thread.is_alive()
 
     def outbox(self, after_seq: int, limit: int) -> list[tuple[int, bytes]]:
-        """Up to `limit` undelivered events above `after_seq`, oldest first: number and JSON. Reads the disk. Raises LedgerError."""
+        """Up to `limit` undelivered events above `after_seq`, oldest first: number and JSON. Reads the disk. Raises LedgerError.
+
+        Damage that it meets is mended by the writing thread right away.
+        """
+        try:
+            with self._reading:
+                if self._damage is not None:
+                    raise LedgerError(str(self._damage))
+                return self._read_outbox(after_seq, limit)
+        except LedgerError as error:
+            if error.damaged:
+                self._is_damaged(error)
+            raise
+
+    def _read_outbox(self, after_seq: int, limit: int) -> list[tuple[int, bytes]]:
         with self._news:
             acknowledged = frozenset(self._acknowledged)
         found: list[tuple[int, bytes]] = []
-        with explained(self.file), self._reading:
+        with explained(self.file):
             rows = self._reader.execute("SELECT seq, payload FROM outbox JOIN event USING (seq) WHERE seq > ? ORDER BY seq", (after_seq,))
             with contextlib.closing(rows):
                 for seq, payload in rows:
@@ -244,63 +264,93 @@ class Ledger:
                 return
         request.done.set_exception(LedgerError(refused))
 
-    def _open(self, opened: contextlib.ExitStack) -> sqlite3.Connection:
-        aside: Path | None = None
+    def _open(self) -> sqlite3.Connection:
+        """Open the database and take up where the last start ended; mend it first where it is damaged."""
+        if (aside := ledger_salvage.swap(self.file)) is not None:
+            self.warnings.append(f"{self.file}: was damaged; what could be read was saved at the last start, the rest is kept as {aside.name}")
         try:
-            db = tables.open_checked(self.file)
+            return self._taken_up()
         except Damaged as damage:
-            aside = tables.set_aside(self.file)
-            self._numbering.reserved = self._numbering.reserved or max(NUMBERS_LOST, int(time.time()))
-            self.warnings.append(f"{self.file}: was damaged ({damage}); it is kept as {aside.name}, and a new one begun")
-            db = tables.open_checked(self.file)
-        opened.callback(db.close)
-        with transaction(db):
-            if tables.is_empty(db):
-                self._create(db, aside)
-            self._begin(db)
+            self.warnings.append(self._mended(str(damage)))
+        try:
+            return self._taken_up()
+        except Damaged as damage:
+            raise LedgerError(f"{self.file}: was mended and is damaged again ({damage}): is the disk failing?") from damage
+
+    def _taken_up(self) -> sqlite3.Connection:
+        with contextlib.ExitStack() as opened:
+            db = opened.enter_context(contextlib.closing(tables.open_checked(self.file)))
+            with tables.damage_found(), transaction(db):
+                if tables.is_empty(db):
+                    self._create(db)
+                self._begin(db)
+            opened.pop_all()
         return db
 
-    def _create(self, db: sqlite3.Connection, aside: Path | None) -> None:
+    def _open_reader(self) -> sqlite3.Connection:
+        reader = tables.connect(self.file)
+        reader.execute("PRAGMA query_only = ON")
+        return reader
+
+    def _create(self, db: sqlite3.Connection) -> None:
         reserved = self._numbering.reserved
         tables.create(db, given_out=reserved)
-        tables.note(db, clean=int(aside is None))
-        if aside is not None:
-            saved = tables.save(aside, db, highest=reserved)
-            self.warnings.append(f"{self.file}: {saved} events saved from {aside.name}; numbers go on at {reserved + 1}")
-        elif reserved:
+        tables.note(db, clean=1)
+        if reserved:
             self.warnings.append(f"{self.file}: was missing or empty beside its {NUMBERS}; begun anew, numbers go on at {reserved + 1}")
+
+    def _mended(self, damage: str) -> str:
+        """Put a new database with what can be read of the damaged one in its place. Returns a line that says so."""
+        self._numbering.reserved = self._numbering.reserved or max(NUMBERS_LOST, int(time.time()))
+        highest = self._numbering.reserved
+        saved = ledger_salvage.save(self.file, ledger_salvage.Known(highest, self._counts, self._dropped))
+        aside = ledger_salvage.swap(self.file)
+        kept = f"; it is kept as {aside.name}" if aside is not None else ""
+        return f"{self.file}: was damaged ({damage}){kept}, {saved} events are saved, and numbers go on at {highest + 1}"
+
+    def _mend(self, damage: LedgerError) -> None:
+        """Mend damage that showed in use, and go on where it did. Raises LedgerError; what was damaged still is, then."""
+        with explained(self.file), self._reading:
+            self._reader.close()
+            self._db.close()
+            if ledger_salvage.swap(self.file) is None:
+                log.error("%s", self._mended(str(damage.__cause__ or damage)))
+            self._db = tables.open_checked(self.file)
+            with transaction(self._db):
+                tables.note(self._db, **self._start)
+                self._know(tables.standing(self._db))
+            self._reader = self._open_reader()
+            self._damage = None
 
     def _begin(self, db: sqlite3.Connection) -> None:
         """Take up where the last start ended."""
-        notes, kernel = tables.notes(db), _kernel_boot()
-        self._dropped = notes.get("dropped", 0)
-        self._restarts = 0 if notes["clean"] else notes.get("restarts", 0) + 1
-        (given_out,) = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
-        power_cut = not notes["clean"] and notes.get("kernel") != kernel
+        standing, kernel = tables.standing(db), _kernel_boot()
+        notes, given_out = standing.notes, standing.given_out
+        self._restarts = 0 if notes.clean else notes.restarts + 1
+        power_cut = not notes.clean and notes.kernel != kernel
         if power_cut or given_out < self._numbering.reserved - BLOCK:
             given_out = max(given_out, self._numbering.reserved)
         begun_s = int(time.clock_gettime(time.CLOCK_BOOTTIME))
-        looping = not notes["clean"] and not power_cut and begun_s - notes.get("begun_s", begun_s) < LOOP_S
-        self._crashes = notes.get("crashes", 0) + 1 if looping else 0
-        self._next_seq = given_out + 1
-        self._newest_seq = db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]
-        self._undelivered = db.execute("SELECT count(*) FROM outbox").fetchone()[0]
-        self._counts.update({(name, kind): n for name, kind, n in db.execute("SELECT bin, kind, n FROM total")})
-        tables.note(db, clean=0, restarts=self._restarts, kernel=kernel, crashes=self._crashes, begun_s=begun_s)
-        left = db.execute("SELECT item, bin, label FROM intent ORDER BY id").fetchall()
-        interrupted = [ItemInterrupted(item=item, bin=name, label=label, reason="restart") for item, name, label in left]
+        looping = not notes.clean and not power_cut and begun_s - (begun_s if notes.begun_s is None else notes.begun_s) < LOOP_S
+        self._crashes = notes.crashes + 1 if looping else 0
+        self._start = {"clean": 0, "restarts": self._restarts, "kernel": kernel, "crashes": self._crashes, "begun_s": begun_s}
+        tables.note(db, **self._start)
+        self._know(replace(standing, given_out=given_out))
+        interrupted = [ItemInterrupted(item=item, bin=name, label=label, reason="restart") for item, name, label in standing.intents]
         reading = self._clock.read()
         stamped = self._stamp([_Record(event, reading, Future()) for event in interrupted])
         self._store(db, stamped)
         self._adopt(stamped)
 
+    def _know(self, standing: tables.Standing) -> None:
+        self._next_seq, self._newest_seq = standing.given_out + 1, standing.newest_seq
+        self._undelivered, self._dropped, self._counts = standing.undelivered, standing.notes.dropped, standing.counts
+
     def _write_for_ever(self) -> None:
         try:
-            going_on = True
-            while going_on and (batch := self._next_batch()) is not None:
-                going_on = self._commit(batch)
-            if going_on:
-                self._finish()
+            while (batch := self._next_batch()) is not None:
+                self._commit(batch)
+            self._finish()
         finally:
             with self._news:
                 self._closed = True
@@ -312,20 +362,25 @@ class Ledger:
                 self._opened.close()
 
     def _next_batch(self) -> list[_Intent | _Record] | None:
-        """What is to be written together; an empty list when only acknowledgements are due, None at the end."""
+        """What is to be written together; an empty list when only acknowledgements or mending are due, None at the end."""
         with self._news:
             while True:
                 if self._waiting:
                     return [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
                 if self._closing:
                     return None
-                wait_s = self._acknowledge_at_s - time.monotonic() if self._acknowledged else IDLE_S
+                wait_s = self._acknowledge_at_s - time.monotonic() if self._acknowledged or self._damage else IDLE_S
                 if wait_s <= 0:
                     return []
                 self._news.wait(wait_s)
 
-    def _commit(self, batch: list[_Intent | _Record]) -> bool:
-        """One transaction for all of `batch` and for what was acknowledged. False when the database is damaged."""
+    def _commit(self, batch: list[_Intent | _Record]) -> None:
+        """One transaction for all of `batch` and for what was acknowledged, after mending what is damaged."""
+        if self._damage is not None:
+            try:
+                self._mend(self._damage)
+            except LedgerError as error:
+                return self._refuse(batch, error)
         with self._news:
             acknowledged = frozenset(self._acknowledged)
         stamped = self._stamp([request for request in batch if isinstance(request, _Record)])
@@ -353,9 +408,16 @@ class Ledger:
             entry.done.set_result(entry.event)
             if self._listener is not None:
                 self._listener(entry.payload)
-        return True
+        return None
 
-    def _refuse(self, batch: list[_Intent | _Record], error: LedgerError) -> bool:
+    def _is_damaged(self, error: LedgerError) -> None:
+        """Have the writing thread mend the database."""
+        with self._news:
+            self._damage = error
+            self._acknowledge_at_s = 0.0
+            self._news.notify()
+
+    def _refuse(self, batch: list[_Intent | _Record], error: LedgerError) -> None:
         if not batch:
             log.warning("%s", error)
         for request in batch:
@@ -364,7 +426,8 @@ class Ledger:
         with self._news:
             self._unfinished -= len(batch)
             self._acknowledge_at_s = time.monotonic() + self._acknowledge_after_s
-        return not error.damaged
+        if error.damaged and self._damage is None:
+            self._is_damaged(error)
 
     def _stamp(self, records: list[_Record]) -> list[_Stamped]:
         """Number and encode. An event that could not be read back is refused here, before it can spoil a transaction."""

@@ -1,22 +1,26 @@
-"""The ledger's SQLite file: its tables, its check, and what can be saved from a damaged one."""
+"""The ledger's SQLite file: its tables, and whether it is sound."""
 
 import contextlib
-import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import msgspec
 
 from device.errors import SortbinError
-from device.events import AnyEvent, ItemInterrupted, ItemRejected, ItemSorted, Jam, decode
+from device.events import AnyEvent, ItemInterrupted, ItemRejected, ItemSorted, Jam
 
 FILE = "ledger.sqlite3"
-SET_ASIDE = 3
-"""most damaged databases that are kept"""
+KINDS = ("sorted", "rejected", "interrupted", "jams")
+"""what is counted of a bin"""
 
 _FORMAT = 1
+"""a newer one has other tables: the same tables with another number are damage"""
+_WRITE_VERSION_AT, _WRITE_VERSIONS = 18, b"\x01\x02"
+"""byte of an SQLite file that says how it is written, and what it may be; SQLite takes a file with another for one that may only be read"""
 _APPLICATION = 0x534F5254
 _SCHEMA = (
     "CREATE TABLE event (seq INTEGER PRIMARY KEY AUTOINCREMENT, payload BLOB NOT NULL)",
@@ -25,15 +29,24 @@ _SCHEMA = (
     "CREATE TABLE total (bin TEXT, kind TEXT, n INTEGER NOT NULL, PRIMARY KEY (bin, kind)) WITHOUT ROWID",
     "CREATE TABLE note (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
 )
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_DAMAGE = {
+    0,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_SCHEMA,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_FORMAT,
+    sqlite3.SQLITE_NOTADB,
+}
+"""what SQLite, and Python with 0, say of a database with other things in it than were put there"""
+_DAMAGED = "is damaged: sortbin, while it runs or at its next start, saves what can be read, sets it aside, and goes on"
 _REASONS = {
     sqlite3.SQLITE_FULL: "no space left on the disk: free some, and the ledger goes on",
     sqlite3.SQLITE_IOERR: "the disk gave an error: is it full, failing or unplugged?",
     sqlite3.SQLITE_READONLY: "cannot be written: expected a writable disk, and a folder that belongs to the user sortbin runs as",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened: expected a folder that belongs to the user sortbin runs as",
     sqlite3.SQLITE_BUSY: "another program holds it: close that one",
-    sqlite3.SQLITE_CORRUPT: "is damaged: restart sortbin, which sets it aside and goes on",
-    sqlite3.SQLITE_NOTADB: "is damaged: restart sortbin, which sets it aside and goes on",
 }
 
 
@@ -41,7 +54,7 @@ class LedgerError(SortbinError, OSError):
     """What happened could not be stored or read. The message names the file and what to do; nothing of the request was stored."""
 
     damaged = False
-    """whether the database itself is broken, so that only a new start can mend it"""
+    """whether the database itself is broken, and what can be read of it has to be saved"""
 
 
 class Unstorable(LedgerError):
@@ -49,7 +62,36 @@ class Unstorable(LedgerError):
 
 
 class Damaged(Exception):
-    """A file that is no database any more, with what SQLite says of it."""
+    """A file that is no sound ledger any more, and why, in one line."""
+
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class Notes(msgspec.Struct, frozen=True):
+    """Small facts that a ledger remembers from start to start."""
+
+    clean: Count
+    """1 after a clean stop, 0 in use"""
+    restarts: Count = 0
+    crashes: Count = 0
+    kernel: str = ""
+    begun_s: Count | None = None
+    """CLOCK_BOOTTIME of the last start, in seconds"""
+    dropped: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a ledger knows at a start beside its events: the highest number given out and stored, what waits, and what was counted."""
+
+    notes: Notes
+    given_out: int
+    newest_seq: int
+    undelivered: int
+    counts: Counter[tuple[str, str]]
+    intents: list[tuple[str, str, str]]
+    """item, bin and label of what was on its way"""
 
 
 @contextlib.contextmanager
@@ -59,9 +101,10 @@ def explained(file: Path) -> Iterator[None]:
         yield
     except LedgerError:
         raise
-    except sqlite3.Error as error:
-        explanation = LedgerError(f"{file}: {_REASONS.get(code(error), error)}")
-        explanation.damaged = code(error) in _DAMAGE
+    except (sqlite3.Error, UnicodeDecodeError, Damaged) as error:
+        damaged = is_damage(error)
+        explanation = LedgerError(f"{file}: {_DAMAGED if damaged else _reason(error)}")
+        explanation.damaged = damaged
         raise explanation from error
     except OSError as error:
         raise LedgerError(f"{error.filename or file}: {error.strerror}") from error
@@ -86,28 +129,79 @@ def connect(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=5.0)
 
 
+@contextlib.contextmanager
+def damage_found() -> Iterator[None]:
+    """Turn every error that comes from damage into Damaged."""
+    try:
+        yield
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        raise Damaged(" ".join(str(error).split())) from error
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error says that a database holds other things than were put there, not that it cannot be reached or written for now."""
+    match error:
+        case Damaged() | UnicodeDecodeError() | msgspec.ValidationError():
+            return True
+        case sqlite3.ProgrammingError():
+            return False
+        case sqlite3.DatabaseError():
+            return code(error) in _DAMAGE
+        case _:
+            return False
+
+
 def open_checked(file: Path) -> sqlite3.Connection:
     """Open or begin a database and check every page of it. Raises Damaged, or LedgerError when it is not ours to write."""
     db = connect(file)
     try:
-        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise Damaged(verdict)
-        ((application,), (version,)) = db.execute("PRAGMA application_id").fetchone(), db.execute("PRAGMA user_version").fetchone()
-        empty = not db.execute("SELECT 1 FROM sqlite_master").fetchone()
-        if not empty and application != _APPLICATION:
-            raise LedgerError(f"{file}: is another program's database; expected a folder of sortbin's own")
-        if version > _FORMAT:
-            raise LedgerError(f"{file}: has format {version}, expected at most {_FORMAT}: a newer sortbin wrote it, install that one")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA journal_size_limit = 4194304")
-    except BaseException as error:
+        with damage_found():
+            _check(db, file)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA journal_size_limit = 4194304")
+    except BaseException:
         db.close()
-        if isinstance(error, sqlite3.Error) and code(error) in _DAMAGE:
-            raise Damaged(str(error)) from error
         raise
     return db
+
+
+def _check(db: sqlite3.Connection, file: Path) -> None:
+    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise Damaged(verdict)
+    tables = dict(db.execute("SELECT name, sql FROM sqlite_master").fetchall())
+    if not tables:
+        return
+    ((application,), (version,)) = db.execute("PRAGMA application_id").fetchone(), db.execute("PRAGMA user_version").fetchone()
+    ours = set(_SCHEMA) <= set(tables.values())
+    if application != _APPLICATION and not ours:
+        raise LedgerError(f"{file}: is another program's database; expected a folder of sortbin's own")
+    if version > _FORMAT and not ours:
+        raise LedgerError(f"{file}: has format {version}, expected at most {_FORMAT}: a newer sortbin wrote it, install that one")
+    with file.open("rb") as raw:
+        raw.seek(_WRITE_VERSION_AT)
+        writable = raw.read(1) in _WRITE_VERSIONS
+    if application != _APPLICATION or version != _FORMAT or not writable or not ours:
+        raise Damaged("its first page does not say what a ledger's says")
+
+
+def standing(db: sqlite3.Connection) -> Standing:
+    """What a ledger knows. Raises Damaged where that cannot be."""
+    with damage_found():
+        notes = msgspec.convert(dict(db.execute("SELECT name, value FROM note")), Notes)
+        numbers = db.execute(
+            "SELECT (SELECT max(seq) FROM sqlite_sequence WHERE name = 'event'), (SELECT coalesce(max(seq), 0) FROM event),"
+            " (SELECT count(*) FROM outbox)"
+        )
+        given_out, newest_seq, undelivered = msgspec.convert(numbers.fetchone(), tuple[Count, Count, Count])
+        if newest_seq > given_out:
+            raise Damaged(f"event {newest_seq} is above the highest number, {given_out}")
+        totals = msgspec.convert(db.execute("SELECT bin, kind, n FROM total").fetchall(), list[tuple[str, str, Count]])
+        intents = msgspec.convert(db.execute("SELECT item, bin, label FROM intent ORDER BY id").fetchall(), list[tuple[str, str, str]])
+    return Standing(notes, given_out, newest_seq, undelivered, Counter({(name, kind): n for name, kind, n in totals}), intents)
 
 
 def is_empty(db: sqlite3.Connection) -> bool:
@@ -169,11 +263,6 @@ def note(db: sqlite3.Connection, **values: int | str) -> None:
     db.executemany("INSERT INTO note VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", values.items())
 
 
-def notes(db: sqlite3.Connection) -> dict[str, Any]:
-    """The facts remembered."""
-    return dict(db.execute("SELECT name, value FROM note").fetchall())
-
-
 def prune(db: sqlite3.Connection, *, keep: int, keep_undelivered: int) -> int:
     """Forget all but the newest `keep` events, save undelivered ones, of which the newest `keep_undelivered` stay.
 
@@ -188,65 +277,9 @@ def prune(db: sqlite3.Connection, *, keep: int, keep_undelivered: int) -> int:
     return dropped
 
 
-def set_aside(file: Path) -> Path:
-    """Rename a damaged database and its journal to `ledger-corrupt-<n>.sqlite3`; of those the newest SET_ASIDE stay."""
-    kept = {int(found[1]): path for path in file.parent.iterdir() if (found := re.fullmatch(r"ledger-corrupt-(\d+)\.sqlite3", path.name))}
-    for n in sorted(kept)[: len(kept) + 1 - SET_ASIDE]:
-        for end in ("", "-wal", "-shm"):
-            kept[n].with_name(kept[n].name + end).unlink(missing_ok=True)
-    aside = file.with_name(f"ledger-corrupt-{max(kept, default=0) + 1}.sqlite3")
-    for end in ("-wal", "-shm", ""):
-        with contextlib.suppress(FileNotFoundError):
-            file.with_name(file.name + end).rename(aside.with_name(aside.name + end))
-    return aside
-
-
-def save(aside: Path, db: sqlite3.Connection, highest: int) -> int:
-    """Copy into `db` what can still be read of a damaged database: events up to number `highest`, and intents. Returns how many events.
-
-    Where its outbox cannot be read, all count as undelivered: better twice than not at all.
-    """
-    saved = 0
-    with contextlib.closing(sqlite3.connect(aside)) as damaged:
-        undelivered = _undelivered(damaged)
-        for order in ("ASC", "DESC"):
-            for seq, payload in _readable(damaged, f"SELECT seq, payload FROM event ORDER BY seq {order}"):
-                event = _event(seq, payload)
-                if event is None or event.seq > highest:
-                    continue
-                if not db.execute("INSERT OR IGNORE INTO event VALUES (?, ?)", (seq, payload)).rowcount:
-                    break
-                saved += 1
-                count(db, event)
-                if undelivered is None or seq in undelivered:
-                    db.execute("INSERT INTO outbox VALUES (?)", (seq,))
-        for intent in _readable(damaged, "SELECT item, bin, label FROM intent"):
-            if all(isinstance(word, str) for word in intent):
-                db.execute("INSERT OR IGNORE INTO intent (item, bin, label) VALUES (?, ?, ?)", intent)
-    return saved
-
-
-def _undelivered(damaged: sqlite3.Connection) -> set[int] | None:
-    try:
-        return {seq for (seq,) in damaged.execute("SELECT seq FROM outbox")}
-    except sqlite3.DatabaseError:
-        return None
-
-
-def _readable(damaged: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
-    """The rows of a query up to the first that cannot be read."""
-    with contextlib.suppress(sqlite3.DatabaseError):
-        yield from damaged.execute(query)
-
-
-def _event(seq: object, payload: object) -> AnyEvent | None:
-    if not isinstance(payload, bytes):
-        return None
-    try:
-        event = decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None
-    return event if event.seq == seq else None
+def _reason(error: Exception) -> str:
+    known = _REASONS.get(code(error)) if isinstance(error, sqlite3.Error) else None
+    return known or str(error)
 
 
 def code(error: sqlite3.Error) -> int:

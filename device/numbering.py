@@ -4,6 +4,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from device.durable import sync
+
 BLOCK = 256
 """numbers reserved at once, so that the file is written this rarely"""
 
@@ -30,10 +32,6 @@ class Numbering:
             new.flush()
             os.fsync(new.fileno())
         begun.replace(self.file)
-        folder = os.open(self.file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(self.file.parent)
         self.reserved = reserved
         return True

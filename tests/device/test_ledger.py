@@ -468,7 +468,7 @@ def test_what_can_be_read_of_a_damaged_database_is_saved_and_published_once_more
     assert 200 < len(saved) < 400
     assert set(map(repr, saved)) < set(map(repr, before))
     assert [seq for seq, _ in mended.outbox(0, 1000)] == [event.seq for event in saved if event.seq > 350]
-    assert mended.totals()["paper"].sorted == sum(isinstance(event, ItemSorted) for event in saved)
+    assert mended.totals()["paper"].sorted == 100
 
 
 def test_an_item_on_its_way_is_not_forgotten_with_a_damaged_database(opener: Opener, state: Path, tmp_path: Path) -> None:
@@ -540,25 +540,88 @@ def test_another_programs_database_is_left_alone(opener: Opener, state: Path) ->
 
 def test_a_newer_format_is_left_alone(opener: Opener, state: Path) -> None:
     opener().close(WAIT_S)
+    altered(state, "ALTER TABLE note ADD COLUMN since")
     altered(state, "PRAGMA user_version = 99")
     with pytest.raises(LedgerError, match="format 99, expected at most 1"):
         opener()
     assert not list(state.glob("ledger-corrupt-*"))
 
 
-def test_damage_found_in_use_ends_the_writing_thread_and_the_next_start_mends_it(opener: Opener, state: Path) -> None:
+def written_back(state: Path) -> None:
+    """Have everything in the database's own file, none of it in its journal."""
+    db = sqlite3.connect(state / FILE, isolation_level=None)
+    assert db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+    db.close()
+
+
+def page_of(state: Path, table: str) -> int:
+    db = sqlite3.connect(state / FILE)
+    (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    db.close()
+    return int(page)
+
+
+def overwritten(state: Path, page: int) -> None:
+    with (state / FILE).open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+
+
+def test_damage_met_in_writing_refuses_what_was_asked_and_is_mended_before_the_next(opener: Opener, state: Path) -> None:
+    ledger = opener(keep=100)
+    stored(*(ledger.record(sorted_item(str(i))) for i in range(200)))
+    ledger.delivered(range(1, 201))
+    fill(ledger, 2 * BLOCK)
+    ledger.intend("a", "paper", "x").result(WAIT_S)
+    written_back(state)
+    overwritten(state, page_of(state, "note"))
+    overwritten(state, page_of(state, "total"))
+    with pytest.raises(LedgerError, match="is damaged: sortbin, while it runs"):
+        ledger.record(sorted_item("b")).result(WAIT_S)
+    (event,) = stored(ledger.record(sorted_item("a")))
+    assert event.seq > 200 + 2 * BLOCK
+    assert ledger.totals() == {"paper": BinTotals(sorted=201)}
+    assert (state / "ledger-corrupt-1.sqlite3").exists()
+    assert ledger.alive
+    assert ledger.close(WAIT_S)
+    again = opener()
+    assert (again.warnings, again.restarts, again.totals()) == ([], 0, {"paper": BinTotals(sorted=201)})
+    assert not [told for told in events_in(state) if isinstance(told, ItemInterrupted)]
+
+
+def test_damage_met_in_reading_alone_is_mended_too(opener: Opener, state: Path, caplog: pytest.LogCaptureFixture) -> None:
     ledger = opener()
-    given_out = fill(ledger, 300)
-    altered(state, "UPDATE note SET value = 7 WHERE name = 'restarts'")
-    other = sqlite3.connect(state / FILE, isolation_level=None)
-    other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    other.close()
-    garbage(state)
-    with pytest.raises(LedgerError, match="is damaged: restart sortbin"):
+    stored(*(ledger.record(sorted_item(str(i))) for i in range(200)))
+    written_back(state)
+    overwritten(state, 20)
+    with pytest.raises(LedgerError, match="is damaged"):
+        ledger.outbox(0, 1000)
+    event = ledger.record(sorted_item("a")).result(WAIT_S)
+    waiting = [seq for seq, _ in ledger.outbox(0, 1000)]
+    assert waiting[-1] == event.seq
+    assert 150 < len(waiting) < 201
+    assert ledger.totals() == {"paper": BinTotals(sorted=201)}
+    assert f"{len(waiting) - 1} events are saved" in caplog.text
+
+
+def test_damage_that_cannot_be_mended_on_a_full_disk_is_mended_when_there_is_room(opener: Opener, state: Path, full_disk: Callable[[], None]) -> None:
+    ledger = opener()
+    fill(ledger, 300)
+    written_back(state)
+    overwritten(state, 20)
+    with pytest.raises(LedgerError, match="is damaged"):
+        ledger.outbox(0, 1000)
+    full_disk()
+    with pytest.raises(LedgerError, match=r"(full|space|damaged)"):
         ledger.record(fault()).result(WAIT_S)
-    ledger.close(WAIT_S)
-    assert not ledger.alive
-    assert stored(opener().record(fault()))[0].seq > max(given_out)
+    with pytest.raises(LedgerError, match=r"(full|space)"):
+        ledger.record(fault()).result(WAIT_S)
+    with pytest.raises(LedgerError, match="is damaged"):
+        ledger.outbox(0, 1)
+    assert not list(state.glob("ledger-corrupt-*"))
+    lift()
+    assert stored(ledger.record(fault()))[0].seq > 300
+    assert len(ledger.outbox(0, 1000)) > 250
 
 
 # Killed
