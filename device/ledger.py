@@ -204,15 +204,15 @@ class Ledger:
 
         Damage that it meets is mended by the writing thread right away.
         """
-        try:
-            with self._reading:
-                if self._damage is not None:
-                    raise LedgerError(str(self._damage))
+        with self._reading:
+            if self._damage is not None:
+                raise LedgerError(str(self._damage))
+            try:
                 return self._read_outbox(after_seq, limit)
-        except LedgerError as error:
-            if error.damaged:
-                self._is_damaged(error)
-            raise
+            except LedgerError as error:
+                if error.damaged:
+                    self._is_damaged(error)
+                raise
 
     def _read_outbox(self, after_seq: int, limit: int) -> list[tuple[int, bytes]]:
         with self._news:
@@ -267,7 +267,7 @@ class Ledger:
     def _open(self) -> sqlite3.Connection:
         """Open the database and take up where the last start ended; mend it first where it is damaged."""
         if (aside := ledger_salvage.swap(self.file)) is not None:
-            self.warnings.append(f"{self.file}: was damaged; what could be read was saved at the last start, the rest is kept as {aside.name}")
+            self.warnings.append(f"{self.file}: was damaged, and what could be read was saved before; it is kept as {aside.name}")
         try:
             return self._taken_up()
         except Damaged as damage:
@@ -313,8 +313,10 @@ class Ledger:
         with explained(self.file), self._reading:
             self._reader.close()
             self._db.close()
-            if ledger_salvage.swap(self.file) is None:
+            if (aside := ledger_salvage.swap(self.file)) is None:
                 log.error("%s", self._mended(str(damage.__cause__ or damage)))
+            else:
+                log.error("%s: was damaged, and what could be read was saved before; it is kept as %s", self.file, aside.name)
             self._db = tables.open_checked(self.file)
             with transaction(self._db):
                 tables.note(self._db, **self._start)

@@ -1,5 +1,7 @@
 import concurrent.futures
+import contextlib
 import logging
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
@@ -89,3 +91,23 @@ def test_an_event_that_no_ledger_can_hold_does_not_keep_those_that_a_full_disk_r
     telling.tell_again()
     assert telling.all_stored()
     assert sorted(disk.waited_s) == [1.0, 2.0]
+
+
+def test_damage_met_in_writing_is_a_fault_that_ends_when_it_is_mended_and_costs_no_event(disk: Disk) -> None:
+    telling = Telling(disk.record)
+    telling.tell(jam(1.0))
+    file = disk.ledger.file
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'total'").fetchone()
+    with file.open("r+b") as pages:
+        pages.seek((page - 1) * 4096)
+        pages.write(b"\xa5" * 4096)
+    telling.tell(jam(2.0))
+    with pytest.raises(Failure, match="is damaged") as failure:
+        telling.check()
+    assert failure.value.fault == "ledger"
+    telling.tell_again()
+    assert telling.all_stored()
+    assert disk.waited_s == [1.0, 2.0]
+    assert disk.ledger.totals()["paper"].jams == 2
