@@ -316,7 +316,7 @@ def test_a_new_database_never_meets_the_journal_of_the_old(sound: Path, tmp_path
         assert db.execute("SELECT n FROM total").fetchall() == [(601,)]
 
 
-def test_nothing_changes_where_nothing_can_be_saved(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_changes_where_nothing_can_be_saved(state: Path) -> None:
     overwritten(state, leaf_of_events(state))
     before = {path.name: path.read_bytes() for path in state.iterdir()}
     (state / "ledger.new.sqlite3").mkdir()
