@@ -1,6 +1,33 @@
 """The error every part of Sortbin shows its user."""
 
+import re
+from collections.abc import Iterator
+from typing import Any
+
 import msgspec
+from msgspec import inspect
+
+_WORDS = {
+    "object": "a table",
+    "array": "a list",
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "nothing",
+}
+"""what a person calls the types of a file's values"""
+_BOUNDS = (
+    (" or nothing", ""),
+    (" of length >= 1$", ", not empty"),
+    (" >= ", " of at least "),
+    (" <= ", " of at most "),
+    (" > ", " above "),
+    (" < ", " below "),
+    (r"(\d)\.0\b", r"\1"),
+    (", got ", ", found "),
+    ("`", ""),
+)
 
 
 class SortbinError(Exception):
@@ -10,8 +37,70 @@ class SortbinError(Exception):
     """
 
 
-def explained(error: msgspec.MsgspecError) -> str:
-    """What msgspec says of a value, with the key first: `camera.fps: expected int >= 1`."""
-    what, _, place = str(error).replace("`", "").partition(" - at $")
-    key = place.lstrip(".")
-    return f"{key}: {what[0].lower()}{what[1:]}" if key else f"{what[0].lower()}{what[1:]}"
+def explained(error: msgspec.MsgspecError, read_as: Any = None) -> str:
+    """What msgspec says of a value, with the key first: `camera.fps: expected a number of at most 120`.
+
+    read_as: the type that was read; with it, a value that is none of a few words is told those words.
+    """
+    said, _, place = str(error).partition(" - at `$")
+    key = place.rstrip("`").lstrip(".")
+    what = _in_words(said, read_as, key)
+    return f"{key}: {what}" if key else what
+
+
+def _in_words(said: str, read_as: Any, key: str) -> str:
+    if found := re.fullmatch(r"Invalid (?:enum )?value (.+)", said, re.DOTALL):
+        return f"expected {_listed(_choices(read_as, key)) or 'another value'}, found {found[1]}"
+    if (found := re.fullmatch(r"Expected `str` matching regex .+", said, re.DOTALL)) and (described := _description(read_as, key)):
+        return f"expected {described}"
+    if found := re.fullmatch(r"Object missing required field `(.+)`", said):
+        choices = _choices(read_as, f"{key}.{found[1]}")
+        return f"missing key {found[1]}" + (f"; expected {_listed(choices)}" if choices else "")
+    if found := re.fullmatch(r"Object contains unknown field `(.+)`", said, re.DOTALL):
+        return f"unknown key {found[1]}"
+    what = re.sub(r"`([a-z]+(?: \| [a-z]+)*)`", lambda types: " or ".join(_WORDS.get(name, name) for name in types[1].split(" | ")), said)
+    for written, meant in _BOUNDS:
+        what = re.sub(written, meant, what)
+    return f"{what[0].lower()}{what[1:]}"
+
+
+def _listed(values: list[str]) -> str:
+    return " or ".join(filter(None, (", ".join(values[:-1]), *values[-1:])))
+
+
+def _choices(read_as: Any, key: str) -> list[str]:
+    """The words, or numbers, that may stand at a key, where only a few may."""
+    values = (value for kind in _at(read_as, key) if isinstance(kind, inspect.LiteralType) for value in kind.values)
+    return list(dict.fromkeys(str(value) or '""' for value in values))
+
+
+def _description(read_as: Any, key: str) -> str:
+    described = (kind.extra_json_schema or {} for kind in _at(read_as, key) if isinstance(kind, inspect.Metadata))
+    return next((str(schema["description"]) for schema in described if "description" in schema), "")
+
+
+def _at(read_as: Any, key: str) -> list[inspect.Type]:
+    """The types that a key such as `gate[0].kind` may have, those that are wrapped in others beside these."""
+    found = [] if read_as is None else list(_unwrapped(inspect.type_info(read_as)))
+    for step in re.findall(r"[^.\[\]]+", key):
+        found = [inner for kind in found for below in _below(kind, step) for inner in _unwrapped(below)]
+    return found
+
+
+def _unwrapped(kind: inspect.Type) -> Iterator[inspect.Type]:
+    yield kind
+    if isinstance(kind, inspect.Metadata):
+        yield from _unwrapped(kind.type)
+    if isinstance(kind, inspect.UnionType):
+        for each in kind.types:
+            yield from _unwrapped(each)
+
+
+def _below(kind: inspect.Type, step: str) -> Iterator[inspect.Type]:
+    match kind:
+        case inspect.StructType(tag_field=tag_field, tag=tag) if step == tag_field and tag is not None:
+            yield inspect.LiteralType((str(tag),))
+        case inspect.StructType(fields=fields):
+            yield from (field.type for field in fields if field.encode_name == step)
+        case inspect.VarTupleType(item_type=below) | inspect.ListType(item_type=below) | inspect.DictType(value_type=below):
+            yield below

@@ -40,9 +40,9 @@ QUALITY = 92
 class KeepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Frames that are kept for labelling."""
 
-    folder: str = ""
+    folder: Annotated[str, msgspec.Meta(pattern="^($|[^~])", description="a folder, written in full, without ~")] = ""
     """where they go; empty keeps none"""
-    most_mib: Annotated[float, msgspec.Meta(gt=0)] = 500.0
+    most_mib: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 500.0
     """disk that they may take; the oldest make room"""
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from device.cameras.settings import CameraSettings
 from device.errors import SortbinError, explained
-from device.hardware.settings import GateSettings
+from device.hardware.settings import GateSettings, LineSettings
 from device.keeping import KeepSettings
 from device.mqtt.settings import DeviceId, MqttSettings
 from device.site import SiteSettings
@@ -18,6 +18,7 @@ from device.steps import SortingSettings
 from device.vision.presence import PresenceSettings
 
 DEFAULT_FILE = Path("/etc/sortbin/sortbin.toml")
+StateFolder = Annotated[str, msgspec.Meta(pattern="^[^~]", description="a folder, written in full, without ~")]
 
 
 class SettingsError(SortbinError, ValueError):
@@ -29,7 +30,7 @@ class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     id: DeviceId
     """name in MQTT topics"""
-    state: str = "/var/lib/sortbin"
+    state: StateFolder = "/var/lib/sortbin"
     """folder of the ledger and the learned empty view"""
 
 
@@ -59,6 +60,13 @@ class BinSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     mqtt: MqttSettings | None = None
     """no table, no MQTT: events stay in the ledger"""
 
+    def __post_init__(self) -> None:
+        still_s, drop_s = self.presence.still_s, self.sorting.drop_s
+        if still_s >= drop_s:
+            raise ValueError(
+                f"presence.still_s: expected less than sorting.drop_s, or no item is ever seen to leave; found {still_s:g} and {drop_s:g}"
+            )
+
 
 class Settings(BinSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file: a real bin, with its camera and a gate for each bin of the rule pack."""
@@ -66,12 +74,33 @@ class Settings(BinSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     camera: CameraSettings
     gate: tuple[GateSettings, ...]
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sorting = self.sorting
+        for number, gate in enumerate(self.gate):
+            key, way_s = f"gate[{number}]", gate.way_s
+            if way_s >= sorting.drop_s:
+                raise ValueError(
+                    f"sorting.drop_s: expected more than the {way_s:g} s that {key} ({gate.bin}) takes to open, found {sorting.drop_s:g}"
+                )
+            if way_s >= sorting.gate_s:
+                raise ValueError(
+                    f"sorting.gate_s: expected more than the {way_s:g} s that {key} ({gate.bin}) takes to close, found {sorting.gate_s:g}"
+                )
+            if isinstance(gate, LineSettings) and gate.max_on_s <= sorting.drop_s:
+                raise ValueError(
+                    f"{key}.max_on_s ({gate.bin}): expected more than sorting.drop_s, for which the gate is held open; "
+                    f"found {gate.max_on_s:g} and {sorting.drop_s:g}"
+                )
+
 
 def read_settings(file: Path) -> Settings:
     """Read and check a settings file. Raises SettingsError naming the file, the key and what was expected."""
     try:
-        return msgspec.toml.decode(file.read_bytes(), type=Settings)
+        return msgspec.toml.decode(file.read_text(encoding="utf-8-sig"), type=Settings)
     except OSError as error:
         raise SettingsError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file}: expected text in UTF-8: {error.reason} at byte {error.start}") from error
     except msgspec.MsgspecError as error:
-        raise SettingsError(f"{file}: {explained(error)}") from error
+        raise SettingsError(f"{file}: {explained(error, Settings)}") from error

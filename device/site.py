@@ -30,12 +30,16 @@ class SiteError(SortbinError, ValueError):
 class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is known of the waste at this place."""
 
-    labels: dict[str, Annotated[float, msgspec.Meta(gt=0)]] | tuple[str, ...] = ()
+    labels: dict[str, Annotated[float, msgspec.Meta(gt=0, le=1e6)]] | tuple[str, ...] = ()
     """labels that occur, alone or with how often (any unit: only ratios matter); none given: all of the model's"""
     others: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     """share of items with a label that is not among these, 0 for none at all"""
     learn: bool = False
     """follow the mix of labels that the bin sees, within bounds"""
+
+    def __post_init__(self) -> None:
+        if self.others and not self.labels:
+            raise ValueError(f"others: {self.others:g} of what, while no labels are named; expected labels beside it")
 
 
 def shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[str, ...], usual: Floats, others: float = 0.0) -> Floats:

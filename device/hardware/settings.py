@@ -35,6 +35,11 @@ class ServoSettings(GateBase, frozen=True, kw_only=True, tag="servo"):
     detach_s: Annotated[float, Meta(ge=0, le=60)] = 0.5
     """how long pulses go on after the flap has closed; then they stop, and with them jitter, hum and heat"""
 
+    @property
+    def way_s(self) -> float:
+        """From the command until the flap counts as arrived, seconds."""
+        return self.travel_s + self.settle_s
+
     def __post_init__(self) -> None:
         if self.closed_us == self.open_us:
             raise ValueError(f"Expected closed_us and open_us to differ, found {self.open_us:g} for both")
@@ -54,6 +59,11 @@ class LineSettings(GateBase, frozen=True, kw_only=True, tag="line"):
     max_on_s: Annotated[float, Meta(ge=0.1, le=600)] = 10.0
     """longest time the output may stay active: a solenoid burns out when held"""
 
+    @property
+    def way_s(self) -> float:
+        """From the command until the flap counts as arrived, seconds."""
+        return self.travel_s
+
     def __post_init__(self) -> None:
         if self.line.isdecimal() and not self.chip:
             raise ValueError(f'Expected `chip` beside the line number {self.line}, such as "/dev/gpiochip0"')
@@ -66,6 +76,11 @@ class SimulatedSettings(GateBase, frozen=True, kw_only=True, tag="simulated"):
 
     travel_s: Annotated[float, Meta(ge=0.02, le=10)] = 0.45
     """time for the whole way"""
+
+    @property
+    def way_s(self) -> float:
+        """From the command until the flap counts as arrived, seconds."""
+        return self.travel_s
 
 
 GateSettings = ServoSettings | LineSettings | SimulatedSettings

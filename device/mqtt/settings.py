@@ -39,7 +39,14 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """see `[mqtt.tls]`"""
     keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 30
     """after one and a half times as long without a word the broker says that this device is offline"""
-    base: Annotated[str, msgspec.Meta(pattern=r"^[^/+#$\x00][^/+#\x00]*(/[^/+#\x00]+)*$", max_length=200)] = "sortbin"
+    base: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^[^/+#$\x00][^/+#\x00]*(/[^/+#\x00]+)*$",
+            max_length=200,
+            description="names with / between them, without + and #, not beginning with $",
+        ),
+    ] = "sortbin"
     """first part of every topic; may have several levels, as in `site/floor2`"""
 
     def __post_init__(self) -> None:

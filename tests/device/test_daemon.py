@@ -156,4 +156,4 @@ def test_a_settings_mistake_ends_the_service_with_one_line(tmp_path: Path) -> No
         [sys.executable, "-m", "device.cli", "run", "--config", str(file)], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 2
-    assert ended.stderr == f"sortbin run: {file}: device.id: expected str, got int\n"
+    assert ended.stderr == f"sortbin run: {file}: device.id: expected text, found a whole number\n"

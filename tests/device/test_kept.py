@@ -67,8 +67,8 @@ def test_frames_in_folders_of_several_bins_are_found_and_keys_of_a_later_version
         (b"", "truncated"),
         (b'{"item": "7f3a"', "truncated"),
         (b"\xff\xfe", "7f3a.json"),
-        (json.dumps({key: value for key, value in NOTE.items() if key != "label"}).encode(), "required field"),
-        (json.dumps(NOTE | {"p": 1.5}).encode(), "p: expected float <= 1.0"),
+        (json.dumps({key: value for key, value in NOTE.items() if key != "label"}).encode(), "missing key"),
+        (json.dumps(NOTE | {"p": 1.5}).encode(), "p: expected a number of at most 1"),
         (json.dumps(NOTE | {"probabilities": {"metal": 1.0}}).encode(), "probabilities: expected one for glass"),
     ],
 )

@@ -112,10 +112,10 @@ def test_where_no_pack_is_named_each_label_has_sortbins_own_bin_or_one_of_its_na
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('name = "site"', "", "object missing required field name"),
-        ('version = "3"', "version = 3", "version: expected str, got int"),
-        ('version = "3"', 'version = "3"\nlanguage = "de"', "unknown field language"),
-        ('title = "Trocken"', 'colour = "red"', "bins.*unknown field colour"),
+        ('name = "site"', "", "missing key name"),
+        ('version = "3"', "version = 3", "version: expected text, found a whole number"),
+        ('version = "3"', 'version = "3"\nlanguage = "de"', "unknown key language"),
+        ('title = "Trocken"', 'colour = "red"', "bins.*unknown key colour"),
         ('residual = "rest"', 'residual = "trash"', r"residual: expected one of the bins \(dry, rest\), got trash"),
         ('residual = "rest"', 'residual = "rest"\nhazards = ["battery"]', "hazards: unknown label battery"),
         ("[bins.dry]", '[bins."dry waste"]', "bins.dry waste: expected a name of a-z"),

@@ -28,6 +28,8 @@ kind = "v4l2"
 kind = "simulated"
 bin = "paper"
 """
+SERVO = 'kind = "servo"\nchannel = 0\nclosed_us = 1000\nopen_us = 2000\n'
+LINE = 'kind = "line"\nline = "GPIO17"\n'
 
 
 def table_of(name: str) -> str:
@@ -74,15 +76,30 @@ def test_the_shipped_file_has_a_gate_for_each_bin_of_the_default_rules() -> None
 @pytest.mark.parametrize(
     ("mistake", "said"),
     [
-        (("[camera]", "[camera]\nspeed = 3"), "camera: object contains unknown field speed"),
-        (("[camera]", "[camera]\nfps = 'fast'"), "camera.fps: expected float, got str"),
-        (("[camera]", "[camera]\nfps = 1000"), "camera.fps: expected float <= 120"),
-        (('id = "bin-1"', 'id = "Bin 1"'), "device.id: expected str matching regex"),
-        (('kind = "v4l2"', 'kind = "webcam"'), "camera.kind: invalid value 'webcam'"),
+        (("[camera]", "[camera]\nspeed = 3"), "camera: unknown key speed"),
+        (("[camera]", "[camera]\nfps = 'fast'"), "camera.fps: expected a number, found text"),
+        (("[camera]", "[camera]\nfps = 1000"), "camera.fps: expected a number of at most 120"),
+        (('id = "bin-1"', 'id = "Bin 1"'), "device.id: expected lower-case letters, digits, _ and -"),
+        (('kind = "v4l2"', 'kind = "webcam"'), "camera.kind: expected picamera2, v4l2 or replay, found 'webcam'"),
+        (('kind = "simulated"', 'kind = "stepper"'), "gate[0].kind: expected servo, line or simulated, found 'stepper'"),
+        (('kind = "v4l2"', ""), "camera: missing key kind; expected picamera2, v4l2 or replay"),
+        (('kind = "v4l2"', 'kind = "v4l2"\nrotate_deg = 45'), "camera.rotate_deg: expected 0, 90, 180 or 270, found 45"),
+        (('kind = "v4l2"', 'kind = "v4l2"\ndevice = [0]'), "camera.device: expected a whole number or text, found a list"),
+        (('kind = "v4l2"', 'kind = "v4l2"\ndevice = ""'), "camera.device: expected text, not empty"),
+        (("[device]", "[site]\nlabels = 'glass'\n[device]"), "site.labels: expected a table or a list, found text"),
+        (("[device]", "[mqtt]\nbase = 'a/+'\n[device]"), "mqtt.base: expected names with / between them, without + and #"),
+        (("[device]", "[mqtt]\ntls = true\n[device]"), "mqtt.tls: expected a table, found true or false"),
+        (("[device]", "[device]\nstate = ''"), "device.state: expected a folder, written in full, without ~"),
+        (("[device]", "[device]\nstate = '~/state'"), "device.state: expected a folder, written in full, without ~"),
+        (("[device]", "[keep]\nfolder = '~/kept'\n[device]"), "keep.folder: expected a folder, written in full, without ~"),
+        (("[device]", "[keep]\nmost_mib = inf\n[device]"), "keep.most_mib: expected a number of at most 1000000000"),
+        (("[device]", "[site]\nlabels = { glass = inf }\n[device]"), "site.labels[...]: expected a number of at most 1000000"),
+        (("[device]", "[site]\nlabels = { glass = nan }\n[device]"), "site.labels[...]: expected a number above 0"),
+        (("[device]", "[site]\nothers = 0.02\n[device]"), "site: others: 0.02 of what, while no labels are named"),
         (('kind = "v4l2"', 'kind = "v4l2"\nregion = { x = 0.6, w = 0.6 }'), "camera.region: expected x + w of at most 1"),
-        (("[device]", "[sorting]\nburst = 0\n[device]"), "sorting.burst: expected int >= 1"),
+        (("[device]", "[sorting]\nburst = 0\n[device]"), "sorting.burst: expected a whole number of at least 1"),
         (("[device]", "[device"), "line 2"),
-        (("[camera]", "[lens]"), "unknown field"),
+        (("[camera]", "[lens]"), "unknown key lens"),
     ],
 )
 def test_a_mistake_is_one_line_with_file_key_and_expectation(
@@ -95,6 +112,48 @@ def test_a_mistake_is_one_line_with_file_key_and_expectation(
     assert error.startswith(f"sortbin check: {file}: ")
     assert said in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("[device]", "[presence]\nstill_s = 4.0\n[device]"), "presence.still_s: expected less than sorting.drop_s"),
+        (
+            ('kind = "simulated"', 'kind = "simulated"\ntravel_s = 4.0'),
+            "sorting.drop_s: expected more than the 4 s that gate[0] (paper) takes to open",
+        ),
+        (
+            ('kind = "simulated"', 'kind = "simulated"\ntravel_s = 3.5'),
+            "sorting.gate_s: expected more than the 3.5 s that gate[0] (paper) takes to close",
+        ),
+        (('kind = "simulated"', SERVO + "settle_s = 1.0\ntravel_s = 3.0\n"), "sorting.drop_s: expected more than the 4 s"),
+        (('kind = "simulated"', LINE + "max_on_s = 4.0\n"), "gate[0].max_on_s (paper): expected more than sorting.drop_s"),
+    ],
+)
+def test_times_that_never_fit_together_are_refused(change: tuple[str, str], said: str, tmp_path: Path) -> None:
+    """A gate that shuts itself before the time to fall is over, or is not open by then, cannot let an item through."""
+    file = tmp_path / "sortbin.toml"
+    assert change[0] in SMALLEST
+    file.write_text(SMALLEST.replace(*change), encoding="utf-8")
+    with pytest.raises(SettingsError) as refused:
+        read_settings(file)
+    assert str(refused.value).startswith(f"{file}: {said}")
+
+
+@pytest.mark.parametrize("gate", [SERVO, LINE, 'kind = "simulated"\n'])
+def test_the_defaults_of_every_kind_of_gate_fit_those_of_sorting(gate: str, tmp_path: Path) -> None:
+    file = tmp_path / "sortbin.toml"
+    file.write_text(SMALLEST.replace('kind = "simulated"\n', gate), encoding="utf-8")
+    assert read_settings(file).gate[0].bin == "paper"
+
+
+def test_a_byte_order_mark_is_passed_over_and_another_encoding_is_said_so(tmp_path: Path) -> None:
+    file = tmp_path / "sortbin.toml"
+    file.write_text(SMALLEST, encoding="utf-8-sig")
+    assert read_settings(file).device.id == "bin-1"
+    file.write_bytes(SMALLEST.replace("[camera]", "# küche\n[camera]").encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"sortbin\.toml: expected text in UTF-8: .* at byte \d+$"):
+        read_settings(file)
 
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:

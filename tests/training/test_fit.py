@@ -207,7 +207,7 @@ def test_a_finished_run_is_not_trained_over(finished: tuple[Path, Score], shapes
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ("[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\nspeed = 9", "stage[0]: object contains unknown field speed"),
+        ("[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\nspeed = 9", "stage[0]: unknown key speed"),
         ("first_phase = false", "expected a [[stage]]"),
         ("stage = [", "recipe.toml"),
         ("start_decay = 1.0\n[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\nfake_quantize = true", "start_decay: expected 0"),
