@@ -2,9 +2,10 @@
 
 import argparse
 import importlib
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from device import __version__
 from device.errors import SortbinError
@@ -34,3 +35,34 @@ def run(program: str, description: str, package: str, names: Sequence[str], argv
         return 0
     except KeyboardInterrupt:
         return 130
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """What reads an option's whole number, for `add_argument(type=...)`: any other than least..most is told what was expected."""
+    bounds = f"from {least}" if most is None else f"from {least} to {most}"
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f"expected a whole number {bounds}, found {text}")
+        return number
+
+    return read
+
+
+def measured(least: float, most: float, unit: str) -> Callable[[str], float]:
+    """The same for a quantity, which may have a fraction: least..most, in that unit."""
+
+    def read(text: str) -> float:
+        try:
+            quantity = float(text)
+        except ValueError:
+            quantity = math.nan
+        if not least <= quantity <= most:
+            raise argparse.ArgumentTypeError(f"expected {least:g} to {most:g} {unit}, found {text}")
+        return quantity
+
+    return read

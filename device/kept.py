@@ -63,10 +63,14 @@ class Kept:
 def read_kept(folder: Path) -> Kept:
     """Read the kept frames in and below a folder. Every picture is decoded once, at an eighth of its size, to know that it can be.
 
-    Nothing is written. Raises PictureError when there is no such folder, or no picture in it.
+    Nothing is written. Raises PictureError when there is no such folder, it may not be entered, or there is no picture in it.
     """
-    if not folder.is_dir():
-        raise PictureError(f"{folder}: expected a folder of kept frames, found {'a file' if folder.exists() else 'nothing'}")
+    try:
+        is_folder, there = folder.is_dir(), folder.exists()
+    except OSError as error:
+        raise PictureError(f"{folder}: {error.strerror}; expected a folder of kept frames") from error
+    if not is_folder:
+        raise PictureError(f"{folder}: expected a folder of kept frames, found {'a file' if there else 'nothing'}")
     frames: list[KeptFrame] = []
     problems: list[str] = []
     for picture in find_pictures(folder):

@@ -79,8 +79,11 @@ def default_pack(labels: tuple[str, ...]) -> RulePack:
 
 def find_rules(pack: str) -> Path:
     """The file of a pack: a path, or the bare name of a pack that Sortbin comes with, as `four-bins`. Raises RulesError."""
-    if Path(pack).is_file():
-        return Path(pack)
+    try:
+        if Path(pack).is_file():
+            return Path(pack)
+    except OSError as error:
+        raise RulesError(f"{pack}: {error.strerror}; expected the file of a rule pack") from error
     folder = _shipped()
     if (folder / f"{pack}.toml").is_file():
         return folder / f"{pack}.toml"
@@ -119,11 +122,11 @@ class _Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def _decode(file: Path) -> _Written:
     try:
-        return msgspec.toml.decode(file.read_bytes(), type=_Written)
+        return msgspec.toml.decode(file.read_text(encoding="utf-8-sig"), type=_Written)
     except OSError as error:
         raise RulesError(f"{file}: {error.strerror}; expected a rule pack") from error
     except msgspec.MsgspecError as error:
-        raise RulesError(f"{file}: {explained(error)}") from error
+        raise RulesError(f"{file}: {explained(error, _Written)}") from error
     except UnicodeDecodeError as error:
         raise RulesError(f"{file}: expected text in UTF-8: {error}") from error
 

@@ -18,7 +18,9 @@ PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
 class ReplaySource:
-    """Shows each picture for `hold_s`, or each frame of a video once, at `fps`, scaled to the size that is set.
+    """Shows each picture for `hold_s`, or each frame of a video once, at `fps`, never stretched.
+
+    All frames have one size: that of the first, fitted into the width and height that are set. A picture of another shape gets black bars.
 
     A picture that cannot be decoded is left out, counted in `skipped` and logged once. After the last one the first comes again: for ever
     with `loop`, else once more, where it is a folder of several, so that what lay there last is seen to leave; then comes EndOfFrames.
@@ -28,7 +30,8 @@ class ReplaySource:
     def __init__(self, settings: ReplaySettings, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
         self.skipped = 0
         self._path = Path(settings.path)
-        self._size = (settings.width, settings.height)
+        self._most = (settings.width, settings.height)
+        self._size: tuple[int, int] | None = None
         self._loop = settings.loop
         self._period_s = 1 / settings.fps if settings.fps else 0.0
         self._hold = max(1, round(settings.hold_s * settings.fps))
@@ -60,12 +63,16 @@ class ReplaySource:
         self._shown.close()
 
     def _find_pictures(self) -> list[Path]:
-        if self._path.is_dir():
+        try:
+            is_folder, is_file = self._path.is_dir(), self._path.is_file()
+        except OSError as error:
+            raise CameraError(f"{self._path}: {error.strerror}; camera.path names what to replay") from error
+        if is_folder:
             found = sorted(path for path in self._path.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
             if not found:
                 raise CameraError(f"{self._path}: expected pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in this folder, found none")
             return found
-        if not self._path.is_file():
+        if not is_file:
             raise CameraError(f"{self._path}: no such file or folder; camera.path names what to replay")
         return [self._path] if self._path.suffix.lower() in PICTURE_SUFFIXES else []
 
@@ -111,17 +118,30 @@ class ReplaySource:
             capture.release()
 
     def _scale(self, pixels: Pixels) -> Pixels:
-        height, width = pixels.shape[:2]
-        if (width, height) == self._size:
+        if self._size is None:
+            self._size = _fitted(pixels, self._most)
+        width, height = _fitted(pixels, self._size)
+        if pixels.shape[:2] != (height, width):
+            shrinks = pixels.shape[1] >= width and pixels.shape[0] >= height
+            pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.uint8)
+        spare_x, spare_y = self._size[0] - width, self._size[1] - height
+        if not (spare_x or spare_y):
             return pixels
-        shrinks = width >= self._size[0] and height >= self._size[1]
-        return np.asarray(cv2.resize(pixels, self._size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR), np.uint8)
+        bars = (spare_y // 2, spare_y - spare_y // 2, spare_x // 2, spare_x - spare_x // 2)
+        return np.asarray(cv2.copyMakeBorder(pixels, *bars, cv2.BORDER_CONSTANT, value=(0, 0, 0)), np.uint8)
+
+
+def _fitted(pixels: Pixels, most: tuple[int, int]) -> tuple[int, int]:
+    """The largest width and height of a picture's own shape within these."""
+    height, width = pixels.shape[:2]
+    scale = min(most[0] / width, most[1] / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _read_picture(path: Path) -> Pixels | None:
     try:
         encoded = np.fromfile(path, np.uint8)
-    except OSError:
+        picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    except (OSError, cv2.error):
         return None
-    picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
     return None if picture is None else np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)

@@ -17,6 +17,7 @@ from device import daemon
 from device.body import Body, kind
 from device.cameras.opening import open_camera
 from device.cameras.settings import ReplaySettings, V4l2Settings
+from device.commandline import measured, whole
 from device.commands.run import stop_on_signals
 from device.errors import SortbinError
 from device.hardware.gates import Gates
@@ -30,6 +31,10 @@ from device.twin.narrator import Narrator
 from device.vision.pictures import find_pictures
 
 FPS = 20.0
+LONGEST_S = 1e7
+
+
+_BROKER_URL = "expected mqtt://host, mqtt://user:password@host:port, or mqtts:// for TLS"
 
 
 class UsageError(SortbinError, ValueError):
@@ -49,14 +54,14 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     what.add_argument(
         "--replay", type=Path, metavar="DIR", help="show pictures of a folder in order, the empty view first, then items and empty views in turn"
     )
-    what.add_argument("--camera", type=int, metavar="N", help="look through the webcam /dev/videoN instead; the gates stay virtual")
-    parser.add_argument("--items", type=_positive, metavar="N", help="stop after N items")
-    parser.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds")
+    what.add_argument("--camera", type=whole(0, 255), metavar="N", help="look through the webcam /dev/videoN instead; the gates stay virtual")
+    parser.add_argument("--items", type=whole(1), metavar="N", help="stop after N items")
+    parser.add_argument("--seconds", type=measured(0, LONGEST_S, "seconds"), metavar="N", help="stop after N seconds")
     parser.add_argument("--broker", metavar="URL", help="publish to mqtt://[user:password@]host[:port] (mqtts: with TLS), not to a broker of its own")
     parser.add_argument("--state", type=Path, metavar="DIR", help="keep the ledger here from run to run (default: forget it at the end)")
     parser.add_argument("--bundle", default="", metavar="BUNDLE", help="folder of the bundle that judges (default: the one that comes along)")
     parser.add_argument("--rules", default="", metavar="PACK", help="rule pack: a file, or the name of one Sortbin comes with (default: trashnet)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="another order of items and another light (default: %(default)s)")
+    parser.add_argument("--seed", type=whole(0), default=1, metavar="N", help="another order of items and another light (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
@@ -117,16 +122,20 @@ def _broker(url: str | None) -> Iterator[MqttSettings]:
         finally:
             broker.stop()
         return
-    parsed = urllib.parse.urlsplit(url)
-    if parsed.scheme not in ("mqtt", "mqtts") or not parsed.hostname:
-        raise UsageError(f"--broker {url}: expected mqtt://host, mqtt://user:password@host:port, or mqtts:// for TLS")
+    try:
+        parsed = urllib.parse.urlsplit(url)
+        host, port = parsed.hostname, parsed.port
+    except ValueError as error:
+        raise UsageError(f"--broker {url}: {_BROKER_URL}: {error}") from error
+    if parsed.scheme not in ("mqtt", "mqtts") or not host or (parsed.password and not parsed.username):
+        raise UsageError(f"--broker {url}: {_BROKER_URL}")
     secure = parsed.scheme == "mqtts"
     with tempfile.NamedTemporaryFile("w", prefix="sortbin-", encoding="utf-8") as secret:
         secret.write(urllib.parse.unquote(parsed.password or ""))
         secret.flush()
         yield MqttSettings(
-            host=parsed.hostname,
-            port=parsed.port or (8883 if secure else 1883),
+            host=host,
+            port=port or (8883 if secure else 1883),
             username=urllib.parse.unquote(parsed.username) if parsed.username else None,
             password_file=secret.name if parsed.password else None,
             tls=TlsSettings() if secure else None,
@@ -141,10 +150,3 @@ def _opening(parts: daemon.Parts, things: Sequence[Thing], mqtt: MqttSettings) -
         f"a virtual bin, {seen}; bundle {info.name} {info.version} on {runtime}; Ctrl-C ends it",
         f"listen beside it: mosquitto_sub -h {mqtt.host} -p {mqtt.port}{tls} -v -t 'sortbin/demo/#'",
     ]
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
-    return value

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import structs
 
+from device.commandline import measured, whole
 from device.hardware import Gate, GateError, Position
 from device.hardware.gates import open_gate
 from device.hardware.safe import make_safe
@@ -19,6 +20,9 @@ from device.settings import DEFAULT_FILE, read_settings
 
 TICK_S = 0.02
 SLOW_TRAVEL_S = 2.0
+HOLD_S, LONGEST_HOLD_S = 10.0, 600.0
+LET_GO_S = 0.25
+"""so long before `max_on_s` a line that is held is let go"""
 MOVE_S = 15.0
 """more than any gate takes for its way"""
 
@@ -36,13 +40,21 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help="settings file (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="list the gates as JSON")
     parser.add_argument("--full-speed", action="store_true", help="move a servo as fast as its settings say, not slowly")
-    parser.add_argument("--seconds", type=seconds, default=10.0, metavar="S", help="how long --open and --pulse hold it (default: 10)")
+    parser.add_argument(
+        "--seconds",
+        type=measured(0, LONGEST_HOLD_S, "seconds"),
+        metavar="S",
+        help="how long --open and --pulse hold it (default: 10, or as long as max_on_s of a line allows)",
+    )
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--open", action="store_true", help="open it and hold it")
     action.add_argument("--close", action="store_true", help="close it")
-    action.add_argument("--times", type=times, default=1, metavar="N", help="open and close it N times (default: 1)")
+    action.add_argument("--times", type=whole(1, 1000), default=1, metavar="N", help="open and close it N times (default: 1)")
     action.add_argument(
-        "--pulse", type=pulse, metavar="US", help="move a servo to this pulse, in microseconds, and hold it: to find closed_us and open_us"
+        "--pulse",
+        type=measured(SHORTEST_US, LONGEST_US, "microseconds"),
+        metavar="US",
+        help="move a servo to this pulse, in microseconds, and hold it: to find closed_us and open_us",
     )
     action.add_argument("--release", action="store_true", help="switch off the outputs of all gates, as the service does after any exit")
     parser.set_defaults(run=run)
@@ -63,12 +75,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     stop = stop_on_signals()
     settings = _to_move(_find(gates, arguments.bin), pulse_us=arguments.pulse, slowly=not arguments.full_speed)
+    hold_s = _hold_s(settings, arguments.seconds)
     gate = open_gate(settings)
     try:
         if arguments.pulse is not None:
-            _hold(gate, f"{settings.bin}: at {arguments.pulse:g} us", arguments.seconds, stop)
+            _hold(gate, f"{settings.bin}: at {arguments.pulse:g} us", hold_s, stop)
         elif arguments.open:
-            _hold(gate, f"{settings.bin}: open", arguments.seconds, stop)
+            _hold(gate, f"{settings.bin}: open", hold_s, stop)
         elif arguments.close:
             _move(gate, gate.close, f"{settings.bin}: closed", stop)
         else:
@@ -126,6 +139,20 @@ def _to_move(settings: GateSettings, *, pulse_us: float | None, slowly: bool) ->
     return settings
 
 
+def _hold_s(settings: GateSettings, asked_s: float | None) -> float:
+    """How long it may be held: as asked, or by itself as long as is usual and the gate allows."""
+    if not isinstance(settings, LineSettings):
+        return HOLD_S if asked_s is None else asked_s
+    most_s = max(0.0, settings.max_on_s - settings.way_s - LET_GO_S)
+    if asked_s is None:
+        return min(HOLD_S, most_s)
+    if asked_s > most_s:
+        raise GateError(
+            f"gate {settings.bin}: --seconds: expected at most {most_s:g}, since its max_on_s is {settings.max_on_s:g}; found {asked_s:g}"
+        )
+    return asked_s
+
+
 def _hold(gate: Gate, there: str, hold_s: float, stop: threading.Event) -> None:
     _move(gate, gate.open, there, stop)
     until_s = time.monotonic() + hold_s
@@ -149,27 +176,3 @@ def _carry_on(gate: Gate, until: Callable[[], bool], stop: threading.Event, *, l
         gate.update(now_s)
         if now_s > deadline_s:
             raise GateError(f"the gate did not arrive within {limit_s:g} s")
-
-
-def seconds(text: str) -> float:
-    """Parse a time to hold a gate."""
-    hold_s = float(text)
-    if not 0 <= hold_s <= 600:
-        raise argparse.ArgumentTypeError(f"expected 0 to 600, found {text}")
-    return hold_s
-
-
-def times(text: str) -> int:
-    """Parse a number of repetitions."""
-    n = int(text)
-    if not 1 <= n <= 1000:
-        raise argparse.ArgumentTypeError(f"expected 1 to 1000, found {text}")
-    return n
-
-
-def pulse(text: str) -> float:
-    """Parse the length of a servo's pulse."""
-    pulse_us = float(text)
-    if not SHORTEST_US <= pulse_us <= LONGEST_US:
-        raise argparse.ArgumentTypeError(f"expected {SHORTEST_US:g} to {LONGEST_US:g} microseconds, found {text}")
-    return pulse_us

@@ -34,9 +34,13 @@ class Thing:
 
     def picture(self) -> tuple[Pixels, npt.NDArray[np.float32]]:
         """Decode it: H x W x 3 uint8 RGB and alpha H x W float32 0..1. Raises ItemsError."""
-        encoded = np.fromfile(self.file, np.uint8)
         how = cv2.IMREAD_COLOR if self.size_cm is None else cv2.IMREAD_UNCHANGED
-        picture = cv2.imdecode(encoded, how) if encoded.size else None
+        try:
+            encoded = np.fromfile(self.file, np.uint8)
+            picture = cv2.imdecode(encoded, how) if encoded.size else None
+        except (OSError, cv2.error) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.err
+            raise ItemsError(f"{self.file}: not a picture that can be decoded: {reason}") from error
         if picture is None:
             raise ItemsError(f"{self.file}: not a picture that can be decoded")
         if picture.ndim == 3 and picture.shape[2] == 4:
@@ -53,11 +57,17 @@ def own_things() -> list[Thing]:
 
 
 def photo_things(folder: Path) -> list[Thing]:
-    """Photos in a folder per label, whose name is the truth, or in one folder without labels. Raises ItemsError when there is none."""
-    if not folder.is_dir():
-        raise ItemsError(f"{folder}: expected a folder of photos, or of a folder for each label")
-    loose = [Thing(path.stem, None, path, None) for path in _pictures(folder)]
-    labelled = [Thing(path.stem, below.name, path, None) for below in sorted(folder.iterdir()) if below.is_dir() for path in _pictures(below)]
+    """Photos in a folder per label, whose name is the truth, or in one folder without labels.
+
+    Raises ItemsError when there is none, or a folder may not be entered.
+    """
+    try:
+        if not folder.is_dir():
+            raise ItemsError(f"{folder}: expected a folder of photos, or of a folder for each label")
+        loose = [Thing(path.stem, None, path, None) for path in _pictures(folder)]
+        labelled = [Thing(path.stem, below.name, path, None) for below in sorted(folder.iterdir()) if below.is_dir() for path in _pictures(below)]
+    except OSError as error:
+        raise ItemsError(f"{error.filename}: {error.strerror}; expected a folder of photos, or of a folder for each label") from error
     things = labelled or loose
     if not things:
         raise ItemsError(f"{folder}: expected photos in it or in folders below it, found none ({', '.join(sorted(SUFFIXES))})")

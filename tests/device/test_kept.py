@@ -94,13 +94,15 @@ def test_a_picture_that_cannot_be_shown_whole_is_named_and_left_out(damage: str,
     assert "\n" not in problem
 
 
-@pytest.mark.parametrize("what", ["missing", "empty", "a file"])
+@pytest.mark.parametrize("what", ["missing", "empty", "a file", "refused by the system"])
 def test_a_folder_without_pictures_is_refused_by_name(what: str, tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     if what == "empty":
         folder.mkdir()
     if what == "a file":
         folder = put(tmp_path)
+    if what == "refused by the system":
+        folder = tmp_path / ("x" * 300)
     with pytest.raises(PictureError, match=folder.name):
         read_kept(folder)
 

@@ -49,6 +49,17 @@ def test_the_four_bin_pack_needs_no_item_of_every_kind() -> None:
     assert read_rules(find_rules("four-bins"), ITEMS[:1]).hazards == frozenset()
 
 
+def test_a_path_that_the_system_refuses_is_named(tmp_path: Path) -> None:
+    path = str(tmp_path / ("x" * 300))
+    with pytest.raises(RulesError, match=rf"^{path}: File name too long; expected the file of a rule pack$"):
+        find_rules(path)
+
+
+def test_a_byte_order_mark_is_passed_over(file: Path) -> None:
+    file.write_text(PACK, encoding="utf-8-sig")
+    assert read_rules(file, ("metal", "paper")).name == "site"
+
+
 def test_keys_arrive_and_titles_default_to_the_name(file: Path) -> None:
     file.write_text(PACK, encoding="utf-8")
     pack = read_rules(file, ("metal", "paper"))

@@ -1,5 +1,6 @@
 """Pictures and videos shown as a camera's."""
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,12 +88,16 @@ def test_a_broken_picture_is_left_out_counted_and_logged_once(
 ) -> None:
     (folder / "a/1.jpg").write_bytes(b"not a jpeg")
     (folder / "a/2.jpg").write_bytes(b"")
+    header = b"IHDR" + (70_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
+    giant = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + zlib.crc32(header).to_bytes(4, "big") + b"\0\0\0\x01IDAT" + bytes(5)
+    (folder / "a/3.png").write_bytes(giant)
     source = replay(folder, fps=0, loop=True)
     assert [int(source.read(1.0).pixels[0, 0, 2]) for _ in range(6)] == [200, 40, 120] * 2
-    assert source.skipped == 2
+    assert source.skipped == 3
     assert [record.getMessage() for record in caplog.records] == [
         f"{folder / 'a/1.jpg'}: not a picture that can be decoded, left out",
         f"{folder / 'a/2.jpg'}: not a picture that can be decoded, left out",
+        f"{folder / 'a/3.png'}: not a picture that can be decoded, left out",
     ]
 
 
@@ -105,8 +110,20 @@ def test_a_folder_of_only_broken_pictures_is_an_error_even_in_a_loop(tmp_path: P
 def test_a_missing_path_and_an_empty_folder_are_told_apart(tmp_path: Path, replay: Callable[..., ReplaySource]) -> None:
     with pytest.raises(CameraError, match="nowhere: no such file or folder"):
         replay(tmp_path / "nowhere")
+    with pytest.raises(CameraError, match=r"x: File name too long; camera\.path names what to replay"):
+        replay(tmp_path / ("x" * 300))
     with pytest.raises(CameraError, match=r"expected pictures .* in this folder, found none"):
         replay(tmp_path)
+
+
+def test_pictures_keep_their_shape_and_the_first_gives_the_size(tmp_path: Path, replay: Callable[..., ReplaySource]) -> None:
+    for name, (width, height) in (("1", (90, 120)), ("2", (120, 90)), ("3", (30, 40))):
+        cv2.imencode(".png", np.full((height, width, 3), 255, np.uint8))[1].tofile(tmp_path / f"{name}.png")
+    upright, lying, small, _ = (frame.pixels for frame in all_frames(replay(tmp_path, fps=0)))
+    assert upright.shape == lying.shape == small.shape == (48, 36, 3)
+    assert upright.min() == small.min() == 255
+    assert lying[:10].max() == lying[-11:].max() == 0
+    assert lying[11:37].min() == 255
 
 
 def test_a_video_is_shown_frame_by_frame(tmp_path: Path, replay: Callable[..., ReplaySource]) -> None:

@@ -92,6 +92,17 @@ def test_a_line_is_let_go_at_the_end(sortbin_gate: Callable[[str], int], gpio: A
     assert gpio.taken == set()
 
 
+def test_a_line_is_held_no_longer_than_it_may_be(
+    sortbin_gate: Callable[[str], int], gpio: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sortbin.toml").write_text(SETTINGS + "max_on_s = 0.6\n[sorting]\ndrop_s = 0.5\n")
+    assert sortbin_gate("metal --open") == 0
+    assert capsys.readouterr().out.startswith("metal: open after")
+    assert gpio.level == {"GPIO17": True}
+    with pytest.raises(GateError, match=r"gate metal: --seconds: expected at most 0\.3, since its max_on_s is 0\.6; found 1"):
+        sortbin_gate("metal --open --seconds 1")
+
+
 def test_a_servo_goes_to_the_pulse_that_is_asked_for(sortbin_gate: Callable[[str], int], kernel: Any) -> None:
     assert sortbin_gate("glass --pulse 1250 --seconds 0 --full-speed") == 0
     assert kernel.state[kernel.root / "pwmchip2/pwm0"]["duty_cycle"] == 1_250_000
