@@ -39,7 +39,7 @@ class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.others and not self.labels:
-            raise ValueError(f"others: {self.others:g} of what, while no labels are named; expected labels beside it")
+            raise SiteError(f"others: {self.others:g} of what, while no labels are named; expected labels beside it")
 
 
 def shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[str, ...], usual: Floats, others: float = 0.0) -> Floats:
@@ -51,7 +51,7 @@ def shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[str, ..
     """
     for label in occurring:
         if label not in labels:
-            raise SiteError(f"{label}: not a label that is known here; expected some of {', '.join(labels)}")
+            raise SiteError(f"labels: {label}: not a label that is known here; expected some of {', '.join(labels)}")
     if not occurring and others:
         raise SiteError(f"others: {others:g} of what, while no labels are named; name those that occur, or leave it out")
     if not occurring:

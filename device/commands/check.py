@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import json
 import shutil
 import tempfile
@@ -15,11 +16,16 @@ from device.body import check_gates
 from device.cameras import CameraError
 from device.cameras.opening import open_camera
 from device.commands.run import stop_on_signals
-from device.daemon import open_classifier, open_judge, read_rule_pack
+from device.daemon import open_judge, read_rule_pack
 from device.errors import SortbinError
 from device.hardware.gates import open_gates
-from device.mqtt.connection import probe
+from device.mqtt import MqttError
+from device.mqtt.connection import may_publish, probe
+from device.mqtt.topics import Topics
+from device.service import find_service, require_reach
 from device.settings import DEFAULT_FILE, Settings, read_settings
+from device.site import Site
+from device.vision.judge import Judge
 
 CAMERA_S = 8.0
 """longest wait for a first frame: a ribbon camera takes some seconds to start and to settle"""
@@ -28,8 +34,8 @@ SPARE_MIB = 50
 """least free space where the ledger is"""
 
 
-class StateError(SortbinError, OSError):
-    """A state folder that cannot be written to."""
+class FolderError(SortbinError, OSError):
+    """A folder that cannot be written to."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "check",
         help="say for each part of this bin whether it works",
-        description="Try each part as the daemon would, without moving anything: settings, bundle and its known answer, rule pack, camera, "
-        "gates, state folder, broker. Stop the service first, for it holds camera and gates. "
+        description="Try each part as the daemon would, without moving anything: settings, bundle and its known answer, rule pack, site, "
+        "camera, gates, folders, what the service may reach, broker. Stop the service first, for it holds camera and gates. "
         "Exit status: 0 all work, 1 one does not, 2 the settings cannot be read.",
     )
     parser.add_argument("--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help="settings file (default: %(default)s)")
@@ -72,11 +78,15 @@ def run(arguments: argparse.Namespace) -> int:
 def check(settings: Settings, file: Path) -> Iterator[Finding]:
     """Try the parts one after the other; a part that fails does not keep the others from being tried."""
     yield Finding("settings", True, str(file))
-    yield _tried("bundle", lambda: _bundle(settings))
-    yield _tried("rules", lambda: _rules(settings))
+    judge = functools.cache(lambda: open_judge(settings))
+    yield _tried("bundle", lambda: _bundle(judge()))
+    yield _tried("rules", lambda: _rules(settings, judge()))
+    yield _tried("site", lambda: _site(settings, judge()))
     yield _tried("camera", lambda: _camera(settings))
     yield _tried("gates", lambda: _gates(settings))
     yield _tried("state", lambda: _state(settings))
+    yield _tried("keep", lambda: _keep(settings))
+    yield _tried("service", lambda: _service(settings, file))
     yield _tried("broker", lambda: _broker(settings))
 
 
@@ -87,18 +97,21 @@ def _tried(part: str, attempt: Callable[[], str]) -> Finding:
         return Finding(part, False, str(error))
 
 
-def _bundle(settings: Settings) -> str:
-    classifier = open_classifier(settings)
-    info, runtime = classifier.bundle.info, classifier.runtime
+def _bundle(judge: Judge) -> str:
+    info, runtime = judge.classifier.bundle.info, judge.classifier.runtime
     degraded = f"; no Edge TPU: {runtime.degraded}" if runtime.degraded else ""
     return f"{info.name} {info.version} gives its known answer on {runtime.name}{degraded}"
 
 
-def _rules(settings: Settings) -> str:
-    judge = open_judge(settings)
+def _rules(settings: Settings, judge: Judge) -> str:
     rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
     check_gates(settings, rules)
     return f"{rules.name} {rules.version}: {', '.join(rules.bins)}; a gate for each"
+
+
+def _site(settings: Settings, judge: Judge) -> str:
+    mix = Site(judge.labels, judge.usual, settings.site).mix
+    return ", ".join(f"{label} {100 * share:.0f} %" for label, share in mix.items() if share)
 
 
 def _camera(settings: Settings) -> str:
@@ -121,21 +134,46 @@ def _gates(settings: Settings) -> str:
 
 
 def _state(settings: Settings) -> str:
-    folder = Path(settings.device.state)
+    return _writable("device.state", Path(settings.device.state))
+
+
+def _keep(settings: Settings) -> str:
+    if not settings.keep.folder:
+        return "no folder named: no frames are kept"
+    return _writable("keep.folder", Path(settings.keep.folder))
+
+
+def _writable(key: str, folder: Path) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as trial:
             trial.write(b"sortbin")
     except OSError as error:
-        raise StateError(f"device.state {folder}: {error.strerror}; expected a folder that this user can write to") from error
+        raise FolderError(f"{key} {folder}: {error.strerror}; expected a folder that this user can write to") from error
     free_mib = shutil.disk_usage(folder).free / 2**20
     if free_mib < SPARE_MIB:
-        raise StateError(f"device.state {folder}: only {free_mib:.0f} MiB free; expected {SPARE_MIB} MiB or more")
+        raise FolderError(f"{key} {folder}: only {free_mib:.0f} MiB free; expected {SPARE_MIB} MiB or more")
     return f"{folder}, {free_mib / 1024:.1f} GiB free"
+
+
+def _service(settings: Settings, file: Path) -> str:
+    service = find_service()
+    if service is None or f" {file.absolute()} " not in service.command:
+        return "none installed that reads this file"
+    require_reach(service, settings)
+    return "sees and writes to all that these settings name"
 
 
 def _broker(settings: Settings) -> str:
     if settings.mqtt is None:
         return "none named: events stay in the ledger"
+    broker = f"{settings.mqtt.host}:{settings.mqtt.port}"
     probe(settings.mqtt, BROKER_S)
-    return f"{settings.mqtt.host}:{settings.mqtt.port} lets this device in"
+    topics = Topics(settings.device.id, settings.mqtt.base)
+    match may_publish(settings.mqtt, topics.check, BROKER_S):
+        case True:
+            return f"{broker} lets this device in and takes what it publishes"
+        case False:
+            raise MqttError(f"broker {broker}: forbids the topic {topics.check}: expected an ACL that lets it write to {topics.all}")
+        case None:
+            return f"{broker} lets this device in; it does not say whether it takes what is published: see whether {topics.all} arrives"

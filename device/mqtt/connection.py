@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -25,6 +25,7 @@ from device.mqtt.settings import MqttSettings, TlsSettings
 
 CLOSE_S = 0.5
 """longest wait for a farewell to leave the socket"""
+NOT_AUTHORIZED = 0x87
 
 
 def client_id(device: str) -> str:
@@ -43,9 +44,18 @@ def client_id(device: str) -> str:
 class Connection:
     """A client, its socket and its network thread. `wake` is called on that thread when there is news: an acknowledgement, or the end."""
 
-    def __init__(self, settings: MqttSettings, client_id: str, *, will_topic: str | None, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: MqttSettings,
+        client_id: str,
+        *,
+        will_topic: str | None,
+        wake: Callable[[], None],
+        protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311,
+    ) -> None:
         self._settings, self._wake = settings, wake
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=True, protocol=paho.MQTTv311, reconnect_on_failure=False)
+        clean = None if protocol is MQTTProtocolVersion.MQTTv5 else True
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=clean, protocol=protocol, reconnect_on_failure=False)
         self._client.suppress_exceptions = True
         self._client.max_inflight_messages_set(0)
         self._client.on_connect, self._client.on_disconnect = self._on_connect, self._on_disconnect
@@ -53,6 +63,7 @@ class Connection:
         if will_topic is not None:
             self._client.will_set(will_topic, b"offline", qos=1, retain=True)
         self._acknowledged: deque[int] = deque()
+        self._forbidden: set[int] = set()
         self._answered, self._ended = threading.Event(), threading.Event()
         self._answer: ReasonCode | None = None
         self._running = False
@@ -92,6 +103,10 @@ class Connection:
     def acknowledged(self) -> list[int]:
         """Ids of the messages that the broker has acknowledged since the last call, in that order."""
         return [self._acknowledged.popleft() for _ in range(len(self._acknowledged))]
+
+    def forbidden(self, message: int) -> bool:
+        """Whether the broker said, as MQTT 5 lets it, that this device must not write there. One that speaks MQTT 3.1.1 never does."""
+        return message in self._forbidden
 
     def close(self) -> None:
         """Take leave, so that the broker forgets the will, and end; break off where that takes too long. Any number of calls."""
@@ -139,6 +154,8 @@ class Connection:
         self._wake()
 
     def _on_publish(self, client: paho.Client, data: object, message: int, reason: ReasonCode, properties: Properties) -> None:
+        if reason == NOT_AUTHORIZED:
+            self._forbidden.add(message)
         self._acknowledged.append(message)
         self._wake()
 
@@ -148,7 +165,7 @@ def probe(settings: MqttSettings, wait_s: float) -> None:
     outcome: Future[None] = Future()
 
     def attempt() -> None:
-        connection = Connection(settings, f"sortbin-check-{uuid.uuid4().hex[:8]}", will_topic=None, wake=lambda: None)
+        connection = Connection(settings, _trial_id(), will_topic=None, wake=lambda: None)
         try:
             connection.open(wait_s)
         except MqttError as error:
@@ -163,6 +180,29 @@ def probe(settings: MqttSettings, wait_s: float) -> None:
         outcome.result(wait_s + CLOSE_S)
     except TimeoutError:
         raise MqttError(_connect_failed(TimeoutError(), settings, wait_s)) from None
+
+
+def may_publish(settings: MqttSettings, topic: str, wait_s: float) -> bool | None:
+    """Send one message, which is not retained and holds nothing, and hear whether the broker forbids its topic.
+
+    Brokers of MQTT 3.1.1 take what they forbid and throw it away, so this is asked over MQTT 5. None where the broker does not say. Blocks as
+    `Connection.open` does, and for `wait_s` seconds more.
+    """
+    answered = threading.Event()
+    connection = Connection(settings, _trial_id(), will_topic=None, wake=answered.set, protocol=MQTTProtocolVersion.MQTTv5)
+    try:
+        connection.open(wait_s)
+        message = connection.publish(topic, b"")
+        answered.wait(wait_s)
+        return not connection.forbidden(message) if message in connection.acknowledged() else None
+    except MqttError:
+        return None
+    finally:
+        connection.close()
+
+
+def _trial_id() -> str:
+    return f"sortbin-check-{uuid.uuid4().hex[:8]}"
 
 
 def _tls_context(tls: TlsSettings) -> ssl.SSLContext:

@@ -54,6 +54,16 @@ class Topics:
         """Every event in order, at least once."""
         return self._named("journal")
 
+    @property
+    def all(self) -> str:
+        """The pattern of all of them."""
+        return self._named("#")
+
+    @property
+    def check(self) -> str:
+        """An empty message of `sortbin check`, to see whether the broker lets the device write here."""
+        return self._named("check")
+
     def bin(self, name: str) -> str:
         """`payloads.BinState`, retained. Raises TopicError for a name that is empty or holds `/`, `+`, `#` or control characters."""
         if not _level(name) or "/" in name:

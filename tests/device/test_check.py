@@ -1,6 +1,7 @@
 """`sortbin check`: each part is tried, and what fails says what to do."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from device.cli import main
 from device.vision.bundle import Bundle
 from device.vision.preprocess import Pixels
 
+UNIT = Path(__file__).parents[2] / "systemd" / "sortbin.service"
 BINS = ("paper", "glass", "metal", "plastic", "trash")
 
 
@@ -36,7 +38,7 @@ def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[bool, str]]:
 def test_a_bin_that_works_is_said_to_work_part_by_part(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--config", str(config), "--json"]) == 0
     found = findings(capsys)
-    assert list(found) == ["settings", "bundle", "rules", "camera", "gates", "state", "broker"]
+    assert list(found) == ["settings", "bundle", "rules", "site", "camera", "gates", "state", "keep", "service", "broker"]
     assert all(ok for ok, _ in found.values())
     assert "gives its known answer on ai-edge-litert" in found["bundle"][1]
     assert "640 x 480" in found["camera"][1]
@@ -48,6 +50,8 @@ def test_a_bin_that_works_is_said_to_work_part_by_part(config: Path, capsys: pyt
         ("camera", ('kind = "replay"', 'kind = "v4l2"\ndevice = "/dev/video97"'), "/dev/video97"),
         ("rules", ('bin = "glass"', 'bin = "glas"'), 'no [[gate]] with bin = "glass"'),
         ("gates", ('kind = "simulated"\nbin = "metal"', 'kind = "line"\nline = "GPIO17"\nbin = "metal"'), "GPIO17"),
+        ("site", ("[camera]", '[site]\nlabels = ["glas"]\n[camera]'), "labels: glas: not a label that is known here; expected some of cardboard"),
+        ("keep", ("[camera]", '[keep]\nfolder = "/proc/kept"\n[camera]'), "keep.folder /proc/kept: No such file or directory; expected a folder"),
         ("broker", ("[camera]", '[mqtt]\nhost = "127.0.0.1"\nport = 1\n[camera]'), "nothing listens there"),
     ],
 )
@@ -65,6 +69,80 @@ def test_a_part_that_fails_is_named_and_the_others_are_tried_all_the_same(
     assert [name for name, (ok, _) in found.items() if not ok] == [part]
     assert said in found[part][1]
     assert "\n" not in found[part][1]
+
+
+@pytest.fixture
+def installed(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes a systemd that tells of the project's own unit, started with this settings file, with these lines of `systemctl edit`."""
+    service = UNIT.read_text(encoding="utf-8").partition("[Service]\n")[2].partition("[Install]")[0].replace("/etc/sortbin/sortbin.toml", str(config))
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+    def install(edited: str) -> None:
+        program = tmp_path / "bin" / "systemctl"
+        kept = [line for line in service.splitlines() if line.partition("=")[0] not in edited]
+        text = "\n".join(["LoadState=loaded", *kept, edited]).replace("/sortbin.toml\n", "/sortbin.toml ; ignore_errors=no\n", 1)
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n", encoding="utf-8")
+        program.chmod(0o755)
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("edited", "change", "said"),
+    [
+        ("", None, "device.state {tmp}/state: the service does not see /tmp"),
+        ("PrivateTmp=no", None, "device.state {tmp}/state: the service may not write there; expected a folder below /var/lib/sortbin"),
+        ("PrivateTmp=no\nReadWritePaths={tmp}/state", None, ""),
+        ("PrivateTmp=no\nReadWritePaths=-{tmp}", ("[camera]", '[keep]\nfolder = "{tmp}/kept"\n[camera]'), ""),
+        (
+            "PrivateTmp=no\nReadWritePaths={tmp}/state",
+            ("[camera]", '[keep]\nfolder = "{tmp}/kept"\n[camera]'),
+            "keep.folder {tmp}/kept: the service may not",
+        ),
+        (
+            "PrivateTmp=no\nReadWritePaths={tmp}",
+            ("[camera]", 'rules = "/home/pi/rules.toml"\n[camera]'),
+            "model.rules /home/pi/rules.toml: the service does not",
+        ),
+        (
+            "PrivateTmp=no\nReadWritePaths={tmp}",
+            ("[camera]", 'rules = "./rules.toml"\n[camera]'),
+            "model.rules rules.toml: expected a path from / on",
+        ),
+        ("PrivateTmp=no\nReadWritePaths={tmp}", ("[camera]", 'rules = "trashnet"\n[camera]'), ""),
+        ("PrivateTmp=no\nProtectSystem=no", None, ""),
+    ],
+)
+def test_what_the_service_cannot_reach_is_named(
+    edited: str,
+    change: tuple[str, str] | None,
+    said: str,
+    installed: Callable[[str], None],
+    config: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A person sees and writes to more than the service: the sandbox of its unit hides homes and makes all else read-only."""
+    installed(edited.replace("{tmp}", str(tmp_path)))
+    if change is not None:
+        text = config.read_text(encoding="utf-8")
+        assert change[0] in text
+        config.write_text(text.replace(change[0], change[1].replace("{tmp}", str(tmp_path))), encoding="utf-8")
+    main(["check", "--config", str(config), "--json"])
+    ok, message = findings(capsys)["service"]
+    assert ok is not bool(said)
+    assert message.startswith(said.replace("{tmp}", str(tmp_path)) or "sees and writes to all")
+
+
+def test_a_service_that_reads_another_file_says_nothing_of_this_one(
+    installed: Callable[[str], None], config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed("")
+    other = tmp_path / "other.toml"
+    other.write_bytes(config.read_bytes())
+    assert main(["check", "--config", str(other), "--json"]) == 0
+    assert findings(capsys)["service"] == (True, "none installed that reads this file")
 
 
 def test_a_changed_byte_in_the_bundle_is_found(config: Path, tiny_copy: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,11 +57,13 @@ def test_with_a_share_for_others_what_is_surely_something_else_is_no_longer_take
 def test_others_are_others_than_those_that_are_named() -> None:
     with pytest.raises(SiteError, match=r"others: 0\.02 .* no labels are named"):
         shares((), LABELS, USUAL, 0.02)
+    with pytest.raises(SiteError, match=r"others: 0\.02 .* no labels are named"):
+        SiteSettings(others=0.02)
     assert shares(LABELS, LABELS, USUAL, 0.02) == pytest.approx(USUAL)
 
 
 def test_a_label_that_nobody_knows_is_named() -> None:
-    with pytest.raises(SiteError, match=r"tin: .*can, glass, pet"):
+    with pytest.raises(SiteError, match=r"labels: tin: .*can, glass, pet"):
         shares(("tin",), LABELS, USUAL)
 
 

@@ -1,5 +1,6 @@
 """Being let in, and saying why not: every message names the broker or the file, and the key to look at."""
 
+import json
 import shutil
 import socket
 import subprocess
@@ -10,8 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from device.cli import main
 from device.mqtt import MqttError
-from device.mqtt.connection import client_id, probe
+from device.mqtt.connection import client_id, may_publish, probe
 from device.mqtt.settings import MqttSettings, TlsSettings
 
 WAIT_S = 5.0
@@ -118,6 +120,70 @@ def test_the_right_password_opens_and_a_wrong_one_is_said_to_be_wrong(guarded: A
     assert probe(settings, WAIT_S) is None
     password_file.write_text("guess")
     assert "refused user name or password: check mqtt.username 'bin1'" in refusal(settings)
+
+
+@pytest.fixture
+def rationed(mosquitto: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """A broker with an access list, and what it has heard below `sortbin/`."""
+
+    def start(*lines: str) -> Any:
+        acl = tmp_path / "acl"
+        acl.write_text("topic read sortbin/#\n" + "".join(f"topic {line}\n" for line in lines), encoding="utf-8")
+        acl.chmod(0o600)
+        broker = mosquitto("allow_anonymous true", f"acl_file {acl}")
+        broker.start()
+        return broker
+
+    return start
+
+
+def test_a_device_that_may_only_write_may_publish_and_leaves_nothing_behind(rationed: Callable[..., Any], subscribe: Callable[[int], Any]) -> None:
+    broker = rationed("write sortbin/bin1/#")
+    assert may_publish(at(broker.port), "sortbin/bin1/check", WAIT_S) is True, "nobody listens yet"
+    early = subscribe(broker.port)
+    assert may_publish(at(broker.port), "sortbin/bin1/check", WAIT_S) is True
+    assert early.wait_for("check", bool) == [""]
+    late = subscribe(broker.port)
+    assert may_publish(at(broker.port), "sortbin/bin1/check", WAIT_S) is True
+    assert late.wait_for("check", bool) == [""]
+    assert not late.heard[0].retain
+
+
+def test_a_topic_that_the_broker_forbids_is_known_though_it_lets_the_device_in(rationed: Callable[..., Any]) -> None:
+    broker = rationed("write sortbin/another/#")
+    assert probe(at(broker.port), WAIT_S) is None
+    assert may_publish(at(broker.port), "sortbin/bin1/check", WAIT_S) is False
+
+
+@pytest.mark.parametrize("allowed", ["bin-1", "another"])
+def test_check_names_the_topic_that_is_forbidden(
+    allowed: str, rationed: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broker = rationed(f"write sortbin/{allowed}/#")
+    file = tmp_path / "sortbin.toml"
+    state, nothing = tmp_path / "state", tmp_path / "nothing"
+    camera = f'[camera]\nkind = "replay"\npath = "{nothing}"\n[[gate]]\nkind = "simulated"\nbin = "paper"\n'
+    file.write_text(f'[device]\nid = "bin-1"\nstate = "{state}"\n{camera}[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n', encoding="utf-8")
+    main(["check", "--config", str(file), "--json"])
+    (said,) = (part for part in json.loads(capsys.readouterr().out) if part["part"] == "broker")
+    where = f"127.0.0.1:{broker.port}"
+    expected = {
+        "bin-1": (True, f"{where} lets this device in and takes what it publishes"),
+        "another": (False, f"broker {where}: forbids the topic sortbin/bin-1/check: expected an ACL that lets it write to sortbin/bin-1/#"),
+    }
+    assert (said["ok"], said["message"]) == expected[allowed]
+
+
+def test_a_broker_that_speaks_no_mqtt_5_says_nothing_about_topics() -> None:
+    pytest.importorskip("amqtt")
+    from device.twin.broker import EmbeddedBroker
+
+    broker = EmbeddedBroker()
+    try:
+        assert probe(at(broker.port), WAIT_S) is None
+        assert may_publish(at(broker.port), "sortbin/bin1/check", 1.0) is None
+    finally:
+        broker.stop()
 
 
 def test_a_password_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
