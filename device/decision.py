@@ -8,7 +8,7 @@ from typing import Literal
 from device.rules import RulePack
 from device.vision.classifier import Floats
 
-Reason = Literal["confident", "unsure", "unknown", "bin_full", "gate_fault", "safe_mode"]
+Reason = Literal["confident", "unsure", "unknown", "safe_mode"]
 
 
 @dataclass(frozen=True, slots=True)

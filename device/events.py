@@ -50,7 +50,7 @@ class ItemSorted(Item, frozen=True, kw_only=True, tag="item_sorted"):
 class ItemRejected(Item, frozen=True, kw_only=True, tag="item_rejected"):
     """An item went to the residual bin because it was better not to guess, or not possible to do as decided."""
 
-    reason: Literal["unsure", "unknown", "bin_full", "gate_fault", "safe_mode"]
+    reason: Literal["unsure", "unknown", "safe_mode"]
 
 
 class ItemInterrupted(Event, frozen=True, kw_only=True, tag="item_interrupted"):

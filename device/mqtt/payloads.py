@@ -8,7 +8,7 @@ from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
 from device.ledger import BinTotals
 from device.vision.bundle import Metrics
 
-Mode = Literal["starting", "ready", "sorting", "paused", "fault", "maintenance"]
+Mode = Literal["starting", "ready", "sorting", "fault"]
 
 
 class InfoBundle(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +81,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BinState(msgspec.Struct, frozen=True, kw_only=True):
-    """`bin/<bin>`: how full one bin is. fill_percent is None where no sensor looks; items counts since it was emptied."""
+    """`bin/<bin>`: items that went into one bin since the ledger began. No sensor looks how full it is: fill_percent is None, full False."""
 
     fill_percent: float | None
     full: bool

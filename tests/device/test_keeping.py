@@ -45,8 +45,8 @@ def kept(folder: Path, *sightings: Sighting, most_mib: float = 50.0) -> list[Not
 
 
 def test_unsure_rejected_and_unknown_items_are_kept_and_can_be_read_back(tmp_path: Path) -> None:
-    notes = kept(tmp_path, *(sighting(i, reason) for i, reason in enumerate(("unsure", "unknown", "bin_full"))))
-    assert [note.reason for note in notes] == ["unsure", "unknown", "bin_full"]
+    notes = kept(tmp_path, *(sighting(i, reason) for i, reason in enumerate(("unsure", "unknown", "safe_mode"))))
+    assert [note.reason for note in notes] == ["unsure", "unknown", "safe_mode"]
     assert notes[0].mask is not None and sum(notes[0].mask) == 60 * 80 and sum(notes[0].mask[1::2]) == 400
     assert notes[0].embedding is not None and len(notes[0].embedding) == 32
 

@@ -6,9 +6,12 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
-from device.mqtt.payloads import BinState, Health, Info, LastItem, State, fault_state, last_item, schemas
+from device import failure
+from device.decision import Reason
+from device.events import AnyEvent, Drift, Fault, ItemInterrupted, ItemRejected, ItemSorted
+from device.mqtt.payloads import BinState, Health, Info, LastItem, Mode, State, fault_state, last_item, schemas
 from device.mqtt.topics import Topics
+from device.sorter import Mode as SorterMode
 
 REFERENCE = (Path(__file__).parents[3] / "docs" / "mqtt.md").read_text(encoding="utf-8")
 TYPES: dict[str, Any] = {"info": Info, "state": State, "bin": BinState, "health": Health, "event": AnyEvent, "journal": AnyEvent}
@@ -27,6 +30,29 @@ def test_the_reference_shows_an_example_of_every_topic_and_every_type_of_event()
 def test_an_example_of_the_reference_is_what_the_types_write(topic: str, example: str) -> None:
     decoded = msgspec.json.decode(example, type=TYPES[topic])
     assert msgspec.json.encode(decoded).decode() == example
+
+
+@pytest.mark.parametrize(
+    ("heading", "field", "written"),
+    [
+        ("## state", "mode", Mode),
+        ("### item_rejected", "reason", ItemRejected.__annotations__["reason"]),
+        ("### item_interrupted", "reason", ItemInterrupted.__annotations__["reason"]),
+        ("### fault", "fault", Fault.__annotations__["fault"]),
+        ("### drift", "signal", Drift.__annotations__["signal"]),
+    ],
+)
+def test_the_reference_lists_the_words_that_a_field_may_hold_and_no_others(heading: str, field: str, written: Any) -> None:
+    section = REFERENCE.partition(f"\n{heading}\n")[2].partition("\n#")[0]
+    listed = re.search(rf"`{field}`(?: is|:) ([^.;]*)[.;]", section)
+    assert listed is not None
+    assert re.findall(r"`(\w+)`", listed[1]) == list(get_args(written))
+
+
+def test_what_the_sorter_may_say_is_what_the_payloads_may_hold() -> None:
+    assert set(get_args(SorterMode)) == set(get_args(Mode))
+    assert set(get_args(Reason)) - {"confident"} == set(get_args(ItemRejected.__annotations__["reason"]))
+    assert get_args(failure.FaultName) == get_args(Fault.__annotations__["fault"])
 
 
 def test_the_schema_of_each_topic_names_every_field_the_type_has() -> None:
