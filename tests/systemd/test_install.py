@@ -1,0 +1,113 @@
+"""What `systemd/install` and `systemd/uninstall` put where, with a stand-in for Python that makes an environment without downloading any."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PYTHON = """#!/bin/sh
+# As far as the installer sees: `-m venv DIR` makes DIR/bin/python, and `-m pip install ... SOURCE` builds in SOURCE and writes scripts that name it.
+case "$1 $2" in
+"-m venv")
+    for made; do :; done
+    mkdir -p "$made/bin" && cp "$0" "$made/bin/python"
+    echo "command = python3 -m venv $made" > "$made/pyvenv.cfg" ;;
+"-m pip")
+    for source; do :; done
+    test -f "$source/pyproject.toml" -a -f "$source/device/cli.py" -a -f "$source/config/sortbin.toml" || exit 3
+    mkdir "$source/build" "$source/sortbin.egg-info" || exit 4
+    printf '#!%s\nimport device.cli\n' "$0" > "$(dirname "$0")/sortbin"
+    echo "$source" > "$(dirname "$0")/../built-from" ;;
+esac
+"""
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Path:
+    program = tmp_path / "python3"
+    program.write_text(PYTHON, encoding="utf-8")
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture
+def below(tmp_path: Path) -> Path:
+    return tmp_path / "packaged"
+
+
+def run(script: str, below: Path | str, python: Path | None = None, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {"DESTDIR": str(below), "PYTHON": str(python)}
+    command = [ROOT / "systemd" / script, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def installed(below: Path, python: Path) -> None:
+    done = run("install", below, python)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_checkout_is_left_as_it_was(below: Path, python: Path) -> None:
+    before = sorted(ROOT.iterdir())
+    installed(below, python)
+    built_from = Path((below / "opt/sortbin/built-from").read_text(encoding="utf-8").strip())
+    assert not built_from.is_relative_to(ROOT)
+    assert not built_from.exists(), "the copy is gone"
+    assert sorted(ROOT.iterdir()) == before
+
+
+def test_scripts_name_the_place_where_they_will_lie(below: Path, python: Path) -> None:
+    installed(below, python)
+    assert (below / "opt/sortbin/bin/sortbin").read_text(encoding="utf-8").startswith("#!/opt/sortbin/bin/python\n")
+    assert (below / "opt/sortbin/pyvenv.cfg").read_text(encoding="utf-8") == "command = python3 -m venv /opt/sortbin\n"
+
+
+def test_the_command_is_on_the_path_and_the_state_has_a_folder(below: Path, python: Path) -> None:
+    installed(below, python)
+    assert (below / "usr/local/bin/sortbin").readlink() == Path("/opt/sortbin/bin/sortbin")
+    assert (below / "var/lib/sortbin").stat().st_mode & 0o777 == 0o755
+    assert (below / "etc/systemd/system/sortbin.service").read_bytes() == (ROOT / "systemd/sortbin.service").read_bytes()
+
+
+def test_what_a_user_has_made_is_left_alone_by_an_upgrade(below: Path, python: Path) -> None:
+    installed(below, python)
+    link, settings = below / "usr/local/bin/sortbin", below / "etc/sortbin/sortbin.toml"
+    link.unlink()
+    link.write_text("my own")
+    settings.write_text("# mine")
+    installed(below, python)
+    assert link.read_text() == "my own"
+    assert settings.read_text() == "# mine"
+    assert (below / "etc/sortbin/sortbin.toml.example").read_bytes() == (ROOT / "config/sortbin.toml").read_bytes()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--purge",)])
+def test_uninstalling_leaves_data_unless_told_to_delete_it(below: Path, python: Path, arguments: tuple[str, ...]) -> None:
+    installed(below, python)
+    (below / "var/lib/sortbin/ledger.sqlite3").touch()
+    done = run("uninstall", below, None, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    left = {str(path.relative_to(below)) for path in below.rglob("*") if not path.is_dir()}
+    assert left == (set() if arguments else {"etc/sortbin/sortbin.toml", "var/lib/sortbin/ledger.sqlite3"})
+
+
+def test_uninstalling_takes_no_command_that_is_not_ours(below: Path, python: Path) -> None:
+    installed(below, python)
+    link = below / "usr/local/bin/sortbin"
+    link.unlink()
+    link.write_text("my own")
+    assert run("uninstall", below).returncode == 0
+    assert link.read_text() == "my own"
+
+
+@pytest.mark.parametrize(
+    ("script", "below", "arguments", "said"),
+    [
+        ("install", "packaged", (), "install: DESTDIR=packaged: expected a path from / on\n"),
+        ("uninstall", "/nowhere", ("--all",), "uninstall: expected nothing or --purge, found --all\n"),
+    ],
+)
+def test_a_mistake_is_one_line(script: str, below: str, arguments: tuple[str, ...], said: str, python: Path) -> None:
+    done = run(script, below, python, *arguments)
+    assert (done.returncode, done.stderr) == (1, said)
