@@ -1,7 +1,5 @@
 """What the installed service can reach: its unit hides folders, and makes others read-only, that a person sees and writes to."""
 
-import shlex
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,21 +8,11 @@ from device.cameras.settings import ReplaySettings
 from device.errors import SortbinError
 from device.settings import Settings
 
+UNITS = Path("/etc/systemd/system")
 UNIT = "sortbin.service"
 HOMES = tuple(map(Path, ("/home", "/root", "/run/user")))
 TEMPORARY = tuple(map(Path, ("/tmp", "/var/tmp")))
-_ASKED = (
-    "LoadState",
-    "ExecStart",
-    "ProtectHome",
-    "PrivateTmp",
-    "ProtectSystem",
-    "StateDirectory",
-    "ReadWritePaths",
-    "BindPaths",
-    "BindReadOnlyPaths",
-)
-_ANSWER_S = 5.0
+_YES = ("yes", "true", "on", "1")
 
 
 class ServiceError(SortbinError, OSError):
@@ -33,12 +21,12 @@ class ServiceError(SortbinError, OSError):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """An installed unit as systemd has it, changes of `systemctl edit` included.
+    """An installed unit, changes of `systemctl edit` included.
 
     hidden: folders that it does not see, except for those in `shown`. writable: the only ones that it may write to; None: all.
     """
 
-    command: str
+    command: tuple[str, ...]
     hidden: tuple[Path, ...]
     shown: tuple[Path, ...]
     writable: tuple[Path, ...] | None
@@ -52,21 +40,30 @@ class _Used:
 
 
 def find_service() -> Service | None:
-    """The unit that is installed here; None where there is none, or no systemd."""
+    """The unit that `systemd/install` put here, read as systemd reads it; None where there is none."""
     try:
-        asked = ["systemctl", "show", UNIT, f"--property={','.join(_ASKED)}"]
-        answer = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=_ANSWER_S).stdout
-    except (OSError, subprocess.SubprocessError):
+        files = [UNITS / UNIT, *sorted((UNITS / f"{UNIT}.d").glob("*.conf"))]
+        unit = _read("\n".join(file.read_text(encoding="utf-8") for file in files))
+    except (OSError, UnicodeDecodeError):
         return None
-    unit = dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
-    if unit.get("LoadState") != "loaded":
-        return None
-    hidden = HOMES * (unit.get("ProtectHome") in ("yes", "tmpfs")) + TEMPORARY * (unit.get("PrivateTmp") == "yes")
-    bound = _targets(unit.get("BindPaths", ""))
-    own = tuple(Path("/var/lib", name) for name in unit.get("StateDirectory", "").split())
-    writable = own + bound + tuple(Path(each.lstrip("-+")) for each in _split(unit.get("ReadWritePaths", "")))
-    shown = bound + _targets(unit.get("BindReadOnlyPaths", ""))
-    return Service(unit.get("ExecStart", ""), hidden, shown, writable if unit.get("ProtectSystem") == "strict" else None)
+    protect_home, private_tmp, protect_system = ("".join(unit.get(key, [])[-1:]) for key in ("ProtectHome", "PrivateTmp", "ProtectSystem"))
+    hidden = HOMES * (protect_home in ("tmpfs", *_YES)) + TEMPORARY * (private_tmp in _YES)
+    bound = _targets(unit.get("BindPaths", []))
+    own = tuple(Path("/var/lib", name) for name in unit.get("StateDirectory", []))
+    writable = own + bound + tuple(Path(each.lstrip("-+")) for each in unit.get("ReadWritePaths", []))
+    shown = bound + _targets(unit.get("BindReadOnlyPaths", []))
+    return Service(tuple(unit.get("ExecStart", [])), hidden, shown, writable if protect_system == "strict" else None)
+
+
+def _read(text: str) -> dict[str, list[str]]:
+    """The words of each key: a later line adds to an earlier one, and an empty one begins anew."""
+    unit: dict[str, list[str]] = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        key, given, value = line.partition("=")
+        if given and not key.lstrip().startswith(("#", ";")):
+            words = value.split()
+            unit[key.strip()] = unit.get(key.strip(), []) + words if words else []
+    return unit
 
 
 def require_reach(service: Service, settings: Settings) -> None:
@@ -109,14 +106,7 @@ def _below(path: Path, folders: tuple[Path, ...]) -> bool:
     return any(path.is_relative_to(folder) for folder in folders)
 
 
-def _targets(bound: str) -> tuple[Path, ...]:
-    """Where things are mounted: systemd writes `source:target:options`, of which the source may stand alone."""
-    parts = (each.lstrip("-+").split(":") for each in _split(bound))
+def _targets(bound: list[str]) -> tuple[Path, ...]:
+    """Where things are mounted: `source:target:options`, of which the source may stand alone."""
+    parts = (each.lstrip("-+").split(":") for each in bound)
     return tuple(Path(each[1] if len(each) > 1 and each[1] else each[0]) for each in parts)
-
-
-def _split(listed: str) -> list[str]:
-    try:
-        return shlex.split(listed)
-    except ValueError:
-        return listed.split()

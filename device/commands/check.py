@@ -158,7 +158,7 @@ def _writable(key: str, folder: Path) -> str:
 
 def _service(settings: Settings, file: Path) -> str:
     service = find_service()
-    if service is None or f" {file.absolute()} " not in service.command:
+    if service is None or str(file.absolute()) not in service.command:
         return "none installed that reads this file"
     require_reach(service, settings)
     return "sees and writes to all that these settings name"

@@ -1,13 +1,13 @@
 """`sortbin check`: each part is tried, and what fails says what to do."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import pytest
 
+from device import service
 from device.cli import main
 from device.vision.bundle import Bundle
 from device.vision.preprocess import Pixels
@@ -73,17 +73,14 @@ def test_a_part_that_fails_is_named_and_the_others_are_tried_all_the_same(
 
 @pytest.fixture
 def installed(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Makes a systemd that tells of the project's own unit, started with this settings file, with these lines of `systemctl edit`."""
-    service = UNIT.read_text(encoding="utf-8").partition("[Service]\n")[2].partition("[Install]")[0].replace("/etc/sortbin/sortbin.toml", str(config))
-    (tmp_path / "bin").mkdir()
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    """Installs the project's own unit, started with this settings file, and these lines of `systemctl edit`."""
+    monkeypatch.setattr(service, "UNITS", tmp_path / "units")
 
     def install(edited: str) -> None:
-        program = tmp_path / "bin" / "systemctl"
-        kept = [line for line in service.splitlines() if line.partition("=")[0] not in edited]
-        text = "\n".join(["LoadState=loaded", *kept, edited]).replace("/sortbin.toml\n", "/sortbin.toml ; ignore_errors=no\n", 1)
-        program.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n", encoding="utf-8")
-        program.chmod(0o755)
+        (tmp_path / "units/sortbin.service.d").mkdir(parents=True)
+        unit = UNIT.read_text(encoding="utf-8").replace("/etc/sortbin/sortbin.toml", str(config))
+        (tmp_path / "units/sortbin.service").write_text(unit, encoding="utf-8")
+        (tmp_path / "units/sortbin.service.d/override.conf").write_text(f"[Service]\n{edited}\n", encoding="utf-8")
 
     return install
 
@@ -111,7 +108,10 @@ def installed(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> 
             "model.rules rules.toml: expected a path from / on",
         ),
         ("PrivateTmp=no\nReadWritePaths={tmp}", ("[camera]", 'rules = "trashnet"\n[camera]'), ""),
+        ("PrivateTmp=no\nReadWritePaths={tmp}\nReadWritePaths=", None, "device.state {tmp}/state: the service may not"),
+        ("BindPaths={tmp}", None, ""),
         ("PrivateTmp=no\nProtectSystem=no", None, ""),
+        ("PrivateTmp=\nProtectSystem=", None, ""),
     ],
 )
 def test_what_the_service_cannot_reach_is_named(
