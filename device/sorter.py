@@ -230,7 +230,8 @@ class Sorter:
         self.tell(Jam(item=judged.item, bin=name, waited_s=round(tick.now_s + self._settings.drop_s - judged.decided_s, 3)))
         self._in_hand = None
         self.tell(judged.interrupted("fault"))
-        raise Failure("jam", f"an item did not leave through the gate of {name}: take it off the tray, sorting goes on by itself; if none lies there, restart the bin")
+        cure = "take it off the tray, sorting goes on by itself; if none lies there, restart the bin"
+        raise Failure("jam", f"an item did not leave through the gate of {name}: {cure}")
 
     def _until_the_jam_is_gone(self) -> Generator[None, Tick, None]:
         yield from self._tray.until_it_went(self._judged_pixels)

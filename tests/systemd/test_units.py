@@ -6,11 +6,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from device import daemon, health
 from device.cameras.settings import V4l2Settings
-from device.sorter import SortingSettings
+from device.steps import SortingSettings
 
 UNIT = Path(__file__).parents[2] / "systemd" / "sortbin.service"
 
@@ -64,7 +65,7 @@ def test_a_crash_is_a_restart_within_three_seconds_for_ever(service: configparse
 
 
 def test_stopping_is_given_longer_than_the_daemon_takes(service: configparser.SectionProxy) -> None:
-    assert float(service["TimeoutStopSec"]) > daemon.CLOSE_S + 2
+    assert float(service["TimeoutStopSec"]) > msgspec.json.schema(SortingSettings)["$defs"]["SortingSettings"]["properties"]["gate_s"]["maximum"] + 2
 
 
 def test_outputs_are_made_safe_after_any_exit(service: configparser.SectionProxy) -> None:
