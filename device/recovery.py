@@ -18,15 +18,18 @@ Mend = Callable[[], Generator[None, Tick, None]]
 class Recovery:
     """Tries again and again until what failed works. Each fault is told when it begins and when it is over, once.
 
-    until_the_jam_is_gone: steps until an item that jammed has gone. finish_what_is_in_hand: steps that let an item through which a fault has left on
-    the tray, for only a gate that lets it through is mended. retry_s: pause between attempts.
+    retry_s: pause between attempts. until_it_sees: steps until the camera shows what sorting needs. until_the_jam_is_gone: steps until an item that
+    jammed has gone. finish_what_is_in_hand: steps that let an item through which a fault has left on the tray, for only a gate that lets it through
+    is mended.
     """
 
-    def __init__(self, steps: Steps, telling: Telling, until_the_jam_is_gone: Mend, finish_what_is_in_hand: Mend, retry_s: float) -> None:
+    def __init__(
+        self, steps: Steps, telling: Telling, retry_s: float, *, until_it_sees: Mend, until_the_jam_is_gone: Mend, finish_what_is_in_hand: Mend
+    ) -> None:
         self._steps, self._telling, self._finish, self._retry_s = steps, telling, finish_what_is_in_hand, retry_s
         self._mends: dict[FaultName, Mend] = {
             "ledger": self._until_all_is_stored,
-            "camera": self._until_it_sees,
+            "camera": until_it_sees,
             "jam": until_the_jam_is_gone,
             "gate": self._until_it_has_opened_and_closed,
         }
@@ -83,9 +86,6 @@ class Recovery:
             if not self._telling.all_stored():
                 yield from self._steps.pause(self._retry_s)
         self._steps.excuse_the_camera()
-
-    def _until_it_sees(self) -> Generator[None, Tick, None]:
-        yield from self._steps.next_frame()
 
     def _until_it_has_opened_and_closed(self) -> Generator[None, Tick, None]:
         yield from self._steps.close_all()

@@ -78,7 +78,14 @@ class Sorter:
         self._telling = Telling(record)
         self._steps = Steps(settings, gates, self._telling)
         self._tray = Tray(presence, bare, before, self._steps)
-        self._recovery = Recovery(self._steps, self._telling, self._until_the_jam_is_gone, self._finish_what_is_in_hand, settings.retry_s)
+        self._recovery = Recovery(
+            self._steps,
+            self._telling,
+            settings.retry_s,
+            until_it_sees=self._tray.recognise,
+            until_the_jam_is_gone=self._until_the_jam_is_gone,
+            finish_what_is_in_hand=self._finish_what_is_in_hand,
+        )
         self._closed: dict[str, Reason] = dict.fromkeys(rules.bins, "safe_mode") if residual_only else {}
         self._in_hand: Judged | None = None
         self._judged_pixels: Pixels = np.zeros((1, 1, 3), np.uint8)
@@ -117,13 +124,10 @@ class Sorter:
             self.tell(judged.interrupted("stopped"))
 
     def _life(self) -> Generator[None, Tick, None]:
-        recognised = False
         while True:
             try:
                 yield from self._steps.close_all()
-                if not recognised:
-                    yield from self._tray.recognise()
-                    recognised = True
+                yield from self._tray.recognise()
                 while True:
                     yield from self._sort_one_item()
             except (Failure, GateError, LedgerError) as error:

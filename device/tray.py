@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from device.cameras import Frame
+from device.failure import Failure
 from device.steps import Steps, Tick
 from device.vision.empty import EmptyViews
 from device.vision.isolate import lies_there
@@ -13,6 +14,9 @@ from device.vision.presence import EmptyView, Floats, PresenceSettings, Sight
 
 OTHER_PLACE = 0.8
 """share of the view's cells that differ from the remembered empty tray, at the start, above which it is another view or another light"""
+
+LEARN_S = 30.0
+"""how long the view may move before that is said to keep the empty tray from being learned"""
 
 SEE_EMPTY_S = 30.0
 """how often the empty tray is looked at again, so that items are isolated against it in today's light"""
@@ -47,24 +51,32 @@ class Tray:
         self._presence, self._steps = presence, steps
         self.view, self.empty = bare
         self._before = before
-        self._unproven = False
+        self._recognised = self._unproven = False
         self._saw_empty_s: float | None = None
         self._checked_s: float | None = None
         self._lies_there: bool | None = None
 
     def recognise(self) -> Generator[None, Tick, None]:
-        """Learn the empty view, unless the one of an earlier start still fits what the camera shows."""
-        _, frame = yield from self._steps.next_frame()
+        """Wait for a frame. The first time, learn the empty view, unless the one of an earlier start still fits what the camera shows.
+
+        Raises what `Steps.next` raises, and Failure where the view is never still.
+        """
+        began_s, frame = yield from self._steps.next_frame()
+        if self._recognised:
+            return
         if self.view.known and self.view.look(frame.pixels).spread > OTHER_PLACE:
             self.view.forget()
-        if self.view.known:
-            self._unproven = True
-            return
-        self.empty.forget()
-        while not self.view.known:
-            _, frame = yield from self._steps.next_frame()
-            self.view.learn(frame.pixels)
-        self.empty.see(frame.pixels)
+        self._unproven = self.view.known
+        if not self.view.known:
+            self.empty.forget()
+            while not self.view.known:
+                now_s, frame = yield from self._steps.next_frame()
+                if now_s - began_s > LEARN_S:
+                    cure = "does something move there, or the lamp flicker?"
+                    raise Failure("camera", f"what it sees was never still in {LEARN_S:g} s, so the empty tray cannot be learned: {cure}")
+                self.view.learn(frame.pixels)
+            self.empty.see(frame.pixels)
+        self._recognised = True
 
     def until_something_lies_there(self) -> Generator[None, Tick, float]:
         """Wait, and learn meanwhile how the empty tray changes. Returns when something was seen, monotonic seconds."""

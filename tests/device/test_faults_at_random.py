@@ -35,11 +35,11 @@ MISHAPS: dict[str, Callable[[Bench], None]] = {
     "gates work": lambda bin_: [gate.mend() for gate in bin_.gates.values()] and None,
 }
 
-mishaps = st.lists(st.tuples(st.floats(0.05, 20), st.sampled_from(sorted(MISHAPS))), max_size=8)
+mishaps = st.lists(st.tuples(st.floats(0.05, 12), st.sampled_from(sorted(MISHAPS))), max_size=6)
 
 
 @given(before=mishaps, sticky=st.sets(st.sampled_from(LABELS), max_size=1))
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_item_is_told_of_once_and_a_mended_bin_sorts_again(
     before: list[tuple[float, str]], sticky: set[str], tiny_bundle: Bundle, painted: Callable[..., Pixels]
 ) -> None:

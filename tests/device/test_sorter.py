@@ -245,6 +245,18 @@ def test_a_silent_camera_is_a_fault_until_it_speaks_again(bench: Benches) -> Non
     assert [event.fault for event in bin_.told(Cleared)] == ["camera"]
 
 
+def test_a_view_that_is_never_still_is_told_once_and_learned_when_it_is(bench: Benches) -> None:
+    bin_ = bench("glass")
+    bin_.lamp_flickers = True
+    bin_.live(300)
+    (fault,) = bin_.told(Fault)
+    assert fault.fault == "camera" and "does something move there, or the lamp flicker?" in fault.message
+    assert not bin_.told(Cleared)
+    bin_.lamp_flickers = False
+    assert bin_.live(60, until=lambda: bin_.sorter.mode == "ready")
+    assert len(bin_.told(Cleared)) == 1
+
+
 def test_events_that_a_full_disk_refused_are_stored_in_order_once_there_is_room(bench: Benches) -> None:
     bin_ = bench("glass", "paper")
     assert bin_.live(10, until=lambda: bin_.sorter.mode == "sorting")

@@ -62,6 +62,7 @@ class Bench:
         self.events: list[AnyEvent] = []
         self.offered: list[Sighting] = []
         self.camera_works = self.disk_works = True
+        self.lamp_flickers = False
         self.before_intents: Callable[[], None] = lambda: None
         self.view = view or EmptyView(PresenceSettings())
         self.sorter = Sorter(
@@ -94,6 +95,8 @@ class Bench:
                 self._frame_due_s = self.now_s + FRAME_S
                 self._frames += 1
                 pixels = self.bin.picture(self.now_s)
+                if self.lamp_flickers and self._frames % 2:
+                    pixels = np.asarray(pixels // 2, np.uint8)
                 frame = Frame(pixels, self._frames, self.now_s) if self.camera_works else None
             self.sorter.tick(self.now_s, frame)
             self._wait_for_the_disk()
