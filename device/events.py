@@ -32,7 +32,7 @@ class Item(Event, frozen=True, kw_only=True):
     decided_s: float
     """from the item's arrival to the decision"""
     moved_s: float
-    """from the decision until the chamber was seen empty and the gate closed"""
+    """from the decision until the chamber was seen empty"""
     bundle: str
     """name of the bundle that judged it"""
     isolated: bool = False

@@ -158,6 +158,7 @@ class Sorter:
         else:
             self.tell(judged.outcome(emptied_s))
             self._learn(judged)
+        yield from self._steps.close(judged.choice.bin)
 
     def _finish_what_is_in_hand(self) -> Generator[None, Tick, None]:
         """After a fault: let the item that it left on the tray through."""
@@ -220,17 +221,17 @@ class Sorter:
         intent.result()
 
     def _let_through(self, judged: Judged) -> Generator[None, Tick, float | None]:
-        """Open the gate until the tray is empty, and close it. Returns when the tray was seen empty, None where that was too soon for the item to
-        have fallen. Raises Failure for a jam.
+        """Open the gate until the tray is empty. Returns when it was seen empty, None where that was too soon for the item to have fallen. Raises
+        Failure for a jam, with the gate closed.
         """
         name = judged.choice.bin
         for _ in range(self._settings.tries):
             tick = yield from self._steps.next()
             self._gates.open(name, tick.now_s)
             emptied_s = yield from self._tray.until_empty(tick.now_s + self._settings.drop_s)
-            yield from self._steps.close(name)
             if emptied_s is not None:
                 return emptied_s if emptied_s - tick.now_s >= FALL_S else None
+            yield from self._steps.close(name)
         self.tell(Jam(item=judged.item, bin=name, waited_s=round(tick.now_s + self._settings.drop_s - judged.decided_s, 3)))
         self._in_hand = None
         self.tell(judged.interrupted("fault"))

@@ -46,7 +46,7 @@ def test_every_item_falls_into_the_bin_that_its_event_names(bench: Benches) -> N
     assert [landed.bin for landed in bin_.landed] == [event.bin for event in events]
     assert len({event.item for event in events}) == len(labels)
     assert [event.seq for event in events] == sorted(event.seq for event in events)
-    assert bin_.sorter.mode == "ready"
+    assert bin_.live(5, until=lambda: bin_.sorter.mode == "ready")
 
 
 def test_a_bin_is_always_at_the_place_that_it_was_taught_at(bench: Benches, tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
@@ -155,6 +155,18 @@ def test_a_gate_that_stays_shut_is_told_once_however_often_it_is_tried(bench: Be
     assert bin_.live(90, until=lambda: bool(bin_.told(Cleared)))
     assert [type(event) for event in bin_.events] == [Fault, ItemSorted, Cleared]
     assert [landed.bin for landed in bin_.landed] == ["glass"]
+
+
+def test_an_item_that_fell_is_counted_though_the_gate_does_not_close(bench: Benches) -> None:
+    bin_ = bench("glass", "paper")
+    gate = bin_.gates["glass"]
+    assert bin_.live(20, until=lambda: gate.opening(bin_.now_s) > 0.99)
+    gate.jam(0.9)
+    assert bin_.live(30, until=lambda: bin_.sorter.mode == "fault")
+    assert [event.label for event in bin_.told(ItemSorted)] == ["glass"]
+    gate.mend()
+    assert bin_.live(90, until=lambda: len(bin_.told(ItemSorted)) == 2)
+    assert not bin_.told(ItemInterrupted)
 
 
 def test_an_item_that_is_gone_when_the_gate_is_mended_was_interrupted(bench: Benches) -> None:
