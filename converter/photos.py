@@ -1,7 +1,8 @@
 """Photos on disk: a folder per label and the lists that split them, or a data set that `training prepare` made of one."""
 
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,18 +122,19 @@ def read_part(data: Path, part: str) -> tuple[Photo, ...]:
 def read_photos(data: Path) -> list[Photo]:
     """Every picture in the folders of `data`, labelled by its folder, sorted by name; of a prepared data set, all it did not leave out.
 
-    Raises PhotosError when there is none.
+    Hidden names are left out. Labels are composed Unicode (NFC), as those of a prepared data set are. Raises PhotosError when there is none, and for
+    a name that no list could hold.
     """
     if is_dataset(data):
         return [photo for _, photo in _prepared(data).photos]
     if not data.is_dir():
         raise PhotosError(f"{data}: expected a folder with a folder of photos for each label, found none")
     photos = [
-        Photo(path.relative_to(data).as_posix(), folder.name, path, _mask(data, folder.name, path))
+        _photo(data, folder.name, path, _mask(data, folder.name, path))
         for folder in sorted(data.iterdir())
-        if folder.is_dir()
+        if folder.is_dir() and not folder.name.startswith(".")
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() in SUFFIXES
+        if _is_picture(path)
     ]
     if not photos:
         raise PhotosError(f"{data}: expected a folder of photos for each label, found no photo ({', '.join(sorted(SUFFIXES))})")
@@ -157,10 +159,37 @@ def read_further(folder: Path, labels: Sequence[str]) -> tuple[Photo, ...]:
 
 def _in_place(album: Path, place: Path) -> list[Photo]:
     return [
-        Photo(path.relative_to(album).as_posix(), path.parent.name, path, _mask(place, path.parent.name, path))
+        _photo(album, path.parent.name, path, _mask(place, path.parent.name, path))
         for path in sorted((place / ITEMS).glob("*/*"))
-        if path.suffix.lower() in SUFFIXES
+        if _is_picture(path)
     ]
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+
+
+def _photo(data: Path, folder: str, path: Path, mask: Path | None) -> Photo:
+    name = path.relative_to(data).as_posix()
+    reason = unlistable(name)
+    if reason:
+        raise PhotosError(f"{data}: {name!r}: {reason}; give it another one")
+    return Photo(name, _label(folder), path, mask)
+
+
+def _label(folder: str) -> str:
+    return unicodedata.normalize("NFC", folder)
+
+
+def unlistable(name: str) -> str:
+    """Why a list with a name a line cannot hold this one; empty where it can."""
+    if "\n" in name or "\r" in name:
+        return "its name has a line break"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    return ""
 
 
 def _mask(data: Path, label: str, picture: Path) -> Path | None:
@@ -173,12 +202,24 @@ def empty_folders(data: Path) -> list[Path]:
     if is_dataset(data) or not data.is_dir():
         return []
     named = {photo.label for photo in read_photos(data)}
-    return [folder for folder in sorted(data.iterdir()) if folder.is_dir() and folder.name not in named | {"splits", MASKS}]
+    return [folder for folder in sorted(data.iterdir()) if folder.is_dir() and not _passed_over(folder, named)]
+
+
+def _passed_over(folder: Path, named: Set[str]) -> bool:
+    return folder.name in ("splits", MASKS) or folder.name.startswith(".") or _label(folder.name) in named
 
 
 def read_list(file: Path, data: Path, by_name: dict[str, Photo]) -> list[Photo]:
-    """The photos that a list names, one name a line, in its order. Raises PhotosError for a name that no photo below `data` has."""
-    names = [name for name in file.read_text(encoding="utf-8").split("\n") if name]
+    """The photos that a list names, one name a line, in its order.
+
+    Raises PhotosError for a list that cannot be read, and for a name that no photo below `data` has.
+    """
+    try:
+        names = [name for name in file.read_text(encoding="utf-8-sig").split("\n") if name]
+    except OSError as error:
+        raise PhotosError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PhotosError(f"{file}: expected UTF-8 text, the name of a photo a line") from error
     missing = [name for name in names if name not in by_name]
     if missing:
         raise PhotosError(f"{file}: names {missing[0]}, which is not below {data}")

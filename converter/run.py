@@ -1,5 +1,6 @@
 """A finished training run: the network, its labels, and which photos it was trained on and chosen by."""
 
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +31,7 @@ def run_of(model: Path, labels_file: Path, data: Path, seed: int) -> Run:
 
     Raises RunError for a labels file that cannot be read or does not name the labels of `data`; PhotosError.
     """
-    try:
-        labels = tuple(line for line in labels_file.read_text(encoding="utf-8").splitlines() if line)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{labels_file}: expected a text file with a label a line: {error}") from error
-    if len(labels) < 2 or len(set(labels)) != len(labels):
-        raise RunError(f"{labels_file}: expected at least two labels, one a line, none twice")
+    labels = _read_labels(labels_file)
     split = read_split(data, seed=seed)
     differing = set(labels) ^ set(split.labels)
     if differing:
@@ -55,9 +51,7 @@ def read_run(folder: Path, data: Path) -> Run:
     for name, file in files.items():
         if not file.is_file():
             raise RunError(f"{folder}: no finished training run: {name} is missing")
-    labels = tuple(line for line in files["labels.txt"].read_text(encoding="utf-8").split("\n") if line)
-    if len(labels) < 2 or len(set(labels)) != len(labels):
-        raise RunError(f"{files['labels.txt']}: expected at least two labels, one a line, none twice")
+    labels = _read_labels(files["labels.txt"])
     by_name = {photo.name: photo for photo in read_photos(data)}
     train, val = (tuple(read_list(files[name], data, by_name)) for name in ("train.txt", "val.txt"))
     for name, photos in (("train.txt", train), ("val.txt", val)):
@@ -73,3 +67,16 @@ def read_run(folder: Path, data: Path) -> Run:
     if both:
         raise RunError(f"{files['val.txt']}: {min(both).name} is in train.txt too")
     return Run(files["model.keras"], labels, train, val)
+
+
+def _read_labels(file: Path) -> tuple[str, ...]:
+    try:
+        text = unicodedata.normalize("NFC", file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RunError(f"{file}: {error.strerror}; expected a text file with a label a line") from error
+    except UnicodeDecodeError as error:
+        raise RunError(f"{file}: expected UTF-8 text with a label a line") from error
+    labels = tuple(line for line in text.split("\n") if line)
+    if len(labels) < 2 or len(set(labels)) != len(labels):
+        raise RunError(f"{file}: expected at least two labels, one a line, none twice")
+    return labels

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converter.photos import Photo, PhotosError, read_fold, read_part, read_photos, read_pixels, read_split
+from converter.photos import Photo, PhotosError, empty_folders, read_fold, read_part, read_photos, read_pixels, read_split
 
 
 def test_a_drawn_split_leaves_no_photo_out_and_none_in_both(photos: Path) -> None:
@@ -32,6 +33,45 @@ def test_lists_below_the_data_are_kept_to(own_photos: Path) -> None:
     (own_photos / "splits" / "my_val.txt").write_text("disc/disc99.png\n")
     with pytest.raises(PhotosError, match=r"my_val.txt: names disc/disc99.png, which is not below"):
         read_split(own_photos)
+
+
+def test_a_list_may_come_from_any_system_and_one_that_cannot_be_read_is_named(own_photos: Path) -> None:
+    (own_photos / "splits").mkdir()
+    train = own_photos / "splits" / "my_train.txt"
+    train.write_bytes(b"\xef\xbb\xbfdisc/disc01.png\r\nframe/frame02.png\r\n")
+    (own_photos / "splits" / "my_val.txt").write_text("disc/disc05.png\n")
+    assert [photo.name for photo in read_split(own_photos).train] == ["disc/disc01.png", "frame/frame02.png"]
+    train.write_bytes(b"disc/\xe9.png\n")
+    with pytest.raises(PhotosError, match=r"my_train.txt: expected UTF-8 text"):
+        read_split(own_photos)
+
+
+def test_hidden_names_and_folders_called_as_pictures_are_no_photos(own_photos: Path) -> None:
+    before = read_photos(own_photos)
+    (own_photos / "disc" / "._disc01.png").write_bytes(b"what a Mac leaves beside a file")
+    (own_photos / "disc" / "folder.jpg").mkdir()
+    shutil.copytree(own_photos / "disc", own_photos / ".thumbnails")
+    assert read_photos(own_photos) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [(b"new\nline.png", "line break"), (b"return\r.png", "line break"), (b"latin\xe9.png", "its name is not UTF-8")]
+)
+def test_a_name_that_no_list_could_hold_is_refused(own_photos: Path, name: bytes, reason: str) -> None:
+    try:
+        shutil.copy(own_photos / "disc" / "disc01.png", own_photos / "disc" / os.fsdecode(name))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(PhotosError, match=reason) as refused:
+        read_photos(own_photos)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_label_is_the_same_however_its_accent_is_spelt(own_photos: Path) -> None:
+    (own_photos / "disc").rename(own_photos / "de\u0301chet")
+    photo = next(photo for photo in read_photos(own_photos) if photo.label == "d\u00e9chet")
+    assert photo.path.is_file()
+    assert not empty_folders(own_photos), "its folder is not taken for an empty one"
 
 
 def test_pixels_come_as_rgb_and_what_is_no_picture_is_named(photos: Path, tmp_path: Path) -> None:

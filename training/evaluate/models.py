@@ -227,7 +227,7 @@ def _only_input(file: Path, runtime: "Runtime") -> dict[str, Any]:
 
 def _read_labels(file: Path) -> tuple[str, ...]:
     try:
-        labels = tuple(line for line in file.read_text(encoding="utf-8").split("\n") if line)
+        labels = tuple(line for line in file.read_text(encoding="utf-8-sig").split("\n") if line)
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{file}: expected labels in UTF-8, one a line: {error}") from error
     if len(labels) < 2 or len(set(labels)) != len(labels):

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import PurePosixPath
 
+from converter.photos import unlistable
 from device.vision.pictures import SUFFIXES
 
 LISTS_FOLDER = "splits"
@@ -50,8 +51,4 @@ def _hidden(path: PurePosixPath) -> bool:
 def _unfit(path: str) -> str:
     if path.startswith("/") or ".." in path.split("/") or "\0" in path:
         return "points out of the source"
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return "its name is not UTF-8"
-    return ""
+    return unlistable(path)
