@@ -2,7 +2,7 @@
 
 import sys
 
-from device.commandline import run
+from converter.commandline import run
 
 COMMANDS = ("quantize", "verify", "benchmark", "edgetpu", "inspect")
 

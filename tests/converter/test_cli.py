@@ -39,3 +39,10 @@ def test_what_is_wrong_with_the_input_is_one_line(tmp_path: Path, capsys: pytest
     err = capsys.readouterr().err.splitlines()
     assert [line.startswith("converter quantize: ") for line in err] == [True, True]
     assert "no.md: No such file" in err[0] and "norun: expected the folder" in err[1]
+
+
+def test_a_file_where_a_folder_is_needed_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["edgetpu", str(tmp_path / "file" / "bundle")]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"converter edgetpu: {tmp_path / 'file'}") and err.count("\n") == 1
