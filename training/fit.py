@@ -7,6 +7,7 @@ While it trains it also holds `progress.*`, from which a killed run goes on at t
 
 import functools
 import json
+import math
 import sys
 import time
 from collections import Counter
@@ -20,11 +21,12 @@ import numpy.typing as npt
 
 from converter.isolated import isolated
 from converter.photos import Photo, Split
+from device.errors import SortbinError
 from device.rules import RulePack
 from device.vision.preprocess import Pixels, to_input
 from training.backbones import build_trunk
 from training.batches import Batches
-from training.beginning import Beginning, require_same_beginning
+from training.beginning import FILE, Beginning, require_same_beginning
 from training.distillation import Teachers, blended_loss
 from training.fake_quantization import fake_quantized, give_back, measure_ranges
 from training.folding import fold_batch_norm, freeze_batch_norm
@@ -46,6 +48,10 @@ ALONE = Alone()
 
 KEPT_ITEMS = 1024
 """validation photos whose items are kept by themselves from epoch to epoch: looking for each takes several times as long as judging it"""
+
+
+class DivergedError(SortbinError, ArithmeticError):
+    """Weights that grew beyond all bounds."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,8 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     weights: start of the trunk, see `build_trunk`; of no account where the lesson has a start. epoch_done: told after each epoch how many of all
     stages are behind it, those that patience left out included, and its score; what it raises ends the run, which can go on later. workers: all of
     them call this with the same lesson, and each writes the same run into a folder of its own.
-    Raises BackboneError, WeightsError, BeginningError, StartError, NetworkError, TeacherError, RememberError, PhotosError, WorkersError.
+    Raises BackboneError, WeightsError, BeginningError, StartError, NetworkError, TeacherError, RememberError, PhotosError, WorkersError, and
+    DivergedError where the weights grow beyond all bounds: the run stays at the last whole epoch.
     """
     recipe, split = lesson.recipe, lesson.split
     _require_shareable(recipe, workers)
@@ -119,6 +126,8 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     keras.utils.set_random_seed(recipe.seed)
     run.mkdir(parents=True, exist_ok=True)
     progress = Progress.read(run)
+    if progress is None and (run / FILE).is_file():
+        _forget(run)
     came = f"{run} goes on after stage {progress.stage + 1}, epoch {progress.epoch}" if progress else f"{run} starts from nothing"
     require_agreement(
         workers, f"{came}, with {len(lesson.photos)} photos", [*((progress.stage, progress.epoch) if progress else (-1, 0)), len(lesson.photos)]
@@ -199,6 +208,9 @@ def fine_tune(
         if recipe.views(stage).isolated_share:
             seen["val_isolated"] = evaluate(judged, split.val, split.labels, by_itself)
             score = whole.beside(seen["val_isolated"])
+        if not math.isfinite(score.nll):
+            place = f"stage {index + 1}, epoch {epoch + 1}: nll is {score.nll:.0f}"
+            raise DivergedError(f"{run}: {place}, the network computes no numbers any more; lower that stage's rate and name another folder")
         images_per_s = len(lesson.photos) / seconds
         logs["loss"] = _mean(workers, logs["loss"])
         for name, one in seen.items():
@@ -377,6 +389,12 @@ def _losses(lesson: Lesson, remembered: Remembered | None) -> dict[str, object]:
 
 def _tensorboard(run: Path, index: int) -> list[keras.callbacks.Callback]:
     return [keras.callbacks.TensorBoard(str(run / "tensorboard" / f"stage{index + 1}"), write_graph=False)]
+
+
+def _forget(run: Path) -> None:
+    """Remove what a run left that did not come to the end of an epoch: nothing goes on from it, and another recipe's must not count."""
+    for left in (*run.glob("progress.*"), run / "metrics.jsonl", run / "further.txt"):
+        left.unlink(missing_ok=True)
 
 
 def _write_lines(file: Path, lines: Sequence[str]) -> None:

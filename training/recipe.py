@@ -138,7 +138,7 @@ def read_recipe(file: Path) -> Recipe:
 def recipe_text(file: Path) -> str:
     """What a recipe file says. Raises RecipeError when it cannot be read."""
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise RecipeError(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -44,7 +44,8 @@ def evaluate(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str
     logits = predict(network, photos, network.input_shape[1], seen=seen)["logits"].astype(np.float64)
     targets = np.array([labels.index(photo.label) for photo in photos])
     right = logits.argmax(axis=1) == targets
-    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # the caller says so where the nll is no number
+        log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
     recall = tuple(float(right[targets == i].mean()) if (targets == i).any() else float("nan") for i in range(len(labels)))
     return Score(float(right.mean()), len(photos), float(-log_p[np.arange(len(targets)), targets].mean()), recall)
 

@@ -21,7 +21,7 @@ from training.folding import fold_batch_norm
 from training.head import fit_heads, regression
 from training.keeping import Progress
 from training.network import build_network
-from training.recipe import Recipe, ScratchCnn, Stage
+from training.recipe import Recipe, ScratchCnn, Stage, read_recipe
 from training.remembering import RememberError
 from training.score import Score, evaluate, predict
 from training.start import StartError
@@ -202,6 +202,36 @@ def test_a_finished_run_is_not_trained_over(finished: tuple[Path, Score], shapes
     assert main(["fit", "--data", str(shapes), "--weights", "none", "--out", str(finished[0])]) == 2
     assert "holds a finished run" in capsys.readouterr().err
     assert (finished[0] / "model.keras").read_bytes() == before
+
+
+def test_what_is_no_run_is_not_written_into(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "progress.txt").write_text("mine")
+    assert main(["fit", "--data", str(shapes), "--weights", "none", "--out", str(tmp_path)]) == 2
+    assert f"{tmp_path}: holds something that is no run" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["progress.txt"]
+
+
+def test_nothing_is_left_of_a_recipe_that_did_not_come_to_the_end_of_an_epoch(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, run = tmp_path / "first.toml", tmp_path / "second.toml", tmp_path / "run"
+    small = 'backbone = "scratch_cnn"\nfirst_phase = false\nscratch = { layers = 2, features = 8, kernel = 3 }\n'
+    first.write_text(f"{small}[[stage]]\nsize = 48\nepochs = 1\nrate = 1e38\n")
+    second.write_text(f"{small}[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\n")
+    order = ["fit", "--data", str(shapes), "--weights", "none", "--out", str(run), "--recipe"]
+    assert main([*order, str(first)]) == 2
+    assert "stage 1, epoch 1: nll is nan" in capsys.readouterr().err
+    assert not (run / "model.keras").exists(), "a network that computes no numbers is no result"
+    (run / "progress.best0.npz").write_bytes(b"of another network")
+    (run / "metrics.jsonl").write_text("of another network\n")
+    assert main([*order, str(second)]) == 0
+    assert (run / "recipe.toml").read_text() == second.read_text()
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_recipe_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_bytes(b"\xef\xbb\xbfsize = 96\n")
+    assert read_recipe(tmp_path / "recipe.toml").size == 96
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
     if (out / "model.keras").exists():
         print(f"training fit: {out}: holds a finished run; name another folder, or remove this one to train again", file=sys.stderr)
         return 2
+    if out.exists() and any(out.iterdir()) and not (out / "recipe.toml").is_file():
+        print(f"training fit: {out}: holds something that is no run; name another folder", file=sys.stderr)
+        return 2
     if start is not None and arguments.fold is not None:
         print("training fit: --fold: not with --from, since a run is trained further on its own photos", file=sys.stderr)
         return 2
@@ -92,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
         workers = join()
     lesson = Lesson(recipe, split, rules, tuple(arguments.teacher), start, beside, arguments.remember)
     with room_in(out):
-        if not (out / "recipe.toml").exists():
+        if not (out / "progress.json").exists():
             out.mkdir(parents=True, exist_ok=True)
             (out / "recipe.toml").write_text(text, encoding="utf-8")
         score = fit(lesson, out, None if arguments.weights == "none" else arguments.weights, lambda line: print(line, flush=True), workers=workers)
