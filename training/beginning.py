@@ -40,8 +40,8 @@ class Beginning:
             "--teacher": [origin(run) for run in self.teachers],
             "--remember": [origin(run) for run in (self.remembered,) if run],
             "--recipe": msgspec.to_builtins(self.recipe),
-            "--data": _names([*self.train, *self.val]),
-            "--also": _names(self.further),
+            "--data": named([*self.train, *self.val]),
+            "--also": named(self.further),
         }
 
 
@@ -57,7 +57,8 @@ def require_same_beginning(run: Path, beginning: Beginning, *, goes_on: bool) ->
             raise BeginningError(f"{run}: was begun with another {option}; give what {FILE} there names, or name another folder")
 
 
-def _names(photos: Sequence[Photo]) -> dict[str, Any]:
+def named(photos: Sequence[Photo]) -> dict[str, Any]:
+    """What tells these photos from others: how many, and a hash of their names in this order."""
     listed = "".join(f"{photo.name}\n" for photo in photos)
     return {"photos": len(photos), "names_sha256": hashlib.sha256(listed.encode()).hexdigest()}
 

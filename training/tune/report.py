@@ -212,7 +212,10 @@ def _importance(study: optuna.Study, complete: Sequence[FrozenTrial]) -> dict[st
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # hyperparameters that never varied are left out, which is what we want
-        shares = optuna.importance.get_param_importances(study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0))
+        try:
+            shares = optuna.importance.get_param_importances(study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0))
+        except RuntimeError:  # what varies in the accuracies, nothing that was sampled explains
+            return None
     return {place: float(found) for place, found in shares.items()}
 
 

@@ -104,12 +104,14 @@ class Space:
 def read_space(file: Path) -> Space:
     """Read a space and check that each value it may sample makes a recipe. Raises SpaceError."""
     try:
-        found = msgspec.toml.decode(file.read_bytes(), type=_File)
+        found = msgspec.toml.decode(file.read_text(encoding="utf-8-sig"), type=_File)
         space = Space(found.recipe, {})
         if not space.base.stage:
             raise SpaceError(f"{file}: recipe: expected at least one [[recipe.stage]]: the epochs of a trial are what is judged")
     except OSError as error:
         raise SpaceError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SpaceError(f"{file}: expected UTF-8 text") from error
     except msgspec.MsgspecError as error:
         raise SpaceError(f"{file}: {explained(error)}") from error
     if not found.sample:

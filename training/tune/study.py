@@ -4,6 +4,7 @@ The hyperparameters are proposed by tree-structured Parzen estimators (Bergstra 
 early (Hyperband, Li et al. 2018). What a killed process leaves is taken up by the next one, at the epoch it had finished.
 """
 
+import hashlib
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import keras
+import msgspec
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
@@ -23,7 +25,8 @@ from optuna.trial import FrozenTrial, TrialState
 from converter.photos import Split
 from device.errors import SortbinError
 from device.rules import find_rules, read_rules
-from training.fit import Lesson, fit
+from training.beginning import named
+from training.fit import DivergedError, Lesson, fit
 from training.score import Score
 from training.tune.space import Choices, Space, Value, toml
 
@@ -41,6 +44,10 @@ class StorageError(SortbinError, ValueError):
     """A storage that cannot be opened; the message gives its URL and the reason."""
 
 
+class StudyError(SortbinError, ValueError):
+    """A study that is to go on with other things than it was begun with: its trials could not be compared."""
+
+
 @dataclass(frozen=True)
 class Search:
     """What is searched, with what, and where runs are kept. weights: start of the trunk, see `build_trunk`."""
@@ -53,7 +60,7 @@ class Search:
 
 def open_study(storage: str, name: str, space: Space, sampler: Literal["tpe", "random"], seed: int) -> optuna.Study:
     """Open a study, or make it where the storage has none of that name. storage: a URL as SQLAlchemy knows it. Raises StorageError."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a trial that fails is told by whoever catches its error
     waiting = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
     pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=space.epochs(), reduction_factor=3)
     left = ATTEMPTS
@@ -81,8 +88,9 @@ def open_study(storage: str, name: str, space: Space, sampler: Literal["tpe", "r
 def search(study: optuna.Study, asked: Search, trials: int, report: Report) -> None:
     """Run trials until the study has `trials` that finished or were pruned, counting those of other processes.
 
-    Raises what `fit` raises; a trial that fails is none of them.
+    Raises what `fit` raises; a trial that fails is none of them. Raises StudyError for a study of another space or of other photos.
     """
+    _require_same_beginning(study, asked)
     _take_up_dead(study, report)
 
     def objective(trial: optuna.Trial) -> float:
@@ -94,6 +102,18 @@ def search(study: optuna.Study, asked: Search, trials: int, report: Report) -> N
 
     while sum(trial.state in COUNTED for trial in study.get_trials(deepcopy=False)) < trials:
         study.optimize(objective, n_trials=1, catch=(Surplus,))
+
+
+def _require_same_beginning(study: optuna.Study, asked: Search) -> None:
+    """Note in the study what it is begun with; where it was begun before, compare."""
+    space = msgspec.json.encode([asked.space.common, asked.space.sample], order="sorted")
+    now = {"--space": hashlib.sha256(space).hexdigest(), "--data": named([*asked.split.train, *asked.split.val])}
+    begun = study.user_attrs
+    for option, one in now.items():
+        if option not in begun:
+            study.set_user_attr(option, one)
+        elif begun[option] != one:
+            raise StudyError(f"--study {study.study_name}: was begun with another {option}; name another --out, or another --study")
 
 
 class Surplus(Exception):
@@ -162,11 +182,11 @@ def _train(trial: optuna.Trial, asked: Search, report: Report) -> float:
     rules = read_rules(find_rules(recipe.rules), asked.split.labels) if recipe.rules else None
     try:
         score = fit(Lesson(recipe, asked.split, rules), run, asked.weights, lambda line: report(f"trial {trial.number}: {line}"), epoch_done)
-    except optuna.TrialPruned:
+    except (optuna.TrialPruned, DivergedError) as ended:
         for left in run.glob("progress.*"):
             left.unlink()
-        report(f"trial {trial.number}: pruned")
-        raise
+        report(f"trial {trial.number}: pruned" + (f", since it diverged: {ended}" if isinstance(ended, DivergedError) else ""))
+        raise optuna.TrialPruned from ended
     finally:
         keras.backend.clear_session()
     report(f"trial {trial.number}: validation accuracy {score.accuracy:.4f} of {score.n}")

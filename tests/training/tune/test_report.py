@@ -71,3 +71,18 @@ def test_a_study_without_trials_has_a_report_too(space: Space, tmp_path: Path) -
     told = write(optuna.create_study(direction="maximize"), space, tmp_path)
     assert told == "0 complete, 0 pruned, 0 failed trials"
     assert not (tmp_path / "best-recipe.toml").exists()
+
+
+def test_accuracies_that_nothing_sampled_explains_have_no_importance(tmp_path: Path) -> None:
+    (tmp_path / "space.toml").write_text(
+        '[recipe]\n[[recipe.stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\n[sample."scratch.features"]\nchoices = [4, 8]\n'
+    )
+    space = read_space(tmp_path / "space.toml")
+    study = optuna.create_study(direction="maximize")
+    kept = {"scratch.features": optuna.distributions.CategoricalDistribution((4, 8))}
+    for accuracy in (0.25, 0.25, 0.5, 0.5):
+        study.add_trial(optuna.create_trial(value=accuracy, params={"scratch.features": 4}, distributions=kept, user_attrs={"n": 8}))
+    found = measured(study, space)
+    assert found.importance is None and found.complete == 4
+    write(study, space, tmp_path)
+    assert (tmp_path / "report.html").is_file() and not (tmp_path / "importance.png").exists()

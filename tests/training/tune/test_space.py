@@ -72,3 +72,12 @@ def test_a_wrong_space_is_refused_with_its_file_and_key(tmp_path: Path, wrong: s
     with pytest.raises(SpaceError, match=r"space\.toml") as refused:
         read_space(written(tmp_path, wrong))
     assert told in str(refused.value)
+
+
+def test_a_space_may_begin_with_a_byte_order_mark_and_one_that_is_no_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "space.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + SPACE.encode())
+    assert read_space(file) == read_space(written(tmp_path, SPACE))
+    file.write_bytes(b'[recipe]\nbackbone = "\xe9"\n')
+    with pytest.raises(SpaceError, match=r"space\.toml: expected UTF-8 text"):
+        read_space(file)

@@ -11,9 +11,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from converter.photos import read_split
+from converter.photos import Split, read_split
 from training.tune.space import Space, read_space
-from training.tune.study import Search, StorageError, folder_of, open_study, search
+from training.tune.study import Search, StorageError, StudyError, folder_of, open_study, search
 
 SPACE = """
 [recipe]
@@ -137,3 +137,26 @@ def test_a_process_of_this_machine_that_lives_keeps_its_trial(space: Space, shap
     trial.set_user_attr("process", f"{socket.gethostname()}:{os.getppid()}")
     search(study, Search(space, read_split(shapes), None, tmp_path), 1, silent)
     assert [trial.state for trial in study.trials] == [TrialState.RUNNING]
+
+
+def test_a_trial_that_diverges_is_pruned_and_the_study_goes_on(tmp_path: Path, shapes: Path) -> None:
+    (tmp_path / "space.toml").write_text(SPACE.replace("low = 1e-4\nhigh = 1e-2\nlog = true", "choices = [1e37, 1e38]"))
+    space = read_space(tmp_path / "space.toml")
+    told: list[str] = []
+    study = open_study(storage(tmp_path), "sortbin", space, "random", 1)
+    search(study, Search(space, read_split(shapes), None, tmp_path / "runs"), 2, told.append)
+    assert [trial.state for trial in study.get_trials()] == [TrialState.PRUNED] * 2
+    assert sum("since it diverged" in line for line in told) == 2
+
+
+def test_a_study_goes_on_with_the_space_and_the_photos_that_it_was_begun_with(file: Path, space: Space, shapes: Path, tmp_path: Path) -> None:
+    study = open_study(storage(tmp_path), "sortbin", space, "random", 1)
+    split = read_split(shapes)
+    search(study, Search(space, split, None, tmp_path), 0, silent)
+    file.write_text(SPACE.replace("[4, 8]", "[4, 8, 16]"))
+    with pytest.raises(StudyError, match=r"--study sortbin: was begun with another --space"):
+        search(study, Search(read_space(file), split, None, tmp_path), 1, silent)
+    fewer = Split(split.labels, split.train[1:], split.val)
+    with pytest.raises(StudyError, match=r"--study sortbin: was begun with another --data"):
+        search(open_study(storage(tmp_path), "sortbin", space, "random", 1), Search(space, fewer, None, tmp_path), 1, silent)
+    assert not study.trials
