@@ -18,7 +18,7 @@ from device.cameras.opening import open_camera
 from device.daemon import open_classifier, read_rule_pack
 from device.rules import find_rules, read_rules
 from device.settings import DEFAULT_FILE, read_settings
-from device.taught import bin_stopped, keep, read_taught, taught_files, undo
+from device.taught import FOLDER, bin_stopped, keep, read_taught, taught_files, undo
 from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier
 from device.vision.empty import EmptyViews
@@ -117,7 +117,10 @@ def run(arguments: argparse.Namespace) -> int:
     state = Path(settings.device.state)
     if arguments.list:
         bundle = read_bundle(find_bundle(settings.model.bundle) if settings.model.bundle else default_bundle())
-        for file in taught_files(state):
+        files = taught_files(state)
+        if not files:
+            _tell(f"{state / FOLDER}: nothing was taught")
+        for file in files:
             _say(read_teaching(file, bundle), file, None, as_json=arguments.json)
         return 0
     with bin_stopped(state):

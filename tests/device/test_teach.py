@@ -333,6 +333,8 @@ def test_what_is_taught_adds_up_is_listed_and_is_undone_exactly(
     photos: Path, config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings, state = str(config(photos)), tmp_path / "state"
+    assert main(["teach", "--list", "--config", settings]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == f"{state / 'taught'}: nothing was taught"
     (pots := tmp_path / "later").mkdir()
     (photos / "pot").rename(pots / "pot")
     assert main(["teach", "--from", str(photos), "--config", settings]) == 0
