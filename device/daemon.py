@@ -51,6 +51,8 @@ REST_S = 0.1
 """the same while none moves; a new frame ends the pause in any case"""
 SAFE_AFTER = 5
 """crashes in a row, each soon after its start, after which everything goes to the residual bin"""
+STORED_S = 0.5
+"""longest wait at a stop until the last events are stored"""
 KEEP_VIEW_S = 600.0
 """how often the learned empty views are written to disk"""
 VIEW_FILE, VIEWS_FILE = "empty-view.npy", "empty-views.npy"
@@ -232,6 +234,9 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
         for keeper in keepers:
             keeper.close()
         frames.close()
+        # What is left at the broker while the bin is off counts what it did last.
+        _wait_until_stored(ledger, STORED_S)
+        reporter.update(time.monotonic(), sorter.mode, sorter.fault, sorter.safe_mode)
 
 
 class Telling:
@@ -314,6 +319,12 @@ class ViewKeeper:
 
 def _kept(state: Path, bare: Bare) -> tuple[ViewKeeper, ViewKeeper]:
     return ViewKeeper(state / VIEW_FILE, bare.view), ViewKeeper(state / VIEWS_FILE, bare.empty)
+
+
+def _wait_until_stored(ledger: Ledger, most_s: float) -> None:
+    deadline_s = time.monotonic() + most_s
+    while ledger.busy and time.monotonic() < deadline_s:
+        time.sleep(TICK_S)
 
 
 def _started(parts: Parts) -> Started:

@@ -27,7 +27,7 @@ import msgspec
 from device import ledger_salvage
 from device import ledger_tables as tables
 from device.clock import Clock, Reading
-from device.events import AnyEvent, Event, ItemInterrupted, decode, encode
+from device.events import AnyEvent, Event, ItemInterrupted, ItemRejected, ItemSorted, decode, encode
 from device.ledger_reading import read_events
 from device.ledger_tables import FILE, Damaged, LedgerError, Unstorable, explained, transaction
 from device.numbering import BLOCK, Numbering
@@ -121,6 +121,8 @@ class Ledger:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._next_seq, self._newest_seq, self._undelivered, self._dropped, self._restarts = 1, 0, 0, 0, 0
         self._crashes, self._marks_clean = 0, True
+        self.item_before: ItemSorted | ItemRejected | None = None
+        """the item that was sorted or rejected last before this start"""
         self._start: dict[str, int | str] = {}
         self._damage: LedgerError | None = None
         self._reading = threading.Lock()
@@ -175,7 +177,7 @@ class Ledger:
 
     @property
     def busy(self) -> bool:
-        """Whether something was handed over that is neither stored nor refused yet."""
+        """Whether something was handed over that is neither stored nor refused yet, or of which that is not told yet."""
         with self._news:
             return self._unfinished > 0
 
@@ -327,6 +329,7 @@ class Ledger:
     def _begin(self, db: sqlite3.Connection) -> None:
         """Take up where the last start ended."""
         standing, kernel = tables.standing(db), _kernel_boot()
+        self.item_before = tables.newest_item(db)
         notes, given_out = standing.notes, standing.given_out
         self._restarts = 0 if notes.clean else notes.restarts + 1
         power_cut = not notes.clean and notes.kernel != kernel
@@ -396,7 +399,6 @@ class Ledger:
         except LedgerError as error:
             return self._refuse(batch, error)
         with self._news:
-            self._unfinished -= len(batch)
             self._acknowledged -= acknowledged
             self._undelivered -= removed + dropped
             self._adopt(stamped)
@@ -410,6 +412,8 @@ class Ledger:
             entry.done.set_result(entry.event)
             if self._listener is not None:
                 self._listener(entry.payload)
+        with self._news:
+            self._unfinished -= len(batch)
         return None
 
     def _is_damaged(self, error: LedgerError) -> None:

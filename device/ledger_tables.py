@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from device.errors import SortbinError
-from device.events import AnyEvent, ItemInterrupted, ItemRejected, ItemSorted, Jam
+from device.events import AnyEvent, ItemInterrupted, ItemRejected, ItemSorted, Jam, decode
 
 FILE = "ledger.sqlite3"
 KINDS = ("sorted", "rejected", "interrupted", "jams")
@@ -202,6 +202,16 @@ def standing(db: sqlite3.Connection) -> Standing:
         totals = msgspec.convert(db.execute("SELECT bin, kind, n FROM total").fetchall(), list[tuple[str, str, Count]])
         intents = msgspec.convert(db.execute("SELECT item, bin, label FROM intent ORDER BY id").fetchall(), list[tuple[str, str, str]])
     return Standing(notes, given_out, newest_seq, undelivered, Counter({(name, kind): n for name, kind, n in totals}), intents)
+
+
+def newest_item(db: sqlite3.Connection) -> ItemSorted | ItemRejected | None:
+    """The item that was sorted or rejected last. Events that this version cannot read are passed over."""
+    with contextlib.closing(db.execute("SELECT CAST(payload AS BLOB) FROM event ORDER BY seq DESC")) as rows:
+        for (payload,) in rows:
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                if isinstance(event := decode(payload), ItemSorted | ItemRejected):
+                    return event
+    return None
 
 
 def is_empty(db: sqlite3.Connection) -> bool:

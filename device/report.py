@@ -35,7 +35,7 @@ class Reporter:
         self._device, self._judge, self._site, self._watch, self._rules = device, judge, site, watch, rules
         self._classifier = judge.classifier
         self._body, self._ledger, self._link = body, ledger, link
-        self._last_item: LastItem | None = None
+        self._last_item: LastItem | None = None if ledger.item_before is None else last_item(ledger.item_before)
         self._shown: tuple[object, ...] = ()
         self._health_due_s: float | None = None
         self._began_s: float | None = None

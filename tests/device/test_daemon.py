@@ -1,12 +1,15 @@
 """The daemon on a broker: what is published, and what is said when it is stopped or killed."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from device.ledger import FILE
 from device.twin.broker import EmbeddedBroker
 from device.vision.bundle import Bundle
 from device.vision.preprocess import Pixels
@@ -124,6 +128,43 @@ def test_a_dashboard_hears_who_it_is_what_it_does_and_that_it_left(running: Call
     journal = [json.loads(event) for event in listener.all_of("sortbin/bench/journal")]
     assert [event["seq"] for event in journal] == list(range(1, len(journal) + 1))
     assert {"started", "item_sorted"} <= {event["type"] for event in journal}
+
+
+def counted(journal: list[bytes]) -> Counter[str]:
+    """Items that went into each bin, and those that were interrupted on the way, as `state` and `bin/<bin>` count them."""
+    named = {"item_sorted": "sorted", "item_rejected": "rejected", "item_interrupted": "interrupted"}
+    events = [json.loads(event) for event in journal]
+    return Counter(f"{event['bin']} {named[event['type']]}" for event in events if event["type"] in named)
+
+
+def test_what_stays_at_the_broker_after_a_stop_amid_an_item_counts_that_item(
+    running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path
+) -> None:
+    process = running()
+    listener.wait_for(lambda seen: json.loads(seen.get("sortbin/bench/state", b"{}")).get("mode") == "sorting")
+    with contextlib.closing(sqlite3.connect(f"{(tmp_path / 'state' / FILE).as_uri()}?mode=ro", uri=True)) as ledger:
+        while not ledger.execute("SELECT 1 FROM intent").fetchone():
+            pass
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    newest = listener.wait_for(lambda seen: seen["sortbin/bench/availability"] == b"offline")
+    totals = json.loads(newest["sortbin/bench/state"])["totals"]
+    told = counted(listener.all_of("sortbin/bench/journal"))
+    assert told["glass interrupted"] == 1
+    assert Counter({f"{name} {kind}": n for name, each in totals.items() for kind, n in each.items() if n}) == told
+
+
+def test_after_a_restart_the_state_still_names_the_last_item(running: Callable[..., subprocess.Popen[bytes]], listener: Listener) -> None:
+    process = running()
+    listener.wait_for(lambda seen: json.loads(seen.get("sortbin/bench/state", b"{}")).get("last_item") is not None)
+    process.kill()
+    listener.wait_for(lambda seen: seen["sortbin/bench/availability"] == b"offline")
+    before = len(listener.all_of("sortbin/bench/state"))
+    last = [json.loads(event) for event in listener.all_of("sortbin/bench/journal") if b'"item_sorted"' in event][-1]
+    running()
+    listener.wait_for(lambda _: len(listener.all_of("sortbin/bench/state")) > before)
+    first = json.loads(listener.all_of("sortbin/bench/state")[before])
+    assert first["last_item"] == {key: last[key] for key in ("item", "bin", "label", "p", "time")} | {"reason": None}
 
 
 def test_the_broker_says_offline_for_a_daemon_that_was_killed(running: Callable[..., subprocess.Popen[bytes]], listener: Listener) -> None:

@@ -163,6 +163,19 @@ def test_totals_count_per_bin_and_survive_a_restart(opener: Opener) -> None:
 # Intents
 
 
+def test_it_knows_the_item_before_its_start_and_passes_over_events_of_a_version_to_come(opener: Opener, state: Path) -> None:
+    ledger = opener()
+    assert ledger.item_before is None
+    ledger.record(sorted_item("a")).result(WAIT_S)
+    last = ledger.record(sorted_item("b")).result(WAIT_S)
+    ledger.record(Fault(fault="gate", message="stuck")).result(WAIT_S)
+    ledger.close(WAIT_S)
+    with sqlite3.connect(state / FILE) as db:
+        db.execute("UPDATE event SET payload = ? WHERE seq = 3", (b'{"type":"swallowed","seq":3}',))
+    db.close()
+    assert opener().item_before == last
+
+
 def test_an_item_on_its_way_when_the_power_fails_is_recorded_as_interrupted_once(opener: Opener, state: Path, tmp_path: Path) -> None:
     ledger = opener()
     ledger.intend("a", "paper", "cardboard").result(WAIT_S)
@@ -609,9 +622,9 @@ def test_damage_that_cannot_be_mended_on_a_full_disk_is_mended_when_there_is_roo
     fill(ledger, 300)
     written_back(state)
     overwritten(state, 20)
+    full_disk()
     with pytest.raises(LedgerError, match="is damaged"):
         ledger.outbox(0, 1000)
-    full_disk()
     with pytest.raises(LedgerError, match=r"(full|space|damaged)"):
         ledger.record(fault()).result(WAIT_S)
     with pytest.raises(LedgerError, match=r"(full|space)"):
