@@ -240,10 +240,11 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
 
 
 class Telling:
-    """Stores an event in the ledger and passes it on once it is stored."""
+    """Stores an event in the ledger and passes it on once it is stored. What keeps events from being stored is logged once, until one is."""
 
     def __init__(self, ledger: Ledger, told: Callable[[AnyEvent], None]) -> None:
         self._ledger, self._told = ledger, told
+        self._trouble: str | None = None
 
     def __call__(self, event: Event) -> "Future[AnyEvent]":
         stored = self._ledger.record(event)
@@ -253,8 +254,10 @@ class Telling:
     def _pass_on(self, stored: "Future[AnyEvent]") -> None:
         error = stored.exception()
         if error is None:
+            self._trouble = None
             self._told(stored.result())
-        else:
+        elif str(error) != self._trouble:
+            self._trouble = str(error)
             log.error("an event could not be stored: %s", error)
 
 

@@ -1,6 +1,7 @@
 import concurrent.futures
 import contextlib
 import logging
+import resource
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from device import daemon
 from device.clock import Clock
 from device.events import AnyEvent, Event, Fault, Jam, decode
 from device.failure import Failure
-from device.ledger import Ledger, LedgerError, read_events
+from device.ledger import FILE, Ledger, LedgerError, read_events
 from device.telling import Telling
 
 WAIT_S = 20.0
@@ -63,6 +65,25 @@ def test_what_a_full_disk_refused_is_a_fault_and_is_stored_in_order_when_there_i
     assert telling.all_stored()
     telling.check()
     assert disk.waited_s == [1.0, 2.0, 3.0]
+
+
+def test_a_disk_that_stays_full_is_logged_once_until_there_is_room(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = disk.ledger
+    passed_on: list[AnyEvent] = []
+    recorder = daemon.Telling(ledger, passed_on.append)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    concurrent.futures.wait([recorder(jam(1.0))], WAIT_S)
+    try:
+        for _ in range(2):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (ledger.file.with_name(f"{FILE}-wal").stat().st_size, before[1]))
+            concurrent.futures.wait([recorder(jam(2.0)) for _ in range(5)], WAIT_S)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, before[1]))
+            concurrent.futures.wait([recorder(jam(3.0))], WAIT_S)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    ledger.close(WAIT_S)
+    assert [event.waited_s for event in passed_on if isinstance(event, Jam)] == [1.0, 3.0, 3.0]
+    assert [record.levelname for record in caplog.records if "could not be stored" in record.message] == ["ERROR"] * 2
 
 
 @pytest.mark.parametrize("nonsense", [jam(float("nan")), jam(float("inf")), Fault(fault="camera", message="\ud800")], ids=["nan", "inf", "surrogate"])
