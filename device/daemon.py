@@ -187,6 +187,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
         parts.rules,
         gates,
         ledger.intend,
+        ledger.stamped,
         Telling(ledger, stored),
         frames.offer,
         residual_only=parts.safe_mode,

@@ -26,7 +26,7 @@ import msgspec
 
 from device import ledger_salvage
 from device import ledger_tables as tables
-from device.clock import Clock, Reading
+from device.clock import Clock
 from device.events import AnyEvent, Event, ItemInterrupted, ItemRejected, ItemSorted, decode, encode
 from device.ledger_reading import read_events
 from device.ledger_tables import FILE, Damaged, LedgerError, Unstorable, explained, transaction
@@ -70,7 +70,6 @@ class _Intent:
 @dataclass(frozen=True, slots=True)
 class _Record:
     event: Event
-    reading: Reading
     done: "Future[AnyEvent]"
 
 
@@ -144,14 +143,21 @@ class Ledger:
         self._submit(_Intent(item, to_bin, label, done))
         return done
 
+    def stamped(self, event: Event) -> Event:
+        """The event with this moment in it, however much later it is recorded."""
+        now = self._clock.read()
+        return msgspec.structs.replace(event, boot=now.boot, uptime_s=now.uptime_s, time=now.time, clock=now.clock)
+
     def record(self, event: Event) -> "Future[AnyEvent]":
-        """Store `event`, stamped with this moment. The future gives it with its seq once it is on disk, or carries LedgerError, and
-        Unstorable for an event that could not be read back, with NaN in it for example.
+        """Store `event`, with the moment that was stamped on it, or else this one.
+
+        The future gives it with its seq once it is on disk, or carries LedgerError, and Unstorable for an event that could not be read back, with
+        NaN in it for example.
 
         An event that ends an item (sorted, rejected, interrupted) also ends its intent. Events are numbered in the order of the calls.
         """
         done: Future[AnyEvent] = Future()
-        self._submit(_Record(event, self._clock.read(), done))
+        self._submit(_Record(event if event.boot else self.stamped(event), done))
         return done
 
     def listen(self, listener: Callable[[bytes], None]) -> None:
@@ -342,8 +348,7 @@ class Ledger:
         tables.note(db, **self._start)
         self._know(replace(standing, given_out=given_out))
         interrupted = [ItemInterrupted(item=item, bin=name, label=label, reason="restart") for item, name, label in standing.intents]
-        reading = self._clock.read()
-        stamped = self._stamp([_Record(event, reading, Future()) for event in interrupted])
+        stamped = self._number([_Record(self.stamped(event), Future()) for event in interrupted])
         self._store(db, stamped)
         self._adopt(stamped)
 
@@ -388,7 +393,7 @@ class Ledger:
                 return self._refuse(batch, error)
         with self._news:
             acknowledged = frozenset(self._acknowledged)
-        stamped = self._stamp([request for request in batch if isinstance(request, _Record)])
+        stamped = self._number([request for request in batch if isinstance(request, _Record)])
         try:
             with explained(self.file), transaction(self._db):
                 for request in batch:
@@ -435,17 +440,12 @@ class Ledger:
         if error.damaged and self._damage is None:
             self._is_damaged(error)
 
-    def _stamp(self, records: list[_Record]) -> list[_Stamped]:
+    def _number(self, records: list[_Record]) -> list[_Stamped]:
         """Number and encode. An event that could not be read back is refused here, before it can spoil a transaction."""
         stamped: list[_Stamped] = []
         for record in records:
-            seq, now = self._next_seq + len(stamped), record.reading
             try:
-                payload = encode(
-                    msgspec.structs.replace(
-                        record.event, device=self._device, seq=seq, boot=now.boot, uptime_s=now.uptime_s, time=now.time, clock=now.clock
-                    )
-                )
+                payload = encode(msgspec.structs.replace(record.event, device=self._device, seq=self._next_seq + len(stamped)))
                 stamped.append(_Stamped(decode(payload), payload, record.done))
             except (msgspec.MsgspecError, TypeError, ValueError) as error:
                 record.done.set_exception(Unstorable(f"{self.file}: {record.event!r} cannot be stored: {error}"))

@@ -51,7 +51,8 @@ class Sorter:
     """Sorts items, one at a time, for ever.
 
     Parts it is given: `bare` and `before` (the empty tray, see Tray), `judge`, `site` (which labels occur), `watch` (for drift), `rules`,
-    `gates`, `intend`, which writes down an intent, `record`, which stores an event, and `keep`, which may keep a frame.
+    `gates`, `intend`, which writes down an intent, `stamp`, which writes the moment into an event, `record`, which stores it,
+    and `keep`, which may keep a frame.
     `residual_only` sends everything to the residual bin: the safe mode after repeated crashes.
     """
 
@@ -67,6 +68,7 @@ class Sorter:
         rules: RulePack,
         gates: Gates,
         intend: Intender,
+        stamp: Callable[[Event], Event],
         record: Recorder,
         keep: Callable[[Sighting], None],
         *,
@@ -75,7 +77,7 @@ class Sorter:
         self._settings, self._rules = settings, rules
         self._judge, self._site, self._watch = judge, site, watch
         self._gates, self._intend, self._keep = gates, intend, keep
-        self._telling = Telling(record)
+        self._telling = Telling(stamp, record)
         self._steps = Steps(settings, gates, self._telling)
         self._tray = Tray(presence, bare, before, self._steps)
         self._recovery = Recovery(

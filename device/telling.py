@@ -2,6 +2,7 @@
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -13,16 +14,16 @@ log = logging.getLogger(__name__)
 
 
 class Recorder(Protocol):
-    """What happens to an event that the sorter tells: it is stamped, stored, and published once it is safe."""
+    """What happens to an event that the sorter tells: it is stored, and published once it is safe."""
 
     def __call__(self, event: Event) -> "Future[AnyEvent]": ...
 
 
 class Telling:
-    """What was told and is not known to be stored. `record` stores an event."""
+    """What was told and is not known to be stored. `stamp` writes the moment into an event, `record` stores it."""
 
-    def __init__(self, record: Recorder) -> None:
-        self._record = record
+    def __init__(self, stamp: Callable[[Event], Event], record: Recorder) -> None:
+        self._stamp, self._record = stamp, record
         self._told: deque[tuple[Event, Future[AnyEvent]]] = deque()
 
     def tell(self, event: Event) -> None:
@@ -30,7 +31,8 @@ class Telling:
 
         One that never can be, for what it says, is given up and logged: it is worth no fault that nothing could end.
         """
-        self._told.append((event, self._record(event)))
+        stamped = self._stamp(event)
+        self._told.append((stamped, self._record(stamped)))
 
     def check(self) -> None:
         """Forget what is stored. Raises Failure when an event could not be."""

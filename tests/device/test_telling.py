@@ -22,8 +22,8 @@ WAIT_S = 20.0
 class Disk:
     """The ledger of a bin, and a switch that makes its disk full."""
 
-    def __init__(self, folder: Path) -> None:
-        self.ledger, self.full = Ledger(folder, "bin1", Clock()), False
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.ledger, self.full = Ledger(folder, "bin1", clock), False
 
     def record(self, event: Event) -> "Future[AnyEvent]":
         if self.full:
@@ -41,7 +41,7 @@ class Disk:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    opened = Disk(tmp_path / "state")
+    opened = Disk(tmp_path / "state", Clock())
     yield opened
     opened.ledger.close(WAIT_S)
 
@@ -51,7 +51,7 @@ def jam(waited_s: float) -> Jam:
 
 
 def test_what_a_full_disk_refused_is_a_fault_and_is_stored_in_order_when_there_is_room(disk: Disk) -> None:
-    telling = Telling(disk.record)
+    telling = Telling(disk.ledger.stamped, disk.record)
     telling.tell(jam(1.0))
     disk.full = True
     telling.tell(jam(2.0))
@@ -65,6 +65,21 @@ def test_what_a_full_disk_refused_is_a_fault_and_is_stored_in_order_when_there_i
     assert telling.all_stored()
     telling.check()
     assert disk.waited_s == [1.0, 2.0, 3.0]
+
+
+def test_what_is_stored_later_says_when_it_happened(tmp_path: Path) -> None:
+    now = [100.0]
+    disk = Disk(tmp_path, Clock(now_s=lambda: now[0], wall_s=lambda: now[0]))
+    telling = Telling(disk.ledger.stamped, disk.record)
+    now[0], disk.full = 103.0, True
+    telling.tell(jam(1.0))
+    now[0], disk.full = 150.0, False
+    telling.tell_again()
+    assert telling.all_stored()
+    ((_, payload),) = read_events(tmp_path)
+    stored = decode(payload)
+    assert (stored.uptime_s, stored.time, stored.seq) == (3.0, "1970-01-01T00:01:43.000Z", 1)
+    disk.ledger.close(WAIT_S)
 
 
 def test_a_disk_that_stays_full_is_logged_once_until_there_is_room(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
@@ -90,7 +105,7 @@ def test_a_disk_that_stays_full_is_logged_once_until_there_is_room(disk: Disk, c
 def test_an_event_that_no_ledger_can_hold_is_logged_and_given_up_not_offered_for_ever(
     disk: Disk, nonsense: Event, caplog: pytest.LogCaptureFixture
 ) -> None:
-    telling = Telling(disk.record)
+    telling = Telling(disk.ledger.stamped, disk.record)
     for event in (jam(1.0), nonsense, jam(2.0)):
         telling.tell(event)
     telling.check()
@@ -101,7 +116,7 @@ def test_an_event_that_no_ledger_can_hold_is_logged_and_given_up_not_offered_for
 
 
 def test_an_event_that_no_ledger_can_hold_does_not_keep_those_that_a_full_disk_refused(disk: Disk) -> None:
-    telling = Telling(disk.record)
+    telling = Telling(disk.ledger.stamped, disk.record)
     disk.full = True
     telling.tell(jam(1.0))
     disk.full = False
@@ -115,7 +130,7 @@ def test_an_event_that_no_ledger_can_hold_does_not_keep_those_that_a_full_disk_r
 
 
 def test_damage_met_in_writing_is_a_fault_that_ends_when_it_is_mended_and_costs_no_event(disk: Disk) -> None:
-    telling = Telling(disk.record)
+    telling = Telling(disk.ledger.stamped, disk.record)
     telling.tell(jam(1.0))
     file = disk.ledger.file
     with contextlib.closing(sqlite3.connect(file)) as db:

@@ -76,6 +76,7 @@ class Bench:
             self.rules,
             Gates(self.gates),
             self._intend,
+            self.ledger.stamped,
             self._record,
             self.offered.append,
             residual_only=residual_only,
