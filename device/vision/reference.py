@@ -33,6 +33,12 @@ class Reference:
         strong = np.sqrt(self.variances.astype(np.float64))[:, np.newaxis] * self.directions
         return Moments(strong, self.rest.astype(np.float64))
 
+    @property
+    def apart(self) -> float:
+        """How far two photos of one label lie apart on the mean, 1 - cosine of their embeddings, nearly."""
+        total = self.spread().total
+        return float(np.mean(total / (np.square(self.means.astype(np.float64)).sum(axis=1) + total)))
+
     def write(self, file: Path) -> None:
         """Write the arrays under these names, so that `numpy.load` reads them. The same numbers give the same bytes: no time is stored."""
         write_arrays(file, vars(self))

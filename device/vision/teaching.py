@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from device.vision.place import Place
 from device.vision.preprocess import Pixels
 from device.vision.prior import Prior, Views, begin, elsewhere
 from device.vision.reference import Reference
-from device.vision.unknown import Known, distances, doubts, known, unit
+from device.vision.unknown import Known, distances, doubts, known, known_as, unit
 
 KEEP, LITTLE = 20.0, 1.0
 """what it costs to change the bundle's judgement of its own training photos (see `Recipe`): where its labels stay, TrashNet's validation photos then
@@ -324,15 +324,22 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
         # A looser head would know the imagined photos, which are all alike, and the taught ones less: it needs a reason, too.
         recipes = [[recipe] for recipe in itertools.chain(*recipes)]
     unseen = {recipe: fitter.unseen(recipe, views.folds) for recipe in itertools.chain(*recipes)}
-    temperatures = {recipe: _temperature(logits, lessons) for recipe, logits in unseen.items()}
-    surprise = {recipe: _surprise(logits / temperatures[recipe], lessons) for recipe, logits in unseen.items()}
-    recipe = _chosen(recipes, surprise, lessons, views.photos)
-    temperature = temperatures[recipe]
     first = np.unique(views.photos, return_index=True)[1]
-    posteriors = softmax(unseen[recipe], temperature)[first]
     told = _told(views.targets[first])
+    telling = replace(lessons, weights=lessons.weights * np.isin(views.photos, views.photos[first[told]])) if told.any() else lessons
+    temperatures = {recipe: _temperature(logits, telling) for recipe, logits in unseen.items()}
+    surprise = {recipe: _surprise(logits / temperatures[recipe], telling) for recipe, logits in unseen.items()}
+    recipe = _chosen(recipes, surprise, telling, views.photos)
+    temperature = temperatures[recipe]
+    posteriors = softmax(unseen[recipe], temperature)[first]
     best, right = posteriors.max(axis=1)[told], (posteriors.argmax(axis=1) == views.targets[first])[told]
     reject_below = _reject_below(best, right) if told.any() else bundle.info.reject_below
+    left_out = elsewhere(start.unseen)[first] if only else None
+    prototypes = _prototypes(examples, None if only else familiar)
+    if told.all() or familiar is None:
+        knows = known(prototypes, _far(examples, views.photos, first, None if only else familiar), doubts(posteriors), left_out)
+    else:
+        knows = known_as(familiar, prototypes, reference.apart if only else None, left_out)
     return Teaching(
         bundle.info.digest,
         bundle.info.name,
@@ -345,7 +352,7 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
         temperature,
         reject_below,
         1 - FALSE_REJECTS,
-        _known(examples, views.photos, posteriors, first, None if only else familiar, elsewhere(start.unseen)[first] if only else None),
+        knows,
         _counts(examples.labels, examples.targets, views.photos),
         float(right.mean()) if told.any() else None,
         float((best >= reject_below).mean()) if told.any() else None,
@@ -433,17 +440,15 @@ def _reject_below(best: Floats, right: npt.NDArray[np.bool_]) -> float:
     return MOST_REJECTION
 
 
-def _known(examples: Examples, groups: Ints, probabilities: Floats, first: Ints, familiar: Known | None, left_out: Floats | None) -> Known:
-    """Taught photos are prototypes themselves; how strange a known one looks is told by its distance to all photos that are not alike.
+def _prototypes(examples: Examples, familiar: Known | None) -> Floats:
+    """Where known things lie: taught photos are prototypes themselves, beside those that the bundle has."""
+    own = unit(examples.embeddings[np.unique(examples.photos, return_index=True)[1]])
+    return own if familiar is None else np.concatenate([own, familiar.prototypes.astype(np.float64)])
 
-    groups: of each view, see `alike`. first: a view of each of them, to which probabilities and left_out belong.
-    """
+
+def _far(examples: Examples, groups: Ints, first: Ints, familiar: Known | None) -> Floats:
+    """How far photos lie from all that are not alike: one a row of `first`, a view of each. groups: of each view, see `alike`."""
     shown = np.unique(examples.photos, return_index=True)[1]
-    own = unit(examples.embeddings[shown])
-    one_each = unit(examples.embeddings[first])
+    one_each, own = unit(examples.embeddings[first]), unit(examples.embeddings[shown])
     far = 1 - np.where(groups[first, np.newaxis] == groups[shown], -1.0, one_each @ own.T).max(axis=1)
-    prototypes = own
-    if familiar is not None:
-        prototypes = np.concatenate([own, familiar.prototypes.astype(np.float64)])
-        far = np.minimum(far, distances(one_each, familiar.prototypes))
-    return known(prototypes, far, doubts(probabilities), left_out)
+    return far if familiar is None else np.minimum(far, distances(one_each, familiar.prototypes))

@@ -78,10 +78,18 @@ def known(prototypes: Floats, far: Floats, doubt: Floats, elsewhere: Floats | No
     """
     nothing = np.zeros(STEPS, np.float32)
     middles = _middle(far, LEAST_SPREAD[0]), _middle(doubt, LEAST_SPREAD[1])
-    usual = math.inf if elsewhere is None else float(np.quantile(elsewhere, USUALLY))
-    plain = Known(prototypes.astype(np.float16).astype(np.float32), *middles, nothing, np.array(len(far), np.int64), usual)
+    plain = Known(_as_written(prototypes), *middles, nothing, np.array(len(far), np.int64), _usual(elsewhere))
     quantiles = np.quantile(plain._strangeness(far, doubt, np.zeros(len(far)) if elsewhere is None else elsewhere), np.linspace(0, 1, STEPS))
     return replace(plain, quantiles=quantiles.astype(np.float32))
+
+
+def known_as(familiar: Known, prototypes: Floats, apart: float | None, elsewhere: Floats | None) -> Known:
+    """What lies round these prototypes, where no photo tells how strange a known one may look there: as strange as those that `familiar` knows.
+
+    apart: how far known things are expected from the nearest of them, 1 - cosine; None: as far as from those of `familiar`.
+    """
+    distance = familiar.distance if apart is None else np.array([apart, familiar.distance[1]], np.float32)
+    return replace(familiar, prototypes=_as_written(prototypes), distance=distance, usual=_usual(elsewhere))
 
 
 def read_known(bundle: Bundle) -> Known | None:
@@ -114,6 +122,14 @@ def unit(embeddings: npt.NDArray[np.floating[Any]]) -> Floats:
     """Rows brought to length 1, float64; a row of zeros stays as it is."""
     rows = embeddings.astype(np.float64)
     return np.divide(rows, np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
+
+
+def _as_written(prototypes: Floats) -> Singles:
+    return prototypes.astype(np.float16).astype(np.float32)
+
+
+def _usual(elsewhere: Floats | None) -> float:
+    return math.inf if elsewhere is None else float(np.quantile(elsewhere, USUALLY))
 
 
 def _middle(values: Floats, least_spread: float) -> Singles:

@@ -207,7 +207,7 @@ def test_a_prepared_data_set_that_is_not_whole_is_refused(prepared: Path, tmp_pa
     with pytest.raises(PhotosError, match=r"dataset.json: format: expected 1 or 2, got 3"):
         read_photos(prepared)
     info.write_bytes(about.replace(b'"labels": ["disc", "frame"]', b'"labels": 3'))
-    with pytest.raises(PhotosError, match=r"dataset.json: labels: expected `?array"):
+    with pytest.raises(PhotosError, match=r"dataset.json: labels: expected a list"):
         read_photos(prepared)
     info.unlink()
     (prepared / "records.sqlite3").touch()

@@ -427,6 +427,17 @@ def test_of_other_items_than_one_that_was_shown_nothing_is_said(tiny_bundle: Bun
         assert (read.distinct, read.right, read.sure) == (each.distinct, each.right, each.sure)
 
 
+def test_what_was_shown_once_is_known_by_how_far_training_photos_lie_apart(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+    """Nothing tells how unlike another can may look, so the bundle's own sense of it counts; strangers are stranger than later items all the same."""
+    teaching = teach(shown_again(WORLD.examples(("can", "pet"), np.array([6, 7]), 25), 5, moved=0.02), tiny_bundle, reference, familiar, only=True)
+    assert teaching.known.distance.tolist() == pytest.approx([reference.apart, float(familiar.distance[1])])
+    later, strangers = WORLD.photos(np.repeat([6, 7], 40), 27), WORLD.photos(np.repeat([1, 3], 40), 28)
+    known, strange = (
+        [teaching.judge(*row, here=True)[1] for row in zip(WORLD.before(of), of.astype(np.float32), strict=True)] for of in (later, strangers)
+    )
+    assert np.median(known) < np.median(strange)
+
+
 def test_copies_are_left_out_of_what_was_taught_before_too() -> None:
     examples = WORLD.examples(("can", "pet"), np.repeat([6, 7], 3), 27)
     twice = shown_again(examples, 2, moved=0.0)

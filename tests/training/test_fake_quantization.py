@@ -356,7 +356,7 @@ def test_the_command_trains_a_finished_run_further_on_its_own_photos(with_bins: 
     [
         ("first_phase = true", [], "first_phase: expected false"),
         ('backbone = "mobilenet_v2"', [], "backbone: another one than in"),
-        ('batch_norm = "train"', [], "batch_norm: expected fold where a stage has fake_quantize, got train"),
+        ('batch_norm = "train"', [], "batch_norm: expected fold where a stage has fake_quantize, found train"),
         ('precision = "mixed_bfloat16"', [], "precision: expected float32 where a stage has fake_quantize"),
         ("", ["--fold", "1"], "--fold: not with --from"),
         ("", ["--from", "nowhere"], "nowhere: expected the folder that `training fit --out` wrote"),
