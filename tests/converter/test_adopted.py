@@ -133,7 +133,7 @@ def test_files_that_are_no_model_are_named(photos: Path, labels_file: Path, tmp_
         (tmp_path / "empty", labels_file, "empty: not a SavedModel"),
         (tmp_path / "gone.keras", labels_file, "gone.keras"),
         (tmp_path / "text.keras", short, "streifen ≡ is only in"),
-        (tmp_path / "text.keras", tmp_path / "none.txt", "none.txt: expected a text file"),
+        (tmp_path / "text.keras", tmp_path / "none.txt", "none.txt: No such file or directory; expected a text file"),
     ):
         assert main(["quantize", str(model), "--labels", str(labels), *order]) == 2
         error = capsys.readouterr().err

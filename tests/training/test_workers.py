@@ -88,6 +88,7 @@ def test_two_workers_have_the_losses_and_the_weights_of_one(shapes: Path, recipe
 def test_workers_that_stopped_at_different_epochs_say_so_and_end(shapes: Path, recipe: Path, tmp_path: Path) -> None:
     ahead = tmp_path / "ahead"
     ahead.mkdir()
+    (ahead / "recipe.toml").write_text(RECIPE)
     (ahead / "progress.json").write_text('{"stage": 0, "epoch": 1}')
     addresses = free_addresses(2)
     workers = [start(shapes, run, recipe, addresses, index) for index, run in enumerate((ahead, tmp_path / "behind"))]
