@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from device.durable import sync
 from device.errors import SortbinError, explained
 from training.review.decisions import Decisions, Discarded, Labelled, Row, Undone
 from training.review.labels import LabelError, checked
@@ -34,7 +35,7 @@ class Journal:
         try:
             self._lock()
             self.rows = self._read()
-            _sync_folder(folder)
+            sync(folder)
         except OSError as error:
             self._opened.close()
             raise error if isinstance(error, JournalError) else JournalError(f"{self.file}: {error.strerror}") from error
@@ -100,11 +101,3 @@ class Journal:
                 decisions.add(row)
             except ValueError as error:
                 raise JournalError(f"{self.file}: line {number}: {error}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
