@@ -38,7 +38,7 @@ def wall_clock_synced() -> bool:
 class Clock:
     """Names one start of the daemon and reads its clocks. Reading is quick, safe from every thread and touches no disk.
 
-    now_s is monotonic, wall_s Unix time; both in seconds.
+    now_s is monotonic, wall_s Unix time, since_boot_s counts from the kernel's start, suspension included; all in seconds.
     """
 
     def __init__(
@@ -46,10 +46,12 @@ class Clock:
         *,
         now_s: Callable[[], float] = time.monotonic,
         wall_s: Callable[[], float] = time.time,
+        since_boot_s: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
         synced: Callable[[], bool] = wall_clock_synced,
     ) -> None:
         self.boot = uuid.uuid4().hex[:12]
         self._now_s, self._wall_s, self._synced = now_s, wall_s, synced
+        self.since_boot_s = since_boot_s
         self._started_s = now_s()
 
     def read(self) -> Reading:

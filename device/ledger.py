@@ -341,7 +341,7 @@ class Ledger:
         power_cut = not notes.clean and notes.kernel != kernel
         if power_cut or given_out < self._numbering.reserved - BLOCK:
             given_out = max(given_out, self._numbering.reserved)
-        begun_s = int(time.clock_gettime(time.CLOCK_BOOTTIME))
+        begun_s = int(self._clock.since_boot_s())
         looping = not notes.clean and not power_cut and begun_s - (begun_s if notes.begun_s is None else notes.begun_s) < LOOP_S
         self._crashes = notes.crashes + 1 if looping else 0
         self._start = {"clean": 0, "restarts": self._restarts, "kernel": kernel, "crashes": self._crashes, "begun_s": begun_s}
