@@ -11,6 +11,7 @@ import msgspec
 from device.cameras.settings import CameraSettings
 from device.errors import SortbinError, explained
 from device.hardware.settings import GateSettings, LineSettings
+from device.identity import own_id
 from device.keeping import KeepSettings
 from device.mqtt.settings import DeviceId, MqttSettings
 from device.site import SiteSettings
@@ -28,8 +29,8 @@ class SettingsError(SortbinError, ValueError):
 class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who this bin is, and where it keeps what must not be lost."""
 
-    id: DeviceId
-    """name in MQTT topics"""
+    id: DeviceId = msgspec.field(default_factory=own_id)
+    """name in MQTT topics; without one, the machine's own"""
     state: StateFolder = "/var/lib/sortbin"
     """folder of the ledger and the learned empty view"""
 
@@ -51,7 +52,7 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BinSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a bin is told whatever it sees with and moves."""
 
-    device: DeviceSettings
+    device: DeviceSettings = msgspec.field(default_factory=DeviceSettings)
     model: ModelSettings = ModelSettings()
     presence: PresenceSettings = PresenceSettings()
     sorting: SortingSettings = SortingSettings()

@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def check(settings: Settings, file: Path) -> Iterator[Finding]:
     """Try the parts one after the other; a part that fails does not keep the others from being tried."""
-    yield Finding("settings", True, str(file))
+    yield Finding("settings", True, f"{file}; this bin is {settings.device.id}")
     judge = functools.cache(lambda: open_judge(settings))
     yield _tried("bundle", lambda: _bundle(judge()))
     yield _tried("rules", lambda: _rules(settings, judge()))
