@@ -118,12 +118,15 @@ def open_classifier(settings: BinSettings) -> Classifier:
     An Edge TPU that is missing, sick or wrong is said in the log, and the CPU does the work. Raises BundleError and RuntimeFault.
     """
     bundle = read_bundle(find_bundle(settings.model.bundle) if settings.model.bundle else default_bundle())
-    if settings.model.edgetpu:
-        try:
-            return _checked(bundle, settings.model, "edgetpu")
-        except (BundleError, RuntimeFault) as error:
-            log.warning("no Edge TPU, on the CPU instead: %s", error)
-    return _checked(bundle, settings.model, "default")
+    if not settings.model.edgetpu:
+        return _checked(bundle, settings.model, "default")
+    try:
+        classifier = _checked(bundle, settings.model, "edgetpu")
+    except (BundleError, RuntimeFault) as error:
+        classifier = _checked(bundle, settings.model, "default", degraded=str(error))
+    if classifier.runtime.degraded:
+        log.warning("no Edge TPU, on the CPU instead: %s", classifier.runtime.degraded)
+    return classifier
 
 
 def open_judge(settings: BinSettings) -> Judge:
@@ -141,10 +144,8 @@ def _taught(state: Path, bundle: Bundle) -> Teaching | None:
         return None
 
 
-def _checked(bundle: Bundle, model: ModelSettings, kernels: Kernels) -> Classifier:
-    runtime = load_runtime(bundle, package=model.runtime or None, kernels=kernels, threads=model.threads)
-    if runtime.degraded:
-        log.warning("no Edge TPU, on the CPU instead: %s", runtime.degraded)
+def _checked(bundle: Bundle, model: ModelSettings, kernels: Kernels, degraded: str = "") -> Classifier:
+    runtime = load_runtime(bundle, package=model.runtime or None, kernels=kernels, threads=model.threads, degraded=degraded)
     classifier = Classifier(bundle, runtime)
     classifier.check_known_answer()
     return classifier

@@ -102,6 +102,7 @@ class Reporter:
             memory_mib=round(resident_mib(), 1),
             frame_age_s=round(age_s, 3) if np.isfinite(age_s) else None,
             backend=self._classifier.runtime.name,
+            degraded=self._classifier.runtime.degraded,
             p50_ms=p50_ms,
             p95_ms=p95_ms,
             outbox=self._ledger.undelivered,

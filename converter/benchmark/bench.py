@@ -19,12 +19,12 @@ from converter.benchmark.making import file_name
 from converter.benchmark.report import Report, Row
 from converter.benchmark.single_stream import QUERIES, SECONDS, is_mlperf
 from converter.calibration import Inputs
-from converter.child import ChildFault, ask
 from converter.output import OutputError
 from converter.photos import Photo, PhotosError, read_part
 from converter.progress import Progress
 from converter.run import RunError, read_run
 from converter.share import share
+from device.child import ChildFault, ask
 from device.errors import SortbinError
 from device.vision.bundle import EDGETPU_FILE, Bundle, hash_file, read_bundle
 from device.vision.runtime import EDGETPU_LIBRARY

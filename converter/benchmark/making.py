@@ -1,4 +1,4 @@
-"""A run's network in every format, made in a process of its own: TensorFlow stays out of the one that measures. Asked by `converter.child.ask`."""
+"""A run's network in every format, made in a process of its own: TensorFlow stays out of the one that measures. Asked by `device.child.ask`."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from converter.child import reply
 from converter.photos import Photo
+from device.child import reply
 
 if TYPE_CHECKING:
     import keras

@@ -1,4 +1,4 @@
-"""One file on one runtime in a process of its own: start, latency, memory, answers. Asked by `converter.child.ask`."""
+"""One file on one runtime in a process of its own: start, latency, memory, answers. Asked by `device.child.ask`."""
 
 import time
 from pathlib import Path
@@ -9,8 +9,8 @@ import numpy as np
 from converter.benchmark.engines import library, load, rows
 from converter.benchmark.machine import Moment, moment
 from converter.benchmark.single_stream import percentile, single_stream
-from converter.child import peak_memory_mib, reply
 from converter.decoded import mapped
+from device.child import peak_memory_mib, reply
 from device.vision.preprocess import Pixels
 
 HELD = 64

@@ -1,12 +1,12 @@
-"""The float network of a run in a process of its own: what it makes of photos. Asked by `converter.child.ask`."""
+"""The float network of a run in a process of its own: what it makes of photos. Asked by `device.child.ask`."""
 
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from converter.child import reply
 from converter.decoded import mapped
+from device.child import reply
 
 
 class Question(msgspec.Struct, frozen=True):

@@ -12,7 +12,6 @@ import numpy as np
 from converter import decoded
 from converter.accuracy import Answers, Floats, agreement
 from converter.calibration import Inputs, fingerprint, isolated_inputs
-from converter.child import ChildFault, ask
 from converter.model_file import ModelFileError, read_model
 from converter.output import OutputError
 from converter.photos import Photo, PhotosError, read_part
@@ -21,6 +20,7 @@ from converter.run import Run, RunError, read_run
 from converter.share import Share, share
 from converter.verify import contract, original, witness
 from converter.verify.report import Asked, Check, Photos, Verification
+from device.child import ChildFault, ask
 from device.vision.bundle import EDGETPU_FILE, INFO_FILE, Bundle, BundleError, read_bundle
 from device.vision.runtime import PACKAGES, Kernels, Package
 

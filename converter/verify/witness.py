@@ -1,4 +1,4 @@
-"""One runtime in a process of its own: what it makes of the known answer, and of photos. Asked by `converter.child.ask`.
+"""One runtime in a process of its own: what it makes of the known answer, and of photos. Asked by `device.child.ask`.
 
 tflite-runtime has to be alone: it binds to TensorFlow's symbols and fails on every model where TensorFlow was loaded first.
 """
@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from converter.child import reply
 from converter.decoded import mapped
+from device.child import reply
 from device.vision.bundle import read_bundle
 from device.vision.classifier import Classifier, known_input
 from device.vision.runtime import Kernels, Package, load_runtime

@@ -26,6 +26,7 @@ from device.service import find_service, require_reach
 from device.settings import DEFAULT_FILE, Settings, read_settings
 from device.site import Site
 from device.vision.judge import Judge
+from device.vision.runtime import RuntimeFault
 
 CAMERA_S = 8.0
 """longest wait for a first frame: a ribbon camera takes some seconds to start and to settle"""
@@ -80,6 +81,8 @@ def check(settings: Settings, file: Path) -> Iterator[Finding]:
     yield Finding("settings", True, f"{file}; this bin is {settings.device.id}")
     judge = functools.cache(lambda: open_judge(settings))
     yield _tried("bundle", lambda: _bundle(judge()))
+    if settings.model.edgetpu:
+        yield _tried("edgetpu", lambda: _edgetpu(judge()))
     yield _tried("rules", lambda: _rules(settings, judge()))
     yield _tried("site", lambda: _site(settings, judge()))
     yield _tried("camera", lambda: _camera(settings))
@@ -99,8 +102,14 @@ def _tried(part: str, attempt: Callable[[], str]) -> Finding:
 
 def _bundle(judge: Judge) -> str:
     info, runtime = judge.classifier.bundle.info, judge.classifier.runtime
-    degraded = f"; no Edge TPU: {runtime.degraded}" if runtime.degraded else ""
-    return f"{info.name} {info.version} gives its known answer on {runtime.name}{degraded}"
+    return f"{info.name} {info.version} gives its known answer on {runtime.name}"
+
+
+def _edgetpu(judge: Judge) -> str:
+    runtime = judge.classifier.runtime
+    if runtime.degraded:
+        raise RuntimeFault(f"model.edgetpu: the CPU does its work: {runtime.degraded}")
+    return "gives the known answer"
 
 
 def _rules(settings: Settings, judge: Judge) -> str:

@@ -102,6 +102,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     frame_age_s: float | None
     """age of the newest frame; None before the first"""
     backend: str
+    degraded: str
+    """why the CPU does the work although an Edge TPU was asked for, else empty"""
     p50_ms: float | None
     p95_ms: float | None
     outbox: int

@@ -71,12 +71,20 @@ class KnownAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A seeded input and the raw quantized outputs it must give.
 
     The input is `numpy.random.default_rng(seed).integers(0, 256, (1, size, size, 3), dtype=uint8)`. logits holds the int8 values of
-    ai-edge-litert's builtin kernels, exact there; on XNNPACK, the Edge TPU and in tflite-runtime each may differ by `tolerance` steps.
+    ai-edge-litert's builtin kernels, exact there on a processor of the same architecture; on others, on XNNPACK, the Edge TPU and in tflite-runtime
+    each may differ by `tolerance` steps.
     """
 
     seed: int
     logits: tuple[int, ...]
     tolerance: int
+    architecture: str | msgspec.UnsetType = msgspec.UNSET
+    """of the processor that gave it, as `aarch64`; left out of `bundle.json` where that is x86_64"""
+
+    @property
+    def given_on(self) -> str:
+        """The architecture of the processor that gave it."""
+        return "x86_64" if self.architecture is msgspec.UNSET else self.architecture
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

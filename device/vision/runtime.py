@@ -5,6 +5,7 @@ ai-edge-litert is tried first, then tflite-runtime (32-bit ARM, older systems).
 
 import ctypes
 import importlib
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from device.child import ChildFault, ChildRefused
 from device.errors import SortbinError
 from device.memory import give_back
+from device.vision import edgetpu_trial
 from device.vision.bundle import EDGETPU_FILE, Bundle, BundleError
 
 Package = Literal["ai-edge-litert", "tflite-runtime"]
@@ -39,15 +42,17 @@ class Interpreter(Protocol):
     def get_output_details(self) -> list[dict[str, Any]]: ...
     def get_signature_list(self) -> dict[str, Any]: ...
     def get_signature_runner(self, signature_key: str) -> Any: ...
+    def _get_ops_details(self) -> list[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """A loaded network, its tensors allocated.
 
-    name: package, version and kernels, as in `ai-edge-litert 2.3.0 xnnpack`. exact: on the kernels that gave the known answer, the
-    builtin ones of ai-edge-litert, in whole numbers, so that it must come out bit for bit (those of tflite-runtime 2.14 round a MEAN otherwise,
-    by one step).
+    name: package, version and what runs the network, as in `ai-edge-litert 2.3.0 xnnpack`: looked up in the loaded network, not taken from what was
+    asked for. exact: on the kernels that gave the known answer, the builtin ones of ai-edge-litert on a processor of the same architecture, in whole
+    numbers, so that it must come out bit for bit (those of tflite-runtime 2.14 round a MEAN otherwise, and those for ARM other operations, by one
+    step).
     model: the file that was loaded. degraded: why there is no Edge TPU although one was asked for, else empty.
     """
 
@@ -58,22 +63,30 @@ class Runtime:
     degraded: str = ""
 
 
-def load_runtime(bundle: Bundle, *, package: Package | None = None, kernels: Kernels = "default", threads: int = 1) -> Runtime:
+def load_runtime(bundle: Bundle, *, package: Package | None = None, kernels: Kernels = "default", threads: int = 1, degraded: str = "") -> Runtime:
     """Load the bundle's network.
 
     package: the one to use, or None for the first that can be imported. kernels: `default` is what is fastest on this CPU (XNNPACK in
-    ai-edge-litert); `builtin` gives the same bits on every processor; `edgetpu` runs the compiled model on a Coral accelerator, and the
-    default kernels when that cannot be had, with the reason in `degraded`. threads: for CPU kernels.
+    ai-edge-litert); `builtin` gives the same bits on every processor of an architecture; `edgetpu` runs the compiled model on a Coral accelerator,
+    which another process has tried first, and the default kernels when that cannot be had, with the reason in `degraded`. threads: for CPU kernels.
+    degraded: why an Edge TPU was given up before, for kernels of the CPU.
 
     Raises RuntimeFault when no package can be loaded, BundleError when the package refuses the model.
     """
     found = _import(package)
     if kernels == "edgetpu":
         try:
-            return _on_edgetpu(bundle, found)
-        except _NoEdgeTpu as error:
+            return _tried_on_edgetpu(bundle, found)
+        except NoEdgeTpu as error:
             return _on_cpu(bundle, found, "default", threads, degraded=str(error))
-    return _on_cpu(bundle, found, kernels, threads)
+    return _on_cpu(bundle, found, kernels, threads, degraded)
+
+
+def on_edgetpu(bundle: Bundle, package: Package, library: str) -> Runtime:
+    """Load the compiled model onto the Edge TPU here and now. library: file of its driver, which may crash or hang this process when it does not
+    match the package: that is why `load_runtime` has another process try it first. Raises NoEdgeTpu and RuntimeFault.
+    """
+    return _on_edgetpu(bundle, _import(package), library)
 
 
 def open_model(model: Path, threads: int = 1) -> Interpreter:
@@ -82,6 +95,12 @@ def open_model(model: Path, threads: int = 1) -> Interpreter:
     Raises RuntimeFault when no package can be loaded, BundleError when the package refuses the model.
     """
     return _open(_import(None), model, num_threads=threads)
+
+
+def architecture() -> str:
+    """This processor's, by one name whatever the system calls it."""
+    machine = platform.machine()
+    return {"AMD64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
 
 
 def first_line(error: Exception) -> str:
@@ -96,7 +115,7 @@ class _Imported:
     api: Any
 
 
-class _NoEdgeTpu(Exception):
+class NoEdgeTpu(SortbinError):
     """Why the Edge TPU cannot be used."""
 
 
@@ -116,31 +135,53 @@ def _on_cpu(bundle: Bundle, found: _Imported, kernels: Kernels, threads: int, de
     resolver = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if kernels == "builtin" else resolvers.AUTO
     model = bundle.model
     interpreter = _open(found, model, num_threads=threads, experimental_op_resolver_type=resolver)
-    litert = found.package == "ai-edge-litert"
+    delegated = _is_delegated(interpreter)
+    if delegated:
+        give_back(model)  # XNNPACK has laid out all weights anew
     whole = bundle.info.precision is msgspec.UNSET
-    named = "xnnpack" if kernels == "default" and litert else kernels
-    if named == "xnnpack":
-        give_back(model)  # it has laid out all weights anew
-    return Runtime(interpreter, f"{found.package} {found.version} {named}", kernels == "builtin" and litert and whole, model, degraded)
+    exact = not delegated and found.package == "ai-edge-litert" and whole and bundle.info.known_answer.given_on == architecture()
+    return Runtime(interpreter, f"{found.package} {found.version} {'xnnpack' if delegated else 'builtin'}", exact, model, degraded)
 
 
-def _on_edgetpu(bundle: Bundle, found: _Imported) -> Runtime:
+def _tried_on_edgetpu(bundle: Bundle, found: _Imported) -> Runtime:
     if EDGETPU_FILE not in bundle.info.files:
-        raise _NoEdgeTpu(f"{bundle.folder}: no {EDGETPU_FILE} in this bundle; compile one with `converter edgetpu`")
+        raise NoEdgeTpu(f"{bundle.folder}: no {EDGETPU_FILE} in this bundle; compile one with `converter edgetpu`")
     try:
-        ctypes.CDLL(EDGETPU_LIBRARY)  # `load_delegate` leaves a half-built object behind when there is no such library
+        edgetpu_trial.run(edgetpu_trial.Question(str(bundle.folder.absolute()), found.package, EDGETPU_LIBRARY))
+    except ChildRefused as refusal:
+        raise NoEdgeTpu(f"{EDGETPU_LIBRARY}, tried with {found.package} {found.version}: {refusal}") from refusal
+    except ChildFault as fault:
+        raise NoEdgeTpu(
+            f"{EDGETPU_LIBRARY}, tried with {found.package} {found.version}: {fault}; "
+            "expected a libedgetpu built for this TensorFlow Lite: docs/edgetpu.md says which"
+        ) from fault
+    return _on_edgetpu(bundle, found, EDGETPU_LIBRARY)
+
+
+def _on_edgetpu(bundle: Bundle, found: _Imported, library: str) -> Runtime:
+    try:
+        ctypes.CDLL(library)  # `load_delegate` leaves a half-built object behind when there is no such library
     except OSError as error:
-        raise _NoEdgeTpu(f"{EDGETPU_LIBRARY} cannot be loaded ({error}); install the Edge TPU runtime") from error
+        raise NoEdgeTpu(f"it cannot be loaded ({error}); install the Edge TPU runtime") from error
     try:
-        delegate = found.api.load_delegate(EDGETPU_LIBRARY)
+        delegate = found.api.load_delegate(library)
     except ValueError as error:
-        raise _NoEdgeTpu(f"{EDGETPU_LIBRARY} finds no Edge TPU; is it plugged in, and may this user open it?") from error
+        raise NoEdgeTpu("it finds no Edge TPU; is one plugged in, and may this user open it?") from error
     model = bundle.folder / EDGETPU_FILE
+    # Without XNNPACK, what is delegated is what the Edge TPU has taken.
+    resolver = found.api.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
-        interpreter = _open(found, model, experimental_delegates=[delegate])
+        interpreter = _open(found, model, experimental_delegates=[delegate], experimental_op_resolver_type=resolver)
     except BundleError as error:
-        raise _NoEdgeTpu(str(error)) from error
+        raise NoEdgeTpu(str(error)) from error
+    if not _is_delegated(interpreter):
+        raise NoEdgeTpu(f"{model}: nothing in it is for an Edge TPU; compile the model again with `converter edgetpu`")
     return Runtime(interpreter, f"{found.package} {found.version} edgetpu", False, model)
+
+
+def _is_delegated(interpreter: Interpreter) -> bool:
+    """Whether a part of the network was handed to a delegate, such as XNNPACK. Both packages tell it in a method whose name begins with _."""
+    return any(operation["op_name"] == "DELEGATE" for operation in interpreter._get_ops_details())
 
 
 def _open(found: _Imported, model: Path, **options: Any) -> Interpreter:

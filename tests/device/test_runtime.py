@@ -5,15 +5,53 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
-from device.vision import runtime
+from device.vision import edgetpu_trial, runtime
 from device.vision.bundle import EDGETPU_FILE, MODEL_FILE, Bundle, BundleError, write_bundle
 from device.vision.classifier import Classifier
 from device.vision.runtime import PACKAGES, Kernels, Package, RuntimeFault, load_runtime
 
-# The interface that libedgetpu has, without an accelerator behind it: one that takes no operation, and one that finds no device.
+# The interface that libedgetpu has, without an accelerator behind it: one that takes the whole network and always gives this known answer, one that
+# takes no operation, one that finds no device, and two that do not fit the runtime.
+WHOLE_DELEGATE = """
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+struct ints { int size; int data[]; };
+struct tensor { int type; char *data; struct ints *dims; void *more[11]; };
+struct node { struct ints *inputs, *outputs; };
+struct context;
+struct registration {
+  void *init, *free;
+  int (*prepare)(struct context *, struct node *), (*invoke)(struct context *, struct node *);
+  void *profile; int code; const char *name; int version; void *more[4];
+};
+struct context {
+  size_t count; int (*plan)(struct context *, struct ints **); struct tensor *tensors; void *own[5];
+  int (*replace)(struct context *, struct registration, struct ints *, void *);
+};
+struct delegate { void *data; int (*prepare)(struct context *, struct delegate *); void *copy[3]; int64_t flags; void *builder; };
+static const signed char answer[] = {%s};
+static int ready(struct context *context, struct node *node) { return 0; }
+static int invoke(struct context *context, struct node *node) {
+  for (int i = 0; i < node->outputs->size; i++) {
+    struct tensor *output = &context->tensors[node->outputs->data[i]];
+    if (output->dims->data[1] == sizeof answer) memcpy(output->data, answer, sizeof answer);
+  }
+  return 0;
+}
+static int prepare(struct context *context, struct delegate *self) {
+  struct registration taken = { .prepare = ready, .invoke = invoke, .name = "whole" };
+  struct ints *plan;
+  return context->plan(context, &plan) || context->replace(context, taken, plan, self);
+}
+static struct delegate whole = { .prepare = prepare };
+void *tflite_plugin_create_delegate(char **keys, char **values, size_t count, void (*report)(const char *)) { return &whole; }
+void tflite_plugin_destroy_delegate(void *delegate) {}
+"""
 IDLE_DELEGATE = """
 #include <stddef.h>
 #include <stdint.h>
@@ -21,6 +59,12 @@ struct delegate { void *data; int (*prepare)(void *, struct delegate *); void *c
 static int prepare(void *context, struct delegate *self) { return 0; }
 static struct delegate idle = { .prepare = prepare };
 void *tflite_plugin_create_delegate(char **keys, char **values, size_t count, void (*report)(const char *)) { return &idle; }
+void tflite_plugin_destroy_delegate(void *delegate) {}
+"""
+MISMATCHED = """
+#include <stddef.h>
+#include <unistd.h>
+void *tflite_plugin_create_delegate(char **keys, char **values, size_t count, void (*report)(const char *)) { %s; return NULL; }
 void tflite_plugin_destroy_delegate(void *delegate) {}
 """
 NO_DEVICE = """
@@ -37,6 +81,10 @@ def library(folder: Path, source: str) -> str:
     file = folder / "libedgetpu.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", "-x", "c", "-", "-o", file], input=source.encode(), check=True, timeout=60)
     return str(file)
+
+
+def answering(logits: tuple[int, ...]) -> str:
+    return WHOLE_DELEGATE.replace("%s", ", ".join(map(str, logits)))
 
 
 @pytest.fixture
@@ -66,8 +114,35 @@ def test_the_first_choice_is_litert_with_xnnpack_and_that_really_runs(tiny_bundl
 
 
 def test_builtin_kernels_are_not_handed_to_a_delegate(tiny_bundle: Bundle) -> None:
-    operations: Any = load_runtime(tiny_bundle, kernels="builtin").interpreter
+    loaded = load_runtime(tiny_bundle, kernels="builtin")
+    operations: Any = loaded.interpreter
     assert "DELEGATE" not in {operation["op_name"] for operation in operations._get_ops_details()}
+    assert loaded.name.endswith(" builtin")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_runtime_whose_xnnpack_did_not_start_is_named_after_what_runs(
+    tiny_bundle: Bundle, package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tflite-runtime runs INT8 without XNNPACK on x86; ai-edge-litert does where XNNPACK cannot set itself up."""
+    interpreter = pytest.importorskip(f"{package.replace('-', '_')}.interpreter")
+    without = interpreter._get_op_resolver_id(interpreter.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    monkeypatch.setattr(interpreter, "_get_op_resolver_id", lambda *_: without)
+    loaded = load_runtime(tiny_bundle, package=package)
+    assert loaded.name.endswith(" builtin")
+    assert loaded.exact == (package == "ai-edge-litert")
+
+
+@pytest.mark.parametrize(
+    ("machine", "given_on", "exact"), [("x86_64", None, True), ("aarch64", None, False), ("arm64", "aarch64", True), ("x86_64", "aarch64", False)]
+)
+def test_builtin_kernels_are_exact_on_the_architecture_that_gave_the_answer(
+    tiny_bundle: Bundle, machine: str, given_on: str | None, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    answer = msgspec.structs.replace(tiny_bundle.info.known_answer, architecture=given_on or msgspec.UNSET)
+    bundle = Bundle(tiny_bundle.folder, msgspec.structs.replace(tiny_bundle.info, known_answer=answer))
+    assert load_runtime(bundle, kernels="builtin").exact is exact
 
 
 def test_without_litert_the_older_package_is_taken(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,10 +209,40 @@ def test_without_an_accelerator_the_cpu_takes_over(compiled: Bundle, package: Pa
 @pytest.mark.parametrize("package", PACKAGES)
 def test_with_an_accelerator_the_compiled_model_runs(compiled: Bundle, package: Package, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip(package.replace("-", "_"))
-    monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, IDLE_DELEGATE))
+    monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, answering(compiled.info.known_answer.logits)))
     loaded = load_runtime(compiled, package=package, kernels="edgetpu")
     assert (loaded.degraded, loaded.model.name) == ("", EDGETPU_FILE)
     assert loaded.name.endswith(" edgetpu") and not loaded.exact
+    Classifier(compiled, loaded).check_known_answer()
+
+
+def test_an_accelerator_that_takes_nothing_is_not_said_to_run(compiled: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, IDLE_DELEGATE))
+    loaded = load_runtime(compiled, kernels="edgetpu")
+    assert "nothing in it is for an Edge TPU" in loaded.degraded
+    assert loaded.name.endswith(" xnnpack") and loaded.model.name == MODEL_FILE
+
+
+def test_an_accelerator_that_computes_something_else_leaves_the_cpu(compiled: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    right = compiled.info.known_answer.logits
+    monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, answering((right[0] - 50, *right[1:]))))
+    loaded = load_runtime(compiled, kernels="edgetpu")
+    assert "wrong known answer on ai-edge-litert" in loaded.degraded
+    Classifier(compiled, loaded).check_known_answer()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize(("does", "said"), [("*(volatile int *)0 = 1", "crashed with SIGSEGV"), ("for (;;) pause()", "no answer within 2 s, ended")])
+def test_a_library_that_does_not_fit_the_runtime_leaves_the_cpu(
+    compiled: Bundle, package: Package, does: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """libedgetpu 16.0 as Google built it crashes a newer TensorFlow Lite."""
+    pytest.importorskip(package.replace("-", "_"))
+    monkeypatch.setattr(edgetpu_trial, "TRIAL_S", 2.0 if "pause" in does else 60.0)
+    monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, MISMATCHED % does))
+    loaded = load_runtime(compiled, package=package, kernels="edgetpu")
+    assert said in loaded.degraded and "expected a libedgetpu built for this TensorFlow Lite" in loaded.degraded
+    assert "\n" not in loaded.degraded
     Classifier(compiled, loaded).check_known_answer()
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from converter.child import ChildFault, ask, peak_memory_mib
+from device.child import ChildFault, ask, peak_memory_mib
 
-BEGIN = "from converter.child import reply\n"
+BEGIN = "from device.child import reply\n"
 
 
 @pytest.fixture

@@ -28,6 +28,10 @@ class ChildFault(SortbinError, RuntimeError):
     """A process that did not answer: refused, crashed or hung. The message is one line and says which."""
 
 
+class ChildRefused(ChildFault):
+    """A process that answered with a SortbinError; the message is the error's."""
+
+
 class _Reply(msgspec.Struct):
     answer: msgspec.Raw = msgspec.Raw(b"null")
     refused: str = ""
@@ -36,7 +40,7 @@ class _Reply(msgspec.Struct):
 def ask(module: str, question: object, answer: type[A], *, timeout_s: float) -> A:
     """Run `python -m module`, which calls `reply`, and return what it answers. question, answer: what msgspec can encode.
 
-    Raises ChildFault when there is no answer: the process refused with a SortbinError, failed, was killed, or took longer than timeout_s.
+    Raises ChildRefused when the process raised a SortbinError, ChildFault when it failed, was killed, or took longer than timeout_s.
     """
     with tempfile.TemporaryDirectory(prefix="sortbin-") as folder, tempfile.TemporaryFile() as said:
         file = Path(folder) / "reply.json"
@@ -54,7 +58,7 @@ def ask(module: str, question: object, answer: type[A], *, timeout_s: float) -> 
             raise ChildFault(_how_it_ended(child.returncode, said))
         found = msgspec.json.decode(file.read_bytes(), type=_Reply)
         if found.refused:
-            raise ChildFault(found.refused)
+            raise ChildRefused(found.refused)
         return msgspec.json.decode(found.answer, type=answer)
 
 
