@@ -45,12 +45,7 @@ def read_run(folder: Path, data: Path) -> Run:
 
     Raises RunError for a folder that holds no finished run, or whose labels are not those of `data`; PhotosError for a missing photo.
     """
-    if not folder.is_dir():
-        raise RunError(f"{folder}: expected the folder that `training fit --out` wrote, found none")
-    files = {name: folder / name for name in ("model.keras", "labels.txt", "train.txt", "val.txt")}
-    for name, file in files.items():
-        if not file.is_file():
-            raise RunError(f"{folder}: no finished training run: {name} is missing")
+    files = require_finished(folder)
     labels = _read_labels(files["labels.txt"])
     by_name = {photo.name: photo for photo in read_photos(data)}
     train, val = (tuple(read_list(files[name], data, by_name)) for name in ("train.txt", "val.txt"))
@@ -67,6 +62,17 @@ def read_run(folder: Path, data: Path) -> Run:
     if both:
         raise RunError(f"{files['val.txt']}: {min(both).name} is in train.txt too")
     return Run(files["model.keras"], labels, train, val)
+
+
+def require_finished(folder: Path) -> dict[str, Path]:
+    """The files of a finished run by their names. Raises RunError where one is missing."""
+    if not folder.is_dir():
+        raise RunError(f"{folder}: expected the folder that `training fit --out` wrote, found none")
+    files = {name: folder / name for name in ("model.keras", "labels.txt", "train.txt", "val.txt")}
+    for name, file in files.items():
+        if not file.is_file():
+            raise RunError(f"{folder}: no finished training run: {name} is missing")
+    return files
 
 
 def _read_labels(file: Path) -> tuple[str, ...]:

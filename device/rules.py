@@ -5,7 +5,6 @@ Packs are TOML files, versioned apart from the model because local rules differ;
 
 import math
 import re
-import sys
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from device.errors import SortbinError, explained
+from device.shipped import find
 
 
 class RulesError(SortbinError, ValueError):
@@ -78,17 +78,8 @@ def default_pack(labels: tuple[str, ...]) -> RulePack:
 
 
 def find_rules(pack: str) -> Path:
-    """The file of a pack: a path, or the bare name of a pack that Sortbin comes with, as `four-bins`. Raises RulesError."""
-    try:
-        if Path(pack).is_file():
-            return Path(pack)
-    except OSError as error:
-        raise RulesError(f"{pack}: {error.strerror}; expected the file of a rule pack") from error
-    folder = _shipped()
-    if (folder / f"{pack}.toml").is_file():
-        return folder / f"{pack}.toml"
-    ours = ", ".join(sorted(file.stem for file in folder.glob("*.toml")))
-    raise RulesError(f"{pack}: expected the file of a rule pack, or the name of one that Sortbin comes with ({ours})")
+    """The file of a pack: the bare name of one that Sortbin comes with, as `four-bins`, or a path. Raises RulesError."""
+    return find("rules", pack, RulesError)
 
 
 def default_rules() -> Path:
@@ -185,9 +176,3 @@ def _positive(file: Path, key: str, value: float) -> float:
 
 def _composed(label: str) -> str:
     return unicodedata.normalize("NFC", label)
-
-
-def _shipped() -> Path:
-    """`config/rules` in a checkout, `share/sortbin/rules` below the prefix of an installation."""
-    checkout = Path(__file__).parents[1] / "config" / "rules"
-    return checkout if checkout.is_dir() else Path(sys.prefix) / "share" / "sortbin" / "rules"

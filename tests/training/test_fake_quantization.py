@@ -23,11 +23,11 @@ from converter.photos import Photo, Split, read_split
 from converter.quiet import quiet
 from converter.tflite import exported, to_int8
 from converter.trial import Trial
+from device.shipped import shipped
 from device.vision.preprocess import Pixels, to_float
 from training.backbones import measure_statistics
 from training.beginning import BeginningError
 from training.cli import main
-from training.commands.fit import RECIPES
 from training.fake_quantization import FixedRange, Range, fake_quantized, give_back, measure_ranges, round_activations, round_weights
 from training.fit import Lesson, fit
 from training.folding import fold_batch_norm
@@ -337,7 +337,7 @@ def test_the_command_trains_a_finished_run_further_on_its_own_photos(with_bins: 
     (own / "train.txt").write_text("".join(f"{name}\n" for name in train[1:]))
     (own / "val.txt").write_text("".join(f"{name}\n" for name in [*val, train[0]]))
     recipe = tmp_path / "int8.toml"
-    recipe.write_text((RECIPES / "int8.toml").read_text().replace("epochs = 6", "epochs = 1"))
+    recipe.write_text(shipped("recipes")["int8"].read_text().replace("epochs = 6", "epochs = 1"))
     assert main(["fit", "--data", str(shapes), "--from", str(own), "--recipe", str(recipe), "--out", str(tmp_path / "run")]) == 0
 
     for name in ("train.txt", "val.txt", "labels.txt"):
@@ -383,7 +383,7 @@ def test_several_workers_cannot_share_ranges(split: Split, tmp_path: Path) -> No
             raise AssertionError("refused before anything is averaged")
 
     with pytest.raises(WorkersError, match="fake_quantize: expected no stage with it with several workers"):
-        fit(Lesson(read_recipe(RECIPES / "int8.toml"), split), tmp_path, None, silent, workers=Two())
+        fit(Lesson(read_recipe(shipped("recipes")["int8"]), split), tmp_path, None, silent, workers=Two())
 
 
 def test_a_recipe_made_in_code_is_held_to_the_same() -> None:

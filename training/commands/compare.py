@@ -7,6 +7,8 @@ from typing import Any
 from converter.photos import read_split
 from converter.quiet import quiet
 from device.errors import SortbinError
+from device.shipped import find, shipped
+from training.recipe import RecipeError
 
 
 class UsageError(SortbinError, ValueError):
@@ -23,7 +25,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         epilog="example: training compare a.toml b.toml --data photos --weights a=imagenet --weights b=none --out runs/compared",
     )
     option = parser.add_argument
-    option("recipes", type=Path, nargs="+", metavar="RECIPE", help="recipe files, as in config/recipes/; each is called by its file name")
+    option("recipes", nargs="+", metavar="RECIPE", help=f"{', '.join(shipped('recipes'))}, or files, each called by its file name")
     option("--data", type=Path, required=True, metavar="DIR", help="a folder of photos for each label, or what `training prepare` wrote")
     option(
         "--weights",
@@ -38,7 +40,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare. Returns the exit status."""
-    recipes = {file.stem: file for file in arguments.recipes}
+    recipes = {file.stem: file for file in (find("recipes", named, RecipeError) for named in arguments.recipes)}
     if len(recipes) < len(arguments.recipes):
         raise UsageError("RECIPE: two of them have the same name; rename one")
     weights = weights_by_recipe(arguments.weights, list(recipes))

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from converter.photos import read_split
 from converter.quiet import quiet
 from device.vision.bundle import find_bundle, read_bundle
 
@@ -29,6 +30,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Dequantize. Returns the exit status."""
     bundle = read_bundle(arguments.bundle)
+    read_split(arguments.data, seed=arguments.seed)  # a mistake here is said before TensorFlow starts
     with quiet():
         from training.dequantizing import write_dequantized
     network, known = write_dequantized(bundle, arguments.data, arguments.seed, arguments.out)

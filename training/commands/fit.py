@@ -9,9 +9,8 @@ from converter.photos import Split, empty_folders, read_fold, read_further, read
 from converter.quiet import quiet
 from converter.run import read_run
 from device.rules import find_rules, read_rules
-from training.recipe import further, parse_recipe, recipe_text
-
-RECIPES = Path(__file__).resolve().parents[2] / "config" / "recipes"
+from device.shipped import find, shipped
+from training.recipe import RecipeError, further, parse_recipe, recipe_text
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -34,7 +33,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     start.add_argument("--from", dest="start", type=Path, metavar="RUN", help="start from the whole network of this finished run")
     option("--out", type=Path, required=True, metavar="RUN", help="the run folder; a run that was stopped there goes on")
-    option("--recipe", type=Path, metavar="FILE", help=f"how to train (default: {RECIPES / 'trashnet.toml'}; with --from int8.toml beside it)")
+    option("--recipe", metavar="RECIPE", help=f"how to train: {', '.join(shipped('recipes'))}, or a file (default: trashnet; with --from int8)")
     option(
         "--teacher",
         type=Path,
@@ -75,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("training fit: --fold: not with --from, since a run is trained further on its own photos", file=sys.stderr)
         return 2
     finished = None if start is None else read_run(start, arguments.data)
-    file: Path = arguments.recipe or RECIPES / ("trashnet.toml" if start is None else "int8.toml")
+    file = find("recipes", arguments.recipe or ("trashnet" if start is None else "int8"), RecipeError)
     text = recipe_text(file) if start is None else further(file, start)
     recipe = parse_recipe(text, file)
     if finished is not None:

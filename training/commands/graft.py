@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.quiet import quiet
+from converter.run import require_finished
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -27,6 +28,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Graft. Returns the exit status."""
+    for run in (arguments.stock, arguments.scion):
+        require_finished(run)
     with quiet():
         from training.grafting import write_graft
     network = write_graft(arguments.stock, arguments.scion, arguments.after, arguments.out)

@@ -6,7 +6,8 @@ from typing import Any
 
 from converter.photos import read_split
 from converter.quiet import quiet
-from training.tune.space import read_space
+from device.shipped import find, shipped
+from training.tune.space import SpaceError, read_space
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -16,10 +17,10 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="search for a better recipe",
         description="Sample recipes from a space, train each, end those early that lag behind, and report what mattered. Stopped, it goes on where "
         "it was; several processes that name the same storage and study share the trials. Exit status: 0 done, 2 bad usage or input.",
-        epilog="example: training tune --space config/spaces/scratch-cnn.toml --data photos --weights none --out runs/scratch --trials 50",
+        epilog="example: training tune --space scratch-cnn --data photos --weights none --out runs/scratch --trials 50",
     )
     option = parser.add_argument
-    option("--space", type=Path, required=True, metavar="SPACE.toml", help="what to sample, as in config/spaces/")
+    option("--space", required=True, metavar="SPACE", help=f"what to sample: {', '.join(shipped('spaces'))}, or a file")
     option("--data", type=Path, required=True, metavar="DIR", help="a folder of photos for each label, or what `training prepare` wrote")
     option("--weights", required=True, metavar="PATH|imagenet|none", help="start of the trunk: a .weights.h5 file, ImageNet by Keras, or random")
     option("--out", type=Path, required=True, metavar="DIR", help="runs, report.html, report.json, plots and best-recipe.toml are written there")
@@ -33,7 +34,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Search. Returns the exit status."""
-    space = read_space(arguments.space)
+    space = read_space(find("spaces", arguments.space, SpaceError))
     split = read_split(arguments.data, seed=space.base.seed)
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.quiet import quiet
+from converter.run import require_finished
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -24,6 +25,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Ungraft. Returns the exit status."""
+    require_finished(arguments.grafted)
     with quiet():
         from training.grafting import write_ungrafted
     network = write_ungrafted(arguments.grafted, arguments.out)

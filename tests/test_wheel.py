@@ -1,0 +1,90 @@
+"""Sortbin installed from its wheel, not from a checkout: nothing that a command needs is left behind."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PARTS = ("pyproject.toml", "README.md", "LICENSE", "device", "converter", "training", "config")
+COMMANDS = ("sortbin", "converter", "training")
+ITEM = ROOT / "device/twin/items/metal/drinks-can-00.webp"
+
+
+def documented() -> list[str]:
+    """The first line that the docs give of each command."""
+    first: dict[tuple[str, ...], str] = {}
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line.removeprefix("sudo -u sortbin "), comments=True)
+                if words and words[0] in COMMANDS:
+                    first.setdefault(tuple(words[:2]), shlex.join(words))
+    return sorted(first.values())
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scripts of an environment of its own that holds the wheel; it borrows what Sortbin depends on from this one."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source, environment = folder / "source", folder / "environment"
+    for part in PARTS:
+        path = ROOT / part
+        if path.is_dir():
+            shutil.copytree(path, source / part, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            source.mkdir(exist_ok=True)
+            shutil.copy(path, source / part)
+    done("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source)
+    done("-m", "venv", "--without-pip", environment)
+    (wheel,) = folder.glob("*.whl")
+    done("-m", "pip", "--python", environment / "bin/python", "install", "--quiet", "--no-deps", "--no-index", wheel)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    return environment / "bin"
+
+
+def done(*arguments: str | Path) -> None:
+    ran = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def run(scripts: Path, line: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    program, *arguments = shlex.split(line)
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")} | {"HOME": str(folder)}
+    return subprocess.run([scripts / program, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=200, check=False)
+
+
+def test_the_docs_name_each_command() -> None:
+    named = {tuple(line.split()[:2]) for line in documented()}
+    assert {("sortbin", "check"), ("training", "fit"), ("training", "tune"), ("training", "compare"), ("converter", "quantize")} <= named
+
+
+@pytest.mark.parametrize("line", documented())
+def test_a_documented_command_misses_nothing_but_what_its_user_has_to_bring(scripts: Path, tmp_path: Path, line: str) -> None:
+    ran = run(scripts, line, tmp_path)
+    assert ran.returncode in (1, 2)
+    assert "Traceback" not in ran.stderr
+    assert "usage:" not in ran.stderr
+    assert str(scripts.parent) not in ran.stderr
+
+
+def test_what_comes_along_is_found_by_name(scripts: Path, tmp_path: Path) -> None:
+    judged = run(scripts, f"sortbin classify {shlex.quote(str(ITEM))} --bundle trashnet --rules recyclable", tmp_path)
+    assert judged.returncode == 0
+    assert re.match(r"metal +\d+\.\d% +-> recyclable", judged.stdout)
+    for line, named in (
+        ("training fit --data none --weights none --recipe nonesuch --out run", "features, int8, trashnet"),
+        ("training tune --data none --weights none --space nonesuch --out run", "fine-tuning, scratch-cnn"),
+        ("training compare nonesuch --data none --weights none --out run", "features, int8, trashnet"),
+    ):
+        ran = run(scripts, line, tmp_path)
+        assert ran.returncode == 2
+        assert f"nonesuch: expected the file of a {'search space' if 'tune' in line else 'recipe'}, or the name of one" in ran.stderr
+        assert named in ran.stderr
