@@ -8,11 +8,13 @@ import msgspec
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=False):
     """What every event says of itself. The ledger fills these in when it commits the event; until then `seq` is 0.
 
-    seq never repeats for a device. time is RFC 3339 in UTC, as the wall clock had it; clock says whether that was synchronised.
+    seq never repeats for a device. install names the ledger that gave it, which stays the same until the ledger is copied elsewhere or begun anew;
+    empty in events of earlier versions. time is RFC 3339 in UTC, as the wall clock had it; clock says whether that was synchronised.
     boot names one start of the daemon, uptime_s counts from it on the monotonic clock.
     """
 
     device: str = ""
+    install: str = ""
     seq: int = 0
     boot: str = ""
     uptime_s: float = 0.0

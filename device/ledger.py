@@ -16,6 +16,7 @@ import os
 import sqlite3
 import threading
 import time
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -28,6 +29,7 @@ from device import ledger_salvage
 from device import ledger_tables as tables
 from device.clock import Clock
 from device.events import AnyEvent, Event, ItemInterrupted, ItemRejected, ItemSorted, decode, encode
+from device.identity import place_of
 from device.ledger_reading import read_events
 from device.ledger_tables import FILE, Damaged, LedgerError, Unstorable, explained, transaction
 from device.numbering import BLOCK, Numbering
@@ -122,6 +124,8 @@ class Ledger:
         self._crashes, self._marks_clean = 0, True
         self.item_before: ItemSorted | ItemRejected | None = None
         """the item that was sorted or rejected last before this start"""
+        self.install = ""
+        """names this ledger in its events, as long as it lies where it does on this machine"""
         self._start: dict[str, int | str] = {}
         self._damage: LedgerError | None = None
         self._reading = threading.Lock()
@@ -345,12 +349,20 @@ class Ledger:
         looping = not notes.clean and not power_cut and begun_s - (begun_s if notes.begun_s is None else notes.begun_s) < LOOP_S
         self._crashes = notes.crashes + 1 if looping else 0
         self._start = {"clean": 0, "restarts": self._restarts, "kernel": kernel, "crashes": self._crashes, "begun_s": begun_s}
+        self._start |= self._named(notes, place_of(self.file.parent))
         tables.note(db, **self._start)
         self._know(replace(standing, given_out=given_out))
         interrupted = [ItemInterrupted(item=item, bin=name, label=label, reason="restart") for item, name, label in standing.intents]
         stamped = self._number([_Record(self.stamped(event), Future()) for event in interrupted])
         self._store(db, stamped)
         self._adopt(stamped)
+
+    def _named(self, notes: tables.Notes, place: str) -> dict[str, int | str]:
+        """A copied ledger, as on a cloned card or from a backup, gives numbers that the first gives too: under another name."""
+        self.install = notes.install if notes.place == place and notes.install else uuid.uuid4().hex[:12]
+        if notes.install not in ("", self.install):
+            log.info("%s: was brought here from elsewhere; its events say install %s from now on", self.file, self.install)
+        return {"install": self.install, "place": place}
 
     def _know(self, standing: tables.Standing) -> None:
         self._next_seq, self._newest_seq = standing.given_out + 1, standing.newest_seq
@@ -445,7 +457,8 @@ class Ledger:
         stamped: list[_Stamped] = []
         for record in records:
             try:
-                payload = encode(msgspec.structs.replace(record.event, device=self._device, seq=self._next_seq + len(stamped)))
+                numbered = msgspec.structs.replace(record.event, device=self._device, install=self.install, seq=self._next_seq + len(stamped))
+                payload = encode(numbered)
                 stamped.append(_Stamped(decode(payload), payload, record.done))
             except (msgspec.MsgspecError, TypeError, ValueError) as error:
                 record.done.set_exception(Unstorable(f"{self.file}: {record.event!r} cannot be stored: {error}"))

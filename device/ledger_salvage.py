@@ -63,7 +63,7 @@ def save(file: Path, known: Known) -> int:
             db.execute("PRAGMA synchronous = OFF")
             with tables.transaction(db):
                 tables.create(db, given_out=known.highest)
-                tables.note(db, clean=0, dropped=max(known.dropped, _dropped(damaged, known.highest)))
+                tables.note(db, clean=0, dropped=max(known.dropped, _dropped(damaged, known.highest)), **_name(damaged))
                 saved = _save_events(damaged, db, known)
                 _save_intents(damaged, db)
         sync(new)
@@ -180,6 +180,12 @@ def _totals(damaged: sqlite3.Connection, highest: int) -> Counter[tuple[str, str
 
 def _dropped(damaged: sqlite3.Connection, highest: int) -> int:
     return max((n for (n,) in _readable(damaged, "SELECT value FROM note WHERE name = 'dropped'") if _plausible(n, highest)), default=0)
+
+
+def _name(damaged: sqlite3.Connection) -> dict[str, str]:
+    """What its events call the ledger, and where it got that name."""
+    notes = {_text(name): _text(value) for name, value in _readable(damaged, "SELECT name, value FROM note WHERE name IN ('install', 'place')")}
+    return {name: text for name, text in notes.items() if name and text}
 
 
 def _undelivered(damaged: sqlite3.Connection) -> set[int] | None:

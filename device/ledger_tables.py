@@ -79,6 +79,10 @@ class Notes(msgspec.Struct, frozen=True):
     begun_s: Count | None = None
     """CLOCK_BOOTTIME of the last start, in seconds"""
     dropped: Count = 0
+    install: str = ""
+    """names this ledger in its events"""
+    place: str = ""
+    """where it got that name: elsewhere it is a copy, and gets another"""
 
 
 @dataclass(frozen=True, slots=True)

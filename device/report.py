@@ -76,6 +76,7 @@ class Reporter:
         bundle = self._classifier.bundle.info
         return Info(
             device=self._device.id,
+            install=self._ledger.install,
             version=__version__,
             bundle=InfoBundle(name=bundle.name, version=bundle.version, sha256=bundle.digest, metrics=bundle.metrics),
             labels=self._judge.labels,

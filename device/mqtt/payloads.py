@@ -34,6 +34,8 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
     """`info`: what this device is. Changes at a start or with another model, at no other time."""
 
     device: str
+    install: str
+    """names the ledger, as in its events"""
     version: str
     """of Sortbin"""
     bundle: InfoBundle

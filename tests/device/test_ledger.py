@@ -131,6 +131,47 @@ def test_events_are_numbered_in_the_order_of_the_calls_over_restarts(opener: Ope
     assert [event.message for event in told if isinstance(event, Fault)] == [f"no frame ({i})" for i in range(100)] * 3
 
 
+def test_its_events_name_the_ledger_over_restarts_and_crashes(opener: Opener, state: Path) -> None:
+    ledger = opener()
+    (first,) = stored(ledger.record(fault()))
+    assert first.install == ledger.install != ""
+    ledger.close(WAIT_S, clean=False)
+    (second,) = stored(opener().record(fault()))
+    assert second.install == first.install
+
+
+def test_a_copy_of_a_ledger_goes_on_under_a_name_of_its_own_though_its_numbers_are_the_same(opener: Opener, state: Path, tmp_path: Path) -> None:
+    ledger = opener()
+    stored(ledger.record(fault()))
+    ledger.close(WAIT_S)
+    copy = Path(shutil.copytree(state, tmp_path / "copy"))
+    (ours,), (theirs,) = stored(opener().record(fault())), stored(opener(copy).record(fault()))
+    assert ours.seq == theirs.seq
+    assert ours.install != theirs.install
+    assert [event.install for event in events_in(copy)] == [ours.install, theirs.install]
+
+
+def test_a_ledger_begun_anew_has_another_name(opener: Opener, state: Path) -> None:
+    first = opener()
+    first.close(WAIT_S)
+    shutil.rmtree(state)
+    assert opener().install != first.install
+
+
+def test_a_ledger_of_an_earlier_version_gets_a_name_and_its_events_without_one_are_read_and_delivered(opener: Opener, state: Path) -> None:
+    ledger = opener()
+    stored(ledger.record(fault(1)))
+    ledger.close(WAIT_S)
+    altered(state, "DELETE FROM note WHERE name IN ('install', 'place')")
+    altered(state, f"UPDATE event SET payload = CAST(replace(CAST(payload AS TEXT), '\"install\":\"{ledger.install}\",', '') AS BLOB)")
+    again = opener()
+    (new,) = stored(again.record(fault(2)))
+    old, event = events_in(state)
+    assert (old.install, event.install) == ("", new.install)
+    assert new.install != ""
+    assert [decode(payload).install for _, payload in again.outbox(0, 10)] == ["", new.install]
+
+
 def test_the_listener_hears_of_an_event_when_it_is_on_disk(opener: Opener, state: Path) -> None:
     ledger, heard, done = opener(), [], threading.Event()
 

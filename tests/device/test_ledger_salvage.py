@@ -119,6 +119,17 @@ def test_what_was_given_up_stays_counted(tmp_path: Path) -> None:
     mended.close(WAIT_S)
 
 
+@pytest.mark.parametrize("table", ["outbox", "event leaf"])
+def test_a_mended_ledger_keeps_its_name(state: Path, table: str) -> None:
+    first = opened(state)
+    first.close(WAIT_S)
+    overwritten(state, leaf_of_events(state) if table == "event leaf" else page_of(state, table))
+    mended = opened(state)
+    assert mended.warnings
+    assert mended.install == first.install
+    mended.close(WAIT_S)
+
+
 def test_counts_that_no_ledger_can_have_are_not_believed(state: Path) -> None:
     with contextlib.closing(sqlite3.connect(state / FILE)) as db:
         db.execute("UPDATE total SET n = 1000000000")

@@ -29,8 +29,8 @@ def stored(recorded: "list[Future[AnyEvent]]") -> list[int]:
 
 
 def first_times(journal: list[dict[str, Any]]) -> list[int]:
-    """Sequence numbers as a consumer knows them that dedupes on (device, seq)."""
-    return [seq for _, seq in dict.fromkeys((event["device"], event["seq"]) for event in journal)]
+    """Sequence numbers as a consumer knows them that dedupes on (device, install, seq)."""
+    return [seq for _, _, seq in dict.fromkeys((event["device"], event["install"], event["seq"]) for event in journal)]
 
 
 def heard_by(consumers: list[Any]) -> list[dict[str, Any]]:
