@@ -201,7 +201,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
             frame = camera.latest(number, TICK_S if gates.moving else REST_S)
             now_s = time.monotonic()
             number = frame.number if frame is not None else number
-            sorter.tick(now_s, frame)
+            sorter.tick(now_s, frame, str(camera.last_error or ""))
             beats.beat("control", now_s)
             if ledger.alive:
                 beats.beat("ledger", now_s)

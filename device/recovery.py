@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Generator
 
+import msgspec
+
 from device.events import Cleared, Fault
 from device.failure import Failure, FaultName, failure_of
 from device.hardware import GateError
@@ -16,7 +18,7 @@ Mend = Callable[[], Generator[None, Tick, None]]
 
 
 class Recovery:
-    """Tries again and again until what failed works. Each fault is told when it begins and when it is over, once.
+    """Tries again and again until what failed works. Each fault is told when it begins and when it is over, once; `fault` names its latest cause.
 
     retry_s: pause between attempts. until_it_sees: steps until the camera shows what sorting needs. until_the_jam_is_gone: steps until an item that
     jammed has gone. finish_what_is_in_hand: steps that let an item through which a fault has left on the tray, for only a gate that lets it through
@@ -38,8 +40,12 @@ class Recovery:
 
     @property
     def fault(self) -> Fault | None:
-        """What keeps the bin from sorting, the latest of it; None while nothing does."""
-        return next(reversed(self._faults.values()), None)
+        """What keeps the bin from sorting, the latest of it first; None while nothing does."""
+        latest, *others = reversed(self._faults.values()) if self._faults else (None,)
+        if latest is None or not others:
+            return latest
+        also = "".join(f"; and {other.fault}: {other.message}" for other in others)
+        return msgspec.structs.replace(latest, message=latest.message + also)
 
     def recover(self, failure: Failure) -> Generator[None, Tick, None]:
         """Make safe, say what is wrong, and stay here until it is mended. What goes wrong meanwhile is said, and has to be mended, too."""
@@ -59,8 +65,8 @@ class Recovery:
 
     def _declare(self, failure: Failure) -> Generator[None, Tick, None]:
         news = failure.fault not in self._faults
+        self._faults[failure.fault] = Fault(fault=failure.fault, message=failure.message)
         if news:
-            self._faults[failure.fault] = Fault(fault=failure.fault, message=failure.message)
             self._telling.tell(self._faults[failure.fault])
         tick = yield from self._steps.rest()
         if news:
@@ -68,6 +74,8 @@ class Recovery:
 
     def _mend_all(self) -> Generator[None, Tick, None]:
         yield from self._steps.shut()
+        if self._steps.gate_trouble:
+            yield from self._declare(Failure("gate", self._steps.gate_trouble))
         self._steps.excuse_the_camera()
         for name, mend in self._mends.items():
             if name in self._faults:

@@ -95,9 +95,12 @@ class Sorter:
         self._story = self._life()
         next(self._story)
 
-    def tick(self, now_s: float, frame: Frame | None) -> None:
-        """Go one step on. frame is the newest one, or None when it was already given; now_s is monotonic and never goes back."""
-        self._story.send(Tick(now_s, frame))
+    def tick(self, now_s: float, frame: Frame | None, no_frame_because: str = "") -> None:
+        """Go one step on. frame is the newest one, or None when it was already given; now_s is monotonic and never goes back.
+
+        no_frame_because: why the camera gives no frames, where that is known.
+        """
+        self._story.send(Tick(now_s, frame, no_frame_because))
 
     @property
     def mode(self) -> Mode:

@@ -36,10 +36,11 @@ class SortingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tick(NamedTuple):
-    """One call of the control loop: monotonic seconds, and the newest frame unless it was seen before."""
+    """One call of the control loop: monotonic seconds, the newest frame unless it was seen before, and why there is none, where that is known."""
 
     now_s: float
     frame: Frame | None
+    no_frame_because: str = ""
 
 
 class Steps:
@@ -56,16 +57,16 @@ class Steps:
         if tick.frame is not None or self._frame_seen_s is None:
             self._frame_seen_s = tick.now_s
         elif tick.now_s - self._frame_seen_s > self._settings.stale_s:
-            raise Failure("camera", f"no frame for {self._settings.stale_s:g} s: is the camera plugged in?")
+            raise Failure("camera", tick.no_frame_because or f"no frame for {self._settings.stale_s:g} s: is the camera plugged in?")
         self._telling.check()
         return tick
 
     def next_frame(self) -> Generator[None, Tick, tuple[float, Frame]]:
         """Steps until there is a frame that was not seen before, and the time. Raises what `next` raises."""
         while True:
-            now_s, frame = yield from self.next()
-            if frame is not None:
-                return now_s, frame
+            tick = yield from self.next()
+            if tick.frame is not None:
+                return tick.now_s, tick.frame
 
     def excuse_the_camera(self) -> None:
         """Count the camera's silence from the next step on."""
@@ -75,19 +76,19 @@ class Steps:
         """Close the gate of a bin. Raises Failure when that takes too long."""
         tick = yield from self.next()
         self._gates.close(name, tick.now_s)
-        yield from self._until_closed(tick.now_s, self._settings.gate_s, f"the gate of {name}")
+        yield from self._until_closed(tick.now_s, self._settings.gate_s)
 
     def close_all(self) -> Generator[None, Tick, None]:
         """Bring every gate home, wherever it stands. Raises Failure when that takes too long."""
         tick = yield from self.next()
         self._gates.close_all(tick.now_s)
-        yield from self._until_closed(tick.now_s, self._settings.gate_s * len(self._gates.bins), "the gates")
+        yield from self._until_closed(tick.now_s, self._settings.gate_s * len(self._gates.bins))
 
-    def _until_closed(self, began_s: float, most_s: float, what: str) -> Generator[None, Tick, None]:
+    def _until_closed(self, began_s: float, most_s: float) -> Generator[None, Tick, None]:
         while not self._gates.all_closed:
             tick = yield from self.next()
             if tick.now_s > began_s + most_s:
-                raise Failure("gate", f"{what} did not close within {most_s:g} s")
+                raise Failure("gate", f"did not close within {most_s:g} s: the gate of {' and of '.join(self._gates.not_closed)}")
 
     def shut(self) -> Generator[None, Tick, None]:
         """Amid a fault: ask every gate to close, and wait until all have or their time is over."""
@@ -97,6 +98,11 @@ class Steps:
         until_s = tick.now_s + self._settings.gate_s * len(self._gates.bins)
         while not self._gates.all_closed and tick.now_s < until_s:
             tick = yield from self.rest()
+
+    @property
+    def gate_trouble(self) -> str:
+        """What each gate that failed at its last move says, on one line; empty while all work."""
+        return "; ".join(map(str, self._gates.faults.values()))
 
     def rest(self) -> Generator[None, Tick, Tick]:
         """One step amid a fault: gates are still carried on, and one that fails again says nothing new."""

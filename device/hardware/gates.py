@@ -21,7 +21,8 @@ class Gates:
 
     Requests return at once and `update` carries them out. A newer request for the same gate replaces an older one, and turns a move around.
     A gate that has been open for `max_open_s` is closed without being asked, and `update` raises GateError to say so. When one gate fails,
-    the others are still carried on before GateError is raised, and `faults` names it until it arrives somewhere again.
+    the others are still carried on before GateError is raised, which names all that failed, and `faults` names each until it arrives
+    somewhere again.
     """
 
     def __init__(self, gates: Mapping[str, Gate], *, max_open_s: float = 15.0) -> None:
@@ -44,7 +45,12 @@ class Gates:
     @property
     def all_closed(self) -> bool:
         """Whether every gate is closed."""
-        return all(gate.position is Position.CLOSED for gate in self._gates.values())
+        return not self.not_closed
+
+    @property
+    def not_closed(self) -> tuple[str, ...]:
+        """Bins whose gate is not known to be closed."""
+        return tuple(name for name, gate in self._gates.items() if gate.position is not Position.CLOSED)
 
     @property
     def moving(self) -> bool:
@@ -59,23 +65,23 @@ class Gates:
         """Open the gate over the bin `name` as soon as no other moves. Raises GateError when there is none, or it refuses."""
         self._gate(name)
         self._want(name, Position.OPEN)
-        _raise_first(self._start_waiting(now_s))
+        _raise_all(self._start_waiting(now_s))
 
     def close(self, name: str, now_s: float) -> None:
         """Close the gate over the bin `name` as soon as no other moves. Raises GateError when there is none, or it refuses."""
         self._gate(name)
         self._want(name, Position.CLOSED)
-        _raise_first(self._start_waiting(now_s))
+        _raise_all(self._start_waiting(now_s))
 
     def close_all(self, now_s: float) -> None:
         """Close every gate that is not known to be closed, one after the other. Raises GateError when one refuses, after all were asked."""
         for name, gate in self._gates.items():
             if name in self._wanted or gate.position is not Position.CLOSED:
                 self._want(name, Position.CLOSED)
-        _raise_first(self._start_waiting(now_s))
+        _raise_all(self._start_waiting(now_s))
 
     def update(self, now_s: float) -> None:
-        """Carry the moves on. Call it 20 times a second or more. Raises the first GateError after all gates have had their turn."""
+        """Carry the moves on. Call it 20 times a second or more. Raises GateError after all gates have had their turn."""
         errors = []
         for name, gate in self._gates.items():
             try:
@@ -88,7 +94,7 @@ class Gates:
                 self._faults.pop(name, None)
             if gate.position is Position.CLOSED:
                 self._open_since_s.pop(name, None)
-        _raise_first(errors + self._close_forgotten(now_s) + self._start_waiting(now_s))
+        _raise_all(errors + self._close_forgotten(now_s) + self._start_waiting(now_s))
 
     def release(self) -> None:
         """Make all outputs safe and give the hardware back. Any number of calls; never raises."""
@@ -137,9 +143,12 @@ class Gates:
         return [GateError(f"gate {name}: was open for {self._max_open_s:g} s and is being closed") for name in forgotten]
 
 
-def _raise_first(errors: Sequence[GateError]) -> None:
-    if errors:
+def _raise_all(errors: Sequence[GateError]) -> None:
+    """As one error, where there are several."""
+    if len(errors) == 1:
         raise errors[0]
+    if errors:
+        raise GateError("; ".join(dict.fromkeys(map(str, errors))))
 
 
 def open_gate(settings: GateSettings) -> Gate:

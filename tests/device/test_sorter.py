@@ -257,6 +257,55 @@ def test_a_silent_camera_is_a_fault_until_it_speaks_again(bench: Benches) -> Non
     assert [event.fault for event in bin_.told(Cleared)] == ["camera"]
 
 
+def test_a_camera_fault_names_the_cause_that_is_known_and_follows_it(bench: Benches) -> None:
+    bin_ = bench("glass")
+    assert bin_.live(5, until=lambda: bin_.sorter.mode == "ready")
+    bin_.camera_works, bin_.camera_says = False, "camera /dev/video0: permission denied"
+    assert bin_.live(10, until=lambda: bin_.sorter.mode == "fault")
+    assert [event.message for event in bin_.told(Fault)] == ["camera /dev/video0: permission denied"]
+    bin_.camera_says = "camera /dev/video0: no such device"
+    bin_.live(30)
+    assert bin_.sorter.fault is not None
+    assert bin_.sorter.fault.message == "camera /dev/video0: no such device", "the state follows the cause"
+    assert len(bin_.told(Fault)) == 1, "and it is still one fault"
+    bin_.camera_works = True
+    assert bin_.live(30, until=lambda: bool(bin_.told(Cleared)))
+
+
+def test_a_gate_fault_names_every_gate_that_fails(bench: Benches) -> None:
+    bin_ = bench("glass")
+    assert bin_.live(10, until=lambda: bin_.sorter.mode == "sorting")
+    bin_.gates["glass"].break_wire()
+    assert bin_.live(30, until=lambda: bin_.sorter.mode == "fault")
+    assert [event.message for event in bin_.told(Fault)] == ["gate glass: its drive does not answer"]
+    bin_.gates["glass"].mend()
+    bin_.gates["paper"].break_wire()
+    bin_.gates["trash"].break_wire()
+    for name in ("paper", "trash"):
+        bin_.gates[name].release()  # nobody knows where it stands, so it is brought home
+    bin_.live(30)
+    assert bin_.sorter.fault is not None
+    assert bin_.sorter.fault.message == "gate paper: its drive does not answer; gate trash: its drive does not answer"
+
+
+def test_a_gate_that_fails_while_the_camera_is_away_is_told_at_once(bench: Benches) -> None:
+    bin_ = bench("glass")
+    assert bin_.live(10, until=lambda: bin_.sorter.mode == "sorting")
+    bin_.camera_works = False
+    assert bin_.live(10, until=lambda: bin_.sorter.mode == "fault")
+    bin_.gates["glass"].break_wire()
+    bin_.gates["glass"].release()
+    bin_.live(30)
+    assert [event.fault for event in bin_.told(Fault)] == ["camera", "gate"]
+    fault = bin_.sorter.fault
+    assert fault is not None
+    assert "is the camera plugged in?" in fault.message and "gate glass: its drive does not answer" in fault.message
+    bin_.camera_works = True
+    bin_.gates["glass"].mend()
+    assert bin_.live(90, until=lambda: bin_.sorter.fault is None and bin_.sorter.mode == "ready")
+    assert sorted(event.fault for event in bin_.told(Cleared)) == ["camera", "gate"]
+
+
 def test_a_view_that_is_never_still_is_told_once_and_learned_when_it_is(bench: Benches) -> None:
     bin_ = bench("glass")
     bin_.lamp_flickers = True

@@ -62,6 +62,7 @@ class Bench:
         self.events: list[AnyEvent] = []
         self.offered: list[Sighting] = []
         self.camera_works = self.disk_works = True
+        self.camera_says = ""
         self.lamp_flickers = False
         self.before_intents: Callable[[], None] = lambda: None
         self.view = view or EmptyView(PresenceSettings())
@@ -99,7 +100,7 @@ class Bench:
                 if self.lamp_flickers and self._frames % 2:
                     pixels = np.asarray(pixels // 2, np.uint8)
                 frame = Frame(pixels, self._frames, self.now_s) if self.camera_works else None
-            self.sorter.tick(self.now_s, frame)
+            self.sorter.tick(self.now_s, frame, "" if self.camera_works else self.camera_says)
             self._wait_for_the_disk()
             if until():
                 return True

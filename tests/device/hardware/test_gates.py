@@ -162,6 +162,16 @@ def test_a_gate_that_fails_at_every_update_does_not_stop_those_after_it(closed: 
     assert gates.position("b") is Position.OPEN
 
 
+def test_gates_that_fail_together_are_all_named(closed: Bin) -> None:
+    for name in ("glass", "paper"):
+        closed.simulated[name].break_wire()
+        closed.simulated[name].release()
+    with pytest.raises(GateError) as caught:
+        closed.gates.close_all(closed.now_s)
+    assert str(caught.value) == "gate glass: its drive does not answer; gate paper: its drive does not answer"
+    assert closed.gates.not_closed == ("glass", "paper")
+
+
 def test_releasing_reaches_every_gate_even_when_one_raises(closed: Bin, caplog: pytest.LogCaptureFixture) -> None:
     class Stubborn(SimulatedGate):
         def release(self) -> None:
