@@ -37,6 +37,7 @@ class Tray:
         self._thing: Thing | None = None
         self._upright: tuple[Floats, Floats] = (np.zeros((1, 1, 3), np.float32), np.zeros((1, 1), np.float32))
         self._lying: tuple[Pose, Floats] | None = None
+        self._lit_ground = np.asarray(self._ground * self._light, np.float32)
 
     def lay(self, thing: Thing) -> None:
         """Take a thing up to draw it from now on. Raises ItemsError when its picture cannot be read."""
@@ -57,15 +58,16 @@ class Tray:
 
         pose: of the thing laid last, None for an empty tray; fallen: 0 lies on the tray, 1 is gone; exposure: about 1.
         """
-        scene = self._ground if pose is None or fallen >= 1 else self._with_item(pose, fallen)
+        scene = self._lit_ground if pose is None or fallen >= 1 else self._with_item(pose, fallen)
         top, left = self._rng.integers(0, 64, 2)
-        seen = scene * (self._light * np.float32(exposure)) + self._noise[top : top + HEIGHT, left : left + WIDTH]
-        return np.asarray(np.clip(seen, 0, 255), np.uint8)
+        noise = self._noise[top : top + HEIGHT, left : left + WIDTH]
+        return np.asarray(cv2.addWeighted(scene, exposure, noise, 1.0, 0.0, dtype=cv2.CV_8U), np.uint8)
 
     def _with_item(self, pose: Pose, fallen: float) -> Floats:
+        """The thing on its ground in the lamp's light."""
         if fallen == 0 and self._lying is not None and self._lying[0] == pose:
             return self._lying[1]
-        scene = self._composed(pose, fallen)
+        scene = np.asarray(self._composed(pose, fallen) * self._light, np.float32)
         if fallen == 0:
             self._lying = pose, scene
         return scene
