@@ -148,7 +148,7 @@ def test_a_gate_that_stays_shut_is_told_once_however_often_it_is_tried(bench: Be
     bin_ = bench("glass")
     assert bin_.live(10, until=lambda: bin_.sorter.mode == "sorting")
     bin_.gates["glass"].seize()
-    bin_.live(600)
+    bin_.live(600, frame_s=1.0)
     assert [type(event) for event in bin_.events] == [Fault]
     assert bin_.sorter.mode == "fault"
     bin_.gates["glass"].mend()
@@ -309,7 +309,7 @@ def test_a_gate_that_fails_while_the_camera_is_away_is_told_at_once(bench: Bench
 def test_a_view_that_is_never_still_is_told_once_and_learned_when_it_is(bench: Benches) -> None:
     bin_ = bench("glass")
     bin_.lamp_flickers = True
-    bin_.live(300)
+    bin_.live(300, frame_s=1.0)
     (fault,) = bin_.told(Fault)
     assert fault.fault == "camera" and "does something move there, or the lamp flicker?" in fault.message
     assert not bin_.told(Cleared)

@@ -87,14 +87,14 @@ class Bench:
         self._frame_due_s = self.now_s
         self._writing: list[Future[AnyEvent]] = []
 
-    def live(self, most_s: float, until: Callable[[], bool] = lambda: False) -> bool:
-        """Let at most `most_s` seconds pass; True when `until` came true before that."""
+    def live(self, most_s: float, until: Callable[[], bool] = lambda: False, *, frame_s: float = FRAME_S) -> bool:
+        """Let at most `most_s` seconds pass; True when `until` came true before that. frame_s: from frame to frame, longer where little happens."""
         end_s = self.now_s + most_s
         while self.now_s < end_s:
             self.now_s += STEP_S
             frame = None
             if self.now_s >= self._frame_due_s:
-                self._frame_due_s = self.now_s + FRAME_S
+                self._frame_due_s = self.now_s + frame_s
                 self._frames += 1
                 pixels = self.bin.picture(self.now_s)
                 if self.lamp_flickers and self._frames % 2:
