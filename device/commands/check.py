@@ -15,7 +15,6 @@ from typing import Any
 from device.body import check_gates
 from device.cameras import CameraError
 from device.cameras.opening import open_camera
-from device.commands.run import stop_on_signals
 from device.daemon import open_judge, read_rule_pack
 from device.errors import SortbinError
 from device.hardware.gates import open_gates
@@ -25,6 +24,7 @@ from device.mqtt.topics import Topics
 from device.service import find_service, require_reach
 from device.settings import DEFAULT_FILE, Settings, read_settings
 from device.site import Site
+from device.stopping import stop_on_signals
 from device.vision.judge import Judge
 from device.vision.runtime import RuntimeFault
 

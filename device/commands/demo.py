@@ -18,13 +18,13 @@ from device.body import Body, kind
 from device.cameras.opening import open_camera
 from device.cameras.settings import ReplaySettings, V4l2Settings
 from device.commandline import measured, whole
-from device.commands.run import stop_on_signals
 from device.errors import SortbinError
 from device.hardware.gates import Gates
 from device.health import Notifier
 from device.mqtt.settings import MqttSettings, TlsSettings
 from device.rules import RulePack
 from device.settings import BinSettings, DeviceSettings, ModelSettings
+from device.stopping import stop_on_signals
 from device.twin.body import simulated_gates, virtual_body
 from device.twin.items import Thing, own_things, photo_things, shuffled
 from device.twin.narrator import Narrator

@@ -3,9 +3,7 @@
 import argparse
 import functools
 import logging
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from device.events import AnyEvent, Fault, ItemInterrupted, ItemRejected, ItemSo
 from device.health import Notifier
 from device.memory import keep_little
 from device.settings import DEFAULT_FILE, read_settings
+from device.stopping import stop_on_signals
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -22,7 +21,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "run",
         help="run the bin, as the systemd service does",
-        description="Run the bin until SIGTERM or Ctrl-C. Exit status: 0 stopped as asked, 2 settings or a part that cannot be used.",
+        description="Run the bin until SIGTERM, Ctrl-C or any other signal that ends a process. "
+        "Exit status: 0 stopped as asked, 2 settings or a part that cannot be used.",
     )
     parser.add_argument("--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help="settings file (default: %(default)s)")
     parser.set_defaults(run=run)
@@ -37,14 +37,6 @@ def run(arguments: argparse.Namespace) -> int:
     with daemon.opened(settings, functools.partial(open_body, settings)) as parts:
         daemon.run(settings, parts, stop, _log, Notifier())
     return 0
-
-
-def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set from now on."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 def _log(event: AnyEvent) -> None:
