@@ -1,16 +1,22 @@
 """What a bin sees with and what it moves: opened together, closed together."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
 from device.cameras.newest import NewestFrame
 from device.cameras.opening import open_camera
 from device.errors import SortbinError
+from device.hardware.claimed import claimed, forget_claim, note_claim
 from device.hardware.gates import Gates, open_gates
+from device.hardware.safe import make_safe
 from device.rules import RulePack
 from device.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class BodyError(SortbinError, ValueError):
@@ -25,10 +31,14 @@ class Body:
     camera_kind: str
     gates: Gates
     gate_kinds: Mapping[str, str]
+    state: Path | None = None
+    """folder where it is written down that the gates are claimed, for those that are real"""
 
     def close(self) -> None:
         """Make the gates safe, give the camera back. Any number of calls; never raises."""
         self.gates.release()
+        if self.state is not None:
+            forget_claim(self.state)
         self.camera.close(0.2)
 
 
@@ -38,10 +48,18 @@ def open_body(settings: Settings, rules: RulePack) -> Body:
     A camera that cannot be opened yet raises nothing: the sorter reports it as a fault and goes on when it is there.
     """
     check_gates(settings, rules)
-    sorting = settings.sorting
+    sorting, state = settings.sorting, Path(settings.device.state)
+    left_on = [gate for gate in claimed(state) if gate not in settings.gate]
+    for error in make_safe(left_on):
+        log.warning("%s; a bin that crashed had claimed this gate, and the settings do not name it any more", error)
+    note_claim(state, settings.gate)
     gates = open_gates(settings.gate, max_open_s=sorting.drop_s + 2 * sorting.gate_s)
     kinds = {gate.bin: kind(gate) for gate in settings.gate}
-    return Body(open_camera(settings.camera), kind(settings.camera), gates, kinds)
+    try:
+        return Body(open_camera(settings.camera), kind(settings.camera), gates, kinds, state)
+    except BaseException:
+        gates.release()
+        raise
 
 
 def check_gates(settings: Settings, rules: RulePack) -> None:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 _TIME_ERROR = 5
@@ -33,6 +34,14 @@ def wall_clock_synced() -> bool:
     except (OSError, AttributeError):
         return False
     return 0 <= int(state) < _TIME_ERROR
+
+
+def kernel_boot() -> str:
+    """Names one start of the kernel: while it is the same, whatever a killed process wrote, or switched on, is still there. Empty: unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 class Clock:

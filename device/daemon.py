@@ -231,8 +231,10 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
         log.info("the camera has shown all it has")
     finally:
         notifier.stopping()
-        sorter.stop()
-        _close_gates(gates, settings.sorting.gate_s)
+        try:
+            sorter.stop()
+        finally:
+            _close_gates(gates, settings.sorting.gate_s)
         for keeper in keepers:
             keeper.close()
         frames.close()
@@ -338,6 +340,7 @@ def _started(parts: Parts) -> Started:
 
 
 def _close_gates(gates: Gates, most_s: float) -> None:
+    """Close them and switch their outputs off, before anything else at the end has to wait for a disk or a network."""
     deadline_s = time.monotonic() + most_s
     try:
         gates.close_all(time.monotonic())
@@ -346,3 +349,5 @@ def _close_gates(gates: Gates, most_s: float) -> None:
             time.sleep(TICK_S)
     except GateError as error:
         log.error("%s", error)
+    finally:
+        gates.release()

@@ -27,7 +27,7 @@ import msgspec
 
 from device import ledger_salvage
 from device import ledger_tables as tables
-from device.clock import Clock
+from device.clock import Clock, kernel_boot
 from device.events import AnyEvent, Event, ItemInterrupted, ItemRejected, ItemSorted, decode, encode
 from device.identity import place_of
 from device.ledger_reading import read_events
@@ -338,7 +338,7 @@ class Ledger:
 
     def _begin(self, db: sqlite3.Connection) -> None:
         """Take up where the last start ended."""
-        standing, kernel = tables.standing(db), _kernel_boot()
+        standing, kernel = tables.standing(db), kernel_boot()
         self.item_before = tables.newest_item(db)
         notes, given_out = standing.notes, standing.given_out
         self._restarts = 0 if notes.clean else notes.restarts + 1
@@ -507,11 +507,3 @@ def _locked(file: Path) -> int:
         os.close(lock)
         raise LedgerError(f"{file.parent}: another sortbin uses this ledger; stop it, or choose another folder") from error
     return lock
-
-
-def _kernel_boot() -> str:
-    """Names one start of the kernel: while it is the same, whatever a killed daemon wrote is still there."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

@@ -19,6 +19,7 @@ from device.steps import SortingSettings
 from device.vision.presence import PresenceSettings
 
 DEFAULT_FILE = Path("/etc/sortbin/sortbin.toml")
+DEFAULT_STATE = Path("/var/lib/sortbin")
 StateFolder = Annotated[str, msgspec.Meta(pattern="^[^~]", description="a folder, written in full, without ~")]
 
 
@@ -31,7 +32,7 @@ class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     id: DeviceId = msgspec.field(default_factory=own_id)
     """name in MQTT topics; without one, the machine's own"""
-    state: StateFolder = "/var/lib/sortbin"
+    state: StateFolder = str(DEFAULT_STATE)
     """folder of the ledger and the learned empty view"""
 
 

@@ -13,10 +13,12 @@ from msgspec import structs
 
 from device.commandline import measured, whole
 from device.hardware import Gate, GateError, Position
+from device.hardware.claimed import claimed, forget_claim
 from device.hardware.gates import open_gate
-from device.hardware.safe import make_safe
+from device.hardware.safe import make_safe, read_gates
 from device.hardware.settings import LONGEST_US, SHORTEST_US, GateSettings, LineSettings, ServoSettings
-from device.settings import DEFAULT_FILE, read_settings
+from device.settings import DEFAULT_FILE, DEFAULT_STATE, read_settings
+from device.stopping import stop_on_signals
 
 TICK_S = 0.02
 SLOW_TRAVEL_S = 2.0
@@ -34,7 +36,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="move one gate by hand, or make all outputs safe",
         description="Open and close the gate over one bin, slowly, to see that it is wired and set right. Without BIN, list the gates. "
         "Stop the service first, for it holds the gates. Outputs are switched off at the end: a servo stays where it is, a line lets go. "
-        "Exit status: 0 done, 1 an output could not be made safe (--release), 2 settings or hardware that cannot be used.",
+        "Ctrl-Z and a lost connection end it, too. --release makes safe what it finds, whatever else is wrong with the settings. "
+        "Exit status: 0 done, 1 an output could not be made safe or be read of (--release), 2 settings or hardware that cannot be used.",
     )
     parser.add_argument("bin", metavar="BIN", nargs="?", help="the bin whose gate to move")
     parser.add_argument("--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help="settings file (default: %(default)s)")
@@ -62,18 +65,15 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked. Returns the exit status."""
-    gates = read_settings(arguments.config).gate
+    stop = stop_on_signals()
     if arguments.release:
-        return _release(gates)
+        return _release(arguments.config)
+    gates = read_settings(arguments.config).gate
     if arguments.bin is None:
         if arguments.open or arguments.close or arguments.pulse is not None:
             raise GateError(f"name the bin whose gate to move: {', '.join(each.bin for each in gates)}")
         _list(gates, as_json=arguments.json)
         return 0
-    # Imported here because --release has to work even when the rest of the daemon cannot be imported.
-    from device.commands.run import stop_on_signals
-
-    stop = stop_on_signals()
     settings = _to_move(_find(gates, arguments.bin), pulse_us=arguments.pulse, slowly=not arguments.full_speed)
     hold_s = _hold_s(settings, arguments.seconds)
     gate = open_gate(settings)
@@ -93,11 +93,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _release(gates: Sequence[GateSettings]) -> int:
-    errors = make_safe(gates)
-    for error in errors:
-        print(f"sortbin gate: {error}", file=sys.stderr)
-    return 1 if errors else 0
+def _release(file: Path) -> int:
+    """Make all outputs safe that the settings file names or that a bin had claimed when it died. Returns the exit status."""
+    found = read_gates(file)
+    states = dict.fromkeys((found.state or DEFAULT_STATE, DEFAULT_STATE))
+    left_on = {state: gates for state in states if (gates := claimed(state))}
+    # What was claimed comes last: it says how the outputs really were wired.
+    errors: list[object] = list(make_safe(found.gates))
+    for state, gates in left_on.items():
+        unsafe = make_safe(gates)
+        errors += unsafe
+        if not unsafe:
+            forget_claim(state)
+    for line in (*found.troubles, *errors):
+        print(f"sortbin gate: {line}", file=sys.stderr)
+    return 1 if errors or (found.troubles and not left_on) else 0
 
 
 def _list(gates: Sequence[GateSettings], *, as_json: bool) -> None:

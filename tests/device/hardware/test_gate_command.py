@@ -3,8 +3,7 @@
 import argparse
 import json
 import shlex
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -46,9 +45,8 @@ travel_s = 0.05
 
 
 @pytest.fixture
-def sortbin_gate(tmp_path: Path, kernel: Any, gpio: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], int]]:
+def sortbin_gate(tmp_path: Path, kernel: Any, gpio: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
     """Runs `sortbin gate ARGUMENTS`."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.setitem(ServoGate.__init__.__kwdefaults__, "root", kernel.path)
     monkeypatch.setitem(LineGate.__init__.__kwdefaults__, "devices", tmp_path)
     file = tmp_path / "sortbin.toml"
@@ -60,9 +58,7 @@ def sortbin_gate(tmp_path: Path, kernel: Any, gpio: Any, monkeypatch: pytest.Mon
         parsed = parser.parse_args(["gate", "--config", str(file), *shlex.split(arguments)])
         return int(parsed.run(parsed))
 
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return run
 
 
 def is_on(kernel: Any) -> bool:
