@@ -17,7 +17,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from device.decision import decide
+from device.decision import Evidence, decide
 from device.errors import SortbinError
 from device.rules import default_rules, find_rules, read_rules
 from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
@@ -52,7 +52,7 @@ def measure(bundle: Bundle, rules_file: Path, package: Package, frames: int, thr
 
     def pipeline() -> None:
         probabilities = classifier.posterior(camera.copy())
-        decide(probabilities, classifier.labels, rules, reject_below=classifier.reject_below)
+        decide(Evidence(probabilities), classifier.labels, rules, reject_below=classifier.reject_below)
 
     kinds: tuple[Callable[[], None], ...] = (classifier.runtime.interpreter.invoke, pipeline)
     took_s: list[list[float]] = [[], []]

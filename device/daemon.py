@@ -94,6 +94,8 @@ def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iter
             )
         judge = open_judge(_without_edgetpu(settings) if safe_mode else settings)
         rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
+        for label in rules.unseen_hazards(judge.labels):
+            log.warning("rule pack %s: the hazard %s passes unnoticed until the bin is taught it", rules.name, label)
         site = Site(judge.labels, judge.usual, settings.site)
         body = open_body(rules)
         stack.callback(body.close)

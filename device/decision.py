@@ -8,15 +8,36 @@ from typing import Literal
 from device.rules import RulePack
 from device.vision.classifier import Floats
 
-Reason = Literal["confident", "unsure", "unknown", "safe_mode"]
+Reason = Literal["confident", "unsure", "unknown", "safe_mode", "hazard"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of an item when its bin is chosen.
+
+    probabilities: calibrated, one a label, summing to 1. seen: the same before the mix of labels at this place was weighed in; None: as
+    `probabilities`. unknown: the item is unlike everything known, so its probabilities mean nothing.
+    """
+
+    probabilities: Floats
+    seen: Floats | None = None
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Danger:
+    """An item that may be a hazard: the likeliest of the pack's hazards, and the probability of all of them together."""
+
+    label: str
+    p: float
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Where an item goes and why.
 
-    label is the likeliest label and p its probability; p_bin is that of the likeliest bin, all its labels together;
-    expected_cost is that of `bin` under the rule pack.
+    bin is empty where no gate may open until a hand has taken the item out. label is the likeliest label and p its probability; p_bin is that of the
+    likeliest bin, all its labels together; expected_cost is that of `bin` under the rule pack. danger: None unless it may be a hazard.
     """
 
     bin: str
@@ -25,34 +46,36 @@ class Choice:
     p_bin: float
     expected_cost: float
     reason: Reason
+    danger: Danger | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether no gate may open until a hand has taken the item out."""
+        return not self.bin
 
 
-def decide(
-    probabilities: Floats,
-    labels: tuple[str, ...],
-    pack: RulePack,
-    *,
-    reject_below: float,
-    unknown: bool = False,
-    closed: Mapping[str, Reason] | None = None,
-) -> Choice:
-    """Choose the bin with the least expected cost; the residual bin where it is better not to guess.
+def decide(evidence: Evidence, labels: tuple[str, ...], pack: RulePack, *, reject_below: float, closed: Mapping[str, Reason] | None = None) -> Choice:
+    """Choose the bin with the least expected cost; the residual bin where it is better not to guess; for a hazard, what the pack says.
 
-    probabilities: calibrated, one a label in the order of `labels`, summing to 1. reject_below: least probability of the likeliest bin.
-    unknown: the item is unlike everything known, so its probabilities mean nothing.
+    labels: in the order of the probabilities. reject_below: least probability of the likeliest bin.
     closed: bins that can take nothing now, and why; what belongs there goes to the residual bin for that reason, never into the next best
-    bin. The residual bin itself is always open.
+    bin. The residual bin itself is always open. A hazard whose bin is closed is held.
     """
-    best = int(probabilities.argmax())
-    belief = _belief(probabilities, labels, pack)
+    belief = _belief(evidence.probabilities, labels, pack)
     costs = {into: math.fsum(p * pack.cost(belongs, into) for belongs, p in belief.items()) for into in pack.bins}
     likeliest = max(belief, key=lambda name: belief[name])
     cheapest = min(costs, key=lambda name: (costs[name], -belief[name]))
+    shut = closed or {}
 
-    if unknown:
-        return Choice(pack.residual, labels[best], float(probabilities[best]), belief[likeliest], costs[pack.residual], "unknown")
-    chosen, reason = _chosen(likeliest, cheapest, pack.residual, belief[likeliest] < reject_below, closed or {})
-    return Choice(chosen, labels[best], float(probabilities[best]), belief[likeliest], costs[chosen], reason)
+    chosen, reason = _chosen(likeliest, cheapest, pack.residual, belief[likeliest] < reject_below, shut)
+    if evidence.unknown:
+        chosen, reason = pack.residual, "unknown"
+    danger = _danger(evidence, labels, pack)
+    if danger is not None and not (reason == "confident" and chosen == pack.hazard.into):
+        chosen, reason = _averted(pack, shut), "hazard"
+    best = int(evidence.probabilities.argmax())
+    cost = costs[chosen] if chosen else 0.0
+    return Choice(chosen, labels[best], float(evidence.probabilities[best]), belief[likeliest], cost, reason, danger)
 
 
 def _chosen(likeliest: str, cheapest: str, residual: str, unsure: bool, closed: Mapping[str, Reason]) -> tuple[str, Reason]:
@@ -61,6 +84,23 @@ def _chosen(likeliest: str, cheapest: str, residual: str, unsure: bool, closed: 
     if cheapest != residual and cheapest in closed:
         return residual, closed[cheapest]
     return cheapest, "confident"
+
+
+def _averted(pack: RulePack, closed: Mapping[str, Reason]) -> str:
+    """The bin for a hazard; empty where it is to be held."""
+    into = pack.hazard.into
+    return "" if into in closed and into != pack.residual else into
+
+
+def _danger(evidence: Evidence, labels: tuple[str, ...], pack: RulePack) -> Danger | None:
+    """Whether it may be a hazard, with the mix of labels at this place or without: no list of labels and no habit of a place rules one out."""
+    hazards = [index for index, label in enumerate(labels) if label in pack.hazards] if pack.hazards else []
+    if not hazards:
+        return None
+    views = [evidence.probabilities] if evidence.seen is None else [evidence.probabilities, evidence.seen]
+    shares = max((view[hazards] for view in views), key=lambda of: math.fsum(of.tolist()))
+    p = math.fsum(shares.tolist())
+    return Danger(labels[hazards[int(shares.argmax())]], p) if p > pack.hazard.above else None
 
 
 def _belief(probabilities: Floats, labels: tuple[str, ...], pack: RulePack) -> dict[str, float]:

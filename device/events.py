@@ -50,9 +50,11 @@ class ItemSorted(Item, frozen=True, kw_only=True, tag="item_sorted"):
 
 
 class ItemRejected(Item, frozen=True, kw_only=True, tag="item_rejected"):
-    """An item went to the residual bin because it was better not to guess, or not possible to do as decided."""
+    """An item went to the residual bin because it was better not to guess, or not possible to do as decided; one that may be a hazard went to the bin
+    that the rule pack names for hazards.
+    """
 
-    reason: Literal["unsure", "unknown", "safe_mode"]
+    reason: Literal["unsure", "unknown", "safe_mode", "hazard"]
 
 
 class ItemInterrupted(Event, frozen=True, kw_only=True, tag="item_interrupted"):
@@ -64,6 +66,18 @@ class ItemInterrupted(Event, frozen=True, kw_only=True, tag="item_interrupted"):
     reason: Literal["restart", "stopped", "removed", "fault"]
 
 
+class Hazard(Event, frozen=True, kw_only=True, tag="hazard"):
+    """An item that may be a hazard lies on the tray. p is the probability of all hazards of the rule pack together, label the likeliest of them.
+
+    bin is where it is going now; empty where no gate opens until a hand has taken it out, which is the fault `hazard`.
+    """
+
+    item: str
+    bin: str
+    label: str
+    p: float
+
+
 class Jam(Event, frozen=True, kw_only=True, tag="jam"):
     """The gate over `bin` opened, and the item did not leave within `waited_s`."""
 
@@ -73,9 +87,9 @@ class Jam(Event, frozen=True, kw_only=True, tag="jam"):
 
 
 class Fault(Event, frozen=True, kw_only=True, tag="fault"):
-    """A part failed and sorting stopped. fault is a short name that stays the same, message one line for a person."""
+    """A part failed, or a hazard is held on the tray, and sorting stopped. fault is a short name that stays the same, message a line for a person."""
 
-    fault: Literal["camera", "gate", "jam", "ledger"]
+    fault: Literal["camera", "gate", "jam", "ledger", "hazard"]
     message: str
 
 
@@ -105,7 +119,7 @@ class Drift(Event, frozen=True, kw_only=True, tag="drift"):
     message: str
 
 
-AnyEvent = ItemSorted | ItemRejected | ItemInterrupted | Jam | Fault | Cleared | Started | Drift
+AnyEvent = ItemSorted | ItemRejected | ItemInterrupted | Hazard | Jam | Fault | Cleared | Started | Drift
 
 _DECODER: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 

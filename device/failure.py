@@ -5,7 +5,7 @@ from typing import Literal
 from device.hardware import GateError
 from device.ledger import LedgerError
 
-FaultName = Literal["camera", "gate", "jam", "ledger"]
+FaultName = Literal["camera", "gate", "jam", "ledger", "hazard"]
 
 
 class Failure(Exception):

@@ -53,12 +53,15 @@ IDLE_S = 60.0
 
 
 class BinTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """Since the ledger began: items sorted into a bin, sent there as rejected, with unknown end on the way there; jams at its gate."""
+    """Since the ledger began: items sorted into a bin, sent there as rejected, with unknown end on the way there; jams at its gate; items sent there
+    that may be a hazard.
+    """
 
     sorted: int = 0
     rejected: int = 0
     interrupted: int = 0
     jams: int = 0
+    hazards: int = 0
 
 
 @dataclass(frozen=True, slots=True)

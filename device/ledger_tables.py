@@ -11,10 +11,10 @@ from typing import Annotated
 import msgspec
 
 from device.errors import SortbinError
-from device.events import AnyEvent, ItemInterrupted, ItemRejected, ItemSorted, Jam, decode
+from device.events import AnyEvent, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, decode
 
 FILE = "ledger.sqlite3"
-KINDS = ("sorted", "rejected", "interrupted", "jams")
+KINDS = ("sorted", "rejected", "interrupted", "jams", "hazards")
 """what is counted of a bin"""
 
 _FORMAT = 1
@@ -258,6 +258,8 @@ def counted_as(event: AnyEvent) -> tuple[str, str] | None:
             return bin, "interrupted"
         case Jam(bin=bin):
             return bin, "jams"
+        case Hazard(bin=bin) if bin:
+            return bin, "hazards"
         case _:
             return None
 

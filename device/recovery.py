@@ -1,6 +1,6 @@
 """Out of faults: a camera that hangs, a gate that jams, an item that does not leave, a disk that is full. Nothing is sorted until all are mended."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 
 import msgspec
 
@@ -20,19 +20,15 @@ Mend = Callable[[], Generator[None, Tick, None]]
 class Recovery:
     """Tries again and again until what failed works. Each fault is told when it begins and when it is over, once; `fault` names its latest cause.
 
-    retry_s: pause between attempts. until_it_sees: steps until the camera shows what sorting needs. until_the_jam_is_gone: steps until an item that
-    jammed has gone. finish_what_is_in_hand: steps that let an item through which a fault has left on the tray, for only a gate that lets it through
-    is mended.
+    retry_s: pause between attempts. mends: steps until the camera shows what sorting needs, and until what jammed, or a hazard, has gone.
+    finish_what_is_in_hand: steps that let an item through which a fault has left on the tray, for only a gate that lets it through is mended.
     """
 
-    def __init__(
-        self, steps: Steps, telling: Telling, retry_s: float, *, until_it_sees: Mend, until_the_jam_is_gone: Mend, finish_what_is_in_hand: Mend
-    ) -> None:
+    def __init__(self, steps: Steps, telling: Telling, retry_s: float, mends: Mapping[FaultName, Mend], finish_what_is_in_hand: Mend) -> None:
         self._steps, self._telling, self._finish, self._retry_s = steps, telling, finish_what_is_in_hand, retry_s
         self._mends: dict[FaultName, Mend] = {
             "ledger": self._until_all_is_stored,
-            "camera": until_it_sees,
-            "jam": until_the_jam_is_gone,
+            **mends,
             "gate": self._until_it_has_opened_and_closed,
         }
         self._faults: dict[FaultName, Fault] = {}

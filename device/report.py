@@ -70,7 +70,7 @@ class Reporter:
         self._link.publish_state(State(mode=mode, fault=fault_state(fault), safe_mode=safe_mode, totals=totals, last_item=self._last_item))
         for name in self._rules.bins:
             counted = totals.get(name, BinTotals())
-            self._link.publish_bin(name, BinState(fill_percent=None, full=False, items=counted.sorted + counted.rejected))
+            self._link.publish_bin(name, BinState(fill_percent=None, full=False, items=counted.sorted + counted.rejected, hazards=counted.hazards))
 
     def _info(self) -> Info:
         bundle = self._classifier.bundle.info

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -20,11 +21,21 @@ class RulesError(SortbinError, ValueError):
     """A rule pack that cannot be used. The message names the file, the key and what was expected."""
 
 
+class HazardRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When an item counts as a hazard, and what happens to it."""
+
+    above: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.1
+    """probability of all hazards together above which an item counts as one"""
+    into: str = ""
+    """the bin that takes it; empty: no gate opens until a hand has taken it out"""
+
+
 @dataclass(frozen=True, slots=True)
 class RulePack:
     """A pack as it applies to the labels of one bundle.
 
-    bins maps each bin's name to its title, in the order of the file. hazards are the labels that must never pass unnoticed.
+    bins maps each bin's name to its title, in the order of the file. hazards are the labels that must never pass unnoticed, hazard says when an
+    item counts as one and what happens to it.
     """
 
     name: str
@@ -32,12 +43,17 @@ class RulePack:
     bins: Mapping[str, str]
     residual: str
     hazards: frozenset[str]
+    hazard: HazardRule
     _bin_of: Mapping[str, str]
     _costs: Mapping[tuple[str, str], float]
 
     def bin_of(self, label: str) -> str:
         """The bin that a label of the bundle belongs in."""
         return self._bin_of[label]
+
+    def unseen_hazards(self, labels: tuple[str, ...]) -> list[str]:
+        """Hazards that are none of the labels that are told apart, and so pass unnoticed: those that the bin is still to be taught."""
+        return sorted(self.hazards - set(labels))
 
     def cost(self, belongs_in: str, into: str) -> float:
         """What it costs to put into one bin what belongs in another. Nothing where they are the same."""
@@ -58,9 +74,8 @@ def read_rules(file: Path, labels: tuple[str, ...], also: tuple[str, ...] = ()) 
     missing = [label for label in labels if label not in bin_of]
     if missing:
         raise RulesError(f"{file}: bins: no bin for the model's label {missing[0]}; add it to one bin's labels, or choose another pack")
-    hazards = frozenset(label for entry in written.hazards for label in _matching(file, "hazards", entry, known))
     titles = {name: entry.title or name for name, entry in written.bins.items()}
-    return RulePack(written.name, written.version, titles, written.residual, hazards, bin_of, _costs(file, written, tuple(titles)))
+    return _pack(file, written, titles, bin_of, _hazards(file, written, known))
 
 
 def default_pack(labels: tuple[str, ...]) -> RulePack:
@@ -71,10 +86,11 @@ def default_pack(labels: tuple[str, ...]) -> RulePack:
     written = _decode(file)
     _require_sense(file, written)
     named = tuple(label for entry in written.bins.values() for label in entry.labels)
-    bin_of = _assign(file, written, {_composed(label): label for label in named + labels})
+    known = {_composed(label): label for label in named + labels}
+    bin_of = _assign(file, written, known)
     own = {label: label for label in labels if label not in bin_of}
     titles = {name: entry.title or name for name, entry in written.bins.items()} | own
-    return RulePack(written.name, written.version, titles, written.residual, frozenset(), bin_of | own, _costs(file, written, tuple(titles)))
+    return _pack(file, written, titles, bin_of | own, _hazards(file, written, known))
 
 
 def find_rules(pack: str) -> Path:
@@ -108,6 +124,7 @@ class _Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     taught: tuple[str, ...] = ()
     """labels that the bin is taught, or will be: the pack may name them before"""
     hazards: tuple[str, ...] = ()
+    hazard: HazardRule | None = None
     cost: _Cost = _Cost()
 
 
@@ -128,6 +145,19 @@ def _require_sense(file: Path, written: _Written) -> None:
             raise RulesError(f"{file}: bins.{name}: expected a name of a-z, 0-9, - and _, since it is part of an MQTT topic; title may be anything")
     if written.residual not in written.bins:
         raise RulesError(f"{file}: residual: expected one of the bins ({', '.join(written.bins)}), got {written.residual}")
+    if written.hazard is not None and not written.hazards:
+        raise RulesError(f"{file}: hazard: of which labels? Expected hazards beside it, a list of labels; or leave this table out")
+    if written.hazard is not None and written.hazard.into and written.hazard.into not in written.bins:
+        raise RulesError(f"{file}: hazard.into: expected one of the bins ({', '.join(written.bins)}), got {written.hazard.into}")
+
+
+def _pack(file: Path, written: _Written, titles: dict[str, str], bin_of: dict[str, str], hazards: frozenset[str]) -> RulePack:
+    costs = _costs(file, written, tuple(titles))
+    return RulePack(written.name, written.version, titles, written.residual, hazards, written.hazard or HazardRule(), bin_of, costs)
+
+
+def _hazards(file: Path, written: _Written, known: dict[str, str]) -> frozenset[str]:
+    return frozenset(label for entry in written.hazards for label in _matching(file, "hazards", entry, known))
 
 
 def _assign(file: Path, written: _Written, known: dict[str, str]) -> dict[str, str]:

@@ -13,9 +13,9 @@ from typing import Literal, Protocol
 import numpy as np
 
 from device.cameras import Frame
-from device.decision import Choice, Reason, decide
+from device.decision import Choice, Evidence, Reason, decide
 from device.drift import Watch, look_of
-from device.events import Event, Fault, Jam
+from device.events import Event, Fault, Hazard, Jam
 from device.failure import Failure, failure_of
 from device.hardware import GateError
 from device.hardware.gates import Gates
@@ -29,7 +29,6 @@ from device.steps import SortingSettings, Steps, Tick
 from device.telling import Recorder, Telling
 from device.tray import Bare, Tray
 from device.vision.burst import Burst
-from device.vision.classifier import Floats
 from device.vision.fusion import fuse
 from device.vision.judge import Judge, Opinion, mean_unknown
 from device.vision.preprocess import Pixels
@@ -84,9 +83,8 @@ class Sorter:
             self._steps,
             self._telling,
             settings.retry_s,
-            until_it_sees=self._tray.recognise,
-            until_the_jam_is_gone=self._until_the_jam_is_gone,
-            finish_what_is_in_hand=self._finish_what_is_in_hand,
+            {"camera": self._tray.recognise, "jam": self._until_the_jam_is_gone, "hazard": self._until_the_tray_is_empty},
+            self._finish_what_is_in_hand,
         )
         self._closed: dict[str, Reason] = dict.fromkeys(rules.bins, "safe_mode") if residual_only else {}
         self._in_hand: Judged | None = None
@@ -145,9 +143,22 @@ class Sorter:
         if not (yield from self._tray.until_it_lies_still()):
             return
         judged = yield from self._look(arrived_s)
-        if judged is not None:
-            self._in_hand = judged
-            yield from self._deliver(judged, "removed")
+        if judged is None:
+            return
+        self._warn(judged)
+        self._in_hand = judged
+        yield from self._deliver(judged, "removed")
+
+    def _warn(self, judged: Judged) -> None:
+        """Say that an item may be a hazard. Raises Failure where no gate may open until a hand has taken it out."""
+        danger = judged.choice.danger
+        if danger is None:
+            return
+        self.tell(Hazard(item=judged.item, bin=judged.choice.bin, label=danger.label, p=round(danger.p, 6)))
+        if judged.choice.held:
+            self._learn(judged)
+            cure = "take it out by hand, sorting goes on by itself; if none lies there, restart the bin"
+            raise Failure("hazard", f"what lies on the tray may be {danger.label} ({danger.p:.0%}), which is a hazard: {cure}")
 
     def _deliver(self, judged: Judged, gone: Literal["removed", "fault"]) -> Generator[None, Tick, None]:
         """Let the item in hand through, and tell what became of it: `gone` where it does not lie there any more.
@@ -194,7 +205,7 @@ class Sorter:
             self._judged_pixels = frame.pixels
             seen, unknown = fuse([opinion.probabilities for opinion in opinions], weights=weights), mean_unknown(opinions)
             probabilities = self._site.weighed(seen)
-            choice = self._choose(probabilities, unknown)
+            choice = self._choose(Evidence(probabilities, seen, self._judge.rejects(unknown)))
             decided = choice.p_bin >= self._settings.decided_above and choice.reason != "unknown"
             if decided or len(opinions) == self._settings.burst:
                 return Judged(
@@ -246,11 +257,12 @@ class Sorter:
     def _until_the_jam_is_gone(self) -> Generator[None, Tick, None]:
         yield from self._tray.until_it_went(self._judged_pixels)
 
+    def _until_the_tray_is_empty(self) -> Generator[None, Tick, None]:
+        yield from self._tray.until_empty(deadline_s=None)
+
     def tell(self, event: Event) -> None:
         """Record an event; one that cannot be stored becomes the fault `ledger`, and is stored once that is over."""
         self._telling.tell(event)
 
-    def _choose(self, probabilities: Floats, unknown: float | None) -> Choice:
-        judge = self._judge
-        strange = judge.rejects(unknown)
-        return decide(probabilities, judge.labels, self._rules, reject_below=judge.reject_below, unknown=strange, closed=self._closed)
+    def _choose(self, evidence: Evidence) -> Choice:
+        return decide(evidence, self._judge.labels, self._rules, reject_below=self._judge.reject_below, closed=self._closed)

@@ -115,7 +115,9 @@ def _edgetpu(judge: Judge) -> str:
 def _rules(settings: Settings, judge: Judge) -> str:
     rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
     check_gates(settings, rules)
-    return f"{rules.name} {rules.version}: {', '.join(rules.bins)}; a gate for each"
+    unseen = rules.unseen_hazards(judge.labels)
+    warning = f"; hazards that pass unnoticed until they are taught: {', '.join(unseen)}" if unseen else ""
+    return f"{rules.name} {rules.version}: {', '.join(rules.bins)}; a gate for each{warning}"
 
 
 def _site(settings: Settings, judge: Judge) -> str:

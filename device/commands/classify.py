@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from device.decision import decide
+from device.decision import Evidence, decide
 from device.rules import RulePack, default_pack, find_rules, read_rules
 from device.site import Site, SiteSettings
 from device.vision.bundle import default_bundle, find_bundle, read_bundle
@@ -39,8 +39,8 @@ class IsolatedItem(msgspec.Struct, frozen=True):
 class Judgement(msgspec.Struct, frozen=True):
     """One line of `--json`. ms: isolation, resize, network and decision, without reading and decoding the file.
 
-    isolated: null where no background was given, for then the whole picture is judged. An isolated item is judged by all its looks, as by the frames
-    of a burst. unknown: 0 familiar to 1 unlike everything known; null where the bundle does not say what it knows.
+    bin: empty where a hazard is held. isolated: null where no background was given, for then the whole picture is judged. An isolated item is judged
+    by all its looks, as by the frames of a burst. unknown: 0 familiar to 1 unlike everything known; null where the bundle does not say what it knows.
     """
 
     image: str
@@ -187,8 +187,9 @@ def _judge(picture: Path, judge: Judge, site: Site, rules: RulePack, empty: Empt
     opinions = [judge.look(picture, here=item.found) for picture in looks(pixels, item, ground)]
     weights = [judge.weight(item, number) for number in range(len(opinions))]
     unknown = mean_unknown(opinions)
-    probabilities = site.weighed(fuse([opinion.probabilities for opinion in opinions], weights=weights))
-    choice = decide(probabilities, judge.labels, rules, reject_below=judge.reject_below, unknown=judge.rejects(unknown))
+    seen = fuse([opinion.probabilities for opinion in opinions], weights=weights)
+    probabilities = site.weighed(seen)
+    choice = decide(Evidence(probabilities, seen, judge.rejects(unknown)), judge.labels, rules, reject_below=judge.reject_below)
     took_s = time.perf_counter() - began_s
     return Judgement(
         image=_shown(picture),

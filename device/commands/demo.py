@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         open_body = (
             functools.partial(_watching_body, seen)
             if seen is not None
-            else functools.partial(virtual_body, things=endless, seed=arguments.seed, fps=FPS, may_begin=narrator.has_started, landed=narrator.landed)
+            else functools.partial(virtual_body, things=endless, audience=narrator, seed=arguments.seed, fps=FPS)
         )
         with daemon.opened(settings, open_body) as parts:
             narrator.begin(_opening(parts, things, mqtt), parts.rules)

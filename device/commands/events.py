@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from device.events import AnyEvent, Cleared, Drift, Event, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started, decode
+from device.events import AnyEvent, Cleared, Drift, Event, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started, decode
 from device.ledger_reading import NUMBERS_UP_TO, read_events
 
 FOLLOW_S = 0.5
@@ -76,6 +76,8 @@ def _told(event: AnyEvent) -> str:
             return f"{event.label} {event.p:.1%} -> {event.bin} ({event.reason})"
         case ItemInterrupted():
             return f"{event.label} -> {event.bin}, never seen to arrive ({event.reason})"
+        case Hazard():
+            return f"{event.label} {event.p:.1%} -> {event.bin or 'held'}"
         case Jam():
             return f"at the gate of {event.bin}, after {event.waited_s:.1f} s"
         case Fault():

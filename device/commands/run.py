@@ -9,7 +9,7 @@ from typing import Any
 
 from device import daemon
 from device.body import open_body
-from device.events import AnyEvent, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
+from device.events import AnyEvent, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.health import Notifier
 from device.memory import keep_little
 from device.settings import DEFAULT_FILE, read_settings
@@ -48,6 +48,10 @@ def _log(event: AnyEvent) -> None:
             log.info("event %d: %s? to %s, %s (%.0f %%)", event.seq, event.label, event.bin, event.reason, 100 * event.p)
         case ItemInterrupted():
             log.warning("event %d: %s on its way to %s: %s", event.seq, event.label, event.bin, event.reason)
+        case Hazard():
+            log.warning(
+                "event %d: may be a hazard: %s (%.0f %%), %s", event.seq, event.label, 100 * event.p, f"to {event.bin}" if event.bin else "held"
+            )
         case Jam():
             log.warning("event %d: jam at the gate of %s", event.seq, event.bin)
         case Fault():

@@ -83,11 +83,14 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BinState(msgspec.Struct, frozen=True, kw_only=True):
-    """`bin/<bin>`: items that went into one bin since the ledger began. No sensor looks how full it is: fill_percent is None, full False."""
+    """`bin/<bin>`: items that went into one bin since the ledger began, and how many sent there may be a hazard. No sensor looks how full it is:
+    fill_percent is None, full False.
+    """
 
     fill_percent: float | None
     full: bool
     items: int
+    hazards: int
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

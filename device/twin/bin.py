@@ -16,6 +16,7 @@ WIDE_ENOUGH = 0.6
 """how far a gate has to be open for an item to slip, 0..1"""
 FALL_S = 0.35
 ARRIVE_S = 0.25
+HAND_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class VirtualBin:
     """Physics of one bin under a clock that its user reads: `picture(now_s)` shows the tray at that time.
 
     Items come from `things`, each `gap_s` after the tray became empty and every gate closed, the first `first_after_s` after `may_begin` said so;
-    a thing that `sticks` does not fall.
+    a thing that `sticks` does not fall. A thing for which a `hand_comes` is taken out HAND_S after it came.
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class VirtualBin:
         may_begin: Callable[[], bool] = lambda: True,
         landed: Callable[[Landed], None] = lambda _: None,
         sticks: Callable[[Thing], bool] = lambda _: False,
+        hand_comes: Callable[[], bool] = lambda: False,
     ) -> None:
         self._gates, self._things, self._landed = gates, iter(things), landed
         self._rng = np.random.default_rng(seed)
-        self._sticks = sticks
+        self._sticks, self._hand_comes = sticks, hand_comes
         self._tray = Tray(self._rng)
         self._gap_s, self._first_after_s, self._may_begin = gap_s, first_after_s, may_begin
         self._next_at_s: float | None = None
@@ -116,6 +118,8 @@ class VirtualBin:
         self._rest = Pose(0.5 + float(jitter[0]), 0.5 + float(jitter[1]), angle_deg)
 
     def _maybe_slip(self, now_s: float) -> None:
+        if self._hand_comes() and now_s - self._arrived_s > HAND_S:
+            self._thing, self._next_at_s = None, None
         if self._thing is None or self._sticks(self._thing):
             return
         for name, gate in self._gates.items():

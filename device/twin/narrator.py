@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from typing import TextIO
 
-from device.events import AnyEvent, Cleared, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started
+from device.events import AnyEvent, Cleared, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started
 from device.interval import wilson
 from device.rules import RulePack
 from device.twin.bin import Landed
@@ -17,7 +17,7 @@ class Narrator:
 
     def __init__(self, out: TextIO, stop: threading.Event, most: int | None) -> None:
         self._out, self._stop, self._most = out, stop, most
-        self._started = threading.Event()
+        self._started, self._held = threading.Event(), threading.Event()
         self._told: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
         self._fallen: deque[Landed] = deque()
         self._rules: RulePack | None = None
@@ -35,11 +35,17 @@ class Narrator:
         """An event was stored. Returns at once; any thread."""
         if isinstance(event, Started):
             self._started.set()
+        if isinstance(event, Fault | Cleared) and event.fault == "hazard":
+            self._held.set() if isinstance(event, Fault) else self._held.clear()
         self._told.put(event)
 
     def has_started(self) -> bool:
         """Whether the bin has said that it is ready to sort. Any thread."""
         return self._started.is_set()
+
+    def hazard_is_held(self) -> bool:
+        """Whether the bin waits for a hand to take a hazard out. Any thread."""
+        return self._held.is_set()
 
     def begin(self, opening: list[str], rules: RulePack) -> None:
         """Print the opening lines and the head of the table, and start to tell."""
@@ -64,7 +70,7 @@ class Narrator:
                 case ItemSorted() | ItemRejected():
                     if self._most is None or self._items < self._most:
                         self._tell_item(event)
-                case Jam() | ItemInterrupted():
+                case Hazard() | Jam() | ItemInterrupted():
                     self._say(f"      {_sentence(event)}")
                 case Fault(message=message):
                     self._say(f"      fault: {message}")
@@ -110,7 +116,7 @@ class Narrator:
 
     def _summary(self) -> list[str]:
         seconds = time.monotonic() - self._began_s
-        lines = [f"{self._items} items in {seconds:.0f} s, {self._rejected} of them not sure enough to sort"]
+        lines = [f"{self._items} items in {seconds:.0f} s, {self._rejected} of them rejected"]
         if not self._judged or self._rules is None:
             return lines
         low, high = wilson(self._right, self._judged)
@@ -130,7 +136,9 @@ class Narrator:
         print(line, file=self._out, flush=True)
 
 
-def _sentence(event: Jam | ItemInterrupted) -> str:
+def _sentence(event: Hazard | Jam | ItemInterrupted) -> str:
+    if isinstance(event, Hazard):
+        return f"may be a hazard: {event.label} ({event.p:.0%}), {f'goes to {event.bin}' if event.bin else 'held until a hand takes it out'}"
     if isinstance(event, Jam):
         return f"jam: nothing fell into {event.bin} within {event.waited_s:.0f} s"
     return f"an item on its way to {event.bin} was interrupted ({event.reason})"

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from device.decision import decide
+from device.decision import Evidence, decide
 from device.rules import default_rules, read_rules
 from device.twin.items import own_things, shuffled
 from device.twin.tray import HEIGHT, WIDTH, Pose, Tray
@@ -30,7 +30,7 @@ def main() -> None:
     for thing in shuffled(own_things(), seed=11)[: COLUMNS * ROWS]:
         tray.lay(thing)
         seen = tray.picture(Pose(0.5, 0.5, float(rng.uniform(-30, 30))), 0.0, 1.0)
-        choice = decide(classifier.posterior(seen), classifier.labels, rules, reject_below=classifier.reject_below)
+        choice = decide(Evidence(classifier.posterior(seen)), classifier.labels, rules, reject_below=classifier.reject_below)
         assert thing.label is not None
         colour = RIGHT if choice.bin == rules.bin_of(thing.label) else UNSURE if choice.reason == "unsure" else WRONG
         cells.append(captioned(seen, f"{choice.label} {100 * choice.p:.0f} %  >  {choice.bin}", colour))

@@ -19,6 +19,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from device.ledger import FILE
+from device.rules import default_rules
 from device.twin.broker import EmbeddedBroker
 from device.vision.bundle import Bundle
 from device.vision.preprocess import Pixels
@@ -153,6 +154,27 @@ def test_what_stays_at_the_broker_after_a_stop_amid_an_item_counts_that_item(
     told = counted(listener.all_of("sortbin/bench/journal"))
     assert told["glass interrupted"] == 1
     assert Counter({f"{name} {kind}": n for name, each in totals.items() for kind, n in each.items() if n}) == told
+
+
+@pytest.mark.parametrize("into", ["", "trash"])
+def test_a_hazard_raises_an_event_and_an_alarm(
+    into: str, running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path
+) -> None:
+    pack, config = tmp_path / "pack.toml", tmp_path / "sortbin.toml"
+    head = f'hazards = ["glass"]\n[hazard]\ninto = "{into}"\n[bins.paper]'
+    pack.write_text(default_rules().read_text(encoding="utf-8").replace("[bins.paper]", head), encoding="utf-8")
+    config.write_text(config.read_text(encoding="utf-8").replace("[model]", f'[model]\nrules = "{pack}"'), encoding="utf-8")
+    running()
+    if into:
+        newest = listener.wait_for(lambda seen: json.loads(seen.get("sortbin/bench/bin/trash", b"{}")).get("hazards", 0) >= 1)
+    else:
+        listener.wait_for(lambda seen: (json.loads(seen.get("sortbin/bench/state", b"{}")).get("fault") or {}).get("fault") == "hazard")
+        newest = listener.wait_for(lambda seen: any(b'"cleared"' in event for event in listener.all_of("sortbin/bench/journal")))
+    journal = [json.loads(event) for event in listener.all_of("sortbin/bench/journal")]
+    hazard = next(event for event in journal if event["type"] == "hazard")
+    assert (hazard["label"], hazard["bin"]) == ("glass", into)
+    assert any(json.loads(event)["type"] == "hazard" for event in listener.all_of("sortbin/bench/event"))
+    assert into or not json.loads(newest["sortbin/bench/state"])["totals"], "an item that is held went nowhere"
 
 
 def test_after_a_restart_the_state_still_names_the_last_item(running: Callable[..., subprocess.Popen[bytes]], listener: Listener) -> None:

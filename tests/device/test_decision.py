@@ -1,11 +1,14 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.decision import decide
+from device import decision
+from device.decision import Choice, Danger, Evidence
 from device.rules import RulePack, find_rules, read_rules
 from device.vision.classifier import Floats
 
@@ -20,8 +23,13 @@ def sure(**shares: float) -> Floats:
     return np.array([shares.get(label, 0) + rest for label in LABELS])
 
 
-def pack(tmp_path: Path, bins: dict[str, list[str]], cost: str = "") -> RulePack:
-    text = 'name = "test"\nversion = "1"\nresidual = "rest"\n'
+def decide(posterior: Floats, labels: tuple[str, ...], rules: RulePack, *, unknown: bool = False, **more: Any) -> Choice:
+    """Choose a bin for an item of which nothing but its posterior is known."""
+    return decision.decide(Evidence(posterior, unknown=unknown), labels, rules, **more)
+
+
+def pack(tmp_path: Path, bins: dict[str, list[str]], cost: str = "", top: str = "") -> RulePack:
+    text = 'name = "test"\nversion = "1"\nresidual = "rest"\n' + top
     text += "".join(f"[bins.{name}]\nlabels = {labels}\n" for name, labels in {"rest": [], **bins}.items())
     (tmp_path / "pack.toml").write_text(text + cost, encoding="utf-8")
     return read_rules(tmp_path / "pack.toml", tuple(label for labels in bins.values() for label in labels))
@@ -84,6 +92,81 @@ def test_a_fair_chance_of_a_hazard_is_enough_for_its_bin() -> None:
     four = read_rules(find_rules("four-bins"), labels)
     assert decide(np.array([0.7, 0.3]), labels, four, reject_below=0.5).bin == "hazardous"
     assert decide(np.array([0.99, 0.01]), labels, four, reject_below=0.5).bin == "kitchen"
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Callable[[str], RulePack]:
+    """`guarded("above = 0.1")`: TrashNet's pack with metal as a hazard, and these lines in its [hazard]."""
+
+    def make(lines: str) -> RulePack:
+        text = find_rules("trashnet").read_text(encoding="utf-8").replace("[bins.paper]", f'hazards = ["metal"]\n[hazard]\n{lines}\n[bins.paper]')
+        (tmp_path / "guarded.toml").write_text(text, encoding="utf-8")
+        return read_rules(tmp_path / "guarded.toml", LABELS)
+
+    return make
+
+
+def test_a_hazard_above_the_bound_is_held_and_one_below_is_not(guarded: Callable[[str], RulePack]) -> None:
+    rules = guarded("above = 0.2")
+    choice = decide(sure(glass=0.7, metal=0.25), LABELS, rules, reject_below=0.5)
+    assert (choice.bin, choice.held, choice.reason, choice.label) == ("", True, "hazard", "glass")
+    assert choice.danger is not None and choice.danger.label == "metal" and choice.danger.p == pytest.approx(0.25 + 0.05 / 6)
+    below = decide(sure(glass=0.8, metal=0.15), LABELS, rules, reject_below=0.5)
+    assert (below.bin, below.held, below.reason, below.danger) == ("glass", False, "confident", None)
+
+
+def test_a_hazard_goes_to_the_bin_that_the_pack_names(guarded: Callable[[str], RulePack]) -> None:
+    choice = decide(sure(glass=0.7, metal=0.25), LABELS, guarded('into = "trash"'), reject_below=0.5)
+    assert (choice.bin, choice.held, choice.reason) == ("trash", False, "hazard")
+    assert choice.expected_cost == pytest.approx(0.4 * (1 - 0.05 / 6))
+
+
+def test_a_hazard_in_the_bin_where_it_belongs_is_sorted_and_still_a_danger(guarded: Callable[[str], RulePack]) -> None:
+    choice = decide(sure(metal=0.97), LABELS, guarded('into = "metal"'), reject_below=0.5)
+    assert (choice.bin, choice.reason) == ("metal", "confident")
+    assert choice.danger == Danger("metal", pytest.approx(0.975))
+
+
+@pytest.mark.parametrize("more", [{"unknown": True}, {"reject_below": 0.99}])
+def test_an_unknown_or_unsure_item_may_be_a_hazard_all_the_same(guarded: Callable[[str], RulePack], more: dict[str, Any]) -> None:
+    choice = decide(sure(metal=0.5, glass=0.4), LABELS, guarded("above = 0.1"), **({"reject_below": 0.5} | more))
+    assert (choice.held, choice.reason) == (True, "hazard")
+
+
+def test_the_labels_of_a_place_rule_no_hazard_out(guarded: Callable[[str], RulePack]) -> None:
+    """Where the owner lists the labels that occur, a hazard among the others has no share; the frames alone say what it is."""
+    seen, here = sure(metal=0.6, glass=0.3), sure(glass=1.0)
+    choice = decision.decide(Evidence(here, seen), LABELS, guarded("above = 0.3"), reject_below=0.5)
+    assert choice.held and choice.danger is not None and choice.danger.label == "metal"
+
+
+def test_a_hazard_whose_bin_is_closed_is_held(guarded: Callable[[str], RulePack]) -> None:
+    """Safe mode closes every bin but the residual one."""
+    closed = dict.fromkeys(BINS, "safe_mode")
+    assert decide(sure(metal=0.97), LABELS, guarded('into = "metal"'), reject_below=0.5, closed=closed).held
+    assert decide(sure(metal=0.97), LABELS, guarded('into = "trash"'), reject_below=0.5, closed=closed).bin == "trash"
+
+
+def test_hazards_of_several_labels_count_together(tmp_path: Path) -> None:
+    labels = ("厨余垃圾_薯条", "有害垃圾_药片", "有害垃圾_干电池")
+    four = read_rules(find_rules("four-bins"), labels)
+    choice = decide(np.array([0.86, 0.06, 0.08]), labels, four, reject_below=0.5)
+    assert (choice.bin, choice.reason) == ("hazardous", "hazard")
+    assert choice.danger == Danger("有害垃圾_干电池", pytest.approx(0.14))
+    assert decide(np.array([0.96, 0.02, 0.02]), labels, four, reject_below=0.5).bin == "kitchen"
+
+
+@settings(max_examples=100)
+@given(posterior=posteriors(2), above=st.floats(0.01, 0.99), into=st.sampled_from(["", "rest", "x"]), unknown=st.booleans())
+def test_no_hazard_above_the_bound_goes_elsewhere(
+    tmp_path_factory: pytest.TempPathFactory, posterior: Floats, above: float, into: str, unknown: bool
+) -> None:
+    text = f'[hazard]\nabove = {above!r}\ninto = "{into}"\n'
+    rules = pack(tmp_path_factory.getbasetemp(), {"x": ["a"], "y": ["b"]}, text, 'hazards = ["b"]\n')
+    choice = decide(posterior, ("a", "b"), rules, reject_below=0.5, unknown=unknown)
+    assert (choice.danger is not None) == (posterior[1] > above)
+    assert choice.danger is None or choice.bin == into
+    assert choice.danger is not None or not choice.held
 
 
 def test_what_belongs_in_a_closed_bin_goes_to_the_residual_bin_and_says_why() -> None:

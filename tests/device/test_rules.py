@@ -42,6 +42,7 @@ def test_the_shipped_packs_fit_the_labels_they_are_for() -> None:
     four = read_rules(find_rules("four-bins"), ITEMS)
     assert [four.bin_of(label) for label in ITEMS] == ["recyclable", "recyclable", "kitchen", "hazardous", "other"]
     assert four.hazards == {"有害垃圾_药片"}
+    assert (four.hazard.into, four.hazard.above) == ("hazardous", 0.1)
     assert four.bins["kitchen"] == "厨余垃圾"
 
 
@@ -94,6 +95,14 @@ def test_a_label_that_is_to_be_taught_may_be_named_before(file: Path) -> None:
     assert read_rules(file, ("paper", "metal")).bin_of("metal") == read_rules(file, ("paper", "metal", "zinc")).bin_of("zinc") == "dry"
 
 
+def test_a_hazard_that_is_still_to_be_taught_is_known_to_pass_unnoticed(file: Path) -> None:
+    file.write_text('taught = ["battery"]\nhazards = ["battery"]\n' + PACK.replace('"metal"', '"metal", "battery"'), encoding="utf-8")
+    pack = read_rules(file, ("paper", "metal"))
+    assert pack.hazards == {"battery"}
+    assert (pack.hazard.into, pack.unseen_hazards(("paper", "metal"))) == ("", ["battery"])
+    assert pack.unseen_hazards(("paper", "metal", "battery")) == []
+
+
 def test_labels_that_do_not_count_here_may_be_named_and_need_no_bin(file: Path) -> None:
     file.write_text(PACK, encoding="utf-8")
     assert read_rules(file, ("metal",), ("paper", "glass")).bin_of("metal") == "dry"
@@ -129,6 +138,11 @@ def test_where_no_pack_is_named_each_label_has_sortbins_own_bin_or_one_of_its_na
         ('title = "Trocken"', 'colour = "red"', "bins.*unknown key colour"),
         ('residual = "rest"', 'residual = "trash"', r"residual: expected one of the bins \(dry, rest\), got trash"),
         ('residual = "rest"', 'residual = "rest"\nhazards = ["battery"]', "hazards: unknown label battery"),
+        ("[bins.dry]", "[hazard]\nabove = 0.2\n[bins.dry]", "hazard: of which labels?"),
+        ("[bins.dry]", 'hazards = ["metal"]\n[hazard]\ninto = "red"\n[bins.dry]', r"hazard\.into: expected one of the bins \(dry, rest\), got red"),
+        ("[bins.dry]", 'hazards = ["metal"]\n[hazard]\nabove = 1.5\n[bins.dry]', r"hazard\.above: expected a number below 1"),
+        ("[bins.dry]", 'hazards = ["metal"]\n[hazard]\nabove = 0\n[bins.dry]', r"hazard\.above: expected a number above 0"),
+        ("[bins.dry]", 'hazards = ["metal"]\n[hazard]\nbeyond = 0.2\n[bins.dry]', "hazard: unknown key beyond"),
         ("[bins.dry]", '[bins."dry waste"]', "bins.dry waste: expected a name of a-z"),
         ("[bins.dry]", '[bins."dry/waste"]', "bins.dry/waste: expected a name of a-z"),
         ("[bins.rest]", '[bins.rest]\nlabels = ["metal"]', r"bins\.rest\.labels: metal is in bins\.dry too"),

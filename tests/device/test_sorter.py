@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from converter.reference import fit_reference
-from device.events import Cleared, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
+from device.events import Cleared, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam
+from device.rules import default_rules
+from device.site import SiteSettings
 from device.steps import SortingSettings
 from device.tray import Bare
 from device.twin.items import Thing
@@ -15,7 +17,7 @@ from device.vision.bundle import Bundle
 from device.vision.classifier import Classifier, Outputs
 from device.vision.empty import EmptyViews
 from device.vision.preprocess import Pixels
-from device.vision.teaching import SeenPhoto, examples_of, teach
+from device.vision.teaching import SeenPhoto, Teaching, examples_of, teach
 from tests.device.virtual import Bench, photos
 
 Benches = Callable[..., Bench]
@@ -49,8 +51,8 @@ def test_every_item_falls_into_the_bin_that_its_event_names(bench: Benches) -> N
     assert bin_.live(5, until=lambda: bin_.sorter.mode == "ready")
 
 
-def test_a_bin_is_always_at_the_place_that_it_was_taught_at(bench: Benches, tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
-    """What is metal on training photos was taught as glass here, and looks the same; nothing can be told apart, for it fills the view."""
+def taught_as(renamed: dict[str, str], tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> Teaching:
+    """Teach each label's colour under another name."""
     classifier, rng = Classifier(tiny_bundle), np.random.default_rng(0)
 
     def outputs(label: str) -> Outputs:
@@ -60,10 +62,21 @@ def test_a_bin_is_always_at_the_place_that_it_was_taught_at(bench: Benches, tiny
     labels = tiny_bundle.info.labels
     trained = [(number, outputs(label)) for number, label in enumerate(labels) for _ in range(12)]
     reference = fit_reference(np.stack([made.embedding for _, made in trained]), np.array([number for number, _ in trained]), len(labels))
-    renamed = {"metal": "glass", "glass": "metal"}
     shown = [SeenPhoto(renamed.get(label, label), [outputs(label)], isolated=True) for label in labels for _ in range(8)]
-    teaching = teach(examples_of(shown, tiny_bundle), tiny_bundle, reference, None, only=False)
-    bin_ = bench("metal", teaching=teaching)
+    return teach(examples_of(shown, tiny_bundle), tiny_bundle, reference, None, only=False)
+
+
+def test_a_taught_hazard_is_held(bench: Benches, tiny_bundle: Bundle, painted: Callable[..., Pixels], tmp_path: Path) -> None:
+    text = default_rules().read_text(encoding="utf-8").replace('labels = ["trash"]', 'labels = ["trash", "battery"]')
+    (tmp_path / "pack.toml").write_text(text.replace("[bins.paper]", 'taught = ["battery"]\nhazards = ["battery"]\n[bins.paper]'), encoding="utf-8")
+    bin_ = bench("metal", teaching=taught_as({"metal": "battery"}, tiny_bundle, painted), rules=tmp_path / "pack.toml")
+    assert bin_.live(20, until=lambda: bin_.sorter.mode == "fault")
+    assert [(event.label, event.bin) for event in bin_.told(Hazard)] == [("battery", "")]
+
+
+def test_a_bin_is_always_at_the_place_that_it_was_taught_at(bench: Benches, tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
+    """What is metal on training photos was taught as glass here, and looks the same; nothing can be told apart, for it fills the view."""
+    bin_ = bench("metal", teaching=taught_as({"metal": "glass", "glass": "metal"}, tiny_bundle, painted))
     assert bin_.live(20, until=lambda: bool(bin_.told(ItemSorted)))
     (event,) = bin_.told(ItemSorted)
     assert (event.label, event.isolated) == ("glass", False)
@@ -99,6 +112,62 @@ def test_after_safe_mode_items_go_where_they_belong(bench: Benches) -> None:
     assert not bin_.sorter.safe_mode
     assert bin_.live(20, until=lambda: bool(bin_.told(ItemSorted)))
     assert bin_.told(ItemSorted)[0].bin == "paper"
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Callable[..., Path]:
+    """`guarded("glass", into="")`: TrashNet's pack with that label as a hazard."""
+
+    def make(hazard: str, into: str) -> Path:
+        text = default_rules().read_text(encoding="utf-8")
+        head = f'hazards = ["{hazard}"]\n[hazard]\ninto = "{into}"\n'
+        (tmp_path / "guarded.toml").write_text(text.replace("[bins.paper]", f"{head}[bins.paper]"), encoding="utf-8")
+        return tmp_path / "guarded.toml"
+
+    return make
+
+
+def test_a_hazard_is_held_until_a_hand_has_taken_it(bench: Benches, guarded: Callable[..., Path]) -> None:
+    bin_ = bench("glass", "paper", rules=guarded("glass", into=""))
+    assert bin_.live(20, until=lambda: bin_.sorter.mode == "fault")
+    (hazard,) = bin_.told(Hazard)
+    assert (hazard.label, hazard.bin) == ("glass", "") and hazard.p > 0.5
+    (fault,) = bin_.told(Fault)
+    assert fault.fault == "hazard" and "may be glass" in fault.message
+    bin_.live(60)
+    assert bin_.sorter.mode == "fault" and not bin_.landed, "it waits for a hand for as long as that takes"
+    assert all(gate.opening(bin_.now_s) == 0 for gate in bin_.gates.values())
+    bin_.bin.take_away()
+    assert bin_.live(30, until=lambda: bool(bin_.told(ItemSorted)))
+    assert [event.fault for event in bin_.told(Cleared)] == ["hazard"]
+    assert [event.label for event in bin_.told(ItemSorted)] == ["paper"]
+    assert len(bin_.told(Hazard)) == 1 and not bin_.told(ItemInterrupted)
+    assert [sighting.note.reason for sighting in bin_.offered] == ["hazard", "confident"], "a person's label for it is worth something"
+
+
+def test_a_hazard_goes_to_the_bin_for_hazards_and_is_told_before_its_gate_opens(bench: Benches, guarded: Callable[..., Path]) -> None:
+    bin_ = bench("glass", "paper", rules=guarded("glass", into="trash"))
+    assert bin_.live(20, until=lambda: bool(bin_.told(Hazard)))
+    assert all(gate.opening(bin_.now_s) == 0 for gate in bin_.gates.values())
+    assert bin_.live(30, until=lambda: bool(bin_.told(ItemSorted)))
+    (hazard,), (rejected,) = bin_.told(Hazard), bin_.told(ItemRejected)
+    assert (hazard.bin, hazard.item) == ("trash", rejected.item)
+    assert (rejected.bin, rejected.label, rejected.reason) == ("trash", "glass", "hazard")
+    assert [landed.bin for landed in bin_.landed] == ["trash", "paper"]
+    assert not bin_.told(Fault)
+    assert bin_.ledger.totals()["trash"].hazards == 1
+
+
+def test_a_hazard_that_the_place_does_not_list_is_held_all_the_same(bench: Benches, guarded: Callable[..., Path]) -> None:
+    bin_ = bench("glass", rules=guarded("glass", into=""), site=SiteSettings(labels=("metal", "paper")))
+    assert bin_.live(20, until=lambda: bin_.sorter.mode == "fault")
+    assert [event.label for event in bin_.told(Hazard)] == ["glass"]
+
+
+def test_a_hazard_is_held_in_safe_mode(bench: Benches, guarded: Callable[..., Path]) -> None:
+    bin_ = bench("glass", rules=guarded("glass", into="glass"), residual_only=True)
+    assert bin_.live(20, until=lambda: bin_.sorter.mode == "fault")
+    assert [event.bin for event in bin_.told(Hazard)] == [""] and not bin_.landed
 
 
 def test_an_item_that_is_taken_away_before_it_is_judged_leaves_no_event(bench: Benches) -> None:

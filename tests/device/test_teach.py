@@ -1,10 +1,12 @@
 """`sortbin teach`: from photos to a file, from the camera to the state folder, and back."""
 
 import fcntl
+import io
 import json
 import re
 import resource
 import shutil
+import threading
 import tracemalloc
 import unicodedata
 from collections.abc import Callable
@@ -23,6 +25,7 @@ from device.ledger import LOCK
 from device.settings import read_settings
 from device.taught import taught_files
 from device.twin.body import virtual_body
+from device.twin.narrator import Narrator
 from device.vision.bundle import Bundle, write_bundle
 from device.vision.classifier import Classifier, softmax
 from device.vision.judge import Judge
@@ -412,10 +415,11 @@ def test_what_was_taught_on_another_bundle_is_said_and_the_bin_goes_on(
     photos: Path, config: Callable[..., Path], bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = read_settings(config(photos))
+    audience = Narrator(io.StringIO(), threading.Event(), None)
     assert main(["teach", "--from", str(photos), "--config", str(config(photos))]) == 0
 
     def labels() -> tuple[str, ...]:
-        with daemon.opened(settings, lambda rules: virtual_body(rules, (), seed=0, fps=10, may_begin=lambda: True, landed=lambda _: None)) as parts:
+        with daemon.opened(settings, lambda rules: virtual_body(rules, (), audience, seed=0, fps=10)) as parts:
             return parts.judge.labels
 
     assert labels() == (*bundle.info.labels, "can", "pot")

@@ -52,9 +52,12 @@ class Bench:
         before: Bare | None = None,
         first_after_s: float = 1.5,
         teaching: Teaching | None = None,
+        rules: Path | None = None,
+        site: SiteSettings | None = None,
     ) -> None:
         self.classifier = Classifier(bundle)
-        self.rules = read_rules(default_rules(), self.classifier.labels)
+        labels = self.classifier.labels if teaching is None else teaching.labels
+        self.rules = read_rules(rules or default_rules(), labels, self.classifier.labels)
         self.gates: dict[str, SimulatedGate] = simulated_gates(self.rules)
         self.landed: list[Landed] = []
         self.bin = VirtualBin(self.gates, things, landed=self.landed.append, sticks=sticks, first_after_s=first_after_s)
@@ -72,8 +75,8 @@ class Bench:
             Bare(self.view, EmptyViews()),
             before,
             Judge(self.classifier, teaching),
-            Site(self.classifier.labels, np.ones(len(self.classifier.labels)), SiteSettings()),
-            Watch(len(self.classifier.labels)),
+            Site(labels, np.ones(len(labels)), site or SiteSettings()),
+            Watch(len(labels)),
             self.rules,
             Gates(self.gates),
             self._intend,

@@ -95,11 +95,11 @@ def _judged(files: list[Path], model: "Model", pack: "RulePack | None", top: int
 
 
 def _predicted(file: Path, probabilities: "Floats", model: "Model", pack: "RulePack | None", top: int) -> Predicted:
-    from device.decision import decide
+    from device.decision import Evidence, decide
 
     order = (-probabilities).argsort(kind="stable")[:top].tolist()
     likeliest = {model.labels[index]: round(float(probabilities[index]), 6) for index in order}
-    choice = decide(probabilities, model.labels, pack, reject_below=model.reject_below or 0.0) if pack is not None else None
+    choice = decide(Evidence(probabilities), model.labels, pack, reject_below=model.reject_below or 0.0) if pack is not None else None
     best = order[0]
     bin_, reason = (choice.bin, choice.reason) if choice is not None else (None, None)
     return Predicted(str(file), model.labels[best], round(float(probabilities[best]), 6), likeliest, bin_, reason)

@@ -6,7 +6,7 @@ import msgspec
 
 from converter.accuracy import Floats, Ints
 from converter.share import Share, share
-from device.decision import decide
+from device.decision import Evidence, decide
 from device.rules import RulePack
 from training.evaluate.measures import share_if_any
 
@@ -32,10 +32,10 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 class Sorting(msgspec.Struct, frozen=True):
-    """decided: by expected cost, and to the residual bin below `reject_below`, as the bin does it. likeliest: the bin of the likeliest
-    label, whatever the costs. all_residual: nothing sorted. bin_head: what a second head names, for a run that learned this pack's bins.
-    contamination: of what went to any other bin than the residual one, how much does not belong there. flows: photos by the bin they
-    belong in (rows) and the bin chosen (columns), in the order of `bins`.
+    """decided: by expected cost, and to the residual bin below `reject_below`, as the bin does it; a hazard that is held is sorted nowhere and
+    counts as in the residual bin. likeliest: the bin of the likeliest label, whatever the costs. all_residual: nothing sorted. bin_head: what a
+    second head names, for a run that learned this pack's bins. contamination: of what went to any other bin than the residual one, how much does not
+    belong there. flows: photos by the bin they belong in (rows) and the bin chosen (columns), in the order of `bins`.
     """
 
     pack: str
@@ -55,7 +55,7 @@ def sorting(probabilities: Floats, targets: Ints, labels: tuple[str, ...], pack:
     """Decide on every photo. reject_below: least probability of the likeliest bin for which an item is not sent to the residual bin."""
     names = list(pack.bins)
     belongs = [pack.bin_of(labels[target]) for target in targets.tolist()]
-    decided = [decide(row, labels, pack, reject_below=reject_below).bin for row in probabilities]
+    decided = [decide(Evidence(row), labels, pack, reject_below=reject_below).bin or pack.residual for row in probabilities]
     likeliest = [pack.bin_of(labels[index]) for index in probabilities.argmax(axis=1).tolist()]
 
     flows = [[0] * len(names) for _ in names]

@@ -43,13 +43,13 @@ def test_a_new_listener_finds_what_the_device_is_and_that_it_is_online(broker: A
     early = subscribe(broker.port)
     link = connect(broker.port)
     link.publish_state(state(3))
-    link.publish_bin("可回收物", BinState(fill_percent=12.5, full=False, items=3))
+    link.publish_bin("可回收物", BinState(fill_percent=12.5, full=False, items=3, hazards=0))
     early.wait_for("bin/可回收物", bool)
     early.wait_for("state", bool)
     early.wait_for("availability", bool)
     late = subscribe(broker.port)
     assert done(late.wait_for("state", bool))[-1] == 3
-    assert late.wait_for("bin/可回收物", bool)[-1] == {"fill_percent": 12.5, "full": False, "items": 3}
+    assert late.wait_for("bin/可回收物", bool)[-1] == {"fill_percent": 12.5, "full": False, "items": 3, "hazards": 0}
     assert late.wait_for("availability", bool)[-1] == "online"
     kept = {message.topic for message in late.heard if message.retain}
     assert kept == {"sortbin/bin1/state", "sortbin/bin1/bin/可回收物", "sortbin/bin1/availability"}
@@ -248,6 +248,6 @@ def test_a_device_back_from_a_power_cut_before_the_broker_missed_it_ends_up_onli
 def test_names_that_topics_cannot_hold_are_refused_at_once(broker: Any, connect: Connect, ledger: Ledger) -> None:
     link = connect(broker.port)
     with pytest.raises(TopicError, match="bin 'a/b'"):
-        link.publish_bin("a/b", BinState(fill_percent=None, full=False, items=0))
+        link.publish_bin("a/b", BinState(fill_percent=None, full=False, items=0, hazards=0))
     with pytest.raises(TopicError, match="device id"):
         Link(MqttSettings(), "No Id", ledger)

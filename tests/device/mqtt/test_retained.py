@@ -10,7 +10,7 @@ from device.mqtt.retained import Retained
 
 
 def full(items: int) -> BinState:
-    return BinState(fill_percent=None, full=False, items=items)
+    return BinState(fill_percent=None, full=False, items=items, hazards=0)
 
 
 def numbers(due: list[tuple[str, bytes]]) -> list[tuple[str, int]]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from device.decision import decide
+from device.decision import Evidence, decide
 from device.rules import find_rules, read_rules
 from device.vision.classifier import softmax
 from training.evaluate.sorting import sorting
@@ -50,7 +50,7 @@ def test_every_decision_is_the_devices_own() -> None:
     names = list(PACK.bins)
     flows = np.zeros((len(names), len(names)), int)
     for row, target in zip(rows, truth, strict=True):
-        chosen = decide(row, LABELS, PACK, reject_below=0.7).bin
+        chosen = decide(Evidence(row), LABELS, PACK, reject_below=0.7).bin
         flows[names.index(PACK.bin_of(LABELS[target])), names.index(chosen)] += 1
     assert found.flows == flows.tolist()
     assert found.decided.right.right == np.trace(flows)
