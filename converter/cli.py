@@ -2,7 +2,7 @@
 
 import sys
 
-from converter.commandline import run
+from device.commandline import run
 
 COMMANDS = ("quantize", "verify", "benchmark", "edgetpu", "inspect")
 

@@ -93,10 +93,10 @@ def _request(name: str, settings: LineSettings, devices: Path) -> "tuple[int, gp
     try:
         import gpiod
         from gpiod.line import Direction, Value
-    except ImportError as error:
-        raise GateError(f"{name}: gpiod cannot be imported ({error}); install it with `pip install gpiod`") from error
 
-    output = gpiod.LineSettings(direction=Direction.OUTPUT, active_low=settings.active_low, output_value=Value.INACTIVE)
+        output = gpiod.LineSettings(direction=Direction.OUTPUT, active_low=settings.active_low, output_value=Value.INACTIVE)
+    except Exception as error:  # a package that is missing, of an old version or built for another system fails in ways of its own
+        raise GateError(f"{name}: gpiod cannot be imported ({error}); install it with `pip install gpiod`") from error
     chips = [Path(settings.chip)] if settings.chip else sorted(devices.glob("gpiochip*"))
     refused: OSError | None = None
     for path in chips:

@@ -125,8 +125,8 @@ def _import(package: Package | None) -> _Imported:
         module = candidate.replace("-", "_")
         try:
             return _Imported(candidate, importlib.import_module(module).__version__, importlib.import_module(f"{module}.interpreter"))
-        except (ImportError, OSError) as error:
-            reasons.append(f"{candidate}: {error}")
+        except Exception as error:  # a package that was built for another system or NumPy fails in ways of its own
+            reasons.append(f"{candidate}: {first_line(error)}")
     raise RuntimeFault(f"nothing to run a network with ({'; '.join(reasons)}): install ai-edge-litert, or tflite-runtime on 32-bit ARM")
 
 
