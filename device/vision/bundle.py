@@ -182,10 +182,13 @@ def default_bundle() -> Path:
 
 
 def find_bundle(named: str) -> Path:
-    """The folder of a bundle: a path, or the bare name of one that Sortbin comes with, as `trashnet`."""
-    ours = default_bundle().parent / named
-    bare = Path(named).name == named and not Path(named).exists()
-    return ours if bare and (ours / INFO_FILE).is_file() else Path(named)
+    """The folder of a bundle: the bare name of one that Sortbin comes with, as `trashnet`, or else a path (`./trashnet` is a folder here)."""
+    return shipped_bundles().get(named, Path(named))
+
+
+def shipped_bundles() -> dict[str, Path]:
+    """The folders of the bundles that Sortbin comes with, by name."""
+    return {file.parent.name: file.parent for file in sorted(default_bundle().parent.glob(f"*/{INFO_FILE}"))}
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -247,7 +250,9 @@ def _read_info(file: Path) -> BundleInfo:
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise BundleError(f"{file}: {error.strerror}; expected the folder of a bundle, as `converter quantize` writes it") from error
+        ours = ", ".join(shipped_bundles())
+        expected = f"expected the folder of a bundle, as `converter quantize` writes it, or the name of one that Sortbin comes with ({ours})"
+        raise BundleError(f"{file}: {error.strerror}; {expected}") from error
     try:
         info = msgspec.json.decode(data, type=BundleInfo)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
