@@ -134,7 +134,7 @@ class Ledger:
         self._reading = threading.Lock()
         with explained(self.file), contextlib.ExitStack() as opened:
             folder.mkdir(parents=True, exist_ok=True)
-            opened.callback(os.close, _locked(folder / LOCK))
+            opened.callback(os.close, hold_lock(folder / LOCK))
             self._numbering = Numbering(folder / NUMBERS)
             self._db = self._open()
             opened.callback(lambda: self._db.close())
@@ -501,8 +501,11 @@ class Ledger:
             self._clean = True
 
 
-def _locked(file: Path) -> int:
-    """Hold the lock file for this process, until its descriptor is closed or the process ends in whatever way."""
+def hold_lock(file: Path) -> int:
+    """Hold the lock file of a ledger for this process, until its descriptor is closed or the process ends in whatever way.
+
+    Raises LedgerError while another process holds it, and OSError.
+    """
     lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,12 +1,17 @@
 """What the installed service can reach: its unit hides folders, and makes others read-only, that a person sees and writes to."""
 
+import os
+import pwd
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from device.cameras.settings import ReplaySettings
 from device.errors import SortbinError
+from device.folders import files_in, owner
 from device.settings import Settings
+from device.shipped import shipped
+from device.vision.bundle import shipped_bundles
 
 UNITS = Path("/etc/systemd/system")
 UNIT = "sortbin.service"
@@ -27,6 +32,7 @@ class Service:
     """
 
     command: tuple[str, ...]
+    user: str
     hidden: tuple[Path, ...]
     shown: tuple[Path, ...]
     writable: tuple[Path, ...] | None
@@ -52,7 +58,8 @@ def find_service() -> Service | None:
     own = tuple(Path("/var/lib", name) for name in unit.get("StateDirectory", []))
     writable = own + bound + tuple(Path(each.lstrip("-+")) for each in unit.get("ReadWritePaths", []))
     shown = bound + _targets(unit.get("BindReadOnlyPaths", []))
-    return Service(tuple(unit.get("ExecStart", [])), hidden, shown, writable if protect_system == "strict" else None)
+    user = "".join(unit.get("User", ["root"])[-1:])
+    return Service(tuple(unit.get("ExecStart", [])), user, hidden, shown, writable if protect_system == "strict" else None)
 
 
 def _read(text: str) -> dict[str, list[str]]:
@@ -80,6 +87,29 @@ def require_reach(service: Service, settings: Settings) -> None:
             raise ServiceError(f"{used.key} {used.path}: the service may not write there; expected a folder below /var/lib/sortbin, or {allowed}")
 
 
+def require_rights(service: Service, settings: Settings) -> None:
+    """Raises ServiceError for the first file of the settings that the service's user may not read, or not write to where it must."""
+    try:
+        user = pwd.getpwnam(service.user)
+    except KeyError:
+        raise ServiceError(f"{UNIT}: User={service.user}: there is no such user; `sudo systemd/install` makes it") from None
+    groups = set(os.getgrouplist(user.pw_name, user.pw_gid))
+    for used in _paths(settings):
+        within = [used.path, *files_in(used.path)] if used.written else [used.path]
+        for path in (each for each in within if each.exists()):
+            if not _may(user.pw_uid, groups, path, written=used.written):
+                belongs = f"{used.key} {path}: belongs to {owner(path)}, and the service runs as {user.pw_name}, which may not"
+                raise ServiceError(f"{belongs} {'write to' if used.written else 'read'} it: sudo chown {user.pw_name}: {path}")
+
+
+def _may(user: int, groups: set[int], path: Path, *, written: bool) -> bool:
+    """Whether a user may read a path by its mode bits, or read and write it, and enter it where it is a folder."""
+    status = path.stat()
+    shift = 6 if status.st_uid == user else 3 if status.st_gid in groups else 0
+    needed = 4 + 2 * written + path.is_dir()
+    return user == 0 or (status.st_mode >> shift) & needed == needed
+
+
 def _paths(settings: Settings) -> Iterator[_Used]:
     yield _Used("device.state", Path(settings.device.state), True)
     if settings.keep.folder:
@@ -98,8 +128,8 @@ def _paths(settings: Settings) -> Iterator[_Used]:
 
 
 def _comes_along(key: str, name: str) -> bool:
-    """Whether it is the bare name of a bundle or a rule pack rather than a path."""
-    return key in ("model.bundle", "model.rules") and "/" not in name and not Path(name).exists()
+    """Whether it is the name of a bundle or a rule pack that Sortbin comes with rather than a path."""
+    return (key == "model.bundle" and name in shipped_bundles()) or (key == "model.rules" and name in shipped("rules"))
 
 
 def _below(path: Path, folders: tuple[Path, ...]) -> bool:

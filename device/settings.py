@@ -16,10 +16,15 @@ from device.keeping import KeepSettings
 from device.mqtt.settings import DeviceId, MqttSettings
 from device.site import SiteSettings
 from device.steps import SortingSettings
+from device.tray import LEARN_S
 from device.vision.presence import PresenceSettings
 
 DEFAULT_FILE = Path("/etc/sortbin/sortbin.toml")
 DEFAULT_STATE = Path("/var/lib/sortbin")
+LATE_FRAMES = 1.5
+"""how many frames' time one may take at least before it counts as missing"""
+LEARN_SHARE = 0.8
+"""share of the time in which the empty tray has to be learned that its frames may take: cameras give fewer than they are asked for"""
 StateFolder = Annotated[str, msgspec.Meta(pattern="^[^~]", description="a folder, written in full, without ~")]
 
 
@@ -78,6 +83,7 @@ class Settings(BinSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._require_frames_in_time()
         sorting = self.sorting
         for number, gate in enumerate(self.gate):
             key, way_s = f"gate[{number}]", gate.way_s
@@ -94,6 +100,18 @@ class Settings(BinSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                     f"{key}.max_on_s ({gate.bin}): expected more than sorting.drop_s, for which the gate is held open; "
                     f"found {gate.max_on_s:g} and {sorting.drop_s:g}"
                 )
+
+    def _require_frames_in_time(self) -> None:
+        camera, learn_frames = self.camera, self.presence.learn_frames
+        if not camera.fps:
+            return
+        least_s, at = LATE_FRAMES / camera.fps, f"with camera.fps = {camera.fps:g}"
+        for key, stale_s in (("camera.stale_s", camera.stale_s), ("sorting.stale_s", self.sorting.stale_s)):
+            if stale_s < least_s:
+                raise ValueError(f"{key}: expected at least {least_s:g} {at}, or each frame comes too late; found {stale_s:g}")
+        most_frames = int(LEARN_SHARE * LEARN_S * camera.fps)
+        if learn_frames > most_frames:
+            raise ValueError(f"presence.learn_frames: expected at most {most_frames} {at}, or the empty tray is never learned; found {learn_frames}")
 
 
 def read_settings(file: Path) -> Settings:

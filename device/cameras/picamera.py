@@ -85,6 +85,11 @@ class Picamera2Source:
                 f"{self._name}: picamera2 cannot be imported ({error}); install it with `sudo apt install python3-picamera2` and "
                 "make the virtual environment with `--system-site-packages`"
             ) from error
+        except Exception as error:  # what a package raises that was built for another NumPy
+            raise CameraError(
+                f"{self._name}: picamera2 cannot be loaded ({error}); does NumPy {np.__version__} fit what apt installed? "
+                "`sudo systemd/install` puts one back that does"
+            ) from error
         if not hasattr(picamera2.Picamera2, "cancel_all_and_flush"):
             raise CameraError(f"{self._name}: picamera2 is older than 0.3.20 and cannot bound its waits; `sudo apt full-upgrade`")
         found = len(picamera2.Picamera2.global_camera_info())

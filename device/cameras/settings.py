@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+LEAST_SIDE = 32
+"""least width and height of what is looked at, in pixels"""
+
 
 class Region(Struct, frozen=True, forbid_unknown_fields=True):
     """The part of the picture to look at, as fractions of its width and height after rotation: x to the right, y down."""
@@ -27,9 +30,9 @@ class Region(Struct, frozen=True, forbid_unknown_fields=True):
 class Camera(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
     """What every camera has."""
 
-    width: Annotated[int, Meta(ge=32, le=8192, multiple_of=2)] = 640
+    width: Annotated[int, Meta(ge=LEAST_SIDE, le=8192, multiple_of=2)] = 640
     """pixels; a driver that cannot do this size takes the nearest it can"""
-    height: Annotated[int, Meta(ge=32, le=8192, multiple_of=2)] = 480
+    height: Annotated[int, Meta(ge=LEAST_SIDE, le=8192, multiple_of=2)] = 480
     """pixels"""
     fps: Annotated[float, Meta(gt=0, le=120)] = 10.0
     """pictures a second; each costs work, and ten are enough to see an item lie still"""
@@ -41,6 +44,12 @@ class Camera(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
     """without a new picture for so long, the camera is closed and opened again"""
     hang_s: Annotated[float, Meta(ge=11, le=120)] = 12.0
     """a driver that does not answer for so long is given up, and the camera opened anew; OpenCV itself may wait 10 s"""
+
+    def __post_init__(self) -> None:
+        width, height = (self.height, self.width) if self.rotate_deg in (90, 270) else (self.width, self.height)
+        width, height = round(self.region.w * width), round(self.region.h * height)
+        if min(width, height) < LEAST_SIDE:
+            raise ValueError(f"Expected a region of at least {LEAST_SIDE} pixels each way, found {width} x {height}")
 
 
 FrozenLimit = Annotated[float, Meta(ge=0, le=600)]

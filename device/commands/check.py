@@ -2,41 +2,50 @@
 
 import argparse
 import contextlib
-import functools
 import json
-import shutil
-import tempfile
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from device.body import check_gates
-from device.cameras import CameraError
+from device.cameras import CameraError, EndOfFrames
+from device.cameras.newest import NewestFrame
 from device.cameras.opening import open_camera
+from device.cameras.settings import LEAST_SIDE
 from device.daemon import open_judge, read_rule_pack
 from device.errors import SortbinError
-from device.hardware.gates import open_gates
+from device.failure import Failure
+from device.folders import require_ledger, require_writable
+from device.hardware.gates import Gates, open_gates
 from device.mqtt import MqttError
 from device.mqtt.connection import may_publish, probe
 from device.mqtt.topics import Topics
-from device.service import find_service, require_reach
+from device.service import find_service, require_reach, require_rights
 from device.settings import DEFAULT_FILE, Settings, read_settings
 from device.site import Site
+from device.steps import Steps, Tick
 from device.stopping import stop_on_signals
+from device.telling import Telling
+from device.tray import Bare, Tray
+from device.vision.empty import EmptyViews
 from device.vision.judge import Judge
+from device.vision.presence import EmptyView
 from device.vision.runtime import RuntimeFault
 
 CAMERA_S = 8.0
 """longest wait for a first frame: a ribbon camera takes some seconds to start and to settle"""
 BROKER_S = 5.0
-SPARE_MIB = 50
-"""least free space where the ledger is"""
+FRAME_S = 0.1
+"""longest wait for one more frame before it is seen whether to stop"""
 
 
-class FolderError(SortbinError, OSError):
-    """A folder that cannot be written to."""
+class NotTriedError(SortbinError):
+    """A part that needs another one, which does not work."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "check",
         help="say for each part of this bin whether it works",
-        description="Try each part as the daemon would, without moving anything: settings, bundle and its known answer, rule pack, site, "
+        description="Try each part as the daemon does at its start, up to the first movement: settings, bundle, its known answer, rule pack, site, "
         "camera, gates, folders, what the service may reach, broker. Stop the service first, for it holds camera and gates. "
         "Exit status: 0 all work, 1 one does not, 2 the settings cannot be read.",
     )
@@ -64,10 +73,12 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check every part, telling of each as it is done. Returns the exit status."""
-    stop_on_signals()
+    stop = stop_on_signals()
     settings = read_settings(arguments.config)
     findings = []
-    for finding in check(settings, arguments.config):
+    for finding in check(settings, arguments.config, stop):
+        if stop.is_set():
+            return 130
         findings.append(finding)
         if not arguments.json:
             print(f"{finding.part:<9}{'ok' if finding.ok else 'NO':<4}{finding.message}", flush=True)
@@ -76,28 +87,62 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def check(settings: Settings, file: Path) -> Iterator[Finding]:
-    """Try the parts one after the other; a part that fails does not keep the others from being tried."""
-    yield Finding("settings", True, f"{file}; this bin is {settings.device.id}")
-    judge = functools.cache(lambda: open_judge(settings))
-    yield _tried("bundle", lambda: _bundle(judge()))
-    if settings.model.edgetpu:
-        yield _tried("edgetpu", lambda: _edgetpu(judge()))
-    yield _tried("rules", lambda: _rules(settings, judge()))
-    yield _tried("site", lambda: _site(settings, judge()))
-    yield _tried("camera", lambda: _camera(settings))
-    yield _tried("gates", lambda: _gates(settings))
-    yield _tried("state", lambda: _state(settings))
-    yield _tried("keep", lambda: _keep(settings))
-    yield _tried("service", lambda: _service(settings, file))
-    yield _tried("broker", lambda: _broker(settings))
+def check(settings: Settings, file: Path, stop: threading.Event) -> Iterator[Finding]:
+    """Try the parts one after the other, as the daemon opens them; a part that fails, however it does, does not keep the others from being tried."""
+    opened: list[Judge] = []
+
+    def judge() -> Judge:
+        if not opened:
+            raise NotTriedError("needs the bundle, which cannot be used")
+        return opened[0]
+
+    def open_bundle() -> str:
+        opened.append(open_judge(settings))
+        return _bundle(opened[0])
+
+    with _Remarks() as remarks:
+        yield Finding("settings", True, f"{file}; this bin is {settings.device.id}")
+        yield remarks.tried("bundle", open_bundle)
+        if settings.model.edgetpu:
+            yield remarks.tried("edgetpu", lambda: _edgetpu(judge()))
+        yield remarks.tried("rules", lambda: _rules(settings, judge()))
+        yield remarks.tried("site", lambda: _site(settings, judge()))
+        yield remarks.tried("camera", lambda: _camera(settings, stop))
+        yield remarks.tried("gates", lambda: _gates(settings))
+        yield remarks.tried("state", lambda: _state(settings))
+        yield remarks.tried("keep", lambda: _keep(settings))
+        yield remarks.tried("service", lambda: _service(settings, file))
+        yield remarks.tried("broker", lambda: _broker(settings))
 
 
-def _tried(part: str, attempt: Callable[[], str]) -> Finding:
-    try:
-        return Finding(part, True, attempt())
-    except SortbinError as error:
-        return Finding(part, False, str(error))
+class _Remarks(logging.Handler):
+    """What parts log while they are tried, as a warning or worse: it is shown with the part."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._said.append(record.getMessage())
+
+    def __enter__(self) -> "_Remarks":
+        logging.getLogger().addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeHandler(self)
+
+    def tried(self, part: str, attempt: Callable[[], str]) -> Finding:
+        """What came of an attempt, in one line whatever it raised."""
+        self._said.clear()
+        try:
+            ok, message = True, attempt()
+        except (SortbinError, Failure) as error:
+            ok, message = False, str(error)
+        except (Exception, SystemExit) as error:
+            ok, message = False, f"failed in a way that nobody foresaw: {type(error).__name__}: {error}"
+        remarks = [said for said in dict.fromkeys(self._said) if said not in message]
+        return Finding(part, ok, " ".join("; ".join([message, *remarks]).split()))
 
 
 def _bundle(judge: Judge) -> str:
@@ -125,17 +170,36 @@ def _site(settings: Settings, judge: Judge) -> str:
     return ", ".join(f"{label} {100 * share:.0f} %" for label, share in mix.items() if share)
 
 
-def _camera(settings: Settings) -> str:
+def _camera(settings: Settings, stop: threading.Event) -> str:
     with contextlib.closing(open_camera(settings.camera)) as camera:
         began_s = time.monotonic()
-        frame = camera.latest(0, CAMERA_S)
+        frame = None
+        while frame is None and time.monotonic() < began_s + CAMERA_S and not stop.is_set():
+            frame = camera.latest(0, FRAME_S)
         if frame is None:
             raise camera.last_error or CameraError(f"camera: no picture within {CAMERA_S:g} s; is it plugged in, and free?")
         took_s = time.monotonic() - began_s
         height, width = frame.pixels.shape[:2]
         brightness = float(frame.pixels.mean())
+        if min(height, width) < LEAST_SIDE:
+            raise CameraError(f"camera.region: expected at least {LEAST_SIDE} pixels each way, found {width} x {height}")
+        _learn(settings, camera, stop)
     dark = "; very dark: is the lamp on and the lens free?" if brightness < 25 else ""
     return f"{width} x {height} after {took_s:.1f} s, mean brightness {brightness:.0f} of 255{dark}"
+
+
+def _learn(settings: Settings, camera: NewestFrame, stop: threading.Event) -> None:
+    """Learn the empty tray, as the daemon does before anything else. Raises Failure as it would."""
+    telling = Telling(lambda event: event, lambda _: Future())
+    bare = Bare(EmptyView(settings.presence), EmptyViews())
+    tray = Tray(settings.presence, bare, None, Steps(settings.sorting, Gates({}), telling)).recognise()
+    number = 0
+    with contextlib.suppress(StopIteration, EndOfFrames):
+        next(tray)
+        while not stop.is_set():
+            frame = camera.latest(number, FRAME_S)
+            number = frame.number if frame is not None else number
+            tray.send(Tick(time.monotonic(), frame))
 
 
 def _gates(settings: Settings) -> str:
@@ -145,26 +209,14 @@ def _gates(settings: Settings) -> str:
 
 
 def _state(settings: Settings) -> str:
-    return _writable("device.state", Path(settings.device.state))
+    state = Path(settings.device.state)
+    return "; ".join([require_writable("device.state", state), *require_ledger(state)])
 
 
 def _keep(settings: Settings) -> str:
     if not settings.keep.folder:
         return "no folder named: no frames are kept"
-    return _writable("keep.folder", Path(settings.keep.folder))
-
-
-def _writable(key: str, folder: Path) -> str:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as trial:
-            trial.write(b"sortbin")
-    except OSError as error:
-        raise FolderError(f"{key} {folder}: {error.strerror}; expected a folder that this user can write to") from error
-    free_mib = shutil.disk_usage(folder).free / 2**20
-    if free_mib < SPARE_MIB:
-        raise FolderError(f"{key} {folder}: only {free_mib:.0f} MiB free; expected {SPARE_MIB} MiB or more")
-    return f"{folder}, {free_mib / 1024:.1f} GiB free"
+    return require_writable("keep.folder", Path(settings.keep.folder))
 
 
 def _service(settings: Settings, file: Path) -> str:
@@ -172,6 +224,7 @@ def _service(settings: Settings, file: Path) -> str:
     if service is None or str(file.absolute()) not in service.command:
         return "none installed that reads this file"
     require_reach(service, settings)
+    require_rights(service, settings)
     return "sees and writes to all that these settings name"
 
 

@@ -1,5 +1,6 @@
 """Fixtures of the device's tests: a tiny but real bundle, and the colours it knows."""
 
+import ctypes
 import hashlib
 import shutil
 import signal
@@ -29,6 +30,7 @@ from device.vision.preprocess import Pixels
 from device.vision.runtime import load_runtime
 
 TINY_NETWORK = Path(__file__).parent / "tiny_network.py"
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 COLOURS = {
     "cardboard": (255, 0, 0),
     "glass": (0, 255, 0),
@@ -77,6 +79,18 @@ def painted() -> Callable[..., Pixels]:
         return np.full((height, width, 3), COLOURS.get(label, (127, 127, 127)), np.uint8)
 
     return paint
+
+
+@pytest.fixture
+def without_privileges() -> Callable[[], None]:
+    """For `preexec_fn`: in the new process the modes of files count for root too."""
+
+    def drop() -> None:
+        library = ctypes.CDLL(None)
+        for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+            library.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+    return drop
 
 
 def _tiny_network(config: pytest.Config) -> Path:

@@ -1,14 +1,20 @@
 """`sortbin check`: each part is tried, and what fails says what to do."""
 
 import json
+import os
+import pwd
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import pytest
 
-from device import service
+from device import service, tray
 from device.cli import main
+from device.clock import Clock
+from device.ledger import Ledger
 from device.vision.bundle import Bundle
 from device.vision.preprocess import Pixels
 
@@ -25,7 +31,7 @@ def config(tmp_path: Path, tiny_copy: Bundle, painted: Callable[..., Pixels]) ->
     file = tmp_path / "sortbin.toml"
     file.write_text(
         f'[device]\nid = "bench"\nstate = "{tmp_path / "state"}"\n[model]\nbundle = "{tiny_copy.folder}"\n'
-        f'[camera]\nkind = "replay"\npath = "{picture}"\n{gates}',
+        f'[camera]\nkind = "replay"\npath = "{picture}"\nfps = 100\n{gates}',
         encoding="utf-8",
     )
     return file
@@ -81,6 +87,7 @@ def installed(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def install(edited: str) -> None:
         (tmp_path / "units/sortbin.service.d").mkdir(parents=True)
         unit = UNIT.read_text(encoding="utf-8").replace("/etc/sortbin/sortbin.toml", str(config))
+        unit = unit.replace("User=sortbin", f"User={pwd.getpwuid(os.getuid()).pw_name}")
         (tmp_path / "units/sortbin.service").write_text(unit, encoding="utf-8")
         (tmp_path / "units/sortbin.service.d/override.conf").write_text(f"[Service]\n{edited}\n", encoding="utf-8")
 
@@ -147,12 +154,121 @@ def test_a_service_that_reads_another_file_says_nothing_of_this_one(
     assert findings(capsys)["service"] == (True, "none installed that reads this file")
 
 
+def test_what_the_user_of_the_service_may_not_use_is_named(
+    installed: Callable[[str], None], config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A check as root sees no fault in a lock that root left behind, and the service cannot start with it."""
+    installed("User=nobody\nPrivateTmp=no\nProtectSystem=no")
+    (tmp_path / "state").mkdir(mode=0o777)
+    (tmp_path / "state").chmod(0o777)
+    (tmp_path / "state/ledger.lock").touch(0o644)
+    (tmp_path / "bundle").chmod(0o755)
+    mine = pwd.getpwuid(os.getuid()).pw_name
+    assert main(["check", "--config", str(config), "--json"]) == 1
+    lock = tmp_path / "state/ledger.lock"
+    why = f"device.state {lock}: belongs to {mine}, and the service runs as nobody, which may not write to it: sudo chown nobody: {lock}"
+    assert findings(capsys)["service"] == (False, why)
+    (tmp_path / "state/ledger.lock").unlink()
+    assert main(["check", "--config", str(config), "--json"]) == 0
+
+
+def test_a_service_of_a_user_who_is_not_there_is_said_so(installed: Callable[[str], None], config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    installed("User=nobody-of-that-name\nPrivateTmp=no\nProtectSystem=no")
+    assert main(["check", "--config", str(config), "--json"]) == 1
+    assert "User=nobody-of-that-name: there is no such user" in findings(capsys)["service"][1]
+
+
+def test_a_file_of_the_state_that_cannot_be_written_is_named(config: Path, tmp_path: Path, without_privileges: Callable[[], None]) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/ledger.lock").touch(0o444)
+    command = [sys.executable, "-m", "device.cli", "check", "--config", config, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, preexec_fn=without_privileges, check=False)
+    found = {finding["part"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert f"device.state {tmp_path}/state/ledger.lock: belongs to" in found["state"]["message"]
+    assert [part for part, finding in found.items() if not finding["ok"]] == ["state"]
+
+
+def test_a_check_leaves_nothing_behind(config: Path, tmp_path: Path) -> None:
+    config.write_text(config.read_text(encoding="utf-8").replace("[camera]", f'[keep]\nfolder = "{tmp_path}/kept/here"\n[camera]'), encoding="utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["check", "--config", str(config)]) == 0
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_ledger_in_use_and_a_damaged_one_are_told_and_left_as_they_are(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ledger = Ledger(tmp_path / "state", "bench", Clock())
+    assert main(["check", "--config", str(config), "--json"]) == 1
+    assert "another sortbin uses this ledger" in findings(capsys)["state"][1]
+    ledger.close(5.0)
+    ledger.file.write_bytes(b"no ledger" * 1000)
+    assert main(["check", "--config", str(config), "--json"]) == 0
+    assert "was damaged" in findings(capsys)["state"][1]
+    assert ledger.file.read_bytes() == b"no ledger" * 1000
+
+
+@pytest.mark.parametrize("raised", ["RuntimeError('two\\nlines')", "SystemExit(3)", "KeyError('chip')"])
+def test_whatever_a_part_raises_is_one_line_and_the_others_are_tried(
+    raised: str, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Drivers and what is built on them raise what they please; here, the package behind a line."""
+    (tmp_path / "packages/gpiod").mkdir(parents=True)
+    (tmp_path / "packages/gpiod/__init__.py").write_text(
+        f"def LineSettings(**_): pass\ndef Chip(path): raise {raised}\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "packages/gpiod/line.py").write_text("class Value: INACTIVE = 0\nclass Direction: OUTPUT = 0\n", encoding="utf-8")
+    for name in ("gpiod", "gpiod.line"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    change = 'kind = "simulated"\nbin = "metal"', 'kind = "line"\nline = "1"\nchip = "/dev/gpiochip0"\nbin = "metal"'
+    config.write_text(config.read_text(encoding="utf-8").replace(*change), encoding="utf-8")
+    assert main(["check", "--config", str(config), "--json"]) == 1
+    for name in ("gpiod", "gpiod.line"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    found = findings(capsys)
+    assert [name for name, (ok, _) in found.items() if not ok] == ["gates"]
+    assert "\n" not in found["gates"][1] and raised.partition("(")[0] in found["gates"][1]
+
+
+def test_a_package_behind_the_camera_that_cannot_be_loaded_is_named(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What importing picamera2 raises beside a NumPy that apt's packages were not built for."""
+    (tmp_path / "packages/picamera2").mkdir(parents=True)
+    (tmp_path / "packages/picamera2/__init__.py").write_text("raise ValueError('numpy.dtype size changed')", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    monkeypatch.delitem(sys.modules, "picamera2", raising=False)
+    text = config.read_text(encoding="utf-8").replace('kind = "replay"', 'kind = "picamera2"')
+    config.write_text("\n".join(line for line in text.splitlines() if not line.startswith("path")), encoding="utf-8")
+    assert main(["check", "--config", str(config), "--json"]) == 1
+    found = findings(capsys)
+    assert [name for name, (ok, _) in found.items() if not ok] == ["camera"]
+    assert "picamera2 cannot be loaded (numpy.dtype size changed); does NumPy" in found["camera"][1]
+
+
+def test_a_view_that_is_never_still_fails_as_it_would_in_the_daemon(
+    config: Path, tmp_path: Path, painted: Callable[..., Pixels], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tray, "LEARN_S", 0.5)
+    (tmp_path / "moving").mkdir()
+    for label in ("glass", "metal"):
+        cv2.imwrite(str(tmp_path / "moving" / f"{label}.png"), painted(label, 60, 80))
+    change = f'path = "{tmp_path}/tray.png"\n', f'path = "{tmp_path}/moving"\nhold_s = 0.02\n'
+    config.write_text(config.read_text(encoding="utf-8").replace(*change), encoding="utf-8")
+    assert main(["check", "--config", str(config), "--json"]) == 1
+    ok, message = findings(capsys)["camera"]
+    assert not ok and "never still" in message
+
+
 def test_a_changed_byte_in_the_bundle_is_found(config: Path, tiny_copy: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     model = tiny_copy.folder / "model_int8.tflite"
     data = bytearray(model.read_bytes())
     data[len(data) // 2] ^= 1
     model.write_bytes(data)
     assert main(["check", "--config", str(config), "--json"]) == 1
-    ok, message = findings(capsys)["bundle"]
+    found = findings(capsys)
+    ok, message = found["bundle"]
     assert not ok
     assert "model_int8.tflite" in message
+    assert found["rules"] == found["site"] == (False, "needs the bundle, which cannot be used")

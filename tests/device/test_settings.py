@@ -97,6 +97,20 @@ def test_the_shipped_file_has_a_gate_for_each_bin_of_the_default_rules() -> None
         (("[device]", "[site]\nlabels = { glass = nan }\n[device]"), "site.labels[...]: expected a number above 0"),
         (("[device]", "[site]\nothers = 0.02\n[device]"), "site: others: 0.02 of what, while no labels are named"),
         (('kind = "v4l2"', 'kind = "v4l2"\nregion = { x = 0.6, w = 0.6 }'), "camera.region: expected x + w of at most 1"),
+        (('kind = "v4l2"', 'kind = "v4l2"\nfps = 1\nstale_s = 0.5'), "camera.stale_s: expected at least 1.5 with camera.fps = 1, or each frame"),
+        (('kind = "v4l2"', 'kind = "v4l2"\nfps = 0.3\nstale_s = 9'), "sorting.stale_s: expected at least 5 with camera.fps = 0.3, or each frame"),
+        (
+            ('kind = "v4l2"', 'kind = "v4l2"\nfps = 5\n[presence]\nlearn_frames = 200'),
+            "presence.learn_frames: expected at most 120 with camera.fps = 5, or the empty tray is never learned; found 200",
+        ),
+        (
+            ('kind = "v4l2"', 'kind = "v4l2"\nregion = { w = 0.002, h = 0.002 }'),
+            "camera: expected a region of at least 32 pixels each way, found 1 x",
+        ),
+        (
+            ('kind = "v4l2"', 'kind = "v4l2"\nrotate_deg = 90\nregion = { w = 0.06 }'),
+            "camera: expected a region of at least 32 pixels each way, found 29 x 640",
+        ),
         (("[device]", "[sorting]\nburst = 0\n[device]"), "sorting.burst: expected a whole number of at least 1"),
         (("[device]", "[device"), "line 2"),
         (("[camera]", "[lens]"), "unknown key lens"),
