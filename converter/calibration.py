@@ -8,7 +8,7 @@ import numpy as np
 
 from converter.abreast import abreast
 from converter.isolated import GROUND, Shown, can_be_isolated, isolated, isolated_if_told, whole
-from converter.photos import Photo
+from converter.photos import Photo, all_bad_named
 from device.vision.ground import Ground
 from device.vision.preprocess import Pixels, to_input
 
@@ -77,8 +77,8 @@ class Inputs:
 
     shown: what of a photo that is, the whole of it unless told otherwise.
 
-    Going through them raises PhotosError for a photo that cannot be decoded. With `full_range`, two pixels of the first one are made black
-    and white: a range that photos alone leave to chance would break the promise that camera bytes go in untouched.
+    Going through them raises PhotosError for a photo that cannot be decoded, which names all others like it. With `full_range`, two pixels of the
+    first one are made black and white: a range that photos alone leave to chance would break the promise that camera bytes go in untouched.
     """
 
     def __init__(self, photos: Sequence[Photo], size: int, *, shown: Shown = whole, full_range: bool = False) -> None:
@@ -88,7 +88,8 @@ class Inputs:
         return len(self._photos)
 
     def __getitem__(self, number: int) -> Pixels:
-        picture = to_input(self._shown(self._photos[number]), self._size)
+        with all_bad_named(self._photos):
+            picture = to_input(self._shown(self._photos[number]), self._size)
         if self._full_range and number == 0:
             picture[0, 0], picture[0, 1] = 0, 255
         return picture

@@ -1,17 +1,19 @@
 """Photos on disk: a folder per label and the lists that split them, or a data set that `training prepare` made of one."""
 
-import unicodedata
+import contextlib
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from converter import manifest
+from converter.abreast import abreast
 from converter.manifest import ManifestError, Row, is_dataset
 from device.errors import SortbinError
 from device.vision import pictures
+from device.vision.labels import label_of, label_remarks
 from device.vision.pictures import SUFFIXES
 from device.vision.preprocess import Pixels
 
@@ -122,8 +124,8 @@ def read_part(data: Path, part: str) -> tuple[Photo, ...]:
 def read_photos(data: Path) -> list[Photo]:
     """Every picture in the folders of `data`, labelled by its folder, sorted by name; of a prepared data set, all it did not leave out.
 
-    Hidden names are left out. Labels are composed Unicode (NFC), as those of a prepared data set are. Raises PhotosError when there is none, and for
-    a name that no list could hold.
+    Hidden names are left out. Labels are as `label_of` has them, as those of a prepared data set are. Raises PhotosError when there is none, and for
+    a name that no list could hold; LabelError.
     """
     if is_dataset(data):
         return [photo for _, photo in _prepared(data).photos]
@@ -174,11 +176,7 @@ def _photo(data: Path, folder: str, path: Path, mask: Path | None) -> Photo:
     reason = unlistable(name)
     if reason:
         raise PhotosError(f"{data}: {name!r}: {reason}; give it another one")
-    return Photo(name, _label(folder), path, mask)
-
-
-def _label(folder: str) -> str:
-    return unicodedata.normalize("NFC", folder)
+    return Photo(name, label_of(folder), path, mask)
 
 
 def unlistable(name: str) -> str:
@@ -202,11 +200,37 @@ def empty_folders(data: Path) -> list[Path]:
     if is_dataset(data) or not data.is_dir():
         return []
     named = {photo.label for photo in read_photos(data)}
-    return [folder for folder in sorted(data.iterdir()) if folder.is_dir() and not _passed_over(folder, named)]
+    return [folder for folder in _label_folders(data) if label_of(folder.name) not in named]
 
 
-def _passed_over(folder: Path, named: Set[str]) -> bool:
-    return folder.name in ("splits", MASKS) or folder.name.startswith(".") or _label(folder.name) in named
+def folder_remarks(data: Path) -> list[str]:
+    """What a person should know about a plain data folder before it is used, a line each: odd names of labels, empty folders, what is passed over.
+
+    Of a prepared data set, `training prepare` has said it.
+    """
+    if is_dataset(data) or not data.is_dir():
+        return []
+    folders = _label_folders(data)
+    files = [file for folder in folders for file in folder.iterdir() if not file.name.startswith(".") and not file.is_dir()]
+    others = pictures.of_other_kinds(file.name for file in files)
+    deeper = sum(_is_picture(file) for folder in folders for file in folder.glob("*/**/*"))
+    beside = sum(_is_picture(file) for file in data.iterdir())
+    return [
+        *label_remarks(folder.name for folder in folders),
+        *(f"{folder}: no photo in it, so it is no label" for folder in empty_folders(data)),
+        *([f"{data}: {pictures.kinds_told(others)}"] if others else []),
+        *([f"{data}: {_pictures(deeper)} in folders below those of the labels; passed over, `training prepare` takes them"] if deeper else []),
+        *([f"{data}: {_pictures(beside)} in no label's folder; passed over"] if beside else []),
+    ]
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
+
+
+def _label_folders(data: Path) -> list[Path]:
+    names = ("splits", MASKS)
+    return [folder for folder in sorted(data.iterdir()) if folder.is_dir() and folder.name not in names and not folder.name.startswith(".")]
 
 
 def read_list(file: Path, data: Path, by_name: dict[str, Photo]) -> list[Photo]:
@@ -232,6 +256,27 @@ def read_pixels(path: Path) -> Pixels:
         return pictures.read_pixels(path)
     except pictures.PictureError as error:
         raise PhotosError(str(error)) from error
+
+
+def require_readable(photos: Sequence[Photo]) -> None:
+    """Decode each photo and its mask once, on all processors: hours of training do not end at the last bad file, nor is one named at a time.
+
+    Raises PhotosError, which names all that cannot be read.
+    """
+    files = [file for photo in photos for file in (photo.path, photo.mask) if file is not None]
+    problems = [line for lines in abreast(len(files), lambda: lambda number: pictures.unreadable(files[number : number + 1])) for line in lines]
+    if problems:
+        raise PhotosError(pictures.refusal(problems, len(files)))
+
+
+@contextlib.contextmanager
+def all_bad_named(photos: Sequence[Photo]) -> Iterator[None]:
+    """Where the block ends at a photo that cannot be read, look for others like it and raise one PhotosError for all: each costs no second run."""
+    try:
+        yield
+    except PhotosError:
+        require_readable(photos)
+        raise
 
 
 def read_mask(file: Path) -> Pixels:

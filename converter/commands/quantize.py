@@ -11,7 +11,7 @@ import msgspec
 
 from converter.isolated import GROUND
 from converter.output import OutputError, require_free
-from converter.photos import read_further
+from converter.photos import all_bad_named, read_further
 from converter.progress import Progress
 from converter.quiet import quiet
 from converter.run import read_run, run_of
@@ -99,7 +99,8 @@ def _quantize(arguments: argparse.Namespace) -> int:
         progress.step("reading the network")
         with quiet():
             floating = adopt(run.model, len(run.labels), arguments.pixels) if arguments.labels else KerasNetwork(run.model, len(run.labels))
-        bundle = quantize(run, floating, order, progress)
+        with all_bad_named((*run.train, *run.val, *further)):
+            bundle = quantize(run, floating, order, progress)
     except Refused as refusal:
         progress.close()
         print(f"converter quantize: refused: {refusal}", file=sys.stderr)

@@ -10,11 +10,10 @@ import numpy as np
 
 from device.cameras import CameraError, EndOfFrames, Frame
 from device.cameras.settings import ReplaySettings
+from device.vision.pictures import SUFFIXES, PictureError, read_pixels
 from device.vision.preprocess import Pixels
 
 log = logging.getLogger(__name__)
-
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
 class ReplaySource:
@@ -68,13 +67,13 @@ class ReplaySource:
         except OSError as error:
             raise CameraError(f"{self._path}: {error.strerror}; camera.path names what to replay") from error
         if is_folder:
-            found = sorted(path for path in self._path.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+            found = sorted(path for path in self._path.rglob("*") if path.suffix.lower() in SUFFIXES)
             if not found:
-                raise CameraError(f"{self._path}: expected pictures ({', '.join(sorted(PICTURE_SUFFIXES))}) in this folder, found none")
+                raise CameraError(f"{self._path}: expected pictures ({', '.join(sorted(SUFFIXES))}) in this folder, found none")
             return found
         if not is_file:
             raise CameraError(f"{self._path}: no such file or folder; camera.path names what to replay")
-        return [self._path] if self._path.suffix.lower() in PICTURE_SUFFIXES else []
+        return [self._path] if self._path.suffix.lower() in SUFFIXES else []
 
     def _show(self) -> Generator[Pixels, None, None]:
         while True:
@@ -95,8 +94,9 @@ class ReplaySource:
                 yield from self._hold_up(path)
 
     def _hold_up(self, path: Path) -> Iterator[Pixels]:
-        pixels = _read_picture(path)
-        if pixels is None:
+        try:
+            pixels = read_pixels(path)
+        except PictureError:
             self._broken.add(path)
             self.skipped += 1
             log.warning("%s: not a picture that can be decoded, left out", path)
@@ -136,12 +136,3 @@ def _fitted(pixels: Pixels, most: tuple[int, int]) -> tuple[int, int]:
     height, width = pixels.shape[:2]
     scale = min(most[0] / width, most[1] / height)
     return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _read_picture(path: Path) -> Pixels | None:
-    try:
-        encoded = np.fromfile(path, np.uint8)
-        picture = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
-    except (OSError, cv2.error):
-        return None
-    return None if picture is None else np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)

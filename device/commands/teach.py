@@ -5,7 +5,6 @@ import contextlib
 import json
 import sys
 import time
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,8 +22,9 @@ from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundl
 from device.vision.classifier import Classifier
 from device.vision.empty import EmptyViews
 from device.vision.isolate import isolate, whole_frame
+from device.vision.labels import LabelError, label_of, label_remarks
 from device.vision.looks import taught_views
-from device.vision.pictures import find_pictures, read_pixels
+from device.vision.pictures import PictureError, find_pictures, kinds_told, others_in, read_pixels, refusal, unreadable
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings
 from device.vision.reference import read_reference
@@ -84,7 +84,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "next start on. A new label needs a bin before it goes into a bin's state folder: add it to the rule pack first. "
         "Exit status: 0 done, 2 photos, settings, a bundle or a rule pack that cannot be used.",
     )
-    parser.add_argument("label", type=composed, metavar=LABEL, nargs="?", help="what will be laid on the tray, in front of the bin's camera")
+    parser.add_argument("label", type=_label, metavar=LABEL, nargs="?", help="what will be laid on the tray, in front of the bin's camera")
     parser.add_argument("--frames", type=frames, metavar="N", help=f"with LABEL: how many frames to take (default: {FRAMES})")
     parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="photos: a folder a label, pictures in and below it")
     parser.add_argument(
@@ -206,9 +206,11 @@ def _folders(source: Path) -> dict[str, list[Path]]:
         raise TeachingError(f"{source}: {error.strerror}; {expected}") from error
     if not found:
         raise TeachingError(f"{source}: expected a folder of photos for each label in it, found no folder")
+    for remark in (*label_remarks(folder.name for folder in found), *(kinds_told(others) for others in [others_in(source)] if others)):
+        _tell(remark)
     folders: dict[str, list[Path]] = {}
     for folder in found:
-        folders.setdefault(composed(folder.name), []).append(folder)
+        folders.setdefault(label_of(folder.name), []).append(folder)
     return folders
 
 
@@ -216,8 +218,17 @@ def _photos(folders: Mapping[str, list[Path]], backgrounds: list[Path], bundle: 
     """One at a time: a hundred large ones with their views would fill the memory."""
     empty = EmptyViews(read_pixels(view) for path in backgrounds for view in find_pictures(path))
     files = [(label, file) for label, own in folders.items() for folder in own for file in find_pictures(folder)]
-    taken = (_taken(label, read_pixels(file), empty, bundle) for label, file in files)
+    taken = (_taken(label, pixels, empty, bundle) for label, pixels in _read(files))
     return _told_apart(taken) if empty.known else (each.photo for each in taken)
+
+
+def _read(files: list[tuple[str, Path]]) -> Iterator[tuple[str, Pixels]]:
+    """Raises PictureError at the first that cannot be read, and names all others of that kind with it."""
+    for number, (label, file) in enumerate(files):
+        try:
+            yield label, read_pixels(file)
+        except PictureError as error:
+            raise PictureError(refusal(unreadable([later for _, later in files[number:]]), len(files))) from error
 
 
 class _Taken(NamedTuple):
@@ -358,9 +369,11 @@ def _rounded(share: float | None) -> float | None:
     return None if share is None else round(share, 4)
 
 
-def composed(label: str) -> str:
-    """A label as it is compared with others: letters with their accents, as rule packs have them, however a disk or keyboard writes them."""
-    return unicodedata.normalize("NFC", label)
+def _label(text: str) -> str:
+    try:
+        return label_of(text)
+    except LabelError as error:
+        raise argparse.ArgumentTypeError(f"expected a label, found {text!r}") from error
 
 
 def frames(text: str) -> int:

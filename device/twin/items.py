@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from device.errors import SortbinError
+from device.vision.pictures import SUFFIXES, PictureError, read_pixels
 from device.vision.preprocess import Pixels
 
 ITEMS = Path(__file__).parent / "items"
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
 class ItemsError(SortbinError, ValueError):
@@ -34,10 +34,15 @@ class Thing:
 
     def picture(self) -> tuple[Pixels, npt.NDArray[np.float32]]:
         """Decode it: H x W x 3 uint8 RGB and alpha H x W float32 0..1. Raises ItemsError."""
-        how = cv2.IMREAD_COLOR if self.size_cm is None else cv2.IMREAD_UNCHANGED
+        if self.size_cm is None:
+            try:
+                rgb = read_pixels(self.file)
+            except PictureError as error:
+                raise ItemsError(str(error)) from error
+            return rgb, np.ones(rgb.shape[:2], np.float32)
         try:
             encoded = np.fromfile(self.file, np.uint8)
-            picture = cv2.imdecode(encoded, how) if encoded.size else None
+            picture = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
         except (OSError, cv2.error) as error:
             reason = error.strerror if isinstance(error, OSError) else error.err
             raise ItemsError(f"{self.file}: not a picture that can be decoded: {reason}") from error

@@ -12,6 +12,7 @@ import msgspec
 
 from device.errors import SortbinError
 from device.vision.ground import PLAIN, Ground
+from device.vision.labels import is_label
 
 INFO_FILE = "bundle.json"
 LABELS_FILE = "labels.txt"
@@ -265,7 +266,7 @@ def _read_info(file: Path) -> BundleInfo:
 
 
 def _require_sense(file: Path, info: BundleInfo) -> None:
-    if not info.labels or len(set(info.labels)) != len(info.labels) or not all(_is_one_line(label) for label in info.labels):
+    if not info.labels or len(set(info.labels)) != len(info.labels) or not all(is_label(label) for label in info.labels):
         raise BundleError(f"{file}: labels: expected at least one, none twice, none empty, each on one line")
     if info.input.size < 1:
         raise BundleError(f"{file}: input.size: expected at least 1 pixel, got {info.input.size}")
@@ -286,7 +287,3 @@ def _require_sense(file: Path, info: BundleInfo) -> None:
     for name in info.files:
         if Path(name).name != name or name == INFO_FILE:
             raise BundleError(f"{file}: files: {name} is not the plain name of another file in the same folder")
-
-
-def _is_one_line(label: str) -> bool:
-    return label.strip() == label and label.splitlines() == [label]

@@ -5,12 +5,13 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from converter.calibration import Inputs, choose, fingerprint, half, isolated_inputs, partly_isolated, thinned
 from converter.isolated import isolated
-from converter.photos import Photo, read_photos, read_pixels
+from converter.photos import Photo, PhotosError, read_photos, read_pixels
 from device.vision.preprocess import to_input
 
 MANY = [Photo(f"{label}/{i}.jpg", label, Path(f"{label}/{i}.jpg")) for label, n in (("can", 50), ("jar", 30), ("cup", 3)) for i in range(n)]
@@ -44,6 +45,15 @@ def test_inputs_are_what_the_device_prepares_and_only_full_range_touches_two_pix
     np.testing.assert_array_equal(plain[1], to_input(read_pixels(some[1].path), 32))
     assert [(one != other).any(axis=2).sum() for one, other in zip(plain, full, strict=True)] == [2, 0, 0]
     assert (full[0].min(), full[0].max()) == (0, 255)
+
+
+def test_every_photo_that_cannot_be_decoded_is_named_at_the_first(own_photos: Path) -> None:
+    everything = read_photos(own_photos)
+    for photo in everything[5::20]:
+        photo.path.write_bytes(b"cut")
+    with pytest.raises(PhotosError, match=r"^4 of 72 pictures cannot be read; mend or remove them:\n") as refused:
+        list(Inputs(everything, 32))
+    assert all(str(photo.path) in str(refused.value) for photo in everything[5::20])
 
 
 def test_half_of_each_labels_photos_are_shown_isolated_as_far_as_they_can_be(masked_photos: Path) -> None:

@@ -282,7 +282,7 @@ def test_pixels_are_three_channels_of_rgb_whatever_the_file_holds(tmp_path: Path
     np.testing.assert_array_equal(read_pixels(saved(tmp_path / "red.png", red)), red)
     for name, stored in (
         ("grey", np.full((9, 7), 200, np.uint8)),
-        ("alpha", np.full((9, 7, 4), 200, np.uint8)),
+        ("alpha", np.dstack([np.full((9, 7, 3), 200, np.uint8), np.full((9, 7), 255, np.uint8)])),
         ("deep", np.full((9, 7, 3), 200 * 257, np.uint16)),
     ):
         assert cv2.imwrite(str(tmp_path / f"{name}.png"), stored)

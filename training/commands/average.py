@@ -32,13 +32,14 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Average. Returns the exit status."""
     from converter.output import appearing
+    from converter.photos import all_bad_named
     from converter.run import read_run
 
     shares = shares_by_run(arguments.runs)
     runs = {folder: read_run(folder, arguments.data) for folder in shares}
     with quiet():
         from training.average import average
-    with appearing(arguments.out) as folder:
+    with appearing(arguments.out) as folder, all_bad_named([photo for run in runs.values() for photo in run.val]):
         average(runs, shares, folder, lambda line: print(line, flush=True))
     print(f"wrote {arguments.out / 'model.keras'}")
     return 0

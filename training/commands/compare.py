@@ -1,10 +1,11 @@
 """`training compare`: recipes side by side."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
-from converter.photos import read_split
+from converter.photos import folder_remarks, read_split, require_readable
 from converter.quiet import quiet
 from device.errors import SortbinError
 from device.shipped import find, shipped
@@ -45,6 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("RECIPE: two of them have the same name; rename one")
     weights = weights_by_recipe(arguments.weights, list(recipes))
     split = read_split(arguments.data)
+    for remark in folder_remarks(arguments.data):
+        print(f"training compare: {remark}", file=sys.stderr)
+    require_readable((*split.train, *split.val))
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter.photos import Split, empty_folders, read_fold, read_further, read_split
+from converter.photos import Split, folder_remarks, read_fold, read_further, read_split, require_readable
 from converter.quiet import quiet
 from converter.run import read_run
 from device.rules import find_rules, read_rules
@@ -82,9 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         split = read_split(arguments.data, seed=recipe.seed) if arguments.fold is None else read_fold(arguments.data, arguments.fold)
     beside = tuple(photo for folder in arguments.also for photo in read_further(folder, split.labels))
-    for folder in empty_folders(arguments.data):
-        print(f"training fit: {folder}: no photo in it, so it is no label", file=sys.stderr)
+    for remark in folder_remarks(arguments.data):
+        print(f"training fit: {remark}", file=sys.stderr)
     rules = read_rules(find_rules(recipe.rules), split.labels) if recipe.rules else None
+    require_readable((*split.train, *split.val, *beside))
 
     with quiet():
         from training.fit import Lesson, fit

@@ -1,10 +1,11 @@
 """`training tune`: search for a better recipe."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
-from converter.photos import read_split
+from converter.photos import folder_remarks, read_split, require_readable
 from converter.quiet import quiet
 from device.shipped import find, shipped
 from training.tune.space import SpaceError, read_space
@@ -36,6 +37,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Search. Returns the exit status."""
     space = read_space(find("spaces", arguments.space, SpaceError))
     split = read_split(arguments.data, seed=space.base.seed)
+    for remark in folder_remarks(arguments.data):
+        print(f"training tune: {remark}", file=sys.stderr)
+    require_readable((*split.train, *split.val))
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
 

@@ -20,7 +20,8 @@ class Catalogue:
     """One entry for each picture, ordered by path.
 
     ids: in the records. names: labels, sorted; labels: index into them. given: index into SPLITS that the layout says, else UNKNOWN.
-    width, height: pixels, 0 for what cannot be decoded. truncated: its end is missing. first: the first picture with the same pixels.
+    width, height: pixels, 0 for what cannot be decoded. truncated: a part of it is missing. transparent: some of it was.
+    first: the first picture with the same pixels.
     hashes: perceptual, meaningful where hashed is set. moments: N x 6, mean of R, G, B, then mean of their squares, 0..1.
     """
 
@@ -31,6 +32,7 @@ class Catalogue:
     width: Numbers
     height: Numbers
     truncated: Marks
+    transparent: Marks
     first: Numbers
     hashes: npt.NDArray[np.uint64]
     hashed: Marks
@@ -48,7 +50,7 @@ def read_catalogue(records: Records, layout: Layout) -> Catalogue:
     """Read it from records in which every picture has a place and is inspected."""
     count = records.count()
     ids, labels, given, width, height = (np.zeros(count, np.int64) for _ in range(5))
-    truncated, hashed = (np.zeros(count, np.bool_) for _ in range(2))
+    truncated, transparent, hashed = (np.zeros(count, np.bool_) for _ in range(3))
     hashes, halves = np.zeros(count, np.uint64), np.zeros((count, 2), np.uint64)
     moments = np.zeros((count, 6))
     numbers: dict[str, int] = {}
@@ -59,6 +61,7 @@ def read_catalogue(records: Records, layout: Layout) -> Catalogue:
         labels[index] = numbers.setdefault(place.label, len(numbers))
         given[index] = SPLITS.index(place.split) if place.split else UNKNOWN
         truncated[index] = known.fault == "truncated"
+        transparent[index] = bool(known.transparent)
         # What cannot be decoded is like nothing, so its own id stands in for the hash of its pixels.
         halves[index] = np.frombuffer(known.pixels, "<u8") if known.pixels else (known.id, 0)
         hashed[index] = known.hash is not None
@@ -75,6 +78,7 @@ def read_catalogue(records: Records, layout: Layout) -> Catalogue:
         width,
         height,
         truncated,
+        transparent,
         lowest[same.ravel()],
         hashes,
         hashed,

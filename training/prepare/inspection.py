@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import msgspec
 
-from converter.photos import PhotosError, read_pixels
-from training.prepare.completeness import is_cut
+from device.vision.completeness import is_cut, lacks_a_part
+from device.vision.pictures import PictureError, read_picture
 from training.prepare.likeness import perceptual_hash, thumbnail
 
 
@@ -15,6 +15,7 @@ class Inspected(msgspec.Struct, frozen=True):
     """sha256: of the file's bytes, 64 hexadecimal digits, empty when it cannot be read. pixels: sha256 of what it decodes to, empty when it
     cannot be decoded; width and height are 0 then. fault: `truncated`, `unreadable` or empty, with the reason. hash: 64 bits, None for a
     picture without any contrast. thumbnail: see `likeness.thumbnail`. moments: mean of R, G, B, then mean of their squares, 0..1.
+    transparent: whether some of it was; plain ground is shown there.
     """
 
     sha256: str = ""
@@ -26,6 +27,7 @@ class Inspected(msgspec.Struct, frozen=True):
     hash: int | None = None
     thumbnail: bytes = b""
     moments: tuple[float, ...] = (0.0,) * 6
+    transparent: bool = False
 
 
 def inspect(file: Path) -> Inspected:
@@ -35,13 +37,15 @@ def inspect(file: Path) -> Inspected:
     except OSError as error:
         return Inspected(fault="unreadable", reason=str(error.strerror))
     sha256 = hashlib.sha256(encoded).hexdigest()
-    cut = is_cut(encoded)
-    fault, reason = ("truncated", "its end is missing") if cut else ("", "")
     try:
-        pixels = read_pixels(file)
-    except PhotosError:
-        reason = "the end is missing, nothing can be decoded" if cut else "not a picture that can be decoded" if encoded else "empty"
-        return Inspected(sha256, fault=fault or "unreadable", reason=reason)
+        pixels, transparent = read_picture(file)
+    except PictureError as error:
+        if not encoded:
+            return Inspected(sha256, fault="unreadable", reason="empty")
+        reason = str(error).removeprefix(f"{file}: ")
+        cut = is_cut(encoded)
+        fault = "truncated" if cut or lacks_a_part(encoded) else "unreadable"
+        return Inspected(sha256, fault=fault, reason="the end is missing, nothing can be decoded" if cut and "decoded" in reason else reason)
     height, width = pixels.shape[:2]
     mean, deviation = (values.ravel() / 255 for values in cv2.meanStdDev(pixels))
     return Inspected(
@@ -49,9 +53,8 @@ def inspect(file: Path) -> Inspected:
         hashlib.sha256(b"%d %d " % (width, height) + pixels.tobytes()).digest(),
         width,
         height,
-        fault,
-        reason,
-        perceptual_hash(pixels),
-        thumbnail(pixels),
-        (*mean.tolist(), *(mean**2 + deviation**2).tolist()),
+        hash=perceptual_hash(pixels),
+        thumbnail=thumbnail(pixels),
+        moments=(*mean.tolist(), *(mean**2 + deviation**2).tolist()),
+        transparent=transparent,
     )

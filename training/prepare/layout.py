@@ -1,9 +1,10 @@
 """How a source lays out its labels: a folder for each, maybe below folders for training, validation and test."""
 
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from device.vision.labels import label_of
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -38,13 +39,19 @@ class Layout:
     def place(self, path: str) -> Place | None:
         """Label and split of a picture; None for one that lies beside the folders of the labels.
 
-        Labels are composed Unicode (NFC), since file systems and archives differ in how they spell an accent.
+        Labels are as `label_of` has them, since file systems and archives differ in how they spell an accent. Raises LabelError.
         """
+        split, folders = self._folders(path)
+        return Place(label_of(folders[0]), split, "/".join(folders[1:])) if folders else None
+
+    def label_folders(self, paths: Iterable[str]) -> Iterator[str]:
+        """The name of the label's folder of each picture that lies in one, as it is spelt there."""
+        return (folders[0] for _, folders in map(self._folders, paths) if folders)
+
+    def _folders(self, path: str) -> tuple[str, tuple[str, ...]]:
+        """The split that the layout gives, and the folders from the label's on."""
         folders = tuple(path.split("/")[:-1])[len(self.wrapping) :]
-        split = ""
-        if self.by_split and folders:
-            split, folders = SPLIT_FOLDERS.get(folders[0].lower(), ""), folders[1:]
-        return Place(unicodedata.normalize("NFC", folders[0]), split, "/".join(folders[1:])) if folders else None
+        return (SPLIT_FOLDERS.get(folders[0].lower(), ""), folders[1:]) if self.by_split and folders else ("", folders)
 
 
 def find_layout(folders: Iterable[str], *, unwrap: bool) -> Layout:

@@ -16,6 +16,7 @@ FLAGS = (
     "duplicate",
     "near",
     "conflict",
+    "transparent",
     "capped",
     "unlisted",
     "straddles",
@@ -23,7 +24,8 @@ FLAGS = (
 """What can be said of a picture, in the order of the manifest.
 
 unreadable: cannot be decoded. truncated: its end is missing. tiny, aspect: smaller or longer than allowed. duplicate: the same pixels as
-an earlier picture. near: nearly the same as an earlier one. conflict: the same pixels as a picture with another label. capped: over the cap
+an earlier picture. near: nearly the same as an earlier one. conflict: the same pixels as a picture with another label.
+transparent: plain ground is shown in place of some of it. capped: over the cap
 of its label. unlisted: in none of the given lists. straddles: some of its group are in another split, which only given splits bring about.
 """
 

@@ -23,12 +23,15 @@ CREATE TABLE IF NOT EXISTS picture (
     round INTEGER NOT NULL,
     brought TEXT NOT NULL DEFAULT '',
     inspected TEXT NOT NULL DEFAULT '',
-    sha256 TEXT, pixels BLOB, width INTEGER, height INTEGER, fault TEXT, reason TEXT, hash BLOB, moments BLOB
+    sha256 TEXT, pixels BLOB, width INTEGER, height INTEGER, fault TEXT, reason TEXT, hash BLOB, moments BLOB, transparent INTEGER
 );
 CREATE TABLE IF NOT EXISTS thumbnail (id INTEGER PRIMARY KEY, pixels BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS mask (id INTEGER PRIMARY KEY, made_of TEXT NOT NULL, origin TEXT NOT NULL, area REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS embedding (id INTEGER PRIMARY KEY, made_of TEXT NOT NULL, vector BLOB NOT NULL);
 """
+
+READER = "2"
+"""how pictures are read and what is noted of them; records of another reader are made anew"""
 
 PAGE = 64
 """pictures that are gone through before what was found about them is written down"""
@@ -57,6 +60,7 @@ class Known(NamedTuple):
     reason: str
     hash: bytes | None
     moments: bytes
+    transparent: int
 
 
 class Masked(NamedTuple):
@@ -82,6 +86,7 @@ class Records:
             database.execute("PRAGMA synchronous = NORMAL")
             database.executescript(SCHEMA)
             database.execute("BEGIN IMMEDIATE")
+            _bring_up_to_date(database)
             stack.pop_all()
         self._database = database
 
@@ -150,7 +155,8 @@ class Records:
     def store(self, picture: Waiting, found: Inspected) -> None:
         """Note what an inspection found."""
         self._execute(
-            "UPDATE picture SET inspected = ?, sha256 = ?, pixels = ?, width = ?, height = ?, fault = ?, reason = ?, hash = ?, moments = ?"
+            "UPDATE picture SET inspected = ?, sha256 = ?, pixels = ?, width = ?, height = ?, fault = ?, reason = ?, hash = ?, moments = ?,"
+            " transparent = ?"
             " WHERE id = ?",
             picture.tag,
             found.sha256,
@@ -161,6 +167,7 @@ class Records:
             found.reason,
             None if found.hash is None else found.hash.to_bytes(8),
             np.array(found.moments, "<f8").tobytes(),
+            found.transparent,
             picture.id,
         )
         self._execute("INSERT OR REPLACE INTO thumbnail VALUES (?, ?)", picture.id, found.thumbnail)
@@ -233,3 +240,12 @@ class Records:
             if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
                 raise PrepareError(f"{self._file}: {error}; make room there, and run the same command again: it goes on") from error
             raise PrepareError(f"{self._file}: {error}; delete {self._file.parent} and prepare it anew") from error
+
+
+def _bring_up_to_date(database: sqlite3.Connection) -> None:
+    """Have pictures inspected anew that an earlier version of the reader looked at."""
+    if "transparent" not in [column for _, column, *_ in database.execute("PRAGMA table_info(picture)")]:
+        database.execute("ALTER TABLE picture ADD COLUMN transparent INTEGER")
+    if database.execute("SELECT value FROM about WHERE key = 'reader'").fetchone() != (READER,):
+        database.execute("UPDATE picture SET inspected = ''")
+        database.execute("INSERT OR REPLACE INTO about VALUES ('reader', ?)", (READER,))

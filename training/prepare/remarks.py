@@ -6,7 +6,9 @@ import numpy as np
 
 from converter.manifest import SPLITS
 from converter.photos import MASKS
-from device.vision.pictures import SUFFIXES
+from device.vision.ground import PLAIN
+from device.vision.labels import label_remarks
+from device.vision.pictures import kinds_told
 from training.prepare.alike import Alike
 from training.prepare.catalogue import Catalogue
 from training.prepare.layout import Layout
@@ -42,8 +44,10 @@ def remarks(
         (f"{path}: lies in no label's folder; left out" for path in beside),
         _others(sieve),
         _aside(aside, order),
+        label_remarks(layout.label_folders(records.paths())),
         _empty(catalogue, layout, sieve, aside),
         _broken(records, order),
+        _transparent(records, catalogue, order),
         _sizes(records, catalogue, verdict, order),
         _conflicts(records, catalogue, alike, order),
         _near_conflicts(records, catalogue, alike),
@@ -78,8 +82,7 @@ def _done(flag: str, order: Order) -> str:
 
 def _others(sieve: Sieve) -> Iterator[str]:
     if sieve.others:
-        kinds = ", ".join(f"{suffix} {count}" for suffix, count in sieve.others.most_common(5))
-        yield f"{counted(sieve.others.total(), 'file')} of a kind that is not read ({kinds}), only {', '.join(sorted(SUFFIXES))}; passed over"
+        yield kinds_told(sieve.others)
 
 
 def _aside(aside: Aside, order: Order) -> Iterator[str]:
@@ -111,6 +114,13 @@ def _broken(records: Records, order: Order) -> Iterator[str]:
         if known.fault:
             done = _done(known.fault, order) if known.width else "left out"
             yield f"{known.path}: {known.fault} ({known.reason}); {done}"
+
+
+def _transparent(records: Records, catalogue: Catalogue, order: Order) -> Iterator[str]:
+    found = np.flatnonzero(catalogue.transparent)
+    if len(found):
+        done = "left out" if "transparent" in order.leave_out else f"kept, with plain ground {PLAIN.colour} in place of what is hidden there"
+        yield f"{counted(len(found), 'picture')} with transparent parts, as {records.path(int(catalogue.ids[found[0]]))}; {done}"
 
 
 def _sizes(records: Records, catalogue: Catalogue, verdict: Verdict, order: Order) -> Iterator[str]:

@@ -77,6 +77,7 @@ def _findings(catalogue: Catalogue, alike: Alike, order: Order) -> dict[str, Mar
     shorter, longer = np.minimum(catalogue.width, catalogue.height), np.maximum(catalogue.width, catalogue.height)
     flags = {flag: np.zeros(len(catalogue), np.bool_) for flag in FLAGS}
     flags["truncated"] = catalogue.truncated
+    flags["transparent"] = catalogue.transparent
     flags["unreadable"] = ~catalogue.decodable & ~catalogue.truncated
     flags["tiny"] = catalogue.decodable & (shorter < order.min_side)
     flags["aspect"] = catalogue.decodable & (longer > order.max_aspect * shorter)

@@ -1,9 +1,11 @@
 """Killed at any moment and repeated, the command gives what it would have given."""
 
+import contextlib
 import os
 import pty
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import tarfile
@@ -89,3 +91,17 @@ def test_damaged_records_are_named(prepare, source: Path, out: Path) -> None:
     (out / "records.sqlite3").write_bytes(b"no database at all" * 100)
     with pytest.raises(PrepareError, match=r"records.sqlite3: file is not a database; delete .*set and prepare it anew"):
         prepare(source, "--out", out)
+
+
+def test_pictures_that_another_version_looked_at_are_inspected_anew(prepare, source: Path, out: Path, capsys) -> None:
+    assert prepare(source, "--out", out) == 0
+    before = (out / "manifest.csv").read_bytes()
+    with contextlib.closing(sqlite3.connect(out / "records.sqlite3")) as database:
+        database.execute("ALTER TABLE picture DROP COLUMN transparent")
+        database.execute("DELETE FROM about WHERE key = 'reader'")
+        database.execute("UPDATE picture SET width = 1")
+        database.commit()
+    capsys.readouterr()
+    assert prepare(source, "--out", out) == 0
+    assert (out / "manifest.csv").read_bytes() == before
+    assert "had been inspected before" not in capsys.readouterr().out

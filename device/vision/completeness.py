@@ -11,6 +11,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 SCAN_END = re.compile(rb"\xff(?![\x00\xff\xd0-\xd7])", re.DOTALL)
 """in entropy-coded data, a marker that is neither a stuffed byte, nor a fill byte, nor a restart"""
+RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 
 
 def is_cut(encoded: bytes) -> bool:
@@ -29,29 +30,49 @@ def is_cut(encoded: bytes) -> bool:
     return False
 
 
+def lacks_a_part(encoded: bytes) -> bool:
+    """Whether the restart markers of a JPEG are out of turn: what lay between them was lost, as cameras on a bad cable do. False without any."""
+    if not encoded.startswith(b"\xff\xd8"):
+        return False
+    _, scans = _walked(encoded)
+    return any(_out_of_turn(RESTART.findall(encoded, *scan)) for scan in scans)
+
+
+def _out_of_turn(restarts: list[bytes]) -> bool:
+    return any(marker[0] != 0xD0 + number % 8 for number, marker in enumerate(restarts))
+
+
 def _jpeg_is_cut(encoded: bytes) -> bool:
+    cut, _ = _walked(encoded)
+    return cut
+
+
+def _walked(encoded: bytes) -> tuple[bool, list[tuple[int, int]]]:
+    """Whether a JPEG's end is missing, and where the entropy-coded data of each of its scans begins and ends."""
     at = 2
+    scans: list[tuple[int, int]] = []
     while at + 1 < len(encoded):
         if encoded[at] != 0xFF:
-            return False
+            return False, scans
         marker = encoded[at + 1]
         if marker == 0xFF:
             at += 1
             continue
         if marker == 0xD9:
-            return False
+            return False, scans
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:
             at += 2
             continue
         if at + 4 > len(encoded):
-            return True
+            return True, scans
         at += 2 + int.from_bytes(encoded[at + 2 : at + 4])
         if marker == 0xDA:
             found = SCAN_END.search(encoded, at)
             if found is None:
-                return True
+                return True, scans
+            scans.append((at, found.start()))
             at = found.start()
-    return True
+    return True, scans
 
 
 def _png_is_cut(encoded: bytes) -> bool:

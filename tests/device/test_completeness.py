@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.prepare.completeness import is_cut
+from device.vision.completeness import is_cut, lacks_a_part
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 FORMATS = {
@@ -54,3 +54,12 @@ def test_a_jpeg_filled_up_with_zeros_after_a_cut_is_cut_although_it_decodes() ->
 def test_what_is_of_no_known_format_is_not_called_cut(noise: bytes) -> None:
     assert not is_cut(b"GIF89a" + noise)
     assert not is_cut(b"")
+
+
+def test_a_jpeg_that_lost_what_lay_between_restart_markers_lacks_a_part() -> None:
+    whole = FILES["restarts"]
+    markers = [at for at in range(len(whole) - 1) if whole[at] == 0xFF and 0xD0 <= whole[at + 1] <= 0xD7]
+    assert len(markers) > 8
+    assert not lacks_a_part(whole)
+    assert lacks_a_part(whole[: markers[2]] + whole[markers[5] :])
+    assert not any(lacks_a_part(file) for file in FILES.values())
