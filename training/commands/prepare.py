@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-FLAGS = ("truncated", "tiny", "aspect", "duplicate", "near", "conflict")
+FLAGS = ("truncated", "tiny", "aspect", "duplicate", "near", "conflict", "transparent")
 LEFT_OUT = ("aspect", "conflict", "tiny", "truncated")
 MOST_BITS = 16
 """beyond which about every pair of pictures would have to be compared"""
@@ -25,9 +25,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="check pictures, find duplicates and wrong labels, and split them without a leak",
         description="Look at every picture of a source, find what is broken, double or labelled twice, and write a data set: manifest.csv "
         "(a row for each picture), dataset.json, and report.html. SOURCE is a folder with a folder of pictures for each label, a zip or tar "
-        "of one, a URL that fsspec knows (s3://bucket/folder, gs://..., https://.../photos.zip), or cifar100, which Keras downloads. A local "
-        "folder is used where it lies and never changed; the pictures of any other source are brought to DATASET/images. The same command "
-        "goes on where it was stopped, and gives the same result. Exit status: 0 prepared, 2 bad usage or input, 130 interrupted.",
+        "of one, a URL that fsspec knows (s3://bucket/folder, https://.../photos.zip, with sortbin[gcs] also gs://...), or cifar100, which Keras "
+        "downloads. A local folder is used where it lies and never changed; the pictures of any other source are brought to DATASET/images. The same "
+        "command goes on where it was stopped, and gives the same result. Exit status: 0 prepared, 2 bad usage or input, 130 interrupted.",
         epilog="Credentials and endpoints of a store are taken from its usual environment variables, such as AWS_PROFILE or AWS_ENDPOINT_URL. "
         "Example: training prepare photos --out photos.set --group-by filename-block:10 --folds 5",
     )

@@ -1,6 +1,7 @@
 """A folder at a URL as a source: S3, Google Cloud Storage, or anything else that fsspec reaches."""
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -11,6 +12,12 @@ from training.prepare.sieve import Sieve
 
 MARKS = ("ETag", "etag", "md5Hash", "crc32c", "LastModified", "updated", "mtime", "created")
 """what stores call the fields that change with the content"""
+
+for _library in ("fsspec", "s3fs", "gcsfs"):  # they log an error with its traceback, and then raise it
+    logging.getLogger(_library).addHandler(logging.NullHandler())
+
+EXTRAS = {"s3": "training", "gs": "gcs", "gcs": "gcs"}
+"""what brings the library for a kind of URL"""
 
 
 class Remote:
@@ -74,9 +81,10 @@ def _reached(url: str) -> Iterator[None]:
     except PrepareError:
         raise
     except ImportError as error:
-        raise PrepareError(f"{url}: {error}") from error
+        extra = EXTRAS.get(url.partition("://")[0])
+        raise PrepareError(f"{url}: " + (f"needs pip install 'sortbin[{extra}]'" if extra else str(error))) from error
     except FileNotFoundError as error:
-        raise PrepareError(f"{url}: nothing there") from error
+        raise PrepareError(f"{url}: nothing there; check the name of the bucket or server, and of the folder") from error
     except Exception as error:
         # Each store has a family of errors of its own, and which stores there are is fsspec's to know.
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

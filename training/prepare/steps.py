@@ -117,11 +117,11 @@ def _claim(out: Path) -> None:
 def _require_same(records: Records, out: Path, options: dict[str, object]) -> None:
     """Raise PrepareError when the folder holds a data set with other options, or the beginning of one of another source.
 
-    Until a data set is finished, all but its source may change: what was inspected stays true.
+    Until a data set is finished, all but its source may change: what was inspected stays true. Where nothing was found yet, the source may too.
     """
     now = msgspec.json.decode(msgspec.json.encode(options))
     before = msgspec.json.decode(records.about("options") or "{}")
-    binding = now.keys() | before.keys() if (out / INFO_FILE).exists() else before.keys() & {"source", "names_encoding"}
+    binding = now.keys() | before.keys() if (out / INFO_FILE).exists() else before.keys() & {"source", "names_encoding"} if records.count() else set()
     for name in sorted(binding):
         if before.get(name) != now.get(name):
             changed = f"{name} was {before.get(name)}, now {now.get(name)}"

@@ -1,5 +1,6 @@
 """A source on S3, served on this machine."""
 
+import sys
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -76,8 +77,15 @@ def test_a_zip_on_s3_is_brought_and_prepared(bucket, prepare, source: Path, out:
     }
 
 
-def test_what_is_not_on_s3_is_named(bucket, prepare, out: Path) -> None:
-    with pytest.raises(PrepareError, match=rf"s3://{BUCKET}/nothing: nothing there"):
-        prepare(f"s3://{BUCKET}/nothing", "--out", out)
-    with pytest.raises(PrepareError, match=r"s3://nobody/photos: "):
-        prepare("s3://nobody/photos", "--out", out.with_name("other"))
+@pytest.mark.parametrize("url", [f"s3://{BUCKET}/nothing", "s3://nobody/photos", "s3://nobody", "s3://nobody/photos.zip"])
+def test_what_is_not_on_s3_is_named_and_the_folder_takes_another_url(bucket, prepare, out: Path, url: str) -> None:
+    with pytest.raises(PrepareError, match=rf"^{url}: nothing there; check the name of the bucket") as refused:
+        prepare(url, "--out", out)
+    assert "\n" not in str(refused.value)
+    assert prepare(f"s3://{BUCKET}/photos", "--out", out) == 0
+
+
+def test_a_kind_of_url_whose_library_is_missing_names_what_brings_it(monkeypatch: pytest.MonkeyPatch, prepare, out: Path) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(PrepareError, match=r"^gs://nobody/photos: needs pip install 'sortbin\[gcs\]'$"):
+        prepare("gs://nobody/photos", "--out", out)
