@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from converter.columns import columns, size
 from converter.edgetpu.graph import CUSTOM_OP
 from converter.edgetpu.listing import prediction_lines
+from converter.edgetpu.status import MAPPED
 from converter.inspection import Inspection, LayerFacts, TensorFacts, compiled_file
 from device.vision.bundle import EdgeTpu
 
@@ -41,6 +42,7 @@ def _bundle(found: Inspection) -> Iterator[str]:
     if isinstance(info.edgetpu, EdgeTpu):
         told = info.edgetpu
         yield f"{compiled_file(found)}: {told.mapped} of {told.mapped + told.on_cpu} operations on the Edge TPU, compiler {told.compiler}"
+        yield from (f"  {entry.count} x {entry.operation} on the CPU: {entry.status}" for entry in told.mapping if entry.status != MAPPED)
 
 
 def _ends(found: Inspection) -> Iterator[tuple[str, ...]]:

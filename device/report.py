@@ -14,7 +14,7 @@ from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
 from device.health import cpu_temperature_c, resident_mib, throttled
 from device.ledger import BinTotals, Ledger
 from device.mqtt.link import Link
-from device.mqtt.payloads import BinState, Hardware, Health, Info, InfoBundle, LastItem, Mode, State, fault_state, last_item
+from device.mqtt.payloads import BinState, Hardware, Health, Info, InfoBundle, InfoRules, LastItem, Mode, State, fault_state, last_item
 from device.rules import RulePack
 from device.settings import DeviceSettings
 from device.site import Site
@@ -81,6 +81,7 @@ class Reporter:
             bundle=InfoBundle(name=bundle.name, version=bundle.version, sha256=bundle.digest, metrics=bundle.metrics),
             labels=self._judge.labels,
             taught=None if self._judge.teaching is None else self._judge.teaching.examples.counts(),
+            rules=InfoRules(name=self._rules.name, version=self._rules.version),
             bins=dict(self._rules.bins),
             residual=self._rules.residual,
             hardware=Hardware(

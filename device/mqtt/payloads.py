@@ -20,6 +20,13 @@ class InfoBundle(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics
 
 
+class InfoRules(msgspec.Struct, frozen=True, kw_only=True):
+    """The rule pack that says what goes where, and which edition of it."""
+
+    name: str
+    version: str
+
+
 class Hardware(msgspec.Struct, frozen=True, kw_only=True):
     """What the bin is built from. board is the device tree's name for it, empty where there is none; gates maps bins to kinds of gate."""
 
@@ -43,6 +50,7 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
     """what is told apart: the model's labels in its order, then new ones that the bin was taught"""
     taught: dict[str, int] | None
     """photos of each label that the bin was taught on site; None where it was taught nothing"""
+    rules: InfoRules
     bins: dict[str, str]
     """title by name, in the rule pack's order; the name is the one in topics and events, the title is for people"""
     residual: str

@@ -110,4 +110,6 @@ def test_a_bundle_with_a_compiled_model_says_so(tmp_path: Path, capsys: pytest.C
     (folder / EDGETPU_FILE).write_bytes(b"compiled")
     told = EdgeTpu("16.0", 66, 1, None, None, (Mapping("CONV_2D", 66, "Mapped to Edge TPU"), Mapping("MEAN", 1, "Operation version not supported")))
     write_bundle(folder, msgspec.structs.replace(read_bundle(folder).info, edgetpu=told))
-    assert f"{EDGETPU_FILE}: 66 of 67 operations on the Edge TPU, compiler 16.0" in shown(capsys, str(folder))
+    lines = shown(capsys, str(folder)).splitlines()
+    assert f"{EDGETPU_FILE}: 66 of 67 operations on the Edge TPU, compiler 16.0" in lines
+    assert [line for line in lines if "on the CPU" in line] == ["  1 x MEAN on the CPU: Operation version not supported"]

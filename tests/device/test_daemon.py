@@ -119,6 +119,7 @@ def test_a_dashboard_hears_who_it_is_what_it_does_and_that_it_left(running: Call
     info, state = json.loads(newest["sortbin/bench/info"]), json.loads(newest["sortbin/bench/state"])
     assert {json.loads(event)["install"] for event in listener.all_of("sortbin/bench/journal")} == {info["install"]}
     assert list(info["bins"]) == ["paper", "glass", "metal", "plastic", "trash"]
+    assert info["rules"] == {"name": "trashnet", "version": "1"}
     assert info["hardware"]["camera"] == "replay"
     assert info["hardware"]["gates"]["glass"] == "simulated"
     assert state["last_item"]["bin"] == "glass"
