@@ -51,7 +51,7 @@ class Reporter:
     def update(self, now_s: float, mode: Mode, fault: Fault | None, safe_mode: bool) -> None:
         """Say what has changed. Cheap when nothing has; never waits."""
         self._began_s = now_s if self._began_s is None else self._began_s
-        shown = (mode, fault, safe_mode, self._last_item, self._ledger.newest_seq)
+        shown = (mode, fault, safe_mode, self._last_item, self._ledger.newest_seq, self._refused)
         if shown != self._shown:
             self._shown = shown
             self._show(mode, fault, safe_mode)
@@ -59,12 +59,18 @@ class Reporter:
             self._health_due_s = now_s + HEALTH_EVERY_S
             self._link.publish_health(self._health(now_s))
 
+    @property
+    def _refused(self) -> tuple[str, ...]:
+        return () if self._link is None else self._link.refused
+
     def _show(self, mode: Mode, fault: Fault | None, safe_mode: bool) -> None:
         totals = self._ledger.totals()
         done = sum(bin_.sorted + bin_.rejected for bin_ in totals.values())
         self.line = f"{mode}: {fault.message}" if fault is not None else f"{mode}, {done} items so far"
         if safe_mode:
             self.line += "; safe mode after repeated crashes: everything goes to the residual bin"
+        if self._refused:
+            self.line += f"; the broker refuses {', '.join(self._refused)}: see the log"
         if self._link is None:
             return
         self._link.publish_state(State(mode=mode, fault=fault_state(fault), safe_mode=safe_mode, totals=totals, last_item=self._last_item))
@@ -108,6 +114,7 @@ class Reporter:
             p50_ms=p50_ms,
             p95_ms=p95_ms,
             outbox=self._ledger.undelivered,
+            refused=self._refused,
             dropped=self._ledger.dropped,
             restarts=self._ledger.restarts,
             site=self._site.mix,

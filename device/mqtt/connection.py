@@ -5,44 +5,67 @@ that knows nothing, and what is sent again, and in which order, is decided in on
 """
 
 import hashlib
-import platform
 import socket
 import ssl
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import NamedTuple
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from device.mqtt import MqttError
 from device.mqtt.settings import MqttSettings, TlsSettings
+from device.mqtt.watched import WatchedClient
 
 CLOSE_S = 0.5
 """longest wait for a farewell to leave the socket"""
-NOT_AUTHORIZED = 0x87
+MOST_UNANSWERED = 65_535
+"""messages that a broker takes before it answers the first, where it does not say"""
+TAKEN_OVER, NOT_AUTHORIZED = 0x8E, 0x87
+_NO_ENTRY = ("Bad user name or password", "Not authorized", "Banned", "Bad authentication method")
+"""refusals that would be the same in an older version of MQTT"""
 
 
-def client_id(device: str) -> str:
-    """Names this device to the broker; the same at every start, and another on a machine wrongly given the same device id.
+class NotUnderstood(MqttError):
+    """What listens there does not talk MQTT of this version with us; perhaps of an older one."""
 
-    So when a power cut has left a connection behind, the broker ends it as soon as the next one comes, and publishes its will before
-    the new `online` instead of a minute after it.
+
+class Answer(NamedTuple):
+    """What the broker says of a message: that it has it, or, as MQTT 5 lets it, why it does not take it."""
+
+    message: int
+    refusal: ReasonCode | None
+
+
+class _Message(NamedTuple):
+    number: int
+    topic: str
+    payload: bytes
+    retain: bool
+
+
+def client_id(device: str, base: str = "sortbin") -> str:
+    """Names this device to the broker, and with it its topics: brokers end the older of two connections with one id.
+
+    So a connection that a power cut has left behind ends as soon as the next one comes, and its will is published before the new `online` instead of
+    a minute after it. And two bins that were given one id cannot both stay: they say so instead of being taken for one.
     """
-    try:
-        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
-    except OSError:
-        machine = platform.node()
-    return f"sortbin-{device}-{hashlib.sha256(machine.encode()).hexdigest()[:8]}"
+    return f"sortbin-{device}" + ("" if base == "sortbin" else f"-{hashlib.sha256(base.encode()).hexdigest()[:8]}")
 
 
 class Connection:
-    """A client, its socket and its network thread. `wake` is called on that thread when there is news: an acknowledgement, or the end."""
+    """A client, its socket and its network thread. `wake` is called on that thread when there is news: an answer, or the end.
+
+    All other methods belong to one thread.
+    """
 
     def __init__(
         self,
@@ -51,23 +74,26 @@ class Connection:
         *,
         will_topic: str | None,
         wake: Callable[[], None],
-        protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv311,
+        protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
     ) -> None:
         self._settings, self._wake = settings, wake
-        clean = None if protocol is MQTTProtocolVersion.MQTTv5 else True
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=clean, protocol=protocol, reconnect_on_failure=False)
-        self._client.suppress_exceptions = True
-        self._client.max_inflight_messages_set(0)
+        self.speaks = "MQTT 5" if protocol is MQTTProtocolVersion.MQTTv5 else "MQTT 3.1.1, in which brokers do not say what they refuse"
+        self._client = WatchedClient(client_id, protocol, self._on_end)
         self._client.on_connect, self._client.on_disconnect = self._on_connect, self._on_disconnect
         self._client.on_publish = self._on_publish
         if will_topic is not None:
             self._client.will_set(will_topic, b"offline", qos=1, retain=True)
-        self._acknowledged: deque[int] = deque()
-        self._forbidden: set[int] = set()
+        self._numbers = 0
+        self._waiting: deque[_Message] = deque()
+        self._under_way: dict[int, tuple[int, float]] = {}
+        self._room = MOST_UNANSWERED
+        self._answers: deque[tuple[int, ReasonCode]] = deque()
         self._answered, self._ended = threading.Event(), threading.Event()
         self._answer: ReasonCode | None = None
         self._running = False
         self._lost: str | None = None
+        self.taken_over = False
+        """the broker ended it because another client came with the same id"""
 
     @property
     def lost(self) -> str | None:
@@ -75,14 +101,14 @@ class Connection:
         return self._lost
 
     def open(self, wait_s: float) -> None:
-        """Connect and log in. Blocks for looking up the name, for `wait_s` seconds of TCP and as long for the broker's answer.
+        """Connect and log in. Blocks for looking up the name, and for `wait_s` seconds each of TCP, TLS and the broker's answer.
 
-        Raises MqttError, which says what is wrong and which key to look at.
+        Raises NotUnderstood, and MqttError for all else, which says what is wrong and which key to look at.
         """
         settings = self._settings
         self._log_in()
         if settings.tls is not None:
-            self._client.tls_set_context(_tls_context(settings.tls))
+            self._client.tls_set_context(_tls_context(settings.tls, wait_s))
         self._client.connect_timeout = wait_s
         try:
             self._client.connect(settings.host, settings.port, settings.keepalive_s)
@@ -92,30 +118,57 @@ class Connection:
         self._running = True
         self._answered.wait(wait_s)
         if self._answer is None or self._answer.is_failure:
-            ended = self._ended.is_set()
+            lost = self._lost
             self.close()
-            raise MqttError(_refused(self._answer, ended, settings, wait_s))
+            refused = MqttError if str(self._answer) in _NO_ENTRY else NotUnderstood
+            raise refused(_refused(self._answer, lost, settings, wait_s))
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
-        """Hand a message over with QoS 1, without waiting. Returns its id, which `acknowledged` gives back when the broker has it."""
-        return self._client.publish(topic, payload, qos=1, retain=retain).mid
+        """Hand a message over with QoS 1, without waiting. Returns its number, which comes back in `answers`."""
+        self._numbers += 1
+        self._waiting.append(_Message(self._numbers, topic, payload, retain))
+        self._send()
+        return self._numbers
 
-    def acknowledged(self) -> list[int]:
-        """Ids of the messages that the broker has acknowledged since the last call, in that order."""
-        return [self._acknowledged.popleft() for _ in range(len(self._acknowledged))]
+    def answers(self) -> list[Answer]:
+        """What the broker has said of messages since the last call, in that order."""
+        answers = []
+        for identifier, reason in [self._answers.popleft() for _ in range(len(self._answers))]:
+            number, _ = self._under_way.pop(identifier, (0, 0.0))
+            answers.append(Answer(number, reason if reason.is_failure else None))
+        self._send()
+        return answers
 
-    def forbidden(self, message: int) -> bool:
-        """Whether the broker said, as MQTT 5 lets it, that this device must not write there. One that speaks MQTT 3.1.1 never does."""
-        return message in self._forbidden
+    def _send(self) -> None:
+        """As many of those that wait as the broker takes before it answers; more would make it end the connection."""
+        while self._waiting and len(self._under_way) < self._room:
+            message = self._waiting.popleft()
+            sent = self._client.publish(message.topic, message.payload, qos=1, retain=message.retain)
+            if sent.mid in self._under_way:
+                return self._end("has acknowledged later messages and not an earlier one")
+            self._under_way[sent.mid] = message.number, time.monotonic()
+        return None
+
+    def require_answers(self, now_s: float) -> None:
+        """End a connection whose broker is there but answers no message: in a new one it may. now_s: monotonic seconds."""
+        patience_s = 2.0 * self._settings.keepalive_s
+        oldest_s = next((sent_s for _, sent_s in self._under_way.values()), now_s)
+        if self._lost is None and now_s - oldest_s > patience_s:
+            self._end(f"has not acknowledged a message for {patience_s:g} s")
 
     def close(self) -> None:
-        """Take leave, so that the broker forgets the will, and end; break off where that takes too long. Any number of calls."""
-        if self._running:
+        """Take leave, so that the broker forgets the will, and end; break off where that takes too long, or where it is lost. Any number of calls."""
+        if self._running and self._lost is None:
             self._client.disconnect()
-            if not self._ended.wait(CLOSE_S):
-                self._break_off()
+            self._ended.wait(CLOSE_S)
+        if self._running and not self._ended.is_set():
+            self._break_off()
+            self._ended.wait(CLOSE_S)
+        if self._ended.is_set() and (open_socket := self._client.socket()) is not None:
+            open_socket.close()
         self._running = False
         self._client.on_connect = self._client.on_disconnect = self._client.on_publish = None
+        self._client.on_end = lambda _: None
 
     def _break_off(self) -> None:
         open_socket = self._client.socket()
@@ -139,25 +192,52 @@ class Connection:
                 raise MqttError(f"mqtt.password_file {settings.password_file}: expected text in UTF-8") from error
         self._client.username_pw_set(settings.username, password)
 
-    def _on_connect(self, client: paho.Client, data: object, flags: paho.ConnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
+    def _end(self, why: str) -> None:
+        """Known on any thread; the first reason counts."""
+        self._lost = self._lost or f"broker {self._settings.host}:{self._settings.port}: {why}"
+
+    def _on_connect(self, client: Client, data: object, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
         self._answer = reason
+        self._room = getattr(properties, "ReceiveMaximum", MOST_UNANSWERED)
+        self._client.limit_keepalive(getattr(properties, "ServerKeepAlive", self._settings.keepalive_s))
         self._answered.set()
 
-    def _on_disconnect(
-        self, client: paho.Client, data: object, flags: paho.DisconnectFlags, reason: ReasonCode, properties: Properties | None
-    ) -> None:
-        where = f"{self._settings.host}:{self._settings.port}"
-        silent = str(reason) == "Keep alive timeout"
-        self._lost = f"broker {where}: " + (f"silent for {self._settings.keepalive_s} s" if silent else "the connection broke")
+    def _on_disconnect(self, client: Client, data: object, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
+        if flags.is_disconnect_packet_from_server:
+            said = self._client.said_at_its_end()
+            self.taken_over = said == TAKEN_OVER
+            self._end(f"ended the connection ({str(said or 'without a reason').lower()})")
+        elif str(reason) == "Keep alive timeout":
+            self._end(f"silent for {self._settings.keepalive_s} s")
+        else:
+            self._end("the connection broke")
+
+    def _on_end(self, malformed: str | None) -> None:
+        if malformed is not None:
+            self._end(f"sent what is no MQTT ({malformed})")
+            self._break_off()
+        self._end("the connection broke")
         self._ended.set()
         self._answered.set()
         self._wake()
 
-    def _on_publish(self, client: paho.Client, data: object, message: int, reason: ReasonCode, properties: Properties) -> None:
-        if reason == NOT_AUTHORIZED:
-            self._forbidden.add(message)
-        self._acknowledged.append(message)
+    def _on_publish(self, client: Client, data: object, message: int, reason: ReasonCode, properties: Properties) -> None:
+        self._answers.append((message, reason))
         self._wake()
+
+
+def connected(settings: MqttSettings, client_id: str, *, will_topic: str | None, wake: Callable[[], None], wait_s: float) -> Connection:
+    """A connection in MQTT 5, in which a broker says what it refuses; in MQTT 3.1.1 to one that knows no better.
+
+    Blocks as `Connection.open` does, twice where the first is not understood. Raises MqttError.
+    """
+    connection = Connection(settings, client_id, will_topic=will_topic, wake=wake)
+    try:
+        connection.open(wait_s)
+    except NotUnderstood:
+        connection = Connection(settings, client_id, will_topic=will_topic, wake=wake, protocol=MQTTProtocolVersion.MQTTv311)
+        connection.open(wait_s)
+    return connection
 
 
 def probe(settings: MqttSettings, wait_s: float) -> None:
@@ -165,15 +245,14 @@ def probe(settings: MqttSettings, wait_s: float) -> None:
     outcome: Future[None] = Future()
 
     def attempt() -> None:
-        connection = Connection(settings, _trial_id(), will_topic=None, wake=lambda: None)
         try:
-            connection.open(wait_s)
+            connected(settings, _trial_id(), will_topic=None, wake=lambda: None, wait_s=wait_s).close()
         except MqttError as error:
             outcome.set_exception(error)
+        except Exception as error:  # what paho raises of settings that MQTT cannot carry
+            outcome.set_exception(MqttError(f"broker {settings.host}:{settings.port}: {type(error).__name__}: {error}"))
         else:
             outcome.set_result(None)
-        finally:
-            connection.close()
 
     threading.Thread(target=attempt, name="mqtt-probe", daemon=True).start()
     try:
@@ -189,12 +268,13 @@ def may_publish(settings: MqttSettings, topic: str, wait_s: float) -> bool | Non
     `Connection.open` does, and for `wait_s` seconds more.
     """
     answered = threading.Event()
-    connection = Connection(settings, _trial_id(), will_topic=None, wake=answered.set, protocol=MQTTProtocolVersion.MQTTv5)
+    connection = Connection(settings, _trial_id(), will_topic=None, wake=answered.set)
     try:
         connection.open(wait_s)
-        message = connection.publish(topic, b"")
+        connection.publish(topic, b"")
         answered.wait(wait_s)
-        return not connection.forbidden(message) if message in connection.acknowledged() else None
+        answer = next(iter(connection.answers()), None)
+        return None if answer is None else answer.refusal is None or answer.refusal != NOT_AUTHORIZED
     except MqttError:
         return None
     finally:
@@ -205,11 +285,19 @@ def _trial_id() -> str:
     return f"sortbin-check-{uuid.uuid4().hex[:8]}"
 
 
-def _tls_context(tls: TlsSettings) -> ssl.SSLContext:
+def _tls_context(tls: TlsSettings, handshake_s: float) -> ssl.SSLContext:
+    class HandshakeInTime(ssl.SSLSocket):
+        """paho gives a handshake as long as the keep-alive, which may be an hour."""
+
+        def do_handshake(self, block: bool = False) -> None:
+            self.settimeout(handshake_s)
+            super().do_handshake(block)
+
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except OSError as error:
         raise MqttError(f"mqtt.tls.ca_file {tls.ca_file}: expected a readable PEM file of certificates: {_said(error)}") from error
+    context.sslsocket_class = HandshakeInTime
     # Python 3.13 began to refuse authorities that lack extensions, as those that people make for their own broker often do.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if tls.cert_file is not None:
@@ -240,9 +328,11 @@ def _connect_failed(error: OSError | UnicodeError, settings: MqttSettings, wait_
             return f"{broker}: {_said(error)}: check mqtt.host and this device's network"
 
 
-def _refused(answer: ReasonCode | None, ended: bool, settings: MqttSettings, wait_s: float) -> str:
+def _refused(answer: ReasonCode | None, lost: str | None, settings: MqttSettings, wait_s: float) -> str:
     broker = f"broker {settings.host}:{settings.port}"
-    if answer is None and not ended:
+    if answer is None and lost is not None and "no MQTT" in lost:
+        return f"{lost}: is that an MQTT broker?"
+    if answer is None and lost is None:
         return f"{broker}: connected, but no answer within {wait_s:g} s: is that an MQTT broker?"
     if answer is None and settings.tls is None:
         return f"{broker}: closed the connection instead of answering: does it ask for TLS there ([mqtt.tls])?"

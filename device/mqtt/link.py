@@ -8,12 +8,13 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 
 from device.ledger import Ledger
 from device.mqtt import MqttError
 from device.mqtt.backoff import Backoff
-from device.mqtt.connection import Connection, client_id
-from device.mqtt.outbox import Outbox
+from device.mqtt.connection import Answer, Connection, client_id, connected
+from device.mqtt.outbox import REFUSED_S, Outbox
 from device.mqtt.payloads import BinState, Health, Info, State
 from device.mqtt.retained import Retained
 from device.mqtt.settings import MqttSettings
@@ -31,7 +32,7 @@ LEAVE_S = 0.3
 """share of the time for stopping that is kept for saying `offline`"""
 IDLE_S = 5.0
 SHORT_S, OFTEN = 20.0, 3
-"""so many connections in a row, none of which lasted so long, are more than a bad network: a broker throws out who has the id of a newcomer"""
+"""so many connections in a row, none of which lasted so long, are more than a bad network: brokers end the older of two with one client id"""
 
 
 class Link:
@@ -45,12 +46,13 @@ class Link:
         """Raises TopicError for a device id or base that topics cannot hold."""
         self.topics = Topics(device, settings.base)
         self._settings, self._ledger, self._backoff = settings, ledger, backoff or Backoff()
-        self._client_id, self._device = client_id(device), device
+        self._client_id, self._device = client_id(device, settings.base), device
         self._retained = Retained()
         self._live: deque[bytes] = deque(maxlen=LIVE)
         self._broker = f"broker {settings.host}:{settings.port}"
         self._connected = False
         self._trouble: str | None = f"{self._broker}: not connected yet"
+        self._refused: Mapping[str, str] = {}
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._stop_by_s = self._leave_at_s = 0.0
         ledger.listen(self._hear)
@@ -84,6 +86,11 @@ class Link:
         return self._trouble
 
     @property
+    def refused(self) -> tuple[str, ...]:
+        """Names of the topics, below the device's own, that the broker does not let it write to, as far as it says so."""
+        return tuple(sorted(self._refused))
+
+    @property
     def alive(self) -> bool:
         """Whether the link's thread runs."""
         return self._thread.is_alive()
@@ -109,71 +116,105 @@ class Link:
     def _run(self) -> None:
         short = 0
         while not self._stopping.is_set():
-            connection = Connection(self._settings, self._client_id, will_topic=self.topics.availability, wake=self._wake.set)
+            connection: Connection | None = None
             held_s = 0.0
             try:
-                connection.open(OPEN_S)
+                will = self.topics.availability
+                connection = connected(self._settings, self._client_id, will_topic=will, wake=self._wake.set, wait_s=OPEN_S)
                 opened_s = time.monotonic()
-                self._note(None)
+                self._note(None, connection.speaks)
                 self._serve(connection)
                 held_s = time.monotonic() - opened_s
                 short = short + 1 if held_s < SHORT_S else 0
-                often = f" {short} times in a row: has another bin the id {self._device}?" if short >= OFTEN else ""
-                self._note(f"{connection.lost}{often}" if connection.lost else f"{self._broker}: left it, as asked to stop")
+                self._note(self._after(connection, short))
             except MqttError as error:
                 self._note(str(error))
             except Exception as error:  # whatever it is, the link is tried again: a bin that falls silent for good helps nobody
                 log.exception("%s", self._broker)
                 self._note(f"{self._broker}: {type(error).__name__}: {error}")
             finally:
-                connection.close()
+                if connection is not None:
+                    connection.close()
             self._stopping.wait(self._backoff.next_s(held_s))
+
+    def _after(self, connection: Connection, short: int) -> str:
+        """Why there is no connection any more; short: how many in a row did not last."""
+        if connection.lost is None:
+            return f"{self._broker}: left it, as asked to stop"
+        if not connection.taken_over and short < OFTEN:
+            return connection.lost
+        often = f" {short} times in a row" if short >= OFTEN else ""
+        return f"{connection.lost}{often}: has another bin the id {self._device}? Without device.id each gets one of its own"
 
     def _serve(self, connection: Connection) -> None:
         """Use a connection until it is lost or it is time to stop."""
         outbox = Outbox(self._ledger, lambda event: connection.publish(self.topics.journal, event))
         in_flight: dict[int, str] = {}
         self._retained.start_over()
+        self._refused = {}
         announced = False
         while connection.lost is None:
             self._wake.clear()
-            acknowledged = connection.acknowledged()
-            outbox.acknowledged(acknowledged)
-            for topic in [in_flight.pop(message) for message in acknowledged if message in in_flight]:
-                if topic != self.topics.event:
-                    self._retained.arrived(topic)
+            answers = connection.answers()
+            outbox.acknowledged(answer.message for answer in answers if answer.refusal is None)
+            outbox.refused(answer.message for answer in answers if answer.refusal is not None)
             stopping, now_s = self._stopping.is_set(), time.monotonic()
+            for answer in answers:
+                self._take_in(answer, in_flight.pop(answer.message, self.topics.journal), now_s)
             for topic, payload in self._retained.due(math.inf if stopping else now_s):
                 in_flight[connection.publish(topic, payload, retain=True)] = topic
             if not announced:
-                connection.publish(self.topics.availability, b"online", retain=True)
+                in_flight[connection.publish(self.topics.availability, b"online", retain=True)] = self.topics.availability
                 announced = True
             while self._live:
                 event = self._live.popleft()
                 if sum(topic == self.topics.event for topic in in_flight.values()) < LIVE:
                     in_flight[connection.publish(self.topics.event, event)] = self.topics.event
             outbox.feed()
-            if stopping and (now_s >= self._leave_at_s or not (in_flight or self._ledger.busy or not outbox.empty)):
+            if stopping and (now_s >= self._leave_at_s or not (in_flight or self._ledger.busy or not (outbox.empty or outbox.resting))):
                 return self._leave(connection)
+            connection.require_answers(now_s)
             held_back_s = self._retained.wait_s(now_s)
-            wait_s = IDLE_S if held_back_s is None else min(held_back_s, IDLE_S)
+            wait_s = min(IDLE_S if held_back_s is None else held_back_s, IDLE_S, self._settings.keepalive_s)
             self._wake.wait(min(wait_s, self._leave_at_s - now_s) if stopping else wait_s)
         return None
+
+    def _take_in(self, answer: Answer, topic: str, now_s: float) -> None:
+        """What the broker said of a message on one of our topics."""
+        if topic not in (self.topics.journal, self.topics.event, self.topics.availability):
+            if answer.refusal is None or self._stopping.is_set():
+                self._retained.arrived(topic)
+            else:
+                self._retained.refused(topic, now_s + REFUSED_S)
+        name = self.topics.name_of(topic)
+        if answer.refusal is not None:
+            self._note_refusal(name, str(answer.refusal).lower())
+        elif name in self._refused:
+            self._refused = {other: reason for other, reason in self._refused.items() if other != name}
+            log.info("%s: takes %s again", self._broker, topic)
+
+    def _note_refusal(self, name: str, reason: str) -> None:
+        """Know, and log once, what the broker refuses: the journal in any case, of all other topics the first."""
+        news = name not in self._refused and (name == "journal" or reason not in self._refused.values())
+        self._refused = {**self._refused, name: reason}
+        if news:
+            kept = "; events stay in the ledger" if name == "journal" else ""
+            log.warning("%s: refuses %s (%s): expected an ACL that lets it write to %s%s", self._broker, name, reason, self.topics.all, kept)
 
     def _leave(self, connection: Connection) -> None:
         offline = connection.publish(self.topics.availability, b"offline", retain=True)
         while connection.lost is None and (left_s := self._stop_by_s - time.monotonic()) > 0:
             self._wake.clear()
-            if offline in connection.acknowledged():
+            if any(answer.message == offline for answer in connection.answers()):
                 return
             self._wake.wait(left_s)
 
-    def _note(self, trouble: str | None) -> None:
+    def _note(self, trouble: str | None, speaks: str = "") -> None:
         """Know, and log once, whether there is a connection and why not."""
         news = trouble != self._trouble
         self._live.clear()
         self._connected, self._trouble = trouble is None, trouble
         if trouble is None:
-            log.info("%s: connected", self._broker)
+            log.info("%s: connected in %s", self._broker, speaks)
         elif news:
             log.log(logging.INFO if self._stopping.is_set() else logging.WARNING, "%s", trouble)

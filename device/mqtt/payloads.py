@@ -121,6 +121,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     p95_ms: float | None
     outbox: int
     """events that no broker has acknowledged yet"""
+    refused: tuple[str, ...]
+    """topics that the broker does not let the device write to, as far as it says so"""
     dropped: int
     """events given up since the ledger began because too many waited"""
     restarts: int

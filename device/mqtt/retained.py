@@ -32,7 +32,7 @@ class Retained:
                 slot.value, slot.pace_s, slot.handed_out = value, pace_s, False
 
     def due(self, now_s: float) -> list[tuple[str, bytes]]:
-        """Topics and JSON to publish now. Each topic comes again only after `arrived`, and only with another value."""
+        """Topics and JSON to publish now. Each topic comes again only after `arrived`, and then only with another value, or `refused`."""
         with self._lock:
             due = [(topic, slot) for topic, slot in self._slots.items() if self._pending(slot) and now_s >= slot.not_before_s]
             for _, slot in due:
@@ -44,6 +44,13 @@ class Retained:
         """The broker has what `due` gave last for this topic."""
         with self._lock:
             self._slots[topic].in_flight = False
+
+    def refused(self, topic: str, not_before_s: float) -> None:
+        """The broker does not take what `due` gave last for this topic: it, or a newer value, is due again at that time."""
+        with self._lock:
+            slot = self._slots[topic]
+            slot.in_flight = slot.handed_out = False
+            slot.not_before_s = not_before_s
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until something is due that is held back now; None when nothing is."""

@@ -70,6 +70,10 @@ class Topics:
             raise TopicError(f"bin {name!r}: expected a name without /, +, # and control characters")
         return self._named(f"bin/{name}")
 
+    def name_of(self, topic: str) -> str:
+        """What `topic` is called below the device, such as `journal` or `bin/paper`."""
+        return topic.removeprefix(self._named(""))
+
     def _named(self, name: str) -> str:
         return f"{self.base}/{self.device}/{name}"
 

@@ -256,6 +256,7 @@ def test_settings_that_cannot_work_are_refused(table: dict[str, Any]) -> None:
         msgspec.convert(table, MqttSettings)
 
 
-def test_a_device_keeps_its_client_id_from_start_to_start() -> None:
-    assert client_id("bin1") == client_id("bin1") != client_id("bin2")
-    assert client_id("bin1").startswith("sortbin-bin1-")
+def test_one_set_of_topics_has_one_client_id_on_every_machine() -> None:
+    assert client_id("bin1") == "sortbin-bin1"
+    ids = [client_id("bin1"), client_id("bin2"), client_id("bin1", "site/floor1"), client_id("bin1", "site/floor2")]
+    assert len(set(ids)) == 4

@@ -161,6 +161,54 @@ def test_two_bins_with_one_id_are_told_what_throws_them_out(mosquitto: Callable[
     link_log.wait_for("has another bin the id bin1?")
 
 
+def test_a_broker_that_takes_few_messages_at_a_time_gets_no_more(
+    mosquitto: Callable[..., Any], ledger: Ledger, connect: Connect, link_log: Any
+) -> None:
+    broker = mosquitto("allow_anonymous true", "max_inflight_messages 3")
+    broker.start()
+    for _ in range(100):
+        ledger.record(Fault(fault="camera", message="no frame")).result(WAIT_S)
+    link = connect(broker.port)
+    for number in range(20):
+        link.publish_bin(f"bin{number}", BinState(fill_percent=None, full=False, items=number))
+    link_log.wait_for("connected in MQTT 5")
+    assert link.stop(WAIT_S)
+    assert ledger.undelivered == 0
+    assert sum("connected" in line for line in link_log.lines) == 1
+
+
+def test_a_journal_that_the_broker_forbids_stays_in_the_ledger_is_told_and_arrives_when_it_is_allowed(
+    mosquitto: Callable[..., Any], tmp_path: Path, ledger: Ledger, connect: Connect, subscribe: Subscribe, link_log: Any, road: Any
+) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text("topic read #\ntopic write sortbin/bin1/availability\ntopic write sortbin/bin1/state\n")
+    acl.chmod(0o600)
+    broker = mosquitto("allow_anonymous true", f"acl_file {acl}")
+    broker.start()
+    to_broker = road(broker.port)
+    listener = subscribe(broker.port)
+    link = connect(to_broker.port)
+    events = [ledger.record(Fault(fault="camera", message="no frame")).result(WAIT_S) for _ in range(30)]
+    link.publish_state(state(1))
+    link.publish_bin("paper", BinState(fill_percent=None, full=False, items=1))
+    listener.wait_for("state", bool)
+    link_log.wait_for("refuses journal (not authorized): expected an ACL that lets it write to sortbin/bin1/#; events stay in the ledger")
+    assert listener.payloads("journal") == []
+    assert link.connected
+    assert {"journal"} <= set(link.refused) <= {"journal", "event", "bin/paper"}
+    assert ledger.undelivered == 30
+    to_broker.shut()
+    broker.kill()
+    acl.write_text("topic read #\ntopic write sortbin/bin1/#\n")
+    broker.start()
+    listener = subscribe(broker.port)
+    to_broker.open()
+    heard = listener.wait_for("journal", lambda heard: len(heard) >= 30)
+    assert [event["seq"] for event in heard] == [event.seq for event in events]
+    assert link.stop(WAIT_S)
+    assert (link.refused, ledger.undelivered) == ((), 0)
+
+
 def test_what_nobody_thought_of_is_said_and_the_link_tried_again(
     mosquitto: Callable[..., Any], tmp_path: Path, connect: Connect, link_log: Any
 ) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from device.clock import Clock
 from device.events import Fault, decode
 from device.ledger import Ledger
-from device.mqtt.outbox import IN_FLIGHT, PAUSE_S, Outbox
+from device.mqtt.outbox import IN_FLIGHT, PAUSE_S, REFUSED_S, Outbox
 
 
 class Wire:
@@ -82,11 +82,15 @@ def test_a_ledger_that_cannot_be_read_is_tried_again_after_a_rest(ledger: Ledger
 
 
 @settings(max_examples=15)
-@given(st.lists(st.sampled_from(["record", "feed", "acknowledge first", "acknowledge last", "reconnect"]), max_size=40))
+@given(
+    st.lists(
+        st.sampled_from(["record", "feed", "acknowledge first", "acknowledge last", "refuse first", "refuse last", "rest", "reconnect"]), max_size=40
+    )
+)
 def test_each_connection_hears_in_order_and_nothing_acknowledged_comes_again(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     ledger = Ledger(tmp_path_factory.mktemp("state"), "bin1", Clock())
-    wires = [Wire()]
-    outbox = Outbox(ledger, wires[-1].publish)
+    wires, now_s = [Wire()], [0.0]
+    outbox = Outbox(ledger, wires[-1].publish, now_s=lambda: now_s[0])
     delivered: set[int] = set()
     under_way: list[int] = []
     for step in [*steps, "reconnect", "feed"]:
@@ -101,13 +105,53 @@ def test_each_connection_hears_in_order_and_nothing_acknowledged_comes_again(tmp
             assert len(under_way) <= IN_FLIGHT
         elif step == "reconnect":
             wires.append(Wire())
-            outbox, under_way = Outbox(ledger, wires[-1].publish), []
+            outbox, under_way = Outbox(ledger, wires[-1].publish, now_s=lambda: now_s[0]), []
+        elif step == "rest":
+            now_s[0] += REFUSED_S
         elif under_way:
-            seq = under_way.pop(0 if step == "acknowledge first" else -1)
-            outbox.acknowledged([wires[-1].message(seq)])
-            delivered.add(seq)
+            seq = under_way.pop(0 if step.endswith("first") else -1)
+            if step.startswith("refuse"):
+                outbox.refused([wires[-1].message(seq)])
+            else:
+                outbox.acknowledged([wires[-1].message(seq)])
+                delivered.add(seq)
     left = [seq for seq in range(1, ledger.newest_seq + 1) if seq not in delivered]
     assert wires[-1].sent == left[:IN_FLIGHT]
-    assert all(wire.sent == sorted(set(wire.sent)) for wire in wires)
+    if not any(step.startswith("refuse") for step in steps):
+        assert all(wire.sent == sorted(set(wire.sent)) for wire in wires)
     assert ledger.undelivered == len(left)
     ledger.close(20)
+
+
+def test_refused_events_stay_and_come_again_after_a_rest_the_oldest_alone(ledger: Ledger) -> None:
+    fill(ledger, 30)
+    now_s, wire = [0.0], Wire()
+    outbox = Outbox(ledger, wire.publish, now_s=lambda: now_s[0])
+    outbox.feed()
+    outbox.refused([wire.message(seq) for seq in range(1, 16)])
+    outbox.acknowledged([wire.message(16)])
+    outbox.feed()
+    assert outbox.resting
+    assert wire.sent == list(range(1, 21))
+    now_s[0] = REFUSED_S
+    outbox.feed()
+    assert wire.sent[20:] == [], "the other four have no answer yet"
+    outbox.acknowledged([wire.message(seq) for seq in range(17, 21)])
+    outbox.feed()
+    assert wire.sent[20:] == [1]
+    outbox.acknowledged([wire.message(1)])
+    outbox.feed()
+    assert wire.sent[21:] == [*range(2, 16), *range(21, 27)]
+    assert ledger.undelivered == 30 - 6
+
+
+def test_an_event_refused_again_keeps_the_others_back(ledger: Ledger) -> None:
+    fill(ledger, 5)
+    now_s, wire = [0.0], Wire()
+    outbox = Outbox(ledger, wire.publish, now_s=lambda: now_s[0])
+    for turn in range(3):
+        now_s[0] = turn * REFUSED_S
+        outbox.feed()
+        outbox.refused(range(len(wire.sent) + 1))
+    assert wire.sent == [1, 2, 3, 4, 5, 1, 1]
+    assert ledger.undelivered == 5

@@ -55,6 +55,19 @@ def test_a_new_connection_gets_everything_at_once() -> None:
     assert numbers(retained.due(0.1)) == [("a", 1), ("b", 2)]
 
 
+def test_a_value_that_is_refused_is_due_again_later_or_a_newer_one_in_its_place() -> None:
+    retained = Retained()
+    retained.put("a", full(1))
+    retained.due(0.0)
+    retained.refused("a", not_before_s=60.0)
+    retained.put("a", full(2))
+    assert retained.due(59.0) == []
+    assert retained.wait_s(59.0) == 1.0
+    assert numbers(retained.due(60.0)) == [("a", 2)]
+    retained.refused("a", not_before_s=120.0)
+    assert numbers(retained.due(120.0)) == [("a", 2)]
+
+
 STEPS = st.one_of(
     st.tuples(st.just("put"), st.integers(0, 3)),
     st.tuples(st.just("later"), st.floats(0.0, 1.5)),
