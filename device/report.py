@@ -109,6 +109,8 @@ class Reporter:
             disk_free_mib=_free_mib(self._device.state),
             memory_mib=round(resident_mib(), 1),
             frame_age_s=round(age_s, 3) if np.isfinite(age_s) else None,
+            frames_damaged=self._body.camera.damaged,
+            camera_reopened=self._body.camera.reopened,
             backend=self._classifier.runtime.name,
             degraded=self._classifier.runtime.degraded,
             p50_ms=p50_ms,

@@ -25,7 +25,12 @@ class Frame:
 
 
 class Source(Protocol):
-    """A camera as its driver gives it: frames one after the other. Opened by its constructor, which raises CameraError."""
+    """A camera as its driver gives it: frames one after the other. Opened by its constructor, which raises CameraError.
+
+    damaged: pictures since then that arrived damaged and were dropped.
+    """
+
+    damaged: int
 
     def read(self, wait_s: float) -> Frame:
         """Wait at most `wait_s` seconds for the next frame. Raises CameraError when none came or it is not to be believed."""

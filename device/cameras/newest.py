@@ -20,6 +20,8 @@ WHOLE = Region()
 STEADY_S = 10.0
 LOOK_S = 0.5
 MOST_GIVEN_UP = 2
+DAMAGE_TOLD_EVERY_S = 3600.0
+"""how often the log says that damaged pictures are dropped"""
 LOST_S = 60.0
 """A driver that still holds a thread after so long, while no other opening brings a picture, holds the camera too: only the end of the process
 makes it let go."""
@@ -71,6 +73,8 @@ class NewestFrame:
         self._ended: EndOfFrames | None = None
         self._bug: Exception | None = None
         self._opened = 0
+        self._damaged = 0
+        self._damage_told_s = -math.inf
         self._given_up = 0
         self._given_up_s = math.inf
         self._reader: _Reader | None = None
@@ -112,6 +116,11 @@ class NewestFrame:
     def reopened(self) -> int:
         """How often the camera was opened again."""
         return max(0, self._opened - 1)
+
+    @property
+    def damaged(self) -> int:
+        """How many pictures arrived damaged and were dropped."""
+        return self._damaged
 
     @property
     def stuck(self) -> bool:
@@ -184,6 +193,7 @@ class NewestFrame:
     def _follow_source(self, reader: _Reader) -> None:
         reader.calling_since_s = self._clock()
         source = self._open_source()
+        damaged = 0
         try:
             opened_s = self._clock()
             with self._changed:
@@ -194,12 +204,24 @@ class NewestFrame:
                 frame = source.read(self._stale_s)
                 reader.calling_since_s = None
                 self._publish(reader, frame)
+                damaged = self._count_damaged(source, damaged)
                 if self._clock() - opened_s >= STEADY_S:
                     self._pause_s = self._first_pause_s
         finally:
+            self._count_damaged(source, damaged)
             reader.calling_since_s = self._clock()
             source.close()
             reader.calling_since_s = None
+
+    def _count_damaged(self, source: Source, counted: int) -> int:
+        """Add the source's count beyond what was counted of it already, and return that count."""
+        with self._changed:
+            self._damaged += source.damaged - counted
+            now_s = self._clock()
+            if source.damaged > counted and now_s - self._damage_told_s >= DAMAGE_TOLD_EVERY_S:
+                self._damage_told_s = now_s
+                log.warning("camera: %d damaged pictures dropped so far; another USB port or a shorter cable may help", self._damaged)
+        return source.damaged
 
     def _publish(self, reader: _Reader, frame: Frame) -> None:
         pixels = turn_and_cut(frame.pixels, self._rotate_deg, self._region)

@@ -42,6 +42,7 @@ class Picamera2Source:
         self._boot_clock = boot_clock
         self._frozen = frozen or FrozenPicture(settings.name, settings.frozen_s)
         self._number = 0
+        self.damaged = 0
         self._camera = self._open(settings)
         try:
             self._start(settings)

@@ -27,7 +27,7 @@ class ReplaySource:
     """
 
     def __init__(self, settings: ReplaySettings, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
-        self.skipped = 0
+        self.skipped = self.damaged = 0
         self._path = Path(settings.path)
         self._most = (settings.width, settings.height)
         self._size: tuple[int, int] | None = None

@@ -11,7 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from device.cameras import CameraError, Frame
+from device.cameras import CameraError, Frame, damage
 from device.cameras.frozen import FrozenPicture
 from device.cameras.settings import V4l2Settings
 from device.vision.preprocess import Pixels
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 SAME_CLOCK_S = 5.0
 RETRY_S = 0.005
+JPEGS = ("MJPG", "JPEG")
 
 
 class Capture(Protocol):
@@ -53,6 +54,8 @@ def open_device(path: str) -> Capture:
 class V4l2Source:
     """Pictures of a webcam, at most `fps` a second; those in between are taken from the driver and thrown away undecoded.
 
+    Pictures that lost bytes on their way are dropped and counted in `damaged`.
+
     OpenCV waits up to 10 s inside the driver whatever `wait_s` says, and longer if the driver hangs: read it through NewestFrame, which
     gives up a reader that does not come back. frozen: what sees that the picture stands still; one of its own where None.
     """
@@ -73,6 +76,7 @@ class V4l2Source:
         self._sleep = sleep
         self._frozen = frozen or FrozenPicture(settings.name, settings.frozen_s)
         self._number = 0
+        self.damaged = 0
         self._taken_s = -math.inf
         self._has_stamps: bool | None = None
         self._capture = open_capture(settings.path)
@@ -82,6 +86,7 @@ class V4l2Source:
         self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, settings.height)
         self._capture.set(cv2.CAP_PROP_FPS, settings.fps)
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        self._sends_jpeg = settings.pixel_format in JPEGS or self._format in JPEGS
         size = tuple(int(self._capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if size != (settings.width, settings.height):
             log.warning("%s: gives %d x %d pixels instead of %d x %d", self._name, *size, settings.width, settings.height)
@@ -91,7 +96,7 @@ class V4l2Source:
 
         Raises CameraError when the driver gives nothing, only old or broken pictures for `wait_s`, or the same one beyond `frozen_s`.
         """
-        deadline_s = self._clock() + wait_s
+        deadline_s, damaged_before = self._clock() + wait_s, self.damaged
         while True:
             if not self._capture.grab():
                 raise CameraError(f"{self._name}: gives no picture; check that it is plugged in")
@@ -105,7 +110,8 @@ class V4l2Source:
             else:
                 self._sleep(RETRY_S)
             if now_s >= deadline_s:
-                raise CameraError(f"{self._name}: only old or broken pictures for {wait_s:g} s; unplug it and plug it in again")
+                cure = "try another USB port or a shorter cable" if self.damaged > damaged_before else "unplug it and plug it in again"
+                raise CameraError(f"{self._name}: only old or broken pictures for {wait_s:g} s; {cure}")
         self._frozen.look(pixels, now_s)
         self._taken_s = taken_s
         self._number += 1
@@ -124,8 +130,17 @@ class V4l2Source:
             self._has_stamps = stamp_s > 0 and abs(now_s - stamp_s) < SAME_CLOCK_S
         return stamp_s if self._has_stamps else now_s
 
+    @property
+    def _format(self) -> str:
+        """The four letters of how the driver sends pictures, as MJPG or YUYV; empty where it does not say."""
+        return int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True).decode("ascii", "replace").strip("\0")
+
     def _decode(self) -> Pixels | None:
-        found, picture = self._capture.retrieve()
-        if not found or picture is None or picture.ndim != 3:
+        if self._sends_jpeg:
+            (found, picture), is_damaged = damage.decode(self._capture.retrieve)
+        else:
+            (found, picture), is_damaged = self._capture.retrieve(), False
+        if not found or picture is None or picture.ndim != 3 or is_damaged or damage.lacks_its_end(np.asarray(picture, np.uint8)):
+            self.damaged += 1
             return None
         return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)

@@ -114,6 +114,10 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib: float
     frame_age_s: float | None
     """age of the newest frame; None before the first"""
+    frames_damaged: int
+    """pictures since the start that arrived from the camera damaged and were dropped"""
+    camera_reopened: int
+    """how often since the start the camera was opened again after it had failed"""
     backend: str
     degraded: str
     """why the CPU does the work although an Edge TPU was asked for, else empty"""

@@ -133,7 +133,7 @@ class VirtualCamera:
 
     def __init__(self, bin_: VirtualBin, clock: Callable[[], float], fps: float = 20.0) -> None:
         self._bin, self._clock, self._period_s = bin_, clock, 1.0 / fps
-        self._number = 0
+        self._number = self.damaged = 0
         self._due_s = clock()
         self._closed = threading.Event()
 

@@ -29,6 +29,7 @@ class Script:
         self.hangs = threading.Event()
         self.let_go = threading.Event()
         self.numbers = itertools.count(1)
+        self.damaged = 0
 
     def read(self, wait_s: float) -> Frame:
         for step in self.steps:
@@ -123,6 +124,24 @@ def test_a_lost_camera_is_opened_again_and_numbers_keep_rising(start: Callable[.
     assert first.closed.is_set()
     assert camera.reopened == 1
     assert camera.last_error is None
+
+
+def test_damaged_pictures_are_counted_over_reopenings_and_logged_once(start: Callable[..., NewestFrame], caplog: pytest.LogCaptureFixture) -> None:
+    class Damaged(Script):
+        """Drops two pictures before each one that it gives."""
+
+        def read(self, wait_s: float) -> Frame:
+            self.damaged += 2
+            return super().read(wait_s)
+
+    first, second = Damaged(1, 2, CameraError("unplugged")), Damaged(3)
+    camera = start(first, second)
+    assert second.reached_end.wait(PATIENCE_S)
+    assert brightness(camera.latest(2, PATIENCE_S)) == 3
+    assert camera.damaged == 8, "two each before 1, 2, the failure and 3"
+    assert [message for message in caplog.messages if "damaged" in message] == [
+        "camera: 2 damaged pictures dropped so far; another USB port or a shorter cable may help"
+    ]
 
 
 def test_while_there_are_no_frames_the_reason_is_known(start: Callable[..., NewestFrame]) -> None:

@@ -137,9 +137,30 @@ def test_a_picture_that_cannot_be_decoded_is_passed_over(driver: Driver, clock: 
     assert np.array_equal(frame.pixels, picture(5)[:, :, ::-1])
 
 
+def test_a_damaged_jpeg_is_dropped_and_counted(driver: Driver, clock: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    sound = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8), [cv2.IMWRITE_JPEG_RST_INTERVAL, 1])[1].tobytes()
+    lost = sound[: sound.index(b"\xff\xd2")] + sound[sound.index(b"\xff\xd6") :]
+    sent = iter([sound, lost, lost, sound])
+    driver.shows = lambda: np.asarray(cv2.imdecode(np.frombuffer(next(sent), np.uint8), cv2.IMREAD_COLOR), np.uint8)
+    source = camera(driver, clock, pixel_format="MJPG")
+    assert [source.read(1.0).number for _ in range(2)] == [1, 2]
+    assert source.damaged == 2
+    assert capfd.readouterr().err == ""
+
+
+def test_a_picture_that_lacks_its_end_is_dropped_and_counted(driver: Driver, clock: Any, picture: Make) -> None:
+    short = picture(0)
+    short[30:] = (0, 154, 0)
+    pictures = iter([short, picture(5)])
+    driver.shows = lambda: next(pictures)
+    source = camera(driver, clock)
+    assert np.array_equal(source.read(1.0).pixels, picture(5)[:, :, ::-1])
+    assert source.damaged == 1
+
+
 def test_only_broken_pictures_are_an_error_in_the_end(driver: Driver, clock: Any) -> None:
     driver.shows = lambda: None
-    with pytest.raises(CameraError, match="only old or broken pictures for 2 s"):
+    with pytest.raises(CameraError, match="only old or broken pictures for 2 s; try another USB port or a shorter cable"):
         camera(driver, clock).read(2.0)
 
 
