@@ -31,7 +31,7 @@ from device.mqtt.link import Link
 from device.report import Reporter
 from device.rules import RulePack, default_rules, find_rules, read_rules
 from device.settings import BinSettings, ModelSettings
-from device.site import Site
+from device.site import Site, SiteError
 from device.sorter import Sorter
 from device.taught import read_taught
 from device.tray import Bare
@@ -96,7 +96,7 @@ def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iter
         rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
         for label in rules.unseen_hazards(judge.labels):
             log.warning("rule pack %s: the hazard %s passes unnoticed until the bin is taught it", rules.name, label)
-        site = Site(judge.labels, judge.usual, settings.site)
+        site = open_site(settings, judge)
         body = open_body(rules)
         stack.callback(body.close)
         link = None if settings.mqtt is None else Link(settings.mqtt, settings.device.id, ledger)
@@ -156,6 +156,14 @@ def _checked(bundle: Bundle, model: ModelSettings, kernels: Kernels, degraded: s
 def read_rule_pack(settings: BinSettings, labels: tuple[str, ...], also: tuple[str, ...] = ()) -> RulePack:
     """The rule pack that the settings name; labels, also: as for `read_rules`. Raises RulesError."""
     return read_rules(find_rules(settings.model.rules) if settings.model.rules else default_rules(), labels, also)
+
+
+def open_site(settings: BinSettings, judge: Judge) -> Site:
+    """What the settings say of the place, for the labels that are judged. Raises SiteError."""
+    try:
+        return Site(judge.labels, judge.usual, settings.site)
+    except SiteError as error:
+        raise SiteError(f"site.{error}") from error
 
 
 def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callable[[AnyEvent], None], notifier: Notifier) -> None:

@@ -17,7 +17,7 @@ from device.cameras import CameraError, EndOfFrames
 from device.cameras.newest import NewestFrame
 from device.cameras.opening import open_camera
 from device.cameras.settings import LEAST_SIDE
-from device.daemon import open_judge, read_rule_pack
+from device.daemon import open_judge, open_site, read_rule_pack
 from device.errors import SortbinError
 from device.failure import Failure
 from device.folders import require_ledger, require_writable
@@ -27,7 +27,6 @@ from device.mqtt.connection import may_publish, probe
 from device.mqtt.topics import Topics
 from device.service import find_service, require_reach, require_rights
 from device.settings import DEFAULT_FILE, Settings, read_settings
-from device.site import Site
 from device.steps import Steps, Tick
 from device.stopping import stop_on_signals
 from device.telling import Telling
@@ -166,7 +165,7 @@ def _rules(settings: Settings, judge: Judge) -> str:
 
 
 def _site(settings: Settings, judge: Judge) -> str:
-    mix = Site(judge.labels, judge.usual, settings.site).mix
+    mix = open_site(settings, judge).mix
     return ", ".join(f"{label} {100 * share:.0f} %" for label, share in mix.items() if share)
 
 
@@ -204,8 +203,9 @@ def _learn(settings: Settings, camera: NewestFrame, stop: threading.Event) -> No
 
 def _gates(settings: Settings) -> str:
     gates = open_gates(settings.gate)
+    outputs = ", ".join(f"{name} on {output}" for name, output in gates.outputs.items())
     gates.release()
-    return f"{len(settings.gate)} can be claimed; `sortbin gate` moves one at a time"
+    return f"{len(settings.gate)} can be claimed{': ' if outputs else ''}{outputs}; `sortbin gate` moves one at a time"
 
 
 def _state(settings: Settings) -> str:

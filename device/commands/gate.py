@@ -122,7 +122,8 @@ def _list(gates: Sequence[GateSettings], *, as_json: bool) -> None:
 def _output(settings: GateSettings) -> str:
     match settings:
         case ServoSettings():
-            return f"channel {settings.channel} of PWM chip {settings.chip}, {settings.closed_us:g} us closed, {settings.open_us:g} us open"
+            chip = settings.chip if settings.chip != "" else "of the header"
+            return f"channel {settings.channel} of PWM chip {chip}, {settings.closed_us:g} us closed, {settings.open_us:g} us open"
         case LineSettings():
             return f"{settings.line}{f' of {settings.chip}' if settings.chip else ''}{', active low' if settings.active_low else ''}"
         case _:

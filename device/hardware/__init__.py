@@ -29,6 +29,11 @@ class Gate(Protocol):
     @property
     def position(self) -> Position: ...
 
+    @property
+    def output(self) -> str:
+        """Which output of which device it has, for people; empty for one without hardware."""
+        ...
+
     def open(self, now_s: float) -> None:
         """Start to open. Raises GateError when the hardware refuses."""
         ...

@@ -38,6 +38,11 @@ class Gates:
         return tuple(self._gates)
 
     @property
+    def outputs(self) -> Mapping[str, str]:
+        """Which output the gate over each bin has, for people; gates without hardware are left out."""
+        return {name: gate.output for name, gate in self._gates.items() if gate.output}
+
+    @property
     def faults(self) -> Mapping[str, GateError]:
         """Bins whose gate failed at its last move, and how."""
         return dict(self._faults)
@@ -183,7 +188,7 @@ def refuse_doubles(settings: Sequence[GateSettings]) -> None:
     for each in settings:
         match each:
             case ServoSettings():
-                output = f"channel {each.channel} of PWM chip {each.chip}"
+                output = f"channel {each.channel} of PWM chip {each.chip or 'of the header'}"
             case LineSettings():
                 output = f"line {each.line}" + (f" of {each.chip}" if each.chip else "")
             case SimulatedSettings():

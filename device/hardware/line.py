@@ -29,7 +29,7 @@ class LineGate:
         self._position = Position.UNKNOWN
         self._since_s = 0.0
         self._on_since_s: float | None = None
-        self._offset, self._request = _request(self._name, settings, devices)
+        self.output, self._offset, self._request = _request(self._name, settings, devices)
 
     @property
     def position(self) -> Position:
@@ -89,7 +89,7 @@ class LineGate:
             raise GateError(f"{self._name}: cannot set its line: {error.strerror}") from error
 
 
-def _request(name: str, settings: LineSettings, devices: Path) -> "tuple[int, gpiod.LineRequest | None]":
+def _request(name: str, settings: LineSettings, devices: Path) -> "tuple[str, int, gpiod.LineRequest | None]":
     try:
         import gpiod
         from gpiod.line import Direction, Value
@@ -104,7 +104,7 @@ def _request(name: str, settings: LineSettings, devices: Path) -> "tuple[int, gp
             with gpiod.Chip(str(path)) as chip:
                 offset = _find_line(chip, settings.line)
                 if offset is not None:
-                    return offset, chip.request_lines({offset: output}, consumer="sortbin")
+                    return f"line {settings.line} of {path}", offset, chip.request_lines({offset: output}, consumer="sortbin")
         except OSError as error:
             refused = error
     where = ", ".join(map(str, chips)) or f"{devices}/gpiochip*, of which there is none"

@@ -12,6 +12,10 @@ from device.hardware import GateError
 log = logging.getLogger(__name__)
 
 PWM_CLASS = Path("/sys/class/pwm")
+HEADER = ("1f00098000.pwm", "fe20c000.pwm", "3f20c000.pwm", "2020c000.pwm")
+"""the device whose pulses a Raspberry Pi has on its 40-pin header: Pi 5, Pi 4, Pi 3 and Zero 2 W, Pi 1 and Zero"""
+FAN = "1f0009c000.pwm"
+"""the device that drives a Pi 5's fan"""
 EXPORT_S = 2.0
 LOOK_S = 0.02
 
@@ -19,9 +23,9 @@ LOOK_S = 0.02
 class PwmChannel:
     """A channel that only this process uses. The constructor switches its pulses off and leaves their length as it was.
 
-    name: who uses it, for messages. chip: N for pwmchipN, or the name of the device behind it. Where the channel has to be exported, the
-    constructor waits at most two seconds for udev to hand the files to our group. It stays exported: the kernel then remembers the last
-    pulse, from which the next start goes on. Every method raises GateError naming the file.
+    name: who uses it, for messages. chip: N for pwmchipN, the name of the device behind it, or empty for that of a Raspberry Pi's header.
+    Where the channel has to be exported, the constructor waits at most two seconds for udev to hand the files to our group. It stays exported: the
+    kernel then remembers the last pulse, from which the next start goes on. Every method raises GateError naming the file.
     """
 
     def __init__(
@@ -37,7 +41,10 @@ class PwmChannel:
     ) -> None:
         self._name = name
         self._lock: int | None = None
-        self._folder = self._find_chip(chip, root) / f"pwm{channel}"
+        folder, device = self._find_chip(chip, root)
+        self._folder = root / folder / f"pwm{channel}"
+        self.output = f"channel {channel} of {folder} ({device}{', the fan of a Pi 5' if device == FAN else ''})"
+        """which one it is, for people"""
         self._export(channel, clock, sleep)
         self._claim()
         try:
@@ -78,13 +85,15 @@ class PwmChannel:
         os.close(self._lock)
         self._lock = None
 
-    def _find_chip(self, chip: int | str, root: Path) -> Path:
+    def _find_chip(self, chip: int | str, root: Path) -> tuple[str, str]:
+        """The names of the chip and of the device behind it."""
         there = {folder.name: (folder / "device").resolve().name for folder in sorted(root.glob("pwmchip*"))}
         for folder, device in there.items():
-            if chip in (device, folder) or f"pwmchip{chip}" == folder:
-                return root / folder
+            if device in HEADER if chip == "" else chip in (device, folder) or f"pwmchip{chip}" == folder:
+                return folder, device
         listed = ", ".join(f"{folder} ({device})" for folder, device in there.items()) or "none"
-        raise GateError(f"{self._name}: no PWM chip {chip} in {root}, there is {listed}; a Pi needs an overlay, dtoverlay=pwm-2chan in config.txt")
+        wanted = "of a Pi's header" if chip == "" else str(chip)
+        raise GateError(f"{self._name}: no PWM chip {wanted} in {root}, there is {listed}; a Pi needs an overlay, dtoverlay=pwm-2chan in config.txt")
 
     def _export(self, channel: int, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
         if not self._folder.exists():

@@ -35,6 +35,10 @@ class ServoGate:
     def position(self) -> Position:
         return self._position
 
+    @property
+    def output(self) -> str:
+        return self._channel.output
+
     def open(self, now_s: float) -> None:
         if self._position not in (Position.OPEN, Position.OPENING):
             self._start(Position.OPENING, self._open_us, now_s)

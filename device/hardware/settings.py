@@ -18,8 +18,8 @@ class GateBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, ta
 class ServoSettings(GateBase, frozen=True, kw_only=True, tag="servo"):
     """A hobby servo on a hardware PWM channel of the kernel, /sys/class/pwm. A PCA9685 board appears there too, with its overlay."""
 
-    chip: Annotated[int, Meta(ge=0)] | Annotated[str, Meta(min_length=1)] = 0
-    """N for pwmchipN, or the name of its device, which a new kernel does not renumber: "fe20c000.pwm" (Pi 4), "1f00098000.pwm" (Pi 5)"""
+    chip: Annotated[int, Meta(ge=0)] | str = ""
+    """name of the device behind the chip, as "1-0040" for a PCA9685, or N for pwmchipN, which kernels renumber; empty: that of a Pi's header"""
     channel: Annotated[int, Meta(ge=0, le=15)]
     """channel of that chip"""
     closed_us: Pulse

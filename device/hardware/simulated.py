@@ -32,6 +32,10 @@ class SimulatedGate:
     def position(self) -> Position:
         return self._position
 
+    @property
+    def output(self) -> str:
+        return ""
+
     def open(self, now_s: float) -> None:
         if self._position not in (Position.OPEN, Position.OPENING):
             self._start(Position.OPENING, 1.0, now_s)

@@ -2,13 +2,15 @@
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import gpiod
 import pytest
 from gpiod.line import Direction, Value
+
+RP1_AND_PCA9685 = {2: "1f00098000.pwm", 10: "1-0040"}
 
 
 class PwmKernel:
@@ -100,15 +102,15 @@ class _Writing:
 
 
 @pytest.fixture
-def pwm_kernel(tmp_path: Path) -> Callable[[], PwmKernel]:
-    """Makes trees: a Pi 5's RP1 as pwmchip2, a PCA9685 as pwmchip10, in a folder each."""
+def pwm_kernel(tmp_path: Path) -> Callable[..., PwmKernel]:
+    """Makes trees in a folder each: with these devices by the numbers of their chips, or a Pi 5's RP1 as pwmchip2 and a PCA9685 as pwmchip10."""
 
-    def make() -> PwmKernel:
+    def make(chips: Mapping[int, str] = RP1_AND_PCA9685) -> PwmKernel:
         root = tmp_path / f"pwm{len(list(tmp_path.iterdir()))}"
         root.mkdir()
         kernel = PwmKernel(root)
-        kernel.add_chip(2, "1f00098000.pwm", npwm=4)
-        kernel.add_chip(10, "1-0040", npwm=17)
+        for number, device in chips.items():
+            kernel.add_chip(number, device, npwm=17 if device == RP1_AND_PCA9685[10] else 4)
         return kernel
 
     return make

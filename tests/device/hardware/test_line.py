@@ -40,6 +40,7 @@ def test_the_fake_chip_is_called_as_the_real_one(gpio: Any) -> None:
 def test_the_line_is_claimed_inactive_by_its_name_on_whichever_chip(gpio: Any, line: Any) -> None:
     gate = line()
     assert gpio.level == {"GPIO17": False}
+    assert gate.output.startswith("line GPIO17 of ") and gate.output.endswith("gpiochip4")
     assert gate.position is Position.UNKNOWN
 
 

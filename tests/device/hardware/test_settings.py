@@ -21,7 +21,7 @@ def read(text: str) -> GateSettings:
 
 def test_the_kind_chooses_what_moves_the_flap() -> None:
     servo = read('kind = "servo"\nchannel = 1\nclosed_us = 1050\nopen_us = 1900')
-    assert servo == ServoSettings(bin="paper", chip=0, channel=1, closed_us=1050, open_us=1900)
+    assert servo == ServoSettings(bin="paper", chip="", channel=1, closed_us=1050, open_us=1900)
     assert read('kind = "servo"\nchip = "1-0040"\nchannel = 15\nclosed_us = 2000\nopen_us = 900').chip == "1-0040"
     assert read('kind = "line"\nline = "GPIO17"') == LineSettings(bin="paper", line="GPIO17")
     assert read('kind = "simulated"') == SimulatedSettings(bin="paper")
