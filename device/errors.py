@@ -17,6 +17,8 @@ _WORDS = {
     "null": "nothing",
 }
 """what a person calls the types of a file's values"""
+_NAMES_A_KEY = re.compile("[a-z_]+: ")
+"""how a check of several keys begins that blames one of them"""
 _BOUNDS = (
     (" or nothing", ""),
     (" of length >= 1$", ", not empty"),
@@ -45,7 +47,9 @@ def explained(error: msgspec.MsgspecError, read_as: Any = None) -> str:
     said, _, place = str(error).partition(" - at `$")
     key = place.rstrip("`").lstrip(".")
     what = _in_words(said, read_as, key)
-    return f"{key}: {what}" if key else what
+    if not key:
+        return what
+    return f"{key}.{what}" if _NAMES_A_KEY.match(what) else f"{key}: {what}"
 
 
 def _in_words(said: str, read_as: Any, key: str) -> str:

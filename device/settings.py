@@ -3,6 +3,9 @@
 Each part's keys live with the part; this module puts them together and reads the TOML.
 """
 
+import re
+import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -117,10 +120,37 @@ class Settings(BinSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 def read_settings(file: Path) -> Settings:
     """Read and check a settings file. Raises SettingsError naming the file, the key and what was expected."""
     try:
-        return msgspec.toml.decode(file.read_text(encoding="utf-8-sig"), type=Settings)
+        settings = msgspec.toml.decode(file.read_text(encoding="utf-8-sig"), type=Settings)
     except OSError as error:
         raise SettingsError(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{file}: expected text in UTF-8: {error.reason} at byte {error.start}") from error
     except msgspec.MsgspecError as error:
-        raise SettingsError(f"{file}: {explained(error, Settings)}") from error
+        raise SettingsError(f"{file}: {_with_brackets(explained(error, Settings))}") from error
+    for key, text in _texts(msgspec.to_builtins(settings)):
+        if any(unicodedata.category(character) == "Cc" for character in text):
+            raise SettingsError(f"{file}: {key}: expected text without control characters, found {text!r}")
+    return settings
+
+
+def _with_brackets(said: str) -> str:
+    """What is said of a table, in TOML's words where a pair of brackets is missing or too many."""
+    if found := re.fullmatch("([a-z]+): expected a list, found a table", said):
+        return f"{said}: write [[{found[1]}]], with two pairs of brackets"
+    if found := re.fullmatch("([a-z]+): expected a table(?: or nothing)?, found a list", said):
+        return f"{said}: write [{found[1]}], with one pair of brackets"
+    return said
+
+
+def _texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in nested tables and lists, names in tables too, with its key."""
+    match value:
+        case str():
+            yield key, value
+        case dict():
+            for name, below in value.items():
+                yield key, name
+                yield from _texts(below, f"{key}.{name}".lstrip("."))
+        case list() | tuple():
+            for number, below in enumerate(value):
+                yield from _texts(below, f"{key}[{number}]")

@@ -13,6 +13,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ MOST_UNANSWERED = 65_535
 TAKEN_OVER, NOT_AUTHORIZED = 0x8E, 0x87
 _NO_ENTRY = ("Bad user name or password", "Not authorized", "Banned", "Bad authentication method")
 """refusals that would be the same in an older version of MQTT"""
+NOT_YET_VALID, EXPIRED = 9, 10
+"""what OpenSSL says of a certificate's dates (X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED)"""
 
 
 class NotUnderstood(MqttError):
@@ -185,7 +188,7 @@ class Connection:
         password = None
         if settings.password_file is not None:
             try:
-                password = Path(settings.password_file).read_text(encoding="utf-8").rstrip("\r\n")
+                password = Path(settings.password_file).read_text(encoding="utf-8-sig").rstrip("\r\n")
             except OSError as error:
                 raise MqttError(f"mqtt.password_file {settings.password_file}: {error.strerror}") from error
             except UnicodeDecodeError as error:
@@ -314,6 +317,10 @@ def _connect_failed(error: OSError | UnicodeError, settings: MqttSettings, wait_
     match error:
         case socket.gaierror() | UnicodeError():
             return f"{broker}: no such host: check mqtt.host and this device's network"
+        case ssl.SSLCertVerificationError(verify_code=code) if code in (NOT_YET_VALID, EXPIRED):
+            valid = "not valid yet" if code == NOT_YET_VALID else "no longer valid"
+            now = f"by this device's clock, which says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+            return f"{broker}: its certificate is {valid} {now}: check the clock (`timedatectl`), then the certificate's dates"
         case ssl.SSLCertVerificationError():
             untrusted = f"its certificate is not trusted ({error.verify_message})"
             return f"{broker}: {untrusted}: check mqtt.tls.ca_file, and that mqtt.host is a name in the certificate"

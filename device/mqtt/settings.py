@@ -1,5 +1,9 @@
 """The `[mqtt]` table of the settings file."""
 
+import contextlib
+import ipaddress
+import re
+import urllib.parse
 from typing import Annotated
 
 import msgspec
@@ -50,5 +54,20 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """first part of every topic; may have several levels, as in `site/floor2`"""
 
     def __post_init__(self) -> None:
+        _require_host_alone(self.host)
         if self.password_file is not None and self.username is None:
             raise ValueError("expected username beside password_file")
+
+
+def _require_host_alone(host: str) -> None:
+    """Raises ValueError for a URL, brackets or a port where the name or address of a broker belongs."""
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        return
+    if re.fullmatch(r"[^\s/:@\[\]]+", host):
+        return
+    meant = ""
+    with contextlib.suppress(ValueError):
+        meant = urllib.parse.urlsplit(host if "://" in host else f"//{host}").hostname or ""
+    expected = "the name or address of a broker alone, without mqtt://, brackets or a port, which has keys of its own"
+    raise ValueError(f"host: expected {expected}{f': {meant}' if meant else ''}; found {host}")

@@ -58,7 +58,11 @@ def test_a_bin_that_works_is_said_to_work_part_by_part(config: Path, capsys: pyt
         ("rules", ('bin = "glass"', 'bin = "glas"'), 'no [[gate]] with bin = "glass"'),
         ("gates", ('kind = "simulated"\nbin = "metal"', 'kind = "line"\nline = "GPIO17"\nbin = "metal"'), "GPIO17"),
         ("edgetpu", ("[camera]", "edgetpu = true\n[camera]"), "the CPU does its work: {tmp}/bundle: no model_int8_edgetpu.tflite in this bundle"),
-        ("site", ("[camera]", '[site]\nlabels = ["glas"]\n[camera]'), "labels: glas: not a label that is known here; expected some of cardboard"),
+        (
+            "site",
+            ("[camera]", '[site]\nlabels = ["glas"]\n[camera]'),
+            "site.labels: glas: not a label that is known here; expected some of",
+        ),
         ("keep", ("[camera]", '[keep]\nfolder = "/proc/kept"\n[camera]'), "keep.folder /proc/kept: No such file or directory; expected a folder"),
         ("broker", ("[camera]", '[mqtt]\nhost = "127.0.0.1"\nport = 1\n[camera]'), "nothing listens there"),
     ],

@@ -11,9 +11,11 @@ from device.body import BodyError, check_gates
 from device.cameras.settings import Picamera2Settings, ReplaySettings, V4l2Settings
 from device.cli import main
 from device.hardware.settings import LineSettings, ServoSettings
+from device.keeping import KeepSettings
 from device.mqtt.settings import MqttSettings, TlsSettings
 from device.rules import default_rules, read_rules
 from device.settings import DeviceSettings, ModelSettings, Settings, SettingsError, read_settings
+from device.site import SiteSettings
 from device.sorter import SortingSettings
 from device.vision.presence import PresenceSettings
 
@@ -53,6 +55,8 @@ def table_of(name: str) -> str:
         ("gate", [ServoSettings, LineSettings]),
         ("presence", [PresenceSettings]),
         ("sorting", [SortingSettings]),
+        ("site", [SiteSettings]),
+        ("keep", [KeepSettings]),
         ("mqtt", [MqttSettings]),
         ("mqtt.tls", [TlsSettings]),
     ],
@@ -66,7 +70,12 @@ def test_the_shipped_file_shows_every_key_and_the_defaults_it_shows_are_true(tab
         default = fields[key].default
         if default not in (msgspec.NODEFAULT, None):
             value = tomllib.loads(f"value = {text}")["value"]
-            assert msgspec.to_builtins(default) == value, key
+            assert msgspec.json.decode(msgspec.json.encode(default)) == value, key
+
+
+def test_the_shipped_file_has_every_table() -> None:
+    text = SHIPPED.read_text(encoding="utf-8")
+    assert set(re.findall(r"^(?:# )?\[+([a-z]+)\]+$", text, re.MULTILINE)) == {field.name for field in msgspec.structs.fields(Settings)}
 
 
 def test_the_shipped_file_has_a_gate_for_each_bin_of_the_default_rules() -> None:
@@ -88,6 +97,16 @@ def test_the_shipped_file_has_a_gate_for_each_bin_of_the_default_rules() -> None
         (('kind = "v4l2"', 'kind = "v4l2"\ndevice = ""'), "camera.device: expected text, not empty"),
         (("[device]", "[site]\nlabels = 'glass'\n[device]"), "site.labels: expected a table or a list, found text"),
         (("[device]", "[mqtt]\nbase = 'a/+'\n[device]"), "mqtt.base: expected names with / between them, without + and #"),
+        (
+            ("[device]", "[mqtt]\nhost = 'mqtt://broker:1883'\n[device]"),
+            "mqtt.host: expected the name or address of a broker alone, without mqtt://,",
+        ),
+        (("[device]", "[mqtt]\nhost = '[::1]'\n[device]"), "keys of its own: ::1; found [::1]"),
+        (("[[gate]]", "[gate]"), "gate: expected a list, found a table: write [[gate]], with two pairs of brackets"),
+        (("[camera]", "[[camera]]"), "camera: expected a table, found a list: write [camera], with one pair of brackets"),
+        (("[device]", "[[mqtt]]\n[device]"), "mqtt: expected a table, found a list: write [mqtt], with one pair of brackets"),
+        (("[device]", '[keep]\nfolder = "/srv/\\u0000"\n[device]'), "keep.folder: expected text without control characters, found '/srv/\\x00'"),
+        (('bin = "paper"', 'bin = "pa\\nper"'), "gate[0].bin: expected text without control characters, found 'pa\\nper'"),
         (("[device]", "[mqtt]\ntls = true\n[device]"), "mqtt.tls: expected a table, found true or false"),
         (("[device]", "[device]\nstate = ''"), "device.state: expected a folder, written in full, without ~"),
         (("[device]", "[device]\nstate = '~/state'"), "device.state: expected a folder, written in full, without ~"),
@@ -95,7 +114,7 @@ def test_the_shipped_file_has_a_gate_for_each_bin_of_the_default_rules() -> None
         (("[device]", "[keep]\nmost_mib = inf\n[device]"), "keep.most_mib: expected a number of at most 1000000000"),
         (("[device]", "[site]\nlabels = { glass = inf }\n[device]"), "site.labels[...]: expected a number of at most 1000000"),
         (("[device]", "[site]\nlabels = { glass = nan }\n[device]"), "site.labels[...]: expected a number above 0"),
-        (("[device]", "[site]\nothers = 0.02\n[device]"), "site: others: 0.02 of what, while no labels are named"),
+        (("[device]", "[site]\nothers = 0.02\n[device]"), "site.others: 0.02 of what, while no labels are named"),
         (('kind = "v4l2"', 'kind = "v4l2"\nregion = { x = 0.6, w = 0.6 }'), "camera.region: expected x + w of at most 1"),
         (('kind = "v4l2"', 'kind = "v4l2"\nfps = 1\nstale_s = 0.5'), "camera.stale_s: expected at least 1.5 with camera.fps = 1, or each frame"),
         (('kind = "v4l2"', 'kind = "v4l2"\nfps = 0.3\nstale_s = 9'), "sorting.stale_s: expected at least 5 with camera.fps = 0.3, or each frame"),

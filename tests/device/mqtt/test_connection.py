@@ -206,6 +206,27 @@ def test_a_broker_signed_by_a_stranger_is_not_trusted(encrypted: Any, certificat
     assert "mqtt.tls.ca_file" in said
 
 
+@pytest.mark.parametrize(
+    ("valid_from", "valid_until", "said"),
+    [
+        ("20500101000000Z", "20510101000000Z", "not valid yet by this device's clock"),
+        ("20000101000000Z", "20010101000000Z", "no longer valid by"),
+    ],
+)
+def test_a_certificate_of_another_time_points_to_the_clock(encrypted: Any, certificates: Path, valid_from: str, valid_until: str, said: str) -> None:
+    """A Pi has no battery behind its clock: without a network it starts in the past."""
+    (certificates / "ca.conf").write_text("[ca]\ndefault_ca=own\n[own]\ndatabase=index\nserial=number\npolicy=any\n[any]\ncommonName=supplied\n")
+    (certificates / "index").touch()
+    (certificates / "number").write_text("1000\n")
+    dates = ["-startdate", valid_from, "-enddate", valid_until]
+    files = ["-cert", "ca.pem", "-keyfile", "ca.key", "-in", "server.csr", "-out", "server.pem", "-extfile", "names", "-outdir", "."]
+    command = ["openssl", "ca", "-batch", "-config", "ca.conf", "-md", "sha256", "-notext", *files, *dates]
+    subprocess.run(command, check=True, capture_output=True, cwd=certificates)
+    broker = encrypted()
+    refused = refusal(at(broker.port, tls=TlsSettings(ca_file=str(certificates / "ca.pem"))))
+    assert f"its certificate is {said}" in refused and "check the clock" in refused
+
+
 def test_a_certificate_for_another_host_is_not_trusted(encrypted: Any, certificates: Path) -> None:
     broker = encrypted()
     said = refusal(MqttSettings(host="localhost", port=broker.port, tls=TlsSettings(ca_file=str(certificates / "ca.pem"))))
@@ -249,11 +270,23 @@ def test_tls_files_that_are_none_are_named(tmp_path: Path) -> None:
         {"base": ""},
         {"tls": {"cert_file": "x"}},
         {"tls": {"insecure": True}},
+        {"host": "mqtt://broker"},
+        {"host": "mqtts://user:word@broker:8883/"},
+        {"host": "broker:1883"},
+        {"host": "[::1]"},
+        {"host": "[::1]:1883"},
+        {"host": "my broker"},
+        {"host": "broker/"},
     ],
 )
 def test_settings_that_cannot_work_are_refused(table: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(table, MqttSettings)
+
+
+@pytest.mark.parametrize("host", ["broker", "broker.local", "10.0.0.2", "::1", "fe80::1%eth0", "müll.example", "my_broker"])
+def test_names_and_addresses_of_all_kinds_are_hosts(host: str) -> None:
+    assert msgspec.convert({"host": host}, MqttSettings).host == host
 
 
 def test_one_set_of_topics_has_one_client_id_on_every_machine() -> None:
