@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -173,9 +173,7 @@ class Ledger:
 
     def totals(self) -> dict[str, BinTotals]:
         """Counts per bin since the ledger began, of what is on disk. A bin that nothing happened to is missing."""
-        counts = self._counts
-        names = sorted({name for name, _ in counts})
-        return {name: BinTotals(**{kind: counts[name, kind] for kind in BinTotals.__struct_fields__}) for name in names}
+        return totals_of(self._counts)
 
     @property
     def newest_seq(self) -> int:
@@ -513,3 +511,24 @@ def hold_lock(file: Path) -> int:
         os.close(lock)
         raise LedgerError(f"{file.parent}: another sortbin uses this ledger; stop it, or choose another folder") from error
     return lock
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a process has the ledger in `folder` open for writing, as far as this user may know."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def totals_of(counts: Mapping[tuple[str, str], int]) -> dict[str, BinTotals]:
+    """Counts by bin and kind, put together by bin."""
+    names = sorted({name for name, _ in counts})
+    return {name: BinTotals(**{kind: counts.get((name, kind), 0) for kind in BinTotals.__struct_fields__}) for name in names}

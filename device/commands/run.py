@@ -11,6 +11,7 @@ from device import daemon
 from device.body import open_body
 from device.events import AnyEvent, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.health import Notifier
+from device.last_words import tell_end
 from device.memory import keep_little
 from device.settings import DEFAULT_FILE, read_settings
 from device.stopping import stop_on_signals
@@ -33,9 +34,13 @@ def run(arguments: argparse.Namespace) -> int:
     keep_little()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
     stop = stop_on_signals()
-    settings = read_settings(arguments.config)
-    with daemon.opened(settings, functools.partial(open_body, settings)) as parts:
-        daemon.run(settings, parts, stop, _log, Notifier())
+    try:
+        settings = read_settings(arguments.config)
+        with daemon.opened(settings, functools.partial(open_body, settings)) as parts:
+            daemon.run(settings, parts, stop, _log, Notifier())
+    except Exception as error:
+        tell_end(arguments.config, error)
+        raise
     return 0
 
 

@@ -243,13 +243,13 @@ def connected(settings: MqttSettings, client_id: str, *, will_topic: str | None,
     return connection
 
 
-def probe(settings: MqttSettings, wait_s: float) -> None:
-    """Try to connect and log in once, and leave. Returns within about `wait_s` seconds. Raises MqttError, which says what is wrong."""
+def in_time(attempt: Callable[[], None], settings: MqttSettings, wait_s: float) -> None:
+    """Do what connects, in a thread of its own: to look up a name may take for ever. Raises MqttError, also where it takes longer than `wait_s`."""
     outcome: Future[None] = Future()
 
-    def attempt() -> None:
+    def run() -> None:
         try:
-            connected(settings, _trial_id(), will_topic=None, wake=lambda: None, wait_s=wait_s).close()
+            attempt()
         except MqttError as error:
             outcome.set_exception(error)
         except Exception as error:  # what paho raises of settings that MQTT cannot carry
@@ -257,11 +257,20 @@ def probe(settings: MqttSettings, wait_s: float) -> None:
         else:
             outcome.set_result(None)
 
-    threading.Thread(target=attempt, name="mqtt-probe", daemon=True).start()
+    threading.Thread(target=run, name="mqtt-attempt", daemon=True).start()
     try:
-        outcome.result(wait_s + CLOSE_S)
+        outcome.result(wait_s)
     except TimeoutError:
         raise MqttError(_connect_failed(TimeoutError(), settings, wait_s)) from None
+
+
+def probe(settings: MqttSettings, wait_s: float) -> None:
+    """Try to connect and log in once, and leave. Returns within about `wait_s` seconds. Raises MqttError, which says what is wrong."""
+
+    def attempt() -> None:
+        connected(settings, _trial_id(), will_topic=None, wake=lambda: None, wait_s=wait_s).close()
+
+    in_time(attempt, settings, wait_s + CLOSE_S)
 
 
 def may_publish(settings: MqttSettings, topic: str, wait_s: float) -> bool | None:
