@@ -64,6 +64,8 @@ class Picamera2Settings(Camera, frozen=True, kw_only=True, tag="picamera2"):
     """time for exposure and white balance to settle before the first picture is used"""
     lock_exposure: bool = True
     """keep exposure and white balance as they are after the warm-up, so that an item does not change the light of the whole picture"""
+    focus: Literal["auto"] | Annotated[float, Meta(ge=0, le=32)] = "auto"
+    """of a lens that can be moved: auto finds it once, after the warm-up, and keeps it; or 100 divided by the distance in cm, 0 for far away"""
     frozen_s: FrozenLimit = 10.0
     """a picture that is the same to the last bit for so long means a dead sensor, for a live one has noise; 0: do not look"""
 
@@ -79,7 +81,11 @@ class V4l2Settings(Camera, frozen=True, kw_only=True, tag="v4l2"):
     device: Annotated[int, Meta(ge=0, le=255)] | Annotated[str, Meta(min_length=1)] = 0
     """N for /dev/videoN, or a path; those in /dev/v4l/by-id/ stay the same when another camera is plugged in"""
     pixel_format: Literal["", "MJPG", "YUYV"] = ""
-    """how the camera sends pictures; empty: the driver chooses. Large pictures often need MJPG to reach their frame rate"""
+    """how the camera sends pictures; empty: YUYV or what the driver has. Large pictures often need MJPG to reach their frame rate"""
+    lock_exposure: bool = True
+    """keep exposure and white balance as they are after two seconds, where the camera can; false leaves all its controls alone"""
+    focus: Literal["auto"] | Annotated[int, Meta(ge=0, le=65535)] = "auto"
+    """auto leaves it to the camera; a number holds the lens there, in the camera's own unit (`focus_absolute` of `v4l2-ctl --list-ctrls`)"""
     frozen_s: FrozenLimit = 10.0
     """a picture that is the same to the last bit for so long means a dead camera, for a live one has noise; 0: do not look"""
 

@@ -1,19 +1,21 @@
 """A webcam through V4L2 and OpenCV. Its answers are not taken at their word: time stamps and pixels say whether a picture is new."""
 
+import contextlib
+import errno
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from device.cameras import CameraError, Frame, damage
+from device.cameras import CameraError, Frame, damage, v4l2_controls
 from device.cameras.frozen import FrozenPicture
 from device.cameras.settings import V4l2Settings
+from device.cameras.v4l2_controls import Controls
 from device.vision.preprocess import Pixels
 
 log = logging.getLogger(__name__)
@@ -21,6 +23,14 @@ log = logging.getLogger(__name__)
 SAME_CLOCK_S = 5.0
 RETRY_S = 0.005
 JPEGS = ("MJPG", "JPEG")
+PADDED = ("BGR3", "RGB3")
+"""formats that OpenCV takes before all others. Drivers may pad their lines, which OpenCV does not take out, and they are the largest"""
+WARM_UP_S = 2.0
+"""time for exposure and white balance to settle before they are locked"""
+SETTLED_S = 0.3
+"""time until a changed control shows"""
+LEAST_FPS = 1.0
+"""pictures a second below which they come too seldom to lock anything within the time that opening a camera may take"""
 
 
 class Capture(Protocol):
@@ -41,14 +51,37 @@ class Capture(Protocol):
 
 def open_device(path: str) -> Capture:
     """Open /dev/videoN for capture. Raises CameraError when it does not exist, may not be opened, or is in use."""
-    if not Path(path).exists():
-        raise CameraError(f"camera {path}: no such device; plug the camera in, `ls /dev/v4l/by-id/` shows those that are there")
-    if not os.access(path, os.R_OK | os.W_OK):
-        raise CameraError(f"camera {path}: permission denied; add the user to the group `video`: sudo usermod -aG video $USER")
+    try:
+        with contextlib.closing(Controls(path)) as controls:
+            card = controls.card()
+    except OSError as error:
+        raise CameraError(f"camera {path}: {_why(error)}") from error
+    if card is None:
+        raise CameraError(f"camera {path}: cannot be opened as a camera, for it gives no pictures; `ls /dev/v4l/by-id/` shows those that do")
     capture = cv2.VideoCapture(path, cv2.CAP_V4L2)
     if not capture.isOpened():
-        raise CameraError(f"camera {path}: cannot be opened as a camera; another program may be using it (`fuser -v {path}`)")
+        raise CameraError(f"camera {path}: {card} cannot be opened; another program may be using it (`fuser -v {path}`)")
     return capture
+
+
+def open_controls(path: str) -> Controls | None:
+    """The device's controls; None where it has none that can be opened."""
+    try:
+        return Controls(path)
+    except OSError:
+        return None
+
+
+def _why(error: OSError) -> str:
+    match error.errno:
+        case errno.ENOENT:
+            return "no such device; plug the camera in, `ls /dev/v4l/by-id/` shows those that are there"
+        case errno.EACCES:
+            return "permission denied; add the user to the group `video`: sudo usermod -aG video $USER"
+        case errno.EPERM:
+            return "the service may not use it: `sudo systemctl restart sortbin`; see DeviceAllow= in the unit"
+        case _:
+            return f"{error.strerror}; unplug the camera and plug it in again"
 
 
 class V4l2Source:
@@ -66,12 +99,14 @@ class V4l2Source:
         frozen: FrozenPicture | None = None,
         *,
         open_capture: Callable[[str], Capture] = open_device,
+        open_controls: Callable[[str], Controls | None] = open_controls,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._name = settings.name
         self._stale_s = settings.stale_s
         self._spacing_s = 0.75 / settings.fps
+        self._settled_frames = max(1, round(SETTLED_S * settings.fps))
         self._clock = clock
         self._sleep = sleep
         self._frozen = frozen or FrozenPicture(settings.name, settings.frozen_s)
@@ -80,8 +115,7 @@ class V4l2Source:
         self._taken_s = -math.inf
         self._has_stamps: bool | None = None
         self._capture = open_capture(settings.path)
-        if settings.pixel_format:
-            self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*settings.pixel_format))
+        self._choose_format(settings.pixel_format)
         self._capture.set(cv2.CAP_PROP_FRAME_WIDTH, settings.width)
         self._capture.set(cv2.CAP_PROP_FRAME_HEIGHT, settings.height)
         self._capture.set(cv2.CAP_PROP_FPS, settings.fps)
@@ -90,6 +124,13 @@ class V4l2Source:
         size = tuple(int(self._capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if size != (settings.width, settings.height):
             log.warning("%s: gives %d x %d pixels instead of %d x %d", self._name, *size, settings.width, settings.height)
+        self._controls = open_controls(settings.path)
+        self._freed: list[v4l2_controls.Automatic] = []
+        try:
+            self._set_controls(settings)
+        except CameraError:
+            self.close()
+            raise
 
     def read(self, wait_s: float) -> Frame:
         """The next new picture. taken_s is the kernel's stamp where the driver stamps with the monotonic clock, else the time of arrival.
@@ -118,10 +159,47 @@ class V4l2Source:
         return Frame(pixels, self._number, taken_s)
 
     def close(self) -> None:
+        if self._controls is not None:
+            # Controls outlive the program: whoever opens the camera next expects it to follow the light.
+            if self._freed:
+                v4l2_controls.free(self._controls)
+            self._controls.close()
         try:
             self._capture.release()
         except cv2.error as error:
             log.warning("%s: %s", self._name, error)
+
+    def _choose_format(self, wanted: str) -> None:
+        name = wanted or ("YUYV" if self._format in PADDED else "")
+        if not name:
+            return
+        self._capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*name))
+        if wanted and self._format not in ("", wanted):
+            log.warning("%s: sends %s instead of %s", self._name, self._format, wanted)
+
+    def _set_controls(self, settings: V4l2Settings) -> None:
+        if self._controls is None:
+            return
+        if settings.focus != "auto":
+            self._controls.set(v4l2_controls.FOCUS_AUTO, 0)
+            if not self._controls.set(v4l2_controls.FOCUS_ABSOLUTE, settings.focus):
+                log.warning("%s: cannot set its focus, camera.focus has no effect", self._name)
+        if not settings.lock_exposure or settings.fps < LEAST_FPS:
+            return
+        self._freed = v4l2_controls.free(self._controls)
+        if not self._freed:
+            return
+        settled_s = self._clock() + WARM_UP_S
+        while self._clock() < settled_s:
+            self.read(self._stale_s)
+        for automatic in v4l2_controls.hold(self._controls, self._freed, self._look):
+            log.warning("%s: cannot hold its %s, so an item may change the light of the whole picture", self._name, automatic.name)
+
+    def _look(self) -> npt.NDArray[np.float64]:
+        """Mean red, green and blue of a picture that shows what was set last."""
+        for _ in range(self._settled_frames):
+            frame = self.read(self._stale_s)
+        return np.asarray(frame.pixels.mean(axis=(0, 1)))
 
     def _time_of_exposure(self, now_s: float) -> float:
         """The driver's stamp of the picture grabbed last. uvcvideo and Unicam stamp with the monotonic clock, some drivers do not stamp."""

@@ -34,6 +34,8 @@ def test_a_region_is_given_in_fractions() -> None:
         ('kind = "webcam"', "Invalid value 'webcam' - at `$.camera.kind`"),
         ('kind = "v4l2"\nfsp = 10', "unknown field `fsp` - at `$.camera`"),
         ('kind = "v4l2"\nwarm_up_s = 2', "unknown field `warm_up_s` - at `$.camera`"),
+        ('kind = "picamera2"\nfocus = "continuous"', "Invalid enum value 'continuous' - at `$.camera.focus`"),
+        ('kind = "picamera2"\nfocus = -1', "at `$.camera.focus`"),
         ('kind = "v4l2"\nfps = 0', "at `$.camera.fps`"),
         ('kind = "v4l2"\nrotate_deg = 45', "at `$.camera.rotate_deg`"),
         ('kind = "v4l2"\nwidth = 641', "at `$.camera.width`"),

@@ -1,10 +1,13 @@
 """A webcam through OpenCV. Without one, a video file goes through the same class, and a fake driver does what real ones do wrong."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,7 +15,9 @@ from device.cameras import CameraError
 from device.cameras.frozen import FrozenPicture
 from device.cameras.settings import V4l2Settings
 from device.cameras.v4l2 import Capture, V4l2Source, open_device
+from device.cameras.v4l2_controls import AUTO_WHITE_BALANCE, EXPOSURE_AUTO, FOCUS_ABSOLUTE, FOCUS_AUTO, Controls
 from device.vision.preprocess import Pixels
+from tests.device.cameras.webcam import Webcam
 
 Make = Callable[..., Pixels]
 
@@ -71,6 +76,112 @@ def test_the_camera_is_asked_for_what_is_set(driver: Driver, clock: Any) -> None
         cv2.CAP_PROP_FPS: 15,
         cv2.CAP_PROP_BUFFERSIZE: 1,
     }
+
+
+def fourcc(name: str) -> int:
+    return cv2.VideoWriter.fourcc(*name)
+
+
+@pytest.mark.parametrize("first", ["BGR3", "RGB3"])
+def test_padded_formats_that_opencv_prefers_are_left_for_yuyv(driver: Driver, clock: Any, first: str) -> None:
+    driver.properties[cv2.CAP_PROP_FOURCC] = fourcc(first)
+    camera(driver, clock)
+    assert driver.properties[cv2.CAP_PROP_FOURCC] == fourcc("YUYV")
+
+
+def test_another_format_of_the_drivers_choice_is_kept(driver: Driver, clock: Any) -> None:
+    driver.properties[cv2.CAP_PROP_FOURCC] = fourcc("NV12")
+    camera(driver, clock)
+    assert driver.properties[cv2.CAP_PROP_FOURCC] == fourcc("NV12")
+
+
+def test_a_format_that_the_camera_cannot_send_is_said(driver: Driver, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    class Stubborn(Driver):
+        def set(self, propId: int, value: float) -> bool:  # noqa: N803
+            return propId != cv2.CAP_PROP_FOURCC and super().set(propId, value)
+
+    stubborn = Stubborn(clock, driver.picture)
+    stubborn.properties[cv2.CAP_PROP_FOURCC] = fourcc("YUYV")
+    camera(stubborn, clock, device=3, pixel_format="MJPG")
+    assert caplog.messages == ["camera /dev/video3: sends YUYV instead of MJPG"]
+
+
+@pytest.fixture
+def webcam(driver: Driver) -> Webcam:
+    """The driver's pictures are what this webcam shows, with noise."""
+    webcam = Webcam()
+    driver.shows = lambda: (webcam.means()[::-1] + np.random.default_rng(driver.grabbed).normal(0, 2, (48, 64, 1))).clip(0, 255).astype(np.uint8)
+    return webcam
+
+
+@pytest.fixture
+def locked(driver: Driver, clock: Any, webcam: Webcam, tmp_path: Path) -> Callable[..., V4l2Source]:
+    """The source on that webcam, opened with its controls."""
+    (tmp_path / "video0").write_bytes(b"")
+
+    def open_it(**keys: Any) -> V4l2Source:
+        return V4l2Source(
+            V4l2Settings(width=64, height=48, **keys),
+            open_capture=lambda _: driver,
+            open_controls=lambda _: Controls(str(tmp_path / "video0"), webcam.request),
+            clock=clock,
+            sleep=clock.sleep,
+        )
+
+    return open_it
+
+
+def test_exposure_and_white_balance_are_locked_after_they_settled(
+    locked: Callable[..., V4l2Source], webcam: Webcam, clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = locked()
+    assert 1002.0 < clock() < 1005.0, "the warm-up, and a few pictures more"
+    assert (webcam.values[EXPOSURE_AUTO], webcam.values[AUTO_WHITE_BALANCE]) == (1, 0)
+    bright = source.read(1.0).pixels.mean()
+    webcam.light = 0.5
+    assert source.read(1.0).pixels.mean() == pytest.approx(bright / 2, rel=0.05), "nothing makes up for less light"
+    source.close()
+    assert (webcam.values[EXPOSURE_AUTO], webcam.values[AUTO_WHITE_BALANCE]) == (3, 1), "left to follow the light, as it was found"
+    assert caplog.messages == []
+
+
+def test_what_cannot_be_locked_is_said(locked: Callable[..., V4l2Source], webcam: Webcam, caplog: pytest.LogCaptureFixture) -> None:
+    webcam.refuses = {EXPOSURE_AUTO}
+    locked()
+    assert caplog.messages == ["camera /dev/video0: cannot hold its exposure, so an item may change the light of the whole picture"]
+    assert webcam.values[AUTO_WHITE_BALANCE] == 0
+
+
+def test_controls_may_be_left_alone(locked: Callable[..., V4l2Source], webcam: Webcam, clock: Any) -> None:
+    before = dict(webcam.values)
+    locked(lock_exposure=False).close()
+    assert webcam.values == before
+    assert clock() == 1000.0
+
+
+def test_focus_may_be_held(locked: Callable[..., V4l2Source], webcam: Webcam) -> None:
+    locked(lock_exposure=False, focus=75)
+    assert (webcam.values[FOCUS_AUTO], webcam.values[FOCUS_ABSOLUTE]) == (0, 75)
+
+
+def test_a_camera_that_fails_while_it_warms_up_is_closed(locked: Callable[..., V4l2Source], driver: Driver, webcam: Webcam) -> None:
+    driver.plugged = False
+    with pytest.raises(CameraError, match="gives no picture"):
+        locked()
+    assert driver.released
+    assert webcam.values[EXPOSURE_AUTO] == 3
+
+
+@pytest.mark.parametrize("fps", [1.0, 2.0, 10.0, 30.0])
+def test_opening_stays_within_what_counts_as_a_hang(
+    locked: Callable[..., V4l2Source], driver: Driver, webcam: Webcam, clock: Any, fps: float
+) -> None:
+    driver.interval_s = 1 / fps
+    webcam.tells_exposure, webcam.manual_exposure = False, 2000
+    webcam.manual_kelvin, webcam.tells_kelvin = 2800, False
+    locked(fps=fps)
+    lowest = next(field.type for field in msgspec.structs.fields(V4l2Settings) if field.name == "hang_s").__metadata__[0].ge
+    assert clock() - 1000.0 < lowest
 
 
 def test_a_frame_is_rgb_numbered_and_stamped_by_the_kernel(driver: Driver, clock: Any, picture: Make) -> None:
@@ -245,6 +356,25 @@ def test_a_video_file_goes_through_the_same_path(tmp_path: Path, clock: Any) -> 
 def test_a_missing_device_says_where_to_look(tmp_path: Path) -> None:
     with pytest.raises(CameraError, match=r"video7: no such device; plug the camera in, `ls /dev/v4l/by-id/`"):
         open_device(str(tmp_path / "video7"))
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (errno.EACCES, "permission denied; add the user to the group `video`"),
+        (errno.EPERM, "the service may not use it"),
+        (errno.ENODEV, "No such device; unplug the camera and plug it in again"),
+    ],
+)
+def test_a_device_that_cannot_be_opened_names_the_cause(number: int, cause: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: Any) -> int:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "video0").write_bytes(b"")
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(CameraError, match=f"video0: {cause}") as caught:
+        open_device(str(tmp_path / "video0"))
+    assert "\n" not in str(caught.value)
 
 
 def test_what_is_no_camera_cannot_be_opened(tmp_path: Path) -> None:
