@@ -5,8 +5,9 @@ Asked for are `BGR888` pictures: picamera2 names formats as libcamera does, from
 
 import importlib
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,17 @@ from device.cameras.settings import Picamera2Settings
 log = logging.getLogger(__name__)
 
 FIRST_PICTURE_S = 3.0
+FOCUS_S = 4.0
+"""most time for the one search for focus"""
 LOCKABLE = ("ExposureTime", "AnalogueGain", "ColourGains")
+SAME_VIEW = 0.99
+"""share of the widest view, by area, from which on a sensor mode has all of it"""
+
+AF_MANUAL, AF_AUTO, AF_START = 0, 1, 0
+AF_IDLE, AF_SCANNING, AF_FOCUSED = 0, 1, 2
+"""libcamera's numbers of AfMode, AfTrigger and AfState"""
+
+Metadata = dict[str, Any]
 
 
 class Picamera2Source:
@@ -104,32 +115,59 @@ class Picamera2Source:
     def _start(self, settings: Picamera2Settings) -> None:
         period_us = round(1e6 / settings.fps)
         try:
+            size = settings.width, settings.height
+            mode = whole_view(self._camera.sensor_modes, size, settings.fps)
             configuration = self._camera.create_video_configuration(
-                main={"format": "BGR888", "size": (settings.width, settings.height)},
+                main={"format": "BGR888", "size": size},
+                raw={} if mode is None else {"size": mode},
                 buffer_count=3,
                 queue=False,
                 controls={"FrameDurationLimits": (period_us, period_us)},
             )
             self._camera.configure(configuration)
             self._camera.start()
-        except (RuntimeError, OSError, ValueError) as error:
+        except (RuntimeError, OSError, ValueError, LookupError) as error:
             raise CameraError(f"{self._name}: cannot be started at {settings.width} x {settings.height}: {error}") from error
         self._warm_up(settings)
 
     def _warm_up(self, settings: Picamera2Settings) -> None:
         """Let exposure and white balance settle, then hold them where they are: an item must not change the light of the whole picture."""
         warm_s = self._clock() + settings.warm_up_s
-        while True:
-            request = self._request(FIRST_PICTURE_S)
-            try:
-                metadata = request.get_metadata()
-            finally:
-                request.release()
-            if self._clock() >= warm_s:
-                break
+        metadata = self._metadata()
+        while self._clock() < warm_s:
+            metadata = self._metadata()
         if settings.lock_exposure:
             settled = {name: metadata[name] for name in LOCKABLE if name in metadata}
             self._camera.set_controls({"AeEnable": False, "AwbEnable": False} | settled)
+        self._focus(settings.focus)
+
+    def _focus(self, wanted: float | str) -> None:
+        """Look for focus once, where the lens can be moved, and keep it: a lens that searches blurs every item."""
+        if "AfMode" not in self._camera.camera_controls:
+            if wanted != "auto":
+                log.warning("%s: its lens cannot be moved, camera.focus has no effect", self._name)
+            return
+        position = wanted
+        if wanted == "auto":
+            self._camera.set_controls({"AfMode": AF_AUTO, "AfTrigger": AF_START})
+            until_s = self._clock() + FOCUS_S
+            metadata = self._metadata()
+            while metadata.get("AfState", AF_IDLE) in (AF_IDLE, AF_SCANNING) and self._clock() < until_s:
+                metadata = self._metadata()
+            if metadata.get("AfState") != AF_FOCUSED:
+                log.warning("%s: found nothing to focus on; set camera.focus to 100 divided by the distance of the tray in cm", self._name)
+            position = metadata.get("LensPosition", "auto")
+        if position != "auto":
+            self._camera.set_controls({"AfMode": AF_MANUAL, "LensPosition": float(position)})
+
+    def _metadata(self) -> Metadata:
+        """What is said of the next picture."""
+        request = self._request(FIRST_PICTURE_S)
+        try:
+            said: Metadata = request.get_metadata()
+        finally:
+            request.release()
+        return said
 
     def _request(self, wait_s: float) -> Any:
         try:
@@ -138,3 +176,19 @@ class Picamera2Source:
             raise CameraError(f"{self._name}: no picture for {wait_s:g} s; check the ribbon cable at both ends") from error
         except (RuntimeError, OSError) as error:
             raise CameraError(f"{self._name}: {error}") from error
+
+
+def whole_view(modes: Sequence[Mapping[str, Any]], size: tuple[int, int], fps: float) -> tuple[int, int] | None:
+    """Width and height of the smallest sensor mode that sees all the sensor can see; None where the modes do not say what they see.
+
+    modes: picamera2's `sensor_modes`. size, fps: what is wanted; a mode that is large and fast enough goes before a smaller one. Without a mode being
+    asked for, libcamera takes one near `size`, and the small ones of most sensors show the middle alone.
+    """
+    known = [mode for mode in modes if {"crop_limits", "size", "fps"} <= mode.keys()]
+    if not known:
+        return None
+    widest = max(math.prod(mode["crop_limits"][2:]) for mode in known)
+    whole = [mode for mode in known if math.prod(mode["crop_limits"][2:]) >= SAME_VIEW * widest]
+    best = min(whole, key=lambda mode: (mode["fps"] < fps, mode["size"][0] < size[0] or mode["size"][1] < size[1], math.prod(mode["size"])))
+    width, height = best["size"]
+    return width, height

@@ -32,7 +32,8 @@ class Request:
 
     def get_metadata(self) -> dict[str, Any]:
         assert self.held == 1
-        return {"SensorTimestamp": self.stamp_ns, "ExposureTime": 8000, "AnalogueGain": 2.0, "ColourGains": (1.5, 1.8), "Lux": 300.0}
+        said = {"SensorTimestamp": self.stamp_ns, "ExposureTime": 8000, "AnalogueGain": 2.0, "ColourGains": (1.5, 1.8), "Lux": 300.0}
+        return said | self.camera.lens()
 
     def release(self) -> None:
         self.held -= 1
@@ -52,7 +53,7 @@ class Camera:
         self.configuration: dict[str, Any] = {}
         self.controls: dict[str, Any] = {}
         self.started = self.flushed = False
-        self.waiting_jobs = 0
+        self.waiting_jobs = self.scanned = 0
         bench.cameras.append(self)
 
     def create_video_configuration(
@@ -68,7 +69,29 @@ class Camera:
         encode: str = "main",
         queue: bool = True,
     ) -> dict[str, Any]:
-        return {"main": dict(main), "buffer_count": buffer_count, "controls": dict(controls), "queue": queue}
+        assert set(raw) <= {"format", "size"}, "picamera2 takes no other key of a stream"
+        return {"main": dict(main), "raw": dict(raw), "buffer_count": buffer_count, "controls": dict(controls), "queue": queue}
+
+    @property
+    def sensor_modes(self) -> list[dict[str, Any]]:
+        assert not self.started, "reading them configures the camera"
+        return self.bench.sensor_modes
+
+    @property
+    def camera_controls(self) -> dict[str, Any]:
+        lens = {"AfMode": (0, 2, 0), "LensPosition": (0.0, 32.0, 1.0)} if self.bench.has_lens else {}
+        return {"ExposureTime": (0, 66666, None)} | lens
+
+    def lens(self) -> dict[str, Any]:
+        """What libcamera says of the lens with each picture: idle, then scanning for some pictures, then where it ended."""
+        if not self.bench.has_lens:
+            return {}
+        if self.controls.get("AfMode") != 1:
+            return {"AfState": 0, "LensPosition": self.controls.get("LensPosition", 1.0)}
+        self.scanned += 1
+        if self.scanned <= self.bench.scans_for:
+            return {"AfState": int(self.scanned > 2), "LensPosition": 5.0}
+        return {"AfState": 2 if self.bench.finds_focus else 3, "LensPosition": 3.4}
 
     def configure(self, camera_config: Any = None) -> None:
         if self.bench.refuses:
@@ -120,7 +143,10 @@ class Bench:
         self.age_s = 0.01
         self.suspended_s = 0.0
         self.found = 1
-        self.frozen = False
+        self.frozen = self.has_lens = False
+        self.finds_focus = True
+        self.scans_for = 8
+        self.sensor_modes: list[dict[str, Any]] = []
 
     def shows(self) -> Pixels:
         self.seen += not self.frozen
@@ -154,6 +180,92 @@ def test_it_is_configured_as_set(bench: Bench) -> None:
     assert camera.configuration["main"]["size"] == (800, 600)
     assert camera.configuration["controls"] == {"FrameDurationLimits": (200_000, 200_000)}
     assert camera.configuration["queue"] is False, "a queued picture is from before it was asked for"
+
+
+def modes(*rows: tuple[tuple[int, int], tuple[int, int, int, int], float]) -> list[dict[str, Any]]:
+    return [{"size": size, "crop_limits": crop, "fps": fps, "format": "SRGGB10_CSI2P", "bit_depth": 10} for size, crop, fps in rows]
+
+
+MODULE_1 = modes(
+    ((640, 480), (16, 0, 2560, 1920), 58.9),
+    ((1296, 972), (0, 0, 2592, 1944), 43.3),
+    ((1920, 1080), (348, 434, 1928, 1080), 30.6),
+    ((2592, 1944), (0, 0, 2592, 1944), 15.6),
+)
+MODULE_2 = modes(
+    ((640, 480), (1000, 752, 1280, 960), 103.3),
+    ((1640, 1232), (0, 0, 3280, 2464), 41.9),
+    ((1920, 1080), (680, 692, 1920, 1080), 47.6),
+    ((3280, 2464), (0, 0, 3280, 2464), 21.2),
+)
+MODULE_3 = modes(
+    ((1536, 864), (768, 432, 3072, 1728), 120.1),
+    ((2304, 1296), (0, 0, 4608, 2592), 56.0),
+    ((4608, 2592), (0, 0, 4608, 2592), 14.4),
+)
+
+
+@pytest.mark.parametrize(
+    ("sensor_modes", "keys", "chosen"),
+    [
+        (MODULE_1, {}, (1296, 972)),
+        (MODULE_2, {}, (1640, 1232)),
+        (MODULE_3, {}, (2304, 1296)),
+        (MODULE_2, {"width": 1920, "height": 1080}, (3280, 2464)),
+        (MODULE_2, {"width": 1920, "height": 1080, "fps": 30}, (1640, 1232)),
+        (MODULE_3, {"width": 8000, "height": 6000}, (2304, 1296)),
+        ([*MODULE_2, *MODULE_2], {}, (1640, 1232)),
+    ],
+)
+def test_the_smallest_sensor_mode_with_the_whole_view_is_asked_for(
+    bench: Bench, sensor_modes: list[dict[str, Any]], keys: dict[str, Any], chosen: tuple[int, int]
+) -> None:
+    bench.sensor_modes = sensor_modes
+    bench.open(**keys)
+    assert bench.cameras[0].configuration["raw"] == {"size": chosen}
+
+
+def test_a_camera_that_says_nothing_of_its_view_is_left_to_libcamera(bench: Bench) -> None:
+    bench.sensor_modes = [{"format": "MJPEG"}, {"format": "YUYV"}]
+    bench.open()
+    assert bench.cameras[0].configuration["raw"] == {}
+
+
+def test_focus_is_found_once_and_kept(bench: Bench, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    bench.has_lens = True
+    source = bench.open(warm_up_s=2.0)
+    assert bench.cameras[0].controls["AfMode"] == 0
+    assert bench.cameras[0].controls["LensPosition"] == 3.4
+    assert clock() == pytest.approx(1003.0, abs=0.3), "as long as it scanned, and no longer"
+    assert source.read(1.0).number == 1
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("broken", [{"finds_focus": False}, {"scans_for": 10_000}])
+def test_a_search_for_focus_that_fails_is_bounded_and_said(
+    bench: Bench, clock: Any, broken: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.has_lens = True
+    vars(bench).update(broken)
+    bench.open(warm_up_s=2.0)
+    assert clock() < 1006.3
+    assert bench.cameras[0].controls["AfMode"] == 0
+    (told,) = caplog.messages
+    assert told == "camera 0: found nothing to focus on; set camera.focus to 100 divided by the distance of the tray in cm"
+
+
+def test_focus_may_be_set(bench: Bench, clock: Any) -> None:
+    bench.has_lens = True
+    bench.open(focus=2.5, warm_up_s=0)
+    assert bench.cameras[0].controls["AfMode"] == 0
+    assert bench.cameras[0].controls["LensPosition"] == 2.5
+    assert bench.cameras[0].scanned == 0
+
+
+def test_a_focus_for_a_lens_that_cannot_move_is_said(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.open(focus=2.5)
+    assert caplog.messages == ["camera 0: its lens cannot be moved, camera.focus has no effect"]
+    assert "LensPosition" not in bench.cameras[0].controls
 
 
 def test_frames_are_rgb_copied_and_their_buffers_given_back(bench: Bench, picture: Callable[..., Pixels]) -> None:
