@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import functools
-import itertools
 import logging
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from device.rules import RulePack
 from device.settings import BinSettings, DeviceSettings, ModelSettings
 from device.stopping import stop_on_signals
 from device.twin.body import simulated_gates, virtual_body
-from device.twin.items import Thing, own_things, photo_things, shuffled
+from device.twin.items import Thing, own_things, photo_things, without_end
 from device.twin.narrator import Narrator
 from device.vision.pictures import find_pictures
 
@@ -71,7 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
     stop = stop_on_signals()
     seen = None if arguments.camera is None and arguments.replay is None else _source(arguments)
     things = [] if seen is not None else photo_things(arguments.images) if arguments.images else own_things()
-    endless = itertools.chain.from_iterable(shuffled(things, arguments.seed + turn) for turn in itertools.count())
     with contextlib.ExitStack() as stack:
         state = arguments.state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sortbin-")))
         mqtt = stack.enter_context(_broker(arguments.broker))
@@ -84,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         open_body = (
             functools.partial(_watching_body, seen)
             if seen is not None
-            else functools.partial(virtual_body, things=endless, audience=narrator, seed=arguments.seed, fps=FPS)
+            else functools.partial(virtual_body, things=without_end(things, arguments.seed), audience=narrator, seed=arguments.seed, fps=FPS)
         )
         with daemon.opened(settings, open_body) as parts:
             narrator.begin(_opening(parts, things, mqtt), parts.rules)
@@ -111,12 +109,16 @@ def _watching_body(seen: V4l2Settings | ReplaySettings, rules: RulePack) -> Body
 
 
 @contextlib.contextmanager
-def _broker(url: str | None) -> Iterator[MqttSettings]:
-    """Settings for the broker at `url`, or for an embedded one that runs meanwhile."""
+def _broker(url: str | None) -> Iterator[MqttSettings | None]:
+    """Settings for the broker at `url`, or for an embedded one that runs meanwhile; None where there is no package for that."""
     if url is None:
-        from device.twin.broker import EmbeddedBroker
+        from device.twin.broker import BrokerMissing, EmbeddedBroker
 
-        broker = EmbeddedBroker()
+        try:
+            broker = EmbeddedBroker()
+        except BrokerMissing:
+            yield None
+            return
         try:
             yield MqttSettings(host="127.0.0.1", port=broker.port)
         finally:
@@ -133,20 +135,27 @@ def _broker(url: str | None) -> Iterator[MqttSettings]:
     with tempfile.NamedTemporaryFile("w", prefix="sortbin-", encoding="utf-8") as secret:
         secret.write(urllib.parse.unquote(parsed.password or ""))
         secret.flush()
-        yield MqttSettings(
-            host=host,
-            port=port or (8883 if secure else 1883),
-            username=urllib.parse.unquote(parsed.username) if parsed.username else None,
-            password_file=secret.name if parsed.password else None,
-            tls=TlsSettings() if secure else None,
-        )
+        try:
+            settings = MqttSettings(
+                host=host,
+                port=port or (8883 if secure else 1883),
+                username=urllib.parse.unquote(parsed.username) if parsed.username else None,
+                password_file=secret.name if parsed.password else None,
+                tls=TlsSettings() if secure else None,
+            )
+        except ValueError as error:
+            raise UsageError(f"--broker {url}: {_BROKER_URL}: {error}") from error
+        yield settings
 
 
-def _opening(parts: daemon.Parts, things: Sequence[Thing], mqtt: MqttSettings) -> list[str]:
+def _opening(parts: daemon.Parts, things: Sequence[Thing], mqtt: MqttSettings | None) -> list[str]:
     info, runtime = parts.judge.classifier.bundle.info, parts.judge.classifier.runtime.name
     seen = f"{len(things)} things to throw in" if things else f"camera: {parts.body.camera_kind}"
+    return [f"a virtual bin, {seen}; bundle {info.name} {info.version} on {runtime}; Ctrl-C ends it", _listening(mqtt)]
+
+
+def _listening(mqtt: MqttSettings | None) -> str:
+    if mqtt is None:
+        return f"nothing is published: a broker of its own takes `{sys.executable} -m pip install amqtt`, or name one with --broker"
     tls = " --tls-use-os-certs" if mqtt.tls else ""
-    return [
-        f"a virtual bin, {seen}; bundle {info.name} {info.version} on {runtime}; Ctrl-C ends it",
-        f"listen beside it: mosquitto_sub -h {mqtt.host} -p {mqtt.port}{tls} -v -t 'sortbin/demo/#'",
-    ]
+    return f"listen beside it: mosquitto_sub -h {mqtt.host} -p {mqtt.port}{tls} -v -t 'sortbin/demo/#'"

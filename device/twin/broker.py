@@ -17,10 +17,15 @@ class BrokerError(SortbinError, RuntimeError):
     """The embedded broker cannot be started; the message says why."""
 
 
+class BrokerMissing(BrokerError):
+    """amqtt is not installed: what a bin needs itself does not bring it."""
+
+
 class EmbeddedBroker:
     """An amqtt broker on the loopback interface that lets everybody in, in a thread of its own. Ready when made; `port` says where.
 
-    port: 0 takes a free one. Raises BrokerError when amqtt is not installed, the port is taken, or it is not ready within START_S seconds.
+    port: 0 takes a free one. Raises BrokerMissing when amqtt is not installed,
+    BrokerError when the port is taken, or it is not ready within START_S seconds.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -54,8 +59,8 @@ class EmbeddedBroker:
             from amqtt.errors import AMQTTError
             from amqtt.errors import BrokerError as RefusedError
         except ImportError as error:
-            raise BrokerError('the embedded broker needs amqtt: pip install "sortbin[demo]", or name a broker of your own') from error
-        for name in ("amqtt", "transitions"):
+            raise BrokerMissing('the embedded broker needs amqtt: pip install "sortbin[demo]", or name a broker of your own') from error
+        for name in ("amqtt", "transitions", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         self._loop = asyncio.get_running_loop()
         broker = Broker(

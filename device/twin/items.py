@@ -1,7 +1,9 @@
 """What lies on the virtual tray: cut-outs with alpha that Sortbin brings along, or a user's photos."""
 
+import itertools
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import numpy.typing as npt
 from device.errors import SortbinError
 from device.vision.pictures import SUFFIXES, PictureError, read_pixels
 from device.vision.preprocess import Pixels
+
+log = logging.getLogger(__name__)
 
 ITEMS = Path(__file__).parent / "items"
 
@@ -77,6 +81,25 @@ def photo_things(folder: Path) -> list[Thing]:
     if not things:
         raise ItemsError(f"{folder}: expected photos in it or in folders below it, found none ({', '.join(sorted(SUFFIXES))})")
     return things
+
+
+def without_end(things: Sequence[Thing], seed: int) -> Iterator[Thing]:
+    """The things again and again, each time in another chance order. One that cannot be decoded is left out and logged once.
+
+    Raises ItemsError when none is left.
+    """
+    left = list(things)
+    for turn in itertools.count():
+        for thing in shuffled(left, seed + turn):
+            try:
+                thing.picture()
+            except ItemsError as error:
+                left.remove(thing)
+                log.warning("%s, left out", error)
+            else:
+                yield thing
+        if not left:
+            raise ItemsError(f"{things[0].file.parent}: expected photos, found none that can be decoded")
 
 
 def shuffled(things: Sequence[Thing], seed: int) -> list[Thing]:

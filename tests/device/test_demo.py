@@ -107,6 +107,37 @@ def test_a_replayed_folder_is_sorted_once_and_ends_it_also_when_its_last_picture
     assert item["type"] in ("item_sorted", "item_rejected") and item["isolated"]
 
 
+def test_photos_that_cannot_be_decoded_are_left_out_and_named_once(demo: Callable[..., Demo], pictures: Path) -> None:
+    (pictures / "glass" / "cut-off.jpg").write_bytes(b"\xff\xd8\xff")
+    (pictures / "paper" / "empty.png").touch()
+    status, said, errors = demo("--items", "6", "--images", pictures).end()
+    assert status == 0, errors
+    assert "6 items in" in said
+    left_out = [line for line in errors.splitlines() if "left out" in line]
+    assert sorted(Path(line.split(":")[0].split()[-1]).name for line in left_out) == ["cut-off.jpg", "empty.png"]
+
+
+def test_a_folder_without_a_photo_that_can_be_decoded_is_a_mistake(demo: Callable[..., Demo], tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    status, _, errors = demo("--images", tmp_path).end()
+    assert status == 2
+    assert f"sortbin demo: {tmp_path}: expected photos, found none that can be decoded" in errors
+    assert "Traceback" not in errors
+
+
+def test_without_a_broker_of_its_own_it_sorts_all_the_same(
+    demo: Callable[..., Demo], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installed bin has no amqtt, which only a demo needs."""
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages/amqtt.py").write_text("raise ImportError('not installed')", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
+    status, said, errors = demo("--items", "1", "--images", pictures).end()
+    assert status == 0, errors
+    assert "nothing is published: a broker of its own takes" in said and "-m pip install amqtt" in said
+    assert "1 items in" in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly_and_the_ledger_says_so(demo: Callable[..., Demo], pictures: Path, tmp_path: Path, number: signal.Signals) -> None:
     running = demo("--images", pictures, "--state", tmp_path / "state")
@@ -146,6 +177,7 @@ def test_killed_in_the_middle_no_event_is_lost_or_told_twice(demo: Callable[...,
         (["--broker", "mqtt://h:abc"], "--broker mqtt://h:abc: expected mqtt://"),
         (["--broker", "mqtt://h:99999"], "--broker mqtt://h:99999: expected mqtt://"),
         (["--broker", "mqtt://[::1"], "--broker mqtt://[::1: expected mqtt://"),
+        (["--broker", "mqtt://my broker"], "--broker mqtt://my broker: expected mqtt://"),
         (["--broker", "mqtt://:pw@h"], "--broker mqtt://:pw@h: expected mqtt://"),
         (["--seed", "-5"], "argument --seed: expected a whole number from 0, found -5"),
         (["--seconds", "nan"], "argument --seconds: expected 0 to 1e+07 seconds, found nan"),
