@@ -1,5 +1,6 @@
 """What a network makes of labelled photos, and how sure one can be of it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,16 @@ class Answers:
 def agreement(one: Answers, other: Answers) -> float:
     """Share of photos on which both name the same label."""
     return float((one.logits.argmax(axis=1) == other.logits.argmax(axis=1)).mean())
+
+
+def by_chance(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+    """How likely two that are equally good differ at least so much on the same photos by chance: McNemar's exact test, two-sided.
+
+    one, other: for each photo whether it was named right.
+    """
+    fewer, more = sorted((int((one & ~other).sum()), int((other & ~one).sum())))
+    n = fewer + more
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n)
 
 
 def divergence(wanted: Floats, found: Floats) -> float:

@@ -1,7 +1,7 @@
-"""Classifiers that our training did not make: a `.keras` file or a SavedModel, brought into the form that a bundle needs.
+"""Classifiers that our training did not make: a `.keras` or `.h5` file or a SavedModel, brought into the form that a bundle needs.
 
-The network is frozen to a plain graph. A softmax at its end is left off, what its last dense layer or convolution takes is the embedding, and the
-range of pixels it was made for goes in front, so that it takes -1..1 as all of ours do.
+The network is frozen to a plain graph. A softmax or sigmoid at its end is left off, what its last dense layer or convolution takes is the
+embedding, and the range of pixels it was made for goes in front, so that it takes a square of -1..1 as all of ours do.
 """
 
 import contextlib
@@ -12,36 +12,39 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from converter.network import Floats, NetworkError, read_keras
+from converter.foreign.causes import first_words
+from converter.foreign.frozen import GraphError
+from converter.foreign.heads import Head, find_head
+from converter.foreign.loading import FrozenModel, load
+from converter.foreign.model_path import require_model
+from converter.foreign.pixel_range import GREY_RANGES, RANGES
+from converter.network import Floats
+from converter.network_error import NetworkError
 from device.vision.preprocess import Pixels, to_float
-
-RANGES = {"-1,1": (-1.0, 1.0), "0,1": (0.0, 1.0), "0,255": (0.0, 255.0)}
-"""pixel values that a network may expect, black to white"""
-
-_PASSED_OVER = {"Identity", "NoOp", "Reshape", "Squeeze", "ExpandDims"}
-_SUMMED = {"BiasAdd", "Add", "AddV2"}
-_WEIGHED = {"MatMul", "Conv2D"}
 
 
 class AdoptedNetwork:
     """A frozen graph with the outputs `logits` and `embedding`, for one picture at a time. size: side of its square input in pixels."""
 
-    def __init__(self, graph: Any, size: int, darkest: float, brightest: float) -> None:
-        self.size = size
-        half = (brightest - darkest) / 2
+    def __init__(self, model: FrozenModel, head: Head, label_count: int, pixels: str) -> None:
+        """pixels: one of RANGES. Raises GraphError where it does not give a value for each label."""
+        self.size = max(model.shape[:2])
+        graph = model.function.prune([model.image], [head.scores, head.embedding])
+        values = int(tf.size(graph(tf.zeros((1, *model.shape)))[0]))
+        if values != label_count and (values, label_count) != (1, 2):
+            raise GraphError(f"expected {label_count} values, one per label, found {values}")
 
         def answer(image: tf.Tensor) -> dict[str, tf.Tensor]:
-            pixels = image if (darkest, brightest) == (-1.0, 1.0) else image * half + (darkest + half)
-            logits, embedding = graph(pixels)
-            if len(embedding.shape) == 4 and embedding.shape[1:3] != (1, 1):
-                embedding = tf.reduce_mean(embedding, [1, 2])
-            return {"logits": tf.reshape(logits, (1, -1)), "embedding": tf.reshape(embedding, (1, -1))}
+            scores, embedding = graph(_as_trained(image, model.shape, pixels))
+            if values == 1:
+                # One sigmoid for two labels: softmax over -z/2 and z/2 is sigmoid(z) for the second.
+                scores = tf.matmul(tf.reshape(scores, (1, 1)), tf.constant([[-0.5, 0.5]]))
+            return {"logits": tf.reshape(scores, (1, -1)), "embedding": tf.reshape(_pooled(embedding), (1, -1))}
 
         self._module = tf.Module()
         self._module.graph = graph
-        self._module.answer = tf.function(answer, input_signature=[tf.TensorSpec((1, size, size, 3), tf.float32, name="image")])
+        self._module.answer = tf.function(answer, input_signature=[tf.TensorSpec((1, self.size, self.size, 3), tf.float32, name="image")])
 
     def predict(self, pictures: Iterable[Pixels]) -> dict[str, Floats]:
         """Outputs by name, one row a picture of size x size x 3 uint8."""
@@ -52,67 +55,73 @@ class AdoptedNetwork:
     def exported(self) -> Iterator[Path]:
         """The network as a SavedModel in a temporary folder."""
         with tempfile.TemporaryDirectory(prefix="sortbin-") as folder:
-            tf.saved_model.save(self._module, folder, signatures={"serving_default": self._module.answer})
+            # Gradients of silu and its kind are functions of their own, which are not in a frozen graph.
+            options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+            tf.saved_model.save(self._module, folder, signatures={"serving_default": self._module.answer}, options=options)
             yield Path(folder)
 
 
+class Classifier:
+    """A classifier as it was found, which becomes a network once its range of pixels is known."""
+
+    def __init__(self, file: Path, label_count: int, output: str | None = None, size: int | None = None) -> None:
+        """Read a `.keras` or `.h5` file or the folder of a SavedModel. output: which of several; size: side of its input where that is open.
+
+        Raises NetworkError for what is none of these, has other than one input for pictures, draws random numbers, or does not give a value
+        for each of `label_count` labels.
+        """
+        require_model(file)
+        self._file, self._label_count = file, label_count
+        self._model = load(file, output, size)
+        with self._named():
+            self._head = find_head(self._model.output, self._model.image)
+
+    @property
+    def ranges(self) -> tuple[str, ...]:
+        """The ranges of pixels that it can have been trained on."""
+        if self._model.whole_numbers:
+            return ("0,255",)
+        return GREY_RANGES if self._model.shape[2] == 1 else tuple(RANGES)
+
+    @property
+    def kind(self) -> str:
+        """What it takes, in words."""
+        return "whole numbers" if self._model.whole_numbers else "grey pictures" if self._model.shape[2] == 1 else "colour pictures"
+
+    def network(self, pixels: str) -> AdoptedNetwork:
+        """What is quantized. pixels: one of RANGES. Raises NetworkError."""
+        with self._named():
+            return AdoptedNetwork(self._model, self._head, self._label_count, pixels)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except GraphError as error:
+            raise NetworkError(f"{self._file}: {error}") from error
+        except tf.errors.OpError as error:
+            raise NetworkError(f"{self._file}: does not run: {first_words(error)}") from error
+
+
 def adopt(file: Path, label_count: int, pixels: str) -> AdoptedNetwork:
-    """Read a `.keras` file or the folder of a SavedModel. pixels: one of RANGES, the values it was trained on.
-
-    Raises NetworkError for what is neither, has other than one input of a fixed square size with three channels, does not end in a dense
-    layer or convolution with or without softmax, or does not give `label_count` values.
-    """
-    if file.is_dir():
-        return _adopted(file, file, label_count, pixels)
-    with tempfile.TemporaryDirectory(prefix="sortbin-") as folder:
-        read_keras(file).export(folder, verbose=False)
-        return _adopted(Path(folder), file, label_count, pixels)
+    """Read a classifier with one output. pixels: one of RANGES, the values it was trained on. Raises NetworkError as `Classifier` does."""
+    return Classifier(file, label_count).network(pixels)
 
 
-def _adopted(saved: Path, named: Path, label_count: int, pixels: str) -> AdoptedNetwork:
-    try:
-        loaded = tf.saved_model.load(str(saved))
-    except (OSError, ValueError, KeyError) as error:
-        raise NetworkError(f"{named}: not a SavedModel that can be read: {str(error).strip().splitlines()[0]}") from error
-    signatures = loaded.signatures
-    if "serving_default" not in signatures:
-        raise NetworkError(f"{named}: expected the signature serving_default, found {', '.join(signatures) or 'none'}")
-    signature = signatures["serving_default"]
-    inputs = signature.structured_input_signature[1]
-    if len(inputs) != 1:
-        raise NetworkError(f"{named}: expected one input, found {len(inputs)}")
-    ((name, spec),) = inputs.items()
-    shape = tuple(spec.shape)
-    if len(shape) != 4 or None in shape[1:] or shape[1] != shape[2] or shape[3] != 3 or spec.dtype != tf.float32:
-        raise NetworkError(f"{named}: expected a float32 input of (batch, size, size, 3) with a fixed size, found {spec.dtype.name} {shape}")
-    outputs = signature.structured_outputs
-    if len(outputs) != 1:
-        raise NetworkError(f"{named}: expected one output, a value for each label, found {len(outputs)}: {', '.join(sorted(outputs))}")
-    size = int(shape[1])
-
-    call = tf.function(lambda image: next(iter(signature(**{name: image}).values())))
-    frozen = convert_variables_to_constants_v2(call.get_concrete_function(tf.TensorSpec((1, size, size, 3), tf.float32)))
-    logits, embedding = _ends(frozen.outputs[0], named)
-    if int(np.prod(logits.shape)) != label_count:
-        raise NetworkError(f"{named}: expected {label_count} values, one per label, found {int(np.prod(logits.shape))}")
-    graph = frozen.prune(frozen.inputs, [logits, embedding])
-    return AdoptedNetwork(graph, size, *RANGES[pixels])
+def _as_trained(image: tf.Tensor, shape: tuple[int, int, int], pixels: str) -> tf.Tensor:
+    """A square picture of -1..1 with the values, the size and the channels that a network was trained on."""
+    height, width, channels = shape
+    if (height, width) != tuple(image.shape[1:3]):
+        image = tf.image.resize(image, (height, width))
+    if pixels == "-1,1" and channels == 3:
+        return image
+    matrix, bias = RANGES[pixels].mixing(channels)
+    return tf.nn.conv2d(image, tf.constant(matrix[np.newaxis, np.newaxis]), 1, "VALID") + tf.constant(bias)
 
 
-def _ends(output: Any, named: Path) -> tuple[Any, Any]:
-    """The tensor before any softmax, and what the layer that computes it takes."""
-    found = _behind(output, _PASSED_OVER)
-    if found.op.type == "Softmax":
-        found = _behind(found.op.inputs[0], _PASSED_OVER)
-    logits, tensor = found, found
-    while tensor.op.type in _SUMMED | _PASSED_OVER:
-        tensor = tensor.op.inputs[0]
-    if tensor.op.type not in _WEIGHED:
-        raise NetworkError(f"{named}: expected a dense layer or a convolution at its end, with or without softmax, found {tensor.op.type}")
-    return logits, tensor.op.inputs[0]
-
-
-def _behind(tensor: Any, passed: set[str]) -> Any:
-    while tensor.op.type in passed:
-        tensor = tensor.op.inputs[0]
-    return tensor
+def _pooled(embedding: tf.Tensor) -> Any:
+    """The mean over every place of a map, or over all rows of a list: what is left is a value a feature."""
+    places = [axis for axis in range(1, embedding.shape.rank - 1) if embedding.shape[axis] != 1]
+    if embedding.shape.rank == 2 and embedding.shape[0] != 1:
+        places = [0]
+    return tf.reduce_mean(embedding, places) if places else embedding

@@ -34,7 +34,7 @@ class Correction:
 @dataclass(frozen=True, eq=False)
 class Card:
     """Everything a card tells. title: what the model computes in; int8: what it answered; sizes: bytes of each other file, left out where the card
-    goes into one of them; notes: Markdown by the maker.
+    goes into one of them; notes: Markdown by the maker; remarks: what to look into, a line each.
     """
 
     title: str
@@ -47,6 +47,7 @@ class Card:
     correction: Correction | None
     sizes: dict[str, int]
     notes: str
+    remarks: tuple[str, ...] = ()
 
     def text(self) -> str:
         """The card in Markdown. The same measurements give the same text."""
@@ -121,14 +122,14 @@ class Card:
     def _confidence(self) -> list[str]:
         info = self.info
         accepted = softmax(self.int8.logits, info.temperature).max(axis=1) >= info.reject_below
-        right = self.int8.right[accepted].mean() if accepted.any() else float("nan")
+        right = f"and {100 * self.int8.right[accepted].mean():.1f} % of those are right" if accepted.any() else "so none is accepted"
         shown = "" if info.metrics.isolated is msgspec.UNSET else ", shown whole and cut out together"
         return [
             "## Confidence",
             "",
             (
                 f"Temperature {info.temperature:g}. An item is rejected when its best bin has a probability below {info.reject_below:g}: "
-                f"{100 * accepted.mean():.1f} % of the validation photos pass this, and {100 * right:.1f} % of those are right "
+                f"{100 * accepted.mean():.1f} % of the validation photos pass this, {right} "
                 f"({100 * WANTED_RIGHT:g} % wanted). Both numbers were chosen on the photos they are measured on here{shown}."
             ),
         ]
@@ -142,17 +143,18 @@ class Card:
             "",
             "```",
             (
-                f"converter quantize RUN --data DATA --out BUNDLE --name {shlex.quote(info.name)} --tolerance {self.tolerance_points:g} "
+                f"converter quantize {self._source()} --data DATA --out BUNDLE --name {shlex.quote(info.name)} --tolerance {self.tolerance_points:g} "
                 f"--calibration {calibration.n} --seed {calibration.seed}{self._precision()}"
             ),
             "```",
             "",
+            *self._foreign(),
             (
-                f"- Training photos: {len(self.run.train)}; validation photos: {len(self.run.val)}; sha256 over names and bytes of all "
+                f"- {self._part()}: {len(self.run.train)}; validation photos: {len(self.run.val)}; sha256 over names and bytes of all "
                 f"`{info.data_fingerprint}`."
             ),
             (
-                f"- Calibration: {calibration.n} training photos, equally over the labels, seed {calibration.seed}, sha256 over "
+                f"- Calibration: {calibration.n} of them, equally over the labels, seed {calibration.seed}, sha256 over "
                 f"their bytes `{calibration.sha256}`{self._isolated_photos()}."
             ),
             (
@@ -167,6 +169,28 @@ class Card:
             lines += ["", "RUN was trained with this recipe:", "", "```toml", recipe.read_text(encoding="utf-8").strip(), "```"]
         return lines
 
+    def _source(self) -> str:
+        """What was quantized, as the command line names it."""
+        told = self.info.foreign
+        if told is msgspec.UNSET:
+            return "RUN"
+        output = f" --output {shlex.quote(told.output)}" if told.output is not None else ""
+        target = f" --target {told.target}" if told.target != "cpu" else ""
+        return f"{shlex.quote(told.model)} --labels {shlex.quote(told.labels_file)} --pixels={told.pixels}{output}{target}"
+
+    def _part(self) -> str:
+        return "Training photos" if self.info.foreign is msgspec.UNSET else "Photos for calibration and for what is known"
+
+    def _foreign(self) -> list[str]:
+        """What is known of a network that `training fit` did not make."""
+        told = self.info.foreign
+        if told is msgspec.UNSET:
+            return []
+        return [
+            f"- Made from `{told.model}`, which `training fit` did not make. Which photos it was trained on is not known.",
+            f"- Trained on pixels of `{told.pixels}`; labels from `{told.labels_file}`; made to run on: {told.target}.",
+        ]
+
     def _isolated_photos(self) -> str:
         isolated = self.info.calibration.isolated
         return "" if isolated is msgspec.UNSET else f"; {isolated} of them show the item by itself"
@@ -178,13 +202,22 @@ class Card:
         return [
             "## Limits",
             "",
-            (
-                "- The validation photos chose the network, its temperature and its rejection threshold, and they come from where the "
-                "training photos come from. Expect less elsewhere: other cameras, light, grounds and items."
-            ),
+            self._origin(),
             "- An item of no known label is given one of these labels all the same, often with confidence.",
+            *(f"- Look into this: {remark}" for remark in self.remarks),
             "- The interval is the chance of the draw alone: on few photos, a difference of a point or two between models means little.",
         ]
+
+    def _origin(self) -> str:
+        if self.info.foreign is not msgspec.UNSET:
+            return (
+                "- The photos it was measured on may be among those it was trained on: then it is right less often on others. They chose its "
+                "temperature and its rejection threshold as well. Expect less with other cameras, light, grounds and items."
+            )
+        return (
+            "- The validation photos chose the network, its temperature and its rejection threshold, and they come from where the "
+            "training photos come from. Expect less elsewhere: other cameras, light, grounds and items."
+        )
 
 
 def _share(answers: Answers) -> tuple[str, str]:

@@ -10,15 +10,11 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from device.errors import SortbinError
+from converter.network_error import NetworkError as NetworkError
 from device.vision.preprocess import Pixels, to_float
 
 Floats = npt.NDArray[np.float32]
 OUTPUTS = ("logits", "embedding")
-
-
-class NetworkError(SortbinError, ValueError):
-    """A Keras file that is damaged or whose inputs and outputs are not a classifier's. The message says what was expected."""
 
 
 class FloatNetwork(Protocol):

@@ -13,21 +13,24 @@ from converter.accuracy import Answers, Ints, agreement
 from converter.calibration import Inputs
 from converter.candidates import TITLES, Best, Wanted, best_candidate
 from converter.card import Card
+from converter.doubts import doubts
 from converter.isolated import GROUND, isolated_if_told
 from converter.known import FALSE_REJECTS, fit_known
 from converter.known_answer import known_answer
 from converter.layer_errors import LayerError, layer_errors
 from converter.metadata import CARD_FILE, with_metadata
 from converter.network import FloatNetwork, Floats
+from converter.network_error import NetworkError
 from converter.output import appearing
 from converter.photos import Photo
 from converter.progress import Progress
 from converter.quiet import quiet
 from converter.reference import fit_reference
 from converter.run import Run
+from converter.tflite import ConversionError
 from converter.trial import Trial
 from device.interval import wilson
-from device.vision.bundle import Bundle, BundleInfo, Calibration, InputSpec, IsolatedMetrics, Metrics, model_file, write_bundle
+from device.vision.bundle import Bundle, BundleInfo, Calibration, ForeignModel, InputSpec, IsolatedMetrics, Metrics, model_file, write_bundle
 from device.vision.classifier import Classifier, softmax
 from device.vision.ground import Ground
 from device.vision.preprocess import Pixels
@@ -42,6 +45,8 @@ LEARNT_PHOTOS = 900
 ALONE_PHOTOS = 240
 """training photos whose items are also looked at by themselves for what is known: enough for a few prototypes a label"""
 WORST_LAYERS = 5
+HELD_BACK = "photos held back by the converter; the network may have been trained on them"
+"""what a network of another maker is measured on"""
 ADVICE = (
     "`training fit --data DATA --from RUN --out RUN-int8`, which trains with the rounding in it, and quantize that; or more --calibration photos, "
     "or another --tolerance"
@@ -59,6 +64,7 @@ class Order:
     """What to make of a run. tolerance_points: how many points of validation accuracy may be lost; notes: Markdown for the model card.
 
     further: photos beside the run's own that it was trained on as well; they count as known. ground: what is shown round an isolated item.
+    foreign: what is known of a network that `training fit` did not make.
     """
 
     out: Path
@@ -72,9 +78,18 @@ class Order:
     notes: str
     further: tuple[Photo, ...] = ()
     ground: Ground = GROUND
+    foreign: ForeignModel | None = None
 
 
-def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress) -> Bundle:
+@dataclass(frozen=True)
+class Made:
+    """A bundle, and what its maker should look into, a line each."""
+
+    bundle: Bundle
+    remarks: tuple[str, ...]
+
+
+def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress) -> Made:
     """Write the bundle to `order.out`, which does not exist yet, or raise and leave nothing there.
 
     floating: the network of the run. Raises Refused when the model loses more than the tolerance; CandidateError, PhotosError, OutputError and
@@ -87,7 +102,10 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         progress.step("isolating items of calibration photos")
         alone = calibration.half(chosen)
         shown = calibration.partly_isolated(alone, order.ground)
-        best = best_candidate(floating, run.labels, order.wanted, chosen, Path(scratch), progress, shown)
+        try:
+            best = best_candidate(floating, run.labels, order.wanted, chosen, Path(scratch), progress, shown)
+        except ConversionError as error:
+            raise NetworkError(f"{run.model}: {error}") from error
         trial, title = best.trial, TITLES[order.wanted.precision]
 
         targets = np.array([run.target(photo) for photo in run.val])
@@ -100,6 +118,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
             layers = layer_errors(best.float32, trial.model, Inputs(chosen[:LAYER_PHOTOS], size, shown=shown))
             raise Refused(_refusal(title, before, after, run.labels, order.tolerance_points, layers))
 
+        remarks = tuple(doubts(before, run.labels))
         by_itself = _by_itself(best, run, order, size, targets, progress)
         progress.step("working out the known answer")
         with quiet():
@@ -120,7 +139,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
             temperature=temperature,
             reject_below=confidence.reject_below(as_seen, temperature),
             metrics=Metrics(
-                data=f"{order.data}, validation photos",
+                data=f"{order.data}, {'validation photos' if order.foreign is None else HELD_BACK}",
                 float32=before.measured(run.labels, temperature, best.floating.name),
                 int8=after.measured(run.labels, temperature, trial.shipping.runtime.name),
                 agreement=agreement(before, after),
@@ -133,8 +152,9 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
             unknown_above=1 - FALSE_REJECTS,
             painted=order.ground.painted,
             precision=msgspec.UNSET if order.wanted.precision == "int8" else order.wanted.precision,
+            foreign=order.foreign or msgspec.UNSET,
         )
-        card = Card(title, info, order.tolerance_points, run, before, after, best.recipe, best.correction, {}, order.notes)
+        card = Card(title, info, order.tolerance_points, run, before, after, best.recipe, best.correction, {}, order.notes, remarks)
         described = with_metadata(trial.model, name=order.name, version=order.version, labels=run.labels, card=card.text())
         (folder / model_file(info)).write_bytes(described)
         reference.write(folder / REFERENCE_FILE)
@@ -143,7 +163,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         (folder / CARD_FILE).write_text(replace(card, sizes=sizes).text(), encoding="utf-8")
         bundle = write_bundle(folder, info)
         _require_known_answer(bundle)
-    return msgspec.structs.replace(bundle, folder=order.out)
+    return Made(msgspec.structs.replace(bundle, folder=order.out), remarks)
 
 
 @dataclass(frozen=True, eq=False)

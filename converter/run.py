@@ -82,7 +82,15 @@ def _read_labels(file: Path) -> tuple[str, ...]:
         raise RunError(f"{file}: {error.strerror}; expected a text file with a label a line") from error
     except UnicodeDecodeError as error:
         raise RunError(f"{file}: expected UTF-8 text with a label a line") from error
-    labels = tuple(line for line in text.split("\n") if line)
+    labels = _without_numbers(tuple(line for line in text.split("\n") if line))
     if len(labels) < 2 or len(set(labels)) != len(labels):
         raise RunError(f"{file}: expected at least two labels, one a line, none twice")
     return labels
+
+
+def _without_numbers(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels of a file of Teachable Machine, whose lines are "0 cardboard", "1 glass" and so on; any other lines as they are."""
+    numbered = [line.partition(" ") for line in lines]
+    if any(number != str(index) or not label.strip() for index, (number, _, label) in enumerate(numbered)):
+        return lines
+    return tuple(label.strip() for _, _, label in numbered)

@@ -10,8 +10,14 @@ import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
 from converter import network as networks
+from converter.foreign.causes import why_not_converted
 from converter.network import Floats
+from device.errors import SortbinError
 from device.vision.preprocess import Pixels, to_float
+
+
+class ConversionError(SortbinError, ValueError):
+    """A network that TensorFlow's converter refuses. The message says why; it does not name the network's file."""
 
 
 class KerasNetwork:
@@ -45,7 +51,7 @@ def exported(network: keras.Model) -> Iterator[Path]:
 
 def to_float32(saved: Path) -> bytes:
     """Convert without quantizing."""
-    return bytes(tf.lite.TFLiteConverter.from_saved_model(str(saved)).convert())
+    return _converted(tf.lite.TFLiteConverter.from_saved_model(str(saved)))
 
 
 def to_int8(saved: Path, pictures: Iterable[Pixels]) -> bytes:
@@ -54,19 +60,31 @@ def to_int8(saved: Path, pictures: Iterable[Pixels]) -> bytes:
     pictures: size x size x 3 uint8, seen one after the other to set each tensor's range. Over all of them they must hold the values 0 and
     255: only then does the input take camera bytes untouched.
     """
-    return bytes(_int8_converter(saved, pictures).convert())
+    return _converted(_int8_converter(saved, pictures))
 
 
 def calibrated(saved: Path, pictures: Iterable[Pixels]) -> bytes:
     """The float model that `quantized` takes: operators and weights as of `to_float32`, tensors with the ranges they had over `pictures`."""
     converter = _int8_converter(saved, pictures)
     converter._experimental_calibrate_only = True
-    return bytes(converter.convert())
+    return _converted(converter)
 
 
 def quantized(model: bytes) -> bytes:
     """Quantize what `calibrated` gave, as `to_int8` does, by the ranges that stand in it."""
-    return bytes(mlir_quantize(model, input_data_type=tf.uint8, output_data_type=tf.int8, disable_per_channel_for_dense_layers=True))
+    try:
+        return bytes(mlir_quantize(model, input_data_type=tf.uint8, output_data_type=tf.int8, disable_per_channel_for_dense_layers=True))
+    except (RuntimeError, ValueError) as error:
+        raise ConversionError(why_not_converted(error)) from error
+
+
+def _converted(converter: tf.lite.TFLiteConverter) -> bytes:
+    try:
+        return bytes(converter.convert())
+    except SortbinError:
+        raise
+    except Exception as error:  # what TensorFlow raises here is documented nowhere
+        raise ConversionError(why_not_converted(error)) from error
 
 
 def _int8_converter(saved: Path, pictures: Iterable[Pixels]) -> tf.lite.TFLiteConverter:
@@ -87,7 +105,7 @@ def to_int16x8(saved: Path, pictures: Iterable[Pixels]) -> bytes:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([to_float(picture)[None]] for picture in pictures)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
-    return bytes(converter.convert())
+    return _converted(converter)
 
 
 def to_float16(saved: Path) -> bytes:
@@ -95,7 +113,7 @@ def to_float16(saved: Path) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
-    return bytes(converter.convert())
+    return _converted(converter)
 
 
 def to_dynamic(saved: Path) -> bytes:
@@ -103,4 +121,4 @@ def to_dynamic(saved: Path) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # FULLY_CONNECTED 12 would not load in tflite-runtime 2.14
-    return bytes(converter.convert())
+    return _converted(converter)

@@ -5,17 +5,23 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from converter.foreign.model_path import require_model
+from converter.foreign.pixel_range import RANGES
 from converter.isolated import GROUND
 from converter.output import OutputError, require_free
 from converter.photos import all_bad_named, read_further
 from converter.progress import Progress
 from converter.quiet import quiet
-from converter.run import read_run, run_of
+from converter.run import Run, RunError, read_run, run_of
 from device import __version__
+from device.vision.bundle import Bundle, ForeignModel
+
+if TYPE_CHECKING:
+    from converter.network import FloatNetwork
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -29,10 +35,15 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     option = quantize.add_argument
     option(
-        "model", type=Path, metavar="MODEL", help="the folder that `training fit --out` wrote, or any classifier with --labels: .keras, SavedModel"
+        "model",
+        type=Path,
+        metavar="MODEL",
+        help="the folder that `training fit --out` wrote, or any Keras classifier with --labels: .keras, .h5, SavedModel",
     )
     option("--labels", type=Path, metavar="FILE", help="labels of a classifier that training fit did not make, one a line in its order")
-    option("--pixels", default="-1,1", choices=("-1,1", "0,1", "0,255"), help="pixel values it was trained on (default: %(default)s)")
+    option("--pixels", choices=tuple(RANGES), help="pixel values that classifier was trained on (default: found out on validation photos)")
+    option("--output", metavar="NAME", help="which output of that classifier, where it has several")
+    option("--size", type=_count, metavar="PIXELS", help="side of its input, where that classifier takes any size")
     option("--data", type=Path, required=True, metavar="DIR", help="its photos: what `training prepare` wrote, or a folder for each label")
     option(
         "--also",
@@ -69,54 +80,88 @@ def _quantize(arguments: argparse.Namespace) -> int:
     if arguments.precision != "int8" and (arguments.recipe != "tensorflow" or arguments.target != "cpu"):
         print(f"converter quantize: --precision {arguments.precision}: goes with neither --recipe nor --target, which are for int8", file=sys.stderr)
         return 2
-    given, data = arguments.model, arguments.data
-    run = run_of(given, arguments.labels, data, arguments.seed) if arguments.labels else read_run(given, data)
+    run = _read(arguments)
     further = tuple(photo for folder in arguments.also for photo in read_further(folder, run.labels))
     notes = _read_notes(arguments.notes) if arguments.notes else ""
     progress = Progress()
     progress.step("starting TensorFlow")
     with quiet():
-        from converter.adopted import adopt
         from converter.candidates import TITLES, Wanted
         from converter.quantize import Order, Refused, quantize
-        from converter.tflite import KerasNetwork
-
-    wanted = Wanted(arguments.precision, arguments.recipe, arguments.target)
-    order = Order(
-        out=arguments.out,
-        wanted=wanted,
-        name=arguments.name or arguments.out.resolve().name,
-        version=__version__,
-        data=arguments.data.resolve().name,
-        tolerance_points=arguments.tolerance,
-        calibration=arguments.calibration,
-        seed=arguments.seed,
-        notes=notes,
-        further=further,
-        ground=GROUND._replace(painted=arguments.painted),
-    )
     try:
-        progress.step("reading the network")
-        with quiet():
-            floating = adopt(run.model, len(run.labels), arguments.pixels) if arguments.labels else KerasNetwork(run.model, len(run.labels))
         with all_bad_named((*run.train, *run.val, *further)):
-            bundle = quantize(run, floating, order, progress)
+            floating, foreign = _network(arguments, run, progress)
+            order = Order(
+                out=arguments.out,
+                wanted=Wanted(arguments.precision, arguments.recipe, arguments.target),
+                name=arguments.name or arguments.out.resolve().name,
+                version=__version__,
+                data=arguments.data.resolve().name,
+                tolerance_points=arguments.tolerance,
+                calibration=arguments.calibration,
+                seed=arguments.seed,
+                notes=notes,
+                further=further,
+                ground=GROUND._replace(painted=arguments.painted),
+                foreign=foreign,
+            )
+            made = quantize(run, floating, order, progress)
     except Refused as refusal:
         progress.close()
         print(f"converter quantize: refused: {refusal}", file=sys.stderr)
         return 1
     finally:
         progress.close()
+    _tell(made.bundle, TITLES[arguments.precision], time.monotonic() - began)
+    for remark in made.remarks:
+        print(f"converter quantize: look out: {remark}", file=sys.stderr)
+    return 0
+
+
+def _tell(bundle: Bundle, title: str, took_s: float) -> None:
     metrics = bundle.info.metrics
-    title = TITLES[wanted.precision]
     alone = metrics.isolated
     isolated = f", isolated {title} {alone.int8.accuracy:.4f}, float {alone.float32.accuracy:.4f}" if alone is not msgspec.UNSET else ""
     size = sum(file.stat().st_size for file in bundle.folder.iterdir())
     print(
         f"wrote {bundle.folder}: {size / 1e6:.1f} MB, accuracy {title} {metrics.int8.accuracy:.4f}, float {metrics.float32.accuracy:.4f} "
-        f"of {metrics.int8.n} photos, agreement {metrics.agreement:.4f}{isolated}, {time.monotonic() - began:.0f} s"
+        f"of {metrics.int8.n} photos, agreement {metrics.agreement:.4f}{isolated}, {took_s:.0f} s"
     )
-    return 0
+
+
+def _network(arguments: argparse.Namespace, run: Run, progress: Progress) -> tuple["FloatNetwork", ForeignModel | None]:
+    """What is quantized, and what is known of it where `training fit` did not make it. Raises NetworkError."""
+    progress.step("reading the network")
+    with quiet():
+        if not arguments.labels:
+            from converter.tflite import KerasNetwork
+
+            return KerasNetwork(run.model, len(run.labels)), None
+        from converter.adopted import Classifier
+        from converter.foreign.pixel_choice import choose_pixels
+
+        classifier = Classifier(run.model, len(run.labels), arguments.output, arguments.size)
+        choice = choose_pixels(classifier, arguments.pixels, run, arguments.seed, progress)
+    if choice.told:
+        progress.step("")
+        print(choice.told)
+    told = ForeignModel(run.model.name, choice.pixels, arguments.labels.name, arguments.target, arguments.output)
+    return choice.network, told
+
+
+def _read(arguments: argparse.Namespace) -> Run:
+    """What to quantize and its photos. What is wrong with it is told here, before TensorFlow starts."""
+    model: Path = arguments.model
+    if arguments.labels:
+        require_model(model)
+        return run_of(model, arguments.labels, arguments.data, arguments.seed)
+    for name in ("pixels", "output", "size"):
+        if getattr(arguments, name) is not None:
+            raise RunError(f"--{name}: goes with --labels, for a classifier that `training fit` did not make")
+    if model.is_file() or (model / "saved_model.pb").is_file():
+        require_model(model)
+        raise RunError(f"{model}: a classifier that `training fit` did not make; name its labels with --labels FILE, one a line in its order")
+    return read_run(model, arguments.data)
 
 
 def _read_notes(file: Path) -> str:

@@ -121,6 +121,21 @@ class EdgeTpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mapping: tuple[Mapping, ...]
 
 
+class ForeignModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A network that `training fit` did not make. model, labels_file: names of the files that it was made from.
+
+    pixels: the values it was trained on, in the words of `converter quantize --pixels`. target: what it was made to run on. output: which of
+    several, None for the only one. trained_on: nobody knows which photos; those that it was measured on may be among them.
+    """
+
+    model: str
+    pixels: str
+    labels_file: str
+    target: str
+    output: str | None = None
+    trained_on: Literal["unknown"] = "unknown"
+
+
 class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`bundle.json`, as `encode` writes it. files maps each other file of the bundle to its sha256.
 
@@ -151,6 +166,8 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """RGB, 0..255, as `ground` in `bundle.json`, left out there where it is PLAIN's"""
     painted: Annotated[float, msgspec.Meta(ge=0, le=1)] | msgspec.UnsetType = msgspec.UNSET
     """how far the surroundings of an isolated item are painted over with that; left out where they are altogether"""
+    foreign: ForeignModel | msgspec.UnsetType = msgspec.UNSET
+    """left out of `bundle.json` where `training fit` made the network"""
     digest: str = ""
 
     @property

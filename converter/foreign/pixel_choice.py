@@ -1,0 +1,94 @@
+"""Which pixel values a stranger's classifier was trained on: the usual ranges are tried on validation photos, whose labels are known."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from converter import calibration, confidence
+from converter.accuracy import Answers, by_chance
+from converter.adopted import AdoptedNetwork, Classifier
+from converter.calibration import Inputs
+from converter.network_error import NetworkError
+from converter.photos import Photo
+from converter.progress import Progress
+from converter.run import Run
+
+TRIED_PHOTOS = 96
+MOST_CHANCE = 0.01
+"""how likely it may be that a range which names more photos right than another does so by chance, for the other to be refused"""
+SELDOM = 20
+"""how many times rarer torch's and caffe's ranges are taken to be than the others: a guess, which a few photos outweigh"""
+
+
+@dataclass(frozen=True, eq=False)
+class PixelChoice:
+    """The range that was taken, one of `converter.foreign.pixel_range.RANGES`, and the network that it makes. told: how it was found."""
+
+    pixels: str
+    network: AdoptedNetwork
+    told: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    pixels: str
+    network: AdoptedNetwork
+    answers: Answers
+
+    @property
+    def likely(self) -> float:
+        """Log probability of the range and of the photos' labels, in nats: compares ranges more finely than accuracy does.
+
+        The labels' is that at the temperature which suits them best.
+        """
+        return math.log(1 / SELDOM if self.pixels in ("torch", "caffe") else 1.0) - self._nll() * len(self.answers.targets)
+
+    def _nll(self) -> float:
+        return self.answers.nll(confidence.fitted(self.answers))
+
+    def __str__(self) -> str:
+        return f"{self.answers.accuracy:.2f} with {self.pixels}"
+
+
+def choose_pixels(classifier: Classifier, given: str | None, run: Run, seed: int, progress: Progress) -> PixelChoice:
+    """Try every range that the classifier can have been trained on. given: what its owner says, None to find out.
+
+    Raises NetworkError where another range than the one given names more photos right, and that is no chance.
+    """
+    photos = calibration.choose(run.val, TRIED_PHOTOS, seed)
+    tried = _tried(classifier, given, photos, run, progress)
+    ranked = sorted(tried, key=lambda one: one.likely, reverse=True)
+    if given is None:
+        best, *others = ranked
+        told = f"pixels {best.pixels}: {best.answers.accuracy:.2f} of {len(photos)} validation photos right"
+        if others:
+            told += f", {others[0]}"
+            if by_chance(best.answers.right, others[0].answers.right) > MOST_CHANCE:
+                told += "; too few photos to tell them apart: name --pixels if you know it"
+        return PixelChoice(best.pixels, best.network, told)
+    own = next(one for one in tried if one.pixels == given)
+    better = next((one for one in ranked if _surely_better(one.answers, own.answers)), None)
+    if better:
+        raise NetworkError(
+            f"--pixels {given}: {own.answers.accuracy:.2f} of {len(photos)} validation photos right, {better}; name that, or leave --pixels out"
+        )
+    return PixelChoice(given, own.network, "")
+
+
+def _tried(classifier: Classifier, given: str | None, photos: Sequence[Photo], run: Run, progress: Progress) -> list[_Tried]:
+    ranges = classifier.ranges
+    if given is not None and given not in ranges:
+        raise NetworkError(f"{run.model}: --pixels {given}: expected {' or '.join(ranges)}, for it takes {classifier.kind}")
+    targets = np.array([run.target(photo) for photo in photos])
+    tried = []
+    for pixels in ranges:
+        network = classifier.network(pixels)
+        pictures = progress.through(Inputs(photos, network.size), f"trying pixels {pixels} on photo")
+        tried.append(_Tried(pixels, network, Answers(network.predict(pictures)["logits"].astype(np.float64), targets)))
+    return tried
+
+
+def _surely_better(one: Answers, other: Answers) -> bool:
+    return one.accuracy > other.accuracy and by_chance(one.right, other.right) < MOST_CHANCE

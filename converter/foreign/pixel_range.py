@@ -1,0 +1,41 @@
+"""The pixel values that networks are trained on, as what turns our -1..1 into them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PixelRange:
+    """Channel c is given `(pixel - means[c]) / divisors[c]`, pixel 0..255. blue_first: channels go B, G, R; means and divisors are in that order."""
+
+    means: tuple[float, float, float]
+    divisors: tuple[float, float, float]
+    blue_first: bool = False
+
+    def mixing(self, channels: int) -> tuple[Floats, Floats]:
+        """`given = picture @ matrix + bias` for a picture of -1..1, RGB. matrix: 3 x channels, bias: channels; of one channel: grey."""
+        means, divisors = np.array(self.means), np.array(self.divisors)
+        if channels == 1:
+            order, means, divisors = np.array(LUMA)[:, np.newaxis], means[:1], divisors[:1]
+        else:
+            order = np.eye(3)[:, ::-1] if self.blue_first else np.eye(3)
+        return (127.5 * order / divisors).astype(np.float32), ((127.5 - means) / divisors).astype(np.float32)
+
+
+LUMA = (0.299, 0.587, 0.114)
+"""what a grey picture takes of red, green and blue (ITU-R BT.601), as Pillow and TensorFlow have it"""
+
+RANGES = {
+    "-1,1": PixelRange((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "0,1": PixelRange((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+    "0,255": PixelRange((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "torch": PixelRange((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "caffe": PixelRange((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), blue_first=True),
+}
+"""black to white; torch and caffe are modes of `keras.applications.imagenet_utils.preprocess_input`: DenseNet's, and ResNet's and VGG's"""
+GREY_RANGES = ("-1,1", "0,1", "0,255")
+"""those that treat all channels alike"""
