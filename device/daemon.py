@@ -1,6 +1,7 @@
 """The daemon: opens the parts of a bin, runs the control loop, and stops them so that nothing moves and nothing is lost."""
 
 import contextlib
+import functools
 import logging
 import os
 import threading
@@ -72,17 +73,23 @@ class Parts:
     """the daemon has crashed again and again: it begins with nothing that it can do without"""
 
 
+class Crash(SortbinError, RuntimeError):
+    """A part that was opened and has given up, with its reason. The end of the process counts as a crash, and a new start may help."""
+
+
 @contextlib.contextmanager
 def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iterator[Parts]:
     """Open every part, and close them in the opposite order whatever happens.
 
     open_body: opens what this bin sees with and moves, given its rule pack.
-    Raises BundleError (also for a wrong known answer), RuntimeFault, RulesError, SiteError, GateError, LedgerError.
+    Raises BundleError (also for a wrong known answer), RuntimeFault, RulesError, SiteError, GateError, LedgerError where a part cannot be opened, and
+    Crash for what a part raises once all are.
     """
     with contextlib.ExitStack() as stack:
         # The ledger first: it knows of crashes, and an accelerator may be what they come from.
         ledger = Ledger(Path(settings.device.state), settings.device.id, Clock())
-        stack.push(lambda error, *_: _ended(ledger, error is None or issubclass(error, SortbinError)))
+        begun = False
+        stack.push(lambda error, *_: _close(ledger, error, begun))
         for warning in ledger.warnings:
             log.warning("%s", warning)
         safe_mode = ledger.crashes >= SAFE_AFTER
@@ -102,12 +109,17 @@ def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iter
         link = None if settings.mqtt is None else Link(settings.mqtt, settings.device.id, ledger)
         if link is not None:
             stack.callback(link.stop, 0.5)
-        yield Parts(judge, site, rules, body, ledger, link, safe_mode)
+        begun = True
+        try:
+            yield Parts(judge, site, rules, body, ledger, link, safe_mode)
+        except SortbinError as error:
+            raise Crash(str(error)) from error
 
 
-def _ended(ledger: Ledger, clean: bool) -> None:
-    """A bug that ends the daemon is no clean stop: the next start counts it, and trusts the empty tray that it remembers."""
-    ledger.close(0.5, clean=clean)
+def _close(ledger: Ledger, error: type[BaseException] | None, begun: bool) -> None:
+    """A start that was refused before all parts were open does not count: what the ledger knows of crashes stays as it was."""
+    refused = error is not None and issubclass(error, SortbinError) and not begun
+    ledger.close(0.5, "not begun" if refused else "crash" if error is not None else "clean")
 
 
 def _without_edgetpu(settings: BinSettings) -> BinSettings:
@@ -125,7 +137,7 @@ def open_classifier(settings: BinSettings) -> Classifier:
     try:
         classifier = _checked(bundle, settings.model, "edgetpu")
     except (BundleError, RuntimeFault) as error:
-        classifier = _checked(bundle, settings.model, "default", degraded=str(error))
+        return _on_cpu(bundle, settings.model, str(error))
     if classifier.runtime.degraded:
         log.warning("no Edge TPU, on the CPU instead: %s", classifier.runtime.degraded)
     return classifier
@@ -134,7 +146,16 @@ def open_classifier(settings: BinSettings) -> Classifier:
 def open_judge(settings: BinSettings) -> Judge:
     """The classifier, and what was taught on top of it. Raises as `open_classifier` does."""
     classifier = open_classifier(settings)
-    return Judge(classifier, _taught(Path(settings.device.state), classifier.bundle))
+    bundle = classifier.bundle
+    on_edgetpu = settings.model.edgetpu and not classifier.runtime.degraded
+    return Judge(classifier, _taught(Path(settings.device.state), bundle), functools.partial(_on_cpu, bundle, settings.model) if on_edgetpu else None)
+
+
+def _on_cpu(bundle: Bundle, model: ModelSettings, why: str) -> Classifier:
+    """In place of an Edge TPU. why: what is wrong with that."""
+    classifier = _checked(bundle, model, "default", degraded=why)
+    log.warning("no Edge TPU, on the CPU instead: %s", why)
+    return classifier
 
 
 def _taught(state: Path, bundle: Bundle) -> Teaching | None:

@@ -89,7 +89,7 @@ class Jam(Event, frozen=True, kw_only=True, tag="jam"):
 class Fault(Event, frozen=True, kw_only=True, tag="fault"):
     """A part failed, or a hazard is held on the tray, and sorting stopped. fault is a short name that stays the same, message a line for a person."""
 
-    fault: Literal["camera", "gate", "jam", "ledger", "hazard"]
+    fault: Literal["camera", "classifier", "gate", "jam", "ledger", "hazard"]
     message: str
 
 

@@ -4,8 +4,9 @@ from typing import Literal
 
 from device.hardware import GateError
 from device.ledger import LedgerError
+from device.vision.runtime import RuntimeFault
 
-FaultName = Literal["camera", "gate", "jam", "ledger", "hazard"]
+FaultName = Literal["camera", "classifier", "gate", "jam", "ledger", "hazard"]
 
 
 class Failure(Exception):
@@ -17,7 +18,7 @@ class Failure(Exception):
         self.message = message
 
 
-def failure_of(error: Failure | GateError | LedgerError) -> Failure:
+def failure_of(error: Failure | GateError | LedgerError | RuntimeFault) -> Failure:
     """What an error of a part means for the bin."""
     match error:
         case Failure():
@@ -26,3 +27,5 @@ def failure_of(error: Failure | GateError | LedgerError) -> Failure:
             return Failure("gate", str(error))
         case LedgerError():
             return Failure("ledger", str(error))
+        case RuntimeFault():
+            return Failure("classifier", str(error))

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -50,6 +51,9 @@ NUMBERS_LOST = 1_700_000_000
 LOOP_S = 600.0
 """a start so soon after the one before it, which was not ended cleanly nor by a power cut, is one more of a row of crashes"""
 IDLE_S = 60.0
+
+End = Literal["clean", "crash", "not begun"]
+"""how a start ended: as it was asked to; by a fault of its own, which the next start counts; or before anything moved, so that it does not count"""
 
 
 class BinTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,14 +126,16 @@ class Ledger:
         self._acknowledged: set[int] = set()
         self._acknowledge_at_s = 0.0
         self._closing = self._closed = self._clean = False
+        self._end: End = "clean"
         self._counts: Counter[tuple[str, str]] = Counter()
         self._next_seq, self._newest_seq, self._undelivered, self._dropped, self._restarts = 1, 0, 0, 0, 0
-        self._crashes, self._marks_clean = 0, True
+        self._crashes = 0
         self.item_before: ItemSorted | ItemRejected | None = None
         """the item that was sorted or rejected last before this start"""
         self.install = ""
         """names this ledger in its events, as long as it lies where it does on this machine"""
         self._start: dict[str, int | str] = {}
+        self._before = tables.Notes(clean=1)
         self._damage: LedgerError | None = None
         self._reading = threading.Lock()
         with explained(self.file), contextlib.ExitStack() as opened:
@@ -252,12 +258,12 @@ class Ledger:
             self._acknowledged.update(seqs)
             self._news.notify()
 
-    def close(self, wait_s: float, *, clean: bool = True) -> bool:
-        """Store what waits, mark the stop as clean or not, close. False when that failed or took longer than `wait_s`. Any number of calls; the
-        first says whether it is clean.
+    def close(self, wait_s: float, end: End = "clean") -> bool:
+        """Store what waits, write down how it ended, close. False when that failed or took longer than `wait_s`. Any number of calls; the first says
+        how it ended.
         """
         with self._news:
-            self._marks_clean = clean if not self._closing else self._marks_clean
+            self._end = end if not self._closing else self._end
             self._closing = True
             self._news.notify()
         self._thread.join(wait_s)
@@ -342,6 +348,7 @@ class Ledger:
         standing, kernel = tables.standing(db), kernel_boot()
         self.item_before = tables.newest_item(db)
         notes, given_out = standing.notes, standing.given_out
+        self._before = notes
         self._restarts = 0 if notes.clean else notes.restarts + 1
         power_cut = not notes.clean and notes.kernel != kernel
         if power_cut or given_out < self._numbering.reserved - BLOCK:
@@ -492,11 +499,17 @@ class Ledger:
         try:
             with explained(self.file), transaction(self._db):
                 tables.remove_from_outbox(self._db, acknowledged)
-                tables.note(self._db, clean=int(self._marks_clean))
+                tables.note(self._db, **self._last_notes())
         except LedgerError as error:
             log.error("%s", error)
         else:
             self._clean = True
+
+    def _last_notes(self) -> dict[str, int | str]:
+        if self._end != "not begun":
+            return {"clean": int(self._end == "clean")}
+        before = {name: getattr(self._before, name) for name in ("clean", "restarts", "kernel", "crashes", "begun_s")}
+        return {name: value for name, value in before.items() if value is not None}
 
 
 def hold_lock(file: Path) -> int:

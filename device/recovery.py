@@ -20,7 +20,8 @@ Mend = Callable[[], Generator[None, Tick, None]]
 class Recovery:
     """Tries again and again until what failed works. Each fault is told when it begins and when it is over, once; `fault` names its latest cause.
 
-    retry_s: pause between attempts. mends: steps until the camera shows what sorting needs, and until what jammed, or a hazard, has gone.
+    retry_s: pause between attempts. mends: steps until the camera shows what sorting needs, until another runtime does what one that failed did, and
+    until what jammed, or a hazard, has gone.
     finish_what_is_in_hand: steps that let an item through which a fault has left on the tray, for only a gate that lets it through is mended.
     """
 
@@ -44,7 +45,10 @@ class Recovery:
         return msgspec.structs.replace(latest, message=latest.message + also)
 
     def recover(self, failure: Failure) -> Generator[None, Tick, None]:
-        """Make safe, say what is wrong, and stay here until it is mended. What goes wrong meanwhile is said, and has to be mended, too."""
+        """Make safe, say what is wrong, and stay here until it is mended. What goes wrong meanwhile is said, and has to be mended, too.
+
+        Raises RuntimeFault or BundleError where nothing is left that could classify.
+        """
         gate_failures = 0
         while True:
             yield from self._declare(failure)

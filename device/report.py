@@ -33,13 +33,13 @@ class Reporter:
         self, device: DeviceSettings, judge: Judge, site: Site, watch: Watch, rules: RulePack, body: Body, ledger: Ledger, link: Link | None
     ) -> None:
         self._device, self._judge, self._site, self._watch, self._rules = device, judge, site, watch, rules
-        self._classifier = judge.classifier
         self._body, self._ledger, self._link = body, ledger, link
         self._last_item: LastItem | None = None if ledger.item_before is None else last_item(ledger.item_before)
         self._shown: tuple[object, ...] = ()
         self._health_due_s: float | None = None
         self._began_s: float | None = None
         self.line = ""
+        self._runtime = judge.classifier.runtime
         if link is not None:
             link.publish_info(self._info())
 
@@ -55,6 +55,10 @@ class Reporter:
         if shown != self._shown:
             self._shown = shown
             self._show(mode, fault, safe_mode)
+        if self._judge.classifier.runtime is not self._runtime:
+            self._runtime, self._health_due_s = self._judge.classifier.runtime, None
+            if self._link is not None:
+                self._link.publish_info(self._info())
         if self._link is not None and (self._health_due_s is None or now_s >= self._health_due_s):
             self._health_due_s = now_s + HEALTH_EVERY_S
             self._link.publish_health(self._health(now_s))
@@ -79,7 +83,7 @@ class Reporter:
             self._link.publish_bin(name, BinState(fill_percent=None, full=False, items=counted.sorted + counted.rejected, hazards=counted.hazards))
 
     def _info(self) -> Info:
-        bundle = self._classifier.bundle.info
+        bundle = self._judge.classifier.bundle.info
         return Info(
             device=self._device.id,
             install=self._ledger.install,
@@ -94,13 +98,13 @@ class Reporter:
                 board=_board(),
                 camera=self._body.camera_kind,
                 gates=dict(self._body.gate_kinds),
-                runtime=self._classifier.runtime.name,
+                runtime=self._runtime.name,
             ),
         )
 
     def _health(self, now_s: float) -> Health:
         age_s = self._body.camera.age_s(now_s)
-        p50_ms, p95_ms = _percentiles(self._classifier.took_ms)
+        p50_ms, p95_ms = _percentiles(self._judge.classifier.took_ms)
         return Health(
             uptime_s=round(now_s - (self._began_s or now_s), 1),
             clock="synced" if wall_clock_synced() else "unsynced",
@@ -111,8 +115,8 @@ class Reporter:
             frame_age_s=round(age_s, 3) if np.isfinite(age_s) else None,
             frames_damaged=self._body.camera.damaged,
             camera_reopened=self._body.camera.reopened,
-            backend=self._classifier.runtime.name,
-            degraded=self._classifier.runtime.degraded,
+            backend=self._runtime.name,
+            degraded=self._runtime.degraded,
             p50_ms=p50_ms,
             p95_ms=p95_ms,
             outbox=self._ledger.undelivered,

@@ -33,6 +33,7 @@ from device.vision.fusion import fuse
 from device.vision.judge import Judge, Opinion, mean_unknown
 from device.vision.preprocess import Pixels
 from device.vision.presence import PresenceSettings
+from device.vision.runtime import RuntimeFault
 
 FALL_S = 0.2
 """least time from a gate's command until what lies on it can be out of sight: free fall through 20 cm, g t^2 / 2"""
@@ -83,12 +84,18 @@ class Sorter:
             self._steps,
             self._telling,
             settings.retry_s,
-            {"camera": self._tray.recognise, "jam": self._until_the_jam_is_gone, "hazard": self._until_the_tray_is_empty},
+            {
+                "camera": self._tray.recognise,
+                "classifier": self._until_another_classifies,
+                "jam": self._until_the_jam_is_gone,
+                "hazard": self._until_the_tray_is_empty,
+            },
             self._finish_what_is_in_hand,
         )
         self._closed: dict[str, Reason] = dict.fromkeys(rules.bins, "safe_mode") if residual_only else {}
         self._in_hand: Judged | None = None
         self._judged_pixels: Pixels = np.zeros((1, 1, 3), np.uint8)
+        self._runtime_fault: RuntimeFault | None = None
         self._mode: Mode = "starting"
         self._story = self._life()
         next(self._story)
@@ -97,6 +104,7 @@ class Sorter:
         """Go one step on. frame is the newest one, or None when it was already given; now_s is monotonic and never goes back.
 
         no_frame_because: why the camera gives no frames, where that is known.
+        Raises RuntimeFault or BundleError when nothing is left that could classify.
         """
         self._story.send(Tick(now_s, frame, no_frame_because))
 
@@ -134,6 +142,9 @@ class Sorter:
                 while True:
                     yield from self._sort_one_item()
             except (Failure, GateError, LedgerError) as error:
+                yield from self._recovery.recover(failure_of(error))
+            except RuntimeFault as error:
+                self._runtime_fault = error
                 yield from self._recovery.recover(failure_of(error))
 
     def _sort_one_item(self) -> Generator[None, Tick, None]:
@@ -253,6 +264,16 @@ class Sorter:
         self.tell(judged.interrupted("fault"))
         cure = "take it off the tray, sorting goes on by itself; if none lies there, restart the bin"
         raise Failure("jam", f"an item did not leave through the gate of {name}: {cure}")
+
+    def _until_another_classifies(self) -> Generator[None, Tick, None]:
+        """Raises RuntimeFault where no other runtime is left, and what the other one raises: then only a new start can help."""
+        assert self._runtime_fault is not None, "a runtime is replaced because it failed"
+        spare = self._judge.spare(str(self._runtime_fault))
+        if spare is None:
+            raise self._runtime_fault
+        while not spare.done():
+            yield from self._steps.rest()
+        self._judge.go_on_with(spare.result())
 
     def _until_the_jam_is_gone(self) -> Generator[None, Tick, None]:
         yield from self._tray.until_it_went(self._judged_pixels)

@@ -23,7 +23,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "run",
         help="run the bin, as the systemd service does",
         description="Run the bin until SIGTERM, Ctrl-C or any other signal that ends a process. "
-        "Exit status: 0 stopped as asked, 2 settings or a part that cannot be used.",
+        "Exit status: 0 stopped as asked, 1 a part gave up while it ran, 2 settings or a part that cannot be used.",
     )
     parser.add_argument("--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help="settings file (default: %(default)s)")
     parser.set_defaults(run=run)
@@ -38,6 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
         settings = read_settings(arguments.config)
         with daemon.opened(settings, functools.partial(open_body, settings)) as parts:
             daemon.run(settings, parts, stop, _log, Notifier())
+    except daemon.Crash as crash:
+        logging.getLogger("sortbin").critical("ends, since a new start may help: %s", crash)
+        tell_end(arguments.config, crash)
+        return 1
     except Exception as error:
         tell_end(arguments.config, error)
         raise

@@ -1,7 +1,9 @@
 """What a bin makes of one picture: the bundle's network, and what was taught on top of it."""
 
+import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import NamedTuple
 
 import numpy as np
@@ -33,11 +35,16 @@ def mean_unknown(opinions: Sequence[Opinion]) -> float | None:
 
 
 class Judge:
-    """Judges pictures: H x W x 3 uint8, RGB, of any size, isolated where the bin isolates. Not for two threads at once."""
+    """Judges pictures: H x W x 3 uint8, RGB, of any size, isolated where the bin isolates. Not for two threads at once.
 
-    def __init__(self, classifier: Classifier, teaching: Teaching | None = None) -> None:
+    open_spare: opens a classifier of the same bundle that is there to go on when this one fails, given why it does; None where none is.
+    """
+
+    def __init__(self, classifier: Classifier, teaching: Teaching | None = None, open_spare: Callable[[str], Classifier] | None = None) -> None:
         """Raises BundleError for a bundle whose `known.npz` is damaged."""
         self.classifier, self.teaching = classifier, teaching
+        self._open_spare = open_spare
+        self._failed: Classifier | None = None
         info = classifier.bundle.info
         self._known = read_known(classifier.bundle) if teaching is None else None
         self.labels = info.labels if teaching is None else teaching.labels
@@ -67,6 +74,27 @@ class Judge:
         if self.teaching is not None:
             return Opinion(*self.teaching.judge(probabilities, embedding, here=here), embedding)
         return Opinion(probabilities, None if self._known is None else self._known.score(embedding, probabilities), embedding)
+
+    def spare(self, why: str) -> "Future[Classifier] | None":
+        """A classifier for `go_on_with`, opened and tried on a thread of its own; None where there is no other. why: what is wrong with this one."""
+        if self._open_spare is None:
+            return None
+        open_spare, self._open_spare = self._open_spare, None
+        opened: Future[Classifier] = Future()
+
+        def open_it() -> None:
+            try:
+                opened.set_result(open_spare(why))
+            except BaseException as error:
+                opened.set_exception(error)
+
+        threading.Thread(target=open_it, name="spare", daemon=True).start()
+        return opened
+
+    def go_on_with(self, classifier: Classifier) -> None:
+        """Judge with another classifier of the same bundle from now on."""
+        # The one that failed is never freed: to let go of a device that does not answer may hang.
+        self._failed, self.classifier = self.classifier, classifier
 
     def weight(self, item: Isolated, number: int) -> float:
         """How much the look of that number tells beside others at the same item, or at the same view without one.

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.vision.preprocess import Pixels
-from device.vision.runtime import Interpreter, open_model
+from device.vision.runtime import Interpreter, RuntimeFault, first_line, open_model
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,7 +41,7 @@ def outline(differs: Floats) -> tuple[Pixels, float]:
     """Where the item is: HEIGHT x WIDTH uint8, 128 to 255 on it, 0 farther than two pixels from it; and how certain that is at most, in logits.
 
     differs: CHANNELS x HEIGHT x WIDTH as `difference.channels` gives it. Not for two threads at once. Raises RuntimeFault where nothing can run
-    the network.
+    the network, or what runs it fails.
     """
     logits = _network().run(differs)
     item = _one_item(logits)
@@ -82,7 +82,10 @@ class _Network:
 
     def run(self, differs: Floats) -> Floats:
         cv2.merge(list(differs), self.source()[0])
-        self.interpreter.invoke()
+        try:
+            self.interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise RuntimeFault(f"{MODEL.name} failed on a picture: {first_line(error)}") from error
         return np.asarray(self.result()[0, ..., 0], np.float32).copy()
 
 

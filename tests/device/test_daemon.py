@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -18,11 +19,13 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from device.ledger import FILE
+from device.events import Cleared, Event, Fault, decode
+from device.ledger import FILE, read_events
 from device.rules import default_rules
 from device.twin.broker import EmbeddedBroker
-from device.vision.bundle import Bundle
+from device.vision.bundle import EDGETPU_FILE, MODEL_FILE, Bundle, write_bundle
 from device.vision.preprocess import Pixels
+from tests.device.test_runtime import answering, library
 
 BINS = ("paper", "glass", "metal", "plastic", "trash")
 
@@ -212,6 +215,65 @@ def test_systemd_is_told_ready_fed_and_told_the_end(running: Callable[..., subpr
         assert process.wait(10) == 0
     assert heard.count(b"READY=1") == 1
     assert any(message.startswith(b"STATUS=ready") for message in heard)
+
+
+def test_an_edge_tpu_that_goes_away_is_a_fault_and_then_the_cpu_sorts_the_item(
+    running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tiny_copy: Bundle, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    shutil.copyfile(tiny_copy.folder / MODEL_FILE, tiny_copy.folder / EDGETPU_FILE)
+    compiled = write_bundle(tiny_copy.folder, tiny_copy.info)
+    invoke = "static int invoke(struct context *context, struct node *node) {"
+    once = answering(compiled.info.known_answer.logits).replace(invoke, f"static int asked;\n{invoke}\n  if (asked++) return 1;")
+    (tmp_path / "lib").mkdir()
+    library(tmp_path / "lib", once)
+    config = tmp_path / "sortbin.toml"
+    config.write_text(config.read_text().replace(f'"{tiny_bundle.folder}"', f'"{compiled.folder}"\nedgetpu = true'))
+    running(LD_LIBRARY_PATH=str(tmp_path / "lib"))
+    listener.wait_for(lambda seen: json.loads(seen.get("sortbin/bench/health", b"{}")).get("backend", "").endswith(" edgetpu"))
+    newest = listener.wait_for(lambda seen: json.loads(seen.get("sortbin/bench/state", b"{}")).get("last_item") is not None)
+    assert json.loads(newest["sortbin/bench/state"])["last_item"]["bin"] == "glass"
+    health, info = json.loads(newest["sortbin/bench/health"]), json.loads(newest["sortbin/bench/info"])
+    assert health["backend"] == info["hardware"]["runtime"] and not health["backend"].endswith(" edgetpu")
+    assert "failed on a picture" in health["degraded"]
+    told = [decode(event) for event in listener.all_of("sortbin/bench/journal")]
+    assert [event.fault for event in told if isinstance(event, Fault | Cleared)] == ["classifier"] * 2
+
+
+SICK_RUNTIME = """
+import ai_edge_litert.interpreter as package
+class Sick(package.Interpreter):
+    invoked = 0
+    def invoke(self):
+        self.invoked += 1
+        if self.invoked > 1:
+            raise RuntimeError("failed to invoke")
+        super().invoke()
+package.Interpreter = Sick
+"""
+
+
+def test_a_runtime_that_fails_for_good_is_a_crash_after_which_the_item_is_still_an_item(
+    running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path, painted: Callable[..., Pixels]
+) -> None:
+    (tmp_path / "sick").mkdir()
+    (tmp_path / "sick" / "sitecustomize.py").write_text(SICK_RUNTIME)
+    sick = running(PYTHONPATH=str(tmp_path / "sick"))
+    assert sick.wait(60) == 1
+    assert sick.stderr is not None
+    assert sick.stderr.read().count(b"Traceback") == 0
+    state = tmp_path / "state"
+    assert [event.fault for event in events_in(state) if isinstance(event, Fault)] == ["classifier"]
+    with_item = painted("", 60, 80).copy()
+    with_item[15:45, 20:60] = painted("glass", 30, 40)
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{number}.png"), cv2.cvtColor(with_item, cv2.COLOR_RGB2BGR))
+    running()
+    newest = listener.wait_for(lambda seen: json.loads(seen.get("sortbin/bench/state", b"{}")).get("last_item") is not None)
+    assert json.loads(newest["sortbin/bench/state"])["last_item"]["label"] == "glass"
+
+
+def events_in(state: Path) -> list[Event]:
+    return [decode(payload) for _, payload in read_events(state)]
 
 
 def test_a_settings_mistake_ends_the_service_with_one_line(tmp_path: Path) -> None:

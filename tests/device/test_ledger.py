@@ -135,7 +135,7 @@ def test_its_events_name_the_ledger_over_restarts_and_crashes(opener: Opener, st
     ledger = opener()
     (first,) = stored(ledger.record(fault()))
     assert first.install == ledger.install != ""
-    ledger.close(WAIT_S, clean=False)
+    ledger.close(WAIT_S, "crash")
     (second,) = stored(opener().record(fault()))
     assert second.install == first.install
 
@@ -333,7 +333,7 @@ def test_starts_without_a_clean_stop_before_them_are_counted(opener: Opener, sta
 def test_a_stop_that_is_said_not_to_be_clean_is_counted_though_all_is_stored(opener: Opener, state: Path) -> None:
     ledger = opener()
     fill(ledger, 3)
-    assert ledger.close(WAIT_S, clean=False)
+    assert ledger.close(WAIT_S, "crash")
     assert ledger.close(WAIT_S)
     assert (again := opener(state)).restarts == again.crashes == 1
     assert again.totals() == ledger.totals()
@@ -789,3 +789,17 @@ def test_whatever_the_order_of_work_stops_and_power_cuts_the_ledger_says_what_ha
     told = [json.loads(payload) for _, payload in read_events(folder / str(cuts))]
     assert [(event["type"], event.get("item") or event["message"]) for event in told] == expected
     assert [event["seq"] for event in told] == list(range(1, len(told) + 1))
+
+
+def test_a_start_that_was_refused_leaves_what_is_known_of_crashes_as_it_was(opener: Opener) -> None:
+    opener().close(WAIT_S)
+    for _ in range(3):
+        opener().close(WAIT_S, "crash")
+    for _ in range(2):
+        refused = opener()
+        assert (refused.restarts, refused.crashes) == (3, 3)
+        refused.close(WAIT_S, "not begun")
+    opener().close(WAIT_S)
+    refused = opener()
+    refused.close(WAIT_S, "not begun")
+    assert (refused.restarts, opener().restarts) == (0, 0)

@@ -1,7 +1,9 @@
 """The life of an item, from the tray to the ledger, with everything real but time, light and gravity."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from device.vision.bundle import Bundle
 from device.vision.classifier import Classifier, Outputs
 from device.vision.empty import EmptyViews
 from device.vision.preprocess import Pixels
+from device.vision.runtime import RuntimeFault, load_runtime
 from device.vision.teaching import SeenPhoto, Teaching, examples_of, teach
 from tests.device.virtual import Bench, photos
 
@@ -433,3 +436,48 @@ def test_what_the_bin_saw_of_an_item_may_be_kept(bench: Benches) -> None:
     assert sorted_.pixels.shape[:2] == (480, 640) and sorted_.embedding.shape == (8,)
     assert sorted_.mask is None or sorted_.mask.shape == sorted_.pixels.shape[:2]
     assert [event.item for event in (*bin_.told(ItemSorted), *bin_.told(ItemRejected))] == [sorted_.note.item, unsure.note.item]
+
+
+class GoesAway:
+    """An interpreter whose device is unplugged after so many pictures."""
+
+    def __init__(self, interpreter: Any, pictures: int) -> None:
+        self._interpreter, self._left = interpreter, pictures
+
+    def invoke(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise RuntimeError("Node number 0 (EdgeTpuDelegateForCustomOp) failed to invoke.")
+        self._interpreter.invoke()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._interpreter, name)
+
+
+def unplugged_after(bundle: Bundle, pictures: int) -> Classifier:
+    whole = load_runtime(bundle)
+    return Classifier(bundle, dataclasses.replace(whole, interpreter=GoesAway(whole.interpreter, pictures)))
+
+
+def degraded(bundle: Bundle) -> Callable[[str], Classifier]:
+    return lambda why: Classifier(bundle, load_runtime(bundle, degraded=why))
+
+
+def test_when_the_runtime_fails_another_one_judges_the_same_item(bench: Benches, tiny_bundle: Bundle) -> None:
+    bin_ = bench("glass", "metal", classifier=unplugged_after(tiny_bundle, 0), open_spare=degraded(tiny_bundle))
+    assert bin_.live(60, until=lambda: len(bin_.told(ItemSorted)) == 2)
+    assert [(fault.fault, "failed to invoke" in fault.message) for fault in bin_.told(Fault)] == [("classifier", True)]
+    assert [cleared.fault for cleared in bin_.told(Cleared)] == ["classifier"]
+    assert [event.label for event in bin_.told(ItemSorted)] == ["glass", "metal"]
+    assert "failed to invoke" in bin_.judge.classifier.runtime.degraded
+
+
+@pytest.mark.parametrize("has_spare", [False, True], ids=["no other runtime", "the other runtime fails too"])
+def test_without_a_runtime_left_the_bin_says_so_and_gives_up(bench: Benches, tiny_bundle: Bundle, has_spare: bool) -> None:
+    spare = (lambda why: unplugged_after(tiny_bundle, 0)) if has_spare else None
+    bin_ = bench("glass", classifier=unplugged_after(tiny_bundle, 0), open_spare=spare)
+    with pytest.raises(RuntimeFault, match="failed to invoke"):
+        bin_.live(60)
+    bin_.live(0.0)
+    assert [fault.fault for fault in bin_.told(Fault)] == ["classifier"] * (1 + has_spare)
+    assert not bin_.landed, "nothing moved"

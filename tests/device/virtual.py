@@ -54,8 +54,10 @@ class Bench:
         teaching: Teaching | None = None,
         rules: Path | None = None,
         site: SiteSettings | None = None,
+        classifier: Classifier | None = None,
+        open_spare: Callable[[str], Classifier] | None = None,
     ) -> None:
-        self.classifier = Classifier(bundle)
+        self.classifier = classifier or Classifier(bundle)
         labels = self.classifier.labels if teaching is None else teaching.labels
         self.rules = read_rules(rules or default_rules(), labels, self.classifier.labels)
         self.gates: dict[str, SimulatedGate] = simulated_gates(self.rules)
@@ -68,13 +70,14 @@ class Bench:
         self.camera_says = ""
         self.lamp_flickers = False
         self.before_intents: Callable[[], None] = lambda: None
+        self.judge = Judge(self.classifier, teaching, open_spare)
         self.view = view or EmptyView(PresenceSettings())
         self.sorter = Sorter(
             sorting or SortingSettings(),
             PresenceSettings(),
             Bare(self.view, EmptyViews()),
             before,
-            Judge(self.classifier, teaching),
+            self.judge,
             Site(labels, np.ones(len(labels)), site or SiteSettings()),
             Watch(len(labels)),
             self.rules,
