@@ -373,8 +373,8 @@ class Ledger:
         return {"install": self.install, "place": place}
 
     def _know(self, standing: tables.Standing) -> None:
-        self._next_seq, self._newest_seq = standing.given_out + 1, standing.newest_seq
         self._undelivered, self._dropped, self._counts = standing.undelivered, standing.notes.dropped, standing.counts
+        self._next_seq, self._newest_seq = standing.given_out + 1, standing.newest_seq
 
     def _write_for_ever(self) -> None:
         try:
@@ -488,10 +488,12 @@ class Ledger:
         """Know what was committed."""
         if not stamped:
             return
-        self._newest_seq = stamped[-1].event.seq
-        self._next_seq = self._newest_seq + 1
+        newest_seq = stamped[-1].event.seq
+        self._next_seq = newest_seq + 1
         self._undelivered += len(stamped)
         self._counts = self._counts + Counter(counted for entry in stamped if (counted := tables.counted_as(entry.event)) is not None)
+        # Last: whoever sees the number of an event on another thread finds it counted in the totals.
+        self._newest_seq = newest_seq
 
     def _finish(self) -> None:
         with self._news:

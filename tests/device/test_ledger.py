@@ -803,3 +803,25 @@ def test_a_start_that_was_refused_leaves_what_is_known_of_crashes_as_it_was(open
     refused = opener()
     refused.close(WAIT_S, "not begun")
     assert (refused.restarts, opener().restarts) == (0, 0)
+
+
+def test_whoever_sees_an_event_finds_it_in_the_totals(opener: Opener) -> None:
+    """At every call that the writing thread makes, for then another thread may look."""
+    early: list[tuple[int, int]] = []
+    looked: list[Ledger] = []
+
+    def look(*_: object) -> None:
+        for ledger in looked:
+            newest, counted = ledger.newest_seq, sum(of_bin.sorted for of_bin in ledger.totals().values())
+            if counted < newest:
+                early.append((newest, counted))
+
+    threading.setprofile(look)
+    try:
+        ledger = opener()
+    finally:
+        threading.setprofile(None)
+    looked.append(ledger)
+    stored(*(ledger.record(sorted_item(str(n))) for n in range(20)))
+    looked.clear()
+    assert early == []
