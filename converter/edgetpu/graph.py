@@ -47,7 +47,9 @@ class Tensor(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """inputs, outputs: indices of tensors, -1 for an input left out. options: see `option`."""
+    """inputs, outputs: indices of tensors, -1 for an input left out. options: see `option`. folded: computes sizes alone, which are constants once
+    the batch is 1: a converter that knows this leaves it out.
+    """
 
     name: str
     version: int
@@ -55,6 +57,7 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     outputs: tuple[int, ...]
     options: dict[str, int] = {}
     custom: bool = False
+    folded: bool = False
 
     def option(self, name: str) -> int:
         """An option that a rule asks for: as the file has it, or its default."""
@@ -62,11 +65,14 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Graph(msgspec.Struct, frozen=True):
-    """The graph that runs: operations stand in the order in which they run. subgraphs: how many graphs the file has."""
+    """The graph that runs: operations stand in the order in which they run. subgraphs: how many graphs the file has. open_batch: whether the size of
+    the batch is open in the file; it is 1 here.
+    """
 
     tensors: tuple[Tensor, ...]
     operations: tuple[Operation, ...]
     subgraphs: int
+    open_batch: bool = False
 
     def tensor(self, index: int) -> Tensor | None:
         """The tensor at an index, or None for -1, an operand left out."""
@@ -74,8 +80,22 @@ class Graph(msgspec.Struct, frozen=True):
 
 
 def graph_of(model: ModelFile) -> Graph:
-    """What the rules need of a model."""
-    return Graph(tuple(map(_tensor, model.main.tensors)), tuple(map(_operation, model.main.operators)), len(model.subgraphs))
+    """What the rules need of a model, as if its batch were 1 where that is open."""
+    tensors, operations = list(map(_tensor, model.main.tensors)), list(map(_operation, model.main.operators))
+    open_batch = any(tensor.signature[:1] == (-1,) for tensor in model.main.tensors)
+    if open_batch:
+        _fold(tensors, operations)
+    return Graph(tuple(tensors), tuple(operations), len(model.subgraphs), open_batch)
+
+
+def _fold(tensors: list[Tensor], operations: list[Operation]) -> None:
+    """Mark what is known before the model runs once the batch is: sizes of tensors, and what is computed of them."""
+    for number, operation in enumerate(operations):
+        given = [tensors[index] for index in operation.inputs if index >= 0]
+        if (operation.name == "SHAPE" and not given[0].dynamic) or (given and all(tensor.constant for tensor in given)):
+            operations[number] = msgspec.structs.replace(operation, folded=True)
+            for index in operation.outputs:
+                tensors[index] = msgspec.structs.replace(tensors[index], constant=True)
 
 
 def _tensor(tensor: StoredTensor) -> Tensor:
@@ -88,7 +108,7 @@ def _tensor(tensor: StoredTensor) -> Tensor:
         values=None if numbers is None else _small(numbers),
         zeros=numbers is not None and _stands_for_zero(tensor, numbers),
         variable=tensor.variable,
-        dynamic=tensor.dynamic,
+        dynamic=-1 in tensor.signature[1:],
     )
 
 

@@ -35,7 +35,8 @@ class Fate:
 
 @dataclass(frozen=True)
 class Prediction:
-    """fates: one for each operation, in order. parameter_bytes: of the constants that the mapped operations use. cautions: what may go
+    """fates: one for each operation, in order, but for those that are gone once the batch is 1.
+    parameter_bytes: of the constants that the mapped operations use. cautions: what may go
     wrong although it maps.
     """
 
@@ -75,6 +76,8 @@ def predict(graph: Graph) -> Prediction:
     cut_off: set[int] = set()
     fates = []
     for number, operation in enumerate(graph.operations):
+        if operation.folded:
+            continue
         fate = _fate(graph, number, operation, cut_off)
         if fate.mapped:
             after_tpu.update(operation.outputs)
@@ -102,6 +105,10 @@ def _parameter_bytes(graph: Graph, fates: list[Fate]) -> int:
 
 
 def _cautions(graph: Graph, fates: list[Fate]) -> Iterator[str]:
+    if graph.open_batch:
+        folded = sum(operation.folded for operation in graph.operations)
+        gone = f", without {folded} operations that compute sizes; convert it with a batch of 1 before you compile it" if folded else ""
+        yield f"its batch is open; foretold as if it were 1{gone}"
     dense = (graph.operations[fate.number] for fate in fates if fate.mapped and fate.name == "FULLY_CONNECTED")
     if any(graph.tensors[operation.inputs[1]].scales > 1 for operation in dense):
         yield (

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,8 @@ from converter.edgetpu import status
 from converter.edgetpu.graph import CUSTOM_OP, Graph, Operation, Tensor, graph_of
 from converter.edgetpu.prediction import ON_CHIP_BYTES, CompiledAlready, predict
 from converter.edgetpu.rules import refusal
-from converter.model_file import read_model
+from converter.model_file import ModelFile, Operator, Quantization, Subgraph, read_model
+from converter.model_file import Tensor as StoredTensor
 from device.vision.bundle import MODEL_FILE, default_bundle
 
 from .collect_pairs import Pair
@@ -169,3 +171,47 @@ def test_a_compiled_model_is_not_foretold_again() -> None:
 def test_the_graph_survives_json() -> None:
     whole = graph_of(read_model(default_bundle() / MODEL_FILE))
     assert msgspec.json.decode(msgspec.json.encode(whole), type=Graph) == whole
+
+
+def stored(signature: tuple[int, ...], dtype: str = "int8", data: list[int] | None = None) -> StoredTensor:
+    """A tensor of a file; -1 in its signature is an open size, for which 1 is stored."""
+    held = None if data is None else np.array(data, dtype).view(np.uint8)
+    shape = tuple(max(size, 1) for size in signature)
+    scale = Quantization((0.1,), (0,), 0) if dtype == "int8" else None
+    return StoredTensor("", shape, signature if -1 in signature else (), dtype, scale, 0, held, variable=False)
+
+
+def open_batch(*, second: int = 8) -> ModelFile:
+    """A flattened map before a dense layer, as Keras exports it: the batch is read off the map and put into the reshape's size."""
+    tensors = (
+        stored((-1, second, 8, 4)),
+        stored((4,), "int32"),
+        stored((1,), "int32", [0]),
+        stored((), "int32"),
+        stored((), "int32", [256]),
+        stored((2,), "int32"),
+        stored((-1, 256)),
+        stored((4, 256), data=[1] * 1024),
+        stored((-1, 4)),
+    )
+    operators = (
+        Operator("RELU", False, 2, (0,), (0,)),
+        Operator("SHAPE", False, 1, (0,), (1,)),
+        Operator("STRIDED_SLICE", False, 1, (1, 2, 2, 2), (3,)),
+        Operator("PACK", False, 1, (3, 4), (5,)),
+        Operator("RESHAPE", False, 1, (0, 5), (6,)),
+        Operator("FULLY_CONNECTED", False, 4, (6, 7, -1), (8,)),
+    )
+    return ModelFile("", (Subgraph("main", tensors, (0,), (8,), operators),), (), {}, {}, 0)
+
+
+def test_an_open_batch_is_foretold_as_a_batch_of_one() -> None:
+    prediction = predict(graph_of(open_batch()))
+    assert [(fate.number, fate.mapped) for fate in prediction.fates] == [(0, True), (4, True), (5, True)]
+    assert prediction.cautions[0].startswith("its batch is open; foretold as if it were 1, without 3 operations that compute sizes")
+
+
+def test_another_open_size_stays_on_the_cpu() -> None:
+    prediction = predict(graph_of(open_batch(second=-1)))
+    assert {"RELU", "SHAPE", "RESHAPE"} <= {fate.name for fate in prediction.on_cpu}
+    assert "is open" in prediction.on_cpu[0].reason
