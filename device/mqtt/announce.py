@@ -21,7 +21,7 @@ def announce(settings: MqttSettings, device: str, state: State, wait_s: float) -
 
     def attempt() -> None:
         news = threading.Event()
-        connection = connected(settings, client_id(device, settings.base), will_topic=None, wake=news.set, wait_s=wait_s)
+        connection = connected(settings, client_id(device, settings.base), will_topic=None, wake=news.set, wait_s=wait_s / 2)
         try:
             said = connection.publish(topics.state, msgspec.json.encode(state), retain=True)
             waiting = {said, connection.publish(topics.availability, b"offline", retain=True)}

@@ -90,6 +90,7 @@ class Connection:
         self._waiting: deque[_Message] = deque()
         self._under_way: dict[int, tuple[int, float]] = {}
         self._room = MOST_UNANSWERED
+        """most messages under way: more would make the broker end the connection"""
         self._answers: deque[tuple[int, ReasonCode]] = deque()
         self._answered, self._ended = threading.Event(), threading.Event()
         self._answer: ReasonCode | None = None
@@ -129,27 +130,28 @@ class Connection:
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
         """Hand a message over with QoS 1, without waiting. Returns its number, which comes back in `answers`."""
         self._numbers += 1
-        self._waiting.append(_Message(self._numbers, topic, payload, retain))
-        self._send()
+        if self._waiting or len(self._under_way) >= self._room:
+            self._waiting.append(_Message(self._numbers, topic, payload, retain))
+        else:
+            self._send(self._numbers, topic, payload, retain)
         return self._numbers
 
     def answers(self) -> list[Answer]:
         """What the broker has said of messages since the last call, in that order."""
         answers = []
-        for identifier, reason in [self._answers.popleft() for _ in range(len(self._answers))]:
-            number, _ = self._under_way.pop(identifier, (0, 0.0))
+        while self._answers:
+            identifier, reason = self._answers.popleft()
+            number, _ = self._under_way.pop(identifier)
             answers.append(Answer(number, reason if reason.is_failure else None))
-        self._send()
+        while self._waiting and len(self._under_way) < self._room:
+            self._send(*self._waiting.popleft())
         return answers
 
-    def _send(self) -> None:
-        """As many of those that wait as the broker takes before it answers; more would make it end the connection."""
-        while self._waiting and len(self._under_way) < self._room:
-            message = self._waiting.popleft()
-            sent = self._client.publish(message.topic, message.payload, qos=1, retain=message.retain)
-            if sent.mid in self._under_way:
-                return self._end("has acknowledged later messages and not an earlier one")
-            self._under_way[sent.mid] = message.number, time.monotonic()
+    def _send(self, number: int, topic: str, payload: bytes, retain: bool) -> None:
+        identifier = self._client.publish(topic, payload, 1, retain).mid
+        if identifier in self._under_way:
+            return self._end("has acknowledged later messages and not an earlier one")
+        self._under_way[identifier] = number, time.monotonic()
         return None
 
     def require_answers(self, now_s: float) -> None:
@@ -265,12 +267,12 @@ def in_time(attempt: Callable[[], None], settings: MqttSettings, wait_s: float) 
 
 
 def probe(settings: MqttSettings, wait_s: float) -> None:
-    """Try to connect and log in once, and leave. Returns within about `wait_s` seconds. Raises MqttError, which says what is wrong."""
+    """Try to connect and log in once, and leave. Returns within about twice `wait_s` seconds. Raises MqttError, which says what is wrong."""
 
     def attempt() -> None:
         connected(settings, _trial_id(), will_topic=None, wake=lambda: None, wait_s=wait_s).close()
 
-    in_time(attempt, settings, wait_s + CLOSE_S)
+    in_time(attempt, settings, 2 * wait_s + CLOSE_S)
 
 
 def may_publish(settings: MqttSettings, topic: str, wait_s: float) -> bool | None:

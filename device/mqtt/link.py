@@ -148,7 +148,8 @@ class Link:
 
     def _serve(self, connection: Connection) -> None:
         """Use a connection until it is lost or it is time to stop."""
-        outbox = Outbox(self._ledger, lambda event: connection.publish(self.topics.journal, event))
+        journal = self.topics.journal
+        outbox = Outbox(self._ledger, lambda event: connection.publish(journal, event))
         in_flight: dict[int, str] = {}
         self._retained.start_over()
         self._refused = {}
@@ -156,11 +157,13 @@ class Link:
         while connection.lost is None:
             self._wake.clear()
             answers = connection.answers()
-            outbox.acknowledged(answer.message for answer in answers if answer.refusal is None)
-            outbox.refused(answer.message for answer in answers if answer.refusal is not None)
+            outbox.acknowledged([answer.message for answer in answers if answer.refusal is None])
+            outbox.refused([answer.message for answer in answers if answer.refusal is not None])
             stopping, now_s = self._stopping.is_set(), time.monotonic()
             for answer in answers:
-                self._take_in(answer, in_flight.pop(answer.message, self.topics.journal), now_s)
+                topic = in_flight.pop(answer.message, journal)
+                if topic is not journal or answer.refusal is not None or self._refused:
+                    self._take_in(answer, topic, now_s)
             for topic, payload in self._retained.due(math.inf if stopping else now_s):
                 in_flight[connection.publish(topic, payload, retain=True)] = topic
             if not announced:

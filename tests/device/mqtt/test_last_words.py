@@ -171,7 +171,7 @@ def test_a_broker_that_never_answers_and_a_name_that_is_never_found_are_given_up
     silent = RawBroker(lambda packet: b"")
     tell_end(settings(silent.port), SettingsError("no"))
     silent.close()
-    assert caplog.text.count("no answer within 0.3 s") == 1
+    assert caplog.text.count("no answer within") == 1
     found = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found.wait(WAIT_S) and [])
     with pytest.raises(MqttError, match=r"no answer within 0\.2 s"):
