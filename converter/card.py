@@ -12,6 +12,7 @@ from converter.run import Run
 from device.interval import wilson
 from device.vision.bundle import BundleInfo, Measured
 from device.vision.classifier import softmax
+from device.vision.unknown import FILE as KNOWN_FILE
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ class Card:
             "## Limits",
             "",
             self._origin(),
-            "- An item of no known label is given one of these labels all the same, often with confidence.",
+            self._strangers(),
             *(f"- Look into this: {remark}" for remark in self.remarks),
             "- The interval is the chance of the draw alone: on few photos, a difference of a point or two between models means little.",
         ]
@@ -217,6 +218,16 @@ class Card:
         return (
             "- The validation photos chose the network, its temperature and its rejection threshold, and they come from where the "
             "training photos come from. Expect less elsewhere: other cameras, light, grounds and items."
+        )
+
+    def _strangers(self) -> str:
+        """What becomes of an item of no known label."""
+        above = self.info.unknown_above
+        if above is msgspec.UNSET:
+            return "- An item of no known label is given one of these labels all the same, often with confidence."
+        return (
+            f"- An item of no known label: where it is unlike everything that the network was shown (a score above {above:g} by `{KNOWN_FILE}`), a "
+            "bin takes it for unknown. That catches a part of them; the others are given one of these labels all the same, often with confidence."
         )
 
 

@@ -168,7 +168,14 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """how far the surroundings of an isolated item are painted over with that; left out where they are altogether"""
     foreign: ForeignModel | msgspec.UnsetType = msgspec.UNSET
     """left out of `bundle.json` where `training fit` made the network"""
+    replaces: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | msgspec.UnsetType = msgspec.UNSET
+    """digests of earlier bundles that differ from this one in words alone, as those of its card, the oldest first; left out where there are none"""
     digest: str = ""
+
+    @property
+    def learned_on(self) -> str:
+        """The digest that what a bin learns on this bundle is kept under: what it learned on one that this replaces counts here too."""
+        return self.digest if self.replaces is msgspec.UNSET else self.replaces[0]
 
     @property
     def ground(self) -> Ground:

@@ -55,7 +55,7 @@ class Judge:
     @property
     def drift_file(self) -> str:
         """A name for the file of what is usual at this bin, in the eyes of this judge."""
-        text = "\0".join((self.classifier.bundle.info.digest, *self.labels))
+        text = "\0".join((self.classifier.bundle.info.learned_on, *self.labels))
         return f"usual-{zlib.crc32(text.encode()):08x}.npy"
 
     @property

@@ -233,9 +233,9 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
         raise TeachingError(f"{file}: {error.strerror}; expected a file that `sortbin teach --out` wrote") from error
     except (ValueError, msgspec.MsgspecError) as error:
         raise TeachingError(f"{file}: {error}; expected a file that `sortbin teach --out` wrote") from error
-    if about.bundle != bundle.info.digest:
+    if about.bundle != bundle.info.learned_on:
         raise TeachingError(
-            f"{file}: taught on the bundle {about.name} ({about.bundle[:12]}), and this one is {bundle.info.name} ({bundle.info.digest[:12]}); "
+            f"{file}: taught on the bundle {about.name} ({about.bundle[:12]}), and this one is {bundle.info.name} ({bundle.info.learned_on[:12]}); "
             "teach it again from the photos"
         )
     columns, features = _columns(bundle.info.labels, about.labels), embeddings.shape[-1]
@@ -341,7 +341,7 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     else:
         knows = known_as(familiar, prototypes, reference.apart if only else None, left_out)
     return Teaching(
-        bundle.info.digest,
+        bundle.info.learned_on,
         bundle.info.name,
         labels,
         only,

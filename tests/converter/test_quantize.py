@@ -140,6 +140,7 @@ def test_the_card_tells_the_figures_of_the_bundle_and_the_makers_notes(shapes_bu
     assert "--name 'formen ◯' --tolerance 5 --calibration 48 --seed 4" in card
     assert f"| INT8 | {info.metrics.int8.accuracy:.4f} (" in card
     assert info.data_fingerprint in card and info.calibration.sha256 in card
+    assert f"(a score above {info.unknown_above:g} by `known.npz`), a bin takes it for unknown" in card
 
 
 def test_the_reference_holds_the_means_of_what_the_int8_network_gives(shapes_bundle: Path, shapes_run: Path, photos: Path) -> None:

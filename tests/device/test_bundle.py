@@ -1,4 +1,5 @@
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,6 +178,14 @@ def test_bundles_sealed_before_there_were_mappings_stay_valid() -> None:
     assert (bundle.folder / INFO_FILE).read_bytes() == encode(seal(bundle.info))
 
 
+def test_its_card_says_what_it_does_with_an_item_of_no_known_label() -> None:
+    bundle = read_bundle(default_bundle())
+    with zipfile.ZipFile(bundle.model) as packed:
+        cards = [(bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8"), packed.read("MODEL_CARD.md").decode()]
+    for card in cards:
+        assert f"a score above {bundle.info.unknown_above:g} by `known.npz`" in card
+
+
 def test_the_default_bundle_lies_inside_the_package() -> None:
     assert default_bundle().parent.name == "models"
     assert default_bundle().parent.parent.name == "device"
@@ -188,6 +197,6 @@ def test_a_bundle_that_comes_along_is_found_by_name_and_any_other_by_its_folder(
     assert read_bundle(find_bundle("trashnet")).info.name == "trashnet"
     assert find_bundle("nowhere") == Path("nowhere") and find_bundle("my/trashnet") == Path("my/trashnet")
     (tmp_path / "trashnet").mkdir()
-    assert find_bundle("trashnet") == Path("trashnet"), "a folder of that name goes before"
-    with pytest.raises(BundleError, match=r"nowhere"):
+    assert find_bundle("trashnet") == default_bundle(), "the name of one that comes along goes before"
+    with pytest.raises(BundleError, match=r"nowhere.*or the name of one that Sortbin comes with \(trashnet\)"):
         read_bundle(find_bundle("nowhere"))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from converter.known import fit_known
 from converter.reference import fit_reference
 from device.vision import teaching
-from device.vision.bundle import Bundle
+from device.vision.bundle import Bundle, write_bundle
 from device.vision.classifier import Classifier, Floats, softmax
 from device.vision.head import balanced
 from device.vision.isolate import Isolated, whole_frame
@@ -303,6 +303,16 @@ def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught
     other = msgspec.structs.replace(tiny_bundle, info=msgspec.structs.replace(tiny_bundle.info, name="other", digest="0" * 64))
     with pytest.raises(TeachingError, match=r"taught\.npz: taught on the bundle tiny .* is other .*teach it again"):
         read_teaching(file, other)
+
+
+def test_what_was_taught_counts_on_a_bundle_that_differs_in_words_alone(taught: Teaching, tiny_copy: Bundle, tmp_path: Path) -> None:
+    """An upgrade that mends the model card must not cost a bin what it was taught."""
+    taught.write(tmp_path / "taught.npz")
+    (tiny_copy.folder / "MODEL_CARD.md").write_text("# Tiny\n\nKnows six colours.\n", encoding="utf-8")
+    reworded = write_bundle(tiny_copy.folder, msgspec.structs.replace(tiny_copy.info, replaces=(tiny_copy.info.digest,)))
+    assert reworded.info.digest != tiny_copy.info.digest
+    assert read_teaching(tmp_path / "taught.npz", reworded).labels == taught.labels
+    assert Judge(Classifier(reworded)).drift_file == Judge(Classifier(tiny_copy)).drift_file
 
 
 @pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: b"no archive", lambda whole: whole[: len(whole) // 2]])
