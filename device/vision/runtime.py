@@ -20,6 +20,7 @@ from device.errors import SortbinError
 from device.memory import give_back
 from device.vision import edgetpu_trial
 from device.vision.bundle import EDGETPU_FILE, Bundle, BundleError
+from device.vision.quiet import without_info
 
 Package = Literal["ai-edge-litert", "tflite-runtime"]
 Kernels = Literal["default", "builtin", "edgetpu"]
@@ -186,8 +187,9 @@ def _is_delegated(interpreter: Interpreter) -> bool:
 
 def _open(found: _Imported, model: Path, **options: Any) -> Interpreter:
     try:
-        interpreter: Interpreter = found.api.Interpreter(model_path=str(model), **options)
-        interpreter.allocate_tensors()
+        with without_info():
+            interpreter: Interpreter = found.api.Interpreter(model_path=str(model), **options)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise BundleError(f"{model}: {found.package} {found.version} cannot run it: {first_line(error)}") from error
     except SystemError as error:
