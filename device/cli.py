@@ -2,7 +2,6 @@
 
 import os
 import sys
-import traceback
 
 from device.commandline import run
 from device.stopping import in_a_driver, leave
@@ -19,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
         status = run("sortbin", "The firmware of a bin that sorts by itself.", "device.commands", COMMANDS, argv)
     except Exception:
         if own_process and in_a_driver():
-            traceback.print_exc()
+            sys.excepthook(*sys.exc_info())
             leave(1)
         raise
     if own_process:

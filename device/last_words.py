@@ -34,19 +34,19 @@ class _Speaker(msgspec.Struct):
     mqtt: MqttSettings | None = None
 
 
-def tell_end(file: Path, error: Exception) -> None:
-    """Leave a `state` with mode `fault` and the reason at the broker that the settings file names. Takes little more than TELL_S; never raises.
+def tell_end(file: Path, error: Exception, most_s: float = TELL_S) -> None:
+    """Leave a `state` with mode `fault` and the reason at the broker that the settings file names. Takes little more than `most_s`; never raises.
 
     Nothing is told where the file does not say soundly who this is and which broker to tell, nor where another sortbin has the ledger and speaks for
     this bin.
     """
     try:
-        _tell(file, error)
+        _tell(file, error, most_s)
     except Exception as silent:  # whatever it is, it must not hide the reason
         log.warning("the broker could not be told why: %s", silent)
 
 
-def _tell(file: Path, error: Exception) -> None:
+def _tell(file: Path, error: Exception, most_s: float) -> None:
     try:
         speaker = msgspec.toml.decode(file.read_text(encoding="utf-8-sig"), type=_Speaker)
     except (OSError, UnicodeDecodeError, msgspec.MsgspecError):
@@ -55,7 +55,7 @@ def _tell(file: Path, error: Exception) -> None:
     if speaker.mqtt is None or in_use(state):
         return
     message = str(error) if isinstance(error, SortbinError) else f"{type(error).__name__}: {error}"
-    announce(speaker.mqtt, speaker.device.id, _state(state, FaultState(fault="daemon", message=message)), TELL_S)
+    announce(speaker.mqtt, speaker.device.id, _state(state, FaultState(fault="daemon", message=message)), most_s)
 
 
 def _state(folder: Path, fault: FaultState) -> State:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from device.hardware.claimed import claimed, forget_claim
 from device.hardware.gates import open_gate
 from device.hardware.safe import make_safe, read_gates
 from device.hardware.settings import LONGEST_US, SHORTEST_US, GateSettings, LineSettings, ServoSettings
+from device.journal import with_level
 from device.settings import DEFAULT_FILE, DEFAULT_STATE, read_settings
 from device.stopping import stop_on_signals
 
@@ -106,7 +108,7 @@ def _release(file: Path) -> int:
         if not unsafe:
             forget_claim(state)
     for line in (*found.troubles, *errors):
-        print(f"sortbin gate: {line}", file=sys.stderr)
+        print(with_level(f"sortbin gate: {line}", logging.ERROR), file=sys.stderr)
     return 1 if errors or (found.troubles and not left_on) else 0
 
 

@@ -3,18 +3,26 @@
 import argparse
 import functools
 import logging
-import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 from device import daemon
 from device.body import open_body
+from device.errors import SortbinError
 from device.events import AnyEvent, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.health import Notifier
+from device.journal import log_to_stderr
 from device.last_words import tell_end
 from device.memory import keep_little
+from device.refused import RefusedStarts, of_the_service
 from device.settings import DEFAULT_FILE, read_settings
 from device.stopping import stop_on_signals
+
+log = logging.getLogger("sortbin")
+
+CRASH_TELL_S = 0.5
+"""longest wait for a broker at the end after a crash: within three seconds the bin shall run again"""
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -32,24 +40,39 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the daemon. Returns the exit status."""
     keep_little()
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
-    stop = stop_on_signals()
+    log_to_stderr()
+    stop, notifier = stop_on_signals(), Notifier()
+    refused = of_the_service()
     try:
         settings = read_settings(arguments.config)
         with daemon.opened(settings, functools.partial(open_body, settings)) as parts:
-            daemon.run(settings, parts, stop, _log, Notifier())
+            if refused is not None:
+                refused.forget()
+            daemon.run(settings, parts, stop, _log, notifier)
     except daemon.Crash as crash:
-        logging.getLogger("sortbin").critical("ends, since a new start may help: %s", crash)
-        tell_end(arguments.config, crash)
+        log.critical("ends, since a new start may help: %s", crash)
         return 1
-    except Exception as error:
+    except SortbinError as error:
         tell_end(arguments.config, error)
+        if refused is None:
+            raise
+        return _refused(refused, arguments.config, error, stop, notifier)
+    except Exception as error:
+        tell_end(arguments.config, error, CRASH_TELL_S)
         raise
     return 0
 
 
+def _refused(refused: RefusedStarts, settings: Path, error: SortbinError, stop: threading.Event, notifier: Notifier) -> int:
+    """Say why, and wait the longer the oftener. Returns the exit status."""
+    log.error("%s", error)
+    wait_s = refused.add()
+    notifier.status(f"refused to start, tries again in {wait_s:g} s: {error}")
+    refused.wait(wait_s, settings, stop)
+    return 0 if stop.is_set() else 2
+
+
 def _log(event: AnyEvent) -> None:
-    log = logging.getLogger("sortbin")
     match event:
         case ItemSorted():
             log.info("event %d: %s to %s (%.0f %%)", event.seq, event.label, event.bin, 100 * event.p)

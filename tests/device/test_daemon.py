@@ -19,6 +19,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from device import refused
 from device.events import Cleared, Event, Fault, Started, decode
 from device.ledger import FILE, read_events
 from device.rules import default_rules
@@ -182,13 +183,15 @@ def test_a_hazard_raises_an_event_and_an_alarm(
     assert into or not json.loads(newest["sortbin/bench/state"])["totals"], "an item that is held went nowhere"
 
 
-def test_after_a_restart_the_state_still_names_the_last_item(running: Callable[..., subprocess.Popen[bytes]], listener: Listener) -> None:
+def test_after_a_restart_the_state_still_names_the_last_item(
+    running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path
+) -> None:
     process = running()
     listener.wait_for(lambda seen: json.loads(seen.get("sortbin/bench/state", b"{}")).get("last_item") is not None)
     process.kill()
-    listener.wait_for(lambda seen: seen["sortbin/bench/availability"] == b"offline")
+    listener.wait_for(lambda seen: seen.get("sortbin/bench/availability") == b"offline")
     before = len(listener.all_of("sortbin/bench/state"))
-    last = [json.loads(event) for event in listener.all_of("sortbin/bench/journal") if b'"item_sorted"' in event][-1]
+    last = [json.loads(event) for _, event in read_events(tmp_path / "state") if b'"item_sorted"' in event][-1]
     running()
     listener.wait_for(lambda _: len(listener.all_of("sortbin/bench/state")) > before)
     first = json.loads(listener.all_of("sortbin/bench/state")[before])
@@ -206,7 +209,9 @@ def test_systemd_is_told_ready_fed_and_told_the_end(running: Callable[..., subpr
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(60.0)
-        process = running(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="3000000")
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / refused.FILE).write_text("3\n")
+        process = running(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="3000000", RUNTIME_DIRECTORY=str(tmp_path / "run"))
         heard: list[bytes] = []
         while heard.count(b"WATCHDOG=1") < 3:
             heard.append(manager.recv(4096))
@@ -215,6 +220,7 @@ def test_systemd_is_told_ready_fed_and_told_the_end(running: Callable[..., subpr
             heard.append(manager.recv(4096))
         assert process.wait(10) == 0
     assert heard.count(b"READY=1") == 1
+    assert not (tmp_path / "run" / refused.FILE).exists(), "starts that were refused before are forgotten"
     assert any(message.startswith(b"STATUS=ready") for message in heard)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from device import last_words
 from device.clock import Clock
 from device.events import ItemSorted
 from device.last_words import tell_end
@@ -167,9 +166,8 @@ def test_what_keeps_it_from_telling_does_not_hide_the_reason(wrong: tuple[str, s
 def test_a_broker_that_never_answers_and_a_name_that_is_never_found_are_given_up(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(last_words, "TELL_S", 0.3)
     silent = RawBroker(lambda packet: b"")
-    tell_end(settings(silent.port), SettingsError("no"))
+    tell_end(settings(silent.port), SettingsError("no"), 0.3)
     silent.close()
     assert caplog.text.count("no answer within") == 1
     found = threading.Event()

@@ -1,0 +1,63 @@
+"""Starts that are refused again and again, for a mistake in the settings or a part that cannot be used: they are tried ever more seldom.
+
+systemd starts the service anew a second after it ended, for after a crash it shall. So a start that is refused waits before it ends.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+FIRST_S, LONGEST_S = 2.0, 60.0
+LOOK_S = 0.5
+FILE = "refused-starts"
+
+
+class RefusedStarts:
+    """How many starts in a row were refused, counted in a file that lasts until the service is stopped or the computer is switched off."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / FILE
+
+    def add(self) -> float:
+        """Count one more. Returns how long to wait: not at all after the first, so that `systemctl start` fails at once; then up to LONGEST_S."""
+        refused = self._count() + 1
+        with contextlib.suppress(OSError):
+            self._file.write_text(f"{refused}\n", encoding="ascii")
+        return min(FIRST_S * 2.0 ** min(refused - 2, 30), LONGEST_S) if refused > 1 else 0.0
+
+    def forget(self) -> None:
+        """Begin anew: a start went well, or a person has seen to it."""
+        with contextlib.suppress(OSError):
+            self._file.unlink()
+
+    def wait(self, seconds: float, settings: Path, stop: threading.Event) -> None:
+        """Wait so long, but no longer than until the settings are changed or the service is stopped or restarted; both begin the count anew."""
+        deadline_s, before = time.monotonic() + seconds, _changed(settings)
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            if stop.wait(min(left_s, LOOK_S)) or _changed(settings) != before:
+                self.forget()
+                return
+
+    def _count(self) -> int:
+        try:
+            return max(0, int(self._file.read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            return 0
+
+
+def of_the_service(environment: Mapping[str, str] = os.environ) -> RefusedStarts | None:
+    """The count of the service that this process runs as; None where nobody would start it anew."""
+    folder = environment.get("RUNTIME_DIRECTORY", "")
+    return RefusedStarts(Path(folder)) if folder else None
+
+
+def _changed(file: Path) -> tuple[int, int] | None:
+    """What differs after every change of a file; None where there is none."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino
