@@ -4,17 +4,23 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --c
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: demo test clean
+.PHONY: demo test check lint clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/sortbin demo $(ARGS)
 
-test: $(VENV)/.test
+test: lint
+	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+
+# For every edit: the quick tests of what runs on the bin.
+check: lint
+	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m "not slow" tests/device tests/systemd $(ARGS)
+
+lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from benchmarks.cut_outs import SCENES, laid
 
+pytestmark = pytest.mark.slow
+
 
 @settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), scene=st.sampled_from(sorted(SCENES)), height=st.integers(20, 120), width=st.integers(20, 120))

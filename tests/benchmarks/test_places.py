@@ -12,6 +12,8 @@ import pytest
 
 from benchmarks import places, strangers
 
+pytestmark = pytest.mark.slow
+
 TOYS = {"metal": (40, 40, 200), "plastic": (40, 180, 40), "paper": (200, 120, 30)}
 A_LABEL = 8
 

@@ -19,6 +19,8 @@ from device.twin.tray import Pose, Tray
 from device.vision.bundle import Bundle
 from device.vision.preprocess import Pixels
 
+pytestmark = pytest.mark.slow
+
 LABELS = ("glass", "paper", "metal", "plastic")
 
 

@@ -9,6 +9,8 @@ from device.drift import BASELINE, Chart, Look, Watch, look_of
 from device.events import Drift
 from device.vision.preprocess import Pixels
 
+pytestmark = pytest.mark.slow
+
 TRAY = np.repeat(np.repeat(np.random.default_rng(0).integers(40, 200, (12, 16, 3)), 20, axis=0), 20, axis=1)
 
 

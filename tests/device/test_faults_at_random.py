@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from device.twin.items import Thing
 from device.vision.bundle import Bundle
 from device.vision.preprocess import Pixels
 from tests.device.virtual import Bench, photos
+
+pytestmark = pytest.mark.slow
 
 LABELS = ("glass", "paper", "metal", "plastic")
 

@@ -17,6 +17,8 @@ from device.vision.bundle import Bundle
 from device.vision.preprocess import Pixels
 from tests.device.virtual import Bench
 
+pytestmark = pytest.mark.slow
+
 
 def saved(folder: Path, number: int, name: str, pixels: Pixels) -> None:
     cv2.imwrite(str(folder / f"{number:03}-{name}.jpg"), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))

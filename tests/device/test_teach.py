@@ -35,6 +35,8 @@ from device.vision.reference import FILE as REFERENCE_FILE
 from device.vision.teaching import read_teaching
 from device.vision.unknown import FILE as KNOWN_FILE
 
+pytestmark = pytest.mark.slow
+
 ORANGE, TEAL = (255, 110, 0), (0, 120, 130)
 PACK = """
 name = "mine"

@@ -28,6 +28,8 @@ from device.vision.reference import Reference
 from device.vision.teaching import KEEP, LITTLE, Examples, Teaching, TeachingError, labels_after, read_teaching, teach
 from device.vision.unknown import Known
 
+pytestmark = pytest.mark.slow
+
 FEATURES, OLD = 48, ("cardboard", "glass", "metal", "paper", "plastic", "trash")
 RNG = np.random.default_rng(0)
 MIDDLES = 3 * RNG.normal(size=(8, FEATURES)) / np.sqrt(FEATURES) + 2

@@ -15,6 +15,8 @@ from device.hardware.claimed import FILE
 from device.vision.bundle import Bundle
 from device.vision.preprocess import Pixels
 
+pytestmark = pytest.mark.slow
+
 LINES_ON_DISK = Path(__file__).parent / "lines_on_disk"
 BINS = ("paper", "glass", "metal", "plastic", "trash")
 
