@@ -170,7 +170,7 @@ def test_a_broker_that_takes_few_messages_at_a_time_gets_no_more(
         ledger.record(Fault(fault="camera", message="no frame")).result(WAIT_S)
     link = connect(broker.port)
     for number in range(20):
-        link.publish_bin(f"bin{number}", BinState(fill_percent=None, full=False, items=number))
+        link.publish_bin(f"bin{number}", BinState(fill_percent=None, full=False, items=number, hazards=0))
     link_log.wait_for("connected in MQTT 5")
     assert link.stop(WAIT_S)
     assert ledger.undelivered == 0
@@ -190,7 +190,7 @@ def test_a_journal_that_the_broker_forbids_stays_in_the_ledger_is_told_and_arriv
     link = connect(to_broker.port)
     events = [ledger.record(Fault(fault="camera", message="no frame")).result(WAIT_S) for _ in range(30)]
     link.publish_state(state(1))
-    link.publish_bin("paper", BinState(fill_percent=None, full=False, items=1))
+    link.publish_bin("paper", BinState(fill_percent=None, full=False, items=1, hazards=0))
     listener.wait_for("state", bool)
     link_log.wait_for("refuses journal (not authorized): expected an ACL that lets it write to sortbin/bin1/#; events stay in the ledger")
     assert listener.payloads("journal") == []
