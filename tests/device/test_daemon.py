@@ -191,11 +191,13 @@ def test_after_a_restart_the_state_still_names_the_last_item(
     process.kill()
     listener.wait_for(lambda seen: seen.get("sortbin/bench/availability") == b"offline")
     before = len(listener.all_of("sortbin/bench/state"))
-    last = [json.loads(event) for _, event in read_events(tmp_path / "state") if b'"item_sorted"' in event][-1]
+    items = [event for _, payload in read_events(tmp_path / "state") if (event := json.loads(payload))["type"] in ("item_sorted", "item_rejected")]
+    shutil.copy(tmp_path / "pictures" / "0.png", tmp_path / "pictures" / "2.png")  # no other item comes
     running()
     listener.wait_for(lambda _: len(listener.all_of("sortbin/bench/state")) > before)
     first = json.loads(listener.all_of("sortbin/bench/state")[before])
-    assert first["last_item"] == {key: last[key] for key in ("item", "bin", "label", "p", "time")} | {"reason": None}
+    last = {"reason": None} | items[-1]
+    assert first["last_item"] == {key: last[key] for key in ("item", "bin", "label", "p", "time", "reason")}
 
 
 def test_the_broker_says_offline_for_a_daemon_that_was_killed(running: Callable[..., subprocess.Popen[bytes]], listener: Listener) -> None:
