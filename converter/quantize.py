@@ -22,6 +22,8 @@ from converter.metadata import CARD_FILE, with_metadata
 from converter.network import FloatNetwork, Floats
 from converter.network_error import NetworkError
 from converter.output import appearing
+from converter.photo_list import FILE as PHOTOS_FILE
+from converter.photo_list import photo_list
 from converter.photos import Photo
 from converter.progress import Progress
 from converter.quiet import quiet
@@ -159,6 +161,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         (folder / model_file(info)).write_bytes(described)
         reference.write(folder / REFERENCE_FILE)
         known.write(folder / KNOWN_FILE)
+        (folder / PHOTOS_FILE).write_text(photo_list(run.train, run.val).text(), encoding="utf-8")
         sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
         (folder / CARD_FILE).write_text(replace(card, sizes=sizes).text(), encoding="utf-8")
         bundle = write_bundle(folder, info)

@@ -20,7 +20,8 @@ from converter.benchmark.report import Report, Row
 from converter.benchmark.single_stream import QUERIES, SECONDS, is_mlperf
 from converter.calibration import Inputs
 from converter.output import OutputError
-from converter.photos import Photo, PhotosError, read_part
+from converter.photo_list import photos_to_judge
+from converter.photos import Photo, PhotosError
 from converter.progress import Progress
 from converter.run import RunError, read_run
 from converter.share import share
@@ -66,12 +67,15 @@ class Order:
 
 @dataclass(frozen=True)
 class Subject:
-    """What an order comes to: the network's labels, and the photos to calibrate by and to judge by, where there are some."""
+    """What an order comes to: the network's labels, and the photos to calibrate by and to judge by, where there are some.
+    remark: what is to be said of those, or empty.
+    """
 
     labels: tuple[str, ...]
     bundle: Bundle | None
     calibration: tuple[Photo, ...]
     judging: tuple[Photo, ...]
+    remark: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +118,7 @@ def benchmark(order: Order, scratch: Path, progress: Progress) -> Report:
         machine=computer,
         before=before,
         after=after,
-        notes=list(_notes(order, measured, busy(before, computer.cores))),
+        notes=[*filter(None, [subject.remark]), *_notes(order, measured, busy(before, computer.cores))],
         rows=rows,
     )
 
@@ -125,22 +129,24 @@ def read_subject(order: Order) -> Subject:
     labels = bundle.info.labels if bundle is not None else ()
     chosen: tuple[Photo, ...] = ()
     judging: tuple[Photo, ...] = ()
-    if order.run is not None and order.data is not None:
-        run = read_run(order.run, order.data)
+    remark = ""
+    run = read_run(order.run, order.data) if order.run is not None and order.data is not None else None
+    if run is not None:
         chosen = calibration.choose(run.train, making.CALIBRATION_PHOTOS, making.SEED)
         own, judging = run.labels, run.val
     elif order.run is not None:
         own = _labels(order.run)
-    elif order.data is not None:
-        own, judging = labels, read_part(order.data, "val")
     else:
         own = labels
+    if bundle is not None and order.data is not None and own == labels:
+        found = photos_to_judge(bundle, order.data, "val", run)
+        judging, remark = found.photos, found.remark
     if labels and own != labels:
         raise RunError(f"{order.run}: its labels are {', '.join(own)}, those of {order.bundle} are {', '.join(labels)}")
     strange = [photo for photo in judging if photo.label not in own]
     if strange:
         raise PhotosError(f"{order.data}: {strange[0].name} is labelled {strange[0].label}; expected one of {', '.join(own)}")
-    return Subject(own, bundle, chosen, judging)
+    return Subject(own, bundle, chosen, judging, remark)
 
 
 def _labels(run: Path) -> tuple[str, ...]:

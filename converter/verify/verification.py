@@ -14,7 +14,8 @@ from converter.accuracy import Answers, Floats, agreement
 from converter.calibration import Inputs, fingerprint, isolated_inputs
 from converter.model_file import ModelFileError, read_model
 from converter.output import OutputError
-from converter.photos import Photo, PhotosError, read_part
+from converter.photo_list import photos_to_judge
+from converter.photos import Photo, PhotosError
 from converter.progress import Progress
 from converter.run import Run, RunError, read_run
 from converter.share import Share, share
@@ -48,10 +49,14 @@ class Order:
 
 @dataclass(frozen=True, eq=False)
 class _Material:
-    """Photos of a known label, decoded to `pictures`, and the run they come from, if one was named."""
+    """Photos of a known label, decoded to `pictures`, and the run they come from, if one was named. claimed: whether the bundle's claims are about
+    these photos; remark: what else is to be said of them, or empty.
+    """
 
     photos: tuple[Photo, ...]
     targets: np.ndarray
+    claimed: bool
+    remark: str
     pictures: Path
     run: Run | None
 
@@ -73,6 +78,8 @@ def verify(order: Order, progress: Progress) -> Verification:
         runtimes, logits, ways = _ask_all(order, bundle, material, Path(scratch), progress)
         photos = None
         if material is not None:
+            if material.remark:
+                checks.append(Check("photos seen", None, material.remark))
             if material.run is not None:
                 provenance = _provenance(bundle, material.run)
                 checks.append(provenance)
@@ -109,7 +116,8 @@ def _material(order: Order, bundle: Bundle, scratch: Path, progress: Progress) -
     run = read_run(order.run, order.data) if order.run is not None else None
     if run is not None and run.labels != labels:
         raise RunError(f"{order.run}: its labels are {', '.join(run.labels)}, those of {order.bundle} are {', '.join(labels)}")
-    photos = run.val if run is not None and order.split == "val" else read_part(order.data, order.split)
+    judging = photos_to_judge(bundle, order.data, order.split, run)
+    photos = judging.photos
     known = {unicodedata.normalize("NFC", label): index for index, label in enumerate(labels)}
     spelled = [unicodedata.normalize("NFC", photo.label) for photo in photos]
     for photo, label in zip(photos, spelled, strict=True):
@@ -120,7 +128,7 @@ def _material(order: Order, bundle: Bundle, scratch: Path, progress: Progress) -
         decoded.keep(progress.through(Inputs(photos, size), "decoding photos"), size, pictures)
     except OSError as error:
         raise OutputError(f"{scratch}: {error.strerror}; decoded photos take {len(photos) * size * size * 3 / 1e6:.0f} MB there") from error
-    return _Material(photos, np.array([known[label] for label in spelled]), pictures, run)
+    return _Material(photos, np.array([known[label] for label in spelled]), judging.claimed, judging.remark, pictures, run)
 
 
 def _ask_all(
@@ -182,7 +190,7 @@ def _judge(
     ships = next(iter(answers))
     claim = bundle.info.metrics.int8
     claimed = share(round(claim.accuracy * claim.n), claim.n)
-    same = order.split == "val" and len(material.photos) == claim.n
+    same = material.claimed
     step = contract.logits_step(read_model(bundle.model))
     measured = []
     for asked in runtimes:
@@ -231,8 +239,7 @@ def _by_themselves(
         return photos, Check("isolated", False, str(fault))
     found = _of(Answers(np.load(file).astype(np.float64), material.targets))
     told = f"{found} with {items} items by themselves; the bundle claims {claim.int8.accuracy:.4f}"
-    same = order.split == "val" and len(material.photos) == claim.int8.n
-    if not same:
+    if not material.claimed:
         check = Check("isolated", None, f"{told} of {claim.int8.n} other photos")
     elif items != claim.items:
         check = Check("isolated", None, f"{told} with {claim.items}: other masks than those it was made with")
