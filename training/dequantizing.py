@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from converter.calibration import fingerprint
 from converter.model_file import ModelFile, Operator, Tensor, read_model
 from converter.output import appearing
+from converter.photo_list import known_split
 from converter.photos import Split, read_split
 from device.errors import SortbinError
 from device.vision.bundle import Bundle
@@ -36,25 +36,26 @@ class DequantizeError(SortbinError, ValueError):
 
 
 def write_dequantized(bundle: Bundle, data: Path, seed: int, out: Path) -> tuple[keras.Model, bool]:
-    """Write the run folder `out`, which does not exist. Returns the network, and whether the photos are those that the bundle was made from.
+    """Write the run folder `out`, which does not exist. Returns the network, and whether the photos are those that the bundle was made from, split
+    as they were then.
 
-    data: photos of the bundle's labels. seed: of their split where a plain folder has no lists. Raises DequantizeError, ModelFileError,
-    PhotosError, OutputError.
+    data: photos of the bundle's labels. seed: of their split where a plain folder has no lists and the bundle's own split is not known. Raises
+    DequantizeError, ModelFileError, PhotosError, OutputError.
     """
     if bundle.info.precision is not msgspec.UNSET:
         raise DequantizeError(f"{bundle.folder}: expected a bundle that computes in INT8; this one does in {bundle.info.precision}")
-    split = read_split(data, seed=seed)
+    known = known_split(bundle, data)
+    split = known or read_split(data, seed=seed)
     if set(split.labels) != set(bundle.info.labels):
         raise DequantizeError(f"{data}: expected photos of {', '.join(bundle.info.labels)}, found {', '.join(split.labels)}")
     network = dequantized(read_model(bundle.model), str(bundle.model))
-    known = fingerprint(sorted(split.train + split.val), names=True) == bundle.info.data_fingerprint
-    made_of = {"bundle": str(bundle.folder), "model_sha256": bundle.info.files[bundle.model.name], "its_photos": known}
+    made_of = {"bundle": str(bundle.folder), "model_sha256": bundle.info.files[bundle.model.name], "its_photos": known is not None}
     with appearing(out) as folder:
         network.save(folder / "model.keras")
         _write_lists(folder, bundle, split)
         (folder / "recipe.toml").write_text(f"size = {bundle.info.input.size}\nseed = {seed}\n", encoding="utf-8")
         (folder / FILE).write_text(json.dumps(made_of, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    return network, known
+    return network, known is not None
 
 
 def dequantized(model: ModelFile, name: str) -> keras.Model:

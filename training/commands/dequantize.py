@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     network, known = write_dequantized(bundle, arguments.data, arguments.seed, arguments.out)
     if not known:
         print(
-            f"training dequantize: {arguments.data}: not the photos that {arguments.bundle} was made from; "
+            f"training dequantize: {arguments.data}: not the photos that {arguments.bundle} was made from, or not split as they were then; "
             "what is chosen by now may have been trained on then",
             file=sys.stderr,
         )
