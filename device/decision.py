@@ -62,8 +62,8 @@ def decide(evidence: Evidence, labels: tuple[str, ...], pack: RulePack, *, rejec
     bin. The residual bin itself is always open. A hazard whose bin is closed is held.
     """
     belief = _belief(evidence.probabilities, labels, pack)
-    costs = {into: math.fsum(p * pack.cost(belongs, into) for belongs, p in belief.items()) for into in pack.bins}
-    likeliest = max(belief, key=lambda name: belief[name])
+    costs = pack.expected_costs(tuple(belief.values()))
+    likeliest = max(belief, key=belief.__getitem__)
     cheapest = min(costs, key=lambda name: (costs[name], -belief[name]))
     shut = closed or {}
 
@@ -104,8 +104,8 @@ def _danger(evidence: Evidence, labels: tuple[str, ...], pack: RulePack) -> Dang
 
 
 def _belief(probabilities: Floats, labels: tuple[str, ...], pack: RulePack) -> dict[str, float]:
-    """The probability that the item belongs in each bin. fsum rounds once, so the order of the labels changes nothing."""
-    shares: dict[str, list[float]] = {name: [] for name in pack.bins}
-    for label, p in zip(labels, probabilities.tolist(), strict=True):
-        shares[pack.bin_of(label)].append(p)
-    return {name: math.fsum(values) for name, values in shares.items()}
+    """The probability that the item belongs in each bin. Added from the smallest on, so that the order of the labels changes nothing."""
+    belief = dict.fromkeys(pack.bins, 0.0)
+    for p, label in sorted(zip(probabilities.tolist(), labels, strict=True)):
+        belief[pack.bin_of(label)] += p
+    return belief

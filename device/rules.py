@@ -4,9 +4,10 @@ Packs are TOML files, versioned apart from the model because local rules differ;
 """
 
 import math
+import operator
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -45,7 +46,8 @@ class RulePack:
     hazards: frozenset[str]
     hazard: HazardRule
     _bin_of: Mapping[str, str]
-    _costs: Mapping[tuple[str, str], float]
+    _costs: Mapping[str, tuple[float, ...]]
+    """of each bin, by where the item belongs, in the order of `bins`"""
 
     def bin_of(self, label: str) -> str:
         """The bin that a label of the bundle belongs in."""
@@ -57,7 +59,11 @@ class RulePack:
 
     def cost(self, belongs_in: str, into: str) -> float:
         """What it costs to put into one bin what belongs in another. Nothing where they are the same."""
-        return self._costs[belongs_in, into]
+        return self._costs[into][tuple(self.bins).index(belongs_in)]
+
+    def expected_costs(self, belief: Sequence[float]) -> dict[str, float]:
+        """What to expect of each bin. belief: the probability that the item belongs in each, in the order of `bins`."""
+        return {into: sum(map(operator.mul, belief, costs)) for into, costs in self._costs.items()}
 
 
 def read_rules(file: Path, labels: tuple[str, ...], also: tuple[str, ...] = ()) -> RulePack:
@@ -152,7 +158,8 @@ def _require_sense(file: Path, written: _Written) -> None:
 
 
 def _pack(file: Path, written: _Written, titles: dict[str, str], bin_of: dict[str, str], hazards: frozenset[str]) -> RulePack:
-    costs = _costs(file, written, tuple(titles))
+    by_pair = _costs(file, written, tuple(titles))
+    costs = {into: tuple(by_pair[belongs, into] for belongs in titles) for into in titles}
     return RulePack(written.name, written.version, titles, written.residual, hazards, written.hazard or HazardRule(), bin_of, costs)
 
 

@@ -38,6 +38,7 @@ class Classifier:
         source = _input(bundle, self.runtime)
         logits, embedding = _outputs(bundle, self.runtime)
         self._logits, self._embedding = _Output(interpreter, logits), _Output(interpreter, embedding)
+        self._powers = self._logits.powers(bundle.info.temperature)
         self._input = interpreter.tensor(source["index"])
         self._invoke = interpreter.invoke
         self.took_ms: deque[float] = deque(maxlen=256)
@@ -69,7 +70,13 @@ class Classifier:
 
     def posterior(self, pixels: Pixels) -> Floats:
         """Calibrated probabilities, one a label, summing to 1. Raises RuntimeFault."""
-        return softmax(self.logits(pixels), self.bundle.info.temperature)
+        self._run(pixels)
+        return self._calibrated()
+
+    def look(self, pixels: Pixels) -> tuple[Floats, Logits]:
+        """Calibrated probabilities as of `posterior`, and the embedding of the same run. Raises RuntimeFault."""
+        self._run(pixels)
+        return self._calibrated(), self._embedding.read()
 
     def check_known_answer(self) -> None:
         """Run the bundle's seeded input and compare: bit for bit where the runtime is exact, within the bundle's tolerance elsewhere.
@@ -88,6 +95,11 @@ class Classifier:
                 f"{self.runtime.model}: wrong known answer on {self.runtime.name}: {info.labels[worst]} is {found[worst]}, "
                 f"expected {answer.logits[worst]} within {allowed}; try another runtime, or quantize again"
             )
+
+    def _calibrated(self) -> Floats:
+        # Python's own numbers: the network has pushed NumPy out of the cache, and there are few.
+        powers = [self._powers[place] for place in self._logits.stored().tolist()]
+        return np.divide(powers, sum(powers))
 
     def _run(self, pixels: Pixels) -> None:
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
@@ -114,21 +126,39 @@ def softmax(logits: npt.NDArray[np.floating[Any]], temperature: float) -> Floats
     return np.divide(powers, powers.sum(axis=-1, keepdims=True))
 
 
+LEAST_EXPONENT = -700.0
+"""no sum of powers of e above this is 0 in float64"""
+
+
 class _Output:
-    """One output tensor, quantized per tensor to int8 or uint8."""
+    """One output tensor, quantized per tensor to int8, uint8 or int16. What each of the few values that can be stored means is worked out once."""
 
     def __init__(self, interpreter: Interpreter, details: dict[str, Any]) -> None:
         self._view = interpreter.tensor(details["index"])
-        self._scale, self._zero_point = details["quantization"]
+        scale, zero_point = details["quantization"]
+        kind = np.dtype(details["dtype"])
+        self._bits = np.dtype(f"u{kind.itemsize}")
+        possible = np.arange(1 << 8 * kind.itemsize).astype(self._bits).view(kind)
+        # Widened first: 127 - (-128) is no int8.
+        self._values: Logits = ((possible.astype(np.int64) - zero_point) * scale).astype(np.float32)
+
+    def powers(self, temperature: float) -> list[float]:
+        """The power of e for what each place of `stored` stands for, over `temperature`, as softmax has it but for a common factor."""
+        scaled = self._values.astype(np.float64) / temperature
+        powers: list[float] = np.exp(np.maximum(scaled - scaled.max(), LEAST_EXPONENT)).tolist()
+        return powers
+
+    def stored(self) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """The bits of the quantized values, flat: places in tables. A view into the interpreter, which must not be kept."""
+        return self._view().reshape(-1).view(self._bits)
 
     def raw(self) -> npt.NDArray[np.int64]:
         """The quantized values, flat. A copy: a view into the interpreter must not be kept."""
         return self._view().reshape(-1).astype(np.int64)
 
     def read(self) -> Logits:
-        """The values they stand for, flat. Widened first: 127 - (-128) is no int8."""
-        values: Logits = ((self.raw() - self._zero_point) * self._scale).astype(np.float32)
-        return values
+        """The values they stand for, flat."""
+        return np.take(self._values, self.stored())
 
 
 def _input(bundle: Bundle, runtime: Runtime) -> dict[str, Any]:

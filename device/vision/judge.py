@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from device.vision.bundle import BundleError
-from device.vision.classifier import Classifier, Floats, Logits, softmax
+from device.vision.classifier import Classifier, Floats, Logits
 from device.vision.isolate import Isolated
 from device.vision.looks import VIEW_WEIGHTS
 from device.vision.preprocess import Pixels
@@ -69,8 +69,7 @@ class Judge:
 
     def look(self, picture: Pixels, *, here: bool) -> Opinion:
         """here: whether the picture is known to be of the place where the bin was taught. Raises RuntimeFault."""
-        logits, embedding = self.classifier.outputs(picture)
-        probabilities = softmax(logits, self.classifier.bundle.info.temperature)
+        probabilities, embedding = self.classifier.look(picture)
         if self.teaching is not None:
             return Opinion(*self.teaching.judge(probabilities, embedding, here=here), embedding)
         return Opinion(probabilities, None if self._known is None else self._known.score(embedding, probabilities), embedding)

@@ -43,6 +43,20 @@ def test_both_packages_builtin_kernels_agree_to_a_step(tiny_bundle: Bundle) -> N
         assert np.abs(ours.raw_logits(pixels) - other.raw_logits(pixels)).max() <= 1
 
 
+@pytest.mark.parametrize("temperature", [0.02, 1.3, 50.0])
+def test_probabilities_are_the_softmax_of_the_logits_of_the_same_picture(tiny_bundle: Bundle, package: Package, temperature: float) -> None:
+    bundle = changed(tiny_bundle, temperature=temperature)
+    classifier = Classifier(bundle, load_runtime(bundle, package=package))
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        pixels = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        logits, embedding = classifier.outputs(pixels)
+        np.testing.assert_allclose(classifier.posterior(pixels), softmax(logits, temperature), rtol=1e-9, atol=1e-12)
+        probabilities, looked = classifier.look(pixels)
+        np.testing.assert_array_equal(probabilities, classifier.posterior(pixels))
+        np.testing.assert_array_equal(looked, embedding)
+
+
 def test_the_size_of_the_frame_does_not_matter(tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
     classifier = Classifier(tiny_bundle)
     expected = classifier.logits(painted("glass"))
