@@ -28,6 +28,7 @@ from device.hardware.gates import Gates
 from device.health import Heartbeats, Notifier
 from device.keeping import Keeper
 from device.ledger import LOOP_S, Ledger
+from device.memory import give_back_code
 from device.mqtt.link import Link
 from device.report import Reporter
 from device.rules import RulePack, default_rules, find_rules, read_rules
@@ -246,6 +247,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
             if not started and sorter.mode == "ready":
                 started = True
                 sorter.tell(_started(parts))
+                give_back_code()
             silent = beats.silent(now_s)
             if silent:
                 log.error("hung: %s; waiting for the watchdog", ", ".join(silent))
