@@ -4,6 +4,7 @@ paho keeps a session of its own and resends from it after a reconnect. Ours is i
 that knows nothing, and what is sent again, and in which order, is decided in one place.
 """
 
+import contextlib
 import hashlib
 import socket
 import ssl
@@ -232,17 +233,18 @@ class Connection:
 
 
 def connected(settings: MqttSettings, client_id: str, *, will_topic: str | None, wake: Callable[[], None], wait_s: float) -> Connection:
-    """A connection in MQTT 5, in which a broker says what it refuses; in MQTT 3.1.1 to one that knows no better.
+    """A connection in MQTT 5, in which a broker says what it refuses; in MQTT 3.1.1 to one that knows no better, or where the settings ask for that.
 
     Blocks as `Connection.open` does, twice where the first is not understood. Raises MqttError.
     """
-    connection = Connection(settings, client_id, will_topic=will_topic, wake=wake)
-    try:
-        connection.open(wait_s)
-    except NotUnderstood:
-        connection = Connection(settings, client_id, will_topic=will_topic, wake=wake, protocol=MQTTProtocolVersion.MQTTv311)
-        connection.open(wait_s)
-    return connection
+    if settings.version == 5:
+        connection = Connection(settings, client_id, will_topic=will_topic, wake=wake)
+        with contextlib.suppress(NotUnderstood):
+            connection.open(wait_s)
+            return connection
+    older = Connection(settings, client_id, will_topic=will_topic, wake=wake, protocol=MQTTProtocolVersion.MQTTv311)
+    older.open(wait_s)
+    return older
 
 
 def in_time(attempt: Callable[[], None], settings: MqttSettings, wait_s: float) -> None:
@@ -281,6 +283,8 @@ def may_publish(settings: MqttSettings, topic: str, wait_s: float) -> bool | Non
     Brokers of MQTT 3.1.1 take what they forbid and throw it away, so this is asked over MQTT 5. None where the broker does not say. Blocks as
     `Connection.open` does, and for `wait_s` seconds more.
     """
+    if settings.version != 5:
+        return None
     answered = threading.Event()
     connection = Connection(settings, _trial_id(), will_topic=None, wake=answered.set)
     try:

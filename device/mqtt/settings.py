@@ -4,7 +4,7 @@ import contextlib
 import ipaddress
 import re
 import urllib.parse
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -43,6 +43,8 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """see `[mqtt.tls]`"""
     keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 30
     """after one and a half times as long without a word the broker says that this device is offline"""
+    version: Literal[3, 5] = 5
+    """5: MQTT 5, and 3.1.1 to a broker that does not know it; 3: MQTT 3.1.1 at once"""
     base: Annotated[
         str,
         msgspec.Meta(

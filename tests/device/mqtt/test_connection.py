@@ -90,8 +90,8 @@ def refusal(settings: MqttSettings, wait_s: float = WAIT_S) -> str:
     return str(refused.value)
 
 
-def test_a_broker_that_lets_us_in_is_said_nothing_about(broker: Any) -> None:
-    assert probe(at(broker.port), WAIT_S) is None
+def test_a_broker_that_lets_us_in_is_said_nothing_about(broker: Any, version: int) -> None:
+    assert probe(at(broker.port, version=version), WAIT_S) is None
 
 
 def test_a_port_where_nothing_listens_is_named(listener: socket.socket) -> None:

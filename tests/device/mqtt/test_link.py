@@ -236,17 +236,17 @@ from device.mqtt.link import Link
 from device.mqtt.settings import MqttSettings
 
 ledger = Ledger(Path(sys.argv[2]), "bin1", Clock())
-link = Link(MqttSettings(host="127.0.0.1", port=int(sys.argv[1])), "bin1", ledger)
+link = Link(MqttSettings(host="127.0.0.1", port=int(sys.argv[1]), version=int(sys.argv[3])), "bin1", ledger)
 while True:
     print(ledger.record(Fault(fault="camera", message="no frame")).result(20).seq, flush=True)
 """
 
 
-def test_a_killed_device_is_said_to_be_offline_and_nothing_it_stored_is_lost(broker: Any, tmp_path: Path, subscribe: Subscribe) -> None:
+def test_a_killed_device_is_said_to_be_offline_and_nothing_it_stored_is_lost(broker: Any, version: Any, tmp_path: Path, subscribe: Subscribe) -> None:
     listener = subscribe(broker.port)
     folder = tmp_path / "killed"
     process = subprocess.Popen(
-        [sys.executable, "-c", DEVICE, str(broker.port), str(folder)],
+        [sys.executable, "-c", DEVICE, str(broker.port), str(folder), str(version)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -262,7 +262,7 @@ def test_a_killed_device_is_said_to_be_offline_and_nothing_it_stored_is_lost(bro
     assert set(subscribe(broker.port).wait_for("availability", bool)) == {"offline"}
 
     ledger = Ledger(folder, "bin1", Clock())
-    link = Link(MqttSettings(host="127.0.0.1", port=broker.port), "bin1", ledger)
+    link = Link(MqttSettings(host="127.0.0.1", port=broker.port, version=version), "bin1", ledger)
     listener.wait_for("journal", lambda heard: {event["seq"] for event in heard} >= set(said))
     assert link.stop(WAIT_S)
     ledger.close(WAIT_S)

@@ -140,7 +140,7 @@ JUNK = st.one_of(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(junk=st.lists(JUNK, min_size=1, max_size=3), at=st.integers(1, 12), hangs_up=st.booleans())
 def test_whatever_bytes_come_the_journal_arrives_whole(
     junk: list[bytes], at: int, hangs_up: bool, raw_broker: RawBroker, tmp_path_factory: pytest.TempPathFactory
@@ -222,6 +222,15 @@ def test_a_broker_that_knows_only_mqtt_3_is_spoken_to_in_that(answer: Farewell, 
     until(lambda: not ledger.undelivered)
     link_log.wait_for("connected in MQTT 3.1.1")
     assert {packet.connection for packet in raw_broker.heard} == {1, 2}
+
+
+def test_a_broker_that_leaves_mqtt_5_unanswered_can_be_spoken_to_in_mqtt_3_at_once(raw_broker: RawBroker) -> None:
+    raw_broker.answers = lambda packet: b"" if packet.is_mqtt_5 else well_behaved(packet)
+    assert connect(raw_broker, 0.2).speaks.startswith("MQTT 3.1.1")
+    heard = len(raw_broker.heard)
+    connection = connect(raw_broker, version=3)
+    assert [packet.is_mqtt_5 for packet in raw_broker.heard[heard:] if packet.kind == CONNECT] == [False]
+    connection.close()
 
 
 @pytest.mark.parametrize("code", [0x86, 0x87, 0x8A])

@@ -118,14 +118,14 @@ def test_a_network_that_breaks_in_the_middle_of_the_traffic_costs_no_event(
 
 
 def test_events_from_before_a_restart_of_the_device_go_to_the_journal_and_not_to_the_live_topic(
-    broker: Any, tmp_path: Path, subscribe: Callable[[int], Any]
+    broker: Any, version: Any, tmp_path: Path, subscribe: Callable[[int], Any]
 ) -> None:
     before = Ledger(tmp_path / "restarted", "bin1", Clock())
     seqs = stored(record(before, MANY))
     assert before.close(20)
     consumer = subscribe(broker.port)
     ledger = Ledger(tmp_path / "restarted", "bin1", Clock())
-    link = Link(MqttSettings(host="127.0.0.1", port=broker.port), "bin1", ledger)
+    link = Link(MqttSettings(host="127.0.0.1", port=broker.port, version=version), "bin1", ledger)
     wait_for_all([consumer], seqs)
     wait_until_acknowledged(ledger, link)
     assert ledger.close(20)
