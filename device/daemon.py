@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,8 +27,8 @@ from device.hardware.gates import Gates
 from device.health import Heartbeats, Notifier
 from device.keeping import Keeper
 from device.ledger import LOOP_S, Ledger
-from device.memory import give_back_code
 from device.mqtt.link import Link
+from device.parts import Parts, remarked
 from device.report import Reporter
 from device.rules import RulePack, default_rules, find_rules, read_rules
 from device.settings import BinSettings, ModelSettings
@@ -60,20 +59,6 @@ KEEP_VIEW_S = 600.0
 VIEW_FILE, VIEWS_FILE = "empty-view.npy", "empty-views.npy"
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a bin is made of, opened and checked."""
-
-    judge: Judge
-    site: Site
-    rules: RulePack
-    body: Body
-    ledger: Ledger
-    link: Link | None
-    safe_mode: bool
-    """the daemon has crashed again and again: it begins with nothing that it can do without"""
-
-
 class Crash(SortbinError, RuntimeError):
     """A part that was opened and has given up, with its reason. The end of the process counts as a crash, and a new start may help."""
 
@@ -91,8 +76,6 @@ def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iter
         ledger = Ledger(Path(settings.device.state), settings.device.id, Clock())
         begun = False
         stack.push(lambda error, *_: _close(ledger, error, begun))
-        for warning in ledger.warnings:
-            log.warning("%s", warning)
         safe_mode = ledger.crashes >= SAFE_AFTER
         if safe_mode:
             log.warning(
@@ -100,19 +83,22 @@ def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iter
                 ledger.crashes,
                 LOOP_S / 60,
             )
-        judge = open_judge(_without_edgetpu(settings) if safe_mode else settings)
-        rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
-        for label in rules.unseen_hazards(judge.labels):
-            log.warning("rule pack %s: the hazard %s passes unnoticed until the bin is taught it", rules.name, label)
-        site = open_site(settings, judge)
-        body = open_body(rules)
-        stack.callback(body.close)
+        with remarked() as remarks:
+            for warning in ledger.warnings:
+                log.warning("%s", warning)
+            judge = open_judge(_without_edgetpu(settings) if safe_mode else settings)
+            rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
+            for label in rules.unseen_hazards(judge.labels):
+                log.warning("rule pack %s: the hazard %s passes unnoticed until the bin is taught it", rules.name, label)
+            site = open_site(settings, judge)
+            body = open_body(rules)
+            stack.callback(body.close)
         link = None if settings.mqtt is None else Link(settings.mqtt, settings.device.id, ledger)
         if link is not None:
             stack.callback(link.stop, 0.5)
         begun = True
         try:
-            yield Parts(judge, site, rules, body, ledger, link, safe_mode)
+            yield Parts(judge, site, rules, body, ledger, link, safe_mode, tuple(remarks))
         except SortbinError as error:
             raise Crash(str(error)) from error
 
@@ -201,7 +187,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
     keepers = (*_kept(state, bare), *learned)
     for keeper in (*_kept(state, bare if ledger.restarts else before), *learned):
         keeper.restore()
-    reporter = Reporter(settings.device, parts.judge, parts.site, watch, parts.rules, parts.body, ledger, parts.link)
+    reporter = Reporter(settings.device, watch, parts)
 
     frames = Keeper(settings.keep)
 
@@ -247,7 +233,6 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
             if not started and sorter.mode == "ready":
                 started = True
                 sorter.tell(_started(parts))
-                give_back_code()
             silent = beats.silent(now_s)
             if silent:
                 log.error("hung: %s; waiting for the watchdog", ", ".join(silent))

@@ -54,7 +54,7 @@ def _tell(file: Path, error: Exception, most_s: float) -> None:
     state = Path(speaker.device.state)
     if speaker.mqtt is None or in_use(state):
         return
-    message = str(error) if isinstance(error, SortbinError) else f"{type(error).__name__}: {error}"
+    message = str(error) if isinstance(error, SortbinError) else f"{type(error).__name__}: {' '.join(str(error).split())}"
     announce(speaker.mqtt, speaker.device.id, _state(state, FaultState(fault="daemon", message=message)), most_s)
 
 

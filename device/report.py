@@ -7,41 +7,33 @@ from pathlib import Path
 import numpy as np
 
 from device import __version__
-from device.body import Body
 from device.clock import wall_clock_synced
 from device.drift import Watch
 from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
 from device.health import cpu_temperature_c, resident_mib, throttled
-from device.ledger import BinTotals, Ledger
-from device.mqtt.link import Link
+from device.ledger import BinTotals
 from device.mqtt.payloads import BinState, Hardware, Health, Info, InfoBundle, InfoRules, LastItem, Mode, State, fault_state, last_item
-from device.rules import RulePack
+from device.parts import Parts
 from device.settings import DeviceSettings
-from device.site import Site
-from device.vision.judge import Judge
 
 HEALTH_EVERY_S = 60.0
 
 
 class Reporter:
-    """Keeps `info`, `state`, `bin/<bin>` and `health` up to date on a link, and one line of text for a person.
+    """Keeps `info`, `state`, `bin/<bin>` and `health` up to date on a link, and one line of text for a person. Without a link, the line alone."""
 
-    link None: only the line is kept.
-    """
-
-    def __init__(
-        self, device: DeviceSettings, judge: Judge, site: Site, watch: Watch, rules: RulePack, body: Body, ledger: Ledger, link: Link | None
-    ) -> None:
-        self._device, self._judge, self._site, self._watch, self._rules = device, judge, site, watch, rules
-        self._body, self._ledger, self._link = body, ledger, link
-        self._last_item: LastItem | None = None if ledger.item_before is None else last_item(ledger.item_before)
+    def __init__(self, device: DeviceSettings, watch: Watch, parts: Parts) -> None:
+        self._device, self._watch, self._remarks = device, watch, parts.remarks
+        self._judge, self._site, self._rules = parts.judge, parts.site, parts.rules
+        self._body, self._ledger, self._link = parts.body, parts.ledger, parts.link
+        self._last_item: LastItem | None = None if parts.ledger.item_before is None else last_item(parts.ledger.item_before)
         self._shown: tuple[object, ...] = ()
         self._health_due_s: float | None = None
         self._began_s: float | None = None
         self.line = ""
-        self._runtime = judge.classifier.runtime
-        if link is not None:
-            link.publish_info(self._info())
+        self._runtime = parts.judge.classifier.runtime
+        if self._link is not None:
+            self._link.publish_info(self._info())
 
     def note(self, event: AnyEvent) -> None:
         """Take notice of an event that was stored. Any thread."""
@@ -100,6 +92,7 @@ class Reporter:
                 gates=dict(self._body.gate_kinds),
                 runtime=self._runtime.name,
             ),
+            remarks=self._remarks,
         )
 
     def _health(self, now_s: float) -> Health:

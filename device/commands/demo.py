@@ -21,6 +21,7 @@ from device.errors import SortbinError
 from device.hardware.gates import Gates
 from device.health import Notifier
 from device.mqtt.settings import MqttSettings, TlsSettings
+from device.parts import Parts
 from device.rules import RulePack
 from device.settings import BinSettings, DeviceSettings, ModelSettings
 from device.stopping import stop_on_signals
@@ -120,7 +121,7 @@ def _broker(url: str | None) -> Iterator[MqttSettings | None]:
             yield None
             return
         try:
-            yield MqttSettings(host="127.0.0.1", port=broker.port)
+            yield MqttSettings(host="127.0.0.1", port=broker.port, version=3)
         finally:
             broker.stop()
         return
@@ -148,7 +149,7 @@ def _broker(url: str | None) -> Iterator[MqttSettings | None]:
         yield settings
 
 
-def _opening(parts: daemon.Parts, things: Sequence[Thing], mqtt: MqttSettings | None) -> list[str]:
+def _opening(parts: Parts, things: Sequence[Thing], mqtt: MqttSettings | None) -> list[str]:
     info, runtime = parts.judge.classifier.bundle.info, parts.judge.classifier.runtime.name
     seen = f"{len(things)} things to throw in" if things else f"camera: {parts.body.camera_kind}"
     return [f"a virtual bin, {seen}; bundle {info.name} {info.version} on {runtime}; Ctrl-C ends it", _listening(mqtt)]

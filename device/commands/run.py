@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             daemon.run(settings, parts, stop, _log, notifier)
     except daemon.Crash as crash:
         log.critical("ends, since a new start may help: %s", crash)
+        tell_end(arguments.config, crash, CRASH_TELL_S)
         return 1
     except SortbinError as error:
         tell_end(arguments.config, error)

@@ -56,6 +56,8 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
     residual: str
     """the bin of `bins` that takes what is better not guessed"""
     hardware: Hardware
+    remarks: tuple[str, ...]
+    """what was found wrong at the start and does not keep it from sorting, one line each"""
 
 
 class FaultState(msgspec.Struct, frozen=True, kw_only=True):

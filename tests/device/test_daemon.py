@@ -92,7 +92,8 @@ def running(
     config = tmp_path / "sortbin.toml"
     config.write_text(
         f'[device]\nid = "bench"\nstate = "{tmp_path / "state"}"\n[model]\nbundle = "{tiny_bundle.folder}"\n'
-        f'[camera]\nkind = "replay"\npath = "{tmp_path / "pictures"}"\nhold_s = 1.5\n{gates}[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n',
+        f'[camera]\nkind = "replay"\npath = "{tmp_path / "pictures"}"\nhold_s = 1.5\n{gates}[mqtt]\nhost = "127.0.0.1"\n'
+        f"port = {broker.port}\nversion = 3\n",
         encoding="utf-8",
     )
     started: list[subprocess.Popen[bytes]] = []
@@ -198,6 +199,15 @@ def test_after_a_restart_the_state_still_names_the_last_item(
     first = json.loads(listener.all_of("sortbin/bench/state")[before])
     last = {"reason": None} | items[-1]
     assert first["last_item"] == {key: last[key] for key in ("item", "bin", "label", "p", "time", "reason")}
+
+
+def test_what_it_was_taught_and_cannot_use_is_remarked(running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path) -> None:
+    (tmp_path / "state/taught").mkdir(parents=True)
+    (tmp_path / "state/taught/0001.npz").write_bytes(b"no teaching")
+    running()
+    info = json.loads(listener.wait_for(lambda seen: "sortbin/bench/info" in seen)["sortbin/bench/info"])
+    assert info["taught"] is None
+    assert [remark.partition(":")[0] for remark in info["remarks"]] == ["what was taught does not count"]
 
 
 def test_the_broker_says_offline_for_a_daemon_that_was_killed(running: Callable[..., subprocess.Popen[bytes]], listener: Listener) -> None:
