@@ -97,8 +97,8 @@ class Connection:
         self._answer: ReasonCode | None = None
         self._running = False
         self._lost: str | None = None
-        self.taken_over = False
-        """the broker ended it because another client came with the same id"""
+        self.hung_up = self.taken_over = False
+        """the other side ended it; the broker said that it did so because another client came with the same id"""
 
     @property
     def lost(self) -> str | None:
@@ -209,11 +209,13 @@ class Connection:
         self._answered.set()
 
     def _on_disconnect(self, client: Client, data: object, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None) -> None:
+        silent = str(reason) == "Keep alive timeout"
+        self.hung_up = self._lost is None and not silent
         if flags.is_disconnect_packet_from_server:
             said = self._client.said_at_its_end()
             self.taken_over = said == TAKEN_OVER
             self._end(f"ended the connection ({str(said or 'without a reason').lower()})")
-        elif str(reason) == "Keep alive timeout":
+        elif silent:
             self._end(f"silent for {self._settings.keepalive_s} s")
         else:
             self._end("the connection broke")

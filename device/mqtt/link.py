@@ -141,7 +141,7 @@ class Link:
         """Why there is no connection any more; short: how many in a row did not last."""
         if connection.lost is None:
             return f"{self._broker}: left it, as asked to stop"
-        if not connection.taken_over and short < OFTEN:
+        if not connection.taken_over and not (connection.hung_up and short >= OFTEN):
             return connection.lost
         often = f" {short} times in a row" if short >= OFTEN else ""
         return f"{connection.lost}{often}: has another bin the id {self._device}? Without device.id each gets one of its own"

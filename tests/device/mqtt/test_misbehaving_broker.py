@@ -248,6 +248,15 @@ def test_a_broker_that_says_who_took_over_is_believed(raw_broker: RawBroker, led
     until(lambda: not ledger.undelivered)
 
 
+def test_a_broker_that_sends_nonsense_again_and_again_is_not_taken_for_another_bin(raw_broker: RawBroker, ledger: Ledger, link_log: Any) -> None:
+    raw_broker.answers = well_after(6, lambda packet: b"\x90\x00" if packet.number == 3 else well_behaved(packet))
+    fill(ledger)
+    link_to(raw_broker, ledger)
+    until(lambda: not ledger.undelivered)
+    assert any("sent what is no MQTT" in line for line in link_log.lines)
+    assert not any("another bin" in line for line in link_log.lines)
+
+
 def test_the_device_pings_as_often_as_the_broker_asks(raw_broker: RawBroker) -> None:
     within_a_second = b"\x13\x00\x01"
     raw_broker.answers = lambda packet: connack(packet, 0, within_a_second) if packet.kind == CONNECT else well_behaved(packet)
