@@ -85,6 +85,8 @@ def best_candidate(
         _require_same(network, floating, judging[:SAME_PHOTOS])
         answers = floating.predict(judging)
         aim = answers["logits"].astype(np.float64)
+        if len(aim) > 1 and not np.ptp(aim, axis=0).any():
+            raise CandidateError(f"the network gives all of {len(aim)} photos the same values; it has learnt nothing, or takes other pixels")
         for recipe, make in _makers(wanted, saved, float32, progress.through(pictures, "calibrating on training photos"), scratch):
             model = with_raw_bytes(make(), {name: HEADROOM * float(np.abs(values).max()) for name, values in answers.items()})
             plain = Trial(model, labels, size, scratch)

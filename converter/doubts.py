@@ -19,7 +19,7 @@ def doubts(answers: Answers, labels: Sequence[str]) -> Iterator[str]:
     order = _other_order(answers)
     if order is not None:
         named = ", ".join(labels[number] for number in order)
-        renamed = Answers(answers.logits, _renamed(answers.targets, order)).accuracy
+        renamed = in_meant_order(answers).accuracy
         yield (
             f"right on {answers.accuracy:.2f} of {photos} photos, but on {renamed:.2f} with labels in the order {named}: "
             "is the file of labels in another order?"
@@ -30,6 +30,12 @@ def doubts(answers: Answers, labels: Sequence[str]) -> Iterator[str]:
             f"right on {answers.accuracy:.2f} of {photos} photos, no better than to say {always} always ({counts.max() / photos:.2f}): "
             "are pixels, labels and photos this network's?"
         )
+
+
+def in_meant_order(answers: Answers) -> Answers:
+    """The answers as if the labels stood in the order that the network seems to mean; the same where it is the one they stand in."""
+    order = _other_order(answers)
+    return answers if order is None else Answers(answers.logits, np.argsort(order)[answers.targets])
 
 
 def _other_order(answers: Answers) -> Ints | None:
@@ -57,9 +63,3 @@ def _best_order(answers: Answers) -> Ints:
         if order[output] < 0 and label not in order:
             order[output] = label
     return order
-
-
-def _renamed(targets: Ints, order: Ints) -> Ints:
-    """Each photo's output where label `order[i]` is output i."""
-    outputs: Ints = np.argsort(order)[targets]
-    return outputs

@@ -32,7 +32,18 @@ from converter.run import Run
 from converter.tflite import ConversionError
 from converter.trial import Trial
 from device.interval import wilson
-from device.vision.bundle import Bundle, BundleInfo, Calibration, ForeignModel, InputSpec, IsolatedMetrics, Metrics, model_file, write_bundle
+from device.vision.bundle import (
+    Bundle,
+    BundleError,
+    BundleInfo,
+    Calibration,
+    ForeignModel,
+    InputSpec,
+    IsolatedMetrics,
+    Metrics,
+    model_file,
+    write_bundle,
+)
 from device.vision.classifier import Classifier, softmax
 from device.vision.ground import Ground
 from device.vision.preprocess import Pixels
@@ -108,6 +119,8 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
             best = best_candidate(floating, run.labels, order.wanted, chosen, Path(scratch), progress, shown)
         except ConversionError as error:
             raise NetworkError(f"{run.model}: {error}") from error
+        except BundleError as error:  # names a file that is gone by the time it is read
+            raise NetworkError(f"{run.model}: what was made of it does not run: {str(error).partition(': ')[2]}") from error
         trial, title = best.trial, TITLES[order.wanted.precision]
 
         targets = np.array([run.target(photo) for photo in run.val])

@@ -9,6 +9,8 @@ from converter.foreign.frozen import GraphError
 
 _PASSED_OVER = {"Identity", "IdentityN", "NoOp", "Reshape", "Squeeze", "ExpandDims", "Cast"}
 _PROBABILITIES = {"Softmax", "LogSoftmax", "Sigmoid"}
+_LOOPS = {"Enter", "While", "StatelessWhile", "Switch", "If", "StatelessIf", "Case"}
+"""loops and branches, as LSTM and GRU layers make them; TensorFlow's quantizer crashes on them"""
 _WEIGHED = {"MatMul", "BatchMatMulV2", "Conv2D", "Einsum"}
 
 AUGMENTS = "exported while it augments pictures; give the .keras file, or export it with training=False (docs/converter.md)"
@@ -29,7 +31,7 @@ class Head:
 def find_head(output: Any, image: Any) -> Head:
     """Follow a graph back from its output. image: its input.
 
-    Raises GraphError where it draws random numbers, or where nothing on the way weighs features.
+    Raises GraphError where it draws random numbers or loops, or where nothing on the way weighs features.
     """
     live = _depending(image)
     found = _behind(output)
@@ -41,6 +43,8 @@ def find_head(output: Any, image: Any) -> Head:
     for tensor in _backwards(scores, live):
         if _is_random(tensor.op):
             raise GraphError(AUGMENTS)
+        if tensor.op.type in _LOOPS:
+            raise GraphError("runs in loops or branches, as LSTM and GRU layers do, which cannot be quantized; replace that layer")
         if embedding is None and tensor.op.type in _WEIGHED:
             behind = [given for given in tensor.op.inputs if given.op in live]
             embedding = behind[0] if len(behind) == 1 else None

@@ -10,6 +10,7 @@ from converter import calibration, confidence
 from converter.accuracy import Answers, by_chance
 from converter.adopted import AdoptedNetwork, Classifier
 from converter.calibration import Inputs
+from converter.doubts import in_meant_order
 from converter.network_error import NetworkError
 from converter.photos import Photo
 from converter.progress import Progress
@@ -86,7 +87,9 @@ def _tried(classifier: Classifier, given: str | None, photos: Sequence[Photo], r
     for pixels in ranges:
         network = classifier.network(pixels)
         pictures = progress.through(Inputs(photos, network.size), f"trying pixels {pixels} on photo")
-        tried.append(_Tried(pixels, network, Answers(network.predict(pictures)["logits"].astype(np.float64), targets)))
+        answers = Answers(network.predict(pictures)["logits"].astype(np.float64), targets)
+        # Labels in a wrong order are another mistake, which is told later; with it the right range would be right least often.
+        tried.append(_Tried(pixels, network, in_meant_order(answers)))
     return tried
 
 

@@ -83,6 +83,12 @@ def no_size() -> keras.Model:
     return keras.Sequential([layers.Conv2D(4, 3), layers.GlobalAveragePooling2D(), layers.Dense(LABELS)])
 
 
+def a_loop() -> keras.Model:
+    start = image()
+    rows = layers.Reshape((-1, 6))(layers.Conv2D(6, 5, strides=5)(start))
+    return keras.Model(start, layers.Dense(LABELS)(layers.LSTM(4)(rows)))
+
+
 def told(path: Path) -> str:
     """The one line that refuses a path."""
     with pytest.raises(NetworkError) as raised:
@@ -104,6 +110,7 @@ def told(path: Path) -> str:
         (channels_first, "keras", "takes channels first"),
         (flat, "keras", "expected an input of (batch, height, width, 3)"),
         (a_number, "keras", "gives whole numbers (ArgMax), not a value for each label"),
+        (a_loop, "keras", "runs in loops or branches, as LSTM and GRU layers do"),
         (no_size, "keras", "its input was never given a size"),
     ],
 )
@@ -135,6 +142,14 @@ def test_an_operation_that_tensorflow_lite_lacks_is_named(photos: Path, tmp_path
     assert main(order(tmp_path / "theirs.keras", photos, tmp_path)) == 2
     error = capsys.readouterr().err
     assert "TensorFlow Lite has no operation Erfinv" in error and error.count("\n") == 1
+
+
+def test_a_network_that_says_one_thing_always_is_told_so(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start = image()
+    dead = layers.Dense(LABELS, activation="relu", bias_initializer=keras.initializers.Constant(-1e3))
+    keras.Model(start, layers.Softmax()(dead(features(start)))).save(tmp_path / "theirs.keras")
+    assert main(order(tmp_path / "theirs.keras", photos, tmp_path)) == 2
+    assert "photos the same values; it has learnt nothing" in capsys.readouterr().err
 
 
 def order(model: Path, photos: Path, folder: Path) -> list[str]:

@@ -1,0 +1,85 @@
+"""A wrong range of pixels is noticed before it becomes a bundle: the ranges are tried on photos whose labels are known."""
+
+from pathlib import Path
+
+import keras
+import pytest
+
+from converter.adopted import Classifier
+from converter.cli import main
+from converter.foreign.pixel_choice import choose_pixels
+from converter.network_error import NetworkError
+from converter.photos import read_photos
+from converter.progress import Progress
+from converter.run import Run
+from device.vision.bundle import read_bundle
+
+LABELS = ("disc", "frame", "streifen ≡")
+SIZE = 32
+AS_OURS = {"-1,1": (1.0, 0.0), "0,1": (2.0, -1.0), "0,255": (1 / 127.5, -1.0)}
+"""what makes -1..1 of each range"""
+
+
+@pytest.fixture(scope="module")
+def trunk(shapes_run: Path) -> keras.Model:
+    return keras.models.load_model(shapes_run / "model.keras", compile=False)
+
+
+def theirs(trunk: keras.Model, pixels: str, folder: Path, dtype: str = "float32") -> Path:
+    """The trained shapes network as if it had been trained on these pixels."""
+    image = keras.Input((SIZE, SIZE, 3), dtype=dtype)
+    logits = keras.Model(trunk.input, trunk.output["logits"])(keras.layers.Rescaling(*AS_OURS[pixels])(image))
+    keras.Model(image, keras.layers.Softmax()(logits)).save(folder / "theirs.keras")
+    return folder / "theirs.keras"
+
+
+@pytest.fixture
+def run(photos: Path) -> Run:
+    return Run(Path("theirs.keras"), LABELS, (), tuple(read_photos(photos)))
+
+
+@pytest.mark.parametrize("pixels", list(AS_OURS))
+def test_the_range_is_found_out(pixels: str, trunk: keras.Model, run: Run, tmp_path: Path) -> None:
+    choice = choose_pixels(Classifier(theirs(trunk, pixels, tmp_path), len(LABELS)), None, run, 1, Progress())
+    assert choice.pixels == pixels
+    assert choice.told.startswith(f"pixels {pixels}: ") and "of 72 validation photos right" in choice.told
+
+
+def test_a_wrong_range_is_refused_and_the_right_one_named(trunk: keras.Model, run: Run, tmp_path: Path) -> None:
+    classifier = Classifier(theirs(trunk, "0,255", tmp_path), len(LABELS))
+    with pytest.raises(NetworkError, match=r"--pixels -1,1: 0\.\d+ of 72 validation photos right, [01]\.\d+ with 0,255; name that"):
+        choose_pixels(classifier, "-1,1", run, 1, Progress())
+    assert choose_pixels(classifier, "0,255", run, 1, Progress()).pixels == "0,255"
+
+
+def test_whole_numbers_are_what_the_camera_gives(trunk: keras.Model, run: Run, tmp_path: Path) -> None:
+    classifier = Classifier(theirs(trunk, "0,255", tmp_path, "uint8"), len(LABELS))
+    assert choose_pixels(classifier, None, run, 1, Progress()).pixels == "0,255"
+    with pytest.raises(NetworkError, match="--pixels 0,1: expected 0,255, for it takes whole numbers"):
+        choose_pixels(classifier, "0,1", run, 1, Progress())
+
+
+def test_labels_in_another_order_are_told_and_the_bundle_records_what_is_known(
+    trunk: keras.Model, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("".join(f"{label}\n" for label in (LABELS[1], LABELS[2], LABELS[0])), encoding="utf-8")
+    (photos_listed := tmp_path / "photos").mkdir()
+    for folder in photos.iterdir():
+        (photos_listed / folder.name).symlink_to(folder)
+    (photos_listed / "splits").mkdir()
+    names = [photo.name for photo in read_photos(photos)]
+    (photos_listed / "splits" / "train.txt").write_text("".join(f"{name}\n" for name in names[::2]), encoding="utf-8")
+    (photos_listed / "splits" / "val.txt").write_text("".join(f"{name}\n" for name in names[1::2]), encoding="utf-8")
+    model = theirs(trunk, "0,1", tmp_path)
+    order = ["quantize", str(model), "--labels", str(labels), "--data", str(photos_listed), "--tolerance", "100", "--calibration", "24"]
+    assert main([*order, "--pixels", "0,1", "--out", str(tmp_path / "bundle")]) == 0
+    error = capsys.readouterr().err
+    assert f"with labels in the order {', '.join(LABELS)}: is the file of labels in another order?" in error and error.count("\n") == 1
+    bundle = read_bundle(tmp_path / "bundle")
+    told = bundle.info.foreign
+    assert (told.model, told.pixels, told.labels_file, told.target, told.trained_on) == ("theirs.keras", "0,1", "labels.txt", "cpu", "unknown")
+    card = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "Which photos it was trained on is not known." in card and "Look into this: right on " in card
+    assert "converter quantize theirs.keras --labels labels.txt --pixels=0,1 --data DATA" in card
+    assert "may have been trained on them" in bundle.info.metrics.data
