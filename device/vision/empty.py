@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.vision.light import BRIGHTEST, fitted_light, grey, logarithm
-from device.vision.preprocess import Pixels
+from device.vision.preprocess import Pixels, halved
 from device.vision.registration import Landmarks, landmarks, moved, structure
 
 Floats = npt.NDArray[np.float32]
@@ -116,12 +116,8 @@ class EmptyViews:
 
     @staticmethod
     def shrunk(frame: Pixels) -> Pixels:
-        """A frame at the size of the views, HEIGHT x WIDTH x 3 uint8: halved while it is twice too large, for that is fast and does not alias."""
-        height, width = frame.shape[:2]
-        while height >= 2 * HEIGHT and width >= 2 * WIDTH:
-            height, width = height // 2, width // 2
-            frame = np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-        return np.asarray(cv2.resize(frame, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR), np.uint8)
+        """A frame at the size of the views, HEIGHT x WIDTH x 3 uint8."""
+        return np.asarray(cv2.resize(halved(frame, WIDTH, HEIGHT), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR), np.uint8)
 
     @property
     def reference(self) -> Reference:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from device.vision.preprocess import Pixels
+from device.vision.preprocess import Pixels, halved
 
 Floats = npt.NDArray[np.float32]
 
@@ -150,7 +150,7 @@ class EmptyView:
 
 
 def _thumbnail(pixels: Pixels) -> Floats:
-    return np.asarray(cv2.resize(pixels, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
+    return np.asarray(cv2.resize(halved(pixels, WIDTH, HEIGHT), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _difference(now: Floats, before: Floats, usual_gain: float) -> Floats:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.vision.preprocess import to_float, to_input
+from device.vision.preprocess import halved, to_float, to_input
 
 
 @settings(max_examples=60)
@@ -53,6 +53,18 @@ def test_the_whole_view_is_kept() -> None:
         [255, 0, 255],
         [0, 0, 255],
     ]
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((480, 640), (60, 80)), ((720, 1280), (90, 160)), ((119, 400), (119, 400)), ((1, 1), (1, 1)), ((121, 161), (60, 80))]
+)
+def test_a_picture_is_halved_while_both_sides_are_twice_too_long(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    noise = np.random.default_rng(2).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    pixels = np.asarray(cv2.resize(noise, size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
+    found = halved(pixels, 80, 60)
+    assert found.shape == (*expected, 3)
+    exact = cv2.resize(pixels, found.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(found.astype(int) - exact).max() <= 2
 
 
 def test_bytes_span_minus_one_to_one() -> None:
