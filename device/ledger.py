@@ -29,6 +29,7 @@ import msgspec
 from device import ledger_salvage
 from device import ledger_tables as tables
 from device.clock import Clock, kernel_boot
+from device.durable import hand_over, make_folder
 from device.events import AnyEvent, Event, ItemInterrupted, ItemRejected, ItemSorted, decode, encode
 from device.identity import place_of
 from device.ledger_reading import read_events
@@ -139,13 +140,17 @@ class Ledger:
         self._damage: LedgerError | None = None
         self._reading = threading.Lock()
         with explained(self.file), contextlib.ExitStack() as opened:
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                make_folder(folder)
+            except NotADirectoryError as error:
+                raise LedgerError(f"{error.filename}: {error.strerror}; expected device.state, a folder that this user can write to") from error
             opened.callback(os.close, hold_lock(folder / LOCK))
             self._numbering = Numbering(folder / NUMBERS)
             self._db = self._open()
             opened.callback(lambda: self._db.close())
             self._reader = self._open_reader()
             opened.callback(lambda: self._reader.close())
+            hand_over(folder, *(folder / name for name in (LOCK, NUMBERS, FILE, f"{FILE}-wal", f"{FILE}-shm")))
             self._opened = opened.pop_all()
         self._thread = threading.Thread(target=self._write_for_ever, name="ledger", daemon=True)
         self._thread.start()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from device.durable import hand_over, make_folder
 from device.ledger import LOCK
 from device.vision.bundle import Bundle
 from device.vision.teaching import Teaching, TeachingError, read_teaching
@@ -31,6 +32,7 @@ def keep(teaching: Teaching, state: Path) -> Path:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         teaching.write(file)
+        hand_over(state, file.parent, file)
     except OSError as error:
         raise TeachingError(f"{file}: {error.strerror}; expected a state folder that this user can write to") from error
     return file
@@ -52,8 +54,9 @@ def undo(state: Path) -> Path:
 def bin_stopped(state: Path) -> Iterator[None]:
     """While nothing else uses the state folder. Raises TeachingError while the bin runs."""
     try:
-        state.mkdir(parents=True, exist_ok=True)
+        make_folder(state)
         lock = os.open(state / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        hand_over(state, state / LOCK)
     except OSError as error:
         raise TeachingError(f"{state}: {error.strerror}; expected device.state, a folder that this user can write to") from error
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from device.clock import kernel_boot
+from device.durable import hand_over
 from device.hardware.settings import GateSettings
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ def note_claim(state: Path, gates: Iterable[GateSettings]) -> None:
     beside = state / f"{FILE}.new"
     try:
         beside.write_bytes(msgspec.json.encode(claim))
+        hand_over(state, beside)
         beside.replace(state / FILE)
     except OSError as error:
         log.warning("%s: %s; after a crash only the gates that the settings then name can be made safe", state / FILE, error.strerror)

@@ -825,3 +825,24 @@ def test_whoever_sees_an_event_finds_it_in_the_totals(opener: Opener) -> None:
     stored(*(ledger.record(sorted_item(str(n))) for n in range(20)))
     looked.clear()
     assert early == []
+
+
+@pytest.mark.parametrize("below", ["", "below"])
+def test_a_file_in_place_of_the_folder_is_named(opener: Opener, tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / below
+    with pytest.raises(LedgerError) as refused:
+        opener(folder)
+    assert str(refused.value) == f"{folder}: is no folder; expected device.state, a folder that this user can write to"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_root_begins_in_the_folder_of_another_user_is_theirs(opener: Opener, state: Path) -> None:
+    state.mkdir()
+    os.chown(state, 12345, 12346)
+    ledger = opener()
+    fill(ledger, 3)
+    made = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in state.iterdir()}
+    assert {FILE, f"{FILE}-wal", f"{FILE}-shm", "ledger.lock"} <= set(made)
+    assert made.pop(NUMBERS) is not None, "replaced as a whole, which the folder's owner may do"
+    assert set(made.values()) == {(12345, 12346)}

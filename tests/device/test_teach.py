@@ -3,6 +3,7 @@
 import fcntl
 import io
 import json
+import os
 import re
 import resource
 import shutil
@@ -428,3 +429,14 @@ def test_what_was_taught_on_another_bundle_is_said_and_the_bin_goes_on(
     write_bundle(bundle.folder, msgspec.structs.replace(bundle.info, version="2"))
     assert labels() == bundle.info.labels
     assert "what was taught does not count" in caplog.text and "teach it again" in caplog.text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_root_teaches_belongs_to_the_service(config: Callable[..., Path], photos: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, 12345, 12346)
+    assert main(["teach", "--from", str(photos), "--config", str(config(tmp_path))]) == 0
+    made = [state, *state.rglob("*")]
+    assert len(made) == 4, "the lock, a folder, a file"
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(12345, 12346)}
