@@ -16,6 +16,7 @@ case "$1 $2" in
     echo "command = python3 -m venv $made" > "$made/pyvenv.cfg" ;;
 "-m pip")
     for source; do :; done
+    echo "Collecting numpy"
     test -f "$source/pyproject.toml" -a -f "$source/device/cli.py" -a -f "$source/config/sortbin.toml" || exit 3
     mkdir "$source/build" "$source/sortbin.egg-info" || exit 4
     printf '#!%s\nimport device.cli\n' "$0" > "$(dirname "$0")/sortbin"
@@ -55,6 +56,23 @@ def test_the_checkout_is_left_as_it_was(below: Path, python: Path) -> None:
     assert not built_from.is_relative_to(ROOT)
     assert not built_from.exists(), "the copy is gone"
     assert sorted(ROOT.iterdir()) == before
+
+
+def test_what_pip_does_meanwhile_is_shown(below: Path, python: Path) -> None:
+    done = run("install", below, python)
+    first, *others = done.stdout.splitlines()
+    assert first == f"installing Sortbin into {below}/opt/sortbin: some minutes the first time"
+    assert "Collecting numpy" in others
+
+
+def test_a_32_bit_system_is_refused_in_one_line(below: Path, tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    python.write_text('#!/bin/sh\ncase "$2" in *"sys.exit(sys.maxsize < 2**32)") exit 1 ;; esac\n', encoding="utf-8")
+    python.chmod(0o755)
+    done = run("install", below, python)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(f"install: {python} is a 32-bit program")
+    assert not below.exists()
 
 
 def test_scripts_name_the_place_where_they_will_lie(below: Path, python: Path) -> None:
