@@ -27,6 +27,7 @@ from device.hardware.gates import Gates
 from device.health import Heartbeats, Notifier
 from device.keeping import Keeper
 from device.ledger import LOOP_S, Ledger
+from device.memory import give_back_code
 from device.mqtt.link import Link
 from device.parts import Parts, remarked
 from device.report import Reporter
@@ -211,6 +212,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
         frames.offer,
         residual_only=parts.safe_mode,
     )
+    give_back_code()  # that opening the parts took
     began_s = time.monotonic()
     beats = Heartbeats(["control", "ledger", "camera", "link"], began_s)
     number, started = 0, False
@@ -233,6 +235,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
             if not started and sorter.mode == "ready":
                 started = True
                 sorter.tell(_started(parts))
+                give_back_code()  # that the first looks took
             silent = beats.silent(now_s)
             if silent:
                 log.error("hung: %s; waiting for the watchdog", ", ".join(silent))

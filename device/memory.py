@@ -1,11 +1,12 @@
 """Memory that nothing needs any more goes back to the system, on a computer that has little of it: asked of the C library, for Python cannot.
 
-Both do nothing where the C library or the system has no such thing.
+All do nothing where the C library or the system has no such thing.
 """
 
 import contextlib
 import ctypes
 import mmap
+from collections.abc import Callable
 from pathlib import Path
 
 LARGE = 1 << 18
@@ -13,15 +14,21 @@ LARGE = 1 << 18
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 """mallopt(3)"""
-_MAPS = Path("/proc/self/maps")
+_PR_SET_THP_DISABLE = 41
+"""prctl(2)"""
+_MAPS, _SMAPS = Path("/proc/self/maps"), Path("/proc/self/smaps")
 
 
 def keep_little() -> None:
-    """Have LARGE blocks go back as soon as nobody holds them, instead of leaving holes in the heap, and all threads share one heap. Call it first."""
+    """Have LARGE blocks go back as soon as nobody holds them, instead of leaving holes in the heap, and all threads share one heap. Call it first.
+
+    No huge pages either: where pages have 16 KiB, as on a Raspberry Pi 5, a huge one has 32 MiB, and the first byte of it takes them all.
+    """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
         library.mallopt(_M_MMAP_THRESHOLD, LARGE)
         library.mallopt(_M_ARENA_MAX, 1)
+        library.prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
 def give_back(file: Path) -> None:
@@ -30,5 +37,26 @@ def give_back(file: Path) -> None:
         madvise = ctypes.CDLL(None).madvise
         for line in _MAPS.read_text(encoding="utf-8").splitlines():
             if line.endswith(f" {file.resolve()}"):
-                begin, end = (int(address, 16) for address in line.split(maxsplit=1)[0].split("-"))
-                madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)
+                _drop(madvise, line)
+
+
+def give_back_code() -> None:
+    """Give back the memory of the libraries' code: most of it runs at the start alone. What runs again is mapped again, from the system's cache.
+
+    Code that was changed in memory, as debuggers and a few linkers do, stays.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        madvise = ctypes.CDLL(None).madvise
+        code = ""
+        for line in _SMAPS.read_text(encoding="utf-8").splitlines():
+            key, *values = line.split()
+            if not key.endswith(":"):
+                code = line if values[0] == "r-xp" and values[-1].startswith("/") else ""
+            elif code and key == "Anonymous:" and values[0] == "0":
+                _drop(madvise, code)
+
+
+def _drop(madvise: Callable[..., int], line: str) -> None:
+    """Drop the pages of one line of /proc/self/maps."""
+    begin, end = (int(address, 16) for address in line.split(maxsplit=1)[0].split("-"))
+    madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)

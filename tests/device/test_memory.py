@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -65,6 +66,41 @@ def test_a_network_answers_as_before_without_the_memory_of_its_file(tiny_bundle:
     give_back(loaded.model)
     after = classifier.outputs(picture)
     assert (before.logits == after.logits).all() and (before.embedding == after.embedding).all()
+
+
+CODE = """
+import re, cv2, numpy
+from device.memory import give_back_code
+def resident():
+    smaps = open("/proc/self/smaps").read()
+    return sum(map(int, re.findall(r"r-xp [^\\n]* /[^\\n]*\\n(?:[^\\n]*\\n)*?Rss: +([0-9]+) kB", smaps)))
+before = resident()
+give_back_code()
+after = resident()
+picture = cv2.resize(numpy.arange(48, dtype=numpy.uint8).reshape(4, 4, 3), (2, 2))
+print(before, after, picture.sum())
+"""
+HUGE = """
+import ctypes
+from device.memory import keep_little
+keep_little()
+PR_GET_THP_DISABLE = 42
+print(ctypes.CDLL(None).prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0))
+"""
+
+
+def run(program: str) -> list[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60).stdout.split()
+
+
+def test_code_that_only_the_start_needed_is_given_back_and_the_rest_still_runs() -> None:
+    before, after, answer = map(int, run(CODE))
+    assert after < before / 2
+    assert answer == cv2.resize(np.arange(48, dtype=np.uint8).reshape(4, 4, 3), (2, 2)).sum()
+
+
+def test_no_page_is_a_huge_one() -> None:
+    assert run(HUGE) == ["1"]
 
 
 def test_large_blocks_go_back_though_one_above_them_is_held() -> None:
