@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from device.cameras import Frame
+from device.cameras import FIRST_FRAME_S, Frame
 from device.failure import Failure
 from device.hardware import GateError
 from device.hardware.gates import Gates
@@ -49,15 +49,18 @@ class Steps:
     def __init__(self, settings: SortingSettings, gates: Gates, telling: Telling) -> None:
         self._settings, self._gates, self._telling = settings, gates, telling
         self._frame_seen_s: float | None = None
+        self._saw_any = False
 
     def next(self) -> Generator[None, Tick, Tick]:
         """One step. Raises Failure when the camera has been silent too long or an event could not be stored, GateError from the gates."""
         tick = yield
         self._gates.update(tick.now_s)
+        self._saw_any = self._saw_any or tick.frame is not None
+        stale_s = self._settings.stale_s if self._saw_any or tick.no_frame_because else max(self._settings.stale_s, FIRST_FRAME_S)
         if tick.frame is not None or self._frame_seen_s is None:
             self._frame_seen_s = tick.now_s
-        elif tick.now_s - self._frame_seen_s > self._settings.stale_s:
-            raise Failure("camera", tick.no_frame_because or f"no frame for {self._settings.stale_s:g} s: is the camera plugged in?")
+        elif tick.now_s - self._frame_seen_s > stale_s:
+            raise Failure("camera", tick.no_frame_because or f"no frame for {stale_s:g} s: is the camera plugged in?")
         self._telling.check()
         return tick
 

@@ -6,6 +6,9 @@ from typing import Protocol
 from device.errors import SortbinError
 from device.vision.preprocess import Pixels
 
+FIRST_FRAME_S = 12.0
+"""how long a camera of which nothing is wrong may take to its first frame: exposure, white balance and focus settle before that"""
+
 
 class CameraError(SortbinError, OSError):
     """A camera that cannot be opened, stopped giving frames, or was unplugged. The message names it and what to try."""

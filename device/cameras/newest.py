@@ -220,7 +220,7 @@ class NewestFrame:
             now_s = self._clock()
             if source.damaged > counted and now_s - self._damage_told_s >= DAMAGE_TOLD_EVERY_S:
                 self._damage_told_s = now_s
-                log.warning("camera: %d damaged pictures dropped so far; another USB port or a shorter cable may help", self._damaged)
+                log.warning("camera: pictures arrive damaged and are dropped, %d so far; another USB port or a shorter cable may help", self._damaged)
         return source.damaged
 
     def _publish(self, reader: _Reader, frame: Frame) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from device.body import check_gates
-from device.cameras import CameraError, EndOfFrames
+from device.cameras import FIRST_FRAME_S, CameraError, EndOfFrames
 from device.cameras.newest import NewestFrame
 from device.cameras.opening import open_camera
 from device.cameras.settings import LEAST_SIDE
@@ -36,8 +36,8 @@ from device.vision.judge import Judge
 from device.vision.presence import EmptyView
 from device.vision.runtime import RuntimeFault
 
-CAMERA_S = 8.0
-"""longest wait for a first frame: a ribbon camera takes some seconds to start and to settle"""
+SECOND_TRY_S = 4.0
+"""how long a camera that says what is wrong is tried again"""
 BROKER_S = 5.0
 FRAME_S = 0.1
 """longest wait for one more frame before it is seen whether to stop"""
@@ -173,10 +173,10 @@ def _camera(settings: Settings, stop: threading.Event) -> str:
     with contextlib.closing(open_camera(settings.camera)) as camera:
         began_s = time.monotonic()
         frame = None
-        while frame is None and time.monotonic() < began_s + CAMERA_S and not stop.is_set():
+        while frame is None and time.monotonic() < began_s + (SECOND_TRY_S if camera.last_error else FIRST_FRAME_S) and not stop.is_set():
             frame = camera.latest(0, FRAME_S)
         if frame is None:
-            raise camera.last_error or CameraError(f"camera: no picture within {CAMERA_S:g} s; is it plugged in, and free?")
+            raise camera.last_error or CameraError(f"camera: no picture within {FIRST_FRAME_S:g} s; is it plugged in, and free?")
         took_s = time.monotonic() - began_s
         height, width = frame.pixels.shape[:2]
         brightness = float(frame.pixels.mean())

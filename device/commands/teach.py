@@ -8,11 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 
-from device.cameras import CameraError, EndOfFrames, Frame
+from device.cameras import FIRST_FRAME_S, CameraError, EndOfFrames, Frame
+from device.cameras.newest import NewestFrame
 from device.cameras.opening import open_camera
 from device.daemon import open_classifier, read_rule_pack
 from device.rules import find_rules, read_rules
@@ -31,8 +32,6 @@ from device.vision.reference import read_reference
 from device.vision.teaching import Examples, Photo, Teaching, TeachingError, labels_after, look_at, read_teaching, teach
 from device.vision.unknown import read_known
 
-CAMERA_S = 8.0
-"""longest wait for a frame"""
 PERSON_S = 120.0
 """longest wait for a person to lay the next item on the tray"""
 MOSTLY_SURE = 0.8
@@ -260,11 +259,7 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-class _Camera(Protocol):
-    def latest(self, number: int, wait_s: float) -> Frame | None: ...
-
-
-def _shown(label: str, camera: _Camera, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[_Taken]:
+def _shown(label: str, camera: NewestFrame, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[_Taken]:
     """One frame each time something new has come to rest on the tray, isolated against the tray as it was at first."""
     view, empty = EmptyView(presence), EmptyViews()
     frames = _frames(camera)
@@ -283,12 +278,12 @@ def _shown(label: str, camera: _Camera, presence: PresenceSettings, bundle: Bund
         raise TeachingError("the camera has shown all it has before enough frames were taken") from error
 
 
-def _frames(camera: _Camera) -> Iterator[Frame]:
+def _frames(camera: NewestFrame) -> Iterator[Frame]:
     number = 0
     while True:
-        frame = camera.latest(number, CAMERA_S)
+        frame = camera.latest(number, FIRST_FRAME_S)
         if frame is None:
-            raise CameraError(f"camera: no picture within {CAMERA_S:g} s; is it plugged in, and free?")
+            raise camera.last_error or CameraError(f"camera: no picture within {FIRST_FRAME_S:g} s; is it plugged in, and free?")
         number = frame.number
         yield frame
 
