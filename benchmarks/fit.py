@@ -20,7 +20,8 @@ import numpy as np
 
 from converter.photos import read_split
 from training.backbones import build_trunk
-from training.fit import AfterEpoch, Lesson, fine_tune
+from training.callbacks import AfterEpoch
+from training.fit import Lesson, fine_tune
 from training.folding import fold_batch_norm
 from training.network import add_heads
 from training.recipe import Recipe, Stage

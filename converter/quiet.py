@@ -1,6 +1,7 @@
 """Silence for libraries that write to the terminal from C++ or warn about themselves."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -8,6 +9,12 @@ import warnings
 from collections.abc import Iterator
 
 from device.errors import SortbinError
+
+
+def only_errors() -> None:
+    """Have TensorFlow, in this process and its children, log errors only; to be called before it is imported. Whoever set its level keeps it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

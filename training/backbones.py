@@ -68,6 +68,7 @@ def build_trunk(name: str, size: int, *, width: float = 1.0, scratch: ScratchCnn
     if name == SCRATCH:
         trunk = scratch_cnn(shape, scratch or ScratchCnn())
     elif name in BACKBONES:
+        keras.utils.disable_interactive_logging()  # the bar of a download would stand between our lines
         try:
             trunk = BACKBONES[name](shape, width, "imagenet" if weights == "imagenet" else None)
         except OSError as error:

@@ -52,6 +52,8 @@ def require_same_beginning(run: Path, beginning: Beginning, *, goes_on: bool) ->
         file.write_text(described + "\n", encoding="utf-8")
         return
     begun = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if "--recipe" in begun:  # of an earlier version, without the keys that came since
+        begun["--recipe"] = json.loads(msgspec.json.encode(msgspec.convert(begun["--recipe"], Recipe)))
     for option, now in json.loads(described).items():
         if _essence(begun.get(option)) != _essence(now):
             raise BeginningError(f"{run}: was begun with another {option}; give what {FILE} there names, or name another folder")

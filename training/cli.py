@@ -2,6 +2,7 @@
 
 import sys
 
+from converter.quiet import only_errors
 from device.commandline import run
 
 COMMANDS = (
@@ -25,6 +26,7 @@ COMMANDS = (
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 it ran and the answer is no, 2 bad usage or input, 130 interrupted."""
+    only_errors()
     return run("training", "Train the network that a bin looks through, and measure it.", "training.commands", COMMANDS, argv)
 
 

@@ -16,21 +16,39 @@ from converter import calibration, network, tflite
 from converter.accuracy import Answers
 from converter.calibration import Inputs
 from converter.candidates import Wanted, best_candidate
-from converter.photos import Split
+from converter.manifest import is_dataset, read_info
+from converter.photos import Photo, Split, read_part
 from converter.progress import Progress
 from converter.run import Run, read_run
 from converter.share import Share, share
 from device.errors import SortbinError
 from device.rules import find_rules, read_rules
+from training.curves import EXPLAINED as CURVES_EXPLAINED
+from training.curves import drawn
 from training.evaluate.page import Page
 from training.evaluate.plots import BLUE, GREY, INK, ORANGE
 from training.fit import Lesson, fit
+from training.history import read_history, watched
 from training.recipe import read_recipe
 
 Report = Callable[[str], None]
 CALIBRATION_PHOTOS = 200
+CURVES = "curves.png"
 WARM_UP, TIMED = 5, 50
-HEAD = ("recipe", "accuracy (95 %)", "INT8 accuracy (95 %)", "n", "parameters", "INT8 kB", "INT8 ms (p95)")
+HEAD = (
+    "recipe",
+    "validation (95 %)",
+    "n",
+    "train (95 %)",
+    "n",
+    "test (95 %)",
+    "n",
+    "INT8 validation (95 %)",
+    "epochs",
+    "parameters",
+    "INT8 kB",
+    "INT8 ms (p95)",
+)
 
 
 class CompareError(SortbinError, ValueError):
@@ -49,7 +67,9 @@ class Int8(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One recipe on the validation photos. refused: why there is no INT8 model, else empty."""
+    """One recipe. accuracy: on the validation photos; train: on some of the training photos, as they are; test: None where the data has no test
+    part. epochs: that were run, over all stages, of so many at most. refused: why there is no INT8 model, else empty.
+    """
 
     name: str
     accuracy: Share
@@ -57,6 +77,9 @@ class Row(msgspec.Struct, frozen=True):
     input_size: int
     int8: Int8 | None
     refused: str
+    train: Share | None = None
+    test: Share | None = None
+    epochs: tuple[int, int] | None = None
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -72,14 +95,14 @@ def compare(recipes: Mapping[str, Path], weights: Mapping[str, str | None], spli
 
     weights: start of each trunk, see `build_trunk`. Raises CompareError, RunError, and what `fit` raises.
     """
-    rows = []
+    rows, test = [], part_for_the_test(data)
     for name, file in recipes.items():
         _trained(file, weights[name], split, out / name, lambda line, name=name: report(f"{name}: {line}"))
         run = read_run(out / name, data)
         if {photo.name for photo in run.val} != {photo.name for photo in split.val} or run.labels != split.labels:
             raise CompareError(f"{out / name}: was chosen by other photos than those of {data}; remove it to train again")
         report(f"{name}: measuring")
-        rows.append(_measured(name, run))
+        rows.append(_measured(name, run, test))
         keras.backend.clear_session()
     rows.sort(key=lambda row: -row.accuracy.share)
     return Comparison(data.resolve().name, f"{platform.machine()}, {platform.system()}", rows)
@@ -90,9 +113,11 @@ def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     return [
         (
             row.name,
-            _told(row.accuracy),
+            *_with_n(row.accuracy),
+            *_with_n(row.train),
+            *_with_n(row.test),
             _told(row.int8.accuracy) if row.int8 else "-",
-            str(row.accuracy.n),
+            f"{row.epochs[0]} of {row.epochs[1]}" if row.epochs else "-",
             f"{row.parameters:,}",
             f"{row.int8.size_bytes / 1000:,.0f}" if row.int8 else "-",
             f"{row.int8.median_ms:.2f} ({row.int8.p95_ms:.2f})" if row.int8 else f"refused: {row.refused}",
@@ -109,8 +134,18 @@ def write(found: Comparison, out: Path) -> None:
     (out / "compare.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
     page = Page(f"{len(found.rows)} recipes on {found.data}")
     page.table(HEAD, table(found.rows))
-    page.note(f"{_how(found)} Accuracy is of the best epoch, chosen on the same photos, which flatters it a little.")
+    page.note(
+        f"{_how(found)} Validation accuracy is of the best epoch, chosen on the same photos, which flatters it a little. Choose by it; test photos "
+        "are for telling how good the chosen one is. Train accuracy is of training photos as they are, without augmentation."
+    )
     page.picture(encoded.getvalue(), "png", "accuracy with intervals, parameters, INT8 size and latency of each recipe")
+    histories = {row.name: history for row in found.rows if (history := read_history(out / row.name))}
+    if histories:
+        side_by_side = drawn(histories)
+        (out / CURVES).write_bytes(side_by_side)
+        page.heading("How they were trained")
+        page.picture(side_by_side, "png", "loss and accuracy of each epoch on training and validation photos, a column a recipe, on the same scales")
+        page.note(CURVES_EXPLAINED)
     (out / "compare.html").write_text(page.html(), encoding="utf-8")
 
 
@@ -162,17 +197,35 @@ def _trained(file: Path, weights: str | None, split: Split, run: Path, report: R
     fit(Lesson(recipe, split, rules), run, weights, report)
 
 
-def _measured(name: str, run: Run) -> Row:
+def part_for_the_test(data: Path) -> tuple[Photo, ...]:
+    """The test part of the data, none where it has none."""
+    has = "test" in read_info(data).counts if is_dataset(data) else any((data / "splits").glob("*test.txt"))
+    return read_part(data, "test") if has else ()
+
+
+def _measured(name: str, run: Run, test: Sequence[Photo]) -> Row:
     floating = network.read_network(run.model, len(run.labels))
     size = int(floating.inputs[0].shape[1])
     targets = np.array([run.target(photo) for photo in run.val])
-    answers = Answers(network.predict(floating, Inputs(run.val, size))["logits"].astype(np.float64), targets)
-    accuracy = share(int(answers.right.sum()), len(targets))
+    accuracy, train, on_test = (_accuracy(floating, run, photos) for photos in (run.val, watched(run.train), test))
     try:
         int8, refused = _int8(run, targets), ""
     except (SortbinError, ConverterError, RuntimeError, ValueError) as error:
         int8, refused = None, _reason(error)
-    return Row(name, accuracy, floating.count_params(), size, int8, refused)
+    assert accuracy is not None  # no run is without validation photos
+    return Row(name, accuracy, floating.count_params(), size, int8, refused, train, on_test, _epochs(run.model.parent))
+
+
+def _accuracy(floating: keras.Model, run: Run, photos: Sequence[Photo]) -> Share | None:
+    if not photos:
+        return None
+    logits = network.predict(floating, Inputs(photos, int(floating.inputs[0].shape[1])))["logits"]
+    return share(int((logits.argmax(axis=1) == [run.target(photo) for photo in photos]).sum()), len(photos))
+
+
+def _epochs(run: Path) -> tuple[int, int] | None:
+    history = read_history(run)
+    return (len(history.epochs), sum(stage.epochs for stage in read_recipe(run / "recipe.toml").stage)) if history else None
 
 
 def _int8(run: Run, targets: np.ndarray) -> Int8:
@@ -200,6 +253,10 @@ def _reason(error: Exception) -> str:
 def _how(found: Comparison) -> str:
     timed = next((row.int8 for row in found.rows if row.int8), None)
     return f"Latency: {timed.timed} runs after {WARM_UP}, one thread, {timed.runtime}, {found.machine}." if timed else "No INT8 model could be made."
+
+
+def _with_n(found: Share | None) -> tuple[str, str]:
+    return ("-", "-") if found is None else (_told(found), str(found.n))
 
 
 def _told(found: Share) -> str:

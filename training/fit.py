@@ -1,15 +1,14 @@
 """Train a network in two phases: heads on frozen features, then the network in stages.
 
-A run folder tells all there is to know: `recipe.toml`, `labels.txt`, `train.txt` and `val.txt`, `metrics.jsonl` (one line an epoch), `tensorboard/`,
-`model.keras` (the result), `further.txt` where photos of other folders were trained on, and `begun.json`: what it was begun with.
+A run folder tells all there is to know: `recipe.toml`, `labels.txt`, `train.txt` and `val.txt`, `first_phase.jsonl` (the network before any training,
+and what the first phase made of it), `metrics.jsonl` (one line an epoch), `tensorboard/`, `model.keras` (the result), `curves.png`, `report.html`,
+`further.txt` where photos of other folders were trained on, and `begun.json`: what it was begun with.
 While it trains it also holds `progress.*`, from which a killed run goes on at the epoch it had finished.
 """
 
+import contextlib
 import functools
-import json
 import math
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,18 +20,22 @@ import numpy.typing as npt
 
 from converter.isolated import isolated
 from converter.photos import Photo, Split
+from converter.progress import Progress as Terminal
 from device.errors import SortbinError
 from device.rules import RulePack
 from device.vision.preprocess import Pixels, to_input
 from training.backbones import build_trunk
 from training.batches import Batches
 from training.beginning import FILE, Beginning, require_same_beginning
+from training.callbacks import AfterEpoch, DropoutByEpoch, OnTerminal
+from training.curves import write_run_report
 from training.distillation import Teachers, blended_loss
 from training.fake_quantization import fake_quantized, give_back, measure_ranges
 from training.folding import fold_batch_norm, freeze_batch_norm
-from training.head import fit_heads
+from training.head import Examples, fit_heads
+from training.history import FIRST_PHASE, METRICS, measured, note, watched
 from training.keeping import Best, Progress, WeightAverage, load_state, replace, save_state
-from training.network import add_heads, head_layers, resized, unfreeze
+from training.network import Hidden, add_heads, head_layers, resized, unfreeze
 from training.optimizers import Anchor, adamw, cosine, sgd
 from training.recipe import Recipe, Stage
 from training.remembering import Remembered, RememberError, anchored, keep_start, read_remembered, started_as
@@ -102,6 +105,11 @@ class Lesson:
             found["bin_logits"] = np.array([self.bins.index(self.rules.bin_of(photo.label)) for photo in photos])
         return found
 
+    @property
+    def watched(self) -> tuple[Photo, ...]:
+        """Training photos whose accuracy is told after each epoch, beside that of the validation photos."""
+        return watched(self.split.train)
+
     def weights(self) -> Floats:
         """Weight of each training photo in the loss."""
         by_label = np.array(label_weights(self.photos, self.split.labels, self.recipe.class_weight_alpha), np.float32)
@@ -142,10 +150,8 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     network = _build(lesson, None if progress else weights)
     if progress is not None:
         report(f"going on after stage {progress.stage + 1}, epoch {progress.epoch}")
-    elif recipe.first_phase:
-        report(f"phase 1: heads on frozen features of {len(lesson.photos)} photos")
-        fit_heads(network, lesson.photos, lesson.indices(lesson.photos), lesson.weights(), recipe.head_decay)
-        report(f"phase 1: {evaluate(network, split.val, split.labels).described(split.labels)}")
+    else:
+        _begin(network, lesson, run, report)
     if progress is None and lesson.looks_back:
         keep_start(network, run)
     progress = progress or Progress(0, 0)
@@ -157,7 +163,32 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     replace(run / "model.keras", network.save)
     for left in run.glob("progress.*"):
         left.unlink()
-    return evaluate(network, split.val, split.labels)
+    score = evaluate(network, split.val, split.labels)
+    write_run_report(run, score)
+    return score
+
+
+def _begin(network: keras.Model, lesson: Lesson, run: Path, report: Report) -> None:
+    """Judge the network before any training, and fit its heads where the recipe asks for that."""
+    recipe, split, photos = lesson.recipe, lesson.split, lesson.watched
+    if len(photos) < len(split.train):
+        report(f"train accuracy is of {len(photos)} of the {len(split.train)} training photos, as they are, labels in their shares")
+
+    def judge(epoch: int, told: str) -> None:
+        train, val = (evaluate(network, seen, split.labels) for seen in (photos, split.val))
+        note(run / FIRST_PHASE, {"epoch": epoch, **measured(train, val)})
+        report(f"{told}: train {train.accuracy:.4f} of {train.n}  {val.described(split.labels)}")
+
+    judge(0, "epoch 0, before any training")
+    if not recipe.first_phase:
+        return
+    report(f"phase 1: heads on frozen features of {len(lesson.photos)} photos")
+    train = Examples(lesson.photos, lesson.indices(lesson.photos), lesson.weights())
+    val = Examples(split.val, lesson.indices(split.val), np.ones(len(split.val), np.float32))
+    epochs = fit_heads(network, train, val, recipe)
+    for epoch in epochs:
+        note(run / FIRST_PHASE, epoch)
+    judge(len(epochs) + 1, "phase 1")
 
 
 def fine_tune(
@@ -190,6 +221,7 @@ def fine_tune(
     anchor = anchored(staged, start, recipe.start_decay) if start and recipe.start_decay else None
     trained.compile(optimizer=_optimizer(staged, recipe, stage, len(batches), workers, anchor), jit_compile=False, **_losses(lesson, remembered))
     average, best = WeightAverage(stage.ema), Best(run / f"progress.best{index}.npz")
+    terminal = Terminal()
     if first_epoch:
         trained.optimizer.build(trained.trainable_variables)
         load_state(trained, run / "progress.state.npz")
@@ -204,23 +236,22 @@ def fine_tune(
     def after_epoch(epoch: int, logs: dict[str, float], seconds: float) -> bool:
         judged.set_weights(average.weights)
         whole = evaluate(judged, split.val, split.labels)
-        seen, score = {"val": whole}, whole
+        train, items, score = evaluate(judged, lesson.watched, split.labels), None, whole
         if recipe.views(stage).isolated_share:
-            seen["val_isolated"] = evaluate(judged, split.val, split.labels, by_itself)
-            score = whole.beside(seen["val_isolated"])
+            items = evaluate(judged, split.val, split.labels, by_itself)
+            score = whole.beside(items)
         if not math.isfinite(score.nll):
             place = f"stage {index + 1}, epoch {epoch + 1}: nll is {score.nll:.0f}"
             raise DivergedError(f"{run}: {place}, the network computes no numbers any more; lower that stage's rate and name another folder")
         images_per_s = len(lesson.photos) / seconds
         logs["loss"] = _mean(workers, logs["loss"])
-        for name, one in seen.items():
-            logs |= {f"{name}_accuracy": one.accuracy, f"{name}_nll": one.nll}
+        logs |= measured(train, whole, items)
         logs["rate"] = float(trained.optimizer.learning_rate)
         told = f"stage {index + 1}/{len(recipe.stage)} ({size} px) epoch {epoch + 1}/{stage.epochs}  loss {logs['loss']:.4f}"
-        report(f"{told}  {'  isolated: '.join(one.described(split.labels) for one in seen.values())}  {images_per_s:.0f} images/s")
-        line = {"stage": index + 1, "epoch": epoch + 1, **logs, "val_recall": whole.recall, "images_per_s": images_per_s}
-        with (run / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
-            metrics.write(json.dumps(line) + "\n")
+        of_items = f"  isolated: {items.described(split.labels)}" if items else ""
+        terminal.step("")
+        report(f"{told}  train {train.accuracy:.4f} of {train.n}  {whole.described(split.labels)}{of_items}  {images_per_s:.0f} images/s")
+        note(run / METRICS, {"stage": index + 1, "epoch": epoch + 1, **logs, "val_recall": whole.recall, "images_per_s": images_per_s})
         best.offer(score, epoch, average.weights)
         save_state(trained, run / "progress.state.npz")
         average.save(run / "progress.average.npz")
@@ -230,14 +261,16 @@ def fine_tune(
         impatient = stage.patience is not None and epoch - best.epoch >= stage.patience
         return _mean(workers, float(impatient)) > 0.5
 
-    trained.fit(
-        batches,
-        initial_epoch=first_epoch,
-        epochs=stage.epochs,
-        shuffle=False,  # the batches are shuffled already; Keras would draw their order anew in a run that goes on
-        callbacks=[average, DropoutByEpoch(recipe.seed * workers.count + workers.index), AfterEpoch(after_epoch), *_tensorboard(run, index)],
-        verbose=1 if sys.stdout.isatty() else 0,
-    )
+    own = [average, DropoutByEpoch(recipe.seed * workers.count + workers.index), AfterEpoch(after_epoch), OnTerminal(terminal)]
+    with contextlib.closing(terminal):
+        trained.fit(
+            batches,
+            initial_epoch=first_epoch,
+            epochs=stage.epochs,
+            shuffle=False,  # the batches are shuffled already; Keras would draw their order anew in a run that goes on
+            callbacks=[*own, keras.callbacks.TensorBoard(str(run / "tensorboard" / f"stage{index + 1}"), write_graph=False)],
+            verbose=0,
+        )
     keep_best = stage.patience is not None or (index == len(recipe.stage) - 1 and recipe.keep == "best")
     judged.set_weights(best.weights() if keep_best else average.weights)
     if stage.fake_quantize:
@@ -252,39 +285,6 @@ def label_weights(photos: Sequence[Photo], labels: Sequence[str], alpha: float) 
     return [1 + alpha * (weight - 1) for weight in balanced]
 
 
-class DropoutByEpoch(keras.callbacks.Callback):
-    """Draws dropout from (seed, epoch), so that a run that goes on drops what it would have dropped; Keras saves no generator's state."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self._seed = seed
-
-    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
-        dropout = self.model.get_layer("dropout")
-        if dropout.rate > 0:
-            dropout.seed_generator.state.assign([self._seed, epoch])
-
-
-class AfterEpoch(keras.callbacks.Callback):
-    """Calls `then(epoch, logs, seconds)` after each epoch, counted from 0; what it adds to the logs is seen by later callbacks.
-
-    seconds leave `then` out. Training ends when `then` returns True.
-    """
-
-    def __init__(self, then: Callable[[int, dict[str, float], float], bool]) -> None:
-        super().__init__()
-        self._then = then
-
-    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
-        self._began = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = {} if logs is None else logs
-        for name, value in logs.items():
-            logs[name] = float(value)
-        self.model.stop_training = self._then(epoch, logs, time.monotonic() - self._began)
-
-
 def _build(lesson: Lesson, weights: str | None) -> keras.Model:
     recipe = lesson.recipe
     keras.utils.set_random_seed(recipe.seed)  # again, and at once before the weights are drawn: whatever else drew from Python's generator has no say
@@ -294,7 +294,8 @@ def _build(lesson: Lesson, weights: str | None) -> keras.Model:
     trunk = build_trunk(recipe.backbone, recipe.final_size, width=recipe.width, scratch=recipe.scratch, weights=weights)
     if recipe.batch_norm == "fold":
         trunk = fold_batch_norm(trunk)
-    return add_heads(trunk, len(lesson.split.labels), dropout=recipe.dropout, seed=recipe.seed, dense=recipe.dense, bin_count=len(lesson.bins))
+    hidden = Hidden(recipe.dense, recipe.dense_activation, recipe.dense_dropout)
+    return add_heads(trunk, len(lesson.split.labels), dropout=recipe.dropout, seed=recipe.seed, hidden=hidden, bin_count=len(lesson.bins))
 
 
 def _at(network: keras.Model, size: int, precision: str) -> keras.Model:
@@ -387,13 +388,9 @@ def _losses(lesson: Lesson, remembered: Remembered | None) -> dict[str, object]:
     return {"loss": losses, "loss_weights": shares}
 
 
-def _tensorboard(run: Path, index: int) -> list[keras.callbacks.Callback]:
-    return [keras.callbacks.TensorBoard(str(run / "tensorboard" / f"stage{index + 1}"), write_graph=False)]
-
-
 def _forget(run: Path) -> None:
     """Remove what a run left that did not come to the end of an epoch: nothing goes on from it, and another recipe's must not count."""
-    for left in (*run.glob("progress.*"), run / "metrics.jsonl", run / "further.txt"):
+    for left in (*run.glob("progress.*"), run / METRICS, run / FIRST_PHASE, run / "further.txt"):
         left.unlink(missing_ok=True)
 
 

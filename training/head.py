@@ -1,6 +1,7 @@
 """The first phase: heads fitted to frozen features. Features are computed once, so this is quick; augmentation has no part in it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -9,30 +10,38 @@ from sklearn.linear_model import LogisticRegression
 
 from converter.photos import Photo
 from training.network import BIN_HEAD, HEAD, head_layers, set_head
+from training.recipe import HeadTraining, Recipe
 from training.score import predict
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.intp]
 
-HIDDEN_EPOCHS = 60
+
+class Examples(NamedTuple):
+    """Photos, for each head the index of the right output (`logits`, and `bin_logits` where there is a second one), and weights, one a photo."""
+
+    photos: Sequence[Photo]
+    targets: dict[str, Labels]
+    weights: Floats
 
 
-def fit_heads(network: keras.Model, photos: Sequence[Photo], targets: dict[str, Labels], weights: Floats, decay: float) -> None:
-    """Fit each head to the embeddings of the photos and their mirror images.
+def fit_heads(network: keras.Model, train: Examples, val: Examples, recipe: Recipe) -> list[dict[str, float]]:
+    """Fit each head to the embeddings of the training photos and their mirror images: by logistic regression, with hidden layers by AdamW.
 
-    targets: for `logits` and, where there is a second head, `bin_logits`: the index of the right output, one a photo. weights: one a photo.
-    decay: C of the logistic regression. Heads with hidden layers are trained by gradient descent instead.
+    Returns what came of each epoch of AdamW on training and validation photos, by the names of `metrics.jsonl`; of a regression, nothing.
     """
+    photos, targets, weights = train
     size = network.input_shape[1]
     features = np.concatenate([predict(network, photos, size, mirrored=mirrored)["embedding"] for mirrored in (False, True)])
     twice = np.concatenate([weights, weights])
     both = {name: np.concatenate([wanted, wanted]) for name, wanted in targets.items()}
     if any(name not in (HEAD, BIN_HEAD) for name in head_layers(network)):
-        _train_hidden(network, features, both, twice)
-        return
+        seen = predict(network, val.photos, size)["embedding"]
+        return list(_train_hidden(network, Features(features, both, twice), Features(seen, val.targets, val.weights), recipe.head_training))
     for name, layer in (("logits", HEAD), ("bin_logits", BIN_HEAD)):
         if name in both:
-            set_head(network, *regression(features, both[name], network.output[name].shape[-1], twice, decay), layer)
+            set_head(network, *regression(features, both[name], network.output[name].shape[-1], twice, recipe.head_decay), layer)
+    return []
 
 
 def regression(features: Floats, targets: Labels, outputs: int, weights: Floats, decay: float) -> tuple[Floats, Floats]:
@@ -51,16 +60,46 @@ def regression(features: Floats, targets: Labels, outputs: int, weights: Floats,
     return coefficients, intercepts
 
 
-def _train_hidden(network: keras.Model, features: Floats, targets: dict[str, Labels], weights: Floats) -> None:
-    """Train copies of the head's layers on features alone, and put their weights back."""
-    signal = source = keras.Input((1, 1, features.shape[1]))
-    layers = {name: network.get_layer(name) for name in head_layers(network)}
-    heads = {"logits": HEAD, "bin_logits": BIN_HEAD}
-    for name, layer in layers.items():
-        if name not in heads.values():
-            signal = layer(signal)
-    outputs = {name: keras.layers.Flatten(name=name)(layers[heads[name]](signal)) for name in targets}
-    model = keras.Model(source, outputs)
+class Features(NamedTuple):
+    """Embeddings, N x D, and as in Examples what belongs to each."""
+
+    embeddings: Floats
+    targets: dict[str, Labels]
+    weights: Floats
+
+
+def _train_hidden(network: keras.Model, train: Features, val: Features, settings: HeadTraining) -> Iterator[dict[str, float]]:
+    """Train the head's layers on features alone; they are the network's own. Gives what came of each epoch."""
+    source = keras.Input((1, 1, train.embeddings.shape[1]))
+    model = keras.Model(source, _heads(network, source, train.targets))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-3), dict.fromkeys(targets, loss), jit_compile=False)
-    model.fit(features[:, None, None], targets, sample_weight=weights, batch_size=64, epochs=HIDDEN_EPOCHS, verbose=0)
+    optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
+    model.compile(optimizer, dict.fromkeys(train.targets, loss), jit_compile=False)
+    inputs = train.embeddings[:, None, None]
+    for epoch in range(1, settings.epochs + 1):
+        told = model.fit(inputs, train.targets, sample_weight=train.weights, batch_size=settings.batch, verbose=0).history
+        yield {
+            "epoch": epoch,
+            "loss": float(told["loss"][0]),
+            **_judged("train", model, train),
+            **_judged("val", model, val),
+        }
+
+
+def _heads(network: keras.Model, source: keras.KerasTensor, targets: dict[str, Labels]) -> dict[str, keras.KerasTensor]:
+    """The network's layers behind its features, on other inputs: one output for each of the targets."""
+    signal = source
+    heads = {"logits": HEAD, "bin_logits": BIN_HEAD}
+    names = [layer.name for layer in network.layers]
+    hidden = [layer for layer in network.layers[names.index("dropout") + 1 :] if layer.name.startswith("dense")]
+    for layer in hidden:
+        signal = layer(signal)
+    return {name: keras.layers.Flatten(name=name)(network.get_layer(heads[name])(signal)) for name in targets}
+
+
+def _judged(name: str, model: keras.Model, seen: Features) -> dict[str, float]:
+    """Accuracy and mean negative log likelihood of the labels."""
+    logits = model.predict(seen.embeddings[:, None, None], batch_size=1024, verbose=0)["logits"].astype(np.float64)
+    targets = seen.targets["logits"]
+    nll = np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(targets)), targets]
+    return {f"{name}_accuracy": float((logits.argmax(axis=1) == targets).mean()), f"{name}_nll": float(nll.mean()), f"{name}_n": len(targets)}

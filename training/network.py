@@ -5,6 +5,7 @@ Outputs are named `logits` (one per label) and `embedding` (the pooled features)
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -20,23 +21,37 @@ HEAD = "head"
 BIN_HEAD = "bin_head"
 
 
+@dataclass(frozen=True)
+class Hidden:
+    """Hidden layers between features and labels: how many units each has, and what follows each of them."""
+
+    units: Sequence[int] = ()
+    activation: str = "relu"
+    dropout: float = 0.0
+
+
+NO_HIDDEN = Hidden()
+
+
 def add_heads(
-    trunk: keras.Model, label_count: int, *, dropout: float = 0.2, seed: int = 0, dense: Sequence[int] = (), bin_count: int = 0
+    trunk: keras.Model, label_count: int, *, dropout: float = 0.2, seed: int = 0, hidden: Hidden = NO_HIDDEN, bin_count: int = 0
 ) -> keras.Model:
-    """Put the heads on a trunk: pooled features, dropout, hidden layers of `dense` units each with ReLU, one output a label.
+    """Put the heads on a trunk: pooled features, dropout, hidden layers, one output a label.
 
     bin_count: also one output a bin, from the same hidden layers; 0 for none.
     """
     pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(trunk.output)
-    hidden = keras.layers.Dropout(dropout, seed=seed, name="dropout")(pooled)
-    for number, units in enumerate(dense):
-        hidden = keras.layers.Conv2D(units, 1, activation="relu", name=f"dense{number}")(hidden)
+    signal = keras.layers.Dropout(dropout, seed=seed, name="dropout")(pooled)
+    for number, units in enumerate(hidden.units):
+        signal = keras.layers.Conv2D(units, 1, activation=hidden.activation, name=f"dense{number}")(signal)
+        if hidden.dropout:
+            signal = keras.layers.Dropout(hidden.dropout, seed=seed + number + 1, name=f"dense{number}_dropout")(signal)
     outputs = {
-        "logits": keras.layers.Flatten(name="logits")(keras.layers.Conv2D(label_count, 1, name=HEAD)(hidden)),
+        "logits": keras.layers.Flatten(name="logits")(keras.layers.Conv2D(label_count, 1, name=HEAD)(signal)),
         "embedding": keras.layers.Flatten(name="embedding")(pooled),
     }
     if bin_count:
-        outputs["bin_logits"] = keras.layers.Flatten(name="bin_logits")(keras.layers.Conv2D(bin_count, 1, name=BIN_HEAD)(hidden))
+        outputs["bin_logits"] = keras.layers.Flatten(name="bin_logits")(keras.layers.Conv2D(bin_count, 1, name=BIN_HEAD)(signal))
     return keras.Model(trunk.input, outputs, name="sortbin")
 
 

@@ -33,6 +33,15 @@ class ScratchCnn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch_norm: bool = True
 
 
+class HeadTraining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the first phase trains a head with hidden layers, by AdamW on features that are computed once. Others are fitted, see `head_decay`."""
+
+    epochs: Annotated[int, Meta(ge=1)] = 60
+    learning_rate: Positive = 1e-3
+    weight_decay: Annotated[float, Meta(ge=0)] = 1e-3
+    batch: Annotated[int, Meta(ge=1)] = 64
+
+
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A run of epochs at one input size, with its own cosine from `rate` down to a hundredth of it."""
 
@@ -75,6 +84,12 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.2
     dense: tuple[Annotated[int, Meta(ge=1)], ...] = ()
     """units of hidden layers between features and labels"""
+    dense_activation: Literal["relu", "relu6", "gelu", "silu", "mish", "tanh"] = "relu"
+    """of the hidden layers"""
+    dense_dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """dropout after each hidden layer; `dropout` is the one before them"""
+    head_training: HeadTraining = HeadTraining()
+    """the first phase of a head with hidden layers"""
     head_decay: Positive = 0.3
     """C of the logistic regression that fits a head without hidden layers: the inverse of its L2 penalty"""
     start_share: Share = 0.0
@@ -156,7 +171,7 @@ def parse_recipe(text: str, file: Path) -> Recipe:
     return recipe
 
 
-NETWORK_KEYS = ("backbone", "width", "scratch", "dense", "dropout", "rules")
+NETWORK_KEYS = ("backbone", "width", "scratch", "dense", "dense_activation", "dense_dropout", "dropout", "rules")
 """what makes the network, and cannot change when a finished run is trained further"""
 
 

@@ -63,6 +63,7 @@ HEAD = (
     "p50 ms",
     "p90 ms",
     "p99 ms",
+    "speed-up",
     "images/s",
     "import ms",
     "load + first ms",
@@ -71,19 +72,35 @@ HEAD = (
     "accuracy",
     "as float",
 )
+REFERENCES = ("Keras float32", "TFLite float32")
 WORDS = 2
 """columns of words; the others hold numbers"""
 
 
 def text(report: Report) -> str:
     """Everything for a person: a Markdown table that is also aligned for a terminal, and below it what failed, what is missing, the notes."""
-    parts = [_aligned([HEAD, *(_cells(row) for row in report.with_state("measured"))])]
+    measured = report.with_state("measured")
+    reference = reference_row(measured)
+    parts = [_aligned([HEAD, *(_cells(row, speed_up(row, measured, reference)) for row in measured)])]
     failed = [f"failed: {row.format} on {row.runtime}, batch {row.batch}, threads {row.threads}: {row.why}" for row in report.with_state("failed")]
-    parts += ["\n".join(lines) for lines in (failed, _missing(report.with_state("missing")), [*_about(report), *report.notes]) if lines]
+    against = [f"speed-up against {reference.format} on {reference.runtime}, by p90, at the same batch and threads"] if reference else []
+    parts += ["\n".join(lines) for lines in (failed, _missing(report.with_state("missing")), [*against, *_about(report), *report.notes]) if lines]
     return "\n\n".join(parts)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def reference_row(rows: Sequence[Row]) -> Row | None:
+    """What the others' speed is told against: the float network in Keras, else the first float TFLite there is; None without either."""
+    return next((row for name in REFERENCES for row in rows if row.format == name), None)
+
+
+def speed_up(row: Row, rows: Sequence[Row], reference: Row | None) -> float | None:
+    """How many times as fast as the reference a row is, by the 90th percentile, at the same batch and threads; None where that was not measured."""
+    place = reference and (reference.format, reference.runtime, row.batch, row.threads)
+    other = next((one for one in rows if (one.format, one.runtime, one.batch, one.threads) == place), None)
+    return other.measured.p90_ms / row.measured.p90_ms if other and other.measured and row.measured else None
+
+
+def _cells(row: Row, faster: float | None) -> tuple[str, ...]:
     found = row.measured
     assert found is not None and row.size_bytes is not None
     return (
@@ -92,6 +109,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         str(row.batch),
         str(row.threads),
         *(f"{value:.2f}" for value in (found.p50_ms, found.p90_ms, found.p99_ms)),
+        "-" if faster is None else f"{faster:.2f}",
         f"{found.images_per_s:.1f}",
         f"{found.import_ms:.0f}",
         f"{found.load_ms + found.first_ms:.0f}",

@@ -6,7 +6,7 @@ import pytest
 
 from training.backbones import BACKBONES, SCRATCH, BackboneError, WeightsError, build_trunk
 from training.folding import fold_batch_norm, freeze_batch_norm
-from training.network import add_heads
+from training.network import Hidden, add_heads
 from training.recipe import ScratchCnn
 
 QUICK = ("mobilenet", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_v2_b0", "resnet18", SCRATCH)
@@ -60,7 +60,7 @@ def test_resnet18_has_no_published_weights_to_download() -> None:
 def test_the_best_scratch_cnn_of_the_search_has_the_parameters_it_was_reported_with() -> None:
     options = ScratchCnn(layers=5, features=64, strategy="same", kernel=5, activation="mish", batch_norm=True)
     trunk = build_trunk(SCRATCH, 224, scratch=options)
-    network = add_heads(trunk, 9, dense=(128,))
+    network = add_heads(trunk, 9, hidden=Hidden((128,)))
     convolutions = 5 * 5 * 3 * 64 + 64 + 4 * (5 * 5 * 64 * 64 + 64)
     assert sum(layer.count_params() for layer in network.layers if isinstance(layer, keras.layers.Conv2D)) == pytest.approx(
         convolutions + 64 * 128 + 128 + 128 * 9 + 9 - 5 * 64, abs=0

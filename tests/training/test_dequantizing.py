@@ -16,7 +16,7 @@ from tests.training.runs import LABELS, SMALL, STAGE, called, quantized, run_of
 from training.backbones import build_trunk
 from training.dequantizing import DequantizeError, dequantized
 from training.folding import fold_batch_norm
-from training.network import add_heads
+from training.network import Hidden, add_heads
 from training.recipe import ScratchCnn
 
 PICTURES_16 = np.random.default_rng(4).integers(0, 256, (4, 16, 16, 3), np.uint8)
@@ -30,7 +30,7 @@ def network_of(run: Path) -> keras.Model:
 def small(seed: int, dense: tuple[int, ...] = ()) -> keras.Model:
     keras.utils.set_random_seed(seed)
     scratch = ScratchCnn(layers=3, features=8, kernel=3, activation="relu", batch_norm=False)
-    return add_heads(build_trunk("scratch_cnn", 48, scratch=scratch), 3, dense=dense)
+    return add_heads(build_trunk("scratch_cnn", 48, scratch=scratch), 3, hidden=Hidden(dense))
 
 
 @pytest.fixture(scope="module")

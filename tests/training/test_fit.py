@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +20,10 @@ from training.cli import main
 from training.distillation import TeacherError
 from training.fit import Lesson, fit, label_weights
 from training.folding import fold_batch_norm
-from training.head import fit_heads, regression
+from training.head import Examples, fit_heads, regression
 from training.keeping import Progress
 from training.network import build_network
-from training.recipe import Recipe, ScratchCnn, Stage, read_recipe
+from training.recipe import HeadTraining, Recipe, ScratchCnn, Stage, read_recipe
 from training.remembering import RememberError
 from training.score import Score, evaluate, predict
 from training.start import StartError
@@ -56,7 +58,55 @@ def test_a_run_leaves_a_model_with_two_outputs_its_labels_lists_and_a_line_an_ep
     assert [(line["stage"], line["epoch"]) for line in epochs] == [(1, 1), (1, 2), (2, 1), (2, 2)]
     last_stage = [(line["val_accuracy"], -line["val_nll"]) for line in epochs if line["stage"] == 2]
     assert (score.accuracy, -score.nll) == pytest.approx(max(last_stage)), "the best epoch of the last stage is kept"
+    assert all(line["train_n"] == len(split.train) and line["train_accuracy"] == 1.0 for line in epochs[2:])
     assert not list(run.glob("progress.*"))
+
+
+def test_a_run_tells_how_its_network_did_before_any_training_and_draws_its_curves(finished: tuple[Path, Score], split: Split) -> None:
+    run, score = finished
+    before, fitted = (json.loads(line) for line in (run / "first_phase.jsonl").read_text().splitlines())
+    assert (before["epoch"], fitted["epoch"], before["val_n"], before["train_n"]) == (0, 1, len(split.val), len(split.train))
+    assert before["train_accuracy"] < fitted["train_accuracy"] and before["train_nll"] > fitted["train_nll"]
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert f"{score.accuracy:.4f}" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_head_with_hidden_layers_has_their_activation_and_dropout_and_a_log_of_its_first_phase(split: Split, tmp_path: Path) -> None:
+    head = HeadTraining(epochs=8, learning_rate=3e-3, batch=16)
+    stages = (Stage(size=32, epochs=2, rate=1e-3, batch=12),)
+    recipe = Recipe(stage=stages, dense=(8, 6), dense_activation="tanh", dense_dropout=0.4, head_training=head, **QUICK)
+
+    class Killed(BaseException):
+        pass
+
+    def die(epoch: int, score: Score) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        fit(Lesson(recipe, split), tmp_path / "killed", None, silent, epoch_done=die)
+    for name in ("killed", "straight"):
+        fit(Lesson(recipe, split), tmp_path / name, None, silent)
+    networks = [keras.models.load_model(tmp_path / name / "model.keras") for name in ("killed", "straight")]
+    for ours, theirs in zip(*(network.get_weights() for network in networks), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    layers = {layer.name: layer for layer in networks[0].layers}
+    assert layers["dense0"].activation is layers["dense1"].activation is keras.activations.tanh
+    assert layers["dense0_dropout"].rate == layers["dense1_dropout"].rate == 0.4
+    lines = [json.loads(line) for line in (tmp_path / "straight" / "first_phase.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [*range(10)]
+    assert all(0 <= line["val_accuracy"] <= 1 and line["loss"] > 0 for line in lines[1:9])
+    assert lines[8]["train_nll"] < lines[0]["train_nll"]
+    assert lines[8]["val_nll"] == pytest.approx(lines[9]["val_nll"], abs=1e-3), "the network has the head that was trained"
+
+
+def test_a_run_says_nothing_but_what_it_is_asked_for(shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(
+        'backbone = "scratch_cnn"\nscratch = { layers = 2, features = 4 }\n[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\n'
+    )
+    command = [sys.executable, "-m", "training.cli", "fit", "--data", str(shapes), "--weights", "none", "--out", str(tmp_path / "run")]
+    done = subprocess.run([*command, "--recipe", str(tmp_path / "recipe.toml")], capture_output=True, text=True, timeout=280)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["epoch", "phase", "phase", "stage", "wrote"]
 
 
 def test_a_run_killed_amid_and_between_stages_goes_on_to_the_same_weights(
@@ -163,7 +213,8 @@ def test_photos_beside_that_have_a_strange_label_are_refused(shapes: Path, tmp_p
 def test_a_head_on_frozen_features_knows_the_photos_it_was_fitted_to(split: Split) -> None:
     network = build_network(3, 48, width=0.35)
     lesson = Lesson(RECIPE, split)
-    fit_heads(network, split.train, lesson.indices(split.train), lesson.weights(), RECIPE.head_decay)
+    examples = Examples(split.train, lesson.indices(split.train), lesson.weights())
+    assert not fit_heads(network, examples, examples, RECIPE), "a regression has no epochs"
     own = Split(split.labels, split.train, split.train)
     assert evaluate(network, own.val, own.labels).accuracy > 0.9
 

@@ -13,7 +13,7 @@ from device.vision.reference import read_reference
 from device.vision.runtime import load_runtime
 from tests.training.runs import SMALL, STAGE, called, quantized, run_of
 from training.backbones import build_trunk
-from training.network import add_heads, build_network
+from training.network import Hidden, add_heads, build_network
 from training.recipe import ScratchCnn
 
 AFTER = "block_14_add"
@@ -59,7 +59,7 @@ def unfit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs that cannot be grafted: `narrow`, of another width, `hidden`, with a hidden layer, and `strange`, not made by `training fit`."""
     folder = tmp_path_factory.mktemp("unfit")
     run_of(network_of(3, width=0.5), folder / "narrow", NARROW)
-    run_of(add_heads(build_trunk("mobilenet_v2", 48, width=0.35), 3, dense=(8,)), folder / "hidden", NARROW)
+    run_of(add_heads(build_trunk("mobilenet_v2", 48, width=0.35), 3, hidden=Hidden((8,))), folder / "hidden", NARROW)
     source = keras.Input((48, 48, 3))
     flat = keras.layers.GlobalAveragePooling2D()(source)
     run_of(keras.Model(source, {"logits": keras.layers.Dense(3)(flat), "embedding": flat}), folder / "strange", NARROW)

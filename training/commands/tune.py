@@ -28,7 +28,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("--trials", type=_count, default=50, metavar="N", help="trials that the study shall have, pruned ones included (default: %(default)s)")
     option("--storage", metavar="URL", help="where trials are kept (default: sqlite:///OUT/study.db); a database server for several machines")
     option("--study", default="sortbin", metavar="NAME", help="name of the study in the storage (default: %(default)s)")
-    option("--sampler", choices=("tpe", "random"), default="tpe", help="what proposes hyperparameters (default: %(default)s)")
+    option("--sampler", choices=("tpe", "random", "grid"), default="tpe", help="what proposes; grid: each combination of choices once")
     option("--seed", type=_count, default=1, metavar="N", help="of the sampler (default: %(default)s)")
     parser.set_defaults(run=run)
 
@@ -40,6 +40,12 @@ def run(arguments: argparse.Namespace) -> int:
     for remark in folder_remarks(arguments.data):
         print(f"training tune: {remark}", file=sys.stderr)
     require_readable((*split.train, *split.val))
+    trials: int = arguments.trials
+    if arguments.sampler == "grid":
+        combinations = space.combinations()
+        if combinations is None:
+            raise SpaceError(f"{arguments.space}: expected choices everywhere for --sampler grid, found a range from low to high")
+        trials = min(trials, combinations)
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
 
@@ -50,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     storage = arguments.storage or f"sqlite:///{(out / 'study.db').resolve()}"
     study = open_study(storage, arguments.study, space, arguments.sampler, arguments.seed)
     weights = None if arguments.weights == "none" else arguments.weights
-    search(study, Search(space, split, weights, out), arguments.trials, lambda line: print(line, flush=True))
+    search(study, Search(space, split, weights, out), trials, lambda line: print(line, flush=True))
     summary = write(study, space, out)
     print(f"wrote {out / 'report.html'}: {summary}")
     return 0

@@ -13,16 +13,19 @@ from converter.output import OutputError
 from converter.photos import Photo
 from converter.progress import Progress
 from converter.share import Share
+from training.curves import add_curves, drawn
 from training.evaluate import fonts, plots
 from training.evaluate.evaluation import DataInfo, Evaluation, Named, Report
 from training.evaluate.grids import Tile, grid
 from training.evaluate.page import Page
 from training.evaluate.selective import Point, thinned
+from training.history import History, read_history
 
 MISTAKES, SAMPLES = 36, 36
 COLUMNS = 6
 PAIRS = 15
 DPI = 110
+CURVES = "curves.png"
 
 
 def encoded(report: Report) -> bytes:
@@ -36,12 +39,15 @@ def write(evaluation: Evaluation, folder: Path, seed: int, progress: Progress) -
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pictures = _pictures(evaluation, seed, progress)
+        history = read_history(Path(evaluation.report.model.path))
+        if history is not None:
+            pictures[CURVES] = drawn({"": history})
         for name, content in pictures.items():
             (folder / name).write_bytes(content)
         (folder / "report.json").write_bytes(encoded(evaluation.report))
         (folder / "photos.csv").write_text(_table(evaluation), encoding="utf-8", newline="")
         page = folder / "report.html"
-        page.write_text(_page(evaluation.report, pictures), encoding="utf-8")
+        page.write_text(_page(evaluation.report, pictures, history), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{error.filename or folder}: {error.strerror}; expected a folder that can be written to") from error
     return page
@@ -121,7 +127,7 @@ def _table(evaluation: Evaluation) -> str:
     return written.getvalue()
 
 
-def _page(report: Report, pictures: dict[str, bytes]) -> str:
+def _page(report: Report, pictures: dict[str, bytes], history: History | None) -> str:
     model, data = report.model, report.data
     page = Page(f"{Path(model.path).name} on {data.name}, {data.split}")
     page.figure(f"{report.accuracy.share:.2%}", f"right: {_share(report.accuracy)}")
@@ -145,6 +151,8 @@ def _page(report: Report, pictures: dict[str, bytes]) -> str:
     _rejection(page, report, pictures)
     _sorting(page, report)
     _robustness(page, report, pictures)
+    if history is not None:
+        add_curves(page, history, pictures[CURVES])
     if "mistakes.jpg" in pictures:
         page.heading("Worst mistakes")
         page.note(f"The least likely truths first, {min(MISTAKES, len(report.mistakes))} of {len(report.mistakes)} mistakes.")

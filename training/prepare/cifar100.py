@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from converter.quiet import quiet
 from training.prepare.offer import Offer
 from training.prepare.order import PrepareError
 from training.prepare.sieve import Sieve
@@ -52,7 +53,8 @@ def _load() -> Any:
     try:
         from keras.datasets import cifar100
 
-        return cifar100.load_data(label_mode="fine")
+        with quiet():  # the bar of its download would stand in our line
+            return cifar100.load_data(label_mode="fine")
     except ImportError as error:
         raise PrepareError(f"{NAME}: needs Keras: pip install 'sortbin[training]'") from error
     except Exception as error:

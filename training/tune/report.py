@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import optuna
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from converter.share import Share, share
@@ -24,6 +26,8 @@ from training.tune.space import Choices, Range, Space, Value, toml
 from training.tune.study import folder_of
 
 Floats = npt.NDArray[np.float64]
+SLICES_BESIDE = 3
+"""panels of hyperparameters in a row"""
 LEAST_TRIALS = 4
 """of fewer complete trials neither importance nor correlation says anything"""
 
@@ -83,6 +87,7 @@ def write(study: optuna.Study, space: Space, out: Path) -> str:
     if found.importance:
         drawn["importance"] = importance(found.importance, found.complete)
     if found.complete:
+        drawn["slices"] = slices(found, space)
         drawn["parallel"] = parallel(found, space)
     (out / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
     if best is not None:
@@ -168,6 +173,46 @@ def importance(shares: Mapping[str, float], n: int) -> Figure:
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     return figure
+
+
+def slices(found: TuneReport, space: Space) -> Figure:
+    """Validation accuracy of every complete trial against each hyperparameter by itself; of choices also their means, with the number of trials."""
+    rows = [row for row in found.trials if row.state == "complete" and row.accuracy]
+    columns = min(SLICES_BESIDE, len(space.sample))
+    bands = -(-len(space.sample) // columns)
+    figure = Figure(figsize=(max(7.5, 3.4 * columns), 0.4 + 2.9 * bands), layout="constrained")
+    panels = figure.subplots(bands, columns, squeeze=False, sharey=True)
+    for axes, (place, entry) in zip(panels.flat, space.sample.items(), strict=False):
+        own = [(row.params[place], row.accuracy.share) for row in rows if place in row.params and row.accuracy]
+        if isinstance(entry, Range):
+            axes.plot([value for value, _ in own], [accuracy for _, accuracy in own], "o", color=BLUE, alpha=0.6, markersize=5)
+            axes.set_xscale("log" if entry.log else "linear")
+            marks = (entry.low, math.sqrt(entry.low * entry.high) if entry.log else (entry.low + entry.high) / 2, entry.high)
+            axes.set_xticks(marks, [f"{mark:.3g}" for mark in marks], size=8)
+            axes.xaxis.set_minor_locator(NullLocator())
+        else:
+            _choices(axes, entry, own)
+        axes.set_xlabel(place)
+        axes.grid(axis="y", color="#dddddd")
+    for axes in panels.flat[len(space.sample) :]:
+        axes.set_visible(False)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("validation accuracy")
+    figure.suptitle(f"{len(rows)} complete trials, each on {rows[0].accuracy.n if rows and rows[0].accuracy else 0} photos", size=10)
+    return figure
+
+
+def _choices(axes: Axes, entry: Choices, own: Sequence[tuple[Value, float]]) -> None:
+    rng = np.random.default_rng(0)
+    texts = []
+    for place, choice in enumerate(entry.kept):
+        accuracies = [accuracy for value, accuracy in own if value == choice]
+        axes.plot(place + rng.uniform(-0.12, 0.12, len(accuracies)), accuracies, "o", color=BLUE, alpha=0.6, markersize=5)
+        if accuracies:
+            axes.plot([place - 0.3, place + 0.3], [np.mean(accuracies)] * 2, color=ORANGE, linewidth=2)
+        texts.append(f"{_told(choice)}\n({len(accuracies)})")
+    axes.set_xticks(range(len(texts)), texts, size=8)
+    axes.set_xlim(-0.6, len(texts) - 0.4)
 
 
 def parallel(found: TuneReport, space: Space) -> Figure:
@@ -264,6 +309,7 @@ def _page(found: TuneReport, pictures: Mapping[str, bytes]) -> str:
     for name, shows in (
         ("history", "validation accuracy of each trial, and the best so far"),
         ("importance", "importance of each hyperparameter"),
+        ("slices", "accuracy by hyperparameter"),
         ("parallel", "parallel coordinates: hyperparameters and accuracy of each complete trial"),
     ):
         if name in pictures:

@@ -9,6 +9,7 @@ log = true                      or `choices = [...]`
 
 import copy
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,11 @@ class Space:
     def base(self) -> Recipe:
         """The recipe that nothing was sampled for."""
         return msgspec.convert(self.common, Recipe)
+
+    def combinations(self) -> int | None:
+        """How many there are of all choices; None where a number may be anything in a range."""
+        counts = [len(entry.choices) for entry in self.sample.values() if isinstance(entry, Choices)]
+        return math.prod(counts) if len(counts) == len(self.sample) else None
 
     def epochs(self) -> int:
         """The most epochs that a trial may take."""

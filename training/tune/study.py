@@ -10,7 +10,7 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ import keras
 import msgspec
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from converter.photos import Split
@@ -27,10 +27,14 @@ from device.errors import SortbinError
 from device.rules import find_rules, read_rules
 from training.beginning import named
 from training.fit import DivergedError, Lesson, fit
+from training.history import METRICS
 from training.score import Score
 from training.tune.space import Choices, Space, Value, toml
 
 Report = Callable[[str], None]
+Sampler = Literal["tpe", "random", "grid"]
+SAMPLERS: Mapping[Sampler, Callable[..., BaseSampler]] = {"tpe": TPESampler, "random": RandomSampler, "grid": BruteForceSampler}
+"""grid: each combination of choices once"""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 COUNTED = (*FINISHED, TrialState.RUNNING)
 HEARTBEAT_S = 20
@@ -58,11 +62,12 @@ class Search:
     out: Path
 
 
-def open_study(storage: str, name: str, space: Space, sampler: Literal["tpe", "random"], seed: int) -> optuna.Study:
+def open_study(storage: str, name: str, space: Space, sampler: Sampler, seed: int) -> optuna.Study:
     """Open a study, or make it where the storage has none of that name. storage: a URL as SQLAlchemy knows it. Raises StorageError."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # a trial that fails is told by whoever catches its error
     waiting = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
-    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=space.epochs(), reduction_factor=3)
+    hyperband = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=space.epochs(), reduction_factor=3)
+    pruner = optuna.pruners.NopPruner() if sampler == "grid" else hyperband
     left = ATTEMPTS
     while True:
         left -= 1
@@ -123,13 +128,13 @@ class Surplus(Exception):
 class SeededByTrial(BaseSampler):
     """Draws from (seed, number of the trial): processes that share a study draw differently, and one that goes on draws what it would have drawn."""
 
-    def __init__(self, kind: Literal["tpe", "random"], seed: int) -> None:
+    def __init__(self, kind: Sampler, seed: int) -> None:
         self._kind, self._seed = kind, seed
         self._sampler: BaseSampler = RandomSampler(seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         seed = (self._seed * 1_000_003 + trial.number) % 2**32
-        self._sampler = TPESampler(seed=seed) if self._kind == "tpe" else RandomSampler(seed)
+        self._sampler = SAMPLERS[self._kind](seed=seed)
         self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -195,7 +200,7 @@ def _train(trial: optuna.Trial, asked: Search, report: Report) -> float:
 
 def _done(run: Path, epochs: Sequence[int]) -> dict[int, float]:
     """Validation accuracy of the epochs that an earlier process finished in this run, counted over all stages."""
-    file = run / "metrics.jsonl"
+    file = run / METRICS
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if (run / "progress.json").is_file() else []
     return {sum(epochs[: line["stage"] - 1]) + line["epoch"]: line["val_accuracy"] for line in lines}
 

@@ -11,7 +11,7 @@ import pytest
 
 from converter.benchmark import bench, formats
 from converter.benchmark.formats import FORMATS, PYTHON_MODULES
-from converter.benchmark.report import Report, Row
+from converter.benchmark.report import Report, Row, reference_row, speed_up
 from converter.cli import main
 from converter.run import read_run
 from device.vision.bundle import MODEL_FILE, read_bundle
@@ -60,6 +60,19 @@ def test_every_format_on_every_runtime_is_measured_or_named_as_missing(measured:
         assert row.why in table
     assert "for orientation only" in table and not report.mlperf
     assert (measured / "benchmark.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_speed_is_told_against_the_float_network_at_the_same_batch_and_threads(measured: Path) -> None:
+    report = read(measured)
+    rows = report.with_state("measured")
+    keras, int8 = row_of(report, "Keras float32", "Keras"), row_of(report, "TFLite INT8", "ai-edge-litert")
+    assert reference_row(rows) == keras and speed_up(keras, rows, keras) == 1.0
+    assert keras.measured is not None and int8.measured is not None
+    assert speed_up(int8, rows, keras) == keras.measured.p90_ms / int8.measured.p90_ms
+    assert speed_up(msgspec.structs.replace(int8, threads=3), rows, keras) is None
+    without = [row for row in rows if not row.format.endswith("float32")]
+    assert reference_row(without) is None and speed_up(int8, without, None) is None
+    assert "speed-up against Keras float32 on Keras" in (measured / "table.md").read_text(encoding="utf-8")
 
 
 def test_a_row_tells_time_memory_and_what_the_file_of_that_hash_is_right_about(

@@ -2,14 +2,16 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from converter.photos import read_split
+from converter.photos import read_part, read_split
+from training.cli import main
 from training.commands import compare as command
 from training.commands.compare import UsageError, weights_by_recipe
-from training.compare import HEAD, CompareError, Row, compare, table
+from training.compare import HEAD, CompareError, Row, compare, part_for_the_test, table
 from training.evaluate.measures import share
 
 RECIPE = """
@@ -51,8 +53,10 @@ def test_recipes_are_trained_once_sorted_and_measured_in_int8(shapes: Path, tmp_
     for row in found:
         assert row["accuracy"]["n"] == row["int8"]["accuracy"]["n"] == 6
         assert 0 < row["int8"]["median_ms"] <= row["int8"]["p95_ms"]
+        assert (row["train"]["n"], row["test"], row["epochs"]) == (30, None, [1, 1])
     page = (out / "compare.html").read_text()
-    assert page.count("data:image/png;base64,") == 1 and "://" not in page
+    assert page.count("data:image/png;base64,") == 2 and "://" not in page
+    assert (out / "curves.png").is_file() and "How they were trained" in page
     first = {name: (out / name / "model.keras").stat().st_mtime_ns for name in ("raw", "fitted")}
 
     assert run(*arguments) == 0
@@ -62,6 +66,16 @@ def test_recipes_are_trained_once_sorted_and_measured_in_int8(shapes: Path, tmp_
     files[0].write_text(RECIPE.format(phase="false", features=16))
     with pytest.raises(CompareError, match="another recipe"):
         compare({"raw": files[0]}, {"raw": None}, read_split(shapes), shapes, out, print)
+
+
+def test_the_test_part_of_the_data_is_found_where_there_is_one(shapes: Path, tmp_path: Path) -> None:
+    assert not part_for_the_test(shapes)
+    data = Path(shutil.copytree(shapes, tmp_path / "data"))
+    (data / "splits").mkdir()
+    (data / "splits" / "test.txt").write_text("red box/00.png\n")
+    assert [photo.name for photo in part_for_the_test(data)] == ["red box/00.png"]
+    assert main(["prepare", str(shapes), "--out", str(tmp_path / "set"), "--test-share", "0.3"]) == 0
+    assert part_for_the_test(tmp_path / "set") == read_part(tmp_path / "set", "test")
 
 
 def test_a_row_without_an_int8_model_says_why() -> None:

@@ -210,3 +210,12 @@ def test_numbers_out_of_range_are_refused(option: str, value: str, command: Comm
     with pytest.raises(SystemExit) as caught:
         command("evaluate", discs_run, "--data", discs, f"{option}={value}")
     assert caught.value.code == 2
+
+
+def test_the_page_of_a_run_tells_how_it_was_trained(command: Command, discs_run: Path, few: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(discs_run, tmp_path / "run"))
+    lines = [{"stage": 1, "epoch": epoch, "loss": 1 / epoch, "val_accuracy": 0.5, "val_nll": 0.9} for epoch in (1, 2)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert command("evaluate", run, "--data", few, "--split", "all", "--out", tmp_path / "report") == 0
+    assert cv2.imread(str(tmp_path / "report" / "curves.png")).std() > 1
+    assert "How it was trained" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from training.recipe import read_recipe
-from training.tune.report import measured, ranks, write
+from training.tune.report import measured, ranks, slices, write
 from training.tune.space import Space, read_space
 
 SPACE = Path(__file__).parents[3] / "config" / "spaces" / "scratch-cnn.toml"
@@ -60,11 +60,23 @@ def test_report_and_best_recipe_are_written_and_the_page_stands_alone(study: opt
     write(study, space, tmp_path)
     best = read_recipe(tmp_path / "best-recipe.toml")
     assert best == space.recipe(study.best_params)
-    assert {path.name for path in tmp_path.glob("*.png")} == {"history.png", "importance.png", "parallel.png"}
+    assert {path.name for path in tmp_path.glob("*.png")} == {"history.png", "importance.png", "parallel.png", "slices.png"}
     assert json.loads((tmp_path / "report.json").read_text())["best"]["accuracy"]["n"] == 200
     page = (tmp_path / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 3
+    assert page.count("data:image/png;base64,") == 4
     assert "://" not in page and "<script" not in page
+
+
+def test_accuracy_by_hyperparameter_has_a_panel_for_each(study: optuna.Study, space: Space) -> None:
+    figure = slices(measured(study, space), space)
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_xlabel() for axes in shown] == list(space.sample)
+    rate = shown[list(space.sample).index("stage.0.rate")]
+    assert rate.get_xscale() == "log" and len(rate.lines[0].get_xdata()) == 24
+    features = shown[list(space.sample).index("scratch.features")]
+    told = [label.get_text() for label in features.get_xticklabels()]
+    assert [text.split("\n")[0] for text in told] == ["16", "32", "64"]
+    assert sum(int(text.split("(")[1].rstrip(")")) for text in told) == 24
 
 
 def test_a_study_without_trials_has_a_report_too(space: Space, tmp_path: Path) -> None:

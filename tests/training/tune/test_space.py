@@ -47,10 +47,10 @@ def test_a_trial_written_as_toml_reads_back_as_the_same_recipe(tmp_path: Path) -
     assert msgspec.toml.decode(toml(space.table(sampled)), type=Recipe) == space.recipe(sampled)
 
 
-@pytest.mark.parametrize("name", ["scratch-cnn", "fine-tuning"])
-def test_the_spaces_that_ship_sample_nothing_but_recipes(name: str) -> None:
+@pytest.mark.parametrize(("name", "sampled"), [("scratch-cnn", 8), ("fine-tuning", 8), ("width", 2)])
+def test_the_spaces_that_ship_sample_nothing_but_recipes(name: str, sampled: int) -> None:
     space = read_space(SPACES / f"{name}.toml")
-    assert len(space.sample) == 8
+    assert len(space.sample) == sampled
     assert space.epochs() == space.base.stage[0].epochs
 
 

@@ -12,8 +12,9 @@ import pytest
 from optuna.trial import TrialState
 
 from converter.photos import Split, read_split
+from training.cli import main
 from training.tune.space import Space, read_space
-from training.tune.study import Search, StorageError, StudyError, folder_of, open_study, search
+from training.tune.study import Search, StorageError, StudyError, folder_of, open_study, sampled, search
 
 SPACE = """
 [recipe]
@@ -34,6 +35,12 @@ high = 1e-2
 log = true
 [sample."scratch.features"]
 choices = [4, 8]
+"""
+GRID = """
+[sample.width]
+choices = [0.5, 1.0, 2.0]
+[sample.dropout]
+choices = [0.0, 0.2]
 """
 COMMAND = """
 import argparse, sys
@@ -123,6 +130,24 @@ def test_a_trial_that_is_pruned_ends_and_leaves_no_weights(space: Space, shapes:
     assert trial.state == TrialState.PRUNED
     assert list(trial.intermediate_values) == [1]
     assert not list((tmp_path / "trial-0").glob("progress.*"))
+
+
+def test_a_grid_tries_each_combination_once_and_prunes_none(tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_text(SPACE.split("[sample.")[0] + GRID)
+    space = read_space(tmp_path / "grid.toml")
+    assert space.combinations() == 6
+    for _ in range(6):
+        study = open_study(storage(tmp_path), "grid", space, "grid", 1)
+        study.optimize(lambda trial: float(len(sampled(trial, space))), n_trials=1)
+    tried = [tuple(trial.params.values()) for trial in finished(study)]
+    assert len(tried) == len(set(tried)) == 6
+    assert isinstance(study.pruner, optuna.pruners.NopPruner)
+
+
+def test_a_grid_over_a_range_is_refused(file: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["tune", "--space", str(file), "--data", str(shapes), "--weights", "none", "--out", str(tmp_path / "out"), "--sampler", "grid"]
+    assert main(command) == 2
+    assert f"{file}: expected choices everywhere for --sampler grid" in capsys.readouterr().err
 
 
 def test_a_storage_that_cannot_be_opened_is_named(space: Space) -> None:
