@@ -134,7 +134,9 @@ class SeededByTrial(BaseSampler):
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         seed = (self._seed * 1_000_003 + trial.number) % 2**32
-        self._sampler = SAMPLERS[self._kind](seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._sampler = SAMPLERS[self._kind](seed=seed)
         self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
