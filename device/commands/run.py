@@ -68,7 +68,7 @@ def _refused(refused: RefusedStarts, settings: Path, error: SortbinError, stop: 
     """Say why, and wait the longer the oftener. Returns the exit status."""
     log.error("%s", error)
     wait_s = refused.add()
-    notifier.status(f"refused to start, tries again in {wait_s:g} s: {error}")
+    notifier.status(f"refused to start, tries again {f'in {wait_s:g} s' if wait_s else 'now'}: {error}")
     refused.wait(wait_s, settings, stop)
     return 0 if stop.is_set() else 2
 

@@ -1,5 +1,6 @@
 """Outputs made safe after a process died with one of them on, for the kernel does not do that by itself: as far as possible whatever is wrong."""
 
+import contextlib
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -64,14 +65,12 @@ def read_gates(file: Path) -> Found:
 
 
 def _tables(text: str) -> Iterator[dict[str, Any] | tomllib.TOMLDecodeError]:
-    """The whole file at once; where that is no TOML, one table after the other."""
+    """The whole file at once; where that is no TOML, why, and then one table after the other without those that are none."""
     try:
         yield tomllib.loads(text)
         return
-    except tomllib.TOMLDecodeError:
-        pass
+    except tomllib.TOMLDecodeError as error:
+        yield error
     for part in _TABLE.split(text):
-        try:
+        with contextlib.suppress(tomllib.TOMLDecodeError):
             yield tomllib.loads(part)
-        except tomllib.TOMLDecodeError as error:
-            yield error
