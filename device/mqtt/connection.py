@@ -366,7 +366,8 @@ def _refused(answer: ReasonCode | None, lost: str | None, settings: MqttSettings
         return f"{broker}: refused ({str(answer).lower()})"
     if settings.username is None:
         return f"{broker}: lets nobody in without a name: set mqtt.username and mqtt.password_file"
-    return f"{broker}: refused user name or password: check mqtt.username {settings.username!r} and what mqtt.password_file holds"
+    or_topics = ", and that an ACL lets it write to its topics" if str(answer) == "Not authorized" else ""
+    return f"{broker}: refused user name or password: check mqtt.username {settings.username!r} and what mqtt.password_file holds{or_topics}"
 
 
 def _said(error: OSError | UnicodeError) -> str:
