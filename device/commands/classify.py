@@ -26,6 +26,9 @@ from device.vision.pictures import PictureError, find_pictures, read_pixels
 from device.vision.preprocess import Pixels
 from device.vision.teaching import read_teaching
 
+HELD = "held"
+"""what people read in place of a bin, where a hazard goes nowhere"""
+
 
 class IsolatedItem(msgspec.Struct, frozen=True):
     """Whether the item was told apart from the empty view, or why not; box: left, top, right, bottom in pixels; area: the mask's share, 0..1."""
@@ -213,7 +216,7 @@ class _Table:
 
     def __init__(self, labels: tuple[str, ...], rules: RulePack, *, isolates: bool) -> None:
         self._label_width = max(_width(label) for label in labels)
-        self._bin_width = max(_width(name) for name in rules.bins)
+        self._bin_width = max(_width(name) for name in (*rules.bins, HELD))
         self._isolated_width = len("  whole: nothing differs") if isolates else 0
         self._columns = self._label_width + self._bin_width + len("  100.0%  ->   confident  1000.0 ms") + self._isolated_width
 
@@ -222,7 +225,7 @@ class _Table:
             case Unread():
                 print(f"{'cannot be read':<{self._columns}}  {line.image}", flush=True)
             case Judgement():
-                what, where = _padded(line.label, self._label_width), _padded(line.bin, self._bin_width)
+                what, where = _padded(line.label, self._label_width), _padded(line.bin or HELD, self._bin_width)
                 apart = f"{_apart(line.isolated):<{self._isolated_width}}"
                 print(f"{what}  {line.p:6.1%}  -> {where}  {line.decision:<9}  {line.ms:6.1f} ms{apart}  {line.image}", flush=True)
 

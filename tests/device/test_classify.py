@@ -15,6 +15,7 @@ import pytest
 
 from device.cli import main
 from device.commands.classify import labels
+from device.rules import default_rules
 from device.twin.items import own_things
 from device.twin.tray import Pose, Tray
 from device.vision.bundle import LABELS_FILE, Bundle
@@ -71,6 +72,15 @@ def test_a_folder_gives_one_json_object_a_line_in_order(tiny_bundle: Bundle, pho
         assert sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-5)
         assert line["p"] == max(line["probabilities"].values()) == line["probabilities"][line["label"]]
         assert line["ms"] > 0
+
+
+def test_a_hazard_that_would_be_held_goes_to_no_bin(tiny_bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    rules = tmp_path / "pack.toml"
+    text = default_rules().read_text(encoding="utf-8")
+    rules.write_text(text.replace("[bins.paper]", 'hazards = ["glass"]\n[bins.paper]'), encoding="utf-8")
+    line = json.loads(sortbin("--bundle", tiny_bundle.folder, "--rules", rules, "--json", photos / "b").stdout)
+    assert (line["label"], line["bin"], line["decision"]) == ("glass", "", "hazard")
+    assert "-> held     hazard" in sortbin("--bundle", tiny_bundle.folder, "--rules", rules, photos / "b").stdout
 
 
 def test_only_the_labels_that_are_named_compete(tiny_bundle: Bundle, photos: Path) -> None:

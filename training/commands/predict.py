@@ -107,7 +107,7 @@ def _predicted(file: Path, probabilities: "Floats", model: "Model", pack: "RuleP
 
 def _told(line: Predicted) -> str:
     likeliest = ", ".join(f"{label} {p:.1%}" for label, p in line.likeliest.items())
-    return f"{line.image}: {likeliest}" + (f" -> {line.bin} ({line.decision})" if line.bin is not None else "")
+    return f"{line.image}: {likeliest}" + (f" -> {line.bin or 'held'} ({line.decision})" if line.bin is not None else "")
 
 
 def _count(text: str) -> int:
