@@ -19,7 +19,7 @@ from device.cameras.settings import Picamera2Settings
 log = logging.getLogger(__name__)
 
 FIRST_PICTURE_S = 3.0
-FOCUS_S = 4.0
+FOCUS_S = 3.0
 """most time for the one search for focus"""
 LOCKABLE = ("ExposureTime", "AnalogueGain", "ColourGains")
 SAME_VIEW = 0.99

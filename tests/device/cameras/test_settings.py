@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from msgspec import toml
 
+from device.cameras.picamera import FOCUS_S
 from device.cameras.settings import CameraSettings, Picamera2Settings, Region, ReplaySettings, V4l2Settings
 
 
@@ -57,3 +58,4 @@ def test_no_bounded_wait_of_a_source_can_be_taken_for_a_hang(kind: type) -> None
     assert highest < lowest
     if "warm_up_s" in limits:
         assert limits["warm_up_s"].__metadata__[0].le + 5 < lowest
+        assert limits["warm_up_s"].__metadata__[0].le + FOCUS_S + 2 < lowest, "with two seconds to read the sensor's modes"
