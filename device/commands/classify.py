@@ -22,7 +22,7 @@ from device.vision.ground import Ground
 from device.vision.isolate import isolate, whole_frame
 from device.vision.judge import Judge, mean_unknown
 from device.vision.looks import looks
-from device.vision.pictures import PictureError, find_pictures, read_pixels
+from device.vision.pictures import PictureError, find_pictures, passed_over, read_pixels
 from device.vision.preprocess import Pixels
 from device.vision.teaching import read_teaching
 
@@ -116,6 +116,8 @@ def run(arguments: argparse.Namespace) -> int:
     site = Site(judge.labels, judge.usual, SiteSettings(labels=arguments.labels, others=arguments.others))
     rules = read_rules(find_rules(arguments.rules), judge.labels, bundle.info.labels) if arguments.rules else default_pack(judge.labels)
     pictures = list(itertools.chain.from_iterable(find_pictures(path) for path in paths))
+    for line in passed_over(paths):
+        print(f"sortbin classify: {line}", file=sys.stderr)
     empty = EmptyViews(itertools.chain.from_iterable(_empty_views(group, bundle.info.ground) for group in groups))
     judge.classifier.check_known_answer()
 

@@ -25,7 +25,7 @@ from device.vision.empty import EmptyViews
 from device.vision.isolate import isolate, whole_frame
 from device.vision.labels import LabelError, label_of, label_remarks
 from device.vision.looks import taught_views
-from device.vision.pictures import PictureError, find_pictures, kinds_told, others_in, read_pixels, refusal, unreadable
+from device.vision.pictures import PictureError, find_pictures, passed_over, read_pixels, refusal, unreadable
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings
 from device.vision.reference import read_reference
@@ -205,7 +205,7 @@ def _folders(source: Path) -> dict[str, list[Path]]:
         raise TeachingError(f"{source}: {error.strerror}; {expected}") from error
     if not found:
         raise TeachingError(f"{source}: expected a folder of photos for each label in it, found no folder")
-    for remark in (*label_remarks(folder.name for folder in found), *(kinds_told(others) for others in [others_in(source)] if others)):
+    for remark in (*label_remarks(folder.name for folder in found), *passed_over([source])):
         _tell(remark)
     folders: dict[str, list[Path]] = {}
     for folder in found:

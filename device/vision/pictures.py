@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,8 +56,8 @@ def find_pictures(path: Path) -> Iterator[Path]:
 
 
 def others_in(folder: Path) -> Counter[str]:
-    """The files in and below a folder that `find_pictures` passes over for their kind, by suffix. Raises OSError."""
-    return of_other_kinds(file.name for file in _files(folder))
+    """The files in and below a folder that `find_pictures` passes over for their kind, by suffix, as far as it can be read."""
+    return of_other_kinds(file.name for file in _files(folder, None))
 
 
 def of_other_kinds(names: Iterable[str]) -> Counter[str]:
@@ -72,14 +72,21 @@ def kinds_told(others: Counter[str]) -> str:
     return f"{others.total()} file{'s' if many else ''} of a kind that is not read ({kinds}), only {', '.join(sorted(SUFFIXES))}; passed over"
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder, onerror=_raised):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
-        yield from (Path(place, name) for name in names if not name.startswith("."))
+def passed_over(paths: Iterable[Path]) -> list[str]:
+    """For each of these that is a folder with files of kinds that are not read, one line that counts them."""
+    found = [(path, others_in(path)) for path in paths if path.is_dir()]
+    return [f"{path}: {kinds_told(others)}" for path, others in found if others]
 
 
 def _raised(error: OSError) -> None:
     raise error
+
+
+def _files(folder: Path, at_closed: Callable[[OSError], None] | None = _raised) -> Iterator[Path]:
+    """All files but hidden ones. at_closed: called for a folder that cannot be read."""
+    for place, folders, names in os.walk(folder, onerror=at_closed):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
+        yield from (Path(place, name) for name in names if not name.startswith("."))
 
 
 def read_pixels(path: Path) -> Pixels:

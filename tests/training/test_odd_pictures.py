@@ -50,6 +50,7 @@ def odd(shapes: Path, tmp_path: Path) -> Path:
 def test_prepare_classify_teach_and_fit_refuse_the_same_files_and_name_all_of_them(
     odd: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    (odd / "red box" / "phone.heic").write_bytes(bytes(10))
     bad = {f"red box/{name}" for name in BAD}
     assert main(["prepare", str(odd), "--out", str(tmp_path / "set")]) == 0
     said = capfd.readouterr().out
@@ -58,7 +59,9 @@ def test_prepare_classify_teach_and_fit_refuse_the_same_files_and_name_all_of_th
     assert {photo.name for photo in read_photos(odd)} - {photo.name for photo in read_photos(tmp_path / "set")} == bad
 
     assert sortbin(["classify", str(odd), "--json", "--bundle", str(default_bundle())]) == 1
-    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    told = capfd.readouterr()
+    lines = [json.loads(line) for line in told.out.splitlines()]
+    assert "1 file of a kind that is not read (.heic 1)" in told.err
     assert {str(Path(line["image"]).relative_to(odd)) for line in lines if "error" in line} == bad
 
     for command in (

@@ -59,10 +59,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Judge the pictures and print a line for each. Returns the exit status."""
     from device.rules import find_rules, read_rules
     from device.vision.bundle import default_bundle
-    from device.vision.pictures import find_pictures
+    from device.vision.pictures import find_pictures, passed_over
     from training.evaluate.models import open_model
 
     files = list(itertools.chain.from_iterable(find_pictures(path) for path in arguments.images))
+    for line in passed_over(arguments.images):
+        print(f"training predict: {line}", file=sys.stderr)
     model = open_model(arguments.model or default_bundle(), arguments.labels)
     pack = read_rules(find_rules(arguments.rules), model.labels) if arguments.rules else None
     unread = 0
