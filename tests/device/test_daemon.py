@@ -138,6 +138,16 @@ def test_a_dashboard_hears_who_it_is_what_it_does_and_that_it_left(running: Call
     assert {"started", "item_sorted"} <= {event["type"] for event in journal}
 
 
+def test_a_camera_that_cannot_be_opened_is_told_in_its_own_words(
+    running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path
+) -> None:
+    shutil.rmtree(tmp_path / "pictures")
+    running()
+    newest = listener.wait_for(lambda seen: json.loads(seen.get("sortbin/bench/state", b"{}")).get("mode") == "fault")
+    expected = f"{tmp_path / 'pictures'}: no such file or folder; camera.path names what to replay"
+    assert json.loads(newest["sortbin/bench/state"])["fault"] == {"fault": "camera", "message": expected}
+
+
 def counted(journal: list[bytes]) -> Counter[str]:
     """Items that went into each bin, and those that were interrupted on the way, as `state` and `bin/<bin>` count them."""
     named = {"item_sorted": "sorted", "item_rejected": "rejected", "item_interrupted": "interrupted"}
