@@ -116,8 +116,8 @@ def run(arguments: argparse.Namespace) -> int:
     site = Site(judge.labels, judge.usual, SiteSettings(labels=arguments.labels, others=arguments.others))
     rules = read_rules(find_rules(arguments.rules), judge.labels, bundle.info.labels) if arguments.rules else default_pack(judge.labels)
     pictures = list(itertools.chain.from_iterable(find_pictures(path) for path in paths))
-    for line in passed_over(paths):
-        print(f"sortbin classify: {line}", file=sys.stderr)
+    for remark in passed_over(paths):
+        print(f"sortbin classify: {remark}", file=sys.stderr)
     empty = EmptyViews(itertools.chain.from_iterable(_empty_views(group, bundle.info.ground) for group in groups))
     judge.classifier.check_known_answer()
 
