@@ -28,6 +28,7 @@ class Reporter:
         self._body, self._ledger, self._link = parts.body, parts.ledger, parts.link
         self._last_item: LastItem | None = None if parts.ledger.item_before is None else last_item(parts.ledger.item_before)
         self._shown: tuple[object, ...] = ()
+        self._refused: tuple[str, ...] = ()
         self._health_due_s: float | None = None
         self._began_s: float | None = None
         self.line = ""
@@ -43,7 +44,10 @@ class Reporter:
     def update(self, now_s: float, mode: Mode, fault: Fault | None, safe_mode: bool) -> None:
         """Say what has changed. Cheap when nothing has; never waits."""
         self._began_s = now_s if self._began_s is None else self._began_s
-        shown = (mode, fault, safe_mode, self._last_item, self._ledger.newest_seq, self._refused)
+        refused = () if self._link is None else self._link.refused
+        if refused != self._refused:
+            self._refused, self._health_due_s = refused, None
+        shown = (mode, fault, safe_mode, self._last_item, self._ledger.newest_seq, refused)
         if shown != self._shown:
             self._shown = shown
             self._show(mode, fault, safe_mode)
@@ -54,10 +58,6 @@ class Reporter:
         if self._link is not None and (self._health_due_s is None or now_s >= self._health_due_s):
             self._health_due_s = now_s + HEALTH_EVERY_S
             self._link.publish_health(self._health(now_s))
-
-    @property
-    def _refused(self) -> tuple[str, ...]:
-        return () if self._link is None else self._link.refused
 
     def _show(self, mode: Mode, fault: Fault | None, safe_mode: bool) -> None:
         totals = self._ledger.totals()

@@ -147,6 +147,31 @@ def test_a_second_one_does_not_speak_over_the_one_that_runs(
     assert [state["fault"]["message"] for state in listener.wait_for("state", bool)] == ["no"]
 
 
+def test_a_forbidden_journal_stands_in_health_and_in_the_line_that_systemd_shows(
+    settings: Settings, tmp_path: Path, mosquitto: Callable[..., Any], subscribe: Callable[[int], Any]
+) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text("topic read #\ntopic write sortbin/bin1/health\n")
+    acl.chmod(0o600)
+    broker = mosquitto("allow_anonymous true", f"acl_file {acl}")
+    broker.start()
+    listener = subscribe(broker.port)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60.0)
+        command = [sys.executable, "-m", "device.cli", "run", "--config", str(settings(broker.port))]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT, env=os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        try:
+            while b"the broker refuses" not in (line := manager.recv(4096)) or b"journal" not in line:
+                pass
+            listener.wait_for("health", lambda heard: "journal" in heard[-1]["refused"])
+        finally:
+            process.terminate()
+            process.wait(WAIT_S)
+    assert line.startswith(b"STATUS=fault: ")
+    assert {name.rpartition("/")[2] for name in (message.topic for message in listener.heard)} == {"health"}
+
+
 def test_a_file_that_names_no_broker_soundly_tells_nobody(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     file = settings(1, ('[mqtt]\nhost = "127.0.0.1"\nport = 1\n', ""))
     tell_end(file, SettingsError("no"))
