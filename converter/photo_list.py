@@ -43,9 +43,21 @@ class Judging:
     remark: str
 
 
+def read_photo_list(bundle: Bundle) -> PhotoList | None:
+    """The photos that a bundle lists; None of an older one, which lists none."""
+    if FILE not in bundle.info.files:
+        return None
+    parts: dict[str, Counter[str]] = {"train": Counter(), "val": Counter()}
+    for line in (bundle.folder / FILE).read_text(encoding="utf-8").split("\n"):
+        digest, _, part = line.partition(" ")
+        if part in parts:
+            parts[part][digest] += 1
+    return PhotoList(parts["train"], parts["val"])
+
+
 def photo_list(train: Iterable[Photo], val: Iterable[Photo]) -> PhotoList:
     """The list of these photos, whose files are read."""
-    return PhotoList(Counter(map(_digest, train)), Counter(map(_digest, val)))
+    return PhotoList(Counter(map(digest_of, train)), Counter(map(digest_of, val)))
 
 
 def photos_to_judge(bundle: Bundle, data: Path, split: str, run: Run | None = None) -> Judging:
@@ -58,16 +70,16 @@ def photos_to_judge(bundle: Bundle, data: Path, split: str, run: Run | None = No
     if listed is None:
         return Judging(read_part(data, split), False, _unlisted(bundle, data))
     word = "trained" if bundle.info.foreign is msgspec.UNSET else "calibrated"
-    own = run.val if run is not None else _those(read_photos(data), listed.val)
+    own = run.val if run is not None else photos_of(read_photos(data), listed.val)
     if split == "val" and own:
-        found = Counter(map(_digest, own))
+        found = Counter(map(digest_of, own))
         if found <= listed.val:
             missing = (listed.val - found).total()
             return Judging(
                 own, not missing, _foreign(bundle) or (f"{missing} of its {listed.val.total()} validation photos missing" if missing else "")
             )
     photos = own if split == "val" and run is not None else read_part(data, split)
-    seen = {photo for photo in photos if _digest(photo) in listed.train}
+    seen = {photo for photo in photos if digest_of(photo) in listed.train}
     if not seen:
         return Judging(photos, False, _foreign(bundle) or f"it was {word} on none of these {len(photos)} photos")
     if split not in ("val", "test"):
@@ -80,26 +92,38 @@ def photos_to_judge(bundle: Bundle, data: Path, split: str, run: Run | None = No
     return Judging(rest, False, f"{len(seen)} photos that it was {word} on are left out")
 
 
+def photos_of(photos: Iterable[Photo], wanted: Counter[str]) -> tuple[Photo, ...]:
+    """The photos with these digests, as many copies of each as are wanted."""
+    left, found = Counter(wanted), []
+    for photo in photos:
+        digest = digest_of(photo)
+        if left[digest] > 0:
+            left[digest] -= 1
+            found.append(photo)
+    return tuple(found)
+
+
+def digest_of(photo: Photo) -> str:
+    """What a list calls a photo. Raises OSError."""
+    return hash_file(photo.path)[:_DIGITS]
+
+
 def known_split(bundle: Bundle, data: Path) -> Split | None:
     """The photos below `data` that a bundle was trained on and chosen by, where all of them are there and it is known which were which."""
     listed = _listed(bundle, data, None)
     if listed is None:
         return None
     photos = read_photos(data)
-    train, val = _those(photos, listed.train), _those(photos, listed.val)
+    train, val = photos_of(photos, listed.train), photos_of(photos, listed.val)
     complete = (len(train), len(val)) == (listed.train.total(), listed.val.total()) and not set(train) & set(val)
     return Split(tuple(sorted(bundle.info.labels)), train, val) if complete else None
 
 
 def _listed(bundle: Bundle, data: Path, run: Run | None) -> PhotoList | None:
     """What the bundle lists; of an older one, the split of `run` or `data` that it was made with, if that can be told."""
-    if FILE in bundle.info.files:
-        parts: dict[str, Counter[str]] = {"train": Counter(), "val": Counter()}
-        for line in (bundle.folder / FILE).read_text(encoding="utf-8").split("\n"):
-            digest, _, part = line.partition(" ")
-            if part in parts:
-                parts[part][digest] += 1
-        return PhotoList(parts["train"], parts["val"])
+    found = read_photo_list(bundle)
+    if found is not None:
+        return found
     seeds = dict.fromkeys((bundle.info.calibration.seed, 0, 1))
     tried = (read_split(data, seed=seed) for seed in seeds) if run is None else (run,)
     return next((photo_list(split.train, split.val) for split in tried if _made_with(bundle, split)), None)
@@ -126,18 +150,3 @@ def _unlisted(bundle: Bundle, data: Path) -> str:
 
 def _foreign(bundle: Bundle) -> str:
     return "" if bundle.info.foreign is msgspec.UNSET else "which photos the network was trained on is not known; it may be these"
-
-
-def _those(photos: Iterable[Photo], wanted: Counter[str]) -> tuple[Photo, ...]:
-    """The photos with these digests, as many copies of each as are wanted."""
-    left, found = Counter(wanted), []
-    for photo in photos:
-        digest = _digest(photo)
-        if left[digest] > 0:
-            left[digest] -= 1
-            found.append(photo)
-    return tuple(found)
-
-
-def _digest(photo: Photo) -> str:
-    return hash_file(photo.path)[:_DIGITS]

@@ -44,12 +44,25 @@ def explained(error: msgspec.MsgspecError, read_as: Any = None) -> str:
 
     read_as: the type that was read; with it, a value that is none of a few words is told those words.
     """
+    if found := re.fullmatch(r"(.+) \(at ([^()]+)\)", str(error), re.DOTALL):
+        return _not_toml(found[1], found[2])
     said, _, place = str(error).partition(" - at `$")
     key = place.rstrip("`").lstrip(".")
     what = _in_words(said, read_as, key)
     if not key:
         return what
     return f"{key}.{what}" if _NAMES_A_KEY.match(what) else f"{key}: {what}"
+
+
+def _not_toml(said: str, where: str) -> str:
+    """What is wrong with a text that is no TOML. where: line and column."""
+    if found := re.fullmatch(r"Cannot declare \('(.+)',\) twice", said):
+        return f"[{found[1]}] stands there twice, expected once (at {where})"
+    if said == "Cannot overwrite a value":
+        return f"a key or table stands there twice, or [[...]] once with one pair of brackets (at {where})"
+    if said == "Invalid value":
+        return f"expected a number, true, false, or text between straight quotes (at {where})"
+    return f"expected TOML: {said[:1].lower()}{said[1:]} (at {where})"
 
 
 def _in_words(said: str, read_as: Any, key: str) -> str:

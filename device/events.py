@@ -43,6 +43,10 @@ class Item(Event, frozen=True, kw_only=True):
     """why the whole frame was looked at, in a few words; empty where the item was isolated, and in events of earlier versions"""
     unknown: float | None = None
     """how unlike everything known it looked, 0 familiar to 1; None where the bundle does not say what it knows, and in events of earlier versions"""
+    pieces: int = 1
+    """in how many pieces it lay, apart or joined by a neck, each looked at alone: two for two things, or for one thing under a strap; 1 in events of
+    earlier versions
+    """
 
 
 class ItemSorted(Item, frozen=True, kw_only=True, tag="item_sorted"):
@@ -50,11 +54,11 @@ class ItemSorted(Item, frozen=True, kw_only=True, tag="item_sorted"):
 
 
 class ItemRejected(Item, frozen=True, kw_only=True, tag="item_rejected"):
-    """An item went to the residual bin because it was better not to guess, or not possible to do as decided; one that may be a hazard went to the bin
-    that the rule pack names for hazards.
+    """An item went to the residual bin because it was better not to guess, or not possible to do as decided; one that may be a hazard, and several
+    things that do not belong in one bin, went where the rule pack says.
     """
 
-    reason: Literal["unsure", "unknown", "safe_mode", "hazard"]
+    reason: Literal["unsure", "unknown", "safe_mode", "hazard", "several"]
 
 
 class ItemInterrupted(Event, frozen=True, kw_only=True, tag="item_interrupted"):

@@ -18,8 +18,8 @@ class Judged:
     """What the camera's frames said of one item, and the bin that was chosen for it. Times are monotonic seconds.
 
     seen, probabilities: fused and calibrated, one a label: what the frames say alone, and the same at this place, where labels occur as its site has
-    it. unknown: see Opinion. not_isolated: why the last frame was judged as a whole, empty where the item was isolated. embedding, mask: of the
-    last frame; mask is None where the item was not isolated. thumbnail: that frame as `EmptyView.thumbnail`
+    it. unknown: see Opinion. not_isolated: why the last frame was judged as a whole, empty where the item was isolated. pieces: see `events.Item`.
+    embedding, mask: of the last frame; mask is None where the item was not isolated. thumbnail: that frame as `EmptyView.thumbnail`
     has it, to see whether the item still lies there.
     """
 
@@ -34,6 +34,7 @@ class Judged:
     frames: int
     choice: Choice
     not_isolated: str
+    pieces: int
     embedding: Logits
     mask: Pixels | None
     thumbnail: Thumbnail
@@ -52,6 +53,7 @@ class Judged:
             bundle=self.bundle,
             isolated=not self.not_isolated,
             not_isolated=self.not_isolated,
+            pieces=self.pieces,
             unknown=None if self.unknown is None else round(self.unknown, 6),
         )
         return sorted_ if self.choice.reason == "confident" else ItemRejected(**msgspec.structs.asdict(sorted_), reason=self.choice.reason)

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -20,6 +20,9 @@ from device.shipped import find
 
 class RulesError(SortbinError, ValueError):
     """A rule pack that cannot be used. The message names the file, the key and what was expected."""
+
+
+Several = Literal["residual", "least_cost"]
 
 
 class HazardRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,7 +39,7 @@ class RulePack:
     """A pack as it applies to the labels of one bundle.
 
     bins maps each bin's name to its title, in the order of the file. hazards are the labels that must never pass unnoticed, hazard says when an
-    item counts as one and what happens to it.
+    item counts as one and what happens to it. several says where things go that came together and do not belong in one bin.
     """
 
     name: str
@@ -45,6 +48,7 @@ class RulePack:
     residual: str
     hazards: frozenset[str]
     hazard: HazardRule
+    several: Several
     _bin_of: Mapping[str, str]
     _costs: Mapping[str, tuple[float, ...]]
     """of each bin, by where the item belongs, in the order of `bins`"""
@@ -131,6 +135,8 @@ class _Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """labels that the bin is taught, or will be: the pack may name them before"""
     hazards: tuple[str, ...] = ()
     hazard: HazardRule | None = None
+    several: Several = "residual"
+    """the bin for things of several kinds that came together: the residual one, or the one of least expected cost of all of them"""
     cost: _Cost = _Cost()
 
 
@@ -160,7 +166,8 @@ def _require_sense(file: Path, written: _Written) -> None:
 def _pack(file: Path, written: _Written, titles: dict[str, str], bin_of: dict[str, str], hazards: frozenset[str]) -> RulePack:
     by_pair = _costs(file, written, tuple(titles))
     costs = {into: tuple(by_pair[belongs, into] for belongs in titles) for into in titles}
-    return RulePack(written.name, written.version, titles, written.residual, hazards, written.hazard or HazardRule(), bin_of, costs)
+    hazard = written.hazard or HazardRule()
+    return RulePack(written.name, written.version, titles, written.residual, hazards, hazard, written.several, bin_of, costs)
 
 
 def _hazards(file: Path, written: _Written, known: dict[str, str]) -> frozenset[str]:

@@ -139,6 +139,8 @@ def _with_brackets(said: str) -> str:
         return f"{said}: write [[{found[1]}]], with two pairs of brackets"
     if found := re.fullmatch("([a-z]+): expected a table(?: or nothing)?, found a list", said):
         return f"{said}: write [{found[1]}], with one pair of brackets"
+    if said == "missing key gate":
+        return f"{said}; expected a [[gate]] for each bin"
     return said
 
 

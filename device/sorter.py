@@ -30,7 +30,7 @@ from device.telling import Recorder, Telling
 from device.tray import Bare, Tray
 from device.vision.burst import Burst
 from device.vision.fusion import fuse
-from device.vision.judge import Judge, Opinion, mean_unknown
+from device.vision.judge import Judge, Opinion, PieceByPiece, mean_unknown
 from device.vision.preprocess import Pixels
 from device.vision.presence import PresenceSettings
 from device.vision.runtime import RuntimeFault
@@ -194,7 +194,7 @@ class Sorter:
 
     def _learn(self, judged: Judged) -> None:
         """What an item tells of the place: which labels come here, and whether the bin still sees what it saw at first."""
-        if judged.choice.reason != "unknown":
+        if judged.choice.reason not in ("unknown", "several"):
             self._site.note(judged.seen)
         for drift in self._watch.note(look_of(self._judged_pixels, judged.seen, judged.unknown)):
             self.tell(drift)
@@ -205,7 +205,7 @@ class Sorter:
         item = uuid.uuid4().hex
         opinions: list[Opinion] = []
         weights: list[float] = []
-        burst = Burst(self._tray.view, self._tray.empty, self._judge.classifier.bundle.info.ground)
+        burst, apart = Burst(self._tray.view, self._tray.empty, self._judge.classifier.bundle.info.ground), PieceByPiece(self._judge)
         while True:
             now_s, frame, sight = yield from self._tray.next_view()
             if not sight.present:
@@ -216,8 +216,10 @@ class Sorter:
             self._judged_pixels = frame.pixels
             seen, unknown = fuse([opinion.probabilities for opinion in opinions], weights=weights), mean_unknown(opinions)
             probabilities = self._site.weighed(seen)
-            choice = self._choose(Evidence(probabilities, seen, self._judge.rejects(unknown)))
-            decided = choice.p_bin >= self._settings.decided_above and choice.reason != "unknown"
+            pieces = tuple(self._site.weighed(piece) for piece in apart.look(burst.piece_looks(frame.pixels)))
+            gap = 0.0 if burst.pieces is None else burst.pieces.gap
+            choice = self._choose(Evidence(probabilities, seen, self._judge.rejects(unknown), pieces, gap))
+            decided = choice.p_bin >= self._settings.decided_above and choice.reason not in ("unknown", "several")
             if decided or len(opinions) == self._settings.burst:
                 return Judged(
                     item=item,
@@ -232,6 +234,7 @@ class Sorter:
                     choice=choice,
                     not_isolated=isolated.why,
                     embedding=opinions[0].embedding,
+                    pieces=max(1, len(pieces)),
                     mask=isolated.mask if isolated.found else None,
                     thumbnail=self._tray.view.thumbnail,
                 )

@@ -15,8 +15,11 @@ FOLDER = "taught"
 
 
 def taught_files(state: Path) -> list[Path]:
-    """The files of all teachings in a state folder, oldest first; the last one counts."""
-    return sorted(file for file in (state / FOLDER).glob("*.npz") if file.stem.isdecimal())
+    """The files of all teachings in a state folder, oldest first; the last one counts. Raises TeachingError."""
+    try:
+        return sorted(file for file in (state / FOLDER).glob("*.npz") if file.stem.isdecimal())
+    except OSError as error:
+        raise TeachingError(f"{state}: {error.strerror}; expected device.state, a folder that this user can use") from error
 
 
 def read_taught(state: Path, bundle: Bundle) -> Teaching | None:

@@ -15,14 +15,15 @@ from device.decision import Evidence, decide
 from device.rules import RulePack, default_pack, find_rules, read_rules
 from device.site import Site, SiteSettings
 from device.vision.bundle import default_bundle, find_bundle, read_bundle
-from device.vision.classifier import Classifier
+from device.vision.classifier import Classifier, Floats
 from device.vision.empty import EmptyViews
 from device.vision.fusion import fuse
 from device.vision.ground import Ground
 from device.vision.isolate import isolate, whole_frame
-from device.vision.judge import Judge, mean_unknown
+from device.vision.judge import Judge, PieceByPiece, mean_unknown
 from device.vision.looks import looks
 from device.vision.pictures import PictureError, find_pictures, passed_over, read_pixels
+from device.vision.pieces import looks_at, pieces
 from device.vision.preprocess import Pixels
 from device.vision.teaching import read_teaching
 
@@ -44,6 +45,7 @@ class Judgement(msgspec.Struct, frozen=True):
 
     bin: empty where a hazard is held. isolated: null where no background was given, for then the whole picture is judged. An isolated item is judged
     by all its looks, as by the frames of a burst. unknown: 0 familiar to 1 unlike everything known; null where the bundle does not say what it knows.
+    pieces: in how many pieces it lay, apart or joined by a neck.
     """
 
     image: str
@@ -55,6 +57,7 @@ class Judgement(msgspec.Struct, frozen=True):
     ms: float
     isolated: IsolatedItem | None
     unknown: float | None
+    pieces: int
 
 
 class Unread(msgspec.Struct, frozen=True):
@@ -102,7 +105,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="one JSON object a line: image, label, p, bin, decision, probabilities, ms, isolated (null without --background), unknown (0..1)",
+        help="one JSON object a line: image, label, p, bin, decision, probabilities, ms, isolated (null without --background), unknown, pieces",
     )
     parser.set_defaults(run=run)
 
@@ -194,7 +197,13 @@ def _judge(picture: Path, judge: Judge, site: Site, rules: RulePack, empty: Empt
     unknown = mean_unknown(opinions)
     seen = fuse([opinion.probabilities for opinion in opinions], weights=weights)
     probabilities = site.weighed(seen)
-    choice = decide(Evidence(probabilities, seen, judge.rejects(unknown)), judge.labels, rules, reject_below=judge.reject_below)
+    apart, by_piece = pieces(item), PieceByPiece(judge)
+    found: list[Floats] = []
+    for number in range(len(opinions)):
+        found = by_piece.look(looks_at(pixels, apart, ground, number))
+    gap = 0.0 if apart is None else apart.gap
+    evidence = Evidence(probabilities, seen, judge.rejects(unknown), tuple(site.weighed(piece) for piece in found), gap)
+    choice = decide(evidence, judge.labels, rules, reject_below=judge.reject_below)
     took_s = time.perf_counter() - began_s
     return Judgement(
         image=_shown(picture),
@@ -206,6 +215,7 @@ def _judge(picture: Path, judge: Judge, site: Site, rules: RulePack, empty: Empt
         ms=round(took_s * 1000, 3),
         isolated=None if isolated is None else IsolatedItem(isolated.found, isolated.why, isolated.box, round(isolated.area, 6)),
         unknown=None if unknown is None else round(unknown, 6),
+        pieces=max(1, len(found)),
     )
 
 

@@ -72,4 +72,5 @@ def _require_host_alone(host: str) -> None:
     with contextlib.suppress(ValueError):
         meant = urllib.parse.urlsplit(host if "://" in host else f"//{host}").hostname or ""
     expected = "the name or address of a broker alone, without mqtt://, brackets or a port, which has keys of its own"
-    raise ValueError(f"host: expected {expected}{f': {meant}' if meant else ''}; found {host}")
+    as_in = f", as {meant}" if meant and meant != host else ""
+    raise ValueError(f"host: expected {expected}{as_in}; found {host}")

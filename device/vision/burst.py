@@ -10,6 +10,7 @@ from device.vision.empty import EmptyViews
 from device.vision.ground import Ground
 from device.vision.isolate import Isolated, isolate, whole_frame
 from device.vision.looks import look
+from device.vision.pieces import Pieces, looks_at, pieces
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, Floats
 
@@ -25,6 +26,8 @@ class Burst:
     def __init__(self, view: EmptyView, empty: EmptyViews, ground: Ground, isolate: Isolate = isolate) -> None:
         self._view, self._empty, self._ground, self._isolate = view, empty, ground, isolate
         self._drawn: tuple[Isolated, Floats] | None = None
+        self.pieces: Pieces | None = None
+        """of the item that was isolated last; None where it lies in one"""
         self._frames = 0
 
     def isolated(self, pixels: Pixels) -> Isolated:
@@ -36,11 +39,16 @@ class Burst:
         item = self._item(pixels)
         return item if number == 0 else replace(item, picture=look(pixels, item, self._ground, number))
 
+    def piece_looks(self, pixels: Pixels) -> list[Pixels]:
+        """What the network is shown of each piece in the frame that was isolated last; nothing where the item is in one."""
+        return looks_at(pixels, self.pieces, self._ground, self._frames - 1)
+
     def _item(self, pixels: Pixels) -> Isolated:
         if not self._empty.known:
             return whole_frame(pixels, "no empty view yet")
         if self._drawn is None or self._view.moved_since(self._drawn[1]):
             item = self._isolate(pixels, self._empty, self._ground)
             self._drawn = (item, self._view.thumbnail) if item.found else None
+            self.pieces = pieces(item)
             return item
         return self._drawn[0]

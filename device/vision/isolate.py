@@ -47,6 +47,7 @@ class Isolated:
     mask: H x W uint8, 0 ground to 255 item, soft at the edge, of the frame's size; all 255 when not found.
     box: left, top, right, bottom in pixels of the frame, the last two exclusive; the whole frame when not found.
     picture: RGB uint8 as `paint` makes it, for the classifier; the untouched frame when not found.
+    likely: all that may be an item, also what is not part of this one, as `Outline` has it; None when not found.
     """
 
     found: bool
@@ -54,6 +55,7 @@ class Isolated:
     mask: Pixels
     box: Box
     picture: Pixels
+    likely: Pixels | None = None
 
     @property
     def area(self) -> float:
@@ -69,7 +71,7 @@ def isolate(frame: Pixels, empty: EmptyViews | Sequence[Pixels], ground: Ground)
     """
     views = empty if isinstance(empty, EmptyViews) else EmptyViews(empty)
     differs = channels(frame, views)
-    item, certainty = outline(differs)
+    item, certainty, likely = outline(differs)
     area = _area(item)
     if area < LEAST_AREA or certainty < CERTAIN:
         return whole_frame(frame, "nothing differs")
@@ -80,7 +82,7 @@ def isolate(frame: Pixels, empty: EmptyViews | Sequence[Pixels], ground: Ground)
     mask, box = _drawn(item, frame)
     if box is None:
         return whole_frame(frame, "nothing differs")
-    return Isolated(True, "", mask, box, _cut(frame, mask, box, ground, MARGIN))
+    return Isolated(True, "", mask, box, _cut(frame, mask, box, ground, MARGIN), likely)
 
 
 def lies_there(frame: Pixels, empty: EmptyViews) -> bool | None:
@@ -89,7 +91,7 @@ def lies_there(frame: Pixels, empty: EmptyViews) -> bool | None:
     frame: H x W x 3 uint8 RGB. empty: at least one view must be known.
     """
     differs = channels(frame, empty)
-    item, certainty = outline(differs)
+    item, certainty, _ = outline(differs)
     area = _area(item)
     if area > MOST_AREA or _unlike(differs, item) > UNLIKE:
         return None

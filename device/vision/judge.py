@@ -10,6 +10,7 @@ import numpy as np
 
 from device.vision.bundle import BundleError
 from device.vision.classifier import Classifier, Floats, Logits
+from device.vision.fusion import fuse
 from device.vision.isolate import Isolated
 from device.vision.looks import VIEW_WEIGHTS
 from device.vision.preprocess import Pixels
@@ -32,6 +33,24 @@ def mean_unknown(opinions: Sequence[Opinion]) -> float | None:
     """How unknown an item is that was looked at several times: frames of a still item differ by noise, so their mean is taken."""
     scores = [opinion.unknown for opinion in opinions if opinion.unknown is not None]
     return sum(scores) / len(scores) if scores else None
+
+
+class PieceByPiece:
+    """What the frames of a burst say of the pieces that lie in them, each looked at alone."""
+
+    def __init__(self, judge: "Judge") -> None:
+        self._judge = judge
+        self._seen: list[list[Floats]] = []
+
+    def look(self, pictures: Sequence[Pixels]) -> list[Floats]:
+        """Look at one more frame: a picture a piece. Returns the probabilities of each piece by all frames so far; by this one alone where there were
+        more or fewer pieces before. Raises RuntimeFault.
+        """
+        if len(pictures) != len(self._seen):
+            self._seen = [[] for _ in pictures]
+        for picture, seen in zip(pictures, self._seen, strict=True):
+            seen.append(self._judge.look(picture, here=True).probabilities)
+        return [fuse(seen) for seen in self._seen]
 
 
 class Judge:

@@ -31,8 +31,13 @@ def look(frame: Pixels, item: Isolated, ground: Ground, number: int) -> Pixels:
     frame: H x W x 3 uint8 RGB; item: what was isolated in it, or in another frame where it lay the same. Returns RGB uint8 of any size.
     """
     if item.found:
-        return _of_item(frame, item.mask, ground, *LOOKS[number % len(LOOKS)])
+        return look_at_mask(frame, item.mask, ground, number)
     return _of_view(frame, *VIEW_LOOKS[number % len(VIEW_LOOKS)])
+
+
+def look_at_mask(frame: Pixels, mask: Pixels, ground: Ground, number: int) -> Pixels:
+    """The look of that number at what a mask shows. frame: H x W x 3 uint8 RGB; mask: H x W uint8, 0 ground to 255 item."""
+    return _of_item(frame, mask, ground, *LOOKS[number % len(LOOKS)])
 
 
 def looks(frame: Pixels, item: Isolated, ground: Ground) -> list[Pixels]:

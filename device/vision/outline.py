@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -37,24 +37,37 @@ _LEAST_INSIDE, _MOST_AROUND = np.uint8(127 + INSIDE), np.uint8(127 - INSIDE)
 _NEIGHBOURS = np.ones((5, 5), np.uint8)
 
 
-def outline(differs: Floats) -> tuple[Pixels, float]:
-    """Where the item is: HEIGHT x WIDTH uint8, 128 to 255 on it, 0 farther than two pixels from it; and how certain that is at most, in logits.
+class Outline(NamedTuple):
+    """Where the item is.
+
+    item: HEIGHT x WIDTH uint8, 128 to 255 on it, 0 farther than two pixels from it. certainty: how certain that is at most, in logits. likely: 255
+    wherever something may lie, in whatever pieces, else 0.
+    """
+
+    item: Pixels
+    certainty: float
+    likely: Pixels
+
+
+def outline(differs: Floats) -> Outline:
+    """Draw the outline of the item.
 
     differs: CHANNELS x HEIGHT x WIDTH as `difference.channels` gives it. Not for two threads at once. Raises RuntimeFault where nothing can run
     the network, or what runs it fails.
     """
     logits = _network().run(differs)
-    item = _one_item(logits)
+    likely = np.asarray(cv2.threshold(logits, 0, 255, cv2.THRESH_BINARY)[1], np.uint8)
+    item = _one_item(likely)
     if item is None:
-        return np.zeros(logits.shape, np.uint8), 0.0
+        return Outline(np.zeros(logits.shape, np.uint8), 0.0, likely)
     soft = np.asarray(cv2.addWeighted(logits, 127 / SOFT, logits, 0, 127, dtype=cv2.CV_8U), np.uint8)
     around = cv2.bitwise_and(np.minimum(soft, _MOST_AROUND), cv2.dilate(item, _NEIGHBOURS))
-    return np.asarray(cv2.copyTo(np.maximum(soft, _LEAST_INSIDE), item, around), np.uint8), cv2.minMaxLoc(logits, item)[1]
+    drawn = np.asarray(cv2.copyTo(np.maximum(soft, _LEAST_INSIDE), item, around), np.uint8)
+    return Outline(drawn, cv2.minMaxLoc(logits, item)[1], likely)
 
 
-def _one_item(logits: Floats) -> Pixels | None:
+def _one_item(likely: Pixels) -> Pixels | None:
     """The largest piece, its holes filled, and others that are near and not much smaller: a bottle is seen by its cap and its glints. 255 is it."""
-    likely = np.asarray(cv2.threshold(logits, 0, 255, cv2.THRESH_BINARY)[1], np.uint8)
     contours, within = cv2.findContours(likely, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return None

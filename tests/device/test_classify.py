@@ -61,7 +61,7 @@ def test_a_folder_gives_one_json_object_a_line_in_order(tiny_bundle: Bundle, pho
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stderr
     assert [line["image"] for line in lines] == [str(photos / name) for name in ("a/可回收物_鼠标 ä.JPG", "b/glass.png", "grey.bmp")]
-    assert [list(line) for line in lines] == [["image", "label", "p", "bin", "decision", "probabilities", "ms", "isolated", "unknown"]] * 3
+    assert [list(line) for line in lines] == [["image", "label", "p", "bin", "decision", "probabilities", "ms", "isolated", "unknown", "pieces"]] * 3
     assert [(line["label"], line["bin"], line["decision"]) for line in lines[:2]] == [
         ("metal", "metal", "confident"),
         ("glass", "glass", "confident"),

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,49 @@ def test_hazards_of_several_labels_count_together(tmp_path: Path) -> None:
     assert (choice.bin, choice.reason) == ("hazardous", "hazard")
     assert choice.danger == Danger("有害垃圾_干电池", pytest.approx(0.14))
     assert decide(np.array([0.96, 0.02, 0.02]), labels, four, reject_below=0.5).bin == "kitchen"
+
+
+def test_pieces_of_two_bins_are_several_things() -> None:
+    evidence = Evidence(sure(metal=0.98), pieces=(sure(metal=0.98), sure(glass=0.98)))
+    choice = decision.decide(evidence, LABELS, TRASHNET, reject_below=0.5)
+    assert (choice.bin, choice.label, choice.reason) == ("trash", "metal", "several")
+    unknown = decision.decide(replace(evidence, unknown=True), LABELS, TRASHNET, reject_below=0.5)
+    assert unknown.reason == "several", "of two things together, the whole is like nothing known"
+
+
+@pytest.mark.parametrize("other", [{"metal": 0.98}, {"glass": 0.6, "metal": 0.3}, {}])
+def test_pieces_that_may_be_of_one_bin_are_one_thing(other: dict[str, float]) -> None:
+    evidence = Evidence(sure(metal=0.98), pieces=(sure(metal=0.9), sure(**other)))
+    choice = decision.decide(evidence, LABELS, TRASHNET, reject_below=0.5)
+    assert (choice.bin, choice.reason) == ("metal", "confident")
+
+
+@pytest.mark.parametrize(("gap", "reason"), [(0.0, "several"), (0.05, "confident"), (0.2, "several")])
+def test_more_is_asked_of_pieces_that_a_strap_may_have_cut(gap: float, reason: str) -> None:
+    evidence = Evidence(sure(metal=0.98), pieces=(sure(metal=0.95), sure(glass=0.9, metal=0.05)), gap=gap)
+    assert decision.decide(evidence, LABELS, TRASHNET, reject_below=0.5).reason == reason
+
+
+def test_two_things_of_one_bin_go_together() -> None:
+    evidence = Evidence(sure(paper=0.98), pieces=(sure(paper=0.98), sure(cardboard=0.98)))
+    assert decision.decide(evidence, LABELS, TRASHNET, reject_below=0.5).bin == "paper"
+
+
+def test_several_things_go_where_they_cost_least_where_the_pack_says_so(tmp_path: Path) -> None:
+    """A wet thing among the dry ones costs much, a dry one among the wet ones little."""
+    cost = "[cost]\nresidual = 0.9\n[cost.belongs_in.wet]\ndry = 9.0\n[cost.belongs_in.dry]\nwet = 0.1\n"
+    rules = pack(tmp_path, {"wet": ["peel"], "dry": ["can"]}, cost, 'several = "least_cost"\n')
+    evidence = Evidence(np.array([0.02, 0.98]), pieces=(np.array([0.02, 0.98]), np.array([0.98, 0.02])))
+    choice = decision.decide(evidence, ("peel", "can"), rules, reject_below=0.5)
+    assert (choice.bin, choice.reason) == ("wet", "several")
+    assert choice.expected_cost == pytest.approx(0.1)
+    assert decision.decide(evidence, ("peel", "can"), rules, reject_below=0.5, closed={"wet": "safe_mode"}).bin == "rest"
+
+
+def test_a_hazard_in_one_of_two_pieces_is_a_hazard(guarded: Callable[[str], RulePack]) -> None:
+    evidence = Evidence(sure(glass=0.98), pieces=(sure(glass=0.98), sure(metal=0.98)))
+    choice = decision.decide(evidence, LABELS, guarded("above = 0.2"), reject_below=0.5)
+    assert choice.held and choice.danger is not None and choice.danger.label == "metal"
 
 
 @settings(max_examples=100)

@@ -138,6 +138,7 @@ def test_where_no_pack_is_named_each_label_has_sortbins_own_bin_or_one_of_its_na
         ('title = "Trocken"', 'colour = "red"', "bins.*unknown key colour"),
         ('residual = "rest"', 'residual = "trash"', r"residual: expected one of the bins \(dry, rest\), got trash"),
         ('residual = "rest"', 'residual = "rest"\nhazards = ["battery"]', "hazards: unknown label battery"),
+        ('residual = "rest"', 'residual = "rest"\nseveral = "paper"', "several: expected least_cost or residual, found 'paper'"),
         ("[bins.dry]", "[hazard]\nabove = 0.2\n[bins.dry]", "hazard: of which labels?"),
         ("[bins.dry]", 'hazards = ["metal"]\n[hazard]\ninto = "red"\n[bins.dry]', r"hazard\.into: expected one of the bins \(dry, rest\), got red"),
         ("[bins.dry]", 'hazards = ["metal"]\n[hazard]\nabove = 1.5\n[bins.dry]', r"hazard\.above: expected a number below 1"),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,8 +15,8 @@ from device.rules import default_rules
 from device.site import SiteSettings
 from device.steps import SortingSettings
 from device.tray import Bare
-from device.twin.items import Thing
-from device.vision.bundle import Bundle
+from device.twin.items import Thing, own_things
+from device.vision.bundle import Bundle, default_bundle, read_bundle
 from device.vision.classifier import Classifier, Outputs
 from device.vision.empty import EmptyViews
 from device.vision.preprocess import Pixels
@@ -24,6 +25,7 @@ from device.vision.teaching import SeenPhoto, Teaching, examples_of, teach
 from tests.device.virtual import Bench, photos
 
 Benches = Callable[..., Bench]
+SIDE_PX = 160
 
 
 @pytest.fixture
@@ -171,6 +173,50 @@ def test_a_hazard_is_held_in_safe_mode(bench: Benches, guarded: Callable[..., Pa
     bin_ = bench("glass", rules=guarded("glass", into="glass"), residual_only=True)
     assert bin_.live(20, until=lambda: bin_.sorter.mode == "fault")
     assert [event.bin for event in bin_.told(Hazard)] == [""] and not bin_.landed
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Callable[[str, str], Thing]:
+    """`beside("food-tin-00", "food-carton-01")`: two of the virtual bin's things, thrown in side by side."""
+
+    def make(*names: str) -> Thing:
+        things = {thing.file.stem: thing for thing in own_things()}
+        picture = np.zeros((SIDE_PX, round(2.3 * SIDE_PX), 4), np.uint8)
+        for number, name in enumerate(names):
+            rgb, alpha = things[name].picture()
+            whole = np.dstack([rgb[..., ::-1], np.rint(alpha * 255).astype(np.uint8)])
+            scale = SIDE_PX / max(whole.shape)
+            small = cv2.resize(whole, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            left = round(1.3 * SIDE_PX) * number
+            picture[: small.shape[0], left : left + small.shape[1]] = small
+        cv2.imwrite(str(tmp_path / "both.png"), picture)
+        return Thing("both", None, tmp_path / "both.png", 28.0)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("pack", "into"), [("", "trash"), ('several = "least_cost"\n[cost]\nresidual = 5.0\n[cost.belongs_in.metal]\npaper = 0.1\n', "paper")]
+)
+def test_two_things_for_two_bins_go_where_the_pack_says(pack: str, into: str, beside: Callable[[str, str], Thing], tmp_path: Path) -> None:
+    rules = tmp_path / "pack.toml"
+    top, tables = pack.partition("\n")[::2]
+    text = default_rules().read_text(encoding="utf-8").partition("[cost]")[0].replace("[bins.paper]", f"{top}\n[bins.paper]")
+    rules.write_text(f"{text}\n{tables}", encoding="utf-8")
+    bin_ = Bench(read_bundle(default_bundle()), tmp_path / "state", [beside("food-tin-00", "food-carton-01")], rules=rules)
+    assert bin_.live(30, until=lambda: bool(bin_.told(ItemRejected)))
+    (event,) = bin_.told(ItemRejected)
+    assert (event.bin, event.reason, event.pieces, event.isolated) == (into, "several", 2, True)
+    assert event.frames == SortingSettings().burst, "it is looked at as often as may be before it is given up"
+    bin_.close()
+
+
+def test_two_things_for_one_bin_go_there_together(beside: Callable[[str, str], Thing], tmp_path: Path) -> None:
+    bin_ = Bench(read_bundle(default_bundle()), tmp_path / "state", [beside("newspaper-00", "food-carton-00")])
+    assert bin_.live(30, until=lambda: bool(bin_.told(ItemSorted)))
+    (event,) = bin_.told(ItemSorted)
+    assert (event.bin, event.pieces) == ("paper", 2)
+    bin_.close()
 
 
 def test_an_item_that_is_taken_away_before_it_is_judged_leaves_no_event(bench: Benches) -> None:

@@ -33,7 +33,7 @@ from device.vision.judge import Judge
 from device.vision.pictures import read_pixels
 from device.vision.preprocess import Pixels
 from device.vision.reference import FILE as REFERENCE_FILE
-from device.vision.teaching import read_teaching
+from device.vision.teaching import TeachingError, read_teaching
 from device.vision.unknown import FILE as KNOWN_FILE
 
 pytestmark = pytest.mark.slow
@@ -125,6 +125,11 @@ def config(tmp_path: Path, bundle: Bundle, pack: Path) -> Callable[..., Path]:
         return file
 
     return write
+
+
+def test_a_state_folder_that_the_system_refuses_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(TeachingError, match=r"File name too long; expected device\.state, a folder"):
+        taught_files(tmp_path / ("x" * 300))
 
 
 def test_photos_of_new_things_make_a_file_that_classify_uses(

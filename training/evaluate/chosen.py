@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.manifest import is_dataset, read_info, read_rows, source_of
+from converter.photo_list import photos_of
 from converter.photos import Photo, PhotosError, photo_of, read_list, read_part, read_photos
 from training.evaluate.models import Model
 
@@ -25,7 +26,7 @@ class Chosen:
 def choose_photos(data: Path, split: str, model: Model) -> Chosen:
     """The photos of `split` below `data`, their labels found among the model's.
 
-    In a plain folder the lists `splits/*train.txt`, `*val.txt`, `*test.txt` decide; without them, the lists of the run that made the model.
+    In a plain folder the lists `splits/*train.txt`, `*val.txt`, `*test.txt` decide; without them, the lists of the run or bundle.
     Raises PhotosError for data without that split or with nothing in it, and for a label that the model does not have; ManifestError.
     """
     photos = _prepared(data, split) if is_dataset(data) else _plain(data, split, model)
@@ -50,6 +51,11 @@ def _plain(data: Path, split: str, model: Model) -> Sequence[Photo]:
         raise PhotosError(f"{data / 'splits'}: expected exactly one *{split}.txt, found {', '.join(file.name for file in lists)}")
     if lists:
         return read_list(lists[0], data, by_name)
+    if model.photo_list is not None and split in ("train", "val"):
+        wanted = model.photo_list.train if split == "train" else model.photo_list.val
+        found = photos_of(photos, wanted)
+        if len(found) == wanted.total():
+            return found
     names = {"train": sorted(model.trained_on), "val": model.chosen_by}.get(split, ())
     known = [by_name[name] for name in names if name in by_name]
     if not names or len(known) < len(names):

@@ -1,7 +1,7 @@
 """An evaluation: every measure of a model on one split of a data set, in the form of `report.json`."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -11,6 +11,7 @@ from converter import confidence
 from converter.accuracy import Answers, Floats, Ints
 from converter.calibration import fingerprint
 from converter.isolated import Shown, whole
+from converter.photo_list import digest_of
 from converter.photos import Photo, PhotosError, read_pixels
 from converter.progress import Progress
 from converter.share import Share, share
@@ -192,7 +193,7 @@ def evaluate(
             {label: int((targets == index).sum()) for index, label in enumerate(model.labels)},
             fingerprint(photos, names=True),
             judged.left_out,
-            sum(photo.name in model.trained_on for photo in photos) if model.trained_on else None,
+            _trained_on(model, photos),
             sum(photo in items.told for photo in photos) if items else None,
         ),
         accuracy=share(int(answers.right.sum()), len(targets)),
@@ -210,6 +211,13 @@ def evaluate(
         mistakes=sorted((entry for entry in named if entry.label != entry.named), key=lambda entry: entry.p_label),
     )
     return Evaluation(report, photos, named, probabilities, answers, shown)
+
+
+def _trained_on(model: Model, photos: Sequence[Photo]) -> int | None:
+    """How many of the photos the model was trained on, None where it does not tell."""
+    if model.photo_list is not None:
+        return sum(digest_of(photo) in model.photo_list.train for photo in photos)
+    return sum(photo.name in model.trained_on for photo in photos) if model.trained_on else None
 
 
 def judge_photos(model: Model, chosen: Chosen, progress: Progress, shown: Shown = whole) -> Judged:

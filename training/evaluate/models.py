@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from converter.accuracy import Floats
 from converter.isolated import GROUND
+from converter.photo_list import PhotoList, read_photo_list
 from converter.quiet import quiet
 from device.errors import SortbinError
 from device.rules import RulesError, find_rules, read_rules
@@ -52,7 +54,7 @@ class Model:
 
     bins: what a second head names, in its order; empty without one, or where its rule pack cannot be read any more. temperature and
     reject_below: a bundle's own, else None. trained_on and chosen_by: the names of a run's training and validation photos, empty where
-    the model does not tell.
+    the model does not tell. photo_list: the same of a bundle, by what is in the photos; None where it does not tell.
     """
 
     path: Path
@@ -69,6 +71,7 @@ class Model:
     reject_below: float | None = None
     trained_on: frozenset[str] = frozenset()
     chosen_by: tuple[str, ...] = ()
+    photo_list: PhotoList | None = None
 
     @property
     def name(self) -> str:
@@ -161,6 +164,8 @@ def _bundle(folder: Path) -> Model:
         ground=info.ground,
         temperature=info.temperature,
         reject_below=info.reject_below,
+        # What a network of another maker was trained on is not known.
+        photo_list=read_photo_list(bundle) if info.foreign is msgspec.UNSET else None,
     )
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 from converter.isolated import can_be_isolated, isolated
+from converter.photo_list import photo_list
+from converter.photos import read_photos
 from converter.progress import Progress
 from converter.run import read_run
 from device.rules import find_rules, read_rules
@@ -160,6 +163,15 @@ def test_a_run_measured_on_what_it_was_trained_on_says_so(discs_run: Path, discs
     report = measured(discs_run, discs, "train")
     assert report.data.trained_on == report.data.n == 40
     assert "trained on 40 of these 40 photos" in summary(report)
+
+
+def test_a_bundle_measured_on_what_it_was_trained_on_says_so(discs_tflite: Path, discs: Path, few: Path) -> None:
+    listed = read_photos(few)
+    bundle = replace(open_model(discs_tflite / "int8.tflite"), photo_list=photo_list(listed[::2], listed[1::2]))
+    for data in (few, discs):  # under whatever names they lie there
+        report = evaluate(bundle, choose_photos(data, "all", bundle), None, wanted_error=0.02, corruptions=False, seed=0, progress=Progress()).report
+        assert report.data.trained_on == 10 and report.data.n == len(read_photos(data))
+    assert choose_photos(few, "val", bundle).photos == tuple(listed[1::2])
 
 
 def test_a_second_head_is_measured_under_the_pack_it_learned(discs_run: Path, discs: Path, tmp_path: Path) -> None:
