@@ -151,7 +151,11 @@ class V4l2Source:
             else:
                 self._sleep(RETRY_S)
             if now_s >= deadline_s:
-                cure = "try another USB port or a shorter cable" if self.damaged > damaged_before else "unplug it and plug it in again"
+                cure = (
+                    'try another USB port, a shorter cable or pixel_format = "YUYV"'
+                    if self.damaged > damaged_before
+                    else "unplug it and plug it in again"
+                )
                 raise CameraError(f"{self._name}: only old or broken pictures for {wait_s:g} s; {cure}")
         self._frozen.look(pixels, now_s)
         self._taken_s = taken_s
@@ -211,7 +215,8 @@ class V4l2Source:
     @property
     def _format(self) -> str:
         """The four letters of how the driver sends pictures, as MJPG or YUYV; empty where it does not say."""
-        return int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True).decode("ascii", "replace").strip("\0")
+        code = int(self._capture.get(cv2.CAP_PROP_FOURCC)) & 0x7FFFFFFF  # the highest bit says that bytes are the other way round
+        return code.to_bytes(4, "little").decode("ascii", "replace").strip("\0")
 
     def _decode(self) -> Pixels | None:
         if self._sends_jpeg:

@@ -89,10 +89,11 @@ def test_padded_formats_that_opencv_prefers_are_left_for_yuyv(driver: Driver, cl
     assert driver.properties[cv2.CAP_PROP_FOURCC] == fourcc("YUYV")
 
 
-def test_another_format_of_the_drivers_choice_is_kept(driver: Driver, clock: Any) -> None:
-    driver.properties[cv2.CAP_PROP_FOURCC] = fourcc("NV12")
-    camera(driver, clock)
-    assert driver.properties[cv2.CAP_PROP_FOURCC] == fourcc("NV12")
+@pytest.mark.parametrize("code", [fourcc("NV12"), fourcc("Y16 ") | 0x80000000, 0, -1])
+def test_another_format_of_the_drivers_choice_is_kept(driver: Driver, clock: Any, code: int) -> None:
+    driver.properties[cv2.CAP_PROP_FOURCC] = code
+    assert camera(driver, clock).read(1.0).number == 1
+    assert driver.properties[cv2.CAP_PROP_FOURCC] == code
 
 
 def test_a_format_that_the_camera_cannot_send_is_said(driver: Driver, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
@@ -271,7 +272,7 @@ def test_a_picture_that_lacks_its_end_is_dropped_and_counted(driver: Driver, clo
 
 def test_only_broken_pictures_are_an_error_in_the_end(driver: Driver, clock: Any) -> None:
     driver.shows = lambda: None
-    with pytest.raises(CameraError, match="only old or broken pictures for 2 s; try another USB port or a shorter cable"):
+    with pytest.raises(CameraError, match="only old or broken pictures for 2 s; try another USB port, a shorter cable or pixel_format"):
         camera(driver, clock).read(2.0)
 
 
