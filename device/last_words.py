@@ -14,7 +14,7 @@ from device.ledger_tables import LedgerError
 from device.mqtt.announce import announce
 from device.mqtt.payloads import FaultState, State, last_item
 from device.mqtt.settings import DeviceId, MqttSettings
-from device.settings import DEFAULT_STATE
+from device.places import DEFAULT_STATE
 
 log = logging.getLogger("sortbin")
 

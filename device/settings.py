@@ -17,13 +17,12 @@ from device.hardware.settings import GateSettings, LineSettings
 from device.identity import own_id
 from device.keeping import KeepSettings
 from device.mqtt.settings import DeviceId, MqttSettings
+from device.places import DEFAULT_STATE
 from device.site import SiteSettings
 from device.steps import SortingSettings
 from device.tray import LEARN_S
 from device.vision.presence import PresenceSettings
 
-DEFAULT_FILE = Path("/etc/sortbin/sortbin.toml")
-DEFAULT_STATE = Path("/var/lib/sortbin")
 LATE_FRAMES = 1.5
 """how many frames' time one may take at least before it counts as missing"""
 LEARN_SHARE = 0.8

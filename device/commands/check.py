@@ -25,8 +25,9 @@ from device.hardware.gates import Gates, open_gates
 from device.mqtt import MqttError
 from device.mqtt.connection import may_publish, probe
 from device.mqtt.topics import Topics
+from device.places import DEFAULT_FILE
 from device.service import find_service, require_reach, require_rights
-from device.settings import DEFAULT_FILE, Settings, read_settings
+from device.settings import Settings, read_settings
 from device.steps import Steps, Tick
 from device.stopping import stop_on_signals
 from device.telling import Telling

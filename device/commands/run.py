@@ -15,8 +15,9 @@ from device.health import Notifier
 from device.journal import log_to_stderr
 from device.last_words import tell_end
 from device.memory import keep_little
+from device.places import DEFAULT_FILE
 from device.refused import RefusedStarts, of_the_service
-from device.settings import DEFAULT_FILE, read_settings
+from device.settings import read_settings
 from device.stopping import stop_on_signals
 
 log = logging.getLogger("sortbin")

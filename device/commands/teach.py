@@ -16,8 +16,9 @@ from device.cameras import FIRST_FRAME_S, CameraError, EndOfFrames, Frame
 from device.cameras.newest import NewestFrame
 from device.cameras.opening import open_camera
 from device.daemon import open_classifier, read_rule_pack
+from device.places import DEFAULT_FILE
 from device.rules import find_rules, read_rules
-from device.settings import DEFAULT_FILE, read_settings
+from device.settings import read_settings
 from device.taught import FOLDER, bin_stopped, keep, read_taught, taught_files, undo
 from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.classifier import Classifier

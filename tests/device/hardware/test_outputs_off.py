@@ -33,14 +33,14 @@ def gate(name: str, line: str = "") -> str:
 
 @pytest.fixture
 def config(tmp_path: Path, tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> Path:
-    """Settings of a bin whose camera sees an empty tray, and then glass for ever."""
+    """Settings of a bin whose camera sees an empty tray for three seconds, and then glass that lies there."""
     (tmp_path / "pictures").mkdir()
-    for number, label in enumerate(["", "", *["glass"] * 60]):
+    for number, label in enumerate([*[""] * 10, *["glass"] * 40]):
         cv2.imwrite(str(tmp_path / "pictures" / f"{number:02}.png"), cv2.cvtColor(painted(label, 60, 80), cv2.COLOR_RGB2BGR))
     file = tmp_path / "sortbin.toml"
     file.write_text(
         f'[device]\nid = "bench"\nstate = "{tmp_path / "state"}"\n[model]\nbundle = "{tiny_bundle.folder}"\n'
-        f'[camera]\nkind = "replay"\npath = "{tmp_path / "pictures"}"\nhold_s = 0.5\n[presence]\nlearn_frames = 3\n'
+        f'[camera]\nkind = "replay"\npath = "{tmp_path / "pictures"}"\nhold_s = 0.3\n[presence]\nlearn_frames = 3\n'
         + "".join(gate(name) for name in BINS),
         encoding="utf-8",
     )
@@ -179,6 +179,13 @@ def test_without_a_crash_release_reads_the_gates_past_mistakes_and_says_what_it_
     assert status == 1
     assert "Traceback" not in said and said.count("\n") == 2
     assert "unknown key lnie" in said or "missing key line" in said
+
+
+def test_release_needs_nothing_that_a_camera_or_a_model_needs(tmp_path: Path) -> None:
+    script = "import sys; from device.cli import main; main(['gate', '--release', '--config', sys.argv[1]]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "none.toml"], capture_output=True, text=True, timeout=60, check=True)
+    assert "device.hardware.safe" in done.stdout.split()
+    assert not {"numpy", "cv2", "sqlite3", "ai_edge_litert"} & set(done.stdout.split())
 
 
 def test_the_next_start_makes_safe_what_the_last_one_left_on(config: Path, sortbin: Sortbin, is_on: Callable[[str], bool]) -> None:
