@@ -14,6 +14,7 @@ from converter.calibration import Inputs
 from converter.card import Correction
 from converter.edgetpu.graph import graph_of
 from converter.edgetpu.prediction import predict
+from converter.foreign.causes import first_words
 from converter.isolated import Shown, whole
 from converter.metadata import unpacked
 from converter.model_file import read_model
@@ -147,11 +148,17 @@ def by_ai_edge_quantizer(float32: bytes, pictures: Row[Pixels]) -> bytes:
     """
     from ai_edge_quantizer import quantizer, recipe
 
-    working = quantizer.Quantizer(bytearray(float32), recipe.static_wi8_ai8())
-    ranges = working.calibrate({"serving_default": _Fed(pictures)}, num_threads=1)
     graph = unpacked(float32).subgraphs[0]
-    ranges[graph.tensors[graph.inputs[0]].name.decode()] = {"min": np.full((1, 1, 1, 1), -1, np.float32), "max": np.full((1, 1, 1, 1), 1, np.float32)}
-    return bytes(working.quantize(ranges).quantized_model)
+    whole = {"min": np.full((1, 1, 1, 1), -1, np.float32), "max": np.full((1, 1, 1, 1), 1, np.float32)}
+    try:
+        working = quantizer.Quantizer(bytearray(float32), recipe.static_wi8_ai8())
+        ranges = working.calibrate({"serving_default": _Fed(pictures)}, num_threads=1)
+        ranges[graph.tensors[graph.inputs[0]].name.decode()] = whole
+        return bytes(working.quantize(ranges).quantized_model)
+    except SortbinError:
+        raise
+    except Exception as error:  # what it raises is documented nowhere
+        raise tflite.ConversionError(f"the AI Edge Quantizer refuses it: {first_words(error)}; try --recipe tensorflow") from error
 
 
 class _Fed:

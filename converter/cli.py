@@ -11,7 +11,16 @@ COMMANDS = ("quantize", "verify", "benchmark", "edgetpu", "inspect")
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 it ran and the answer is no, 2 bad usage or input, 130 interrupted."""
     only_errors()
-    return run("converter", "Turn a trained network into a bundle that a bin can trust.", "converter.commands", COMMANDS, argv)
+    given = sys.argv[1:] if argv is None else argv
+    return run("converter", "Turn a trained network into a bundle that a bin can trust.", "converter.commands", COMMANDS, _pixels_joined(given))
+
+
+def _pixels_joined(argv: list[str]) -> list[str]:
+    """The same with `--pixels -1,1` as one word: argparse takes a value that begins with a dash for another option."""
+    if "--pixels" not in argv[:-1]:
+        return argv
+    place = argv.index("--pixels")
+    return [*argv[:place], f"--pixels={argv[place + 1]}", *argv[place + 2 :]]
 
 
 if __name__ == "__main__":

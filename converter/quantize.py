@@ -60,6 +60,8 @@ ALONE_PHOTOS = 240
 WORST_LAYERS = 5
 HELD_BACK = "photos held back by the converter; the network may have been trained on them"
 """what a network of another maker is measured on"""
+FOREIGN_ADVICE = "more --calibration photos, --recipe auto, --precision int16x8 or float16, or another --tolerance"
+"""for a network that `training fit` did not make"""
 ADVICE = (
     "`training fit --data DATA --from RUN --out RUN-int8`, which trains with the rounding in it, and quantize that; or more --calibration photos, "
     "or another --tolerance"
@@ -131,7 +133,8 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         if _lost_points(before, after) > order.tolerance_points + 1e-9:
             progress.step("looking for the layers that lose most")
             layers = layer_errors(best.float32, trial.model, Inputs(chosen[:LAYER_PHOTOS], size, shown=shown))
-            raise Refused(_refusal(title, before, after, run.labels, order.tolerance_points, layers))
+            advice = ADVICE if order.foreign is None else FOREIGN_ADVICE
+            raise Refused(f"{_refusal(title, before, after, run.labels, order.tolerance_points, layers)}\ntry {advice}")
 
         remarks = tuple(doubts(before, run.labels))
         by_itself = _by_itself(best, run, order, size, targets, progress)
@@ -247,8 +250,7 @@ def _refusal(title: str, before: Answers, after: Answers, labels: tuple[str, ...
     lines = [
         verdict,
         "the layers that lose most (error relative to the float network's output: all of it / what was added there):",
-        *(f"  {layer.error:6.3f} / {layer.added:6.3f}  {layer.op:18}  {layer.name}" for layer in layers[:WORST_LAYERS]),
-        f"try {ADVICE}",
+        *(f"  {layer.error:6.3f} / {layer.added:6.3f}  {layer.op:18}  {layer.name.partition(';')[0]}" for layer in layers[:WORST_LAYERS]),
     ]
     return "\n".join(lines)
 

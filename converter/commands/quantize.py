@@ -41,7 +41,12 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="the folder that `training fit --out` wrote, or any Keras classifier with --labels: .keras, .h5, SavedModel",
     )
     option("--labels", type=Path, metavar="FILE", help="labels of a classifier that training fit did not make, one a line in its order")
-    option("--pixels", choices=tuple(RANGES), help="pixel values that classifier was trained on (default: found out on validation photos)")
+    option(
+        "--pixels",
+        choices=tuple(RANGES),
+        metavar="RANGE",
+        help=f"pixel values that classifier was trained on: {' or '.join(RANGES)} (default: found out on validation photos)",
+    )
     option("--output", metavar="NAME", help="which output of that classifier, where it has several")
     option("--size", type=_count, metavar="PIXELS", help="side of its input, where that classifier takes any size")
     option("--data", type=Path, required=True, metavar="DIR", help="its photos: what `training prepare` wrote, or a folder for each label")

@@ -52,6 +52,15 @@ def test_a_wrong_range_is_refused_and_the_right_one_named(trunk: keras.Model, ru
     assert choose_pixels(classifier, "0,255", run, 1, Progress()).pixels == "0,255"
 
 
+def test_a_range_that_begins_with_a_dash_may_stand_by_itself(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    order = ["quantize", str(tmp_path / "gone.keras"), "--labels", "labels.txt", "--data", str(photos), "--out", str(tmp_path / "bundle")]
+    assert main([*order, "--pixels", "-1,1"]) == 2
+    assert "gone.keras: No such file" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*order, "--pixels", "-1,2"])
+    assert "invalid choice: '-1,2'" in capsys.readouterr().err
+
+
 def test_whole_numbers_are_what_the_camera_gives(trunk: keras.Model, run: Run, tmp_path: Path) -> None:
     classifier = Classifier(theirs(trunk, "0,255", tmp_path, "uint8"), len(LABELS))
     assert choose_pixels(classifier, None, run, 1, Progress()).pixels == "0,255"
