@@ -91,9 +91,12 @@ class Jam(Event, frozen=True, kw_only=True, tag="jam"):
 
 
 class Fault(Event, frozen=True, kw_only=True, tag="fault"):
-    """A part failed, or a hazard is held on the tray, and sorting stopped. fault is a short name that stays the same, message a line for a person."""
+    """A part failed, a hazard is held, or something reaches in, and sorting stopped.
 
-    fault: Literal["camera", "classifier", "gate", "jam", "ledger", "hazard"]
+    fault is a short name that stays the same, message a line for a person.
+    """
+
+    fault: Literal["camera", "classifier", "gate", "jam", "ledger", "hazard", "obstruction"]
     message: str
 
 

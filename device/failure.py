@@ -6,7 +6,7 @@ from device.hardware import GateError
 from device.ledger import LedgerError
 from device.vision.runtime import RuntimeFault
 
-FaultName = Literal["camera", "classifier", "gate", "jam", "ledger", "hazard"]
+FaultName = Literal["camera", "classifier", "gate", "jam", "ledger", "hazard", "obstruction"]
 
 
 class Failure(Exception):

@@ -21,7 +21,7 @@ class Recovery:
     """Tries again and again until what failed works. Each fault is told when it begins and when it is over, once; `fault` names its latest cause.
 
     retry_s: pause between attempts. mends: steps until the camera shows what sorting needs, until another runtime does what one that failed did, and
-    until what jammed, or a hazard, has gone.
+    until what jammed, a hazard, or what reaches in has gone.
     finish_what_is_in_hand: steps that let an item through which a fault has left on the tray, for only a gate that lets it through is mended.
     """
 
@@ -61,7 +61,8 @@ class Recovery:
             if failure.fault == "gate":
                 pause_s = min(self._retry_s * 2**gate_failures, max(self._retry_s, LONGEST_PAUSE_S))
                 gate_failures += 1
-            yield from self._steps.pause(pause_s)
+            if failure.fault != "obstruction":
+                yield from self._steps.pause(pause_s)
 
     def _declare(self, failure: Failure) -> Generator[None, Tick, None]:
         news = failure.fault not in self._faults
@@ -73,6 +74,9 @@ class Recovery:
             self._since_s[failure.fault] = tick.now_s
 
     def _mend_all(self) -> Generator[None, Tick, None]:
+        if "camera" not in self._faults:
+            # A hand may be where the gates are. Without a camera nobody can tell, and they close.
+            yield from self._mends["obstruction"]()
         yield from self._steps.shut()
         if self._steps.gate_trouble:
             yield from self._declare(Failure("gate", self._steps.gate_trouble))

@@ -38,6 +38,9 @@ from device.vision.runtime import RuntimeFault
 FALL_S = 0.2
 """least time from a gate's command until what lies on it can be out of sight: free fall through 20 cm, g t^2 / 2"""
 
+REVERSALS = 3
+"""how often a gate that closes turns round for something that reaches in, before that is told and it closes once the way is clear"""
+
 Mode = Literal["starting", "ready", "sorting", "fault"]
 
 
@@ -85,10 +88,11 @@ class Sorter:
             self._telling,
             settings.retry_s,
             {
-                "camera": self._tray.recognise,
+                "camera": self._tray.until_it_sees,
                 "classifier": self._until_another_classifies,
                 "jam": self._until_the_jam_is_gone,
                 "hazard": self._until_the_tray_is_empty,
+                "obstruction": self._tray.until_clear_amid_a_fault,
             },
             self._finish_what_is_in_hand,
         )
@@ -185,7 +189,7 @@ class Sorter:
         else:
             self.tell(judged.outcome(emptied_s))
             self._learn(judged)
-        yield from self._steps.close(judged.choice.bin)
+        yield from self._close(judged.choice.bin)
 
     def _finish_what_is_in_hand(self) -> Generator[None, Tick, None]:
         """After a fault: let the item that it left on the tray through."""
@@ -201,14 +205,14 @@ class Sorter:
         self._keep(Sighting(self._judged_pixels, judged.mask, judged.embedding, judged.note()))
 
     def _look(self, arrived_s: float) -> Generator[None, Tick, Judged | None]:
-        """Judge a burst of frames, ended early once the bin is clear. None when the item went away meanwhile."""
+        """Judge a burst of frames, ended early once the bin is clear. None when the item went away meanwhile, or something reached in."""
         item = uuid.uuid4().hex
         opinions: list[Opinion] = []
         weights: list[float] = []
         burst, apart = Burst(self._tray.view, self._tray.empty, self._judge.classifier.bundle.info.ground), PieceByPiece(self._judge)
         while True:
             now_s, frame, sight = yield from self._tray.next_view()
-            if not sight.present:
+            if not sight.present or self._tray.reached_into:
                 return None
             isolated = burst.isolated(frame.pixels)
             weights.append(self._judge.weight(isolated, len(opinions)))
@@ -256,12 +260,13 @@ class Sorter:
         """
         name = judged.choice.bin
         for _ in range(self._settings.tries):
+            yield from self._tray.until_clear()
             tick = yield from self._steps.next()
             self._gates.open(name, tick.now_s)
             emptied_s = yield from self._tray.until_empty(tick.now_s + self._settings.drop_s)
             if emptied_s is not None:
                 return emptied_s if emptied_s - tick.now_s >= FALL_S else None
-            yield from self._steps.close(name)
+            yield from self._close(name)
         self.tell(Jam(item=judged.item, bin=name, waited_s=round(tick.now_s + self._settings.drop_s - judged.decided_s, 3)))
         self._in_hand = None
         self.tell(judged.interrupted("fault"))
@@ -277,6 +282,14 @@ class Sorter:
         while not spare.done():
             yield from self._steps.rest()
         self._judge.go_on_with(spare.result())
+
+    def _close(self, name: str) -> Generator[None, Tick, None]:
+        """Close the gate of a bin, but not on a hand: where something reaches in meanwhile, it opens again and waits."""
+        for _ in range(REVERSALS):
+            if (yield from self._steps.close(name, self._tray.reaches_in)):
+                return
+            yield from self._tray.until_clear()
+        raise Failure("obstruction", f"something reaches in whenever the gate of {name} closes: is the gate itself in view?")
 
     def _until_the_jam_is_gone(self) -> Generator[None, Tick, None]:
         yield from self._tray.until_it_went(self._judged_pixels)

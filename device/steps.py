@@ -1,7 +1,7 @@
 """The steps that the sorter's story is made of: a call of the control loop each, with a frame or gates that move, and faults that end it."""
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -75,23 +75,38 @@ class Steps:
         """Count the camera's silence from the next step on."""
         self._frame_seen_s = None
 
-    def close(self, name: str) -> Generator[None, Tick, None]:
-        """Close the gate of a bin. Raises Failure when that takes too long."""
+    def close(self, name: str, reaches_in: Callable[[Tick], bool]) -> Generator[None, Tick, bool]:
+        """Close the gate of a bin. False where something reached in before it was closed: then it opens again.
+
+        Raises Failure when it takes too long.
+        """
         tick = yield from self.next()
         self._gates.close(name, tick.now_s)
-        yield from self._until_closed(tick.now_s, self._settings.gate_s)
+        began_s = tick.now_s
+        while not self._gates.all_closed:
+            tick = yield from self.next()
+            if reaches_in(tick):
+                self._gates.open(name, tick.now_s)
+                return False
+            self._refuse_to_wait(tick, began_s, self._settings.gate_s)
+        return True
+
+    def keep_open(self, now_s: float) -> None:
+        """What is open stays so for now, however long it has been."""
+        self._gates.keep_open(now_s)
 
     def close_all(self) -> Generator[None, Tick, None]:
         """Bring every gate home, wherever it stands. Raises Failure when that takes too long."""
         tick = yield from self.next()
         self._gates.close_all(tick.now_s)
-        yield from self._until_closed(tick.now_s, self._settings.gate_s * len(self._gates.bins))
-
-    def _until_closed(self, began_s: float, most_s: float) -> Generator[None, Tick, None]:
+        began_s = tick.now_s
         while not self._gates.all_closed:
             tick = yield from self.next()
-            if tick.now_s > began_s + most_s:
-                raise Failure("gate", f"did not close within {most_s:g} s: the gate of {' and of '.join(self._gates.not_closed)}")
+            self._refuse_to_wait(tick, began_s, self._settings.gate_s * len(self._gates.bins))
+
+    def _refuse_to_wait(self, tick: Tick, began_s: float, most_s: float) -> None:
+        if tick.now_s > began_s + most_s:
+            raise Failure("gate", f"did not close within {most_s:g} s: the gate of {' and of '.join(self._gates.not_closed)}")
 
     def shut(self) -> Generator[None, Tick, None]:
         """Amid a fault: ask every gate to close, and wait until all have or their time is over."""

@@ -85,6 +85,10 @@ class Gates:
                 self._want(name, Position.CLOSED)
         _raise_all(self._start_waiting(now_s))
 
+    def keep_open(self, now_s: float) -> None:
+        """Count from now on how long gates have been open: what is open stays so for now. A line's own `max_on_s` still ends."""
+        self._open_since_s = dict.fromkeys(self._open_since_s, now_s)
+
     def update(self, now_s: float) -> None:
         """Carry the moves on. Call it 20 times a second or more. Raises GateError after all gates have had their turn."""
         errors = []

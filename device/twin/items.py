@@ -28,7 +28,7 @@ class ItemsError(SortbinError, ValueError):
 class Thing:
     """Something to throw in. label is the truth, None where it is not known; size_cm is the longest side of a cut-out, None for a photo.
 
-    A photo covers the whole view of the camera.
+    A photo lies on the tray as a print does, over most of the view.
     """
 
     name: str

@@ -12,6 +12,8 @@ from device.vision.preprocess import Pixels
 Floats = npt.NDArray[np.float32]
 
 WIDTH, HEIGHT = 640, 480
+PHOTO = 0.84
+"""width and height of a photo that lies on the tray, as shares of the view's: nothing that hides the border is taken for an item"""
 TRAY_CM = 34.0
 """what the camera's view is high, in centimetres of tray"""
 
@@ -43,8 +45,9 @@ class Tray:
         """Take a thing up to draw it from now on. Raises ItemsError when its picture cannot be read."""
         rgb, alpha = thing.picture()
         if thing.size_cm is None:
-            rgb = np.asarray(cv2.resize(rgb, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)
-            alpha = np.ones((HEIGHT, WIDTH), np.float32)
+            size = round(PHOTO * WIDTH), round(PHOTO * HEIGHT)
+            rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+            alpha = np.ones(size[::-1], np.float32)
         else:
             side = HEIGHT * float(np.clip(thing.size_cm / TRAY_CM, 0.25, 0.85))
             scale = side / max(rgb.shape[:2])

@@ -16,7 +16,6 @@ from device.vision.difference import STRAY, STRAY_GAIN, TONE, channels
 from device.vision.empty import HEIGHT, WIDTH, EmptyViews, quantile
 from device.vision.exposure import lifted
 from device.vision.ground import Ground
-from device.vision.light import logarithm
 from device.vision.outline import CERTAIN, outline
 from device.vision.preprocess import Pixels
 
@@ -35,8 +34,6 @@ LOOKED_AT = 3
 """every so many rows and columns are enough to tell another view"""
 HALF = 127
 """a mask shows the item where it is above this"""
-LAMP, LAMP_TINT = 0.2, 0.06
-"""largest change of light, and of its channels among each other, in logarithms, that is taken for a lamp's drift"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,32 +69,17 @@ def isolate(frame: Pixels, empty: EmptyViews | Sequence[Pixels], ground: Ground)
     views = empty if isinstance(empty, EmptyViews) else EmptyViews(empty)
     differs = channels(frame, views)
     item, certainty, likely = outline(differs)
-    area = _area(item)
+    area = area_of(item)
     if area < LEAST_AREA or certainty < CERTAIN:
         return whole_frame(frame, "nothing differs")
     if area > MOST_AREA:
         return whole_frame(frame, "fills the view")
-    if _unlike(differs, item) > UNLIKE:
+    if unlike(differs, item) > UNLIKE:
         return whole_frame(frame, "another view")
     mask, box = _drawn(item, frame)
     if box is None:
         return whole_frame(frame, "nothing differs")
     return Isolated(True, "", mask, box, _cut(frame, mask, box, ground, MARGIN), likely)
-
-
-def lies_there(frame: Pixels, empty: EmptyViews) -> bool | None:
-    """Whether something lies there. None where that cannot be told: it looks like another view, or is brighter or darker by more than LAMP.
-
-    frame: H x W x 3 uint8 RGB. empty: at least one view must be known.
-    """
-    differs = channels(frame, empty)
-    item, certainty, _ = outline(differs)
-    area = _area(item)
-    if area > MOST_AREA or _unlike(differs, item) > UNLIKE:
-        return None
-    if area >= LEAST_AREA and certainty >= CERTAIN:
-        return True
-    return False if _like_a_lamp(frame, empty) else None
 
 
 def paint(pixels: Pixels, mask: Pixels, ground: Ground, margin: float = MARGIN) -> Pixels:
@@ -114,14 +96,7 @@ def paint(pixels: Pixels, mask: Pixels, ground: Ground, margin: float = MARGIN) 
     return _cut(pixels, mask, box, ground, margin)
 
 
-def _like_a_lamp(frame: Pixels, empty: EmptyViews) -> bool:
-    """Whether a lamp may have changed so much. A plain sheet that covers the whole view is an even change too, but seldom so small a one."""
-    change = logarithm(empty.shrunk(frame)[::3, ::3]) - empty.reference.middle[::3, ::3]
-    channels = np.median(change.reshape(-1, 3), axis=0)
-    return bool(abs(channels.mean()) < LAMP and np.ptp(channels) < LAMP_TINT)
-
-
-def _unlike(differs: Floats, item: Pixels) -> float:
+def unlike(differs: Floats, item: Pixels) -> float:
     """How much half of what is round the item differs at least, in brightness or colour, judged by every few rows and columns."""
     few = slice(None, None, LOOKED_AT)
     tone, stray = differs[TONE, few, few], differs[STRAY, few, few]
@@ -129,7 +104,7 @@ def _unlike(differs: Floats, item: Pixels) -> float:
     return quantile(around, 0.5) if len(around) else 0.0
 
 
-def _area(item: Pixels) -> float:
+def area_of(item: Pixels) -> float:
     """The item's share of the view."""
     return np.count_nonzero(item > HALF) / item.size
 

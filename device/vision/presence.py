@@ -1,7 +1,7 @@
 """Is something on the tray, and does it lie still? Told from the difference to the bin's own empty view."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import cv2
 import msgspec
@@ -12,6 +12,7 @@ from msgspec import Meta
 from device.vision.preprocess import Pixels, halved
 
 Floats = npt.NDArray[np.float32]
+Side = Literal["left", "right", "top", "bottom"]
 
 WIDTH, HEIGHT = 80, 60
 """Pixels of the thumbnails that are compared: enough to see a bottle cap, and a whole fraction of common frame sizes, which shrinks fastest."""
@@ -34,6 +35,10 @@ class PresenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """how long nothing may move before an item counts as settled, and before a tray counts as empty"""
     settle_timeout_s: Annotated[float, Meta(ge=0.2, le=30)] = 4.0
     """an item that still moves after this time is looked at as it is"""
+    border: tuple[Side, ...] = ("left", "right", "top", "bottom")
+    """sides of the view over which an arm can reach in: while something crosses one, no gate moves"""
+    reach_s: Annotated[float, Meta(ge=1, le=600)] = 10.0
+    """how long something may cross the border before that is told"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ class Sight:
     """What one frame shows.
 
     changed and moved are shares 0..1 of the view: against the empty tray, and against the frame before. spread is the share of a 4 x 4 grid's cells
-    in which something differs from the empty tray: an item covers some, another light or another view covers nearly all.
+    in which something differs from the empty tray: an item covers some, another light or another view covers nearly all. crossing is how much of the
+    view's border it covers on the sides that are watched, as a share of all of the border.
     """
 
     changed: float
@@ -49,6 +55,7 @@ class Sight:
     moved: float
     present: bool
     moving: bool
+    crossing: float = 0.0
 
 
 class EmptyView:
@@ -88,7 +95,9 @@ class EmptyView:
         changed = float(differs.mean())
         moved = self._moved(thumbnail, self._last if self._last is not None else thumbnail)
         self._last = thumbnail
-        return Sight(changed, _spread(differs), moved, present=changed > self._settings.min_area, moving=self._is_movement(moved))
+        present = changed > self._settings.min_area
+        crossing = _on_border(differs, self._settings.border) if present else 0.0
+        return Sight(changed, _spread(differs), moved, present=present, moving=self._is_movement(moved), crossing=crossing)
 
     @property
     def thumbnail(self) -> Floats:
@@ -109,11 +118,15 @@ class EmptyView:
         self._noise += np.float32(0.02) * (np.abs(residual) * np.float32(1.25) - self._noise)
         self._mean += np.float32(0.02) * residual
 
+    def relight(self, pixels: Pixels) -> None:
+        """Take one frame (H x W x 3 uint8 RGB) for the empty tray in another light, with the noise that it had."""
+        self._mean = _thumbnail(pixels)
+        self._gain = 1.0
+
     def adopt(self, pixels: Pixels) -> None:
         """Take one frame (H x W x 3 uint8 RGB) for the empty tray; its noise is learned by `adapt`."""
-        self._mean = _thumbnail(pixels)
-        self._noise = np.zeros_like(self._mean)
-        self._gain = 1.0
+        self.relight(pixels)
+        self._noise = np.zeros((HEIGHT, WIDTH, 3), np.float32)
 
     def forget(self) -> None:
         """Learn anew."""
@@ -179,3 +192,8 @@ def _solid(changed: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
 def _spread(differs: npt.NDArray[np.uint8]) -> float:
     cells = differs.reshape(4, HEIGHT // 4, 4, WIDTH // 4).mean(axis=(1, 3))
     return float((cells > 0.02).mean())
+
+
+def _on_border(differs: npt.NDArray[np.uint8], sides: tuple[Side, ...]) -> float:
+    edges = {"left": differs[:, 0], "right": differs[:, -1], "top": differs[0], "bottom": differs[-1]}
+    return sum(np.count_nonzero(edges[side]) for side in sides) / (2 * (WIDTH + HEIGHT))

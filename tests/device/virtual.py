@@ -56,25 +56,31 @@ class Bench:
         site: SiteSettings | None = None,
         classifier: Classifier | None = None,
         open_spare: Callable[[str], Classifier] | None = None,
+        presence: PresenceSettings | None = None,
     ) -> None:
         self.classifier = classifier or Classifier(bundle)
         labels = self.classifier.labels if teaching is None else teaching.labels
         self.rules = read_rules(rules or default_rules(), labels, self.classifier.labels)
         self.gates: dict[str, SimulatedGate] = simulated_gates(self.rules)
         self.landed: list[Landed] = []
-        self.bin = VirtualBin(self.gates, things, landed=self.landed.append, sticks=sticks, first_after_s=first_after_s)
+        self.bin = VirtualBin(
+            self.gates, things, landed=self.landed.append, sticks=sticks, first_after_s=first_after_s, may_begin=lambda: self.throws
+        )
         self.ledger = Ledger(state, "bench", Clock())
         self.events: list[AnyEvent] = []
         self.offered: list[Sighting] = []
         self.camera_works = self.disk_works = True
         self.camera_says = ""
         self.lamp_flickers = False
+        self.throws = True
+        self.sees: Callable[[Pixels], Pixels] = lambda pixels: pixels
+        self.opened: set[str] = set()
         self.before_intents: Callable[[], None] = lambda: None
         self.judge = Judge(self.classifier, teaching, open_spare)
         self.view = view or EmptyView(PresenceSettings())
         self.sorter = Sorter(
             sorting or SortingSettings(),
-            PresenceSettings(),
+            presence or PresenceSettings(),
             Bare(self.view, EmptyViews()),
             before,
             self.judge,
@@ -105,8 +111,10 @@ class Bench:
                 pixels = self.bin.picture(self.now_s)
                 if self.lamp_flickers and self._frames % 2:
                     pixels = np.asarray(pixels // 2, np.uint8)
+                pixels = self.sees(pixels)
                 frame = Frame(pixels, self._frames, self.now_s) if self.camera_works else None
             self.sorter.tick(self.now_s, frame, "" if self.camera_works else self.camera_says)
+            self.opened |= {name for name, gate in self.gates.items() if gate.opening(self.now_s) > 0}
             self._wait_for_the_disk()
             if until():
                 return True

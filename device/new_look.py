@@ -1,0 +1,45 @@
+"""Another look of the tray: after a lamp died, a camera was knocked. It is believed once it has stayed for a while."""
+
+import cv2
+import numpy as np
+
+from device.vision.difference import channels
+from device.vision.empty import EmptyViews
+from device.vision.outline import outline
+from device.vision.preprocess import Pixels
+from device.vision.scene import scene_of
+
+STAYS_S = 10.0
+"""how long another look has to stay before it is learned"""
+
+
+class NewLook:
+    """How the tray looked when its new look was first still. What comes to lie on it meanwhile does not become a part of it."""
+
+    def __init__(self, pixels: Pixels, now_s: float) -> None:
+        """pixels: H x W x 3 uint8 RGB, a frame in which nothing moves."""
+        self._begin(pixels, now_s)
+
+    def _begin(self, pixels: Pixels, now_s: float) -> None:
+        self.pixels, self.empty = pixels, EmptyViews([pixels])
+        self._since_s = now_s
+
+    def stays(self, pixels: Pixels, now_s: float) -> bool:
+        """Take one more frame in which nothing moves. Whether the look, which is `pixels` and `empty`, is to be believed now."""
+        change = scene_of(pixels, self.empty).change
+        if change not in ("nothing", "item") or (change == "item" and self._has_gone(pixels)):
+            self._begin(pixels, now_s)
+        return now_s - self._since_s >= STAYS_S
+
+    def _has_gone(self, pixels: Pixels) -> bool:
+        """Whether what differs lay there at first and lies there no more. The frame with the thing has the stronger edges along its outline."""
+        item = outline(channels(pixels, self.empty)).item
+        solid = np.asarray(cv2.threshold(item, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)
+        edge = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+        now, then = (_edges(EmptyViews.shrunk(frame))[edge].mean() for frame in (pixels, self.pixels))
+        return bool(then > now)
+
+
+def _edges(small: Pixels) -> "np.typing.NDArray[np.float32]":
+    grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.float32)
+    return np.asarray(cv2.magnitude(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)), np.float32)
