@@ -4,7 +4,8 @@ import os
 import sys
 
 from device.commandline import run
-from device.stopping import in_a_driver, leave
+from device.refused import of_the_service
+from device.stopping import in_a_driver, leave, stop_on_signals
 
 COMMANDS = ("run", "demo", "check", "classify", "events", "gate", "teach")
 
@@ -21,6 +22,10 @@ def main(argv: list[str] | None = None) -> int:
             sys.excepthook(*sys.exc_info())
             leave(1)
         raise
+    if own_process and sys.argv[1:2] == ["run"] and "device.commands.run" not in sys.modules and (refused := of_the_service()) is not None:
+        # It could not be loaded, as after an upgrade that was broken off, and could not wait itself.
+        stop = stop_on_signals()
+        refused.wait(refused.add(), lambda: False, stop)
     if own_process:
         leave(status)
     return status

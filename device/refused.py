@@ -7,7 +7,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 FIRST_S, LONGEST_S = 2.0, 60.0
@@ -33,11 +33,11 @@ class RefusedStarts:
         with contextlib.suppress(OSError):
             self._file.unlink()
 
-    def wait(self, seconds: float, settings: Path, stop: threading.Event) -> None:
-        """Wait so long, but no longer than until the settings are changed or the service is stopped or restarted; both begin the count anew."""
-        deadline_s, before = time.monotonic() + seconds, _changed(settings)
+    def wait(self, seconds: float, mended: Callable[[], bool], stop: threading.Event) -> None:
+        """Wait so long, but no longer than until `mended` says that what was wrong has changed, or `stop` is set; both begin the count anew."""
+        deadline_s = time.monotonic() + seconds
         while (left_s := deadline_s - time.monotonic()) > 0:
-            if stop.wait(min(left_s, LOOK_S)) or _changed(settings) != before:
+            if stop.wait(min(left_s, LOOK_S)) or mended():
                 self.forget()
                 return
 
@@ -54,8 +54,13 @@ def of_the_service(environment: Mapping[str, str] = os.environ) -> RefusedStarts
     return RefusedStarts(Path(folder)) if folder else None
 
 
-def _changed(file: Path) -> tuple[int, int] | None:
-    """What differs after every change of a file; None where there is none."""
+def changes(file: Path) -> Callable[[], bool]:
+    """Tells whether a file has changed, come or gone since this call: make it before the file is read."""
+    before = _version(file)
+    return lambda: _version(file) != before
+
+
+def _version(file: Path) -> tuple[int, int] | None:
     try:
         status = file.stat()
     except OSError:

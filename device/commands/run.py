@@ -4,6 +4,7 @@ import argparse
 import functools
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from device.journal import log_to_stderr
 from device.last_words import tell_end
 from device.memory import keep_little
 from device.places import DEFAULT_FILE
-from device.refused import RefusedStarts, of_the_service
+from device.refused import RefusedStarts, changes, of_the_service
 from device.settings import read_settings
 from device.stopping import stop_on_signals
 
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     keep_little()
     log_to_stderr()
     stop, notifier = stop_on_signals(), Notifier()
-    refused = of_the_service()
+    refused, mended = of_the_service(), changes(arguments.config)
     try:
         settings = read_settings(arguments.config)
         with daemon.opened(settings, functools.partial(open_body, settings)) as parts:
@@ -58,20 +59,20 @@ def run(arguments: argparse.Namespace) -> int:
         tell_end(arguments.config, error)
         if refused is None:
             raise
-        return _refused(refused, arguments.config, error, stop, notifier)
+        _say_and_wait(refused, error, mended, stop, notifier)
+        return 0 if stop.is_set() else 2
     except Exception as error:
         tell_end(arguments.config, error, CRASH_TELL_S)
         raise
     return 0
 
 
-def _refused(refused: RefusedStarts, settings: Path, error: SortbinError, stop: threading.Event, notifier: Notifier) -> int:
-    """Say why, and wait the longer the oftener. Returns the exit status."""
+def _say_and_wait(refused: RefusedStarts, error: SortbinError, mended: Callable[[], bool], stop: threading.Event, notifier: Notifier) -> None:
+    """Say why the start was refused, and wait the longer the oftener it was."""
     log.error("%s", error)
     wait_s = refused.add()
     notifier.status(f"refused to start, tries again {f'in {wait_s:g} s' if wait_s else 'now'}: {error}")
-    refused.wait(wait_s, settings, stop)
-    return 0 if stop.is_set() else 2
+    refused.wait(wait_s, mended, stop)
 
 
 def _log(event: AnyEvent) -> None:

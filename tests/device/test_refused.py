@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -89,6 +90,24 @@ def test_a_restart_by_hand_does_not_wait(run: Run, manager: socket.socket, tmp_p
     assert process.wait(10) == 0
     assert run().wait(60) == 2, "and ends at once"
     assert (tmp_path / FILE).read_text() == "1\n"
+
+
+def test_one_that_cannot_even_be_loaded_waits_too(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "cv2.py").write_text("raise ImportError('half an upgrade')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    first = run()
+    assert first.wait(60) == 2
+    assert first.stderr is not None
+    assert "half an upgrade" in first.stderr.read()
+    assert (tmp_path / FILE).read_text() == "1\n"
+    (tmp_path / FILE).write_text("7\n")
+    second = run()
+    while (tmp_path / FILE).read_text() != "8\n":
+        time.sleep(0.01)
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(10) == 2
+    assert not (tmp_path / FILE).exists()
 
 
 def test_changed_settings_are_tried_at_once(run: Run, manager: socket.socket, config: Path, tmp_path: Path) -> None:
