@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from device.errors import SortbinError
 from device.vision.preprocess import Pixels, to_float
-from device.vision.runtime import EDGETPU_LIBRARY, first_line
+from device.vision.runtime import EDGETPU_LIBRARY, first_line, is_delegated
 
 Logits = npt.NDArray[np.float32]
 
@@ -71,12 +71,14 @@ def _tflite(runtime: str, package: Any, file: Path, batch: int, threads: int, la
     version = importlib.import_module(package.__name__.partition(".")[0]).__version__
     if file.stem.endswith("_edgetpu"):
         ctypes.CDLL(EDGETPU_LIBRARY)
-        options: dict[str, Any] = {"experimental_delegates": [package.load_delegate(EDGETPU_LIBRARY)]}
-        kernels = " Edge TPU"
+        resolver = package.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        options: dict[str, Any] = {"experimental_delegates": [package.load_delegate(EDGETPU_LIBRARY)], "experimental_op_resolver_type": resolver}
+        delegate = " Edge TPU"
     else:
-        options, kernels = {"num_threads": threads}, " XNNPACK" if runtime == "ai-edge-litert" else ""
+        options, delegate = {"num_threads": threads}, " XNNPACK"
     interpreter = package.Interpreter(model_path=str(file), **options)
     interpreter.allocate_tensors()
+    kernels = delegate if is_delegated(interpreter) else ""
     (source,) = interpreter.get_input_details()
     if int(source["shape"][0]) != batch:
         raise EngineError(f"made for batches of {source['shape'][0]}")

@@ -136,7 +136,7 @@ def _on_cpu(bundle: Bundle, found: _Imported, kernels: Kernels, threads: int, de
     resolver = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if kernels == "builtin" else resolvers.AUTO
     model = bundle.model
     interpreter = _open(found, model, num_threads=threads, experimental_op_resolver_type=resolver)
-    delegated = _is_delegated(interpreter)
+    delegated = is_delegated(interpreter)
     if delegated:
         give_back(model)  # XNNPACK has laid out all weights anew
     whole = bundle.info.precision is msgspec.UNSET
@@ -175,12 +175,12 @@ def _on_edgetpu(bundle: Bundle, found: _Imported, library: str) -> Runtime:
         interpreter = _open(found, model, experimental_delegates=[delegate], experimental_op_resolver_type=resolver)
     except BundleError as error:
         raise NoEdgeTpu(str(error)) from error
-    if not _is_delegated(interpreter):
+    if not is_delegated(interpreter):
         raise NoEdgeTpu(f"{model}: nothing in it is for an Edge TPU; compile the model again with `converter edgetpu`")
     return Runtime(interpreter, f"{found.package} {found.version} edgetpu", False, model)
 
 
-def _is_delegated(interpreter: Interpreter) -> bool:
+def is_delegated(interpreter: Interpreter) -> bool:
     """Whether a part of the network was handed to a delegate, such as XNNPACK. Both packages tell it in a method whose name begins with _."""
     return any(operation["op_name"] == "DELEGATE" for operation in interpreter._get_ops_details())
 
