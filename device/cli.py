@@ -14,6 +14,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 it ran and the answer is no, 2 bad usage or input, 130 interrupted."""
     # NumPy reads this when it loads. Its threads would only keep memory: what is multiplied here is small.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # OpenCV tells of every way to open a file that it has tried; what fails in the end, Sortbin says itself.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     own_process = argv is None
     try:
         status = run("sortbin", "The firmware of a bin that sorts by itself.", "device.commands", COMMANDS, argv)

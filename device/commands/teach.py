@@ -15,6 +15,7 @@ import msgspec
 from device.cameras import FIRST_FRAME_S, CameraError, EndOfFrames, Frame
 from device.cameras.newest import NewestFrame
 from device.cameras.opening import open_camera
+from device.commandline import whole
 from device.daemon import open_classifier, read_rule_pack
 from device.places import DEFAULT_FILE
 from device.rules import find_rules, read_rules
@@ -85,7 +86,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "Exit status: 0 done, 2 photos, settings, a bundle or a rule pack that cannot be used.",
     )
     parser.add_argument("label", type=_label, metavar=LABEL, nargs="?", help="what will be laid on the tray, in front of the bin's camera")
-    parser.add_argument("--frames", type=frames, metavar="N", help=f"with LABEL: how many frames to take (default: {FRAMES})")
+    parser.add_argument("--frames", type=whole(1, 500), metavar="N", help=f"with LABEL: how many frames to take (default: {FRAMES})")
     parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="photos: a folder a label, pictures in and below it")
     parser.add_argument(
         "--background",
@@ -370,11 +371,3 @@ def _label(text: str) -> str:
         return label_of(text)
     except LabelError as error:
         raise argparse.ArgumentTypeError(f"expected a label, found {text!r}") from error
-
-
-def frames(text: str) -> int:
-    """Parse a number of frames."""
-    n = int(text)
-    if not 1 <= n <= 500:
-        raise argparse.ArgumentTypeError(f"expected 1 to 500, found {text}")
-    return n
