@@ -134,7 +134,7 @@ def read_photos(data: Path) -> list[Photo]:
     photos = [
         _photo(data, folder.name, path, _mask(data, folder.name, path))
         for folder in sorted(data.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
+        if folder.is_dir() and not pictures.is_hidden(folder.name)
         for path in sorted(folder.iterdir())
         if _is_picture(path)
     ]
@@ -168,7 +168,7 @@ def _in_place(album: Path, place: Path) -> list[Photo]:
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+    return path.suffix.lower() in SUFFIXES and not pictures.is_hidden(path.name) and not path.is_dir()
 
 
 def _photo(data: Path, folder: str, path: Path, mask: Path | None) -> Photo:
@@ -211,7 +211,7 @@ def folder_remarks(data: Path) -> list[str]:
     if is_dataset(data) or not data.is_dir():
         return []
     folders = _label_folders(data)
-    files = [file for folder in folders for file in folder.iterdir() if not file.name.startswith(".") and not file.is_dir()]
+    files = [file for folder in folders for file in folder.iterdir() if not pictures.is_hidden(file.name) and not file.is_dir()]
     others = pictures.of_other_kinds(file.name for file in files)
     deeper = sum(_is_picture(file) for folder in folders for file in folder.glob("*/**/*"))
     beside = sum(_is_picture(file) for file in data.iterdir())
@@ -230,7 +230,7 @@ def _pictures(count: int) -> str:
 
 def _label_folders(data: Path) -> list[Path]:
     names = ("splits", MASKS)
-    return [folder for folder in sorted(data.iterdir()) if folder.is_dir() and folder.name not in names and not folder.name.startswith(".")]
+    return [folder for folder in sorted(data.iterdir()) if folder.is_dir() and folder.name not in names and not pictures.is_hidden(folder.name)]
 
 
 def read_list(file: Path, data: Path, by_name: dict[str, Photo]) -> list[Photo]:

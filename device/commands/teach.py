@@ -27,7 +27,7 @@ from device.vision.empty import EmptyViews
 from device.vision.isolate import isolate, whole_frame
 from device.vision.labels import LabelError, label_of, label_remarks
 from device.vision.looks import taught_views
-from device.vision.pictures import PictureError, find_pictures, passed_over, read_pixels, refusal, unreadable
+from device.vision.pictures import PictureError, find_pictures, is_hidden, passed_over, read_pixels, refusal, unreadable
 from device.vision.preprocess import Pixels
 from device.vision.presence import EmptyView, PresenceSettings
 from device.vision.reference import read_reference
@@ -200,7 +200,7 @@ def _folders(source: Path) -> dict[str, list[Path]]:
     """The folders of each label, by the label: two names that are one in Unicode may be two on a disk."""
     expected = "expected a folder with a folder of photos for each label"
     try:
-        found = sorted(folder for folder in source.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+        found = sorted(folder for folder in source.iterdir() if folder.is_dir() and not is_hidden(folder.name))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise TeachingError(f"{source}: {expected}") from error
     except OSError as error:

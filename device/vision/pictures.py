@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from device.errors import SortbinError
-from device.vision.completeness import is_cut, lacks_a_part
+from device.vision.completeness import PNG, is_cut, lacks_a_part
 from device.vision.ground import PLAIN
 from device.vision.orientation import chunks, orientation, turned
 from device.vision.preprocess import Pixels
@@ -60,6 +60,11 @@ def others_in(folder: Path) -> Counter[str]:
     return of_other_kinds(file.name for file in _files(folder, None))
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of a person's pictures: hidden, or what a Mac adds to archives."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
 def of_other_kinds(names: Iterable[str]) -> Counter[str]:
     """Files of kinds that are not read, by suffix, or by name where they have none."""
     return Counter(suffix or Path(name).name for name in names if (suffix := Path(name).suffix.lower()) not in SUFFIXES)
@@ -85,8 +90,8 @@ def _raised(error: OSError) -> None:
 def _files(folder: Path, at_closed: Callable[[OSError], None] | None = _raised) -> Iterator[Path]:
     """All files but hidden ones. at_closed: called for a folder that cannot be read."""
     for place, folders, names in os.walk(folder, onerror=at_closed):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
-        yield from (Path(place, name) for name in names if not name.startswith("."))
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        yield from (Path(place, name) for name in names if not is_hidden(name))
 
 
 def read_pixels(path: Path) -> Pixels:
@@ -103,16 +108,16 @@ def read_picture(path: Path) -> Picture:
         encoded = path.read_bytes()
     except OSError as error:
         raise PictureError(f"{path}: {error.strerror}") from error
+    if lacks_a_part(encoded):
+        raise PictureError(f"{path}: a part in its middle is missing")
     try:
-        picture = _decoded(encoded)
+        picture = None if encoded.startswith(PNG) and is_cut(encoded) else _decoded(encoded)  # libpng writes to the terminal of a cut one
     except cv2.error as error:
         raise PictureError(f"{path}: not a picture that can be decoded: {error.err}") from error
     if picture is None:
         raise PictureError(f"{path}: {_why_not(encoded)}")
     if is_cut(encoded):
         raise PictureError(f"{path}: its end is missing")
-    if lacks_a_part(encoded):
-        raise PictureError(f"{path}: a part in its middle is missing")
     return picture
 
 

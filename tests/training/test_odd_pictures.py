@@ -50,6 +50,8 @@ def odd(shapes: Path, tmp_path: Path) -> Path:
 def test_prepare_classify_teach_and_fit_refuse_the_same_files_and_name_all_of_them(
     odd: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    (odd / "__MACOSX" / "red box").mkdir(parents=True)
+    (odd / "__MACOSX" / "red box" / "._00.png").write_bytes(bytes(10))
     (odd / "red box" / "phone.heic").write_bytes(bytes(10))
     bad = {f"red box/{name}" for name in BAD}
     assert main(["prepare", str(odd), "--out", str(tmp_path / "set")]) == 0
@@ -73,7 +75,7 @@ def test_prepare_classify_teach_and_fit_refuse_the_same_files_and_name_all_of_th
         told = capfd.readouterr().err
         assert f"{len(bad)} of 46 pictures cannot be read; mend or remove them:\n" in told
         assert {name for name in bad if str(odd / name) in told} == bad
-        assert "Traceback" not in told
+        assert "Traceback" not in told and "libpng" not in told and "__MACOSX" not in told
     assert not (tmp_path / "run").exists()
 
 

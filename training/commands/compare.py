@@ -45,9 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     if len(recipes) < len(arguments.recipes):
         raise UsageError("RECIPE: two of them have the same name; rename one")
     weights = weights_by_recipe(arguments.weights, list(recipes))
-    split = read_split(arguments.data)
     for remark in folder_remarks(arguments.data):
         print(f"training compare: {remark}", file=sys.stderr)
+    split = read_split(arguments.data)
     require_readable((*split.train, *split.val))
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)

@@ -77,13 +77,13 @@ def run(arguments: argparse.Namespace) -> int:
     file = find("recipes", arguments.recipe or ("trashnet" if start is None else "int8"), RecipeError)
     text = recipe_text(file) if start is None else further(file, start)
     recipe = parse_recipe(text, file)
+    for remark in folder_remarks(arguments.data):
+        print(f"training fit: {remark}", file=sys.stderr)
     if finished is not None:
         split = Split(finished.labels, finished.train, finished.val)
     else:
         split = read_split(arguments.data, seed=recipe.seed) if arguments.fold is None else read_fold(arguments.data, arguments.fold)
     beside = tuple(photo for folder in arguments.also for photo in read_further(folder, split.labels))
-    for remark in folder_remarks(arguments.data):
-        print(f"training fit: {remark}", file=sys.stderr)
     rules = read_rules(find_rules(recipe.rules), split.labels) if recipe.rules else None
     require_readable((*split.train, *split.val, *beside))
 

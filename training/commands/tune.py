@@ -36,9 +36,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Search. Returns the exit status."""
     space = read_space(find("spaces", arguments.space, SpaceError))
-    split = read_split(arguments.data, seed=space.base.seed)
     for remark in folder_remarks(arguments.data):
         print(f"training tune: {remark}", file=sys.stderr)
+    split = read_split(arguments.data, seed=space.base.seed)
     require_readable((*split.train, *split.val))
     trials: int = arguments.trials
     if arguments.sampler == "grid":
