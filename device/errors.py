@@ -78,7 +78,7 @@ def _in_words(said: str, read_as: Any, key: str) -> str:
     what = re.sub(r"`([a-z]+(?: \| [a-z]+)*)`", lambda types: " or ".join(_WORDS.get(name, name) for name in types[1].split(" | ")), said)
     for written, meant in _BOUNDS:
         what = re.sub(written, meant, what)
-    return f"{what[0].lower()}{what[1:]}"
+    return what if what[:4] == "JSON" else f"{what[0].lower()}{what[1:]}"
 
 
 def _listed(values: list[str]) -> str:

@@ -148,7 +148,7 @@ def _decode(file: Path) -> _Written:
     except msgspec.MsgspecError as error:
         raise RulesError(f"{file}: {explained(error, _Written)}") from error
     except UnicodeDecodeError as error:
-        raise RulesError(f"{file}: expected text in UTF-8: {error}") from error
+        raise RulesError(f"{file}: expected text in UTF-8: {error.reason} at byte {error.start}") from error
 
 
 def _require_sense(file: Path, written: _Written) -> None:
