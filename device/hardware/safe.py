@@ -15,6 +15,7 @@ from device.hardware import GateError
 from device.hardware.gates import open_gate
 from device.hardware.settings import GateSettings
 
+_NO_TOML = (tomllib.TOMLDecodeError, RecursionError)
 _TABLE = re.compile(r"^[ \t]*(?=\[)", re.MULTILINE)
 
 
@@ -50,7 +51,7 @@ def read_gates(file: Path) -> Found:
     troubles: list[str] = []
     state = None
     for table in _tables(text):
-        if isinstance(table, tomllib.TOMLDecodeError):
+        if isinstance(table, Exception):
             troubles.append(f"{file}: {table}")
             continue
         device, tables = table.get("device"), table.get("gate", [])
@@ -64,13 +65,13 @@ def read_gates(file: Path) -> Found:
     return Found(tuple(gates), state, tuple(troubles))
 
 
-def _tables(text: str) -> Iterator[dict[str, Any] | tomllib.TOMLDecodeError]:
+def _tables(text: str) -> Iterator[dict[str, Any] | Exception]:
     """The whole file at once; where that is no TOML, why, and then one table after the other without those that are none."""
     try:
         yield tomllib.loads(text)
         return
-    except tomllib.TOMLDecodeError as error:
+    except _NO_TOML as error:
         yield error
     for part in _TABLE.split(text):
-        with contextlib.suppress(tomllib.TOMLDecodeError):
+        with contextlib.suppress(*_NO_TOML):
             yield tomllib.loads(part)
