@@ -14,8 +14,8 @@ img { max-width: min(58rem, 100%); height: auto; display: block; margin: .5rem a
 div.wide { overflow-x: auto; width: fit-content; min-width: min(58rem, 100%); max-width: 100%; }
 table { border-collapse: collapse; font-size: .9rem; margin: .5rem 0; }
 td:first-child, th:first-child { position: sticky; left: 0; background: #fff; } tr > th:first-child { background: #f5f5f5; }
-th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #eee; white-space: nowrap; }
-th { white-space: normal; } td.words { white-space: normal; text-align: left; min-width: 12rem; }
+th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #eee; }
+td.words { text-align: left; min-width: 12rem; }
 th:first-child, td:first-child { text-align: left; } th { background: #f5f5f5; font-weight: 600; }
 @media print { div.wide { overflow: visible; } div.wide table { font-size: .6rem; } }
 p.note { color: #555; font-size: .9rem; } strong.figure { font-size: 1.6rem; }

@@ -48,3 +48,12 @@ def test_a_grid_holds_every_tile_and_says_right_and_wrong_in_signs_too() -> None
     picture = np.zeros((20, 20, 3), np.uint8)
     figure = grid([Tile(picture, True, ("glass 90%",)), Tile(picture, False, ("glass 60%", "is metal 30%"))], columns=6)
     assert [text.get_text() for text in figure.axes[0].texts] == ["✓ glass 90%", "✗ glass 60%", "is metal 30%"]
+
+
+def test_a_wide_table_may_break_its_heads_and_long_texts_and_be_moved() -> None:
+    page = Page("wide")
+    page.table(("trial", "stage.0.rate"), [("1", "0.1"), ("2", "a recipe that says more than a number does, with spaces")])
+    made = page.html()
+    assert "<th>stage.<wbr>0.<wbr>rate</th>" in made
+    assert "<td>0.1</td>" in made and "<td class=words>a recipe that" in made
+    assert '<div class="wide"><table>' in made
