@@ -54,7 +54,7 @@ SURE = 9.0
 """logit from which on an outline is no light's. Nine of ten items reached it in any light; lamps that dimmed or moved 8.1, patches of sun 8.1"""
 ONE_LIGHT = 0.6
 """share of the view that has one light where only items differ"""
-NO_CHANGE = 0.06
+NO_CHANGE = 0.1
 """the same for what has not changed at all in any channel"""
 PATCH = 0.25
 """least change of brightness of what is a patch of sun or shade, in logarithms. A clear item changes it by less"""
@@ -140,7 +140,7 @@ class _Blocks:
         return share < ONE_LIGHT or abs(brighter) > SAME_LIGHT
 
     def ring_fits(self) -> bool:
-        """Whether what is along the border of the view is as it was, in one light."""
+        """Whether most of what is along the border of the view is as it was, in one light."""
         whole = self.enough(_RING)
         fits = _share(self.kept, self.structured & _RING) if whole else 1.0
         return min(fits, self.share_in_one_light(_RING)[0]) >= RING_FITS
@@ -159,7 +159,7 @@ def _with_something(blocks: _Blocks, item: Pixels, certainty: float, around: flo
     fits = blocks.share_kept(beside) >= FITS if blocks.enough(beside) else evenly
     if fits and certainty < SURE and _lit(blocks, touched):
         return _light(blocks)
-    return "item" if fits or (area_of(item) >= LARGE and blocks.ring_fits()) else "another view"
+    return "item" if fits or blocks.ring_is_as_it_was() or (area_of(item) >= LARGE and blocks.ring_fits()) else "another view"
 
 
 def _lit(blocks: _Blocks, touched: Flags) -> bool:
@@ -174,7 +174,7 @@ def _without_anything(blocks: _Blocks, around: float) -> Change:
     if not blocks.enough(blocks.usable):
         return "another light" if around <= UNLIKE else "another view"
     if blocks.share_kept(blocks.usable) < STAYS:
-        return "another view"
+        return "item" if blocks.ring_is_as_it_was() else "another view"
     return _light(blocks)
 
 
