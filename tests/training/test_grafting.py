@@ -101,7 +101,7 @@ def test_it_is_trained_further_averaged_and_quantized_like_any_run(shapes: Path,
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("stock", "nowhere"), "nowhere: expected a finished run: model.keras is missing"),
+        (("stock", "nowhere"), "nowhere: expected the folder that `training fit --out` wrote, found none"),
         (("stock", "scion", "--after", "head"), "head: expected a layer of the trunk with others behind it, as block_14_add; the last are"),
         (("stock", "scion", "--after", "out_relu"), "out_relu: expected a layer of the trunk with others behind it"),
         (
