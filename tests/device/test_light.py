@@ -177,3 +177,17 @@ def test_a_large_item_is_an_item(tiny_bundle: Bundle, tmp_path: Path, painted: C
     assert bin_.live(20, until=lambda: bool(bin_.told(ItemSorted)))
     assert not bin_.told(Fault)
     bin_.close()
+
+
+@pytest.mark.parametrize("change", ["a fifth darker", "half the light", "white balance", "a camera that was knocked"])
+def test_an_item_that_is_thrown_in_amid_the_fault_leaves_through_a_gate(bench: Benches, change: str) -> None:
+    bin_ = bench("drinks-can", "drinks-can")
+    bin_.sees = CHANGES[change][0]
+    assert bin_.live(10, until=lambda: bin_.sorter.mode == "fault")
+    bin_.throws = True
+    bin_.live(4)
+    bin_.throws = False
+    assert bin_.live(60, until=lambda: len(bin_.landed) == 1 and bin_.sorter.mode == "ready")
+    bin_.live(2)
+    assert done(bin_) + len(bin_.told(ItemInterrupted)) == 1 and not bin_.told(Jam)
+    assert sorts_one(bin_), "and the next one as ever"
