@@ -113,7 +113,7 @@ def test_other_labels_are_one_line_and_write_nothing(made: Path, shapes: Path, t
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("name", "said"), [("stock", "nothing is grafted onto this one"), ("nowhere", "model.keras is missing")])
+@pytest.mark.parametrize(("name", "said"), [("stock", "nothing is grafted onto this one"), ("nowhere", "expected the folder that `training fit")])
 def test_only_a_grafted_run_is_ungrafted(made: Path, tmp_path: Path, name: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert called("ungraft", made / name, "--out", tmp_path / "out") == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
