@@ -84,10 +84,12 @@ def listener(broker: EmbeddedBroker) -> Iterator[Listener]:
 def running(
     broker: EmbeddedBroker, tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]
 ) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """`running()` starts `sortbin run` on a replayed camera that sees an empty tray, then a green one, in turn."""
+    """`running()` starts `sortbin run` on a replayed camera that sees an empty tray, then one with a large green item, in turn."""
     (tmp_path / "pictures").mkdir()
-    for number, label in enumerate(["", "", "glass", ""]):
-        cv2.imwrite(str(tmp_path / "pictures" / f"{number}.png"), cv2.cvtColor(painted(label, 60, 80), cv2.COLOR_RGB2BGR))
+    empty, with_item = painted("", 240, 320), painted("", 240, 320).copy()
+    with_item[20:220, 26:294] = painted("glass", 200, 268)
+    for number, pixels in enumerate([empty, empty, with_item, empty]):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{number}.png"), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     gates = "".join(f'[[gate]]\nkind = "simulated"\nbin = "{name}"\n' for name in BINS)
     config = tmp_path / "sortbin.toml"
     config.write_text(
