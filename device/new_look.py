@@ -18,6 +18,8 @@ class NewLook:
 
     def __init__(self, pixels: Pixels, now_s: float) -> None:
         """pixels: H x W x 3 uint8 RGB, a frame in which nothing moves."""
+        self.something_left = False
+        """whether something lay there when the look was first still, and lies there no more"""
         self._begin(pixels, now_s)
 
     def _begin(self, pixels: Pixels, now_s: float) -> None:
@@ -27,17 +29,24 @@ class NewLook:
     def stays(self, pixels: Pixels, now_s: float) -> bool:
         """Take one more frame in which nothing moves. Whether the look, which is `pixels` and `empty`, is to be believed now."""
         change = scene_of(pixels, self.empty).change
-        if change not in ("nothing", "item") or (change == "item" and self._has_gone(pixels)):
+        gone = change == "item" and has_gone(pixels, self.empty)
+        self.something_left |= gone
+        if gone or change not in ("nothing", "item"):
             self._begin(pixels, now_s)
         return now_s - self._since_s >= STAYS_S
 
-    def _has_gone(self, pixels: Pixels) -> bool:
-        """Whether what differs lay there at first and lies there no more. The frame with the thing has the stronger edges along its outline."""
-        item = outline(channels(pixels, self.empty)).item
-        solid = np.asarray(cv2.threshold(item, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)
-        edge = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-        now, then = (_edges(EmptyViews.shrunk(frame))[edge].mean() for frame in (pixels, self.pixels))
-        return bool(then > now)
+
+def has_gone(pixels: Pixels, empty: EmptyViews) -> bool:
+    """Whether what differs from the empty views lay there when the newest of them was taken, and lies there no more.
+
+    The view with the thing has the stronger edges along its outline. pixels: H x W x 3 uint8 RGB. At least one view must be known.
+    """
+    small = EmptyViews.shrunk(pixels)
+    item = outline(channels(small, empty)).item
+    solid = np.asarray(cv2.threshold(item, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)
+    edge = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    now, then = (_edges(view)[edge].mean() if edge.any() else 0.0 for view in (small, empty.newest))
+    return bool(then > now)
 
 
 def _edges(small: Pixels) -> "np.typing.NDArray[np.float32]":

@@ -76,18 +76,23 @@ class Recovery:
     def _mend_all(self) -> Generator[None, Tick, None]:
         if "camera" not in self._faults:
             # A hand may be where the gates are. Without a camera nobody can tell, and they close.
-            yield from self._mends["obstruction"]()
+            yield from self._mend("obstruction")
         yield from self._steps.shut()
         if self._steps.gate_trouble:
             yield from self._declare(Failure("gate", self._steps.gate_trouble))
         self._steps.excuse_the_camera()
-        for name, mend in self._mends.items():
+        for name in self._mends:
             if name in self._faults:
-                yield from mend()
-                tick = yield from self._steps.rest()
-                del self._faults[name]
-                self._telling.tell(Cleared(fault=name, lasted_s=round(tick.now_s - self._since_s[name], 3)))
+                yield from self._mend(name)
         yield from self._until_it_has_opened_and_closed()
+
+    def _mend(self, name: FaultName) -> Generator[None, Tick, None]:
+        """Wait until it is mended, and tell that it is over if it was told."""
+        yield from self._mends[name]()
+        if name in self._faults:
+            tick = yield from self._steps.rest()
+            del self._faults[name]
+            self._telling.tell(Cleared(fault=name, lasted_s=round(tick.now_s - self._since_s[name], 3)))
 
     def _until_all_is_stored(self) -> Generator[None, Tick, None]:
         """Hand the events that could not be stored to the ledger again, in order, until it has them all."""

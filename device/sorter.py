@@ -89,10 +89,10 @@ class Sorter:
             settings.retry_s,
             {
                 "camera": self._tray.until_it_sees,
+                "obstruction": self._tray.until_clear_amid_a_fault,
                 "classifier": self._until_another_classifies,
                 "jam": self._until_the_jam_is_gone,
-                "hazard": self._until_the_tray_is_empty,
-                "obstruction": self._tray.until_clear_amid_a_fault,
+                "hazard": self._until_the_hazard_is_out,
             },
             self._finish_what_is_in_hand,
         )
@@ -172,6 +172,7 @@ class Sorter:
         self.tell(Hazard(item=judged.item, bin=judged.choice.bin, label=danger.label, p=round(danger.p, 6)))
         if judged.choice.held:
             self._learn(judged)
+            self._tray.holds = True
             cure = "take it out by hand, sorting goes on by itself; if none lies there, restart the bin"
             raise Failure("hazard", f"what lies on the tray may be {danger.label} ({danger.p:.0%}), which is a hazard: {cure}")
 
@@ -255,11 +256,13 @@ class Sorter:
         intent.result()
 
     def _let_through(self, judged: Judged) -> Generator[None, Tick, float | None]:
-        """Open the gate until the tray is empty. Returns when it was seen empty, None where that was too soon for the item to have fallen. Raises
-        Failure for a jam, with the gate closed.
+        """Open the gate until the tray is empty. Returns when it was seen empty, None where that was too soon for the item to have fallen, or
+        it was gone before another try. Raises Failure for a jam, with the gate closed.
         """
         name = judged.choice.bin
-        for _ in range(self._settings.tries):
+        for attempt in range(self._settings.tries):
+            if attempt and not (yield from self._tray.still_holds_something()):
+                return None
             yield from self._tray.until_clear()
             tick = yield from self._steps.next()
             self._gates.open(name, tick.now_s)
@@ -294,8 +297,9 @@ class Sorter:
     def _until_the_jam_is_gone(self) -> Generator[None, Tick, None]:
         yield from self._tray.until_it_went(self._judged_pixels)
 
-    def _until_the_tray_is_empty(self) -> Generator[None, Tick, None]:
+    def _until_the_hazard_is_out(self) -> Generator[None, Tick, None]:
         yield from self._tray.until_empty(deadline_s=None)
+        self._tray.holds = False
 
     def tell(self, event: Event) -> None:
         """Record an event; one that cannot be stored becomes the fault `ledger`, and is stored once that is over."""

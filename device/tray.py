@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from device.cameras import Frame
 from device.failure import Failure
-from device.new_look import NewLook
+from device.new_look import NewLook, has_gone
 from device.steps import Steps, Tick
 from device.vision.empty import EmptyViews
 from device.vision.preprocess import Pixels
@@ -72,11 +72,13 @@ class Tray:
 
     bare: what it looks like with nothing on it, remembered or still unknown. before: what it looked like before the last stop, where that is not
     trusted. A tray that looks as before is empty, for what was learned since then shows something that has gone, or another light.
+    holds: what lies there must not leave unseen. No new look is learned with it, only one that it was seen to leave.
     """
 
     def __init__(self, presence: PresenceSettings, bare: Bare, before: Bare | None, steps: Steps) -> None:
         self._presence, self._steps = presence, steps
         self.view, self.empty = bare
+        self.holds = False
         self._before = before
         self._recognised = self._unproven = False
         self._saw_empty_s: float | None = None
@@ -84,6 +86,7 @@ class Tray:
         self._scene = Scene("nothing")
         self._lost_since_s: float | None = None
         self._is_lost = False
+        self._look_when_lost: NewLook | None = None
         self._unsteady_since_s: float | None = None
         self._crossing_since_s: float | None = None
         self._told_of_crossing = False
@@ -117,7 +120,7 @@ class Tray:
             yield from self.recognise()
             return
         now_s, frame = yield from self._steps.next_frame()
-        look: NewLook | None = None
+        look = self._look_when_lost if self.holds else None
         still_since_s: float | None = None
         while self._is_lost:
             now_s, frame = yield from self._steps.next_frame()
@@ -131,7 +134,7 @@ class Tray:
                 look = None
             elif look is None:
                 look = NewLook(frame.pixels, now_s)
-            elif look.stays(frame.pixels, now_s):
+            elif look.stays(frame.pixels, now_s) and (look.something_left or not self.holds):
                 self._learn(look)
 
     def until_something_lies_there(self) -> Generator[None, Tick, float]:
@@ -201,8 +204,12 @@ class Tray:
                 return
 
     def until_clear_amid_a_fault(self) -> Generator[None, Tick, None]:
-        """The same while a part has failed, and its failing again is no news. Returns, too, where the camera shows nothing for SILENT_S."""
+        """The same while a part has failed, and its failing again is no news. Returns, too, where the camera shows nothing for SILENT_S.
+
+        What was learned as a part of the empty tray and has gone since is no hand: the tray is learned anew without it.
+        """
         reached_in_s = frame_s = None
+        look: NewLook | None = None
         while self.view.known and self._recognised:
             tick = yield from self._steps.rest()
             frame_s = tick.now_s if frame_s is None or tick.frame is not None else frame_s
@@ -210,9 +217,12 @@ class Tray:
                 return
             if tick.frame is None:
                 continue
-            self._seen(tick.now_s, tick.frame)
+            _, frame, sight = self._seen(tick.now_s, tick.frame)
             if self._crossing_since_s is not None:
                 reached_in_s = tick.now_s
+                look = None if sight.moving else NewLook(frame.pixels, tick.now_s) if look is None else look
+                if look is not None and self.empty.known and look.stays(frame.pixels, tick.now_s) and has_gone(frame.pixels, self.empty):
+                    self._learn(look)
             elif reached_in_s is None or tick.now_s - reached_in_s >= self._presence.still_s:
                 return
 
@@ -223,6 +233,13 @@ class Tray:
             return True
         there = yield from self.until_it_lies_still()
         return there and not self.view.moved_since(thumbnail)
+
+    def still_holds_something(self) -> Generator[None, Tick, bool]:
+        """Whether anything lies there, waiting for whatever moves or reaches in, or while the tray cannot be told."""
+        _, _, sight = yield from self.next_view()
+        if sight.present and not sight.moving and self._crossing_since_s is None:
+            return True
+        return (yield from self.until_it_lies_still())
 
     def next_view(self) -> Generator[None, Tick, View]:
         """Steps until there is a frame that was not seen before, and what is on it.
@@ -273,6 +290,7 @@ class Tray:
             return replace(sight, present=change == "item", crossing=crossing)
         self._lost_since_s = now_s if self._lost_since_s is None else self._lost_since_s
         if now_s - self._lost_since_s >= LOST_S:
+            self._look_when_lost = NewLook(frame.pixels, now_s) if unusable(frame.pixels) is None else None
             self._lose(LOST[change])
         return replace(sight, present=True, moving=True, crossing=0.0)
 
@@ -313,6 +331,7 @@ class Tray:
     def _found(self) -> None:
         self._is_lost = False
         self._lost_since_s = self._checked_s = self._crossing_since_s = self._unsteady_since_s = None
+        self._told_of_crossing = False
 
     def _learn(self, look: NewLook) -> None:
         self._before = Bare(self.view.copy(), self.empty.copy())

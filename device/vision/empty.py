@@ -93,6 +93,11 @@ class EmptyViews:
         """Whether there is any view, so that items can be isolated against them."""
         return bool(self._views)
 
+    @property
+    def newest(self) -> Pixels:
+        """The view that was taken last, HEIGHT x WIDTH x 3 uint8. At least one must be known."""
+        return self._views[-1]
+
     def see(self, frame: Pixels) -> None:
         """Take one more frame (H x W x 3 uint8 RGB) of the empty tray; the oldest view goes once there are MOST_VIEWS."""
         self._views.append(self.shrunk(frame))

@@ -123,6 +123,38 @@ def test_no_gate_is_mended_on_a_hand(bench: Benches) -> None:
     assert not open_gates(bin_)
 
 
+def test_a_hand_that_came_for_a_jam_and_went_is_over_though_the_jam_is_not(bench: Benches) -> None:
+    bin_ = bench(1, sticks=lambda _: True)
+    assert bin_.live(30, until=lambda: bin_.sorter.mode == "fault")
+    bin_.sees = arm
+    bin_.live(15)
+    assert [fault.fault for fault in bin_.told(Fault)] == ["jam", "obstruction"]
+    bin_.sees = nothing
+    assert bin_.live(20, until=lambda: bool(bin_.told(Cleared)))
+    assert bin_.sorter.fault is not None and bin_.sorter.fault.fault == "jam" and "reaches in" not in bin_.sorter.fault.message
+
+
+def test_a_hand_that_was_learned_with_the_tray_leaves_no_ghost(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    bin_ = Bench(tiny_bundle, tmp_path / "state", [])
+    bin_.sees = lambda pixels: cv2.line(pixels.copy(), (320, -20), (310, 80), (205, 160, 135), 40)  # type: ignore[assignment,return-value]
+    assert bin_.live(10, until=lambda: bin_.sorter.mode == "ready")
+    bin_.live(3)
+    bin_.sees = nothing
+    assert bin_.live(20, until=lambda: bin_.sorter.mode == "fault")
+    assert bin_.live(30, until=lambda: bin_.sorter.mode == "ready")
+    bin_.live(5)
+    assert bin_.sorter.mode == "ready" and not bin_.opened
+    bin_.close()
+
+
+def test_a_hand_that_rests_for_long_is_not_learned(bench: Benches) -> None:
+    bin_ = bench(1)
+    assert bin_.live(10, until=lambda: bin_.sorter.mode == "sorting")
+    bin_.sees = arm
+    bin_.live(90, frame_s=0.2)
+    assert bin_.sorter.mode == "fault" and not bin_.opened
+
+
 def test_an_item_that_flies_in_over_the_border_is_no_arm(bench: Benches) -> None:
     bin_ = bench(2)
     assert bin_.live(40, until=lambda: done(bin_) == 2)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from device.events import Cleared, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
+from device.hardware import Position
+from device.steps import SortingSettings
 from device.twin.items import Thing, own_things
 from device.vision.bundle import Bundle
 from device.vision.preprocess import Pixels
@@ -100,6 +102,19 @@ def test_an_item_that_lies_there_when_the_light_changes_is_told_of_once(bench: B
     assert bin_.live(40, until=lambda: len(bin_.landed) == 1 and bin_.sorter.mode == "ready")
     bin_.live(5)
     assert done(bin_) + len(bin_.told(ItemInterrupted)) == 1 and not bin_.told(Jam) and bin_.sorter.mode == "ready"
+
+
+@pytest.mark.parametrize("change", ["black", "a camera that was knocked"])
+def test_a_gate_is_not_opened_again_for_an_item_that_cannot_be_seen(bench: Benches, change: str) -> None:
+    bin_ = bench("drinks-can", sticks=lambda _: True)
+    bin_.throws = True
+    assert bin_.live(20, until=lambda: bool(bin_.opened))
+    (gate,) = (bin_.gates[name] for name in bin_.opened)
+    bin_.live(SortingSettings().drop_s - 1)
+    bin_.sees = CHANGES[change][0]
+    assert bin_.live(5, until=lambda: gate.position is Position.CLOSED)
+    assert not bin_.live(5, until=lambda: gate.opening(bin_.now_s) > 0)
+    assert [fault.fault for fault in bin_.told(Fault)] == ["camera"] and not bin_.told(Jam)
 
 
 @pytest.mark.parametrize("change", ["half the light", "a camera that was knocked"])

@@ -178,6 +178,23 @@ def test_a_hazard_is_held_in_safe_mode(bench: Benches, guarded: Callable[..., Pa
     assert [event.bin for event in bin_.told(Hazard)] == [""] and not bin_.landed
 
 
+@pytest.mark.parametrize("taken_after_s", [5.0, 40.0])
+def test_a_hazard_that_is_held_is_not_learned_with_a_new_look_of_the_tray(
+    tiny_bundle: Bundle, painted: Callable[..., Pixels], guarded: Callable[..., Path], taken_after_s: float, tmp_path: Path
+) -> None:
+    hazard = dataclasses.replace(photos(tmp_path, painted, ["glass"])[0], size_cm=14.0)
+    bin_ = Bench(tiny_bundle, tmp_path / "state", [hazard], rules=guarded("glass", into=""))
+    assert bin_.live(20, until=lambda: bin_.sorter.mode == "fault")
+    wall = cv2.resize(np.random.default_rng(4).integers(40, 220, (9, 12, 3), dtype=np.uint8), (640, 480), interpolation=cv2.INTER_CUBIC)
+    bin_.sees = lambda pixels: np.asarray(cv2.addWeighted(wall, 0.8, pixels, 0.2, 0), np.uint8)
+    bin_.live(taken_after_s)
+    assert bin_.sorter.mode == "fault" and not bin_.told(Cleared)
+    bin_.bin.take_away()
+    assert bin_.live(40, until=lambda: bin_.sorter.mode == "ready")
+    assert [event.fault for event in bin_.told(Cleared)] == ["camera", "hazard"] and not bin_.opened
+    bin_.close()
+
+
 @pytest.fixture
 def beside(tmp_path: Path) -> Callable[[str, str], Thing]:
     """`beside("food-tin-00", "food-carton-01")`: two of the virtual bin's things, thrown in side by side."""
