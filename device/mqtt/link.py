@@ -53,6 +53,8 @@ class Link:
         self._connected = False
         self._trouble: str | None = f"{self._broker}: not connected yet"
         self._refused: Mapping[str, str] = {}
+        self._online_at_s = -math.inf
+        """when `online` is to be said, in this connection; monotonic seconds"""
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._stop_by_s = self._leave_at_s = 0.0
         ledger.listen(self._hear)
@@ -152,8 +154,7 @@ class Link:
         outbox = Outbox(self._ledger, lambda event: connection.publish(journal, event))
         in_flight: dict[int, str] = {}
         self._retained.start_over()
-        self._refused = {}
-        announced = False
+        self._refused, self._online_at_s = {}, -math.inf
         while connection.lost is None:
             self._wake.clear()
             answers = connection.answers()
@@ -166,9 +167,9 @@ class Link:
                     self._take_in(answer, topic, now_s)
             for topic, payload in self._retained.due(math.inf if stopping else now_s):
                 in_flight[connection.publish(topic, payload, retain=True)] = topic
-            if not announced:
+            if now_s >= self._online_at_s:
                 in_flight[connection.publish(self.topics.availability, b"online", retain=True)] = self.topics.availability
-                announced = True
+                self._online_at_s = math.inf
             while self._live:
                 event = self._live.popleft()
                 if sum(topic == self.topics.event for topic in in_flight.values()) < LIVE:
@@ -184,7 +185,9 @@ class Link:
 
     def _take_in(self, answer: Answer, topic: str, now_s: float) -> None:
         """What the broker said of a message on one of our topics."""
-        if topic not in (self.topics.journal, self.topics.event, self.topics.availability):
+        if topic == self.topics.availability:
+            self._online_at_s = math.inf if answer.refusal is None else now_s + REFUSED_S
+        elif topic not in (self.topics.journal, self.topics.event):
             if answer.refusal is None or self._stopping.is_set():
                 self._retained.arrived(topic)
             else:

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -79,6 +80,11 @@ class Mosquitto(_Process):
     def command(self) -> list[str]:
         assert MOSQUITTO is not None
         return [MOSQUITTO, "-c", str(self._file)]
+
+    def reload(self) -> None:
+        """Have it read its files again, as `systemctl reload mosquitto` does."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
 
 class Amqtt(_Process):

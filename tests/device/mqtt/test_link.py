@@ -2,6 +2,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,36 @@ def test_a_journal_that_the_broker_forbids_stays_in_the_ledger_is_told_and_arriv
     assert [event["seq"] for event in heard] == [event.seq for event in events]
     assert link.stop(WAIT_S)
     assert (link.refused, ledger.undelivered) == ((), 0)
+
+
+def test_all_that_is_retained_comes_again_on_the_same_connection_once_the_broker_allows_it(
+    mosquitto: Callable[..., Any], tmp_path: Path, connect: Connect, subscribe: Subscribe, link_log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("device.mqtt.link.REFUSED_S", 0.1)
+    acl = tmp_path / "acl"
+    acl.write_text("topic read #\n")
+    acl.chmod(0o600)
+    broker = mosquitto("allow_anonymous true", f"acl_file {acl}")
+    broker.start()
+    listener = subscribe(broker.port)
+    link = connect(broker.port)
+    link.publish_state(state(1))
+    link.publish_bin("paper", BinState(fill_percent=None, full=False, items=1, hazards=0))
+    link_log.wait_for("refuses")
+    until_s = time.monotonic() + WAIT_S
+    while set(link.refused) != {"availability", "bin/paper", "state"}:
+        assert time.monotonic() < until_s, link.refused
+        time.sleep(0.01)
+    assert listener.heard == []
+    acl.write_text("topic read #\ntopic write sortbin/bin1/#\n")
+    broker.reload()
+    for name in ("state", "bin/paper"):
+        listener.wait_for(name, bool)
+    assert listener.wait_for("availability", bool) == ["online"]
+    link_log.wait_for("takes sortbin/bin1/availability again")
+    assert "availability" not in link.refused
+    assert sum(": connected" in line for line in link_log.lines) == 1
+    assert subscribe(broker.port).wait_for("availability", bool) == ["online"]
 
 
 def test_what_nobody_thought_of_is_said_and_the_link_tried_again(
