@@ -65,10 +65,10 @@ class Crash(SortbinError, RuntimeError):
 
 
 @contextlib.contextmanager
-def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iterator[Parts]:
+def opened(settings: BinSettings, open_body: Callable[[RulePack], Body], told: Callable[[AnyEvent], None]) -> Iterator[Parts]:
     """Open every part, and close them in the opposite order whatever happens.
 
-    open_body: opens what this bin sees with and moves, given its rule pack.
+    open_body: opens what this bin sees with and moves, given its rule pack. told: called with each event that opening the ledger has stored.
     Raises BundleError (also for a wrong known answer), RuntimeFault, RulesError, SiteError, GateError, LedgerError where a part cannot be opened, and
     Crash for what a part raises once all are.
     """
@@ -77,6 +77,8 @@ def opened(settings: BinSettings, open_body: Callable[[RulePack], Body]) -> Iter
         ledger = Ledger(Path(settings.device.state), settings.device.id, Clock())
         begun = False
         stack.push(lambda error, *_: _close(ledger, error, begun))
+        for event in ledger.interrupted:
+            told(event)
         safe_mode = ledger.crashes >= SAFE_AFTER
         if safe_mode:
             log.warning(

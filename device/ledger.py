@@ -133,6 +133,8 @@ class Ledger:
         self._crashes = 0
         self.item_before: ItemSorted | ItemRejected | None = None
         """the item that was sorted or rejected last before this start"""
+        self.interrupted: list[AnyEvent] = []
+        """what was on its way when the start before this one broke off, as the events that opening has stored"""
         self.install = ""
         """names this ledger in its events, as long as it lies where it does on this machine"""
         self._start: dict[str, int | str] = {}
@@ -369,6 +371,7 @@ class Ledger:
         stamped = self._number([_Record(self.stamped(event), Future()) for event in interrupted])
         self._store(db, stamped)
         self._adopt(stamped)
+        self.interrupted = [entry.event for entry in stamped]
 
     def _named(self, notes: tables.Notes, place: str) -> dict[str, int | str]:
         """A copied ledger, as on a cloned card or from a backup, gives numbers that the first gives too: under another name."""

@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             if seen is not None
             else functools.partial(virtual_body, things=without_end(things, arguments.seed), audience=narrator, seed=arguments.seed, fps=FPS)
         )
-        with daemon.opened(settings, open_body) as parts:
+        with daemon.opened(settings, open_body, narrator.told) as parts:
             narrator.begin(_opening(parts, things, mqtt), parts.rules)
             if arguments.seconds is not None:
                 timer = threading.Timer(arguments.seconds, stop.set)

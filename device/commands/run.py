@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     refused, mended = of_the_service(), changes(arguments.config)
     try:
         settings = read_settings(arguments.config)
-        with daemon.opened(settings, functools.partial(open_body, settings)) as parts:
+        with daemon.opened(settings, functools.partial(open_body, settings), _log) as parts:
             if refused is not None:
                 refused.forget()
             daemon.run(settings, parts, stop, _log, notifier)

@@ -1,6 +1,7 @@
 """The daemon on a broker: what is published, and what is said when it is stopped or killed."""
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -20,8 +21,9 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from device import refused
+from device.clock import Clock
 from device.events import Cleared, Event, Fault, Started, decode
-from device.ledger import FILE, read_events
+from device.ledger import FILE, Ledger, read_events
 from device.rules import default_rules
 from device.twin.broker import EmbeddedBroker
 from device.vision.bundle import EDGETPU_FILE, MODEL_FILE, Bundle, write_bundle
@@ -211,6 +213,21 @@ def test_after_a_restart_the_state_still_names_the_last_item(
     first = json.loads(listener.all_of("sortbin/bench/state")[before])
     last = {"reason": None} | items[-1]
     assert first["last_item"] == {key: last[key] for key in ("item", "bin", "label", "p", "time", "reason")}
+
+
+def test_an_item_that_was_on_its_way_at_a_power_cut_is_logged_once_and_counted_once(
+    running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path
+) -> None:
+    before = Ledger(tmp_path / "state", "bench", Clock())
+    before.intend("a", "glass", "bottle").result(20)
+    assert before.close(20)
+    log = running().stderr
+    assert log is not None
+    lines = list(itertools.takewhile(lambda line: ": started" not in line, iter(lambda: log.readline().decode(), "")))
+    assert [line.partition("event 1: ")[2] for line in lines if "on its way" in line] == ["bottle on its way to glass: restart\n"]
+    seen = listener.wait_for(lambda seen: {"sortbin/bench/state", "sortbin/bench/journal"} <= set(seen))
+    assert json.loads(seen["sortbin/bench/state"])["totals"]["glass"]["interrupted"] == 1
+    assert counted(listener.all_of("sortbin/bench/journal"))["glass interrupted"] == 1
 
 
 def test_what_it_was_taught_and_cannot_use_is_remarked(running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path) -> None:

@@ -427,7 +427,7 @@ def test_what_was_taught_on_another_bundle_is_said_and_the_bin_goes_on(
     assert main(["teach", "--from", str(photos), "--config", str(config(photos))]) == 0
 
     def labels() -> tuple[str, ...]:
-        with daemon.opened(settings, lambda rules: virtual_body(rules, (), audience, seed=0, fps=10)) as parts:
+        with daemon.opened(settings, lambda rules: virtual_body(rules, (), audience, seed=0, fps=10), audience.told) as parts:
             return parts.judge.labels
 
     assert labels() == (*bundle.info.labels, "can", "pot")
