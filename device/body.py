@@ -9,6 +9,7 @@ import msgspec
 
 from device.cameras.newest import NewestFrame
 from device.cameras.opening import open_camera
+from device.cameras.settings import ReplaySettings
 from device.errors import SortbinError
 from device.hardware.claimed import claimed, forget_claim, note_claim
 from device.hardware.gates import Gates, open_gates
@@ -48,6 +49,7 @@ def open_body(settings: Settings, rules: RulePack) -> Body:
     A camera that cannot be opened yet raises nothing: the sorter reports it as a fault and goes on when it is there.
     """
     check_gates(settings, rules)
+    _remark_on_short_holds(settings)
     sorting, state = settings.sorting, Path(settings.device.state)
     left_on = [gate for gate in claimed(state) if gate not in settings.gate]
     for error in make_safe(left_on):
@@ -70,6 +72,20 @@ def check_gates(settings: Settings, rules: RulePack) -> None:
             raise BodyError(f'gate: no [[gate]] with bin = "{name}", which rule pack {rules.name} sorts into')
     for name in sorted(gated - set(rules.bins)):
         raise BodyError(f'gate: bin = "{name}" is not a bin of rule pack {rules.name}, which has {", ".join(rules.bins)}')
+
+
+def _remark_on_short_holds(settings: Settings) -> None:
+    camera, presence = settings.camera, settings.presence
+    if not isinstance(camera, ReplaySettings) or not Path(camera.path).is_dir():
+        return
+    least_s = max(presence.still_s, presence.learn_frames / camera.fps)
+    if camera.hold_s < least_s:
+        log.warning(
+            "camera.hold_s: each picture stays for %g s, and the empty tray is learned in %g s: expected at least that, "
+            "unless the pictures were taken one right after the other",
+            camera.hold_s,
+            least_s,
+        )
 
 
 def kind(settings: msgspec.Struct) -> str:

@@ -106,7 +106,7 @@ class Settings(BinSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def _require_frames_in_time(self) -> None:
         camera, learn_frames = self.camera, self.presence.learn_frames
         if not camera.fps:
-            return
+            raise ValueError("camera.fps: expected more than 0: a bin sees by the clock whether an item lies still; found 0")
         least_s, at = LATE_FRAMES / camera.fps, f"with camera.fps = {camera.fps:g}"
         for key, stale_s in (("camera.stale_s", camera.stale_s), ("sorting.stale_s", self.sorting.stale_s)):
             if stale_s < least_s:

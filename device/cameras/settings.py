@@ -106,7 +106,7 @@ class ReplaySettings(Camera, frozen=True, kw_only=True, tag="replay"):
     path: Annotated[str, Meta(min_length=1)]
     """a video file, a picture, or a folder: all pictures in it and below it, in the order of their paths"""
     fps: Annotated[float, Meta(ge=0, le=120)] = 10.0
-    """pictures a second, also for a video, whatever its own rate; 0: as fast as they are asked for"""
+    """pictures a second, also for a video, whatever its own rate; 0: as fast as they are asked for, which no bin takes"""
     hold_s: Annotated[float, Meta(ge=0, le=3600)] = 2.0
     """how long each picture of a folder stays in view"""
     loop: bool = True
