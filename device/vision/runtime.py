@@ -5,6 +5,7 @@ ai-edge-litert is tried first, then tflite-runtime (32-bit ARM, older systems).
 
 import ctypes
 import importlib
+import importlib.util
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -121,14 +122,20 @@ class NoEdgeTpu(SortbinError):
 
 
 def _import(package: Package | None) -> _Imported:
-    reasons = []
-    for candidate in PACKAGES if package is None else (package,):
-        module = candidate.replace("-", "_")
+    tried, reasons = PACKAGES if package is None else (package,), []
+    for candidate in tried:
+        module = _module(candidate)
         try:
             return _Imported(candidate, importlib.import_module(module).__version__, importlib.import_module(f"{module}.interpreter"))
         except Exception as error:  # a package that was built for another system or NumPy fails in ways of its own
             reasons.append(f"{candidate}: {first_line(error)}")
+    if others := [other for other in PACKAGES if other not in tried and importlib.util.find_spec(_module(other)) is not None]:
+        raise RuntimeFault(f"{reasons[0]}; {others[0]} is installed: leave model.runtime empty and it is used")
     raise RuntimeFault(f"nothing to run a network with ({'; '.join(reasons)}): install ai-edge-litert, or tflite-runtime on 32-bit ARM")
+
+
+def _module(package: Package) -> str:
+    return package.replace("-", "_")
 
 
 def _on_cpu(bundle: Bundle, found: _Imported, kernels: Kernels, threads: int, degraded: str = "") -> Runtime:

@@ -158,6 +158,15 @@ def test_without_any_package_the_message_says_what_to_install(tiny_bundle: Bundl
         load_runtime(tiny_bundle)
 
 
+def test_where_another_package_is_installed_than_the_settings_name_the_message_says_so(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tflite_runtime", None)
+    with pytest.raises(RuntimeFault, match=r"^tflite-runtime: .*; ai-edge-litert is installed: leave model\.runtime empty"):
+        load_runtime(tiny_bundle, package="tflite-runtime")
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    with pytest.raises(RuntimeFault, match=r"nothing to run a network with \(tflite-runtime: .*\): install"):
+        load_runtime(tiny_bundle, package="tflite-runtime")
+
+
 def test_a_package_built_for_numpy_1_says_which_numpy_it_needs(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     def interpreter(**options: object) -> None:
         raise SystemError("<built-in method CreateWrapperFromFile> returned a result with an exception set")
