@@ -74,7 +74,7 @@ def _in_words(said: str, read_as: Any, key: str) -> str:
         choices = _choices(read_as, f"{key}.{found[1]}")
         return f"missing key {found[1]}" + (f"; expected {_listed(choices)}" if choices else "")
     if found := re.fullmatch(r"Object contains unknown field `(.+)`", said, re.DOTALL):
-        return f"unknown key {found[1]}"
+        return f"unknown key {found[1]}{_whose(read_as, key, found[1])}"
     what = re.sub(r"`([a-z]+(?: \| [a-z]+)*)`", lambda types: " or ".join(_WORDS.get(name, name) for name in types[1].split(" | ")), said)
     for written, meant in _BOUNDS:
         what = re.sub(written, meant, what)
@@ -89,6 +89,14 @@ def _choices(read_as: Any, key: str) -> list[str]:
     """The words, or numbers, that may stand at a key, where only a few may."""
     values = (value for kind in _at(read_as, key) if isinstance(kind, inspect.LiteralType) for value in kind.values)
     return list(dict.fromkeys(str(value) or '""' for value in values))
+
+
+def _whose(read_as: Any, key: str, field: str) -> str:
+    """Of which other kinds of this table the field is a key."""
+    kinds = [
+        f'"{kind.tag}"' for kind in _at(read_as, key) if isinstance(kind, inspect.StructType) and field in {each.encode_name for each in kind.fields}
+    ]
+    return f", which belongs to kind = {_listed(kinds)}" if kinds else ""
 
 
 def _description(read_as: Any, key: str) -> str:

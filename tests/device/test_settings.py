@@ -86,6 +86,9 @@ def test_the_shipped_file_has_a_gate_for_each_bin_of_the_default_rules() -> None
     ("mistake", "said"),
     [
         (("[camera]", "[camera]\nspeed = 3"), "camera: unknown key speed"),
+        (('kind = "v4l2"', 'kind = "picamera2"\npath = "photos"'), 'camera: unknown key path, which belongs to kind = "replay"'),
+        (('kind = "v4l2"', 'kind = "replay"\npath = "a"\nfrozen_s = 1'), 'unknown key frozen_s, which belongs to kind = "picamera2" or "v4l2"'),
+        (('kind = "simulated"', 'kind = "simulated"\nactive_low = true'), 'gate[0]: unknown key active_low, which belongs to kind = "line"'),
         (("[camera]", "[camera]\nfps = 'fast'"), "camera.fps: expected a number, found text"),
         (("[camera]", "[camera]\nfps = 1000"), "camera.fps: expected a number of at most 120"),
         (('id = "bin-1"', 'id = "Bin 1"'), "device.id: expected lower-case letters, digits, _ and -"),
