@@ -83,7 +83,7 @@ def read_rules(file: Path, labels: tuple[str, ...], also: tuple[str, ...] = ()) 
     bin_of = _assign(file, written, known)
     missing = [label for label in labels if label not in bin_of]
     if missing:
-        raise RulesError(f"{file}: bins: no bin for the model's label {missing[0]}; add it to one bin's labels, or choose another pack")
+        raise RulesError(f"{file}: bins: no bin for the label {missing[0]}; add it to one bin's labels, or choose another pack")
     titles = {name: entry.title or name for name, entry in written.bins.items()}
     return _pack(file, written, titles, bin_of, _hazards(file, written, known))
 
@@ -194,7 +194,7 @@ def _matching(file: Path, key: str, wanted: str, known: dict[str, str]) -> list[
     if star:
         return [label for composed, label in known.items() if composed.startswith(prefix)]
     if prefix not in known:
-        raise RulesError(f"{file}: {key}: unknown label {wanted}; the model's labels are {', '.join(known.values())}")
+        raise RulesError(f"{file}: {key}: unknown label {wanted}; expected one of {', '.join(known.values())}")
     return [known[prefix]]
 
 

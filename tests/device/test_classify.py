@@ -261,7 +261,7 @@ def test_bad_input_is_one_line_and_status_2(
         ((*bundle, photos, "--background", tmp_path / "gone.jpg"), "gone.jpg: expected a picture or a folder"),
         ((*bundle, photos, tmp_path / "nowhere.jpg"), "nowhere.jpg: expected a picture or a folder"),
         ((*bundle, "--rules", tmp_path / "rules.toml", photos), "rules.toml: "),
-        ((*bundle, "--rules", "four-bins", photos), "four-bins.toml: bins: no bin for the model's label cardboard"),
+        ((*bundle, "--rules", "four-bins", photos), "four-bins.toml: bins: no bin for the label cardboard"),
         (("--bundle", tiny_copy.folder, photos), "labels.txt: sha256 is"),
         (("--bundle", tmp_path / "none", photos), "bundle.json: No such file"),
     ):

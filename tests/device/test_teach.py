@@ -214,7 +214,7 @@ def test_only_what_was_taught_needs_a_bin(bundle: Bundle, photos: Path, tmp_path
     pack.write_text('name = "s"\nversion = "1"\nresidual = "rest"\n[bins.rest]\nlabels = ["pot"]\n[bins.cans]\nlabels = ["can"]\n', encoding="utf-8")
     options = ["--from", str(photos), "--out", str(tmp_path / "site.npz"), "--bundle", str(bundle.folder), "--rules", str(pack)]
     assert main(["teach", *options]) == 2
-    assert "no bin for the model's label cardboard" in capsys.readouterr().err
+    assert "no bin for the label cardboard" in capsys.readouterr().err
     assert main(["teach", *options, "--only"]) == 0
     assert "these alone are known" in capsys.readouterr().out
 
@@ -302,7 +302,7 @@ def test_a_label_is_one_however_its_accents_are_written(
     assert main(["teach", "--from", str(photos), "--config", str(config(photos)), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["photos"] == {written: 16}
     assert main(["teach", typed, "--frames", "1", "--config", str(config(tmp_path / "gone"))]) == 2
-    assert "no bin for the model's label" not in capsys.readouterr().err
+    assert "no bin for the label" not in capsys.readouterr().err
 
 
 def test_mistakes_are_one_line_and_status_2(
@@ -317,13 +317,13 @@ def test_mistakes_are_one_line_and_status_2(
         (["can", "--out", "x"], "--out: goes with --from"),
         (["--from", str(tmp_path / "gone"), *out], "gone: expected a folder with a folder of photos for each label"),
         (["--from", str(tmp_path / "nothing"), *out], "nothing: expected a folder of photos for each label in it"),
-        (["--from", str(photos), *out, "--rules", "trashnet"], "trashnet.toml: bins: no bin for the model's label can; add it to one bin's labels"),
+        (["--from", str(photos), *out, "--rules", "trashnet"], "trashnet.toml: bins: no bin for the label can; add it to one bin's labels"),
         (
             ["--from", str(photos), "--out", str(tmp_path / "no" / "x.npz"), "--bundle", str(bundle.folder)],
             "x.npz: expected a file in a folder that is there",
         ),
         (["--from", str(photos), "--out", str(photos), "--bundle", str(bundle.folder)], f"--out {photos}: expected a file in a folder"),
-        (["tin", "--config", settings], "mine.toml: bins: no bin for the model's label tin"),
+        (["tin", "--config", settings], "mine.toml: bins: no bin for the label tin"),
         (["--undo", "--config", settings], "nothing was taught that could be undone"),
         (["--from", str(photos), "--config", settings, "--rules", "mine"], "--rules: goes with --out, not with --from alone"),
         (["--from", str(photos), "--config", settings, "--bundle", str(bundle.folder)], "--bundle: goes with --out, not with --from alone"),

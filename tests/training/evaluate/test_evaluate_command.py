@@ -204,7 +204,7 @@ def test_mistakes_of_a_user_are_one_clear_line_each(
     taken.write_text("a file where the folder of the report should be")
     int8 = discs_tflite / "int8.tflite"
     for words, said in (
-        ((discs_run, "--data", discs, "--rules", pack), "no bin for the model's label"),
+        ((discs_run, "--data", discs, "--rules", pack), "no bin for the label"),
         ((discs_run, "--data", discs, "--rules", "nine-bins"), "nine-bins: expected the file of a rule pack"),
         ((int8, "--data", discs), "--split all"),
         ((int8, "--data", tmp_path / "gone"), "gone: expected a folder"),
