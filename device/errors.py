@@ -1,6 +1,8 @@
 """The error every part of Sortbin shows its user."""
 
+import functools
 import re
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,6 +39,21 @@ class SortbinError(Exception):
 
     Each part raises its own subclass, which also inherits the builtin it is a kind of. Commands print the message and exit with status 2.
     """
+
+
+def explained_toml(error: msgspec.MsgspecError, read_as: Any, text: str) -> str:
+    """As `explained`, of a TOML text; where msgspec calls an entry of a table `[...]`, its name stands in the key."""
+    said = explained(error, read_as)
+    if not isinstance(error, msgspec.ValidationError):
+        return said
+    steps = re.findall(r"\[[^\]]+\]|[^.\[\]`]+", str(error).partition(" - at `$")[2])
+    for names, narrowed in _narrowed(tomllib.loads(text), steps):
+        try:
+            msgspec.convert(narrowed, read_as)
+        except msgspec.ValidationError as alone:
+            if str(alone) == str(error):
+                return functools.reduce(lambda told, name: told.replace("[...]", f".{name}", 1), names, said)
+    return said
 
 
 def explained(error: msgspec.MsgspecError, read_as: Any = None) -> str:
@@ -79,6 +96,22 @@ def _in_words(said: str, read_as: Any, key: str) -> str:
     for written, meant in _BOUNDS:
         what = re.sub(written, meant, what)
     return what if what[:4] == "JSON" else f"{what[0].lower()}{what[1:]}"
+
+
+def _narrowed(written: Any, steps: list[str]) -> Iterator[tuple[list[str], Any]]:
+    """What is written with one entry left of each table that is `[...]` in the steps to a place, for each choice; and the names of these entries."""
+    if not steps:
+        yield [], written
+        return
+    step, *below = steps
+    if isinstance(written, list):
+        at = int(step.strip("[]"))
+        yield from ((names, [*written[:at], inner, *written[at + 1 :]]) for names, inner in _narrowed(written[at], below))
+    elif step == "[...]" and isinstance(written, dict):
+        for name in written:
+            yield from (([name, *names], {name: inner}) for names, inner in _narrowed(written[name], below))
+    elif isinstance(written, dict) and step in written:
+        yield from ((names, written | {step: inner}) for names, inner in _narrowed(written[step], below))
 
 
 def _listed(values: list[str]) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from device.errors import SortbinError, explained
+from device.errors import SortbinError, explained_toml
 from device.shipped import find
 
 
@@ -141,12 +141,14 @@ class _Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _decode(file: Path) -> _Written:
+    text = ""
     try:
-        return msgspec.toml.decode(file.read_text(encoding="utf-8-sig"), type=_Written)
+        text = file.read_text(encoding="utf-8-sig")
+        return msgspec.toml.decode(text, type=_Written)
     except OSError as error:
         raise RulesError(f"{file}: {error.strerror}; expected a rule pack") from error
     except msgspec.MsgspecError as error:
-        raise RulesError(f"{file}: {explained(error, _Written)}") from error
+        raise RulesError(f"{file}: {explained_toml(error, _Written, text)}") from error
     except UnicodeDecodeError as error:
         raise RulesError(f"{file}: expected text in UTF-8: {error.reason} at byte {error.start}") from error
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from device.cameras.settings import CameraSettings
-from device.errors import SortbinError, explained
+from device.errors import SortbinError, explained_toml
 from device.hardware.settings import GateSettings, LineSettings
 from device.identity import own_id
 from device.keeping import KeepSettings
@@ -118,14 +118,16 @@ class Settings(BinSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def read_settings(file: Path) -> Settings:
     """Read and check a settings file. Raises SettingsError naming the file, the key and what was expected."""
+    text = ""
     try:
-        settings = msgspec.toml.decode(file.read_text(encoding="utf-8-sig"), type=Settings)
+        text = file.read_text(encoding="utf-8-sig")
+        settings = msgspec.toml.decode(text, type=Settings)
     except OSError as error:
         raise SettingsError(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{file}: expected text in UTF-8: {error.reason} at byte {error.start}") from error
     except msgspec.MsgspecError as error:
-        raise SettingsError(f"{file}: {_with_brackets(explained(error, Settings))}") from error
+        raise SettingsError(f"{file}: {_with_brackets(explained_toml(error, Settings, text))}") from error
     for key, text in _texts(msgspec.to_builtins(settings)):
         if any(unicodedata.category(character) == "Cc" for character in text):
             raise SettingsError(f"{file}: {key}: expected text without control characters, found {text!r}")

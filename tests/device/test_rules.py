@@ -114,6 +114,21 @@ def test_an_unknown_label_names_file_bin_label_and_what_there_is(file: Path) -> 
         read_rules(file, ("paper", "metal"))
 
 
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ('[bins.metal]\ntitel = "Metall"\n', "bins.metal: unknown key titel"),
+        ("[bins.metal]\nlabels = [3]\n", "bins.metal.labels[0]: expected text, found a whole number"),
+        ('[cost.belongs_in]\nmetal = { rest = "much" }\n', "cost.belongs_in.metal.rest: expected a number, found text"),
+    ],
+)
+def test_a_mistake_in_one_of_several_tables_names_which(mistake: str, said: str, file: Path) -> None:
+    file.write_text('name = "site"\nversion = "1"\nresidual = "rest"\n[bins.rest]\ntitle = "Rest"\n' + mistake, encoding="utf-8")
+    with pytest.raises(RulesError) as caught:
+        read_rules(file, ("metal",))
+    assert str(caught.value) == f"{file}: {said}"
+
+
 def test_a_label_without_a_bin_is_named(file: Path) -> None:
     file.write_text(PACK, encoding="utf-8")
     with pytest.raises(RulesError, match=r"site\.toml: bins: no bin for the label glass"):
