@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from device.columns import padded, width
 from device.decision import Evidence, decide
 from device.rules import RulePack, default_pack, find_rules, read_rules
 from device.site import Site, SiteSettings
@@ -227,8 +228,8 @@ class _Table:
     """Lines with aligned columns for people, the picture's name last; before it, with an empty view, whether an item was told apart from that."""
 
     def __init__(self, labels: tuple[str, ...], rules: RulePack, *, isolates: bool) -> None:
-        self._label_width = max(_width(label) for label in labels)
-        self._bin_width = max(_width(name) for name in (*rules.bins, HELD))
+        self._label_width = max(width(label) for label in labels)
+        self._bin_width = max(width(name) for name in (*rules.bins, HELD))
         self._isolated_width = len("  whole: nothing differs") if isolates else 0
         self._columns = self._label_width + self._bin_width + len("  100.0%  ->   confident  1000.0 ms") + self._isolated_width
 
@@ -237,7 +238,7 @@ class _Table:
             case Unread():
                 print(f"{'cannot be read':<{self._columns}}  {line.image}", flush=True)
             case Judgement():
-                what, where = _padded(line.label, self._label_width), _padded(line.bin or HELD, self._bin_width)
+                what, where = padded(line.label, self._label_width), padded(line.bin or HELD, self._bin_width)
                 apart = f"{_apart(line.isolated):<{self._isolated_width}}"
                 print(f"{what}  {line.p:6.1%}  -> {where}  {line.decision:<9}  {line.ms:6.1f} ms{apart}  {line.image}", flush=True)
 
@@ -246,15 +247,6 @@ def _apart(isolated: IsolatedItem | None) -> str:
     if isolated is None:
         return ""
     return "  told apart" if isolated.found else f"  whole: {isolated.why}"
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))
-
-
-def _width(text: str) -> int:
-    """Columns in a terminal, where a Chinese character takes two."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def _shown(path: Path) -> str:

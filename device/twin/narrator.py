@@ -6,10 +6,13 @@ import time
 from collections import Counter, deque
 from typing import TextIO
 
+from device.columns import padded, width
 from device.events import AnyEvent, Cleared, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started
 from device.interval import wilson
 from device.rules import RulePack
 from device.twin.bin import Landed
+
+WHAT_COLUMNS, LABEL_COLUMNS = 26, 12
 
 
 class Narrator:
@@ -21,7 +24,8 @@ class Narrator:
         self._told: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
         self._fallen: deque[Landed] = deque()
         self._rules: RulePack | None = None
-        self._items = self._rejected = 0
+        self._items = self._rejected = self._hazards_held = 0
+        self._bin_columns = 0
         self._landed: Counter[tuple[str, str]] = Counter()
         self._right = self._judged = self._named = 0
         self._began_s = time.monotonic()
@@ -53,7 +57,8 @@ class Narrator:
         for line in opening:
             self._say(line)
         self._say("")
-        self._say(f"{'':>4}  {'what it was':<24}{'seen as':<12}{'sure':>6}  {'bin':<10}{'':<8}{'looked':>8}{'moved':>8}")
+        self._bin_columns = max(8, *map(width, rules.bins))
+        self._say(self._row("", "what it was", "seen as", "sure", "bin", "", "looked", "moved"))
         self._thread.start()
 
     def finish(self) -> None:
@@ -71,6 +76,7 @@ class Narrator:
                     if self._most is None or self._items < self._most:
                         self._tell_item(event)
                 case Hazard() | Jam() | ItemInterrupted():
+                    self._hazards_held += isinstance(event, Hazard) and not event.bin
                     self._say(f"      {_sentence(event)}")
                 case Fault(message=message):
                     self._say(f"      fault: {message}")
@@ -89,10 +95,8 @@ class Narrator:
         if isinstance(event, ItemRejected):
             self._rejected += 1
             verdict = event.reason
-        self._say(
-            f"{self._items:>4}  {what[:23]:<24}{event.label[:11]:<12}{100 * event.p:>4.0f} %  {event.bin:<10}{verdict:<8}"
-            f"{event.decided_s:>6.1f} s{event.moved_s:>6.1f} s"
-        )
+        sure, looked, moved = f"{100 * event.p:.0f} %", f"{event.decided_s:.1f} s", f"{event.moved_s:.1f} s"
+        self._say(self._row(str(self._items), what, event.label, sure, event.bin, verdict, looked, moved))
         if self._items == self._most:
             self._stop.set()
 
@@ -116,7 +120,9 @@ class Narrator:
 
     def _summary(self) -> list[str]:
         seconds = time.monotonic() - self._began_s
-        lines = [f"{self._items} items in {seconds:.0f} s, {self._rejected} of them rejected"]
+        items = "1 item" if self._items == 1 else f"{self._items} items"
+        held = f"; {self._hazards_held} more held as a hazard, for a hand to take out" if self._hazards_held else ""
+        lines = [f"{items} in {seconds:.0f} s, {self._rejected} of them rejected{held}"]
         if not self._judged or self._rules is None:
             return lines
         low, high = wilson(self._right, self._judged)
@@ -124,13 +130,19 @@ class Narrator:
             f"in the right bin: {self._right} of {self._judged} ({100 * self._right / self._judged:.0f} %, 95 % interval "
             f"{100 * low:.0f} to {100 * high:.0f} %); label right: {self._named} of {self._judged}"
         )
-        lines.append(f"{'bin':<12}{'items':>6}{'belong there':>14}{'contamination':>15}")
+        lines.append(f"{padded('bin', self._bin_columns + 2)}{'items':>6}{'belong there':>14}{'contamination':>15}")
         for name in self._rules.bins:
             inside = sum(n for (into, _), n in self._landed.items() if into == name)
             wrong = inside - self._landed[name, name]
             share = f"{100 * wrong / inside:.0f} %" if inside else "-"
-            lines.append(f"{name:<12}{inside:>6}{inside - wrong:>14}{share:>15}")
+            lines.append(f"{padded(name, self._bin_columns + 2)}{inside:>6}{inside - wrong:>14}{share:>15}")
         return lines
+
+    def _row(self, number: str, what: str, *seen: str) -> str:
+        """A line of the table; seen: label, how sure, bin, verdict, seconds looked and moved."""
+        label, sure, into, verdict, looked, moved = seen
+        into = padded(into, self._bin_columns)
+        return f"{number:>4}  {padded(what, WHAT_COLUMNS)}  {padded(label, LABEL_COLUMNS)}  {sure:>5}  {into}  {verdict:<9}{looked:>7}{moved:>8}"
 
     def _say(self, line: str) -> None:
         print(line, file=self._out, flush=True)

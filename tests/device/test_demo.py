@@ -104,7 +104,7 @@ def test_a_replayed_folder_is_sorted_once_and_ends_it_also_when_its_last_picture
         cv2.imwrite(str(tmp_path / "replayed" / f"{name}.png"), cv2.cvtColor(tray.picture(pose, 0.0, 1.0), cv2.COLOR_RGB2BGR))
     status, said, errors = demo("--replay", tmp_path / "replayed", "--state", tmp_path / "state").end()
     assert status == 0, errors
-    assert "1 items in" in said
+    assert "1 item in" in said
     (item,) = (event for event in kept(tmp_path / "state") if "item" in event)
     assert item["type"] in ("item_sorted", "item_rejected") and item["isolated"]
 
@@ -137,7 +137,7 @@ def test_without_a_broker_of_its_own_it_sorts_all_the_same(
     status, said, errors = demo("--items", "1", "--images", pictures).end()
     assert status == 0, errors
     assert "nothing is published: a broker of its own takes" in said and "-m pip install amqtt" in said
-    assert "1 items in" in said
+    assert "1 item in" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
