@@ -6,6 +6,7 @@ a PNG with an IEND chunk (RFC 2083, 3.4), WebP and BMP say their size in front (
 
 import re
 import struct
+import zlib
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -36,6 +37,22 @@ def lacks_a_part(encoded: bytes) -> bool:
         return False
     _, scans = _walked(encoded)
     return any(_out_of_turn(RESTART.findall(encoded, *scan)) for scan in scans)
+
+
+def has_wrong_checksum(encoded: bytes) -> bool:
+    """Whether a chunk of a PNG that its pixels need is not what was written (RFC 2083, 3.2). False for other formats."""
+    at = len(PNG)
+    while encoded.startswith(PNG) and at + 12 <= len(encoded):
+        length, kind = struct.unpack_from(">I4s", encoded, at)
+        end = at + 8 + length
+        if (
+            kind in (b"IHDR", b"PLTE", b"IDAT")
+            and end + 4 <= len(encoded)
+            and zlib.crc32(encoded[at + 4 : end]) != int.from_bytes(encoded[end : end + 4])
+        ):
+            return True
+        at = end + 4
+    return False
 
 
 def _out_of_turn(restarts: list[bytes]) -> bool:

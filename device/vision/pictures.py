@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from device.errors import SortbinError
-from device.vision.completeness import PNG, is_cut, lacks_a_part
+from device.vision.completeness import PNG, has_wrong_checksum, is_cut, lacks_a_part
 from device.vision.ground import PLAIN
 from device.vision.orientation import chunks, orientation, turned
 from device.vision.preprocess import Pixels
@@ -111,7 +111,8 @@ def read_picture(path: Path) -> Picture:
     if lacks_a_part(encoded):
         raise PictureError(f"{path}: a part in its middle is missing")
     try:
-        picture = None if encoded.startswith(PNG) and is_cut(encoded) else _decoded(encoded)  # libpng writes to the terminal of a cut one
+        # OpenCV and libpng write to the terminal of these.
+        picture = None if (encoded.startswith((PNG, b"BM")) and is_cut(encoded)) or has_wrong_checksum(encoded) else _decoded(encoded)
     except cv2.error as error:
         raise PictureError(f"{path}: not a picture that can be decoded: {error.err}") from error
     if picture is None:
@@ -190,5 +191,7 @@ def _over_ground(data: Pixels) -> Pixels | None:
 def _why_not(encoded: bytes) -> str:
     if is_cut(encoded):
         return "not a picture that can be decoded: its end is missing"
+    if has_wrong_checksum(encoded):
+        return "not a picture that can be decoded: a part of it is damaged"
     kind = HEIF_BRANDS.get(encoded[8:12]) if encoded[4:8] == b"ftyp" else OTHER_KINDS.get(encoded[:4])
     return "not a picture that can be decoded" + (f": it is {kind}, whatever its name; save it as JPEG or PNG" if kind else "")

@@ -136,6 +136,28 @@ def test_a_picture_of_which_a_part_is_missing_is_refused_although_it_decodes(tmp
         read_pixels(tmp_path / "cut.bmp")
 
 
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "JPEG"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_of_a_cut_picture_only_the_error_speaks(kind: str, channels: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (100, 140, channels), np.uint8)
+    whole = encoded(pixels[..., :3] if kind in ("JPEG", "BMP") else pixels, kind)
+    for length in range(1, len(whole) - 20, len(whole) // 25):
+        (tmp_path / "cut").write_bytes(whole[:length])
+        with pytest.raises(PictureError):
+            read_pixels(tmp_path / "cut")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_of_a_damaged_png_only_the_error_speaks(channels: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = bytearray(encoded(np.random.default_rng(3).integers(0, 256, (100, 140, channels), np.uint8), "PNG"))
+    whole[len(whole) // 2] ^= 1
+    (tmp_path / "bad.png").write_bytes(whole)
+    with pytest.raises(PictureError, match=r"bad\.png: not a picture that can be decoded: a part of it is damaged$"):
+        read_pixels(tmp_path / "bad.png")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_every_bad_picture_is_named_and_one_alone_is_one_line(tmp_path: Path) -> None:
     good, *bad = (tmp_path / name for name in ("a.png", "b.png", "c.jpg"))
     good.write_bytes(encoded(upright_picture(), "PNG"))
