@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from device import __version__
 from device.errors import SortbinError
 
+OF_EXTRAS = frozenset({"ai_edge_quantizer", "keras", "matplotlib", "optuna", "sklearn", "tensorboard", "tensorflow"})
+"""packages that a plain installation does not bring"""
+
 OF_NO_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """what writing to an open file ends with, which does not say its name"""
 
@@ -40,6 +43,11 @@ def run(program: str, description: str, package: str, names: Sequence[str], argv
         return int(arguments.run(arguments))
     except SortbinError as error:
         print(f"{program} {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in OF_EXTRAS:
+            raise
+        print(f'{program} {arguments.command}: {error.name} is not installed: pip install "sortbin[{program}]"', file=sys.stderr)
         return 2
     except BrokenPipeError:
         # The reader of our output (`| head`) has gone: nothing more to say, and nothing to flush at exit.

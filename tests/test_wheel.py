@@ -9,6 +9,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +75,21 @@ def test_a_documented_command_misses_nothing_but_what_its_user_has_to_bring(scri
     assert "Traceback" not in ran.stderr
     assert "usage:" not in ran.stderr
     assert str(scripts.parent) not in ran.stderr
+
+
+def test_a_plain_installation_names_the_extra_that_a_command_needs(scripts: Path, tmp_path: Path) -> None:
+    for label in ("can", "jar"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(4):
+            cv2.imwrite(str(tmp_path / "photos" / label / f"{number}.png"), np.full((32, 32, 3), 40 * number + len(label), np.uint8))
+    (tmp_path / "keras").mkdir()
+    (tmp_path / "keras" / "__init__.py").write_text("raise ModuleNotFoundError(name='keras')", encoding="utf-8")
+    command = [scripts / "training", "fit", "--data", "photos", "--weights", "none", "--out", "run"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines()[-1] == 'training fit: keras is not installed: pip install "sortbin[training]"'
+    assert "Traceback" not in ran.stderr
 
 
 def test_what_comes_along_is_found_by_name(scripts: Path, tmp_path: Path) -> None:
