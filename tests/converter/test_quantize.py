@@ -71,7 +71,7 @@ def test_the_same_order_gives_the_same_bytes_again(
     out = tmp_path / "again"
     assert main([*shapes_order, "--out", str(out)]) == 0
     first, second = ({file.name: file.read_bytes() for file in folder.iterdir()} for folder in (shapes_bundle, out))
-    assert sorted(first) == ["MODEL_CARD.md", "bundle.json", "known.npz", "labels.txt", "model_int8.tflite", "reference.npz"]
+    assert sorted(first) == ["MODEL_CARD.md", "bundle.json", "known.npz", "labels.txt", "model_int8.tflite", "photos.txt", "reference.npz"]
     assert first == second
     said = capfd.readouterr()
     assert said.err == ""

@@ -44,8 +44,8 @@ def test_both_packages_builtin_kernels_agree_to_a_step(tiny_bundle: Bundle) -> N
 
 
 @pytest.mark.parametrize("temperature", [0.02, 1.3, 50.0])
-def test_probabilities_are_the_softmax_of_the_logits_of_the_same_picture(tiny_bundle: Bundle, package: Package, temperature: float) -> None:
-    bundle = changed(tiny_bundle, temperature=temperature)
+def test_probabilities_are_the_softmax_of_the_logits_of_the_same_picture(tiny_copy: Bundle, package: Package, temperature: float) -> None:
+    bundle = changed(tiny_copy, temperature=temperature)
     classifier = Classifier(bundle, load_runtime(bundle, package=package))
     rng = np.random.default_rng(5)
     for _ in range(20):
