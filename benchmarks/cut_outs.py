@@ -22,8 +22,8 @@ import numpy.typing as npt
 from converter.isolated import mask_on_card
 from converter.output import appearing
 from converter.photos import read_part, read_pixels
-from device.errors import SortbinError
-from device.vision.preprocess import Pixels
+from device.common.errors import SortbinError
+from device.vision.inference.preprocess import Pixels
 
 Floats = npt.NDArray[np.float32]
 

@@ -25,9 +25,9 @@ import cv2
 import numpy as np
 import psutil
 
-from device.ledger import read_events
-from device.rules import default_rules, read_rules
-from device.vision.bundle import default_bundle, find_bundle, read_bundle
+from device.ledger.ledger import read_events
+from device.policy.rules import default_rules, read_rules
+from device.vision.inference.bundle import default_bundle, find_bundle, read_bundle
 
 PACKAGES = ("ai-edge-litert", "tflite-runtime")
 BARE = """
@@ -35,8 +35,8 @@ import sys, time
 began = float(sys.argv[3])
 import cv2, numpy, msgspec, paho.mqtt.client, sqlite3
 from pathlib import Path
-from device.vision.bundle import read_bundle
-from device.vision.runtime import load_runtime
+from device.vision.inference.bundle import read_bundle
+from device.vision.inference.runtime import load_runtime
 load_runtime(read_bundle(Path(sys.argv[1])), package=sys.argv[2]).interpreter.invoke()
 print(time.time() - began)
 """

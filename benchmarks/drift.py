@@ -14,12 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from device.drift import BASELINE, HEIGHT, WIDTH, Look, Watch, look_of
-from device.vision.bundle import default_bundle, find_bundle, read_bundle
-from device.vision.classifier import Classifier
+from device.adaptation.drift import BASELINE, HEIGHT, WIDTH, Look, Watch, look_of
+from device.vision.inference.bundle import default_bundle, find_bundle, read_bundle
+from device.vision.inference.classifier import Classifier
+from device.vision.inference.images import find_pictures, read_pixels
+from device.vision.inference.preprocess import Pixels
 from device.vision.judge import Judge
-from device.vision.pictures import find_pictures, read_pixels
-from device.vision.preprocess import Pixels
 
 Change = Callable[[Pixels, float], Pixels]
 

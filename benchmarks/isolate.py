@@ -16,15 +16,15 @@ import cv2
 import msgspec
 import numpy as np
 
-from device.errors import SortbinError
-from device.twin.items import own_things
-from device.twin.tray import Pose, Tray
-from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
-from device.vision.classifier import Classifier
-from device.vision.empty import MOST_VIEWS, EmptyViews
-from device.vision.isolate import isolate
-from device.vision.preprocess import Pixels
-from device.vision.runtime import load_runtime
+from device.common.errors import SortbinError
+from device.simulation.items import own_things
+from device.simulation.tray import Pose, Tray
+from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
+from device.vision.inference.classifier import Classifier
+from device.vision.inference.preprocess import Pixels
+from device.vision.inference.runtime import load_runtime
+from device.vision.isolation.background import MOST_VIEWS, EmptyViews
+from device.vision.isolation.isolate import isolate
 
 BUDGET = 0.5
 """most that isolation may take, as a multiple of the bare invoke"""

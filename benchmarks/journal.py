@@ -15,9 +15,9 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 
-from device.clock import Clock
+from device.common.clock import Clock
 from device.events import ItemSorted, encode
-from device.ledger import Ledger
+from device.ledger.ledger import Ledger
 from device.mqtt.link import Link
 from device.mqtt.outbox import IN_FLIGHT
 from device.mqtt.settings import MqttSettings

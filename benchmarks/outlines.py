@@ -16,14 +16,14 @@ import cv2
 import msgspec
 import numpy as np
 
-from device.errors import SortbinError
-from device.interval import wilson
-from device.vision.bundle import default_bundle, find_bundle, read_bundle
-from device.vision.classifier import Classifier
-from device.vision.empty import EmptyViews
-from device.vision.isolate import isolate, paint
-from device.vision.pictures import PictureError, find_pictures, read_pixels
-from device.vision.preprocess import Pixels
+from device.common.errors import SortbinError
+from device.common.statistics import wilson
+from device.vision.inference.bundle import default_bundle, find_bundle, read_bundle
+from device.vision.inference.classifier import Classifier
+from device.vision.inference.images import PictureError, find_pictures, read_pixels
+from device.vision.inference.preprocess import Pixels
+from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.isolate import isolate, paint
 
 TILE = (200, 150)
 COLUMNS = 6

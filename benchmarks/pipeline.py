@@ -17,12 +17,12 @@ import cv2
 import msgspec
 import numpy as np
 
-from device.decision import Evidence, decide
-from device.errors import SortbinError
-from device.rules import default_rules, find_rules, read_rules
-from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
-from device.vision.classifier import Classifier
-from device.vision.runtime import PACKAGES, Package, RuntimeFault, load_runtime
+from device.common.errors import SortbinError
+from device.policy.decision import Evidence, decide
+from device.policy.rules import default_rules, find_rules, read_rules
+from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
+from device.vision.inference.classifier import Classifier
+from device.vision.inference.runtime import PACKAGES, Package, RuntimeFault, load_runtime
 
 BUDGET = 1.10
 """most that the pipeline may take, as a multiple of the bare invoke"""

@@ -26,15 +26,15 @@ import numpy as np
 from benchmarks.outlines import frames
 from converter.photos import read_part, read_pixels
 from device.commands.classify import labels
-from device.errors import SortbinError
-from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
-from device.vision.classifier import Classifier, Floats, Outputs, softmax
-from device.vision.fusion import fuse
-from device.vision.isolate import isolate, whole_frame
-from device.vision.looks import TAUGHT_LOOKS, VIEW_WEIGHTS, looks
-from device.vision.reference import read_reference
-from device.vision.teaching import SeenPhoto, Teaching, examples_of, teach
-from device.vision.unknown import read_known
+from device.common.errors import SortbinError
+from device.vision.fewshot.fewshot_head import SeenPhoto, Teaching, examples_of, teach
+from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
+from device.vision.inference.classifier import Classifier, Floats, Outputs, softmax
+from device.vision.inference.embedding_stats import read_reference
+from device.vision.inference.fusion import fuse
+from device.vision.inference.novelty import read_known
+from device.vision.isolation.isolate import isolate, whole_frame
+from device.vision.isolation.tta import TAUGHT_LOOKS, VIEW_WEIGHTS, looks
 
 
 @dataclass(frozen=True, slots=True)

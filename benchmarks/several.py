@@ -24,22 +24,22 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.cut_outs import NOISE, SHADOW, SHADOW_PX, cut_out
-from device.decision import Choice, Evidence, decide
-from device.errors import SortbinError
-from device.interval import wilson
-from device.rules import RulePack, default_rules, read_rules
-from device.twin.items import own_things
-from device.twin.tray import Tray
-from device.vision.bundle import default_bundle, find_bundle, read_bundle
-from device.vision.classifier import Classifier
-from device.vision.empty import EmptyViews
-from device.vision.fusion import fuse
-from device.vision.isolate import isolate
+from device.common.errors import SortbinError
+from device.common.statistics import wilson
+from device.policy.decision import Choice, Evidence, decide
+from device.policy.rules import RulePack, default_rules, read_rules
+from device.simulation.items import own_things
+from device.simulation.tray import Tray
+from device.vision.inference.bundle import default_bundle, find_bundle, read_bundle
+from device.vision.inference.classifier import Classifier
+from device.vision.inference.fusion import fuse
+from device.vision.inference.images import PictureError, find_pictures, read_pixels
+from device.vision.inference.preprocess import Pixels
+from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.isolate import isolate
+from device.vision.isolation.pieces import looks_at, pieces
+from device.vision.isolation.tta import looks
 from device.vision.judge import Judge, PieceByPiece, mean_unknown
-from device.vision.looks import looks
-from device.vision.pictures import PictureError, find_pictures, read_pixels
-from device.vision.pieces import looks_at, pieces
-from device.vision.preprocess import Pixels
 
 Floats = npt.NDArray[np.float32]
 

@@ -20,12 +20,12 @@ import numpy as np
 
 from benchmarks.places import Seen, drawn, look_at, probabilities, renamed
 from device.commands.classify import labels
-from device.errors import SortbinError
-from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
-from device.vision.classifier import Classifier, Floats
-from device.vision.reference import read_reference
-from device.vision.teaching import Teaching, examples_of, teach
-from device.vision.unknown import read_known
+from device.common.errors import SortbinError
+from device.vision.fewshot.fewshot_head import Teaching, examples_of, teach
+from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
+from device.vision.inference.classifier import Classifier, Floats
+from device.vision.inference.embedding_stats import read_reference
+from device.vision.inference.novelty import read_known
 
 
 class Met(NamedTuple):

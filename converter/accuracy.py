@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from device.vision.bundle import Measured
-from device.vision.classifier import softmax
+from device.vision.inference.bundle import Measured
+from device.vision.inference.classifier import softmax
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

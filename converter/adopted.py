@@ -21,7 +21,7 @@ from converter.foreign.model_path import require_model
 from converter.foreign.pixel_range import GREY_RANGES, RANGES
 from converter.network import Floats
 from converter.network_error import NetworkError
-from device.vision.preprocess import Pixels, to_float
+from device.vision.inference.preprocess import Pixels, to_float
 
 
 class AdoptedNetwork:

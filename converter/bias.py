@@ -14,7 +14,7 @@ from converter.abreast import abreast
 from converter.layers import Floats, Layer, add_to_bias, cut_after, linear_layers
 from converter.progress import Row
 from converter.trial import load_model
-from device.vision.preprocess import Pixels, to_float
+from device.vision.inference.preprocess import Pixels, to_float
 
 
 def corrected(int8: bytes, float32: bytes, pictures: Row[Pixels], scratch: Path) -> bytes:

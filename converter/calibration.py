@@ -9,8 +9,8 @@ import numpy as np
 from converter.abreast import abreast
 from converter.isolated import GROUND, Shown, can_be_isolated, isolated, isolated_if_told, whole
 from converter.photos import Photo, all_bad_named
-from device.vision.ground import Ground
-from device.vision.preprocess import Pixels, to_input
+from device.vision.inference.ground import Ground
+from device.vision.inference.preprocess import Pixels, to_input
 
 
 def choose(photos: Sequence[Photo], n: int, seed: int) -> tuple[Photo, ...]:

@@ -25,8 +25,8 @@ from converter.quiet import quiet
 from converter.ranges import measured_ranges, with_ranges
 from converter.raw_bytes import with_raw_bytes
 from converter.trial import FloatModel, Trial
-from device.errors import SortbinError
-from device.vision.preprocess import Pixels, to_float
+from device.common.errors import SortbinError
+from device.vision.inference.preprocess import Pixels, to_float
 
 Precision = Literal["int8", "int16x8", "float16", "dynamic", "float32"]
 Recipe = Literal["tensorflow", "ai-edge-quantizer", "auto"]

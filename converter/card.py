@@ -9,10 +9,10 @@ import msgspec
 from converter.accuracy import Answers
 from converter.confidence import WANTED_RIGHT
 from converter.run import Run
-from device.interval import wilson
-from device.vision.bundle import BundleInfo, Measured
-from device.vision.classifier import softmax
-from device.vision.unknown import FILE as KNOWN_FILE
+from device.common.statistics import wilson
+from device.vision.inference.bundle import BundleInfo, Measured
+from device.vision.inference.classifier import softmax
+from device.vision.inference.novelty import FILE as KNOWN_FILE
 
 
 @dataclass(frozen=True)

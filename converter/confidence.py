@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from converter.accuracy import Answers
-from device.vision.classifier import softmax
+from device.vision.inference.classifier import softmax
 
 WANTED_RIGHT = 0.95
 """share of the accepted validation photos that shall be right"""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 
 
 def keep(pictures: Iterable[Pixels], size: int, file: Path) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from converter.accuracy import Answers, Ints, by_chance
-from device.interval import wilson
+from device.common.statistics import wilson
 
 MOST_CHANCE = 0.001
 LEAST_GAIN = 0.2

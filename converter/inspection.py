@@ -9,7 +9,7 @@ from converter.edgetpu.graph import CUSTOM_OP, graph_of
 from converter.edgetpu.prediction import Prediction, predict
 from converter.model_description import ENTRY, ModelDescription, parse_description
 from converter.model_file import ModelFile, Operator, Tensor, read_model
-from device.vision.bundle import EDGETPU_FILE, LABELS_FILE, MODEL_FILE, BundleInfo, read_bundle
+from device.vision.inference.bundle import EDGETPU_FILE, LABELS_FILE, MODEL_FILE, BundleInfo, read_bundle
 
 Sizes = dict[str, int]
 

@@ -7,7 +7,7 @@ from converter.edgetpu.graph import CUSTOM_OP
 from converter.edgetpu.listing import prediction_lines
 from converter.edgetpu.status import MAPPED
 from converter.inspection import Inspection, LayerFacts, TensorFacts, compiled_file
-from device.vision.bundle import EdgeTpu
+from device.vision.inference.bundle import EdgeTpu
 
 _SHOWN_LABELS = 12
 

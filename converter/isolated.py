@@ -8,9 +8,9 @@ import numpy as np
 
 from converter.light_card import item_on_card
 from converter.photos import Photo, read_mask, read_pixels
-from device.vision.ground import PLAIN, Ground
-from device.vision.isolate import LEAST_AREA, paint
-from device.vision.preprocess import Pixels
+from device.vision.inference.ground import PLAIN, Ground
+from device.vision.inference.preprocess import Pixels
+from device.vision.isolation.isolate import LEAST_AREA, paint
 
 Shown = Callable[[Photo], Pixels]
 """What the network is shown of a photo: H x W x 3 uint8 RGB. Raises PhotosError."""

@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from device.vision.classifier import Floats
-from device.vision.unknown import Known, distances, doubts, known, unit
+from device.vision.inference.classifier import Floats
+from device.vision.inference.novelty import Known, distances, doubts, known, unit
 
 PROTOTYPES = 16
 """a label; with 8 or 32 labels left out are told apart as well"""

@@ -7,10 +7,10 @@ import numpy as np
 
 from converter.abreast import abreast
 from converter.progress import Row
-from device.vision.bundle import KnownAnswer
-from device.vision.classifier import Classifier, known_input
-from device.vision.preprocess import Pixels
-from device.vision.runtime import architecture
+from device.vision.inference.bundle import KnownAnswer
+from device.vision.inference.classifier import Classifier, known_input
+from device.vision.inference.preprocess import Pixels
+from device.vision.inference.runtime import architecture
 
 NOISE_SEEDS = range(1, 17)
 MARGIN = 2

@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from converter.metadata import unpacked
-from device.vision.preprocess import Pixels, to_float
+from device.vision.inference.preprocess import Pixels, to_float
 
 Floats = npt.NDArray[np.float64]
 

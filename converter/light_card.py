@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]

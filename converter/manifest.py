@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from device.errors import SortbinError, explained
-from device.vision.bundle import hash_file
+from device.common.errors import SortbinError, explained
+from device.vision.inference.bundle import hash_file
 
 INFO_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.csv"

@@ -11,7 +11,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from device.vision.bundle import LABELS_FILE, labels_text
+from device.vision.inference.bundle import LABELS_FILE, labels_text
 
 CARD_FILE = "MODEL_CARD.md"
 ENTRY = b"TFLITE_METADATA"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 IDENTIFIER = b"TFL3"
 """at bytes 4 to 8 of every TensorFlow Lite flatbuffer"""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.network_error import NetworkError as NetworkError
-from device.vision.preprocess import Pixels, to_float
+from device.vision.inference.preprocess import Pixels, to_float
 
 Floats = npt.NDArray[np.float32]
 OUTPUTS = ("logits", "embedding")

@@ -1,6 +1,6 @@
 """What is said of a network that cannot be used, for code that must not wait for Keras."""
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 
 class NetworkError(SortbinError, ValueError):

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 
 class OutputError(SortbinError, OSError):

@@ -13,7 +13,7 @@ import msgspec
 from converter import calibration
 from converter.photos import Photo, PhotosError, Split, read_part, read_photos, read_split
 from converter.run import Run
-from device.vision.bundle import Bundle, hash_file
+from device.vision.inference.bundle import Bundle, hash_file
 
 FILE = "photos.txt"
 _DIGITS = 16

@@ -11,11 +11,11 @@ import numpy as np
 from converter import manifest
 from converter.abreast import abreast
 from converter.manifest import ManifestError, Row, is_dataset
-from device.errors import SortbinError
-from device.vision import pictures
-from device.vision.labels import label_of, label_remarks
-from device.vision.pictures import SUFFIXES
-from device.vision.preprocess import Pixels
+from device.common.errors import SortbinError
+from device.common.label_names import label_of, label_remarks
+from device.vision.inference import images as pictures
+from device.vision.inference.images import SUFFIXES
+from device.vision.inference.preprocess import Pixels
 
 MASKS = "masks"
 """folder of the items' masks below a plain data folder or a place"""

@@ -31,8 +31,8 @@ from converter.reference import fit_reference
 from converter.run import Run
 from converter.tflite import ConversionError
 from converter.trial import Trial
-from device.interval import wilson
-from device.vision.bundle import (
+from device.common.statistics import wilson
+from device.vision.inference.bundle import (
     Bundle,
     BundleError,
     BundleInfo,
@@ -44,12 +44,12 @@ from device.vision.bundle import (
     model_file,
     write_bundle,
 )
-from device.vision.classifier import Classifier, softmax
-from device.vision.ground import Ground
-from device.vision.preprocess import Pixels
-from device.vision.reference import FILE as REFERENCE_FILE
-from device.vision.runtime import load_runtime
-from device.vision.unknown import FILE as KNOWN_FILE
+from device.vision.inference.classifier import Classifier, softmax
+from device.vision.inference.embedding_stats import FILE as REFERENCE_FILE
+from device.vision.inference.ground import Ground
+from device.vision.inference.novelty import FILE as KNOWN_FILE
+from device.vision.inference.preprocess import Pixels
+from device.vision.inference.runtime import load_runtime
 
 KNOWN_ANSWER_PHOTOS = 32
 LAYER_PHOTOS = 16

@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 
 def only_errors() -> None:

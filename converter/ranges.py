@@ -14,7 +14,7 @@ from converter.abreast import abreast
 from converter.metadata import packed, unpacked
 from converter.progress import Row
 from converter.trial import load_model
-from device.vision.preprocess import Pixels, to_float
+from device.vision.inference.preprocess import Pixels, to_float
 
 Ranges = Mapping[int, tuple[float, float]]
 """least and greatest value of a tensor, by its number"""

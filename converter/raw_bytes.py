@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from converter.metadata import packed, unpacked
-from device.vision.classifier import RAW_SCALE, RAW_ZERO_POINT
+from device.vision.inference.classifier import RAW_SCALE, RAW_ZERO_POINT
 
 _LARGEST = 32767
 

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from device.vision.reference import Reference
+from device.vision.inference.embedding_stats import Reference
 
 DIRECTIONS = 64
 """strongest directions of the covariance that are kept"""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.photos import Photo, read_list, read_photos, read_split
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 
 class RunError(SortbinError, ValueError):

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from device.interval import wilson
+from device.common.statistics import wilson
 
 
 class Share(msgspec.Struct, frozen=True):

@@ -12,8 +12,8 @@ from tensorflow.lite.python.convert import mlir_quantize
 from converter import network as networks
 from converter.foreign.causes import why_not_converted
 from converter.network import Floats
-from device.errors import SortbinError
-from device.vision.preprocess import Pixels, to_float
+from device.common.errors import SortbinError
+from device.vision.inference.preprocess import Pixels, to_float
 
 
 class ConversionError(SortbinError, ValueError):

@@ -10,10 +10,10 @@ from converter.abreast import abreast
 from converter.accuracy import Floats
 from converter.network import Floats as Embeddings
 from converter.progress import Row
-from device.vision.bundle import MODEL_FILE, Bundle, BundleInfo, Calibration, InputSpec, KnownAnswer, Measured, Metrics
-from device.vision.classifier import Classifier, Outputs
-from device.vision.preprocess import Pixels, to_float
-from device.vision.runtime import Runtime, load_runtime
+from device.vision.inference.bundle import MODEL_FILE, Bundle, BundleInfo, Calibration, InputSpec, KnownAnswer, Measured, Metrics
+from device.vision.inference.classifier import Classifier, Outputs
+from device.vision.inference.preprocess import Pixels, to_float
+from device.vision.inference.runtime import Runtime, load_runtime
 
 
 def load_model(model: bytes, scratch: Path) -> Runtime:

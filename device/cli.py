@@ -3,9 +3,9 @@
 import os
 import sys
 
-from device.commandline import run
-from device.refused import of_the_service
-from device.stopping import in_a_driver, leave, stop_on_signals
+from device.common.cli import run
+from device.common.shutdown import in_a_driver, leave, stop_on_signals
+from device.daemon.start_backoff import of_the_service
 
 COMMANDS = ("run", "demo", "check", "classify", "events", "gate", "teach")
 

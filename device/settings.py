@@ -11,17 +11,17 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from device.adaptation.label_prior import SiteSettings
 from device.cameras.settings import CameraSettings
-from device.errors import SortbinError, explained_toml
-from device.hardware.settings import GateSettings, LineSettings
-from device.identity import own_id
-from device.keeping import KeepSettings
+from device.common.default_paths import DEFAULT_STATE
+from device.common.errors import SortbinError, explained_toml
+from device.common.machine_id import own_id
+from device.gates.settings import GateSettings, LineSettings
 from device.mqtt.settings import DeviceId, MqttSettings
-from device.places import DEFAULT_STATE
-from device.site import SiteSettings
-from device.steps import SortingSettings
-from device.tray import LEARN_S
-from device.vision.presence import PresenceSettings
+from device.samples.collector import KeepSettings
+from device.sorting.control import SortingSettings
+from device.sorting.tray import LEARN_S
+from device.vision.isolation.occupancy import PresenceSettings
 
 LATE_FRAMES = 1.5
 """how many frames' time one may take at least before it counts as missing"""

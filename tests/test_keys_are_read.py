@@ -15,9 +15,9 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from device import rules
+from device.policy import rules
 from device.settings import Settings
-from device.vision.bundle import BundleInfo
+from device.vision.inference.bundle import BundleInfo
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("device", "converter", "training")

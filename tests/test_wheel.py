@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PARTS = ("pyproject.toml", "README.md", "LICENSE", "device", "converter", "training", "config")
 COMMANDS = ("sortbin", "converter", "training")
-ITEM = ROOT / "device/twin/items/metal/drinks-can-00.webp"
+ITEM = ROOT / "device/simulation/items/metal/drinks-can-00.webp"
 
 
 def documented() -> list[str]:

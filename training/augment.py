@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from converter.isolated import ALL_ITEM
 from converter.light_card import take_off
-from device.vision.ground import PLAIN, Ground
-from device.vision.isolate import LEAST_AREA, MARGIN, paint
-from device.vision.preprocess import Pixels, to_input
+from device.vision.inference.ground import PLAIN, Ground
+from device.vision.inference.preprocess import Pixels, to_input
+from device.vision.isolation.isolate import LEAST_AREA, MARGIN, paint
 from training.grounds import random_ground
 
 Floats = npt.NDArray[np.float32]

@@ -17,7 +17,7 @@ from converter.isolated import isolated
 from converter.network import read_heads
 from converter.photos import Photo
 from converter.run import Run
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.origin import origin
 from training.score import evaluate
 

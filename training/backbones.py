@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.recipe import ScratchCnn
 from training.scratch import resnet18, scratch_cnn
 

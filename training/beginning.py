@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from converter.photos import Photo
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.origin import origin
 from training.recipe import Recipe
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.integer]

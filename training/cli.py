@@ -3,7 +3,7 @@
 import sys
 
 from converter.quiet import only_errors
-from device.commandline import run
+from device.common.cli import run
 
 COMMANDS = (
     "prepare",

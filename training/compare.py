@@ -21,8 +21,8 @@ from converter.photos import Photo, Split, read_part
 from converter.progress import Progress
 from converter.run import Run, read_run
 from converter.share import Share, share
-from device.errors import SortbinError
-from device.rules import find_rules, read_rules
+from device.common.errors import SortbinError
+from device.policy.rules import find_rules, read_rules
 from training.curves import EXPLAINED as CURVES_EXPLAINED
 from training.curves import drawn
 from training.evaluate.page import Page

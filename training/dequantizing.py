@@ -18,8 +18,8 @@ from converter.model_file import ModelFile, Operator, Tensor, read_model
 from converter.output import appearing
 from converter.photo_list import known_split
 from converter.photos import Split, read_split
-from device.errors import SortbinError
-from device.vision.bundle import Bundle
+from device.common.errors import SortbinError
+from device.vision.inference.bundle import Bundle
 from training.network import HEAD, add_heads, set_head
 
 Floats = npt.NDArray[np.float32]

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.network import read_labels, resized
 
 Floats = npt.NDArray[np.float32]

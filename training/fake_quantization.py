@@ -20,7 +20,7 @@ import numpy as np
 
 from converter.calibration import Inputs, choose
 from converter.photos import Photo
-from device.vision.preprocess import to_float
+from device.vision.inference.preprocess import to_float
 
 ops = keras.ops
 Tensor = Any

@@ -21,9 +21,9 @@ import numpy.typing as npt
 from converter.isolated import isolated
 from converter.photos import Photo, Split
 from converter.progress import Progress as Terminal
-from device.errors import SortbinError
-from device.rules import RulePack
-from device.vision.preprocess import Pixels, to_input
+from device.common.errors import SortbinError
+from device.policy.rules import RulePack
+from device.vision.inference.preprocess import Pixels, to_input
 from training.backbones import build_trunk
 from training.batches import Batches
 from training.beginning import FILE, Beginning, require_same_beginning

@@ -13,7 +13,7 @@ import numpy as np
 
 from converter.network import read_heads
 from converter.output import appearing
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.network import HEAD, add_heads, head_layers, read_labels, set_head
 from training.origin import origin
 from training.start import require_names

@@ -6,7 +6,7 @@ They share nothing with the grounds of `training.evaluate.corruptions`, so that 
 import cv2
 import numpy as np
 
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 
 Rng = np.random.Generator
 

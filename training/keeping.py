@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.score import Score
 
 Floats = npt.NDArray[np.float32]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from device.errors import SortbinError, explained
+from device.common.errors import SortbinError, explained
 from training.augment import AUGMENTATIONS, Augmentation
 
 Share = Annotated[float, Meta(ge=0, le=1)]

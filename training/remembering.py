@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from converter.network import read_heads
 from converter.photos import Photo
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.keeping import write_arrays
 from training.network import head_layers, read_labels, resized
 from training.optimizers import Anchor

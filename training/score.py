@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from converter.isolated import Shown, whole
 from converter.photos import Photo
-from device.vision.preprocess import to_float, to_input
+from device.vision.inference.preprocess import to_float, to_input
 
 Floats = npt.NDArray[np.float32]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 
 from converter.network import read_heads
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.network import HEAD
 
 FOUND_BY_NAME = ("pool", "dropout", HEAD)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 Floats = npt.NDArray[np.float32]
 

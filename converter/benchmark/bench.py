@@ -25,10 +25,10 @@ from converter.photos import Photo, PhotosError
 from converter.progress import Progress
 from converter.run import RunError, read_run
 from converter.share import share
-from device.child import ChildFault, ask
-from device.errors import SortbinError
-from device.vision.bundle import EDGETPU_FILE, Bundle, hash_file, read_bundle
-from device.vision.runtime import EDGETPU_LIBRARY
+from device.common.errors import SortbinError
+from device.common.run_in_subprocess import ChildFault, ask
+from device.vision.inference.bundle import EDGETPU_FILE, Bundle, hash_file, read_bundle
+from device.vision.inference.runtime import EDGETPU_LIBRARY
 
 MAKING_S = 900.0
 """most that making all files of one batch size may take"""

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from device.errors import SortbinError
-from device.vision.preprocess import Pixels, to_float
-from device.vision.runtime import EDGETPU_LIBRARY, first_line, is_delegated
+from device.common.errors import SortbinError
+from device.vision.inference.preprocess import Pixels, to_float
+from device.vision.inference.runtime import EDGETPU_LIBRARY, first_line, is_delegated
 
 Logits = npt.NDArray[np.float32]
 

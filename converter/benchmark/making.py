@@ -1,4 +1,4 @@
-"""A run's network in every format, made in a process of its own: TensorFlow stays out of the one that measures. Asked by `device.child.ask`."""
+"""A run's network in every format, made in a process of its own: TensorFlow stays out of the one that measures. Asked by `run_in_subprocess.ask`."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from converter.photos import Photo
-from device.child import reply
+from device.common.run_in_subprocess import reply
 
 if TYPE_CHECKING:
     import keras
@@ -108,7 +108,7 @@ def _int8(saved: Path, batch: int, size: int, photos: Sequence[Photo]) -> bytes:
 
 def _calibration(photos: Sequence[Photo], size: int, batch: int) -> Iterator[list[np.ndarray]]:
     from converter.calibration import Inputs
-    from device.vision.preprocess import to_float
+    from device.vision.inference.preprocess import to_float
 
     held: list[np.ndarray] = []
     for picture in Inputs(photos, size, full_range=True):

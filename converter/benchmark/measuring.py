@@ -1,4 +1,4 @@
-"""One file on one runtime in a process of its own: start, latency, memory, answers. Asked by `device.child.ask`."""
+"""One file on one runtime in a process of its own: start, latency, memory, answers. Asked by `device.common.run_in_subprocess.ask`."""
 
 import time
 from pathlib import Path
@@ -10,8 +10,8 @@ from converter.benchmark.engines import library, load, rows
 from converter.benchmark.machine import Moment, moment
 from converter.benchmark.single_stream import percentile, single_stream
 from converter.decoded import mapped
-from device.child import peak_memory_mib, reply
-from device.vision.preprocess import Pixels
+from device.common.run_in_subprocess import peak_memory_mib, reply
+from device.vision.inference.preprocess import Pixels
 
 HELD = 64
 """pictures that queries are drawn from, held in memory as MLPerf's sample library holds its own"""

@@ -47,7 +47,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     from converter.benchmark.machine import cores
     from converter.benchmark.report import text
     from converter.progress import Progress
-    from device.vision.bundle import INFO_FILE
+    from device.vision.inference.bundle import INFO_FILE
 
     subject: Path = arguments.subject
     if not subject.is_dir():

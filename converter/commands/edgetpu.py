@@ -35,7 +35,7 @@ def _edgetpu(arguments: argparse.Namespace) -> int:
     from converter.edgetpu.listing import difference, prediction_lines
     from converter.edgetpu.prediction import predict
     from converter.model_file import read_model
-    from device.vision.bundle import EDGETPU_FILE, MODEL_FILE, read_bundle
+    from device.vision.inference.bundle import EDGETPU_FILE, MODEL_FILE, read_bundle
 
     bundle = read_bundle(arguments.bundle)
     prediction = predict(graph_of(read_model(bundle.folder / MODEL_FILE)))

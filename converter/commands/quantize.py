@@ -18,7 +18,7 @@ from converter.progress import Progress
 from converter.quiet import quiet
 from converter.run import Run, RunError, read_run, run_of
 from device import __version__
-from device.vision.bundle import Bundle, ForeignModel
+from device.vision.inference.bundle import Bundle, ForeignModel
 
 if TYPE_CHECKING:
     from converter.network import FloatNetwork

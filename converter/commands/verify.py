@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 
 class UsageError(SortbinError, ValueError):

@@ -12,7 +12,7 @@ from converter.edgetpu.compiler import Compiled
 from converter.metadata import CARD_FILE, packed, with_metadata
 from converter.model_file import parse_model
 from converter.output import OutputError
-from device.vision.bundle import (
+from device.vision.inference.bundle import (
     EDGETPU_FILE,
     INFO_FILE,
     MODEL_FILE,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from converter.edgetpu import status
 from converter.edgetpu.graph import CUSTOM_OP, Graph, Operation
 from converter.edgetpu.rules import refusal
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 ON_CHIP_BYTES = 8 * 1024 * 1024
 """of memory on the chip for parameters, less what the program itself takes: Coral's compiler page says roughly 8 MB, and logs of small models

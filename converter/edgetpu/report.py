@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from converter.edgetpu import status
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 _HEAD = re.compile(r"^Operator\s+Count\s+Status\s*$")
 _ROW = re.compile(r"^(\S.*?)\s{2,}(\d+)\s+(\S.*?)\s*$")

@@ -5,8 +5,8 @@ import math
 from converter.model_file import ModelFile, Tensor
 from converter.verify import op_versions
 from converter.verify.report import Check
-from device.vision.bundle import LABELS_FILE, BundleInfo, labels_text
-from device.vision.classifier import RAW_SCALE, RAW_ZERO_POINT
+from device.vision.inference.bundle import LABELS_FILE, BundleInfo, labels_text
+from device.vision.inference.classifier import RAW_SCALE, RAW_ZERO_POINT
 
 OUTPUTS = ("logits", "embedding")
 

@@ -1,4 +1,4 @@
-"""The float network of a run in a process of its own: what it makes of photos. Asked by `device.child.ask`."""
+"""The float network of a run in a process of its own: what it makes of photos. Asked by `device.common.run_in_subprocess.ask`."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from converter.decoded import mapped
-from device.child import reply
+from device.common.run_in_subprocess import reply
 
 
 class Question(msgspec.Struct, frozen=True):

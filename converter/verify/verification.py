@@ -21,9 +21,9 @@ from converter.run import Run, RunError, read_run
 from converter.share import Share, share
 from converter.verify import contract, original, witness
 from converter.verify.report import Asked, Check, Photos, Verification
-from device.child import ChildFault, ask
-from device.vision.bundle import EDGETPU_FILE, INFO_FILE, Bundle, BundleError, read_bundle
-from device.vision.runtime import PACKAGES, Kernels, Package
+from device.common.run_in_subprocess import ChildFault, ask
+from device.vision.inference.bundle import EDGETPU_FILE, INFO_FILE, Bundle, BundleError, read_bundle
+from device.vision.inference.runtime import PACKAGES, Kernels, Package
 
 START_S = 120.0
 """time that a process has to start, load and answer once; each photo gives it a second more"""

@@ -1,4 +1,4 @@
-"""One runtime in a process of its own: what it makes of the known answer, and of photos. Asked by `device.child.ask`.
+"""One runtime in a process of its own: what it makes of the known answer, and of photos. Asked by `device.common.run_in_subprocess.ask`.
 
 tflite-runtime has to be alone: it binds to TensorFlow's symbols and fails on every model where TensorFlow was loaded first.
 """
@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 
 from converter.decoded import mapped
-from device.child import reply
-from device.vision.bundle import read_bundle
-from device.vision.classifier import Classifier, known_input
-from device.vision.runtime import Kernels, Package, load_runtime
+from device.common.run_in_subprocess import reply
+from device.vision.inference.bundle import read_bundle
+from device.vision.inference.classifier import Classifier, known_input
+from device.vision.inference.runtime import Kernels, Package, load_runtime
 
 
 class Question(msgspec.Struct, frozen=True):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from device.errors import SortbinError
-from device.vision.preprocess import Pixels
+from device.common.errors import SortbinError
+from device.vision.inference.preprocess import Pixels
 
 FIRST_FRAME_S = 12.0
 """how long a camera of which nothing is wrong may take to its first frame: exposure, white balance and focus settle before that"""

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 
 T = TypeVar("T")
 

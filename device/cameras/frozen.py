@@ -3,7 +3,7 @@
 import zlib
 
 from device.cameras import CameraError
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 
 ROW_STEP = 4
 

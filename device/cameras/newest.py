@@ -12,7 +12,7 @@ import numpy as np
 
 from device.cameras import CameraError, EndOfFrames, Frame, Source
 from device.cameras.settings import Region
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from device.cameras import CameraError, EndOfFrames, Frame
 from device.cameras.settings import ReplaySettings
-from device.vision.pictures import SUFFIXES, PictureError, read_pixels
-from device.vision.preprocess import Pixels
+from device.vision.inference.images import SUFFIXES, PictureError, read_pixels
+from device.vision.inference.preprocess import Pixels
 
 log = logging.getLogger(__name__)
 

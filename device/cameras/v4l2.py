@@ -16,7 +16,7 @@ from device.cameras import CameraError, Frame, damage, v4l2_controls
 from device.cameras.frozen import FrozenPicture
 from device.cameras.settings import V4l2Settings
 from device.cameras.v4l2_controls import Controls
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 
 log = logging.getLogger(__name__)
 

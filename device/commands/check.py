@@ -12,30 +12,30 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from device.body import check_gates
 from device.cameras import FIRST_FRAME_S, CameraError, EndOfFrames
 from device.cameras.newest import NewestFrame
 from device.cameras.opening import open_camera
 from device.cameras.settings import LEAST_SIDE
-from device.daemon import open_judge, open_site, read_rule_pack
-from device.errors import SortbinError
-from device.failure import Failure
-from device.folders import require_ledger, require_writable
-from device.hardware.gates import Gates, open_gates
+from device.common.default_paths import DEFAULT_FILE
+from device.common.errors import SortbinError
+from device.common.shutdown import stop_on_signals
+from device.daemon.control_loop import open_judge, open_site, read_rule_pack
+from device.daemon.state_folder import require_ledger, require_writable
+from device.daemon.systemd_unit import find_service, require_reach, require_rights
+from device.gates.gates import Gates, open_gates
+from device.hardware import check_gates
 from device.mqtt import MqttError
 from device.mqtt.connection import may_publish, probe
 from device.mqtt.topics import Topics
-from device.places import DEFAULT_FILE
-from device.service import find_service, require_reach, require_rights
 from device.settings import Settings, read_settings
-from device.steps import Steps, Tick
-from device.stopping import stop_on_signals
-from device.telling import Telling
-from device.tray import Bare, Tray
-from device.vision.empty import EmptyViews
+from device.sorting.control import Steps, Tick
+from device.sorting.event_queue import Telling
+from device.sorting.faults import Failure
+from device.sorting.tray import Bare, Tray
+from device.vision.inference.runtime import RuntimeFault
+from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.occupancy import EmptyView
 from device.vision.judge import Judge
-from device.vision.presence import EmptyView
-from device.vision.runtime import RuntimeFault
 
 SECOND_TRY_S = 4.0
 """how long a camera that says what is wrong is tried again"""

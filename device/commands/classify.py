@@ -11,22 +11,22 @@ from typing import Any
 
 import msgspec
 
-from device.columns import padded, width
-from device.decision import Evidence, decide
-from device.rules import RulePack, default_pack, find_rules, read_rules
-from device.site import Site, SiteSettings
-from device.vision.bundle import default_bundle, find_bundle, read_bundle
-from device.vision.classifier import Classifier, Floats
-from device.vision.empty import EmptyViews
-from device.vision.fusion import fuse
-from device.vision.ground import Ground
-from device.vision.isolate import isolate, whole_frame
+from device.adaptation.label_prior import Site, SiteSettings
+from device.common.text_width import padded, width
+from device.policy.decision import Evidence, decide
+from device.policy.rules import RulePack, default_pack, find_rules, read_rules
+from device.vision.fewshot.fewshot_head import read_teaching
+from device.vision.inference.bundle import default_bundle, find_bundle, read_bundle
+from device.vision.inference.classifier import Classifier, Floats
+from device.vision.inference.fusion import fuse
+from device.vision.inference.ground import Ground
+from device.vision.inference.images import PictureError, find_pictures, passed_over, read_pixels
+from device.vision.inference.preprocess import Pixels
+from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.isolate import isolate, whole_frame
+from device.vision.isolation.pieces import looks_at, pieces
+from device.vision.isolation.tta import looks
 from device.vision.judge import Judge, PieceByPiece, mean_unknown
-from device.vision.looks import looks
-from device.vision.pictures import PictureError, find_pictures, passed_over, read_pixels
-from device.vision.pieces import looks_at, pieces
-from device.vision.preprocess import Pixels
-from device.vision.teaching import read_teaching
 
 HELD = "held"
 """what people read in place of a bin, where a hazard goes nowhere"""

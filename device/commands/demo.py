@@ -12,23 +12,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from device import daemon
-from device.body import Body, kind
 from device.cameras.opening import open_camera
 from device.cameras.settings import ReplaySettings, V4l2Settings
-from device.commandline import measured, whole
-from device.errors import SortbinError
-from device.hardware.gates import Gates
-from device.health import Notifier
+from device.common.cli import measured, whole
+from device.common.errors import SortbinError
+from device.common.shutdown import stop_on_signals
+from device.daemon import control_loop as daemon
+from device.daemon.health import Notifier
+from device.daemon.parts import Parts
+from device.gates.gates import Gates
+from device.hardware import Body, kind
 from device.mqtt.settings import MqttSettings, TlsSettings
-from device.parts import Parts
-from device.rules import RulePack
+from device.policy.rules import RulePack
 from device.settings import BinSettings, DeviceSettings, ModelSettings
-from device.stopping import stop_on_signals
-from device.twin.body import simulated_gates, virtual_body
-from device.twin.items import Thing, own_things, photo_things, without_end
-from device.twin.narrator import Narrator
-from device.vision.pictures import find_pictures
+from device.simulation.hardware import simulated_gates, virtual_body
+from device.simulation.items import Thing, own_things, photo_things, without_end
+from device.simulation.narrator import Narrator
+from device.vision.inference.images import find_pictures
 
 FPS = 20.0
 LONGEST_S = 1e7
@@ -113,7 +113,7 @@ def _watching_body(seen: V4l2Settings | ReplaySettings, rules: RulePack) -> Body
 def _broker(url: str | None) -> Iterator[MqttSettings | None]:
     """Settings for the broker at `url`, or for an embedded one that runs meanwhile; None where there is no package for that."""
     if url is None:
-        from device.twin.broker import BrokerMissing, EmbeddedBroker
+        from device.simulation.broker import BrokerMissing, EmbeddedBroker
 
         try:
             broker = EmbeddedBroker()

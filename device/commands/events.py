@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from device.events import AnyEvent, Cleared, Drift, Event, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started, decode
-from device.ledger_reading import NUMBERS_UP_TO, read_events
+from device.ledger.reader import NUMBERS_UP_TO, read_events
 
 FOLLOW_S = 0.5
 

@@ -12,15 +12,15 @@ from typing import Any
 
 from msgspec import structs
 
-from device.commandline import measured, whole
-from device.hardware import Gate, GateError, Position
-from device.hardware.claimed import claimed, forget_claim
-from device.hardware.gates import open_gate
-from device.hardware.safe import make_safe, read_gates
-from device.hardware.settings import LONGEST_US, SHORTEST_US, GateSettings, LineSettings, ServoSettings
-from device.journal import with_level
-from device.places import DEFAULT_FILE, DEFAULT_STATE
-from device.stopping import stop_on_signals
+from device.common.cli import measured, whole
+from device.common.default_paths import DEFAULT_FILE, DEFAULT_STATE
+from device.common.journal_log import with_level
+from device.common.shutdown import stop_on_signals
+from device.gates import Gate, GateError, Position
+from device.gates.claimed_outputs import claimed, forget_claim
+from device.gates.gates import open_gate
+from device.gates.release import make_safe, read_gates
+from device.gates.settings import LONGEST_US, SHORTEST_US, GateSettings, LineSettings, ServoSettings
 
 TICK_S = 0.02
 SLOW_TRAVEL_S = 2.0

@@ -8,18 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from device import daemon
-from device.body import open_body
-from device.errors import SortbinError
+from device.common.default_paths import DEFAULT_FILE
+from device.common.errors import SortbinError
+from device.common.journal_log import log_to_stderr
+from device.common.memory import keep_little
+from device.common.shutdown import stop_on_signals
+from device.daemon import control_loop as daemon
+from device.daemon.final_state import tell_end
+from device.daemon.health import Notifier
+from device.daemon.start_backoff import RefusedStarts, changes, of_the_service
 from device.events import AnyEvent, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam
-from device.health import Notifier
-from device.journal import log_to_stderr
-from device.last_words import tell_end
-from device.memory import keep_little
-from device.places import DEFAULT_FILE
-from device.refused import RefusedStarts, changes, of_the_service
+from device.hardware import open_body
 from device.settings import read_settings
-from device.stopping import stop_on_signals
 
 log = logging.getLogger("sortbin")
 

@@ -12,27 +12,27 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from device.adaptation.head_store import FOLDER, bin_stopped, keep, read_taught, taught_files, undo
 from device.cameras import FIRST_FRAME_S, CameraError, EndOfFrames, Frame
 from device.cameras.newest import NewestFrame
 from device.cameras.opening import open_camera
-from device.commandline import whole
-from device.daemon import open_classifier, read_rule_pack
-from device.places import DEFAULT_FILE
-from device.rules import find_rules, read_rules
+from device.common.cli import whole
+from device.common.default_paths import DEFAULT_FILE
+from device.common.label_names import LabelError, label_of, label_remarks
+from device.daemon.control_loop import open_classifier, read_rule_pack
+from device.policy.rules import find_rules, read_rules
 from device.settings import read_settings
-from device.taught import FOLDER, bin_stopped, keep, read_taught, taught_files, undo
-from device.vision.bundle import Bundle, default_bundle, find_bundle, read_bundle
-from device.vision.classifier import Classifier
-from device.vision.empty import EmptyViews
-from device.vision.isolate import isolate, whole_frame
-from device.vision.labels import LabelError, label_of, label_remarks
-from device.vision.looks import taught_views
-from device.vision.pictures import PictureError, find_pictures, is_hidden, passed_over, read_pixels, refusal, unreadable
-from device.vision.preprocess import Pixels
-from device.vision.presence import EmptyView, PresenceSettings
-from device.vision.reference import read_reference
-from device.vision.teaching import Examples, Photo, Teaching, TeachingError, labels_after, look_at, read_teaching, teach
-from device.vision.unknown import read_known
+from device.vision.fewshot.fewshot_head import Examples, Photo, Teaching, TeachingError, labels_after, look_at, read_teaching, teach
+from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
+from device.vision.inference.classifier import Classifier
+from device.vision.inference.embedding_stats import read_reference
+from device.vision.inference.images import PictureError, find_pictures, is_hidden, passed_over, read_pixels, refusal, unreadable
+from device.vision.inference.novelty import read_known
+from device.vision.inference.preprocess import Pixels
+from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.isolate import isolate, whole_frame
+from device.vision.isolation.occupancy import EmptyView, PresenceSettings
+from device.vision.isolation.tta import taught_views
 
 PERSON_S = 120.0
 """longest wait for a person to lay the next item on the tray"""

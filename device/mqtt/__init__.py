@@ -1,6 +1,6 @@
 """How the world hears of it: one connection to one broker, fed from the ledger."""
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 
 class MqttError(SortbinError, ConnectionError):

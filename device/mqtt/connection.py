@@ -24,8 +24,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from device.mqtt import MqttError
+from device.mqtt.guarded_client import WatchedClient
 from device.mqtt.settings import MqttSettings, TlsSettings
-from device.mqtt.watched import WatchedClient
 
 CLOSE_S = 0.5
 """longest wait for a farewell to leave the socket"""

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
-from device.ledger import Ledger
+from device.ledger.ledger import Ledger
 from device.mqtt import MqttError
 from device.mqtt.backoff import Backoff
 from device.mqtt.connection import Answer, Connection, client_id, connected

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from device.ledger import Ledger, LedgerError
+from device.ledger.ledger import Ledger, LedgerError
 
 log = logging.getLogger(__name__)
 

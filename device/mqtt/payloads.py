@@ -5,8 +5,8 @@ from typing import Any, Literal
 import msgspec
 
 from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
-from device.ledger import BinTotals
-from device.vision.bundle import Metrics
+from device.ledger.ledger import BinTotals
+from device.vision.inference.bundle import Metrics
 
 Mode = Literal["starting", "ready", "sorting", "fault"]
 

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 
 class TopicError(SortbinError, ValueError):

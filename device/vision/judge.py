@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from device.vision.bundle import BundleError
-from device.vision.classifier import Classifier, Floats, Logits
-from device.vision.fusion import fuse
-from device.vision.isolate import Isolated
-from device.vision.looks import VIEW_WEIGHTS
-from device.vision.preprocess import Pixels
-from device.vision.reference import read_reference
-from device.vision.teaching import Teaching
-from device.vision.unknown import read_known
+from device.vision.fewshot.fewshot_head import Teaching
+from device.vision.inference.bundle import BundleError
+from device.vision.inference.classifier import Classifier, Floats, Logits
+from device.vision.inference.embedding_stats import read_reference
+from device.vision.inference.fusion import fuse
+from device.vision.inference.novelty import read_known
+from device.vision.inference.preprocess import Pixels
+from device.vision.isolation.isolate import Isolated
+from device.vision.isolation.tta import VIEW_WEIGHTS
 
 
 class Opinion(NamedTuple):

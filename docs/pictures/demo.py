@@ -7,7 +7,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
 from device.decision import Evidence, decide
 from device.rules import default_rules, read_rules
 from device.twin.items import own_things, shuffled

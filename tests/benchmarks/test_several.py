@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from benchmarks.several import KINDS, PAIRS, Shown, Thing, main, shown, summed
-from device.decision import Choice, Reason
-from device.rules import default_rules, read_rules
-from device.vision.empty import EmptyViews
-from device.vision.preprocess import Pixels
+from device.policy.decision import Choice, Reason
+from device.policy.rules import default_rules, read_rules
+from device.vision.inference.preprocess import Pixels
+from device.vision.isolation.background import EmptyViews
 
 LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
 RULES = read_rules(default_rules(), LABELS)

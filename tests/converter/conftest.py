@@ -12,7 +12,7 @@ from converter.cli import main
 from converter.photos import read_photos, read_pixels
 from converter.quiet import quiet
 from converter.run import read_run
-from device.vision.preprocess import to_float, to_input
+from device.vision.inference.preprocess import to_float, to_input
 
 LABELS = ("disc", "frame", "streifen ≡")
 SIZE = 32

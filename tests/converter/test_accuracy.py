@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.accuracy import Answers, agreement, divergence
-from device.interval import wilson
+from device.common.statistics import wilson
 
 ANSWERS = Answers(np.array([[2.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]), np.array([0, 1, 0, 0]))
 

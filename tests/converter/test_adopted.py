@@ -12,7 +12,7 @@ from converter.calibration import Inputs
 from converter.cli import main
 from converter.network import NetworkError
 from converter.photos import read_photos
-from device.vision.bundle import read_bundle
+from device.vision.inference.bundle import read_bundle
 
 LABELS = ("disc", "frame", "streifen ≡")
 SIZE = 32

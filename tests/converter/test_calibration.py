@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from converter.calibration import Inputs, choose, fingerprint, half, isolated_inputs, partly_isolated, thinned
 from converter.isolated import isolated
 from converter.photos import Photo, PhotosError, read_photos, read_pixels
-from device.vision.preprocess import to_input
+from device.vision.inference.preprocess import to_input
 
 MANY = [Photo(f"{label}/{i}.jpg", label, Path(f"{label}/{i}.jpg")) for label, n in (("can", 50), ("jar", 30), ("cup", 3)) for i in range(n)]
 

@@ -14,9 +14,9 @@ from converter.network import predict, read_network
 from converter.progress import Progress
 from converter.run import read_run
 from converter.tflite import KerasNetwork
-from device.vision.bundle import read_bundle
-from device.vision.classifier import Classifier
-from device.vision.runtime import load_runtime
+from device.vision.inference.bundle import read_bundle
+from device.vision.inference.classifier import Classifier
+from device.vision.inference.runtime import load_runtime
 
 SIZE = 32
 LABELS = ("disc", "frame", "streifen ≡")

@@ -5,7 +5,7 @@ import pytest
 
 from converter.accuracy import Answers
 from converter.confidence import LEAST_REJECTION, MOST_REJECTION, WANTED_RIGHT, reject_below, temperature
-from device.vision.classifier import softmax
+from device.vision.inference.classifier import softmax
 
 
 def drawn(temperature: float, n: int = 1000) -> Answers:

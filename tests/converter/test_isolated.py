@@ -8,7 +8,7 @@ import pytest
 
 from converter.isolated import can_be_isolated, isolated, whole
 from converter.photos import Photo, PhotosError
-from device.vision.ground import Ground
+from device.vision.inference.ground import Ground
 
 DARK = (40, 45, 50)
 

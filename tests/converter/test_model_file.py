@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from converter.metadata import packed, with_metadata
 from converter.model_description import ENTRY, parse_description
 from converter.model_file import ModelFileError, parse_model, read_model
-from device.vision.bundle import MODEL_FILE, default_bundle
+from device.vision.inference.bundle import MODEL_FILE, default_bundle
 
 
 @pytest.fixture(scope="module")

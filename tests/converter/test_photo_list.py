@@ -13,7 +13,7 @@ from converter.photo_list import FILE, known_split, photos_to_judge
 from converter.photos import Photo, PhotosError, read_photos
 from converter.run import Run, read_run
 from converter.verify import verification
-from device.vision.bundle import Bundle, ForeignModel, read_bundle, write_bundle
+from device.vision.inference.bundle import Bundle, ForeignModel, read_bundle, write_bundle
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from converter.progress import Progress
 from converter.quiet import quiet
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 CLEAR = "\r\x1b[K"
 

@@ -18,9 +18,9 @@ from converter.run import read_run
 from converter.tflite import exported, to_int8
 from converter.trial import Trial
 from converter.verify import verification
-from device.vision.bundle import BundleError, IsolatedMetrics, read_bundle, write_bundle
-from device.vision.classifier import Classifier
-from device.vision.runtime import PACKAGES, RuntimeFault, load_runtime
+from device.vision.inference.bundle import BundleError, IsolatedMetrics, read_bundle, write_bundle
+from device.vision.inference.classifier import Classifier
+from device.vision.inference.runtime import PACKAGES, RuntimeFault, load_runtime
 
 
 def quantize(run: Path, photos: Path, out: Path, *more: str) -> int:

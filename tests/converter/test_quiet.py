@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from converter.quiet import only_errors, quiet
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 SAYS_ALL = """
 import logging

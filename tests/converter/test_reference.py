@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from converter.reference import DIRECTIONS, fit_reference
-from device.vision.reference import Reference
+from device.vision.inference.embedding_stats import Reference
 
 FEATURES = 100
 

@@ -9,8 +9,8 @@ import pytest
 
 from converter.cli import main
 from converter.photos import read_split
-from device.vision.bundle import read_bundle
-from device.vision.classifier import Classifier
+from device.vision.inference.bundle import read_bundle
+from device.vision.inference.classifier import Classifier
 from training.backbones import build_trunk
 from training.folding import fold_batch_norm
 from training.network import add_heads

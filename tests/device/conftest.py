@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from device.vision.bundle import (
+from device.vision.inference.bundle import (
     MODEL_FILE,
     Bundle,
     BundleInfo,
@@ -25,9 +25,9 @@ from device.vision.bundle import (
     read_bundle,
     write_bundle,
 )
-from device.vision.classifier import Classifier, known_input
-from device.vision.preprocess import Pixels
-from device.vision.runtime import load_runtime
+from device.vision.inference.classifier import Classifier, known_input
+from device.vision.inference.preprocess import Pixels
+from device.vision.inference.runtime import load_runtime
 
 TINY_NETWORK = Path(__file__).parent / "tiny_network.py"
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2

@@ -7,17 +7,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from device.body import BodyError, check_gates
+from device.adaptation.label_prior import SiteSettings
 from device.cameras.settings import Picamera2Settings, ReplaySettings, V4l2Settings
 from device.cli import main
-from device.hardware.settings import LineSettings, ServoSettings
-from device.keeping import KeepSettings
+from device.gates.settings import LineSettings, ServoSettings
+from device.hardware import BodyError, check_gates
 from device.mqtt.settings import MqttSettings, TlsSettings
-from device.rules import default_rules, read_rules
+from device.policy.rules import default_rules, read_rules
+from device.samples.collector import KeepSettings
 from device.settings import DeviceSettings, ModelSettings, Settings, SettingsError, read_settings
-from device.site import SiteSettings
-from device.sorter import SortingSettings
-from device.vision.presence import PresenceSettings
+from device.sorting.sorter import SortingSettings
+from device.vision.isolation.occupancy import PresenceSettings
 
 SHIPPED = Path(__file__).parents[2] / "config" / "sortbin.toml"
 LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")

@@ -8,29 +8,29 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from device.adaptation.drift import Watch
+from device.adaptation.label_prior import Site, SiteSettings
 from device.cameras import Frame
-from device.clock import Clock
-from device.drift import Watch
+from device.common.clock import Clock
 from device.events import AnyEvent, Event
-from device.hardware.gates import Gates
-from device.hardware.simulated import SimulatedGate
-from device.keeping import Sighting
-from device.ledger import Ledger, LedgerError
-from device.rules import default_rules, read_rules
-from device.site import Site, SiteSettings
-from device.sorter import Sorter
-from device.steps import SortingSettings
-from device.tray import Bare
-from device.twin.bin import Landed, VirtualBin
-from device.twin.body import simulated_gates
-from device.twin.items import Thing
-from device.vision.bundle import Bundle
-from device.vision.classifier import Classifier
-from device.vision.empty import EmptyViews
+from device.gates.gates import Gates
+from device.gates.simulated import SimulatedGate
+from device.ledger.ledger import Ledger, LedgerError
+from device.policy.rules import default_rules, read_rules
+from device.samples.collector import Sighting
+from device.simulation.bin import Landed, VirtualBin
+from device.simulation.hardware import simulated_gates
+from device.simulation.items import Thing
+from device.sorting.control import SortingSettings
+from device.sorting.sorter import Sorter
+from device.sorting.tray import Bare
+from device.vision.fewshot.fewshot_head import Teaching
+from device.vision.inference.bundle import Bundle
+from device.vision.inference.classifier import Classifier
+from device.vision.inference.preprocess import Pixels
+from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.occupancy import EmptyView, PresenceSettings
 from device.vision.judge import Judge
-from device.vision.preprocess import Pixels
-from device.vision.presence import EmptyView, PresenceSettings
-from device.vision.teaching import Teaching
 
 FRAME_S = 0.1
 STEP_S = 0.02

@@ -9,10 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from device import daemon, health, last_words, refused
 from device.cameras.settings import V4l2Settings
 from device.commands import run
-from device.steps import SortingSettings
+from device.daemon import control_loop as daemon
+from device.daemon import final_state as last_words
+from device.daemon import health
+from device.daemon import start_backoff as refused
+from device.sorting.control import SortingSettings
 
 UNIT = Path(__file__).parents[2] / "systemd" / "sortbin.service"
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.photos import read_photos
-from device.vision.ground import PLAIN
+from device.vision.inference.ground import PLAIN
 from training.augment import AUGMENTATIONS, Augmentation, cut_out, make_augmenter
 from training.batches import StoredPhotos
 from training.grounds import random_ground

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from converter.photos import Split, read_split
-from device.vision.preprocess import to_float
+from device.vision.inference.preprocess import to_float
 from training.augment import AUGMENTATIONS, Augmentation
 from training.batches import Batches, Floats
 from training.distillation import blended_loss

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.vision.bundle import find_bundle
+from device.vision.inference.bundle import find_bundle
 from training.carry import MOST_ASKED, CarryError, carried, drawn
 from training.cli import main
 

@@ -9,9 +9,9 @@ import pytest
 
 from converter.model_file import parse_model, read_model
 from converter.tflite import exported, to_int8
-from device.vision.bundle import default_bundle, read_bundle
-from device.vision.classifier import Classifier, known_input
-from device.vision.runtime import load_runtime
+from device.vision.inference.bundle import default_bundle, read_bundle
+from device.vision.inference.classifier import Classifier, known_input
+from device.vision.inference.runtime import load_runtime
 from tests.training.runs import LABELS, SMALL, STAGE, called, quantized, run_of
 from training.backbones import build_trunk
 from training.dequantizing import DequantizeError, dequantized

@@ -23,8 +23,8 @@ from converter.photos import Photo, Split, read_split
 from converter.quiet import quiet
 from converter.tflite import exported, to_int8
 from converter.trial import Trial
-from device.shipped import shipped
-from device.vision.preprocess import Pixels, to_float
+from device.common.shipped_files import shipped
+from device.vision.inference.preprocess import Pixels, to_float
 from training.backbones import measure_statistics
 from training.beginning import BeginningError
 from training.cli import main

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from converter.photos import Split, read_split
-from device.rules import read_rules
+from device.policy.rules import read_rules
 from training.backbones import build_trunk
 from training.beginning import BeginningError
 from training.cli import main

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from device.vision.bundle import read_bundle
-from device.vision.classifier import Classifier
-from device.vision.reference import read_reference
-from device.vision.runtime import load_runtime
+from device.vision.inference.bundle import read_bundle
+from device.vision.inference.classifier import Classifier
+from device.vision.inference.embedding_stats import read_reference
+from device.vision.inference.runtime import load_runtime
 from tests.training.runs import SMALL, STAGE, called, quantized, run_of
 from training.backbones import build_trunk
 from training.network import Hidden, add_heads, build_network

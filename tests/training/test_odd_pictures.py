@@ -10,7 +10,7 @@ import pytest
 
 from converter.photos import folder_remarks, read_photos, read_split
 from device.cli import main as sortbin
-from device.vision.bundle import default_bundle
+from device.vision.inference.bundle import default_bundle
 from training.cli import main
 
 BAD = ("cut.jpg", "cut.png", "empty.jpg", "gif.jpg", "heic.jpg", "lost.jpg", "page.jpg")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.quiet import quiet
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 
 class UsageError(SortbinError, ValueError):

@@ -7,8 +7,8 @@ from typing import Any
 
 from converter.photos import folder_remarks, read_split, require_readable
 from converter.quiet import quiet
-from device.errors import SortbinError
-from device.shipped import find, shipped
+from device.common.errors import SortbinError
+from device.common.shipped_files import find, shipped
 from training.recipe import RecipeError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from converter.photos import read_split
 from converter.quiet import quiet
-from device.vision.bundle import find_bundle, read_bundle
+from device.vision.inference.bundle import find_bundle, read_bundle
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 
 class UsageError(SortbinError, ValueError):
@@ -46,7 +46,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, write the report and say the main figures. Returns the exit status."""
     from converter.progress import Progress
-    from device.rules import find_rules, read_rules
+    from device.policy.rules import find_rules, read_rules
     from training.evaluate import report
     from training.evaluate.chosen import choose_photos
     from training.evaluate.evaluation import evaluate

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     import msgspec
 
     from converter.progress import Progress
-    from device.vision.pictures import find_pictures
+    from device.vision.inference.images import find_pictures
     from training.outline import fit
     from training.outline.views import Stock
 

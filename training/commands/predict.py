@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from device.rules import RulePack
-    from device.vision.classifier import Floats
+    from device.policy.rules import RulePack
+    from device.vision.inference.classifier import Floats
     from training.evaluate.models import Model
 
 TOGETHER = 32
@@ -57,9 +57,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge the pictures and print a line for each. Returns the exit status."""
-    from device.rules import find_rules, read_rules
-    from device.vision.bundle import default_bundle
-    from device.vision.pictures import find_pictures, passed_over
+    from device.policy.rules import find_rules, read_rules
+    from device.vision.inference.bundle import default_bundle
+    from device.vision.inference.images import find_pictures, passed_over
     from training.evaluate.models import open_model
 
     files = list(itertools.chain.from_iterable(find_pictures(path) for path in arguments.images))
@@ -80,8 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _judged(files: list[Path], model: "Model", pack: "RulePack | None", top: int) -> Iterator[Predicted | Unread]:
-    from device.vision.classifier import softmax
-    from device.vision.pictures import PictureError, read_pixels
+    from device.vision.inference.classifier import softmax
+    from device.vision.inference.images import PictureError, read_pixels
 
     for start in range(0, len(files), TOGETHER):
         pictures, problems = {}, {}
@@ -97,7 +97,7 @@ def _judged(files: list[Path], model: "Model", pack: "RulePack | None", top: int
 
 
 def _predicted(file: Path, probabilities: "Floats", model: "Model", pack: "RulePack | None", top: int) -> Predicted:
-    from device.decision import Evidence, decide
+    from device.policy.decision import Evidence, decide
 
     order = (-probabilities).argsort(kind="stable")[:top].tolist()
     likeliest = {model.labels[index]: round(float(probabilities[index]), 6) for index in order}

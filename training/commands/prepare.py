@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     import msgspec
 
     from converter.progress import Progress
-    from device.vision.bundle import default_bundle
+    from device.vision.inference.bundle import default_bundle
     from training.prepare import Order, PrepareError, prepare
     from training.prepare.remarks import counted
 

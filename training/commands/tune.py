@@ -7,7 +7,7 @@ from typing import Any
 
 from converter.photos import folder_remarks, read_split, require_readable
 from converter.quiet import quiet
-from device.shipped import find, shipped
+from device.common.shipped_files import find, shipped
 from training.tune.space import SpaceError, read_space
 
 

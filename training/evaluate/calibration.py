@@ -6,7 +6,7 @@ import numpy as np
 from converter.accuracy import Answers, Floats, Ints
 from converter.confidence import fitted
 from converter.share import Share, share
-from device.vision.classifier import softmax
+from device.vision.inference.classifier import softmax
 
 BINS = 15
 FOLDS = 5

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from converter.light_card import Floats, Item, take_off
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 from training.evaluate.laying import laid, moved
 
 Rng = np.random.Generator

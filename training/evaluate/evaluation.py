@@ -16,9 +16,9 @@ from converter.photos import Photo, PhotosError, read_pixels
 from converter.progress import Progress
 from converter.share import Share, share
 from device import __version__
-from device.rules import RulePack
-from device.vision.classifier import softmax
-from device.vision.preprocess import Pixels
+from device.policy.rules import RulePack
+from device.vision.inference.classifier import softmax
+from device.vision.inference.preprocess import Pixels
 from training.evaluate import measures
 from training.evaluate.calibration import Calibration, calibrate
 from training.evaluate.chosen import Chosen

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 from training.evaluate.plots import INK, RIGHT, WRONG
 
 TILE_PX, TEXT_PX, GAP_PX = 150, 34, 10

@@ -2,8 +2,8 @@
 
 from converter.isolated import isolated_if_told
 from converter.photos import Photo
-from device.vision.ground import Ground
-from device.vision.preprocess import Pixels
+from device.vision.inference.ground import Ground
+from device.vision.inference.preprocess import Pixels
 
 
 class Items:

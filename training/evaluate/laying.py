@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from converter.light_card import Floats, Item, Mask
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 
 NEAR = 0.05
 """how far round an item its shadow and what the mask missed of it reach, as a share of the longer side"""

@@ -17,17 +17,17 @@ from converter.accuracy import Floats
 from converter.isolated import GROUND
 from converter.photo_list import PhotoList, read_photo_list
 from converter.quiet import quiet
-from device.errors import SortbinError
-from device.rules import RulesError, find_rules, read_rules
-from device.vision.bundle import INFO_FILE, LABELS_FILE, BundleError, read_bundle
-from device.vision.classifier import Classifier
-from device.vision.ground import Ground
-from device.vision.preprocess import Pixels, to_float, to_input
+from device.common.errors import SortbinError
+from device.policy.rules import RulesError, find_rules, read_rules
+from device.vision.inference.bundle import INFO_FILE, LABELS_FILE, BundleError, read_bundle
+from device.vision.inference.classifier import Classifier
+from device.vision.inference.ground import Ground
+from device.vision.inference.preprocess import Pixels, to_float, to_input
 
 if TYPE_CHECKING:
     import keras
 
-    from device.vision.runtime import Runtime
+    from device.vision.inference.runtime import Runtime
 
 RUN_FILE = "model.keras"
 RECIPE_FILE = "recipe.toml"

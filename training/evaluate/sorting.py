@@ -6,8 +6,8 @@ import msgspec
 
 from converter.accuracy import Floats, Ints
 from converter.share import Share, share
-from device.decision import Evidence, decide
-from device.rules import RulePack
+from device.policy.decision import Evidence, decide
+from device.policy.rules import RulePack
 from training.evaluate.measures import share_if_any
 
 

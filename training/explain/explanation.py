@@ -10,8 +10,8 @@ import numpy as np
 
 from converter.output import OutputError
 from converter.progress import Progress
-from device.vision.classifier import softmax
-from device.vision.preprocess import Pixels, to_float, to_input
+from device.vision.inference.classifier import softmax
+from device.vision.inference.preprocess import Pixels, to_float, to_input
 from training.evaluate.fonts import drawn_in_our_fonts
 from training.explain.gradients import Floats, first_features, grad_cam, guided_backpropagation
 from training.explain.pictures import Explained, explanations, feature_maps, heated, relief

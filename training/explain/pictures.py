@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 from training.evaluate.grids import shortened
 from training.evaluate.plots import GREY, INK, RIGHT, WRONG
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from converter.photos import read_pixels
 from converter.progress import Progress
-from device.vision import pictures
-from device.vision.classifier import softmax
-from device.vision.pictures import PictureError
-from device.vision.preprocess import Pixels
+from device.vision.inference import images as pictures
+from device.vision.inference.classifier import softmax
+from device.vision.inference.images import PictureError
+from device.vision.inference.preprocess import Pixels
 from training.evaluate.chosen import choose_photos
 from training.evaluate.evaluation import judge_photos, name_photos
 from training.evaluate.models import of_network

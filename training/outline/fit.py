@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from device.vision.difference import CHANNELS, difference
-from device.vision.empty import HEIGHT, WIDTH, EmptyViews
+from device.vision.isolation.background import HEIGHT, WIDTH, EmptyViews
+from device.vision.isolation.difference import CHANNELS, difference
 from training.outline.network import outline_network
 from training.outline.views import Stock, View, random_view
 

@@ -3,12 +3,12 @@
 import keras
 from keras import layers
 
-from device.vision.difference import CHANNELS
-from device.vision.empty import HEIGHT, WIDTH
+from device.vision.isolation.background import HEIGHT, WIDTH
+from device.vision.isolation.difference import CHANNELS
 
 
 def outline_network() -> keras.Model:
-    """HEIGHT x WIDTH x CHANNELS as `device.vision.difference` gives it, to HEIGHT x WIDTH x 1 logits."""
+    """HEIGHT x WIDTH x CHANNELS as `device.vision.isolation.difference` gives it, to HEIGHT x WIDTH x 1 logits."""
     differs = layers.Input((HEIGHT, WIDTH, CHANNELS))
     half = _convolved(_convolved(differs, 16, size=4, stride=2), 16)
     quarter = _convolved(_convolved(half, 24, stride=2), 24)

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.light_card import take_off
-from device.vision.pictures import read_pixels
-from device.vision.preprocess import Pixels
+from device.vision.inference.images import read_pixels
+from device.vision.inference.preprocess import Pixels
 from training.grounds import random_ground
 
 Floats = npt.NDArray[np.float32]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from converter.photos import PhotosError, read_mask, read_pixels
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 
 TILE_WIDTH, TILE_HEIGHT, GAP = 160, 120, 4
 COLOUR = (255, 0, 200)

@@ -7,8 +7,8 @@ import numpy as np
 
 from converter.photos import read_pixels
 from converter.progress import Progress
-from device.vision.bundle import Bundle
-from device.vision.classifier import Classifier
+from device.vision.inference.bundle import Bundle
+from device.vision.inference.classifier import Classifier
 from training.prepare.records import Records, Vectors
 
 BLOCK = 1024

@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import msgspec
 
-from device.vision.completeness import is_cut, lacks_a_part
-from device.vision.pictures import PictureError, read_picture
+from device.vision.inference.completeness import is_cut, lacks_a_part
+from device.vision.inference.images import PictureError, read_picture
 from training.prepare.likeness import perceptual_hash, thumbnail
 
 

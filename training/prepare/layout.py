@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from device.vision.labels import label_of
+from device.common.label_names import label_of
 
 SPLIT_FOLDERS = {
     "train": "train",

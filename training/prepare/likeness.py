@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 
 HASH_SIDE, HASH_BITS = 32, 64
 THUMBNAIL_SIDE = 16

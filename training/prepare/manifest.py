@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from converter.manifest import COLUMNS, FORMATS, INFO_FILE, MANIFEST_FILE, MASK_COLUMN, SPLITS, DatasetInfo
-from device.vision.bundle import hash_file
+from device.vision.inference.bundle import hash_file
 from training.prepare.catalogue import UNKNOWN, Catalogue
 from training.prepare.masks import Masks
 from training.prepare.records import Records

@@ -15,10 +15,10 @@ import cv2
 from converter.isolated import given_mask, mask_on_card, plausible
 from converter.photos import MASKS, PhotosError, read_pixels
 from converter.progress import Progress
-from device.vision.empty import EmptyViews
-from device.vision.ground import PLAIN
-from device.vision.isolate import isolate
-from device.vision.preprocess import Pixels
+from device.vision.inference.ground import PLAIN
+from device.vision.inference.preprocess import Pixels
+from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.isolate import isolate
 from training.prepare.layout import Layout, find_layout
 from training.prepare.records import Masked, Records, Waiting
 

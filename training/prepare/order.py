@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from device.errors import SortbinError
-from device.vision.bundle import INFO_FILE, hash_file
+from device.common.errors import SortbinError
+from device.vision.inference.bundle import INFO_FILE, hash_file
 
 FLAGS = (
     "unreadable",

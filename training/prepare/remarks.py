@@ -6,9 +6,9 @@ import numpy as np
 
 from converter.manifest import SPLITS
 from converter.photos import MASKS
-from device.vision.ground import PLAIN
-from device.vision.labels import label_remarks
-from device.vision.pictures import kinds_told
+from device.common.label_names import label_remarks
+from device.vision.inference.ground import PLAIN
+from device.vision.inference.images import kinds_told
 from training.prepare.alike import Alike
 from training.prepare.catalogue import Catalogue
 from training.prepare.layout import Layout

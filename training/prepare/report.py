@@ -14,7 +14,7 @@ import numpy as np
 from converter.manifest import SPLITS
 from converter.photos import PhotosError, read_pixels
 from converter.progress import Progress
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 from training.prepare.alike import Alike, Pair
 from training.prepare.catalogue import Catalogue
 from training.prepare.contact_sheet import Pictured, chosen, strip

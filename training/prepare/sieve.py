@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import PurePosixPath
 
 from converter.photos import unlistable
-from device.vision.pictures import SUFFIXES
+from device.vision.inference.images import SUFFIXES
 
 LISTS_FOLDER = "splits"
 

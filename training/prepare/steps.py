@@ -13,7 +13,7 @@ from converter.manifest import INFO_FILE, RECORDS_FILE, DatasetInfo
 from converter.photos import read_pixels
 from converter.progress import Progress
 from converter.quiet import quiet
-from device.vision.bundle import read_bundle
+from device.vision.inference.bundle import read_bundle
 from training.prepare.alike import Alike, find_alike
 from training.prepare.catalogue import UNKNOWN, Catalogue, read_catalogue
 from training.prepare.complaints import Complaints

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.progress import Progress
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.render.places import Place
 from training.render.shots import Shot
 

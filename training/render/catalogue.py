@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 
 class KindError(SortbinError, ValueError):

@@ -1,6 +1,6 @@
 """A contact sheet of cut-outs, a row for each label, half of it on a grey tray and half on a dark one.
 
-python -m training.render.contact device/twin/items docs/pictures/items.jpg
+python -m training.render.contact device/simulation/items docs/pictures/items.jpg
 """
 
 import argparse

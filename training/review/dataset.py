@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.review.decisions import Decision, Decisions, Labelled, Row
 
 LONGEST_STEM = 60

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from device.kept import KeptFrame, Note, read_kept
+from device.samples.store import KeptFrame, Note, read_kept
 from training.review.labels import composed
 
 

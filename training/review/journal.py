@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from device.durable import sync
-from device.errors import SortbinError, explained
+from device.common.errors import SortbinError, explained
+from device.common.files import sync
 from training.review.decisions import Decisions, Discarded, Labelled, Row, Undone
 from training.review.labels import LabelError, checked
 

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 
 LONGEST_BYTES = 200
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.review.dataset import Dataset
 from training.review.decisions import Counts, Decision, Decisions, Discarded, Labelled, Row, Undone, outcome
 from training.review.frames import Frame, read_frames

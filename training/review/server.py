@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from device import __version__
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.review.dataset import DatasetError
 from training.review.journal import JournalError
 from training.review.review import Outdated, Review, ReviewError

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from device.errors import SortbinError, explained
+from device.common.errors import SortbinError, explained
 from training.recipe import Recipe
 
 Value = str | int | float | bool

@@ -23,8 +23,8 @@ from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler, TPESa
 from optuna.trial import FrozenTrial, TrialState
 
 from converter.photos import Split
-from device.errors import SortbinError
-from device.rules import find_rules, read_rules
+from device.common.errors import SortbinError
+from device.policy.rules import find_rules, read_rules
 from training.beginning import named
 from training.fit import DivergedError, Lesson, fit
 from training.history import METRICS

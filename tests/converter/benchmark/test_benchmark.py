@@ -14,7 +14,7 @@ from converter.benchmark.formats import FORMATS, PYTHON_MODULES
 from converter.benchmark.report import Report, Row, reference_row, speed_up
 from converter.cli import main
 from converter.run import read_run
-from device.vision.bundle import MODEL_FILE, read_bundle
+from device.vision.inference.bundle import MODEL_FILE, read_bundle
 
 Captured = pytest.CaptureFixture[str]
 QUICK = ("--queries", "3", "--seconds", "0")
@@ -165,7 +165,7 @@ def test_a_model_that_a_runtime_refuses_is_told_in_its_words(shapes_bundle: Path
 
 def test_an_engine_gives_the_logits_that_the_device_gives(shapes_bundle: Path) -> None:
     from converter.benchmark.engines import library, load
-    from device.vision.classifier import Classifier
+    from device.vision.inference.classifier import Classifier
 
     engine = load("ai-edge-litert", library("ai-edge-litert"), shapes_bundle / MODEL_FILE, batch=1, threads=1, label_count=3)
     picture = np.random.default_rng(5).integers(0, 256, (32, 32, 3), dtype=np.uint8)

@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from converter.edgetpu.graph import CUSTOM_OP
 from converter.metadata import packed
-from device.vision.bundle import MODEL_FILE, Bundle, default_bundle, read_bundle
+from device.vision.inference.bundle import MODEL_FILE, Bundle, default_bundle, read_bundle
 
 PRINTED = """Edge TPU Compiler version 16.0.384591198
 Started a compilation timeout timer of 180 seconds.

@@ -8,8 +8,8 @@ import pytest
 
 from converter.cli import main
 from converter.model_file import read_model
-from device.vision.bundle import EDGETPU_FILE, INFO_FILE, MODEL_FILE, Bundle, EdgeTpu, Mapping, read_bundle
-from device.vision.runtime import load_runtime
+from device.vision.inference.bundle import EDGETPU_FILE, INFO_FILE, MODEL_FILE, Bundle, EdgeTpu, Mapping, read_bundle
+from device.vision.inference.runtime import load_runtime
 
 from .conftest import ALL_MAPPED, PRINTED, table
 

@@ -14,7 +14,7 @@ from converter.edgetpu.prediction import ON_CHIP_BYTES, CompiledAlready, predict
 from converter.edgetpu.rules import refusal
 from converter.model_file import ModelFile, Operator, Quantization, Subgraph, read_model
 from converter.model_file import Tensor as StoredTensor
-from device.vision.bundle import MODEL_FILE, default_bundle
+from device.vision.inference.bundle import MODEL_FILE, default_bundle
 
 from .collect_pairs import Pair
 

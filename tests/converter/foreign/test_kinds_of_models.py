@@ -15,7 +15,7 @@ from keras import layers
 
 from converter.adopted import Classifier
 from converter.foreign.pixel_range import RANGES
-from device.vision.classifier import softmax
+from device.vision.inference.classifier import softmax
 
 SIZE = 24
 LABELS = 3

@@ -12,7 +12,7 @@ from converter.network_error import NetworkError
 from converter.photos import read_photos
 from converter.progress import Progress
 from converter.run import Run
-from device.vision.bundle import read_bundle
+from device.vision.inference.bundle import read_bundle
 
 LABELS = ("disc", "frame", "streifen ≡")
 SIZE = 32

@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from converter.verify.op_versions import FIRST, LAST, RUNTIMES, without
-from device.vision.runtime import PACKAGES
+from device.vision.inference.runtime import PACKAGES
 
 CODES = {name: code for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 

@@ -14,7 +14,7 @@ from converter.model_file import read_model
 from converter.run import read_run
 from converter.verify import verification
 from converter.verify.report import Verification
-from device.vision.bundle import INFO_FILE, MODEL_FILE, BundleError, read_bundle, write_bundle
+from device.vision.inference.bundle import INFO_FILE, MODEL_FILE, BundleError, read_bundle, write_bundle
 
 Captured = pytest.CaptureFixture[str]
 

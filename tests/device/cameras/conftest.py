@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 
 
 class Clock:

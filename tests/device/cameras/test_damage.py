@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from device.cameras.damage import decode, lacks_its_end
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 
 
 def jpeg(restart_every: int = 8) -> bytes:

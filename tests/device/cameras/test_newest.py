@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from device.cameras import CameraError, EndOfFrames, Frame
 from device.cameras.newest import NewestFrame, turn_and_cut
 from device.cameras.settings import Region
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 
 PATIENCE_S = 20.0
 QUICK = (0.001, 0.002)

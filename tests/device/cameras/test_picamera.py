@@ -11,7 +11,7 @@ import pytest
 from device.cameras import CameraError
 from device.cameras.picamera import Picamera2Source
 from device.cameras.settings import Picamera2Settings
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 
 BUFFERS = 3
 

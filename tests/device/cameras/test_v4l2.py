@@ -16,7 +16,7 @@ from device.cameras.frozen import FrozenPicture
 from device.cameras.settings import V4l2Settings
 from device.cameras.v4l2 import Capture, V4l2Source, open_device
 from device.cameras.v4l2_controls import AUTO_WHITE_BALANCE, EXPOSURE_AUTO, FOCUS_ABSOLUTE, FOCUS_AUTO, Controls
-from device.vision.preprocess import Pixels
+from device.vision.inference.preprocess import Pixels
 from tests.device.cameras.webcam import Webcam
 
 Make = Callable[..., Pixels]

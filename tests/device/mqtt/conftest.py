@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import paho.mqtt.client as paho
 import pytest
 
-from device.clock import Clock
-from device.ledger import Ledger
+from device.common.clock import Clock
+from device.ledger.ledger import Ledger
 from device.mqtt.backoff import Backoff
 from device.mqtt.link import Link
 from device.mqtt.settings import MqttSettings
@@ -93,7 +93,7 @@ class Amqtt(_Process):
     def command(self) -> list[str]:
         program = (
             "import sys, threading\n"
-            "from device.twin.broker import EmbeddedBroker\n"
+            "from device.simulation.broker import EmbeddedBroker\n"
             "broker = EmbeddedBroker(int(sys.argv[1]))\n"
             "print('ready', flush=True)\n"
             "threading.Event().wait(300)\n"

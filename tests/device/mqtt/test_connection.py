@@ -176,7 +176,7 @@ def test_check_names_the_topic_that_is_forbidden(
 
 def test_a_broker_that_speaks_no_mqtt_5_says_nothing_about_topics() -> None:
     pytest.importorskip("amqtt")
-    from device.twin.broker import EmbeddedBroker
+    from device.simulation.broker import EmbeddedBroker
 
     broker = EmbeddedBroker()
     try:

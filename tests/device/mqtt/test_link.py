@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from device.clock import Clock
+from device.common.clock import Clock
 from device.events import Fault
-from device.ledger import BinTotals, Ledger
+from device.ledger.ledger import BinTotals, Ledger
 from device.mqtt.connection import client_id
 from device.mqtt.link import Link
 from device.mqtt.payloads import BinState, State
@@ -259,9 +259,9 @@ def test_what_nobody_thought_of_is_said_and_the_link_tried_again(
 DEVICE = """
 import sys, threading
 from pathlib import Path
-from device.clock import Clock
+from device.common.clock import Clock
 from device.events import Fault
-from device.ledger import Ledger
+from device.ledger.ledger import Ledger
 from device.mqtt.connection import client_id
 from device.mqtt.link import Link
 from device.mqtt.settings import MqttSettings

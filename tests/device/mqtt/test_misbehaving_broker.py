@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from device.clock import Clock
+from device.common.clock import Clock
 from device.events import Fault, decode
-from device.ledger import Ledger
+from device.ledger.ledger import Ledger
 from device.mqtt import MqttError
 from device.mqtt.backoff import Backoff
 from device.mqtt.connection import Connection, connected

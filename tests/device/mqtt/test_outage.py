@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from device.clock import Clock
+from device.common.clock import Clock
 from device.events import AnyEvent, Fault
-from device.ledger import Ledger
+from device.ledger.ledger import Ledger
 from device.mqtt.link import Link
 from device.mqtt.settings import MqttSettings
 

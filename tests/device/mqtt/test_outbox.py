@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.clock import Clock
+from device.common.clock import Clock
 from device.events import Fault, decode
-from device.ledger import Ledger
+from device.ledger.ledger import Ledger
 from device.mqtt.outbox import IN_FLIGHT, PAUSE_S, REFUSED_S, Outbox
 
 

@@ -6,12 +6,12 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from device import failure
-from device.decision import Reason
 from device.events import AnyEvent, Drift, Fault, ItemInterrupted, ItemRejected, ItemSorted
 from device.mqtt.payloads import BinState, Health, Info, LastItem, Mode, State, fault_state, last_item, schemas
 from device.mqtt.topics import Topics
-from device.sorter import Mode as SorterMode
+from device.policy.decision import Reason
+from device.sorting import faults as failure
+from device.sorting.sorter import Mode as SorterMode
 
 REFERENCE = (Path(__file__).parents[3] / "docs" / "mqtt.md").read_text(encoding="utf-8")
 TYPES: dict[str, Any] = {"info": Info, "state": State, "bin": BinState, "health": Health, "event": AnyEvent, "journal": AnyEvent}

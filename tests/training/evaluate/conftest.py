@@ -9,7 +9,7 @@ import pytest
 
 from converter.photos import read_photos, read_pixels
 from converter.quiet import quiet
-from device.vision.preprocess import Pixels, to_input
+from device.vision.inference.preprocess import Pixels, to_input
 from training import cli
 
 COLOURS = {

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
 from converter.accuracy import Answers
-from device.vision.classifier import softmax
+from device.vision.inference.classifier import softmax
 from training.evaluate.calibration import calibrate, cross_fitted, reliability
 
 

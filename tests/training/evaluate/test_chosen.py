@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from converter.manifest import COLUMNS, DatasetInfo
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.evaluate.chosen import choose_photos
 from training.evaluate.models import Model, Outputs
 

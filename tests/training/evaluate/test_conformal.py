@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.vision.classifier import softmax
+from device.vision.inference.classifier import softmax
 from training.evaluate.conformal import conformal, least_probability
 
 

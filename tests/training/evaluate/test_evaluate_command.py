@@ -18,7 +18,7 @@ from converter.photo_list import photo_list
 from converter.photos import read_photos
 from converter.progress import Progress
 from converter.run import read_run
-from device.rules import find_rules, read_rules
+from device.policy.rules import find_rules, read_rules
 from tests.training.evaluate.conftest import LABELS
 from training.evaluate import plots
 from training.evaluate.chosen import choose_photos

@@ -7,7 +7,7 @@ import numpy as np
 from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure
 
-from device.rules import find_rules
+from device.policy.rules import find_rules
 from training.evaluate.fonts import CHINESE_FILE, drawn_in_our_fonts, missing_signs, web_font
 
 ITEMS = "可回收物_鼠标 厨余垃圾_薯条 有害垃圾_药片 其他垃圾_毛巾 可回收物_充电宝 厨余垃圾_猕猴桃 厨余垃圾_螃蟹 Töpfe ≡"

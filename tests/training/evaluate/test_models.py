@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from converter.photos import read_photos, read_pixels
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.evaluate.models import Model, open_model, read_network
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from device.decision import Evidence, decide
-from device.rules import find_rules, read_rules
-from device.vision.classifier import softmax
+from device.policy.decision import Evidence, decide
+from device.policy.rules import find_rules, read_rules
+from device.vision.inference.classifier import softmax
 from training.evaluate.sorting import sorting
 
 LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")

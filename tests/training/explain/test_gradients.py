@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from device.errors import SortbinError
-from device.vision.preprocess import to_float
+from device.common.errors import SortbinError
+from device.vision.inference.preprocess import to_float
 from training.explain.gradients import first_features, grad_cam, guided_backpropagation, last_features
 
 

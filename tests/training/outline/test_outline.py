@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from device.vision.difference import CHANNELS
-from device.vision.empty import EmptyViews
-from device.vision.ground import PLAIN
-from device.vision.isolate import isolate
+from device.vision.inference.ground import PLAIN
+from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.difference import CHANNELS
+from device.vision.isolation.isolate import isolate
 from training.cli import main
 from training.outline import fit
 from training.outline.views import HEIGHT, WIDTH, Stock, random_view

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device.vision.bundle import Bundle
+from device.vision.inference.bundle import Bundle
 from tests.training.prepare.pictures import drawn, encoded, rows
 from training.prepare import embeddings
 from training.prepare.embeddings import near_embeddings

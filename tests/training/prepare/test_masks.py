@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from converter.isolated import isolated
 from converter.manifest import read_info
 from converter.photos import PhotosError, read_fold, read_mask, read_part, read_photos, read_pixels, read_split
-from device.vision.ground import PLAIN
+from device.vision.inference.ground import PLAIN
 from tests.training.prepare.pictures import drawn, encoded, fill, rows
 from training.cli import main
 from training.prepare.masks import find_aside

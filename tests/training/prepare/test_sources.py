@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device.vision.pictures import read_pixels
+from device.vision.inference.images import read_pixels
 from tests.training.prepare.pictures import LABELS, drawn, encoded, fill
 from training.prepare.cifar100 import LABELS as CIFAR_LABELS
 from training.prepare.offer import LARGEST_BYTES, Source

@@ -149,7 +149,7 @@ def page() -> Iterator[Callable[[str], Page]]:
 
 COMMAND = """
 import argparse, sys
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.commands import review
 parser = argparse.ArgumentParser(prog="training")
 review.add_parser(parser.add_subparsers(dest="command", required=True))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from device.errors import SortbinError
+from device.common.errors import SortbinError
 from training.commands import review
 from training.review.journal import FILE
 

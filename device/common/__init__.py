@@ -1,0 +1,1 @@
+"""Helpers that know nothing of bins: files, errors, command lines, processes, clocks. Imports no other room."""

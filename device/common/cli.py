@@ -1,0 +1,112 @@
+"""What the commands `sortbin`, `converter` and `training` have in common."""
+
+import argparse
+import codecs
+import errno
+import importlib
+import io
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from device import __version__
+from device.common.errors import SortbinError
+
+OF_EXTRAS = frozenset({"ai_edge_quantizer", "keras", "matplotlib", "optuna", "sklearn", "tensorboard", "tensorflow"})
+"""packages that a plain installation does not bring"""
+
+OF_NO_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""what writing to an open file ends with, which does not say its name"""
+
+
+def run(program: str, description: str, package: str, names: Sequence[str], argv: list[str] | None) -> int:
+    """Run a subcommand and return the exit status: its own, 2 for a user's mistake or a file or folder that the system refuses, which is told in one
+    line, 130 when interrupted.
+
+    package: where each name is a module whose `add_parser` adds the subcommand, with `run` among its defaults. Only the one that is asked for is
+    imported: `sortbin gate --release` has to work when another cannot even be loaded. argv: without it, that of the process.
+    """
+    _print_anything()
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("--version", action="version", version=f"{program} {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    asked = sys.argv[1:2] if argv is None else argv[:1]
+    try:
+        for name in asked if set(asked) <= set(names) and asked else names:
+            importlib.import_module(f"{package}.{name}").add_parser(commands)
+    except Exception as error:  # a package that is missing or was built for another NumPy fails in ways of its own
+        print(f"{program} {name}: cannot be loaded ({type(error).__name__}: {_one_line(error)}); install {program} again", file=sys.stderr)
+        return 2
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except SortbinError as error:
+        print(f"{program} {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in OF_EXTRAS:
+            raise
+        print(f'{program} {arguments.command}: {error.name} is not installed: pip install "sortbin[{program}]"', file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone: nothing more to say, and nothing to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is None and error.errno not in OF_NO_FILE:
+            raise
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        print(f"{program} {arguments.command}: {where}{error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _print_anything() -> None:
+    """Have text printed whatever the terminal's character set is: a letter that it has not becomes \\uXXXX, which JSON reads as that letter."""
+    codecs.register_error("sortbin", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="sortbin")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{int.from_bytes(units[i : i + 2], 'big'):04x}" for i in range(0, len(units), 2)), error.end
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """What reads an option's whole number, for `add_argument(type=...)`: any other than least..most is told what was expected."""
+    bounds = f"from {least}" if most is None else f"from {least} to {most}"
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f"expected a whole number {bounds}, found {text}")
+        return number
+
+    return read
+
+
+def measured(least: float, most: float, unit: str) -> Callable[[str], float]:
+    """The same for a quantity, which may have a fraction: least..most, in that unit."""
+
+    def read(text: str) -> float:
+        try:
+            quantity = float(text)
+        except ValueError:
+            quantity = math.nan
+        if not least <= quantity <= most:
+            raise argparse.ArgumentTypeError(f"expected {least:g} to {most:g} {unit}, found {text}")
+        return quantity
+
+    return read

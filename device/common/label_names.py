@@ -1,0 +1,39 @@
+"""What a label is called: one spelling, whichever disk, archive or keyboard it comes from."""
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from device.common.errors import SortbinError
+
+
+class LabelError(SortbinError, ValueError):
+    """A name that cannot be a label. The message gives it and says what was expected."""
+
+
+def is_label(text: str) -> bool:
+    """Whether a list with a label a line can hold it: one line, not empty, no space around it."""
+    return text.strip() == text and text.splitlines() == [text]
+
+
+def label_of(name: str) -> str:
+    """The label that a folder of this name, or a word typed by a person, stands for: composed Unicode (NFC), without space around it.
+
+    Raises LabelError where nothing is left, or several lines.
+    """
+    label = unicodedata.normalize("NFC", name).strip()
+    if not is_label(label):
+        raise LabelError(f"{name!r}: expected the name of a label, on one line; rename that folder")
+    return label
+
+
+def label_remarks(folders: Iterable[str]) -> Iterator[str]:
+    """What is odd about names of label folders: space around them, and labels that differ in upper and lower case only."""
+    names = sorted(set(folders))
+    for name in names:
+        if name != name.strip():
+            yield f"{name!r}: the folder's name has space around it; its pictures count as {label_of(name)}"
+    seen: dict[str, str] = {}
+    for label in sorted({label_of(name) for name in names}):
+        twin = seen.setdefault(label.casefold(), label)
+        if twin != label:
+            yield f"{twin} and {label}: two labels that differ in upper and lower case only; if they are one, rename a folder"

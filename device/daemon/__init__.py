@@ -1,0 +1,1 @@
+"""The process that runs for months: opens the parts, runs the threads, reports, restarts, stops. Only commands import it."""

@@ -1,0 +1,143 @@
+"""What the daemon says of itself: composed on the control thread, sent by the link's own."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from device import __version__
+from device.adaptation.drift import Watch
+from device.common.clock import wall_clock_synced
+from device.daemon.health import cpu_temperature_c, resident_mib, throttled
+from device.daemon.parts import Parts
+from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
+from device.ledger.ledger import BinTotals
+from device.mqtt.payloads import BinState, Hardware, Health, Info, InfoBundle, InfoRules, LastItem, Mode, State, fault_state, last_item
+from device.settings import DeviceSettings
+
+HEALTH_EVERY_S = 60.0
+
+
+class Reporter:
+    """Keeps `info`, `state`, `bin/<bin>` and `health` up to date on a link, and one line of text for a person. Without a link, the line alone."""
+
+    def __init__(self, device: DeviceSettings, watch: Watch, parts: Parts) -> None:
+        self._device, self._watch, self._remarks = device, watch, parts.remarks
+        self._judge, self._site, self._rules = parts.judge, parts.site, parts.rules
+        self._body, self._ledger, self._link = parts.body, parts.ledger, parts.link
+        self._last_item: LastItem | None = None if parts.ledger.item_before is None else last_item(parts.ledger.item_before)
+        self._shown: tuple[object, ...] = ()
+        self._refused: tuple[str, ...] = ()
+        self._health_due_s: float | None = None
+        self._began_s: float | None = None
+        self.line = ""
+        self._runtime = parts.judge.classifier.runtime
+        if self._link is not None:
+            self._link.publish_info(self._info())
+
+    def note(self, event: AnyEvent) -> None:
+        """Take notice of an event that was stored. Any thread."""
+        if isinstance(event, ItemSorted | ItemRejected):
+            self._last_item = last_item(event)
+
+    def update(self, now_s: float, mode: Mode, fault: Fault | None, safe_mode: bool) -> None:
+        """Say what has changed. Cheap when nothing has; never waits."""
+        self._began_s = now_s if self._began_s is None else self._began_s
+        refused = () if self._link is None else self._link.refused
+        if refused != self._refused:
+            self._refused, self._health_due_s = refused, None
+        shown = (mode, fault, safe_mode, self._last_item, self._ledger.newest_seq, refused)
+        if shown != self._shown:
+            self._shown = shown
+            self._show(mode, fault, safe_mode)
+        if self._judge.classifier.runtime is not self._runtime:
+            self._runtime, self._health_due_s = self._judge.classifier.runtime, None
+            if self._link is not None:
+                self._link.publish_info(self._info())
+        if self._link is not None and (self._health_due_s is None or now_s >= self._health_due_s):
+            self._health_due_s = now_s + HEALTH_EVERY_S
+            self._link.publish_health(self._health(now_s))
+
+    def _show(self, mode: Mode, fault: Fault | None, safe_mode: bool) -> None:
+        totals = self._ledger.totals()
+        done = sum(bin_.sorted + bin_.rejected for bin_ in totals.values())
+        self.line = f"{mode}: {fault.message}" if fault is not None else f"{mode}, {done} items so far"
+        if safe_mode:
+            self.line += "; safe mode after repeated crashes: everything goes to the residual bin"
+        if self._refused:
+            self.line += f"; the broker refuses {', '.join(self._refused)}: see the log"
+        if self._link is None:
+            return
+        self._link.publish_state(State(mode=mode, fault=fault_state(fault), safe_mode=safe_mode, totals=totals, last_item=self._last_item))
+        for name in self._rules.bins:
+            counted = totals.get(name, BinTotals())
+            self._link.publish_bin(name, BinState(fill_percent=None, full=False, items=counted.sorted + counted.rejected, hazards=counted.hazards))
+
+    def _info(self) -> Info:
+        bundle = self._judge.classifier.bundle.info
+        return Info(
+            device=self._device.id,
+            install=self._ledger.install,
+            version=__version__,
+            bundle=InfoBundle(name=bundle.name, version=bundle.version, sha256=bundle.digest, metrics=bundle.metrics),
+            labels=self._judge.labels,
+            taught=None if self._judge.teaching is None else self._judge.teaching.examples.counts(),
+            rules=InfoRules(name=self._rules.name, version=self._rules.version),
+            bins=dict(self._rules.bins),
+            residual=self._rules.residual,
+            hardware=Hardware(
+                board=_board(),
+                camera=self._body.camera_kind,
+                gates=dict(self._body.gate_kinds),
+                runtime=self._runtime.name,
+            ),
+            remarks=self._remarks,
+        )
+
+    def _health(self, now_s: float) -> Health:
+        age_s = self._body.camera.age_s(now_s)
+        p50_ms, p95_ms = _percentiles(self._judge.classifier.took_ms)
+        return Health(
+            uptime_s=round(now_s - (self._began_s or now_s), 1),
+            clock="synced" if wall_clock_synced() else "unsynced",
+            temperature_c=cpu_temperature_c(),
+            throttled=throttled(),
+            disk_free_mib=_free_mib(self._device.state),
+            memory_mib=round(resident_mib(), 1),
+            frame_age_s=round(age_s, 3) if np.isfinite(age_s) else None,
+            frames_damaged=self._body.camera.damaged,
+            camera_reopened=self._body.camera.reopened,
+            backend=self._runtime.name,
+            degraded=self._runtime.degraded,
+            p50_ms=p50_ms,
+            p95_ms=p95_ms,
+            outbox=self._ledger.undelivered,
+            refused=self._refused,
+            dropped=self._ledger.dropped,
+            restarts=self._ledger.restarts,
+            site=self._site.mix,
+            drift={str(signal): off for signal, off in self._watch.strayed.items()},
+        )
+
+
+def _percentiles(took_ms: Sequence[float]) -> tuple[float | None, float | None]:
+    if not took_ms:
+        return None, None
+    p50_ms, p95_ms = np.percentile(list(took_ms), [50, 95])
+    return round(float(p50_ms), 2), round(float(p95_ms), 2)
+
+
+def _free_mib(folder: str) -> float | None:
+    try:
+        space = os.statvfs(folder)
+    except OSError:
+        return None
+    return round(space.f_bavail * space.f_frsize / 2**20, 1)
+
+
+def _board() -> str:
+    try:
+        return Path("/proc/device-tree/model").read_text(encoding="utf-8").rstrip("\0")
+    except OSError:
+        return ""

@@ -1,0 +1,122 @@
+"""A gate on one digital output, over the GPIO character device: active opens it, inactive lets it close."""
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from device.gates import GateError, Position
+from device.gates.settings import LineSettings
+
+if TYPE_CHECKING:
+    import gpiod
+
+log = logging.getLogger(__name__)
+
+DEVICES = Path("/dev")
+
+
+class LineGate:
+    """Claims the line as an output that is inactive from the first moment; the kernel lets no other process have it meanwhile.
+
+    A line does not tell where the flap is: it counts as arrived after `travel_s`. Once active for `max_on_s` it is switched off and
+    `update` raises GateError, whatever was commanded. libgpiod is imported only when such a gate is chosen.
+    """
+
+    def __init__(self, settings: LineSettings, *, devices: Path = DEVICES) -> None:
+        self._name = f"gate {settings.bin}"
+        self._travel_s, self._max_on_s = settings.travel_s, settings.max_on_s
+        self._position = Position.UNKNOWN
+        self._since_s = 0.0
+        self._on_since_s: float | None = None
+        self.output, self._offset, self._request = _request(self._name, settings, devices)
+
+    @property
+    def position(self) -> Position:
+        return self._position
+
+    def open(self, now_s: float) -> None:
+        if self._position in (Position.OPEN, Position.OPENING):
+            return
+        self._set(active=True)
+        self._position = Position.OPENING
+        self._since_s = now_s
+        self._on_since_s = now_s if self._on_since_s is None else self._on_since_s
+
+    def close(self, now_s: float) -> None:
+        if self._position in (Position.CLOSED, Position.CLOSING):
+            return
+        self._set(active=False)
+        self._position = Position.CLOSING
+        self._since_s = now_s
+        self._on_since_s = None
+
+    def update(self, now_s: float) -> None:
+        if self._on_since_s is not None and now_s - self._on_since_s >= self._max_on_s:
+            self.close(now_s)
+            raise GateError(f"{self._name}: was open for max_on_s, {self._max_on_s:g} s, and has been switched off")
+        if now_s - self._since_s >= self._travel_s:
+            if self._position is Position.OPENING:
+                self._position = Position.OPEN
+            elif self._position is Position.CLOSING:
+                self._position = Position.CLOSED
+
+    def release(self) -> None:
+        self._position = Position.UNKNOWN
+        self._on_since_s = None
+        request, self._request = self._request, None
+        if request is None:
+            return
+        try:
+            self._write(request, active=False)
+        except GateError as error:
+            log.error("%s; it may still be active", error)
+        with contextlib.suppress(OSError):
+            request.release()
+
+    def _set(self, *, active: bool) -> None:
+        self._position = Position.UNKNOWN
+        if self._request is None:
+            raise GateError(f"{self._name}: its line has been released")
+        self._write(self._request, active=active)
+
+    def _write(self, request: "gpiod.LineRequest", *, active: bool) -> None:
+        from gpiod.line import Value
+
+        try:
+            request.set_value(self._offset, Value.ACTIVE if active else Value.INACTIVE)
+        except OSError as error:
+            raise GateError(f"{self._name}: cannot set its line: {error.strerror}") from error
+
+
+def _request(name: str, settings: LineSettings, devices: Path) -> "tuple[str, int, gpiod.LineRequest | None]":
+    try:
+        import gpiod
+        from gpiod.line import Direction, Value
+
+        output = gpiod.LineSettings(direction=Direction.OUTPUT, active_low=settings.active_low, output_value=Value.INACTIVE)
+    except Exception as error:  # a package that is missing, of an old version or built for another system fails in ways of its own
+        raise GateError(f"{name}: gpiod cannot be imported ({error}); install it with `pip install gpiod`") from error
+    chips = [Path(settings.chip)] if settings.chip else sorted(devices.glob("gpiochip*"))
+    refused: OSError | None = None
+    for path in chips:
+        try:
+            with gpiod.Chip(str(path)) as chip:
+                offset = _find_line(chip, settings.line)
+                if offset is not None:
+                    return f"line {settings.line} of {path}", offset, chip.request_lines({offset: output}, consumer="sortbin")
+        except OSError as error:
+            refused = error
+    where = ", ".join(map(str, chips)) or f"{devices}/gpiochip*, of which there is none"
+    if refused is None:
+        raise GateError(f"{name}: no line {settings.line} in {where}; `gpioinfo` lists those there are")
+    is_there = not isinstance(refused, FileNotFoundError)
+    cure = "is it in use, and the user in group `gpio`?" if is_there else 'expected the device file of a chip, such as "/dev/gpiochip0"'
+    raise GateError(f"{name}: cannot have line {settings.line} of {where}: {refused.strerror}; {cure}")
+
+
+def _find_line(chip: "gpiod.Chip", line: str) -> int | None:
+    try:
+        return chip.line_offset_from_id(line)
+    except (FileNotFoundError, ValueError):
+        return None

@@ -1,0 +1,146 @@
+"""One PWM channel of the kernel, through its files in /sys/class/pwm (Documentation/driver-api/pwm.rst)."""
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from device.gates import GateError
+
+log = logging.getLogger(__name__)
+
+PWM_CLASS = Path("/sys/class/pwm")
+HEADER = ("1f00098000.pwm", "fe20c000.pwm", "3f20c000.pwm", "2020c000.pwm")
+"""the device whose pulses a Raspberry Pi has on its 40-pin header: Pi 5, Pi 4, Pi 3 and Zero 2 W, Pi 1 and Zero"""
+FAN = "1f0009c000.pwm"
+"""the device that drives a Pi 5's fan"""
+EXPORT_S = 2.0
+LOOK_S = 0.02
+
+
+class PwmChannel:
+    """A channel that only this process uses. The constructor switches its pulses off and leaves their length as it was.
+
+    name: who uses it, for messages. chip: N for pwmchipN, the name of the device behind it, or empty for that of a Raspberry Pi's header.
+    Where the channel has to be exported, the constructor waits at most two seconds for udev to hand the files to our group. It stays exported: the
+    kernel then remembers the last pulse, from which the next start goes on. Every method raises GateError naming the file.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        chip: int | str,
+        channel: int,
+        period_us: float,
+        *,
+        root: Path = PWM_CLASS,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._name = name
+        self._lock: int | None = None
+        folder, device = self._find_chip(chip, root)
+        self._folder = root / folder / f"pwm{channel}"
+        self.output = f"channel {channel} of {folder} ({device}{', the fan of a Pi 5' if device == FAN else ''})"
+        """which one it is, for people"""
+        self._export(channel, clock, sleep)
+        self._claim()
+        try:
+            if self._read("enable") != "0":
+                self._write("enable", "0")
+            self._set_period(round(1000 * period_us))
+            if self._read("polarity") != "normal":
+                self._write("polarity", "normal")
+        except GateError:
+            self.release()
+            raise
+
+    @property
+    def pulse_us(self) -> float:
+        """Length of the pulse, whether pulses are on or off."""
+        return int(self._read("duty_cycle")) / 1000
+
+    def set_pulse(self, pulse_us: float) -> None:
+        """Set the length of the pulse."""
+        self._write("duty_cycle", str(round(1000 * pulse_us)))
+
+    def on(self) -> None:
+        """Send pulses."""
+        self._write("enable", "1")
+
+    def off(self) -> None:
+        """Send none: the output stays low."""
+        self._write("enable", "0")
+
+    def release(self) -> None:
+        """Switch the pulses off and let other processes have the channel. Any number of calls; never raises."""
+        if self._lock is None:
+            return
+        try:
+            self.off()
+        except GateError as error:
+            log.error("%s; its pulses may still be on", error)
+        os.close(self._lock)
+        self._lock = None
+
+    def _find_chip(self, chip: int | str, root: Path) -> tuple[str, str]:
+        """The names of the chip and of the device behind it."""
+        there = {folder.name: (folder / "device").resolve().name for folder in sorted(root.glob("pwmchip*"))}
+        for folder, device in there.items():
+            if device in HEADER if chip == "" else chip in (device, folder) or f"pwmchip{chip}" == folder:
+                return folder, device
+        listed = ", ".join(f"{folder} ({device})" for folder, device in there.items()) or "none"
+        wanted = "of a Pi's header" if chip == "" else str(chip)
+        raise GateError(f"{self._name}: no PWM chip {wanted} in {root}, there is {listed}; a Pi needs an overlay, dtoverlay=pwm-2chan in config.txt")
+
+    def _export(self, channel: int, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        if not self._folder.exists():
+            self._write_file(self._folder.parent / "export", str(channel))
+        deadline_s = clock() + EXPORT_S
+        while not all(os.access(self._folder / name, os.R_OK | os.W_OK) for name in ("enable", "period", "duty_cycle")):
+            if clock() >= deadline_s:
+                raise GateError(f"{self._name}: {self._folder} may not be written; install 60-sortbin.rules and add the user to the group `gpio`")
+            sleep(LOOK_S)
+
+    def _claim(self) -> None:
+        """Lock the folder, which the kernel undoes when the process ends however it ends."""
+        try:
+            lock = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise GateError(f"{self._name}: {self._folder}: {error.strerror}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(lock)
+            raise GateError(f"{self._name}: {self._folder} is in use by another gate or another Sortbin (`sudo systemctl stop sortbin`)") from error
+        self._lock = lock
+
+    def _set_period(self, period_ns: int) -> None:
+        """The kernel refuses any state in which the pulse is longer than the period."""
+        if int(self._read("period")) == period_ns:
+            return
+        if int(self._read("duty_cycle")) > period_ns:
+            self._write("duty_cycle", "0")
+        self._write("period", str(period_ns))
+
+    def _read(self, name: str) -> str:
+        file = self._folder / name
+        try:
+            return file.read_text(encoding="ascii").strip()
+        except OSError as error:
+            raise GateError(f"{self._name}: cannot read {file}: {error.strerror}") from error
+
+    def _write(self, name: str, text: str) -> None:
+        if self._lock is None:
+            raise GateError(f"{self._name}: {self._folder} has been released")
+        self._write_file(self._folder / name, text)
+
+    def _write_file(self, file: Path, text: str) -> None:
+        # Unbuffered, so that the kernel's answer is raised by this write and not by a later flush.
+        try:
+            with file.open("wb", buffering=0) as out:
+                out.write(text.encode("ascii"))
+        except OSError as error:
+            raise GateError(f"{self._name}: cannot write {text} to {file}: {error.strerror}") from error

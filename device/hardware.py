@@ -1,0 +1,93 @@
+"""What a bin sees with and what it moves: opened together, closed together."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from device.cameras.newest import NewestFrame
+from device.cameras.opening import open_camera
+from device.cameras.settings import ReplaySettings
+from device.common.errors import SortbinError
+from device.gates.claimed_outputs import claimed, forget_claim, note_claim
+from device.gates.gates import Gates, open_gates
+from device.gates.release import make_safe
+from device.policy.rules import RulePack
+from device.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class BodyError(SortbinError, ValueError):
+    """Gates that do not fit the rule pack."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """A camera and the gates, with the `kind` that the settings call each of them (gates by bin)."""
+
+    camera: NewestFrame
+    camera_kind: str
+    gates: Gates
+    gate_kinds: Mapping[str, str]
+    state: Path | None = None
+    """folder where it is written down that the gates are claimed, for those that are real"""
+
+    def close(self) -> None:
+        """Make the gates safe, give the camera back. Any number of calls; never raises."""
+        self.gates.release()
+        if self.state is not None:
+            forget_claim(self.state)
+        self.camera.close(0.2)
+
+
+def open_body(settings: Settings, rules: RulePack) -> Body:
+    """Open the camera and the gates that the settings name. Raises BodyError when a bin has no gate, GateError when hardware refuses.
+
+    A camera that cannot be opened yet raises nothing: the sorter reports it as a fault and goes on when it is there.
+    """
+    check_gates(settings, rules)
+    _remark_on_short_holds(settings)
+    sorting, state = settings.sorting, Path(settings.device.state)
+    left_on = [gate for gate in claimed(state) if gate not in settings.gate]
+    for error in make_safe(left_on):
+        log.warning("%s; a bin that crashed had claimed this gate, and the settings do not name it any more", error)
+    note_claim(state, settings.gate)
+    gates = open_gates(settings.gate, max_open_s=sorting.drop_s + 2 * sorting.gate_s)
+    kinds = {gate.bin: kind(gate) for gate in settings.gate}
+    try:
+        return Body(open_camera(settings.camera), kind(settings.camera), gates, kinds, state)
+    except BaseException:
+        gates.release()
+        raise
+
+
+def check_gates(settings: Settings, rules: RulePack) -> None:
+    """Raises BodyError unless each bin of the rule pack has a gate and each gate a bin."""
+    gated = {gate.bin for gate in settings.gate}
+    for name in rules.bins:
+        if name not in gated:
+            raise BodyError(f'gate: no [[gate]] with bin = "{name}", which rule pack {rules.name} sorts into')
+    for name in sorted(gated - set(rules.bins)):
+        raise BodyError(f'gate: bin = "{name}" is not a bin of rule pack {rules.name}, which has {", ".join(rules.bins)}')
+
+
+def _remark_on_short_holds(settings: Settings) -> None:
+    camera, presence = settings.camera, settings.presence
+    if not isinstance(camera, ReplaySettings) or not Path(camera.path).is_dir():
+        return
+    least_s = max(presence.still_s, presence.learn_frames / camera.fps)
+    if camera.hold_s < least_s:
+        log.warning(
+            "camera.hold_s: each picture stays for %g s, and the empty tray is learned in %g s: expected at least that, "
+            "unless the pictures were taken one right after the other",
+            camera.hold_s,
+            least_s,
+        )
+
+
+def kind(settings: msgspec.Struct) -> str:
+    """The `kind` that a table of the settings names."""
+    return str(settings.__struct_config__.tag)

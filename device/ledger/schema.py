@@ -1,0 +1,304 @@
+"""The ledger's SQLite file: its tables, and whether it is sound."""
+
+import contextlib
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from device.common.errors import SortbinError
+from device.events import AnyEvent, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, decode
+
+FILE = "ledger.sqlite3"
+KINDS = ("sorted", "rejected", "interrupted", "jams", "hazards")
+"""what is counted of a bin"""
+
+_FORMAT = 1
+"""a newer one has other tables: the same tables with another number are damage"""
+_WRITE_VERSION_AT, _WRITE_VERSIONS = 18, b"\x01\x02"
+"""byte of an SQLite file that says how it is written, and what it may be; SQLite takes a file with another for one that may only be read"""
+_APPLICATION = 0x534F5254
+_SCHEMA = (
+    "CREATE TABLE event (seq INTEGER PRIMARY KEY AUTOINCREMENT, payload BLOB NOT NULL)",
+    "CREATE TABLE outbox (seq INTEGER PRIMARY KEY)",
+    "CREATE TABLE intent (id INTEGER PRIMARY KEY, item TEXT NOT NULL UNIQUE, bin TEXT NOT NULL, label TEXT NOT NULL)",
+    "CREATE TABLE total (bin TEXT, kind TEXT, n INTEGER NOT NULL, PRIMARY KEY (bin, kind)) WITHOUT ROWID",
+    "CREATE TABLE note (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+)
+_DAMAGE = {
+    0,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_SCHEMA,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_FORMAT,
+    sqlite3.SQLITE_NOTADB,
+}
+"""what SQLite, and Python with 0, say of a database with other things in it than were put there"""
+_DAMAGED = "is damaged: sortbin, while it runs or at its next start, saves what can be read, sets it aside, and goes on"
+_REASONS = {
+    sqlite3.SQLITE_FULL: "no space left on the disk: free some, and the ledger goes on",
+    sqlite3.SQLITE_IOERR: "the disk gave an error: is it full, failing or unplugged?",
+    sqlite3.SQLITE_READONLY: "cannot be written: expected a writable disk, and a folder that belongs to the user sortbin runs as",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: expected a folder that belongs to the user sortbin runs as",
+    sqlite3.SQLITE_BUSY: "another program holds it: close that one",
+}
+
+
+class LedgerError(SortbinError, OSError):
+    """What happened could not be stored or read. The message names the file and what to do; nothing of the request was stored."""
+
+    damaged = False
+    """whether the database itself is broken, and what can be read of it has to be saved"""
+
+
+class Unstorable(LedgerError):
+    """An event that no ledger can hold, for what it says: to offer it again is no use."""
+
+
+class Damaged(Exception):
+    """A file that is no sound ledger any more, and why, in one line."""
+
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class Notes(msgspec.Struct, frozen=True):
+    """Small facts that a ledger remembers from start to start."""
+
+    clean: Count
+    """1 after a clean stop, 0 in use"""
+    restarts: Count = 0
+    crashes: Count = 0
+    kernel: str = ""
+    begun_s: Count | None = None
+    """CLOCK_BOOTTIME of the last start, in seconds"""
+    dropped: Count = 0
+    install: str = ""
+    """names this ledger in its events"""
+    place: str = ""
+    """where it got that name: elsewhere it is a copy, and gets another"""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a ledger knows at a start beside its events: the highest number given out and stored, what waits, and what was counted."""
+
+    notes: Notes
+    given_out: int
+    newest_seq: int
+    undelivered: int
+    counts: Counter[tuple[str, str]]
+    intents: list[tuple[str, str, str]]
+    """item, bin and label of what was on its way"""
+
+
+@contextlib.contextmanager
+def explained(file: Path) -> Iterator[None]:
+    """Turn what SQLite and the operating system raise into LedgerError."""
+    try:
+        yield
+    except LedgerError:
+        raise
+    except (sqlite3.Error, UnicodeDecodeError, Damaged) as error:
+        damaged = is_damage(error)
+        explanation = LedgerError(f"{file}: {_DAMAGED if damaged else _reason(error)}")
+        explanation.damaged = damaged
+        raise explanation from error
+    except OSError as error:
+        raise LedgerError(f"{error.filename or file}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All of it on disk, or nothing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+        raise
+
+
+def connect(file: Path) -> sqlite3.Connection:
+    """A connection for any thread, one at a time, that commits only where told."""
+    return sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=5.0)
+
+
+@contextlib.contextmanager
+def damage_found() -> Iterator[None]:
+    """Turn every error that comes from damage into Damaged."""
+    try:
+        yield
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        raise Damaged(" ".join(str(error).split())) from error
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error says that a database holds other things than were put there, not that it cannot be reached or written for now."""
+    match error:
+        case Damaged() | UnicodeDecodeError() | msgspec.ValidationError():
+            return True
+        case sqlite3.ProgrammingError():
+            return False
+        case sqlite3.DatabaseError():
+            return code(error) in _DAMAGE
+        case _:
+            return False
+
+
+def open_checked(file: Path) -> sqlite3.Connection:
+    """Open or begin a database and check every page of it. Raises Damaged, or LedgerError when it is not ours to write."""
+    db = connect(file)
+    try:
+        with damage_found():
+            _check(db, file)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            db.execute("PRAGMA journal_size_limit = 4194304")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check(db: sqlite3.Connection, file: Path) -> None:
+    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise Damaged(verdict)
+    tables = dict(db.execute("SELECT name, sql FROM sqlite_master").fetchall())
+    if not tables:
+        return
+    ((application,), (version,)) = db.execute("PRAGMA application_id").fetchone(), db.execute("PRAGMA user_version").fetchone()
+    ours = set(_SCHEMA) <= set(tables.values())
+    if application != _APPLICATION and not ours:
+        raise LedgerError(f"{file}: is another program's database; expected a folder of sortbin's own")
+    if version > _FORMAT and not ours:
+        raise LedgerError(f"{file}: has format {version}, expected at most {_FORMAT}: a newer sortbin wrote it, install that one")
+    with file.open("rb") as raw:
+        raw.seek(_WRITE_VERSION_AT)
+        writable = raw.read(1) in _WRITE_VERSIONS
+    if application != _APPLICATION or version != _FORMAT or not writable or not ours:
+        raise Damaged("its first page does not say what a ledger's says")
+
+
+def standing(db: sqlite3.Connection) -> Standing:
+    """What a ledger knows. Raises Damaged where that cannot be."""
+    with damage_found():
+        notes = msgspec.convert(dict(db.execute("SELECT name, value FROM note")), Notes)
+        numbers = db.execute(
+            "SELECT (SELECT max(seq) FROM sqlite_sequence WHERE name = 'event'), (SELECT coalesce(max(seq), 0) FROM event),"
+            " (SELECT count(*) FROM outbox)"
+        )
+        given_out, newest_seq, undelivered = msgspec.convert(numbers.fetchone(), tuple[Count, Count, Count])
+        if newest_seq > given_out:
+            raise Damaged(f"event {newest_seq} is above the highest number, {given_out}")
+        totals = msgspec.convert(db.execute("SELECT bin, kind, n FROM total").fetchall(), list[tuple[str, str, Count]])
+        intents = msgspec.convert(db.execute("SELECT item, bin, label FROM intent ORDER BY id").fetchall(), list[tuple[str, str, str]])
+    return Standing(notes, given_out, newest_seq, undelivered, Counter({(name, kind): n for name, kind, n in totals}), intents)
+
+
+def newest_item(db: sqlite3.Connection) -> ItemSorted | ItemRejected | None:
+    """The item that was sorted or rejected last. Events that this version cannot read are passed over."""
+    with contextlib.closing(db.execute("SELECT CAST(payload AS BLOB) FROM event ORDER BY seq DESC")) as rows:
+        for (payload,) in rows:
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                if isinstance(event := decode(payload), ItemSorted | ItemRejected):
+                    return event
+    return None
+
+
+def is_empty(db: sqlite3.Connection) -> bool:
+    """Whether the tables are still to be created."""
+    return not db.execute("SELECT 1 FROM sqlite_master").fetchone()
+
+
+def create(db: sqlite3.Connection, given_out: int) -> None:
+    """Create the tables; numbers go on above `given_out`."""
+    for statement in _SCHEMA:
+        db.execute(statement)
+    db.execute(f"PRAGMA application_id = {_APPLICATION}")
+    db.execute(f"PRAGMA user_version = {_FORMAT}")
+    db.execute("INSERT INTO sqlite_sequence VALUES ('event', ?)", (given_out,))
+
+
+def store(db: sqlite3.Connection, event: AnyEvent, payload: bytes) -> None:
+    """Add a numbered event to the events and the outbox, count it, and end the intent of an item whose journey it ends."""
+    db.execute("INSERT INTO event VALUES (?, ?)", (event.seq, payload))
+    db.execute("INSERT INTO outbox VALUES (?)", (event.seq,))
+    count(db, event)
+    if isinstance(event, ItemSorted | ItemRejected | ItemInterrupted):
+        db.execute("DELETE FROM intent WHERE item = ?", (event.item,))
+
+
+def count(db: sqlite3.Connection, event: AnyEvent) -> None:
+    """Add an event to the totals of its bin."""
+    if (counted := counted_as(event)) is not None:
+        db.execute("INSERT INTO total VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1", counted)
+
+
+def counted_as(event: AnyEvent) -> tuple[str, str] | None:
+    """The bin and the kind of total that an event adds to, None for events of no bin."""
+    match event:
+        case ItemSorted(bin=bin):
+            return bin, "sorted"
+        case ItemRejected(bin=bin):
+            return bin, "rejected"
+        case ItemInterrupted(bin=bin):
+            return bin, "interrupted"
+        case Jam(bin=bin):
+            return bin, "jams"
+        case Hazard(bin=bin) if bin:
+            return bin, "hazards"
+        case _:
+            return None
+
+
+def intend(db: sqlite3.Connection, item: str, to_bin: str, label: str) -> None:
+    """Note that an item is about to go to a bin; the newest intent of an item counts."""
+    db.execute("INSERT OR REPLACE INTO intent (item, bin, label) VALUES (?, ?, ?)", (item, to_bin, label))
+
+
+def remove_from_outbox(db: sqlite3.Connection, seqs: Iterable[int]) -> int:
+    """Events that were delivered. Returns how many of them were still there."""
+    return max(0, db.executemany("DELETE FROM outbox WHERE seq = ?", ((seq,) for seq in seqs)).rowcount)
+
+
+def note(db: sqlite3.Connection, **values: int | str) -> None:
+    """Remember small facts by name."""
+    db.executemany("INSERT INTO note VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", values.items())
+
+
+def prune(db: sqlite3.Connection, *, keep: int, keep_undelivered: int) -> int:
+    """Forget all but the newest `keep` events, save undelivered ones, of which the newest `keep_undelivered` stay.
+
+    Returns how many undelivered ones were given up.
+    """
+    (undelivered,) = db.execute("SELECT count(*) FROM outbox").fetchone()
+    dropped: int = max(0, undelivered - keep_undelivered)
+    if dropped:
+        db.execute("DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox ORDER BY seq LIMIT ?)", (dropped,))
+    oldest_kept = "SELECT seq FROM event ORDER BY seq DESC LIMIT 1 OFFSET ?"
+    db.execute(f"DELETE FROM event WHERE seq <= coalesce(({oldest_kept}), 0) AND seq NOT IN (SELECT seq FROM outbox)", (keep,))
+    return dropped
+
+
+def _reason(error: Exception) -> str:
+    known = _REASONS.get(code(error)) if isinstance(error, sqlite3.Error) else None
+    return known or str(error)
+
+
+def code(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 for errors of Python's own."""
+    extended: int = getattr(error, "sqlite_errorcode", 0)
+    return extended & 0xFF

@@ -1,0 +1,122 @@
+"""Frames that a bin kept because a person's label for them is worth something.
+
+A folder of pictures `<time>-<item>.jpg`, each with a note `<time>-<item>.json` beside it: what the device made of the item. Only the
+picture is needed; one without a note, or with a note that cannot be read, is still a frame that can be labelled.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import msgspec
+import numpy as np
+
+from device.common.errors import explained
+from device.vision.inference.images import PictureError, find_pictures
+
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+_JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """What the device made of the item on a kept frame. Keys of later versions are passed over."""
+
+    item: str
+    """the item's own id, as in its event"""
+    label: str
+    """the likeliest label, and with p its probability"""
+    p: Probability
+    probabilities: dict[str, Probability]
+    """calibrated, one per label, in the bundle's order"""
+    bin: str
+    """where the item went"""
+    reason: str
+    """why it was not sorted, or why the frame was kept: a short name, as `unsure` or `unknown`"""
+    bundle: str
+    """name of the bundle that judged it"""
+    time: str
+    """RFC 3339, UTC"""
+    mask: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] | None = None
+    """the item's pixels: lengths of the runs of ground, item, ground, ... over the picture's rows, from its top left corner on"""
+    embedding: tuple[float, ...] | None = None
+    """the network's pooled features"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFrame:
+    """A picture that can be decoded, and its note where there is one."""
+
+    picture: Path
+    note: Note | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What was found in a folder: frames sorted by path, and one line for each picture or note that was passed over."""
+
+    frames: tuple[KeptFrame, ...]
+    problems: tuple[str, ...]
+
+
+def read_kept(folder: Path) -> Kept:
+    """Read the kept frames in and below a folder. Every picture is decoded once, at an eighth of its size, to know that it can be.
+
+    Nothing is written. Raises PictureError when there is no such folder, it may not be entered, or there is no picture in it.
+    """
+    try:
+        is_folder, there = folder.is_dir(), folder.exists()
+    except OSError as error:
+        raise PictureError(f"{folder}: {error.strerror}; expected a folder of kept frames") from error
+    if not is_folder:
+        raise PictureError(f"{folder}: expected a folder of kept frames, found {'a file' if there else 'nothing'}")
+    frames: list[KeptFrame] = []
+    problems: list[str] = []
+    for picture in find_pictures(folder):
+        try:
+            _require_picture(picture)
+        except PictureError as error:
+            problems.append(f"{error}; left out")
+            continue
+        try:
+            note = _read_note(picture.with_suffix(".json"))
+        except _NoteError as error:
+            problems.append(f"{error}; its picture is shown without a guess")
+            note = None
+        frames.append(KeptFrame(picture, note))
+    return Kept(tuple(frames), tuple(problems))
+
+
+class _NoteError(ValueError):
+    """A note that is there and cannot be read."""
+
+
+def _read_note(file: Path) -> Note | None:
+    try:
+        note = msgspec.json.decode(file.read_bytes(), type=Note)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _NoteError(f"{file}: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _NoteError(f"{file}: {explained(error) if isinstance(error, msgspec.MsgspecError) else 'expected UTF-8'}") from error
+    if note.label not in note.probabilities:
+        raise _NoteError(f"{file}: probabilities: expected one for {note.label} among them, which is the label")
+    return note
+
+
+def _require_picture(file: Path) -> None:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise PictureError(f"{file}: {error.strerror}") from error
+    # The decoder fills what is missing with grey. Inside a scan an end marker cannot occur, so one must come after the last scan began.
+    if data.startswith(_JPEG_START) and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
+        raise PictureError(f"{file}: breaks off before the picture is complete")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) if data else None
+    except cv2.error as error:
+        raise PictureError(f"{file}: not a picture that can be decoded: {error.err}") from error
+    if pixels is None:
+        raise PictureError(f"{file}: not a picture that can be decoded")

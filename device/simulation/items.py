@@ -1,0 +1,116 @@
+"""What lies on the virtual tray: cut-outs with alpha that Sortbin brings along, or a user's photos."""
+
+import itertools
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from device.common.errors import SortbinError
+from device.vision.inference.images import SUFFIXES, PictureError, read_pixels
+from device.vision.inference.preprocess import Pixels
+
+log = logging.getLogger(__name__)
+
+ITEMS = Path(__file__).parent / "items"
+
+
+class ItemsError(SortbinError, ValueError):
+    """A folder of items that cannot be used; the message names it and what was expected."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something to throw in. label is the truth, None where it is not known; size_cm is the longest side of a cut-out, None for a photo.
+
+    A photo lies on the tray as a print does, over most of the view.
+    """
+
+    name: str
+    label: str | None
+    file: Path
+    size_cm: float | None
+
+    def picture(self) -> tuple[Pixels, npt.NDArray[np.float32]]:
+        """Decode it: H x W x 3 uint8 RGB and alpha H x W float32 0..1. Raises ItemsError."""
+        if self.size_cm is None:
+            try:
+                rgb = read_pixels(self.file)
+            except PictureError as error:
+                raise ItemsError(str(error)) from error
+            return rgb, np.ones(rgb.shape[:2], np.float32)
+        try:
+            encoded = np.fromfile(self.file, np.uint8)
+            picture = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
+        except (OSError, cv2.error) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.err
+            raise ItemsError(f"{self.file}: not a picture that can be decoded: {reason}") from error
+        if picture is None:
+            raise ItemsError(f"{self.file}: not a picture that can be decoded")
+        if picture.ndim == 3 and picture.shape[2] == 4:
+            rgb = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGRA2RGB), np.uint8)
+            return rgb, picture[..., 3].astype(np.float32) / np.float32(255)
+        rgb = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+        return rgb, np.ones(rgb.shape[:2], np.float32)
+
+
+def own_things() -> list[Thing]:
+    """The rendered cut-outs of the project, sorted by name."""
+    listed = json.loads((ITEMS / "items.json").read_text(encoding="utf-8"))
+    return [Thing(entry["kind"], entry["label"], ITEMS / entry["file"], entry["size_cm"]) for entry in listed]
+
+
+def photo_things(folder: Path) -> list[Thing]:
+    """Photos in a folder per label, whose name is the truth, or in one folder without labels.
+
+    Raises ItemsError when there is none, or a folder may not be entered.
+    """
+    try:
+        if not folder.is_dir():
+            raise ItemsError(f"{folder}: expected a folder of photos, or of a folder for each label")
+        loose = [Thing(path.stem, None, path, None) for path in _pictures(folder)]
+        labelled = [Thing(path.stem, below.name, path, None) for below in sorted(folder.iterdir()) if below.is_dir() for path in _pictures(below)]
+    except OSError as error:
+        raise ItemsError(f"{error.filename}: {error.strerror}; expected a folder of photos, or of a folder for each label") from error
+    things = labelled or loose
+    if not things:
+        raise ItemsError(f"{folder}: expected photos in it or in folders below it, found none ({', '.join(sorted(SUFFIXES))})")
+    return things
+
+
+def without_end(things: Sequence[Thing], seed: int) -> Iterator[Thing]:
+    """The things again and again, each time in another chance order. One that cannot be decoded is left out and logged once.
+
+    Raises ItemsError when none is left.
+    """
+    left = list(things)
+    for turn in itertools.count():
+        for thing in shuffled(left, seed + turn):
+            try:
+                thing.picture()
+            except ItemsError as error:
+                left.remove(thing)
+                log.warning("%s, left out", error)
+            else:
+                yield thing
+        if not left:
+            raise ItemsError(f"{things[0].file.parent}: expected photos, found none that can be decoded")
+
+
+def shuffled(things: Sequence[Thing], seed: int) -> list[Thing]:
+    """The things in a chance order that mixes the labels evenly, so that a short run sees all of them."""
+    rng = np.random.default_rng(seed)
+    by_label: dict[str | None, list[Thing]] = {}
+    for i in rng.permutation(len(things)):
+        by_label.setdefault(things[i].label, []).append(things[i])
+    placed = [((position + rng.random()) / len(own), thing) for own in by_label.values() for position, thing in enumerate(own)]
+    return [thing for _, thing in sorted(placed, key=lambda pair: pair[0])]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]

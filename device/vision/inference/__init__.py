@@ -1,0 +1,1 @@
+"""From pixels to calibrated probabilities: bundle, runtime, preprocessing, classifier, novelty. Imports common."""

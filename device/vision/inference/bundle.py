@@ -1,0 +1,313 @@
+"""A bundle: the folder that the converter writes and the device reads, and its check.
+
+Damage is what the check is for, not forgery: whoever can rewrite a file can rewrite its hash.
+"""
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from device.common.errors import SortbinError
+from device.common.label_names import is_label
+from device.vision.inference.ground import PLAIN, Ground
+
+INFO_FILE = "bundle.json"
+LABELS_FILE = "labels.txt"
+MODEL_FILE = "model_int8.tflite"
+Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
+Precision = Literal["int16x8", "float16", "dynamic", "float32"]
+EDGETPU_FILE = "model_int8_edgetpu.tflite"
+
+
+class BundleError(SortbinError, ValueError):
+    """A bundle that is incomplete, damaged or of another format. The message names the file and what was expected."""
+
+
+class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the network takes: RGB uint8, 1 x size x size x 3, quantized with `scale` and `zero_point`, so camera bytes go in untouched."""
+
+    size: int
+    resize: str = "stretch"
+    scale: float = 1 / 127.5
+    zero_point: int = 127
+
+
+class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Accuracy on n photos, 0..1, with each label's recall (None where the photos had none of it) and the runtime it was measured on."""
+
+    accuracy: float
+    n: int
+    nll: float
+    recall: dict[str, float | None]
+    runtime: str
+
+
+class IsolatedMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The same photos again as a bin shows them that knows its empty view: the item cut out of the photo, with `ground` round it.
+
+    items: how many could be told from their ground; the others were shown whole. The rest as in `Metrics`.
+    """
+
+    items: int
+    float32: Measured
+    int8: Measured
+    agreement: float
+
+
+class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Float model and INT8 model on the same photos. agreement is the share of photos on which both name the same label."""
+
+    data: str
+    float32: Measured
+    int8: Measured
+    agreement: float
+    isolated: IsolatedMetrics | msgspec.UnsetType = msgspec.UNSET
+    """left out of `bundle.json` where no item could be told from its ground, and by converters before there was isolation"""
+
+
+class KnownAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A seeded input and the raw quantized outputs it must give.
+
+    The input is `numpy.random.default_rng(seed).integers(0, 256, (1, size, size, 3), dtype=uint8)`. logits holds the int8 values of
+    ai-edge-litert's builtin kernels, exact there on a processor of the same architecture; on others, on XNNPACK, the Edge TPU and in tflite-runtime
+    each may differ by `tolerance` steps.
+    """
+
+    seed: int
+    logits: tuple[int, ...]
+    tolerance: int
+    architecture: str | msgspec.UnsetType = msgspec.UNSET
+    """of the processor that gave it, as `aarch64`; left out of `bundle.json` where that is x86_64"""
+
+    @property
+    def given_on(self) -> str:
+        """The architecture of the processor that gave it."""
+        return "x86_64" if self.architecture is msgspec.UNSET else self.architecture
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The photos that set the quantization ranges: how many, drawn with which seed, and the sha256 over their bytes in order."""
+
+    n: int
+    seed: int
+    sha256: str
+    isolated: int | msgspec.UnsetType = msgspec.UNSET
+    """how many of them showed their item by itself, as a bin does; left out of `bundle.json` where none did"""
+
+
+class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many operations of a name had the same fate. status is in the compiler's words, `Mapped to Edge TPU` for those that run there."""
+
+    operation: str
+    count: int
+    status: str
+
+
+class EdgeTpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What Coral's compiler said of `model_int8_edgetpu.tflite`.
+
+    compiler: its version. mapped, on_cpu: how many operations run on the Edge TPU, and how many do not. on_chip_bytes, off_chip_bytes: of
+    parameters kept on the chip, and of those fetched for every picture; None where the compiler did not say.
+    """
+
+    compiler: str
+    mapped: int
+    on_cpu: int
+    on_chip_bytes: int | None
+    off_chip_bytes: int | None
+    mapping: tuple[Mapping, ...]
+
+
+class ForeignModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A network that `training fit` did not make. model, labels_file: names of the files that it was made from.
+
+    pixels: the values it was trained on, in the words of `converter quantize --pixels`. target: what it was made to run on. output: which of
+    several, None for the only one. trained_on: nobody knows which photos; those that it was measured on may be among them.
+    """
+
+    model: str
+    pixels: str
+    labels_file: str
+    target: str
+    output: str | None = None
+    trained_on: Literal["unknown"] = "unknown"
+
+
+class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`bundle.json`, as `encode` writes it. files maps each other file of the bundle to its sha256.
+
+    digest is the sha256 of `bundle.json`'s own bytes with the digest's value left empty, so not even a space in it can change unseen.
+    """
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    input: InputSpec
+    temperature: float
+    """divides the logits before the softmax"""
+    reject_below: float
+    """least probability of the best bin for which an item is not sent to the residual bin"""
+    metrics: Metrics
+    known_answer: KnownAnswer
+    calibration: Calibration
+    data_fingerprint: str
+    """sha256 over the names and bytes of the training and validation photos"""
+    files: dict[str, str]
+    precision: Precision | msgspec.UnsetType = msgspec.UNSET
+    """what the model computes in, left out of `bundle.json` where that is INT8; `metrics.int8` and the known answer are then this model's"""
+    edgetpu: EdgeTpu | msgspec.UnsetType = msgspec.UNSET
+    """left out of `bundle.json` altogether where no model was compiled"""
+    unknown_above: Annotated[float, msgspec.Meta(ge=0, le=1)] | msgspec.UnsetType = msgspec.UNSET
+    """score, 0..1, above which an item is unlike everything known; left out of `bundle.json` where it holds no `known.npz`"""
+    named_ground: tuple[Byte, Byte, Byte] | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="ground")
+    """RGB, 0..255, as `ground` in `bundle.json`, left out there where it is PLAIN's"""
+    painted: Annotated[float, msgspec.Meta(ge=0, le=1)] | msgspec.UnsetType = msgspec.UNSET
+    """how far the surroundings of an isolated item are painted over with that; left out where they are altogether"""
+    foreign: ForeignModel | msgspec.UnsetType = msgspec.UNSET
+    """left out of `bundle.json` where `training fit` made the network"""
+    replaces: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | msgspec.UnsetType = msgspec.UNSET
+    """digests of earlier bundles that differ from this one in words alone, as those of its card, the oldest first; left out where there are none"""
+    digest: str = ""
+
+    @property
+    def learned_on(self) -> str:
+        """The digest that what a bin learns on this bundle is kept under: what it learned on one that this replaces counts here too."""
+        return self.digest if self.replaces is msgspec.UNSET else self.replaces[0]
+
+    @property
+    def ground(self) -> Ground:
+        """What the network was trained to see round an isolated item."""
+        colour = PLAIN.colour if self.named_ground is msgspec.UNSET else self.named_ground
+        return Ground(colour, PLAIN.painted if self.painted is msgspec.UNSET else self.painted)
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """A bundle whose files were all found and hashed right."""
+
+    folder: Path
+    info: BundleInfo
+
+    @property
+    def model(self) -> Path:
+        """The file of the network that runs on the CPU."""
+        return self.folder / model_file(self.info)
+
+
+def model_file(info: BundleInfo) -> str:
+    """The name of a bundle's model: MODEL_FILE, or after another precision."""
+    return MODEL_FILE if info.precision is msgspec.UNSET else f"model_{info.precision}.tflite"
+
+
+def default_bundle() -> Path:
+    """The folder of the bundle that Sortbin comes with."""
+    return Path(__file__).parents[2] / "models" / "trashnet"
+
+
+def find_bundle(named: str) -> Path:
+    """The folder of a bundle: the bare name of one that Sortbin comes with, as `trashnet`, or else a path (`./trashnet` is a folder here)."""
+    return shipped_bundles().get(named, Path(named))
+
+
+def shipped_bundles() -> dict[str, Path]:
+    """The folders of the bundles that Sortbin comes with, by name."""
+    return {file.parent.name: file.parent for file in sorted(default_bundle().parent.glob(f"*/{INFO_FILE}"))}
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read `bundle.json` and check every file of the bundle: one changed byte in any of them is refused.
+
+    Files in the folder that `bundle.json` does not list are no part of the bundle. Raises BundleError.
+    """
+    info = _read_info(folder / INFO_FILE)
+    for name, expected in info.files.items():
+        try:
+            found = hash_file(folder / name)
+        except OSError as error:
+            raise BundleError(f"{folder / name}: {error.strerror}, and {INFO_FILE} lists it; copy the whole bundle again") from error
+        if found != expected:
+            raise BundleError(f"{folder / name}: sha256 is {found[:12]}..., {INFO_FILE} says {expected[:12]}...; copy the bundle again")
+    if (folder / LABELS_FILE).read_bytes() != labels_text(info.labels).encode():
+        raise BundleError(f"{folder / LABELS_FILE}: not the labels that {INFO_FILE} lists, one a line in the same order")
+    return Bundle(folder, info)
+
+
+def write_bundle(folder: Path, info: BundleInfo) -> Bundle:
+    """Finish a bundle: write `labels.txt`, hash every file that lies in `folder`, and write the sealed `bundle.json`.
+
+    The files and the digest of `info` are filled in here. Raises BundleError where `read_bundle` would refuse the result, and OSError.
+    """
+    (folder / LABELS_FILE).write_bytes(labels_text(info.labels).encode())
+    files = {file.name: hash_file(file) for file in sorted(folder.iterdir()) if file.name != INFO_FILE}
+    (folder / INFO_FILE).write_bytes(encode(seal(msgspec.structs.replace(info, files=files))))
+    return read_bundle(folder)
+
+
+def seal(info: BundleInfo) -> BundleInfo:
+    """The same with its digest filled in."""
+    return msgspec.structs.replace(info, digest=digest(info))
+
+
+def digest(info: BundleInfo) -> str:
+    """What the digest of `info` must be, whatever it says now: 64 hexadecimal digits."""
+    return hashlib.sha256(encode(msgspec.structs.replace(info, digest=""))).hexdigest()
+
+
+def encode(info: BundleInfo) -> bytes:
+    """The bytes of `bundle.json`: UTF-8, indented for people to read."""
+    return msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n"
+
+
+def labels_text(labels: tuple[str, ...]) -> str:
+    """The text of `labels.txt`: one label a line."""
+    return "".join(f"{label}\n" for label in labels)
+
+
+def hash_file(file: Path) -> str:
+    """The sha256 of a file's bytes, 64 hexadecimal digits. Raises OSError."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _read_info(file: Path) -> BundleInfo:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        ours = ", ".join(shipped_bundles())
+        expected = f"expected the folder of a bundle, as `converter quantize` writes it, or the name of one that Sortbin comes with ({ours})"
+        raise BundleError(f"{file}: {error.strerror}; {expected}") from error
+    try:
+        info = msgspec.json.decode(data, type=BundleInfo)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BundleError(f"{file}: {error}") from error
+    # Over the bytes as they lie there, not over what they decode to: JSON has many spellings of one value.
+    if hashlib.sha256(data.replace(info.digest.encode(), b"")).hexdigest() != info.digest:
+        raise BundleError(f"{file}: digest does not match the rest of the file; copy the bundle again")
+    _require_sense(file, info)
+    return info
+
+
+def _require_sense(file: Path, info: BundleInfo) -> None:
+    if not info.labels or len(set(info.labels)) != len(info.labels) or not all(is_label(label) for label in info.labels):
+        raise BundleError(f"{file}: labels: expected at least one, none twice, none empty, each on one line")
+    if info.input.size < 1:
+        raise BundleError(f"{file}: input.size: expected at least 1 pixel, got {info.input.size}")
+    if info.input.resize != "stretch":
+        raise BundleError(f"{file}: input.resize: expected stretch, got {info.input.resize}; this device knows no other")
+    if not (math.isfinite(info.temperature) and info.temperature > 0):
+        raise BundleError(f"{file}: temperature: expected more than 0, got {info.temperature}")
+    if not 0 <= info.reject_below <= 1:
+        raise BundleError(f"{file}: reject_below: expected 0 to 1, got {info.reject_below}")
+    answer, wanted = info.known_answer, len(info.labels)
+    if len(answer.logits) != wanted or answer.tolerance < 0 or answer.seed < 0:
+        raise BundleError(f"{file}: known_answer: expected {wanted} logits, one a label, and no negative seed or tolerance")
+    for name in (LABELS_FILE, model_file(info)):
+        if name not in info.files:
+            raise BundleError(f"{file}: files: expected {name} among them")
+    if info.edgetpu is not msgspec.UNSET and EDGETPU_FILE not in info.files:
+        raise BundleError(f"{file}: edgetpu: describes {EDGETPU_FILE}, and files does not list it")
+    for name in info.files:
+        if Path(name).name != name or name == INFO_FILE:
+            raise BundleError(f"{file}: files: {name} is not the plain name of another file in the same folder")

@@ -1,0 +1,197 @@
+"""Picture files: found in folders, and decoded to pixels. The one reader of the bin, of training and of calibration."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from device.common.errors import SortbinError
+from device.vision.inference.completeness import PNG, has_wrong_checksum, is_cut, lacks_a_part
+from device.vision.inference.ground import PLAIN
+from device.vision.inference.orientation import chunks, orientation, turned
+from device.vision.inference.preprocess import Pixels
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+OTHER_KINDS = {b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+"""how pictures begin that are often called .jpg"""
+HEIF_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF"}
+
+MOST_NAMED = 50
+"""bad files that one message names; beyond them it counts"""
+
+
+class PictureError(SortbinError, ValueError):
+    """A picture that cannot be read, or a folder without any. The message names it and says what was expected."""
+
+
+class Picture(NamedTuple):
+    """pixels: H x W x 3 uint8, RGB, upright. transparent: whether some of it was, which is shown on plain ground."""
+
+    pixels: Pixels
+    transparent: bool
+
+
+def find_pictures(path: Path) -> Iterator[Path]:
+    """The picture files in and below a folder, sorted, hidden ones left out; of a file, the file itself, whatever its name.
+
+    Raises PictureError when there is nothing at `path`, a folder that cannot be read, or one that holds no picture.
+    """
+    try:
+        path.stat()
+        found = sorted(file for file in _files(path) if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+    except FileNotFoundError as error:
+        raise PictureError(f"{path}: expected a picture or a folder of pictures, found nothing") from error
+    except OSError as error:
+        raise PictureError(f"{error.filename}: {error.strerror}; expected a picture or a folder of pictures that can be read") from error
+    if not found:
+        others = of_other_kinds(file.name for file in _files(path))
+        beside = f"; {kinds_told(others)}" if others else ""
+        raise PictureError(f"{path}: expected pictures in this folder or below, found none ({', '.join(sorted(SUFFIXES))}){beside}")
+    yield from found
+
+
+def others_in(folder: Path) -> Counter[str]:
+    """The files in and below a folder that `find_pictures` passes over for their kind, by suffix, as far as it can be read."""
+    return of_other_kinds(file.name for file in _files(folder, None))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of a person's pictures: hidden, or what a Mac adds to archives."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def of_other_kinds(names: Iterable[str]) -> Counter[str]:
+    """Files of kinds that are not read, by suffix, or by name where they have none."""
+    return Counter(suffix or Path(name).name for name in names if (suffix := Path(name).suffix.lower()) not in SUFFIXES)
+
+
+def kinds_told(others: Counter[str]) -> str:
+    """One line on files that are passed over for their kind."""
+    kinds = ", ".join(f"{kind} {count}" for kind, count in others.most_common(5))
+    many = others.total() != 1
+    return f"{others.total()} file{'s' if many else ''} of a kind that is not read ({kinds}), only {', '.join(sorted(SUFFIXES))}; passed over"
+
+
+def passed_over(paths: Iterable[Path]) -> list[str]:
+    """For each of these that is a folder with files of kinds that are not read, one line that counts them."""
+    found = [(path, others_in(path)) for path in paths if path.is_dir()]
+    return [f"{path}: {kinds_told(others)}" for path, others in found if others]
+
+
+def _raised(error: OSError) -> None:
+    raise error
+
+
+def _files(folder: Path, at_closed: Callable[[OSError], None] | None = _raised) -> Iterator[Path]:
+    """All files but hidden ones. at_closed: called for a folder that cannot be read."""
+    for place, folders, names in os.walk(folder, onerror=at_closed):
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        yield from (Path(place, name) for name in names if not is_hidden(name))
+
+
+def read_pixels(path: Path) -> Pixels:
+    """Decode a picture to H x W x 3 uint8, RGB, turned as its EXIF orientation says, with plain ground where it is transparent.
+
+    Any path that the system can open will do. Raises PictureError when the file is missing, empty, cut short, or not a picture.
+    """
+    return read_picture(path).pixels
+
+
+def read_picture(path: Path) -> Picture:
+    """As `read_pixels`, and whether some of it was transparent."""
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"{path}: {error.strerror}") from error
+    if lacks_a_part(encoded):
+        raise PictureError(f"{path}: a part in its middle is missing")
+    try:
+        # OpenCV and libpng write to the terminal of these.
+        picture = None if (encoded.startswith((PNG, b"BM")) and is_cut(encoded)) or has_wrong_checksum(encoded) else _decoded(encoded)
+    except cv2.error as error:
+        raise PictureError(f"{path}: not a picture that can be decoded: {error.err}") from error
+    if picture is None:
+        raise PictureError(f"{path}: {_why_not(encoded)}")
+    if is_cut(encoded):
+        raise PictureError(f"{path}: its end is missing")
+    return picture
+
+
+def unreadable(files: Sequence[Path]) -> list[str]:
+    """What is wrong with those of these pictures that cannot be read, a line each."""
+    problems = []
+    for file in files:
+        try:
+            read_pixels(file)
+        except PictureError as error:
+            problems.append(str(error))
+    return problems
+
+
+def refusal(problems: Sequence[str], of: int) -> str:
+    """The message that names every bad one of so many pictures: one line where it is only one."""
+    if len(problems) == 1:
+        return problems[0]
+    beyond = [f"and {len(problems) - MOST_NAMED} more"] if len(problems) > MOST_NAMED else []
+    return "\n  ".join([f"{len(problems)} of {of} pictures cannot be read; mend or remove them:", *problems[:MOST_NAMED], *beyond])
+
+
+def _decoded(encoded: bytes) -> Picture | None:
+    if not encoded:
+        return None
+    data = np.frombuffer(encoded, np.uint8)
+    upright = orientation(encoded)
+    ground = _over_ground(data) if _may_be_transparent(encoded) else None
+    if ground is not None:
+        return Picture(turned(ground, upright), True)
+    how = cv2.IMREAD_COLOR if encoded.startswith(b"\xff\xd8") else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = cv2.imdecode(data, how)
+    return None if pixels is None else Picture(turned(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), upright), False)
+
+
+def _may_be_transparent(encoded: bytes) -> bool:
+    """Whether a PNG or WebP has alpha, by its header."""
+    for name, content in chunks(encoded):
+        match name:
+            case b"IHDR" if content[9:10] in (b"\x04", b"\x06"):
+                return True
+            case b"tRNS":
+                return True
+            case b"VP8X" if content[:1] and content[0] & 0x10:
+                return True
+            case b"VP8L" if len(content) > 4 and content[4] & 0x10:
+                return True
+            case b"IDAT" | b"VP8 ":
+                return False
+    return False
+
+
+def _over_ground(data: Pixels) -> Pixels | None:
+    """A picture with alpha laid on plain ground: H x W x 3 uint8, RGB, as it lies in the file; None where nothing of it is transparent.
+
+    The colours under transparent pixels are whatever a program left there, black or garbage, and no camera sees them.
+    """
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
+        return None
+    if pixels.dtype == np.uint16:
+        pixels = (pixels // 256).astype(np.uint8)
+    alpha = pixels[..., 3:].astype(np.uint16)
+    if alpha.min() == 255:
+        return None
+    rgb = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB).astype(np.uint16)
+    return np.asarray((rgb * alpha + np.array(PLAIN.colour, np.uint16) * (255 - alpha) + 127) // 255, np.uint8)
+
+
+def _why_not(encoded: bytes) -> str:
+    if is_cut(encoded):
+        return "not a picture that can be decoded: its end is missing"
+    if has_wrong_checksum(encoded):
+        return "not a picture that can be decoded: a part of it is damaged"
+    kind = HEIF_BRANDS.get(encoded[8:12]) if encoded[4:8] == b"ftyp" else OTHER_KINDS.get(encoded[:4])
+    return "not a picture that can be decoded" + (f": it is {kind}, whatever its name; save it as JPEG or PNG" if kind else "")

@@ -1,0 +1,205 @@
+"""What runs the network: a TensorFlow Lite package, its kernels, and the Edge TPU where there is one.
+
+ai-edge-litert is tried first, then tflite-runtime (32-bit ARM, older systems).
+"""
+
+import ctypes
+import importlib
+import importlib.util
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from device.common.errors import SortbinError
+from device.common.memory import give_back
+from device.common.run_in_subprocess import ChildFault, ChildRefused
+from device.vision.inference import edgetpu_probe as edgetpu_trial
+from device.vision.inference.bundle import EDGETPU_FILE, Bundle, BundleError
+from device.vision.inference.silence import without_info
+
+Package = Literal["ai-edge-litert", "tflite-runtime"]
+Kernels = Literal["default", "builtin", "edgetpu"]
+
+PACKAGES: tuple[Package, ...] = ("ai-edge-litert", "tflite-runtime")
+EDGETPU_LIBRARY = "libedgetpu.so.1"
+
+
+class RuntimeFault(SortbinError, RuntimeError):
+    """No package that can run a network, or one that failed while it ran. The message names the package and what to do."""
+
+
+class Interpreter(Protocol):
+    """What both packages' interpreters have in common."""
+
+    def allocate_tensors(self) -> None: ...
+    def invoke(self) -> None: ...
+    def tensor(self, index: int) -> Callable[[], npt.NDArray[Any]]: ...
+    def get_input_details(self) -> list[dict[str, Any]]: ...
+    def get_output_details(self) -> list[dict[str, Any]]: ...
+    def get_signature_list(self) -> dict[str, Any]: ...
+    def get_signature_runner(self, signature_key: str) -> Any: ...
+    def _get_ops_details(self) -> list[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A loaded network, its tensors allocated.
+
+    name: package, version and what runs the network, as in `ai-edge-litert 2.3.0 xnnpack`: looked up in the loaded network, not taken from what was
+    asked for. exact: on the kernels that gave the known answer, the builtin ones of ai-edge-litert on a processor of the same architecture, in whole
+    numbers, so that it must come out bit for bit (those of tflite-runtime 2.14 round a MEAN otherwise, and those for ARM other operations, by one
+    step).
+    model: the file that was loaded. degraded: why there is no Edge TPU although one was asked for, else empty.
+    """
+
+    interpreter: Interpreter
+    name: str
+    exact: bool
+    model: Path
+    degraded: str = ""
+
+
+def load_runtime(bundle: Bundle, *, package: Package | None = None, kernels: Kernels = "default", threads: int = 1, degraded: str = "") -> Runtime:
+    """Load the bundle's network.
+
+    package: the one to use, or None for the first that can be imported. kernels: `default` is what is fastest on this CPU (XNNPACK in
+    ai-edge-litert); `builtin` gives the same bits on every processor of an architecture; `edgetpu` runs the compiled model on a Coral accelerator,
+    which another process has tried first, and the default kernels when that cannot be had, with the reason in `degraded`. threads: for CPU kernels.
+    degraded: why an Edge TPU was given up before, for kernels of the CPU.
+
+    Raises RuntimeFault when no package can be loaded, BundleError when the package refuses the model.
+    """
+    found = _import(package)
+    if kernels == "edgetpu":
+        try:
+            return _tried_on_edgetpu(bundle, found)
+        except NoEdgeTpu as error:
+            return _on_cpu(bundle, found, "default", threads, degraded=str(error))
+    return _on_cpu(bundle, found, kernels, threads, degraded)
+
+
+def on_edgetpu(bundle: Bundle, package: Package, library: str) -> Runtime:
+    """Load the compiled model onto the Edge TPU here and now. library: file of its driver, which may crash or hang this process when it does not
+    match the package: that is why `load_runtime` has another process try it first. Raises NoEdgeTpu and RuntimeFault.
+    """
+    return _on_edgetpu(bundle, _import(package), library)
+
+
+def open_model(model: Path, threads: int = 1) -> Interpreter:
+    """Load any network of a file on the first package that can be imported, its tensors allocated.
+
+    Raises RuntimeFault when no package can be loaded, BundleError when the package refuses the model.
+    """
+    return _open(_import(None), model, num_threads=threads)
+
+
+def architecture() -> str:
+    """This processor's, by one name whatever the system calls it."""
+    machine = platform.machine()
+    return {"AMD64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
+def first_line(error: Exception) -> str:
+    """What a package says went wrong, on one line; some of their errors say nothing."""
+    return str(error).strip().partition("\n")[0] or "it does not say why"
+
+
+@dataclass(frozen=True, slots=True)
+class _Imported:
+    package: Package
+    version: str
+    api: Any
+
+
+class NoEdgeTpu(SortbinError):
+    """Why the Edge TPU cannot be used."""
+
+
+def _import(package: Package | None) -> _Imported:
+    tried, reasons = PACKAGES if package is None else (package,), []
+    for candidate in tried:
+        module = _module(candidate)
+        try:
+            return _Imported(candidate, importlib.import_module(module).__version__, importlib.import_module(f"{module}.interpreter"))
+        except Exception as error:  # a package that was built for another system or NumPy fails in ways of its own
+            reasons.append(f"{candidate}: {first_line(error)}")
+    if others := [other for other in PACKAGES if other not in tried and importlib.util.find_spec(_module(other)) is not None]:
+        raise RuntimeFault(f"{reasons[0]}; {others[0]} is installed: leave model.runtime empty and it is used")
+    raise RuntimeFault(f"nothing to run a network with ({'; '.join(reasons)}): install ai-edge-litert, or tflite-runtime on 32-bit ARM")
+
+
+def _module(package: Package) -> str:
+    return package.replace("-", "_")
+
+
+def _on_cpu(bundle: Bundle, found: _Imported, kernels: Kernels, threads: int, degraded: str = "") -> Runtime:
+    resolvers = found.api.OpResolverType
+    resolver = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if kernels == "builtin" else resolvers.AUTO
+    model = bundle.model
+    interpreter = _open(found, model, num_threads=threads, experimental_op_resolver_type=resolver)
+    delegated = is_delegated(interpreter)
+    if delegated:
+        give_back(model)  # XNNPACK has laid out all weights anew
+    whole = bundle.info.precision is msgspec.UNSET
+    exact = not delegated and found.package == "ai-edge-litert" and whole and bundle.info.known_answer.given_on == architecture()
+    return Runtime(interpreter, f"{found.package} {found.version} {'xnnpack' if delegated else 'builtin'}", exact, model, degraded)
+
+
+def _tried_on_edgetpu(bundle: Bundle, found: _Imported) -> Runtime:
+    if EDGETPU_FILE not in bundle.info.files:
+        raise NoEdgeTpu(f"{bundle.folder}: no {EDGETPU_FILE} in this bundle; compile one with `converter edgetpu`")
+    try:
+        edgetpu_trial.run(edgetpu_trial.Question(str(bundle.folder.absolute()), found.package, EDGETPU_LIBRARY))
+    except ChildRefused as refusal:
+        raise NoEdgeTpu(f"{EDGETPU_LIBRARY}, tried with {found.package} {found.version}: {refusal}") from refusal
+    except ChildFault as fault:
+        raise NoEdgeTpu(
+            f"{EDGETPU_LIBRARY}, tried with {found.package} {found.version}: {fault}; "
+            "expected a libedgetpu built for this TensorFlow Lite: docs/edgetpu.md says which"
+        ) from fault
+    return _on_edgetpu(bundle, found, EDGETPU_LIBRARY)
+
+
+def _on_edgetpu(bundle: Bundle, found: _Imported, library: str) -> Runtime:
+    try:
+        ctypes.CDLL(library)  # `load_delegate` leaves a half-built object behind when there is no such library
+    except OSError as error:
+        raise NoEdgeTpu(f"it cannot be loaded ({error}); install the Edge TPU runtime") from error
+    try:
+        delegate = found.api.load_delegate(library)
+    except ValueError as error:
+        raise NoEdgeTpu("it finds no Edge TPU; is one plugged in, and may this user open it?") from error
+    model = bundle.folder / EDGETPU_FILE
+    # Without XNNPACK, what is delegated is what the Edge TPU has taken.
+    resolver = found.api.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        interpreter = _open(found, model, experimental_delegates=[delegate], experimental_op_resolver_type=resolver)
+    except BundleError as error:
+        raise NoEdgeTpu(str(error)) from error
+    if not is_delegated(interpreter):
+        raise NoEdgeTpu(f"{model}: nothing in it is for an Edge TPU; compile the model again with `converter edgetpu`")
+    return Runtime(interpreter, f"{found.package} {found.version} edgetpu", False, model)
+
+
+def is_delegated(interpreter: Interpreter) -> bool:
+    """Whether a part of the network was handed to a delegate, such as XNNPACK. Both packages tell it in a method whose name begins with _."""
+    return any(operation["op_name"] == "DELEGATE" for operation in interpreter._get_ops_details())
+
+
+def _open(found: _Imported, model: Path, **options: Any) -> Interpreter:
+    try:
+        with without_info():
+            interpreter: Interpreter = found.api.Interpreter(model_path=str(model), **options)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise BundleError(f"{model}: {found.package} {found.version} cannot run it: {first_line(error)}") from error
+    except SystemError as error:
+        # What a package compiled against NumPy 1 makes of NumPy 2.
+        raise RuntimeFault(f"{found.package} {found.version} does not work with numpy {np.__version__}: pip install 'numpy<2'") from error
+    return interpreter

@@ -1,0 +1,173 @@
+"""What the camera sees while nothing is there: several views of it, because lamps flicker, walls glint and the sun moves."""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from device.vision.inference.preprocess import Pixels, halved
+from device.vision.isolation.light import BRIGHTEST, fitted_light, grey, logarithm
+from device.vision.isolation.registration import Landmarks, landmarks, moved, structure
+
+Floats = npt.NDArray[np.float32]
+
+WIDTH, HEIGHT = 128, 96
+"""pixels at which frames are compared, whatever their own shape"""
+MOST_VIEWS = 8
+"""views that are kept; a new one takes the place of the oldest"""
+NO_LIMIT = np.float32(1e6)
+"""logarithm of light that is brighter than any"""
+LEAST_TEXTURE = np.float32(1e-3)
+"""logarithms below which there is no texture"""
+FEW = 3
+"""every so many rows and columns are enough to measure noise"""
+UNEVEN, LEAST_UNEVEN = 0.3, 0.05
+"""the share of the view that has most texture, where that is at least so much, tells how texture differs by chance"""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The empty views brought to the light of the newest: the darkest and brightest of them and what is between, as logarithms.
+
+    low, middle, high: HEIGHT x WIDTH x 3; high is NO_LIMIT where a view is saturated. saturated: HEIGHT x WIDTH x 3.
+    texture: HEIGHT x WIDTH, the range of grey among a pixel's neighbours, at least LEAST_TEXTURE. landmarks: what `registration` compares.
+    """
+
+    low: Floats
+    middle: Floats
+    high: Floats
+    saturated: npt.NDArray[np.bool_]
+    texture: Floats
+    landmarks: Landmarks
+
+    @cached_property
+    def grey(self) -> Floats:
+        """What is between, without colour: HEIGHT x WIDTH."""
+        return grey(self.middle)
+
+    @cached_property
+    def roughness(self) -> Floats:
+        """The square of the texture."""
+        return np.square(self.texture)
+
+    @cached_property
+    def ceiling(self) -> Floats | np.float32:
+        """The brightest that a pixel can be told from: NO_LIMIT where a view is saturated."""
+        return np.where(self.saturated, NO_LIMIT, BRIGHTEST) if self.dazzling.any() else BRIGHTEST
+
+    @cached_property
+    def dazzling(self) -> npt.NDArray[np.bool_]:
+        """Where a view is saturated in any channel: HEIGHT x WIDTH."""
+        return np.asarray(self.saturated.any(axis=2), np.bool_)
+
+    @cached_property
+    def uneven(self) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Which pixels of `few` have the most texture, where any have, counted row by row, and how much they have: n and n."""
+        texture = few(self.texture)
+        places = np.flatnonzero(texture > max(quantile(texture.copy(), 1 - UNEVEN), LEAST_UNEVEN))
+        return places, texture[places]
+
+    def moved(self, there: npt.NDArray[np.float64]) -> "Reference":
+        """The same as a moved camera sees it; there: from its pixels to these, 2 x 3."""
+        low, middle, high, texture = (moved(view, there) for view in (self.low, self.middle, self.high, self.texture))
+        saturated = moved(self.saturated.astype(np.float32), there) > 0
+        return Reference(low, middle, high, saturated, texture, self.landmarks)
+
+
+class EmptyViews:
+    """Up to MOST_VIEWS small views of the empty tray or chamber."""
+
+    def __init__(self, frames: Iterable[Pixels] = ()) -> None:
+        """frames: H x W x 3 uint8 RGB, of any sizes; of more than MOST_VIEWS, that many are kept, spread evenly."""
+        views = [self.shrunk(frame) for frame in frames]
+        kept = np.linspace(0, len(views) - 1, min(len(views), MOST_VIEWS)).round().astype(int)
+        self._views: deque[Pixels] = deque((views[number] for number in kept), maxlen=MOST_VIEWS)
+        self._reference: Reference | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether there is any view, so that items can be isolated against them."""
+        return bool(self._views)
+
+    @property
+    def newest(self) -> Pixels:
+        """The view that was taken last, HEIGHT x WIDTH x 3 uint8. At least one must be known."""
+        return self._views[-1]
+
+    def see(self, frame: Pixels) -> None:
+        """Take one more frame (H x W x 3 uint8 RGB) of the empty tray; the oldest view goes once there are MOST_VIEWS."""
+        self._views.append(self.shrunk(frame))
+        self._reference = None
+
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self._views.clear()
+        self._reference = None
+
+    def copy(self) -> "EmptyViews":
+        """The same views, which do not change with these."""
+        other = EmptyViews()
+        other.take_over(self)
+        return other
+
+    def take_over(self, other: "EmptyViews") -> None:
+        """Take the views of another one."""
+        self._views = other._views.copy()
+        self._reference = None
+
+    @staticmethod
+    def shrunk(frame: Pixels) -> Pixels:
+        """A frame at the size of the views, HEIGHT x WIDTH x 3 uint8."""
+        return np.asarray(cv2.resize(halved(frame, WIDTH, HEIGHT), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+    @property
+    def reference(self) -> Reference:
+        """What a frame is compared with. At least one view must be known."""
+        if self._reference is None:
+            self._reference = _reference(list(self._views))
+        return self._reference
+
+    def export(self) -> Pixels | None:
+        """The views as n x HEIGHT x WIDTH x 3 uint8, oldest first, or None while there is none."""
+        return np.stack(self._views) if self._views else None
+
+    def restore(self, stored: Pixels) -> None:
+        """Take views that `export` gave before. Raises ValueError for an array that it cannot have given."""
+        if stored.dtype != np.uint8 or stored.shape[1:] != (HEIGHT, WIDTH, 3) or not 1 <= len(stored) <= MOST_VIEWS:
+            shape = " x ".join(map(str, stored.shape))
+            raise ValueError(f"expected 1 to {MOST_VIEWS} empty views of {HEIGHT} x {WIDTH} x 3 uint8, found {shape} {stored.dtype}")
+        self._views = deque(stored, maxlen=MOST_VIEWS)
+        self._reference = None
+
+
+def few(view: Floats) -> Floats:
+    """Some of its pixels, row by row: H x W to n."""
+    return view[1::FEW, 1::FEW].flatten()
+
+
+def quantile(values: Floats, share: float) -> float:
+    """The value that a share, 0..1, of all others is not above. values: n; their order is lost."""
+    place = int(share * (values.size - 1))
+    values.partition(place)
+    return float(values[place])
+
+
+def _reference(views: list[Pixels]) -> Reference:
+    newest = logarithm(views[-1])
+    saturated = newest >= BRIGHTEST
+    low, high = newest, newest
+    for view in views[:-1]:
+        seen = logarithm(view)
+        clipped = seen >= BRIGHTEST
+        seen = seen - fitted_light(seen, newest, saturated.any(axis=2))
+        low, high = np.minimum(low, seen), np.maximum(high, seen)
+        saturated = saturated | clipped
+    middle = (low + high) / 2
+    plain = grey(middle)
+    square = np.ones((3, 3), np.uint8)
+    texture = np.maximum(cv2.dilate(plain, square) - cv2.erode(plain, square), LEAST_TEXTURE)
+    return Reference(low, middle, np.where(saturated, NO_LIMIT, high), saturated, texture, landmarks(structure(plain)))

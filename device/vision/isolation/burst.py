@@ -1,0 +1,54 @@
+"""Several frames of one lying item: while it lies still, it is in all of them where it is in the first, so it is isolated once.
+
+Each frame gives another look at it.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from device.vision.inference.ground import Ground
+from device.vision.inference.preprocess import Pixels
+from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.isolate import Isolated, isolate, whole_frame
+from device.vision.isolation.occupancy import EmptyView, Floats
+from device.vision.isolation.pieces import Pieces, looks_at, pieces
+from device.vision.isolation.tta import look
+
+Isolate = Callable[[Pixels, EmptyViews, Ground], Isolated]
+
+
+class Burst:
+    """The frames that one item is judged by.
+
+    view: what told of each frame that something lies there. empty: what items are isolated against. ground: what is shown round them.
+    """
+
+    def __init__(self, view: EmptyView, empty: EmptyViews, ground: Ground, isolate: Isolate = isolate) -> None:
+        self._view, self._empty, self._ground, self._isolate = view, empty, ground, isolate
+        self._drawn: tuple[Isolated, Floats] | None = None
+        self.pieces: Pieces | None = None
+        """of the item that was isolated last; None where it lies in one"""
+        self._frames = 0
+
+    def isolated(self, pixels: Pixels) -> Isolated:
+        """The item of one more frame (H x W x 3 uint8 RGB), the one that `view` looked at last; the whole frame while there is no empty view.
+
+        An item that was told apart keeps its mask until something moves against the frame that it was drawn in. The picture is the next of the looks.
+        """
+        number, self._frames = self._frames, self._frames + 1
+        item = self._item(pixels)
+        return item if number == 0 else replace(item, picture=look(pixels, item, self._ground, number))
+
+    def piece_looks(self, pixels: Pixels) -> list[Pixels]:
+        """What the network is shown of each piece in the frame that was isolated last; nothing where the item is in one."""
+        return looks_at(pixels, self.pieces, self._ground, self._frames - 1)
+
+    def _item(self, pixels: Pixels) -> Isolated:
+        if not self._empty.known:
+            return whole_frame(pixels, "no empty view yet")
+        if self._drawn is None or self._view.moved_since(self._drawn[1]):
+            item = self._isolate(pixels, self._empty, self._ground)
+            self._drawn = (item, self._view.thumbnail) if item.found else None
+            self.pieces = pieces(item)
+            return item
+        return self._drawn[0]

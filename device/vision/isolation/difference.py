@@ -1,0 +1,102 @@
+"""How a frame differs from the empty view, pixel by pixel, once its light is taken out: in units of what differs by chance.
+
+Nothing is compared with a fixed number of counts. Noise is what the quietest part of this very frame shows against the empty view, more of
+it in the dark and where the empty view is full of edges; the floors below are what an eye would not see either.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from device.vision.inference.preprocess import Pixels
+from device.vision.isolation.background import EmptyViews, Reference, few, quantile
+from device.vision.isolation.light import BRIGHTEST, DARKEST, fitted_light, grey, logarithm
+from device.vision.isolation.registration import movement, structure
+
+Floats = npt.NDArray[np.float32]
+
+CHANNELS = 7
+"""brightness and two of colour over their noise, brightness and colour as they are, the frame, the empty view"""
+TONE, STRAY = 3, 4
+"""which channels are brightness and colour as they are"""
+STRAY_GAIN = 2
+"""by how much colour is stretched to fill its channel"""
+QUIET = 0.3
+"""the share of the view that is taken for empty whatever lies there, and its noise measured"""
+QUIET_DEVIATIONS = 0.385
+"""below so many standard deviations lie QUIET of all values of a normal distribution"""
+TONE_FLOOR, COLOUR_FLOOR = 0.012, 0.008
+"""least standard deviations of brightness and of colour, in logarithms"""
+STRONG = 8.0
+"""standard deviations at which a difference is squashed to a half"""
+MOST_ROUGH = 0.5
+"""most of the range among a pixel's neighbours that may count as noise: a camera that moved by half a pixel"""
+
+
+def difference(frame: Pixels, empty: EmptyViews) -> Floats:
+    """What `channels` gives, pixel by pixel as networks take it: HEIGHT x WIDTH x CHANNELS."""
+    return np.asarray(cv2.merge(list(channels(frame, empty))), np.float32)
+
+
+def channels(frame: Pixels, empty: EmptyViews) -> Floats:
+    """Compare a frame (H x W x 3 uint8 RGB) with the empty views, of which at least one must be known.
+
+    Returns CHANNELS x HEIGHT x WIDTH of `empty`'s size, each -1..1: how much brighter, redder and bluer than any of the empty views, over the
+    noise of that place (0.5 is STRONG standard deviations); how much brighter and how much more coloured in logarithms; and the frame and the empty
+    view in the same light, in logarithms about the frame's median.
+    """
+    reference = empty.reference
+    seen = logarithm(empty.shrunk(frame))
+    plain = grey(seen)
+    there = movement(structure(plain), reference.landmarks)
+    if there is not None:
+        reference = reference.moved(there)
+    light = fitted_light(seen, reference.middle, reference.dazzling)
+    expected = reference.grey + grey(light)
+    # A sensor's noise is about the same in counts, so in logarithms it grows towards the dark.
+    darkness = np.asarray(cv2.exp(np.maximum(plain, expected) * np.float32(-2)), np.float32)
+    differs = np.empty((CHANNELS, *plain.shape), np.float32)
+    opponents = np.empty((3, *plain.shape), np.float32)
+    cv2.split(cv2.transform(_outside(seen, light, reference), _OPPONENTS), list(opponents))
+    tone, red, blue = opponents
+    stray = np.asarray(cv2.magnitude(red, blue), np.float32)
+    over_noise, as_it_is = differs[:3], differs[3:]
+    np.abs(opponents, out=over_noise)
+    over_noise[0] += _strong_noise(few(over_noise[0]), darkness, reference, TONE_FLOOR)
+    over_noise[1:] += _strong_noise(few(stray), darkness, reference, COLOUR_FLOOR)
+    np.divide(opponents, over_noise, out=over_noise)
+    middle = quantile(few(plain), 0.5)
+    as_it_is[TONE - 3] = tone
+    np.multiply(stray, np.float32(STRAY_GAIN), out=as_it_is[STRAY - 3])
+    for view, place in ((plain, 2), (expected, 3)):
+        cv2.addWeighted(view, 0.5, view, 0, -middle / 2, dst=as_it_is[place])
+    np.maximum(as_it_is, np.float32(-1), out=as_it_is)
+    np.minimum(as_it_is, np.float32(1), out=as_it_is)
+    return differs
+
+
+def _outside(seen: Floats, light: Floats, reference: Reference) -> Floats:
+    """How far each pixel and channel is outside what the empty views show there in this light: H x W x 3, logarithms."""
+    shown = reference.low + light
+    np.minimum(shown, BRIGHTEST, out=shown)
+    np.maximum(shown, seen, out=shown)
+    brightest = reference.high + light
+    np.minimum(brightest, reference.ceiling, out=brightest)
+    np.minimum(shown, brightest, out=shown)
+    np.maximum(shown, DARKEST, out=shown)
+    return np.subtract(seen, shown, out=shown)
+
+
+def _strong_noise(strength: Floats, darkness: Floats, reference: Reference, floor: float) -> Floats:
+    """STRONG standard deviations of `strength` by chance, from its quiet part: some that grows towards the dark, some with texture. H x W.
+
+    strength: of `few` pixels. darkness: squared, of all. floor: the least standard deviation.
+    """
+    even = quantile(strength * strength / few(darkness), QUIET) / QUIET_DEVIATIONS**2
+    uneven, texture = reference.uneven
+    share = quantile(strength[uneven] / texture, QUIET) / QUIET_DEVIATIONS if len(uneven) > 50 else 0.0
+    weights = STRONG**2 * even, (STRONG * min(share, MOST_ROUGH)) ** 2, (STRONG * floor) ** 2
+    return np.asarray(cv2.sqrt(cv2.addWeighted(darkness, weights[0], reference.roughness, weights[1], weights[2])), np.float32)
+
+
+_OPPONENTS = np.array([[1 / 3, 1 / 3, 1 / 3], [0.7, -0.7, 0], [-0.4, -0.4, 0.8]], np.float32)

@@ -1,0 +1,128 @@
+"""What light does to a whole view: exposure, white balance, a lamp that fades to one side. Fitted, so that it can be taken out."""
+
+import functools
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from device.vision.inference.preprocess import Pixels
+
+Floats = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+
+TOE = 12.0
+"""counts of 255 that are added before the logarithm: below, a sensor's noise and a lens's flare weigh more than the light"""
+ALIKE = 0.075
+"""how far apart from their middle changes of light may be to be taken for one and the same, in logarithms"""
+MOST = 2.0
+"""largest change of light that is believed, in logarithms: seven times as bright, or as dark"""
+REACH = 0.3
+"""how far from the commonest change a pixel may be to be fitted at first, in logarithms: white balance moves the channels apart"""
+SATURATED = 250
+"""counts of 255 from which on a pixel may be any brighter than it says"""
+COMPARED = 6
+"""every so many rows and columns are enough for a fit"""
+LEAST_USABLE = 0.1
+"""share of pixels below which saturated ones are fitted too, for want of others"""
+MOST_ROUNDS = 4
+"""fits at most, each with weights from the one before"""
+SETTLED = 0.02
+"""change from one fit to the next, in logarithms, below which there is no other: two per cent"""
+DEVIATIONS = 5.0
+"""standard deviations of those fitted at which a pixel does not count any more"""
+
+
+def logarithm(pixels: Pixels) -> Floats:
+    """Natural logarithms of counts + TOE, where light that is so many times as bright is a constant more. H x W x 3 uint8 to float32."""
+    return np.asarray(cv2.LUT(pixels, _LOGARITHMS), np.float32)
+
+
+def grey(seen: Floats) -> Floats:
+    """The mean of the channels: H x W x 3 to H x W."""
+    return np.asarray(cv2.transform(seen, _MEAN[None]), np.float32)
+
+
+def fitted_light(seen: Floats, empty: Floats, saturated: Flags) -> Floats:
+    """How much brighter `seen` is than `empty`, in logarithms and for each channel a plane over the view: H x W x 3.
+
+    seen, empty: H x W x 3 as `logarithm` gives them. saturated: H x W, where `empty` may be brighter than it says.
+
+    An item may cover much of the view, so this is no mean: the commonest change is looked for first, then a plane is fitted by
+    iteratively reweighted least squares with Tukey's biweight (Beaton and Tukey 1974).
+    """
+    height, width = saturated.shape
+    few = slice(COMPARED // 2, None, COMPARED)
+    thinned = np.ascontiguousarray(seen[few, few].reshape(-1, 3).T)
+    bad = thinned.max(axis=0) >= BRIGHTEST
+    bad |= saturated[few, few].ravel()
+    change = thinned - empty[few, few].reshape(-1, 3).T
+    level = _MEAN @ change
+    if 0 < np.count_nonzero(bad) <= (1 - LEAST_USABLE) * len(bad):
+        level = level[~bad]
+        np.copyto(change, _NOT_FITTED, where=bad)
+    planes = _robust_planes(_thinned_terms(height, width), change, _commonest(level))
+    return np.asarray(cv2.transform(_terms(height, width, 1), planes.T), np.float32)
+
+
+@functools.cache
+def _terms(height: int, width: int, step: int) -> Floats:
+    """1, x and y of every `step`th pixel, from -0.5 to 0.5: rows x columns x 3."""
+    x, y = np.meshgrid(*((np.arange(step // 2, side, step, dtype=np.float32) / side - 0.5) for side in (width, height)))
+    return np.asarray(np.stack([np.ones_like(x), x, y], axis=2), np.float32)
+
+
+@functools.cache
+def _thinned_terms(height: int, width: int) -> Floats:
+    """The terms of the pixels that are compared: 3 x n."""
+    return np.ascontiguousarray(_terms(height, width, COMPARED).reshape(-1, 3).T)
+
+
+def _commonest(change: Floats) -> float:
+    """The middle of the change that most pixels share. That there was none is believed first."""
+    ordered = np.sort(change)
+    shared = ordered.searchsorted(ordered + 2 * ALIKE)
+    shared -= np.arange(len(ordered))
+    first = int(shared.argmax())
+    below, above = ordered.searchsorted(_UNCHANGED)
+    if (above - below) * 1.25 >= shared[first]:
+        return 0.0
+    return min(max(float(ordered[first + shared[first] // 2]), -MOST), MOST)
+
+
+def _robust_planes(terms: Floats, change: Floats, start: float) -> Floats:
+    """A plane for each channel, as 3 x 3: its height in the middle and its slopes across and down, for each channel a column.
+
+    A pixel weighs by the channel that is farthest off, for an item covers them all.
+    """
+    planes = np.zeros((3, 3), np.float32)
+    planes[0] = start
+    reach = REACH**2
+    for _ in range(MOST_ROUNDS):
+        off = change - planes.T @ terms
+        off *= off
+        farthest = off.max(axis=0)
+        weights = _ALL - farthest / np.float32(reach)
+        np.maximum(weights, _NONE, out=weights)
+        weights *= weights
+        weighted = terms * weights
+        normal, wanted = weighted @ terms.T, weighted @ change.T
+        total = max(float(normal[0, 0]), 1.0)  # the first of the terms is 1
+        # A little ridge towards the start: a view without much in it, or half covered, tells nothing of the slopes.
+        normal += total * _RIDGE
+        wanted[0] += total * start * _RIDGE[0, 0]
+        before, planes = planes, np.asarray(cv2.solve(normal, wanted)[1], np.float32)
+        if cv2.norm(planes, before, cv2.NORM_INF) < SETTLED:
+            break
+        reach = min(max(DEVIATIONS**2 * float(weights @ farthest) / total, (0.1 * REACH) ** 2), REACH**2)
+    return planes
+
+
+_ALL, _NONE = np.float32(1), np.float32(0)
+_UNCHANGED = np.array([-ALIKE, ALIKE], np.float32)
+_NOT_FITTED = np.float32(1e6)
+_MEAN = np.full(3, 1 / 3, np.float32)
+_RIDGE = np.diag([1e-3, 5e-3, 5e-3]).astype(np.float32)
+_LOGARITHMS = np.log(np.arange(256, dtype=np.float32) + np.float32(TOE)).astype(np.float32)
+BRIGHTEST, DARKEST = _LOGARITHMS[SATURATED], _LOGARITHMS[0]
+"""logarithms of SATURATED and of black"""

@@ -1,0 +1,199 @@
+"""Is something on the tray, and does it lie still? Told from the difference to the bin's own empty view."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta
+
+from device.vision.inference.preprocess import Pixels, halved
+
+Floats = npt.NDArray[np.float32]
+Side = Literal["left", "right", "top", "bottom"]
+
+WIDTH, HEIGHT = 80, 60
+"""Pixels of the thumbnails that are compared: enough to see a bottle cap, and a whole fraction of common frame sizes, which shrinks fastest."""
+
+
+GAIN_STEP = 1.06
+"""largest change of exposure from one frame to the next that is taken for the lamp's"""
+
+
+class PresenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of the view has to change, and for how long."""
+
+    learn_frames: Annotated[int, Meta(ge=3, le=200)] = 10
+    """frames of the empty tray that the first view is learned from"""
+    min_area: Annotated[float, Meta(gt=0, le=0.5)] = 0.006
+    """share of the view that has to differ from the empty tray for something to be there"""
+    min_difference: Annotated[float, Meta(gt=0, le=128)] = 14.0
+    """least difference of a pixel, in counts of 255, after the lamp's drift is taken out"""
+    still_s: Annotated[float, Meta(ge=0.05, le=5)] = 0.3
+    """how long nothing may move before an item counts as settled, and before a tray counts as empty"""
+    settle_timeout_s: Annotated[float, Meta(ge=0.2, le=30)] = 4.0
+    """an item that still moves after this time is looked at as it is"""
+    border: tuple[Side, ...] = ("left", "right", "top", "bottom")
+    """sides of the view over which an arm can reach in: while something crosses one, no gate moves"""
+    reach_s: Annotated[float, Meta(ge=1, le=600)] = 10.0
+    """how long something may cross the border before that is told"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What one frame shows.
+
+    changed and moved are shares 0..1 of the view: against the empty tray, and against the frame before. spread is the share of a 4 x 4 grid's cells
+    in which something differs from the empty tray: an item covers some, another light or another view covers nearly all. crossing is how much of the
+    view's border it covers on the sides that are watched, as a share of all of the border.
+    """
+
+    changed: float
+    spread: float
+    moved: float
+    present: bool
+    moving: bool
+    crossing: float = 0.0
+
+
+class EmptyView:
+    """The tray as it looks with nothing on it: mean and noise of each thumbnail pixel, learned once and adapted while nothing is there."""
+
+    def __init__(self, settings: PresenceSettings) -> None:
+        self._settings = settings
+        self._seen: list[Floats] = []
+        self._mean: Floats | None = None
+        self._noise: Floats = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+        self._last: Floats | None = None
+        self._gain = 1.0
+
+    @property
+    def known(self) -> bool:
+        """Whether the empty tray has been learned, so that `look` can tell."""
+        return self._mean is not None
+
+    def learn(self, pixels: Pixels) -> None:
+        """Take one frame (H x W x 3 uint8 RGB) of the empty tray. Frames with movement start the learning again."""
+        thumbnail = _thumbnail(pixels)
+        if self._seen and self._moved(thumbnail, self._seen[-1]) > self._settings.min_area:
+            self._seen.clear()
+        self._seen.append(thumbnail)
+        if len(self._seen) >= self._settings.learn_frames:
+            stack = np.stack(self._seen)
+            self._mean = stack.mean(axis=0)
+            self._noise = stack.std(axis=0)
+            self._last = thumbnail
+            self._seen.clear()
+
+    def look(self, pixels: Pixels) -> Sight:
+        """Compare one frame (H x W x 3 uint8 RGB) with the empty view and with the frame before. The view must be known."""
+        assert self._mean is not None, "look() before the empty view was learned"
+        thumbnail = _thumbnail(pixels)
+        differs = _solid(_difference(thumbnail, self._mean, self._gain) > self._threshold())
+        changed = float(differs.mean())
+        moved = self._moved(thumbnail, self._last if self._last is not None else thumbnail)
+        self._last = thumbnail
+        present = changed > self._settings.min_area
+        crossing = _on_border(differs, self._settings.border) if present else 0.0
+        return Sight(changed, _spread(differs), moved, present=present, moving=self._is_movement(moved), crossing=crossing)
+
+    @property
+    def thumbnail(self) -> Floats:
+        """The last frame that was looked at, HEIGHT x WIDTH x 3 counts, for `moved_since`."""
+        assert self._last is not None, "thumbnail before a look()"
+        return self._last
+
+    def moved_since(self, thumbnail: Floats) -> bool:
+        """Whether the last frame that was looked at differs by more than noise from an earlier one, of which this is the `thumbnail`."""
+        return self._is_movement(self._moved(self.thumbnail, thumbnail))
+
+    def adapt(self) -> None:
+        """Let the empty view follow the last frame a little: call it only while nothing is there and nothing moves."""
+        assert self._mean is not None and self._last is not None, "adapt() before the empty view was learned"
+        gain = _gain(self._last, self._mean, self._gain)
+        self._gain += 0.1 * (float(gain) - self._gain)
+        residual = self._last * gain - self._mean
+        self._noise += np.float32(0.02) * (np.abs(residual) * np.float32(1.25) - self._noise)
+        self._mean += np.float32(0.02) * residual
+
+    def relight(self, pixels: Pixels) -> None:
+        """Take one frame (H x W x 3 uint8 RGB) for the empty tray in another light, with the noise that it had."""
+        self._mean = _thumbnail(pixels)
+        self._gain = 1.0
+
+    def adopt(self, pixels: Pixels) -> None:
+        """Take one frame (H x W x 3 uint8 RGB) for the empty tray; its noise is learned by `adapt`."""
+        self.relight(pixels)
+        self._noise = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+
+    def forget(self) -> None:
+        """Learn anew."""
+        self._mean = self._last = None
+
+    def copy(self) -> "EmptyView":
+        """The same view, which does not change with this one."""
+        other = EmptyView(self._settings)
+        other.take_over(self)
+        return other
+
+    def take_over(self, other: "EmptyView") -> None:
+        """Take the view that another one has learned; what moves is still told against the last frame that this one looked at."""
+        self._mean, self._noise, self._gain = None if other._mean is None else other._mean.copy(), other._noise.copy(), other._gain
+
+    def export(self) -> Floats | None:
+        """The learned view as 2 x HEIGHT x WIDTH x 3 (mean, noise), or None while unknown."""
+        return None if self._mean is None else np.stack([self._mean, self._noise])
+
+    def restore(self, stored: Floats) -> None:
+        """Take a view that `export` gave before. Raises ValueError for another shape."""
+        if stored.shape != (2, HEIGHT, WIDTH, 3):
+            raise ValueError(f"expected an empty view of shape (2, {HEIGHT}, {WIDTH}, 3), found {stored.shape}")
+        self._mean, self._noise = stored[0].astype(np.float32), stored[1].astype(np.float32)
+
+    def _threshold(self) -> Floats:
+        return np.asarray(np.maximum(np.float32(self._settings.min_difference), np.float32(5.0) * self._noise), np.float32)
+
+    def _is_movement(self, moved: float) -> bool:
+        return moved > self._settings.min_area / 2
+
+    def _moved(self, now: Floats, before: Floats) -> float:
+        return _share(_difference(now, before, 1.0) > np.float32(self._settings.min_difference))
+
+
+def _thumbnail(pixels: Pixels) -> Floats:
+    return np.asarray(cv2.resize(halved(pixels, WIDTH, HEIGHT), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _difference(now: Floats, before: Floats, usual_gain: float) -> Floats:
+    """Absolute difference in counts after one gain for the whole frame is taken out: H x W x 3."""
+    return np.asarray(np.abs(now * _gain(now, before, usual_gain) - before), np.float32)
+
+
+def _gain(now: Floats, before: Floats, usual: float) -> np.float32:
+    """Exposure of `before` over that of `now`: the median ratio of the pixels, which an item on a part of the tray cannot shift far.
+
+    A lamp drifts slowly and an item appears at once, so only GAIN_STEP to either side of the `usual` gain is believed.
+    """
+    ratio = np.median((before[::3, ::3, 1] + 1) / (now[::3, ::3, 1] + 1))
+    return np.float32(np.clip(ratio, usual / GAIN_STEP, usual * GAIN_STEP))
+
+
+def _share(changed: npt.NDArray[np.bool_]) -> float:
+    return float(_solid(changed).mean())
+
+
+def _solid(changed: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Pixels that changed in any channel, 1 or 0, single ones not counted: H x W."""
+    return np.asarray(cv2.erode(changed.any(axis=2).astype(np.uint8), np.ones((2, 2), np.uint8)), np.uint8)
+
+
+def _spread(differs: npt.NDArray[np.uint8]) -> float:
+    cells = differs.reshape(4, HEIGHT // 4, 4, WIDTH // 4).mean(axis=(1, 3))
+    return float((cells > 0.02).mean())
+
+
+def _on_border(differs: npt.NDArray[np.uint8], sides: tuple[Side, ...]) -> float:
+    edges = {"left": differs[:, 0], "right": differs[:, -1], "top": differs[0], "bottom": differs[-1]}
+    return sum(np.count_nonzero(edges[side]) for side in sides) / (2 * (WIDTH + HEIGHT))

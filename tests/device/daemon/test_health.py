@@ -1,0 +1,84 @@
+"""Heartbeats and the service manager: told once, fed only while every loop moves."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from device.daemon.health import BEAT_WITHIN_S, Heartbeats, Notifier, cpu_temperature_c, resident_mib, throttled
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    """The service manager's end of the socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(5.0)
+        yield listener
+
+
+def heard(manager: socket.socket) -> list[str]:
+    manager.setblocking(False)
+    found = []
+    try:
+        while True:
+            found.append(manager.recv(4096).decode())
+    except BlockingIOError:
+        return found
+
+
+def test_ready_is_said_once_and_the_watchdog_fed_three_times_a_period(manager: socket.socket) -> None:
+    notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "3000000"})
+    for step in range(200):
+        notifier.ready()
+        notifier.alive(50.0 + step * 0.02)
+        notifier.status("ready")
+    assert heard(manager) == ["READY=1", "WATCHDOG=1", "STATUS=ready", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"]
+
+
+def test_without_a_manager_or_with_one_that_is_gone_nothing_happens(tmp_path: Path) -> None:
+    Notifier({}).ready()
+    gone = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "1000000"})
+    gone.alive(1.0)
+    gone.stopping()
+
+
+def test_an_abstract_socket_is_understood() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind("\0sortbin-test-notify")
+        Notifier({"NOTIFY_SOCKET": "@sortbin-test-notify"}).stopping()
+        listener.settimeout(5.0)
+        assert listener.recv(100) == b"STOPPING=1"
+
+
+def test_a_loop_that_stopped_beating_is_named() -> None:
+    beats = Heartbeats(["control", "ledger"], 10.0)
+    beats.beat("control", 14.0)
+    assert beats.silent(10.0 + BEAT_WITHIN_S) == []
+    assert beats.silent(10.1 + BEAT_WITHIN_S) == ["ledger"]
+
+
+def test_a_loop_that_never_began_is_named() -> None:
+    beats = Heartbeats(["control", "link"], 10.0)
+    beats.beat("control", 16.0)
+    assert beats.silent(16.0) == ["link"]
+
+
+def test_the_hottest_zone_counts_and_an_unreadable_one_does_not(tmp_path: Path) -> None:
+    assert cpu_temperature_c(tmp_path) is None
+    for zone, text in enumerate(["41000", "57250", "broken"]):
+        (tmp_path / f"thermal_zone{zone}").mkdir()
+        (tmp_path / f"thermal_zone{zone}" / "temp").write_text(text)
+    assert cpu_temperature_c(tmp_path) == 57.25
+
+
+@pytest.mark.parametrize(("text", "is_throttled"), [("0", False), ("50000", False), ("50005", True), ("4", True), ("", None)])
+def test_only_what_holds_now_counts_as_throttled(text: str, is_throttled: bool | None, tmp_path: Path) -> None:
+    file = tmp_path / "get_throttled"
+    file.write_text(text)
+    assert throttled(file) is is_throttled
+
+
+def test_resident_memory_is_that_of_a_python_process() -> None:
+    assert 5 < resident_mib() < 4000

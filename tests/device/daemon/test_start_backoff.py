@@ -1,0 +1,117 @@
+"""Starts that are refused: the first ends at once, further ones wait ever longer, unless a person sees to it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from device.daemon.start_backoff import FILE, RefusedStarts
+
+Run = Callable[[], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "sortbin.toml"
+    file.write_text("[device]\nid = 7\n", encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
+    """Where systemd listens for what the service says of itself."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(60.0)
+        yield listener
+
+
+@pytest.fixture
+def run(tmp_path: Path, config: Path, manager: socket.socket) -> Iterator[Run]:
+    """`run()` starts the service as systemd does."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "device.cli", "run", "--config", str(config)]
+        environment = os.environ | {"RUNTIME_DIRECTORY": str(tmp_path), "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate(timeout=10)
+
+
+def test_each_start_that_is_refused_waits_longer_up_to_a_minute(tmp_path: Path) -> None:
+    starts = [RefusedStarts(tmp_path) for _ in range(9)]
+    assert [start.add() for start in starts] == [0, 2, 4, 8, 16, 32, 60, 60, 60]
+    starts[0].forget()
+    assert starts[0].add() == 0
+
+
+@pytest.mark.parametrize("text", ["", "x", "-3", "9" * 400])
+def test_a_damaged_count_waits_no_longer_than_ever(text: str, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(text)
+    assert 0 <= RefusedStarts(tmp_path).add() <= 60
+
+
+def test_without_a_place_for_the_count_nothing_waits(tmp_path: Path) -> None:
+    starts = RefusedStarts(tmp_path / "missing")
+    assert [starts.add(), starts.add()] == [0, 0]
+
+
+def test_the_first_says_why_and_ends_at_once(run: Run, tmp_path: Path) -> None:
+    process = run()
+    assert process.wait(60) == 2
+    assert process.stderr is not None
+    assert process.stderr.read() == f"ERROR {tmp_path}/sortbin.toml: device.id: expected text, found a whole number\n"
+
+
+def waiting(run: Run, manager: socket.socket, tmp_path: Path) -> "subprocess.Popen[str]":
+    """One that was refused for the eighth time and has begun to wait."""
+    (tmp_path / FILE).write_text("7\n")
+    process = run()
+    while b"tries again in 60 s" not in manager.recv(4096):
+        pass
+    assert process.poll() is None
+    return process
+
+
+def test_a_restart_by_hand_does_not_wait(run: Run, manager: socket.socket, tmp_path: Path) -> None:
+    process = waiting(run, manager, tmp_path)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+    assert run().wait(60) == 2, "and ends at once"
+    assert (tmp_path / FILE).read_text() == "1\n"
+
+
+def test_one_that_cannot_even_be_loaded_waits_too(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "cv2.py").write_text("raise ImportError('half an upgrade')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    first = run()
+    assert first.wait(60) == 2
+    assert first.stderr is not None
+    assert "half an upgrade" in first.stderr.read()
+    assert (tmp_path / FILE).read_text() == "1\n"
+    (tmp_path / FILE).write_text("7\n")
+    second = run()
+    while (tmp_path / FILE).read_text() != "8\n":
+        time.sleep(0.01)
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(10) == 2
+    assert not (tmp_path / FILE).exists()
+
+
+def test_changed_settings_are_tried_at_once(run: Run, manager: socket.socket, config: Path, tmp_path: Path) -> None:
+    process = waiting(run, manager, tmp_path)
+    config.write_text("[device]\nid = 8\n", encoding="utf-8")
+    assert process.wait(10) == 2
+    assert not (tmp_path / FILE).exists()

@@ -1,0 +1,71 @@
+"""What was learned of the empty tray outlives the process that learned it."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from device.daemon.control_loop import VIEW_FILE, VIEWS_FILE, ViewKeeper
+from device.simulation.tray import Tray
+from device.vision.inference.preprocess import Pixels
+from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.occupancy import EmptyView, PresenceSettings
+
+
+@pytest.fixture(scope="module")
+def tray() -> Pixels:
+    return Tray(np.random.default_rng(3)).picture(None, 0.0, 1.0)
+
+
+def test_both_kinds_of_empty_view_come_back_after_a_restart(tray: Pixels, tmp_path: Path) -> None:
+    view, views = EmptyView(PresenceSettings()), EmptyViews([tray])
+    view.adopt(tray)
+    for name, learned in ((VIEW_FILE, view), (VIEWS_FILE, views)):
+        ViewKeeper(tmp_path / name, learned).close()
+    again, several = EmptyView(PresenceSettings()), EmptyViews()
+    for name, learned in ((VIEW_FILE, again), (VIEWS_FILE, several)):
+        ViewKeeper(tmp_path / name, learned).restore()
+    assert again.known and not again.look(tray).present
+    np.testing.assert_array_equal(several.export(), views.export())
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }"])
+def test_a_damaged_file_is_as_if_there_were_none(content: bytes, tmp_path: Path) -> None:
+    views = EmptyViews()
+    (tmp_path / VIEWS_FILE).write_bytes(content)
+    ViewKeeper(tmp_path / VIEWS_FILE, views).restore()
+    assert not views.known
+
+
+@given(st.data())
+def test_a_file_with_a_few_wrong_bytes_is_learned_from_or_learned_anew(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / VIEW_FILE
+        view = EmptyView(PresenceSettings())
+        view.adopt(np.full((48, 64, 3), 90, np.uint8))
+        ViewKeeper(file, view).close()
+        content = bytearray(file.read_bytes())
+        for _ in range(data.draw(st.integers(1, 4))):
+            content[data.draw(st.integers(0, 140))] = data.draw(st.integers(0, 255))
+        file.write_bytes(content)
+        again = EmptyView(PresenceSettings())
+        ViewKeeper(file, again).restore()
+        stored = again.export()
+        assert stored is None or np.isfinite(stored).all()
+
+
+def test_a_view_that_is_no_number_is_learned_anew(tmp_path: Path) -> None:
+    np.save(tmp_path / VIEW_FILE, np.full((2, 60, 80, 3), np.nan, np.float32))
+    view = EmptyView(PresenceSettings())
+    ViewKeeper(tmp_path / VIEW_FILE, view).restore()
+    assert not view.known
+
+
+def test_nothing_is_written_before_anything_was_learned(tmp_path: Path) -> None:
+    keeper = ViewKeeper(tmp_path / VIEWS_FILE, EmptyViews())
+    keeper.update(0.0)
+    keeper.close()
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,149 @@
+"""The virtual bin: items come, rest, and fall only through a gate that is open."""
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from device.gates.simulated import SimulatedGate
+from device.simulation.bin import FALL_S, Landed, VirtualBin, VirtualCamera
+from device.simulation.items import ItemsError, Thing, own_things, photo_things, shuffled
+from device.simulation.tray import HEIGHT, WIDTH, Pose, Tray
+from device.vision.inference.preprocess import Pixels
+
+
+@pytest.fixture
+def thing(tmp_path: Path) -> Thing:
+    """A round green thing with soft edges, 15 cm wide."""
+    alpha = np.zeros((200, 200), np.float32)
+    cv2.circle(alpha, (100, 100), 90, 1.0, -1)
+    cut_out = np.dstack([np.full((200, 200), 40), np.full((200, 200), 160), np.full((200, 200), 60), 255 * alpha]).astype(np.uint8)
+    file = tmp_path / "thing.png"
+    cv2.imwrite(str(file), cut_out)
+    return Thing("thing", "glass", file, 15.0)
+
+
+def test_nothing_is_thrown_in_before_the_bin_is_ready(thing: Thing) -> None:
+    ready: list[bool] = []
+    bin_ = VirtualBin({"glass": SimulatedGate("glass")}, [thing], may_begin=lambda: bool(ready))
+    for step in range(100):
+        bin_.picture(step * 0.1)
+    assert bin_.lying is None
+    ready.append(True)
+    bin_.picture(10.0)
+    bin_.picture(12.0)
+    assert bin_.lying is thing
+
+
+def test_an_item_rests_until_a_gate_is_open_far_enough_and_then_lands_there(thing: Thing) -> None:
+    gates = {"glass": SimulatedGate("glass"), "paper": SimulatedGate("paper")}
+    landed: list[Landed] = []
+    bin_ = VirtualBin(gates, [thing], landed=landed.append)
+    bin_.picture(0.0)
+    bin_.picture(2.0)
+    assert bin_.lying is thing
+    bin_.picture(60.0)
+    assert bin_.lying is thing
+    gates["paper"].open(60.0)
+    now_s = 60.0
+    while not landed:
+        now_s += 0.02
+        gates["paper"].update(now_s)
+        bin_.picture(now_s)
+        assert now_s < 65
+    assert landed == [Landed(thing, "paper")]
+    assert bin_.lying is None
+    assert now_s > 60 + FALL_S
+
+
+def test_nothing_is_thrown_in_while_a_gate_is_open(thing: Thing) -> None:
+    gate = SimulatedGate("glass")
+    gate.open(0.0)
+    gate.update(1.0)
+    bin_ = VirtualBin({"glass": gate}, [thing])
+    for second in range(1, 30):
+        bin_.picture(float(second))
+    assert bin_.lying is None
+
+
+def test_a_cut_out_lies_where_its_pose_says_and_throws_a_shadow(thing: Thing) -> None:
+    tray = Tray(np.random.default_rng(0))
+    tray.lay(thing)
+    empty = tray.picture(None, 0.0, 1.0).astype(int)
+    seen = tray.picture(Pose(0.3, 0.4, 0.0), 0.0, 1.0).astype(int)
+    x, y = round(0.3 * WIDTH), round(0.4 * HEIGHT)
+    green = seen[y, x]
+    assert green[1] > green[0] + 60 and green[1] > green[2] + 60
+    radius = HEIGHT * 15 / 34 / 2
+    beside = seen[round(y + radius + 3), round(x + 4)] - empty[round(y + radius + 3), round(x + 4)]
+    assert (beside < -8).all(), "shadow falls below the item"
+    assert np.abs(seen[-20:, -20:] - empty[-20:, -20:]).mean() < 6, "far away nothing changes but noise"
+
+
+def test_a_photo_covers_the_view(tmp_path: Path, painted: Callable[..., Pixels]) -> None:
+    file = tmp_path / "photo.png"
+    cv2.imwrite(str(file), cv2.cvtColor(painted("metal", 30, 40), cv2.COLOR_RGB2BGR))
+    tray = Tray(np.random.default_rng(0))
+    tray.lay(Thing("photo", None, file, None))
+    seen = tray.picture(Pose(0.5, 0.5, 0.0), 0.0, 1.0)
+    assert seen.shape == (HEIGHT, WIDTH, 3)
+    assert (seen[..., 2] > 150).mean() > 0.99
+
+
+def test_the_same_seed_gives_the_same_pictures(thing: Thing) -> None:
+    first, second = (VirtualBin({"glass": SimulatedGate("glass")}, [thing], seed=9) for _ in range(2))
+    for now_s in (0.0, 1.0, 2.0, 3.0):
+        np.testing.assert_array_equal(first.picture(now_s), second.picture(now_s))
+
+
+def test_the_camera_ends_when_everything_has_been_thrown_in() -> None:
+    from device.cameras import EndOfFrames
+
+    time = iter(np.arange(0.0, 100.0, 0.5))
+    camera = VirtualCamera(VirtualBin({"glass": SimulatedGate("glass")}, []), lambda: float(next(time)), fps=1000.0)
+    with pytest.raises(EndOfFrames):
+        for _ in range(40):
+            camera.read(0.0)
+    camera.close()
+
+
+def test_folders_name_the_truth_and_a_shuffle_mixes_the_labels(tmp_path: Path, painted: Callable[..., Pixels]) -> None:
+    for label in ("glass", "paper", "厨余垃圾_薯条"):
+        (tmp_path / label).mkdir()
+        for number in range(10):
+            (tmp_path / label / f"{number}.png").write_bytes(cv2.imencode(".png", painted("glass", 4, 4))[1].tobytes())
+    things = photo_things(tmp_path)
+    assert len(things) == 30
+    order = shuffled(things, 1)
+    assert sorted(thing.file for thing in order) == sorted(thing.file for thing in things)
+    assert order != shuffled(things, 2)
+    assert order == shuffled(things, 1)
+    assert {thing.label for thing in order[:8]} == {"glass", "paper", "厨余垃圾_薯条"}
+
+
+@pytest.mark.parametrize("folder", ["missing", "empty", "x" * 300])
+def test_a_folder_without_photos_is_named(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ItemsError, match=rf"{folder}: (File name too long; )?expected"):
+        photo_things(tmp_path / folder)
+
+
+def test_a_broken_picture_is_named(tmp_path: Path) -> None:
+    header = b"IHDR" + (70_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
+    giant = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + zlib.crc32(header).to_bytes(4, "big") + b"\0\0\0\x01IDAT" + bytes(5)
+    for content in (b"nothing", giant):
+        (tmp_path / "broken.png").write_bytes(content)
+        with pytest.raises(ItemsError, match=r"broken\.png: not a picture"):
+            photo_things(tmp_path)[0].picture()
+
+
+def test_the_items_that_come_along_can_all_be_laid_on_the_tray() -> None:
+    tray = Tray(np.random.default_rng(0))
+    things = own_things()
+    assert {thing.label for thing in things} == {"cardboard", "glass", "metal", "paper", "plastic", "trash"}
+    for thing in things[::7]:
+        tray.lay(thing)
+        assert tray.picture(Pose(0.5, 0.5, 20.0), 0.0, 1.0).std() > 3

@@ -1,0 +1,46 @@
+"""What a person reads while a virtual bin sorts."""
+
+import io
+import threading
+from pathlib import Path
+
+from device.events import Hazard, ItemSorted
+from device.policy.rules import find_rules, read_rules
+from device.simulation.bin import Landed
+from device.simulation.items import Thing
+from device.simulation.narrator import Narrator
+
+LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
+
+
+def item(label: str, into: str) -> ItemSorted:
+    return ItemSorted(item="a", bin=into, label=label, p=0.98, probabilities={label: 1.0}, frames=1, bundle="b", decided_s=0.8, moved_s=1.0)
+
+
+def said_of(*events: ItemSorted | Hazard) -> list[str]:
+    out = io.StringIO()
+    narrator = Narrator(out, threading.Event(), None)
+    narrator.begin([], read_rules(find_rules("recyclable"), LABELS))
+    for event in events:
+        if isinstance(event, ItemSorted):
+            thing = Thing("a-cardboard-parcel", "cardboard", Path("parcel.png"), 10.0)
+            narrator.landed(Landed(thing, event.bin))
+        narrator.told(event)
+    narrator.finish()
+    return out.getvalue().splitlines()
+
+
+def test_columns_stay_apart_and_what_is_cut_off_shows_it() -> None:
+    _, head, row, *_ = said_of(item("a-very-long-label", "recyclable"))
+    assert row.split() == ["1", "a-cardboard-parcel", "(cardb…", "a-very-long…", "98", "%", "recyclable", "right", "0.8", "s", "1.0", "s"]
+    assert len(head) == len(row)
+    assert row.index("recyclable") == head.index("bin")
+
+
+def test_one_item_is_one_item_and_held_hazards_are_counted() -> None:
+    held = Hazard(item="b", bin="", label="metal", p=0.9)
+    sums = [line for line in said_of(item("cardboard", "recyclable"), held, held) if " rejected" in line]
+    assert len(sums) == 1
+    assert sums[0].startswith("1 item in ") and sums[0].endswith("; 2 more held as a hazard, for a hand to take out")
+    sums = [line for line in said_of(item("cardboard", "recyclable"), item("glass", "recyclable")) if " rejected" in line]
+    assert sums[0].startswith("2 items in ") and "hazard" not in sums[0]

@@ -1,0 +1,149 @@
+import concurrent.futures
+import contextlib
+import logging
+import resource
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from device.common.clock import Clock
+from device.daemon import control_loop as daemon
+from device.events import AnyEvent, Event, Fault, Jam, decode
+from device.ledger.ledger import FILE, Ledger, LedgerError, read_events
+from device.sorting.event_queue import Telling
+from device.sorting.faults import Failure
+
+WAIT_S = 20.0
+
+
+class Disk:
+    """The ledger of a bin, and a switch that makes its disk full."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.ledger, self.full = Ledger(folder, "bin1", clock), False
+
+    def record(self, event: Event) -> "Future[AnyEvent]":
+        if self.full:
+            refused: Future[AnyEvent] = Future()
+            refused.set_exception(LedgerError("no space left"))
+            return refused
+        stored = self.ledger.record(event)
+        concurrent.futures.wait([stored], WAIT_S)
+        return stored
+
+    @property
+    def waited_s(self) -> list[float]:
+        return [event.waited_s for _, payload in read_events(self.ledger.file.parent) if isinstance(event := decode(payload), Jam)]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    opened = Disk(tmp_path / "state", Clock())
+    yield opened
+    opened.ledger.close(WAIT_S)
+
+
+def jam(waited_s: float) -> Jam:
+    return Jam(item="a", bin="paper", waited_s=waited_s)
+
+
+def test_what_a_full_disk_refused_is_a_fault_and_is_stored_in_order_when_there_is_room(disk: Disk) -> None:
+    telling = Telling(disk.ledger.stamped, disk.record)
+    telling.tell(jam(1.0))
+    disk.full = True
+    telling.tell(jam(2.0))
+    telling.tell(jam(3.0))
+    with pytest.raises(Failure, match="no space left") as failure:
+        telling.check()
+    assert failure.value.fault == "ledger"
+    assert not telling.all_stored()
+    disk.full = False
+    telling.tell_again()
+    assert telling.all_stored()
+    telling.check()
+    assert disk.waited_s == [1.0, 2.0, 3.0]
+
+
+def test_what_is_stored_later_says_when_it_happened(tmp_path: Path) -> None:
+    now = [100.0]
+    disk = Disk(tmp_path, Clock(now_s=lambda: now[0], wall_s=lambda: now[0]))
+    telling = Telling(disk.ledger.stamped, disk.record)
+    now[0], disk.full = 103.0, True
+    telling.tell(jam(1.0))
+    now[0], disk.full = 150.0, False
+    telling.tell_again()
+    assert telling.all_stored()
+    ((_, payload),) = read_events(tmp_path)
+    stored = decode(payload)
+    assert (stored.uptime_s, stored.time, stored.seq) == (3.0, "1970-01-01T00:01:43.000Z", 1)
+    disk.ledger.close(WAIT_S)
+
+
+def test_a_disk_that_stays_full_is_logged_once_until_there_is_room(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = disk.ledger
+    passed_on: list[AnyEvent] = []
+    recorder = daemon.Telling(ledger, passed_on.append)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    concurrent.futures.wait([recorder(jam(1.0))], WAIT_S)
+    try:
+        for _ in range(2):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (ledger.file.with_name(f"{FILE}-wal").stat().st_size, before[1]))
+            concurrent.futures.wait([recorder(jam(2.0)) for _ in range(5)], WAIT_S)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, before[1]))
+            concurrent.futures.wait([recorder(jam(3.0))], WAIT_S)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    ledger.close(WAIT_S)
+    assert [event.waited_s for event in passed_on if isinstance(event, Jam)] == [1.0, 3.0, 3.0]
+    assert [record.levelname for record in caplog.records if "could not be stored" in record.message] == ["ERROR"] * 2
+
+
+@pytest.mark.parametrize("nonsense", [jam(float("nan")), jam(float("inf")), Fault(fault="camera", message="\ud800")], ids=["nan", "inf", "surrogate"])
+def test_an_event_that_no_ledger_can_hold_is_logged_and_given_up_not_offered_for_ever(
+    disk: Disk, nonsense: Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    telling = Telling(disk.ledger.stamped, disk.record)
+    for event in (jam(1.0), nonsense, jam(2.0)):
+        telling.tell(event)
+    telling.check()
+    assert telling.all_stored()
+    assert disk.waited_s == [1.0, 2.0]
+    (said,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert f"event {nonsense.__struct_config__.tag} is given up" in said.getMessage()
+
+
+def test_an_event_that_no_ledger_can_hold_does_not_keep_those_that_a_full_disk_refused(disk: Disk) -> None:
+    telling = Telling(disk.ledger.stamped, disk.record)
+    disk.full = True
+    telling.tell(jam(1.0))
+    disk.full = False
+    telling.tell(jam(float("nan")))
+    telling.tell(jam(2.0))
+    with pytest.raises(Failure, match="no space left"):
+        telling.check()
+    telling.tell_again()
+    assert telling.all_stored()
+    assert sorted(disk.waited_s) == [1.0, 2.0]
+
+
+def test_damage_met_in_writing_is_a_fault_that_ends_when_it_is_mended_and_costs_no_event(disk: Disk) -> None:
+    telling = Telling(disk.ledger.stamped, disk.record)
+    telling.tell(jam(1.0))
+    file = disk.ledger.file
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'total'").fetchone()
+    with file.open("r+b") as pages:
+        pages.seek((page - 1) * 4096)
+        pages.write(b"\xa5" * 4096)
+    telling.tell(jam(2.0))
+    with pytest.raises(Failure, match="is damaged") as failure:
+        telling.check()
+    assert failure.value.fault == "ledger"
+    telling.tell_again()
+    assert telling.all_stored()
+    assert disk.waited_s == [1.0, 2.0]
+    assert disk.ledger.totals()["paper"].jams == 2

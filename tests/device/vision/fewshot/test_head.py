@@ -1,0 +1,72 @@
+"""The head that few photos and the bundle's reference ask for: no other one costs less."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from converter.reference import fit_reference
+from device.vision.fewshot.head import MOST_SPANNING, SHIFT, Fitter, Floats, Head, Lessons, Recipe, spanning
+from device.vision.inference.embedding_stats import Reference
+
+FEATURES, LABELS, KEEP = 30, 3, 5.0
+
+
+def reference_of(rng: np.random.Generator) -> Reference:
+    targets = np.repeat(np.arange(LABELS), 40)
+    return fit_reference((rng.gamma(1, 1, (LABELS, FEATURES))[targets] + rng.normal(0, 0.5, (120, FEATURES))).astype(np.float32), targets, LABELS)
+
+
+def lessons_of(rng: np.random.Generator, photos: int) -> Lessons:
+    before = np.log(rng.dirichlet(np.ones(LABELS), photos))
+    return Lessons(rng.gamma(1, 1, (photos, FEATURES)), before, rng.integers(LABELS, size=photos), rng.uniform(0.5, 2, photos))
+
+
+def cost(head: Head, lessons: Lessons, reference: Reference, loose: float) -> float:
+    """What `Fitter.head` says it makes least, from whole matrices."""
+    means, shares = reference.means.astype(np.float64), reference.counts / reference.counts.sum()
+    middle = shares @ means
+    directions = reference.directions.astype(np.float64)
+    within = directions.T @ np.diag(reference.variances.astype(np.float64)) @ directions + np.diag(reference.rest.astype(np.float64))
+    covariance = within + (means - middle).T @ np.diag(shares) @ (means - middle)
+    logits = head.logits(lessons.embeddings, lessons.before)
+    surprise = np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(logits)), lessons.targets]
+    length = float((head.weights**2).sum()) * np.trace(covariance) / loose**2
+    shift = float(((head.bias + head.weights @ lessons.embeddings.mean(axis=0)) ** 2).sum()) / SHIFT**2
+    changed = float(((head.weights @ middle + head.bias) ** 2).sum() + np.trace(head.weights @ covariance @ head.weights.T))
+    return float(lessons.weights @ surprise) + (length + shift + KEEP * changed) / 2
+
+
+@pytest.mark.parametrize("loose", [1.0, 4.0])
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), photos=st.integers(2, 40) | st.just(MOST_SPANNING + 100), step=st.sampled_from([0.3, 0.03]))
+def test_no_head_nearby_costs_less(loose: float, seed: int, photos: int, step: float) -> None:
+    rng = np.random.default_rng(seed)
+    reference, lessons = reference_of(rng), lessons_of(rng, photos)
+    found = Fitter(reference, lessons).head(Recipe(1.0, loose, KEEP))
+    least = cost(found, lessons, reference, loose)
+    for _ in range(5):
+        moved = Head(found.weights + step * rng.normal(size=found.weights.shape), found.bias + step * rng.normal(size=LABELS), found.trust)
+        assert least < cost(moved, lessons, reference, loose)
+    assert least < cost(Head(np.zeros_like(found.weights), np.zeros(LABELS), 1.0), lessons, reference, loose)
+
+
+@given(counts=st.lists(st.integers(1, 60), min_size=1, max_size=6), most=st.integers(6, 200))
+def test_of_many_views_each_label_has_as_many_as_can_be(counts: list[int], most: int) -> None:
+    targets = np.repeat(np.arange(len(counts)), counts)
+    few = spanning(targets, most)
+    assert (np.diff(few) > 0).all() and few[0] == 0 and len(few) <= most
+    kept = np.bincount(targets[few], minlength=len(counts))
+    assert len(few) == len(targets) or np.minimum(counts, kept.max() + 1).sum() > most
+    assert all(own == count or own == kept.max() for own, count in zip(kept, counts, strict=True))
+
+
+def test_photos_left_out_have_no_say_in_their_own_logits() -> None:
+    rng = np.random.default_rng(4)
+    reference, lessons = reference_of(rng), lessons_of(rng, 12)
+    folds = np.arange(12) % 4
+    otherwise = np.where(folds == 2, (lessons.targets + 1) % LABELS, lessons.targets)
+    relabelled = Lessons(lessons.embeddings, lessons.before, otherwise, lessons.weights)
+    logits: list[Floats] = [Fitter(reference, each).unseen(Recipe(1.0, 4.0, KEEP), folds) for each in (lessons, relabelled)]
+    np.testing.assert_allclose(logits[0][folds == 2], logits[1][folds == 2], atol=1e-9)
+    assert np.abs(logits[0][folds != 2] - logits[1][folds != 2]).max() > 0.1

@@ -1,0 +1,83 @@
+"""What is known of a place before a head is fitted to photos from there."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from converter.reference import fit_reference
+from device.vision.fewshot.head import WHOLE
+from device.vision.fewshot.prior import RARE, Prior, Start, Views, begin
+from device.vision.inference.covariance import Floats
+
+OLD, FEATURES = 4, 24
+RNG = np.random.default_rng(0)
+MEANS = RNG.gamma(1, 1, (OLD, FEATURES))
+REFERENCE = fit_reference((np.repeat(MEANS, 40, axis=0) + RNG.normal(0, 0.3, (160, FEATURES))).astype(np.float32), np.repeat(np.arange(OLD), 40), OLD)
+CAN, PET = OLD, OLD + 1
+
+
+def views(targets: list[int], seed: int = 1) -> Views:
+    """A photo each, two views of it; can is the third old label to the bundle, pet the fourth."""
+    twice = np.repeat(targets, 2)
+    looks_like = np.where(twice >= OLD, twice - 2, twice)
+    drawn = np.random.default_rng(seed).normal(0, 0.3, (len(twice), FEATURES))
+    numbers = np.repeat(np.arange(len(targets)), 2)
+    return Views(MEANS[looks_like] + drawn, np.full((len(twice), OLD), 0.05) + 0.8 * np.eye(OLD)[looks_like], twice, numbers, numbers % 3)
+
+
+def started(taught: Views, *, only: bool = False, isolated: bool = True) -> Start:
+    return begin(REFERENCE, np.arange(OLD), taught, only=only, isolated=isolated)
+
+
+def of(prior: Prior, probabilities: list[float], here: float) -> Floats:
+    return np.asarray(np.exp(prior.of(np.array([probabilities]), np.array([here])))[0], np.float64)
+
+
+def test_what_was_not_taught_is_rarer_here_and_as_frequent_as_ever_elsewhere() -> None:
+    prior = started(views([0, 0, 1, 1])).prior
+    np.testing.assert_allclose(of(prior, [0.25] * OLD, 1.0), [0.25, 0.25, 0.25 * RARE, 0.25 * RARE])
+    np.testing.assert_allclose(of(prior, [0.25] * OLD, 0.0), [0.25] * OLD)
+
+
+def test_a_new_label_takes_most_of_what_it_is_called_elsewhere_and_little_of_what_was_not_taught() -> None:
+    shares = started(views([CAN] * 6 + [PET] * 6)).prior.taken
+    assert shares[0, 2] > 0.6 and shares[1, 3] > 0.6
+    assert shares[:, :2].max() < 0.2
+
+
+def test_what_the_bundle_is_surer_of_than_of_a_new_labels_photos_tells_against_it_here() -> None:
+    taught = views([CAN] * 5)
+    prior = started(taught._replace(probabilities=np.full_like(taught.probabilities, 1 / OLD))).prior
+    sure, here = [0.94, 0.02, 0.02, 0.02], 1.0
+    linear = replace(prior, kin=np.eye(1, OLD))
+    assert of(prior, sure, here)[CAN] < 0.7 * of(linear, sure, here)[CAN]
+    np.testing.assert_allclose(of(prior, sure, here)[:OLD], of(linear, sure, here)[:OLD])
+    np.testing.assert_allclose(of(prior, sure, 0.0), of(linear, sure, 0.0))
+    np.testing.assert_allclose(of(prior, [1 / OLD] * OLD, here), of(linear, [1 / OLD] * OLD, here))
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_views_that_are_left_out_had_no_say_in_what_was_imagined_without_them(isolated: bool) -> None:
+    taught = views([CAN] * 4 + [PET] * 5)
+    moved = taught._replace(embeddings=np.where((taught.folds == 1)[:, np.newaxis], taught.embeddings + 1, taught.embeddings))
+    before, after = (started(each, isolated=isolated).imagined for each in (taught, moved))
+    assert before.without.tolist() == after.without.tolist() == [fold for fold in (WHOLE, 0, 1, 2) for _ in range(OLD)]
+    same = np.isclose(before.lessons.embeddings, after.lessons.embeddings).all(axis=1)
+    np.testing.assert_array_equal(same, before.without == 1)
+
+
+def test_nothing_is_imagined_where_nothing_is_new_or_only_what_was_taught_is_left() -> None:
+    assert len(started(views([0, 0, 1, 1])).imagined.without) == 0
+    alone = views([CAN, CAN, PET, PET])
+    alone = alone._replace(targets=alone.targets - CAN)
+    assert len(begin(REFERENCE, np.arange(0), alone, only=True, isolated=True).imagined.without) == 0
+
+
+def test_where_pictures_were_taken_has_to_be_told_unless_they_were_isolated_or_nothing_else_counts() -> None:
+    taught = views([CAN] * 4 + [PET] * 4)
+    assert started(taught).prior.place is not None
+    assert started(taught, only=True).prior.place is None
+    at_the_place = np.exp(started(taught).unseen).sum(axis=1)
+    unsure = np.exp(started(taught, isolated=False).unseen).sum(axis=1)
+    assert (at_the_place < unsure).all()

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from device.vision.inference.classifier import Floats
+from device.vision.inference.fusion import fuse
+
+
+@st.composite
+def bursts(draw: st.DrawFn, most: int = 6) -> list[Floats]:
+    labels = draw(st.integers(1, 6))
+    weights = st.lists(st.floats(0, 1), min_size=labels, max_size=labels).filter(lambda values: sum(values) > 1e-3)
+    return [np.array(frame) / sum(frame) for frame in draw(st.lists(weights, min_size=1, max_size=most))]
+
+
+@settings(max_examples=100)
+@given(burst=bursts(), data=st.data())
+def test_the_order_of_the_frames_does_not_matter(burst: list[Floats], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(burst))
+    np.testing.assert_allclose(fuse(shuffled), fuse(burst), atol=1e-12)
+
+
+@settings(max_examples=100)
+@given(burst=bursts(most=1))
+def test_one_frame_stays_as_it_is(burst: list[Floats]) -> None:
+    np.testing.assert_allclose(fuse(burst), burst[0], atol=1e-7)
+
+
+@settings(max_examples=100)
+@given(burst=bursts(), likeness=st.floats(0, 1))
+def test_what_comes_out_are_probabilities(burst: list[Floats], likeness: float) -> None:
+    fused = fuse(burst, likeness)
+    assert np.isfinite(fused).all() and (fused >= 0).all()
+    assert fused.sum() == pytest.approx(1)
+
+
+@settings(max_examples=100)
+@given(burst=bursts(most=1), times=st.integers(1, 50))
+def test_the_same_look_again_adds_nothing_when_frames_are_wholly_alike(burst: list[Floats], times: int) -> None:
+    np.testing.assert_allclose(fuse(burst * times, likeness=1), burst[0], atol=1e-7)
+
+
+@settings(max_examples=100)
+@given(burst=bursts(), likeness=st.floats(0, 1), often=st.lists(st.integers(1, 4), min_size=6, max_size=6))
+def test_a_weight_tells_as_much_as_the_same_look_as_often(burst: list[Floats], likeness: float, often: list[int]) -> None:
+    weights = often[: len(burst)]
+    repeated = [frame for frame, times in zip(burst, weights, strict=True) for _ in range(times)]
+    np.testing.assert_allclose(fuse(burst, 1.0, weights), fuse(repeated, 1.0), atol=1e-9)
+    np.testing.assert_allclose(fuse(burst, likeness, [2.0] * len(burst)), fuse(burst, likeness), atol=1e-9)
+
+
+def test_independent_frames_multiply() -> None:
+    fused = fuse([np.array([0.8, 0.2]), np.array([0.6, 0.4])], likeness=0)
+    np.testing.assert_allclose(fused, np.array([0.48, 0.08]) / 0.56)
+
+
+def test_a_hundred_doubtful_looks_at_one_still_item_do_not_make_certainty() -> None:
+    doubtful = np.array([0.6, 0.4])
+    assert 0.6 < fuse([doubtful] * 5)[0] < fuse([doubtful] * 100)[0] < 0.63
+
+
+def test_agreeing_frames_make_surer_and_contradicting_ones_cancel() -> None:
+    sure, other = np.array([0.9, 0.1]), np.array([0.1, 0.9])
+    assert fuse([sure, sure, sure])[0] > 0.9
+    np.testing.assert_allclose(fuse([sure, other]), [0.5, 0.5])
+
+
+def test_one_frame_that_gives_a_label_nothing_does_not_rule_it_out() -> None:
+    blinded, clear = np.array([0.0, 1.0]), np.array([1 - 1e-9, 1e-9])
+    assert fuse([blinded, clear, clear])[0] > 0.99
+
+
+def test_frames_that_rule_out_everything_leave_all_equal() -> None:
+    np.testing.assert_allclose(fuse([np.array([1.0, 0.0]), np.array([0.0, 1.0])]), [0.5, 0.5])

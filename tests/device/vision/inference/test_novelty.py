@@ -1,0 +1,89 @@
+"""How strange a picture is: the score, and what it is told from."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from converter.known import PROTOTYPES, fit_known
+from device.vision.inference.bundle import Bundle, BundleError, read_bundle, write_bundle
+from device.vision.inference.novelty import FILE, Known, distances, doubts, read_known
+from device.vision.inference.novelty import known as known_things
+
+FEATURES = 40
+MIDDLES = np.abs(np.random.default_rng(0).normal(size=(4, FEATURES)))
+
+
+def photos(count: int, seed: int, labels: tuple[int, ...] = (0, 1, 2)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Embeddings near the middles of these labels, which labels, and probabilities of the first three that become unsure away from them."""
+    rng = np.random.default_rng(seed)
+    targets = rng.choice(labels, count)
+    embeddings = (MIDDLES[targets] + rng.normal(0, 0.3, (count, FEATURES))).astype(np.float32)
+    logits = -((embeddings[:, np.newaxis] - MIDDLES[:3]) ** 2).sum(axis=2) / 4
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return embeddings, targets, powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def known() -> Known:
+    embeddings, targets, _ = photos(200, 1)
+    unseen, _, probabilities = photos(600, 2)
+    return fit_known(embeddings, targets, unseen, probabilities)
+
+
+def scores(known: Known, *drawn: object) -> np.ndarray:
+    embeddings, _, probabilities = photos(*drawn)  # type: ignore[arg-type]
+    return np.array([known.score(*pair) for pair in zip(embeddings, probabilities, strict=True)])
+
+
+def test_the_score_of_known_photos_is_their_share_that_is_less_strange(known: Known) -> None:
+    found = scores(known, 2000, 3)
+    for share in (0.25, 0.5, 0.9, 0.95):
+        assert (found > share).mean() == pytest.approx(1 - share, abs=0.06)
+
+
+def test_what_is_unlike_every_label_scores_higher(known: Known) -> None:
+    assert scores(known, 100, 4, (3,)).min() > 0.98
+
+
+def test_scores_stay_between_0_and_1_and_go_on_rising_beyond_the_strangest_known_photo(known: Known) -> None:
+    away = np.random.default_rng(5).normal(size=FEATURES)
+    embeddings = [MIDDLES[0] + far * away for far in (0, 1, 2, 4, 8)]
+    found = [known.score(embedding, np.array([0.5, 0.3, 0.2])) for embedding in embeddings]
+    assert found == sorted(found)
+    assert 0 <= found[0] < found[-1] <= 1
+    assert known.score(np.zeros(FEATURES), np.array([1.0, 0.0, 0.0])) <= 1
+
+
+@given(nats=st.lists(st.floats(0, 14), min_size=2, max_size=2).map(sorted))
+def test_what_the_bundle_takes_for_something_left_out_is_stranger_the_surer_it_is_beyond_what_is_usual(known: Known, nats: list[float]) -> None:
+    embeddings, _, probabilities = photos(60, 6)
+    parts = distances(embeddings, known.prototypes), doubts(probabilities)
+    after = known_things(known.prototypes, *parts, np.linspace(0, 2, 60))
+    of = [after.score(embeddings[0], probabilities[0], out) for out in (0.0, *nats)]
+    assert after.usual == pytest.approx(1.5)
+    assert of[0] <= of[1] <= of[2]
+    assert of[0] == of[1] or nats[0] > 1.5
+    assert of[2] > 0.98 or nats[1] < 12
+    assert known.score(embeddings[0], probabilities[0], nats[1]) == known.score(embeddings[0], probabilities[0])
+
+
+def test_prototypes_are_a_few_a_label_and_the_same_every_time(known: Known) -> None:
+    assert known.prototypes.shape == (3 * PROTOTYPES, FEATURES)
+    embeddings, targets, _ = photos(200, 1)
+    unseen, _, probabilities = photos(600, 2)
+    again = fit_known(embeddings, targets, unseen, probabilities)
+    assert (again.prototypes == known.prototypes).all() and (again.quantiles == known.quantiles).all()
+
+
+def test_a_bundle_carries_it_and_a_damaged_one_is_refused(known: Known, tiny_copy: Bundle) -> None:
+    assert read_known(tiny_copy) is None
+    known.write(tiny_copy.folder / FILE)
+    bundle = write_bundle(tiny_copy.folder, tiny_copy.info)
+    read = read_known(read_bundle(bundle.folder))
+    assert read is not None and (read.prototypes == known.prototypes).all() and int(read.photos) == 600
+    Path(bundle.folder / FILE).write_bytes(b"PK no archive")
+    with pytest.raises(BundleError, match=r"known\.npz"):
+        read_known(write_bundle(bundle.folder, bundle.info))

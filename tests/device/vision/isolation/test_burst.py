@@ -1,0 +1,95 @@
+"""Several frames of one item: isolated once while it lies still, and anew when it moved."""
+
+import numpy as np
+import pytest
+
+from device.simulation.items import Thing, own_things
+from device.simulation.tray import Pose, Tray
+from device.vision.inference.ground import PLAIN
+from device.vision.inference.preprocess import Pixels
+from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.burst import Burst
+from device.vision.isolation.isolate import Ground, Isolated, isolate
+from device.vision.isolation.occupancy import EmptyView, PresenceSettings
+from device.vision.isolation.tta import look
+
+GROUND = PLAIN
+HERE, AWAY = Pose(0.45, 0.5, 20.0), Pose(0.55, 0.5, 20.0)
+
+
+class Bin:
+    """A tray whose empty view was learned, a burst of one thing on it, and the frames that were really isolated."""
+
+    def __init__(self, thing: Thing) -> None:
+        self.tray = Tray(np.random.default_rng(3))
+        self.view, self.empty = EmptyView(PresenceSettings()), EmptyViews()
+        while not self.view.known:
+            self.view.learn(self.tray.picture(None, 0.0, 1.0))
+        self.empty.see(self.tray.picture(None, 0.0, 1.0))
+        self.tray.lay(thing)
+        self.isolated: list[Pixels] = []
+        self.burst = Burst(self.view, self.empty, GROUND, self._isolate)
+
+    def look(self, pose: Pose | None, exposure: float = 1.0) -> tuple[Pixels, Isolated]:
+        frame = self.tray.picture(pose, 0.0, exposure)
+        self.view.look(frame)
+        return frame, self.burst.isolated(frame)
+
+    def _isolate(self, frame: Pixels, empty: EmptyViews, ground: Ground) -> Isolated:
+        self.isolated.append(frame)
+        return isolate(frame, empty, ground)
+
+
+@pytest.fixture
+def bin_() -> Bin:
+    return Bin(next(thing for thing in own_things() if thing.file.stem == "wine-bottle-00"))
+
+
+def overlap(one: Isolated, other: Isolated) -> float:
+    a, b = one.mask > 127, other.mask > 127
+    return float((a & b).sum() / (a | b).sum())
+
+
+def test_an_item_that_lies_still_is_isolated_once_and_every_frame_gives_another_look_by_that_mask(bin_: Bin) -> None:
+    _, first = bin_.look(HERE)
+    assert first.found
+    for number, exposure in enumerate((1.0, 0.99, 1.01, 1.0), 1):
+        frame, again = bin_.look(HERE, exposure)
+        assert again.mask is first.mask and again.box == first.box
+        np.testing.assert_array_equal(again.picture, look(frame, first, GROUND, number))
+        assert overlap(again, isolate(frame, bin_.empty, GROUND)) > 0.95
+    assert len(bin_.isolated) == 1
+
+
+def test_an_item_that_moved_amid_the_burst_gets_a_fresh_mask(bin_: Bin) -> None:
+    _, first = bin_.look(HERE)
+    bin_.look(HERE)
+    frame, moved = bin_.look(AWAY)
+    assert bin_.isolated[-1] is frame and len(bin_.isolated) == 2
+    assert moved.found and overlap(first, moved) < 0.7
+    _, again = bin_.look(AWAY)
+    assert again.mask is moved.mask and len(bin_.isolated) == 2
+
+
+def test_an_item_that_creeps_is_isolated_anew_though_no_step_of_it_is_seen(bin_: Bin) -> None:
+    for step in range(21):
+        frame, item = bin_.look(Pose(0.45 + step * 0.005, 0.5, 20.0))
+        assert overlap(item, isolate(frame, bin_.empty, GROUND)) > 0.8
+    assert 1 < len(bin_.isolated) < 21
+
+
+def test_as_long_as_no_item_is_told_apart_every_frame_is_looked_at_afresh(bin_: Bin) -> None:
+    for number in range(3):
+        frame, nothing = bin_.look(None)
+        assert not nothing.found and nothing.why == "nothing differs"
+        np.testing.assert_array_equal(nothing.picture, look(frame, nothing, GROUND, number))
+    assert len(bin_.isolated) == 3
+
+
+def test_without_an_empty_view_the_whole_frame_is_looked_at(bin_: Bin) -> None:
+    bin_.empty.forget()
+    frame, whole = bin_.look(HERE)
+    assert (whole.found, whole.why) == (False, "no empty view yet") and whole.picture is frame
+    _, nearer = bin_.look(HERE)
+    assert nearer.picture.shape == (frame.shape[0], frame.shape[0], 3), "the middle of the view is another look"
+    assert not bin_.isolated

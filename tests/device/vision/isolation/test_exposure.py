@@ -1,0 +1,60 @@
+"""Pictures that are dark all over are lifted; no other is touched."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from device.vision.inference.ground import Ground
+from device.vision.isolation.exposure import LIT, MOST_GAIN, lifted
+from device.vision.isolation.isolate import paint
+
+BARE = Ground((216, 216, 216), 0.0)
+
+
+def chequers(low: int, high: int) -> np.ndarray:
+    cells = (np.indices((12, 12)).sum(axis=0) % 2)[..., np.newaxis]
+    return np.where(cells.repeat(20, 0).repeat(20, 1), high, low).astype(np.uint8).repeat(3, 2)
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))))
+def test_nothing_gets_darker_and_what_was_black_stays_black(picture: np.ndarray) -> None:
+    after = lifted(picture)
+    assert after.shape == picture.shape and after.dtype == np.uint8
+    assert (after >= picture).all()
+    assert not after[picture == 0].any()
+
+
+def test_a_dark_picture_is_lifted_to_where_its_brightest_pixels_are_lit_and_keeps_its_colours() -> None:
+    dark = chequers(20, 80) * np.array([1.0, 0.5, 0.25])
+    after = lifted(dark.astype(np.uint8))
+    assert after.max() == LIT
+    np.testing.assert_allclose(after, dark * 2, atol=2)
+
+
+def test_next_to_no_light_is_not_made_into_noise() -> None:
+    np.testing.assert_array_equal(lifted(chequers(2, 9)), np.rint(chequers(2, 9) * MOST_GAIN))
+
+
+@pytest.mark.parametrize("lit", ["pale ground", "a window", "a glint"])
+def test_a_picture_with_something_bright_in_it_is_as_it_was(lit: str) -> None:
+    picture = chequers(10, 40)
+    if lit == "pale ground":
+        picture[picture > 20] = 200
+    elif lit == "a window":
+        picture[:60] = 255
+    else:
+        cv2.circle(picture, (120, 120), 24, (240, 240, 240), -1)
+    np.testing.assert_array_equal(lifted(picture), picture)
+
+
+def test_an_item_in_a_dark_chamber_is_shown_lifted_by_what_is_round_it_alone() -> None:
+    frame = np.full((240, 320, 3), 12, np.uint8)
+    frame[:, 250:] = 255
+    frame[90:150, 60:120] = (20, 40, 60)
+    mask = np.zeros((240, 320), np.uint8)
+    mask[90:150, 60:120] = 255
+    shown = paint(frame, mask, BARE)
+    np.testing.assert_array_equal(shown[shown.shape[0] // 2, shown.shape[1] // 2], [53, 107, 160])
