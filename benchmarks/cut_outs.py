@@ -19,9 +19,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from converter.isolated import mask_on_card
-from converter.output import appearing
-from converter.photos import read_part, read_pixels
+from converter.common.atomic_dir import appearing
+from converter.data.isolated_view import mask_on_card
+from converter.data.photos import read_part, read_pixels
 from device.common.errors import SortbinError
 from device.vision.inference.preprocess import Pixels
 

@@ -18,7 +18,7 @@ import cv2
 import keras
 import numpy as np
 
-from converter.photos import read_split
+from converter.data.photos import read_split
 from training.backbones import build_trunk
 from training.callbacks import AfterEpoch
 from training.fit import Lesson, fine_tune

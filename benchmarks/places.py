@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.outlines import frames
-from converter.photos import read_part, read_pixels
+from converter.data.photos import read_part, read_pixels
 from device.commands.classify import labels
 from device.common.errors import SortbinError
 from device.vision.fewshot.fewshot_head import SeenPhoto, Teaching, examples_of, teach

@@ -17,14 +17,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from converter import calibration, tflite
-from converter.calibration import Inputs
-from converter.candidates import Wanted
-from converter.photos import Photo
-from converter.progress import Progress
-from converter.quantize import Order, quantize
-from converter.quiet import quiet
-from converter.run import Run, read_run
+from converter.bundle.build import Order, quantize
+from converter.common.progress import Progress
+from converter.common.silence import quiet
+from converter.data.photos import Photo
+from converter.data.run import Run, read_run
+from converter.quantization import calibration
+from converter.quantization import tf_converter as tflite
+from converter.quantization.calibration import Inputs
+from converter.quantization.candidates import Wanted
 
 BUDGET = 1.2
 """most that `quantize` may take, as a multiple of the bare converter"""

@@ -2,7 +2,7 @@
 
 import sys
 
-from converter.quiet import only_errors
+from converter.common.silence import only_errors
 from device.common.cli import run
 
 COMMANDS = ("quantize", "verify", "benchmark", "edgetpu", "inspect")

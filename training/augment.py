@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from converter.isolated import ALL_ITEM
-from converter.light_card import take_off
+from converter.data.isolated_view import ALL_ITEM
+from converter.data.light_card import take_off
 from device.vision.inference.ground import PLAIN, Ground
 from device.vision.inference.preprocess import Pixels, to_input
 from device.vision.isolation.isolate import LEAST_AREA, MARGIN, paint

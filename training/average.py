@@ -13,10 +13,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from converter.isolated import isolated
-from converter.network import read_heads
-from converter.photos import Photo
-from converter.run import Run
+from converter.data.isolated_view import isolated
+from converter.data.photos import Photo
+from converter.data.run import Run
+from converter.quantization.float_network import read_heads
 from device.common.errors import SortbinError
 from training.origin import origin
 from training.score import evaluate

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from converter.photos import Photo, read_mask, read_pixels
+from converter.data.photos import Photo, read_mask, read_pixels
 from device.vision.inference.preprocess import Pixels, to_float, to_input
 from training.augment import Augmentation, cut_out, make_augmenter, with_mask
 from training.mixing import Batch, cutmix, mixup

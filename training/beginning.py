@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from converter.photos import Photo
+from converter.data.photos import Photo
 from device.common.errors import SortbinError
 from training.origin import origin
 from training.recipe import Recipe

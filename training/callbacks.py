@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import keras
 
-from converter.progress import Progress as Terminal
+from converter.common.progress import Progress as Terminal
 
 SEEDS_APART = 1_000_003
 """between the seeds of one dropout layer and the next"""

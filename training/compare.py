@@ -12,15 +12,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from converter import calibration, network, tflite
-from converter.accuracy import Answers
-from converter.calibration import Inputs
-from converter.candidates import Wanted, best_candidate
-from converter.manifest import is_dataset, read_info
-from converter.photos import Photo, Split, read_part
-from converter.progress import Progress
-from converter.run import Run, read_run
-from converter.share import Share, share
+from converter.common.accuracy import Answers
+from converter.common.progress import Progress
+from converter.common.proportion import Share, share
+from converter.data.manifest import is_dataset, read_info
+from converter.data.photos import Photo, Split, read_part
+from converter.data.run import Run, read_run
+from converter.quantization import calibration
+from converter.quantization import float_network as network
+from converter.quantization import tf_converter as tflite
+from converter.quantization.calibration import Inputs
+from converter.quantization.candidates import Wanted, best_candidate
 from device.common.errors import SortbinError
 from device.policy.rules import find_rules, read_rules
 from training.curves import EXPLAINED as CURVES_EXPLAINED

@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from converter.model_file import ModelFile, Operator, Tensor, read_model
-from converter.output import appearing
-from converter.photo_list import known_split
-from converter.photos import Split, read_split
+from converter.bundle.photo_list import known_split
+from converter.common.atomic_dir import appearing
+from converter.data.photos import Split, read_split
+from converter.tflite.flatbuffer import ModelFile, Operator, Tensor, read_model
 from device.common.errors import SortbinError
 from device.vision.inference.bundle import Bundle
 from training.network import HEAD, add_heads, set_head

@@ -18,8 +18,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from converter.calibration import Inputs, choose
-from converter.photos import Photo
+from converter.data.photos import Photo
+from converter.quantization.calibration import Inputs, choose
 from device.vision.inference.preprocess import to_float
 
 ops = keras.ops

@@ -18,9 +18,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from converter.isolated import isolated
-from converter.photos import Photo, Split
-from converter.progress import Progress as Terminal
+from converter.common.progress import Progress as Terminal
+from converter.data.isolated_view import isolated
+from converter.data.photos import Photo, Split
 from device.common.errors import SortbinError
 from device.policy.rules import RulePack
 from device.vision.inference.preprocess import Pixels, to_input

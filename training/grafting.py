@@ -11,8 +11,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from converter.network import read_heads
-from converter.output import appearing
+from converter.common.atomic_dir import appearing
+from converter.quantization.float_network import read_heads
 from device.common.errors import SortbinError
 from training.network import HEAD, add_heads, head_layers, read_labels, set_head
 from training.origin import origin

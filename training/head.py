@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
-from converter.photos import Photo
+from converter.data.photos import Photo
 from training.network import BIN_HEAD, HEAD, head_layers, set_head
 from training.recipe import HeadTraining, Recipe
 from training.score import predict

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from converter.calibration import thinned
-from converter.photos import Photo
+from converter.data.photos import Photo
+from converter.quantization.calibration import thinned
 from training.recipe import RecipeError, read_recipe
 
 if TYPE_CHECKING:

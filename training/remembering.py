@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from converter.network import read_heads
-from converter.photos import Photo
+from converter.data.photos import Photo
+from converter.quantization.float_network import read_heads
 from device.common.errors import SortbinError
 from training.keeping import write_arrays
 from training.network import head_layers, read_labels, resized

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from converter.isolated import Shown, whole
-from converter.photos import Photo
+from converter.data.isolated_view import Shown, whole
+from converter.data.photos import Photo
 from device.vision.inference.preprocess import to_float, to_input
 
 Floats = npt.NDArray[np.float32]

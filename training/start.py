@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from converter.network import read_heads
+from converter.quantization.float_network import read_heads
 from device.common.errors import SortbinError
 from training.network import HEAD
 

@@ -10,21 +10,22 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from converter import calibration, decoded
-from converter.accuracy import Answers, Ints, agreement
 from converter.benchmark import making, measuring
 from converter.benchmark.formats import EDGETPU, FORMATS, HOW_TO_INSTALL, INT8, INT16X8, KERAS, Format, installed
 from converter.benchmark.machine import busy, machine, moment
 from converter.benchmark.making import file_name
 from converter.benchmark.report import Report, Row
 from converter.benchmark.single_stream import QUERIES, SECONDS, is_mlperf
-from converter.calibration import Inputs
-from converter.output import OutputError
-from converter.photo_list import photos_to_judge
-from converter.photos import Photo, PhotosError
-from converter.progress import Progress
-from converter.run import RunError, read_run
-from converter.share import share
+from converter.bundle.photo_list import photos_to_judge
+from converter.common.accuracy import Answers, Ints, agreement
+from converter.common.atomic_dir import OutputError
+from converter.common.progress import Progress
+from converter.common.proportion import share
+from converter.data import pixel_cache as decoded
+from converter.data.photos import Photo, PhotosError
+from converter.data.run import RunError, read_run
+from converter.quantization import calibration
+from converter.quantization.calibration import Inputs
 from device.common.errors import SortbinError
 from device.common.run_in_subprocess import ChildFault, ask
 from device.vision.inference.bundle import EDGETPU_FILE, Bundle, hash_file, read_bundle

@@ -57,7 +57,7 @@ def load(runtime: str, found: Any, file: Path, *, batch: int, threads: int, labe
 def _keras(runtime: str, keras: Any, file: Path, batch: int, threads: int, label_count: int) -> Engine:
     import tensorflow as tf
 
-    from converter.network import read_network
+    from converter.quantization.float_network import read_network
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -139,7 +139,7 @@ def _openvino_logits(file: Path, outputs: Any, label_count: int) -> tuple[Any, f
     """The output that holds the logits, with its scale and zero point: OpenVINO keeps a `.tflite` file's tensor names, not its signature."""
     if file.suffix == ".onnx":
         return next(output for output in outputs if "logits" in output.get_names()), 0.0, 0
-    from converter.model_file import read_model
+    from converter.tflite.flatbuffer import read_model
 
     model = read_model(file)
     signature = model.signatures[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from converter.photos import Photo
+from converter.data.photos import Photo
 from device.common.run_in_subprocess import reply
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def file_name(key: str, suffix: str, batch: int) -> str:
 
 def make(question: Question) -> Made:
     """Raises NetworkError, PhotosError and OSError."""
-    from converter.network import read_network
+    from converter.quantization.float_network import read_network
 
     network = read_network(Path(question.network), question.label_count)
     size, out = int(network.inputs[0].shape[1]), Path(question.out)
@@ -77,8 +77,8 @@ def _as_tflite(network: "keras.Model", size: int, batch: int, keys: Sequence[str
 
 
 def _converted(saved: Path, key: str, batch: int, size: int, photos: Sequence[Photo]) -> bytes:
-    from converter import tflite
-    from converter.calibration import Inputs
+    from converter.quantization import tf_converter as tflite
+    from converter.quantization.calibration import Inputs
 
     match key:
         case "float32":
@@ -107,7 +107,7 @@ def _int8(saved: Path, batch: int, size: int, photos: Sequence[Photo]) -> bytes:
 
 
 def _calibration(photos: Sequence[Photo], size: int, batch: int) -> Iterator[list[np.ndarray]]:
-    from converter.calibration import Inputs
+    from converter.quantization.calibration import Inputs
     from device.vision.inference.preprocess import to_float
 
     held: list[np.ndarray] = []

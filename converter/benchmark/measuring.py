@@ -9,7 +9,7 @@ import numpy as np
 from converter.benchmark.engines import library, load, rows
 from converter.benchmark.machine import Moment, moment
 from converter.benchmark.single_stream import percentile, single_stream
-from converter.decoded import mapped
+from converter.data.pixel_cache import mapped
 from device.common.run_in_subprocess import peak_memory_mib, reply
 from device.vision.inference.preprocess import Pixels
 
@@ -18,7 +18,7 @@ HELD = 64
 
 
 class Question(msgspec.Struct, frozen=True):
-    """pictures: what `converter.decoded.keep` wrote; logits: the `.npy` file to leave their logits in, or None to time only."""
+    """pictures: what `converter.data.pixel_cache.keep` wrote; logits: the `.npy` file to leave their logits in, or None to time only."""
 
     runtime: str
     file: str

@@ -7,7 +7,7 @@ import msgspec
 
 from converter.benchmark.machine import Machine, Moment
 from converter.benchmark.measuring import Measurement
-from converter.share import Share
+from converter.common.proportion import Share
 
 State = Literal["measured", "failed", "missing"]
 

@@ -46,7 +46,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     from converter.benchmark.bench import BenchmarkError, Order, benchmark
     from converter.benchmark.machine import cores
     from converter.benchmark.report import text
-    from converter.progress import Progress
+    from converter.common.progress import Progress
     from device.vision.inference.bundle import INFO_FILE
 
     subject: Path = arguments.subject
@@ -93,7 +93,7 @@ def _replacing(out: Path) -> Iterator[Path]:
 
     Raises OutputError when `out` is something else, or the disk refuses.
     """
-    from converter.output import OutputError, appearing
+    from converter.common.atomic_dir import OutputError, appearing
 
     if not (out / REPORT_FILE).is_file():
         with appearing(out) as folder:

@@ -28,13 +28,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def _edgetpu(arguments: argparse.Namespace) -> int:
     import shutil
 
-    from converter.columns import size
+    from converter.common.table import size
     from converter.edgetpu.addition import add_compiled, folder_beside
     from converter.edgetpu.compiler import INSTALL, NoCompiler, compile_model, find_compiler
     from converter.edgetpu.graph import graph_of
     from converter.edgetpu.listing import difference, prediction_lines
     from converter.edgetpu.prediction import predict
-    from converter.model_file import read_model
+    from converter.tflite.flatbuffer import read_model
     from device.vision.inference.bundle import EDGETPU_FILE, MODEL_FILE, read_bundle
 
     bundle = read_bundle(arguments.bundle)

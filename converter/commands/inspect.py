@@ -24,8 +24,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def _inspect(arguments: argparse.Namespace) -> int:
     import msgspec
 
-    from converter.inspection import inspect
-    from converter.inspection_text import lines
+    from converter.inspect.inspection import inspect
+    from converter.inspect.text import lines
 
     found = inspect(arguments.model, edgetpu=arguments.edgetpu)
     if arguments.json:

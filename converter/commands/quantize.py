@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from converter.common.atomic_dir import OutputError, require_free
+from converter.common.progress import Progress
+from converter.common.silence import quiet
+from converter.data.isolated_view import GROUND
+from converter.data.photos import all_bad_named, read_further
+from converter.data.run import Run, RunError, read_run, run_of
 from converter.foreign.model_path import require_model
 from converter.foreign.pixel_range import RANGES
-from converter.isolated import GROUND
-from converter.output import OutputError, require_free
-from converter.photos import all_bad_named, read_further
-from converter.progress import Progress
-from converter.quiet import quiet
-from converter.run import Run, RunError, read_run, run_of
 from device import __version__
 from device.vision.inference.bundle import Bundle, ForeignModel
 
 if TYPE_CHECKING:
-    from converter.network import FloatNetwork
+    from converter.quantization.float_network import FloatNetwork
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -91,8 +91,8 @@ def _quantize(arguments: argparse.Namespace) -> int:
     progress = Progress()
     progress.step("starting TensorFlow")
     with quiet():
-        from converter.candidates import TITLES, Wanted
-        from converter.quantize import Order, Refused, quantize
+        from converter.bundle.build import Order, Refused, quantize
+        from converter.quantization.candidates import TITLES, Wanted
     try:
         with all_bad_named((*run.train, *run.val, *further)):
             floating, foreign = _network(arguments, run, progress)
@@ -139,10 +139,10 @@ def _network(arguments: argparse.Namespace, run: Run, progress: Progress) -> tup
     progress.step("reading the network")
     with quiet():
         if not arguments.labels:
-            from converter.tflite import KerasNetwork
+            from converter.quantization.tf_converter import KerasNetwork
 
             return KerasNetwork(run.model, len(run.labels)), None
-        from converter.adopted import Classifier
+        from converter.foreign.adopt import Classifier
         from converter.foreign.pixel_choice import choose_pixels
 
         classifier = Classifier(run.model, len(run.labels), arguments.output, arguments.size)

@@ -38,7 +38,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def _verify(arguments: argparse.Namespace) -> int:
     import msgspec
 
-    from converter.progress import Progress
+    from converter.common.progress import Progress
     from converter.verify.verification import Order, verify
 
     if arguments.run_folder is not None and arguments.data is None:

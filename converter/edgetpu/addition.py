@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 from ai_edge_litert import schema_py_generated as schema
 
+from converter.common.atomic_dir import OutputError
 from converter.edgetpu.compiler import Compiled
-from converter.metadata import CARD_FILE, packed, with_metadata
-from converter.model_file import parse_model
-from converter.output import OutputError
+from converter.tflite.flatbuffer import parse_model
+from converter.tflite.metadata import CARD_FILE, packed, with_metadata
 from device.vision.inference.bundle import (
     EDGETPU_FILE,
     INFO_FILE,

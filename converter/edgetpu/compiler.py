@@ -11,7 +11,7 @@ from pathlib import Path
 
 from converter.edgetpu.graph import CUSTOM_OP
 from converter.edgetpu.report import Report, last_words, parse_report
-from converter.model_file import parse_model
+from converter.tflite.flatbuffer import parse_model
 from device.common.errors import SortbinError
 
 PROGRAM = "edgetpu_compiler"

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from converter.model_file import ModelFile, Operator
-from converter.model_file import Tensor as StoredTensor
+from converter.tflite.flatbuffer import ModelFile, Operator
+from converter.tflite.flatbuffer import Tensor as StoredTensor
 
 CUSTOM_OP = "edgetpu-custom-op"
 """the custom operator that stands in a compiled model for all operations on the Edge TPU"""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from converter.columns import columns, size
+from converter.common.table import columns, size
 from converter.edgetpu.prediction import ON_CHIP_BYTES, Fate, Prediction
 from converter.edgetpu.report import Report
 

@@ -9,10 +9,11 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from converter.foreign.causes import first_words, why_not_loaded
+from converter.common.exception_text import first_words
+from converter.common.network_error import NetworkError
+from converter.foreign.causes import why_not_loaded
 from converter.foreign.frozen import GraphError, draws_random_numbers, function_of, in_float32, take_one_picture
 from converter.foreign.heads import AUGMENTS
-from converter.network_error import NetworkError
 
 
 @dataclass(frozen=True, eq=False)

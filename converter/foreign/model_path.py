@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from converter.model_file import IDENTIFIER
-from converter.network_error import NetworkError
+from converter.common.network_error import NetworkError
+from converter.tflite.flatbuffer import IDENTIFIER
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"

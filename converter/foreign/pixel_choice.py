@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from converter import calibration, confidence
-from converter.accuracy import Answers, by_chance
-from converter.adopted import AdoptedNetwork, Classifier
-from converter.calibration import Inputs
-from converter.doubts import in_meant_order
-from converter.network_error import NetworkError
-from converter.photos import Photo
-from converter.progress import Progress
-from converter.run import Run
+from converter.bundle import calibrate as confidence
+from converter.bundle.plausibility import in_meant_order
+from converter.common.accuracy import Answers, by_chance
+from converter.common.network_error import NetworkError
+from converter.common.progress import Progress
+from converter.data.photos import Photo
+from converter.data.run import Run
+from converter.foreign.adopt import AdoptedNetwork, Classifier
+from converter.quantization import calibration
+from converter.quantization.calibration import Inputs
 
 TRIED_PHOTOS = 96
 MOST_CHANCE = 0.01

@@ -2,7 +2,7 @@
 
 import math
 
-from converter.model_file import ModelFile, Tensor
+from converter.tflite.flatbuffer import ModelFile, Tensor
 from converter.verify import op_versions
 from converter.verify.report import Check
 from device.vision.inference.bundle import LABELS_FILE, BundleInfo, labels_text

@@ -5,12 +5,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from converter.decoded import mapped
+from converter.data.pixel_cache import mapped
 from device.common.run_in_subprocess import reply
 
 
 class Question(msgspec.Struct, frozen=True):
-    """network: a `.keras` file; pictures: what `converter.decoded.keep` wrote; logits: the `.npy` file to leave their logits in."""
+    """network: a `.keras` file; pictures: what `converter.data.pixel_cache.keep` wrote; logits: the `.npy` file to leave their logits in."""
 
     network: str
     label_count: int
@@ -23,7 +23,7 @@ def testify(question: Question) -> str:
     import keras
     import tensorflow as tf
 
-    from converter.network import predict, read_network
+    from converter.quantization.float_network import predict, read_network
 
     network = read_network(Path(question.network), question.label_count)
     np.save(question.logits, predict(network, mapped(Path(question.pictures)))["logits"])

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from converter.share import Share
+from converter.common.proportion import Share
 
 MARKS = {True: "ok   ", False: "WRONG", None: "-    "}
 

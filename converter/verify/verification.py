@@ -9,16 +9,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from converter import decoded
-from converter.accuracy import Answers, Floats, agreement
-from converter.calibration import Inputs, fingerprint, isolated_inputs
-from converter.model_file import ModelFileError, read_model
-from converter.output import OutputError
-from converter.photo_list import photos_to_judge
-from converter.photos import Photo, PhotosError
-from converter.progress import Progress
-from converter.run import Run, RunError, read_run
-from converter.share import Share, share
+from converter.bundle.photo_list import photos_to_judge
+from converter.common.accuracy import Answers, Floats, agreement
+from converter.common.atomic_dir import OutputError
+from converter.common.progress import Progress
+from converter.common.proportion import Share, share
+from converter.data import pixel_cache as decoded
+from converter.data.photos import Photo, PhotosError
+from converter.data.run import Run, RunError, read_run
+from converter.quantization.calibration import Inputs, fingerprint, isolated_inputs
+from converter.tflite.flatbuffer import ModelFileError, read_model
 from converter.verify import contract, original, witness
 from converter.verify.report import Asked, Check, Photos, Verification
 from device.common.run_in_subprocess import ChildFault, ask

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from converter.decoded import mapped
+from converter.data.pixel_cache import mapped
 from device.common.run_in_subprocess import reply
 from device.vision.inference.bundle import read_bundle
 from device.vision.inference.classifier import Classifier, known_input
@@ -16,7 +16,7 @@ from device.vision.inference.runtime import Kernels, Package, load_runtime
 
 
 class Question(msgspec.Struct, frozen=True):
-    """pictures: what `converter.decoded.keep` wrote, or None; logits: the `.npy` file to leave their logits in, photos x labels float32."""
+    """pictures: what `converter.data.pixel_cache.keep` wrote, or None; logits: the `.npy` file to leave their logits in, photos x labels float32."""
 
     bundle: str
     package: Package

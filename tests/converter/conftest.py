@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from converter.calibration import Inputs
 from converter.cli import main
-from converter.photos import read_photos, read_pixels
-from converter.quiet import quiet
-from converter.run import read_run
+from converter.common.silence import quiet
+from converter.data.photos import read_photos, read_pixels
+from converter.data.run import read_run
+from converter.quantization.calibration import Inputs
 from device.vision.inference.preprocess import to_float, to_input
 
 LABELS = ("disc", "frame", "streifen ≡")
@@ -120,8 +120,8 @@ def shapes_bundle(shapes_order: list[str], tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def converted(shapes_run: Path, photos: Path) -> tuple[bytes, bytes]:
     """The network of `shapes_run` as a float and as an INT8 `.tflite`, without any correction."""
-    from converter.network import read_network
-    from converter.tflite import exported, to_float32, to_int8
+    from converter.quantization.float_network import read_network
+    from converter.quantization.tf_converter import exported, to_float32, to_int8
 
     run = read_run(shapes_run, photos)
     with quiet(), exported(read_network(run.model, len(LABELS))) as saved:

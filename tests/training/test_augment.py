@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.photos import read_photos
+from converter.data.photos import read_photos
 from device.vision.inference.ground import PLAIN
 from training.augment import AUGMENTATIONS, Augmentation, cut_out, make_augmenter
 from training.batches import StoredPhotos

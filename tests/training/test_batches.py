@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from converter.photos import Split, read_split
+from converter.data.photos import Split, read_split
 from device.vision.inference.preprocess import to_float
 from training.augment import AUGMENTATIONS, Augmentation
 from training.batches import Batches, Floats

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from converter.photos import Photo
+from converter.data.photos import Photo
 from training.curves import PAGE, PICTURE, drawn, rows, write_run_report
 from training.history import WATCHED, read_history, watched
 from training.score import Score

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from converter.model_file import parse_model, read_model
-from converter.tflite import exported, to_int8
+from converter.quantization.tf_converter import exported, to_int8
+from converter.tflite.flatbuffer import parse_model, read_model
 from device.vision.inference.bundle import default_bundle, read_bundle
 from device.vision.inference.classifier import Classifier, known_input
 from device.vision.inference.runtime import load_runtime

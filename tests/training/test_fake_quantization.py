@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.lite.python import schema_py_generated as schema
 
-from converter.accuracy import divergence
-from converter.calibration import Inputs
-from converter.network import read_network
-from converter.photos import Photo, Split, read_split
-from converter.quiet import quiet
-from converter.tflite import exported, to_int8
-from converter.trial import Trial
+from converter.common.accuracy import divergence
+from converter.common.silence import quiet
+from converter.data.photos import Photo, Split, read_split
+from converter.quantization.calibration import Inputs
+from converter.quantization.float_network import read_network
+from converter.quantization.tf_converter import exported, to_int8
+from converter.quantization.trial_model import Trial
 from device.common.shipped_files import shipped
 from device.vision.inference.preprocess import Pixels, to_float
 from training.backbones import measure_statistics

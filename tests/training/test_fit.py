@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from converter.photos import Split, read_split
+from converter.data.photos import Split, read_split
 from device.policy.rules import read_rules
 from training.backbones import build_trunk
 from training.beginning import BeginningError

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from converter.photos import folder_remarks, read_photos, read_split
+from converter.data.photos import folder_remarks, read_photos, read_split
 from device.cli import main as sortbin
 from device.vision.inference.bundle import default_bundle
 from training.cli import main

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from converter.quiet import quiet
+from converter.common.silence import quiet
 from device.common.errors import SortbinError
 
 
@@ -31,9 +31,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Average. Returns the exit status."""
-    from converter.output import appearing
-    from converter.photos import all_bad_named
-    from converter.run import read_run
+    from converter.common.atomic_dir import appearing
+    from converter.data.photos import all_bad_named
+    from converter.data.run import read_run
 
     shares = shares_by_run(arguments.runs)
     runs = {folder: read_run(folder, arguments.data) for folder in shares}

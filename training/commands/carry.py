@@ -33,8 +33,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure. Returns the exit status."""
-    from converter.photos import read_photos, read_pixels
-    from converter.progress import Progress
+    from converter.common.progress import Progress
+    from converter.data.photos import read_photos, read_pixels
     from training.carry import carried, drawn
     from training.evaluate.models import open_model
 

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter.photos import folder_remarks, read_split, require_readable
-from converter.quiet import quiet
+from converter.common.silence import quiet
+from converter.data.photos import folder_remarks, read_split, require_readable
 from device.common.errors import SortbinError
 from device.common.shipped_files import find, shipped
 from training.recipe import RecipeError

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter.photos import read_split
-from converter.quiet import quiet
+from converter.common.silence import quiet
+from converter.data.photos import read_split
 from device.vision.inference.bundle import find_bundle, read_bundle
 
 

@@ -45,7 +45,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, write the report and say the main figures. Returns the exit status."""
-    from converter.progress import Progress
+    from converter.common.progress import Progress
     from device.policy.rules import find_rules, read_rules
     from training.evaluate import report
     from training.evaluate.chosen import choose_photos

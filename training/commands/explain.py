@@ -36,8 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.images and arguments.data is None:
         print("training explain: expected pictures to explain, or --data to take the worst from", file=sys.stderr)
         return 2
-    from converter.progress import Progress
-    from converter.quiet import quiet
+    from converter.common.progress import Progress
+    from converter.common.silence import quiet
     from training.evaluate.models import read_network
 
     progress = Progress()

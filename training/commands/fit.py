@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter.photos import Split, folder_remarks, read_fold, read_further, read_split, require_readable
-from converter.quiet import quiet
-from converter.run import read_run
+from converter.common.silence import quiet
+from converter.data.photos import Split, folder_remarks, read_fold, read_further, read_split, require_readable
+from converter.data.run import read_run
 from device.common.shipped_files import find, shipped
 from device.policy.rules import find_rules, read_rules
 from training.recipe import RecipeError, further, parse_recipe, recipe_text

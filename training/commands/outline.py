@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train and write. Returns the exit status."""
     import msgspec
 
-    from converter.progress import Progress
+    from converter.common.progress import Progress
     from device.vision.inference.images import find_pictures
     from training.outline import fit
     from training.outline.views import Stock

@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prepare the data set and say what was found. Returns the exit status."""
     import msgspec
 
-    from converter.progress import Progress
+    from converter.common.progress import Progress
     from device.vision.inference.bundle import default_bundle
     from training.prepare import Order, PrepareError, prepare
     from training.prepare.remarks import counted

@@ -77,7 +77,7 @@ def _common(parser: argparse.ArgumentParser, *, size: tuple[int, int], detail: f
 
 def run(arguments: argparse.Namespace) -> int:
     """Render what is missing. Returns the exit status."""
-    from converter.progress import Progress
+    from converter.common.progress import Progress
 
     try:
         from training.render import album, bench, taking

@@ -34,7 +34,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve the page until the person is done. Returns the exit status."""
-    from converter.progress import Progress
+    from converter.common.progress import Progress
     from training.review import Review, ReviewServer
 
     with contextlib.closing(Progress()) as progress:

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from converter.quiet import quiet
-from converter.run import require_finished
+from converter.common.silence import quiet
+from converter.data.run import require_finished
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:

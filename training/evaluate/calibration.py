@@ -3,9 +3,9 @@
 import msgspec
 import numpy as np
 
-from converter.accuracy import Answers, Floats, Ints
-from converter.confidence import fitted
-from converter.share import Share, share
+from converter.bundle.calibrate import fitted
+from converter.common.accuracy import Answers, Floats, Ints
+from converter.common.proportion import Share, share
 from device.vision.inference.classifier import softmax
 
 BINS = 15

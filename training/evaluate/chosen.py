@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter.manifest import is_dataset, read_info, read_rows, source_of
-from converter.photo_list import photos_of
-from converter.photos import Photo, PhotosError, photo_of, read_list, read_part, read_photos
+from converter.bundle.photo_list import photos_of
+from converter.data.manifest import is_dataset, read_info, read_rows, source_of
+from converter.data.photos import Photo, PhotosError, photo_of, read_list, read_part, read_photos
 from training.evaluate.models import Model
 
 SPLITS = ("train", "val", "test", "all")

@@ -5,8 +5,8 @@ import math
 import msgspec
 import numpy as np
 
-from converter.accuracy import Floats, Ints
-from converter.share import Share, share
+from converter.common.accuracy import Floats, Ints
+from converter.common.proportion import Share, share
 
 FOLDS = 5
 

@@ -1,7 +1,7 @@
 """What a bin's camera does to a picture: bad light, blur, noise, JPEG, items that lie elsewhere, and other grounds than white card.
 
 Every corruption is a pure function, H x W x 3 uint8 RGB to the same, at levels whose meaning is stated. Items are moved and laid on other
-grounds by the mask of `converter.light_card`, so these need photos of one item on plain light card.
+grounds by the mask of `converter.data.light_card`, so these need photos of one item on plain light card.
 """
 
 import zlib
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from converter.light_card import Floats, Item, take_off
+from converter.data.light_card import Floats, Item, take_off
 from device.vision.inference.preprocess import Pixels
 from training.evaluate.laying import laid, moved
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from converter import confidence
-from converter.accuracy import Answers, Floats, Ints
-from converter.calibration import fingerprint
-from converter.isolated import Shown, whole
-from converter.photo_list import digest_of
-from converter.photos import Photo, PhotosError, read_pixels
-from converter.progress import Progress
-from converter.share import Share, share
+from converter.bundle import calibrate as confidence
+from converter.bundle.photo_list import digest_of
+from converter.common.accuracy import Answers, Floats, Ints
+from converter.common.progress import Progress
+from converter.common.proportion import Share, share
+from converter.data.isolated_view import Shown, whole
+from converter.data.photos import Photo, PhotosError, read_pixels
+from converter.quantization.calibration import fingerprint
 from device import __version__
 from device.policy.rules import RulePack
 from device.vision.inference.classifier import softmax

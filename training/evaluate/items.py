@@ -1,13 +1,13 @@
 """What a bin that knows its empty view would show of photos: their items by themselves."""
 
-from converter.isolated import isolated_if_told
-from converter.photos import Photo
+from converter.data.isolated_view import isolated_if_told
+from converter.data.photos import Photo
 from device.vision.inference.ground import Ground
 from device.vision.inference.preprocess import Pixels
 
 
 class Items:
-    """Shows the item of a photo by itself, as `converter.isolated.isolated` does, and remembers whose could be told from its ground."""
+    """Shows the item of a photo by itself, as `converter.data.isolated_view.isolated` does, and remembers whose could be told from its ground."""
 
     def __init__(self, ground: Ground) -> None:
         """ground: the model's."""

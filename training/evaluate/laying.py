@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from converter.light_card import Floats, Item, Mask
+from converter.data.light_card import Floats, Item, Mask
 from device.vision.inference.preprocess import Pixels
 
 NEAR = 0.05

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from converter.accuracy import Floats, Ints
-from converter.share import Share, share
+from converter.common.accuracy import Floats, Ints
+from converter.common.proportion import Share, share
 
 
 class LabelMeasures(msgspec.Struct, frozen=True):

@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from converter.accuracy import Floats
-from converter.isolated import GROUND
-from converter.photo_list import PhotoList, read_photo_list
-from converter.quiet import quiet
+from converter.bundle.photo_list import PhotoList, read_photo_list
+from converter.common.accuracy import Floats
+from converter.common.silence import quiet
+from converter.data.isolated_view import GROUND
 from device.common.errors import SortbinError
 from device.policy.rules import RulesError, find_rules, read_rules
 from device.vision.inference.bundle import INFO_FILE, LABELS_FILE, BundleError, read_bundle
@@ -105,7 +105,7 @@ def read_network(run: Path) -> tuple["keras.Model", tuple[str, ...]]:
             raise ModelError(f"{run}: expected a finished training run, {name} is missing")
     labels = _read_labels(run / LABELS_FILE)
     with quiet():
-        from converter import network
+        from converter.quantization import float_network as network
 
         return network.read_heads(run / RUN_FILE, len(labels)), labels
 
@@ -116,7 +116,7 @@ def of_network(folder: Path, network: "keras.Model", labels: tuple[str, ...]) ->
         import keras
         import tensorflow as tf
 
-        from converter.network import predict
+        from converter.quantization.float_network import predict
     size = int(network.inputs[0].shape[1])
     bins = _bins(folder, labels) if "bin_logits" in network.output else ()
 
@@ -174,7 +174,7 @@ def _tflite(file: Path, labels_file: Path) -> Model:
         raise ModelError(f"{labels_file}: expected the labels of {file.name} here, one a line; or name their file with --labels")
     labels = _read_labels(labels_file)
     with quiet(), tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
-        from converter.trial import Trial, load_model
+        from converter.quantization.trial_model import Trial, load_model
 
         content = file.read_bytes()
         try:

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from converter.accuracy import Floats
-from converter.share import Share
+from converter.common.accuracy import Floats
+from converter.common.proportion import Share
 from training.evaluate.calibration import Calibration, Reliability
 from training.evaluate.evaluation import Evaluation, Robustness
 from training.evaluate.measures import LabelMeasures, entropy_bits

@@ -8,11 +8,11 @@ import msgspec
 import numpy as np
 from matplotlib.figure import Figure
 
-from converter.isolated import Shown
-from converter.output import OutputError
-from converter.photos import Photo
-from converter.progress import Progress
-from converter.share import Share
+from converter.common.atomic_dir import OutputError
+from converter.common.progress import Progress
+from converter.common.proportion import Share
+from converter.data.isolated_view import Shown
+from converter.data.photos import Photo
 from training.curves import add_curves, drawn
 from training.evaluate import fonts, plots
 from training.evaluate.evaluation import DataInfo, Evaluation, Named, Report

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from converter.accuracy import Floats, Ints
-from converter.share import Share, share
+from converter.common.accuracy import Floats, Ints
+from converter.common.proportion import Share, share
 from device.policy.decision import Evidence, decide
 from device.policy.rules import RulePack
 from training.evaluate.measures import share_if_any

@@ -8,8 +8,8 @@ import keras
 import msgspec
 import numpy as np
 
-from converter.output import OutputError
-from converter.progress import Progress
+from converter.common.atomic_dir import OutputError
+from converter.common.progress import Progress
 from device.vision.inference.classifier import softmax
 from device.vision.inference.preprocess import Pixels, to_float, to_input
 from training.evaluate.fonts import drawn_in_our_fonts

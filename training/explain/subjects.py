@@ -6,8 +6,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter.photos import read_pixels
-from converter.progress import Progress
+from converter.common.progress import Progress
+from converter.data.photos import read_pixels
 from device.vision.inference import images as pictures
 from device.vision.inference.classifier import softmax
 from device.vision.inference.images import PictureError

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from converter.light_card import take_off
+from converter.data.light_card import take_off
 from device.vision.inference.images import read_pixels
 from device.vision.inference.preprocess import Pixels
 from training.grounds import random_ground

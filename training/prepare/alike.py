@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from converter.progress import Progress
+from converter.common.progress import Progress
 from training.prepare.catalogue import Catalogue, Marks
 from training.prepare.embeddings import near_embeddings
 from training.prepare.groups import Groups

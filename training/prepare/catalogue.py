@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from converter.manifest import SPLITS
+from converter.data.manifest import SPLITS
 from training.prepare.layout import Layout
 from training.prepare.records import Records
 

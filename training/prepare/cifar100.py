@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from converter.quiet import quiet
+from converter.common.silence import quiet
 from training.prepare.offer import Offer
 from training.prepare.order import PrepareError
 from training.prepare.sieve import Sieve

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from converter.photos import PhotosError, read_mask, read_pixels
+from converter.data.photos import PhotosError, read_mask, read_pixels
 from device.vision.inference.preprocess import Pixels
 
 TILE_WIDTH, TILE_HEIGHT, GAP = 160, 120, 4

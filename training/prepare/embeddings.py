@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.photos import read_pixels
-from converter.progress import Progress
+from converter.common.progress import Progress
+from converter.data.photos import read_pixels
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.classifier import Classifier
 from training.prepare.records import Records, Vectors

@@ -11,7 +11,7 @@ from typing import IO, Any
 import msgspec
 import numpy as np
 
-from converter.manifest import COLUMNS, FORMATS, INFO_FILE, MANIFEST_FILE, MASK_COLUMN, SPLITS, DatasetInfo
+from converter.data.manifest import COLUMNS, FORMATS, INFO_FILE, MANIFEST_FILE, MASK_COLUMN, SPLITS, DatasetInfo
 from device.vision.inference.bundle import hash_file
 from training.prepare.catalogue import UNKNOWN, Catalogue
 from training.prepare.masks import Masks

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 
 import cv2
 
-from converter.isolated import given_mask, mask_on_card, plausible
-from converter.photos import MASKS, PhotosError, read_pixels
-from converter.progress import Progress
+from converter.common.progress import Progress
+from converter.data.isolated_view import given_mask, mask_on_card, plausible
+from converter.data.photos import MASKS, PhotosError, read_pixels
 from device.vision.inference.ground import PLAIN
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import EmptyViews

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from converter.manifest import SPLITS
+from converter.data.manifest import SPLITS
 
 COLOURS = {"train": "#3b6ea8", "val": "#e0a030", "test": "#5a9e6f", "left out": "#b8b8b8"}
 DPI = 110

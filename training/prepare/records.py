@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from converter.manifest import RECORDS_FILE
+from converter.data.manifest import RECORDS_FILE
 from training.prepare.inspection import Inspected
 from training.prepare.order import PrepareError
 

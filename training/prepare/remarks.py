@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from converter.manifest import SPLITS
-from converter.photos import MASKS
+from converter.data.manifest import SPLITS
+from converter.data.photos import MASKS
 from device.common.label_names import label_remarks
 from device.vision.inference.ground import PLAIN
 from device.vision.inference.images import kinds_told

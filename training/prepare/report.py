@@ -11,9 +11,9 @@ import cv2
 import msgspec
 import numpy as np
 
-from converter.manifest import SPLITS
-from converter.photos import PhotosError, read_pixels
-from converter.progress import Progress
+from converter.common.progress import Progress
+from converter.data.manifest import SPLITS
+from converter.data.photos import PhotosError, read_pixels
 from device.vision.inference.preprocess import Pixels
 from training.prepare.alike import Alike, Pair
 from training.prepare.catalogue import Catalogue

@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import PurePosixPath
 
-from converter.photos import unlistable
+from converter.data.photos import unlistable
 from device.vision.inference.images import SUFFIXES
 
 LISTS_FOLDER = "splits"

@@ -4,7 +4,7 @@ import functools
 import urllib.parse
 from pathlib import Path
 
-from converter.manifest import is_dataset
+from converter.data.manifest import is_dataset
 from training.prepare import archives, cifar100, remote
 from training.prepare.archives import Opening, Tar, Zip
 from training.prepare.cifar100 import Cifar100

@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from converter.manifest import INFO_FILE, RECORDS_FILE, DatasetInfo
-from converter.photos import read_pixels
-from converter.progress import Progress
-from converter.quiet import quiet
+from converter.common.progress import Progress
+from converter.common.silence import quiet
+from converter.data.manifest import INFO_FILE, RECORDS_FILE, DatasetInfo
+from converter.data.photos import read_pixels
 from device.vision.inference.bundle import read_bundle
 from training.prepare.alike import Alike, find_alike
 from training.prepare.catalogue import UNKNOWN, Catalogue, read_catalogue

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.manifest import SPLITS
+from converter.data.manifest import SPLITS
 from training.prepare.alike import Alike
 from training.prepare.catalogue import UNKNOWN, Catalogue, Marks, Numbers
 from training.prepare.groups import sequence_key

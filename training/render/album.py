@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from converter.progress import Progress
+from converter.common.progress import Progress
 from device.common.errors import SortbinError
 from training.render.places import Place
 from training.render.shots import Shot

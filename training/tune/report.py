@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from optuna.trial import FrozenTrial, TrialState
 
-from converter.share import Share, share
+from converter.common.proportion import Share, share
 from training.evaluate.page import Page
 from training.evaluate.plots import BLUE, GREY, ORANGE
 from training.tune.space import Choices, Range, Space, Value, toml

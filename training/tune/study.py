@@ -22,7 +22,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from converter.photos import Split
+from converter.data.photos import Split
 from device.common.errors import SortbinError
 from device.policy.rules import find_rules, read_rules
 from training.beginning import named

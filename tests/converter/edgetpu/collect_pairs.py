@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from converter.edgetpu.graph import CUSTOM_OP, Graph, graph_of
-from converter.model_file import ModelFile, read_model
+from converter.tflite.flatbuffer import ModelFile, read_model
 
 
 class Pair(msgspec.Struct, frozen=True):

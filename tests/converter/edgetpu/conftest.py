@@ -10,7 +10,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from converter.edgetpu.graph import CUSTOM_OP
-from converter.metadata import packed
+from converter.tflite.metadata import packed
 from device.vision.inference.bundle import MODEL_FILE, Bundle, default_bundle, read_bundle
 
 PRINTED = """Edge TPU Compiler version 16.0.384591198

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from converter.cli import main
-from converter.model_file import read_model
+from converter.tflite.flatbuffer import read_model
 from device.vision.inference.bundle import EDGETPU_FILE, INFO_FILE, MODEL_FILE, Bundle, EdgeTpu, Mapping, read_bundle
 from device.vision.inference.runtime import load_runtime
 

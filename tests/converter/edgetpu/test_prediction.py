@@ -12,8 +12,8 @@ from converter.edgetpu import status
 from converter.edgetpu.graph import CUSTOM_OP, Graph, Operation, Tensor, graph_of
 from converter.edgetpu.prediction import ON_CHIP_BYTES, CompiledAlready, predict
 from converter.edgetpu.rules import refusal
-from converter.model_file import ModelFile, Operator, Quantization, Subgraph, read_model
-from converter.model_file import Tensor as StoredTensor
+from converter.tflite.flatbuffer import ModelFile, Operator, Quantization, Subgraph, read_model
+from converter.tflite.flatbuffer import Tensor as StoredTensor
 from device.vision.inference.bundle import MODEL_FILE, default_bundle
 
 from .collect_pairs import Pair

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from converter.adopted import Classifier
+from converter.foreign.adopt import Classifier
 from converter.foreign.pixel_range import RANGES
 from device.vision.inference.classifier import softmax
 

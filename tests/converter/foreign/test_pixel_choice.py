@@ -5,13 +5,13 @@ from pathlib import Path
 import keras
 import pytest
 
-from converter.adopted import Classifier
 from converter.cli import main
+from converter.common.network_error import NetworkError
+from converter.common.progress import Progress
+from converter.data.photos import read_photos
+from converter.data.run import Run
+from converter.foreign.adopt import Classifier
 from converter.foreign.pixel_choice import choose_pixels
-from converter.network_error import NetworkError
-from converter.photos import read_photos
-from converter.progress import Progress
-from converter.run import Run
 from device.vision.inference.bundle import read_bundle
 
 LABELS = ("disc", "frame", "streifen ≡")

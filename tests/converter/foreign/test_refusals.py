@@ -12,10 +12,10 @@ import keras
 import pytest
 from keras import layers
 
-from converter.adopted import Classifier
 from converter.cli import main
+from converter.common.network_error import NetworkError
+from converter.foreign.adopt import Classifier
 from converter.foreign.model_path import require_model
-from converter.network_error import NetworkError
 
 LABELS = 3
 SIZE = 24
@@ -257,7 +257,7 @@ def test_a_keras_file_of_version_2_that_cannot_be_read_says_so(model: keras.Mode
 
 
 def test_labels_of_teachable_machine_lose_their_numbers(model: keras.Model, photos: Path, tmp_path: Path) -> None:
-    from converter.run import run_of
+    from converter.data.run import run_of
 
     labels = tmp_path / "labels.txt"
     labels.write_text("0 disc\n1 frame\n2 streifen ≡\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from converter.model_file import ModelFile, Operator, Quantization, Tensor, parse_model, read_model
+from converter.tflite.flatbuffer import ModelFile, Operator, Quantization, Tensor, parse_model, read_model
 from converter.verify.contract import checks, logits_step
 from device.vision.inference.bundle import MODEL_FILE, BundleInfo, labels_text, read_bundle
 

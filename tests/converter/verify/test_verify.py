@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from converter.cli import main
-from converter.model_file import read_model
-from converter.run import read_run
+from converter.data.run import read_run
+from converter.tflite.flatbuffer import read_model
 from converter.verify import verification
 from converter.verify.report import Verification
 from device.vision.inference.bundle import INFO_FILE, MODEL_FILE, BundleError, read_bundle, write_bundle

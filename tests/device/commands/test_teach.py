@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from converter.known import fit_known
-from converter.reference import fit_reference
+from converter.bundle.embedding_stats import fit_reference
+from converter.bundle.novelty import fit_known
 from device.adaptation.head_store import taught_files
 from device.cli import main
 from device.daemon import control_loop as daemon

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from converter.reference import fit_reference
+from converter.bundle.embedding_stats import fit_reference
 from device.adaptation.label_prior import SiteSettings
 from device.events import Cleared, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.policy.rules import default_rules

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from converter.photos import read_part, read_split
+from converter.data.photos import read_part, read_split
 from training.cli import main
 from training.commands import compare as command
 from training.commands.compare import UsageError, weights_by_recipe

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from converter.photos import read_photos, read_pixels
-from converter.quiet import quiet
+from converter.common.silence import quiet
+from converter.data.photos import read_photos, read_pixels
 from device.vision.inference.preprocess import Pixels, to_input
 from training import cli
 
@@ -55,7 +55,7 @@ def discs_run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         import keras
         from sklearn.linear_model import LogisticRegression
 
-        from converter.network import predict
+        from converter.quantization.float_network import predict
 
         keras.utils.set_random_seed(5)
         folder = tmp_path_factory.mktemp("runs") / "discs"
@@ -83,9 +83,9 @@ def discs_run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def discs_tflite(discs_run: Path, discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `float32.tflite`, `int8.tflite` and `labels.txt`."""
     with quiet():
-        from converter.calibration import Inputs
-        from converter.network import read_network
-        from converter.tflite import exported, to_float32, to_int8
+        from converter.quantization.calibration import Inputs
+        from converter.quantization.float_network import read_network
+        from converter.quantization.tf_converter import exported, to_float32, to_int8
 
         folder = tmp_path_factory.mktemp("tflite")
         with exported(read_network(discs_run / "model.keras", len(LABELS))) as saved:

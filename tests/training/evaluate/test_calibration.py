@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from converter.accuracy import Answers
+from converter.common.accuracy import Answers
 from device.vision.inference.classifier import softmax
 from training.evaluate.calibration import calibrate, cross_fitted, reliability
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from converter.manifest import COLUMNS, DatasetInfo
+from converter.data.manifest import COLUMNS, DatasetInfo
 from device.common.errors import SortbinError
 from training.evaluate.chosen import choose_photos
 from training.evaluate.models import Model, Outputs

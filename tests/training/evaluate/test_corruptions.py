@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.light_card import Item, take_off
+from converter.data.light_card import Item, take_off
 from device.vision.inference.preprocess import Pixels
 from training.evaluate import corruptions as module
 from training.evaluate.corruptions import CORRUPTIONS, Corruption, spoiled

@@ -13,11 +13,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from converter.isolated import can_be_isolated, isolated
-from converter.photo_list import photo_list
-from converter.photos import read_photos
-from converter.progress import Progress
-from converter.run import read_run
+from converter.bundle.photo_list import photo_list
+from converter.common.progress import Progress
+from converter.data.isolated_view import can_be_isolated, isolated
+from converter.data.photos import read_photos
+from converter.data.run import read_run
 from device.policy.rules import find_rules, read_rules
 from tests.training.evaluate.conftest import LABELS
 from training.evaluate import plots

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score, top_k_accuracy_score
 
-from converter.accuracy import Answers
+from converter.common.accuracy import Answers
 from training.evaluate.measures import confused_pairs, entropy_bits, mean_of_labels, per_label, share, share_if_any, top_k
 
 

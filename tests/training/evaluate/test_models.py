@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converter.photos import read_photos, read_pixels
+from converter.data.photos import read_photos, read_pixels
 from device.common.errors import SortbinError
 from training.evaluate.models import Model, open_model, read_network
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from converter.quiet import quiet
+from converter.common.silence import quiet
 from training import cli
 
 SIZE = 32

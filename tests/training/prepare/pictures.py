@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from converter.manifest import MANIFEST_FILE, SPLITS
+from converter.data.manifest import MANIFEST_FILE, SPLITS
 
 LABELS = ("glass", "métal", "可回收物_鼠标")
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter.isolated import isolated
-from converter.manifest import read_info
-from converter.photos import PhotosError, read_fold, read_mask, read_part, read_photos, read_pixels, read_split
+from converter.data.isolated_view import isolated
+from converter.data.manifest import read_info
+from converter.data.photos import PhotosError, read_fold, read_mask, read_part, read_photos, read_pixels, read_split
 from device.vision.inference.ground import PLAIN
 from tests.training.prepare.pictures import drawn, encoded, fill, rows
 from training.cli import main

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from converter.photos import read_fold, read_photos, read_split
+from converter.data.photos import read_fold, read_photos, read_split
 from tests.training.prepare.pictures import LABELS, drawn, encoded, fill, rows, splits
 from training.prepare.order import PrepareError
 from training.prepare.plots import draw_labels

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from converter.photos import read_split
+from converter.data.photos import read_split
 from tests.training.prepare.pictures import rows
 from training.prepare.order import PrepareError
 

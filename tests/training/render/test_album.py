@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from converter.progress import Progress
+from converter.common.progress import Progress
 from training.render import album, bench, shots
 from training.render.catalogue import Kind
 
@@ -127,7 +127,7 @@ def test_renderers_end_when_the_command_is_killed_and_the_next_run_goes_on(out, 
         "import sys\n"
         f"sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(tmp_path)!r}]\n"
         "from pathlib import Path\n"
-        "from converter.progress import Progress\n"
+        "from converter.common.progress import Progress\n"
         "from painter import Painter\n"
         "from training.render import album, bench, shots\n"
         "if __name__ == '__main__':\n"

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from converter.progress import Progress
+from converter.common.progress import Progress
 from training.render import album, bench, sheet, shots
 from training.render.catalogue import Kind
 

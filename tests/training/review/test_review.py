@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from converter.photos import read_photos
+from converter.data.photos import read_photos
 from training.commands import prepare
 from training.review import Review, ReviewError
 from training.review.dataset import DatasetError

@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from converter.photos import Split, read_split
+from converter.data.photos import Split, read_split
 from training.cli import main
 from training.tune.space import Space, read_space
 from training.tune.study import Search, StorageError, StudyError, folder_of, open_study, sampled, search

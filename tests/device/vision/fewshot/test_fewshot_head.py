@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.known import fit_known
-from converter.reference import fit_reference
+from converter.bundle.embedding_stats import fit_reference
+from converter.bundle.novelty import fit_known
 from device.vision.fewshot import fewshot_head as teaching
 from device.vision.fewshot.fewshot_head import KEEP, LITTLE, Examples, Teaching, TeachingError, labels_after, read_teaching, teach
 from device.vision.fewshot.head import balanced

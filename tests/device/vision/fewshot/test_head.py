@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.reference import fit_reference
+from converter.bundle.embedding_stats import fit_reference
 from device.vision.fewshot.head import MOST_SPANNING, SHIFT, Fitter, Floats, Head, Lessons, Recipe, spanning
 from device.vision.inference.embedding_stats import Reference
 

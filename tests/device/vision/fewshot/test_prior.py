@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from converter.reference import fit_reference
+from converter.bundle.embedding_stats import fit_reference
 from device.vision.fewshot.head import WHOLE
 from device.vision.fewshot.prior import RARE, Prior, Start, Views, begin
 from device.vision.inference.covariance import Floats

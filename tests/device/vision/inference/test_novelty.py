@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter.known import PROTOTYPES, fit_known
+from converter.bundle.novelty import PROTOTYPES, fit_known
 from device.vision.inference.bundle import Bundle, BundleError, read_bundle, write_bundle
 from device.vision.inference.novelty import FILE, Known, distances, doubts, read_known
 from device.vision.inference.novelty import known as known_things

@@ -1,0 +1,1 @@
+"""The folder that a device reads: thresholds, statistics, model card, and `quantize` that writes it whole. Imports quantization, data, tflite."""

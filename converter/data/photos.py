@@ -1,0 +1,340 @@
+"""Photos on disk: a folder per label and the lists that split them, or a data set that `training prepare` made of one."""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from converter.common.parallel_map import abreast
+from converter.data import manifest
+from converter.data.manifest import ManifestError, Row, is_dataset
+from device.common.errors import SortbinError
+from device.common.label_names import label_of, label_remarks
+from device.vision.inference import images as pictures
+from device.vision.inference.images import SUFFIXES
+from device.vision.inference.preprocess import Pixels
+
+MASKS = "masks"
+"""folder of the items' masks below a plain data folder or a place"""
+ITEMS = "items"
+"""folder of a place's labelled items"""
+
+
+class PhotosError(SortbinError, ValueError):
+    """A data folder, a split list or a picture that cannot be used; the message names it and says what was expected."""
+
+
+@dataclass(frozen=True, order=True)
+class Photo:
+    """One labelled picture. `name` is its path below the data folder (below the source of a prepared data set), with forward slashes.
+
+    mask: a grey picture of the same view where the item is known, 0 ground to 255 item: `masks/<label>/<name>.png` below a plain data folder,
+    and what the manifest of a prepared data set names below that.
+    """
+
+    name: str
+    label: str
+    path: Path
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """Labels in the network's order, and the photos to train on and to choose by; no photo is in both."""
+
+    labels: tuple[str, ...]
+    train: tuple[Photo, ...]
+    val: tuple[Photo, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Training photos per label, in label order."""
+        found = Counter(photo.label for photo in self.train)
+        return {label: found[label] for label in self.labels}
+
+
+def read_split(data: Path, val_share: float = 0.15, seed: int = 0) -> Split:
+    """Read what to train on and to choose by, from a prepared data set or from a folder per label.
+
+    A prepared data set says itself what is for training and what for validation. A plain folder is split by `splits/*train.txt` and
+    `splits/*val.txt` below it where they exist; without lists, `val_share` of each label's photos (at least one, at least one left) is
+    drawn with `seed`. Raises PhotosError for a missing or empty folder, a list that names a missing photo, a photo in both lists, or a
+    prepared data set that is unfinished or has no photos for training or validation.
+    """
+    if is_dataset(data):
+        prepared = _prepared(data)
+        return Split(prepared.labels, prepared.part(data, "train"), prepared.part(data, "val"))
+    photos = read_photos(data)
+    labels = tuple(sorted({photo.label for photo in photos}))
+    if len(labels) < 2:
+        raise PhotosError(f"{data}: expected a folder for each of at least two labels, found {', '.join(labels)}")
+    lists = sorted((data / "splits").glob("*train.txt")), sorted((data / "splits").glob("*val.txt"))
+    if any(lists):
+        if len(lists[0]) != 1 or len(lists[1]) != 1:
+            raise PhotosError(f"{data / 'splits'}: expected exactly one *train.txt and one *val.txt")
+        by_name = {photo.name: photo for photo in photos}
+        train, val = (read_list(file, data, by_name) for (file,) in lists)
+        both = {photo.name for photo in train} & {photo.name for photo in val}
+        if both:
+            raise PhotosError(f"{lists[1][0]}: {min(both)} is in the training list too")
+    else:
+        train, val = _drawn(photos, labels, val_share, seed)
+    return Split(labels, tuple(sorted(train)), tuple(sorted(val)))
+
+
+def read_fold(data: Path, fold: int) -> Split:
+    """A round of cross-validation: the photos of `fold` of a prepared data set to choose by, those of all other folds to train on.
+
+    Raises PhotosError when the data set cannot be read or has no such fold.
+    """
+    if not is_dataset(data):
+        raise PhotosError(f"{data}: has no folds; `training prepare --folds` makes some")
+    prepared = _prepared(data)
+    val = prepared.part(data, f"fold{fold}")
+    train = tuple(photo for parts, photo in prepared.photos if len(parts) == 2 and f"fold{fold}" not in parts)
+    return Split(prepared.labels, train, val)
+
+
+def read_part(data: Path, part: str) -> tuple[Photo, ...]:
+    """The photos of one part, sorted by name: train, val, test, all, or a fold of a prepared data set, as in `fold0`.
+
+    In a plain folder train and val are those of `read_split`, and test is `splits/*test.txt`. Raises PhotosError as `read_split`, or when
+    there is no such part or nothing in it.
+    """
+    if part == "all":
+        return tuple(read_photos(data))
+    if is_dataset(data):
+        return _prepared(data).part(data, part)
+    match part:
+        case "train":
+            return read_split(data).train
+        case "val":
+            return read_split(data).val
+        case "test":
+            lists = sorted((data / "splits").glob("*test.txt"))
+            if len(lists) != 1:
+                raise PhotosError(f"{data / 'splits'}: expected exactly one *test.txt")
+            return tuple(sorted(read_list(lists[0], data, {photo.name: photo for photo in read_photos(data)})))
+        case _:
+            raise PhotosError(f"{data}: no part {part}; a plain folder has train, val, test and all, `training prepare` makes folds")
+
+
+def read_photos(data: Path) -> list[Photo]:
+    """Every picture in the folders of `data`, labelled by its folder, sorted by name; of a prepared data set, all it did not leave out.
+
+    Hidden names are left out. Labels are as `label_of` has them, as those of a prepared data set are. Raises PhotosError when there is none, and for
+    a name that no list could hold; LabelError.
+    """
+    if is_dataset(data):
+        return [photo for _, photo in _prepared(data).photos]
+    if not data.is_dir():
+        raise PhotosError(f"{data}: expected a folder with a folder of photos for each label, found none")
+    photos = [
+        _photo(data, folder.name, path, _mask(data, folder.name, path))
+        for folder in sorted(data.iterdir())
+        if folder.is_dir() and not pictures.is_hidden(folder.name)
+        for path in sorted(folder.iterdir())
+        if _is_picture(path)
+    ]
+    if not photos:
+        raise PhotosError(f"{data}: expected a folder of photos for each label, found no photo ({', '.join(sorted(SUFFIXES))})")
+    return photos
+
+
+def read_further(folder: Path, labels: Sequence[str]) -> tuple[Photo, ...]:
+    """Pictures to train on beside a data set's own: a folder for each of some of its labels, or places as `training render` makes them.
+
+    A place is a folder with `items/<label>/`, `masks/<label>/` and whatever else; names of its photos begin with the place's. Raises PhotosError when
+    there is none, and for a label that the data set does not know.
+    """
+    places = sorted(items.parent for items in folder.glob(f"*/{ITEMS}") if items.is_dir())
+    photos = [photo for place in places for photo in _in_place(folder, place)] if places else read_photos(folder)
+    strange = sorted({photo.label for photo in photos} - set(labels))
+    if strange:
+        raise PhotosError(f"{folder}: expected folders named as labels ({', '.join(labels)}), found {strange[0]}")
+    if not photos:
+        raise PhotosError(f"{folder}: expected a folder of photos for each label, found no photo in its places")
+    return tuple(photos)
+
+
+def _in_place(album: Path, place: Path) -> list[Photo]:
+    return [
+        _photo(album, path.parent.name, path, _mask(place, path.parent.name, path))
+        for path in sorted((place / ITEMS).glob("*/*"))
+        if _is_picture(path)
+    ]
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not pictures.is_hidden(path.name) and not path.is_dir()
+
+
+def _photo(data: Path, folder: str, path: Path, mask: Path | None) -> Photo:
+    name = path.relative_to(data).as_posix()
+    reason = unlistable(name)
+    if reason:
+        raise PhotosError(f"{data}: {name!r}: {reason}; give it another one")
+    return Photo(name, label_of(folder), path, mask)
+
+
+def unlistable(name: str) -> str:
+    """Why a list with a name a line cannot hold this one; empty where it can."""
+    if "\n" in name or "\r" in name:
+        return "its name has a line break"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    return ""
+
+
+def _mask(data: Path, label: str, picture: Path) -> Path | None:
+    file = data / MASKS / label / f"{picture.stem}.png"
+    return file if file.is_file() else None
+
+
+def empty_folders(data: Path) -> list[Path]:
+    """Folders of a plain data folder that hold no photo and so give no label; not those with lists and masks."""
+    if is_dataset(data) or not data.is_dir():
+        return []
+    named = {photo.label for photo in read_photos(data)}
+    return [folder for folder in _label_folders(data) if label_of(folder.name) not in named]
+
+
+def folder_remarks(data: Path) -> list[str]:
+    """What a person should know about a plain data folder before it is used, a line each: odd names of labels, empty folders, what is passed over.
+
+    Of a prepared data set, `training prepare` has said it.
+    """
+    if is_dataset(data) or not data.is_dir():
+        return []
+    folders = _label_folders(data)
+    files = [file for folder in folders for file in folder.iterdir() if not pictures.is_hidden(file.name) and not file.is_dir()]
+    others = pictures.of_other_kinds(file.name for file in files)
+    deeper = sum(_is_picture(file) for folder in folders for file in folder.glob("*/**/*"))
+    beside = sum(_is_picture(file) for file in data.iterdir())
+    return [
+        *label_remarks(folder.name for folder in folders),
+        *(f"{folder}: no photo in it, so it is no label" for folder in empty_folders(data)),
+        *([f"{data}: {pictures.kinds_told(others)}"] if others else []),
+        *([f"{data}: {_pictures(deeper)} in folders below those of the labels; passed over, `training prepare` takes them"] if deeper else []),
+        *([f"{data}: {_pictures(beside)} in no label's folder; passed over"] if beside else []),
+    ]
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
+
+
+def _label_folders(data: Path) -> list[Path]:
+    names = ("splits", MASKS)
+    return [folder for folder in sorted(data.iterdir()) if folder.is_dir() and folder.name not in names and not pictures.is_hidden(folder.name)]
+
+
+def read_list(file: Path, data: Path, by_name: dict[str, Photo]) -> list[Photo]:
+    """The photos that a list names, one name a line, in its order.
+
+    Raises PhotosError for a list that cannot be read, and for a name that no photo below `data` has.
+    """
+    try:
+        names = [name for name in file.read_text(encoding="utf-8-sig").split("\n") if name]
+    except OSError as error:
+        raise PhotosError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PhotosError(f"{file}: expected UTF-8 text, the name of a photo a line") from error
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        raise PhotosError(f"{file}: names {missing[0]}, which is not below {data}")
+    return [by_name[name] for name in names]
+
+
+def read_pixels(path: Path) -> Pixels:
+    """Decode a picture to H x W x 3 uint8, RGB. Raises PhotosError when the file is missing, empty or not a picture."""
+    try:
+        return pictures.read_pixels(path)
+    except pictures.PictureError as error:
+        raise PhotosError(str(error)) from error
+
+
+def require_readable(photos: Sequence[Photo]) -> None:
+    """Decode each photo and its mask once, on all processors: hours of training do not end at the last bad file, nor is one named at a time.
+
+    Raises PhotosError, which names all that cannot be read.
+    """
+    files = [file for photo in photos for file in (photo.path, photo.mask) if file is not None]
+    problems = [line for lines in abreast(len(files), lambda: lambda number: pictures.unreadable(files[number : number + 1])) for line in lines]
+    if problems:
+        raise PhotosError(pictures.refusal(problems, len(files)))
+
+
+@contextlib.contextmanager
+def all_bad_named(photos: Sequence[Photo]) -> Iterator[None]:
+    """Where the block ends at a photo that cannot be read, look for others like it and raise one PhotosError for all: each costs no second run."""
+    try:
+        yield
+    except PhotosError:
+        require_readable(photos)
+        raise
+
+
+def read_mask(file: Path) -> Pixels:
+    """Decode a mask to H x W uint8, 0 ground to 255 item. Raises PhotosError as `read_pixels`."""
+    return np.ascontiguousarray(read_pixels(file)[..., 0])
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A prepared data set without the pictures that it left out: each with its split and, where it has one, its fold, as in `fold0`.
+
+    labels are in the network's order.
+    """
+
+    labels: tuple[str, ...]
+    photos: tuple[tuple[tuple[str, ...], Photo], ...]
+
+    def part(self, data: Path, name: str) -> tuple[Photo, ...]:
+        """The photos of a split or of a fold. Raises PhotosError when there are none."""
+        found = tuple(photo for parts, photo in self.photos if name in parts)
+        if not found:
+            known = sorted({part for parts, _ in self.photos for part in parts})
+            raise PhotosError(f"{data / manifest.MANIFEST_FILE}: no picture in {name}; expected one of {', '.join(known)}")
+        return found
+
+
+def photo_of(row: Row, data: Path, source: Path) -> Photo:
+    """The picture of a row in the manifest of the prepared data set `data`, whose pictures lie in `source`."""
+    return Photo(row.path, row.label, source / row.path, data / row.mask if row.mask else None)
+
+
+def _parts(row: Row) -> tuple[str, ...]:
+    return (row.split,) if row.fold is None else (row.split, f"fold{row.fold}")
+
+
+def _prepared(data: Path) -> _Prepared:
+    try:
+        info = manifest.read_info(data)
+        source = manifest.source_of(data, info)
+        rows = manifest.read_rows(data)
+        photos = tuple((_parts(row), photo_of(row, data, source)) for row in rows if row.split)
+    except ManifestError as error:
+        raise PhotosError(str(error)) from error
+    if not photos:
+        raise PhotosError(f"{data / manifest.MANIFEST_FILE}: leaves every picture out")
+    return _Prepared(info.labels, photos)
+
+
+def _drawn(photos: list[Photo], labels: tuple[str, ...], share: float, seed: int) -> tuple[list[Photo], list[Photo]]:
+    rng = np.random.default_rng(seed)
+    train: list[Photo] = []
+    val: list[Photo] = []
+    for label in labels:
+        own = [photo for photo in photos if photo.label == label]
+        if len(own) < 2:
+            raise PhotosError(f"{own[0].path.parent}: expected at least two photos of {label}, found one")
+        order = rng.permutation(len(own))
+        cut = min(max(1, round(share * len(own))), len(own) - 1)
+        val += [own[i] for i in order[:cut]]
+        train += [own[i] for i in order[cut:]]
+    return train, val

@@ -1,0 +1,96 @@
+"""A finished training run: the network, its labels, and which photos it was trained on and chosen by."""
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from converter.data.photos import Photo, read_list, read_photos, read_split
+from device.common.errors import SortbinError
+
+
+class RunError(SortbinError, ValueError):
+    """A run folder that is unfinished or does not belong to the data. The message names the file and what was expected."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `training fit` left behind. labels are in the network's order; train and val name photos below the data folder, none in both."""
+
+    model: Path
+    labels: tuple[str, ...]
+    train: tuple[Photo, ...]
+    val: tuple[Photo, ...]
+
+    def target(self, photo: Photo) -> int:
+        """The index of the photo's label."""
+        return self.labels.index(photo.label)
+
+
+def run_of(model: Path, labels_file: Path, data: Path, seed: int) -> Run:
+    """A run for a model that something else trained: its labels from a file, one a line in its order, its photos split as `read_split` does.
+
+    Raises RunError for a labels file that cannot be read or does not name the labels of `data`; PhotosError.
+    """
+    labels = _read_labels(labels_file)
+    split = read_split(data, seed=seed)
+    differing = set(labels) ^ set(split.labels)
+    if differing:
+        where = labels_file if min(differing) in labels else data
+        raise RunError(f"{labels_file}: expected the labels of {data}; {min(differing)} is only in {where}")
+    return Run(model, labels, split.train, split.val)
+
+
+def read_run(folder: Path, data: Path) -> Run:
+    """Read a run folder and find its photos below `data`. Nothing is decoded yet.
+
+    Raises RunError for a folder that holds no finished run, or whose labels are not those of `data`; PhotosError for a missing photo.
+    """
+    files = require_finished(folder)
+    labels = _read_labels(files["labels.txt"])
+    by_name = {photo.name: photo for photo in read_photos(data)}
+    train, val = (tuple(read_list(files[name], data, by_name)) for name in ("train.txt", "val.txt"))
+    for name, photos in (("train.txt", train), ("val.txt", val)):
+        if not photos:
+            raise RunError(f"{files[name]}: expected the name of a photo in each line, found none")
+        strange = [photo for photo in photos if photo.label not in labels]
+        if strange:
+            raise RunError(f"{files[name]}: {strange[0].name} lies in a folder that {files['labels.txt']} does not name")
+    without = set(labels) - {photo.label for photo in train}
+    if without:
+        raise RunError(f"{files['train.txt']}: no photo of {min(without)}, which {files['labels.txt']} names")
+    both = set(train) & set(val)
+    if both:
+        raise RunError(f"{files['val.txt']}: {min(both).name} is in train.txt too")
+    return Run(files["model.keras"], labels, train, val)
+
+
+def require_finished(folder: Path) -> dict[str, Path]:
+    """The files of a finished run by their names. Raises RunError where one is missing."""
+    if not folder.is_dir():
+        raise RunError(f"{folder}: expected the folder that `training fit --out` wrote, found none")
+    files = {name: folder / name for name in ("model.keras", "labels.txt", "train.txt", "val.txt")}
+    for name, file in files.items():
+        if not file.is_file():
+            raise RunError(f"{folder}: no finished training run: {name} is missing")
+    return files
+
+
+def _read_labels(file: Path) -> tuple[str, ...]:
+    try:
+        text = unicodedata.normalize("NFC", file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise RunError(f"{file}: {error.strerror}; expected a text file with a label a line") from error
+    except UnicodeDecodeError as error:
+        raise RunError(f"{file}: expected UTF-8 text with a label a line") from error
+    labels = _without_numbers(tuple(line for line in text.split("\n") if line))
+    if len(labels) < 2 or len(set(labels)) != len(labels):
+        raise RunError(f"{file}: expected at least two labels, one a line, none twice")
+    return labels
+
+
+def _without_numbers(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels of a file of Teachable Machine, whose lines are "0 cardboard", "1 glass" and so on; any other lines as they are."""
+    numbered = [line.partition(" ") for line in lines]
+    if any(number != str(index) or not label.strip() for index, (number, _, label) in enumerate(numbered)):
+        return lines
+    return tuple(label.strip() for _, _, label in numbered)

@@ -1,0 +1,178 @@
+"""What there is to know of a `.tflite` file without running it, as plain values that JSON can hold."""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from converter.edgetpu.graph import CUSTOM_OP, graph_of
+from converter.edgetpu.prediction import Prediction, predict
+from converter.tflite.flatbuffer import ModelFile, Operator, Tensor, read_model
+from converter.tflite.metadata_reader import ENTRY, ModelDescription, parse_description
+from device.vision.inference.bundle import EDGETPU_FILE, LABELS_FILE, MODEL_FILE, BundleInfo, read_bundle
+
+Sizes = dict[str, int]
+
+
+class TensorFacts(msgspec.Struct, frozen=True):
+    """name: of the tensor; called: its name in the first signature, or empty. shape: -1 where the size is open. scales, zero_points: one, or
+    one for each index along `axis` (None for one), or empty where it is not quantized. bytes: of a constant, else None.
+    """
+
+    name: str
+    called: str
+    dtype: str
+    shape: tuple[int, ...]
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None
+    bytes: int | None
+
+
+class OperationFacts(msgspec.Struct, frozen=True):
+    """How often an operation occurs in a version of it, and the bytes of the parameters all of them use."""
+
+    name: str
+    version: int
+    count: int
+    bytes: int
+
+
+class LayerFacts(msgspec.Struct, frozen=True):
+    """An operation in its place. output, weights: places in the list of tensors, None for none; weights are its largest constant.
+    bytes: of its parameters, each counted for the first operation that uses it, and of what a custom operation carries.
+    """
+
+    number: int
+    operation: str
+    output: int | None
+    weights: int | None
+    bytes: int
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """A model file. maker: what the file says made it. runtime: the oldest TensorFlow Lite that it says it needs, or empty. graphs: how many
+    it has; all the rest is of the first. compiled: whether it is for the Edge TPU. inputs, outputs: places in the list of tensors.
+    metadata, files: sizes of the named buffers, and of the files packed with it. missing: files that its metadata promises and that are not
+    packed with it. labels: from the file that holds them, else empty. bundle: what `bundle.json` says, where a bundle was inspected.
+    edgetpu: the prediction, where asked for.
+    """
+
+    file: str
+    bytes: int
+    sha256: str
+    maker: str
+    runtime: str
+    graphs: int
+    compiled: bool
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    tensors: tuple[TensorFacts, ...]
+    operations: tuple[OperationFacts, ...]
+    layers: tuple[LayerFacts, ...]
+    signatures: tuple[str, ...]
+    metadata: Sizes
+    description: ModelDescription | None
+    files: Sizes
+    missing: tuple[str, ...]
+    labels: tuple[str, ...]
+    bundle: BundleInfo | None
+    edgetpu: Prediction | None
+
+
+def inspect(path: Path, *, edgetpu: bool) -> Inspection:
+    """Look into a `.tflite` file, or into the model of a bundle whose folder is given. edgetpu: foretell the mapping too.
+
+    Raises ModelFileError, BundleError for a bundle that is not whole, and CompiledAlready.
+    """
+    bundle = read_bundle(path).info if path.is_dir() else None
+    file = path / MODEL_FILE if bundle else path
+    model = read_model(file)
+    description = parse_description(model.metadata[ENTRY]) if ENTRY in model.metadata else None
+    layers = _layers(model)
+    return Inspection(
+        file=str(file),
+        bytes=model.size,
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        maker=model.description,
+        runtime=model.metadata.get("min_runtime_version", b"").rstrip(b"\0").decode(errors="replace"),
+        graphs=len(model.subgraphs),
+        compiled=any(operator.name == CUSTOM_OP for operator in model.main.operators),
+        inputs=model.main.inputs,
+        outputs=model.main.outputs,
+        tensors=_tensors(model),
+        operations=_operations(model, layers),
+        layers=layers,
+        signatures=tuple(signature.key for signature in model.signatures),
+        metadata={name: len(content) for name, content in model.metadata.items()},
+        description=description,
+        files={name: len(content) for name, content in model.files.items()},
+        missing=tuple(file.name for file in description.all_files if file.name not in model.files) if description else (),
+        labels=_labels(model, description),
+        bundle=bundle,
+        edgetpu=predict(graph_of(model)) if edgetpu else None,
+    )
+
+
+def compiled_file(inspection: Inspection) -> str:
+    """The name of the compiled model in the bundle inspected, or empty."""
+    return EDGETPU_FILE if inspection.bundle and EDGETPU_FILE in inspection.bundle.files else ""
+
+
+def _tensors(model: ModelFile) -> tuple[TensorFacts, ...]:
+    called: dict[int, str] = {}
+    for signature in model.signatures[:1]:
+        called = {index: name for side in (signature.inputs, signature.outputs) for name, index in side.items()}
+    return tuple(_tensor(tensor, called.get(index, "")) for index, tensor in enumerate(model.main.tensors))
+
+
+def _tensor(tensor: Tensor, called: str) -> TensorFacts:
+    told = tensor.quantization
+    return TensorFacts(
+        name=tensor.name,
+        called=called,
+        dtype=tensor.dtype,
+        shape=tensor.signature or tensor.shape,
+        scales=told.scales if told else (),
+        zero_points=told.zero_points if told else (),
+        axis=told.axis if told and len(told.scales) > 1 else None,
+        bytes=None if tensor.data is None else int(tensor.data.size),
+    )
+
+
+def _layers(model: ModelFile) -> tuple[LayerFacts, ...]:
+    counted: set[int] = set()
+    layers = []
+    for number, operator in enumerate(model.main.operators):
+        constants = _constants(model, operator)
+        new = {model.main.tensors[index].buffer: _bytes(model, index) for index in constants}
+        taken = sum(count for buffer, count in new.items() if buffer not in counted)
+        counted |= new.keys()
+        largest = max(constants, key=lambda index: _bytes(model, index), default=None)
+        output = operator.outputs[0] if operator.outputs else None
+        layers.append(LayerFacts(number, operator.name, output, largest, taken + operator.custom_bytes))
+    return tuple(layers)
+
+
+def _constants(model: ModelFile, operator: Operator) -> list[int]:
+    return [index for index in operator.inputs if index >= 0 and model.main.tensors[index].data is not None]
+
+
+def _bytes(model: ModelFile, index: int) -> int:
+    data = model.main.tensors[index].data
+    return 0 if data is None else int(data.size)
+
+
+def _operations(model: ModelFile, layers: tuple[LayerFacts, ...]) -> tuple[OperationFacts, ...]:
+    totals: dict[tuple[str, int], tuple[int, int]] = {}
+    for operator, layer in zip(model.main.operators, layers, strict=True):
+        count, taken = totals.get((operator.name, operator.version), (0, 0))
+        totals[operator.name, operator.version] = count + 1, taken + layer.bytes
+    return tuple(OperationFacts(name, version, count, taken) for (name, version), (count, taken) in totals.items())
+
+
+def _labels(model: ModelFile, description: ModelDescription | None) -> tuple[str, ...]:
+    texts = [name for name in model.files if name.endswith(".txt")]
+    named = [description.labels_file if description else "", LABELS_FILE, texts[0] if len(texts) == 1 else ""]
+    content = next((model.files[name] for name in named if name in model.files), b"")
+    return tuple(content.decode(errors="replace").splitlines())

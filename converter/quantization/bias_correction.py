@@ -1,0 +1,80 @@
+"""Bias correction: rounding moves the mean of what a layer gives, and its bias can take that back (Nagel et al. 2019, section 4.2).
+
+The means are measured on photos, layer by layer in the order in which they run, each in a model whose earlier layers are corrected already:
+correcting all at once from one measurement would take the same shift back several times over. Layers without activation are enough;
+MobileNetV2 ends each block with one, and the head is one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from converter.common.parallel_map import abreast
+from converter.common.progress import Row
+from converter.quantization.trial_model import load_model
+from converter.tflite.layers import Floats, Layer, add_to_bias, cut_after, linear_layers
+from device.vision.inference.preprocess import Pixels, to_float
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What bias correction did on the calibration photos that it was not measured on: divergence in nats from the float network."""
+
+    kept: bool
+    fitted_on: int
+    judged_on: int
+    before: float
+    after: float
+
+    def __str__(self) -> str:
+        return (
+            f"{'kept' if self.kept else 'not kept'}; measured on {self.fitted_on} of the calibration photos, it changed the mean "
+            f"divergence from the float network on the other {self.judged_on} from {self.before:.5f} to {self.after:.5f} nats"
+        )
+
+
+def corrected(int8: bytes, float32: bytes, pictures: Row[Pixels], scratch: Path) -> bytes:
+    """Return the INT8 model with the mean output of each linear layer moved to where it is in the float model, channel by channel.
+
+    int8, float32: the same network, converted both ways. pictures: size x size x 3 uint8. scratch: a folder to write into.
+    """
+    by_name = {layer.name: layer for layer in linear_layers(float32)}
+    layers = [layer for layer in linear_layers(int8) if layer.name in by_name]
+    if not layers:
+        return int8
+    wanted = _channel_means(float32, [by_name[layer.name] for layer in layers], [to_float(picture) for picture in pictures], scratch)
+    for layer, mean in zip(layers, wanted, strict=True):
+        (found,) = _channel_means(int8, [layer], pictures, scratch)
+        int8 = add_to_bias(int8, layer, mean - found)
+    return int8
+
+
+def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Row[np.ndarray], scratch: Path) -> list[Floats]:
+    """The mean of each channel of each layer's output over all places of all inputs."""
+    cut = cut_after(model, layers)
+    total, *others = abreast(len(inputs), lambda: _Means(cut, inputs, scratch))
+    for means in others:
+        total = [so_far + mean for so_far, mean in zip(total, means, strict=True)]
+    return [channels / len(inputs) for channels in total]
+
+
+class _Means:
+    """The mean of each channel of each output of a model for one of the inputs."""
+
+    def __init__(self, model: bytes, inputs: Row[np.ndarray], scratch: Path) -> None:
+        self._inputs = inputs
+        self._interpreter = load_model(model, scratch).interpreter
+        self._fill = self._interpreter.tensor(self._interpreter.get_input_details()[0]["index"])
+        self._outputs = [(self._interpreter.tensor(details["index"]), *details["quantization"]) for details in self._interpreter.get_output_details()]
+
+    def __call__(self, number: int) -> list[Floats]:
+        np.copyto(self._fill()[0], self._inputs[number])
+        self._interpreter.invoke()
+        return [_channels(read(), scale, zero_point) for read, scale, zero_point in self._outputs]
+
+
+def _channels(values: np.ndarray, scale: float, zero_point: int) -> Floats:
+    mean = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64)
+    return (mean - zero_point) * scale if scale else mean

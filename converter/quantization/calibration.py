@@ -1,0 +1,113 @@
+"""Calibration: the photos that show the converter which values each tensor takes, half of them as a bin shows them that isolates its items."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence, Set
+
+import numpy as np
+
+from converter.common.parallel_map import abreast
+from converter.data.isolated_view import GROUND, Shown, can_be_isolated, isolated, isolated_if_told, whole
+from converter.data.photos import Photo, all_bad_named
+from device.vision.inference.ground import Ground
+from device.vision.inference.preprocess import Pixels, to_input
+
+
+def choose(photos: Sequence[Photo], n: int, seed: int) -> tuple[Photo, ...]:
+    """Draw `n` photos, as equally over the labels as they last, and return them in the order drawn.
+
+    Every label counts the same, so a rare one is not left to chance. All photos are taken when there are at most `n`.
+    """
+    rng = np.random.default_rng(seed)
+    drawn: list[tuple[int, str, Photo]] = []
+    for label in sorted({photo.label for photo in photos}):
+        own = sorted(photo for photo in photos if photo.label == label)
+        drawn += [(turn, label, own[i]) for turn, i in enumerate(rng.permutation(len(own)))]
+    drawn.sort(key=lambda draw: draw[:2])
+    return tuple(photo for _, _, photo in drawn[:n])
+
+
+def thinned(photos: Sequence[Photo], step: int) -> tuple[Photo, ...]:
+    """The first of each label's photos and every `step`-th after it, in their order: labels keep their shares, and none is lost."""
+    so_far: Counter[str] = Counter()
+    kept = []
+    for photo in photos:
+        if so_far[photo.label] % step == 0:
+            kept.append(photo)
+        so_far[photo.label] += 1
+    return tuple(kept)
+
+
+def half(photos: Sequence[Photo]) -> frozenset[Photo]:
+    """Every other of each label's photos, as far as their items can be told from their ground: those to show isolated. Raises PhotosError."""
+    shown: Counter[tuple[str, bool]] = Counter()
+    found = set()
+    for photo in photos:
+        alone = shown[photo.label, True] < shown[photo.label, False] and can_be_isolated(photo)
+        shown[photo.label, alone] += 1
+        if alone:
+            found.add(photo)
+    return frozenset(found)
+
+
+def partly_isolated(alone: Set[Photo], ground: Ground = GROUND) -> Shown:
+    """What is shown of a photo where only these are shown isolated."""
+    return lambda photo: isolated(photo, ground) if photo in alone else whole(photo)
+
+
+def isolated_inputs(photos: Sequence[Photo], size: int, ground: Ground = GROUND) -> tuple[list[Pixels], int]:
+    """What the device would give the network for each photo's item by itself, size x size x 3 uint8 RGB, and how many could be isolated.
+
+    The others are whole. Raises PhotosError.
+    """
+
+    def equipped() -> Callable[[int], tuple[Pixels, bool]]:
+        def given(number: int) -> tuple[Pixels, bool]:
+            pixels, told = isolated_if_told(photos[number], ground)
+            return to_input(pixels, size), told
+
+        return given
+
+    rows = list(abreast(len(photos), equipped))
+    return [picture for picture, _ in rows], sum(alone for _, alone in rows)
+
+
+class Inputs:
+    """What the device would give the network for each photo: size x size x 3 uint8, RGB. Decoded anew each time they are gone through.
+
+    shown: what of a photo that is, the whole of it unless told otherwise.
+
+    Going through them raises PhotosError for a photo that cannot be decoded, which names all others like it. With `full_range`, two pixels of the
+    first one are made black and white: a range that photos alone leave to chance would break the promise that camera bytes go in untouched.
+    """
+
+    def __init__(self, photos: Sequence[Photo], size: int, *, shown: Shown = whole, full_range: bool = False) -> None:
+        self._photos, self._size, self._shown, self._full_range = photos, size, shown, full_range
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def __getitem__(self, number: int) -> Pixels:
+        with all_bad_named(self._photos):
+            picture = to_input(self._shown(self._photos[number]), self._size)
+        if self._full_range and number == 0:
+            picture[0, 0], picture[0, 1] = 0, 255
+        return picture
+
+    def all(self) -> list[Pixels]:
+        """All of them at once, decoded on all processors."""
+        return list(abreast(len(self), lambda: self.__getitem__))
+
+    def __iter__(self) -> Iterator[Pixels]:
+        return (self[number] for number in range(len(self)))
+
+
+def fingerprint(photos: Sequence[Photo], *, names: bool) -> str:
+    """sha256 over the photos' bytes in the order given; with `names`, each photo's name, a zero byte and its length go before its bytes."""
+    total = hashlib.sha256()
+    for photo in photos:
+        content = photo.path.read_bytes()
+        if names:
+            total.update(f"{photo.name}\0{len(content)}\n".encode())
+        total.update(content)
+    return total.hexdigest()

@@ -1,0 +1,176 @@
+"""The ways to make a small model of a network, and the choice of the most faithful one. Validation photos have no say in it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from converter.common.accuracy import divergence
+from converter.common.exception_text import first_words
+from converter.common.progress import Progress, Row
+from converter.common.silence import quiet
+from converter.data.isolated_view import Shown, whole
+from converter.data.photos import Photo
+from converter.edgetpu.graph import graph_of
+from converter.edgetpu.prediction import predict
+from converter.quantization import tf_converter as tflite
+from converter.quantization.bias_correction import Correction, corrected
+from converter.quantization.calibration import Inputs
+from converter.quantization.float_network import FloatNetwork
+from converter.quantization.ranges import measured_ranges, with_ranges
+from converter.quantization.trial_model import FloatModel, Trial
+from converter.quantization.uint8_io import with_raw_bytes
+from converter.tflite.flatbuffer import read_model
+from converter.tflite.metadata import unpacked
+from device.common.errors import SortbinError
+from device.vision.inference.preprocess import Pixels, to_float
+
+Precision = Literal["int8", "int16x8", "float16", "dynamic", "float32"]
+Recipe = Literal["tensorflow", "ai-edge-quantizer", "auto"]
+Target = Literal["cpu", "edgetpu", "both"]
+
+PRECISIONS, RECIPES, TARGETS = get_args(Precision), get_args(Recipe), get_args(Target)
+TITLES: Mapping[Precision, str] = {"int8": "INT8", "int16x8": "INT16x8", "float16": "float16", "dynamic": "dynamic INT8", "float32": "TFLite float32"}
+
+CORRECTION_PHOTOS = 64
+"""more of them change little: the means of all places of 64 photos are known well enough"""
+SAME_PHOTOS, MOST_OFF = 4, 1e-2
+HEADROOM = 1.5
+"""how far outputs in 16 bits may go beyond what calibration photos gave"""
+
+
+class CandidateError(SortbinError, ValueError):
+    """No candidate can be made, or none runs where it has to. The message says why."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """precision: what the model computes in; recipe: whose converter makes it; target: where it has to run, whole."""
+
+    precision: Precision
+    recipe: Recipe
+    target: Target
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """The candidate that was chosen, and what bias correction did for it; float32, floating: the network converted without quantizing."""
+
+    trial: Trial
+    correction: Correction | None
+    recipe: str
+    float32: bytes
+    floating: FloatModel
+
+
+def best_candidate(
+    network: FloatNetwork, labels: Sequence[str], wanted: Wanted, chosen: Sequence[Photo], scratch: Path, progress: Progress, shown: Shown = whole
+) -> Best:
+    """Make every candidate that `wanted` allows of the network, and return the one whose probabilities on calibration photos stray least.
+
+    chosen: calibration photos, drawn evenly over the labels: the first fit the bias correction, the rest judge. shown: what of
+    them the network is given. Raises CandidateError.
+    """
+    size = network.size
+    cut = min(CORRECTION_PHOTOS, len(chosen) // 2)
+    fitting, judging = (Inputs(photos, size, shown=shown).all() for photos in (chosen[:cut], chosen[cut:]))
+    pictures = [*Inputs(chosen[:1], size, shown=shown, full_range=True), *fitting[1:], *judging]
+    found: list[tuple[float, Best]] = []
+    refused: list[str] = []
+    with quiet(), network.exported() as saved:
+        float32 = tflite.calibrated(saved, pictures[:1]) if wanted.precision == "int8" else tflite.to_float32(saved)
+        floating = FloatModel(float32, scratch)
+        _require_same(network, floating, judging[:SAME_PHOTOS])
+        answers = floating.predict(judging)
+        aim = answers["logits"].astype(np.float64)
+        if len(aim) > 1 and not np.ptp(aim, axis=0).any():
+            raise CandidateError(f"the network gives all of {len(aim)} photos the same values; it has learnt nothing, or takes other pixels")
+        for recipe, make in _makers(wanted, saved, float32, progress.through(pictures, "calibrating on training photos"), scratch):
+            model = with_raw_bytes(make(), {name: HEADROOM * float(np.abs(values).max()) for name, values in answers.items()})
+            plain = Trial(model, labels, size, scratch)
+            best = Best(plain, None, recipe, float32, floating)
+            strayed = divergence(aim, plain.logits(judging))
+            if wanted.precision == "int8":
+                progress.step("correcting biases")
+                amended = Trial(corrected(model, float32, fitting, scratch), labels, size, scratch)
+                after = divergence(aim, amended.logits(judging))
+                correction = Correction(after < strayed, len(fitting), len(judging), strayed, after)
+                best, strayed = Best(amended if correction.kept else plain, correction, recipe, float32, floating), min(strayed, after)
+            on_cpu = _left_to_cpu(best.trial.model, scratch) if wanted.target != "cpu" else []
+            if on_cpu:
+                refused.append(f"{recipe}: the Edge TPU would leave {', '.join(on_cpu)} to the CPU")
+            else:
+                found.append((strayed, best))
+    if not found:
+        raise CandidateError(f"no candidate runs on the Edge TPU as a whole; {'; '.join(refused)}; try --target cpu")
+    return min(found, key=lambda candidate: candidate[0])[1]
+
+
+def _require_same(network: FloatNetwork, floating: FloatModel, pictures: list[Pixels]) -> None:
+    """Raises CandidateError where conversion alone, without any quantizing, changes what the network says."""
+    wanted = network.predict(pictures)["logits"]
+    off = np.abs(wanted - floating.predict(pictures)["logits"]).max()
+    if not off < MOST_OFF * max(1.0, np.abs(wanted).max()):
+        raise CandidateError(
+            f"TensorFlow's converter changes the network: logits of the float model are off by up to {off:.3g}; is it deterministic?"
+        )
+
+
+def _makers(wanted: Wanted, saved: Path, float32: bytes, pictures: Row[Pixels], scratch: Path) -> list[tuple[str, Callable[[], bytes]]]:
+    match wanted.precision:
+        case "int16x8":
+            return [("tensorflow", lambda: tflite.to_int16x8(saved, pictures))]
+        case "float16":
+            return [("tensorflow", lambda: tflite.to_float16(saved))]
+        case "dynamic":
+            return [("tensorflow", lambda: tflite.to_dynamic(saved))]
+        case "float32":
+            return [("tensorflow", lambda: float32)]
+    makers = [
+        ("tensorflow", lambda: by_tensorflow(float32, pictures, scratch)),
+        ("ai-edge-quantizer", lambda: by_ai_edge_quantizer(float32, pictures)),
+    ]
+    return [maker for maker in makers if wanted.recipe in (maker[0], "auto")]
+
+
+def by_tensorflow(calibrated: bytes, pictures: Row[Pixels], scratch: Path) -> bytes:
+    """Quantize with TensorFlow's quantizer, by ranges measured here. calibrated: a model with any ranges; pictures: size x size x 3 uint8."""
+    return tflite.quantized(with_ranges(calibrated, measured_ranges(calibrated, pictures, scratch)))
+
+
+def by_ai_edge_quantizer(float32: bytes, pictures: Row[Pixels]) -> bytes:
+    """Quantize with Google's AI Edge Quantizer (recipe static_wi8_ai8). pictures: size x size x 3 uint8.
+
+    Its calibration averages extremes over pictures, which would narrow the input; that is set to all of -1..1 here.
+    """
+    from ai_edge_quantizer import quantizer, recipe
+
+    graph = unpacked(float32).subgraphs[0]
+    whole = {"min": np.full((1, 1, 1, 1), -1, np.float32), "max": np.full((1, 1, 1, 1), 1, np.float32)}
+    try:
+        working = quantizer.Quantizer(bytearray(float32), recipe.static_wi8_ai8())
+        ranges = working.calibrate({"serving_default": _Fed(pictures)}, num_threads=1)
+        ranges[graph.tensors[graph.inputs[0]].name.decode()] = whole
+        return bytes(working.quantize(ranges).quantized_model)
+    except SortbinError:
+        raise
+    except Exception as error:  # what it raises is documented nowhere
+        raise tflite.ConversionError(f"the AI Edge Quantizer refuses it: {first_words(error)}; try --recipe tensorflow") from error
+
+
+class _Fed:
+    """Pictures as the quantizer wants them; it goes through them more than once."""
+
+    def __init__(self, pictures: Row[Pixels]) -> None:
+        self._pictures = pictures
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return ({"image": to_float(self._pictures[number])[None]} for number in range(len(self._pictures)))
+
+
+def _left_to_cpu(model: bytes, scratch: Path) -> list[str]:
+    file = scratch / "candidate.tflite"
+    file.write_bytes(model)
+    return sorted({fate.name for fate in predict(graph_of(read_model(file))).on_cpu})

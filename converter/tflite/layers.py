@@ -1,0 +1,61 @@
+"""The layers of a `.tflite` file that compute a weighted sum and nothing else, and how to look at and mend them."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from converter.tflite.metadata import packed, unpacked
+
+Floats = npt.NDArray[np.float64]
+
+_SUMS = {schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or dense layer without activation. name: of its output tensor, quantized or not; output, bias: indices of tensors."""
+
+    name: str
+    output: int
+    bias: int
+
+
+def linear_layers(model: bytes) -> list[Layer]:
+    """The convolutions and dense layers that have a bias and no activation, in the order in which they run."""
+    parsed = unpacked(model)
+    graph = parsed.subgraphs[0]
+    return [
+        Layer(graph.tensors[operator.outputs[0]].name.decode(), int(operator.outputs[0]), int(operator.inputs[2]))
+        for operator in graph.operators
+        if parsed.operatorCodes[operator.opcodeIndex].builtinCode in _SUMS
+        and operator.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.NONE
+        and len(operator.inputs) == 3
+        and operator.inputs[2] >= 0
+    ]
+
+
+def cut_after(model: bytes, layers: Collection[Layer]) -> bytes:
+    """The model up to the last of `layers`, giving their outputs in that order instead of its own. It has no signature."""
+    parsed = unpacked(model)
+    graph = parsed.subgraphs[0]
+    graph.outputs = [layer.output for layer in layers]
+    last = max(number for number, operator in enumerate(graph.operators) if operator.outputs[0] in graph.outputs)
+    graph.operators = graph.operators[: last + 1]
+    parsed.signatureDefs = None
+    return packed(parsed)
+
+
+def add_to_bias(model: bytes, layer: Layer, change: Floats) -> bytes:
+    """The INT8 model with `change`, one real number per output channel, added to the bias of `layer`. All other bytes stay.
+
+    A bias is int32, and its scale is far finer than a step of the layer's output.
+    """
+    content = bytearray(model)
+    root = schema.Model.GetRootAsModel(content, 0)
+    tensor = root.Subgraphs(0).Tensors(layer.bias)
+    bias = root.Buffers(tensor.Buffer()).DataAsNumpy().view(np.int32)
+    bias += np.rint(change / tensor.Quantization().ScaleAsNumpy()).astype(np.int32)
+    return bytes(content)

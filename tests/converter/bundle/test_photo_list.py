@@ -1,0 +1,135 @@
+"""A bundle is never said to pass a test on photos it was trained on: photos are compared by what is in them."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from converter.benchmark.bench import Order, read_subject
+from converter.bundle.photo_list import FILE, known_split, photos_to_judge
+from converter.cli import main
+from converter.data.photos import Photo, PhotosError, read_photos
+from converter.data.run import Run, read_run
+from converter.verify import verification
+from device.vision.inference.bundle import Bundle, ForeignModel, read_bundle, write_bundle
+
+
+@pytest.fixture
+def run(shapes_run: Path, photos: Path) -> Run:
+    return read_run(shapes_run, photos)
+
+
+@pytest.fixture
+def bundle(shapes_bundle: Path) -> Bundle:
+    return read_bundle(shapes_bundle)
+
+
+def older(bundle: Bundle, folder: Path) -> Bundle:
+    """The same bundle as it was made before it listed its photos."""
+    shutil.copytree(bundle.folder, folder)
+    (folder / FILE).unlink()
+    return write_bundle(folder, bundle.info)
+
+
+def renamed(photos: tuple[str, ...], data: Path, out: Path) -> Path:
+    """Copies of some photos under other names, in folders of the same labels."""
+    for number, name in enumerate(photos):
+        (out / Path(name).parent).mkdir(parents=True, exist_ok=True)
+        shutil.copy(data / name, out / Path(name).parent / f"copy{number}.png")
+    return out
+
+
+def names(photos: Sequence[Photo]) -> set[str]:
+    return {photo.name for photo in photos}
+
+
+def test_the_bundles_own_validation_photos_are_found_in_a_plain_folder(bundle: Bundle, run: Run, photos: Path) -> None:
+    judging = photos_to_judge(bundle, photos, "val")
+    assert names(judging.photos) == names(run.val)
+    assert judging.claimed and not judging.remark
+
+
+def test_they_are_found_under_other_names(bundle: Bundle, run: Run, photos: Path, tmp_path: Path) -> None:
+    data = renamed(tuple(photo.name for photo in run.val), photos, tmp_path / "data")
+    judging = photos_to_judge(bundle, data, "val")
+    assert len(judging.photos) == len(run.val) and judging.claimed
+
+
+def test_as_many_other_photos_are_not_the_claims(bundle: Bundle, run: Run, photos: Path, tmp_path: Path) -> None:
+    data = renamed(tuple(photo.name for photo in run.val), photos, tmp_path / "data")
+    changed = read_photos(data)[0].path
+    changed.write_bytes(changed.read_bytes() + b"changed")
+    judging = photos_to_judge(bundle, data, "val")
+    assert not judging.claimed and judging.remark == f"1 of its {len(run.val)} validation photos missing"
+
+
+def test_training_photos_are_no_test(bundle: Bundle, run: Run, photos: Path, tmp_path: Path) -> None:
+    data = renamed(tuple(photo.name for photo in run.train), photos, tmp_path / "data")
+    with pytest.raises(PhotosError, match=r"was trained on all \d+ photos of val: no test"):
+        photos_to_judge(bundle, data, "val")
+    judging = photos_to_judge(bundle, data, "all")
+    assert judging.remark == f"it was trained on {len(run.train)} of these {len(run.train)} photos: this is no test"
+
+
+def test_training_photos_among_others_are_left_out(bundle: Bundle, run: Run, photos: Path, tmp_path: Path) -> None:
+    data = renamed(tuple(photo.name for photo in run.train), photos, tmp_path / "data")
+    (data / "splits").mkdir()
+    listed = read_photos(data)
+    for photo in listed[::5]:
+        photo.path.write_bytes(photo.path.read_bytes() + b"another photo")
+    (data / "splits" / "test.txt").write_text("".join(f"{photo.name}\n" for photo in listed[:10]))
+    judging = photos_to_judge(bundle, data, "test")
+    assert names(judging.photos) == names(listed[0:10:5])
+    assert judging.remark == "8 photos that it was trained on are left out" and not judging.claimed
+
+
+def test_an_older_bundle_of_a_split_that_can_be_told_is_measured_on_it(bundle: Bundle, run: Run, own_photos: Path, tmp_path: Path) -> None:
+    (own_photos / "splits").mkdir()
+    for name, listed in (("train.txt", run.train), ("val.txt", run.val)):
+        (own_photos / "splits" / name).write_text("".join(f"{photo.name}\n" for photo in listed))
+    judging = photos_to_judge(older(bundle, tmp_path / "older"), own_photos, "val")
+    assert names(judging.photos) == names(run.val) and judging.claimed
+
+
+def test_an_older_bundle_is_said_to_know_the_photos(bundle: Bundle, own_photos: Path, tmp_path: Path) -> None:
+    before = older(bundle, tmp_path / "older")
+    judging = photos_to_judge(before, own_photos, "val")
+    assert not judging.claimed and "does not say which it was trained on: this is no test" in judging.remark
+    read_photos(own_photos)[0].path.unlink()
+    judging = photos_to_judge(before, own_photos, "val")
+    assert not judging.claimed and "it may have been trained on some of these" in judging.remark
+
+
+def test_a_network_of_another_maker_may_know_any_photo(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(bundle.folder, tmp_path / "theirs")
+    told = ForeignModel("theirs.keras", "0,1", "labels.txt", "cpu")
+    theirs = write_bundle(tmp_path / "theirs", msgspec.structs.replace(bundle.info, foreign=told))
+    judging = photos_to_judge(theirs, photos, "val")
+    assert judging.claimed and "not known; it may be these" in judging.remark
+
+
+def test_verify_and_benchmark_measure_on_the_validation_photos(
+    bundle: Bundle, run: Run, photos: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "PACKAGES", ("ai-edge-litert",))
+    assert main(["verify", str(bundle.folder), "--data", str(photos)]) == 0
+    said = capfd.readouterr().out
+    claim = bundle.info.metrics.int8
+    assert f"ok    accuracy     INT8 {claim.accuracy:.4f}" in said and f"of {len(run.val)}, 95 %" in said
+    subject = read_subject(Order(bundle.folder, None, photos, (1,), (1,), 1, 0.0, None))
+    assert names(subject.judging) == names(run.val)
+
+
+def test_a_bundles_split_is_known_where_all_its_photos_are(bundle: Bundle, run: Run, photos: Path, own_photos: Path) -> None:
+    split = known_split(bundle, photos)
+    assert split is not None and (names(split.train), names(split.val)) == (names(run.train), names(run.val))
+    read_photos(own_photos)[0].path.unlink()
+    assert known_split(bundle, own_photos) is None
+
+
+def test_the_list_does_not_depend_on_names(bundle: Bundle) -> None:
+    text = (bundle.folder / FILE).read_text()
+    assert text == "".join(sorted(text.splitlines(keepends=True))) and text.count(" val\n") == bundle.info.metrics.int8.n
+    assert "disc" not in text

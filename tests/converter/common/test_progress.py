@@ -1,0 +1,49 @@
+"""Progress on a terminal, silence elsewhere, and silence for chatty libraries."""
+
+import os
+import select
+import sys
+
+import pytest
+
+from converter.common.progress import Progress
+from converter.common.silence import quiet
+from device.common.errors import SortbinError
+
+CLEAR = "\r\x1b[K"
+
+
+def test_a_terminal_sees_every_step_even_while_libraries_are_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    master, slave = os.openpty()
+    with os.fdopen(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        progress = Progress()
+        with quiet():
+            assert [*progress.through(["a", "b"], "looking at")] == ["a", "b"]
+        progress.close()
+        seen = ""
+        while not seen.endswith(f"2/2{CLEAR}") and select.select([master], [], [], 5)[0]:
+            seen += os.read(master, 1000).decode()
+    os.close(master)
+    assert seen == f"{CLEAR}looking at 1/2{CLEAR}looking at 2/2{CLEAR}"
+
+
+def test_no_terminal_sees_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    progress = Progress()
+    progress.step("working")
+    assert len(progress.through([1, 2, 3], "counting")) == 3
+    progress.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_libraries_say_is_shown_only_when_they_fail(capfd: pytest.CaptureFixture[str]) -> None:
+    with quiet():
+        os.write(2, b"chatter")
+    with pytest.raises(SortbinError), quiet():
+        os.write(1, b"chatter")
+        raise SortbinError("the user's mistake")
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(RuntimeError), quiet():
+        os.write(2, b"the reason")
+        raise RuntimeError
+    assert capfd.readouterr().err == "the reason"

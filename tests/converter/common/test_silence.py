@@ -1,0 +1,43 @@
+"""What other libraries say: errors, and nothing else."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from converter.common.silence import only_errors, quiet
+from device.common.errors import SortbinError
+
+SAYS_ALL = """
+import logging
+from converter.common.silence import only_errors
+only_errors()
+import tensorflow as tf
+for _ in tf.data.Dataset.from_generator(lambda: iter([1]), output_signature=tf.TensorSpec((), tf.int32)): pass
+logger = logging.getLogger("tensorflow")
+logger.info("an info"); logger.warning("5 out of the last 5 calls triggered tf.function retracing"); logger.error("an error")
+"""
+
+
+def test_tensorflow_says_errors_only() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", SAYS_ALL], capture_output=True, text=True, timeout=280, env=environment)
+    assert done.returncode == 0
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("an error")
+
+
+def test_a_level_that_a_person_set_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    only_errors()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+
+
+def test_what_was_held_back_is_shown_when_a_program_fails_and_not_for_a_persons_mistake(capfd: pytest.CaptureFixture[str]) -> None:
+    for error, shown in ((RuntimeError("broken"), True), (SortbinError("yours"), False)):
+        with pytest.raises(type(error)), quiet():
+            os.write(2, b"why it broke\n")
+            raise error
+        assert ("why it broke" in capfd.readouterr().err) == shown
