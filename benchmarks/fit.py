@@ -19,12 +19,12 @@ import keras
 import numpy as np
 
 from converter.data.photos import read_split
-from training.backbones import build_trunk
-from training.callbacks import AfterEpoch
-from training.fit import Lesson, fine_tune
-from training.folding import fold_batch_norm
-from training.network import add_heads
-from training.recipe import Recipe, Stage
+from training.fit.callbacks import AfterEpoch
+from training.fit.recipe import Recipe, Stage
+from training.fit.trainer import Lesson, fine_tune
+from training.models.backbones import build_trunk
+from training.models.batch_norm_folding import fold_batch_norm
+from training.models.network import add_heads
 
 BUDGET = 0.95
 """least share of the bare loop's images a second"""

@@ -92,7 +92,7 @@ def test_every_key_of_the_settings_and_of_a_rule_pack_is_read(kind: Any) -> None
 
 
 def test_every_key_of_a_recipe_is_read() -> None:
-    recipe = pytest.importorskip("training.recipe")
+    recipe = pytest.importorskip("training.fit.recipe")
     assert list(unread(recipe.Recipe, modules())) == []
 
 

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     shares = shares_by_run(arguments.runs)
     runs = {folder: read_run(folder, arguments.data) for folder in shares}
     with quiet():
-        from training.average import average
+        from training.fit.weight_averaging import average
     with appearing(arguments.out) as folder, all_bad_named([photo for run in runs.values() for photo in run.val]):
         average(runs, shares, folder, lambda line: print(line, flush=True))
     print(f"wrote {arguments.out / 'model.keras'}")

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure. Returns the exit status."""
     from converter.common.progress import Progress
     from converter.data.photos import read_photos, read_pixels
-    from training.carry import carried, drawn
+    from training.evaluate.fewshot import carried, drawn
     from training.evaluate.models import open_model
 
     photos = read_photos(arguments.photos)

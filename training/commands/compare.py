@@ -9,7 +9,7 @@ from converter.common.silence import quiet
 from converter.data.photos import folder_remarks, read_split, require_readable
 from device.common.errors import SortbinError
 from device.common.shipped_files import find, shipped
-from training.recipe import RecipeError
+from training.fit.recipe import RecipeError
 
 
 class UsageError(SortbinError, ValueError):
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
 
     with quiet():
-        from training.compare import HEAD, compare, table, write
+        from training.tune.compare import HEAD, compare, table, write
 
     found = compare(recipes, weights, split, arguments.data, out, lambda line: print(line, flush=True))
     write(found, out)

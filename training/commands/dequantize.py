@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     bundle = read_bundle(arguments.bundle)
     read_split(arguments.data, seed=arguments.seed)  # a mistake here is said before TensorFlow starts
     with quiet():
-        from training.dequantizing import write_dequantized
+        from training.fit.dequantize import write_dequantized
     network, known = write_dequantized(bundle, arguments.data, arguments.seed, arguments.out)
     if not known:
         print(

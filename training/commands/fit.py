@@ -10,7 +10,7 @@ from converter.data.photos import Split, folder_remarks, read_fold, read_further
 from converter.data.run import read_run
 from device.common.shipped_files import find, shipped
 from device.policy.rules import find_rules, read_rules
-from training.recipe import RecipeError, further, parse_recipe, recipe_text
+from training.fit.recipe import RecipeError, further, parse_recipe, recipe_text
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -88,9 +88,9 @@ def run(arguments: argparse.Namespace) -> int:
     require_readable((*split.train, *split.val, *beside))
 
     with quiet():
-        from training.fit import Lesson, fit
-        from training.keeping import room_in
-        from training.workers import join
+        from training.fit.checkpoint import room_in
+        from training.fit.distributed import join
+        from training.fit.trainer import Lesson, fit
 
         workers = join()
     lesson = Lesson(recipe, split, rules, tuple(arguments.teacher), start, beside, arguments.remember)

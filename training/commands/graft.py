@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     for run in (arguments.stock, arguments.scion):
         require_finished(run)
     with quiet():
-        from training.grafting import write_graft
+        from training.fit.grafting import write_graft
     network = write_graft(arguments.stock, arguments.scion, arguments.after, arguments.out)
     print(f"wrote {arguments.out / 'model.keras'}: embeddings of {network.output['embedding'].shape[-1]} values, {network.count_params():,} weights")
     return 0

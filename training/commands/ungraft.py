@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Ungraft. Returns the exit status."""
     require_finished(arguments.grafted)
     with quiet():
-        from training.grafting import write_ungrafted
+        from training.fit.grafting import write_ungrafted
     network = write_ungrafted(arguments.grafted, arguments.out)
     print(f"wrote {arguments.out / 'model.keras'}: embeddings of {network.output['embedding'].shape[-1]} values, {network.count_params():,} weights")
     return 0

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from device.vision.inference.preprocess import Pixels
-from training.evaluate.plots import INK, RIGHT, WRONG
+from training.report.colours import INK, RIGHT, WRONG
 
 TILE_PX, TEXT_PX, GAP_PX = 150, 34, 10
 GROUND = 238

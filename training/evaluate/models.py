@@ -140,7 +140,7 @@ def of_network(folder: Path, network: "keras.Model", labels: tuple[str, ...]) ->
 
 def _bins(run: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
     """The bins of the rule pack that the run's recipe names, in the order in which its second head learned them."""
-    from training.recipe import RecipeError, read_recipe
+    from training.fit.recipe import RecipeError, read_recipe
 
     try:
         return tuple(read_rules(find_rules(read_recipe(run / RECIPE_FILE).rules), labels).bins)

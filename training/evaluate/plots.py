@@ -13,10 +13,7 @@ from training.evaluate.calibration import Calibration, Reliability
 from training.evaluate.evaluation import Evaluation, Robustness
 from training.evaluate.measures import LabelMeasures, entropy_bits
 from training.evaluate.selective import Point, Selective, thinned
-
-RIGHT, WRONG = "#1b7837", "#b2182b"
-BLUE, ORANGE, GREY = "#2166ac", "#d95f0e", "#666666"
-INK = "#222222"
+from training.report.colours import BLUE, GREY, INK, ORANGE, RIGHT, WRONG
 
 
 def figures(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:

@@ -13,13 +13,14 @@ from converter.common.progress import Progress
 from converter.common.proportion import Share
 from converter.data.isolated_view import Shown
 from converter.data.photos import Photo
-from training.curves import add_curves, drawn
-from training.evaluate import fonts, plots
+from training.evaluate import plots
 from training.evaluate.evaluation import DataInfo, Evaluation, Named, Report
 from training.evaluate.grids import Tile, grid
-from training.evaluate.page import Page
 from training.evaluate.selective import Point, thinned
-from training.history import History, read_history
+from training.fit.curves import add_curves, drawn
+from training.fit.history import History, read_history
+from training.report import fonts
+from training.report.page import Page
 
 MISTAKES, SAMPLES = 36, 36
 COLUMNS = 6

@@ -12,10 +12,10 @@ from converter.common.atomic_dir import OutputError
 from converter.common.progress import Progress
 from device.vision.inference.classifier import softmax
 from device.vision.inference.preprocess import Pixels, to_float, to_input
-from training.evaluate.fonts import drawn_in_our_fonts
 from training.explain.gradients import Floats, first_features, grad_cam, guided_backpropagation
 from training.explain.pictures import Explained, explanations, feature_maps, heated, relief
 from training.explain.subjects import Subject
+from training.report.fonts import drawn_in_our_fonts
 
 ROWS = 12
 """photos on one picture"""

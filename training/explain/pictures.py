@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from device.vision.inference.preprocess import Pixels
 from training.evaluate.grids import shortened
-from training.evaluate.plots import GREY, INK, RIGHT, WRONG
+from training.report.colours import GREY, INK, RIGHT, WRONG
 
 Floats = npt.NDArray[np.float32]
 

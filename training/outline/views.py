@@ -1,7 +1,7 @@
 """Views of a bin with and without an item, made by chance, with the item's exact mask: what the outline network learns from.
 
-Grounds are drawn (`training.grounds` and the darker ones here) or cut from pictures of places. Items are cut from photos on plain card, or are
-drawn shapes, solid or clear; round them lie shadows, glow and mirror images, which are no item. Then two cameras look, one at the empty
+Grounds are drawn (`training.fit.backgrounds` and the darker ones here) or cut from pictures of places. Items are cut from photos on plain card,
+or are drawn shapes, solid or clear; round them lie shadows, glow and mirror images, which are no item. Then two cameras look, one at the empty
 place and one at the item: in another exposure, white balance, lamp, noise and compression, and moved a little.
 """
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from converter.data.light_card import take_off
 from device.vision.inference.images import read_pixels
 from device.vision.inference.preprocess import Pixels
-from training.grounds import random_ground
+from training.fit.backgrounds import random_ground
 
 Floats = npt.NDArray[np.float32]
 Rng = np.random.Generator

@@ -101,7 +101,7 @@ def _columns(text: str) -> int:
 
 
 def _fonts() -> Any:
-    from training.evaluate.fonts import drawn_in_our_fonts
+    from training.report.fonts import drawn_in_our_fonts
 
     return drawn_in_our_fonts()
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from training.render.appearance.finishes import LOOKS, Colour, Finish
 from training.render.chance import pick, toss
-from training.render.finishes import LOOKS, Colour, Finish
 from training.render.places import SIDES, Camera, Fitting, Floor, Lamp, Panel, Place, Point
 from training.render.sensor import Sensor
 

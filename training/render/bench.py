@@ -6,7 +6,7 @@ None of the places is drawn by `anywhere`, which makes the training material, an
 from collections.abc import Sequence
 
 from device.common.errors import SortbinError
-from training.render.finishes import Finish
+from training.render.appearance.finishes import Finish
 from training.render.places import SIDES, Camera, Fitting, Floor, Lamp, Panel, Place
 from training.render.sensor import Sensor
 

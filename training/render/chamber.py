@@ -9,11 +9,11 @@ from mathutils import Matrix, Vector
 from PIL import Image
 
 from training.render import scene
+from training.render.appearance.finishes import Finish, picture
+from training.render.appearance.materials import Grain, surface
+from training.render.appearance.meshes import add_surface, outline, sheet, turned
 from training.render.catalogue import Item
-from training.render.finishes import Finish, picture
 from training.render.laying import lay, shift, turn
-from training.render.materials import Grain, surface
-from training.render.meshes import add_surface, outline, sheet, turned
 from training.render.places import RIB, Camera, Drift, Lamp, Panel, Place, Spot
 
 Light = npt.NDArray[np.float32]

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.render import bottles, boxes, cans, catalogue, cups, foil, matte, paper, scene, wrappers
+from training.render import catalogue, matte, scene
 from training.render.catalogue import Picture
+from training.render.items import bottles, boxes, cans, cups, foil, paper, wrappers
 
 FAMILIES = (bottles, boxes, cans, cups, foil, paper, wrappers)
 LIST = "items.json"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.render.finishes import Finish
+from training.render.appearance.finishes import Finish
 from training.render.sensor import Sensor
 
 Floats = npt.NDArray[np.float64]

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from mathutils import Vector
 
+from training.render.appearance.materials import linear
 from training.render.catalogue import Item
-from training.render.materials import linear
 
 Pixels = npt.NDArray[np.float32]
 

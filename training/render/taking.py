@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.render import bottles, boxes, cans, chamber, cups, foil, paper, sensor, wrappers
+from training.render import chamber, sensor
 from training.render.album import OutOfView, Taken
+from training.render.items import bottles, boxes, cans, cups, foil, paper, wrappers
 from training.render.places import CUT_OFF, Drift, Place, Wanted, drifted, spot, steady
 from training.render.shots import Shot
 

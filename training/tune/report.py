@@ -20,8 +20,8 @@ from matplotlib.ticker import NullLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from converter.common.proportion import Share, share
-from training.evaluate.page import Page
-from training.evaluate.plots import BLUE, GREY, ORANGE
+from training.report.colours import BLUE, GREY, ORANGE
+from training.report.page import Page
 from training.tune.space import Choices, Range, Space, Value, toml
 from training.tune.study import folder_of
 

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from device.common.errors import SortbinError, explained
-from training.recipe import Recipe
+from training.fit.recipe import Recipe
 
 Value = str | int | float | bool
 """what a study keeps of a hyperparameter; lists and tables are kept as JSON"""

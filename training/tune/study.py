@@ -25,10 +25,10 @@ from optuna.trial import FrozenTrial, TrialState
 from converter.data.photos import Split
 from device.common.errors import SortbinError
 from device.policy.rules import find_rules, read_rules
-from training.beginning import named
-from training.fit import DivergedError, Lesson, fit
-from training.history import METRICS
-from training.score import Score
+from training.fit.history import METRICS
+from training.fit.metrics import Score
+from training.fit.provenance import named
+from training.fit.trainer import DivergedError, Lesson, fit
 from training.tune.space import Choices, Space, Value, toml
 
 Report = Callable[[str], None]

@@ -11,9 +11,9 @@ from converter.cli import main
 from converter.data.photos import read_split
 from device.vision.inference.bundle import read_bundle
 from device.vision.inference.classifier import Classifier
-from training.backbones import build_trunk
-from training.folding import fold_batch_norm
-from training.network import add_heads
+from training.models.backbones import build_trunk
+from training.models.batch_norm_folding import fold_batch_norm
+from training.models.network import add_heads
 
 COLOURS = [(red, green, blue) for red in (20, 80, 140, 200, 250) for green in (10, 90, 160, 240) for blue in (0, 60, 120, 180, 240)]
 NAMES = ["zwei Flaschen", "可回收物_鼠标", "trash"]

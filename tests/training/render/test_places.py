@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.render import anywhere, bench, catalogue
-from training.render.finishes import LOOKS, Finish, picture
+from training.render.appearance.finishes import LOOKS, Finish, picture
 from training.render.places import CUT_OFF, SIDES, Camera, Floor, Wanted, drifted, settled, spot, steady
 
 PLAIN = Finish("plain", (128, 128, 128))

@@ -7,7 +7,7 @@ import numpy as np
 import optuna
 import pytest
 
-from training.recipe import read_recipe
+from training.fit.recipe import read_recipe
 from training.tune.report import measured, ranks, slices, write
 from training.tune.space import Space, read_space
 

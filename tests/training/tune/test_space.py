@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from training.recipe import Recipe
+from training.fit.recipe import Recipe
 from training.tune.space import SpaceError, read_space, toml
 
 SPACES = Path(__file__).parents[3] / "config" / "spaces"

@@ -1,0 +1,36 @@
+"""Rates: a head that is said to learn faster does, and the cosine begins and ends where it says."""
+
+import keras
+import numpy as np
+import pytest
+
+from training.fit.distributed import Alone
+from training.fit.optimizers import adamw, cosine, sgd
+
+
+@pytest.mark.parametrize("make", [adamw, sgd])
+def test_the_head_moves_by_its_factor(make: object) -> None:
+    moved = {}
+    for factor in (1.0, 10.0):
+        keras.utils.set_random_seed(0)
+        trunk = keras.layers.Dense(4, name="trunk")
+        model = keras.Sequential([keras.Input((3,)), trunk, keras.layers.Dense(2, name="head")])
+        before = model.get_layer("head").get_weights()[0].copy(), trunk.get_weights()[0].copy()
+        model.compile(make(cosine(1e-3, 10, 0), 0.0, {"head": factor}, Alone()), "mse", jit_compile=False)
+        model.train_on_batch(np.ones((8, 3), np.float32), np.ones((8, 2), np.float32))
+        moved[factor] = (
+            np.abs(model.get_layer("head").get_weights()[0] - before[0]).max(),
+            np.abs(trunk.get_weights()[0] - before[1]).max(),
+        )
+    assert moved[10.0][0] == pytest.approx(10 * moved[1.0][0], rel=1e-2)
+    assert moved[10.0][1] == pytest.approx(moved[1.0][1], rel=1e-3)
+
+
+def test_the_cosine_warms_up_to_its_rate_and_ends_at_a_hundredth() -> None:
+    schedule = cosine(1e-3, 100, 10)
+    rates = [float(schedule(step)) for step in range(101)]
+    assert rates[0] == 0
+    assert max(rates) == pytest.approx(1e-3)
+    assert rates.index(max(rates)) == 10
+    assert rates[-1] == pytest.approx(1e-5)
+    assert rates[10:] == sorted(rates[10:], reverse=True)

@@ -1,0 +1,82 @@
+"""The trunks by name: each takes -1..1 once, and says clearly what it cannot do."""
+
+import keras
+import numpy as np
+import pytest
+
+from training.models.backbones import BACKBONES, SCRATCH, BackboneError, WeightsError, build_trunk
+from training.models.batch_norm_folding import fold_batch_norm, freeze_batch_norm
+from training.models.network import Hidden, add_heads
+from training.models.scratch_options import ScratchCnn
+
+QUICK = ("mobilenet", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_v2_b0", "resnet18", SCRATCH)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_no_trunk_rescales_its_input_a_second_time(name: str) -> None:
+    trunk = build_trunk(name, 32, width=1.0)
+    kinds = {type(layer).__name__ for layer in trunk.layers}
+    assert not kinds & {"Rescaling", "Normalization"}
+    assert trunk.input_shape == (None, 32, 32, 3)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_folding_keeps_the_function_of_every_trunk(name: str) -> None:
+    keras.utils.set_random_seed(0)
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")  # random weights amplify what float32 rounds away
+    try:
+        trunk = build_trunk(name, 32)
+        inputs = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3))
+        wanted = trunk.predict_on_batch(inputs)
+        found = fold_batch_norm(trunk).predict_on_batch(inputs)
+    finally:
+        keras.config.set_dtype_policy(usual)
+    assert found.dtype == np.float64
+    assert np.linalg.norm(found - wanted) < 1e-9 * np.linalg.norm(wanted)
+
+
+def test_keras_would_rescale_mobilenet_v3_and_ours_does_not() -> None:
+    theirs = keras.applications.MobileNetV3Small(input_shape=(32, 32, 3), include_top=False, weights=None)
+    assert any(isinstance(layer, keras.layers.Rescaling) for layer in theirs.layers)
+
+
+def test_a_width_is_refused_where_there_is_only_one() -> None:
+    with pytest.raises(BackboneError, match=r"width: expected 1\.0 with backbone EfficientNetV2B0"):
+        build_trunk("efficientnet_v2_b0", 32, width=0.5)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(BackboneError, match=r"expected one of mobilenet_v2, .*scratch_cnn, got vgg"):
+        build_trunk("vgg", 32)
+    assert len(BACKBONES) == 9
+
+
+def test_resnet18_has_no_published_weights_to_download() -> None:
+    with pytest.raises(WeightsError, match="resnet18"):
+        build_trunk("resnet18", 32, weights="imagenet")
+
+
+def test_the_best_scratch_cnn_of_the_search_has_the_parameters_it_was_reported_with() -> None:
+    options = ScratchCnn(layers=5, features=64, strategy="same", kernel=5, activation="mish", batch_norm=True)
+    trunk = build_trunk(SCRATCH, 224, scratch=options)
+    network = add_heads(trunk, 9, hidden=Hidden((128,)))
+    convolutions = 5 * 5 * 3 * 64 + 64 + 4 * (5 * 5 * 64 * 64 + 64)
+    assert sum(layer.count_params() for layer in network.layers if isinstance(layer, keras.layers.Conv2D)) == pytest.approx(
+        convolutions + 64 * 128 + 128 + 128 * 9 + 9 - 5 * 64, abs=0
+    )
+
+
+@pytest.mark.parametrize(("strategy", "features"), [("same", [32, 32, 32]), ("doubling", [32, 64, 128]), ("halving", [32, 16, 8])])
+def test_strategies_say_how_filters_go_on(strategy: str, features: list[int]) -> None:
+    trunk = build_trunk(SCRATCH, 32, scratch=ScratchCnn(layers=3, features=32, strategy=strategy))
+    assert [layer.filters for layer in trunk.layers if isinstance(layer, keras.layers.Conv2D)] == features
+
+
+def test_frozen_batch_norm_learns_no_statistics() -> None:
+    trunk = build_trunk("resnet18", 32)
+    freeze_batch_norm(trunk)
+    norm = next(layer for layer in trunk.layers if isinstance(layer, keras.layers.BatchNormalization))
+    before = np.array(norm.moving_mean)
+    trunk(np.ones((4, 32, 32, 3), np.float32), training=True)
+    np.testing.assert_array_equal(norm.moving_mean, before)

@@ -1,0 +1,280 @@
+"""Views of a photo as a careless camera would take it: moved, turned, lit and blurred by chance, the item on any ground, near or far."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import cv2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from converter.data.isolated_view import ALL_ITEM
+from converter.data.light_card import take_off
+from device.vision.inference.ground import PLAIN, Ground
+from device.vision.inference.preprocess import Pixels, to_input
+from device.vision.isolation.isolate import LEAST_AREA, MARGIN, paint
+from training.fit.backgrounds import random_ground
+
+Floats = npt.NDArray[np.float32]
+
+IN_PLACE = 0.5
+"""how many of the items that are isolated are so where they were photographed, on their own ground"""
+BITE_SHARE = 0.25
+"""how often an isolated item lacks a piece"""
+
+
+class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far views may stray. Shares are probabilities 0..1."""
+
+    smallest_crop: float = 0.6
+    """least share of the picture's area that a crop keeps"""
+    aspect: float = 1.2
+    """largest stretch of width against height, either way"""
+    turn_deg: float = 15.0
+    """largest small rotation"""
+    shear_deg: float = 0.0
+    mirrors: bool = True
+    """mirror images, left for right"""
+    quarter_turns: bool = True
+    """quarter turns and the picture upside down, as items on a tray lie"""
+    gain: float = 0.25
+    """largest relative change of brightness"""
+    contrast: float = 0.2
+    cast: float = 0.08
+    """largest relative change of one colour channel against the others"""
+    gamma: float = 0.2
+    blur_share: float = 0.15
+    noise_share: float = 0.2
+    noise_sigma: float = 8.0
+    """largest standard deviation of pixel noise, in counts of 255"""
+    erase_share: float = 0.0
+    """how often a rectangle of chance colour hides a part (Zhong et al. 2020)"""
+    elsewhere_share: float = 0.0
+    """how often the item is taken off its card and laid on another ground, at any place and size; needs photos on light card"""
+    smallest_item: float = 0.25
+    """least side of an item laid elsewhere, as a share of the view's"""
+    farthest_out: float = 0.3
+    """how much of an item laid elsewhere may lie beyond the view's side"""
+    isolated_share: float = 0.0
+    """how many of the items laid elsewhere are then isolated as a bin does it, with a bin's mistakes: a square round the item, the rest painted"""
+    bare_share: float = 0.35
+    """how often the surroundings of an isolated item are left as they are"""
+    painted_share: float = 0.3
+    """how often they are painted over altogether; else something between"""
+
+
+AUGMENTATIONS: Mapping[str, Augmentation] = {
+    "none": Augmentation(
+        smallest_crop=1.0,
+        aspect=1.0,
+        turn_deg=0.0,
+        mirrors=False,
+        quarter_turns=False,
+        gain=0.0,
+        contrast=0.0,
+        cast=0.0,
+        gamma=0.0,
+        blur_share=0.0,
+        noise_share=0.0,
+    ),
+    "relevant": Augmentation(),
+    "heavy": Augmentation(
+        smallest_crop=0.3,
+        aspect=1.4,
+        turn_deg=30.0,
+        shear_deg=12.0,
+        gain=0.5,
+        contrast=0.4,
+        cast=0.2,
+        gamma=0.5,
+        blur_share=0.3,
+        noise_share=0.4,
+        noise_sigma=16.0,
+        erase_share=0.3,
+    ),
+    "bin": Augmentation(gain=0.4, contrast=0.3, cast=0.15, gamma=0.35, elsewhere_share=0.5),
+    "isolated": Augmentation(gain=0.4, contrast=0.3, cast=0.15, gamma=0.4, elsewhere_share=0.7, isolated_share=0.6),
+}
+"""the sets that a recipe can name: nothing, what a bin's camera does, much more than that, items in bins of all kinds, the same isolated"""
+
+
+LEVELS = np.linspace(0.0, 1.0, 256)[:, np.newaxis]
+
+
+def cut_out(photo: Pixels) -> Pixels:
+    """Add the item's mask as a fourth channel, for views that lay it elsewhere: S x S x 3 uint8 RGB to S x S x 4, alpha 255 on the item.
+
+    The photo shows one item on light card. Alpha is 0 all over where no item could be told from the card.
+    """
+    return with_mask(photo, take_off(photo).mask.astype(np.uint8) * 255)
+
+
+def with_mask(photo: Pixels, mask: Pixels) -> Pixels:
+    """Add a mask (S x S uint8, 255 on the item) to a photo as `cut_out` does; one that is all item tells nothing, and alpha is 0 all over."""
+    alpha = np.zeros_like(mask) if mask.mean() > ALL_ITEM * 255 else mask
+    return np.dstack([photo, cv2.GaussianBlur(alpha, (0, 0), 0.8)])
+
+
+class View(NamedTuple):
+    """S x S x 3 uint8 RGB, and whether it shows the item where it was photographed, with what was round it."""
+
+    pixels: Pixels
+    as_taken: bool
+
+
+class Augment(Protocol):
+    """Turns a square photo (S x S x 3 uint8 RGB, or S x S x 4 from `cut_out`) into one view, drawn by a generator.
+
+    aspect: width over height of the photo before it was made square; an isolated item has its own shape again.
+    """
+
+    def __call__(self, photo: Pixels, rng: np.random.Generator, aspect: float = 1.0) -> View: ...
+
+
+def make_augmenter(settings: Augmentation, size: int) -> Augment:
+    """Views have size x size pixels. Only photos with a mask are ever laid elsewhere."""
+
+    def augment(photo: Pixels, rng: np.random.Generator, aspect: float = 1.0) -> View:
+        if photo.shape[2] == 3 or rng.random() >= settings.elsewhere_share or not photo[..., 3].any():
+            moved = _moved(np.ascontiguousarray(photo[..., :3]), settings, size, rng)
+            return View(_erased(_taken(moved, settings, rng), settings, rng), as_taken=True)
+        isolated = rng.random() < settings.isolated_share
+        if isolated and rng.random() < IN_PLACE:
+            view, alpha = _as_it_lies(photo, settings, aspect, rng)
+        else:
+            view, alpha = _laid_elsewhere(photo, settings, size, aspect if isolated else 1.0, rng)
+        view = _erased(_taken(view, settings, rng), settings, rng)
+        return View(_isolated(view, alpha, settings, size, rng) if isolated else view, as_taken=False)
+
+    return augment
+
+
+def _taken(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
+    """What a camera makes of a view: its exposure and colour, blur and noise."""
+    view = _lit(view, settings, rng)
+    if rng.random() < settings.blur_share:
+        view = cv2.GaussianBlur(view, (0, 0), rng.uniform(0.4, 1.6))
+    if rng.random() < settings.noise_share:
+        noise = rng.standard_normal(view.shape, np.float32) * np.float32(rng.uniform(1.0, settings.noise_sigma))
+        view = cv2.add(view, noise, dtype=cv2.CV_8U)
+    return view
+
+
+def _moved(photo: Pixels, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
+    """Crop, stretch, mirror and turn in one interpolation; what lies outside the photo mirrors its border."""
+    whole = photo.shape[0]
+    side = whole * np.sqrt(rng.uniform(settings.smallest_crop, 1.0))
+    stretch = np.exp(rng.uniform(-1, 1) * np.log(settings.aspect) / 2)
+    slack = (whole - side) / 2
+    centre = whole / 2 + rng.uniform(-slack, slack, 2)
+    angle = np.deg2rad(rng.uniform(-settings.turn_deg, settings.turn_deg) + 90 * rng.integers(4) * settings.quarter_turns)
+    mirror = -1 if settings.mirrors and rng.random() < 0.5 else 1
+    scale = np.diag([side * stretch / size * mirror, side / stretch / size])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shear = np.array([[1.0, np.tan(np.deg2rad(rng.uniform(-settings.shear_deg, settings.shear_deg)))], [0.0, 1.0]])
+    linear = turn @ shear @ scale
+    offset = centre - linear @ np.array([size / 2, size / 2])
+    from_view = np.column_stack([linear, offset])
+    return cv2.warpAffine(photo, from_view, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101)
+
+
+def _laid_elsewhere(photo: Pixels, settings: Augmentation, size: int, aspect: float, rng: np.random.Generator) -> tuple[Pixels, Floats]:
+    """The item by itself on a chance ground, turned and stretched, with the shadow of a lamp; and where it is, S x S float32 0..1."""
+    alpha = photo[..., 3]
+    rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
+    item = photo[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    longest = size * rng.uniform(settings.smallest_item, 1.0)
+    scale = longest / max(item.shape[:2])
+    if scale < 1:  # fine patterns must fade before they are sampled
+        item = cv2.resize(item, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        scale = 1.0
+    height, width = item.shape[:2]
+    stretch = np.exp(rng.uniform(-1, 1) * np.log(settings.aspect) / 2)
+    angle = np.deg2rad(rng.uniform(-settings.turn_deg, settings.turn_deg) + 90 * rng.integers(4) * settings.quarter_turns)
+    mirror = -1 if settings.mirrors and rng.random() < 0.5 else 1
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shape = np.array([aspect, 1.0]) / max(aspect, 1.0)
+    linear = turn @ np.diag([scale * stretch * mirror, scale / stretch] * shape)
+    reach = np.abs(linear) @ (width / 2, height / 2)
+    nearest = reach * (1 - 2 * settings.farthest_out)
+    low, high = np.minimum(nearest, size / 2), np.maximum(size - nearest, size / 2)
+    offset = rng.uniform(low, high) - linear @ (width / 2, height / 2)
+    premultiplied = np.dstack([item[..., :3] * (item[..., 3:] / np.float32(255)), item[..., 3] / np.float32(255)])
+    there = cv2.warpAffine(premultiplied.astype(np.float32), np.column_stack([linear, offset]), (size, size), flags=cv2.INTER_LINEAR)
+    ground = random_ground(size, rng) * _shade(there[..., 3], rng)
+    return np.rint(there[..., :3] + (1 - there[..., 3:]) * ground).astype(np.uint8), there[..., 3]
+
+
+def _as_it_lies(photo: Pixels, settings: Augmentation, aspect: float, rng: np.random.Generator) -> tuple[Pixels, Floats]:
+    """The photo in its own shape, mirrored and turned: H x W x 3; and where the item is, H x W float32 0..1. What lies outside mirrors its border."""
+    side = photo.shape[0]
+    shaped = cv2.resize(photo, (round(side * min(aspect, 1)), round(side / max(aspect, 1))), interpolation=cv2.INTER_AREA)
+    if settings.mirrors and rng.random() < 0.5:
+        shaped = shaped[:, ::-1]
+    if settings.quarter_turns:
+        shaped = np.rot90(shaped, rng.integers(4))
+    height, width = shaped.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-settings.turn_deg, settings.turn_deg), 1)
+    turned = cv2.warpAffine(np.ascontiguousarray(shaped), turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.ascontiguousarray(turned[..., :3]), turned[..., 3].astype(np.float32) / 255
+
+
+def _isolated(view: Pixels, alpha: Floats, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
+    """The view as the bin isolates it: a mask with bays and outgrowths, now and then a bite or holes where glass shows the ground, then `paint`.
+
+    What is round the item is painted over by any share, so that a network learns both: an item by itself, and one in its place.
+    """
+    height, width = alpha.shape
+    mask = cv2.GaussianBlur(alpha, (0, 0), width * rng.uniform(0.002, 0.02))
+    for cells, strength in ((4, 0.25), (12, 0.2)):
+        field = rng.standard_normal((cells, cells)).astype(np.float32) * np.float32(strength * rng.uniform())
+        mask += cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC) * (mask > 0.02)
+    mask += np.float32(rng.normal(0, 0.15)) * (mask > 0.02)
+    if rng.random() < BITE_SHARE:
+        _bite(mask, alpha > 0.5, rng)
+    soft = np.clip((mask - 0.5) * rng.uniform(2, 8) + 0.5, 0, 1)
+    drawn = np.rint(soft * 255).astype(np.uint8)
+    if (drawn > 127).mean() < LEAST_AREA:
+        return to_input(view, size)
+    drawn_by = rng.random()
+    painted = 0.0 if drawn_by < settings.bare_share else 1.0 if drawn_by > 1 - settings.painted_share else float(rng.random())
+    return to_input(paint(view, drawn, Ground(PLAIN.colour, painted), MARGIN * rng.uniform(0.2, 1.6)), size)
+
+
+def _bite(mask: Floats, item: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
+    """Take an ellipse anywhere on the item out of its mask."""
+    rows, columns = np.nonzero(item)
+    if not len(rows):
+        return
+    place = rng.integers(len(rows))
+    reach = np.sqrt(len(rows)) * rng.uniform(0.1, 0.35) * np.array([1, rng.uniform(0.4, 1)])
+    axes = (max(1, round(reach[0])), max(1, round(reach[1])))
+    cv2.ellipse(mask, (int(columns[place]), int(rows[place])), axes, rng.uniform(0, 180), 0, 360, 0, -1)
+
+
+def _shade(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What an item's shadow leaves of the light: S x S x 1 of 0..1, soft and pushed to one side."""
+    size = alpha.shape[0]
+    push = np.array([[1, 0, rng.normal(0, 0.03 * size)], [0, 1, rng.normal(0, 0.03 * size)]])
+    cast = cv2.GaussianBlur(cv2.warpAffine(alpha, push, (size, size)), (0, 0), size * rng.uniform(0.01, 0.05))
+    return (1 - rng.uniform(0, 0.7) * cast)[..., np.newaxis]
+
+
+def _erased(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
+    if rng.random() >= settings.erase_share:
+        return view
+    size = view.shape[0]
+    height, width = (rng.uniform(0.15, 0.45, 2) * size).astype(int)
+    top, left = rng.integers(0, size - height), rng.integers(0, size - width)
+    hidden = view.copy()
+    hidden[top : top + height, left : left + width] = rng.integers(0, 256, 3)
+    return hidden
+
+
+def _lit(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
+    gain = 1 + rng.uniform(-settings.gain, settings.gain)
+    contrast = 1 + rng.uniform(-settings.contrast, settings.contrast)
+    gamma = np.exp(rng.uniform(-settings.gamma, settings.gamma))
+    cast = 1 + rng.uniform(-settings.cast, settings.cast, 3)
+    curve = ((LEVELS**gamma - 0.5) * contrast + 0.5) * gain * 255
+    return cv2.LUT(view, np.clip(curve * cast, 0, 255).astype(np.uint8)[np.newaxis])

@@ -1,0 +1,196 @@
+"""Curves of a run, epoch by epoch: loss and accuracy on training and on validation photos, as a picture and as a page."""
+
+import io
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from training.fit.history import Epoch, History, read_history
+from training.fit.recipe import Recipe, RecipeError, Stage, read_recipe
+from training.report import fonts
+from training.report.colours import BLUE, GREY, ORANGE
+from training.report.page import Page
+
+if TYPE_CHECKING:
+    from training.fit.metrics import Score
+
+PICTURE, PAGE = "curves.png", "report.html"
+HEAD = ("stage", "epoch", "loss", "train loss", "train accuracy", "val loss", "val accuracy", "isolated", "rate", "images/s")
+MOST_BESIDE = 4
+"""runs in one row of panels"""
+GREEN = "#1b7837"
+EXPLAINED = (
+    "Losses are mean negative log likelihoods of photos as they are, by the averaged weights; the thin grey line is the loss that was trained on, of "
+    "augmented, mixed and smoothed views, so it lies higher. At epoch 0: what training starts from; a hollow ring is the network before the first "
+    "phase. Dotted lines: a new stage. A ring round a point: the epoch that was kept."
+)
+
+
+def write_run_report(run: Path, score: "Score") -> None:
+    """Write curves.png and report.html into a finished run, if it noted anything. score: of the result on the validation photos."""
+    history = read_history(run)
+    if history is None:
+        return
+    page = Page(run.resolve().name)
+    page.figure(f"{score.accuracy:.4f}", f"validation accuracy of {score.n} photos; nll {score.nll:.3f}")
+    picture = drawn({"": history})
+    (run / PICTURE).write_bytes(picture)
+    add_curves(page, history, picture)
+    page.heading("Settings")
+    page.table(("setting", "value"), _settings(run))
+    (run / PAGE).write_text(page.html(), encoding="utf-8")
+
+
+def add_curves(page: Page, history: History, picture: bytes) -> None:
+    """The part of a page that tells how a network was trained."""
+    page.heading("How it was trained")
+    page.picture(picture, "png", "loss and accuracy of each epoch on training and validation photos")
+    page.note(explained(history))
+    page.table(HEAD, rows(history))
+    if len(history.first) > 2:
+        page.heading("The first phase: heads on frozen features")
+        page.picture(drawn({"": History(history.first[:1], history.first[1:], None, None, None)}), "png", "loss and accuracy of the first phase")
+
+
+def explained(history: History) -> str:
+    """What the curves show."""
+    measured = f"Measured on {history.val_n} validation and {history.train_n} training photos. " if history.val_n and history.train_n else ""
+    return measured + EXPLAINED
+
+
+def rows(history: History) -> list[tuple[str, ...]]:
+    """Every epoch, under HEAD. Of a long first phase, its first and last."""
+    first = history.first[:2] if len(history.first) < 3 else (history.first[0], history.first[-1])
+    named = [("before" if number == 0 else "first phase", epoch) for number, epoch in enumerate(first)]
+    return [_row(name, epoch) for name, epoch in [*named, *((str(epoch.stage), epoch) for epoch in history.epochs)]]
+
+
+def drawn(histories: Mapping[str, History]) -> bytes:
+    """The curves of these runs side by side, as a PNG."""
+    encoded = io.BytesIO()
+    with fonts.drawn_in_our_fonts():
+        figure(histories).savefig(encoded, format="png", dpi=130)
+    return encoded.getvalue()
+
+
+def figure(histories: Mapping[str, History]) -> Figure:
+    """For each run a panel of losses and one of accuracies below it, all on the same scales, at most MOST_BESIDE side by side."""
+    columns = min(MOST_BESIDE, len(histories))
+    bands = -(-len(histories) // columns)
+    made = Figure(figsize=(7.5 if columns == 1 else 3.6 * columns + 0.6, 6 * bands), layout="constrained")
+    panels = made.subplots(2 * bands, columns, squeeze=False)
+    top = _top(list(histories.values()))
+    for place, (name, history) in enumerate(histories.items()):
+        band, column = divmod(place, columns)
+        losses, accuracies = panels[2 * band, column], panels[2 * band + 1, column]
+        _losses(losses, history, top)
+        _accuracies(accuracies, history)
+        losses.set_title(name, size=10)
+        if column == 0:
+            losses.set_ylabel("loss, nats")
+            accuracies.set_ylabel("accuracy")
+    for axes in panels.flat:
+        axes.set_visible(axes.has_data())
+    handles = {label: handle for axes in panels.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    made.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles)), frameon=False, fontsize=9)
+    return made
+
+
+def _losses(axes: Axes, history: History, top: float) -> None:
+    trained_on = [epoch.loss for epoch in history.epochs]
+    axes.plot(range(1, len(trained_on) + 1), [math.nan if loss is None else loss for loss in trained_on], color=GREY, linewidth=0.8)
+    axes.plot([], [], color=GREY, linewidth=0.8, label="training, as trained on")
+    _curve(axes, history, "train_loss", BLUE, "training")
+    _curve(axes, history, "val_loss", ORANGE, "validation")
+    _curve(axes, history, "isolated_loss", GREEN, "validation, items by themselves")
+    _dressed(axes, history)
+    axes.set_ylim(0, top)
+
+
+def _accuracies(axes: Axes, history: History) -> None:
+    _curve(axes, history, "train_accuracy", BLUE, "training")
+    _curve(axes, history, "val_accuracy", ORANGE, "validation")
+    _curve(axes, history, "isolated_accuracy", GREEN, "validation, items by themselves")
+    _dressed(axes, history)
+    axes.set(xlabel="epoch", ylim=(0, 1.02))
+
+
+def _curve(axes: Axes, history: History, measure: str, colour: str, name: str) -> None:
+    """A line from what training starts with through the epochs; a hollow ring at 0 is the network before any training."""
+    before: list[float | None] = [getattr(epoch, measure) for epoch in history.first]
+    values: list[float | None] = [before[-1] if before else None, *(getattr(epoch, measure) for epoch in history.epochs)]
+    known = [(number, value) for number, value in enumerate(values) if value is not None]
+    if not known:
+        return
+    style = "o--" if measure.startswith("isolated") else "o-"
+    axes.plot([number for number, _ in known], [value for _, value in known], style, color=colour, markersize=3.5, linewidth=1.6, label=name)
+    if len(before) > 1 and before[0] is not None:
+        axes.plot(0, before[0], "o", color=colour, markersize=6, markerfacecolor="white", clip_on=False, zorder=3)
+    if history.kept is not None and history.epochs:
+        axes.plot(history.kept + 1, values[history.kept + 1], "o", color=colour, markersize=10, markerfacecolor="none")
+
+
+def _dressed(axes: Axes, history: History) -> None:
+    for start in history.starts:
+        axes.axvline(start + 0.5, color=GREY, linewidth=0.8, linestyle=":")
+    count = max(1, len(history.epochs))
+    axes.set_xlim(-0.03 * count, 1.03 * count)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(color="#dddddd")
+    axes.set_axisbelow(True)
+
+
+def _top(histories: Sequence[History]) -> float:
+    """Where the panels of losses end: above all of them, but for a few that are many times as high as most."""
+    found = [
+        loss
+        for history in histories
+        for epoch in (*history.first[1:], *history.epochs)
+        for loss in (epoch.loss, epoch.train_loss, epoch.val_loss, epoch.isolated_loss)
+        if loss is not None
+    ]
+    return 1.08 * min(max(found), 4 * statistics.median(found)) if found else 1.0
+
+
+def _row(stage: str, epoch: Epoch) -> tuple[str, ...]:
+    return (
+        stage,
+        str(epoch.epoch),
+        *(_number(value) for value in (epoch.loss, epoch.train_loss, epoch.train_accuracy, epoch.val_loss, epoch.val_accuracy)),
+        _number(epoch.isolated_accuracy),
+        "" if epoch.rate is None else f"{epoch.rate:.2e}",
+        "" if epoch.images_per_s is None else f"{epoch.images_per_s:.0f}",
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _settings(run: Path) -> list[tuple[str, str]]:
+    """The recipe, as far as it differs from what a recipe leaves open."""
+    try:
+        recipe = read_recipe(run / "recipe.toml")
+    except RecipeError:
+        return []
+    named = _named(recipe, Recipe(backbone="", seed=-1))
+    return [(key, _listed(value) if isinstance(value, dict) else str(value)) for key, value in named.items()] + [
+        (f"stage {number}", _listed(_named(stage, Stage(epochs=0, rate=0.0)))) for number, stage in enumerate(recipe.stage, start=1)
+    ]
+
+
+def _listed(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in settings.items())
+
+
+def _named(settings: msgspec.Struct, usual: msgspec.Struct) -> dict[str, Any]:
+    """What differs from the usual, but for stages."""
+    own, others = msgspec.to_builtins(settings), msgspec.to_builtins(usual)
+    return {key: value for key, value in own.items() if value != others[key] and key != "stage"}

@@ -1,0 +1,194 @@
+"""A bundle's INT8 model back in float: the run that it would have come from, as near as eight bits a weight tell.
+
+Weights are what the model's integers stand for (real = scale * stored), a channel at a time (Jacob et al. 2018, section 2.1); activations are left in
+float. So a bundle whose run is gone, or that somebody else made, can be trained further, averaged, explained and quantized again.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from converter.bundle.photo_list import known_split
+from converter.common.atomic_dir import appearing
+from converter.data.photos import Split, read_split
+from converter.tflite.flatbuffer import ModelFile, Operator, Tensor, read_model
+from device.common.errors import SortbinError
+from device.vision.inference.bundle import Bundle
+from training.models.network import HEAD, add_heads, set_head
+
+Floats = npt.NDArray[np.float32]
+
+FILE = "dequantized.json"
+
+_ACTIVATIONS: Mapping[int, float | None] = {1: None, 3: 6.0}
+"""TensorFlow Lite's numbers of RELU and RELU6, and where they end"""
+_PADDINGS = ("same", "valid")
+
+
+class DequantizeError(SortbinError, ValueError):
+    """A bundle whose model cannot be had in float, or photos that are not of its labels. The message names the file and what was expected."""
+
+
+def write_dequantized(bundle: Bundle, data: Path, seed: int, out: Path) -> tuple[keras.Model, bool]:
+    """Write the run folder `out`, which does not exist. Returns the network, and whether the photos are those that the bundle was made from, split
+    as they were then.
+
+    data: photos of the bundle's labels. seed: of their split where a plain folder has no lists and the bundle's own split is not known. Raises
+    DequantizeError, ModelFileError, PhotosError, OutputError.
+    """
+    if bundle.info.precision is not msgspec.UNSET:
+        raise DequantizeError(f"{bundle.folder}: expected a bundle that computes in INT8; this one does in {bundle.info.precision}")
+    known = known_split(bundle, data)
+    split = known or read_split(data, seed=seed)
+    if set(split.labels) != set(bundle.info.labels):
+        raise DequantizeError(f"{data}: expected photos of {', '.join(bundle.info.labels)}, found {', '.join(split.labels)}")
+    network = dequantized(read_model(bundle.model), str(bundle.model))
+    made_of = {"bundle": str(bundle.folder), "model_sha256": bundle.info.files[bundle.model.name], "its_photos": known is not None}
+    with appearing(out) as folder:
+        network.save(folder / "model.keras")
+        _write_lists(folder, bundle, split)
+        (folder / "recipe.toml").write_text(f"size = {bundle.info.input.size}\nseed = {seed}\n", encoding="utf-8")
+        (folder / FILE).write_text(json.dumps(made_of, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return network, known is not None
+
+
+def dequantized(model: ModelFile, name: str) -> keras.Model:
+    """The network of a bundle's model in float32, its layers named as they were. name: what errors call the model.
+
+    Knows what MobileNet V1 and V2, ResNet-18 and plain convolutional networks are made of, and one head without hidden layers. Raises
+    DequantizeError.
+    """
+    return _Reader(model, name).network()
+
+
+class _Reader:
+    """Follows the operators of a graph, each onto the Keras tensors that those before it gave."""
+
+    def __init__(self, model: ModelFile, name: str) -> None:
+        self._graph = model.main
+        self._name = name
+        self._signals: dict[int, keras.KerasTensor] = {}
+        self._names: set[str] = set()
+        self._weights: list[tuple[keras.Layer, list[Floats]]] = []
+        self._outputs = {told: index for signature in model.signatures for told, index in signature.outputs.items()}
+
+    def network(self) -> keras.Model:
+        if not {"logits", "embedding"} <= set(self._outputs) or len(self._graph.inputs) != 1:
+            raise DequantizeError(f"{self._name}: expected one input, and outputs named logits and embedding")
+        (source,) = self._graph.inputs
+        image = self._signals[source] = keras.Input(self._graph.tensors[source].shape[1:])
+        operators = list(self._graph.operators)
+        pools = [number for number, operator in enumerate(operators) if operator.name == "MEAN"]
+        if len(pools) != 1:
+            raise DequantizeError(f"{self._name}: expected one MEAN, of the features, found {len(pools)}")
+        for operator in operators[: pools[0]]:
+            self._signals[operator.outputs[0]] = self._laid(operator)
+        features = self._signals[operators[pools[0]].inputs[0]]
+        heads = [operator for operator in operators[pools[0] :] if operator.name in ("CONV_2D", "FULLY_CONNECTED")]
+        if len(heads) != 1:
+            raise DequantizeError(f"{self._name}: expected one head and no hidden layers behind the features, found {len(heads)} layers")
+        kernel, bias = self._constants(heads[0])
+        network = add_heads(keras.Model(image, features), len(bias))
+        for layer, weights in self._weights:
+            layer.set_weights(weights)
+        set_head(network, kernel.reshape(len(bias), -1), bias, HEAD)
+        return network
+
+    def _laid(self, operator: Operator) -> keras.KerasTensor:
+        """What an operator of the trunk gives."""
+        given = [self._signals[index] for index in operator.inputs if index in self._signals]
+        match operator.name:
+            case "QUANTIZE":
+                return given[0]
+            case "CONV_2D" | "DEPTHWISE_CONV_2D":
+                signal = self._convolved(operator, given[0])
+            case "ADD" if len(given) == 2:
+                signal = keras.layers.Add(name=self._named(operator.outputs[0]))(given)
+            case "CONCATENATION" if len(given) == len(operator.inputs):
+                signal = keras.layers.Concatenate(name=self._named(operator.outputs[0]))(given)
+            case "PAD" if len(given) == 1:
+                edges = self._graph.tensors[operator.inputs[1]].values()
+                signal = keras.layers.ZeroPadding2D(tuple(tuple(int(side) for side in pair) for pair in edges[1:3]))(given[0])
+            case "MAX_POOL_2D":
+                window = _pair(operator, "filter_height", "filter_width")
+                signal = keras.layers.MaxPooling2D(window, _pair(operator, "stride_h", "stride_w"), _PADDINGS[operator.options["padding"]])(given[0])
+            case "RELU" | "RELU6":
+                signal = keras.layers.ReLU(6.0 if operator.name == "RELU6" else None)(given[0])
+            case _:
+                raise DequantizeError(f"{self._name}: holds {operator.name}, which has no way back into a Keras network here")
+        return self._activated(operator, signal)
+
+    def _convolved(self, operator: Operator, signal: keras.KerasTensor) -> keras.KerasTensor:
+        kernel, bias = self._constants(operator)
+        shape = {
+            "kernel_size": kernel.shape[1:3],
+            "strides": _pair(operator, "stride_h", "stride_w"),
+            "padding": _PADDINGS[operator.options["padding"]],
+            "dilation_rate": _pair(operator, "dilation_h_factor", "dilation_w_factor"),
+            "name": self._named(operator.inputs[1]),
+        }
+        if operator.name == "CONV_2D":
+            layer = keras.layers.Conv2D(kernel.shape[0], **shape)
+            kernel = kernel.transpose(1, 2, 3, 0)
+        else:
+            channels = signal.shape[-1]
+            layer = keras.layers.DepthwiseConv2D(depth_multiplier=kernel.shape[-1] // channels, **shape)
+            kernel = kernel.reshape(*kernel.shape[1:3], channels, -1)
+        self._weights.append((layer, [kernel, bias]))
+        return layer(signal)
+
+    def _activated(self, operator: Operator, signal: keras.KerasTensor) -> keras.KerasTensor:
+        kind = operator.options.get("fused_activation_function", 0)
+        if not kind:
+            return signal
+        if kind not in _ACTIVATIONS:
+            raise DequantizeError(f"{self._name}: {operator.name} with an activation (number {kind}) that is neither ReLU nor ReLU6")
+        return keras.layers.ReLU(_ACTIVATIONS[kind])(signal)
+
+    def _constants(self, operator: Operator) -> tuple[Floats, Floats]:
+        """Kernel in TensorFlow Lite's order (outputs first, or 1 x height x width x channels), and bias."""
+        tensors = [self._graph.tensors[index] for index in operator.inputs[1:3]]
+        if len(tensors) < 2:
+            raise DequantizeError(f"{self._name}: {operator.name} without a bias")
+        kernel, bias = (self._real(tensor) for tensor in tensors)
+        return kernel, bias
+
+    def _real(self, tensor: Tensor) -> Floats:
+        stored, told = tensor.values(), tensor.quantization
+        if stored is None or told is None:
+            raise DequantizeError(f"{self._name}: {tensor.name}: expected a constant in whole numbers with a scale")
+        along = [1] * stored.ndim
+        along[told.axis] = -1
+        scales, zero_points = (np.array(values, np.float64).reshape(along) for values in (told.scales, told.zero_points))
+        real: Floats = (scales * (stored - zero_points)).astype(np.float32)
+        return real
+
+    def _named(self, index: int) -> str:
+        """The Keras layer's name, out of what the converter called the tensor: `sortbin_1/block_2_add_1/Add`. No name is given twice."""
+        path = self._graph.tensors[index].name.split(";")[0].split("/")
+        name = path[-2] if len(path) > 2 else f"tensor{index}"
+        if path[0].endswith("_1"):  # the network was exported as a copy of itself, and its layers with it
+            name = name.removesuffix("_1")
+        name = name if name not in self._names else f"{name}_{index}"
+        self._names.add(name)
+        return name
+
+
+def _pair(operator: Operator, *names: str) -> tuple[Any, ...]:
+    return tuple(operator.options[name] for name in names)
+
+
+def _write_lists(folder: Path, bundle: Bundle, split: Split) -> None:
+    lists = {
+        "labels.txt": bundle.info.labels,
+        "train.txt": [photo.name for photo in split.train],
+        "val.txt": [photo.name for photo in split.val],
+    }
+    for name, lines in lists.items():
+        (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

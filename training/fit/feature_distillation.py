@@ -1,0 +1,90 @@
+"""What a network knew before, kept while it learns: its weights as an anchor, its embeddings as targets."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from converter.data.photos import Photo
+from converter.quantization.float_network import read_heads
+from device.common.errors import SortbinError
+from training.fit.checkpoint import write_arrays
+from training.fit.metrics import predict
+from training.fit.optimizers import Anchor
+from training.models.network import head_layers, read_labels, resized
+
+Floats = npt.NDArray[np.float32]
+
+START_FILE = "progress.start.npz"
+MEASURED_PHOTOS = 384
+"""photos that tell how far each value of an embedding varies"""
+LEAST_SPREAD = 0.05
+"""what is added to each value's standard deviation, so that one that hardly ever stirs does not outweigh the others; ReLU6 gives 0 to 6"""
+
+
+class RememberError(SortbinError, ValueError):
+    """A run whose embeddings cannot be remembered."""
+
+
+def keep_start(network: keras.Model, run: Path) -> None:
+    """Keep the weights that training starts with, for a run that goes on after a stop."""
+    write_arrays(run / START_FILE, network.get_weights())
+
+
+def started_as(network: keras.Model, run: Path) -> keras.Model:
+    """A copy of the network, of the same input size, with the weights that `keep_start` kept of it."""
+    start = resized(network, network.input_shape[1])
+    with np.load(run / START_FILE) as stored:
+        start.set_weights([stored[name] for name in stored.files])
+    return start
+
+
+def anchored(network: keras.Model, start: keras.Model, decay: float) -> Anchor:
+    """Draw the network's trunk, not its heads, to the weights of `start` (Li, Grandvalet & Davoine 2018)."""
+    heads = set(head_layers(network))
+    pairs = zip(network.layers, start.layers, strict=True)
+    kept = [(own, its) for layer, begun in pairs if layer.name not in heads for own, its in zip(layer.weights, begun.weights, strict=True)]
+    return Anchor(decay, {own.path: keras.ops.convert_to_numpy(its) for own, its in kept})
+
+
+def read_remembered(run: Path, network: keras.Model) -> keras.Model:
+    """The network of a finished run, at the input size of `network`. Its labels are of no account. Raises RememberError and NetworkError."""
+    for name in ("model.keras", "labels.txt"):
+        if not (run / name).is_file():
+            raise RememberError(f"{run}: expected a finished run to remember: {name} is missing")
+    known = read_heads(run / "model.keras", len(read_labels(run)))
+    own, its = (one.output["embedding"].shape[-1] for one in (network, known))
+    if own != its:
+        raise RememberError(f"{run}: expected embeddings of {own} values, as the network in training has; found {its}")
+    return resized(known, network.input_shape[1])
+
+
+class Remembered:
+    """Embeddings as a network has them, at inputs of its size. photos: some of these tell how far each value of them varies."""
+
+    def __init__(self, network: keras.Model, photos: Sequence[Photo], seed: int) -> None:
+        embed = keras.Model(network.input, network.output["embedding"])
+        self._embed = tf.function(lambda inputs: embed(inputs, training=False), reduce_retracing=True)
+        chosen = np.random.default_rng(seed).permutation(len(photos))[:MEASURED_PHOTOS]
+        known = predict(network, [photos[index] for index in chosen], network.input_shape[1])["embedding"]
+        self._spread = known.std(axis=0) + LEAST_SPREAD
+
+    def embeddings(self, inputs: Floats) -> Floats:
+        """(B, S, S, 3) inputs to (B, D) float32."""
+        return np.asarray(self._embed(tf.constant(inputs)), np.float32)
+
+    @property
+    def strayed(self) -> Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]:
+        """A loss: how far embeddings (B, D) are from those wanted, in squared standard deviations, the mean over their values, (B,).
+
+        Hints after Romero et al. 2015, scaled: a value that is mostly small may be all that tells one kind of thing from another.
+        """
+        spread = keras.ops.convert_to_tensor(self._spread)
+
+        def loss(wanted: keras.KerasTensor, embedding: keras.KerasTensor) -> keras.KerasTensor:
+            return keras.ops.mean(keras.ops.square((wanted - embedding) / spread), axis=-1)
+
+        return loss

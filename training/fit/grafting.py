@@ -1,0 +1,129 @@
+"""The last layers of one network grafted onto another, beside its own: it names its labels as before, and its embedding holds what both see.
+
+A network that was fine-tuned loses what tells other things apart, most of it in its last layers (Yosinski et al. 2014). Those of the network that it
+was fine-tuned from still understand what its earlier layers give, and bring that back for a fifth of the computation of a second network.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from converter.common.atomic_dir import appearing
+from converter.quantization.float_network import read_heads
+from device.common.errors import SortbinError
+from training.fit.origin import origin
+from training.fit.warm_start import require_names
+from training.models.network import HEAD, add_heads, head_layers, read_labels, set_head
+
+FILE = "grafted.json"
+SUFFIX = "_grafted"
+BOTH = "both"
+"""the layer that holds the features of either network"""
+
+_LISTS = ("labels.txt", "train.txt", "val.txt", "further.txt", "recipe.toml")
+
+
+class GraftError(SortbinError, ValueError):
+    """Networks or a layer that do not go together. The message says what was expected."""
+
+
+def write_graft(stock: Path, scion: Path, after: str, out: Path) -> keras.Model:
+    """Write the run folder `out`, which does not exist: the network, the stock's lists of photos, and in FILE what it was made of.
+
+    stock, scion: finished runs of the same architecture. Raises GraftError, StartError, NetworkError, OutputError.
+    """
+    networks = [_read(run) for run in (stock, scion)]
+    heads = head_layers(networks[0])
+    if heads != [HEAD]:
+        raise GraftError(f"{stock / 'model.keras'}: expected one head and no hidden layers, found {', '.join(heads)}")
+    network = grafted(*networks, after)
+    made_of = {"after": after, "stock": origin(stock), "scion": origin(scion)}
+    with appearing(out) as folder:
+        _write(network, stock, folder, made_of)
+    return network
+
+
+def write_ungrafted(run: Path, out: Path) -> keras.Model:
+    """Write the run folder `out`, which does not exist: the network of a grafted run without what was grafted, and the run's lists of photos.
+
+    Raises GraftError, StartError, NetworkError, OutputError.
+    """
+    network = ungrafted(_read(run), run / "model.keras")
+    with appearing(out) as folder:
+        _write(network, run, folder, {"ungrafted": origin(run)})
+    return network
+
+
+def ungrafted(network: keras.Model, file: Path) -> keras.Model:
+    """The stock of a grafted network: it names its labels alike. file: what errors call the network. Raises GraftError."""
+    if BOTH not in {layer.name for layer in network.layers}:
+        raise GraftError(f"{file}: expected a network that `training graft` made: nothing is grafted onto this one")
+    stock = network.get_layer(BOTH).input[0]
+    kernel, bias = network.get_layer(HEAD).get_weights()
+    if kernel[..., stock.shape[-1] :, :].any():
+        raise GraftError(f"{file}: its head looks at what was grafted, for it was trained since; without it, it would name other labels")
+    alone = add_heads(keras.Model(network.input, stock), kernel.shape[-1], dropout=network.get_layer("dropout").rate)
+    set_head(alone, kernel[0, 0, : stock.shape[-1]].T, bias)
+    return alone
+
+
+def grafted(stock: keras.Model, scion: keras.Model, after: str) -> keras.Model:
+    """The stock with the scion's trunk from behind the layer `after` on; the embedding is the stock's, then the scion's.
+
+    stock: of one head without hidden layers; it gets no weights for what was grafted, so logits are the stock's. Raises GraftError.
+    """
+    shapes = [_shape(network, after) for network in (stock, scion)]
+    if shapes[0] != shapes[1]:
+        raise GraftError(f"{after}: expected layers of the same shape in both networks, found {shapes[0]} and {shapes[1]}")
+    trunk = stock.get_layer("pool").input
+    signal = keras.layers.Concatenate(name=BOTH)([trunk, _regrown(scion, after, stock.get_layer(after).output)])
+    kernel, bias = stock.get_layer(HEAD).get_weights()
+    network = add_heads(keras.Model(stock.input, signal), kernel.shape[-1], dropout=stock.get_layer("dropout").rate)
+    coefficients = np.zeros((kernel.shape[-1], signal.shape[-1]), np.float32)
+    coefficients[:, : kernel.shape[-2]] = kernel[0, 0].T
+    set_head(network, coefficients, bias)
+    return network
+
+
+def _write(network: keras.Model, like: Path, folder: Path, made_of: dict[str, object]) -> None:
+    network.save(folder / "model.keras")
+    for name in _LISTS:
+        if (like / name).is_file():
+            shutil.copyfile(like / name, folder / name)
+    (folder / FILE).write_text(json.dumps(made_of, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _regrown(scion: keras.Model, after: str, onto: keras.KerasTensor) -> keras.KerasTensor:
+    """The scion's layers between `after` and its pooled features, copied with their weights, on another tensor."""
+    signals = {id(scion.get_layer(after).output): onto}
+    names = [layer.name for layer in scion.layers]
+    for layer in scion.layers[names.index(after) + 1 : names.index("pool")]:
+        taken = layer.input if isinstance(layer.input, list) else [layer.input]
+        strange = [tensor for tensor in taken if id(tensor) not in signals]
+        if strange:
+            raise GraftError(f"{after}: everything behind it has to come from it, as from block_14_add; {layer.name} takes something else")
+        copy = layer.__class__.from_config(layer.get_config() | {"name": layer.name + SUFFIX})
+        given = [signals[id(tensor)] for tensor in taken]
+        signals[id(layer.output)] = copy(given if isinstance(layer.input, list) else given[0])
+        copy.set_weights(layer.get_weights())
+    return signals[id(scion.get_layer("pool").input)]
+
+
+def _read(run: Path) -> keras.Model:
+    for name in ("model.keras", "labels.txt"):
+        if not (run / name).is_file():
+            raise GraftError(f"{run}: expected a finished run: {name} is missing")
+    network = read_heads(run / "model.keras", len(read_labels(run)))
+    require_names(network, run / "model.keras")
+    return network
+
+
+def _shape(network: keras.Model, layer: str) -> tuple[int | None, ...]:
+    names = [each.name for each in network.layers]
+    trunk = names[: names.index("pool") - 1]
+    if layer not in trunk:
+        raise GraftError(f"{layer}: expected a layer of the trunk with others behind it, as block_14_add; the last are {', '.join(trunk[-6:])}")
+    return tuple(network.get_layer(layer).output.shape)

@@ -1,0 +1,79 @@
+"""Weights of several finished runs, averaged into one network (model soups and WiSE-FT; Wortsman et al. 2022).
+
+It works where the runs come from one another or have learned from the same teachers; others lie too far apart, and what is between them knows
+nothing. So the result is measured beside what it is made of.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from converter.data.isolated_view import isolated
+from converter.data.photos import Photo
+from converter.data.run import Run
+from converter.quantization.float_network import read_heads
+from device.common.errors import SortbinError
+from training.fit.metrics import evaluate
+from training.fit.origin import origin
+
+Report = Callable[[str], None]
+Weights = list[npt.NDArray[np.float32]]
+
+FILE = "averaged.json"
+
+
+class AverageError(SortbinError, ValueError):
+    """Runs that cannot be averaged. The message names the run and what was expected."""
+
+
+def average(runs: Mapping[Path, Run], shares: Mapping[Path, float], out: Path, report: Report) -> None:
+    """Write the run folder `out`, which exists and is empty: the network, its lists of photos, and in FILE what it was made of.
+
+    shares: of each run's weights, above 0; they are scaled to sum to 1. Every run's accuracy on the validation photos, whole and with the items by
+    themselves, is reported, and the average's. Raises AverageError, NetworkError.
+    """
+    first = next(iter(runs))
+    _require_alike(runs)
+    total, mixed = sum(shares.values()), None
+    for folder, run in runs.items():
+        network = read_heads(run.model, len(run.labels))
+        weights: Weights = network.get_weights()
+        if mixed is not None and [part.shape for part in weights] != [part.shape for part in mixed]:
+            raise AverageError(f"{run.model}: expected a network of the same layers as {runs[first].model}")
+        report(f"{folder} {shares[folder] / total:.3f}: {_measured(network, run.val, run.labels)}")
+        parts = [np.float32(shares[folder] / total) * part for part in weights]
+        mixed = parts if mixed is None else [so_far + part for so_far, part in zip(mixed, parts, strict=True)]
+    network.set_weights(mixed)
+    network.save(out / "model.keras")
+    report(f"their average: {_measured(network, run.val, run.labels)}")
+    for name in ("labels.txt", "train.txt", "val.txt", "recipe.toml"):
+        if (first / name).is_file():
+            shutil.copyfile(first / name, out / name)
+    further = sorted({line for folder in runs if (folder / "further.txt").is_file() for line in _lines(folder / "further.txt")})
+    if further:
+        (out / "further.txt").write_text("".join(f"{line}\n" for line in further), encoding="utf-8")
+    made_of = [{**origin(folder), "share": shares[folder] / total} for folder in runs]
+    (out / FILE).write_text(json.dumps(made_of, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _require_alike(runs: Mapping[Path, Run]) -> None:
+    (first, known), *others = runs.items()
+    for folder, run in others:
+        if run.labels != known.labels:
+            raise AverageError(f"{folder}: knows {', '.join(run.labels)}; expected {', '.join(known.labels)} as {first} does")
+        if set(run.val) != set(known.val):
+            raise AverageError(f"{folder}: was chosen by other photos than {first}; expected the same val.txt")
+
+
+def _measured(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str]) -> str:
+    whole, alone = evaluate(network, photos, labels), evaluate(network, photos, labels, isolated)
+    return f"{whole.accuracy:.4f} of {whole.n} photos right, nll {whole.nll:.3f}; items by themselves {alone.accuracy:.4f}, nll {alone.nll:.3f}"
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,95 @@
+"""The network: a trunk, pooled features, and 1x1 convolutions as heads.
+
+Inputs are float32 in -1..1, RGB, and nothing in the graph rescales them, so the quantized network takes camera bytes untouched.
+Outputs are named `logits` (one per label) and `embedding` (the pooled features), and `bin_logits` where there is a second head.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from training.models.backbones import build_trunk
+from training.models.batch_norm_folding import fold_batch_norm
+
+Floats = npt.NDArray[np.float32]
+
+HEAD = "head"
+BIN_HEAD = "bin_head"
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Hidden layers between features and labels: how many units each has, and what follows each of them."""
+
+    units: Sequence[int] = ()
+    activation: str = "relu"
+    dropout: float = 0.0
+
+
+NO_HIDDEN = Hidden()
+
+
+def add_heads(
+    trunk: keras.Model, label_count: int, *, dropout: float = 0.2, seed: int = 0, hidden: Hidden = NO_HIDDEN, bin_count: int = 0
+) -> keras.Model:
+    """Put the heads on a trunk: pooled features, dropout, hidden layers, one output a label.
+
+    bin_count: also one output a bin, from the same hidden layers; 0 for none.
+    """
+    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(trunk.output)
+    signal = keras.layers.Dropout(dropout, seed=seed, name="dropout")(pooled)
+    for number, units in enumerate(hidden.units):
+        signal = keras.layers.Conv2D(units, 1, activation=hidden.activation, name=f"dense{number}")(signal)
+        if hidden.dropout:
+            signal = keras.layers.Dropout(hidden.dropout, seed=seed + number + 1, name=f"dense{number}_dropout")(signal)
+    outputs = {
+        "logits": keras.layers.Flatten(name="logits")(keras.layers.Conv2D(label_count, 1, name=HEAD)(signal)),
+        "embedding": keras.layers.Flatten(name="embedding")(pooled),
+    }
+    if bin_count:
+        outputs["bin_logits"] = keras.layers.Flatten(name="bin_logits")(keras.layers.Conv2D(bin_count, 1, name=BIN_HEAD)(signal))
+    return keras.Model(trunk.input, outputs, name="sortbin")
+
+
+def head_layers(network: keras.Model) -> list[str]:
+    """Names of the layers behind the pooled features that have weights, from the features outwards."""
+    names = [layer.name for layer in network.layers]
+    return [layer.name for layer in network.layers[names.index("pool") :] if layer.weights]
+
+
+def resized(network: keras.Model, size: int) -> keras.Model:
+    """A copy behind another input size, with the same weights; a convolutional network has none that depend on it."""
+    copy = keras.models.clone_model(network, input_tensors=keras.Input((size, size, 3)))
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def set_head(network: keras.Model, coefficients: Floats, intercepts: Floats, layer: str = HEAD) -> None:
+    """Put a linear classifier over embeddings into a head without hidden layers. coefficients: outputs x features; intercepts: outputs."""
+    kernel = np.ascontiguousarray(coefficients.T)[None, None].astype(np.float32)
+    network.get_layer(layer).set_weights([kernel, intercepts.astype(np.float32)])
+
+
+def unfreeze(network: keras.Model, layers: int | None) -> None:
+    """Train the heads and the `layers` topmost layers of the trunk that have weights, and no others; None: all of them."""
+    heads = set(head_layers(network))
+    trunk = [layer for layer in network.layers if layer.weights and layer.name not in heads]
+    for layer in trunk:
+        layer.trainable = False
+    for layer in trunk if layers is None else trunk[len(trunk) - min(layers, len(trunk)) :]:
+        layer.trainable = True
+
+
+def read_labels(run: Path) -> tuple[str, ...]:
+    """Labels of a run in the network's order."""
+    return tuple(line for line in (run / "labels.txt").read_text(encoding="utf-8").split("\n") if line)
+
+
+def build_network(label_count: int, size: int, *, width: float = 1.0, dropout: float = 0.2, seed: int = 0, weights: str | None = None) -> keras.Model:
+    """The default network for size x size inputs: a MobileNetV2 with its batch norm folded away. weights: see `build_trunk`."""
+    trunk = fold_batch_norm(build_trunk("mobilenet_v2", size, width=width, weights=weights))
+    return add_heads(trunk, label_count, dropout=dropout, seed=seed)

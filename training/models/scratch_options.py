@@ -1,0 +1,19 @@
+"""What a recipe sets of the small network that is trained from scratch."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class ScratchCnn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The small CNN: `layers` times convolution, batch norm, activation, 2 x 2 pooling."""
+
+    layers: Annotated[int, Meta(ge=1, le=7)] = 5
+    features: Annotated[int, Meta(ge=4, le=512)] = 64
+    """filters of the first layer"""
+    strategy: Literal["same", "doubling", "halving"] = "same"
+    """filters of each further layer against the one before, at least 8"""
+    kernel: Literal[3, 5] = 5
+    activation: Literal["relu", "gelu", "silu", "mish"] = "mish"
+    batch_norm: bool = True

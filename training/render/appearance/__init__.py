@@ -1,0 +1,1 @@
+"""What things look like: materials, prints, creases, meshes. Needs Blender where it builds them."""

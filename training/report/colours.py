@@ -1,0 +1,5 @@
+"""Colours of every plot, which a colour-blind reader can tell apart."""
+
+RIGHT, WRONG = "#1b7837", "#b2182b"
+BLUE, ORANGE, GREY = "#2166ac", "#d95f0e", "#666666"
+INK = "#222222"
