@@ -21,7 +21,7 @@ SMOOTH = 3.0
 """what is added to the variance of each feature of the training photos, in units of their mean: few photos tell a direction only so well"""
 FAR = 5.0
 """how far from the training photos, in their standard deviations in that direction, an item is as likely to lie here as not. Of validation photos
-97 % were nearer than 3.2 to 4.1, items at the place on the mean at 7 to 12 (docs/teaching.md)"""
+97 % were nearer than 3.2 to 4.1, items at the place on the mean at 7 to 12 (docs/research/teaching.md)"""
 
 
 @dataclass(frozen=True, eq=False)

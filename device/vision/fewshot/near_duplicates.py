@@ -16,7 +16,7 @@ Flags = npt.NDArray[np.bool_]
 
 WHOLE, ISOLATED = 0.05, 0.12
 """how far photos of one label may be apart and yet be alike, in squares, to what two training photos of a label are on the mean: of whole views,
-which have their surroundings in common, and of items told apart. Noise, other light and JPEG move a photo by less (docs/teaching.md)"""
+which have their surroundings in common, and of items told apart. Noise, other light and JPEG move a photo by less (docs/research/teaching.md)"""
 
 
 def alike(embeddings: Floats, targets: Whole, photos: Whole, isolated: Flags, total: float) -> Ints:

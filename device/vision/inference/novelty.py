@@ -3,7 +3,7 @@
 The first two are needed both. The head alone is sure of many things it never saw; the distance alone does not see what lies between two labels.
 On labels left out, the distance to the nearest of a few prototypes a label, beside the odds of the best label, did as well as or better than
 Mahalanobis, relative Mahalanobis, energy, the ViM residual and the nearest training photos. The third counts where labels of the bundle do not
-count any more: what it surely takes for one of them is none of those that do (docs/unknown.md).
+count any more: what it surely takes for one of them is none of those that do (docs/research/unknown.md).
 """
 
 import math
