@@ -15,9 +15,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from device.twin.items import own_things, shuffled
-from device.twin.tray import Pose, Tray
 from PIL import Image, ImageDraw, ImageFont
+
+from device.simulation.items import own_things, shuffled
+from device.simulation.tray import Pose, Tray
 
 OUT = Path(__file__).with_name("demo.jpg")
 SORTBIN = Path(sys.executable).with_name("sortbin")
