@@ -55,7 +55,7 @@ from device.vision.inference.runtime import load_runtime
 KNOWN_ANSWER_PHOTOS = 32
 LAYER_PHOTOS = 16
 LEARNT_PHOTOS = 900
-"""training photos, about, whose embeddings tell what is known, of however many: twice as many change nothing that was measured (docs/research/quantization.md)"""
+"""about how many training photos fit what is in distribution; twice as many changed no figure (docs/research/quantization.md)"""
 ALONE_PHOTOS = 240
 """training photos whose items are also looked at by themselves for what is known: enough for a few prototypes a label"""
 WORST_LAYERS = 5
