@@ -17,15 +17,12 @@ from pathlib import Path
 import cv2
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from converter.common.atomic_dir import appearing
 from converter.data.isolated_view import mask_on_card
 from converter.data.photos import read_part, read_pixels
 from device.common.errors import SortbinError
 from device.vision.inference.preprocess import Pixels
-
-Floats = npt.NDArray[np.float32]
 
 EDGE_PX = 4
 """least distance between an item and the view's border, both sides together"""

@@ -26,10 +26,11 @@ import numpy as np
 from benchmarks.outlines import frames
 from converter.data.photos import read_part, read_pixels
 from device.commands.classify import labels
+from device.common.arrays import Float64Array
 from device.common.errors import SortbinError
 from device.vision.fewshot.fewshot_head import SeenPhoto, Teaching, examples_of, teach
 from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
-from device.vision.inference.classifier import Classifier, Floats, Outputs, softmax
+from device.vision.inference.classifier import Classifier, Outputs, softmax
 from device.vision.inference.embedding_stats import read_reference
 from device.vision.inference.fusion import fuse
 from device.vision.inference.novelty import read_known
@@ -99,7 +100,7 @@ def look_at(places: Path, classifier: Classifier) -> Iterator[Seen]:
         yield Seen(row.place, row.label, tuple(map(classifier.outputs, whole)), tuple(map(classifier.outputs, shown)), item.found)
 
 
-def untaught(seen: Sequence[Seen], bundle: Bundle, competing: tuple[str, ...]) -> Floats:
+def untaught(seen: Sequence[Seen], bundle: Bundle, competing: tuple[str, ...]) -> Float64Array:
     """Whether each picture is named right whole, by one look and by all, and isolated, by one and by all: 4 x pictures."""
     allowed = np.array([label in competing for label in bundle.info.labels])
 
@@ -159,12 +160,12 @@ def _named(outputs: Sequence[Outputs], teaching: Teaching, bundle: Bundle, *, he
     return teaching.labels[int(fused.argmax())]
 
 
-def probabilities(outputs: Outputs, bundle: Bundle) -> Floats:
+def probabilities(outputs: Outputs, bundle: Bundle) -> Float64Array:
     """Calibrated, one a label of the bundle."""
     return softmax(outputs.logits, bundle.info.temperature)
 
 
-def summed(place: str, right: Floats, told: Sequence[Taught]) -> Row:
+def summed(place: str, right: Float64Array, told: Sequence[Taught]) -> Row:
     """One place, or all. right: 4 x pictures, as `untaught` gives it."""
     taught = {}
     for shots in dict.fromkeys(lesson.shots for lesson in told):

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.cut_outs import NOISE, SHADOW, SHADOW_PX, cut_out
+from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
 from device.common.statistics import wilson
 from device.policy.decision import Choice, Evidence, decide
@@ -40,8 +41,6 @@ from device.vision.isolation.isolate import isolate
 from device.vision.isolation.pieces import looks_at, pieces
 from device.vision.isolation.tta import looks
 from device.vision.judge import Judge, PieceByPiece, mean_unknown
-
-Floats = npt.NDArray[np.float32]
 
 KINDS = ("one", "strap", "shadow", "hand", "apart", "near", "touching", "overlapping")
 PAIRS = KINDS[4:]
@@ -75,7 +74,7 @@ class Scene:
 
     views: tuple[Pixels, ...]
     gain: float
-    tint: npt.NDArray[np.float32]
+    tint: Float32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +226,7 @@ def _whole(mask: Pixels, corner: tuple[int, int], room: tuple[int, ...]) -> Pixe
     return whole
 
 
-def _lay(frame: Floats, photo: Pixels, mask: Pixels, corner: tuple[int, int], scene: Scene) -> Floats:
+def _lay(frame: Float32Array, photo: Pixels, mask: Pixels, corner: tuple[int, int], scene: Scene) -> Float32Array:
     covers = cv2.GaussianBlur(_whole(mask, corner, frame.shape), (3, 3), 0).astype(np.float32)[..., np.newaxis] / 255
     shadow = cv2.GaussianBlur(np.roll(covers[..., 0], SHADOW_PX, axis=0), (0, 0), 8)
     lit = np.zeros_like(frame)
@@ -235,7 +234,9 @@ def _lay(frame: Floats, photo: Pixels, mask: Pixels, corner: tuple[int, int], sc
     return np.asarray(frame * (1 - SHADOW * shadow)[..., np.newaxis] * (1 - covers) + lit * covers, np.float32)
 
 
-def _crossed(kind: str, frame: Floats, empty: list[Pixels], item: Pixels, scene: Scene, rng: np.random.Generator) -> tuple[Floats, list[Pixels]]:
+def _crossed(
+    kind: str, frame: Float32Array, empty: list[Pixels], item: Pixels, scene: Scene, rng: np.random.Generator
+) -> tuple[Float32Array, list[Pixels]]:
     """A strap, a stripe of shadow or a hand across the item; a strap belongs to the place, so its empty views have it, too."""
     points = np.argwhere(item > 127)
     axes = np.linalg.eigh(np.cov((points - points.mean(axis=0)).T))[1]
@@ -257,7 +258,7 @@ def _crossed(kind: str, frame: Floats, empty: list[Pixels], item: Pixels, scene:
     return _mixed(frame, colour, stripe), [_mixed(view.astype(np.float32), colour, stripe).astype(np.uint8) for view in empty]
 
 
-def _mixed(frame: Floats, over: Floats, share: npt.NDArray[np.floating]) -> Floats:
+def _mixed(frame: Float32Array, over: Float32Array, share: npt.NDArray[np.floating]) -> Float32Array:
     return np.asarray(frame + (over - frame) * share[..., np.newaxis], np.float32)
 
 

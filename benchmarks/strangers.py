@@ -20,10 +20,11 @@ import numpy as np
 
 from benchmarks.places import Seen, drawn, look_at, probabilities, renamed
 from device.commands.classify import labels
+from device.common.arrays import Float64Array
 from device.common.errors import SortbinError
 from device.vision.fewshot.fewshot_head import Teaching, examples_of, teach
 from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
-from device.vision.inference.classifier import Classifier, Floats
+from device.vision.inference.classifier import Classifier
 from device.vision.inference.embedding_stats import read_reference
 from device.vision.inference.novelty import read_known
 
@@ -34,8 +35,8 @@ class Met(NamedTuple):
     """
 
     stranger: str
-    known: Floats
-    strangers: Floats
+    known: Float64Array
+    strangers: Float64Array
     above: float
 
 
@@ -74,12 +75,12 @@ def meetings(seen: Sequence[Seen], bundle: Bundle, shots: int, draws: int, taugh
                 yield Met(stranger, _scores(known, teaching, bundle), _scores(strangers, teaching, bundle), teaching.unknown_above)
 
 
-def _scores(seen: Sequence[Seen], teaching: Teaching, bundle: Bundle) -> Floats:
+def _scores(seen: Sequence[Seen], teaching: Teaching, bundle: Bundle) -> Float64Array:
     judged = [[teaching.judge(probabilities(made, bundle), made.embedding, here=each.found) for made in each.looks] for each in seen]
     return np.array([np.mean([(unknown, 1 - found.max()) for found, unknown in looks], axis=0) for looks in judged])
 
 
-def auroc(strangers: Floats, known: Floats) -> float:
+def auroc(strangers: Float64Array, known: Float64Array) -> float:
     """How often a stranger has the higher score of two, ties counted by half."""
     above = strangers[:, np.newaxis] - known
     return float(((above > 0) + 0.5 * (above == 0)).mean())

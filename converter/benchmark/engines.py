@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
 from device.vision.inference.preprocess import Pixels, to_float
 from device.vision.inference.runtime import EDGETPU_LIBRARY, first_line, is_delegated
 
-Logits = npt.NDArray[np.float32]
+Logits = Float32Array
 
 
 class EngineError(SortbinError, RuntimeError):

@@ -26,12 +26,13 @@ from converter.data.run import Run
 from converter.quantization import calibration
 from converter.quantization.calibration import Inputs
 from converter.quantization.candidates import TITLES, Best, Wanted, best_candidate
-from converter.quantization.float_network import FloatNetwork, Floats
+from converter.quantization.float_network import FloatNetwork
 from converter.quantization.golden_output import known_answer
 from converter.quantization.layer_errors import LayerError, layer_errors
 from converter.quantization.tf_converter import ConversionError
 from converter.quantization.trial_model import Trial
 from converter.tflite.metadata import CARD_FILE, with_metadata
+from device.common.arrays import Float32Array
 from device.common.statistics import wilson
 from device.vision.inference.bundle import (
     Bundle,
@@ -196,7 +197,7 @@ class _ByItself:
     items: int
     before: Answers
     after: Answers
-    embeddings: Floats
+    embeddings: Float32Array
 
     def metrics(self, labels: tuple[str, ...], temperature: float, best: Best) -> IsolatedMetrics:
         float32 = self.before.measured(labels, temperature, best.floating.name)
@@ -215,7 +216,7 @@ def _by_itself(best: Best, run: Run, order: Order, size: int, targets: Ints, pro
     return _ByItself(items, Answers(logits, targets), Answers(rounded, targets), embeddings)
 
 
-def _learnt(trial: Trial, run: Run, order: Order, size: int, progress: Progress) -> tuple[Floats, Ints]:
+def _learnt(trial: Trial, run: Run, order: Order, size: int, progress: Progress) -> tuple[Float32Array, Ints]:
     """Embeddings of what the network was trained on, as photos and by itself, and the labels' numbers."""
     whole = calibration.thinned(run.train, max(1, round(len(run.train) / LEARNT_PHOTOS)))
     asked = (*calibration.choose(run.train, ALONE_PHOTOS, order.seed), *order.further)

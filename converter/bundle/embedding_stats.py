@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.embedding_stats import Reference
 
 DIRECTIONS = 64
@@ -10,10 +11,8 @@ DIRECTIONS = 64
 LEAST_LENGTH = 1e-12
 """of what is brought to length 1: photos that are all alike have no direction"""
 
-Floats = npt.NDArray[np.float64]
 
-
-def fit_reference(embeddings: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], label_count: int) -> Reference:
+def fit_reference(embeddings: Float32Array, targets: npt.NDArray[np.int64], label_count: int) -> Reference:
     """Means and shared covariance of embeddings (photos x features) whose labels are `targets`; each label occurs at least once."""
     rows = embeddings.astype(np.float64)
     means = np.stack([rows[targets == i].mean(axis=0) for i in range(label_count)])
@@ -33,7 +32,7 @@ def fit_reference(embeddings: npt.NDArray[np.float32], targets: npt.NDArray[np.i
     )
 
 
-def _strongest(rows: Floats, count: int) -> tuple[Floats, Floats]:
+def _strongest(rows: Float64Array, count: int) -> tuple[Float64Array, Float64Array]:
     """The greatest eigenvalues of rows.T @ rows, and their unit eigenvectors as rows, from whichever side of `rows` is shorter."""
     if len(rows) >= rows.shape[1]:
         values, vectors = np.linalg.eigh(rows.T @ rows)

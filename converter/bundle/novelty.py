@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from device.vision.inference.classifier import Floats
+from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.novelty import Known, distances, doubts, known, unit
 
 PROTOTYPES = 16
@@ -14,7 +14,7 @@ FALSE_REJECTS = 0.02
 _ROUNDS = 20
 
 
-def fit_known(embeddings: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], unseen: npt.NDArray[np.float32], probabilities: Floats) -> Known:
+def fit_known(embeddings: Float32Array, targets: npt.NDArray[np.int64], unseen: Float32Array, probabilities: Float64Array) -> Known:
     """Prototypes of the training photos, and how strange photos are that were not trained on.
 
     embeddings: training photos x features, whose labels are `targets`. unseen: embeddings of validation photos; probabilities: calibrated, the same
@@ -25,7 +25,7 @@ def fit_known(embeddings: npt.NDArray[np.float32], targets: npt.NDArray[np.int64
     return known(prototypes, distances(unseen, prototypes), doubts(probabilities))
 
 
-def _prototypes(rows: Floats) -> Floats:
+def _prototypes(rows: Float64Array) -> Float64Array:
     """At most PROTOTYPES middles of unit vectors: spherical k-means (Dhillon and Modha 2001), begun with rows at equal steps, so that the same photos
     give the same file.
     """

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float64Array
 from device.vision.inference.bundle import Measured
 from device.vision.inference.classifier import softmax
 
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
@@ -18,7 +18,7 @@ Ints = npt.NDArray[np.int64]
 class Answers:
     """Logits for labelled photos. logits: photos x labels, float64, before any temperature; targets: the index of each photo's label."""
 
-    logits: Floats
+    logits: Float64Array
     targets: Ints
 
     @property
@@ -70,7 +70,7 @@ def by_chance(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float
     return min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n)
 
 
-def divergence(wanted: Floats, found: Floats) -> float:
+def divergence(wanted: Float64Array, found: Float64Array) -> float:
     """How far the probabilities of `found` logits are from those of `wanted`: mean Kullback-Leibler divergence in nats; rows are photos."""
     wanted_log, found_log = (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True) for logits in (wanted, found))
     return float((softmax(wanted, 1.0) * (wanted_log - found_log)).sum(axis=1).mean())

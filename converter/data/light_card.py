@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
 
 Mask = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.float32]
 
 WORKING_PX = 256
 """longer side at which items are looked for"""
@@ -114,7 +114,7 @@ def item_on_card(pixels: Pixels) -> Mask | None:
     return mask if mask.any() else None
 
 
-def _small(pixels: Pixels) -> Floats:
+def _small(pixels: Pixels) -> Float32Array:
     """The picture in Lab at the size that items are looked for."""
     height, width = pixels.shape[:2]
     scale = WORKING_PX / max(height, width)
@@ -130,7 +130,7 @@ def _rim(shape: tuple[int, ...]) -> Mask:
     return rim
 
 
-def _card_surface(lab: Floats) -> Floats | None:
+def _card_surface(lab: Float32Array) -> Float32Array | None:
     """A quadratic in x and y for each channel, fitted to what looks like card on the rim; None where that is too little to tell.
 
     Card is light and has next to no colour; fitting again without what lies far off leaves pale items out.
@@ -151,13 +151,13 @@ def _card_surface(lab: Floats) -> Floats | None:
 
 
 @functools.lru_cache(8)
-def _terms(rows: int, columns: int) -> Floats:
+def _terms(rows: int, columns: int) -> Float32Array:
     """Powers of x and y up to the second, at each pixel; both go from -1 to 1."""
     y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j].astype(np.float32)
     return np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)
 
 
-def _strayed(lab: Floats, card: Floats) -> tuple[Floats, Floats]:
+def _strayed(lab: Float32Array, card: Float32Array) -> tuple[Float32Array, Float32Array]:
     """How far each pixel is from the card in units of Lab, and how much of that is colour and texture, which no shadow has."""
     difference = cv2.GaussianBlur(lab - card, (0, 0), 1.0)
     lighter, darker = np.maximum(difference[..., 0], 0), np.maximum(-difference[..., 0] - SHADOW, 0)
@@ -167,11 +167,11 @@ def _strayed(lab: Floats, card: Floats) -> tuple[Floats, Floats]:
     return (lighter + 0.7 * darker + marked).astype(np.float32), marked.astype(np.float32)
 
 
-def _found(strayed: Floats, marked: Floats) -> Mask:
+def _found(strayed: Float32Array, marked: Float32Array) -> Mask:
     return _solid(strayed > _threshold(strayed), marked)
 
 
-def _threshold(strayed: Floats) -> float:
+def _threshold(strayed: Float32Array) -> float:
     usual = float(np.median(strayed[_rim(strayed.shape)]))
     return float(np.clip(_otsu(strayed), 4 * usual, 12.0))
 
@@ -180,13 +180,13 @@ def _enlarged(found: Mask, height: int, width: int) -> Mask:
     return cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
 
 
-def _otsu(strayed: Floats) -> float:
+def _otsu(strayed: Float32Array) -> float:
     top = max(float(np.quantile(strayed, 0.995)), 1e-3)
     level, _ = cv2.threshold(np.clip(strayed / top * 255, 0, 255).astype(np.uint8), 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
     return 0.6 * level / 255 * top  # a little below Otsu's: pale sides of an item count too
 
 
-def _solid(found: Mask, marked: Floats) -> Mask:
+def _solid(found: Mask, marked: Float32Array) -> Mask:
     """Close gaps, fill holes, keep the most marked piece with large ones that are no mere shadow, and take the hull of fragments."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     closed = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, kernel)

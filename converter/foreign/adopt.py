@@ -20,7 +20,7 @@ from converter.foreign.heads import Head, find_head
 from converter.foreign.loading import FrozenModel, load
 from converter.foreign.model_path import require_model
 from converter.foreign.pixel_range import GREY_RANGES, RANGES
-from converter.quantization.float_network import Floats
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels, to_float
 
 
@@ -46,7 +46,7 @@ class AdoptedNetwork:
         self._module.graph = graph
         self._module.answer = tf.function(answer, input_signature=[tf.TensorSpec((1, self.size, self.size, 3), tf.float32, name="image")])
 
-    def predict(self, pictures: Iterable[Pixels]) -> dict[str, Floats]:
+    def predict(self, pictures: Iterable[Pixels]) -> dict[str, Float32Array]:
         """Outputs by name, one row a picture of size x size x 3 uint8."""
         rows = [self._module.answer(to_float(picture)[None]) for picture in pictures]
         return {name: np.concatenate([row[name].numpy() for row in rows]) for name in ("logits", "embedding")}

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from device.common.arrays import Float32Array
 
 
 @dataclass(frozen=True)
@@ -16,7 +15,7 @@ class PixelRange:
     divisors: tuple[float, float, float]
     blue_first: bool = False
 
-    def mixing(self, channels: int) -> tuple[Floats, Floats]:
+    def mixing(self, channels: int) -> tuple[Float32Array, Float32Array]:
         """`given = picture @ matrix + bias` for a picture of -1..1, RGB. matrix: 3 x channels, bias: channels; of one channel: grey."""
         means, divisors = np.array(self.means), np.array(self.divisors)
         if channels == 1:

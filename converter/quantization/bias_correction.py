@@ -14,7 +14,8 @@ import numpy as np
 from converter.common.parallel_map import abreast
 from converter.common.progress import Row
 from converter.quantization.trial_model import load_model
-from converter.tflite.layers import Floats, Layer, add_to_bias, cut_after, linear_layers
+from converter.tflite.layers import Layer, add_to_bias, cut_after, linear_layers
+from device.common.arrays import Float64Array
 from device.vision.inference.preprocess import Pixels, to_float
 
 
@@ -51,7 +52,7 @@ def corrected(int8: bytes, float32: bytes, pictures: Row[Pixels], scratch: Path)
     return int8
 
 
-def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Row[np.ndarray], scratch: Path) -> list[Floats]:
+def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Row[np.ndarray], scratch: Path) -> list[Float64Array]:
     """The mean of each channel of each layer's output over all places of all inputs."""
     cut = cut_after(model, layers)
     total, *others = abreast(len(inputs), lambda: _Means(cut, inputs, scratch))
@@ -69,12 +70,12 @@ class _Means:
         self._fill = self._interpreter.tensor(self._interpreter.get_input_details()[0]["index"])
         self._outputs = [(self._interpreter.tensor(details["index"]), *details["quantization"]) for details in self._interpreter.get_output_details()]
 
-    def __call__(self, number: int) -> list[Floats]:
+    def __call__(self, number: int) -> list[Float64Array]:
         np.copyto(self._fill()[0], self._inputs[number])
         self._interpreter.invoke()
         return [_channels(read(), scale, zero_point) for read, scale, zero_point in self._outputs]
 
 
-def _channels(values: np.ndarray, scale: float, zero_point: int) -> Floats:
+def _channels(values: np.ndarray, scale: float, zero_point: int) -> Float64Array:
     mean = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64)
     return (mean - zero_point) * scale if scale else mean

@@ -8,12 +8,11 @@ from typing import Protocol
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from converter.common.network_error import NetworkError as NetworkError
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels, to_float
 
-Floats = npt.NDArray[np.float32]
 OUTPUTS = ("logits", "embedding")
 
 
@@ -22,7 +21,7 @@ class FloatNetwork(Protocol):
 
     size: int
 
-    def predict(self, pictures: Iterable[Pixels]) -> dict[str, Floats]:
+    def predict(self, pictures: Iterable[Pixels]) -> dict[str, Float32Array]:
         """`logits` and `embedding`, one row a picture of size x size x 3 uint8."""
 
     def exported(self) -> AbstractContextManager[Path]:
@@ -67,7 +66,7 @@ def read_keras(file: Path) -> keras.Model:
     return network
 
 
-def predict(network: keras.Model, pictures: Iterable[Pixels]) -> dict[str, Floats]:
+def predict(network: keras.Model, pictures: Iterable[Pixels]) -> dict[str, Float32Array]:
     """Run the float network over inputs of size x size x 3 uint8. Returns what it gives by name, one row a picture."""
     parts = [network.predict_on_batch(to_float(batch)) for batch in _batches(pictures)]
     return {name: np.concatenate([part[name] for part in parts]) for name in network.output}

@@ -9,9 +9,8 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from converter.tflite.metadata import unpacked
+from device.common.arrays import Float64Array
 from device.vision.inference.preprocess import Pixels, to_float
-
-Floats = npt.NDArray[np.float64]
 
 _NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 
@@ -84,7 +83,7 @@ class _Traced:
         self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], values[None])
         self._interpreter.invoke()
 
-    def values(self, name: str) -> Floats:
+    def values(self, name: str) -> Float64Array:
         index = self._index[name]
         raw = self._interpreter.get_tensor(index).astype(np.float64)
         scale, zero_point = self._details[index]["quantization"]

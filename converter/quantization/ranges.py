@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from converter.common.parallel_map import abreast
 from converter.common.progress import Row
 from converter.quantization.trial_model import load_model
 from converter.tflite.metadata import packed, unpacked
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels, to_float
 
 Ranges = Mapping[int, tuple[float, float]]
@@ -54,7 +54,7 @@ class _Extremes:
         self._fill = self._interpreter.tensor(self._interpreter.get_input_details()[0]["index"])
         self._outputs = [self._interpreter.tensor(details["index"]) for details in self._interpreter.get_output_details()]
 
-    def __call__(self, number: int) -> npt.NDArray[np.float32]:
+    def __call__(self, number: int) -> Float32Array:
         np.copyto(self._fill()[0], to_float(self._pictures[number]))
         self._interpreter.invoke()
         return np.array([(values.min(), values.max()) for values in (read() for read in self._outputs)], np.float32)

@@ -12,7 +12,7 @@ from tensorflow.lite.python.convert import mlir_quantize
 
 from converter.common.exception_text import first_words
 from converter.quantization import float_network as networks
-from converter.quantization.float_network import Floats
+from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
 from device.vision.inference.preprocess import Pixels, to_float
 
@@ -39,7 +39,7 @@ class KerasNetwork:
         self._network = networks.read_network(file, label_count)
         self.size: int = self._network.inputs[0].shape[1]
 
-    def predict(self, pictures: Iterable[Pixels]) -> dict[str, Floats]:
+    def predict(self, pictures: Iterable[Pixels]) -> dict[str, Float32Array]:
         """Outputs by name, one row a picture of size x size x 3 uint8."""
         return networks.predict(self._network, pictures)
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.common.accuracy import Floats
 from converter.common.parallel_map import abreast
 from converter.common.progress import Row
-from converter.quantization.float_network import Floats as Embeddings
+from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.bundle import MODEL_FILE, Bundle, BundleInfo, Calibration, InputSpec, KnownAnswer, Measured, Metrics
 from device.vision.inference.classifier import Classifier, Outputs
 from device.vision.inference.preprocess import Pixels, to_float
@@ -37,16 +36,16 @@ class Trial:
         """The same model on the kernels that a known answer is taken from. Raises RuntimeFault where ai-edge-litert is not installed."""
         return Classifier(self._bundle, load_runtime(self._bundle, package="ai-edge-litert", kernels="builtin"))
 
-    def logits(self, pictures: Row[Pixels]) -> Floats:
+    def logits(self, pictures: Row[Pixels]) -> Float64Array:
         """One row a picture, before temperature and softmax."""
         return np.stack([outputs.logits for outputs in self._outputs(pictures)]).astype(np.float64)
 
-    def answers(self, pictures: Row[Pixels]) -> tuple[Floats, Embeddings]:
+    def answers(self, pictures: Row[Pixels]) -> tuple[Float64Array, Float32Array]:
         """Logits, as `logits` gives them, and embeddings of the same run."""
         outputs = list(self._outputs(pictures))
         return np.stack([each.logits for each in outputs]).astype(np.float64), np.stack([each.embedding for each in outputs])
 
-    def embeddings(self, pictures: Row[Pixels]) -> Embeddings:
+    def embeddings(self, pictures: Row[Pixels]) -> Float32Array:
         """One row a picture, dequantized."""
         return np.stack([outputs.embedding for outputs in self._outputs(pictures)])
 
@@ -67,10 +66,10 @@ class FloatModel:
         self._bundle = _kept(model, (), 1, scratch)
         self.name = load_runtime(self._bundle).name
 
-    def predict(self, pictures: Row[Pixels]) -> dict[str, Embeddings]:
+    def predict(self, pictures: Row[Pixels]) -> dict[str, Float32Array]:
         """Outputs by name, one row a picture of size x size x 3 uint8, each worked on by one of as many threads as there are processors."""
 
-        def equipped() -> Callable[[int], dict[str, Embeddings]]:
+        def equipped() -> Callable[[int], dict[str, Float32Array]]:
             run = load_runtime(self._bundle).interpreter.get_signature_runner("serving_default")
             return lambda number: run(image=to_float(pictures[number])[None])
 

@@ -4,12 +4,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from converter.tflite.metadata import packed, unpacked
-
-Floats = npt.NDArray[np.float64]
+from device.common.arrays import Float64Array
 
 _SUMS = {schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED}
 
@@ -48,7 +46,7 @@ def cut_after(model: bytes, layers: Collection[Layer]) -> bytes:
     return packed(parsed)
 
 
-def add_to_bias(model: bytes, layer: Layer, change: Floats) -> bytes:
+def add_to_bias(model: bytes, layer: Layer, change: Float64Array) -> bytes:
     """The INT8 model with `change`, one real number per output channel, added to the bias of `layer`. All other bytes stay.
 
     A bias is int32, and its scale is far finer than a step of the layer's output.

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from converter.bundle.photo_list import photos_to_judge
-from converter.common.accuracy import Answers, Floats, agreement
+from converter.common.accuracy import Answers, agreement
 from converter.common.atomic_dir import OutputError
 from converter.common.progress import Progress
 from converter.common.proportion import Share, share
@@ -21,6 +21,7 @@ from converter.quantization.calibration import Inputs, fingerprint, isolated_inp
 from converter.tflite.flatbuffer import ModelFileError, read_model
 from converter.verify import contract, original, witness
 from converter.verify.report import Asked, Check, Photos, Verification
+from device.common.arrays import Float64Array
 from device.common.run_in_subprocess import ChildFault, ask
 from device.vision.inference.bundle import EDGETPU_FILE, INFO_FILE, Bundle, BundleError, read_bundle
 from device.vision.inference.runtime import PACKAGES, Kernels, Package
@@ -133,13 +134,13 @@ def _material(order: Order, bundle: Bundle, scratch: Path, progress: Progress) -
 
 def _ask_all(
     order: Order, bundle: Bundle, material: _Material | None, scratch: Path, progress: Progress
-) -> tuple[list[Asked], dict[str, Floats], dict[str, tuple[Package, Kernels]]]:
+) -> tuple[list[Asked], dict[str, Float64Array], dict[str, tuple[Package, Kernels]]]:
     """What each runtime answers, and by its name the logits of those that ran on photos and what was asked for; the one that ships comes first."""
     ways: list[tuple[Package, Kernels]] = [(package, kernels) for package in PACKAGES for kernels in ("default", "builtin")]
     if EDGETPU_FILE in bundle.info.files:
         ways += [(package, "edgetpu") for package in PACKAGES]
     found: list[Asked] = []
-    logits: dict[str, Floats] = {}
+    logits: dict[str, Float64Array] = {}
     asked_for: dict[str, tuple[Package, Kernels]] = {}
     for package, kernels in ways:
         if importlib.util.find_spec(package.replace("-", "_")) is None:
@@ -181,7 +182,7 @@ def _provenance(bundle: Bundle, run: Run) -> Check:
 
 
 def _judge(
-    order: Order, bundle: Bundle, material: _Material, runtimes: list[Asked], logits: dict[str, Floats], scratch: Path, progress: Progress
+    order: Order, bundle: Bundle, material: _Material, runtimes: list[Asked], logits: dict[str, Float64Array], scratch: Path, progress: Progress
 ) -> tuple[list[Asked], Photos | None, list[Check]]:
     """Every runtime's answers for the photos beside those of the runtime that ships, and that one's beside what the bundle claims."""
     if not logits:

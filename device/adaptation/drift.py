@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array, Float64Array
 from device.events import Drift
-from device.vision.inference.classifier import Floats
 from device.vision.inference.preprocess import Pixels
 
 Signal = Literal["confidence", "labels", "strangeness", "brightness", "sharpness", "view"]
@@ -46,14 +46,14 @@ class Look:
     """
 
     confidence: float
-    labels: Floats
+    labels: Float64Array
     strangeness: float | None
     brightness: float
     sharpness: float
-    edges: npt.NDArray[np.float32]
+    edges: Float32Array
 
 
-def look_of(frame: Pixels, probabilities: Floats, unknown: float | None) -> Look:
+def look_of(frame: Pixels, probabilities: Float64Array, unknown: float | None) -> Look:
     """frame: H x W x 3 uint8 RGB, the whole of it; probabilities, unknown: what was made of the item. Less than a millisecond."""
     small = cv2.cvtColor(np.asarray(cv2.resize(frame, (WIDTH * 2, HEIGHT * 2), interpolation=cv2.INTER_AREA), np.uint8), cv2.COLOR_RGB2GRAY)
     grey = small.astype(np.float32) + 1
@@ -85,7 +85,7 @@ class Chart:
         self._mean, self._squares = np.zeros(size), np.zeros(size)
         self._now = np.zeros(size)
 
-    def add(self, values: Floats) -> None:
+    def add(self, values: Float64Array) -> None:
         """Take one item's numbers: into what is usual for the first BASELINE items, then into the running mean."""
         self.count += 1
         if self.count <= BASELINE:
@@ -97,17 +97,17 @@ class Chart:
             self._now += FORGETTING * (values - self._now)
 
     @property
-    def strayed(self) -> Floats:
+    def strayed(self) -> Float64Array:
         """How far the running mean is off the usual, in standard deviations of that difference; 0 until the usual is known."""
         if self.count <= BASELINE:
             return np.zeros_like(self._mean)
         spread = np.maximum(np.sqrt(self._squares / (BASELINE - 1)), self._least)
         return np.asarray((self._now - self._mean) / (spread * np.sqrt(FORGETTING / (2 - FORGETTING) + 1 / BASELINE)), np.float64)
 
-    def export(self) -> Floats:
+    def export(self) -> Float64Array:
         return np.concatenate([[self.count], self._mean, self._squares, self._now])
 
-    def restore(self, stored: Floats) -> None:
+    def restore(self, stored: Float64Array) -> None:
         if stored.shape != (1 + 3 * len(self._mean),):
             raise ValueError(f"expected a chart of {len(self._mean)} numbers, found {stored.shape}")
         self.count = int(stored[0])
@@ -184,5 +184,5 @@ class Watch:
             charts["view"].add(np.array([float((self._edges * look.edges).sum())]))
 
 
-def _furthest(strayed: Floats) -> float:
+def _furthest(strayed: Float64Array) -> float:
     return round(float(strayed[np.abs(strayed).argmax()]), 3)

@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
+from device.common.arrays import Float64Array
 from device.common.errors import SortbinError
-from device.vision.inference.classifier import Floats
 
 REMEMBERED = 400
 """items that the learned mix rests on: the latest ones"""
@@ -42,7 +42,7 @@ class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise SiteError(f"others: {self.others:g} of what, while no labels are named; expected labels beside it")
 
 
-def shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[str, ...], usual: Floats, others: float = 0.0) -> Floats:
+def shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[str, ...], usual: Float64Array, others: float = 0.0) -> Float64Array:
     """The share of each label at a place: one a label, summing to 1.
 
     occurring: labels with how often they occur, or labels alone, which then occur as often, relative to each other, as in `usual`: the
@@ -66,18 +66,18 @@ def shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[str, ..
     return np.asarray((1 - others) * weights / weights.sum() + others * rest / rest.sum())
 
 
-def reweighed(probabilities: Floats, usual: Floats, at_site: Floats) -> Floats:
+def reweighed(probabilities: Float64Array, usual: Float64Array, at_site: Float64Array) -> Float64Array:
     """Probabilities that hold where labels occur with shares `at_site`, of ones that hold where they occur with shares `usual`.
 
     Bayes: each is multiplied by the ratio of the shares (Saerens et al. 2002, eq. 2.4), and all are brought back to a sum of 1. probabilities:
     (... x labels), each summing to 1. A label whose share is 0 gets 0; where nothing else is left, the shares of the place.
     """
     weighed = np.maximum(probabilities, _LEAST) * (at_site / usual)
-    result: Floats = weighed / weighed.sum(axis=-1, keepdims=True)
+    result: Float64Array = weighed / weighed.sum(axis=-1, keepdims=True)
     return result
 
 
-def estimated(probabilities: Floats, usual: Floats, expected: Floats) -> Floats:
+def estimated(probabilities: Float64Array, usual: Float64Array, expected: Float64Array) -> Float64Array:
     """The shares of labels that explain best what was seen: expectation maximisation of Saerens, Latinne and Decaestecker (2002).
 
     probabilities: items x labels, calibrated, as they hold where labels occur with shares `usual`. expected: what the owner or the training
@@ -97,13 +97,13 @@ def estimated(probabilities: Floats, usual: Floats, expected: Floats) -> Floats:
 class Site:
     """The mix of labels at one bin: what was expected, and, where it may learn, what its latest items say."""
 
-    def __init__(self, labels: tuple[str, ...], usual: Floats, settings: SiteSettings) -> None:
+    def __init__(self, labels: tuple[str, ...], usual: Float64Array, settings: SiteSettings) -> None:
         """labels, usual: as for `shares`. Raises SiteError."""
         self.labels = labels
         self._usual = np.divide(usual, usual.sum())
         self._expected = shares(settings.labels, labels, self._usual, settings.others)
         self._learns = settings.learn
-        self._seen: deque[Floats] = deque(maxlen=REMEMBERED)
+        self._seen: deque[Float64Array] = deque(maxlen=REMEMBERED)
         self._found = self._expected
 
     @property
@@ -121,21 +121,21 @@ class Site:
         """Each label's share, as decisions use it."""
         return dict(zip(self.labels, (round(float(share), 4) for share in self._found), strict=True))
 
-    def weighed(self, probabilities: Floats) -> Floats:
+    def weighed(self, probabilities: Float64Array) -> Float64Array:
         """Probabilities of an item as they hold here: one a label, summing to 1, as are the ones given."""
         return reweighed(probabilities, self._usual, self._found)
 
-    def note(self, probabilities: Floats) -> None:
+    def note(self, probabilities: Float64Array) -> None:
         """Learn from one item, given its probabilities before `weighed`. About a millisecond; nothing where it may not learn."""
         if self._learns:
             self._seen.append(probabilities)
             self._found = estimated(np.stack(self._seen), self._usual, self._expected)
 
-    def export(self) -> Floats:
+    def export(self) -> Float64Array:
         """What was learned from: items x labels."""
         return np.stack(self._seen) if self._seen else np.zeros((0, len(self.labels)))
 
-    def restore(self, stored: Floats) -> None:
+    def restore(self, stored: Float64Array) -> None:
         """Take what `export` gave before. Raises ValueError for other labels than these."""
         if stored.ndim != 2 or stored.shape[1] != len(self.labels):
             raise ValueError(f"expected probabilities of {len(self.labels)} labels an item, found shape {stored.shape}")
@@ -144,12 +144,12 @@ class Site:
             self._found = estimated(np.stack(self._seen), self._usual, self._expected)
 
 
-def _within(found: Floats, least: Floats, most: Floats) -> Floats:
+def _within(found: Float64Array, least: Float64Array, most: Float64Array) -> Float64Array:
     """Shares in proportion to `found` wherever the bounds allow it, summing to 1: the factor is found by bisection."""
     low, high = 0.0, float(most.sum() / found[found > 0].min())
     for _ in range(80):
         factor = (low + high) / 2
         total = np.clip(found * factor, least, most).sum()
         low, high = (factor, high) if total < 1 else (low, factor)
-    bounded: Floats = np.clip(found * high, least, most)
+    bounded: Float64Array = np.clip(found * high, least, most)
     return np.divide(bounded, bounded.sum())

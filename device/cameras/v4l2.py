@@ -10,12 +10,12 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from device.cameras import CameraError, Frame, damage, v4l2_controls
 from device.cameras.frozen import FrozenPicture
 from device.cameras.settings import V4l2Settings
 from device.cameras.v4l2_controls import Controls
+from device.common.arrays import Float64Array
 from device.vision.inference.preprocess import Pixels
 
 log = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ class V4l2Source:
         for automatic in v4l2_controls.hold(self._controls, self._freed, self._look):
             log.warning("%s: cannot hold its %s, so an item may change the light of the whole picture", self._name, automatic.name)
 
-    def _look(self) -> npt.NDArray[np.float64]:
+    def _look(self) -> Float64Array:
         """Mean red, green and blue of a picture that shows what was set last."""
         for _ in range(self._settled_frames):
             frame = self.read(self._stale_s)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from device.common.arrays import Float64Array
 
 QUERYCAP, G_CTRL, S_CTRL = 0x80685600, 0xC008561B, 0xC008561C
 CAPABILITY = struct.Struct("=16s32s32sIII12x")
@@ -29,7 +30,7 @@ MOST_STEP = 4.0
 """by how much the exposure is changed at most in one try"""
 
 Request = Callable[[int, int, bytearray], int]
-Means = npt.NDArray[np.float64]
+Means = Float64Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 
 from device.adaptation.label_prior import Site, SiteSettings
+from device.common.arrays import Float64Array
 from device.common.text_width import padded, width
 from device.policy.decision import Evidence, decide
 from device.policy.rules import RulePack, default_pack, find_rules, read_rules
 from device.vision.fewshot.fewshot_head import read_teaching
 from device.vision.inference.bundle import default_bundle, find_bundle, read_bundle
-from device.vision.inference.classifier import Classifier, Floats
+from device.vision.inference.classifier import Classifier
 from device.vision.inference.fusion import fuse
 from device.vision.inference.ground import Ground
 from device.vision.inference.images import PictureError, find_pictures, passed_over, read_pixels
@@ -199,7 +200,7 @@ def _judge(picture: Path, judge: Judge, site: Site, rules: RulePack, empty: Empt
     seen = fuse([opinion.probabilities for opinion in opinions], weights=weights)
     probabilities = site.weighed(seen)
     apart, by_piece = pieces(item), PieceByPiece(judge)
-    found: list[Floats] = []
+    found: list[Float64Array] = []
     for number in range(len(opinions)):
         found = by_piece.look(looks_at(pixels, apart, ground, number))
     gap = 0.0 if apart is None else apart.gap

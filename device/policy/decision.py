@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from device.common.arrays import Float64Array
 from device.policy.rules import RulePack
-from device.vision.inference.classifier import Floats
 
 Reason = Literal["confident", "unsure", "unknown", "safe_mode", "hazard", "several"]
 
@@ -27,10 +27,10 @@ class Evidence:
     the probabilities of each, judged alone; gap: how far they are apart, as a share of the view's width, 0 where a neck joins them.
     """
 
-    probabilities: Floats
-    seen: Floats | None = None
+    probabilities: Float64Array
+    seen: Float64Array | None = None
     unknown: bool = False
-    pieces: tuple[Floats, ...] = ()
+    pieces: tuple[Float64Array, ...] = ()
     gap: float = 0.0
 
 
@@ -124,7 +124,7 @@ def _differ(pieces: list[dict[str, float]]) -> float:
     return 1 - math.fsum(p * pieces[1][name] for name, p in pieces[0].items()) if len(pieces) == 2 else 0.0
 
 
-def _belief(probabilities: Floats, labels: tuple[str, ...], pack: RulePack) -> dict[str, float]:
+def _belief(probabilities: Float64Array, labels: tuple[str, ...], pack: RulePack) -> dict[str, float]:
     """The probability that the item belongs in each bin. Added from the smallest on, so that the order of the labels changes nothing."""
     belief = dict.fromkeys(pack.bins, 0.0)
     for p, label in sorted(zip(probabilities.tolist(), labels, strict=True)):

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array
 from device.samples.store import Note
 from device.vision.inference.novelty import unit
 from device.vision.inference.preprocess import Pixels
@@ -56,7 +57,7 @@ class Sighting:
 
     pixels: Pixels
     mask: Pixels | None
-    embedding: npt.NDArray[np.float32]
+    embedding: Float32Array
     note: Note
 
 
@@ -67,7 +68,7 @@ class Keeper:
         """Starts a thread, to be ended by `close`, where a folder is set."""
         self._folder = Path(settings.folder)
         self._most = settings.most_mib * 2**20
-        self._like: deque[npt.NDArray[np.float32]] = deque(maxlen=COMPARED)
+        self._like: deque[Float32Array] = deque(maxlen=COMPARED)
         self._waiting: queue.Queue[Sighting | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._keep_for_ever, name="keep", daemon=True) if settings.folder else None
         if self._thread is not None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
 from device.vision.inference.images import SUFFIXES, PictureError, read_pixels
 from device.vision.inference.preprocess import Pixels
@@ -36,7 +36,7 @@ class Thing:
     file: Path
     size_cm: float | None
 
-    def picture(self) -> tuple[Pixels, npt.NDArray[np.float32]]:
+    def picture(self) -> tuple[Pixels, Float32Array]:
         """Decode it: H x W x 3 uint8 RGB and alpha H x W float32 0..1. Raises ItemsError."""
         if self.size_cm is None:
             try:

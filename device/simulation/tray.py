@@ -4,12 +4,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from device.common.arrays import Float32Array, Float64Array
 from device.simulation.items import Thing
 from device.vision.inference.preprocess import Pixels
-
-Floats = npt.NDArray[np.float32]
 
 WIDTH, HEIGHT = 640, 480
 PHOTO = 0.84
@@ -37,8 +35,8 @@ class Tray:
         noise = rng.normal(0.0, 2.2, (HEIGHT + 64, WIDTH + 64, 3)).astype(np.float32)
         self._noise = np.asarray(cv2.GaussianBlur(noise, (3, 3), 0.6), np.float32) * np.float32(1.4)
         self._thing: Thing | None = None
-        self._upright: tuple[Floats, Floats] = (np.zeros((1, 1, 3), np.float32), np.zeros((1, 1), np.float32))
-        self._lying: tuple[Pose, Floats] | None = None
+        self._upright: tuple[Float32Array, Float32Array] = (np.zeros((1, 1, 3), np.float32), np.zeros((1, 1), np.float32))
+        self._lying: tuple[Pose, Float32Array] | None = None
         self._lit_ground = np.asarray(self._ground * self._light, np.float32)
 
     def lay(self, thing: Thing) -> None:
@@ -66,7 +64,7 @@ class Tray:
         noise = self._noise[top : top + HEIGHT, left : left + WIDTH]
         return np.asarray(cv2.addWeighted(scene, exposure, noise, 1.0, 0.0, dtype=cv2.CV_8U), np.uint8)
 
-    def _with_item(self, pose: Pose, fallen: float) -> Floats:
+    def _with_item(self, pose: Pose, fallen: float) -> Float32Array:
         """The thing on its ground in the lamp's light."""
         if fallen == 0 and self._lying is not None and self._lying[0] == pose:
             return self._lying[1]
@@ -75,7 +73,7 @@ class Tray:
             self._lying = pose, scene
         return scene
 
-    def _composed(self, pose: Pose, fallen: float) -> Floats:
+    def _composed(self, pose: Pose, fallen: float) -> Float32Array:
         """Lay the cut-out and its shadow on the ground; a falling item shrinks and darkens into the opening."""
         rgb, alpha = self._upright
         turn = _placement(alpha.shape, pose, 1 - 0.7 * fallen)
@@ -92,16 +90,16 @@ class Tray:
         return np.asarray(shadowed * (1 - coverage) + colour * np.float32(1 - 0.5 * fallen) * coverage, np.float32)
 
 
-def _placement(shape: tuple[int, ...], pose: Pose, scale: float) -> npt.NDArray[np.float64]:
+def _placement(shape: tuple[int, ...], pose: Pose, scale: float) -> Float64Array:
     height, width = shape[:2]
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), pose.angle_deg, scale)
     turn[:, 2] = turn[:, 2] + np.array([pose.x * WIDTH - width / 2, pose.y * HEIGHT - height / 2])
     return np.asarray(turn, np.float64)
 
 
-def _ground(rng: np.random.Generator) -> Floats:
+def _ground(rng: np.random.Generator) -> Float32Array:
     """A pale plastic tray: slightly mottled, a little scratched, with a rim."""
-    tray: Floats = np.full((HEIGHT, WIDTH, 3), (206, 204, 198), np.float32)
+    tray: Float32Array = np.full((HEIGHT, WIDTH, 3), (206, 204, 198), np.float32)
     for cell, strength in ((8, 1.2), (32, 2.0), (128, 3.0)):
         coarse = rng.normal(0, strength, (HEIGHT // cell + 2, WIDTH // cell + 2)).astype(np.float32)
         tray = tray + np.asarray(cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), np.float32)[..., None]
@@ -115,7 +113,7 @@ def _ground(rng: np.random.Generator) -> Floats:
     return tray
 
 
-def _lamp(rng: np.random.Generator) -> Floats:
+def _lamp(rng: np.random.Generator) -> Float32Array:
     """A lamp a little off the middle, and the lens's vignette: H x W x 1, about 1."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     centre_x, centre_y = WIDTH * rng.uniform(0.4, 0.6), HEIGHT * rng.uniform(0.35, 0.55)

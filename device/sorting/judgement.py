@@ -5,12 +5,12 @@ from typing import Literal
 
 import msgspec
 
+from device.common.arrays import Float32Array, Float64Array
 from device.events import ItemInterrupted, ItemRejected, ItemSorted
 from device.policy.decision import Choice
 from device.samples.store import Note
-from device.vision.inference.classifier import Floats, Logits
+from device.vision.inference.classifier import Logits
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.occupancy import Floats as Thumbnail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,8 @@ class Judged:
     decided_s: float
     labels: tuple[str, ...]
     bundle: str
-    seen: Floats
-    probabilities: Floats
+    seen: Float64Array
+    probabilities: Float64Array
     unknown: float | None
     frames: int
     choice: Choice
@@ -37,7 +37,7 @@ class Judged:
     pieces: int
     embedding: Logits
     mask: Pixels | None
-    thumbnail: Thumbnail
+    thumbnail: Float32Array
 
     def outcome(self, emptied_s: float) -> ItemSorted | ItemRejected:
         """The event of an item that left the tray, which was seen empty at `emptied_s`."""

@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from device.cameras import Frame
+from device.common.arrays import Float32Array
 from device.sorting.control import Steps, Tick
 from device.sorting.faults import Failure
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import EmptyViews
-from device.vision.isolation.occupancy import EmptyView, Floats, PresenceSettings, Sight
+from device.vision.isolation.occupancy import EmptyView, PresenceSettings, Sight
 from device.vision.isolation.scene import Change, Scene, scene_of, unusable
 from device.vision.isolation.view_change import NewLook, has_gone
 
@@ -226,7 +227,7 @@ class Tray:
             elif reached_in_s is None or tick.now_s - reached_in_s >= self._presence.still_s:
                 return
 
-    def still_shows(self, thumbnail: Floats) -> Generator[None, Tick, bool]:
+    def still_shows(self, thumbnail: Float32Array) -> Generator[None, Tick, bool]:
         """Whether the same thing lies there as when `view.thumbnail` was this, waiting for whatever moves or reaches in."""
         _, _, sight = yield from self.next_view()
         if sight.present and self._crossing_since_s is None and not self.view.moved_since(thumbnail):

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from device.common.arrays import Float64Array
 from device.vision.fewshot.fewshot_head import Teaching
 from device.vision.inference.bundle import BundleError
-from device.vision.inference.classifier import Classifier, Floats, Logits
+from device.vision.inference.classifier import Classifier, Logits
 from device.vision.inference.embedding_stats import read_reference
 from device.vision.inference.fusion import fuse
 from device.vision.inference.novelty import read_known
@@ -24,7 +25,7 @@ class Opinion(NamedTuple):
     where the bundle does not say what it knows; embedding: float32, the network's pooled features.
     """
 
-    probabilities: Floats
+    probabilities: Float64Array
     unknown: float | None
     embedding: Logits
 
@@ -40,9 +41,9 @@ class PieceByPiece:
 
     def __init__(self, judge: "Judge") -> None:
         self._judge = judge
-        self._seen: list[list[Floats]] = []
+        self._seen: list[list[Float64Array]] = []
 
-    def look(self, pictures: Sequence[Pixels]) -> list[Floats]:
+    def look(self, pictures: Sequence[Pixels]) -> list[Float64Array]:
         """Look at one more frame: a picture a piece. Returns the probabilities of each piece by all frames so far; by this one alone where there were
         more or fewer pieces before. Raises RuntimeFault.
         """
@@ -78,7 +79,7 @@ class Judge:
         return f"usual-{zlib.crc32(text.encode()):08x}.npy"
 
     @property
-    def usual(self) -> Floats:
+    def usual(self) -> Float64Array:
         """How often each label is supposed to occur by its probabilities, as shares: as in the training photos, or at a taught place."""
         try:
             counts = read_reference(self.classifier.bundle).counts if self.teaching is None else self.teaching.prior.often

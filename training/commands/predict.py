@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
+    from device.common.arrays import Float64Array
     from device.policy.rules import RulePack
-    from device.vision.inference.classifier import Floats
     from training.evaluate.models import Model
 
 TOGETHER = 32
@@ -96,7 +96,7 @@ def _judged(files: list[Path], model: "Model", pack: "RulePack | None", top: int
             yield problems[file] if file in problems else _predicted(file, found[file], model, pack, top)
 
 
-def _predicted(file: Path, probabilities: "Floats", model: "Model", pack: "RulePack | None", top: int) -> Predicted:
+def _predicted(file: Path, probabilities: "Float64Array", model: "Model", pack: "RulePack | None", top: int) -> Predicted:
     from device.policy.decision import Evidence, decide
 
     order = (-probabilities).argsort(kind="stable")[:top].tolist()

@@ -4,8 +4,9 @@ import msgspec
 import numpy as np
 
 from converter.bundle.calibrate import fitted
-from converter.common.accuracy import Answers, Floats, Ints
+from converter.common.accuracy import Answers, Ints
 from converter.common.proportion import Share, share
+from device.common.arrays import Float64Array
 from device.vision.inference.classifier import softmax
 
 BINS = 15
@@ -46,7 +47,7 @@ class Calibration(msgspec.Struct, frozen=True):
     after: Reliability
 
 
-def reliability(probabilities: Floats, targets: Ints) -> Reliability:
+def reliability(probabilities: Float64Array, targets: Ints) -> Reliability:
     """Compare how sure the likeliest label is with how often it is right."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == targets
@@ -72,7 +73,7 @@ def calibrate(answers: Answers, own_temperature: float | None) -> Calibration:
     return Calibration(round(fitted(answers), 3), "fitted", before, after)
 
 
-def cross_fitted(answers: Answers) -> Floats:
+def cross_fitted(answers: Answers) -> Float64Array:
     """Probabilities of each photo under the temperature fitted to the folds that it is not in. As many folds as FOLDS, or as photos."""
     by_label = np.argsort(answers.targets, kind="stable")
     folds = min(FOLDS, len(by_label))

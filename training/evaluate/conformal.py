@@ -5,8 +5,9 @@ import math
 import msgspec
 import numpy as np
 
-from converter.common.accuracy import Floats, Ints
+from converter.common.accuracy import Ints
 from converter.common.proportion import Share, share
+from device.common.arrays import Float64Array
 
 FOLDS = 5
 
@@ -25,7 +26,7 @@ class Conformal(msgspec.Struct, frozen=True):
     sizes: list[int]
 
 
-def conformal(probabilities: Floats, targets: Ints, alpha: float) -> Conformal:
+def conformal(probabilities: Float64Array, targets: Ints, alpha: float) -> Conformal:
     """alpha: share of sets that may miss the true label, between 0 and 1."""
     by_label = np.argsort(targets, kind="stable")
     folds = min(FOLDS, len(by_label))
@@ -45,7 +46,7 @@ def conformal(probabilities: Floats, targets: Ints, alpha: float) -> Conformal:
     )
 
 
-def least_probability(probabilities: Floats, targets: Ints, alpha: float) -> float:
+def least_probability(probabilities: Float64Array, targets: Ints, alpha: float) -> float:
     """The probability from which on a label belongs to a set: 0, so that all do, where there are too few photos for any promise."""
     of_truth = np.sort(probabilities[np.arange(len(targets)), targets])
     rank = math.floor((len(of_truth) + 1) * alpha + 1e-9)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from converter.data.light_card import Floats, Item, take_off
+from converter.data.light_card import Item, take_off
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
 from training.evaluate.laying import laid, moved
 
@@ -158,7 +159,7 @@ CORRUPTIONS: tuple[Corruption, ...] = (
 )
 
 
-def _waves(height: int, width: int, length_px: float, rng: Rng) -> Floats:
+def _waves(height: int, width: int, length_px: float, rng: Rng) -> Float32Array:
     """A smooth random surface of deviation 1, its hills about `length_px` apart: height x width x 1."""
     coarse = rng.standard_normal((max(2, round(height / length_px) + 2), max(2, round(width / length_px) + 2))).astype(np.float32)
     surface = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)

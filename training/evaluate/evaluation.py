@@ -9,13 +9,14 @@ import numpy as np
 
 from converter.bundle import calibrate as confidence
 from converter.bundle.photo_list import digest_of
-from converter.common.accuracy import Answers, Floats, Ints
+from converter.common.accuracy import Answers, Ints
 from converter.common.progress import Progress
 from converter.common.proportion import Share, share
 from converter.data.isolated_view import Shown, whole
 from converter.data.photos import Photo, PhotosError, read_pixels
 from converter.quantization.calibration import fingerprint
 from device import __version__
+from device.common.arrays import Float64Array
 from device.policy.rules import RulePack
 from device.vision.inference.classifier import softmax
 from device.vision.inference.preprocess import Pixels
@@ -138,7 +139,7 @@ class Judged:
 
     photos: tuple[Photo, ...]
     answers: Answers
-    bin_logits: Floats | None
+    bin_logits: Float64Array | None
     left_out: list[str]
 
 
@@ -152,7 +153,7 @@ class Evaluation:
     report: Report
     photos: tuple[Photo, ...]
     named: tuple[Named, ...]
-    probabilities: Floats
+    probabilities: Float64Array
     answers: Answers
     shown: Shown
 
@@ -249,7 +250,7 @@ def judge_photos(model: Model, chosen: Chosen, progress: Progress, shown: Shown 
     )
 
 
-def _sorting(model: Model, judged: Judged, probabilities: Floats, pack: RulePack, least: float) -> Sorting:
+def _sorting(model: Model, judged: Judged, probabilities: Float64Array, pack: RulePack, least: float) -> Sorting:
     """A second head is measured where it was trained for the bins of this pack."""
     measured = sorting(probabilities, judged.answers.targets, model.labels, pack, least)
     if judged.bin_logits is None or set(model.bins) != set(pack.bins):
@@ -281,7 +282,7 @@ def _robustness(model: Model, photos: tuple[Photo, ...], answers: Answers, seed:
     return Robustness(len(photos), seed, clean, laid_back, corrupted, (clean.share + corrupted) / 2, measured)
 
 
-def name_photos(photos: tuple[Photo, ...], probabilities: Floats, targets: Ints, labels: tuple[str, ...]) -> tuple[Named, ...]:
+def name_photos(photos: tuple[Photo, ...], probabilities: Float64Array, targets: Ints, labels: tuple[str, ...]) -> tuple[Named, ...]:
     """Each photo with its true label and the likeliest one, in the same order."""
     best = probabilities.argmax(axis=1)
     return tuple(

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array, Float64Array
 from device.common.errors import SortbinError
 
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.integer]
 
 RIDGE = 0.3
@@ -57,7 +57,7 @@ def drawn(targets: Ints, labels: int, shots: int, draws: int, seed: int) -> Iter
         yield Draw(np.concatenate(shown), np.concatenate(asked))
 
 
-def carried(embeddings: npt.NDArray[np.float32], targets: Ints, draws: Sequence[Draw]) -> Carried:
+def carried(embeddings: Float32Array, targets: Ints, draws: Sequence[Draw]) -> Carried:
     """Tell the asked photos of each draw by a ridge regression from the embeddings of those shown to their labels. embeddings: photos x features."""
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     unit = embeddings.astype(np.float64) / np.maximum(lengths, 1e-9)
@@ -69,7 +69,7 @@ def carried(embeddings: npt.NDArray[np.float32], targets: Ints, draws: Sequence[
     return Carried(float(np.mean(told)), float(np.std(told) / np.sqrt(len(told))))
 
 
-def _scores(shown: Floats, wanted: Floats, asked: Floats) -> Floats:
+def _scores(shown: Float64Array, wanted: Float64Array, asked: Float64Array) -> Float64Array:
     """Asked x labels. In its dual form, for there are fewer photos than features."""
     middle = shown.mean(axis=0)
     rows = shown - middle

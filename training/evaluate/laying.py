@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from converter.data.light_card import Floats, Item, Mask
+from converter.data.light_card import Item, Mask
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
 
 NEAR = 0.05
@@ -34,7 +35,7 @@ def moved(item: Item, scale: float, middle: tuple[float, float]) -> Pixels:
     return np.clip(np.rint(card * (1 + alpha * (ratio - 1)) - 1), 0, 255).astype(np.uint8)
 
 
-def _surroundings(mask: Mask) -> Floats:
+def _surroundings(mask: Mask) -> Float32Array:
     """1 on the item and near it, falling to 0."""
     reach = max(1, round(NEAR * max(mask.shape)))
     near = cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)))

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from converter.common.accuracy import Floats, Ints
+from converter.common.accuracy import Ints
 from converter.common.proportion import Share, share
+from device.common.arrays import Float64Array
 
 
 class LabelMeasures(msgspec.Struct, frozen=True):
@@ -44,19 +45,19 @@ def share_if_any(right: int, n: int) -> Share | None:
     return share(right, n) if n else None
 
 
-def top_k(probabilities: Floats, targets: Ints, k: int) -> Share:
+def top_k(probabilities: Float64Array, targets: Ints, k: int) -> Share:
     """How often the true label is among the k likeliest. Of equally likely labels the first in order goes first."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return share(int((order == targets[:, np.newaxis]).any(axis=1).sum()), len(targets))
 
 
-def entropy_bits(probabilities: Floats) -> Floats:
+def entropy_bits(probabilities: Float64Array) -> Float64Array:
     """The entropy of each row: 0 when one label is certain, log2 of the number of labels when all are alike."""
     logs = np.log2(np.where(probabilities > 0, probabilities, 1.0))
     return np.abs((probabilities * logs).sum(axis=1))
 
 
-def per_label(probabilities: Floats, targets: Ints, labels: Sequence[str]) -> list[LabelMeasures]:
+def per_label(probabilities: Float64Array, targets: Ints, labels: Sequence[str]) -> list[LabelMeasures]:
     """Precision, recall, F1 and entropy of each label, in order."""
     named = probabilities.argmax(axis=1)
     entropy = entropy_bits(probabilities)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from converter.bundle.photo_list import PhotoList, read_photo_list
-from converter.common.accuracy import Floats
 from converter.common.silence import quiet
 from converter.data.isolated_view import GROUND
+from device.common.arrays import Float32Array, Float64Array
 from device.common.errors import SortbinError
 from device.policy.rules import RulesError, find_rules, read_rules
 from device.vision.inference.bundle import INFO_FILE, LABELS_FILE, BundleError, read_bundle
@@ -43,9 +42,9 @@ class Outputs(NamedTuple):
     bin_logits: photos x bins, float64, of a run with a second head.
     """
 
-    logits: Floats
-    embeddings: npt.NDArray[np.float32]
-    bin_logits: Floats | None = None
+    logits: Float64Array
+    embeddings: Float32Array
+    bin_logits: Float64Array | None = None
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from converter.common.accuracy import Floats
 from converter.common.proportion import Share
+from device.common.arrays import Float64Array
 from training.evaluate.calibration import Calibration, Reliability
 from training.evaluate.evaluation import Evaluation, Robustness
 from training.evaluate.measures import LabelMeasures, entropy_bits
@@ -74,7 +74,7 @@ def per_label(measured: Sequence[LabelMeasures]) -> Figure:
     return figure
 
 
-def entropy(bits: Floats, targets: np.ndarray, right: np.ndarray, labels: Sequence[str]) -> Figure:
+def entropy(bits: Float64Array, targets: np.ndarray, right: np.ndarray, labels: Sequence[str]) -> Figure:
     """How undecided the network is, photo by photo and label by label: right ones as dots, wrong ones as crosses, the mean as a bar."""
     figure = Figure(figsize=(7.5, 1.4 + 0.4 * len(labels)), layout="constrained")
     axes = figure.add_subplot()

@@ -5,8 +5,9 @@ import math
 import msgspec
 import numpy as np
 
-from converter.common.accuracy import Floats, Ints
+from converter.common.accuracy import Ints
 from converter.common.proportion import Share, share
+from device.common.arrays import Float64Array
 
 CERTAINTY = 0.95
 
@@ -34,7 +35,7 @@ class Selective(msgspec.Struct, frozen=True):
     curve: list[Point]
 
 
-def selective(probabilities: Floats, targets: Ints, wanted_error: float) -> Selective:
+def selective(probabilities: Float64Array, targets: Ints, wanted_error: float) -> Selective:
     """Order the photos by the probability of their likeliest label. wanted_error: share of the accepted that may be wrong, 0..1."""
     confidence = probabilities.max(axis=1)
     wrong = probabilities.argmax(axis=1) != targets

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from converter.common.accuracy import Floats, Ints
+from converter.common.accuracy import Ints
 from converter.common.proportion import Share, share
+from device.common.arrays import Float64Array
 from device.policy.decision import Evidence, decide
 from device.policy.rules import RulePack
 from training.evaluate.measures import share_if_any
@@ -51,7 +52,7 @@ class Sorting(msgspec.Struct, frozen=True):
     bin_head: Policy | None = None
 
 
-def sorting(probabilities: Floats, targets: Ints, labels: tuple[str, ...], pack: RulePack, reject_below: float) -> Sorting:
+def sorting(probabilities: Float64Array, targets: Ints, labels: tuple[str, ...], pack: RulePack, reject_below: float) -> Sorting:
     """Decide on every photo. reject_below: least probability of the likeliest bin for which an item is not sent to the residual bin."""
     names = list(pack.bins)
     belongs = [pack.bin_of(labels[target]) for target in targets.tolist()]

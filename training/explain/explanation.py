@@ -10,9 +10,10 @@ import numpy as np
 
 from converter.common.atomic_dir import OutputError
 from converter.common.progress import Progress
+from device.common.arrays import Float32Array
 from device.vision.inference.classifier import softmax
 from device.vision.inference.preprocess import Pixels, to_float, to_input
-from training.explain.gradients import Floats, first_features, grad_cam, guided_backpropagation
+from training.explain.gradients import first_features, grad_cam, guided_backpropagation
 from training.explain.pictures import Explained, explanations, feature_maps, heated, relief
 from training.explain.subjects import Subject
 from training.report.fonts import drawn_in_our_fonts
@@ -96,7 +97,7 @@ def _explained(network: keras.Model, labels: tuple[str, ...], subjects: Sequence
     return rows, told
 
 
-def _evidence(label: str, heat: Floats) -> Evidence:
+def _evidence(label: str, heat: Float32Array) -> Evidence:
     if not heat.any():
         return Evidence(label, None, None, None)
     y, x = np.unravel_index(int(heat.argmax()), heat.shape)
@@ -113,7 +114,7 @@ def _first_layer(network: keras.Model, subjects: Sequence[Subject]) -> bytes:
     return buffer.getvalue()
 
 
-def _inputs(network: keras.Model, subjects: Sequence[Subject]) -> tuple[list[Pixels], Floats]:
+def _inputs(network: keras.Model, subjects: Sequence[Subject]) -> tuple[list[Pixels], Float32Array]:
     size = network.input_shape[1]
     seen = [to_input(subject.pixels, size) for subject in subjects]
     return seen, to_float(np.stack(seen))

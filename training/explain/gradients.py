@@ -6,20 +6,17 @@ Inputs are as the network takes them: photos x size x size x 3 float32 in -1..1.
 from collections.abc import Callable
 
 import keras
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
+from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
-
-Floats = npt.NDArray[np.float32]
 
 
 class ExplainError(SortbinError, ValueError):
     """A network whose layers give nothing to look at. The message says which are missing."""
 
 
-def grad_cam(network: keras.Model, inputs: Floats, labels: list[int]) -> Floats:
+def grad_cam(network: keras.Model, inputs: Float32Array, labels: list[int]) -> Float32Array:
     """Where the evidence for a label lies (Selvaraju et al. 2017): photos x size x size, 0..1, the strongest place of each photo 1.
 
     The last feature maps, each weighed by the mean gradient of the label's logit, summed, negative evidence cut away, and stretched
@@ -35,7 +32,7 @@ def grad_cam(network: keras.Model, inputs: Floats, labels: list[int]) -> Floats:
     return tf.image.resize(heat, inputs.shape[1:3]).numpy()[..., 0]
 
 
-def guided_backpropagation(network: keras.Model, inputs: Floats, labels: list[int]) -> Floats:
+def guided_backpropagation(network: keras.Model, inputs: Float32Array, labels: list[int]) -> Float32Array:
     """Which pixels raise a label's logit (Springenberg et al. 2015): photos x size x size x 3, signed.
 
     The gradient on its way back passes an activation only where it is positive. labels: as for `grad_cam`.
@@ -48,7 +45,7 @@ def guided_backpropagation(network: keras.Model, inputs: Floats, labels: list[in
     return tape.gradient(score, pixels).numpy()
 
 
-def first_features(network: keras.Model, inputs: Floats) -> Floats:
+def first_features(network: keras.Model, inputs: Float32Array) -> Float32Array:
     """What the first convolution makes of the photos, after its activation: photos x height x width x channels."""
     layers = network.layers
     found = next((i for i, layer in enumerate(layers) if isinstance(layer, keras.layers.Conv2D)), None)

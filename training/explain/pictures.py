@@ -5,15 +5,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
 from training.evaluate.grids import shortened
 from training.report.colours import GREY, INK, RIGHT, WRONG
-
-Floats = npt.NDArray[np.float32]
 
 SIDE_PX, GAP_PX, TEXT_PX = 180, 8, 22
 MAP_PX, MAPS_ACROSS = 66, 16
@@ -30,7 +28,7 @@ class Explained:
     panels: tuple[tuple[str, Pixels], ...]
 
 
-def heated(photo: Pixels, heat: Floats) -> Pixels:
+def heated(photo: Pixels, heat: Float32Array) -> Pixels:
     """Lay heat (S x S, 0..1) over a photo (S x S x 3 uint8 RGB): the stronger the brighter, and the photo in grey below."""
     grey = cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     colour = cv2.cvtColor(cv2.applyColorMap(np.rint(255 * np.clip(heat, 0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
@@ -38,7 +36,7 @@ def heated(photo: Pixels, heat: Floats) -> Pixels:
     return np.rint((1 - share) * grey + share * colour).astype(np.uint8)
 
 
-def relief(gradient: Floats) -> Pixels:
+def relief(gradient: Float32Array) -> Pixels:
     """A signed gradient (S x S x 3) as a picture: 0 is grey, its strongest 0.5 % are clipped."""
     reach = max(float(np.quantile(np.abs(gradient), 0.995)), 1e-12)
     return np.rint(np.clip(gradient / reach, -1, 1) * 127 + 128).astype(np.uint8)
@@ -64,7 +62,7 @@ def explanations(rows: Sequence[Explained]) -> Figure:
     return figure
 
 
-def feature_maps(photos: Sequence[tuple[str, Pixels, Floats]]) -> Figure:
+def feature_maps(photos: Sequence[tuple[str, Pixels, Float32Array]]) -> Figure:
     """The maps of the first layer for each (caption, photo, height x width x channels), each channel stretched from black to white."""
     channels = photos[0][2].shape[-1]
     deep = -(-channels // MAPS_ACROSS)
@@ -99,6 +97,6 @@ def _sized(picture: Pixels, side_px: int) -> Pixels:
     return np.asarray(cv2.resize(picture, (side_px, side_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST), np.uint8)
 
 
-def _stretched(map_: Floats) -> Pixels:
+def _stretched(map_: Float32Array) -> Pixels:
     low, high = float(map_.min()), float(map_.max())
     return np.rint(255 * (map_ - low) / max(high - low, 1e-12)).astype(np.uint8)

@@ -10,12 +10,11 @@ import numpy.typing as npt
 
 from converter.data.isolated_view import ALL_ITEM
 from converter.data.light_card import take_off
+from device.common.arrays import Float32Array
 from device.vision.inference.ground import PLAIN, Ground
 from device.vision.inference.preprocess import Pixels, to_input
 from device.vision.isolation.isolate import LEAST_AREA, MARGIN, paint
 from training.fit.backgrounds import random_ground
-
-Floats = npt.NDArray[np.float32]
 
 IN_PLACE = 0.5
 """how many of the items that are isolated are so where they were photographed, on their own ground"""
@@ -178,7 +177,7 @@ def _moved(photo: Pixels, settings: Augmentation, size: int, rng: np.random.Gene
     return cv2.warpAffine(photo, from_view, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def _laid_elsewhere(photo: Pixels, settings: Augmentation, size: int, aspect: float, rng: np.random.Generator) -> tuple[Pixels, Floats]:
+def _laid_elsewhere(photo: Pixels, settings: Augmentation, size: int, aspect: float, rng: np.random.Generator) -> tuple[Pixels, Float32Array]:
     """The item by itself on a chance ground, turned and stretched, with the shadow of a lamp; and where it is, S x S float32 0..1."""
     alpha = photo[..., 3]
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
@@ -205,7 +204,7 @@ def _laid_elsewhere(photo: Pixels, settings: Augmentation, size: int, aspect: fl
     return np.rint(there[..., :3] + (1 - there[..., 3:]) * ground).astype(np.uint8), there[..., 3]
 
 
-def _as_it_lies(photo: Pixels, settings: Augmentation, aspect: float, rng: np.random.Generator) -> tuple[Pixels, Floats]:
+def _as_it_lies(photo: Pixels, settings: Augmentation, aspect: float, rng: np.random.Generator) -> tuple[Pixels, Float32Array]:
     """The photo in its own shape, mirrored and turned: H x W x 3; and where the item is, H x W float32 0..1. What lies outside mirrors its border."""
     side = photo.shape[0]
     shaped = cv2.resize(photo, (round(side * min(aspect, 1)), round(side / max(aspect, 1))), interpolation=cv2.INTER_AREA)
@@ -219,7 +218,7 @@ def _as_it_lies(photo: Pixels, settings: Augmentation, aspect: float, rng: np.ra
     return np.ascontiguousarray(turned[..., :3]), turned[..., 3].astype(np.float32) / 255
 
 
-def _isolated(view: Pixels, alpha: Floats, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
+def _isolated(view: Pixels, alpha: Float32Array, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
     """The view as the bin isolates it: a mask with bays and outgrowths, now and then a bite or holes where glass shows the ground, then `paint`.
 
     What is round the item is painted over by any share, so that a network learns both: an item by itself, and one in its place.
@@ -241,7 +240,7 @@ def _isolated(view: Pixels, alpha: Floats, settings: Augmentation, size: int, rn
     return to_input(paint(view, drawn, Ground(PLAIN.colour, painted), MARGIN * rng.uniform(0.2, 1.6)), size)
 
 
-def _bite(mask: Floats, item: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
+def _bite(mask: Float32Array, item: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
     """Take an ellipse anywhere on the item out of its mask."""
     rows, columns = np.nonzero(item)
     if not len(rows):

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.data.photos import Photo, read_mask, read_pixels
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels, to_float, to_input
 from training.fit.augment import Augmentation, cut_out, make_augmenter, with_mask
 from training.fit.mixup import Batch, cutmix, mixup
 
-Floats = npt.NDArray[np.float32]
-Given = tuple[Floats, dict[str, Floats], Floats]
+Given = tuple[Float32Array, dict[str, Float32Array], Float32Array]
 
 
 class Batches(keras.utils.PyDataset):
@@ -31,9 +31,9 @@ class Batches(keras.utils.PyDataset):
     def __init__(
         self,
         photos: Sequence[Photo],
-        targets: Floats,
+        targets: Float32Array,
         widths: dict[str, int],
-        weights: Floats,
+        weights: Float32Array,
         *,
         size: int,
         batch: int,
@@ -42,9 +42,9 @@ class Batches(keras.utils.PyDataset):
         augmentation: Augmentation,
         seed: int,
         first_epoch: int = 0,
-        teach: Callable[[Floats], Floats] | None = None,
+        teach: Callable[[Float32Array], Float32Array] | None = None,
         untaught: int = 0,
-        remember: Callable[[Floats], Floats] | None = None,
+        remember: Callable[[Float32Array], Float32Array] | None = None,
         worker: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__(workers=1 if teach or remember else 2, max_queue_size=8)

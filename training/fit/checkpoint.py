@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
 from training.fit.metrics import Score
-
-Floats = npt.NDArray[np.float32]
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
@@ -58,7 +57,7 @@ class WeightAverage(keras.callbacks.Callback):
         self._since = 0
 
     @property
-    def weights(self) -> list[Floats]:
+    def weights(self) -> list[Float32Array]:
         """The average so far, in the order of the model's own weights."""
         return [kept.numpy() for kept in self._kept]
 
@@ -118,7 +117,7 @@ class Best:
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def offer(self, score: Score, epoch: int, weights: Sequence[Floats]) -> None:
+    def offer(self, score: Score, epoch: int, weights: Sequence[Float32Array]) -> None:
         """Keep these weights if nothing better was offered before."""
         if not self._file.is_file() or score.rank > tuple(self._read()[0][:2]):
             write_arrays(self._file, [np.array([*score.rank, epoch]), *weights])
@@ -128,11 +127,11 @@ class Best:
         """Which epoch it was, from 0."""
         return int(self._read()[0][2])
 
-    def weights(self) -> list[Floats]:
+    def weights(self) -> list[Float32Array]:
         """The best weights offered so far."""
         return self._read()[1:]
 
-    def _read(self) -> list[Floats]:
+    def _read(self) -> list[Float32Array]:
         with np.load(self._file) as stored:
             return [stored[name] for name in stored.files]
 

@@ -12,17 +12,15 @@ from typing import Any
 import keras
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from converter.bundle.photo_list import known_split
 from converter.common.atomic_dir import appearing
 from converter.data.photos import Split, read_split
 from converter.tflite.flatbuffer import ModelFile, Operator, Tensor, read_model
+from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
 from device.vision.inference.bundle import Bundle
 from training.models.network import HEAD, add_heads, set_head
-
-Floats = npt.NDArray[np.float32]
 
 FILE = "dequantized.json"
 
@@ -75,7 +73,7 @@ class _Reader:
         self._name = name
         self._signals: dict[int, keras.KerasTensor] = {}
         self._names: set[str] = set()
-        self._weights: list[tuple[keras.Layer, list[Floats]]] = []
+        self._weights: list[tuple[keras.Layer, list[Float32Array]]] = []
         self._outputs = {told: index for signature in model.signatures for told, index in signature.outputs.items()}
 
     def network(self) -> keras.Model:
@@ -151,7 +149,7 @@ class _Reader:
             raise DequantizeError(f"{self._name}: {operator.name} with an activation (number {kind}) that is neither ReLU nor ReLU6")
         return keras.layers.ReLU(_ACTIVATIONS[kind])(signal)
 
-    def _constants(self, operator: Operator) -> tuple[Floats, Floats]:
+    def _constants(self, operator: Operator) -> tuple[Float32Array, Float32Array]:
         """Kernel in TensorFlow Lite's order (outputs first, or 1 x height x width x channels), and bias."""
         tensors = [self._graph.tensors[index] for index in operator.inputs[1:3]]
         if len(tensors) < 2:
@@ -159,14 +157,14 @@ class _Reader:
         kernel, bias = (self._real(tensor) for tensor in tensors)
         return kernel, bias
 
-    def _real(self, tensor: Tensor) -> Floats:
+    def _real(self, tensor: Tensor) -> Float32Array:
         stored, told = tensor.values(), tensor.quantization
         if stored is None or told is None:
             raise DequantizeError(f"{self._name}: {tensor.name}: expected a constant in whole numbers with a scale")
         along = [1] * stored.ndim
         along[told.axis] = -1
         scales, zero_points = (np.array(values, np.float64).reshape(along) for values in (told.scales, told.zero_points))
-        real: Floats = (scales * (stored - zero_points)).astype(np.float32)
+        real: Float32Array = (scales * (stored - zero_points)).astype(np.float32)
         return real
 
     def _named(self, index: int) -> str:

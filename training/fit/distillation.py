@@ -5,12 +5,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
+from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
 from training.models.network import read_labels, resized
-
-Floats = npt.NDArray[np.float32]
 
 
 class TeacherError(SortbinError, ValueError):
@@ -28,7 +26,7 @@ class Teachers:
             softened.append(keras.ops.softmax(network(views, training=False)["logits"] / temperature))
         self._together = keras.Model(views, keras.ops.mean(keras.ops.stack(softened), axis=0))
 
-    def targets(self, inputs: Floats) -> Floats:
+    def targets(self, inputs: Float32Array) -> Float32Array:
         """Probabilities of the softened, averaged teachers for (B, S, S, 3) inputs: (B, labels)."""
         return np.asarray(self._together.predict_on_batch(inputs), np.float32)
 

@@ -12,12 +12,9 @@ from typing import Any, Protocol
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from device.common.errors import SortbinError
-
-Floats = npt.NDArray[np.float32]
 
 
 class WorkersError(SortbinError, ValueError):

@@ -5,18 +5,16 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from converter.data.photos import Photo
 from converter.quantization.float_network import read_heads
+from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
 from training.fit.checkpoint import write_arrays
 from training.fit.metrics import predict
 from training.fit.optimizers import Anchor
 from training.models.network import head_layers, read_labels, resized
-
-Floats = npt.NDArray[np.float32]
 
 START_FILE = "progress.start.npz"
 MEASURED_PHOTOS = 384
@@ -72,7 +70,7 @@ class Remembered:
         known = predict(network, [photos[index] for index in chosen], network.input_shape[1])["embedding"]
         self._spread = known.std(axis=0) + LEAST_SPREAD
 
-    def embeddings(self, inputs: Floats) -> Floats:
+    def embeddings(self, inputs: Float32Array) -> Float32Array:
         """(B, S, S, 3) inputs to (B, D) float32."""
         return np.asarray(self._embed(tf.constant(inputs)), np.float32)
 

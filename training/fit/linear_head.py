@@ -9,11 +9,11 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from converter.data.photos import Photo
+from device.common.arrays import Float32Array
 from training.fit.metrics import predict
 from training.fit.recipe import HeadTraining, Recipe
 from training.models.network import BIN_HEAD, HEAD, head_layers, set_head
 
-Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.intp]
 
 
@@ -22,7 +22,7 @@ class Examples(NamedTuple):
 
     photos: Sequence[Photo]
     targets: dict[str, Labels]
-    weights: Floats
+    weights: Float32Array
 
 
 def fit_heads(network: keras.Model, train: Examples, val: Examples, recipe: Recipe) -> list[dict[str, float]]:
@@ -44,7 +44,7 @@ def fit_heads(network: keras.Model, train: Examples, val: Examples, recipe: Reci
     return []
 
 
-def regression(features: Floats, targets: Labels, outputs: int, weights: Floats, decay: float) -> tuple[Floats, Floats]:
+def regression(features: Float32Array, targets: Labels, outputs: int, weights: Float32Array, decay: float) -> tuple[Float32Array, Float32Array]:
     """Coefficients (outputs x features) and intercepts of a multinomial logistic regression.
 
     In float64, to a narrow tolerance, and on centred features: a last bit of the features moved coefficients by 1e-4 in float32, and intercepts by
@@ -63,9 +63,9 @@ def regression(features: Floats, targets: Labels, outputs: int, weights: Floats,
 class Features(NamedTuple):
     """Embeddings, N x D, and as in Examples what belongs to each."""
 
-    embeddings: Floats
+    embeddings: Float32Array
     targets: dict[str, Labels]
-    weights: Floats
+    weights: Float32Array
 
 
 def _train_hidden(network: keras.Model, train: Features, val: Features, settings: HeadTraining) -> Iterator[dict[str, float]]:

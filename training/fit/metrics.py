@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from converter.data.isolated_view import Shown, whole
 from converter.data.photos import Photo
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import to_float, to_input
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,9 @@ def evaluate(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str
     return Score(float(right.mean()), len(photos), float(-log_p[np.arange(len(targets)), targets].mean()), recall)
 
 
-def predict(network: keras.Model, photos: Sequence[Photo], size: int, *, mirrored: bool = False, seen: Shown = whole) -> dict[str, Floats]:
+def predict(network: keras.Model, photos: Sequence[Photo], size: int, *, mirrored: bool = False, seen: Shown = whole) -> dict[str, Float32Array]:
     """Outputs of the network by name, one row a photo. mirrored: of the photos' mirror images."""
-    parts: list[dict[str, Floats]] = []
+    parts: list[dict[str, Float32Array]] = []
     for start in range(0, len(photos), 64):
         inputs = np.stack([to_float(to_input(seen(photo), size)) for photo in photos[start : start + 64]])
         parts.append(network.predict_on_batch(inputs[:, :, ::-1] if mirrored else inputs))

@@ -4,17 +4,16 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from device.common.arrays import Float32Array
 
 
 class Batch(NamedTuple):
     """inputs: (B, S, S, 3) float32 -1..1; targets: (B, labels), rows sum to 1; weights: (B,) of each picture in the loss."""
 
-    inputs: Floats
-    targets: Floats
-    weights: Floats
+    inputs: Float32Array
+    targets: Float32Array
+    weights: Float32Array
 
 
 def mixup(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:

@@ -5,12 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
-import numpy.typing as npt
 
+from device.common.arrays import Float32Array
 from training.fit.distributed import Alone, Workers
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -18,7 +15,7 @@ class Anchor:
     """Where the weights of some variables are drawn to: their values by the variable's path, and how strongly, as weight decay is measured."""
 
     decay: float
-    places: Mapping[str, Floats]
+    places: Mapping[str, Float32Array]
 
 
 class _ByLayer:

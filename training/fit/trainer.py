@@ -21,6 +21,7 @@ import numpy.typing as npt
 from converter.common.progress import Progress as Terminal
 from converter.data.isolated_view import isolated
 from converter.data.photos import Photo, Split
+from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
 from device.policy.rules import RulePack
 from device.vision.inference.preprocess import Pixels, to_input
@@ -43,7 +44,6 @@ from training.models.batch_norm_folding import fold_batch_norm, freeze_batch_nor
 from training.models.fake_quantization import fake_quantized, give_back, measure_ranges
 from training.models.network import Hidden, add_heads, head_layers, resized, unfreeze
 
-Floats = npt.NDArray[np.float32]
 Report = Callable[[str], None]
 EpochDone = Callable[[int, Score], None]
 
@@ -110,7 +110,7 @@ class Lesson:
         """Training photos whose accuracy is told after each epoch, beside that of the validation photos."""
         return watched(self.split.train)
 
-    def weights(self) -> Floats:
+    def weights(self) -> Float32Array:
         """Weight of each training photo in the loss."""
         by_label = np.array(label_weights(self.photos, self.split.labels, self.recipe.class_weight_alpha), np.float32)
         return by_label[self.indices(self.photos)["logits"]]

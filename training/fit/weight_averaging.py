@@ -11,18 +11,18 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from converter.data.isolated_view import isolated
 from converter.data.photos import Photo
 from converter.data.run import Run
 from converter.quantization.float_network import read_heads
+from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
 from training.fit.metrics import evaluate
 from training.fit.origin import origin
 
 Report = Callable[[str], None]
-Weights = list[npt.NDArray[np.float32]]
+Weights = list[Float32Array]
 
 FILE = "averaged.json"
 

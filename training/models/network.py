@@ -10,12 +10,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import numpy.typing as npt
 
+from device.common.arrays import Float32Array
 from training.models.backbones import build_trunk
 from training.models.batch_norm_folding import fold_batch_norm
-
-Floats = npt.NDArray[np.float32]
 
 HEAD = "head"
 BIN_HEAD = "bin_head"
@@ -68,7 +66,7 @@ def resized(network: keras.Model, size: int) -> keras.Model:
     return copy
 
 
-def set_head(network: keras.Model, coefficients: Floats, intercepts: Floats, layer: str = HEAD) -> None:
+def set_head(network: keras.Model, coefficients: Float32Array, intercepts: Float32Array, layer: str = HEAD) -> None:
     """Put a linear classifier over embeddings into a head without hidden layers. coefficients: outputs x features; intercepts: outputs."""
     kernel = np.ascontiguousarray(coefficients.T)[None, None].astype(np.float32)
     network.get_layer(layer).set_weights([kernel, intercepts.astype(np.float32)])

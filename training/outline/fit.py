@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from device.common.arrays import Float32Array
 from device.vision.isolation.background import HEIGHT, WIDTH, EmptyViews
 from device.vision.isolation.difference import CHANNELS, difference
 from training.outline.network import outline_network
@@ -95,7 +96,7 @@ def write_outline(network: keras.Model, lessons: Lessons, file: Path) -> None:
     beside.replace(file)
 
 
-def _lesson(view: View) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+def _lesson(view: View) -> tuple[Float32Array, npt.NDArray[np.uint8]]:
     mask = EmptyViews.shrunk(np.repeat(view.mask[..., None], 3, axis=2))[..., 0]
     return difference(view.frame, EmptyViews(view.empty)), mask
 
@@ -110,7 +111,7 @@ def _loss(logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
     return 2 * pixels + tf.reduce_sum(there * (1 - (both + 5) / (either + 5))) / tf.maximum(tf.reduce_sum(there), 1)
 
 
-def _turned(differs: npt.NDArray[np.float32], mask: npt.NDArray[np.float32], rng: np.random.Generator) -> tuple[tf.Tensor, tf.Tensor]:
+def _turned(differs: Float32Array, mask: Float32Array, rng: np.random.Generator) -> tuple[tf.Tensor, tf.Tensor]:
     """Mirrored by chance, and every hue turned into another: what colour an item has says nothing."""
     across, down = rng.choice((1, -1), 2)
     differs, mask = differs[:, ::down, ::across].copy(), mask[:, ::down, ::across]

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.data.light_card import take_off
+from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.images import read_pixels
 from device.vision.inference.preprocess import Pixels
 from training.fit.backgrounds import random_ground
 
-Floats = npt.NDArray[np.float32]
 Rng = np.random.Generator
 
 WIDTH, HEIGHT = 256, 192
@@ -66,7 +66,7 @@ def random_view(seed: int, stock: Stock) -> View:
     return View(camera.look(scene, _Light.changed(rng), moved, rng), empty, np.clip(mask * 255, 0, 255).astype(np.uint8))
 
 
-def _ground(rng: Rng, stock: Stock) -> Floats:
+def _ground(rng: Rng, stock: Stock) -> Float32Array:
     kinds = (_drawn, _place, _chamber, _backlit, _rails, _rough, _patches)
     shares = np.array((0.2, 0.28 if stock.places else 0, 0.13, 0.11, 0.14, 0.06, 0.08))
     kind = kinds[rng.choice(len(kinds), p=shares / shares.sum())]
@@ -74,11 +74,11 @@ def _ground(rng: Rng, stock: Stock) -> Floats:
     return np.clip(kind(rng, stock) * vignette[..., None], 1, 252).astype(np.float32)
 
 
-def _drawn(rng: Rng, stock: Stock) -> Floats:
+def _drawn(rng: Rng, stock: Stock) -> Float32Array:
     return cv2.resize(random_ground(WIDTH, rng), (WIDTH, HEIGHT)).astype(np.float32)
 
 
-def _place(rng: Rng, stock: Stock) -> Floats:
+def _place(rng: Rng, stock: Stock) -> Float32Array:
     """A piece of a picture of a place; what lies there already is part of the place."""
     picture = read_pixels(stock.places[rng.integers(len(stock.places))])
     height, width = picture.shape[:2]
@@ -89,7 +89,7 @@ def _place(rng: Rng, stock: Stock) -> Floats:
     return cv2.resize(piece, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC).astype(np.float32)
 
 
-def _chamber(rng: Rng, stock: Stock) -> Floats:
+def _chamber(rng: Rng, stock: Stock) -> Float32Array:
     """Dark walls, a few lamps, and the lines of their joints."""
     walls = np.full((HEIGHT, WIDTH, 3), rng.uniform(3, 35), np.float32) * _tint(rng, 0.08)
     for _ in range(rng.integers(1, 4)):
@@ -104,7 +104,7 @@ def _chamber(rng: Rng, stock: Stock) -> Floats:
     return walls
 
 
-def _backlit(rng: Rng, stock: Stock) -> Floats:
+def _backlit(rng: Rng, stock: Stock) -> Float32Array:
     """Bright panels behind, dark round them."""
     wall = np.full((HEIGHT, WIDTH, 3), rng.uniform(4, 50), np.float32)
     panels = np.zeros((HEIGHT, WIDTH), np.float32)
@@ -116,7 +116,7 @@ def _backlit(rng: Rng, stock: Stock) -> Floats:
     return wall + _waves(rng, 16)[..., None] * rng.uniform(0, 6)
 
 
-def _rails(rng: Rng, stock: Stock) -> Floats:
+def _rails(rng: Rng, stock: Stock) -> Float32Array:
     """Rails, or a grid of them."""
     angle, period, duty = rng.uniform(0, np.pi), rng.uniform(8, 45), rng.uniform(-0.6, 0.6)
     rails = np.zeros((HEIGHT, WIDTH), bool)
@@ -126,14 +126,14 @@ def _rails(rng: Rng, stock: Stock) -> Floats:
     return (rng.uniform(5, 120) + soft * rng.uniform(-80, 150) * (1 + 0.25 * _waves(rng, 60)))[..., None] * _tint(rng, 0.05)
 
 
-def _rough(rng: Rng, stock: Stock) -> Floats:
+def _rough(rng: Rng, stock: Stock) -> Float32Array:
     """Brushed metal, felt, a worn belt."""
     grain = rng.standard_normal((HEIGHT, WIDTH)).astype(np.float32)
     grain = cv2.GaussianBlur(grain, (0, 0), sigmaX=rng.uniform(0.5, 15), sigmaY=rng.uniform(0.5, 3))
     return (rng.uniform(20, 200) + grain * rng.uniform(5, 60))[..., None] * _tint(rng, 0.2)
 
 
-def _patches(rng: Rng, stock: Stock) -> Floats:
+def _patches(rng: Rng, stock: Stock) -> Float32Array:
     """A home: things of any colour behind."""
     room = (rng.uniform(40, 180) + _waves(rng, 80) * 25)[..., None] * _tint(rng, 0.15)
     for _ in range(rng.integers(3, 14)):
@@ -142,7 +142,7 @@ def _patches(rng: Rng, stock: Stock) -> Floats:
     return cv2.GaussianBlur(room, (0, 0), rng.uniform(0.4, 2)) + _waves(rng, 2)[..., None] * rng.uniform(0, 6)
 
 
-def _with_item(ground: Floats, rng: Rng, stock: Stock) -> tuple[Floats, Floats]:
+def _with_item(ground: Float32Array, rng: Rng, stock: Stock) -> tuple[Float32Array, Float32Array]:
     """Lay an item on the ground. Returns the scene, and the item's mask 0..1."""
     colour, mask, middle = _laid(rng, stock)
     near = cv2.GaussianBlur(ground, (0, 0), 40).mean(axis=2, keepdims=True)
@@ -156,7 +156,7 @@ def _with_item(ground: Floats, rng: Rng, stock: Stock) -> tuple[Floats, Floats]:
     return scene * (1 - mask[..., None]) + colour * mask[..., None], mask
 
 
-def _laid(rng: Rng, stock: Stock) -> tuple[Floats, Floats, tuple[float, float]]:
+def _laid(rng: Rng, stock: Stock) -> tuple[Float32Array, Float32Array, tuple[float, float]]:
     """An item's colours and mask somewhere in the view, at any size and angle, now and then cut off; and its middle."""
     colour, mask = _from_photo(rng, stock) if rng.random() < 0.5 else _shape(rng, stock)
     mask, colour = np.pad(mask, 2), np.pad(colour, ((2, 2), (2, 2), (0, 0)), mode="edge")
@@ -177,7 +177,7 @@ def _laid(rng: Rng, stock: Stock) -> tuple[Floats, Floats, tuple[float, float]]:
     return cv2.warpAffine(colour, there, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE), mask, (x, y)
 
 
-def _from_photo(rng: Rng, stock: Stock) -> tuple[Floats, Floats]:
+def _from_photo(rng: Rng, stock: Stock) -> tuple[Float32Array, Float32Array]:
     while True:
         photo = read_pixels(stock.photos[rng.integers(len(stock.photos))])
         item = take_off(cv2.resize(photo, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
@@ -187,7 +187,7 @@ def _from_photo(rng: Rng, stock: Stock) -> tuple[Floats, Floats]:
             return item.pixels[piece].astype(np.float32), item.mask[piece].astype(np.float32)
 
 
-def _shape(rng: Rng, stock: Stock) -> tuple[Floats, Floats]:
+def _shape(rng: Rng, stock: Stock) -> tuple[Float32Array, Float32Array]:
     """A bottle, can, box, cup, lid or scrap, covered with a piece of a photo, or with colour, light and a band."""
     side = 160
     mask = np.zeros((side, side), np.float32)
@@ -216,7 +216,7 @@ def _shape(rng: Rng, stock: Stock) -> tuple[Floats, Floats]:
     return _cover(side, rng, stock), mask
 
 
-def _cover(side: int, rng: Rng, stock: Stock) -> Floats:
+def _cover(side: int, rng: Rng, stock: Stock) -> Float32Array:
     if rng.random() < 0.45:
         photo = read_pixels(stock.photos[rng.integers(len(stock.photos))])
         piece = min(int(rng.integers(100, 300)), *photo.shape[:2])
@@ -232,7 +232,7 @@ def _cover(side: int, rng: Rng, stock: Stock) -> Floats:
     return np.clip(cover + print_[..., None], 0, 255).astype(np.float32)
 
 
-def _around(ground: Floats, colour: Floats, mask: Floats, middle: tuple[float, float], rng: Rng) -> Floats:
+def _around(ground: Float32Array, colour: Float32Array, mask: Float32Array, middle: tuple[float, float], rng: Rng) -> Float32Array:
     """What an item does to the place round it: shadows, a glow of its colour, its image in a shiny floor."""
     scene = ground
     size = (WIDTH, HEIGHT)
@@ -251,14 +251,16 @@ def _around(ground: Floats, colour: Floats, mask: Floats, middle: tuple[float, f
     return np.asarray(scene, np.float32)
 
 
-def _falling(middle: tuple[float, float], rng: Rng) -> npt.NDArray[np.float64]:
+def _falling(middle: tuple[float, float], rng: Rng) -> Float64Array:
     """Where a shadow falls: beside the item, longer or shorter than it and slanted, and it begins under the item."""
     slant, length = rng.normal(0, 0.5), np.exp(rng.normal(0, 0.35))
     x, y = rng.normal(0, 0.08, 2) * (WIDTH, HEIGHT)
     return np.array([[1, slant, x - slant * middle[1]], [0, length, y + (1 - length) * middle[1]]])
 
 
-def _clear(ground: Floats, scene: Floats, colour: Floats, mask: Floats, middle: tuple[float, float], lit: Floats, rng: Rng) -> Floats:
+def _clear(
+    ground: Float32Array, scene: Float32Array, colour: Float32Array, mask: Float32Array, middle: tuple[float, float], lit: Float32Array, rng: Rng
+) -> Float32Array:
     """A clear item: the place shines through it bent, dimmed most at the rim; its fine structure, glints, a label or a cap lie over that."""
     x, y = middle
     zoom = rng.uniform(0.75, 1.35) if rng.random() < 0.7 else -rng.uniform(0.5, 1)
@@ -285,7 +287,7 @@ def _clear(ground: Floats, scene: Floats, colour: Floats, mask: Floats, middle: 
     return body.astype(np.float32)
 
 
-def _glints(inside: npt.NDArray[np.uint8], thick: float, rng: Rng) -> Floats:
+def _glints(inside: npt.NDArray[np.uint8], thick: float, rng: Rng) -> Float32Array:
     glints = np.zeros((HEIGHT, WIDTH), np.float32)
     rows, columns = np.nonzero(inside)
     for _ in range(rng.integers(0, 5) if len(rows) else 0):
@@ -300,8 +302,8 @@ class _Light:
     """Exposure, white balance, a lamp to one side, and the camera's curve."""
 
     gain: float
-    tint: Floats
-    slope: Floats
+    tint: Float32Array
+    slope: Float32Array
     gamma: float
 
     @classmethod
@@ -326,7 +328,7 @@ class _Camera:
         self._blur = rng.uniform(0, 0.7)
         self._flare = rng.uniform(0, 6) if rng.random() < 0.3 else 0.0
 
-    def look(self, scene: Floats, light: _Light, moved: npt.NDArray[np.float64] | None, rng: Rng) -> Pixels:
+    def look(self, scene: Float32Array, light: _Light, moved: Float64Array | None, rng: Rng) -> Pixels:
         slope = 1 + light.slope[0] * (_X / WIDTH - 0.5) + light.slope[1] * (_Y / HEIGHT - 0.5)
         seen = (scene + self._flare) * light.gain * light.tint * slope[..., None]
         seen = (255 * (np.clip(seen, 0, 255) / 255) ** light.gamma).astype(np.float32)
@@ -342,7 +344,7 @@ class _Camera:
         return np.asarray(cv2.cvtColor(cv2.imdecode(packed, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _moved(rng: Rng) -> npt.NDArray[np.float64] | None:
+def _moved(rng: Rng) -> Float64Array | None:
     """A camera that was knocked: by less than a pixel of the network's view often, by a few now and then, mostly not at all."""
     amount = rng.choice((0.0, 0.4, 2.5), p=(0.6, 0.27, 0.13))
     if not amount:
@@ -352,17 +354,17 @@ def _moved(rng: Rng) -> npt.NDArray[np.float64] | None:
     return np.array([[1, -turn, x], [turn, 1, y]])
 
 
-def _flicker(rng: Rng) -> Floats:
+def _flicker(rng: Rng) -> Float32Array:
     """Somebody stands in the light, or a lamp gives less: smooth, and no item."""
     x, y = rng.uniform(0, (WIDTH, HEIGHT))
     spot = np.exp(-(((_X - x) / rng.uniform(50, 150)) ** 2 + ((_Y - y) / rng.uniform(50, 150)) ** 2))
     return (1 + rng.uniform(-0.35, 0.3) * spot)[..., None].astype(np.float32)
 
 
-def _tint(rng: Rng, strength: float) -> Floats:
+def _tint(rng: Rng, strength: float) -> Float32Array:
     return np.exp(rng.normal(0, strength, 3)).astype(np.float32)
 
 
-def _waves(rng: Rng, cell: int) -> Floats:
+def _waves(rng: Rng, cell: int) -> Float32Array:
     coarse = rng.standard_normal((max(2, HEIGHT // cell + 2), max(2, WIDTH // cell + 2))).astype(np.float32)
     return cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)

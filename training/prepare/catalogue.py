@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.data.manifest import SPLITS
+from device.common.arrays import Float64Array
 from training.prepare.layout import Layout
 from training.prepare.records import Records
 
@@ -36,7 +37,7 @@ class Catalogue:
     first: Numbers
     hashes: npt.NDArray[np.uint64]
     hashed: Marks
-    moments: npt.NDArray[np.float64]
+    moments: Float64Array
 
     def __len__(self) -> int:
         return len(self.ids)

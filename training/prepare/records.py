@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from converter.data.manifest import RECORDS_FILE
+from device.common.arrays import Float32Array
 from training.prepare.inspection import Inspected
 from training.prepare.order import PrepareError
 
@@ -36,7 +36,7 @@ READER = "2"
 PAGE = 64
 """pictures that are gone through before what was found about them is written down"""
 
-Vectors = npt.NDArray[np.float32]
+Vectors = Float32Array
 
 
 class Waiting(NamedTuple):

@@ -7,8 +7,8 @@ from itertools import count, cycle, islice
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from device.common.arrays import Float64Array
 from device.common.errors import SortbinError
 
 
@@ -25,7 +25,7 @@ class Item:
     """
 
     parts: tuple[Any, ...]
-    points: npt.NDArray[np.float64]
+    points: Float64Array
     see_through: bool = False
 
     @property

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from mathutils import Matrix, Vector
 from PIL import Image
 
+from device.common.arrays import Float32Array
 from training.render import scene
 from training.render.appearance.finishes import Finish, picture
 from training.render.appearance.materials import Grain, surface
@@ -16,7 +17,7 @@ from training.render.catalogue import Item
 from training.render.laying import lay, shift, turn
 from training.render.places import RIB, Camera, Drift, Lamp, Panel, Place, Spot
 
-Light = npt.NDArray[np.float32]
+Light = Float32Array
 Mask = npt.NDArray[np.uint8]
 
 BOUNCES = 6

@@ -8,12 +8,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from device.common.arrays import Float64Array
 from training.render.appearance.finishes import Finish
 from training.render.sensor import Sensor
 
-Floats = npt.NDArray[np.float64]
 Point = tuple[float, float, float]
 
 SIDES = ("left", "right", "back", "front", "lid")
@@ -28,7 +27,7 @@ class Camera:
     fov_deg: float
     roll_deg: float = 0.0
 
-    def axes(self) -> Floats:
+    def axes(self) -> Float64Array:
         """Right, up and backward as the columns of a 3 x 3 rotation. Looking straight down, up is +y."""
         back = np.subtract(self.position, self.target)
         back = back / np.linalg.norm(back)
@@ -39,7 +38,7 @@ class Camera:
         c, s = math.cos(math.radians(self.roll_deg)), math.sin(math.radians(self.roll_deg))
         return np.stack([c * right + s * up, c * up - s * right, back], axis=1)
 
-    def project(self, points: Floats, aspect: float) -> Floats:
+    def project(self, points: Float64Array, aspect: float) -> Float64Array:
         """Where N x 3 points are seen: N x 2, right and down, 0..1 over the picture; NaN behind the camera. aspect: width / height."""
         seen = (points - np.array(self.position)) @ self.axes()
         ahead = np.where(seen[:, 2] < -0.02, -seen[:, 2], np.nan)
@@ -96,13 +95,13 @@ class Floor:
     slope_deg: float = 25.0
     drop: float = 1.0
 
-    def rows(self, reach: float) -> Floats:
+    def rows(self, reach: float) -> Float64Array:
         """Where bars are across a floor that reaches from -reach to reach, for one direction."""
         if self.kind == "rails":
             return (np.arange(self.bars) - (self.bars - 1) / 2) * self.pitch
         return np.arange(-math.floor(reach / self.pitch), math.floor(reach / self.pitch) + 1) * self.pitch
 
-    def heights(self, x: Floats, y: Floats, reach: float) -> Floats:
+    def heights(self, x: Float64Array, y: Float64Array, reach: float) -> Float64Array:
         """How high the floor is at points of the plane, all of one shape."""
         if self.kind == "vee":
             return np.abs(x) * math.tan(math.radians(self.slope_deg))
@@ -114,7 +113,7 @@ class Floor:
             return np.maximum(high, self._over_bars(y, reach)) if self.kind == "grid" else high
         return np.full(np.shape(x), RIB if self.kind == "belt" else 0.0)
 
-    def _over_bars(self, across: Floats, reach: float) -> Floats:
+    def _over_bars(self, across: Float64Array, reach: float) -> Float64Array:
         off = np.abs(across[..., None] - self.rows(reach)).min(axis=-1)
         return np.where(off < self.radius, np.sqrt(np.clip(self.radius**2 - off**2, 0, None)) - self.radius, -self.drop)
 
@@ -196,7 +195,7 @@ def drifted(place: Place, rng: np.random.Generator) -> Drift:
     return Drift(lamps, panels, ambient, (exposure * red, exposure * green, exposure * blue), (right, up))
 
 
-def settled(points: Floats, floor: Floor, reach: float) -> float:
+def settled(points: Float64Array, floor: Floor, reach: float) -> float:
     """How far N x 3 points have to be raised (or lowered, below 0) to rest on a floor without sinking in."""
     return float((floor.heights(points[:, 0], points[:, 1], reach) - points[:, 2]).max())
 
@@ -220,7 +219,7 @@ class Wanted:
 CUT_OFF = Wanted(0.45, 0.85)
 
 
-def spot(place: Place, points: Floats, wanted: Wanted, aspect: float, rng: np.random.Generator, tries: int = 60) -> Spot:
+def spot(place: Place, points: Float64Array, wanted: Wanted, aspect: float, rng: np.random.Generator, tries: int = 60) -> Spot:
     """Find room for an item of N x 3 points around the origin: on the floor, clear of the camera, in view as wanted.
 
     The first of `tries` random places that will do, else the best of them.
@@ -245,7 +244,7 @@ def spot(place: Place, points: Floats, wanted: Wanted, aspect: float, rng: np.ra
     return best
 
 
-def _badness(place: Place, points: Floats, wanted: Wanted, aspect: float) -> tuple[float, float]:
+def _badness(place: Place, points: Float64Array, wanted: Wanted, aspect: float) -> tuple[float, float]:
     at = place.camera.project(points, aspect)
     with np.errstate(invalid="ignore"):
         in_view = float(((at > 0) & (at < 1)).all(axis=1).mean())

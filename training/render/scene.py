@@ -13,13 +13,13 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-import numpy.typing as npt
 from mathutils import Vector
 
+from device.common.arrays import Float32Array, Float64Array
 from training.render.appearance.materials import linear
 from training.render.catalogue import Item
 
-Pixels = npt.NDArray[np.float32]
+Pixels = Float32Array
 
 TILT_DEG = (20.0, 40.0)
 DISTANCE_DM = 5.0
@@ -140,7 +140,7 @@ def _light() -> None:
     round_ = 360 * (np.arange(width)[None] + 0.5) / width
     chamber = np.ones((height, width, 3)) * (0.20 + 0.16 * np.clip(up / 70, 0, 1) ** 2)[..., None]
 
-    def patch(bearing: float, half_width: float, low: float, high: float) -> npt.NDArray[np.float64]:
+    def patch(bearing: float, half_width: float, low: float, high: float) -> Float64Array:
         off = np.abs((round_ - bearing + 180) % 360 - 180)
         soft = np.clip((half_width - off) / 5 + 0.5, 0, 1) * np.clip((up - low) / 4 + 0.5, 0, 1) * np.clip((high - up) / 4 + 0.5, 0, 1)
         return soft[..., None]

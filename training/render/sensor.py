@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Light = npt.NDArray[np.float32]
+from device.common.arrays import Float32Array
+
+Light = Float32Array
 Pixels = npt.NDArray[np.uint8]
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import optuna
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -20,12 +19,12 @@ from matplotlib.ticker import NullLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from converter.common.proportion import Share, share
+from device.common.arrays import Float64Array
 from training.report.colours import BLUE, GREY, ORANGE
 from training.report.page import Page
 from training.tune.space import Choices, Range, Space, Value, toml
 from training.tune.study import folder_of
 
-Floats = npt.NDArray[np.float64]
 SLICES_BESIDE = 3
 """panels of hyperparameters in a row"""
 LEAST_TRIALS = 4
@@ -135,7 +134,7 @@ def correlations(params: Sequence[Mapping[str, Value]], accuracies: Sequence[flo
     return sorted(found, key=lambda entry: -abs(entry.spearman.value))
 
 
-def ranks(values: Floats) -> Floats:
+def ranks(values: Float64Array) -> Float64Array:
     """Ranks from 1; equal values share the mean of theirs."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[place]
@@ -264,7 +263,7 @@ def _importance(study: optuna.Study, complete: Sequence[FrozenTrial]) -> dict[st
     return {place: float(found) for place, found in shares.items()}
 
 
-def _columns(place: str, entry: Choices | Range, kept: Sequence[Value]) -> list[tuple[str, Floats]]:
+def _columns(place: str, entry: Choices | Range, kept: Sequence[Value]) -> list[tuple[str, Float64Array]]:
     if isinstance(entry, Range):
         values = np.array(kept, float)
         return [(f"log {place}", np.log(values))] if entry.log else [(place, values)]
@@ -273,7 +272,7 @@ def _columns(place: str, entry: Choices | Range, kept: Sequence[Value]) -> list[
     return [(f"{place} = {choice}", np.array([value == choice for value in kept], float)) for choice in entry.kept]
 
 
-def _coefficient(first: Floats, second: Floats, widened: float) -> Coefficient:
+def _coefficient(first: Float64Array, second: Float64Array, widened: float) -> Coefficient:
     value = float(np.clip(np.corrcoef(first, second)[0, 1], -1, 1))
     middle, half = math.atanh(min(max(value, -0.999999), 0.999999)), 1.96 * math.sqrt(widened / (len(first) - 3))
     return Coefficient(value, math.tanh(middle - half), math.tanh(middle + half))

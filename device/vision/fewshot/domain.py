@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float64Array
 from device.vision.inference.covariance import Moments
 
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.integer[Any]]
 
 SMOOTH = 3.0
@@ -30,10 +30,10 @@ class Place:
     of the bundle lie in it on the mean.
     """
 
-    weights: Floats
-    middles: Floats
+    weights: Float64Array
+    middles: Float64Array
 
-    def here(self, embeddings: Floats, probabilities: Floats) -> Floats:
+    def here(self, embeddings: Float64Array, probabilities: Float64Array) -> Float64Array:
         """How likely each item lies here, 0..1. embeddings: views x features; probabilities: views x labels, what the bundle takes it for."""
         return _here(embeddings @ self.weights - probabilities @ self.middles)
 
@@ -42,10 +42,10 @@ class Learned(NamedTuple):
     """A place, and how likely each view lies there, by what its own photo had no say in."""
 
     place: Place
-    unseen: Floats
+    unseen: Float64Array
 
 
-def learn(training: Moments, means: Floats, embeddings: Floats, probabilities: Floats, targets: Ints, photos: Ints) -> Learned:
+def learn(training: Moments, means: Float64Array, embeddings: Float64Array, probabilities: Float64Array, targets: Ints, photos: Ints) -> Learned:
     """Learn a place from all that was taught there, each label counting the same.
 
     training: how embeddings of training photos of one label vary. means: labels of the bundle x features, where they lie. embeddings: taught views x
@@ -61,7 +61,7 @@ def learn(training: Moments, means: Floats, embeddings: Floats, probabilities: F
     return Learned(Place(weights, means @ weights), _here((differs * apart[photo_of]).sum(axis=1)))
 
 
-def shift(means: Floats, embeddings: Floats, probabilities: Floats, targets: Ints, photos: Ints) -> Floats:
+def shift(means: Float64Array, embeddings: Float64Array, probabilities: Float64Array, targets: Ints, photos: Ints) -> Float64Array:
     """By how much embeddings differ at a place, one a feature. See `learn`.
 
     It is the mean of the taught labels and of one more that does not differ: what a label has of its own is no part of the place, and where one alone
@@ -72,7 +72,7 @@ def shift(means: Floats, embeddings: Floats, probabilities: Floats, targets: Int
     return np.asarray(labels / (labels + 1) * (shares @ of_photos), np.float64)
 
 
-def _photos(differs: Floats, targets: Ints, photos: Ints) -> tuple[Ints, Floats, Floats]:
+def _photos(differs: Float64Array, targets: Ints, photos: Ints) -> tuple[Ints, Float64Array, Float64Array]:
     """The photo of each view; how each photo differs, on the mean of its views; and how much it counts, so that each label does the same."""
     numbers, first, photo_of = np.unique(photos, return_index=True, return_inverse=True)
     _, of_label, counts = np.unique(targets[first], return_inverse=True, return_counts=True)
@@ -81,12 +81,12 @@ def _photos(differs: Floats, targets: Ints, photos: Ints) -> tuple[Ints, Floats,
     return photo_of, of_photos / np.bincount(photo_of)[:, np.newaxis], 1 / (counts[of_label] * len(counts))
 
 
-def _unit(training: Moments, directions: Floats) -> Floats:
+def _unit(training: Moments, directions: Float64Array) -> Float64Array:
     """Directions in which training photos vary by 1, or 0 for what is none."""
     widths = np.sqrt(training.along(directions))[:, np.newaxis]
     return np.divide(directions, widths, out=np.zeros_like(directions), where=widths > 0)
 
 
-def _here(ahead: Floats) -> Floats:
+def _here(ahead: Float64Array) -> Float64Array:
     """ahead: how far from training photos, in standard deviations."""
     return np.asarray(1 / (1 + np.exp(np.clip(FAR - ahead, -30, 30))), np.float64)

@@ -12,13 +12,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array, Float64Array
 from device.common.errors import SortbinError
 from device.vision.fewshot.domain import Place
 from device.vision.fewshot.head import Fitter, Head, Ints, Lessons, Recipe, balanced
 from device.vision.fewshot.near_duplicates import alike, copies
 from device.vision.fewshot.prior import Prior, Views, begin, elsewhere
 from device.vision.inference.bundle import Bundle
-from device.vision.inference.classifier import Classifier, Floats, Outputs, softmax
+from device.vision.inference.classifier import Classifier, Outputs, softmax
 from device.vision.inference.embedding_stats import Reference
 from device.vision.inference.novelty import Known, distances, doubts, known, known_as, unit
 from device.vision.inference.npz import read_arrays, write_arrays
@@ -68,7 +69,7 @@ class Examples:
     targets: npt.NDArray[np.int32]
     photos: npt.NDArray[np.int32]
     embeddings: npt.NDArray[np.float16]
-    probabilities: npt.NDArray[np.float32]
+    probabilities: Float32Array
     isolated: npt.NDArray[np.bool_]
 
     @property
@@ -163,7 +164,7 @@ class Teaching:
     right: float | None
     sure: float | None
 
-    def judge(self, probabilities: Floats, embedding: npt.NDArray[np.floating[Any]], *, here: bool) -> tuple[Floats, float]:
+    def judge(self, probabilities: Float64Array, embedding: npt.NDArray[np.floating[Any]], *, here: bool) -> tuple[Float64Array, float]:
         """Calibrated probabilities, one of each of `labels`, summing to 1, and how unknown it is, 0..1. probabilities: of the bundle's labels;
         embedding: features; here: whether it is known to lie at the place, as an item does that was told apart from its empty view.
         """
@@ -171,7 +172,7 @@ class Teaching:
         likely = certain if here else self.prior.here(before, features)
         # A head that was fitted to items known to lie here judges those alone; one that was not weighs itself where its own place is.
         start = self.prior.of(before, certain if self.examples.mostly_isolated else likely)
-        found: Floats = softmax(self.head.logits(features, start), self.temperature)[0]
+        found: Float64Array = softmax(self.head.logits(features, start), self.temperature)[0]
         if self.examples.mostly_isolated and not self.only:
             found = likely * found + (1 - likely) * self.prior.not_here(before)[0]
         return found, self.known.score(embedding, found, float(elsewhere(start)[0]))
@@ -397,7 +398,7 @@ def _told(targets: Ints) -> npt.NDArray[np.bool_]:
     return np.bincount(targets)[targets] > 1
 
 
-def _chosen(recipes: Sequence[Sequence[Recipe]], surprise: Mapping[Recipe, Floats], lessons: Lessons, photos: Ints) -> Recipe:
+def _chosen(recipes: Sequence[Sequence[Recipe]], surprise: Mapping[Recipe, Float64Array], lessons: Lessons, photos: Ints) -> Recipe:
     """The recipe with the least mean surprise (of each view, in nats) of the first group, or of a later one where the photos give reason for that."""
     share = lessons.weights / lessons.weights.sum()
     chosen, *later = (min(group, key=lambda recipe: float(share @ surprise[recipe])) for group in recipes)
@@ -409,16 +410,16 @@ def _chosen(recipes: Sequence[Sequence[Recipe]], surprise: Mapping[Recipe, Float
     return chosen
 
 
-def _surprise(scaled: Floats, lessons: Lessons) -> Floats:
+def _surprise(scaled: Float64Array, lessons: Lessons) -> Float64Array:
     """Negative log likelihood of each view's label, in nats. scaled: logits over their temperature, views x labels."""
     return np.asarray(np.logaddexp.reduce(scaled, axis=1) - scaled[np.arange(len(scaled)), lessons.targets], np.float64)
 
 
-def _nll(logits: Floats, lessons: Lessons, temperature: float) -> float:
+def _nll(logits: Float64Array, lessons: Lessons, temperature: float) -> float:
     return float(lessons.weights @ _surprise(logits / temperature, lessons) / lessons.weights.sum())
 
 
-def _temperature(logits: Floats, lessons: Lessons) -> float:
+def _temperature(logits: Float64Array, lessons: Lessons) -> float:
     """The temperature of the highest likelihood for photos left out: golden-section search over its logarithm (Guo et al. 2017)."""
     low, high = math.log(LEAST_TEMPERATURE), math.log(MOST_TEMPERATURE)
     ratio = (math.sqrt(5) - 1) / 2
@@ -431,7 +432,7 @@ def _temperature(logits: Floats, lessons: Lessons) -> float:
     return round(math.exp((low + high) / 2), 3)
 
 
-def _reject_below(best: Floats, right: npt.NDArray[np.bool_]) -> float:
+def _reject_below(best: Float64Array, right: npt.NDArray[np.bool_]) -> float:
     """The least probability, in hundredths, from which on at least WANTED_RIGHT of the photos are named right."""
     for hundredths in range(round(100 * LEAST_REJECTION), round(100 * MOST_REJECTION)):
         accepted = best >= hundredths / 100
@@ -440,13 +441,13 @@ def _reject_below(best: Floats, right: npt.NDArray[np.bool_]) -> float:
     return MOST_REJECTION
 
 
-def _prototypes(examples: Examples, familiar: Known | None) -> Floats:
+def _prototypes(examples: Examples, familiar: Known | None) -> Float64Array:
     """Where known things lie: taught photos are prototypes themselves, beside those that the bundle has."""
     own = unit(examples.embeddings[np.unique(examples.photos, return_index=True)[1]])
     return own if familiar is None else np.concatenate([own, familiar.prototypes.astype(np.float64)])
 
 
-def _far(examples: Examples, groups: Ints, first: Ints, familiar: Known | None) -> Floats:
+def _far(examples: Examples, groups: Ints, first: Ints, familiar: Known | None) -> Float64Array:
     """How far photos lie from all that are not alike: one a row of `first`, a view of each. groups: of each view, see `alike`."""
     shown = np.unique(examples.photos, return_index=True)[1]
     one_each, own = unit(examples.embeddings[first]), unit(examples.embeddings[shown])

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float64Array
 from device.vision.fewshot.lbfgs import minimum
 from device.vision.inference.covariance import Moments
 from device.vision.inference.embedding_stats import Reference
 
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 WHOLE = -1
@@ -31,11 +31,11 @@ MOST_SPANNING = 480
 class Head:
     """Logits of labels. weights: labels x features; bias: one a label; trust: share of the bundle's own judgement, 0..1; all float64."""
 
-    weights: Floats
-    bias: Floats
+    weights: Float64Array
+    bias: Float64Array
     trust: float
 
-    def logits(self, embeddings: Floats, before: Floats) -> Floats:
+    def logits(self, embeddings: Float64Array, before: Float64Array) -> Float64Array:
         """... x labels, from embeddings (... x features) and what the bundle thinks of them (... x labels)."""
         return np.asarray(self.trust * before + embeddings @ self.weights.T + self.bias, np.float64)
 
@@ -60,10 +60,10 @@ class Lessons:
     the label of each view, as an index; weights: of each view, summing to the number of photos, equal shares for each label.
     """
 
-    embeddings: Floats
-    before: Floats
+    embeddings: Float64Array
+    before: Float64Array
     targets: Ints
-    weights: Floats
+    weights: Float64Array
 
     def followed_by(self, other: "Lessons") -> "Lessons":
         """These and other ones of the same labels."""
@@ -79,7 +79,7 @@ class Imagined(NamedTuple):
     without: Ints
 
 
-def balanced(targets: Ints, photos: Ints) -> Floats:
+def balanced(targets: Ints, photos: Ints) -> Float64Array:
     """Weights for views so that each label counts the same, each photo of a label the same, and all together as many as there are photos."""
     _, photo_of, views = np.unique(photos, return_inverse=True, return_counts=True)
     labels, label_of = np.unique(targets, return_inverse=True)
@@ -129,7 +129,7 @@ class Fitter:
         weights = self._scale * whole[:, :-1]
         return Head(weights, whole[:, -1] - weights @ self._middle, recipe.trust)
 
-    def unseen(self, recipe: Recipe, folds: Ints) -> Floats:
+    def unseen(self, recipe: Recipe, folds: Ints) -> Float64Array:
         """Logits of every taught view, views x labels, by a head that was fitted without the views of its fold."""
         before, coordinates = self._lessons.before[: self._taught], self._space(recipe).coordinates[: self._taught]
         logits = np.zeros_like(before)
@@ -141,14 +141,14 @@ class Fitter:
     def _chosen(self, taught: npt.NDArray[np.bool_], without: int) -> npt.NDArray[np.bool_]:
         return np.concatenate([taught, self._without == without])
 
-    def _found(self, recipe: Recipe, chosen: npt.NDArray[np.bool_]) -> Floats:
+    def _found(self, recipe: Recipe, chosen: npt.NDArray[np.bool_]) -> Float64Array:
         """The head in the coordinates of its space, labels x coordinates."""
         lessons, space = self._lessons, self._space(recipe)
         weights, coordinates = lessons.weights[chosen], space.coordinates[chosen] / space.stretch
         start, truth = recipe.trust * lessons.before[chosen], np.eye(lessons.before.shape[1])[lessons.targets[chosen]]
         ridge = 1 / space.stretch**2
 
-        def cost(flat: Floats) -> tuple[float, Floats]:
+        def cost(flat: Float64Array) -> tuple[float, Float64Array]:
             found = flat.reshape(truth.shape[1], -1)
             logits = start + coordinates @ found.T
             logits -= logits.max(axis=1, keepdims=True)
@@ -177,7 +177,7 @@ class _Space:
     cost is about as steep in every direction.
     """
 
-    def __init__(self, features: Floats, spanning: Ints, kept: Moments, loose: float, weights: Floats) -> None:
+    def __init__(self, features: Float64Array, spanning: Ints, kept: Moments, loose: float, weights: Float64Array) -> None:
         ridge = np.full(features.shape[1], 1 / loose**2)
         ridge[-1] = 1 / SHIFT**2
         solved = kept.solve(features[spanning], ridge)
@@ -187,6 +187,6 @@ class _Space:
         self.coordinates = features @ self._axes.T
         self.stretch = np.sqrt(0.5 * weights.mean() * np.square(self.coordinates).sum(axis=0) + 1)
 
-    def whole(self, found: Floats) -> Floats:
+    def whole(self, found: Float64Array) -> Float64Array:
         """Weights for features, labels x features, of weights for coordinates."""
         return np.asarray(found @ self._axes, np.float64)

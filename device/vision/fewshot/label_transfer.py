@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from device.common.arrays import Float64Array
+
 Ints = npt.NDArray[np.integer[Any]]
 
 SUPPOSED = 2.0
@@ -19,7 +20,7 @@ HARDLY = 0.01
 """probability below which one label is as good as another for telling how sure the bundle is"""
 
 
-def kinship(probabilities: Floats, targets: Ints, photos: Ints, labels: Ints, supposed: float = SUPPOSED) -> Floats:
+def kinship(probabilities: Float64Array, targets: Ints, photos: Ints, labels: Ints, supposed: float = SUPPOSED) -> Float64Array:
     """The mean probability of each label of the bundle among a new label's photos: new labels x labels of the bundle, rows sum to 1.
 
     probabilities: views x labels of the bundle. targets, photos: which label and which photo each view is of. labels: the new ones, as in targets.
@@ -30,7 +31,7 @@ def kinship(probabilities: Floats, targets: Ints, photos: Ints, labels: Ints, su
     return found
 
 
-def kinship_to_others(probabilities: Floats, targets: Ints, photos: Ints, labels: Ints, supposed: float = SUPPOSED) -> Floats:
+def kinship_to_others(probabilities: Float64Array, targets: Ints, photos: Ints, labels: Ints, supposed: float = SUPPOSED) -> Float64Array:
     """As `kinship`, for each view without the photo that it is of: views x new labels x labels of the bundle."""
     found = np.repeat(kinship(probabilities, targets, photos, labels, supposed)[np.newaxis], len(targets), axis=0)
     for place, label in enumerate(labels):
@@ -40,7 +41,7 @@ def kinship_to_others(probabilities: Floats, targets: Ints, photos: Ints, labels
     return found
 
 
-def taken(kin: Floats, photos: Floats, others: Floats) -> Floats:
+def taken(kin: Float64Array, photos: Float64Array, others: Float64Array) -> Float64Array:
     """The share that each new label has of what the bundle takes for each of its labels, at a place where such photos were shown.
 
     Of what is taken for metal there, as much is a can as of the photos that were taken for it. kin: new x labels of the bundle, or that for each
@@ -51,7 +52,7 @@ def taken(kin: Floats, photos: Floats, others: Floats) -> Floats:
     return np.asarray(claims / (claims.sum(axis=-2, keepdims=True) + others[..., np.newaxis, :]), np.float64)
 
 
-def split(probabilities: Floats, columns: Ints, shares: Floats, here: Floats) -> Floats:
+def split(probabilities: Float64Array, columns: Ints, shares: Float64Array, here: Float64Array) -> Float64Array:
     """What a bundle thinks of labels of which it knows some: log probabilities, views x (len(columns) + new), not brought to a sum of 1.
 
     At the place a new label takes its share from each label that the bundle takes its items for; elsewhere the bundle's judgement stands.
@@ -64,7 +65,7 @@ def split(probabilities: Floats, columns: Ints, shares: Floats, here: Floats) ->
     return np.asarray(np.log(np.maximum(np.concatenate([kept, new], axis=1), LEAST)), np.float64)
 
 
-def surer(probabilities: Floats, kin: Floats) -> Floats:
+def surer(probabilities: Float64Array, kin: Float64Array) -> Float64Array:
     """By how much surer the bundle is of an item than it was of a new label's photos: views x new labels, in nats, at most 0.
 
     An item that it surely takes for one label, where it took the photos for now this and now that, is hardly of their kind, though each of these
@@ -75,7 +76,7 @@ def surer(probabilities: Floats, kin: Floats) -> Floats:
     return np.asarray((kin * np.log(likely)).sum(axis=2) - np.log((kin * likely).sum(axis=2)), np.float64)
 
 
-def _kin(probabilities: Floats, photos: Ints, supposed: float) -> Floats:
+def _kin(probabilities: Float64Array, photos: Ints, supposed: float) -> Float64Array:
     """Photos count alike, however many views they have."""
     count, labels = len(np.unique(photos)), probabilities.shape[1]
     seen = probabilities.mean(axis=0) * count if count else np.zeros(labels)

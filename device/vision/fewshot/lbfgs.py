@@ -4,22 +4,23 @@ from collections import deque
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from device.common.arrays import Float64Array
 
 MEMORY = 12
 """pairs of steps and changes of the gradient that the curvature is told from"""
 
 
-def minimum(function: Callable[[Floats], tuple[float, Floats]], start: Floats, *, steps: int = 200, close: float = 1e-6) -> Floats:
+def minimum(
+    function: Callable[[Float64Array], tuple[float, Float64Array]], start: Float64Array, *, steps: int = 200, close: float = 1e-6
+) -> Float64Array:
     """Where a convex function is least, by limited-memory BFGS (Nocedal 1980; Nocedal and Wright 2006, algorithm 7.4) with backtracking.
 
     function: gives its value and its gradient at a point, both of the shape of `start`. steps: the most that are taken; it ends sooner where
     the value falls by less than `close`, relative to its size, in one step.
     """
     point, (value, gradient) = start, function(start)
-    pairs: deque[tuple[Floats, Floats]] = deque(maxlen=MEMORY)
+    pairs: deque[tuple[Float64Array, Float64Array]] = deque(maxlen=MEMORY)
     for _ in range(steps):
         direction = -_curved(gradient, pairs)
         slope = float((direction * gradient).sum())
@@ -44,7 +45,7 @@ def minimum(function: Callable[[Floats], tuple[float, Floats]], start: Floats, *
     return point
 
 
-def _curved(gradient: Floats, pairs: "deque[tuple[Floats, Floats]]") -> Floats:
+def _curved(gradient: Float64Array, pairs: "deque[tuple[Float64Array, Float64Array]]") -> Float64Array:
     """The gradient multiplied by the inverse Hessian, as far as the pairs tell it: the two-loop recursion."""
     result, used = gradient.copy(), []
     for step, change in reversed(pairs):

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from device.common.arrays import Float64Array
+
 Ints = npt.NDArray[np.int64]
 Whole = npt.NDArray[np.integer[Any]]
 Flags = npt.NDArray[np.bool_]
@@ -19,7 +20,7 @@ WHOLE, ISOLATED = 0.05, 0.12
 which have their surroundings in common, and of items told apart. Noise, other light and JPEG move a photo by less (docs/research/teaching.md)"""
 
 
-def alike(embeddings: Floats, targets: Whole, photos: Whole, isolated: Flags, total: float) -> Ints:
+def alike(embeddings: Float64Array, targets: Whole, photos: Whole, isolated: Flags, total: float) -> Ints:
     """For each view the group of its photo, which is the number of the group's first photo: photos of one label that are alike, or are both like a
     third.
 
@@ -46,7 +47,7 @@ def copies(embeddings: npt.NDArray[np.floating[Any]], targets: Whole, photos: Wh
     return again
 
 
-def _apart(rows: Floats) -> Floats:
+def _apart(rows: Float64Array) -> Float64Array:
     """Squares of the distances between rows."""
     squares = np.square(rows).sum(axis=1)
     return np.asarray(squares[:, np.newaxis] + squares - 2 * rows @ rows.T, np.float64)

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float64Array
 from device.vision.fewshot.domain import Place, learn, shift
-from device.vision.fewshot.head import WHOLE, Floats, Imagined, Ints, Lessons
+from device.vision.fewshot.head import WHOLE, Imagined, Ints, Lessons
 from device.vision.fewshot.label_transfer import kinship, kinship_to_others, split, surer, taken
 from device.vision.inference.embedding_stats import Reference
 
@@ -30,8 +31,8 @@ class Views(NamedTuple):
     is of, and with which others that is left out.
     """
 
-    embeddings: Floats
-    probabilities: Floats
+    embeddings: Float64Array
+    probabilities: Float64Array
     targets: Ints
     photos: Ints
     folds: Ints
@@ -48,29 +49,29 @@ class Prior:
     """
 
     columns: Ints
-    taken: Floats
-    often: Floats
-    kin: Floats
+    taken: Float64Array
+    often: Float64Array
+    kin: Float64Array
     place: Place | None
 
-    def here(self, probabilities: Floats, embeddings: Floats) -> Floats:
+    def here(self, probabilities: Float64Array, embeddings: Float64Array) -> Float64Array:
         """How likely each view lies here, 0..1. probabilities: views x labels of the bundle, calibrated; embeddings: views x features."""
         return np.ones(len(embeddings)) if self.place is None else self.place.here(embeddings, probabilities)
 
-    def of(self, probabilities: Floats, here: Floats, apart: tuple[Floats, Floats] | None = None) -> Floats:
+    def of(self, probabilities: Float64Array, here: Float64Array, apart: tuple[Float64Array, Float64Array] | None = None) -> Float64Array:
         """Views x labels, not brought to a sum of 1. here: see `here`. apart: taken and kin of each view, where these are others."""
         shares, kin = (self.taken, self.kin) if apart is None else apart
         found = split(probabilities, self.columns, shares, here) + np.log(1 - here[:, np.newaxis] * (1 - self.often))
         found[:, len(self.columns) :] += UNLIKE * here[:, np.newaxis] * surer(probabilities, kin)
         return np.asarray(found, np.float64)
 
-    def not_here(self, probabilities: Floats) -> Floats:
+    def not_here(self, probabilities: Float64Array) -> Float64Array:
         """What the bundle thinks of views that lie elsewhere, where no label was left out: views x labels, summing to 1."""
         new = np.zeros((len(probabilities), len(self.often) - len(self.columns)))
         return np.concatenate([probabilities[:, self.columns], new], axis=1)
 
 
-def elsewhere(start: Floats) -> Floats:
+def elsewhere(start: Float64Array) -> Float64Array:
     """How surely the bundle takes each view for labels that do not count here, in nats, 0 where none were left out. start: as `Prior.of` gives it."""
     return np.asarray(np.maximum(-np.logaddexp.reduce(start, axis=1), 0.0), np.float64)
 
@@ -79,7 +80,7 @@ class Start(NamedTuple):
     """A prior; what it says of each taught view by other photos than its own, views x labels; and what is imagined of labels that nobody taught."""
 
     prior: Prior
-    unseen: Floats
+    unseen: Float64Array
     imagined: Imagined
 
 
@@ -98,7 +99,7 @@ def begin(reference: Reference, columns: Ints, views: Views, *, only: bool, isol
     often[untaught] = RARE
     of_each = once.sum() / len(labels)
 
-    def shares(kin: Floats) -> Floats:
+    def shares(kin: Float64Array) -> Float64Array:
         # What is taken for a label that does not occur here tells little of which it is: as if all that was shown were taken for that one as well.
         supposed = np.full((*kin.shape[:-2], kin.shape[-1]), once.sum())
         supposed[..., columns] = 0.0
@@ -121,7 +122,7 @@ def begin(reference: Reference, columns: Ints, views: Views, *, only: bool, isol
     return Start(prior, prior.of(views.probabilities, here, (apart, kin_to_others)), imagined)
 
 
-def _imagined(prior: Prior, untaught: Ints, means: Floats, views: Views, photos: float) -> Imagined:
+def _imagined(prior: Prior, untaught: Ints, means: Float64Array, views: Views, photos: float) -> Imagined:
     """One of each label that nobody taught, as it would look here. means: of training photos, labels of the bundle x features. photos: that each is
     worth, less where new labels take its label over.
     """
@@ -136,5 +137,5 @@ def _imagined(prior: Prior, untaught: Ints, means: Floats, views: Views, photos:
     return Imagined(functools.reduce(Lessons.followed_by, made, nothing), np.repeat(np.array(folds, np.int64), len(own)))
 
 
-def _shift(means: Floats, views: Views, chosen: Flags) -> Floats:
+def _shift(means: Float64Array, views: Views, chosen: Flags) -> Float64Array:
     return shift(means, views.embeddings[chosen], views.probabilities[chosen], views.targets[chosen], views.photos[chosen])

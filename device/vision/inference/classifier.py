@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.bundle import Bundle, BundleError
 from device.vision.inference.preprocess import Pixels, fill_input
 from device.vision.inference.runtime import Interpreter, Runtime, RuntimeFault, first_line, load_runtime
 
-Floats = npt.NDArray[np.float64]
-Logits = npt.NDArray[np.float32]
+Logits = Float32Array
 
 RAW_SCALE, RAW_ZERO_POINT = 1 / 127.5, 127
 """how a uint8 has to be quantized for a camera's byte to mean -1..1"""
@@ -68,12 +68,12 @@ class Classifier:
         self._run(pixels)
         return Outputs(self._logits.read(), self._embedding.read())
 
-    def posterior(self, pixels: Pixels) -> Floats:
+    def posterior(self, pixels: Pixels) -> Float64Array:
         """Calibrated probabilities, one a label, summing to 1. Raises RuntimeFault."""
         self._run(pixels)
         return self._calibrated()
 
-    def look(self, pixels: Pixels) -> tuple[Floats, Logits]:
+    def look(self, pixels: Pixels) -> tuple[Float64Array, Logits]:
         """Calibrated probabilities as of `posterior`, and the embedding of the same run. Raises RuntimeFault."""
         self._run(pixels)
         return self._calibrated(), self._embedding.read()
@@ -96,7 +96,7 @@ class Classifier:
                 f"expected {answer.logits[worst]} within {allowed}; try another runtime, or quantize again"
             )
 
-    def _calibrated(self) -> Floats:
+    def _calibrated(self) -> Float64Array:
         # Python's own numbers: the network has pushed NumPy out of the cache, and there are few.
         powers = [self._powers[place] for place in self._logits.stored().tolist()]
         return np.divide(powers, sum(powers))
@@ -119,10 +119,10 @@ def known_input(seed: int, size: int) -> Pixels:
     return drawn
 
 
-def softmax(logits: npt.NDArray[np.floating[Any]], temperature: float) -> Floats:
+def softmax(logits: npt.NDArray[np.floating[Any]], temperature: float) -> Float64Array:
     """Probabilities of logits divided by `temperature`, over the last axis, in float64."""
     scaled = logits.astype(np.float64) / temperature
-    powers: Floats = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    powers: Float64Array = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.divide(powers, powers.sum(axis=-1, keepdims=True))
 
 

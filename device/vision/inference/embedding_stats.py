@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array
 from device.vision.inference.bundle import Bundle, BundleError
 from device.vision.inference.covariance import Moments
 from device.vision.inference.npz import read_arrays, write_arrays
@@ -22,11 +23,11 @@ class Reference:
     strongest first) with their variances (k, float32), and what is left of each feature's variance (features, float32).
     """
 
-    means: npt.NDArray[np.float32]
+    means: Float32Array
     counts: npt.NDArray[np.int32]
     directions: npt.NDArray[np.float16]
-    variances: npt.NDArray[np.float32]
-    rest: npt.NDArray[np.float32]
+    variances: Float32Array
+    rest: Float32Array
 
     def spread(self) -> Moments:
         """The covariance within labels."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from device.vision.inference.classifier import Floats
+from device.common.arrays import Float64Array
 
 LIKENESS = 0.9
 """How alike the errors of two frames of one still item are: 0 independent, 1 the same.
@@ -18,7 +18,7 @@ FLOOR = 1e-9
 """least probability a frame may give a label, so that no single frame rules a label out for good"""
 
 
-def fuse(posteriors: Sequence[Floats], likeness: float = LIKENESS, weights: Sequence[float] | None = None) -> Floats:
+def fuse(posteriors: Sequence[Float64Array], likeness: float = LIKENESS, weights: Sequence[float] | None = None) -> Float64Array:
     """Fuse the posteriors of a burst in log space: one array of probabilities, one a label, summing to 1.
 
     Frames of an item that lies still differ by noise and light alone, so they are wrong together: multiplying their posteriors as if they
@@ -35,5 +35,5 @@ def fuse(posteriors: Sequence[Floats], likeness: float = LIKENESS, weights: Sequ
     shares = shares / shares.sum()
     independent = 1 / (likeness + (1 - likeness) * np.square(shares).sum())
     powers = independent * (shares @ logs)
-    odds: Floats = np.exp(powers - powers.max())
+    odds: Float64Array = np.exp(powers - powers.max())
     return np.divide(odds, odds.sum())

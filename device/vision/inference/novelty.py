@@ -14,11 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.bundle import Bundle, BundleError
-from device.vision.inference.classifier import Floats
 from device.vision.inference.npz import read_arrays, write_arrays
-
-Singles = npt.NDArray[np.float32]
 
 FILE = "known.npz"
 STEPS = 65
@@ -42,14 +40,14 @@ class Known:
     known photos, nats; infinite where no label was left out.
     """
 
-    prototypes: Singles
-    distance: Singles
-    doubt: Singles
-    quantiles: Singles
+    prototypes: Float32Array
+    distance: Float32Array
+    doubt: Float32Array
+    quantiles: Float32Array
     photos: npt.NDArray[np.int64]
     usual: float = math.inf
 
-    def score(self, embedding: npt.NDArray[np.floating[Any]], probabilities: Floats, elsewhere: float = 0.0) -> float:
+    def score(self, embedding: npt.NDArray[np.floating[Any]], probabilities: Float64Array, elsewhere: float = 0.0) -> float:
         """0 for the most familiar, 1 for the least: the share of known photos that are less strange than this.
 
         Beyond the strangest known photo it goes on rising towards 1. embedding: features; probabilities: calibrated, one a label; elsewhere: see
@@ -67,12 +65,12 @@ class Known:
         """Write the arrays under their names, so that `numpy.load` reads them. The same numbers give the same bytes: no time is stored."""
         write_arrays(file, {name: getattr(self, name) for name in _ARRAYS} | {"prototypes": self.prototypes.astype(np.float16)})
 
-    def _strangeness(self, far: Floats, doubt: Floats, elsewhere: Floats) -> Floats:
+    def _strangeness(self, far: Float64Array, doubt: Float64Array, elsewhere: Float64Array) -> Float64Array:
         both = (far - self.distance[0]) / self.distance[1] + (doubt - self.doubt[0]) / self.doubt[1]
         return np.asarray(both + np.maximum(elsewhere - self.usual, 0), np.float64)
 
 
-def known(prototypes: Floats, far: Floats, doubt: Floats, elsewhere: Floats | None = None) -> Known:
+def known(prototypes: Float64Array, far: Float64Array, doubt: Float64Array, elsewhere: Float64Array | None = None) -> Known:
     """From known photos that neither the prototypes nor the head was fitted to: their `distances` and `doubts`, one a photo, and where labels were
     left out what `prior.elsewhere` says of them.
     """
@@ -83,7 +81,7 @@ def known(prototypes: Floats, far: Floats, doubt: Floats, elsewhere: Floats | No
     return replace(plain, quantiles=quantiles.astype(np.float32))
 
 
-def known_as(familiar: Known, prototypes: Floats, apart: float | None, elsewhere: Floats | None) -> Known:
+def known_as(familiar: Known, prototypes: Float64Array, apart: float | None, elsewhere: Float64Array | None) -> Known:
     """What lies round these prototypes, where no photo tells how strange a known one may look there: as strange as those that `familiar` knows.
 
     apart: how far known things are expected from the nearest of them, 1 - cosine; None: as far as from those of `familiar`.
@@ -107,31 +105,31 @@ def read_known(bundle: Bundle) -> Known | None:
     return found
 
 
-def distances(embeddings: npt.NDArray[np.floating[Any]], prototypes: npt.NDArray[np.floating[Any]]) -> Floats:
+def distances(embeddings: npt.NDArray[np.floating[Any]], prototypes: npt.NDArray[np.floating[Any]]) -> Float64Array:
     """1 - cosine to the nearest prototype: one a row of `embeddings` (n x features)."""
     return np.asarray(1 - (unit(embeddings).astype(np.float32) @ prototypes.astype(np.float32, copy=False).T).max(axis=1), np.float64)
 
 
-def doubts(probabilities: Floats) -> Floats:
+def doubts(probabilities: Float64Array) -> Float64Array:
     """Log odds against the best label, one a row of probabilities (n x labels)."""
     best = np.clip(probabilities.max(axis=1), _LEAST, 1 - _LEAST)
     return np.asarray(np.log1p(-best) - np.log(best), np.float64)
 
 
-def unit(embeddings: npt.NDArray[np.floating[Any]]) -> Floats:
+def unit(embeddings: npt.NDArray[np.floating[Any]]) -> Float64Array:
     """Rows brought to length 1, float64; a row of zeros stays as it is."""
     rows = embeddings.astype(np.float64)
     return np.divide(rows, np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
 
 
-def _as_written(prototypes: Floats) -> Singles:
+def _as_written(prototypes: Float64Array) -> Float32Array:
     return prototypes.astype(np.float16).astype(np.float32)
 
 
-def _usual(elsewhere: Floats | None) -> float:
+def _usual(elsewhere: Float64Array | None) -> float:
     return math.inf if elsewhere is None else float(np.quantile(elsewhere, USUALLY))
 
 
-def _middle(values: Floats, least_spread: float) -> Singles:
+def _middle(values: Float64Array, least_spread: float) -> Float32Array:
     low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
     return np.array([median, max(high - low, least_spread)], np.float32)

@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array
+
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -39,6 +41,6 @@ def halved(pixels: Pixels, width: int, height: int) -> Pixels:
     return pixels
 
 
-def to_float(pixels: Pixels) -> npt.NDArray[np.float32]:
+def to_float(pixels: Pixels) -> Float32Array:
     """Map uint8 0..255 to float32 -1..1, the range the float network is trained on (quantized: scale 1/127.5, zero point 127)."""
     return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1.0)

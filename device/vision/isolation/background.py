@@ -9,11 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.preprocess import Pixels, halved
 from device.vision.isolation.light import BRIGHTEST, fitted_light, grey, logarithm
 from device.vision.isolation.registration import Landmarks, landmarks, moved, structure
-
-Floats = npt.NDArray[np.float32]
 
 WIDTH, HEIGHT = 128, 96
 """pixels at which frames are compared, whatever their own shape"""
@@ -37,25 +36,25 @@ class Reference:
     texture: HEIGHT x WIDTH, the range of grey among a pixel's neighbours, at least LEAST_TEXTURE. landmarks: what `registration` compares.
     """
 
-    low: Floats
-    middle: Floats
-    high: Floats
+    low: Float32Array
+    middle: Float32Array
+    high: Float32Array
     saturated: npt.NDArray[np.bool_]
-    texture: Floats
+    texture: Float32Array
     landmarks: Landmarks
 
     @cached_property
-    def grey(self) -> Floats:
+    def grey(self) -> Float32Array:
         """What is between, without colour: HEIGHT x WIDTH."""
         return grey(self.middle)
 
     @cached_property
-    def roughness(self) -> Floats:
+    def roughness(self) -> Float32Array:
         """The square of the texture."""
         return np.square(self.texture)
 
     @cached_property
-    def ceiling(self) -> Floats | np.float32:
+    def ceiling(self) -> Float32Array | np.float32:
         """The brightest that a pixel can be told from: NO_LIMIT where a view is saturated."""
         return np.where(self.saturated, NO_LIMIT, BRIGHTEST) if self.dazzling.any() else BRIGHTEST
 
@@ -65,13 +64,13 @@ class Reference:
         return np.asarray(self.saturated.any(axis=2), np.bool_)
 
     @cached_property
-    def uneven(self) -> tuple[npt.NDArray[np.int64], Floats]:
+    def uneven(self) -> tuple[npt.NDArray[np.int64], Float32Array]:
         """Which pixels of `few` have the most texture, where any have, counted row by row, and how much they have: n and n."""
         texture = few(self.texture)
         places = np.flatnonzero(texture > max(quantile(texture.copy(), 1 - UNEVEN), LEAST_UNEVEN))
         return places, texture[places]
 
-    def moved(self, there: npt.NDArray[np.float64]) -> "Reference":
+    def moved(self, there: Float64Array) -> "Reference":
         """The same as a moved camera sees it; there: from its pixels to these, 2 x 3."""
         low, middle, high, texture = (moved(view, there) for view in (self.low, self.middle, self.high, self.texture))
         saturated = moved(self.saturated.astype(np.float32), there) > 0
@@ -144,12 +143,12 @@ class EmptyViews:
         self._reference = None
 
 
-def few(view: Floats) -> Floats:
+def few(view: Float32Array) -> Float32Array:
     """Some of its pixels, row by row: H x W to n."""
     return view[1::FEW, 1::FEW].flatten()
 
 
-def quantile(values: Floats, share: float) -> float:
+def quantile(values: Float32Array, share: float) -> float:
     """The value that a share, 0..1, of all others is not above. values: n; their order is lost."""
     place = int(share * (values.size - 1))
     values.partition(place)

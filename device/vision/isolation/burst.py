@@ -6,11 +6,12 @@ Each frame gives another look at it.
 from collections.abc import Callable
 from dataclasses import replace
 
+from device.common.arrays import Float32Array
 from device.vision.inference.ground import Ground
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import EmptyViews
 from device.vision.isolation.isolate import Isolated, isolate, whole_frame
-from device.vision.isolation.occupancy import EmptyView, Floats
+from device.vision.isolation.occupancy import EmptyView
 from device.vision.isolation.pieces import Pieces, looks_at, pieces
 from device.vision.isolation.tta import look
 
@@ -25,7 +26,7 @@ class Burst:
 
     def __init__(self, view: EmptyView, empty: EmptyViews, ground: Ground, isolate: Isolate = isolate) -> None:
         self._view, self._empty, self._ground, self._isolate = view, empty, ground, isolate
-        self._drawn: tuple[Isolated, Floats] | None = None
+        self._drawn: tuple[Isolated, Float32Array] | None = None
         self.pieces: Pieces | None = None
         """of the item that was isolated last; None where it lies in one"""
         self._frames = 0

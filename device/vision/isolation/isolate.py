@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from device.common.arrays import Float32Array
 from device.vision.inference.ground import Ground
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import HEIGHT, WIDTH, EmptyViews, quantile
@@ -19,7 +19,6 @@ from device.vision.isolation.difference import STRAY, STRAY_GAIN, TONE, channels
 from device.vision.isolation.exposure import lifted
 from device.vision.isolation.outline import CERTAIN, outline
 
-Floats = npt.NDArray[np.float32]
 Box = tuple[int, int, int, int]
 
 MARGIN = 0.15
@@ -96,7 +95,7 @@ def paint(pixels: Pixels, mask: Pixels, ground: Ground, margin: float = MARGIN) 
     return _cut(pixels, mask, box, ground, margin)
 
 
-def unlike(differs: Floats, item: Pixels) -> float:
+def unlike(differs: Float32Array, item: Pixels) -> float:
     """How much half of what is round the item differs at least, in brightness or colour, judged by every few rows and columns."""
     few = slice(None, None, LOOKED_AT)
     tone, stray = differs[TONE, few, few], differs[STRAY, few, few]

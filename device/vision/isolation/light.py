@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
 
-Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
 TOE = 12.0
@@ -33,17 +33,17 @@ DEVIATIONS = 5.0
 """standard deviations of those fitted at which a pixel does not count any more"""
 
 
-def logarithm(pixels: Pixels) -> Floats:
+def logarithm(pixels: Pixels) -> Float32Array:
     """Natural logarithms of counts + TOE, where light that is so many times as bright is a constant more. H x W x 3 uint8 to float32."""
     return np.asarray(cv2.LUT(pixels, _LOGARITHMS), np.float32)
 
 
-def grey(seen: Floats) -> Floats:
+def grey(seen: Float32Array) -> Float32Array:
     """The mean of the channels: H x W x 3 to H x W."""
     return np.asarray(cv2.transform(seen, _MEAN[None]), np.float32)
 
 
-def fitted_light(seen: Floats, empty: Floats, saturated: Flags) -> Floats:
+def fitted_light(seen: Float32Array, empty: Float32Array, saturated: Flags) -> Float32Array:
     """How much brighter `seen` is than `empty`, in logarithms and for each channel a plane over the view: H x W x 3.
 
     seen, empty: H x W x 3 as `logarithm` gives them. saturated: H x W, where `empty` may be brighter than it says.
@@ -66,19 +66,19 @@ def fitted_light(seen: Floats, empty: Floats, saturated: Flags) -> Floats:
 
 
 @functools.cache
-def _terms(height: int, width: int, step: int) -> Floats:
+def _terms(height: int, width: int, step: int) -> Float32Array:
     """1, x and y of every `step`th pixel, from -0.5 to 0.5: rows x columns x 3."""
     x, y = np.meshgrid(*((np.arange(step // 2, side, step, dtype=np.float32) / side - 0.5) for side in (width, height)))
     return np.asarray(np.stack([np.ones_like(x), x, y], axis=2), np.float32)
 
 
 @functools.cache
-def _thinned_terms(height: int, width: int) -> Floats:
+def _thinned_terms(height: int, width: int) -> Float32Array:
     """The terms of the pixels that are compared: 3 x n."""
     return np.ascontiguousarray(_terms(height, width, COMPARED).reshape(-1, 3).T)
 
 
-def _commonest(change: Floats) -> float:
+def _commonest(change: Float32Array) -> float:
     """The middle of the change that most pixels share. That there was none is believed first."""
     ordered = np.sort(change)
     shared = ordered.searchsorted(ordered + 2 * ALIKE)
@@ -90,7 +90,7 @@ def _commonest(change: Floats) -> float:
     return min(max(float(ordered[first + shared[first] // 2]), -MOST), MOST)
 
 
-def _robust_planes(terms: Floats, change: Floats, start: float) -> Floats:
+def _robust_planes(terms: Float32Array, change: Float32Array, start: float) -> Float32Array:
     """A plane for each channel, as 3 x 3: its height in the middle and its slopes across and down, for each channel a column.
 
     A pixel weighs by the channel that is farthest off, for an item covers them all.

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels, halved
 
-Floats = npt.NDArray[np.float32]
 Side = Literal["left", "right", "top", "bottom"]
 
 WIDTH, HEIGHT = 80, 60
@@ -63,10 +63,10 @@ class EmptyView:
 
     def __init__(self, settings: PresenceSettings) -> None:
         self._settings = settings
-        self._seen: list[Floats] = []
-        self._mean: Floats | None = None
-        self._noise: Floats = np.zeros((HEIGHT, WIDTH, 3), np.float32)
-        self._last: Floats | None = None
+        self._seen: list[Float32Array] = []
+        self._mean: Float32Array | None = None
+        self._noise: Float32Array = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+        self._last: Float32Array | None = None
         self._gain = 1.0
 
     @property
@@ -100,12 +100,12 @@ class EmptyView:
         return Sight(changed, _spread(differs), moved, present=present, moving=self._is_movement(moved), crossing=crossing)
 
     @property
-    def thumbnail(self) -> Floats:
+    def thumbnail(self) -> Float32Array:
         """The last frame that was looked at, HEIGHT x WIDTH x 3 counts, for `moved_since`."""
         assert self._last is not None, "thumbnail before a look()"
         return self._last
 
-    def moved_since(self, thumbnail: Floats) -> bool:
+    def moved_since(self, thumbnail: Float32Array) -> bool:
         """Whether the last frame that was looked at differs by more than noise from an earlier one, of which this is the `thumbnail`."""
         return self._is_movement(self._moved(self.thumbnail, thumbnail))
 
@@ -142,36 +142,36 @@ class EmptyView:
         """Take the view that another one has learned; what moves is still told against the last frame that this one looked at."""
         self._mean, self._noise, self._gain = None if other._mean is None else other._mean.copy(), other._noise.copy(), other._gain
 
-    def export(self) -> Floats | None:
+    def export(self) -> Float32Array | None:
         """The learned view as 2 x HEIGHT x WIDTH x 3 (mean, noise), or None while unknown."""
         return None if self._mean is None else np.stack([self._mean, self._noise])
 
-    def restore(self, stored: Floats) -> None:
+    def restore(self, stored: Float32Array) -> None:
         """Take a view that `export` gave before. Raises ValueError for another shape."""
         if stored.shape != (2, HEIGHT, WIDTH, 3):
             raise ValueError(f"expected an empty view of shape (2, {HEIGHT}, {WIDTH}, 3), found {stored.shape}")
         self._mean, self._noise = stored[0].astype(np.float32), stored[1].astype(np.float32)
 
-    def _threshold(self) -> Floats:
+    def _threshold(self) -> Float32Array:
         return np.asarray(np.maximum(np.float32(self._settings.min_difference), np.float32(5.0) * self._noise), np.float32)
 
     def _is_movement(self, moved: float) -> bool:
         return moved > self._settings.min_area / 2
 
-    def _moved(self, now: Floats, before: Floats) -> float:
+    def _moved(self, now: Float32Array, before: Float32Array) -> float:
         return _share(_difference(now, before, 1.0) > np.float32(self._settings.min_difference))
 
 
-def _thumbnail(pixels: Pixels) -> Floats:
+def _thumbnail(pixels: Pixels) -> Float32Array:
     return np.asarray(cv2.resize(halved(pixels, WIDTH, HEIGHT), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _difference(now: Floats, before: Floats, usual_gain: float) -> Floats:
+def _difference(now: Float32Array, before: Float32Array, usual_gain: float) -> Float32Array:
     """Absolute difference in counts after one gain for the whole frame is taken out: H x W x 3."""
     return np.asarray(np.abs(now * _gain(now, before, usual_gain) - before), np.float32)
 
 
-def _gain(now: Floats, before: Floats, usual: float) -> np.float32:
+def _gain(now: Float32Array, before: Float32Array, usual: float) -> np.float32:
     """Exposure of `before` over that of `now`: the median ratio of the pixels, which an item on a part of the tray cannot shift far.
 
     A lamp drifts slowly and an item appears at once, so only GAIN_STEP to either side of the `usual` gain is believed.

@@ -15,10 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
 from device.vision.inference.runtime import Interpreter, RuntimeFault, first_line, open_model
-
-Floats = npt.NDArray[np.float32]
 
 MODEL = Path(__file__).parents[2] / "models" / "outline" / "outline_int8.tflite"
 CERTAIN = 2.5
@@ -49,7 +48,7 @@ class Outline(NamedTuple):
     likely: Pixels
 
 
-def outline(differs: Floats) -> Outline:
+def outline(differs: Float32Array) -> Outline:
     """Draw the outline of the item.
 
     differs: CHANNELS x HEIGHT x WIDTH as `difference.channels` gives it. Not for two threads at once. Raises RuntimeFault where nothing can run
@@ -93,7 +92,7 @@ class _Network:
     source: Callable[[], npt.NDArray[Any]]
     result: Callable[[], npt.NDArray[Any]]
 
-    def run(self, differs: Floats) -> Floats:
+    def run(self, differs: Float32Array) -> Float32Array:
         cv2.merge(list(differs), self.source()[0])
         try:
             self.interpreter.invoke()

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.ground import Ground
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.isolate import Isolated
@@ -93,14 +94,14 @@ def _cut_at_neck(whole: Pixels, place: tuple[slice, slice]) -> Pieces | None:
     return None
 
 
-def _colour_around(frame: Pixels, covered: Pixels) -> npt.NDArray[np.float64]:
+def _colour_around(frame: Pixels, covered: Pixels) -> Float64Array:
     """The median colour near the pieces, but not on them."""
     small = cv2.resize(frame, covered.shape[::-1], interpolation=cv2.INTER_AREA)
     around = (_grown(covered, AROUND_PX) > 0) & (_grown(covered, COVER_PX) == 0)
     return np.asarray(np.median(small[around] if around.any() else small.reshape(-1, 3), axis=0), np.float64)
 
 
-def _covered(frame: Pixels, piece: Pixels, colour: npt.NDArray[np.float64]) -> Pixels:
+def _covered(frame: Pixels, piece: Pixels, colour: Float64Array) -> Pixels:
     shown, hidden = frame.copy(), _stretched(_grown(piece, COVER_PX - 2), frame)
     left, top, width, height = cv2.boundingRect(hidden)
     here = slice(top, top + height), slice(left, left + width)
@@ -116,7 +117,7 @@ def _stretched(small: Pixels, frame: Pixels) -> Pixels:
     return np.asarray(cv2.resize(small, (frame.shape[1], frame.shape[0]), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
-def _distance(core: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+def _distance(core: npt.NDArray[np.bool_]) -> Float32Array:
     return np.asarray(cv2.distanceTransform(_mask(~core), cv2.DIST_L2, cv2.DIST_MASK_3), np.float32)
 
 

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from device.common.arrays import Float32Array, Float64Array
+
 Places = npt.NDArray[np.int64]
-Map = npt.NDArray[np.float64]
+Map = Float64Array
 
 COARSE = 2
 """views are compared at so many times fewer pixels"""
@@ -36,19 +37,19 @@ class Landmarks:
     at least LEAST_STRUCTURE.
     """
 
-    structure: Floats
+    structure: Float32Array
     places: Places
-    there: Floats
-    strength: Floats
+    there: Float32Array
+    strength: Float32Array
 
 
-def structure(grey: Floats) -> Floats:
+def structure(grey: Float32Array) -> Float32Array:
     """What stays of a view in any light: its fine structure. grey: H x W logarithms. Returns H / COARSE x W / COARSE."""
     coarse = cv2.resize(grey, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.blur(coarse, (3, 3)) - cv2.blur(coarse, (11, 11)), np.float32)
 
 
-def landmarks(view: Floats) -> Landmarks:
+def landmarks(view: Float32Array) -> Landmarks:
     """What other views are compared with. view: as `structure` gives it."""
     strength = np.abs(view).ravel()
     most = int(LANDMARKS * strength.size)
@@ -56,7 +57,7 @@ def landmarks(view: Floats) -> Landmarks:
     return Landmarks(view, places, view.ravel()[places], np.maximum(strength[places], LEAST_STRUCTURE))
 
 
-def movement(seen: Floats, empty: Landmarks) -> Map | None:
+def movement(seen: Float32Array, empty: Landmarks) -> Map | None:
     """The affine map, 2 x 3, from pixels of the frame to pixels of the empty view; None where the camera is where it was, or nothing fits.
 
     seen: as `structure` gives it. A shift is found by phase correlation (Kuglin and Hines 1975), turned and zoomed by
@@ -84,7 +85,7 @@ def movement(seen: Floats, empty: Landmarks) -> Map | None:
     return there
 
 
-def moved(view: Floats, there: Map) -> Floats:
+def moved(view: Float32Array, there: Map) -> Float32Array:
     """The view as the moved camera sees it. view: H x W or H x W x n."""
     height, width = view.shape[:2]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -97,7 +98,7 @@ def _farthest(there: Map, height: int, width: int) -> float:
     return float(np.linalg.norm(corners @ there.T - corners[:, :2], axis=1).max())
 
 
-def _misfit(seen: Floats, empty: Landmarks) -> float:
+def _misfit(seen: Float32Array, empty: Landmarks) -> float:
     """How far off the empty view is where it has structure, by the median, which an item does not shift far."""
     off = seen.ravel()[empty.places]
     off -= empty.there
@@ -109,5 +110,5 @@ def _misfit(seen: Floats, empty: Landmarks) -> float:
 
 
 @functools.cache
-def _window(height: int, width: int) -> Floats:
+def _window(height: int, width: int) -> Float32Array:
     return np.asarray(cv2.createHanningWindow((width, height), cv2.CV_32F), np.float32)

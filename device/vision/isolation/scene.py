@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import HEIGHT, WIDTH, EmptyViews, Reference
 from device.vision.isolation.difference import channels
@@ -21,7 +22,6 @@ from device.vision.isolation.occupancy import Side
 from device.vision.isolation.outline import CERTAIN, outline
 from device.vision.isolation.registration import structure
 
-Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 Change = Literal["nothing", "item", "dark", "overexposed", "another light", "another view"]
 
@@ -112,10 +112,10 @@ class _Blocks:
     kept: Flags
     even: Flags
     usable: Flags
-    change: Floats
+    change: Float32Array
 
     @property
-    def brighter(self) -> Floats:
+    def brighter(self) -> Float32Array:
         """The change of brightness."""
         return grey(self.change)
 
@@ -183,13 +183,13 @@ def _light(blocks: _Blocks) -> Change:
     return "nothing" if abs(float(np.median(blocks.brighter))) < TOLD else "another light"
 
 
-def _like_a_lamp(seen: Floats, reference: Reference) -> bool:
+def _like_a_lamp(seen: Float32Array, reference: Reference) -> bool:
     """Whether a lamp may have changed so much. A plain sheet that covers the whole view is an even change too, but seldom so small a one."""
     change = np.median((seen[::3, ::3] - reference.middle[::3, ::3]).reshape(-1, 3), axis=0)
     return bool(abs(change.mean()) < LAMP and np.ptp(change) < LAMP_TINT)
 
 
-def _blocks(seen: Floats, reference: Reference) -> _Blocks:
+def _blocks(seen: Float32Array, reference: Reference) -> _Blocks:
     now, before = structure(grey(seen)), reference.landmarks.structure
     strength = _in_blocks(before * before)
     alike = _in_blocks(now * before) / np.sqrt(strength * _in_blocks(now * now) + 1e-12)
@@ -202,7 +202,7 @@ def _blocks(seen: Floats, reference: Reference) -> _Blocks:
     return _Blocks(structured, alike > SAME, off < EVEN, usable, _in_blocks(change))
 
 
-def _in_blocks(view: Floats) -> Floats:
+def _in_blocks(view: Float32Array) -> Float32Array:
     return np.asarray(cv2.resize(view, (ACROSS, DOWN), interpolation=cv2.INTER_AREA), np.float32)
 
 

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import EmptyViews
 from device.vision.isolation.difference import channels
@@ -49,6 +50,6 @@ def has_gone(pixels: Pixels, empty: EmptyViews) -> bool:
     return bool(then > now)
 
 
-def _edges(small: Pixels) -> "np.typing.NDArray[np.float32]":
+def _edges(small: Pixels) -> "Float32Array":
     grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.float32)
     return np.asarray(cv2.magnitude(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)), np.float32)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.adaptation.label_prior import BOUND, REMEMBERED, Site, SiteError, SiteSettings, estimated, reweighed, shares
-from device.vision.inference.classifier import Floats
+from device.common.arrays import Float64Array
 
 LABELS = ("can", "glass", "pet")
 USUAL = np.array([0.2, 0.5, 0.3])
@@ -12,7 +12,7 @@ USUAL = np.array([0.2, 0.5, 0.3])
 weights = st.lists(st.floats(0.01, 1), min_size=3, max_size=3).map(lambda drawn: np.array(drawn) / sum(drawn))
 
 
-def stream(mix: Floats, count: int, seed: int = 0, separation: float = 2.0) -> Floats:
+def stream(mix: Float64Array, count: int, seed: int = 0, separation: float = 2.0) -> Float64Array:
     """Calibrated probabilities, under USUAL, of items whose labels are drawn from `mix`: one Gaussian a label on the corners of a triangle."""
     rng = np.random.default_rng(seed)
     corners = separation * np.eye(3)
@@ -22,12 +22,12 @@ def stream(mix: Floats, count: int, seed: int = 0, separation: float = 2.0) -> F
 
 
 @given(weights)
-def test_the_usual_mix_leaves_probabilities_as_they_are(p: Floats) -> None:
+def test_the_usual_mix_leaves_probabilities_as_they_are(p: Float64Array) -> None:
     assert reweighed(p, USUAL, USUAL) == pytest.approx(p, abs=1e-8)
 
 
 @given(weights, weights)
-def test_a_label_that_does_not_occur_gets_nothing_and_the_rest_keep_their_ratios(p: Floats, usual: Floats) -> None:
+def test_a_label_that_does_not_occur_gets_nothing_and_the_rest_keep_their_ratios(p: Float64Array, usual: Float64Array) -> None:
     found = reweighed(p, usual, shares(("can", "pet"), LABELS, usual))
     assert found[1] == 0
     assert found[0] / found[2] == pytest.approx(p[0] / p[2])
@@ -40,7 +40,7 @@ def test_how_often_labels_occur_may_be_in_any_unit() -> None:
 
 
 @given(weights, st.floats(0, 0.5))
-def test_others_have_their_share_together_and_those_that_are_named_theirs_of_the_rest(usual: Floats, others: float) -> None:
+def test_others_have_their_share_together_and_those_that_are_named_theirs_of_the_rest(usual: Float64Array, others: float) -> None:
     found = shares({"pet": 3}, LABELS, usual, others)
     assert found.sum() == pytest.approx(1)
     assert found[2] == pytest.approx(1 - others)
@@ -68,7 +68,7 @@ def test_a_label_that_nobody_knows_is_named() -> None:
 
 
 @given(weights, st.integers(0, 100))
-def test_the_mix_is_found_from_probabilities_that_were_calibrated_under_another(mix: Floats, seed: int) -> None:
+def test_the_mix_is_found_from_probabilities_that_were_calibrated_under_another(mix: Float64Array, seed: int) -> None:
     found = estimated(stream(mix, 4000, seed), USUAL, USUAL)
     bounded = np.clip(mix, USUAL / BOUND, USUAL * BOUND)
     assert found == pytest.approx(bounded / bounded.sum(), abs=0.06)
@@ -88,7 +88,7 @@ def test_the_mix_makes_more_items_right() -> None:
 
 
 @given(st.lists(weights, min_size=1, max_size=50), weights)
-def test_learning_stays_within_its_bounds(items: list[Floats], expected: Floats) -> None:
+def test_learning_stays_within_its_bounds(items: list[Float64Array], expected: Float64Array) -> None:
     found = estimated(np.stack(items), USUAL, expected)
     assert found.sum() == pytest.approx(1)
     assert (found >= expected / BOUND - 1e-9).all() and (found <= expected * BOUND + 1e-9).all()

@@ -4,9 +4,9 @@ import errno
 import struct
 
 import numpy as np
-import numpy.typing as npt
 
 from device.cameras import v4l2_controls as v4l2
+from device.common.arrays import Float64Array
 
 BRIGHT = 118.0
 """mean that the automatic exposure aims at"""
@@ -24,7 +24,7 @@ class Webcam:
         self.own_capabilities = 0x05200001
         self.values = {v4l2.EXPOSURE_AUTO: 3, v4l2.AUTO_WHITE_BALANCE: 1, v4l2.GAIN: 64, v4l2.FOCUS_AUTO: 1, v4l2.FOCUS_ABSOLUTE: 30}
 
-    def means(self) -> npt.NDArray[np.float64]:
+    def means(self) -> Float64Array:
         """Mean red, green and blue of a picture, once the automatics have settled."""
         tint = (self._kelvin() - self.lamp_kelvin) / 10_000
         colour = np.array([1.0 + tint, 1.0, 1.0 - tint])

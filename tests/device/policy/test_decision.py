@@ -8,23 +8,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from device.common.arrays import Float64Array
 from device.policy import decision
 from device.policy.decision import Choice, Danger, Evidence
 from device.policy.rules import RulePack, find_rules, read_rules
-from device.vision.inference.classifier import Floats
 
 LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
 TRASHNET = read_rules(find_rules("trashnet"), LABELS)
 BINS = tuple(TRASHNET.bins)
 
 
-def sure(**shares: float) -> Floats:
+def sure(**shares: float) -> Float64Array:
     """Probabilities of the labels named; what is left goes to all labels evenly."""
     rest = (1 - sum(shares.values())) / len(LABELS)
     return np.array([shares.get(label, 0) + rest for label in LABELS])
 
 
-def decide(posterior: Floats, labels: tuple[str, ...], rules: RulePack, *, unknown: bool = False, **more: Any) -> Choice:
+def decide(posterior: Float64Array, labels: tuple[str, ...], rules: RulePack, *, unknown: bool = False, **more: Any) -> Choice:
     """Choose a bin for an item of which nothing but its posterior is known."""
     return decision.decide(Evidence(posterior, unknown=unknown), labels, rules, **more)
 
@@ -37,7 +37,7 @@ def pack(tmp_path: Path, bins: dict[str, list[str]], cost: str = "", top: str = 
 
 
 @st.composite
-def posteriors(draw: st.DrawFn, labels: int = len(LABELS)) -> Floats:
+def posteriors(draw: st.DrawFn, labels: int = len(LABELS)) -> Float64Array:
     weights = draw(st.lists(st.integers(0, 1000), min_size=labels, max_size=labels).filter(any))
     return np.array(weights) / sum(weights)
 
@@ -203,7 +203,7 @@ def test_a_hazard_in_one_of_two_pieces_is_a_hazard(guarded: Callable[[str], Rule
 @settings(max_examples=100)
 @given(posterior=posteriors(2), above=st.floats(0.01, 0.99), into=st.sampled_from(["", "rest", "x"]), unknown=st.booleans())
 def test_no_hazard_above_the_bound_goes_elsewhere(
-    tmp_path_factory: pytest.TempPathFactory, posterior: Floats, above: float, into: str, unknown: bool
+    tmp_path_factory: pytest.TempPathFactory, posterior: Float64Array, above: float, into: str, unknown: bool
 ) -> None:
     text = f'[hazard]\nabove = {above!r}\ninto = "{into}"\n'
     rules = pack(tmp_path_factory.getbasetemp(), {"x": ["a"], "y": ["b"]}, text, 'hazards = ["b"]\n')
@@ -225,7 +225,7 @@ def test_a_doubtful_item_is_unsure_even_where_its_bin_is_closed() -> None:
 
 @settings(max_examples=100)
 @given(posterior=posteriors(), order=st.permutations(range(len(LABELS))), reject_below=st.floats(0, 1))
-def test_the_order_of_the_labels_does_not_matter(posterior: Floats, order: list[int], reject_below: float) -> None:
+def test_the_order_of_the_labels_does_not_matter(posterior: Float64Array, order: list[int], reject_below: float) -> None:
     here = decide(posterior, LABELS, TRASHNET, reject_below=reject_below)
     there = decide(posterior[order], tuple(LABELS[index] for index in order), TRASHNET, reject_below=reject_below)
     assert (here.bin, here.reason, here.p, here.p_bin) == (there.bin, there.reason, there.p, there.p_bin)
@@ -233,7 +233,9 @@ def test_the_order_of_the_labels_does_not_matter(posterior: Floats, order: list[
 
 @settings(max_examples=100)
 @given(posterior=posteriors(), closed=st.dictionaries(st.sampled_from(BINS), st.just("safe_mode")), reject_below=st.floats(0, 1))
-def test_a_closed_bin_is_never_chosen_and_the_residual_bin_always_may_be(posterior: Floats, closed: dict[str, str], reject_below: float) -> None:
+def test_a_closed_bin_is_never_chosen_and_the_residual_bin_always_may_be(
+    posterior: Float64Array, closed: dict[str, str], reject_below: float
+) -> None:
     choice = decide(posterior, LABELS, TRASHNET, reject_below=reject_below, closed=closed)
     assert choice.bin == "trash" or choice.bin not in closed
     assert choice.bin == "trash" or choice.reason == "confident"
@@ -242,7 +244,7 @@ def test_a_closed_bin_is_never_chosen_and_the_residual_bin_always_may_be(posteri
 
 @settings(max_examples=100)
 @given(posterior=posteriors(), reject_below=st.floats(0, 1))
-def test_no_other_bin_would_have_cost_less_unless_the_item_was_rejected(posterior: Floats, reject_below: float) -> None:
+def test_no_other_bin_would_have_cost_less_unless_the_item_was_rejected(posterior: Float64Array, reject_below: float) -> None:
     choice = decide(posterior, LABELS, TRASHNET, reject_below=reject_below)
     shares = {name: sum(p for label, p in zip(LABELS, posterior, strict=True) if TRASHNET.bin_of(label) == name) for name in BINS}
     costs = {into: sum(share * TRASHNET.cost(belongs, into) for belongs, share in shares.items()) for into in BINS}
@@ -255,7 +257,9 @@ def test_no_other_bin_would_have_cost_less_unless_the_item_was_rejected(posterio
 
 @settings(max_examples=50)
 @given(posterior=posteriors(3), reject_below=st.floats(0, 0.999))
-def test_a_pack_with_all_labels_in_one_bin_always_picks_it(tmp_path_factory: pytest.TempPathFactory, posterior: Floats, reject_below: float) -> None:
+def test_a_pack_with_all_labels_in_one_bin_always_picks_it(
+    tmp_path_factory: pytest.TempPathFactory, posterior: Float64Array, reject_below: float
+) -> None:
     one = pack(tmp_path_factory.getbasetemp(), {"all": ["a", "b", "c"]})
     choice = decide(posterior, ("a", "b", "c"), one, reject_below=reject_below)
     assert (choice.bin, choice.reason) == ("all", "confident")
@@ -263,7 +267,7 @@ def test_a_pack_with_all_labels_in_one_bin_always_picks_it(tmp_path_factory: pyt
 
 @settings(max_examples=50)
 @given(posterior=posteriors(3), power=st.integers(-8, 8))
-def test_only_the_ratios_of_costs_matter(tmp_path_factory: pytest.TempPathFactory, posterior: Floats, power: int) -> None:
+def test_only_the_ratios_of_costs_matter(tmp_path_factory: pytest.TempPathFactory, posterior: Float64Array, power: int) -> None:
     bins, labels = {"x": ["a"], "y": ["b"], "z": ["c"]}, ("a", "b", "c")
     chosen = []
     for scale in (1.0, 2.0**power):
@@ -275,6 +279,6 @@ def test_only_the_ratios_of_costs_matter(tmp_path_factory: pytest.TempPathFactor
 
 @settings(max_examples=100)
 @given(posterior=posteriors(), low=st.floats(0, 1), high=st.floats(0, 1))
-def test_a_stricter_threshold_only_ever_rejects_more(posterior: Floats, low: float, high: float) -> None:
+def test_a_stricter_threshold_only_ever_rejects_more(posterior: Float64Array, low: float, high: float) -> None:
     lenient, strict = (decide(posterior, LABELS, TRASHNET, reject_below=value) for value in sorted((low, high)))
     assert strict.bin == lenient.bin or strict.reason == "unsure"

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from converter.data.photos import Split, read_split
+from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import to_float
 from training.fit.augment import AUGMENTATIONS, Augmentation
-from training.fit.batches import Batches, Floats
+from training.fit.batches import Batches
 from training.fit.distillation import blended_loss
 
 LABELS = 3
@@ -19,7 +20,12 @@ CARD = np.full(3, 225, np.uint8)
 
 
 def batches(
-    split: Split, teach: Callable[[Floats], Floats], *, untaught: int = 0, mixup: float = 0.0, augmentation: Augmentation = AUGMENTATIONS["none"]
+    split: Split,
+    teach: Callable[[Float32Array], Float32Array],
+    *,
+    untaught: int = 0,
+    mixup: float = 0.0,
+    augmentation: Augmentation = AUGMENTATIONS["none"],
 ) -> Batches:
     photos = split.train
     targets = np.eye(LABELS, dtype=np.float32)[[split.labels.index(photo.label) for photo in photos]]
@@ -28,7 +34,7 @@ def batches(
     return Batches(photos, targets, widths, weights, **views, teach=teach, untaught=untaught)
 
 
-def fair(inputs: Floats) -> Floats:
+def fair(inputs: Float32Array) -> Float32Array:
     return np.full((len(inputs), LABELS), 1 / LABELS, np.float32)
 
 
@@ -53,7 +59,7 @@ def split(shapes: Path) -> Split:
 def test_teachers_are_asked_about_photos_of_their_own_kind_alone(split: Split, mixup: float) -> None:
     asked: list[int] = []
 
-    def counted(inputs: Floats) -> Floats:
+    def counted(inputs: Float32Array) -> Float32Array:
         asked.append(len(inputs))
         return fair(inputs)
 
@@ -70,7 +76,7 @@ def test_teachers_are_asked_about_photos_of_their_own_kind_alone(split: Split, m
 def test_teachers_are_asked_about_photos_as_they_were_taken_and_not_about_items_laid_elsewhere(item_photos: Path) -> None:
     split, asked = read_split(item_photos, seed=3), []
 
-    def remembered(inputs: Floats) -> Floats:
+    def remembered(inputs: Float32Array) -> Float32Array:
         asked.extend(inputs)
         return fair(inputs)
 

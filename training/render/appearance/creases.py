@@ -6,10 +6,10 @@ import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from training.render.appearance.meshes import Floats
+from device.common.arrays import Float64Array
 
 
-def facets(rng: np.random.Generator, x: Floats, y: Floats, count: int, depth: float) -> Floats:
+def facets(rng: np.random.Generator, x: Float64Array, y: Float64Array, count: int, depth: float) -> Float64Array:
     """A height over x and y of flat triangles that meet in creases, as in stiff sheet: about `count` corners, normal heights of `depth`."""
     (x0, x1), (y0, y1) = (x.min(), x.max()), (y.min(), y.max())
     edge_x, edge_y = 0.15 * (x1 - x0), 0.15 * (y1 - y0)
@@ -20,13 +20,13 @@ def facets(rng: np.random.Generator, x: Floats, y: Floats, count: int, depth: fl
 
 
 def crumpled(
-    rng: np.random.Generator, x: Floats, y: Floats, count: int, depth: float, *, layers: int = 3, finer: float = 2.6, fainter: float = 0.5
-) -> Floats:
+    rng: np.random.Generator, x: Float64Array, y: Float64Array, count: int, depth: float, *, layers: int = 3, finer: float = 2.6, fainter: float = 0.5
+) -> Float64Array:
     """Creases within creases: each layer has `finer` times as many corners and `fainter` times the depth."""
     return sum((facets(rng, x, y, int(count * finer**k), depth * fainter**k) for k in range(layers)), np.zeros_like(x))
 
 
-def dented(rng: np.random.Generator, points: Floats, count: int, depth: float, low: float, high: float) -> Floats:
+def dented(rng: np.random.Generator, points: Float64Array, count: int, depth: float, low: float, high: float) -> Float64Array:
     """Push faceted dents into a turned surface between two heights; it swells a little where it is not pushed."""
     x, y, z = np.moveaxis(points, -1, 0)
     radius = np.hypot(x, y)
@@ -43,7 +43,7 @@ def dented(rng: np.random.Generator, points: Floats, count: int, depth: float, l
     return np.stack([x * scale, y * scale, z], axis=-1)
 
 
-def balled(rng: np.random.Generator, points: Floats, radius: float, folds: int, start: float, squash: float = 1.0) -> Floats:
+def balled(rng: np.random.Generator, points: Float64Array, radius: float, folds: int, start: float, squash: float = 1.0) -> Float64Array:
     """Fold a sheet into a ball: mirror whatever sticks out of ever smaller planes about its middle, the way a hand does."""
     points = points - points.reshape(-1, 3).mean(axis=0)
     for distance in np.geomspace(start, radius, folds):
@@ -55,7 +55,7 @@ def balled(rng: np.random.Generator, points: Floats, radius: float, folds: int, 
     return points
 
 
-def curled(points: Floats, axis: int, curvature: float, start: float) -> Floats:
+def curled(points: Float64Array, axis: int, curvature: float, start: float) -> Float64Array:
     """Roll up the part of a flat sheet beyond `start` along x (0) or y (1); curvature in 1/dm."""
     points = points.copy()
     beyond = np.maximum(points[..., axis] - start, 0)
@@ -64,7 +64,7 @@ def curled(points: Floats, axis: int, curvature: float, start: float) -> Floats:
     return points
 
 
-def bent(points: Floats, axis: int, at: float, angle: float) -> Floats:
+def bent(points: Float64Array, axis: int, at: float, angle: float) -> Float64Array:
     """Fold a flat sheet up along a line, by an angle in radians."""
     points = points.copy()
     beyond = np.maximum(points[..., axis] - at, 0)
@@ -80,16 +80,16 @@ class TornSheet:
     left, right, bottom, top: where the edge runs, in 0..1 of the whole sheet, per row or column; torn: which of the four were torn.
     """
 
-    points: Floats
-    uv: Floats
-    left: Floats
-    right: Floats
-    bottom: Floats
-    top: Floats
+    points: Float64Array
+    uv: Float64Array
+    left: Float64Array
+    right: Float64Array
+    bottom: Float64Array
+    top: Float64Array
     torn: tuple[bool, bool, bool, bool]
 
 
-def tear_line(rng: np.random.Generator, steps: int, bite: float, raggedness: float) -> Floats:
+def tear_line(rng: np.random.Generator, steps: int, bite: float, raggedness: float) -> Float64Array:
     """How far a tear reaches in, per step: a slanting, wandering line with ever finer notches, from 0 up, in dm."""
     along = np.linspace(-1, 1, steps)
     line = bite * (1 + rng.uniform(-0.8, 0.8) * along)
@@ -105,7 +105,7 @@ def torn_sheet(
     """A flat sheet torn along some of left, right, bottom, top. The grid is squeezed up to the tear, so its edge is as fine as the grid."""
     rows = max(2, round(columns * height / width))
 
-    def inset(which: int, steps: int, length: float) -> Floats:
+    def inset(which: int, steps: int, length: float) -> Float64Array:
         return tear_line(rng, steps, bite, raggedness) / length if torn[which] else np.zeros(steps)
 
     left, right = inset(0, rows, width), 1 - inset(1, rows, width)

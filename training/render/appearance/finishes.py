@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from device.common.arrays import Float32Array
+
 Colour = tuple[int, int, int]
 Pixels = npt.NDArray[np.uint8]
-_Picture = npt.NDArray[np.float32]
+_Picture = Float32Array
 
 
 @dataclass(frozen=True, slots=True)

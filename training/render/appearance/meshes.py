@@ -7,18 +7,19 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
-Floats = npt.NDArray[np.float64]
+from device.common.arrays import Float64Array
+
 Outline = Sequence[tuple[float, float]]
 
 
-def sheet(width: float, height: float, columns: int, rows: int | None = None) -> Floats:
+def sheet(width: float, height: float, columns: int, rows: int | None = None) -> Float64Array:
     """A flat rectangle in the xy plane: rows x columns x 3 points, centred. Without `rows` the cells are about square."""
     rows = rows or max(2, round(columns * height / width))
     x, y = np.meshgrid(np.linspace(-width / 2, width / 2, columns), np.linspace(-height / 2, height / 2, rows))
     return np.stack([x, y, np.zeros_like(x)], axis=-1)
 
 
-def outline(corners: Outline, steps: int) -> Floats:
+def outline(corners: Outline, steps: int) -> Float64Array:
     """Points along a polyline of (radius, height), evenly spaced, its corners kept: about `steps` x 2."""
     points = np.asarray(corners, float)
     walked = np.r_[0, np.cumsum(np.hypot(*np.diff(points, axis=0).T))]
@@ -26,7 +27,7 @@ def outline(corners: Outline, steps: int) -> Floats:
     return np.stack([np.interp(at, walked, points[:, 0]), np.interp(at, walked, points[:, 1])], axis=1)
 
 
-def rounded(corners: Outline, steps: int, spread: float) -> Floats:
+def rounded(corners: Outline, steps: int, spread: float) -> Float64Array:
     """The same with its corners rounded off; `spread` is in steps. The two ends stay where they are."""
     sharp = outline(corners, steps)
     soft = gaussian_filter1d(sharp, spread, axis=0, mode="nearest")
@@ -34,7 +35,7 @@ def rounded(corners: Outline, steps: int, spread: float) -> Floats:
     return soft
 
 
-def thick(profile: Floats, wall: float) -> Floats:
+def thick(profile: Float64Array, wall: float) -> Float64Array:
     """Out along a profile that starts on the axis, and back inside it at a distance of `wall`: a closed shell to turn."""
     along = np.gradient(profile, axis=0)
     inward = np.stack([-along[:, 1], along[:, 0]], axis=1)
@@ -45,14 +46,14 @@ def thick(profile: Floats, wall: float) -> Floats:
     return np.r_[profile, inner[::-1]]
 
 
-def turned(profile: Floats, segments: int, depth: float = 1.0) -> Floats:
+def turned(profile: Float64Array, segments: int, depth: float = 1.0) -> Float64Array:
     """Turn a profile about the z axis: len(profile) x segments x 3 points. `depth` scales y: an oval below 1."""
     angle = np.linspace(0, 2 * np.pi, segments, endpoint=False)
     radius, height = profile[:, :1], profile[:, 1:]
     return np.stack([radius * np.cos(angle), radius * np.sin(angle) * depth, np.repeat(height, segments, axis=1)], axis=-1)
 
 
-def band(profile: Floats, low: float, high: float, *, around: float = 1.0, gap: float = 0.005, depth: float = 1.0) -> Floats:
+def band(profile: Float64Array, low: float, high: float, *, around: float = 1.0, gap: float = 0.005, depth: float = 1.0) -> Float64Array:
     """A label's surface just outside a turned profile between two heights, over `around` of the way round, centred on +x."""
     height = np.linspace(low, high, 28)
     order = np.argsort(profile[:, 1])
@@ -61,17 +62,17 @@ def band(profile: Floats, low: float, high: float, *, around: float = 1.0, gap: 
     return np.stack([radius * np.cos(angle), radius * np.sin(angle) * depth, np.repeat(height[:, None], 96, axis=1)], axis=-1)
 
 
-def height_uv(points: Floats, low: float, high: float) -> Floats:
+def height_uv(points: Float64Array, low: float, high: float) -> Float64Array:
     """Texture coordinates of a turned surface: once round it, and 0..1 between two heights of the untouched profile."""
     around, up = np.meshgrid(np.linspace(0, 1, points.shape[1] + 1), (points[:, 0, 2] - low) / (high - low))
     return np.stack([around, up], axis=-1)
 
 
 def add_surface(
-    points: Floats,
+    points: Float64Array,
     materials: Sequence[bpy.types.Material],
     *,
-    uv: Floats | None = None,
+    uv: Float64Array | None = None,
     closed: bool = False,
     face_material: npt.NDArray[np.integer] | None = None,
     smooth: bool = True,

@@ -6,22 +6,22 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from scipy.ndimage import distance_transform_edt, gaussian_filter, gaussian_filter1d
 
+from device.common.arrays import Float64Array
 from training.render.appearance.artwork import EMBLEMS, NAMES, PALETTES, barcode, font, front, paragraph, wordmark, words
 from training.render.appearance.creases import TornSheet
 from training.render.appearance.materials import Colour
-from training.render.appearance.meshes import Floats
 from training.render.chance import pick, toss
 
 KRAFT: tuple[Colour, ...] = ((184, 149, 110), (171, 136, 99), (198, 166, 126), (178, 146, 112))
 STAMP_INKS: tuple[Colour, ...] = ((44, 40, 38), (44, 40, 38), (40, 56, 112), (128, 36, 32))
 
 
-def _fibres(rng: np.random.Generator, shape: tuple[int, int], amount: float, along: float, across: float) -> Floats:
+def _fibres(rng: np.random.Generator, shape: tuple[int, int], amount: float, along: float, across: float) -> Float64Array:
     noise = gaussian_filter(rng.normal(size=shape), (across, along))
     return (noise / (noise.std() + 1e-9) * amount)[..., None]
 
 
-def _picture(pixels: Floats) -> Image.Image:
+def _picture(pixels: Float64Array) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 

@@ -6,9 +6,10 @@ import bpy
 import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 
+from device.common.arrays import Float64Array
 from training.render.appearance.artwork import front, wrapround
 from training.render.appearance.materials import BRASS, Colour, Grain, clear_plastic, glass, metal, surface
-from training.render.appearance.meshes import Floats, Outline, add_surface, band, outline, rounded, thick, turned
+from training.render.appearance.meshes import Outline, add_surface, band, outline, rounded, thick, turned
 from training.render.catalogue import Item, kind
 from training.render.chance import pick, toss
 from training.render.laying import lay, on_its_side, spun, turn
@@ -136,7 +137,7 @@ class _Squeeze:
         where = [np.r_[rng.uniform(-1, 1, (90, 2)) * (1.5, tall), far] for _ in range(2)]
         self.creases = [LinearNDInterpolator(points, np.r_[rng.normal(size=90), 0, 0, 0, 0]) for points in where]
 
-    def __call__(self, points: Floats) -> Floats:
+    def __call__(self, points: Float64Array) -> Float64Array:
         x, y, z = np.moveaxis(points, -1, 0)
         soft = np.clip(np.minimum(z / 0.35, (self.tall * 0.8 - z) / 0.4), 0, 1)
         x, y = x * (1 - soft * self.flat), y * (1 + soft * self.flat * 0.5)
@@ -192,7 +193,7 @@ def care_bottle(rng: np.random.Generator) -> Item:
     return lay(parts, spun(rng) @ turn("X", -math.pi / 2) @ turn("Z", rng.uniform(-0.1, 0.1)))
 
 
-def _broadside(profile: Floats, low: float, high: float, around: float, depth: float) -> Floats:
+def _broadside(profile: Float64Array, low: float, high: float, around: float, depth: float) -> Float64Array:
     """A label on the broad side (-y) of an oval bottle."""
     height = np.linspace(low, high, 28)
     order = np.argsort(profile[:, 1])

@@ -8,10 +8,11 @@ from mathutils import Matrix
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from device.common.arrays import Float64Array
 from training.render.appearance.artwork import front
 from training.render.appearance.creases import bent, crumpled, dented, torn_sheet
 from training.render.appearance.materials import Colour, Grain, clear_plastic, corrugated_edge, surface
-from training.render.appearance.meshes import Floats, add_surface, outline, sheet, turned
+from training.render.appearance.meshes import add_surface, outline, sheet, turned
 from training.render.appearance.prints import KRAFT, board, show_tear
 from training.render.catalogue import Item, kind
 from training.render.chance import pick, toss
@@ -97,7 +98,7 @@ def torn_piece(rng: np.random.Generator) -> Item:
     return lay([part], spun(rng))
 
 
-def _frayed(rng: np.random.Generator, shape: tuple[int, int], sides: tuple[bool, bool, bool, bool]) -> Floats:
+def _frayed(rng: np.random.Generator, shape: tuple[int, int], sides: tuple[bool, bool, bool, bool]) -> Float64Array:
     """Torn edges lift and droop unevenly within a few millimetres of the tear."""
     rows, columns = shape
     j, i = np.meshgrid(np.arange(columns), np.arange(rows))

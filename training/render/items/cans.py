@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 
+from device.common.arrays import Float64Array
 from training.render.appearance.artwork import wrapround
 from training.render.appearance.creases import crumpled, dented
 from training.render.appearance.materials import ALUMINIUM, BRASS, TINPLATE, Grain, metal, surface
-from training.render.appearance.meshes import Floats, add_surface, height_uv, outline, turned
+from training.render.appearance.meshes import add_surface, height_uv, outline, turned
 from training.render.catalogue import Item, kind
 from training.render.chance import pick, toss
 from training.render.laying import lay, on_its_side, shift, spun, turn
@@ -52,7 +53,7 @@ def drinks_can(rng: np.random.Generator) -> Item:
     return lay(parts, on_its_side(rng, roll))
 
 
-def _ring(rx: float, ry: float, y: float, z: float, width: float, thickness: float) -> Floats:
+def _ring(rx: float, ry: float, y: float, z: float, width: float, thickness: float) -> Float64Array:
     """A flattened ring about the z axis: the two loops of a tab."""
     angle = np.linspace(0, math.tau, 40, endpoint=False)
     section = np.r_[np.linspace(0, math.tau, 12, endpoint=False), 0]
@@ -71,7 +72,7 @@ def _ring(rx: float, ry: float, y: float, z: float, width: float, thickness: flo
     )
 
 
-def _stamped(rng: np.random.Generator, can: Floats, tall: float) -> Floats:
+def _stamped(rng: np.random.Generator, can: Float64Array, tall: float) -> Float64Array:
     """Trodden down from above: the wall buckles in rings, the top slides aside."""
     x, y, z = np.moveaxis(can, -1, 0)
     kept, phase = rng.uniform(0.38, 0.6), rng.uniform(0, 6)
@@ -84,7 +85,7 @@ def _stamped(rng: np.random.Generator, can: Floats, tall: float) -> Floats:
     return dented(rng, low, 14, 0.05, 0.03, tall * kept - 0.05)
 
 
-def _flattened(rng: np.random.Generator, can: Floats, tall: float) -> Floats:
+def _flattened(rng: np.random.Generator, can: Float64Array, tall: float) -> Float64Array:
     """Squeezed from both sides: flat and wide in the middle, the stiff ends less so."""
     x, y, z = np.moveaxis(can, -1, 0)
     up = np.clip(z / tall, 0, 1)

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from device.common.arrays import Float64Array
 from training.render.appearance.artwork import wrapround
 from training.render.appearance.creases import bent, crumpled, dented
 from training.render.appearance.materials import Grain, clear_plastic, surface
-from training.render.appearance.meshes import Floats, add_surface, height_uv, outline, turned
+from training.render.appearance.meshes import add_surface, height_uv, outline, turned
 from training.render.catalogue import Item, kind
 from training.render.chance import pick, toss
 from training.render.laying import lay, on_its_side, shift, spun, turn
@@ -83,7 +84,7 @@ def yoghurt_pot(rng: np.random.Generator) -> Item:
     return lay([part], on_its_side(rng, taper=math.atan((mouth - foot) / tall)))
 
 
-def _dish(rings: Sequence[tuple[float, float]], half_long: float, half_wide: float, corner: float) -> Floats:
+def _dish(rings: Sequence[tuple[float, float]], half_long: float, half_wide: float, corner: float) -> Float64Array:
     """A rounded rectangle pressed into shape.
 
     rings: share of the half sides and height, from the middle out; corner: 1 for an ellipse, less for a squarer one.

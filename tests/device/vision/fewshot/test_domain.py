@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device.common.arrays import Float64Array
 from device.vision.fewshot.domain import Learned, learn, shift
-from device.vision.inference.covariance import Floats, Moments
+from device.vision.inference.covariance import Moments
 
 FEATURES = 40
 RNG = np.random.default_rng(0)
@@ -18,12 +19,12 @@ SURE = np.eye(3)
 """what a bundle thinks that is never wrong"""
 
 
-def photos(targets: np.ndarray, seed: int, *, shift: float) -> Floats:
-    drawn: Floats = np.random.default_rng(seed).multivariate_normal(np.zeros(FEATURES), COVARIANCE, len(targets))
+def photos(targets: np.ndarray, seed: int, *, shift: float) -> Float64Array:
+    drawn: Float64Array = np.random.default_rng(seed).multivariate_normal(np.zeros(FEATURES), COVARIANCE, len(targets))
     return MEANS[targets] + shift * SHIFT + drawn
 
 
-def learned(embeddings: Floats, targets: np.ndarray, of_photo: np.ndarray | None = None) -> Learned:
+def learned(embeddings: Float64Array, targets: np.ndarray, of_photo: np.ndarray | None = None) -> Learned:
     return learn(TRAINING, MEANS, embeddings, SURE[targets], targets, np.arange(len(targets)) if of_photo is None else of_photo)
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from converter.bundle.embedding_stats import fit_reference
 from converter.bundle.novelty import fit_known
+from device.common.arrays import Float64Array
 from device.vision.fewshot import fewshot_head as teaching
 from device.vision.fewshot.fewshot_head import KEEP, LITTLE, Examples, Teaching, TeachingError, labels_after, read_teaching, teach
 from device.vision.fewshot.head import balanced
@@ -22,7 +23,7 @@ from device.vision.fewshot.label_transfer import split
 from device.vision.fewshot.lbfgs import minimum
 from device.vision.fewshot.prior import RARE
 from device.vision.inference.bundle import Bundle, write_bundle
-from device.vision.inference.classifier import Classifier, Floats, softmax
+from device.vision.inference.classifier import Classifier, softmax
 from device.vision.inference.embedding_stats import Reference
 from device.vision.inference.novelty import Known
 from device.vision.isolation.isolate import Isolated, whole_frame
@@ -47,17 +48,17 @@ class World:
     """
 
     spread: float = 0.28
-    place: Floats = field(default_factory=lambda: SHIFT)
+    place: Float64Array = field(default_factory=lambda: SHIFT)
 
-    def photos(self, targets: Floats, seed: int, *, shift: float = 0.0) -> Floats:
+    def photos(self, targets: Float64Array, seed: int, *, shift: float = 0.0) -> Float64Array:
         rng = np.random.default_rng(seed)
         return MIDDLES[targets] + shift * self.place + rng.normal(0, self.spread, (len(targets), FEATURES))
 
-    def before(self, embeddings: Floats) -> Floats:
+    def before(self, embeddings: Float64Array) -> Float64Array:
         """The best head there can be at the old place."""
         return softmax(-((embeddings[:, np.newaxis] - MIDDLES[:6]) ** 2).sum(axis=2) / (2 * 0.28**2) / 4, 1.0)
 
-    def examples(self, labels: tuple[str, ...], targets: Floats, seed: int, *, shift: float = 1.0, isolated: bool = False) -> Examples:
+    def examples(self, labels: tuple[str, ...], targets: Float64Array, seed: int, *, shift: float = 1.0, isolated: bool = False) -> Examples:
         """`labels[i]` for what has the i-th of the targets."""
         drawn = np.sort(targets)
         embeddings = self.photos(drawn, seed, shift=shift)
@@ -70,7 +71,7 @@ class World:
             np.full(len(drawn), isolated),
         )
 
-    def named(self, teaching: Teaching, embeddings: Floats, *, here: bool = False) -> list[str]:
+    def named(self, teaching: Teaching, embeddings: Float64Array, *, here: bool = False) -> list[str]:
         rows = zip(self.before(embeddings), embeddings.astype(np.float32), strict=True)
         return [teaching.labels[int(teaching.judge(*row, here=here)[0].argmax())] for row in rows]
 
@@ -262,7 +263,7 @@ def test_only_leaves_out_what_was_not_taught(tiny_bundle: Bundle, reference: Ref
 def test_an_item_that_nobody_taught_scores_as_unknown(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
     teaching = teach(WORLD.examples(("glass", "metal", "can"), np.repeat([1, 2, 6], 15), 10), tiny_bundle, reference, familiar, only=True)
 
-    def scores(target: int) -> Floats:
+    def scores(target: int) -> Float64Array:
         embeddings = WORLD.photos(np.repeat(target, 40), 11, shift=1.0).astype(np.float32)
         return np.array([teaching.judge(before, row, here=False)[1] for row, before in zip(embeddings, WORLD.before(embeddings), strict=True)])
 

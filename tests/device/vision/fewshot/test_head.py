@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.bundle.embedding_stats import fit_reference
-from device.vision.fewshot.head import MOST_SPANNING, SHIFT, Fitter, Floats, Head, Lessons, Recipe, spanning
+from device.common.arrays import Float64Array
+from device.vision.fewshot.head import MOST_SPANNING, SHIFT, Fitter, Head, Lessons, Recipe, spanning
 from device.vision.inference.embedding_stats import Reference
 
 FEATURES, LABELS, KEEP = 30, 3, 5.0
@@ -67,6 +68,6 @@ def test_photos_left_out_have_no_say_in_their_own_logits() -> None:
     folds = np.arange(12) % 4
     otherwise = np.where(folds == 2, (lessons.targets + 1) % LABELS, lessons.targets)
     relabelled = Lessons(lessons.embeddings, lessons.before, otherwise, lessons.weights)
-    logits: list[Floats] = [Fitter(reference, each).unseen(Recipe(1.0, 4.0, KEEP), folds) for each in (lessons, relabelled)]
+    logits: list[Float64Array] = [Fitter(reference, each).unseen(Recipe(1.0, 4.0, KEEP), folds) for each in (lessons, relabelled)]
     np.testing.assert_allclose(logits[0][folds == 2], logits[1][folds == 2], atol=1e-9)
     assert np.abs(logits[0][folds != 2] - logits[1][folds != 2]).max() > 0.1

@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.vision.fewshot.label_transfer import Floats, kinship, kinship_to_others, split, surer, taken
+from device.common.arrays import Float64Array
+from device.vision.fewshot.label_transfer import kinship, kinship_to_others, split, surer, taken
 
 OLD = 4
 
 
 @st.composite
-def seen(draw: st.DrawFn) -> tuple[Floats, np.ndarray, np.ndarray]:
+def seen(draw: st.DrawFn) -> tuple[Float64Array, np.ndarray, np.ndarray]:
     """Probabilities, labels and photos of views: three new labels, 5 to 7, with one to five photos each, in two views."""
     targets = np.repeat([5, 6, 7], [2 * draw(st.integers(1, 5)) for _ in range(3)])
     powers = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).dirichlet(np.full(OLD, 0.4), len(targets))
@@ -22,14 +23,14 @@ NEW = np.array([5, 6, 7])
 
 
 @given(seen())
-def test_kin_are_shares(views: tuple[Floats, np.ndarray, np.ndarray]) -> None:
+def test_kin_are_shares(views: tuple[Float64Array, np.ndarray, np.ndarray]) -> None:
     kin = kinship(*views, NEW)
     assert kin.shape == (3, OLD) and kin.min() > 0
     np.testing.assert_allclose(kin.sum(axis=1), 1)
 
 
 @given(seen())
-def test_a_photo_says_nothing_about_itself(views: tuple[Floats, np.ndarray, np.ndarray]) -> None:
+def test_a_photo_says_nothing_about_itself(views: tuple[Float64Array, np.ndarray, np.ndarray]) -> None:
     probabilities, targets, photos = views
     apart = kinship_to_others(*views, NEW)
     for view, photo in enumerate(photos):
@@ -38,7 +39,7 @@ def test_a_photo_says_nothing_about_itself(views: tuple[Floats, np.ndarray, np.n
 
 
 @given(views=seen(), others=st.lists(st.floats(0, 9), min_size=OLD, max_size=OLD), here=st.floats(0, 1))
-def test_what_new_labels_take_is_what_old_ones_lose(views: tuple[Floats, np.ndarray, np.ndarray], others: list[float], here: float) -> None:
+def test_what_new_labels_take_is_what_old_ones_lose(views: tuple[Float64Array, np.ndarray, np.ndarray], others: list[float], here: float) -> None:
     probabilities, targets, _ = views
     shares = taken(kinship(*views, NEW), np.bincount(targets)[NEW] / 2.0, np.array(others))
     assert shares.min() >= 0 and shares.sum(axis=0).max() <= 1 + 1e-9
@@ -58,7 +59,7 @@ def test_an_item_is_likelier_of_the_label_whose_photos_were_taken_for_the_same()
 
 
 @given(seen())
-def test_the_bundle_may_be_surer_of_an_item_than_of_a_labels_photos_but_no_less(views: tuple[Floats, np.ndarray, np.ndarray]) -> None:
+def test_the_bundle_may_be_surer_of_an_item_than_of_a_labels_photos_but_no_less(views: tuple[Float64Array, np.ndarray, np.ndarray]) -> None:
     probabilities, targets, _ = views
     kin = kinship(*views, NEW)
     found = surer(probabilities, kin)

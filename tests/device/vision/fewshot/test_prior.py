@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from converter.bundle.embedding_stats import fit_reference
+from device.common.arrays import Float64Array
 from device.vision.fewshot.head import WHOLE
 from device.vision.fewshot.prior import RARE, Prior, Start, Views, begin
-from device.vision.inference.covariance import Floats
 
 OLD, FEATURES = 4, 24
 RNG = np.random.default_rng(0)
@@ -30,7 +30,7 @@ def started(taught: Views, *, only: bool = False, isolated: bool = True) -> Star
     return begin(REFERENCE, np.arange(OLD), taught, only=only, isolated=isolated)
 
 
-def of(prior: Prior, probabilities: list[float], here: float) -> Floats:
+def of(prior: Prior, probabilities: list[float], here: float) -> Float64Array:
     return np.asarray(np.exp(prior.of(np.array([probabilities]), np.array([here])))[0], np.float64)
 
 

@@ -3,12 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.vision.inference.classifier import Floats
+from device.common.arrays import Float64Array
 from device.vision.inference.fusion import fuse
 
 
 @st.composite
-def bursts(draw: st.DrawFn, most: int = 6) -> list[Floats]:
+def bursts(draw: st.DrawFn, most: int = 6) -> list[Float64Array]:
     labels = draw(st.integers(1, 6))
     weights = st.lists(st.floats(0, 1), min_size=labels, max_size=labels).filter(lambda values: sum(values) > 1e-3)
     return [np.array(frame) / sum(frame) for frame in draw(st.lists(weights, min_size=1, max_size=most))]
@@ -16,20 +16,20 @@ def bursts(draw: st.DrawFn, most: int = 6) -> list[Floats]:
 
 @settings(max_examples=100)
 @given(burst=bursts(), data=st.data())
-def test_the_order_of_the_frames_does_not_matter(burst: list[Floats], data: st.DataObject) -> None:
+def test_the_order_of_the_frames_does_not_matter(burst: list[Float64Array], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(burst))
     np.testing.assert_allclose(fuse(shuffled), fuse(burst), atol=1e-12)
 
 
 @settings(max_examples=100)
 @given(burst=bursts(most=1))
-def test_one_frame_stays_as_it_is(burst: list[Floats]) -> None:
+def test_one_frame_stays_as_it_is(burst: list[Float64Array]) -> None:
     np.testing.assert_allclose(fuse(burst), burst[0], atol=1e-7)
 
 
 @settings(max_examples=100)
 @given(burst=bursts(), likeness=st.floats(0, 1))
-def test_what_comes_out_are_probabilities(burst: list[Floats], likeness: float) -> None:
+def test_what_comes_out_are_probabilities(burst: list[Float64Array], likeness: float) -> None:
     fused = fuse(burst, likeness)
     assert np.isfinite(fused).all() and (fused >= 0).all()
     assert fused.sum() == pytest.approx(1)
@@ -37,13 +37,13 @@ def test_what_comes_out_are_probabilities(burst: list[Floats], likeness: float) 
 
 @settings(max_examples=100)
 @given(burst=bursts(most=1), times=st.integers(1, 50))
-def test_the_same_look_again_adds_nothing_when_frames_are_wholly_alike(burst: list[Floats], times: int) -> None:
+def test_the_same_look_again_adds_nothing_when_frames_are_wholly_alike(burst: list[Float64Array], times: int) -> None:
     np.testing.assert_allclose(fuse(burst * times, likeness=1), burst[0], atol=1e-7)
 
 
 @settings(max_examples=100)
 @given(burst=bursts(), likeness=st.floats(0, 1), often=st.lists(st.integers(1, 4), min_size=6, max_size=6))
-def test_a_weight_tells_as_much_as_the_same_look_as_often(burst: list[Floats], likeness: float, often: list[int]) -> None:
+def test_a_weight_tells_as_much_as_the_same_look_as_often(burst: list[Float64Array], likeness: float, often: list[int]) -> None:
     weights = often[: len(burst)]
     repeated = [frame for frame, times in zip(burst, weights, strict=True) for _ in range(times)]
     np.testing.assert_allclose(fuse(burst, 1.0, weights), fuse(repeated, 1.0), atol=1e-9)

@@ -2,17 +2,16 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from device.common.arrays import Float32Array
 from device.simulation.items import Thing, own_things
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import EmptyViews
 from device.vision.isolation.scene import scene_of
 
-Floats = npt.NDArray[np.float32]
 HEIGHT, WIDTH = 240, 320
 SIDES = ("left", "right", "top", "bottom")
 SOLID = ("box", "wine-bottle", "crisp-bag", "drinks-can", "egg-box", "foil-tray")
@@ -22,7 +21,7 @@ gains = st.tuples(st.floats(0.45, 1.15), st.floats(0.92, 1.08), st.floats(0.92, 
 
 
 @pytest.fixture(scope="module")
-def place() -> Floats:
+def place() -> Float32Array:
     """A chamber with slats, a bright wall and a dark corner."""
     rng = np.random.default_rng(2)
     blotches = cv2.resize(rng.uniform(60, 150, (6, 8, 3)).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
@@ -33,7 +32,7 @@ def place() -> Floats:
 
 
 @pytest.fixture(scope="module")
-def empty(place: Floats) -> EmptyViews:
+def empty(place: Float32Array) -> EmptyViews:
     return EmptyViews(shot(place * np.float32(gain), seed) for seed, gain in enumerate((0.98, 1.0, 1.02)))
 
 
@@ -42,16 +41,16 @@ def things() -> list[Thing]:
     return [thing for thing in own_things() if thing.name in SOLID]
 
 
-def shot(scene: Floats, seed: int) -> Pixels:
+def shot(scene: Float32Array, seed: int) -> Pixels:
     return np.clip(scene + np.random.default_rng(seed).normal(0, 2, scene.shape), 0, 255).astype(np.uint8)
 
 
-def lit(scene: Floats, gain: tuple[float, float, float]) -> Floats:
+def lit(scene: Float32Array, gain: tuple[float, float, float]) -> Float32Array:
     everything, red, blue = gain
     return np.asarray(scene * np.array([everything * red, everything, everything * blue], np.float32), np.float32)
 
 
-def laid(place: Floats, thing: Thing, size: float, x: float, y: float) -> Floats:
+def laid(place: Float32Array, thing: Thing, size: float, x: float, y: float) -> Float32Array:
     """size: the longer side as a share of the view's height. x, y: 0..1 of the room there is."""
     rgb, alpha = thing.picture()
     scale = size * HEIGHT / max(alpha.shape)
@@ -66,7 +65,7 @@ def laid(place: Floats, thing: Thing, size: float, x: float, y: float) -> Floats
 
 @settings(derandomize=True, max_examples=25)
 @given(gain=gains, slope=st.floats(-0.3, 0.3), seed=st.integers(0, 99))
-def test_light_alone_is_no_item(place: Floats, empty: EmptyViews, gain: tuple[float, float, float], slope: float, seed: int) -> None:
+def test_light_alone_is_no_item(place: Float32Array, empty: EmptyViews, gain: tuple[float, float, float], slope: float, seed: int) -> None:
     across = 1 + slope * (np.arange(WIDTH, dtype=np.float32) / WIDTH - 0.5)[None, :, None]
     assert scene_of(shot(lit(place * across, gain), seed), empty).change in ("nothing", "another light")
 
@@ -74,7 +73,7 @@ def test_light_alone_is_no_item(place: Floats, empty: EmptyViews, gain: tuple[fl
 @settings(derandomize=True, max_examples=25)
 @given(which=st.integers(0, 99), size=st.floats(0.25, 0.9), x=st.floats(0, 1), y=st.floats(0, 1), gain=gains, seed=st.integers(0, 99))
 def test_an_item_is_an_item_in_any_light(
-    place: Floats,
+    place: Float32Array,
     empty: EmptyViews,
     things: list[Thing],
     which: int,
@@ -89,7 +88,7 @@ def test_an_item_is_an_item_in_any_light(
 
 
 @pytest.mark.parametrize(("x", "y", "angle_deg"), [(64, 30, 0), (120, -50, 0), (20, 10, 12), (90, 0, 90)])
-def test_a_camera_that_was_knocked_sees_another_view(place: Floats, empty: EmptyViews, x: float, y: float, angle_deg: float) -> None:
+def test_a_camera_that_was_knocked_sees_another_view(place: Float32Array, empty: EmptyViews, x: float, y: float, angle_deg: float) -> None:
     turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), angle_deg, 1.0)
     turn[:, 2] += (x, y)
     seen = np.asarray(cv2.warpAffine(place, turn, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT), np.float32)
@@ -97,13 +96,13 @@ def test_a_camera_that_was_knocked_sees_another_view(place: Floats, empty: Empty
 
 
 @pytest.mark.parametrize(("level", "change"), [(0.0, "dark"), (3.0, "dark"), (400.0, "overexposed")])
-def test_where_nothing_can_be_seen_that_is_said(place: Floats, empty: EmptyViews, level: float, change: str) -> None:
+def test_where_nothing_can_be_seen_that_is_said(place: Float32Array, empty: EmptyViews, level: float, change: str) -> None:
     assert scene_of(shot(np.full_like(place, level), 1), empty).change == change
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
 @pytest.mark.parametrize("colour", [(150, 110, 70), (235, 235, 230), (30, 30, 34)])
-def test_a_large_plain_item_is_an_item(place: Floats, empty: EmptyViews, share: float, colour: tuple[int, int, int]) -> None:
+def test_a_large_plain_item_is_an_item(place: Float32Array, empty: EmptyViews, share: float, colour: tuple[int, int, int]) -> None:
     down, across = round(HEIGHT * share**0.5), round(WIDTH * share**0.5)
     scene = place.copy()
     top, left = (HEIGHT - down) // 2, (WIDTH - across) // 2
@@ -113,7 +112,7 @@ def test_a_large_plain_item_is_an_item(place: Floats, empty: EmptyViews, share: 
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_what_crosses_a_side_is_seen_where_that_is_watched(place: Floats, empty: EmptyViews, side: str) -> None:
+def test_what_crosses_a_side_is_seen_where_that_is_watched(place: Float32Array, empty: EmptyViews, side: str) -> None:
     ends = {"left": (0, 120), "right": (WIDTH, 120), "top": (160, 0), "bottom": (160, HEIGHT)}
     frame = shot(np.asarray(cv2.line(place.copy(), ends[side], (160, 120), (200, 150, 130), 40), np.float32), 2)
     assert scene_of(frame, empty, (side,)).crossing > 0.03  # type: ignore[arg-type]
