@@ -15,19 +15,23 @@ COMMANDS = (
     "tune",
     "compare",
     "evaluate",
-    "carry",
+    "fewshot",
     "explain",
     "predict",
     "review",
     "render",
     "outline",
 )
+RENAMED = {"carry": "fewshot"}
+"""old command names that still work"""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 it ran and the answer is no, 2 bad usage or input, 130 interrupted."""
     only_errors()
-    return run("training", "Train the network that a bin looks through, and measure it.", "training.commands", COMMANDS, argv)
+    given = sys.argv[1:] if argv is None else argv
+    current = [RENAMED.get(name, name) for name in given[:1]] + given[1:]
+    return run("training", "Train and measure the network that a bin uses.", "training.commands", COMMANDS, current)
 
 
 if __name__ == "__main__":

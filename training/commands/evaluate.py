@@ -48,10 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
     from converter.common.progress import Progress
     from device.policy.rules import find_rules, read_rules
     from training.evaluate import report
-    from training.evaluate.chosen import choose_photos
     from training.evaluate.evaluation import evaluate
-    from training.evaluate.items import Items
+    from training.evaluate.isolated_items import Items
     from training.evaluate.models import open_model
+    from training.evaluate.photo_selection import choose_photos
 
     if arguments.isolated and arguments.corruptions:
         raise UsageError("--corruptions: spoils whole photos, so it does not go with --isolated")

@@ -14,7 +14,7 @@ import numpy as np
 from converter.data.light_card import Item, take_off
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
-from training.evaluate.laying import laid, moved
+from training.evaluate.pasting import laid, moved
 
 Rng = np.random.Generator
 

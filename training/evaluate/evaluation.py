@@ -22,12 +22,12 @@ from device.vision.inference.classifier import softmax
 from device.vision.inference.preprocess import Pixels
 from training.evaluate import measures
 from training.evaluate.calibration import Calibration, calibrate
-from training.evaluate.chosen import Chosen
 from training.evaluate.conformal import Conformal, conformal
 from training.evaluate.corruptions import CORRUPTIONS, spoiled
-from training.evaluate.items import Items
+from training.evaluate.isolated_items import Items
 from training.evaluate.measures import Confused, LabelMeasures
 from training.evaluate.models import Model
+from training.evaluate.photo_selection import Chosen
 from training.evaluate.selective import Selective, selective
 from training.evaluate.sorting import Sorting, policy, sorting
 

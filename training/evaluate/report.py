@@ -15,7 +15,7 @@ from converter.data.isolated_view import Shown
 from converter.data.photos import Photo
 from training.evaluate import plots
 from training.evaluate.evaluation import DataInfo, Evaluation, Named, Report
-from training.evaluate.grids import Tile, grid
+from training.evaluate.photo_grid import Tile, grid
 from training.evaluate.selective import Point, thinned
 from training.fit.curves import add_curves, drawn
 from training.fit.history import History, read_history

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
-from training.evaluate.grids import shortened
+from training.evaluate.photo_grid import shortened
 from training.report.colours import GREY, INK, RIGHT, WRONG
 
 SIDE_PX, GAP_PX, TEXT_PX = 180, 8, 22

@@ -12,9 +12,9 @@ from device.vision.inference import images as pictures
 from device.vision.inference.classifier import softmax
 from device.vision.inference.images import PictureError
 from device.vision.inference.preprocess import Pixels
-from training.evaluate.chosen import choose_photos
 from training.evaluate.evaluation import judge_photos, name_photos
 from training.evaluate.models import of_network
+from training.evaluate.photo_selection import choose_photos
 
 if TYPE_CHECKING:
     import keras

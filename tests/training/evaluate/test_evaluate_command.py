@@ -21,10 +21,10 @@ from converter.data.run import read_run
 from device.policy.rules import find_rules, read_rules
 from tests.training.evaluate.conftest import LABELS
 from training.evaluate import plots
-from training.evaluate.chosen import choose_photos
 from training.evaluate.corruptions import CORRUPTIONS
 from training.evaluate.evaluation import Report, evaluate
 from training.evaluate.models import open_model
+from training.evaluate.photo_selection import choose_photos
 from training.evaluate.report import summary
 
 Command = Callable[..., int]

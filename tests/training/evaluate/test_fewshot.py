@@ -1,4 +1,4 @@
-"""`training carry`: what embeddings tell of labels that nobody trained on."""
+"""`training fewshot`: what embeddings tell of labels that nobody trained on."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_embeddings_that_tell_labels_apart_carry_and_noise_does_not() -> None:
 
 
 def test_models_are_measured_by_the_same_draws(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["carry", str(BUNDLE), str(BUNDLE), "--photos", str(shapes), "--labels", "2", "--shots", "1", "2", "--draws", "7"]
+    arguments = ["fewshot", str(BUNDLE), str(BUNDLE), "--photos", str(shapes), "--labels", "2", "--shots", "1", "2", "--draws", "7"]
     assert main(arguments) == 0
     one, same, last = capsys.readouterr().out.splitlines()
     assert one == same
@@ -64,12 +64,12 @@ def test_models_are_measured_by_the_same_draws(shapes: Path, capsys: pytest.Capt
 
 def test_photos_that_allow_no_draw_are_refused_in_one_line(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["carry", str(BUNDLE), "--photos", str(shapes), "--labels", "40"]) == 2
-    assert capsys.readouterr().err.strip().startswith("training carry: expected at least 40 labels with more than 5 photos, found")
+    assert capsys.readouterr().err.strip().startswith("training fewshot: expected at least 40 labels with more than 5 photos, found")
 
 
 @pytest.mark.parametrize(("option", "given", "least"), [("--labels", "1", 2), ("--shots", "0", 1), ("--draws", "few", 1), ("--seed", "-1", 0)])
 def test_numbers_that_mean_nothing_are_refused(option: str, given: str, least: int, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
-        main(["carry", str(BUNDLE), "--photos", str(shapes), f"{option}={given}"])
+        main(["fewshot", str(BUNDLE), "--photos", str(shapes), f"{option}={given}"])
     assert left.value.code == 2
     assert f"argument {option}: expected a whole number, {least} or more, got {given}" in capsys.readouterr().err

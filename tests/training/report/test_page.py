@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from training.evaluate.grids import Tile, framed, grid, shortened
+from training.evaluate.photo_grid import Tile, framed, grid, shortened
 from training.report.page import Page
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from converter.data.manifest import COLUMNS, DatasetInfo
 from device.common.errors import SortbinError
-from training.evaluate.chosen import choose_photos
 from training.evaluate.models import Model, Outputs
+from training.evaluate.photo_selection import choose_photos
 
 LABELS = ("Dose", "Töpfe")
 

@@ -1,4 +1,4 @@
-"""`training carry`: how well the embeddings of models carry to other things."""
+"""`training fewshot`: how well the embeddings of models tell apart labels that they were not trained on."""
 
 import argparse
 import json
@@ -11,14 +11,14 @@ import numpy as np
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Add `carry` to the command line."""
+    """Add `fewshot` to the command line."""
     parser = commands.add_parser(
-        "carry",
+        "fewshot",
         help="measure what models can be taught",
         description="Show models a few photos of each of some labels that they were not trained on, ask about others, and say how many their "
         "embeddings tell right: the mean over many draws of labels and photos, the same for every model, with its standard error. What "
         "`sortbin teach` can make of a model depends on this. Exit status: 0 measured, 2 bad usage or input.",
-        epilog="example: training carry runs/trashnet runs/gentler --photos groceries",
+        epilog="example: training fewshot runs/trashnet runs/gentler --photos groceries",
     )
     option = parser.add_argument
     option("models", nargs="+", type=Path, metavar="RUN|BUNDLE", help="what `training fit` or `converter quantize` wrote")
