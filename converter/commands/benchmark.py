@@ -2,13 +2,14 @@
 
 import argparse
 import contextlib
-import math
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from device.common.cli import float_range, int_range
 
 REPORT_FILE = "report.json"
 
@@ -30,11 +31,11 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "--run", dest="run_folder", type=Path, metavar="RUN", help="the training run behind a BUNDLE: adds Keras, float32, float16, dynamic and ONNX"
     )
     option("--data", type=Path, metavar="DIR", help="the photos it was trained on; without them there is time only, and a RUN has no INT8")
-    option("--batch", type=_count, nargs="+", default=[1], metavar="N", help="pictures in a query (default: 1)")
-    option("--threads", type=_count, nargs="+", metavar="N", help="threads (default: 1, and all cores)")
-    option("--queries", type=_count, default=1024, metavar="N", help="least number of queries for each row (default: %(default)s)")
-    option("--seconds", type=_seconds, default=60.0, metavar="S", help="least time for each row (default: %(default)g)")
-    option("--timeout", type=_seconds, metavar="S", help="most time for each row (default: by the work)")
+    option("--batch", type=int_range(1), nargs="+", default=[1], metavar="N", help="pictures in a query (default: 1)")
+    option("--threads", type=int_range(1), nargs="+", metavar="N", help="threads (default: 1, and all cores)")
+    option("--queries", type=int_range(1), default=1024, metavar="N", help="least number of queries for each row (default: %(default)s)")
+    option("--seconds", type=float_range(ge=0, unit="seconds"), default=60.0, metavar="S", help="least time for each row (default: %(default)g)")
+    option("--timeout", type=float_range(ge=0, unit="seconds"), metavar="S", help="most time for each row (default: by the work)")
     option("--out", type=Path, metavar="DIR", help="folder of report.json, benchmark.png and the files measured (default: evaluation/NAME-benchmark)")
     option("--json", action="store_true", help="print report.json instead of the table")
     parser.set_defaults(run=_benchmark)
@@ -116,19 +117,3 @@ def _draw(report: Any, file: Path) -> bool:
         return False
     figure(report).savefig(file, dpi=130)
     return True
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise argparse.ArgumentTypeError(f"expected a number of seconds, 0 or more, got {text}")
-    return seconds

@@ -1,10 +1,11 @@
 """`converter edgetpu`: a bundle's model compiled for the Edge TPU."""
 
 import argparse
-import math
 import sys
 from pathlib import Path
 from typing import Any
+
+from device.common.cli import float_range
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -21,7 +22,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option = parser.add_argument
     option("bundle", type=Path, metavar="BUNDLE", help="the folder that `converter quantize` wrote")
     option("--compiler", metavar="COMMAND", help="the compiler's command line (default: edgetpu_compiler, looked up on the PATH)")
-    option("--timeout", type=_seconds, default=300, metavar="SECONDS", help="how long it may take (default: %(default)s)")
+    option("--timeout", type=float_range(gt=0, unit="seconds"), default=300, metavar="SECONDS", help="how long it may take (default: %(default)s)")
     parser.set_defaults(run=_edgetpu)
 
 
@@ -65,13 +66,3 @@ def _edgetpu(arguments: argparse.Namespace) -> int:
         "Its answers are checked where an Edge TPU is: sortbin check"
     )
     return 0
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise argparse.ArgumentTypeError(f"expected a number of seconds, more than 0, got {text}")
-    return seconds

@@ -1,7 +1,6 @@
 """`converter quantize`: a training run, or any Keras classifier, to a bundle."""
 
 import argparse
-import math
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from converter.data.run import Run, RunError, read_run, run_of
 from converter.foreign.model_path import require_model
 from converter.foreign.pixel_range import RANGES
 from device import __version__
+from device.common.cli import float_range, int_range
 from device.vision.inference.bundle import Bundle, ForeignModel
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help=f"pixel values that classifier was trained on: {' or '.join(RANGES)} (default: found out on validation photos)",
     )
     option("--output", metavar="NAME", help="which output of that classifier, where it has several")
-    option("--size", type=_count, metavar="PIXELS", help="side of its input, where that classifier takes any size")
+    option("--size", type=int_range(2), metavar="PIXELS", help="side of its input, where that classifier takes any size")
     option("--data", type=Path, required=True, metavar="DIR", help="its photos: what `training prepare` wrote, or a folder for each label")
     option(
         "--also",
@@ -59,7 +59,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="what `training fit --also` was given: items that look like these are known ones; may be given again",
     )
     option("--out", type=Path, required=True, metavar="BUNDLE", help="the folder to write; it must not exist")
-    option("--tolerance", type=_points, default=0.5, metavar="POINTS", help="accuracy that may be lost, in points (default: %(default)s)")
+    option(
+        "--tolerance",
+        type=float_range(unit="points"),
+        default=0.5,
+        metavar="POINTS",
+        help="accuracy that may be lost, in points (default: %(default)s)",
+    )
     option(
         "--precision", default="int8", choices=("int8", "int16x8", "float16", "dynamic", "float32"), help="what it computes in (default: %(default)s)"
     )
@@ -67,14 +73,14 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("--target", default="cpu", choices=("cpu", "edgetpu", "both"), help="where it has to run, whole (default: %(default)s)")
     option(
         "--painted",
-        type=_share,
+        type=float_range(ge=0, le=1),
         default=GROUND.painted,
         metavar="SHARE",
         help="how far what is round an isolated item is painted over: 0, for networks trained on many grounds, to 1 (default: %(default)s)",
     )
     option("--name", metavar="NAME", help="name of the bundle (default: that of the folder)")
-    option("--calibration", type=_count, default=200, metavar="N", help="training photos that set the ranges (default: %(default)s)")
-    option("--seed", type=_seed, default=1, metavar="N", help="draws the calibration photos and the known answer (default: %(default)s)")
+    option("--calibration", type=int_range(2), default=200, metavar="N", help="training photos that set the ranges (default: %(default)s)")
+    option("--seed", type=int_range(0), default=1, metavar="N", help="draws the calibration photos and the known answer (default: %(default)s)")
     option("--notes", type=Path, metavar="FILE", help="Markdown to add to the model card: where data and weights come from, their licences")
     quantize.set_defaults(run=_quantize)
 
@@ -176,37 +182,3 @@ def _read_notes(file: Path) -> str:
         raise OutputError(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise OutputError(f"{file}: expected UTF-8 text") from error
-
-
-def _points(text: str) -> float:
-    try:
-        points = float(text)
-    except ValueError:
-        points = math.nan
-    if not math.isfinite(points):
-        raise argparse.ArgumentTypeError(f"expected a number of points, got {text}")
-    return points
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = math.nan
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, got {text}")
-    return share
-
-
-def _count(text: str) -> int:
-    return _at_least(2, text)
-
-
-def _seed(text: str) -> int:
-    return _at_least(0, text)
-
-
-def _at_least(least: int, text: str) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"expected a whole number, {least} or more, got {text}")
-    return int(text)

@@ -1,10 +1,10 @@
 """`converter verify`: is this bundle what it says?"""
 
 import argparse
-import math
 from pathlib import Path
 from typing import Any
 
+from device.common.cli import float_range
 from device.common.errors import SortbinError
 
 
@@ -29,8 +29,19 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option(
         "--run", dest="run_folder", type=Path, metavar="RUN", help="the training run behind the bundle: measures its float network too; needs --data"
     )
-    option("--tolerance", type=_points, default=0.5, metavar="POINTS", help="accuracy that may be missing from the claim (default: %(default)s)")
-    option("--timeout", type=_seconds, metavar="SECONDS", help="for each runtime (default: 120, and one more for each photo)")
+    option(
+        "--tolerance",
+        type=float_range(ge=0, unit="points"),
+        default=0.5,
+        metavar="POINTS",
+        help="accuracy that may be missing from the claim (default: %(default)s)",
+    )
+    option(
+        "--timeout",
+        type=float_range(ge=0.001, unit="seconds"),
+        metavar="SECONDS",
+        help="for each runtime (default: 120, and one more for each photo)",
+    )
     option("--json", action="store_true", help="print everything found as JSON")
     parser.set_defaults(run=_verify)
 
@@ -51,21 +62,3 @@ def _verify(arguments: argparse.Namespace) -> int:
         progress.close()
     print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() if arguments.json else found)
     return 0 if found.good else 1
-
-
-def _points(text: str) -> float:
-    return _number(text, "a number of points, 0 or more", 0)
-
-
-def _seconds(text: str) -> float:
-    return _number(text, "a number of seconds, more than 0", 1e-3)
-
-
-def _number(text: str, wanted: str, least: float) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number >= least):
-        raise argparse.ArgumentTypeError(f"expected {wanted}, got {text}")
-    return number

@@ -13,6 +13,7 @@ import msgspec
 
 from device.adaptation.label_prior import Site, SiteSettings
 from device.common.arrays import Float64Array
+from device.common.cli import float_range
 from device.common.text_width import padded, width
 from device.policy.decision import Evidence, decide
 from device.policy.rules import RulePack, default_pack, find_rules, read_rules
@@ -99,7 +100,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--labels", type=labels, default=(), metavar="A,B,...", help="labels that occur at this place: only these compete")
     parser.add_argument(
         "--others",
-        type=_share,
+        type=float_range(ge=0, lt=1),
         default=0.0,
         metavar="SHARE",
         help="with --labels, the share of items that are something else (default: 0, 0.02 is wise)",
@@ -168,16 +169,6 @@ def _empty_views(group: Sequence[Path], ground: Ground) -> Iterator[Pixels]:
             if path == group[0]:
                 first.see(view)
             yield view
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share < 1:
-        raise argparse.ArgumentTypeError(f"expected a share from 0 to less than 1, got {text}")
-    return share
 
 
 def labels(text: str) -> tuple[str, ...]:

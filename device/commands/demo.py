@@ -14,7 +14,7 @@ from typing import Any
 
 from device.cameras.opening import open_camera
 from device.cameras.settings import ReplaySettings, V4l2Settings
-from device.common.cli import measured, whole
+from device.common.cli import float_range, int_range
 from device.common.errors import SortbinError
 from device.common.shutdown import stop_on_signals
 from device.daemon import control_loop as daemon
@@ -54,14 +54,14 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     what.add_argument(
         "--replay", type=Path, metavar="DIR", help="show pictures of a folder in order, the empty view first, then items and empty views in turn"
     )
-    what.add_argument("--camera", type=whole(0, 255), metavar="N", help="look through the webcam /dev/videoN instead; the gates stay virtual")
-    parser.add_argument("--items", type=whole(1), metavar="N", help="stop after N items")
-    parser.add_argument("--seconds", type=measured(0, LONGEST_S, "seconds"), metavar="N", help="stop after N seconds")
+    what.add_argument("--camera", type=int_range(0, 255), metavar="N", help="look through the webcam /dev/videoN instead; the gates stay virtual")
+    parser.add_argument("--items", type=int_range(1), metavar="N", help="stop after N items")
+    parser.add_argument("--seconds", type=float_range(ge=0, le=LONGEST_S, unit="seconds"), metavar="N", help="stop after N seconds")
     parser.add_argument("--broker", metavar="URL", help="publish to mqtt://[user:password@]host[:port] (mqtts: with TLS), not to a broker of its own")
     parser.add_argument("--state", type=Path, metavar="DIR", help="keep the ledger here from run to run (default: forget it at the end)")
     parser.add_argument("--bundle", default="", metavar="BUNDLE", help="folder of the bundle that judges (default: the one that comes along)")
     parser.add_argument("--rules", default="", metavar="PACK", help="rule pack: a file, or the name of one Sortbin comes with (default: trashnet)")
-    parser.add_argument("--seed", type=whole(0), default=1, metavar="N", help="another order of items and another light (default: %(default)s)")
+    parser.add_argument("--seed", type=int_range(0), default=1, metavar="N", help="another order of items and another light (default: %(default)s)")
     parser.set_defaults(run=run)
 
 

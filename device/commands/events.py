@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from device.common.cli import int_range
 from device.events import AnyEvent, Cleared, Drift, Event, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started, decode
 from device.ledger.reader import NUMBERS_UP_TO, read_events
 
@@ -24,7 +25,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "where the clock was not synchronised. Exit status: 0 listed, 2 no ledger there or it cannot be read.",
     )
     parser.add_argument("--state", type=Path, default=Path("/var/lib/sortbin"), metavar="DIR", help="folder of the ledger (default: %(default)s)")
-    parser.add_argument("--since", type=_number, default=0, metavar="SEQ", help="only events with a number above this one")
+    parser.add_argument("--since", type=int_range(0, NUMBERS_UP_TO), default=0, metavar="SEQ", help="only events with a number above this one")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, as on the topic `journal`")
     parser.add_argument("--follow", action="store_true", help="go on with what happens from now on, until Ctrl-C")
     parser.set_defaults(run=run)
@@ -40,12 +41,6 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.follow:
             return 0
         time.sleep(FOLLOW_S)
-
-
-def _number(text: str) -> int:
-    if not text.isdecimal() or (number := int(text)) > NUMBERS_UP_TO:
-        raise argparse.ArgumentTypeError(f"{text}: expected the number of an event, 0 to {NUMBERS_UP_TO}")
-    return number
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import structs
 
-from device.common.cli import measured, whole
+from device.common.cli import float_range, int_range
 from device.common.default_paths import DEFAULT_FILE, DEFAULT_STATE
 from device.common.journal_log import with_level
 from device.common.shutdown import stop_on_signals
@@ -47,17 +47,17 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--full-speed", action="store_true", help="move a servo as fast as its settings say, not slowly")
     parser.add_argument(
         "--seconds",
-        type=measured(0, LONGEST_HOLD_S, "seconds"),
+        type=float_range(ge=0, le=LONGEST_HOLD_S, unit="seconds"),
         metavar="S",
         help="how long --open and --pulse hold it (default: 10, or as long as max_on_s of a line allows)",
     )
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--open", action="store_true", help="open it and hold it")
     action.add_argument("--close", action="store_true", help="close it")
-    action.add_argument("--times", type=whole(1, 1000), default=1, metavar="N", help="open and close it N times (default: 1)")
+    action.add_argument("--times", type=int_range(1, 1000), default=1, metavar="N", help="open and close it N times (default: 1)")
     action.add_argument(
         "--pulse",
-        type=measured(SHORTEST_US, LONGEST_US, "microseconds"),
+        type=float_range(ge=SHORTEST_US, le=LONGEST_US, unit="microseconds"),
         metavar="US",
         help="move a servo to this pulse, in microseconds, and hold it: to find closed_us and open_us",
     )

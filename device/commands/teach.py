@@ -16,7 +16,7 @@ from device.adaptation.head_store import FOLDER, bin_stopped, keep, read_taught,
 from device.cameras import FIRST_FRAME_S, CameraError, EndOfFrames, Frame
 from device.cameras.newest import NewestFrame
 from device.cameras.opening import open_camera
-from device.common.cli import whole
+from device.common.cli import int_range
 from device.common.default_paths import DEFAULT_FILE
 from device.common.label_names import LabelError, label_of, label_remarks
 from device.daemon.control_loop import open_classifier, read_rule_pack
@@ -86,7 +86,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "Exit status: 0 done, 2 photos, settings, a bundle or a rule pack that cannot be used.",
     )
     parser.add_argument("label", type=_label, metavar=LABEL, nargs="?", help="what will be laid on the tray, in front of the bin's camera")
-    parser.add_argument("--frames", type=whole(1, 500), metavar="N", help=f"with LABEL: how many frames to take (default: {FRAMES})")
+    parser.add_argument("--frames", type=int_range(1, 500), metavar="N", help=f"with LABEL: how many frames to take (default: {FRAMES})")
     parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="photos: a folder a label, pictures in and below it")
     parser.add_argument(
         "--background",

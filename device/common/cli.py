@@ -6,6 +6,7 @@ import errno
 import importlib
 import io
 import math
+import operator
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -81,11 +82,11 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """What reads an option's whole number, for `add_argument(type=...)`: any other than least..most is told what was expected."""
-    bounds = f"from {least}" if most is None else f"from {least} to {most}"
+def int_range(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A parser of whole numbers from `least` to `most`, for `add_argument(type=...)`. It raises ArgumentTypeError, which names the range."""
+    bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
 
-    def read(text: str) -> int:
+    def parse(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
@@ -94,19 +95,27 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"expected a whole number {bounds}, found {text}")
         return number
 
-    return read
+    return parse
 
 
-def measured(least: float, most: float, unit: str) -> Callable[[str], float]:
-    """The same for a quantity, which may have a fraction: least..most, in that unit."""
+def float_range(
+    *, ge: float | None = None, gt: float | None = None, le: float | None = None, lt: float | None = None, unit: str = ""
+) -> Callable[[str], float]:
+    """A parser of finite numbers, like `int_range`. ge, gt, le, lt: bounds as in `msgspec.Meta`; unit: for the message, as `seconds`."""
+    words = ((ge, operator.ge, "of at least"), (gt, operator.gt, "above"), (le, operator.le, "of at most"), (lt, operator.lt, "below"))
+    bounds = [(bound, holds, text) for bound, holds, text in words if bound is not None]
+    range_text = " and ".join(f"{text} {bound:g}" for bound, _, text in bounds)
+    if ge is not None and le is not None:
+        range_text = f"from {ge:g} to {le:g}"
+    expected = " ".join(filter(None, ("a number", unit and f"of {unit}", range_text)))
 
-    def read(text: str) -> float:
+    def parse(text: str) -> float:
         try:
-            quantity = float(text)
+            number = float(text)
         except ValueError:
-            quantity = math.nan
-        if not least <= quantity <= most:
-            raise argparse.ArgumentTypeError(f"expected {least:g} to {most:g} {unit}, found {text}")
-        return quantity
+            number = math.nan
+        if not math.isfinite(number) or not all(holds(number, bound) for bound, holds, _ in bounds):
+            raise argparse.ArgumentTypeError(f"expected {expected}, found {text}")
+        return number
 
-    return read
+    return parse

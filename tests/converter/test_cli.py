@@ -19,10 +19,10 @@ def test_help_does_not_wait_for_tensorflow() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--tolerance", "much", "expected a number of points, got much"),
-        ("--tolerance", "nan", "expected a number of points, got nan"),
-        ("--calibration", "1", "expected a whole number, 2 or more, got 1"),
-        ("--seed", "-3", "expected a whole number, 0 or more, got -3"),
+        ("--tolerance", "much", "expected a number of points, found much"),
+        ("--tolerance", "nan", "expected a number of points, found nan"),
+        ("--calibration", "1", "expected a whole number of at least 2, found 1"),
+        ("--seed", "-3", "expected a whole number of at least 0, found -3"),
     ],
 )
 def test_a_wrong_value_is_bad_usage(capsys: pytest.CaptureFixture[str], option: str, value: str, message: str) -> None:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from device.common.cli import float_range, int_range
 from device.common.errors import SortbinError
 
 
@@ -28,7 +29,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("--data", type=Path, required=True, metavar="DATASET", help="a prepared data set, or a folder of photos for each label")
     option("--split", default="val", metavar="PART", help="which photos of it: train, val, test, all, or fold0, fold1, ... (default: %(default)s)")
     option("--rules", metavar="PACK", help="rule pack: its file, or the name of one Sortbin comes with; adds the bins and their costs")
-    option("--error", type=_share, default=0.02, metavar="SHARE", help="wanted share of errors among the accepted (default: %(default)s)")
+    option(
+        "--error",
+        type=float_range(gt=0, lt=1),
+        default=0.02,
+        metavar="SHARE",
+        help="wanted share of errors among the accepted (default: %(default)s)",
+    )
     option("--corruptions", action="store_true", help="also measure under bad light, blur, noise, moved items and other grounds; slow")
     option("--isolated", action="store_true", help="show the items cut out of the photos, as a bin does that knows its empty view")
     option("--labels", type=Path, metavar="FILE", help="labels of a bare .tflite, one a line (default: labels.txt beside it)")
@@ -38,7 +45,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="DIR",
         help="folder of the report (default: evaluation/NAME-SPLIT, with --isolated evaluation/NAME-SPLIT-isolated)",
     )
-    option("--seed", type=_seed, default=0, metavar="N", help="draws the sample grid and the corruptions (default: %(default)s)")
+    option("--seed", type=int_range(0), default=0, metavar="N", help="draws the sample grid and the corruptions (default: %(default)s)")
     option("--json", action="store_true", help="print report.json instead of a summary")
     parser.set_defaults(run=run)
 
@@ -83,19 +90,3 @@ def run(arguments: argparse.Namespace) -> int:
         print(report.summary(evaluation.report))
         print(f"wrote {page}")
     return 0
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"expected a share between 0 and 1, as 0.02, got {text}")
-    return share
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, got {text}")
-    return int(text)

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from device.common.cli import int_range
+
 if TYPE_CHECKING:
     from training.explain.explanation import Explanation
 
@@ -25,7 +27,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("images", nargs="*", type=Path, metavar="IMAGE|DIR", help="pictures, or folders of them")
     option("--data", type=Path, metavar="DATASET", help="without pictures: where to look for the worst")
     option("--split", default="val", metavar="PART", help="which photos of it: train, val, test, all, or fold0, fold1, ... (default: %(default)s)")
-    option("--worst", type=_count, default=12, metavar="N", help="how many of the worst (default: %(default)s)")
+    option("--worst", type=int_range(1), default=12, metavar="N", help="how many of the worst (default: %(default)s)")
     option("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
     option("--json", action="store_true", help="print explanation.json instead of a line a photo")
     parser.set_defaults(run=run)
@@ -73,9 +75,3 @@ def _line(entry: "Explanation") -> str:
         for evidence in entry.evidence
     ]
     return f"{entry.photo}: {entry.named} {entry.p_named:.1%}{truth}; evidence: {'; '.join(places)}"
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text}")
-    return int(text)

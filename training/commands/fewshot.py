@@ -2,12 +2,13 @@
 
 import argparse
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from device.common.cli import int_range
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -23,10 +24,10 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option = parser.add_argument
     option("models", nargs="+", type=Path, metavar="RUN|BUNDLE", help="what `training fit` or `converter quantize` wrote")
     option("--photos", type=Path, required=True, metavar="DIR", help="a folder of photos for each label, of other things than were trained on")
-    option("--shots", type=_at_least(1), nargs="+", default=[5, 10], metavar="N", help="photos of each label to show (default: 5 10)")
-    option("--labels", type=_at_least(2), default=6, metavar="N", help="labels in each draw (default: %(default)s)")
-    option("--draws", type=_at_least(1), default=40, metavar="N", help="how often labels and photos are drawn (default: %(default)s)")
-    option("--seed", type=_at_least(0), default=0, metavar="N", help="draws the labels and photos (default: %(default)s)")
+    option("--shots", type=int_range(1), nargs="+", default=[5, 10], metavar="N", help="photos of each label to show (default: 5 10)")
+    option("--labels", type=int_range(2), default=6, metavar="N", help="labels in each draw (default: %(default)s)")
+    option("--draws", type=int_range(1), default=40, metavar="N", help="how often labels and photos are drawn (default: %(default)s)")
+    option("--seed", type=int_range(0), default=0, metavar="N", help="draws the labels and photos (default: %(default)s)")
     option("--json", action="store_true", help="one JSON object")
     parser.set_defaults(run=run)
 
@@ -62,12 +63,3 @@ def run(arguments: argparse.Namespace) -> int:
         of = f"{arguments.draws} draws of {arguments.labels} of {len(labels)} labels, {len(photos)} photos"
         print(f"share told right, mean and standard error of {of}")
     return 0
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number, {least} or more, got {text}")
-        return int(text)
-
-    return read

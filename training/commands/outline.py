@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from device.common.cli import int_range
+
 SEEDS = 1_000_000
 """numbers between the first views of one seed and of the next"""
 
@@ -19,8 +21,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--photos", type=Path, required=True, metavar="DIR", help="photos of items on plain card, in folders or loose")
     parser.add_argument("--places", type=Path, metavar="DIR", help="pictures of places, with or without things in them")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="model to write, .tflite")
-    parser.add_argument("--views", type=_count, default=6000, metavar="N", help="views to make (default: %(default)s)")
-    parser.add_argument("--steps", type=_count, default=1500, metavar="N", help="batches of 32 to train (default: %(default)s)")
+    parser.add_argument("--views", type=int_range(1), default=6000, metavar="N", help="views to make (default: %(default)s)")
+    parser.add_argument("--steps", type=int_range(1), default=1500, metavar="N", help="batches of 32 to train (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the views and the training (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="the measurement as one JSON object")
     parser.set_defaults(run=run)
@@ -50,10 +52,3 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"{arguments.out}: overlap {drawn.iou:.3f} on {drawn.n} views not trained on; {drawn.false:.2%} drawn where nothing lies")
     return 0
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
-    return value

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from device.common.cli import int_range
+
 if TYPE_CHECKING:
     from device.common.arrays import Float64Array
     from device.policy.rules import RulePack
@@ -50,7 +52,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("--model", type=Path, metavar="RUN|BUNDLE|MODEL.tflite", help="what judges (default: the bundle that Sortbin comes with)")
     option("--labels", type=Path, metavar="FILE", help="labels of a bare .tflite, one a line (default: labels.txt beside it)")
     option("--rules", metavar="PACK", help="rule pack: its file, or the name of one Sortbin comes with; adds the bin")
-    option("--top", type=_count, default=3, metavar="K", help="how many labels to name (default: %(default)s)")
+    option("--top", type=int_range(1), default=3, metavar="K", help="how many labels to name (default: %(default)s)")
     option("--json", action="store_true", help="one JSON object a line: image, label, p, likeliest, bin, decision")
     parser.set_defaults(run=run)
 
@@ -110,9 +112,3 @@ def _predicted(file: Path, probabilities: "Float64Array", model: "Model", pack: 
 def _told(line: Predicted) -> str:
     likeliest = ", ".join(f"{label} {p:.1%}" for label, p in line.likeliest.items())
     return f"{line.image}: {likeliest}" + (f" -> {line.bin or 'held'} ({line.decision})" if line.bin is not None else "")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text}")
-    return int(text)

@@ -2,13 +2,13 @@
 
 import argparse
 import codecs
-import math
 import resource
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from device.common.cli import float_range, int_range
 
 FLAGS = ("truncated", "tiny", "aspect", "duplicate", "near", "conflict", "transparent")
 LEFT_OUT = ("aspect", "conflict", "tiny", "truncated")
@@ -34,10 +34,16 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option = parser.add_argument
     option("source", metavar="SOURCE", help="folder, .zip, .tar[.gz|.bz2|.xz], URL, or cifar100")
     option("--out", type=Path, required=True, metavar="DATASET", help="folder to write; of an earlier run with the same options, to go on")
-    option("--min-side", type=_count(1), default=32, metavar="PIXELS", help="a shorter side below this is tiny (default: %(default)s)")
-    option("--max-aspect", type=_number(1, 1000), default=3.0, metavar="RATIO", help="longest side ratio that is not odd (default: 3)")
-    option("--cap", type=_count(1), metavar="N", help="most pictures of a label, drawn with the seed (default: no limit)")
-    option("--near", type=_bits, default=8, metavar="BITS", help="of 64 hash bits, those in which near-duplicates may differ (default: 8)")
+    option("--min-side", type=int_range(1), default=32, metavar="PIXELS", help="a shorter side below this is tiny (default: %(default)s)")
+    option("--max-aspect", type=float_range(ge=1, le=1000), default=3.0, metavar="RATIO", help="longest side ratio that is not odd (default: 3)")
+    option("--cap", type=int_range(1), metavar="N", help="most pictures of a label, drawn with the seed (default: no limit)")
+    option(
+        "--near",
+        type=int_range(0, MOST_BITS),
+        default=8,
+        metavar="BITS",
+        help="of 64 hash bits, those in which near-duplicates may differ (default: 8)",
+    )
     option(
         "--embeddings",
         nargs="?",
@@ -45,7 +51,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="BUNDLE",
         help="compare what a bundle's network sees as well (without BUNDLE: the one Sortbin comes with)",
     )
-    option("--alike", type=_number(0, 1), default=0.95, metavar="COSINE", help="of embeddings of near-duplicates, at least (default: %(default)s)")
+    option(
+        "--alike",
+        type=float_range(ge=0, le=1),
+        default=0.95,
+        metavar="COSINE",
+        help="of embeddings of near-duplicates, at least (default: %(default)s)",
+    )
     option(
         "--group-by",
         default="",
@@ -61,10 +73,10 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="FILE",
         help="names for training, for validation, and maybe for the test, one a line, instead of drawing; others are left out",
     )
-    option("--val-share", type=_number(0, 1), default=0.15, metavar="SHARE", help="of the pictures, for validation (default: %(default)s)")
-    option("--test-share", type=_number(0, 1), default=0.0, metavar="SHARE", help="of the pictures, for the test (default: none)")
-    option("--folds", type=_count(2), metavar="K", help="share training and validation pictures out over K folds as well")
-    option("--seed", type=_count(0), default=0, metavar="N", help="draws splits, folds and what --cap keeps (default: %(default)s)")
+    option("--val-share", type=float_range(ge=0, le=1), default=0.15, metavar="SHARE", help="of the pictures, for validation (default: %(default)s)")
+    option("--test-share", type=float_range(ge=0, le=1), default=0.0, metavar="SHARE", help="of the pictures, for the test (default: none)")
+    option("--folds", type=int_range(2), metavar="K", help="share training and validation pictures out over K folds as well")
+    option("--seed", type=int_range(0), default=0, metavar="N", help="draws splits, folds and what --cap keeps (default: %(default)s)")
     option(
         "--leave-out",
         type=_flags,
@@ -160,34 +172,6 @@ def run(arguments: argparse.Namespace) -> int:
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
     print(f"wrote {arguments.out}: {counted(info.pictures, 'picture')}, {time.monotonic() - began_s:.1f} s, peak memory {peak_mib:.0f} MiB")
     return 0
-
-
-def _count(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number, {least} or more, got {text}")
-        return int(text)
-
-    return parse
-
-
-def _number(least: float, most: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not least <= number <= most:
-            raise argparse.ArgumentTypeError(f"expected a number from {least:g} to {most:g}, got {text}")
-        return number
-
-    return parse
-
-
-def _bits(text: str) -> int:
-    if not text.isdecimal() or int(text) > MOST_BITS:
-        raise argparse.ArgumentTypeError(f"expected 0 to {MOST_BITS} bits, got {text}")
-    return int(text)
 
 
 def _flags(text: str) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from device.common.cli import float_range, int_range
 
 if TYPE_CHECKING:
     from training.render.catalogue import Kind
@@ -36,9 +37,11 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         + goes_on,
     )
     _common(places, size=(320, 240), detail=1.0, empties=2, seed=1)
-    places.add_argument("--count", type=_whole(1), required=True, metavar="N", help="pictures of items")
-    places.add_argument("--places", type=_whole(1), metavar="M", help="places they are spread over (default: one for every six pictures)")
-    places.add_argument("--cut-off", type=_share, default=0.2, metavar="SHARE", help="of items that the frame cuts off (default: %(default)s)")
+    places.add_argument("--count", type=int_range(1), required=True, metavar="N", help="pictures of items")
+    places.add_argument("--places", type=int_range(1), metavar="M", help="places they are spread over (default: one for every six pictures)")
+    places.add_argument(
+        "--cut-off", type=float_range(ge=0, le=1), default=0.2, metavar="SHARE", help="of items that the frame cuts off (default: %(default)s)"
+    )
     places.set_defaults(series=_places)
 
     bench = what.add_parser(
@@ -48,7 +51,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "so that a run cut short has some of each. " + goes_on,
     )
     _common(bench, size=(640, 480), detail=0.625, empties=4, seed=None)
-    bench.add_argument("--per-label", type=_whole(1), default=6, metavar="N", help="pictures of each label in each place (default: %(default)s)")
+    bench.add_argument("--per-label", type=int_range(1), default=6, metavar="N", help="pictures of each label in each place (default: %(default)s)")
     bench.add_argument(
         "--place", action="append", default=[], metavar="NAME", help="of this place alone; may be given again; the others can be added later"
     )
@@ -67,12 +70,18 @@ def _common(parser: argparse.ArgumentParser, *, size: tuple[int, int], detail: f
     option = parser.add_argument
     option("--out", type=Path, required=True, metavar="DIR", help="folder to write; of an earlier run with the same options, to go on")
     if seed is not None:
-        option("--seed", type=_whole(0), default=seed, metavar="S", help="the series (default: %(default)s)")
+        option("--seed", type=int_range(0), default=seed, metavar="S", help="the series (default: %(default)s)")
     option("--size", type=_size, default=size, metavar="WxH", help=f"of a picture, pixels (default: {size[0]}x{size[1]})")
-    option("--detail", type=_detail, default=detail, metavar="SHARE", help="of each side that is traced, then enlarged (default: %(default)s)")
-    option("--samples", type=_whole(1), default=12, metavar="K", help="light paths per traced pixel, then denoised (default: %(default)s)")
-    option("--empties", type=_whole(1), default=empties, metavar="N", help="empty views of each place (default: %(default)s)")
-    option("--processes", type=_whole(1), default=1, metavar="P", help="pictures at a time, a core and 1 GiB each (default: %(default)s)")
+    option(
+        "--detail",
+        type=float_range(ge=0.1, le=1),
+        default=detail,
+        metavar="SHARE",
+        help="of each side that is traced, then enlarged (default: %(default)s)",
+    )
+    option("--samples", type=int_range(1), default=12, metavar="K", help="light paths per traced pixel, then denoised (default: %(default)s)")
+    option("--empties", type=int_range(1), default=empties, metavar="N", help="empty views of each place (default: %(default)s)")
+    option("--processes", type=int_range(1), default=1, metavar="P", help="pictures at a time, a core and 1 GiB each (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -134,36 +143,8 @@ def _kinds(*, held_out: bool) -> "dict[str, list[Kind]]":
     return {label: [kind for kind in catalogue.kinds(label) if (kind.name in bench.HELD_OUT[label]) is held_out] for label in bench.HELD_OUT}
 
 
-def _whole(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number, {least} or more, got {text}")
-        return int(text)
-
-    return parse
-
-
 def _size(text: str) -> tuple[int, int]:
     width, cross, height = text.partition("x")
     if not (cross and width.isdecimal() and height.isdecimal() and 32 <= int(width) <= 4096 and 32 <= int(height) <= 4096):
         raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT in pixels, each 32 to 4096, for example 640x480, got {text}")
     return int(width), int(height)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return -1.0
-
-
-def _share(text: str) -> float:
-    if not 0 <= (share := _number(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text}")
-    return share
-
-
-def _detail(text: str) -> float:
-    if not 0.1 <= (share := _number(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0.1 to 1, got {text}")
-    return share

@@ -7,6 +7,7 @@ from typing import Any
 
 from converter.common.silence import quiet
 from converter.data.photos import folder_remarks, read_split, require_readable
+from device.common.cli import int_range
 from device.common.shipped_files import find, shipped
 from training.tune.space import SpaceError, read_space
 
@@ -25,11 +26,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option("--data", type=Path, required=True, metavar="DIR", help="a folder of photos for each label, or what `training prepare` wrote")
     option("--weights", required=True, metavar="PATH|imagenet|none", help="start of the trunk: a .weights.h5 file, ImageNet by Keras, or random")
     option("--out", type=Path, required=True, metavar="DIR", help="runs, report.html, report.json, plots and best-recipe.toml are written there")
-    option("--trials", type=_count, default=50, metavar="N", help="trials that the study shall have, pruned ones included (default: %(default)s)")
+    option(
+        "--trials", type=int_range(1), default=50, metavar="N", help="trials that the study shall have, pruned ones included (default: %(default)s)"
+    )
     option("--storage", metavar="URL", help="where trials are kept (default: sqlite:///OUT/study.db); a database server for several machines")
     option("--study", default="sortbin", metavar="NAME", help="name of the study in the storage (default: %(default)s)")
     option("--sampler", choices=("tpe", "random", "grid"), default="tpe", help="what proposes; grid: each combination of choices once")
-    option("--seed", type=_count, default=1, metavar="N", help="of the sampler (default: %(default)s)")
+    option("--seed", type=int_range(1), default=1, metavar="N", help="of the sampler (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
@@ -60,9 +63,3 @@ def run(arguments: argparse.Namespace) -> int:
     summary = write(study, space, out)
     print(f"wrote {out / 'report.html'}: {summary}")
     return 0
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number, 1 or more, got {text}")
-    return int(text)

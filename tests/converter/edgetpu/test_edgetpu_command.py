@@ -164,4 +164,4 @@ def test_a_timeout_is_a_number_of_seconds(text: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as ended:
         main(["edgetpu", "bundle", f"--timeout={text}"])
     assert ended.value.code == 2
-    assert f"expected a number of seconds, more than 0, got {text}" in capsys.readouterr().err
+    assert f"expected a number of seconds above 0, found {text}" in capsys.readouterr().err

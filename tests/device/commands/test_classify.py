@@ -109,7 +109,7 @@ def test_others_compete_with_what_share_they_are_given(tiny_bundle: Bundle, phot
     for label in ("cardboard", "metal", "plastic", "trash"):
         assert 0 == strict[label] <= few[label] <= many[label] < max(2 * free[label], 1e-5)
     wrong = sortbin("--bundle", tiny_bundle.folder, "--labels", "glass", "--others", "2", photos / "a")
-    assert wrong.returncode == 2 and "expected a share from 0 to less than 1, got 2" in wrong.stderr
+    assert wrong.returncode == 2 and "expected a number of at least 0 and below 1, found 2" in wrong.stderr
 
 
 def test_with_a_background_the_item_is_isolated_before_it_is_judged(tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]) -> None:

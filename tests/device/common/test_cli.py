@@ -1,16 +1,18 @@
 """What holds for every command: what the system refuses is told in one line, and any text can be printed."""
 
+import argparse
 import errno
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from device.common.cli import run
+from device.common.cli import float_range, int_range, run
 
 
 @pytest.fixture
@@ -71,3 +73,23 @@ def test_any_text_can_be_printed_whatever_the_terminal_knows(encoding: str, tmp_
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, tmp_path / "main.py", "say"], env=environment, capture_output=True, timeout=60, check=True)
     assert json.loads(done.stdout.decode(encoding)) == said
+
+
+@pytest.mark.parametrize(
+    ("parse", "accepted", "refused", "expected"),
+    [
+        (int_range(2), "2", "1", "a whole number of at least 2"),
+        (int_range(0, 255), "255", "256", "a whole number from 0 to 255"),
+        (int_range(0), "0", "1.5", "a whole number of at least 0"),
+        (float_range(ge=0, le=10, unit="seconds"), "10", "10.1", "a number of seconds from 0 to 10"),
+        (float_range(gt=0, unit="seconds"), "0.1", "0", "a number of seconds above 0"),
+        (float_range(ge=0, lt=1), "0", "1", "a number of at least 0 and below 1"),
+        (float_range(unit="points"), "-3.5", "inf", "a number of points"),
+        (float_range(ge=0), "1e3", "few", "a number of at least 0"),
+    ],
+)
+def test_options_refuse_numbers_outside_their_range(parse: Callable[[str], float], accepted: str, refused: str, expected: str) -> None:
+    assert parse(accepted) == float(accepted)
+    with pytest.raises(argparse.ArgumentTypeError) as error:
+        parse(refused)
+    assert str(error.value) == f"expected {expected}, found {refused}"

@@ -72,4 +72,4 @@ def test_numbers_that_mean_nothing_are_refused(option: str, given: str, least: i
     with pytest.raises(SystemExit) as left:
         main(["fewshot", str(BUNDLE), "--photos", str(shapes), f"{option}={given}"])
     assert left.value.code == 2
-    assert f"argument {option}: expected a whole number, {least} or more, got {given}" in capsys.readouterr().err
+    assert f"argument {option}: expected a whole number of at least {least}, found {given}" in capsys.readouterr().err

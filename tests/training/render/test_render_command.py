@@ -20,7 +20,7 @@ def said(capsys, *arguments):
     ("arguments", "named"),
     [
         (("places", "--out", "x"), "--count"),
-        (("places", "--out", "x", "--count", "0"), "--count: expected a whole number, 1 or more, got 0"),
+        (("places", "--out", "x", "--count", "0"), "--count: expected a whole number of at least 1, found 0"),
         (("places", "--out", "x", "--count", "5", "--size", "320"), "--size: expected WIDTHxHEIGHT in pixels"),
         (("places", "--out", "x", "--count", "5", "--size", "8x8"), "--size: expected WIDTHxHEIGHT in pixels"),
         (("places", "--out", "x", "--count", "5", "--detail", "none"), "--detail: expected a number from 0.1 to 1"),
