@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 
 from device.common.errors import SortbinError
-from device.simulation.items import own_things
-from device.simulation.tray import Pose, Tray
+from device.simulation.items import shipped_items
+from device.simulation.tray_renderer import Pose, TrayRenderer
 from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.preprocess import Pixels
@@ -70,9 +70,9 @@ def measure(bundle: Bundle, frames: int) -> Result:
 
 def _tray() -> tuple[EmptyViews, list[Pixels]]:
     rng = np.random.default_rng(0)
-    tray = Tray(rng)
+    tray = TrayRenderer(rng)
     empty = EmptyViews(tray.picture(None, 0.0, 1.0 + 0.02 * number) for number in range(MOST_VIEWS))
-    things = own_things()
+    things = shipped_items()
     pictures = []
     for thing in things[:: max(1, len(things) // ITEMS)][:ITEMS]:
         tray.lay(thing)

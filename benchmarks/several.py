@@ -29,8 +29,8 @@ from device.common.errors import SortbinError
 from device.common.statistics import wilson
 from device.policy.decision import Choice, Evidence, decide
 from device.policy.rules import RulePack, default_rules, read_rules
-from device.simulation.items import own_things
-from device.simulation.tray import Tray
+from device.simulation.items import shipped_items
+from device.simulation.tray_renderer import TrayRenderer
 from device.vision.inference.bundle import default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.fusion import fuse
@@ -103,7 +103,7 @@ class Row(msgspec.Struct, frozen=True):
 def trays() -> Iterator[tuple[Pixels, ...]]:
     """Empty views of virtual trays, each with a ground and a lamp of its own."""
     for number in range(TRAYS):
-        tray = Tray(np.random.default_rng(number))
+        tray = TrayRenderer(np.random.default_rng(number))
         yield tuple(tray.picture(None, 0.0, 1 + 0.02 * view) for view in range(5))
 
 
@@ -307,7 +307,7 @@ def main() -> int:
 
 def _own() -> list[Thing]:
     found = []
-    for thing in own_things():
+    for thing in shipped_items():
         photo, alpha = thing.picture()
         found.append(Thing(thing.label or "", photo, np.rint(alpha * 255).astype(np.uint8)))
     return found

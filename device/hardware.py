@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from device.cameras.newest import NewestFrame
+from device.cameras.camera_thread import CameraThread
 from device.cameras.opening import open_camera
 from device.cameras.settings import ReplaySettings
 from device.common.errors import SortbinError
@@ -20,15 +20,15 @@ from device.settings import Settings
 log = logging.getLogger(__name__)
 
 
-class BodyError(SortbinError, ValueError):
+class HardwareError(SortbinError, ValueError):
     """Gates that do not fit the rule pack."""
 
 
 @dataclass(frozen=True)
-class Body:
+class BinHardware:
     """A camera and the gates, with the `kind` that the settings call each of them (gates by bin)."""
 
-    camera: NewestFrame
+    camera: CameraThread
     camera_kind: str
     gates: Gates
     gate_kinds: Mapping[str, str]
@@ -43,8 +43,8 @@ class Body:
         self.camera.close(0.2)
 
 
-def open_body(settings: Settings, rules: RulePack) -> Body:
-    """Open the camera and the gates that the settings name. Raises BodyError when a bin has no gate, GateError when hardware refuses.
+def open_hardware(settings: Settings, rules: RulePack) -> BinHardware:
+    """Open the camera and the gates that the settings name. Raises HardwareError when a bin has no gate, GateError when hardware refuses.
 
     A camera that cannot be opened yet raises nothing: the sorter reports it as a fault and goes on when it is there.
     """
@@ -58,20 +58,20 @@ def open_body(settings: Settings, rules: RulePack) -> Body:
     gates = open_gates(settings.gate, max_open_s=sorting.drop_s + 2 * sorting.gate_s)
     kinds = {gate.bin: kind(gate) for gate in settings.gate}
     try:
-        return Body(open_camera(settings.camera), kind(settings.camera), gates, kinds, state)
+        return BinHardware(open_camera(settings.camera), kind(settings.camera), gates, kinds, state)
     except BaseException:
         gates.release()
         raise
 
 
 def check_gates(settings: Settings, rules: RulePack) -> None:
-    """Raises BodyError unless each bin of the rule pack has a gate and each gate a bin."""
+    """Raises HardwareError unless each bin of the rule pack has a gate and each gate a bin."""
     gated = {gate.bin for gate in settings.gate}
     for name in rules.bins:
         if name not in gated:
-            raise BodyError(f'gate: no [[gate]] with bin = "{name}", which rule pack {rules.name} sorts into')
+            raise HardwareError(f'gate: no [[gate]] with bin = "{name}", which rule pack {rules.name} sorts into')
     for name in sorted(gated - set(rules.bins)):
-        raise BodyError(f'gate: bin = "{name}" is not a bin of rule pack {rules.name}, which has {", ".join(rules.bins)}')
+        raise HardwareError(f'gate: bin = "{name}" is not a bin of rule pack {rules.name}, which has {", ".join(rules.bins)}')
 
 
 def _remark_on_short_holds(settings: Settings) -> None:

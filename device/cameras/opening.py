@@ -1,8 +1,8 @@
 """The camera that the settings name."""
 
 from device.cameras import Source
-from device.cameras.frozen import FrozenPicture
-from device.cameras.newest import NewestFrame
+from device.cameras.camera_thread import CameraThread
+from device.cameras.frozen_picture import FrozenPicture
 from device.cameras.settings import CameraSettings, Picamera2Settings, ReplaySettings, V4l2Settings
 
 
@@ -26,10 +26,10 @@ def open_source(settings: CameraSettings, frozen: FrozenPicture | None = None) -
             return ReplaySource(settings)
 
 
-def open_camera(settings: CameraSettings) -> NewestFrame:
+def open_camera(settings: CameraSettings) -> CameraThread:
     """Open it in a thread that keeps it going. Returns at once; while the camera cannot be opened, `last_error` says why."""
     frozen = None if isinstance(settings, ReplaySettings) else FrozenPicture(settings.name, settings.frozen_s)
-    return NewestFrame(
+    return CameraThread(
         lambda: open_source(settings, frozen),
         rotate_deg=settings.rotate_deg,
         region=settings.region,

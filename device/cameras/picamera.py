@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from device.cameras import CameraError, Frame
-from device.cameras.frozen import FrozenPicture
+from device.cameras.frozen_picture import FrozenPicture
 from device.cameras.settings import Picamera2Settings
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Picamera2Source:
     """Pictures of a camera on the ribbon cable. Each is copied once and its buffer given back before `read` returns.
 
     The constructor takes `warm_up_s` and a little more. Closing a camera that has stopped answering may hang inside libcamera: use it
-    through NewestFrame, which gives up a reader that does not come back. frozen: what sees that the picture stands still; one of its own where None.
+    through CameraThread, which gives up a reader that does not come back. frozen: what sees that the picture stands still; one of its own where None.
     """
 
     def __init__(

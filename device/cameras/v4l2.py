@@ -11,8 +11,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from device.cameras import CameraError, Frame, damage, v4l2_controls
-from device.cameras.frozen import FrozenPicture
+from device.cameras import CameraError, Frame, jpeg_damage, v4l2_controls
+from device.cameras.frozen_picture import FrozenPicture
 from device.cameras.settings import V4l2Settings
 from device.cameras.v4l2_controls import Controls
 from device.common.arrays import Float64Array
@@ -89,7 +89,7 @@ class V4l2Source:
 
     Pictures that lost bytes on their way are dropped and counted in `damaged`.
 
-    OpenCV waits up to 10 s inside the driver whatever `wait_s` says, and longer if the driver hangs: read it through NewestFrame, which
+    OpenCV waits up to 10 s inside the driver whatever `wait_s` says, and longer if the driver hangs: read it through CameraThread, which
     gives up a reader that does not come back. frozen: what sees that the picture stands still; one of its own where None.
     """
 
@@ -220,10 +220,10 @@ class V4l2Source:
 
     def _decode(self) -> Pixels | None:
         if self._sends_jpeg:
-            (found, picture), is_damaged = damage.decode(self._capture.retrieve)
+            (found, picture), is_damaged = jpeg_damage.decode(self._capture.retrieve)
         else:
             (found, picture), is_damaged = self._capture.retrieve(), False
-        if not found or picture is None or picture.ndim != 3 or is_damaged or damage.lacks_its_end(np.asarray(picture, np.uint8)):
+        if not found or picture is None or picture.ndim != 3 or is_damaged or jpeg_damage.lacks_its_end(np.asarray(picture, np.uint8)):
             self.damaged += 1
             return None
         return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)

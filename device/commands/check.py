@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from device.cameras import FIRST_FRAME_S, CameraError, EndOfFrames
-from device.cameras.newest import NewestFrame
+from device.cameras.camera_thread import CameraThread
 from device.cameras.opening import open_camera
 from device.cameras.settings import LEAST_SIDE
 from device.common.default_paths import DEFAULT_FILE
@@ -188,7 +188,7 @@ def _camera(settings: Settings, stop: threading.Event) -> str:
     return f"{width} x {height} after {took_s:.1f} s, mean brightness {brightness:.0f} of 255{dark}"
 
 
-def _learn(settings: Settings, camera: NewestFrame, stop: threading.Event) -> None:
+def _learn(settings: Settings, camera: CameraThread, stop: threading.Event) -> None:
     """Learn the empty tray, as the daemon does before anything else. Raises Failure as it would."""
     telling = Telling(lambda event: event, lambda _: Future())
     bare = Bare(EmptyView(settings.presence), EmptyViews())

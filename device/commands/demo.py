@@ -21,12 +21,12 @@ from device.daemon import control_loop as daemon
 from device.daemon.health import Notifier
 from device.daemon.parts import Parts
 from device.gates.gates import Gates
-from device.hardware import Body, kind
+from device.hardware import BinHardware, kind
 from device.mqtt.settings import MqttSettings, TlsSettings
 from device.policy.rules import RulePack
 from device.settings import BinSettings, DeviceSettings, ModelSettings
-from device.simulation.hardware import simulated_gates, virtual_body
-from device.simulation.items import Thing, own_things, photo_things, without_end
+from device.simulation.hardware import simulated_gates, virtual_hardware
+from device.simulation.items import VirtualItem, photo_items, shipped_items, without_end
 from device.simulation.narrator import Narrator
 from device.vision.inference.images import find_pictures
 
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(message)s")
     stop = stop_on_signals()
     seen = None if arguments.camera is None and arguments.replay is None else _source(arguments)
-    things = [] if seen is not None else photo_things(arguments.images) if arguments.images else own_things()
+    things = [] if seen is not None else photo_items(arguments.images) if arguments.images else shipped_items()
     with contextlib.ExitStack() as stack:
         state = arguments.state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sortbin-")))
         mqtt = stack.enter_context(_broker(arguments.broker))
@@ -80,12 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
             mqtt=mqtt,
         )
         narrator = Narrator(sys.stdout, stop, most=arguments.items)
-        open_body = (
-            functools.partial(_watching_body, seen)
+        open_hardware = (
+            functools.partial(_watching_hardware, seen)
             if seen is not None
-            else functools.partial(virtual_body, things=without_end(things, arguments.seed), audience=narrator, seed=arguments.seed, fps=FPS)
+            else functools.partial(virtual_hardware, things=without_end(things, arguments.seed), audience=narrator, seed=arguments.seed, fps=FPS)
         )
-        with daemon.opened(settings, open_body, narrator.told) as parts:
+        with daemon.opened(settings, open_hardware, narrator.told) as parts:
             narrator.begin(_opening(parts, things, mqtt), parts.rules)
             if arguments.seconds is not None:
                 timer = threading.Timer(arguments.seconds, stop.set)
@@ -103,10 +103,10 @@ def _source(arguments: argparse.Namespace) -> V4l2Settings | ReplaySettings:
     return ReplaySettings(path=str(arguments.replay), loop=False)
 
 
-def _watching_body(seen: V4l2Settings | ReplaySettings, rules: RulePack) -> Body:
+def _watching_hardware(seen: V4l2Settings | ReplaySettings, rules: RulePack) -> BinHardware:
     """A real camera, or a replayed one, over virtual gates."""
     gates = simulated_gates(rules)
-    return Body(open_camera(seen), kind(seen), Gates(gates), dict.fromkeys(gates, "simulated"))
+    return BinHardware(open_camera(seen), kind(seen), Gates(gates), dict.fromkeys(gates, "simulated"))
 
 
 @contextlib.contextmanager
@@ -149,9 +149,9 @@ def _broker(url: str | None) -> Iterator[MqttSettings | None]:
         yield settings
 
 
-def _opening(parts: Parts, things: Sequence[Thing], mqtt: MqttSettings | None) -> list[str]:
+def _opening(parts: Parts, things: Sequence[VirtualItem], mqtt: MqttSettings | None) -> list[str]:
     info, runtime = parts.judge.classifier.bundle.info, parts.judge.classifier.runtime.name
-    seen = f"{len(things)} things to throw in" if things else f"camera: {parts.body.camera_kind}"
+    seen = f"{len(things)} things to throw in" if things else f"camera: {parts.hardware.camera_kind}"
     return [f"a virtual bin, {seen}; bundle {info.name} {info.version} on {runtime}; Ctrl-C ends it", _listening(mqtt)]
 
 

@@ -18,7 +18,7 @@ from device.daemon.final_state import tell_end
 from device.daemon.health import Notifier
 from device.daemon.start_backoff import RefusedStarts, changes, of_the_service
 from device.events import AnyEvent, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam
-from device.hardware import open_body
+from device.hardware import open_hardware
 from device.settings import read_settings
 
 log = logging.getLogger("sortbin")
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     refused, mended = of_the_service(), changes(arguments.config)
     try:
         settings = read_settings(arguments.config)
-        with daemon.opened(settings, functools.partial(open_body, settings), _log) as parts:
+        with daemon.opened(settings, functools.partial(open_hardware, settings), _log) as parts:
             if refused is not None:
                 refused.forget()
             daemon.run(settings, parts, stop, _log, notifier)

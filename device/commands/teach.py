@@ -14,7 +14,7 @@ import msgspec
 
 from device.adaptation.head_store import FOLDER, bin_stopped, keep, read_taught, taught_files, undo
 from device.cameras import FIRST_FRAME_S, CameraError, EndOfFrames, Frame
-from device.cameras.newest import NewestFrame
+from device.cameras.camera_thread import CameraThread
 from device.cameras.opening import open_camera
 from device.common.cli import int_range
 from device.common.default_paths import DEFAULT_FILE
@@ -261,7 +261,7 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _shown(label: str, camera: NewestFrame, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[_Taken]:
+def _shown(label: str, camera: CameraThread, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[_Taken]:
     """One frame each time something new has come to rest on the tray, isolated against the tray as it was at first."""
     view, empty = EmptyView(presence), EmptyViews()
     frames = _frames(camera)
@@ -280,7 +280,7 @@ def _shown(label: str, camera: NewestFrame, presence: PresenceSettings, bundle: 
         raise TeachingError("the camera has shown all it has before enough frames were taken") from error
 
 
-def _frames(camera: NewestFrame) -> Iterator[Frame]:
+def _frames(camera: CameraThread) -> Iterator[Frame]:
     number = 0
     while True:
         frame = camera.latest(number, FIRST_FRAME_S)

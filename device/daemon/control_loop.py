@@ -29,7 +29,7 @@ from device.daemon.status import Reporter
 from device.events import AnyEvent, Event, Started
 from device.gates import GateError
 from device.gates.gates import Gates
-from device.hardware import Body
+from device.hardware import BinHardware
 from device.ledger.ledger import LOOP_S, Ledger
 from device.mqtt.link import Link
 from device.policy.rules import RulePack, default_rules, find_rules, read_rules
@@ -65,10 +65,10 @@ class Crash(SortbinError, RuntimeError):
 
 
 @contextlib.contextmanager
-def opened(settings: BinSettings, open_body: Callable[[RulePack], Body], told: Callable[[AnyEvent], None]) -> Iterator[Parts]:
+def opened(settings: BinSettings, open_hardware: Callable[[RulePack], BinHardware], told: Callable[[AnyEvent], None]) -> Iterator[Parts]:
     """Open every part, and close them in the opposite order whatever happens.
 
-    open_body: opens what this bin sees with and moves, given its rule pack. told: called with each event that opening the ledger has stored.
+    open_hardware: opens what this bin sees with and moves, given its rule pack. told: called with each event that opening the ledger has stored.
     Raises BundleError (also for a wrong known answer), RuntimeFault, RulesError, SiteError, GateError, LedgerError where a part cannot be opened, and
     Crash for what a part raises once all are.
     """
@@ -94,14 +94,14 @@ def opened(settings: BinSettings, open_body: Callable[[RulePack], Body], told: C
             for label in rules.unseen_hazards(judge.labels):
                 log.warning("rule pack %s: the hazard %s passes unnoticed until the bin is taught it", rules.name, label)
             site = open_site(settings, judge)
-            body = open_body(rules)
-            stack.callback(body.close)
+            hardware = open_hardware(rules)
+            stack.callback(hardware.close)
         link = None if settings.mqtt is None else Link(settings.mqtt, settings.device.id, ledger)
         if link is not None:
             stack.callback(link.stop, 0.5)
         begun = True
         try:
-            yield Parts(judge, site, rules, body, ledger, link, safe_mode, tuple(remarks))
+            yield Parts(judge, site, rules, hardware, ledger, link, safe_mode, tuple(remarks))
         except SortbinError as error:
             raise Crash(str(error)) from error
 
@@ -182,7 +182,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
 
     told: called with each event once it is stored, on the ledger's thread; it must return at once.
     """
-    ledger, camera, gates = parts.ledger, parts.body.camera, parts.body.gates
+    ledger, camera, gates = parts.ledger, parts.hardware.camera, parts.hardware.gates
     state = Path(settings.device.state)
     bare, before = Bare(EmptyView(settings.presence), EmptyViews()), Bare(EmptyView(settings.presence), EmptyViews())
     watch = Watch(len(parts.judge.labels))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from device.adaptation.label_prior import Site
-from device.hardware import Body
+from device.hardware import BinHardware
 from device.ledger.ledger import Ledger
 from device.mqtt.link import Link
 from device.policy.rules import RulePack
@@ -21,7 +21,7 @@ class Parts:
     judge: Judge
     site: Site
     rules: RulePack
-    body: Body
+    hardware: BinHardware
     ledger: Ledger
     link: Link | None
     safe_mode: bool

@@ -25,7 +25,7 @@ class Reporter:
     def __init__(self, device: DeviceSettings, watch: Watch, parts: Parts) -> None:
         self._device, self._watch, self._remarks = device, watch, parts.remarks
         self._judge, self._site, self._rules = parts.judge, parts.site, parts.rules
-        self._body, self._ledger, self._link = parts.body, parts.ledger, parts.link
+        self._hardware, self._ledger, self._link = parts.hardware, parts.ledger, parts.link
         self._last_item: LastItem | None = None if parts.ledger.item_before is None else last_item(parts.ledger.item_before)
         self._shown: tuple[object, ...] = ()
         self._refused: tuple[str, ...] = ()
@@ -88,15 +88,15 @@ class Reporter:
             residual=self._rules.residual,
             hardware=Hardware(
                 board=_board(),
-                camera=self._body.camera_kind,
-                gates=dict(self._body.gate_kinds),
+                camera=self._hardware.camera_kind,
+                gates=dict(self._hardware.gate_kinds),
                 runtime=self._runtime.name,
             ),
             remarks=self._remarks,
         )
 
     def _health(self, now_s: float) -> Health:
-        age_s = self._body.camera.age_s(now_s)
+        age_s = self._hardware.camera.age_s(now_s)
         p50_ms, p95_ms = _percentiles(self._judge.classifier.took_ms)
         return Health(
             uptime_s=round(now_s - (self._began_s or now_s), 1),
@@ -106,8 +106,8 @@ class Reporter:
             disk_free_mib=_free_mib(self._device.state),
             memory_mib=round(resident_mib(), 1),
             frame_age_s=round(age_s, 3) if np.isfinite(age_s) else None,
-            frames_damaged=self._body.camera.damaged,
-            camera_reopened=self._body.camera.reopened,
+            frames_damaged=self._hardware.camera.damaged,
+            camera_reopened=self._hardware.camera.reopened,
             backend=self._runtime.name,
             degraded=self._runtime.degraded,
             p50_ms=p50_ms,

@@ -8,8 +8,8 @@ import numpy as np
 
 from device.cameras import EndOfFrames, Frame
 from device.gates.simulated import SimulatedGate
-from device.simulation.items import Thing
-from device.simulation.tray import Pose, Tray
+from device.simulation.items import VirtualItem
+from device.simulation.tray_renderer import Pose, TrayRenderer
 from device.vision.inference.preprocess import Pixels
 
 WIDE_ENOUGH = 0.6
@@ -23,7 +23,7 @@ HAND_S = 3.0
 class Landed:
     """An item that has fallen into a bin."""
 
-    thing: Thing
+    thing: VirtualItem
     bin: str
 
 
@@ -37,23 +37,23 @@ class VirtualBin:
     def __init__(
         self,
         gates: Mapping[str, SimulatedGate],
-        things: Iterable[Thing],
+        things: Iterable[VirtualItem],
         *,
         seed: int = 0,
         gap_s: float = 0.5,
         first_after_s: float = 1.5,
         may_begin: Callable[[], bool] = lambda: True,
         landed: Callable[[Landed], None] = lambda _: None,
-        sticks: Callable[[Thing], bool] = lambda _: False,
+        sticks: Callable[[VirtualItem], bool] = lambda _: False,
         hand_comes: Callable[[], bool] = lambda: False,
     ) -> None:
         self._gates, self._things, self._landed = gates, iter(things), landed
         self._rng = np.random.default_rng(seed)
         self._sticks, self._hand_comes = sticks, hand_comes
-        self._tray = Tray(self._rng)
+        self._tray = TrayRenderer(self._rng)
         self._gap_s, self._first_after_s, self._may_begin = gap_s, first_after_s, may_begin
         self._next_at_s: float | None = None
-        self._thing: Thing | None = None
+        self._thing: VirtualItem | None = None
         self._rest = Pose(0.5, 0.5, 0.0)
         self._arrived_s = self._fell_s = 0.0
         self._into: str | None = None
@@ -62,7 +62,7 @@ class VirtualBin:
         self._last_gone_s: float | None = None
 
     @property
-    def lying(self) -> Thing | None:
+    def lying(self) -> VirtualItem | None:
         """The item on the tray or on its way through, None when there is none."""
         return self._thing
 

@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
-from device.cameras.newest import NewestFrame
+from device.cameras.camera_thread import CameraThread
 from device.gates.gates import Gates
 from device.gates.simulated import SimulatedGate
-from device.hardware import Body
+from device.hardware import BinHardware
 from device.policy.rules import RulePack
 from device.simulation.bin import Landed, VirtualBin, VirtualCamera
-from device.simulation.items import Thing
+from device.simulation.items import VirtualItem
 
 TRAVEL_S = 0.35
 
@@ -28,9 +28,9 @@ def simulated_gates(rules: RulePack) -> dict[str, SimulatedGate]:
     return {name: SimulatedGate(name, travel_s=TRAVEL_S) for name in rules.bins}
 
 
-def virtual_body(rules: RulePack, things: Iterable[Thing], audience: Audience, *, seed: int, fps: float) -> Body:
+def virtual_hardware(rules: RulePack, things: Iterable[VirtualItem], audience: Audience, *, seed: int, fps: float) -> BinHardware:
     """A bin into which `things` are thrown one after the other, once the audience says that it has started."""
     gates = simulated_gates(rules)
     virtual = VirtualBin(gates, things, seed=seed, may_begin=audience.has_started, landed=audience.landed, hand_comes=audience.hazard_is_held)
-    camera = NewestFrame(lambda: VirtualCamera(virtual, time.monotonic, fps))
-    return Body(camera, "virtual", Gates(gates), dict.fromkeys(gates, "simulated"))
+    camera = CameraThread(lambda: VirtualCamera(virtual, time.monotonic, fps))
+    return BinHardware(camera, "virtual", Gates(gates), dict.fromkeys(gates, "simulated"))

@@ -25,7 +25,7 @@ class ItemsError(SortbinError, ValueError):
 
 
 @dataclass(frozen=True)
-class Thing:
+class VirtualItem:
     """Something to throw in. label is the truth, None where it is not known; size_cm is the longest side of a cut-out, None for a photo.
 
     A photo lies on the tray as a print does, over most of the view.
@@ -59,13 +59,13 @@ class Thing:
         return rgb, np.ones(rgb.shape[:2], np.float32)
 
 
-def own_things() -> list[Thing]:
+def shipped_items() -> list[VirtualItem]:
     """The rendered cut-outs of the project, sorted by name."""
     listed = json.loads((ITEMS / "items.json").read_text(encoding="utf-8"))
-    return [Thing(entry["kind"], entry["label"], ITEMS / entry["file"], entry["size_cm"]) for entry in listed]
+    return [VirtualItem(entry["kind"], entry["label"], ITEMS / entry["file"], entry["size_cm"]) for entry in listed]
 
 
-def photo_things(folder: Path) -> list[Thing]:
+def photo_items(folder: Path) -> list[VirtualItem]:
     """Photos in a folder per label, whose name is the truth, or in one folder without labels.
 
     Raises ItemsError when there is none, or a folder may not be entered.
@@ -73,8 +73,10 @@ def photo_things(folder: Path) -> list[Thing]:
     try:
         if not folder.is_dir():
             raise ItemsError(f"{folder}: expected a folder of photos, or of a folder for each label")
-        loose = [Thing(path.stem, None, path, None) for path in _pictures(folder)]
-        labelled = [Thing(path.stem, below.name, path, None) for below in sorted(folder.iterdir()) if below.is_dir() for path in _pictures(below)]
+        loose = [VirtualItem(path.stem, None, path, None) for path in _pictures(folder)]
+        labelled = [
+            VirtualItem(path.stem, below.name, path, None) for below in sorted(folder.iterdir()) if below.is_dir() for path in _pictures(below)
+        ]
     except OSError as error:
         raise ItemsError(f"{error.filename}: {error.strerror}; expected a folder of photos, or of a folder for each label") from error
     things = labelled or loose
@@ -83,7 +85,7 @@ def photo_things(folder: Path) -> list[Thing]:
     return things
 
 
-def without_end(things: Sequence[Thing], seed: int) -> Iterator[Thing]:
+def without_end(things: Sequence[VirtualItem], seed: int) -> Iterator[VirtualItem]:
     """The things again and again, each time in another chance order. One that cannot be decoded is left out and logged once.
 
     Raises ItemsError when none is left.
@@ -102,10 +104,10 @@ def without_end(things: Sequence[Thing], seed: int) -> Iterator[Thing]:
             raise ItemsError(f"{things[0].file.parent}: expected photos, found none that can be decoded")
 
 
-def shuffled(things: Sequence[Thing], seed: int) -> list[Thing]:
+def shuffled(things: Sequence[VirtualItem], seed: int) -> list[VirtualItem]:
     """The things in a chance order that mixes the labels evenly, so that a short run sees all of them."""
     rng = np.random.default_rng(seed)
-    by_label: dict[str | None, list[Thing]] = {}
+    by_label: dict[str | None, list[VirtualItem]] = {}
     for i in rng.permutation(len(things)):
         by_label.setdefault(things[i].label, []).append(things[i])
     placed = [((position + rng.random()) / len(own), thing) for own in by_label.values() for position, thing in enumerate(own)]

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from device.simulation.items import own_things, shuffled
-from device.simulation.tray import Pose, Tray
+from device.simulation.items import shipped_items, shuffled
+from device.simulation.tray_renderer import Pose, TrayRenderer
 
 OUT = Path(__file__).with_name("demo.jpg")
 SORTBIN = Path(sys.executable).with_name("sortbin")
@@ -64,8 +64,8 @@ def main() -> None:
 def sorted_items(folder: Path) -> list[Sorted]:
     """Lay each item on the virtual tray, photograph it, and have `sortbin classify` judge the photos."""
     rng = np.random.default_rng(4)
-    tray = Tray(rng)
-    things = shuffled(own_things(), seed=SEED)[: COLUMNS * ROWS]
+    tray = TrayRenderer(rng)
+    things = shuffled(shipped_items(), seed=SEED)[: COLUMNS * ROWS]
     empty, photos = [folder / f"empty{number}.png" for number in range(EMPTY_VIEWS)], []
     for view in empty:
         photograph(tray, None, view)
@@ -102,7 +102,7 @@ def square_around(box: Sequence[int], frame: Image.Image) -> tuple[int, int, int
     return x, y, x + side, y + side
 
 
-def photograph(tray: Tray, pose: Pose | None, file: Path) -> None:
+def photograph(tray: TrayRenderer, pose: Pose | None, file: Path) -> None:
     """Write one frame of the virtual camera."""
     cv2.imwrite(str(file), cv2.cvtColor(tray.picture(pose, 0.0, 1.0), cv2.COLOR_RGB2BGR))
 

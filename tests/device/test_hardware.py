@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from device.hardware import open_body
+from device.hardware import open_hardware
 from device.policy.rules import default_rules, read_rules
 from device.settings import read_settings
 from device.vision.inference.preprocess import Pixels
@@ -24,5 +24,5 @@ def test_replayed_pictures_that_are_gone_before_the_empty_tray_is_learned_are_re
     gates = "".join(f'[[gate]]\nkind = "simulated"\nbin = "{name}"\n' for name in BINS)
     replay = f'[camera]\nkind = "replay"\npath = "{tmp_path / "photos"}"\nhold_s = {hold_s}\n'
     (tmp_path / "sortbin.toml").write_text(f'[device]\nstate = "{tmp_path / "state"}"\n{replay}{gates}')
-    open_body(read_settings(tmp_path / "sortbin.toml"), read_rules(default_rules(), LABELS)).close()
+    open_hardware(read_settings(tmp_path / "sortbin.toml"), read_rules(default_rules(), LABELS)).close()
     assert (f"camera.hold_s: each picture stays for {hold_s:g} s" in caplog.text) is remarked

@@ -11,7 +11,7 @@ from device.adaptation.label_prior import SiteSettings
 from device.cameras.settings import Picamera2Settings, ReplaySettings, V4l2Settings
 from device.cli import main
 from device.gates.settings import LineSettings, ServoSettings
-from device.hardware import BodyError, check_gates
+from device.hardware import HardwareError, check_gates
 from device.mqtt.settings import MqttSettings, TlsSettings
 from device.policy.rules import default_rules, read_rules
 from device.samples.collector import KeepSettings
@@ -206,11 +206,11 @@ def test_a_bin_without_a_gate_and_a_gate_without_a_bin_are_named(tmp_path: Path)
     rules = read_rules(default_rules(), LABELS)
     file = tmp_path / "sortbin.toml"
     file.write_text(SMALLEST, encoding="utf-8")
-    with pytest.raises(BodyError, match='no \\[\\[gate\\]\\] with bin = "glass"'):
+    with pytest.raises(HardwareError, match='no \\[\\[gate\\]\\] with bin = "glass"'):
         check_gates(read_settings(file), rules)
     surplus = SHIPPED.read_text(encoding="utf-8") + '\n[[gate]]\nkind = "simulated"\nbin = "batteries"\n'
     file.write_text(surplus, encoding="utf-8")
-    with pytest.raises(BodyError, match='bin = "batteries" is not a bin'):
+    with pytest.raises(HardwareError, match='bin = "batteries" is not a bin'):
         check_gates(read_settings(file), rules)
 
 

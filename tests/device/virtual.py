@@ -20,7 +20,7 @@ from device.policy.rules import default_rules, read_rules
 from device.samples.collector import Sighting
 from device.simulation.bin import Landed, VirtualBin
 from device.simulation.hardware import simulated_gates
-from device.simulation.items import Thing
+from device.simulation.items import VirtualItem
 from device.sorting.control import SortingSettings
 from device.sorting.sorter import Sorter
 from device.sorting.tray import Bare
@@ -43,9 +43,9 @@ class Bench:
         self,
         bundle: Bundle,
         state: Path,
-        things: Iterable[Thing],
+        things: Iterable[VirtualItem],
         *,
-        sticks: Callable[[Thing], bool] = lambda _: False,
+        sticks: Callable[[VirtualItem], bool] = lambda _: False,
         sorting: SortingSettings | None = None,
         residual_only: bool = False,
         view: EmptyView | None = None,
@@ -150,11 +150,11 @@ class Bench:
         self._writing.clear()
 
 
-def photos(folder: Path, painted: Callable[..., Pixels], labels: Iterable[str]) -> list[Thing]:
+def photos(folder: Path, painted: Callable[..., Pixels], labels: Iterable[str]) -> list[VirtualItem]:
     """One plain photo for each label, in order, that the tiny bundle takes for that label."""
     things = []
     for number, label in enumerate(labels):
         file = folder / f"{number:02}-{label}.png"
         cv2.imwrite(str(file), cv2.cvtColor(painted(label, 48, 64), cv2.COLOR_RGB2BGR))
-        things.append(Thing(file.stem, label, file, None))
+        things.append(VirtualItem(file.stem, label, file, None))
     return things

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from device.cameras import CameraError
-from device.cameras.frozen import FrozenPicture
+from device.cameras.frozen_picture import FrozenPicture
 from device.cameras.settings import V4l2Settings
 from device.cameras.v4l2 import Capture, V4l2Source, open_device
 from device.cameras.v4l2_controls import AUTO_WHITE_BALANCE, EXPOSURE_AUTO, FOCUS_ABSOLUTE, FOCUS_AUTO, Controls

@@ -16,8 +16,8 @@ import pytest
 from device.cli import main
 from device.commands.classify import labels
 from device.policy.rules import default_rules
-from device.simulation.items import own_things
-from device.simulation.tray import Pose, Tray
+from device.simulation.items import shipped_items
+from device.simulation.tray_renderer import Pose, TrayRenderer
 from device.vision.inference.bundle import LABELS_FILE, Bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.fusion import fuse
@@ -189,9 +189,9 @@ def test_without_a_background_what_lies_in_the_middle_is_looked_at_more_closely(
 
 def test_an_isolated_item_and_its_mirror_image_get_the_same_judgement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One look at each would differ by up to 0.23 here, for the network is not the same either way round."""
-    tray = Tray(np.random.default_rng(3))
+    tray = TrayRenderer(np.random.default_rng(3))
     empty = tray.picture(None, 0.0, 1.0)
-    things = own_things()[::12]
+    things = shipped_items()[::12]
     seen = {}
     for side, turned in (("left", slice(None)), ("right", slice(None, None, -1))):
         view = saved(tmp_path / side / "empty.png", np.ascontiguousarray(empty[:, turned]))

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from device.ledger.ledger import read_events
-from device.simulation.items import own_things
-from device.simulation.tray import Pose, Tray
+from device.simulation.items import shipped_items
+from device.simulation.tray_renderer import Pose, TrayRenderer
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.preprocess import Pixels
 
@@ -98,7 +98,7 @@ def test_it_tells_of_each_item_sums_up_and_ends_by_itself(demo: Callable[..., De
 
 def test_a_replayed_folder_is_sorted_once_and_ends_it_also_when_its_last_picture_is_an_item(demo: Callable[..., Demo], tmp_path: Path) -> None:
     (tmp_path / "replayed").mkdir()
-    tray, can = Tray(np.random.default_rng(0)), next(thing for thing in own_things() if thing.name == "drinks-can")
+    tray, can = TrayRenderer(np.random.default_rng(0)), next(thing for thing in shipped_items() if thing.name == "drinks-can")
     tray.lay(can)
     for name, pose in (("0-empty", None), ("1-can", Pose(0.5, 0.5, 20.0))):
         cv2.imwrite(str(tmp_path / "replayed" / f"{name}.png"), cv2.cvtColor(tray.picture(pose, 0.0, 1.0), cv2.COLOR_RGB2BGR))

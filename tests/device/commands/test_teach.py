@@ -25,7 +25,7 @@ from device.cli import main
 from device.daemon import control_loop as daemon
 from device.ledger.ledger import LOCK
 from device.settings import read_settings
-from device.simulation.hardware import virtual_body
+from device.simulation.hardware import virtual_hardware
 from device.simulation.narrator import Narrator
 from device.vision.fewshot.fewshot_head import TeachingError, read_teaching
 from device.vision.inference.bundle import Bundle, write_bundle
@@ -427,7 +427,7 @@ def test_what_was_taught_on_another_bundle_is_said_and_the_bin_goes_on(
     assert main(["teach", "--from", str(photos), "--config", str(config(photos))]) == 0
 
     def labels() -> tuple[str, ...]:
-        with daemon.opened(settings, lambda rules: virtual_body(rules, (), audience, seed=0, fps=10), audience.told) as parts:
+        with daemon.opened(settings, lambda rules: virtual_hardware(rules, (), audience, seed=0, fps=10), audience.told) as parts:
             return parts.judge.labels
 
     assert labels() == (*bundle.info.labels, "can", "pot")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.daemon.control_loop import VIEW_FILE, VIEWS_FILE, ViewKeeper
-from device.simulation.tray import Tray
+from device.simulation.tray_renderer import TrayRenderer
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import EmptyViews
 from device.vision.isolation.occupancy import EmptyView, PresenceSettings
@@ -17,7 +17,7 @@ from device.vision.isolation.occupancy import EmptyView, PresenceSettings
 
 @pytest.fixture(scope="module")
 def tray() -> Pixels:
-    return Tray(np.random.default_rng(3)).picture(None, 0.0, 1.0)
+    return TrayRenderer(np.random.default_rng(3)).picture(None, 0.0, 1.0)
 
 
 def test_both_kinds_of_empty_view_come_back_after_a_restart(tray: Pixels, tmp_path: Path) -> None:

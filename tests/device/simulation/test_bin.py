@@ -10,23 +10,23 @@ import pytest
 
 from device.gates.simulated import SimulatedGate
 from device.simulation.bin import FALL_S, Landed, VirtualBin, VirtualCamera
-from device.simulation.items import ItemsError, Thing, own_things, photo_things, shuffled
-from device.simulation.tray import HEIGHT, WIDTH, Pose, Tray
+from device.simulation.items import ItemsError, VirtualItem, photo_items, shipped_items, shuffled
+from device.simulation.tray_renderer import HEIGHT, WIDTH, Pose, TrayRenderer
 from device.vision.inference.preprocess import Pixels
 
 
 @pytest.fixture
-def thing(tmp_path: Path) -> Thing:
+def thing(tmp_path: Path) -> VirtualItem:
     """A round green thing with soft edges, 15 cm wide."""
     alpha = np.zeros((200, 200), np.float32)
     cv2.circle(alpha, (100, 100), 90, 1.0, -1)
     cut_out = np.dstack([np.full((200, 200), 40), np.full((200, 200), 160), np.full((200, 200), 60), 255 * alpha]).astype(np.uint8)
     file = tmp_path / "thing.png"
     cv2.imwrite(str(file), cut_out)
-    return Thing("thing", "glass", file, 15.0)
+    return VirtualItem("thing", "glass", file, 15.0)
 
 
-def test_nothing_is_thrown_in_before_the_bin_is_ready(thing: Thing) -> None:
+def test_nothing_is_thrown_in_before_the_bin_is_ready(thing: VirtualItem) -> None:
     ready: list[bool] = []
     bin_ = VirtualBin({"glass": SimulatedGate("glass")}, [thing], may_begin=lambda: bool(ready))
     for step in range(100):
@@ -38,7 +38,7 @@ def test_nothing_is_thrown_in_before_the_bin_is_ready(thing: Thing) -> None:
     assert bin_.lying is thing
 
 
-def test_an_item_rests_until_a_gate_is_open_far_enough_and_then_lands_there(thing: Thing) -> None:
+def test_an_item_rests_until_a_gate_is_open_far_enough_and_then_lands_there(thing: VirtualItem) -> None:
     gates = {"glass": SimulatedGate("glass"), "paper": SimulatedGate("paper")}
     landed: list[Landed] = []
     bin_ = VirtualBin(gates, [thing], landed=landed.append)
@@ -59,7 +59,7 @@ def test_an_item_rests_until_a_gate_is_open_far_enough_and_then_lands_there(thin
     assert now_s > 60 + FALL_S
 
 
-def test_nothing_is_thrown_in_while_a_gate_is_open(thing: Thing) -> None:
+def test_nothing_is_thrown_in_while_a_gate_is_open(thing: VirtualItem) -> None:
     gate = SimulatedGate("glass")
     gate.open(0.0)
     gate.update(1.0)
@@ -69,8 +69,8 @@ def test_nothing_is_thrown_in_while_a_gate_is_open(thing: Thing) -> None:
     assert bin_.lying is None
 
 
-def test_a_cut_out_lies_where_its_pose_says_and_throws_a_shadow(thing: Thing) -> None:
-    tray = Tray(np.random.default_rng(0))
+def test_a_cut_out_lies_where_its_pose_says_and_throws_a_shadow(thing: VirtualItem) -> None:
+    tray = TrayRenderer(np.random.default_rng(0))
     tray.lay(thing)
     empty = tray.picture(None, 0.0, 1.0).astype(int)
     seen = tray.picture(Pose(0.3, 0.4, 0.0), 0.0, 1.0).astype(int)
@@ -86,14 +86,14 @@ def test_a_cut_out_lies_where_its_pose_says_and_throws_a_shadow(thing: Thing) ->
 def test_a_photo_covers_the_view(tmp_path: Path, painted: Callable[..., Pixels]) -> None:
     file = tmp_path / "photo.png"
     cv2.imwrite(str(file), cv2.cvtColor(painted("metal", 30, 40), cv2.COLOR_RGB2BGR))
-    tray = Tray(np.random.default_rng(0))
-    tray.lay(Thing("photo", None, file, None))
+    tray = TrayRenderer(np.random.default_rng(0))
+    tray.lay(VirtualItem("photo", None, file, None))
     seen = tray.picture(Pose(0.5, 0.5, 0.0), 0.0, 1.0)
     assert seen.shape == (HEIGHT, WIDTH, 3)
     assert (seen[..., 2] > 150).mean() > 0.99
 
 
-def test_the_same_seed_gives_the_same_pictures(thing: Thing) -> None:
+def test_the_same_seed_gives_the_same_pictures(thing: VirtualItem) -> None:
     first, second = (VirtualBin({"glass": SimulatedGate("glass")}, [thing], seed=9) for _ in range(2))
     for now_s in (0.0, 1.0, 2.0, 3.0):
         np.testing.assert_array_equal(first.picture(now_s), second.picture(now_s))
@@ -115,7 +115,7 @@ def test_folders_name_the_truth_and_a_shuffle_mixes_the_labels(tmp_path: Path, p
         (tmp_path / label).mkdir()
         for number in range(10):
             (tmp_path / label / f"{number}.png").write_bytes(cv2.imencode(".png", painted("glass", 4, 4))[1].tobytes())
-    things = photo_things(tmp_path)
+    things = photo_items(tmp_path)
     assert len(things) == 30
     order = shuffled(things, 1)
     assert sorted(thing.file for thing in order) == sorted(thing.file for thing in things)
@@ -128,7 +128,7 @@ def test_folders_name_the_truth_and_a_shuffle_mixes_the_labels(tmp_path: Path, p
 def test_a_folder_without_photos_is_named(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ItemsError, match=rf"{folder}: (File name too long; )?expected"):
-        photo_things(tmp_path / folder)
+        photo_items(tmp_path / folder)
 
 
 def test_a_broken_picture_is_named(tmp_path: Path) -> None:
@@ -137,12 +137,12 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     for content in (b"nothing", giant):
         (tmp_path / "broken.png").write_bytes(content)
         with pytest.raises(ItemsError, match=r"broken\.png: not a picture"):
-            photo_things(tmp_path)[0].picture()
+            photo_items(tmp_path)[0].picture()
 
 
 def test_the_items_that_come_along_can_all_be_laid_on_the_tray() -> None:
-    tray = Tray(np.random.default_rng(0))
-    things = own_things()
+    tray = TrayRenderer(np.random.default_rng(0))
+    things = shipped_items()
     assert {thing.label for thing in things} == {"cardboard", "glass", "metal", "paper", "plastic", "trash"}
     for thing in things[::7]:
         tray.lay(thing)

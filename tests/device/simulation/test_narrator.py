@@ -7,7 +7,7 @@ from pathlib import Path
 from device.events import Hazard, ItemSorted
 from device.policy.rules import find_rules, read_rules
 from device.simulation.bin import Landed
-from device.simulation.items import Thing
+from device.simulation.items import VirtualItem
 from device.simulation.narrator import Narrator
 
 LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
@@ -23,7 +23,7 @@ def said_of(*events: ItemSorted | Hazard) -> list[str]:
     narrator.begin([], read_rules(find_rules("recyclable"), LABELS))
     for event in events:
         if isinstance(event, ItemSorted):
-            thing = Thing("a-cardboard-parcel", "cardboard", Path("parcel.png"), 10.0)
+            thing = VirtualItem("a-cardboard-parcel", "cardboard", Path("parcel.png"), 10.0)
             narrator.landed(Landed(thing, event.bin))
         narrator.told(event)
     narrator.finish()

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device.events import Cleared, Fault, ItemInterrupted, ItemRejected, ItemSorted
-from device.simulation.items import Thing
+from device.simulation.items import VirtualItem
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.preprocess import Pixels
 from tests.device.virtual import Bench, photos
@@ -49,7 +49,7 @@ def test_every_item_is_told_of_once_and_a_mended_bin_sorts_again(
     with tempfile.TemporaryDirectory() as folder:
         things = photos(Path(folder), painted, LABELS * 6)
 
-        def sticks(thing: Thing) -> bool:
+        def sticks(thing: VirtualItem) -> bool:
             return thing.label in sticky and len(bin_.landed) < 3
 
         bin_ = Bench(tiny_bundle, Path(folder) / "state", things, sticks=sticks)

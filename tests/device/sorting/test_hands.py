@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from device.events import Cleared, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.gates import Position
-from device.simulation.items import own_things
+from device.simulation.items import shipped_items
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.occupancy import PresenceSettings
@@ -37,7 +37,7 @@ def bench(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[Benches]:
     opened: list[Bench] = []
 
     def make(cans: int, **more: object) -> Bench:
-        can = next(thing for thing in own_things() if thing.name == "drinks-can")
+        can = next(thing for thing in shipped_items() if thing.name == "drinks-can")
         opened.append(Bench(tiny_bundle, tmp_path / "state", [can] * cans, **more))
         return opened[-1]
 
@@ -174,7 +174,7 @@ def test_a_side_that_is_not_watched_holds_nothing(bench: Benches, border: tuple[
 def test_whenever_an_arm_comes_no_gate_begins_to_move_and_every_item_is_told_of_once(
     visits: list[tuple[float, float]], tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    can = next(thing for thing in own_things() if thing.name == "drinks-can")
+    can = next(thing for thing in shipped_items() if thing.name == "drinks-can")
     bin_ = Bench(tiny_bundle, tmp_path_factory.mktemp("state"), [can] * 3)
     assert bin_.live(10, until=lambda: bin_.sorter.mode == "ready")
     for after_s, stays_s in visits:

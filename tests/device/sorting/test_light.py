@@ -9,7 +9,7 @@ import pytest
 
 from device.events import Cleared, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.gates import Position
-from device.simulation.items import Thing, own_things
+from device.simulation.items import VirtualItem, shipped_items
 from device.sorting.control import SortingSettings
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.preprocess import Pixels
@@ -48,7 +48,7 @@ def bench(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[Benches]:
     opened: list[Bench] = []
 
     def make(*kinds: str, **more: object) -> Bench:
-        by_kind = {thing.name: thing for thing in own_things()}
+        by_kind = {thing.name: thing for thing in shipped_items()}
         opened.append(Bench(tiny_bundle, tmp_path / "state", [by_kind[kind] for kind in kinds], **more))
         opened[-1].throws = False
         assert opened[-1].live(5, until=lambda: opened[-1].sorter.mode == "ready")
@@ -188,7 +188,7 @@ def test_a_tube_that_flickers_moves_no_gate_and_is_told(bench: Benches) -> None:
 def test_a_large_item_is_an_item(tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]) -> None:
     """70 % of the view, of one colour."""
     cv2.imwrite(str(tmp_path / "sheet.png"), cv2.cvtColor(painted("glass", 48, 64), cv2.COLOR_RGB2BGR))
-    bin_ = Bench(tiny_bundle, tmp_path / "state", [Thing("sheet", "glass", tmp_path / "sheet.png", None)])
+    bin_ = Bench(tiny_bundle, tmp_path / "state", [VirtualItem("sheet", "glass", tmp_path / "sheet.png", None)])
     assert bin_.live(20, until=lambda: bool(bin_.told(ItemSorted)))
     assert not bin_.told(Fault)
     bin_.close()

@@ -11,8 +11,8 @@ from device.cameras import EndOfFrames
 from device.cameras.replay import ReplaySource
 from device.cameras.settings import ReplaySettings
 from device.events import AnyEvent, ItemRejected, ItemSorted
-from device.simulation.items import Thing, own_things
-from device.simulation.tray import Pose, Tray
+from device.simulation.items import VirtualItem, shipped_items
+from device.simulation.tray_renderer import Pose, TrayRenderer
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.preprocess import Pixels
 from tests.device.virtual import Bench
@@ -25,14 +25,14 @@ def saved(folder: Path, number: int, name: str, pixels: Pixels) -> None:
 
 
 @pytest.fixture
-def replayed(tmp_path: Path) -> Callable[[list[Thing]], Path]:
+def replayed(tmp_path: Path) -> Callable[[list[VirtualItem]], Path]:
     """`replayed(things)`: a folder in which the empty tray comes first, then each thing and the empty tray, each in a light of its own."""
 
-    def save(things: list[Thing]) -> Path:
+    def save(things: list[VirtualItem]) -> Path:
         folder = tmp_path / "replayed"
         folder.mkdir()
         rng = np.random.default_rng(5)
-        tray = Tray(rng)
+        tray = TrayRenderer(rng)
         saved(folder, 0, "empty", tray.picture(None, 0.0, 1.0))
         for number, thing in enumerate(things):
             tray.lay(thing)
@@ -66,8 +66,8 @@ def sorted_from(folder: Path, bundle: Bundle, state: Path) -> list[AnyEvent]:
     return bench.events
 
 
-def test_every_item_of_a_replayed_folder_is_sorted_once(replayed: Callable[[list[Thing]], Path], tiny_bundle: Bundle, tmp_path: Path) -> None:
-    things = [thing for thing in own_things() if thing.label in ("cardboard", "metal", "trash", "glass")][::3]
+def test_every_item_of_a_replayed_folder_is_sorted_once(replayed: Callable[[list[VirtualItem]], Path], tiny_bundle: Bundle, tmp_path: Path) -> None:
+    things = [thing for thing in shipped_items() if thing.label in ("cardboard", "metal", "trash", "glass")][::3]
     events = sorted_from(replayed(things), tiny_bundle, tmp_path / "state")
     assert {type(event) for event in events} <= {ItemSorted, ItemRejected}
     assert len(events) == len(things)
@@ -78,7 +78,7 @@ def test_every_item_of_a_replayed_folder_is_sorted_once(replayed: Callable[[list
 def test_a_lamp_that_flickers_is_no_item(tiny_bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / "replayed"
     folder.mkdir()
-    tray = Tray(np.random.default_rng(6))
+    tray = TrayRenderer(np.random.default_rng(6))
     for number, exposure in enumerate((1.0, 0.88, 1.1, 0.95, 1.05)):
         saved(folder, number, "empty", tray.picture(None, 0.0, exposure))
     assert sorted_from(folder, tiny_bundle, tmp_path / "state") == []

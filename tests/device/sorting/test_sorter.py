@@ -13,7 +13,7 @@ from converter.bundle.embedding_stats import fit_reference
 from device.adaptation.label_prior import SiteSettings
 from device.events import Cleared, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.policy.rules import default_rules
-from device.simulation.items import Thing, own_things
+from device.simulation.items import VirtualItem, shipped_items
 from device.sorting.control import SortingSettings
 from device.sorting.tray import Bare
 from device.vision.fewshot.fewshot_head import SeenPhoto, Teaching, examples_of, teach
@@ -196,11 +196,11 @@ def test_a_hazard_that_is_held_is_not_learned_with_a_new_look_of_the_tray(
 
 
 @pytest.fixture
-def beside(tmp_path: Path) -> Callable[[str, str], Thing]:
+def beside(tmp_path: Path) -> Callable[[str, str], VirtualItem]:
     """`beside("food-tin-00", "food-carton-01")`: two of the virtual bin's things, thrown in side by side."""
 
-    def make(*names: str) -> Thing:
-        things = {thing.file.stem: thing for thing in own_things()}
+    def make(*names: str) -> VirtualItem:
+        things = {thing.file.stem: thing for thing in shipped_items()}
         picture = np.zeros((SIDE_PX, round(2.3 * SIDE_PX), 4), np.uint8)
         for number, name in enumerate(names):
             rgb, alpha = things[name].picture()
@@ -210,7 +210,7 @@ def beside(tmp_path: Path) -> Callable[[str, str], Thing]:
             left = round(1.3 * SIDE_PX) * number
             picture[: small.shape[0], left : left + small.shape[1]] = small
         cv2.imwrite(str(tmp_path / "both.png"), picture)
-        return Thing("both", None, tmp_path / "both.png", 28.0)
+        return VirtualItem("both", None, tmp_path / "both.png", 28.0)
 
     return make
 
@@ -218,7 +218,7 @@ def beside(tmp_path: Path) -> Callable[[str, str], Thing]:
 @pytest.mark.parametrize(
     ("pack", "into"), [("", "trash"), ('several = "least_cost"\n[cost]\nresidual = 5.0\n[cost.belongs_in.metal]\npaper = 0.1\n', "paper")]
 )
-def test_two_things_for_two_bins_go_where_the_pack_says(pack: str, into: str, beside: Callable[[str, str], Thing], tmp_path: Path) -> None:
+def test_two_things_for_two_bins_go_where_the_pack_says(pack: str, into: str, beside: Callable[[str, str], VirtualItem], tmp_path: Path) -> None:
     rules = tmp_path / "pack.toml"
     top, tables = pack.partition("\n")[::2]
     text = default_rules().read_text(encoding="utf-8").partition("[cost]")[0].replace("[bins.paper]", f"{top}\n[bins.paper]")
@@ -231,7 +231,7 @@ def test_two_things_for_two_bins_go_where_the_pack_says(pack: str, into: str, be
     bin_.close()
 
 
-def test_two_things_for_one_bin_go_there_together(beside: Callable[[str, str], Thing], tmp_path: Path) -> None:
+def test_two_things_for_one_bin_go_there_together(beside: Callable[[str, str], VirtualItem], tmp_path: Path) -> None:
     bin_ = Bench(read_bundle(default_bundle()), tmp_path / "state", [beside("newspaper-00", "food-carton-00")])
     assert bin_.live(30, until=lambda: bool(bin_.told(ItemSorted)))
     (event,) = bin_.told(ItemSorted)
@@ -249,7 +249,7 @@ def test_an_item_that_is_taken_away_before_it_is_judged_leaves_no_event(bench: B
 
 
 def test_a_jam_is_said_and_over_once_a_hand_has_taken_the_item(bench: Benches) -> None:
-    def sticks(thing: Thing) -> bool:
+    def sticks(thing: VirtualItem) -> bool:
         return thing.label == "glass"
 
     bin_ = bench("glass", "paper", sticks=sticks)

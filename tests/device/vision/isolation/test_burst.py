@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from device.simulation.items import Thing, own_things
-from device.simulation.tray import Pose, Tray
+from device.simulation.items import VirtualItem, shipped_items
+from device.simulation.tray_renderer import Pose, TrayRenderer
 from device.vision.inference.ground import PLAIN
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import EmptyViews
@@ -20,8 +20,8 @@ HERE, AWAY = Pose(0.45, 0.5, 20.0), Pose(0.55, 0.5, 20.0)
 class Bin:
     """A tray whose empty view was learned, a burst of one thing on it, and the frames that were really isolated."""
 
-    def __init__(self, thing: Thing) -> None:
-        self.tray = Tray(np.random.default_rng(3))
+    def __init__(self, thing: VirtualItem) -> None:
+        self.tray = TrayRenderer(np.random.default_rng(3))
         self.view, self.empty = EmptyView(PresenceSettings()), EmptyViews()
         while not self.view.known:
             self.view.learn(self.tray.picture(None, 0.0, 1.0))
@@ -42,7 +42,7 @@ class Bin:
 
 @pytest.fixture
 def bin_() -> Bin:
-    return Bin(next(thing for thing in own_things() if thing.file.stem == "wine-bottle-00"))
+    return Bin(next(thing for thing in shipped_items() if thing.file.stem == "wine-bottle-00"))
 
 
 def overlap(one: Isolated, other: Isolated) -> float:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.simulation.items import Thing, own_things
-from device.simulation.tray import HEIGHT, WIDTH, Pose, Tray
+from device.simulation.items import VirtualItem, shipped_items
+from device.simulation.tray_renderer import HEIGHT, WIDTH, Pose, TrayRenderer
 from device.vision.inference.ground import PLAIN, Ground
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import MOST_VIEWS, EmptyViews
@@ -24,27 +24,27 @@ Laid = Callable[..., tuple[Pixels, Mask]]
 
 
 @pytest.fixture(scope="module")
-def tray() -> Tray:
-    return Tray(np.random.default_rng(3))
+def tray() -> TrayRenderer:
+    return TrayRenderer(np.random.default_rng(3))
 
 
 @pytest.fixture(scope="module")
-def empty(tray: Tray) -> EmptyViews:
+def empty(tray: TrayRenderer) -> EmptyViews:
     return EmptyViews(tray.picture(None, 0.0, exposure) for exposure in (0.98, 1.0, 1.02))
 
 
 @pytest.fixture(scope="module")
-def solid() -> list[Thing]:
+def solid() -> list[VirtualItem]:
     """Things that are wholly opaque and not the colour of the tray."""
-    named = {thing.file.stem: thing for thing in own_things()}
+    named = {thing.file.stem: thing for thing in shipped_items()}
     return [named[name] for name in ("box-00", "flat-carton-00", "torn-piece-00", "wine-bottle-00", "crisp-bag-00", "crown-cap-00")]
 
 
 @pytest.fixture(scope="module")
-def laid(tray: Tray) -> Laid:
+def laid(tray: TrayRenderer) -> Laid:
     """`laid(thing, pose, exposure)`: a frame, and where the item is in it."""
 
-    def lay(thing: Thing, pose: Pose = UPRIGHT, exposure: float = 1.0) -> tuple[Pixels, Mask]:
+    def lay(thing: VirtualItem, pose: Pose = UPRIGHT, exposure: float = 1.0) -> tuple[Pixels, Mask]:
         tray.lay(thing)
         frame = tray.picture(pose, 0.0, exposure)
         alpha = tray._upright[1]
@@ -78,7 +78,15 @@ def require_whole(isolated: Isolated, frame: Pixels, why: str) -> None:
     tint=st.tuples(*[st.floats(0.93, 1.07)] * 3),
 )
 def test_an_item_is_found_wherever_it_lies_and_whatever_the_light(
-    empty: EmptyViews, laid: Laid, solid: list[Thing], which: int, x: float, y: float, angle_deg: float, exposure: float, tint: tuple[float, ...]
+    empty: EmptyViews,
+    laid: Laid,
+    solid: list[VirtualItem],
+    which: int,
+    x: float,
+    y: float,
+    angle_deg: float,
+    exposure: float,
+    tint: tuple[float, ...],
 ) -> None:
     frame, mask = laid(solid[which % len(solid)], Pose(x, y, angle_deg), exposure)
     isolated = isolate(np.clip(frame * np.array(tint), 0, 255).astype(np.uint8), empty, GROUND)
@@ -103,7 +111,7 @@ def test_an_item_is_found_wherever_it_lies_and_whatever_the_light(
     seed=st.integers(0, 99),
 )
 def test_an_empty_tray_is_empty_in_any_light(
-    tray: Tray, empty: EmptyViews, exposure: float, tint: tuple[float, ...], slope: float, noise: float, seed: int
+    tray: TrayRenderer, empty: EmptyViews, exposure: float, tint: tuple[float, ...], slope: float, noise: float, seed: int
 ) -> None:
     lamp = 1 + slope * (np.arange(WIDTH) / WIDTH - 0.5)[None, :, None]
     noisy = tray.picture(None, 0.0, exposure) * lamp * np.array(tint) + np.random.default_rng(seed).normal(0, noise, (HEIGHT, WIDTH, 3))
@@ -111,14 +119,14 @@ def test_an_empty_tray_is_empty_in_any_light(
     require_whole(isolate(frame, empty, GROUND), frame, "nothing differs")
 
 
-def test_a_shadow_alone_is_no_item(tray: Tray, empty: EmptyViews) -> None:
+def test_a_shadow_alone_is_no_item(tray: TrayRenderer, empty: EmptyViews) -> None:
     hand = np.zeros((HEIGHT, WIDTH), np.float32)
     cv2.ellipse(hand, (WIDTH // 2, HEIGHT // 2), (150, 90), 20, 0, 360, (1,), cv2.FILLED)
     frame = (tray.picture(None, 0.0, 1.0) * (1 - 0.35 * cv2.GaussianBlur(hand, (0, 0), 25))[..., None]).astype(np.uint8)
     require_whole(isolate(frame, empty, GROUND), frame, "nothing differs")
 
 
-def test_the_mask_leaves_the_shadow_of_the_item_out(empty: EmptyViews, laid: Laid, solid: list[Thing]) -> None:
+def test_the_mask_leaves_the_shadow_of_the_item_out(empty: EmptyViews, laid: Laid, solid: list[VirtualItem]) -> None:
     frame, mask = laid(solid[0])
     isolated = isolate(frame, empty, GROUND)
     beside = cv2.dilate(mask.astype(np.uint8), np.ones((41, 41), np.uint8)).astype(bool) & ~cv2.dilate(
@@ -127,7 +135,7 @@ def test_the_mask_leaves_the_shadow_of_the_item_out(empty: EmptyViews, laid: Lai
     assert (isolated.mask[beside] > 127).mean() < 0.1
 
 
-def test_a_single_background_of_another_exposure_and_size_will_do(tray: Tray, laid: Laid, solid: list[Thing]) -> None:
+def test_a_single_background_of_another_exposure_and_size_will_do(tray: TrayRenderer, laid: Laid, solid: list[VirtualItem]) -> None:
     background = cv2.resize(tray.picture(None, 0.0, 0.6), (1024, 768))
     for thing in solid:
         frame, mask = laid(thing)
@@ -150,7 +158,7 @@ def test_a_camera_that_was_knocked_still_sees_the_item(x: float, y: float, angle
     assert overlap(isolated, cv2.warpAffine(mask, turn, (WIDTH, HEIGHT)) > 0) > 0.75
 
 
-def test_an_item_that_is_cut_off_is_shown_in_a_square_that_lies_in_the_frame(empty: EmptyViews, laid: Laid, solid: list[Thing]) -> None:
+def test_an_item_that_is_cut_off_is_shown_in_a_square_that_lies_in_the_frame(empty: EmptyViews, laid: Laid, solid: list[VirtualItem]) -> None:
     frame, mask = laid(solid[0], Pose(0.02, 0.5, 0.0))
     isolated = isolate(frame, empty, GROUND)
     assert isolated.found and isolated.box[0] == 0
@@ -238,7 +246,7 @@ def test_paint_without_an_item_keeps_the_whole_picture() -> None:
     np.testing.assert_array_equal(paint(pixels, np.zeros((30, 50), np.uint8), GROUND, margin=0), pixels)
 
 
-def test_empty_views_survive_a_restart(tray: Tray, laid: Laid, solid: list[Thing]) -> None:
+def test_empty_views_survive_a_restart(tray: TrayRenderer, laid: Laid, solid: list[VirtualItem]) -> None:
     views = EmptyViews()
     assert not views.known and views.export() is None
     for exposure in np.linspace(0.9, 1.1, MOST_VIEWS + 3):

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.simulation.tray import HEIGHT, WIDTH, Tray
+from device.simulation.tray_renderer import HEIGHT, WIDTH, TrayRenderer
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.occupancy import EmptyView, PresenceSettings
 
 
 @pytest.fixture(scope="module")
 def tray() -> Pixels:
-    return Tray(np.random.default_rng(3)).picture(None, 0.0, 1.0)
+    return TrayRenderer(np.random.default_rng(3)).picture(None, 0.0, 1.0)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.common.arrays import Float32Array
-from device.simulation.items import Thing, own_things
+from device.simulation.items import VirtualItem, shipped_items
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import EmptyViews
 from device.vision.isolation.scene import scene_of
@@ -37,8 +37,8 @@ def empty(place: Float32Array) -> EmptyViews:
 
 
 @pytest.fixture(scope="module")
-def things() -> list[Thing]:
-    return [thing for thing in own_things() if thing.name in SOLID]
+def things() -> list[VirtualItem]:
+    return [thing for thing in shipped_items() if thing.name in SOLID]
 
 
 def shot(scene: Float32Array, seed: int) -> Pixels:
@@ -50,7 +50,7 @@ def lit(scene: Float32Array, gain: tuple[float, float, float]) -> Float32Array:
     return np.asarray(scene * np.array([everything * red, everything, everything * blue], np.float32), np.float32)
 
 
-def laid(place: Float32Array, thing: Thing, size: float, x: float, y: float) -> Float32Array:
+def laid(place: Float32Array, thing: VirtualItem, size: float, x: float, y: float) -> Float32Array:
     """size: the longer side as a share of the view's height. x, y: 0..1 of the room there is."""
     rgb, alpha = thing.picture()
     scale = size * HEIGHT / max(alpha.shape)
@@ -75,7 +75,7 @@ def test_light_alone_is_no_item(place: Float32Array, empty: EmptyViews, gain: tu
 def test_an_item_is_an_item_in_any_light(
     place: Float32Array,
     empty: EmptyViews,
-    things: list[Thing],
+    things: list[VirtualItem],
     which: int,
     size: float,
     x: float,

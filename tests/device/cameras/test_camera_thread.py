@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.cameras import CameraError, EndOfFrames, Frame
-from device.cameras.newest import NewestFrame, turn_and_cut
+from device.cameras.camera_thread import CameraThread, rotate_and_crop
 from device.cameras.settings import Region
 from device.vision.inference.preprocess import Pixels
 
@@ -51,12 +51,12 @@ class Script:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., NewestFrame]]:
-    """`start(source, source...)`: a NewestFrame that opens these one after the other, an exception among them is a failed opening."""
-    cameras: list[NewestFrame] = []
+def start() -> Iterator[Callable[..., CameraThread]]:
+    """`start(source, source...)`: a CameraThread that opens these one after the other, an exception among them is a failed opening."""
+    cameras: list[CameraThread] = []
     sources: list[Script] = []
 
-    def begin(*script: Script | Exception, **how: object) -> NewestFrame:
+    def begin(*script: Script | Exception, **how: object) -> CameraThread:
         sources.extend(each for each in script if isinstance(each, Script))
         left = iter(script)
 
@@ -66,7 +66,7 @@ def start() -> Iterator[Callable[..., NewestFrame]]:
                 raise source
             return source
 
-        cameras.append(NewestFrame(open_source, **({"pause_s": QUICK} | how)))
+        cameras.append(CameraThread(open_source, **({"pause_s": QUICK} | how)))
         return cameras[-1]
 
     yield begin
@@ -84,7 +84,7 @@ def brightness(frame: Frame | None) -> int:
     return int(frame.pixels[0, 0, 0])
 
 
-def test_the_newest_frame_wins(start: Callable[..., NewestFrame]) -> None:
+def test_the_newest_frame_wins(start: Callable[..., CameraThread]) -> None:
     source = Script(1, 2, 3)
     camera = start(source)
     assert source.reached_end.wait(PATIENCE_S)
@@ -95,7 +95,7 @@ def test_the_newest_frame_wins(start: Callable[..., NewestFrame]) -> None:
     assert camera.latest(after_number=3) is None
 
 
-def test_waiting_ends_when_a_newer_frame_comes(start: Callable[..., NewestFrame]) -> None:
+def test_waiting_ends_when_a_newer_frame_comes(start: Callable[..., CameraThread]) -> None:
     gate = threading.Event()
     camera = start(Script(1, gate, 2))
     assert brightness(camera.latest(0, PATIENCE_S)) == 1
@@ -103,14 +103,14 @@ def test_waiting_ends_when_a_newer_frame_comes(start: Callable[..., NewestFrame]
     assert brightness(camera.latest(1, PATIENCE_S)) == 2
 
 
-def test_the_age_is_that_of_the_exposure(start: Callable[..., NewestFrame]) -> None:
+def test_the_age_is_that_of_the_exposure(start: Callable[..., CameraThread]) -> None:
     camera = start(Script(7))
     assert camera.age_s(0.0) == float("inf") or camera.latest() is not None
     assert camera.latest(0, PATIENCE_S) is not None
     assert camera.age_s(10.0) == 3.0
 
 
-def test_a_lost_camera_is_opened_again_and_numbers_keep_rising(start: Callable[..., NewestFrame]) -> None:
+def test_a_lost_camera_is_opened_again_and_numbers_keep_rising(start: Callable[..., CameraThread]) -> None:
     first, second = Script(1, 2, CameraError("unplugged")), Script(3)
     camera = start(first, CameraError("not there yet"), second)
     seen: list[Frame] = []
@@ -126,7 +126,7 @@ def test_a_lost_camera_is_opened_again_and_numbers_keep_rising(start: Callable[.
     assert camera.last_error is None
 
 
-def test_damaged_pictures_are_counted_over_reopenings_and_logged_once(start: Callable[..., NewestFrame], caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_pictures_are_counted_over_reopenings_and_logged_once(start: Callable[..., CameraThread], caplog: pytest.LogCaptureFixture) -> None:
     class Damaged(Script):
         """Drops two pictures before each one that it gives."""
 
@@ -144,27 +144,27 @@ def test_damaged_pictures_are_counted_over_reopenings_and_logged_once(start: Cal
     ]
 
 
-def test_while_there_are_no_frames_the_reason_is_known(start: Callable[..., NewestFrame]) -> None:
+def test_while_there_are_no_frames_the_reason_is_known(start: Callable[..., CameraThread]) -> None:
     camera = start(CameraError("camera 0: no such device"), pause_s=(PATIENCE_S, PATIENCE_S))
     assert camera.latest(0, 0.2) is None
     assert str(camera.last_error) == "camera 0: no such device"
     assert camera.reopened == 0
 
 
-def test_the_end_of_a_replay_comes_after_its_last_frame(start: Callable[..., NewestFrame]) -> None:
+def test_the_end_of_a_replay_comes_after_its_last_frame(start: Callable[..., CameraThread]) -> None:
     camera = start(Script(1, EndOfFrames("all shown")))
     assert brightness(camera.latest(0, PATIENCE_S)) == 1
     with pytest.raises(EndOfFrames, match="all shown"):
         camera.latest(1, PATIENCE_S)
 
 
-def test_a_bug_in_a_source_reaches_who_asks_for_frames(start: Callable[..., NewestFrame]) -> None:
+def test_a_bug_in_a_source_reaches_who_asks_for_frames(start: Callable[..., CameraThread]) -> None:
     camera = start(Script(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError, match="a bug"):
         camera.latest(0, PATIENCE_S)
 
 
-def test_a_source_that_hangs_is_given_up_and_another_opened(start: Callable[..., NewestFrame], clock: Any) -> None:
+def test_a_source_that_hangs_is_given_up_and_another_opened(start: Callable[..., CameraThread], clock: Any) -> None:
     driver_returns = threading.Event()
     hanging = Script(1, driver_returns, 99)
     camera = start(hanging, Script(2), hang_s=12.0, clock=clock)
@@ -185,7 +185,7 @@ def test_a_source_that_hangs_is_given_up_and_another_opened(start: Callable[...,
     assert brightness(camera.latest()) == 2, "what a given-up reader still delivers is not believed"
 
 
-def test_when_every_driver_call_hangs_it_says_so_and_stops_trying(start: Callable[..., NewestFrame], clock: Any) -> None:
+def test_when_every_driver_call_hangs_it_says_so_and_stops_trying(start: Callable[..., CameraThread], clock: Any) -> None:
     hang = threading.Event()
     scripts = [Script(hang, CameraError("late")) for _ in range(3)] + [Script(threading.Event()) for _ in range(2)]
     camera = start(*scripts, hang_s=12.0, clock=clock)
@@ -206,7 +206,7 @@ def test_when_every_driver_call_hangs_it_says_so_and_stops_trying(start: Callabl
         camera.latest()
 
 
-def test_a_driver_that_hangs_and_keeps_the_camera_to_itself_is_told_after_a_minute(start: Callable[..., NewestFrame], clock: Any) -> None:
+def test_a_driver_that_hangs_and_keeps_the_camera_to_itself_is_told_after_a_minute(start: Callable[..., CameraThread], clock: Any) -> None:
     hang = threading.Event()
     hanging, busy = Script(1, hang, CameraError("late")), CameraError("another program may be using it")
     camera = start(hanging, busy, busy, hang_s=12.0, clock=clock, pause_s=(0.001, 0.001))
@@ -224,7 +224,7 @@ def test_a_driver_that_hangs_and_keeps_the_camera_to_itself_is_told_after_a_minu
         pass
 
 
-def test_a_hang_that_was_got_over_is_no_reason_to_restart(start: Callable[..., NewestFrame], clock: Any) -> None:
+def test_a_hang_that_was_got_over_is_no_reason_to_restart(start: Callable[..., CameraThread], clock: Any) -> None:
     hang = threading.Event()
     hanging = Script(1, hang)
     camera = start(hanging, Script(2, CameraError("unplugged")), hang_s=12.0, clock=clock, pause_s=(PATIENCE_S, PATIENCE_S))
@@ -235,7 +235,7 @@ def test_a_hang_that_was_got_over_is_no_reason_to_restart(start: Callable[..., N
     assert not camera.stuck
 
 
-def test_closing_is_bounded_when_the_driver_hangs(start: Callable[..., NewestFrame]) -> None:
+def test_closing_is_bounded_when_the_driver_hangs(start: Callable[..., CameraThread]) -> None:
     hang = threading.Event()
     source = Script(1, hang, CameraError("unplugged"))
     camera = start(source)
@@ -256,7 +256,7 @@ def test_the_source_is_closed_with_the_camera() -> None:
             return Frame(np.zeros((4, 6, 3), np.uint8), next(self.numbers), 0.0)
 
     source = Flowing()
-    camera = NewestFrame(lambda: source)
+    camera = CameraThread(lambda: source)
     frame = camera.latest(0, PATIENCE_S)
     assert frame is not None
     camera.close(PATIENCE_S)
@@ -266,7 +266,7 @@ def test_the_source_is_closed_with_the_camera() -> None:
     assert camera.latest(last.number, PATIENCE_S) is None
 
 
-def test_pictures_are_turned_and_cut(start: Callable[..., NewestFrame]) -> None:
+def test_pictures_are_turned_and_cut(start: Callable[..., CameraThread]) -> None:
     camera = start(Script(1), rotate_deg=90, region=Region(x=0.5, w=0.5))
     frame = camera.latest(0, PATIENCE_S)
     assert frame is not None
@@ -276,10 +276,10 @@ def test_pictures_are_turned_and_cut(start: Callable[..., NewestFrame]) -> None:
 def test_turning_is_clockwise_and_the_region_is_cut_from_the_turned_picture() -> None:
     pixels: Pixels = np.zeros((2, 3, 3), np.uint8)
     pixels[0, 0] = 1  # upper left, which a quarter turn clockwise brings to the upper right
-    assert turn_and_cut(pixels, 90, Region())[0, 1, 0] == 1
-    assert turn_and_cut(pixels, 180, Region())[1, 2, 0] == 1
-    assert turn_and_cut(pixels, 270, Region())[2, 0, 0] == 1
-    assert turn_and_cut(pixels, 90, Region(x=0.5, w=0.5, h=0.34)).tolist() == [[[1, 1, 1]]]
+    assert rotate_and_crop(pixels, 90, Region())[0, 1, 0] == 1
+    assert rotate_and_crop(pixels, 180, Region())[1, 2, 0] == 1
+    assert rotate_and_crop(pixels, 270, Region())[2, 0, 0] == 1
+    assert rotate_and_crop(pixels, 90, Region(x=0.5, w=0.5, h=0.34)).tolist() == [[[1, 1, 1]]]
 
 
 @settings(max_examples=60)
@@ -294,7 +294,7 @@ def test_turning_is_clockwise_and_the_region_is_cut_from_the_turned_picture() ->
 def test_any_region_leaves_a_picture(height: int, width: int, turn: int, x: float, y: float, share: float) -> None:
     pixels = np.arange(height * width * 3, dtype=np.uint32).astype(np.uint8).reshape(height, width, 3)
     region = Region(x=x, y=y, w=min(share, 1 - x), h=min(share, 1 - y))
-    cut = turn_and_cut(pixels, turn, region)
+    cut = rotate_and_crop(pixels, turn, region)
     upright = pixels.shape[:2] if turn in (0, 180) else pixels.shape[1::-1]
     assert cut.flags.c_contiguous
     assert all(1 <= side <= whole for side, whole in zip(cut.shape[:2], upright, strict=True))

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from device.cameras.damage import decode, lacks_its_end
+from device.cameras.jpeg_damage import decode, lacks_its_end
 from device.vision.inference.preprocess import Pixels
 
 
@@ -92,7 +92,7 @@ def test_an_error_while_decoding_leaves_standard_error_as_it_was(capfd: pytest.C
 
 
 def test_it_decodes_where_standard_error_is_closed() -> None:
-    program = "import os\nfrom device.cameras.damage import decode\nos.close(2)\nprint(decode(lambda: 7))\n"
+    program = "import os\nfrom device.cameras.jpeg_damage import decode\nos.close(2)\nprint(decode(lambda: 7))\n"
     done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "(7, False)"
 

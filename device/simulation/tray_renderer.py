@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from device.common.arrays import Float32Array, Float64Array
-from device.simulation.items import Thing
+from device.simulation.items import VirtualItem
 from device.vision.inference.preprocess import Pixels
 
 WIDTH, HEIGHT = 640, 480
@@ -25,7 +25,7 @@ class Pose:
     angle_deg: float
 
 
-class Tray:
+class TrayRenderer:
     """Draws frames of HEIGHT x WIDTH x 3 uint8 RGB. Everything that is left to chance comes from `rng`."""
 
     def __init__(self, rng: np.random.Generator) -> None:
@@ -34,12 +34,12 @@ class Tray:
         self._light = _lamp(rng)
         noise = rng.normal(0.0, 2.2, (HEIGHT + 64, WIDTH + 64, 3)).astype(np.float32)
         self._noise = np.asarray(cv2.GaussianBlur(noise, (3, 3), 0.6), np.float32) * np.float32(1.4)
-        self._thing: Thing | None = None
+        self._thing: VirtualItem | None = None
         self._upright: tuple[Float32Array, Float32Array] = (np.zeros((1, 1, 3), np.float32), np.zeros((1, 1), np.float32))
         self._lying: tuple[Pose, Float32Array] | None = None
         self._lit_ground = np.asarray(self._ground * self._light, np.float32)
 
-    def lay(self, thing: Thing) -> None:
+    def lay(self, thing: VirtualItem) -> None:
         """Take a thing up to draw it from now on. Raises ItemsError when its picture cannot be read."""
         rgb, alpha = thing.picture()
         if thing.size_cm is None:

@@ -35,7 +35,7 @@ class _Reader:
     thread: threading.Thread | None = None
 
 
-class NewestFrame:
+class CameraThread:
     """Reads a source in a thread of its own and holds its newest picture, turned and cut to the region.
 
     open_source: opens the camera and raises CameraError when it cannot. It is called again after each failure, with a pause that
@@ -141,7 +141,7 @@ class NewestFrame:
             if reader.thread.is_alive():
                 log.warning("camera: its driver did not return within %g s, left behind", wait_s)
 
-    def __enter__(self) -> "NewestFrame":
+    def __enter__(self) -> "CameraThread":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -224,7 +224,7 @@ class NewestFrame:
         return source.damaged
 
     def _publish(self, reader: _Reader, frame: Frame) -> None:
-        pixels = turn_and_cut(frame.pixels, self._rotate_deg, self._region)
+        pixels = rotate_and_crop(frame.pixels, self._rotate_deg, self._region)
         with self._changed:
             if self._reader is reader:
                 number = 1 if self._newest is None else self._newest.number + 1
@@ -246,7 +246,7 @@ class NewestFrame:
             self._changed.wait_for(lambda: self._reader is not reader, pause_s)
 
 
-def turn_and_cut(pixels: Pixels, rotate_deg: int, region: Region) -> Pixels:
+def rotate_and_crop(pixels: Pixels, rotate_deg: int, region: Region) -> Pixels:
     """Turn H x W x 3 pixels clockwise by a multiple of 90 degrees, then cut the region out. Returns C-contiguous pixels, at least 1 x 1."""
     turned = np.rot90(pixels, -(rotate_deg // 90)) if rotate_deg else pixels
     height, width = turned.shape[:2]
