@@ -7,9 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from device.cameras.camera_thread import CameraThread
-from device.cameras.opening import open_camera
-from device.cameras.settings import ReplaySettings
+from device.cameras.camera_thread import CameraThread, open_camera
 from device.common.errors import SortbinError
 from device.gates.claimed_outputs import claimed, forget_claim, note_claim
 from device.gates.gates import Gates, open_gates
@@ -49,7 +47,9 @@ def open_hardware(settings: Settings, rules: RulePack) -> BinHardware:
     A camera that cannot be opened yet raises nothing: the sorter reports it as a fault and goes on when it is there.
     """
     check_gates(settings, rules)
-    _remark_on_short_holds(settings)
+    presence = settings.presence
+    if warning := settings.camera.warning(max(presence.still_s, presence.learn_frames / settings.camera.fps)):
+        log.warning("%s", warning)
     sorting, state = settings.sorting, Path(settings.device.state)
     left_on = [gate for gate in claimed(state) if gate not in settings.gate]
     for error in make_safe(left_on):
@@ -58,7 +58,7 @@ def open_hardware(settings: Settings, rules: RulePack) -> BinHardware:
     gates = open_gates(settings.gate, max_open_s=sorting.drop_s + 2 * sorting.gate_s)
     kinds = {gate.bin: kind(gate) for gate in settings.gate}
     try:
-        return BinHardware(open_camera(settings.camera), kind(settings.camera), gates, kinds, state)
+        return BinHardware(open_camera(settings.camera), settings.camera.kind, gates, kinds, state)
     except BaseException:
         gates.release()
         raise
@@ -72,20 +72,6 @@ def check_gates(settings: Settings, rules: RulePack) -> None:
             raise HardwareError(f'gate: no [[gate]] with bin = "{name}", which rule pack {rules.name} sorts into')
     for name in sorted(gated - set(rules.bins)):
         raise HardwareError(f'gate: bin = "{name}" is not a bin of rule pack {rules.name}, which has {", ".join(rules.bins)}')
-
-
-def _remark_on_short_holds(settings: Settings) -> None:
-    camera, presence = settings.camera, settings.presence
-    if not isinstance(camera, ReplaySettings) or not Path(camera.path).is_dir():
-        return
-    least_s = max(presence.still_s, presence.learn_frames / camera.fps)
-    if camera.hold_s < least_s:
-        log.warning(
-            "camera.hold_s: each picture stays for %g s, and the empty tray is learned in %g s: expected at least that, "
-            "unless the pictures were taken one right after the other",
-            camera.hold_s,
-            least_s,
-        )
 
 
 def kind(settings: msgspec.Struct) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from device.adaptation.label_prior import SiteSettings
-from device.cameras.settings import CameraSettings
+from device.cameras.kinds import CameraSettings
 from device.common.default_paths import DEFAULT_STATE
 from device.common.errors import SortbinError, explained_toml
 from device.common.machine_id import own_id

@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 
 from device.cameras import CameraError, EndOfFrames, Frame, Source
-from device.cameras.settings import Region
+from device.cameras.settings import CameraBase, Region
 from device.vision.inference.preprocess import Pixels
 
 log = logging.getLogger(__name__)
@@ -253,3 +253,14 @@ def rotate_and_crop(pixels: Pixels, rotate_deg: int, region: Region) -> Pixels:
     left, top = min(round(region.x * width), width - 1), min(round(region.y * height), height - 1)
     right, bottom = round((region.x + region.w) * width), round((region.y + region.h) * height)
     return np.ascontiguousarray(turned[top : max(bottom, top + 1), left : max(right, left + 1)])
+
+
+def open_camera(settings: CameraBase) -> CameraThread:
+    """Open the camera in a thread of its own. Returns at once; while the camera cannot be opened, `last_error` says why."""
+    return CameraThread(
+        settings.opener(),
+        rotate_deg=settings.rotate_deg,
+        region=settings.region,
+        stale_s=settings.stale_s,
+        hang_s=settings.hang_s,
+    )

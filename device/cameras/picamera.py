@@ -8,13 +8,14 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from msgspec import Meta
 
-from device.cameras import CameraError, Frame
+from device.cameras import CameraError, Frame, Source
 from device.cameras.frozen_picture import FrozenPicture
-from device.cameras.settings import Picamera2Settings
+from device.cameras.settings import CameraBase, FrozenLimit
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,30 @@ AF_IDLE, AF_SCANNING, AF_FOCUSED = 0, 1, 2
 """libcamera's numbers of AfMode, AfTrigger and AfState"""
 
 Metadata = dict[str, Any]
+
+
+class Picamera2Settings(CameraBase, frozen=True, kw_only=True, tag="picamera2"):
+    """A Raspberry Pi camera on the ribbon cable."""
+
+    index: Annotated[int, Meta(ge=0, le=7)] = 0
+    """which camera, in the order of `rpicam-hello --list-cameras`"""
+    warm_up_s: Annotated[float, Meta(ge=0, le=5)] = 2.0
+    """time for exposure and white balance to settle before the first picture is used"""
+    lock_exposure: bool = True
+    """keep exposure and white balance as they are after the warm-up, so that an item does not change the light of the whole picture"""
+    focus: Literal["auto"] | Annotated[float, Meta(ge=0, le=32)] = "auto"
+    """of a lens that can be moved: auto finds it once, after the warm-up, and keeps it; or 100 divided by the distance in cm, 0 for far away"""
+    frozen_s: FrozenLimit = 10.0
+    """a picture that is the same to the last bit for so long means a dead sensor, for a live one has noise; 0: do not look"""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"camera {self.index}"
+
+    def opener(self) -> Callable[[], Source]:
+        frozen = FrozenPicture(self.name, self.frozen_s)
+        return lambda: Picamera2Source(self, frozen)
 
 
 class Picamera2Source:

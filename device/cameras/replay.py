@@ -2,18 +2,47 @@
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
+from msgspec import Meta
 
-from device.cameras import CameraError, EndOfFrames, Frame
-from device.cameras.settings import ReplaySettings
+from device.cameras import CameraError, EndOfFrames, Frame, Source
+from device.cameras.settings import CameraBase
 from device.vision.inference.images import SUFFIXES, PictureError, read_pixels
 from device.vision.inference.preprocess import Pixels
 
 log = logging.getLogger(__name__)
+
+
+class ReplaySettings(CameraBase, frozen=True, kw_only=True, tag="replay"):
+    """Pictures or a video from a file, shown as if a camera took them."""
+
+    path: Annotated[str, Meta(min_length=1)]
+    """a video file, a picture, or a folder: all pictures in it and below it, in the order of their paths"""
+    fps: Annotated[float, Meta(ge=0, le=120)] = 10.0
+    """pictures a second, also for a video, whatever its own rate; 0: as fast as they are asked for, which no bin takes"""
+    hold_s: Annotated[float, Meta(ge=0, le=3600)] = 2.0
+    """how long each picture of a folder stays in view"""
+    loop: bool = True
+    """start again at the end, rather than stop; a folder then ends with its first picture once more, which is the empty view"""
+
+    def opener(self) -> Callable[[], Source]:
+        return lambda: ReplaySource(self)
+
+    def files_read(self) -> Mapping[str, str]:
+        return {"camera.path": self.path}
+
+    def warning(self, learn_s: float) -> str:
+        if not Path(self.path).is_dir() or self.hold_s >= learn_s:
+            return ""
+        return (
+            f"camera.hold_s: each picture stays for {self.hold_s:g} s, and the empty tray is learned in {learn_s:g} s: expected at least that, "
+            "unless the pictures were taken one right after the other"
+        )
 
 
 class ReplaySource:

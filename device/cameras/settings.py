@@ -1,8 +1,11 @@
-"""What a user sets of a camera: the table `[camera]`. Its key `kind` chooses the source, and each kind has keys of its own."""
+"""The keys of the table `[camera]` that every kind of camera has."""
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+
+from device.cameras import Source
 
 LEAST_SIDE = 32
 """least width and height of what is looked at, in pixels"""
@@ -27,8 +30,8 @@ class Region(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"Expected y + h of at most 1, found {self.y + self.h:g}")
 
 
-class Camera(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """What every camera has."""
+class CameraBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What every kind of camera has. A kind is one file: a subclass of this with its `tag`, and its source. `device.cameras.kinds` lists them."""
 
     width: Annotated[int, Meta(ge=LEAST_SIDE, le=8192, multiple_of=2)] = 640
     """pixels; a driver that cannot do this size takes the nearest it can"""
@@ -51,66 +54,25 @@ class Camera(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_
         if min(width, height) < LEAST_SIDE:
             raise ValueError(f"Expected a region of at least {LEAST_SIDE} pixels each way, found {width} x {height}")
 
+    @property
+    def kind(self) -> str:
+        """The value of `kind` in the settings file."""
+        return str(self.__struct_config__.tag)
+
+    def opener(self) -> Callable[[], Source]:
+        """A function that opens the camera. It is called again after each failure, and raises CameraError, saying what to do.
+
+        The driver's package is imported by that call, not before.
+        """
+        raise NotImplementedError
+
+    def files_read(self) -> Mapping[str, str]:
+        """Paths that the camera is read from, other than devices, by their settings key. The service must be able to read them."""
+        return {}
+
+    def warning(self, learn_s: float) -> str:
+        """What is likely to be a mistake in these settings, one line; empty: nothing. learn_s: time in which the empty tray is learned."""
+        return ""
+
 
 FrozenLimit = Annotated[float, Meta(ge=0, le=600)]
-
-
-class Picamera2Settings(Camera, frozen=True, kw_only=True, tag="picamera2"):
-    """A Raspberry Pi camera on the ribbon cable."""
-
-    index: Annotated[int, Meta(ge=0, le=7)] = 0
-    """which camera, in the order of `rpicam-hello --list-cameras`"""
-    warm_up_s: Annotated[float, Meta(ge=0, le=5)] = 2.0
-    """time for exposure and white balance to settle before the first picture is used"""
-    lock_exposure: bool = True
-    """keep exposure and white balance as they are after the warm-up, so that an item does not change the light of the whole picture"""
-    focus: Literal["auto"] | Annotated[float, Meta(ge=0, le=32)] = "auto"
-    """of a lens that can be moved: auto finds it once, after the warm-up, and keeps it; or 100 divided by the distance in cm, 0 for far away"""
-    frozen_s: FrozenLimit = 10.0
-    """a picture that is the same to the last bit for so long means a dead sensor, for a live one has noise; 0: do not look"""
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return f"camera {self.index}"
-
-
-class V4l2Settings(Camera, frozen=True, kw_only=True, tag="v4l2"):
-    """A webcam, or whatever the kernel shows as /dev/video*."""
-
-    device: Annotated[int, Meta(ge=0, le=255)] | Annotated[str, Meta(min_length=1)] = 0
-    """N for /dev/videoN, or a path; those in /dev/v4l/by-id/ stay the same when another camera is plugged in"""
-    pixel_format: Literal["", "MJPG", "YUYV"] = ""
-    """how the camera sends pictures; empty: YUYV or what the driver has. Large pictures often need MJPG to reach their frame rate"""
-    lock_exposure: bool = True
-    """keep exposure and white balance as they are after two seconds, where the camera can; false leaves all its controls alone"""
-    focus: Literal["auto"] | Annotated[int, Meta(ge=0, le=65535)] = "auto"
-    """auto leaves it to the camera; a number holds the lens there, in the camera's own unit (`focus_absolute` of `v4l2-ctl --list-ctrls`)"""
-    frozen_s: FrozenLimit = 10.0
-    """a picture that is the same to the last bit for so long means a dead camera, for a live one has noise; 0: do not look"""
-
-    @property
-    def path(self) -> str:
-        """Its device file."""
-        return self.device if isinstance(self.device, str) else f"/dev/video{self.device}"
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return f"camera {self.path}"
-
-
-class ReplaySettings(Camera, frozen=True, kw_only=True, tag="replay"):
-    """Pictures or a video from a file, shown as if a camera took them."""
-
-    path: Annotated[str, Meta(min_length=1)]
-    """a video file, a picture, or a folder: all pictures in it and below it, in the order of their paths"""
-    fps: Annotated[float, Meta(ge=0, le=120)] = 10.0
-    """pictures a second, also for a video, whatever its own rate; 0: as fast as they are asked for, which no bin takes"""
-    hold_s: Annotated[float, Meta(ge=0, le=3600)] = 2.0
-    """how long each picture of a folder stays in view"""
-    loop: bool = True
-    """start again at the end, rather than stop; a folder then ends with its first picture once more, which is the empty view"""
-
-
-CameraSettings = Picamera2Settings | V4l2Settings | ReplaySettings

@@ -6,14 +6,15 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
 
 import cv2
 import numpy as np
+from msgspec import Meta
 
-from device.cameras import CameraError, Frame, jpeg_damage, v4l2_controls
+from device.cameras import CameraError, Frame, Source, jpeg_damage, v4l2_controls
 from device.cameras.frozen_picture import FrozenPicture
-from device.cameras.settings import V4l2Settings
+from device.cameras.settings import CameraBase, FrozenLimit
 from device.cameras.v4l2_controls import Controls
 from device.common.arrays import Float64Array
 from device.vision.inference.preprocess import Pixels
@@ -31,6 +32,35 @@ SETTLED_S = 0.3
 """time until a changed control shows"""
 LEAST_FPS = 1.0
 """pictures a second below which they come too seldom to lock anything within the time that opening a camera may take"""
+
+
+class V4l2Settings(CameraBase, frozen=True, kw_only=True, tag="v4l2"):
+    """A webcam, or whatever the kernel shows as /dev/video*."""
+
+    device: Annotated[int, Meta(ge=0, le=255)] | Annotated[str, Meta(min_length=1)] = 0
+    """N for /dev/videoN, or a path; those in /dev/v4l/by-id/ stay the same when another camera is plugged in"""
+    pixel_format: Literal["", "MJPG", "YUYV"] = ""
+    """how the camera sends pictures; empty: YUYV or what the driver has. Large pictures often need MJPG to reach their frame rate"""
+    lock_exposure: bool = True
+    """keep exposure and white balance as they are after two seconds, where the camera can; false leaves all its controls alone"""
+    focus: Literal["auto"] | Annotated[int, Meta(ge=0, le=65535)] = "auto"
+    """auto leaves it to the camera; a number holds the lens there, in the camera's own unit (`focus_absolute` of `v4l2-ctl --list-ctrls`)"""
+    frozen_s: FrozenLimit = 10.0
+    """a picture that is the same to the last bit for so long means a dead camera, for a live one has noise; 0: do not look"""
+
+    @property
+    def path(self) -> str:
+        """Its device file."""
+        return self.device if isinstance(self.device, str) else f"/dev/video{self.device}"
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"camera {self.path}"
+
+    def opener(self) -> Callable[[], Source]:
+        frozen = FrozenPicture(self.name, self.frozen_s)
+        return lambda: V4l2Source(self, frozen)
 
 
 class Capture(Protocol):

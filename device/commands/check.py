@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from device.cameras import FIRST_FRAME_S, CameraError, EndOfFrames
-from device.cameras.camera_thread import CameraThread
-from device.cameras.opening import open_camera
+from device.cameras.camera_thread import CameraThread, open_camera
 from device.cameras.settings import LEAST_SIDE
 from device.common.default_paths import DEFAULT_FILE
 from device.common.errors import SortbinError

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from device.cameras.opening import open_camera
-from device.cameras.settings import ReplaySettings, V4l2Settings
+from device.cameras.camera_thread import open_camera
+from device.cameras.replay import ReplaySettings
+from device.cameras.v4l2 import V4l2Settings
 from device.common.cli import float_range, int_range
 from device.common.errors import SortbinError
 from device.common.shutdown import stop_on_signals
@@ -21,7 +22,7 @@ from device.daemon import control_loop as daemon
 from device.daemon.health import Notifier
 from device.daemon.parts import Parts
 from device.gates.gates import Gates
-from device.hardware import BinHardware, kind
+from device.hardware import BinHardware
 from device.mqtt.settings import MqttSettings, TlsSettings
 from device.policy.rules import RulePack
 from device.settings import BinSettings, DeviceSettings, ModelSettings
@@ -106,7 +107,7 @@ def _source(arguments: argparse.Namespace) -> V4l2Settings | ReplaySettings:
 def _watching_hardware(seen: V4l2Settings | ReplaySettings, rules: RulePack) -> BinHardware:
     """A real camera, or a replayed one, over virtual gates."""
     gates = simulated_gates(rules)
-    return BinHardware(open_camera(seen), kind(seen), Gates(gates), dict.fromkeys(gates, "simulated"))
+    return BinHardware(open_camera(seen), seen.kind, Gates(gates), dict.fromkeys(gates, "simulated"))
 
 
 @contextlib.contextmanager

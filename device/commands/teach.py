@@ -14,8 +14,7 @@ import msgspec
 
 from device.adaptation.head_store import FOLDER, bin_stopped, keep, read_taught, taught_files, undo
 from device.cameras import FIRST_FRAME_S, CameraError, EndOfFrames, Frame
-from device.cameras.camera_thread import CameraThread
-from device.cameras.opening import open_camera
+from device.cameras.camera_thread import CameraThread, open_camera
 from device.common.cli import int_range
 from device.common.default_paths import DEFAULT_FILE
 from device.common.label_names import LabelError, label_of, label_remarks

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from device.cameras.settings import ReplaySettings
 from device.common.errors import SortbinError
 from device.common.shipped_files import shipped
 from device.daemon.state_folder import files_in, owner
@@ -114,9 +113,7 @@ def _paths(settings: Settings) -> Iterator[_Used]:
     yield _Used("device.state", Path(settings.device.state), True)
     if settings.keep.folder:
         yield _Used("keep.folder", Path(settings.keep.folder), True)
-    read = {"model.bundle": settings.model.bundle, "model.rules": settings.model.rules}
-    if isinstance(settings.camera, ReplaySettings):
-        read["camera.path"] = settings.camera.path
+    read = {"model.bundle": settings.model.bundle, "model.rules": settings.model.rules, **settings.camera.files_read()}
     if settings.mqtt is not None:
         read["mqtt.password_file"] = settings.mqtt.password_file or ""
     if settings.mqtt is not None and settings.mqtt.tls is not None:

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from device.adaptation.label_prior import SiteSettings
-from device.cameras.settings import Picamera2Settings, ReplaySettings, V4l2Settings
+from device.cameras.picamera import Picamera2Settings
+from device.cameras.replay import ReplaySettings
+from device.cameras.v4l2 import V4l2Settings
 from device.cli import main
 from device.gates.settings import LineSettings, ServoSettings
 from device.hardware import HardwareError, check_gates

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from device.cameras.settings import V4l2Settings
+from device.cameras.v4l2 import V4l2Settings
 from device.commands import run
 from device.daemon import control_loop as daemon
 from device.daemon import final_state as last_words

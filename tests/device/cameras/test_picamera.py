@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from device.cameras import CameraError
-from device.cameras.picamera import Picamera2Source
-from device.cameras.settings import Picamera2Settings
+from device.cameras.picamera import Picamera2Settings, Picamera2Source
 from device.vision.inference.preprocess import Pixels
 
 BUFFERS = 3

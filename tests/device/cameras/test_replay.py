@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from device.cameras import CameraError, EndOfFrames, Frame
-from device.cameras.replay import ReplaySource
-from device.cameras.settings import ReplaySettings
+from device.cameras.replay import ReplaySettings, ReplaySource
 
 
 @pytest.fixture

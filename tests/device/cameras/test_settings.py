@@ -4,8 +4,11 @@ import msgspec
 import pytest
 from msgspec import toml
 
-from device.cameras.picamera import FOCUS_S
-from device.cameras.settings import CameraSettings, Picamera2Settings, Region, ReplaySettings, V4l2Settings
+from device.cameras.kinds import CameraSettings
+from device.cameras.picamera import FOCUS_S, Picamera2Settings
+from device.cameras.replay import ReplaySettings
+from device.cameras.settings import Region
+from device.cameras.v4l2 import V4l2Settings
 
 
 class File(msgspec.Struct, forbid_unknown_fields=True):

@@ -13,8 +13,7 @@ import pytest
 
 from device.cameras import CameraError
 from device.cameras.frozen_picture import FrozenPicture
-from device.cameras.settings import V4l2Settings
-from device.cameras.v4l2 import Capture, V4l2Source, open_device
+from device.cameras.v4l2 import Capture, V4l2Settings, V4l2Source, open_device
 from device.cameras.v4l2_controls import AUTO_WHITE_BALANCE, EXPOSURE_AUTO, FOCUS_ABSOLUTE, FOCUS_AUTO, Controls
 from device.vision.inference.preprocess import Pixels
 from tests.device.cameras.webcam import Webcam

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from device.cameras import EndOfFrames
-from device.cameras.replay import ReplaySource
-from device.cameras.settings import ReplaySettings
+from device.cameras.replay import ReplaySettings, ReplaySource
 from device.events import AnyEvent, ItemRejected, ItemSorted
 from device.simulation.items import VirtualItem, shipped_items
 from device.simulation.tray_renderer import Pose, TrayRenderer

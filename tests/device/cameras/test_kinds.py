@@ -1,4 +1,4 @@
-"""The camera that the settings name, opened as the daemon does."""
+"""Each kind of camera, opened as the daemon does."""
 
 import subprocess
 import sys
@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from device.cameras import CameraError, EndOfFrames
-from device.cameras.opening import open_camera, open_source
-from device.cameras.settings import Picamera2Settings, Region, ReplaySettings, V4l2Settings
+from device.cameras.camera_thread import open_camera
+from device.cameras.picamera import Picamera2Settings
+from device.cameras.replay import ReplaySettings
+from device.cameras.settings import Region
+from device.cameras.v4l2 import V4l2Settings
 
 
 def test_a_replayed_folder_arrives_turned_and_cut(tmp_path: Path) -> None:
@@ -40,17 +43,17 @@ def test_a_camera_that_is_not_there_is_told_through_its_last_error(tmp_path: Pat
 def test_opening_the_source_itself_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", None)
     with pytest.raises(CameraError, match="picamera2"):
-        open_source(Picamera2Settings())
+        Picamera2Settings().opener()()
 
 
-def test_only_the_chosen_driver_is_imported(tmp_path: Path) -> None:
+def test_another_camera_does_not_import_picamera2(tmp_path: Path) -> None:
     cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tofile(tmp_path / "1.png")
     program = (
         "import sys\n"
-        "from device.cameras.opening import open_source\n"
-        "from device.cameras.settings import ReplaySettings\n"
-        f"open_source(ReplaySettings(path={str(tmp_path)!r})).read(1.0)\n"
-        "print(*sorted(name for name in sys.modules if name.startswith(('device.cameras.', 'picamera2'))))\n"
+        "from device.cameras.kinds import CameraSettings\n"
+        "from device.cameras.replay import ReplaySettings\n"
+        f"ReplaySettings(path={str(tmp_path)!r}).opener()().read(1.0)\n"
+        "print('picamera2' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.split() == [f"device.cameras.{part}" for part in ("frozen", "newest", "opening", "replay", "settings")]
+    assert done.stdout == "False\n"
