@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from device.cameras.camera_thread import CameraThread, open_camera
 from device.common.errors import SortbinError
 from device.gates.claimed_outputs import claimed, forget_claim, note_claim
@@ -56,7 +54,7 @@ def open_hardware(settings: Settings, rules: RulePack) -> BinHardware:
         log.warning("%s; a bin that crashed had claimed this gate, and the settings do not name it any more", error)
     note_claim(state, settings.gate)
     gates = open_gates(settings.gate, max_open_s=sorting.drop_s + 2 * sorting.gate_s)
-    kinds = {gate.bin: kind(gate) for gate in settings.gate}
+    kinds = {gate.bin: gate.kind for gate in settings.gate}
     try:
         return BinHardware(open_camera(settings.camera), settings.camera.kind, gates, kinds, state)
     except BaseException:
@@ -72,8 +70,3 @@ def check_gates(settings: Settings, rules: RulePack) -> None:
             raise HardwareError(f'gate: no [[gate]] with bin = "{name}", which rule pack {rules.name} sorts into')
     for name in sorted(gated - set(rules.bins)):
         raise HardwareError(f'gate: bin = "{name}" is not a bin of rule pack {rules.name}, which has {", ".join(rules.bins)}')
-
-
-def kind(settings: msgspec.Struct) -> str:
-    """The `kind` that a table of the settings names."""
-    return str(settings.__struct_config__.tag)

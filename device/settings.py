@@ -16,7 +16,7 @@ from device.cameras.kinds import CameraSettings
 from device.common.default_paths import DEFAULT_STATE
 from device.common.errors import SortbinError, explained_toml
 from device.common.machine_id import own_id
-from device.gates.settings import GateSettings, LineSettings
+from device.gates.kinds import GateSettings
 from device.mqtt.settings import DeviceId, MqttSettings
 from device.samples.collector import KeepSettings
 from device.sorting.control import SortingSettings
@@ -97,7 +97,7 @@ class Settings(BinSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 raise ValueError(
                     f"sorting.gate_s: expected more than the {way_s:g} s that {key} ({gate.bin}) takes to close, found {sorting.gate_s:g}"
                 )
-            if isinstance(gate, LineSettings) and gate.max_on_s <= sorting.drop_s:
+            if gate.max_on_s <= sorting.drop_s:
                 raise ValueError(
                     f"{key}.max_on_s ({gate.bin}): expected more than sorting.drop_s, for which the gate is held open; "
                     f"found {gate.max_on_s:g} and {sorting.drop_s:g}"

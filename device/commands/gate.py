@@ -10,17 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import structs
-
 from device.common.cli import float_range, int_range
 from device.common.default_paths import DEFAULT_FILE, DEFAULT_STATE
 from device.common.journal_log import with_level
 from device.common.shutdown import stop_on_signals
 from device.gates import Gate, GateError, Position
 from device.gates.claimed_outputs import claimed, forget_claim
-from device.gates.gates import open_gate
+from device.gates.kinds import GateSettings
 from device.gates.release import make_safe, read_gates
-from device.gates.settings import LONGEST_US, SHORTEST_US, GateSettings, LineSettings, ServoSettings
+from device.gates.servo import LONGEST_US, SHORTEST_US
 
 TICK_S = 0.02
 SLOW_TRAVEL_S = 2.0
@@ -79,9 +77,13 @@ def run(arguments: argparse.Namespace) -> int:
             raise GateError(f"name the bin whose gate to move: {', '.join(each.bin for each in gates)}")
         _list(gates, as_json=arguments.json)
         return 0
-    settings = _to_move(_find(gates, arguments.bin), pulse_us=arguments.pulse, slowly=not arguments.full_speed)
+    settings = _find(gates, arguments.bin)
+    if not arguments.full_speed:
+        settings = settings.slowed(SLOW_TRAVEL_S)
+    if arguments.pulse is not None:
+        settings = settings.at_pulse(arguments.pulse)
     hold_s = _hold_s(settings, arguments.seconds)
-    gate = open_gate(settings)
+    gate = settings.claim()
     try:
         if arguments.pulse is not None:
             _hold(gate, f"{settings.bin}: at {arguments.pulse:g} us", hold_s, stop)
@@ -116,23 +118,12 @@ def _release(file: Path) -> int:
 
 
 def _list(gates: Sequence[GateSettings], *, as_json: bool) -> None:
-    rows = [{"bin": each.bin, "kind": str(each.__struct_config__.tag), "output": _output(each)} for each in gates]
+    rows = [{"bin": each.bin, "kind": each.kind, "output": each.description} for each in gates]
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
     for row in rows:
         print(f"{row['bin']}: {row['kind']}{', ' if row['output'] else ''}{row['output']}")
-
-
-def _output(settings: GateSettings) -> str:
-    match settings:
-        case ServoSettings():
-            chip = settings.chip if settings.chip != "" else "of the header"
-            return f"channel {settings.channel} of PWM chip {chip}, {settings.closed_us:g} us closed, {settings.open_us:g} us open"
-        case LineSettings():
-            return f"{settings.line}{f' of {settings.chip}' if settings.chip else ''}{', active low' if settings.active_low else ''}"
-        case _:
-            return ""
 
 
 def _find(gates: Sequence[GateSettings], name: str) -> GateSettings:
@@ -142,23 +133,8 @@ def _find(gates: Sequence[GateSettings], name: str) -> GateSettings:
     raise GateError(f'no [[gate]] with bin = "{name}"; there is {", ".join(each.bin for each in gates) or "none"}')
 
 
-def _to_move(settings: GateSettings, *, pulse_us: float | None, slowly: bool) -> GateSettings:
-    if not isinstance(settings, ServoSettings):
-        if pulse_us is not None:
-            raise GateError(f"gate {settings.bin}: --pulse is for servos")
-        return settings
-    if slowly:
-        settings = structs.replace(settings, travel_s=max(settings.travel_s, SLOW_TRAVEL_S))
-    if pulse_us is not None:
-        other_us = settings.closed_us if settings.closed_us != pulse_us else settings.open_us
-        settings = structs.replace(settings, closed_us=other_us, open_us=pulse_us)
-    return settings
-
-
 def _hold_s(settings: GateSettings, asked_s: float | None) -> float:
     """How long it may be held: as asked, or by itself as long as is usual and the gate allows."""
-    if not isinstance(settings, LineSettings):
-        return HOLD_S if asked_s is None else asked_s
     most_s = max(0.0, settings.max_on_s - settings.way_s - LET_GO_S)
     if asked_s is None:
         return min(HOLD_S, most_s)

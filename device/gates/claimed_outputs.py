@@ -9,7 +9,7 @@ import msgspec
 
 from device.common.clock import kernel_boot
 from device.common.files import hand_over
-from device.gates.settings import GateSettings
+from device.gates.kinds import GateSettings
 
 log = logging.getLogger(__name__)
 

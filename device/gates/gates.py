@@ -6,10 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from device.gates import Gate, GateError, Position
-from device.gates.gpio_line import LineGate
-from device.gates.servo import ServoGate
-from device.gates.settings import GateSettings, LineSettings, ServoSettings, SimulatedSettings
-from device.gates.simulated import SimulatedGate
+from device.gates.settings import GateBase
 
 log = logging.getLogger(__name__)
 
@@ -160,43 +157,25 @@ def _raise_all(errors: Sequence[GateError]) -> None:
         raise GateError("; ".join(dict.fromkeys(map(str, errors))))
 
 
-def open_gate(settings: GateSettings) -> Gate:
-    """Claim the hardware of one gate. Raises GateError."""
-    match settings:
-        case ServoSettings():
-            return ServoGate(settings)
-        case LineSettings():
-            return LineGate(settings)
-        case SimulatedSettings():
-            return SimulatedGate(settings.bin, travel_s=settings.travel_s)
-
-
-def open_gates(settings: Sequence[GateSettings], *, max_open_s: float = 15.0) -> Gates:
+def open_gates(settings: Sequence[GateBase], *, max_open_s: float = 15.0) -> Gates:
     """Claim the hardware of all gates, or of none. Raises GateError, also for two gates over one bin or on one output."""
     refuse_doubles(settings)
     with contextlib.ExitStack() as claimed:
         gates = {}
         for each in settings:
-            gates[each.bin] = open_gate(each)
+            gates[each.bin] = each.claim()
             claimed.callback(gates[each.bin].release)
         claimed.pop_all()
     return Gates(gates, max_open_s=max_open_s)
 
 
-def refuse_doubles(settings: Sequence[GateSettings]) -> None:
+def refuse_doubles(settings: Sequence[GateBase]) -> None:
     """Raise GateError when two gates are over one bin or on one output."""
     for bin_, n in Counter(each.bin for each in settings).items():
         if n > 1:
             raise GateError(f"gate: {n} gates are over the bin {bin_}, expected one")
     users: dict[str, str] = {}
     for each in settings:
-        match each:
-            case ServoSettings():
-                output = f"channel {each.channel} of PWM chip {each.chip or 'of the header'}"
-            case LineSettings():
-                output = f"line {each.line}" + (f" of {each.chip}" if each.chip else "")
-            case SimulatedSettings():
-                continue
-        if output in users:
-            raise GateError(f"gate: {users[output]} and {each.bin} are both on {output}")
-        users[output] = each.bin
+        if each.output and each.output in users:
+            raise GateError(f"gate: {users[each.output]} and {each.bin} are both on {each.output}")
+        users[each.output] = each.bin

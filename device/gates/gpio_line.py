@@ -3,10 +3,12 @@
 import contextlib
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta
 
 from device.gates import GateError, Position
-from device.gates.settings import LineSettings
+from device.gates.settings import GateBase
 
 if TYPE_CHECKING:
     import gpiod
@@ -14,6 +16,43 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEVICES = Path("/dev")
+
+
+class LineSettings(GateBase, frozen=True, kw_only=True, tag="line"):
+    """A digital output: a relay, a solenoid, the input of a motor driver. Active opens."""
+
+    line: Annotated[str, Meta(min_length=1)]
+    """name of the line as `gpioinfo` shows it, "GPIO17" on a Pi; or its number, with `chip`"""
+    chip: str = ""
+    """device file of the GPIO chip, such as "/dev/gpiochip0"; empty: whichever chip has a line of that name"""
+    active_low: bool = False
+    """true for relay boards that switch on when their input is pulled low"""
+    travel_s: Annotated[float, Meta(ge=0.02, le=30)] = 0.5
+    """time for the whole way"""
+    max_on_s: Annotated[float, Meta(ge=0.1, le=600)] = 10.0
+    """longest time the output may stay active: a solenoid burns out when held"""
+
+    @property
+    def way_s(self) -> float:
+        """From the command until the flap counts as arrived, seconds."""
+        return self.travel_s
+
+    def __post_init__(self) -> None:
+        if self.line.isdecimal() and not self.chip:
+            raise ValueError(f'Expected `chip` beside the line number {self.line}, such as "/dev/gpiochip0"')
+        if self.max_on_s <= self.travel_s:
+            raise ValueError(f"Expected max_on_s above travel_s, found {self.max_on_s:g} and {self.travel_s:g}")
+
+    @property
+    def output(self) -> str:
+        return f"line {self.line}" + (f" of {self.chip}" if self.chip else "")
+
+    @property
+    def description(self) -> str:
+        return f"{self.output.removeprefix('line ')}{', active low' if self.active_low else ''}"
+
+    def claim(self) -> "LineGate":
+        return LineGate(self)
 
 
 class LineGate:

@@ -12,8 +12,8 @@ import msgspec
 
 from device.common.errors import explained
 from device.gates import GateError
-from device.gates.gates import open_gate
-from device.gates.settings import GateSettings
+from device.gates.kinds import GateSettings
+from device.gates.settings import GateBase
 
 _NO_TOML = (tomllib.TOMLDecodeError, RecursionError)
 _TABLE = re.compile(r"^[ \t]*(?=\[)", re.MULTILINE)
@@ -28,12 +28,12 @@ class Found:
     troubles: tuple[str, ...]
 
 
-def make_safe(settings: Iterable[GateSettings]) -> list[GateError]:
+def make_safe(settings: Iterable[GateBase]) -> list[GateError]:
     """Switch off pulses and lines of every gate, each for itself. Returns what could not be reached."""
     errors = []
     for each in settings:
         try:
-            open_gate(each).release()
+            each.claim().release()
         except GateError as error:
             errors.append(error)
         except Exception as error:  # whatever it is, the gates after it have to be made safe, too

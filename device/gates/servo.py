@@ -1,12 +1,65 @@
 """A flap on a hobby servo. The kernel makes the pulses: those made by a program jitter, and a servo follows every jitter."""
 
 from pathlib import Path
+from typing import Annotated, Self
+
+from msgspec import Meta, structs
 
 from device.gates import GateError, Position
 from device.gates.pwm import PWM_CLASS, PwmChannel
-from device.gates.settings import LONGEST_US, SHORTEST_US, ServoSettings
+from device.gates.settings import GateBase
 
 LONGEST_STEP_S = 0.1
+SHORTEST_US, LONGEST_US = 400.0, 2700.0
+Pulse = Annotated[float, Meta(ge=SHORTEST_US, le=LONGEST_US)]
+
+
+class ServoSettings(GateBase, frozen=True, kw_only=True, tag="servo"):
+    """A hobby servo on a hardware PWM channel of the kernel, /sys/class/pwm. A PCA9685 board appears there too, with its overlay."""
+
+    chip: Annotated[int, Meta(ge=0)] | str = ""
+    """name of the device behind the chip, as "1-0040" for a PCA9685, or N for pwmchipN, which kernels renumber; empty: that of a Pi's header"""
+    channel: Annotated[int, Meta(ge=0, le=15)]
+    """channel of that chip"""
+    closed_us: Pulse
+    """length of the pulse that closes the flap, microseconds; find it with `sortbin gate BIN --pulse`"""
+    open_us: Pulse
+    """length of the pulse that opens it; may be the shorter one"""
+    period_us: Annotated[float, Meta(ge=3000, le=25000)] = 20000
+    """from pulse to pulse; 20 ms suits every servo"""
+    travel_s: Annotated[float, Meta(ge=0.1, le=10)] = 0.6
+    """time for the whole way; the pulse is moved along evenly, so this is the flap's speed"""
+    settle_s: Annotated[float, Meta(ge=0, le=2)] = 0.15
+    """time that the servo lags behind its pulse"""
+    detach_s: Annotated[float, Meta(ge=0, le=60)] = 0.5
+    """how long pulses go on after the flap has closed; then they stop, and with them jitter, hum and heat"""
+
+    @property
+    def way_s(self) -> float:
+        """From the command until the flap counts as arrived, seconds."""
+        return self.travel_s + self.settle_s
+
+    def __post_init__(self) -> None:
+        if self.closed_us == self.open_us:
+            raise ValueError(f"Expected closed_us and open_us to differ, found {self.open_us:g} for both")
+
+    @property
+    def output(self) -> str:
+        return f"channel {self.channel} of PWM chip {self.chip if self.chip != '' else 'of the header'}"
+
+    @property
+    def description(self) -> str:
+        return f"{self.output}, {self.closed_us:g} us closed, {self.open_us:g} us open"
+
+    def claim(self) -> "ServoGate":
+        return ServoGate(self)
+
+    def slowed(self, travel_s: float) -> Self:
+        return structs.replace(self, travel_s=max(self.travel_s, travel_s))
+
+    def at_pulse(self, pulse_us: float) -> Self:
+        other_us = self.closed_us if self.closed_us != pulse_us else self.open_us
+        return structs.replace(self, closed_us=other_us, open_us=pulse_us)
 
 
 class ServoGate:

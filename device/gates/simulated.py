@@ -2,11 +2,34 @@
 
 import math
 import threading
+from typing import Annotated
+
+from msgspec import Meta
 
 from device.gates import GateError, Position
+from device.gates.settings import GateBase
 
 STEP_S = 0.002
 THERE = 0.002
+
+
+class SimulatedSettings(GateBase, frozen=True, kw_only=True, tag="simulated"):
+    """A gate that exists in the program alone, for a virtual bin or a trial without hardware."""
+
+    travel_s: Annotated[float, Meta(ge=0.02, le=10)] = 0.45
+    """time for the whole way"""
+
+    @property
+    def way_s(self) -> float:
+        """From the command until the flap counts as arrived, seconds."""
+        return self.travel_s
+
+    @property
+    def output(self) -> str:
+        return ""
+
+    def claim(self) -> "SimulatedGate":
+        return SimulatedGate(self.bin, travel_s=self.travel_s)
 
 
 class SimulatedGate:

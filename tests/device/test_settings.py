@@ -12,7 +12,8 @@ from device.cameras.picamera import Picamera2Settings
 from device.cameras.replay import ReplaySettings
 from device.cameras.v4l2 import V4l2Settings
 from device.cli import main
-from device.gates.settings import LineSettings, ServoSettings
+from device.gates.gpio_line import LineSettings
+from device.gates.servo import ServoSettings
 from device.hardware import HardwareError, check_gates
 from device.mqtt.settings import MqttSettings, TlsSettings
 from device.policy.rules import default_rules, read_rules

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.gates import GateError, Position
-from device.gates.gates import Gates, open_gate, open_gates
-from device.gates.gpio_line import LineGate
+from device.gates.gates import Gates, open_gates
+from device.gates.gpio_line import LineGate, LineSettings
+from device.gates.kinds import GateSettings
 from device.gates.release import make_safe
-from device.gates.servo import ServoGate
-from device.gates.settings import GateSettings, LineSettings, ServoSettings, SimulatedSettings
-from device.gates.simulated import SimulatedGate
+from device.gates.servo import ServoGate, ServoSettings
+from device.gates.simulated import SimulatedGate, SimulatedSettings
 
 NAMES = ("glass", "metal", "paper")
 MOVING = (Position.OPENING, Position.CLOSING)
@@ -215,7 +215,7 @@ def wired(kernel: Any, gpio: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 
 def test_each_kind_of_settings_opens_its_kind_of_gate(wired: Any) -> None:
     for each, kind in ((SERVO, ServoGate), (LINE, LineGate), (SimulatedSettings(bin="paper"), SimulatedGate)):
-        gate = open_gate(each)
+        gate = each.claim()
         assert type(gate) is kind
         gate.release()
 

@@ -11,8 +11,7 @@ import gpiod
 import pytest
 
 from device.gates import GateError, Position
-from device.gates.gpio_line import LineGate
-from device.gates.settings import LineSettings
+from device.gates.gpio_line import LineGate, LineSettings
 
 REAL_CHIP, REAL_REQUEST = gpiod.Chip, gpiod.LineRequest
 

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.gates.claimed_outputs import FILE, claimed, forget_claim, note_claim
+from device.gates.gpio_line import LineSettings
 from device.gates.release import read_gates
-from device.gates.settings import LineSettings, ServoSettings
+from device.gates.servo import ServoSettings
 
 TEXT = (Path(__file__).parents[3] / "config" / "sortbin.toml").read_text(encoding="utf-8")
 LINE = LineSettings(bin="glass", line="GPIO18", active_low=True)

@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from device.gates import GateError, Position
-from device.gates.servo import LONGEST_STEP_S, ServoGate
-from device.gates.settings import ServoSettings
+from device.gates.servo import LONGEST_STEP_S, ServoGate, ServoSettings
 
 KEYS = {"bin": "paper", "chip": 2, "channel": 0, "closed_us": 1000.0, "open_us": 2000.0, "travel_s": 1.0, "settle_s": 0.2, "detach_s": 0.5}
 

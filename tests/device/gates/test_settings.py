@@ -7,7 +7,10 @@ import msgspec
 import pytest
 from msgspec import toml
 
-from device.gates.settings import GateSettings, LineSettings, ServoSettings, SimulatedSettings
+from device.gates.gpio_line import LineSettings
+from device.gates.kinds import GateSettings
+from device.gates.servo import ServoSettings
+from device.gates.simulated import SimulatedSettings
 
 
 class File(msgspec.Struct, forbid_unknown_fields=True):
