@@ -19,8 +19,8 @@ from device.common.machine_id import own_id
 from device.gates.kinds import GateSettings
 from device.mqtt.settings import DeviceId, MqttSettings
 from device.samples.collector import KeepSettings
-from device.sorting.control import SortingSettings
-from device.sorting.tray import LEARN_S
+from device.sorting.control_steps import SortingSettings
+from device.sorting.tray_monitor import LEARN_S
 from device.vision.isolation.occupancy import PresenceSettings
 
 LATE_FRAMES = 1.5

@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,9 @@ from device.mqtt import MqttError
 from device.mqtt.connection import may_publish, probe
 from device.mqtt.topics import Topics
 from device.settings import Settings, read_settings
-from device.sorting.control import Steps, Tick
-from device.sorting.event_queue import Telling
+from device.sorting.control_steps import ControlSteps, Tick
 from device.sorting.faults import Failure
-from device.sorting.tray import Bare, Tray
+from device.sorting.tray_monitor import EmptyReference, TrayMonitor
 from device.vision.inference.runtime import RuntimeFault
 from device.vision.isolation.background import EmptyViews
 from device.vision.isolation.occupancy import EmptyView
@@ -189,9 +187,8 @@ def _camera(settings: Settings, stop: threading.Event) -> str:
 
 def _learn(settings: Settings, camera: CameraThread, stop: threading.Event) -> None:
     """Learn the empty tray, as the daemon does before anything else. Raises Failure as it would."""
-    telling = Telling(lambda event: event, lambda _: Future())
-    bare = Bare(EmptyView(settings.presence), EmptyViews())
-    tray = Tray(settings.presence, bare, None, Steps(settings.sorting, Gates({}), telling)).recognise()
+    bare = EmptyReference(EmptyView(settings.presence), EmptyViews())
+    tray = TrayMonitor(settings.presence, bare, None, ControlSteps(settings.sorting, Gates({}), lambda: None)).recognise()
     number = 0
     with contextlib.suppress(StopIteration, EndOfFrames):
         next(tray)

@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,7 +25,7 @@ from device.common.memory import give_back_code
 from device.daemon.health import Heartbeats, Notifier
 from device.daemon.parts import Parts, remarked
 from device.daemon.status import Reporter
-from device.events import AnyEvent, Event, Started
+from device.events import AnyEvent, Started
 from device.gates import GateError
 from device.gates.gates import Gates
 from device.hardware import BinHardware
@@ -35,8 +34,8 @@ from device.mqtt.link import Link
 from device.policy.rules import RulePack, default_rules, find_rules, read_rules
 from device.samples.collector import Keeper
 from device.settings import BinSettings, ModelSettings
-from device.sorting.sorter import Sorter
-from device.sorting.tray import Bare
+from device.sorting.sorter import Sorter, SortingParts
+from device.sorting.tray_monitor import EmptyReference
 from device.vision.fewshot.fewshot_head import Teaching, TeachingError
 from device.vision.inference.bundle import Bundle, BundleError, default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
@@ -184,7 +183,7 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
     """
     ledger, camera, gates = parts.ledger, parts.hardware.camera, parts.hardware.gates
     state = Path(settings.device.state)
-    bare, before = Bare(EmptyView(settings.presence), EmptyViews()), Bare(EmptyView(settings.presence), EmptyViews())
+    bare, before = EmptyReference(EmptyView(settings.presence), EmptyViews()), EmptyReference(EmptyView(settings.presence), EmptyViews())
     watch = Watch(len(parts.judge.labels))
     learned = ViewKeeper(state / parts.site.file, parts.site), ViewKeeper(state / parts.judge.drift_file, watch)
     keepers = (*_kept(state, bare), *learned)
@@ -201,17 +200,18 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
     sorter = Sorter(
         settings.sorting,
         settings.presence,
-        bare,
-        before,
-        parts.judge,
-        parts.site,
-        watch,
-        parts.rules,
-        gates,
-        ledger.intend,
-        ledger.stamped,
-        Telling(ledger, stored),
-        frames.offer,
+        SortingParts(
+            judge=parts.judge,
+            site=parts.site,
+            watch=watch,
+            rules=parts.rules,
+            gates=gates,
+            reference=bare,
+            earlier_reference=before,
+            ledger=ledger,
+            on_stored=stored,
+            collect=frames.offer,
+        ),
         residual_only=parts.safe_mode,
     )
     give_back_code()  # that opening the parts took
@@ -264,28 +264,6 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
         # What is left at the broker while the bin is off counts what it did last.
         _wait_until_stored(ledger, STORED_S)
         reporter.update(time.monotonic(), sorter.mode, sorter.fault, sorter.safe_mode)
-
-
-class Telling:
-    """Stores an event in the ledger and passes it on once it is stored. What keeps events from being stored is logged once, until one is."""
-
-    def __init__(self, ledger: Ledger, told: Callable[[AnyEvent], None]) -> None:
-        self._ledger, self._told = ledger, told
-        self._trouble: str | None = None
-
-    def __call__(self, event: Event) -> "Future[AnyEvent]":
-        stored = self._ledger.record(event)
-        stored.add_done_callback(self._pass_on)
-        return stored
-
-    def _pass_on(self, stored: "Future[AnyEvent]") -> None:
-        error = stored.exception()
-        if error is None:
-            self._trouble = None
-            self._told(stored.result())
-        elif str(error) != self._trouble:
-            self._trouble = str(error)
-            log.error("an event could not be stored: %s", error)
 
 
 class Learned(Protocol):
@@ -347,7 +325,7 @@ class ViewKeeper:
             log.warning("%s: %s; it will be learned anew at the next start", self._file, error.strerror)
 
 
-def _kept(state: Path, bare: Bare) -> tuple[ViewKeeper, ViewKeeper]:
+def _kept(state: Path, bare: EmptyReference) -> tuple[ViewKeeper, ViewKeeper]:
     return ViewKeeper(state / VIEW_FILE, bare.view), ViewKeeper(state / VIEWS_FILE, bare.empty)
 
 

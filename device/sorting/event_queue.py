@@ -1,4 +1,4 @@
-"""Events on their way to the ledger, in the order they were told; one that cannot be stored now is kept and stored later."""
+"""Events on their way to the ledger, in order. One that the ledger refuses now stays in the queue and is stored later."""
 
 import logging
 from collections import deque
@@ -13,52 +13,79 @@ from device.sorting.faults import Failure
 log = logging.getLogger(__name__)
 
 
-class Recorder(Protocol):
-    """What happens to an event that the sorter tells: it is stored, and published once it is safe."""
+class EventStore(Protocol):
+    """What the sorter needs of the ledger. Every method returns at once; a future is done when the data is on disk, or carries LedgerError."""
 
-    def __call__(self, event: Event) -> "Future[AnyEvent]": ...
+    def intend(self, item: str, to_bin: str, label: str) -> "Future[None]":
+        """Store that an item is about to go to a bin."""
+
+    def stamped(self, event: Event) -> Event:
+        """The event with the present time in it."""
+
+    def record(self, event: Event) -> "Future[AnyEvent]":
+        """Store an event."""
 
 
-class Telling:
-    """What was told and is not known to be stored. `stamp` writes the moment into an event, `record` stores it."""
+class EventQueue:
+    """Events that are not known to be stored yet, oldest first.
 
-    def __init__(self, stamp: Callable[[Event], Event], record: Recorder) -> None:
-        self._stamp, self._record = stamp, record
-        self._told: deque[tuple[Event, Future[AnyEvent]]] = deque()
+    on_stored: called with each event once it is stored, on the thread that stored it; it must return at once.
+    """
 
-    def tell(self, event: Event) -> None:
-        """Record an event; one that cannot be stored becomes the fault `ledger`, and is stored once that is over.
+    def __init__(self, store: EventStore, on_stored: Callable[[AnyEvent], None]) -> None:
+        self._store, self._on_stored = store, on_stored
+        self._pending: deque[tuple[Event, Future[AnyEvent]]] = deque()
+        self._last_error: str | None = None
 
-        One that never can be, for what it says, is given up and logged: it is worth no fault that nothing could end.
+    def put(self, event: Event) -> None:
+        """Stamp an event with the present time and hand it to the ledger.
+
+        An event that the ledger refuses stays queued, and `check` reports it. One that no ledger can hold (NaN in it, for example) is logged and
+        dropped: no retry would help.
         """
-        stamped = self._stamp(event)
-        self._told.append((stamped, self._record(stamped)))
+        stamped = self._store.stamped(event)
+        self._pending.append((stamped, self._record(stamped)))
 
     def check(self) -> None:
-        """Forget what is stored. Raises Failure when an event could not be."""
-        self._forget()
-        if self._told and (error := _error(self._told[0][1])) is not None:
+        """Drop what is stored from the queue. Raises Failure when the ledger refused an event."""
+        self._drop_stored()
+        if self._pending and (error := _error(self._pending[0][1])) is not None:
             raise Failure("ledger", str(error))
 
-    def tell_again(self) -> None:
-        """Hand the events that could not be stored to the ledger again."""
-        self._told = deque((event, self._record(event) if _may_succeed(stored) else stored) for event, stored in self._told)
+    def retry_refused(self) -> None:
+        """Hand the events that the ledger refused to it again, in order."""
+        self._pending = deque((event, self._record(event) if _may_succeed(stored) else stored) for event, stored in self._pending)
 
     @property
-    def waiting(self) -> bool:
-        """Whether the ledger has not answered yet for one of them."""
-        return not all(stored.done() for _, stored in self._told)
+    def awaiting_ledger(self) -> bool:
+        """Whether the ledger has yet to answer for one of them."""
+        return not all(stored.done() for _, stored in self._pending)
 
     def all_stored(self) -> bool:
-        """Whether the ledger has them all. Those that it has, up to the first that it has not, are forgotten."""
-        self._forget()
-        return not self._told
+        """Whether the ledger has stored all of them."""
+        self._drop_stored()
+        return not self._pending
 
-    def _forget(self) -> None:
-        while self._told and self._told[0][1].done() and not _may_succeed(self._told[0][1]):
-            event, stored = self._told.popleft()
+    def _record(self, event: Event) -> "Future[AnyEvent]":
+        stored = self._store.record(event)
+        stored.add_done_callback(self._when_answered)
+        return stored
+
+    def _when_answered(self, stored: "Future[AnyEvent]") -> None:
+        """Pass a stored event on. Log why the ledger refuses events, once until it stores one again."""
+        error = stored.exception()
+        if error is None:
+            self._last_error = None
+            self._on_stored(stored.result())
+        elif not isinstance(error, Unstorable) and str(error) != self._last_error:
+            self._last_error = str(error)
+            log.error("an event could not be stored: %s", error)
+
+    def _drop_stored(self) -> None:
+        while self._pending and self._pending[0][1].done() and not _may_succeed(self._pending[0][1]):
+            event, stored = self._pending.popleft()
             if (error := _error(stored)) is not None:
-                log.error("event %s is given up: %s", event.__struct_config__.tag, error)
+                log.error("event %s is dropped: %s", event.__struct_config__.tag, error)
 
 
 def _error(stored: "Future[AnyEvent]") -> BaseException | None:
@@ -66,6 +93,6 @@ def _error(stored: "Future[AnyEvent]") -> BaseException | None:
 
 
 def _may_succeed(stored: "Future[AnyEvent]") -> bool:
-    """Whether it failed for a reason that may pass."""
+    """Whether it was refused for a reason that may pass, such as a full disk."""
     error = _error(stored)
     return error is not None and not isinstance(error, Unstorable)

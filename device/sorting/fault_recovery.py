@@ -7,8 +7,8 @@ import msgspec
 from device.events import Cleared, Fault
 from device.gates import GateError
 from device.ledger.ledger import LedgerError
-from device.sorting.control import Steps, Tick
-from device.sorting.event_queue import Telling
+from device.sorting.control_steps import ControlSteps, Tick
+from device.sorting.event_queue import EventQueue
 from device.sorting.faults import Failure, FaultName, failure_of
 
 LONGEST_PAUSE_S = 60.0
@@ -22,11 +22,11 @@ class Recovery:
 
     retry_s: pause between attempts. mends: steps until the camera shows what sorting needs, until another runtime does what one that failed did, and
     until what jammed, a hazard, or what reaches in has gone.
-    finish_what_is_in_hand: steps that let an item through which a fault has left on the tray, for only a gate that lets it through is mended.
+    finish_item: steps that let an item through which a fault has left on the tray, for only a gate that lets it through is mended.
     """
 
-    def __init__(self, steps: Steps, telling: Telling, retry_s: float, mends: Mapping[FaultName, Mend], finish_what_is_in_hand: Mend) -> None:
-        self._steps, self._telling, self._finish, self._retry_s = steps, telling, finish_what_is_in_hand, retry_s
+    def __init__(self, steps: ControlSteps, events: EventQueue, retry_s: float, mends: Mapping[FaultName, Mend], finish_item: Mend) -> None:
+        self._steps, self._events, self._finish, self._retry_s = steps, events, finish_item, retry_s
         self._mends: dict[FaultName, Mend] = {
             "ledger": self._until_all_is_stored,
             **mends,
@@ -68,7 +68,7 @@ class Recovery:
         news = failure.fault not in self._faults
         self._faults[failure.fault] = Fault(fault=failure.fault, message=failure.message)
         if news:
-            self._telling.tell(self._faults[failure.fault])
+            self._events.put(self._faults[failure.fault])
         tick = yield from self._steps.rest()
         if news:
             self._since_s[failure.fault] = tick.now_s
@@ -92,15 +92,15 @@ class Recovery:
         if name in self._faults:
             tick = yield from self._steps.rest()
             del self._faults[name]
-            self._telling.tell(Cleared(fault=name, lasted_s=round(tick.now_s - self._since_s[name], 3)))
+            self._events.put(Cleared(fault=name, lasted_s=round(tick.now_s - self._since_s[name], 3)))
 
     def _until_all_is_stored(self) -> Generator[None, Tick, None]:
         """Hand the events that could not be stored to the ledger again, in order, until it has them all."""
-        while not self._telling.all_stored():
-            self._telling.tell_again()
-            while self._telling.waiting:
+        while not self._events.all_stored():
+            self._events.retry_refused()
+            while self._events.awaiting_ledger:
                 yield from self._steps.rest()
-            if not self._telling.all_stored():
+            if not self._events.all_stored():
                 yield from self._steps.pause(self._retry_s)
         self._steps.excuse_the_camera()
 

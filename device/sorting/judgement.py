@@ -14,7 +14,7 @@ from device.vision.inference.preprocess import Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class Judgement:
     """What the camera's frames said of one item, and the bin that was chosen for it. Times are monotonic seconds.
 
     seen, probabilities: fused and calibrated, one a label: what the frames say alone, and the same at this place, where labels occur as its site has

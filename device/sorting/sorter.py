@@ -7,27 +7,27 @@ waits, touches a disk or a network, or reads a clock, so the same code runs on a
 
 import uuid
 from collections.abc import Callable, Generator
-from concurrent.futures import Future
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from device.adaptation.drift import Watch, look_of
 from device.adaptation.label_prior import Site
 from device.cameras import Frame
-from device.events import Event, Fault, Hazard, Jam
+from device.events import AnyEvent, Event, Fault, Hazard, Jam
 from device.gates import GateError
 from device.gates.gates import Gates
 from device.ledger.ledger import LedgerError
 from device.policy.decision import Choice, Evidence, Reason, decide
 from device.policy.rules import RulePack
 from device.samples.collector import Sighting
-from device.sorting.control import SortingSettings, Steps, Tick
-from device.sorting.event_queue import Recorder, Telling
+from device.sorting.control_steps import ControlSteps, SortingSettings, Tick
+from device.sorting.event_queue import EventQueue, EventStore
 from device.sorting.fault_recovery import Recovery
 from device.sorting.faults import Failure, failure_of
-from device.sorting.judgement import Judged
-from device.sorting.tray import Bare, Tray
+from device.sorting.judgement import Judgement
+from device.sorting.tray_monitor import EmptyReference, TrayMonitor
 from device.vision.inference.fusion import fuse
 from device.vision.inference.preprocess import Pixels
 from device.vision.inference.runtime import RuntimeFault
@@ -44,48 +44,43 @@ REVERSALS = 3
 Mode = Literal["starting", "ready", "sorting", "fault"]
 
 
-class Intender(Protocol):
-    """Writes down that an item is about to go to a bin; done when that is on disk."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SortingParts:
+    """What the sorter works with.
 
-    def __call__(self, item: str, to_bin: str, label: str) -> "Future[None]": ...
+    reference: what the empty tray looks like, stored by an earlier start or not learned yet. earlier_reference: an older one that is not trusted, see
+    TrayMonitor. on_stored: called with each event once it is stored, on the ledger's thread. collect: takes the frame of each item, and may store it
+    for review.
+    """
+
+    judge: Judge
+    site: Site
+    watch: Watch
+    rules: RulePack
+    gates: Gates
+    reference: EmptyReference
+    earlier_reference: EmptyReference | None
+    ledger: EventStore
+    on_stored: Callable[[AnyEvent], None]
+    collect: Callable[[Sighting], None]
 
 
 class Sorter:
     """Sorts items, one at a time, for ever.
 
-    Parts it is given: `bare` and `before` (the empty tray, see Tray), `judge`, `site` (which labels occur), `watch` (for drift), `rules`,
-    `gates`, `intend`, which writes down an intent, `stamp`, which writes the moment into an event, `record`, which stores it,
-    and `keep`, which may keep a frame.
-    `residual_only` sends everything to the residual bin: the safe mode after repeated crashes.
+    residual_only: everything goes to the residual bin, the safe mode after repeated crashes.
     """
 
-    def __init__(
-        self,
-        settings: SortingSettings,
-        presence: PresenceSettings,
-        bare: Bare,
-        before: Bare | None,
-        judge: Judge,
-        site: Site,
-        watch: Watch,
-        rules: RulePack,
-        gates: Gates,
-        intend: Intender,
-        stamp: Callable[[Event], Event],
-        record: Recorder,
-        keep: Callable[[Sighting], None],
-        *,
-        residual_only: bool = False,
-    ) -> None:
-        self._settings, self._rules = settings, rules
-        self._judge, self._site, self._watch = judge, site, watch
-        self._gates, self._intend, self._keep = gates, intend, keep
-        self._telling = Telling(stamp, record)
-        self._steps = Steps(settings, gates, self._telling)
-        self._tray = Tray(presence, bare, before, self._steps)
+    def __init__(self, settings: SortingSettings, presence: PresenceSettings, parts: SortingParts, *, residual_only: bool = False) -> None:
+        self._settings, self._rules = settings, parts.rules
+        self._judge, self._site, self._watch = parts.judge, parts.site, parts.watch
+        self._gates, self._ledger, self._collect = parts.gates, parts.ledger, parts.collect
+        self._events = EventQueue(parts.ledger, parts.on_stored)
+        self._steps = ControlSteps(settings, parts.gates, self._events.check)
+        self._tray = TrayMonitor(presence, parts.reference, parts.earlier_reference, self._steps)
         self._recovery = Recovery(
             self._steps,
-            self._telling,
+            self._events,
             settings.retry_s,
             {
                 "camera": self._tray.until_it_sees,
@@ -96,8 +91,8 @@ class Sorter:
             },
             self._finish_what_is_in_hand,
         )
-        self._closed: dict[str, Reason] = dict.fromkeys(rules.bins, "safe_mode") if residual_only else {}
-        self._in_hand: Judged | None = None
+        self._closed: dict[str, Reason] = dict.fromkeys(parts.rules.bins, "safe_mode") if residual_only else {}
+        self._in_hand: Judgement | None = None
         self._judged_pixels: Pixels = np.zeros((1, 1, 3), np.uint8)
         self._runtime_fault: RuntimeFault | None = None
         self._mode: Mode = "starting"
@@ -164,7 +159,7 @@ class Sorter:
         self._in_hand = judged
         yield from self._deliver(judged, "removed")
 
-    def _warn(self, judged: Judged) -> None:
+    def _warn(self, judged: Judgement) -> None:
         """Say that an item may be a hazard. Raises Failure where no gate may open until a hand has taken it out."""
         danger = judged.choice.danger
         if danger is None:
@@ -176,7 +171,7 @@ class Sorter:
             cure = "take it out by hand, sorting goes on by itself; if none lies there, restart the bin"
             raise Failure("hazard", f"what lies on the tray may be {danger.label} ({danger.p:.0%}), which is a hazard: {cure}")
 
-    def _deliver(self, judged: Judged, gone: Literal["removed", "fault"]) -> Generator[None, Tick, None]:
+    def _deliver(self, judged: Judgement, gone: Literal["removed", "fault"]) -> Generator[None, Tick, None]:
         """Let the item in hand through, and tell what became of it: `gone` where it does not lie there any more.
 
         Raises Failure, GateError or LedgerError with the item still in hand, but for a jam.
@@ -197,15 +192,15 @@ class Sorter:
         if self._in_hand is not None:
             yield from self._deliver(self._in_hand, "fault")
 
-    def _learn(self, judged: Judged) -> None:
+    def _learn(self, judged: Judgement) -> None:
         """What an item tells of the place: which labels come here, and whether the bin still sees what it saw at first."""
         if judged.choice.reason not in ("unknown", "several"):
             self._site.note(judged.seen)
         for drift in self._watch.note(look_of(self._judged_pixels, judged.seen, judged.unknown)):
             self.tell(drift)
-        self._keep(Sighting(self._judged_pixels, judged.mask, judged.embedding, judged.note()))
+        self._collect(Sighting(self._judged_pixels, judged.mask, judged.embedding, judged.note()))
 
-    def _look(self, arrived_s: float) -> Generator[None, Tick, Judged | None]:
+    def _look(self, arrived_s: float) -> Generator[None, Tick, Judgement | None]:
         """Judge a burst of frames, ended early once the bin is clear. None when the item went away meanwhile, or something reached in."""
         item = uuid.uuid4().hex
         opinions: list[Opinion] = []
@@ -226,7 +221,7 @@ class Sorter:
             choice = self._choose(Evidence(probabilities, seen, self._judge.rejects(unknown), pieces, gap))
             decided = choice.p_bin >= self._settings.decided_above and choice.reason not in ("unknown", "several")
             if decided or len(opinions) == self._settings.burst:
-                return Judged(
+                return Judgement(
                     item=item,
                     arrived_s=arrived_s,
                     decided_s=now_s,
@@ -244,9 +239,9 @@ class Sorter:
                     thumbnail=self._tray.view.thumbnail,
                 )
 
-    def _write_intent(self, judged: Judged) -> Generator[None, Tick, None]:
+    def _write_intent(self, judged: Judgement) -> Generator[None, Tick, None]:
         """Have it on disk where the item is going before anything moves, so that a power cut cannot make it vanish."""
-        intent = self._intend(judged.item, judged.choice.bin, judged.choice.label)
+        intent = self._ledger.intend(judged.item, judged.choice.bin, judged.choice.label)
         tick = yield from self._steps.next()
         deadline_s = tick.now_s + self._settings.commit_s
         while not intent.done():
@@ -255,7 +250,7 @@ class Sorter:
                 raise Failure("ledger", f"the ledger stored nothing for {self._settings.commit_s:g} s: is the disk stuck?")
         intent.result()
 
-    def _let_through(self, judged: Judged) -> Generator[None, Tick, float | None]:
+    def _let_through(self, judged: Judgement) -> Generator[None, Tick, float | None]:
         """Open the gate until the tray is empty. Returns when it was seen empty, None where that was too soon for the item to have fallen, or
         it was gone before another try. Raises Failure for a jam, with the gate closed.
         """
@@ -303,7 +298,7 @@ class Sorter:
 
     def tell(self, event: Event) -> None:
         """Record an event; one that cannot be stored becomes the fault `ledger`, and is stored once that is over."""
-        self._telling.tell(event)
+        self._events.put(event)
 
     def _choose(self, evidence: Evidence) -> Choice:
         return decide(evidence, self._judge.labels, self._rules, reject_below=self._judge.reject_below, closed=self._closed)

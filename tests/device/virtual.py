@@ -3,6 +3,7 @@
 import concurrent.futures
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -21,9 +22,9 @@ from device.samples.collector import Sighting
 from device.simulation.bin import Landed, VirtualBin
 from device.simulation.hardware import simulated_gates
 from device.simulation.items import VirtualItem
-from device.sorting.control import SortingSettings
-from device.sorting.sorter import Sorter
-from device.sorting.tray import Bare
+from device.sorting.control_steps import SortingSettings
+from device.sorting.sorter import Sorter, SortingParts
+from device.sorting.tray_monitor import EmptyReference
 from device.vision.fewshot.fewshot_head import Teaching
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.classifier import Classifier
@@ -36,68 +37,106 @@ FRAME_S = 0.1
 STEP_S = 0.02
 
 
+class Disk:
+    """The ledger as the sorter has it, with faults: `works` refuses events, `before_intents` is called before an intent is stored."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._pending: list[Future[AnyEvent]] = []
+        self.works = True
+        self.before_intents: Callable[[], None] = lambda: None
+
+    def intend(self, item: str, to_bin: str, label: str) -> "Future[None]":
+        self.before_intents()
+        intent = self._ledger.intend(item, to_bin, label)
+        concurrent.futures.wait([intent], 10.0)
+        return intent
+
+    def stamped(self, event: Event) -> Event:
+        return self._ledger.stamped(event)
+
+    def record(self, event: Event) -> "Future[AnyEvent]":
+        if not self.works:
+            refused: Future[AnyEvent] = Future()
+            refused.set_exception(LedgerError("the disk is full"))
+            return refused
+        stored = self._ledger.record(event)
+        self._pending.append(stored)
+        return stored
+
+    def stored(self) -> list[AnyEvent]:
+        """Wait until the disk has answered. Returns the events that were stored since the last call."""
+        pending, self._pending = self._pending, []
+        concurrent.futures.wait(pending, 10.0)
+        return [event.result() for event in pending]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchSetup:
+    """How a bench differs from an ordinary bin that starts for the first time."""
+
+    sorting: SortingSettings = field(default_factory=SortingSettings)
+    presence: PresenceSettings = field(default_factory=PresenceSettings)
+    site: SiteSettings = field(default_factory=SiteSettings)
+    rules: Path | None = None
+    teaching: Teaching | None = None
+    classifier: Classifier | None = None
+    open_spare: Callable[[str], Classifier] | None = None
+    view: EmptyView | None = None
+    """what an earlier start has stored of the empty tray"""
+    before: EmptyReference | None = None
+    """an older empty tray, see TrayMonitor"""
+    residual_only: bool = False
+    sticks: Callable[[VirtualItem], bool] = lambda _: False
+    """things that do not fall"""
+    first_after_s: float = 1.5
+    """when the first thing comes"""
+
+
 class Bench:
     """One bin whose time passes only when `live` is called. Disk writes are waited for, so time under test never outruns them."""
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        state: Path,
-        things: Iterable[VirtualItem],
-        *,
-        sticks: Callable[[VirtualItem], bool] = lambda _: False,
-        sorting: SortingSettings | None = None,
-        residual_only: bool = False,
-        view: EmptyView | None = None,
-        before: Bare | None = None,
-        first_after_s: float = 1.5,
-        teaching: Teaching | None = None,
-        rules: Path | None = None,
-        site: SiteSettings | None = None,
-        classifier: Classifier | None = None,
-        open_spare: Callable[[str], Classifier] | None = None,
-        presence: PresenceSettings | None = None,
-    ) -> None:
-        self.classifier = classifier or Classifier(bundle)
-        labels = self.classifier.labels if teaching is None else teaching.labels
-        self.rules = read_rules(rules or default_rules(), labels, self.classifier.labels)
+    def __init__(self, bundle: Bundle, state: Path, things: Iterable[VirtualItem], setup: BenchSetup = BenchSetup()) -> None:
+        self.classifier = setup.classifier or Classifier(bundle)
+        labels = self.classifier.labels if setup.teaching is None else setup.teaching.labels
+        self.rules = read_rules(setup.rules or default_rules(), labels, self.classifier.labels)
         self.gates: dict[str, SimulatedGate] = simulated_gates(self.rules)
         self.landed: list[Landed] = []
         self.bin = VirtualBin(
-            self.gates, things, landed=self.landed.append, sticks=sticks, first_after_s=first_after_s, may_begin=lambda: self.throws
+            self.gates, things, landed=self.landed.append, sticks=setup.sticks, first_after_s=setup.first_after_s, may_begin=lambda: self.throws
         )
         self.ledger = Ledger(state, "bench", Clock())
+        self.disk = Disk(self.ledger)
         self.events: list[AnyEvent] = []
         self.offered: list[Sighting] = []
-        self.camera_works = self.disk_works = True
+        self.camera_works = True
         self.camera_says = ""
         self.lamp_flickers = False
         self.throws = True
         self.sees: Callable[[Pixels], Pixels] = lambda pixels: pixels
         self.opened: set[str] = set()
-        self.before_intents: Callable[[], None] = lambda: None
-        self.judge = Judge(self.classifier, teaching, open_spare)
-        self.view = view or EmptyView(PresenceSettings())
+        self.judge = Judge(self.classifier, setup.teaching, setup.open_spare)
+        self.view = setup.view or EmptyView(PresenceSettings())
         self.sorter = Sorter(
-            sorting or SortingSettings(),
-            presence or PresenceSettings(),
-            Bare(self.view, EmptyViews()),
-            before,
-            self.judge,
-            Site(labels, np.ones(len(labels)), site or SiteSettings()),
-            Watch(len(labels)),
-            self.rules,
-            Gates(self.gates),
-            self._intend,
-            self.ledger.stamped,
-            self._record,
-            self.offered.append,
-            residual_only=residual_only,
+            setup.sorting,
+            setup.presence,
+            SortingParts(
+                judge=self.judge,
+                site=Site(labels, np.ones(len(labels)), setup.site),
+                watch=Watch(len(labels)),
+                rules=self.rules,
+                gates=Gates(self.gates),
+                reference=EmptyReference(self.view, EmptyViews()),
+                earlier_reference=setup.before,
+                ledger=self.disk,
+                on_stored=lambda _: None,
+                collect=self.offered.append,
+            ),
+            residual_only=setup.residual_only,
         )
         self.now_s = 100.0
         self._frames = 0
         self._frame_due_s = self.now_s
-        self._writing: list[Future[AnyEvent]] = []
 
     def live(self, most_s: float, until: Callable[[], bool] = lambda: False, *, frame_s: float = FRAME_S) -> bool:
         """Let at most `most_s` seconds pass; True when `until` came true before that. frame_s: from frame to frame, longer where little happens."""
@@ -115,39 +154,19 @@ class Bench:
                 frame = Frame(pixels, self._frames, self.now_s) if self.camera_works else None
             self.sorter.tick(self.now_s, frame, "" if self.camera_works else self.camera_says)
             self.opened |= {name for name, gate in self.gates.items() if gate.opening(self.now_s) > 0}
-            self._wait_for_the_disk()
+            self.events += self.disk.stored()
             if until():
                 return True
         return False
 
-    def told(self, kind: type[Event]) -> list[Event]:
+    def recorded(self, kind: type[Event]) -> list[Event]:
         """The events of one type, in order."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def close(self) -> None:
         self.sorter.stop()
-        self._wait_for_the_disk()
+        self.events += self.disk.stored()
         self.ledger.close(5.0)
-
-    def _intend(self, item: str, to_bin: str, label: str) -> "Future[None]":
-        self.before_intents()
-        intent = self.ledger.intend(item, to_bin, label)
-        concurrent.futures.wait([intent], 10.0)
-        return intent
-
-    def _record(self, event: Event) -> "Future[AnyEvent]":
-        if not self.disk_works:
-            refused: Future[AnyEvent] = Future()
-            refused.set_exception(LedgerError("the disk is full"))
-            return refused
-        stored = self.ledger.record(event)
-        self._writing.append(stored)
-        return stored
-
-    def _wait_for_the_disk(self) -> None:
-        concurrent.futures.wait(self._writing, 10.0)
-        self.events += [stored.result() for stored in self._writing]
-        self._writing.clear()
 
 
 def photos(folder: Path, painted: Callable[..., Pixels], labels: Iterable[str]) -> list[VirtualItem]:

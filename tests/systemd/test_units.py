@@ -15,7 +15,7 @@ from device.daemon import control_loop as daemon
 from device.daemon import final_state as last_words
 from device.daemon import health
 from device.daemon import start_backoff as refused
-from device.sorting.control import SortingSettings
+from device.sorting.control_steps import SortingSettings
 
 UNIT = Path(__file__).parents[2] / "systemd" / "sortbin.service"
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from device.common.clock import Clock
-from device.daemon import control_loop as daemon
 from device.events import AnyEvent, Event, Fault, Jam, decode
 from device.ledger.ledger import FILE, Ledger, LedgerError, read_events
-from device.sorting.event_queue import Telling
+from device.sorting.event_queue import EventQueue
 from device.sorting.faults import Failure
 
 WAIT_S = 20.0
@@ -24,6 +23,7 @@ class Disk:
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         self.ledger, self.full = Ledger(folder, "bin1", clock), False
+        self.on_stored: list[AnyEvent] = []
 
     def record(self, event: Event) -> "Future[AnyEvent]":
         if self.full:
@@ -33,6 +33,12 @@ class Disk:
         stored = self.ledger.record(event)
         concurrent.futures.wait([stored], WAIT_S)
         return stored
+
+    def stamped(self, event: Event) -> Event:
+        return self.ledger.stamped(event)
+
+    def intend(self, item: str, to_bin: str, label: str) -> "Future[None]":
+        return self.ledger.intend(item, to_bin, label)
 
     @property
     def waited_s(self) -> list[float]:
@@ -51,31 +57,31 @@ def jam(waited_s: float) -> Jam:
 
 
 def test_what_a_full_disk_refused_is_a_fault_and_is_stored_in_order_when_there_is_room(disk: Disk) -> None:
-    telling = Telling(disk.ledger.stamped, disk.record)
-    telling.tell(jam(1.0))
+    queue = EventQueue(disk, disk.on_stored.append)
+    queue.put(jam(1.0))
     disk.full = True
-    telling.tell(jam(2.0))
-    telling.tell(jam(3.0))
+    queue.put(jam(2.0))
+    queue.put(jam(3.0))
     with pytest.raises(Failure, match="no space left") as failure:
-        telling.check()
+        queue.check()
     assert failure.value.fault == "ledger"
-    assert not telling.all_stored()
+    assert not queue.all_stored()
     disk.full = False
-    telling.tell_again()
-    assert telling.all_stored()
-    telling.check()
+    queue.retry_refused()
+    assert queue.all_stored()
+    queue.check()
     assert disk.waited_s == [1.0, 2.0, 3.0]
 
 
 def test_what_is_stored_later_says_when_it_happened(tmp_path: Path) -> None:
     now = [100.0]
     disk = Disk(tmp_path, Clock(now_s=lambda: now[0], wall_s=lambda: now[0]))
-    telling = Telling(disk.ledger.stamped, disk.record)
+    queue = EventQueue(disk, disk.on_stored.append)
     now[0], disk.full = 103.0, True
-    telling.tell(jam(1.0))
+    queue.put(jam(1.0))
     now[0], disk.full = 150.0, False
-    telling.tell_again()
-    assert telling.all_stored()
+    queue.retry_refused()
+    assert queue.all_stored()
     ((_, payload),) = read_events(tmp_path)
     stored = decode(payload)
     assert (stored.uptime_s, stored.time, stored.seq) == (3.0, "1970-01-01T00:01:43.000Z", 1)
@@ -84,20 +90,20 @@ def test_what_is_stored_later_says_when_it_happened(tmp_path: Path) -> None:
 
 def test_a_disk_that_stays_full_is_logged_once_until_there_is_room(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
     ledger = disk.ledger
-    passed_on: list[AnyEvent] = []
-    recorder = daemon.Telling(ledger, passed_on.append)
+    queue = EventQueue(disk, disk.on_stored.append)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    concurrent.futures.wait([recorder(jam(1.0))], WAIT_S)
+    queue.put(jam(1.0))
     try:
         for _ in range(2):
             resource.setrlimit(resource.RLIMIT_FSIZE, (ledger.file.with_name(f"{FILE}-wal").stat().st_size, before[1]))
-            concurrent.futures.wait([recorder(jam(2.0)) for _ in range(5)], WAIT_S)
+            for _ in range(5):
+                queue.put(jam(2.0))
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, before[1]))
-            concurrent.futures.wait([recorder(jam(3.0))], WAIT_S)
+            queue.put(jam(3.0))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     ledger.close(WAIT_S)
-    assert [event.waited_s for event in passed_on if isinstance(event, Jam)] == [1.0, 3.0, 3.0]
+    assert [event.waited_s for event in disk.on_stored if isinstance(event, Jam)] == [1.0, 3.0, 3.0]
     assert [record.levelname for record in caplog.records if "could not be stored" in record.message] == ["ERROR"] * 2
 
 
@@ -105,33 +111,33 @@ def test_a_disk_that_stays_full_is_logged_once_until_there_is_room(disk: Disk, c
 def test_an_event_that_no_ledger_can_hold_is_logged_and_given_up_not_offered_for_ever(
     disk: Disk, nonsense: Event, caplog: pytest.LogCaptureFixture
 ) -> None:
-    telling = Telling(disk.ledger.stamped, disk.record)
+    queue = EventQueue(disk, disk.on_stored.append)
     for event in (jam(1.0), nonsense, jam(2.0)):
-        telling.tell(event)
-    telling.check()
-    assert telling.all_stored()
+        queue.put(event)
+    queue.check()
+    assert queue.all_stored()
     assert disk.waited_s == [1.0, 2.0]
     (said,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert f"event {nonsense.__struct_config__.tag} is given up" in said.getMessage()
+    assert f"event {nonsense.__struct_config__.tag} is dropped" in said.getMessage()
 
 
 def test_an_event_that_no_ledger_can_hold_does_not_keep_those_that_a_full_disk_refused(disk: Disk) -> None:
-    telling = Telling(disk.ledger.stamped, disk.record)
+    queue = EventQueue(disk, disk.on_stored.append)
     disk.full = True
-    telling.tell(jam(1.0))
+    queue.put(jam(1.0))
     disk.full = False
-    telling.tell(jam(float("nan")))
-    telling.tell(jam(2.0))
+    queue.put(jam(float("nan")))
+    queue.put(jam(2.0))
     with pytest.raises(Failure, match="no space left"):
-        telling.check()
-    telling.tell_again()
-    assert telling.all_stored()
+        queue.check()
+    queue.retry_refused()
+    assert queue.all_stored()
     assert sorted(disk.waited_s) == [1.0, 2.0]
 
 
 def test_damage_met_in_writing_is_a_fault_that_ends_when_it_is_mended_and_costs_no_event(disk: Disk) -> None:
-    telling = Telling(disk.ledger.stamped, disk.record)
-    telling.tell(jam(1.0))
+    queue = EventQueue(disk, disk.on_stored.append)
+    queue.put(jam(1.0))
     file = disk.ledger.file
     with contextlib.closing(sqlite3.connect(file)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -139,11 +145,11 @@ def test_damage_met_in_writing_is_a_fault_that_ends_when_it_is_mended_and_costs_
     with file.open("r+b") as pages:
         pages.seek((page - 1) * 4096)
         pages.write(b"\xa5" * 4096)
-    telling.tell(jam(2.0))
+    queue.put(jam(2.0))
     with pytest.raises(Failure, match="is damaged") as failure:
-        telling.check()
+        queue.check()
     assert failure.value.fault == "ledger"
-    telling.tell_again()
-    assert telling.all_stored()
+    queue.retry_refused()
+    assert queue.all_stored()
     assert disk.waited_s == [1.0, 2.0]
     assert disk.ledger.totals()["paper"].jams == 2

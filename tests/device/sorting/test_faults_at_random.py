@@ -13,7 +13,7 @@ from device.events import Cleared, Fault, ItemInterrupted, ItemRejected, ItemSor
 from device.simulation.items import VirtualItem
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.preprocess import Pixels
-from tests.device.virtual import Bench, photos
+from tests.device.virtual import Bench, BenchSetup, photos
 
 pytestmark = pytest.mark.slow
 
@@ -30,8 +30,8 @@ MISHAPS: dict[str, Callable[[Bench], None]] = {
     "a hand takes the item": a_hand_takes_the_item,
     "the camera fails": lambda bin_: setattr(bin_, "camera_works", False),
     "the camera works": lambda bin_: setattr(bin_, "camera_works", True),
-    "the disk is full": lambda bin_: setattr(bin_, "disk_works", False),
-    "the disk has room": lambda bin_: setattr(bin_, "disk_works", True),
+    "the disk is full": lambda bin_: setattr(bin_.disk, "works", False),
+    "the disk has room": lambda bin_: setattr(bin_.disk, "works", True),
     "gates seize": lambda bin_: [gate.seize() for gate in bin_.gates.values()] and None,
     "gates jam": lambda bin_: [gate.jam(0.3) for gate in bin_.gates.values()] and None,
     "wires break": lambda bin_: [gate.break_wire() for gate in bin_.gates.values()] and None,
@@ -52,7 +52,7 @@ def test_every_item_is_told_of_once_and_a_mended_bin_sorts_again(
         def sticks(thing: VirtualItem) -> bool:
             return thing.label in sticky and len(bin_.landed) < 3
 
-        bin_ = Bench(tiny_bundle, Path(folder) / "state", things, sticks=sticks)
+        bin_ = Bench(tiny_bundle, Path(folder) / "state", things, BenchSetup(sticks=sticks))
         try:
             assert bin_.live(10, until=lambda: bin_.sorter.mode == "ready")
             for after_s, mishap in before:
@@ -74,5 +74,5 @@ def test_every_item_is_told_of_once_and_a_mended_bin_sorts_again(
         counted = [event for event in bin_.events if isinstance(event, ItemSorted | ItemRejected)]
         assert len(counted) <= len(bin_.landed) <= len(told)
         assert not Counter(event.bin for event in counted) - Counter(landed.bin for landed in bin_.landed)
-        begun, over = Counter(event.fault for event in bin_.told(Fault)), Counter(event.fault for event in bin_.told(Cleared))
+        begun, over = Counter(event.fault for event in bin_.recorded(Fault)), Counter(event.fault for event in bin_.recorded(Cleared))
         assert begun == over

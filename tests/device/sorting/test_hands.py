@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -14,7 +15,7 @@ from device.simulation.items import shipped_items
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.occupancy import PresenceSettings
-from tests.device.virtual import Bench
+from tests.device.virtual import Bench, BenchSetup
 
 Benches = Callable[..., Bench]
 
@@ -36,9 +37,9 @@ def bench(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[Benches]:
     """`bench(2)`: a bin into which two cans are thrown one after the other."""
     opened: list[Bench] = []
 
-    def make(cans: int, **more: object) -> Bench:
+    def make(cans: int, **more: Any) -> Bench:
         can = next(thing for thing in shipped_items() if thing.name == "drinks-can")
-        opened.append(Bench(tiny_bundle, tmp_path / "state", [can] * cans, **more))
+        opened.append(Bench(tiny_bundle, tmp_path / "state", [can] * cans, BenchSetup(**more)))
         return opened[-1]
 
     yield make
@@ -47,7 +48,7 @@ def bench(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[Benches]:
 
 
 def done(bin_: Bench) -> int:
-    return len(bin_.told(ItemSorted)) + len(bin_.told(ItemRejected))
+    return len(bin_.recorded(ItemSorted)) + len(bin_.recorded(ItemRejected))
 
 
 def open_gates(bin_: Bench) -> list[str]:
@@ -60,18 +61,18 @@ def test_an_arm_that_is_there_before_an_item_is_judged_holds_the_gates_and_is_to
     bin_.sees = arm
     bin_.live(25)
     assert not bin_.opened
-    assert [fault.fault for fault in bin_.told(Fault)] == ["obstruction"]
+    assert [fault.fault for fault in bin_.recorded(Fault)] == ["obstruction"]
     bin_.sees = nothing
     assert bin_.live(20, until=lambda: done(bin_) == 1)
-    assert [event.fault for event in bin_.told(Cleared)] == ["obstruction"] and len(bin_.landed) == 1
+    assert [event.fault for event in bin_.recorded(Cleared)] == ["obstruction"] and len(bin_.landed) == 1
 
 
 def test_an_arm_that_comes_when_the_gate_is_about_to_open_keeps_it_shut(bench: Benches) -> None:
     bin_ = bench(1)
-    bin_.before_intents = lambda: setattr(bin_, "sees", arm)
+    bin_.disk.before_intents = lambda: setattr(bin_, "sees", arm)
     bin_.live(9)
-    assert not bin_.opened and not bin_.told(Fault)
-    bin_.before_intents = lambda: None
+    assert not bin_.opened and not bin_.recorded(Fault)
+    bin_.disk.before_intents = lambda: None
     bin_.sees = nothing
     assert bin_.live(20, until=lambda: done(bin_) == 1)
 
@@ -82,11 +83,11 @@ def test_a_gate_that_is_open_stays_open_while_an_arm_is_there(bench: Benches) ->
     bin_.sees = arm
     bin_.live(40)
     assert [bin_.gates[name].position for name in open_gates(bin_)] == [Position.OPEN], "longer than a gate may stay open otherwise"
-    assert [fault.fault for fault in bin_.told(Fault)] == ["obstruction"]
+    assert [fault.fault for fault in bin_.recorded(Fault)] == ["obstruction"]
     bin_.bin.take_away()
     bin_.sees = nothing
     assert bin_.live(20, until=lambda: bin_.sorter.mode == "ready")
-    assert not open_gates(bin_) and not bin_.told(Jam)
+    assert not open_gates(bin_) and not bin_.recorded(Jam)
 
 
 def test_a_gate_that_closes_turns_round_for_an_arm(bench: Benches) -> None:
@@ -102,7 +103,7 @@ def test_a_gate_that_closes_turns_round_for_an_arm(bench: Benches) -> None:
     assert [bin_.gates[name].position for name in open_gates(bin_)] == [Position.OPEN]
     bin_.sees = nothing
     assert bin_.live(5, until=lambda: bin_.sorter.mode == "ready")
-    assert not open_gates(bin_) and not bin_.told(Fault)
+    assert not open_gates(bin_) and not bin_.recorded(Fault)
 
 
 def test_no_gate_is_mended_on_a_hand(bench: Benches) -> None:
@@ -128,9 +129,9 @@ def test_a_hand_that_came_for_a_jam_and_went_is_over_though_the_jam_is_not(bench
     assert bin_.live(30, until=lambda: bin_.sorter.mode == "fault")
     bin_.sees = arm
     bin_.live(15)
-    assert [fault.fault for fault in bin_.told(Fault)] == ["jam", "obstruction"]
+    assert [fault.fault for fault in bin_.recorded(Fault)] == ["jam", "obstruction"]
     bin_.sees = nothing
-    assert bin_.live(20, until=lambda: bool(bin_.told(Cleared)))
+    assert bin_.live(20, until=lambda: bool(bin_.recorded(Cleared)))
     assert bin_.sorter.fault is not None and bin_.sorter.fault.fault == "jam" and "reaches in" not in bin_.sorter.fault.message
 
 
@@ -158,7 +159,7 @@ def test_a_hand_that_rests_for_long_is_not_learned(bench: Benches) -> None:
 def test_an_item_that_flies_in_over_the_border_is_no_arm(bench: Benches) -> None:
     bin_ = bench(2)
     assert bin_.live(40, until=lambda: done(bin_) == 2)
-    assert not bin_.told(Fault)
+    assert not bin_.recorded(Fault)
 
 
 @pytest.mark.parametrize("border", [(), ("left", "right", "bottom")])
@@ -188,6 +189,6 @@ def test_whenever_an_arm_comes_no_gate_begins_to_move_and_every_item_is_told_of_
     assert bin_.live(90, until=lambda: len(bin_.landed) == 3 and bin_.sorter.mode == "ready")
     bin_.live(2)
     told = [event.item for event in bin_.events if isinstance(event, ItemSorted | ItemRejected | ItemInterrupted)]
-    assert len(told) == len(set(told)) and len(told) >= 3 and not bin_.told(Jam)
-    assert len(bin_.told(Fault)) == len(bin_.told(Cleared))
+    assert len(told) == len(set(told)) and len(told) >= 3 and not bin_.recorded(Jam)
+    assert len(bin_.recorded(Fault)) == len(bin_.recorded(Cleared))
     bin_.close()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,10 +11,10 @@ import pytest
 from device.events import Cleared, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.gates import Position
 from device.simulation.items import VirtualItem, shipped_items
-from device.sorting.control import SortingSettings
+from device.sorting.control_steps import SortingSettings
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.preprocess import Pixels
-from tests.device.virtual import Bench
+from tests.device.virtual import Bench, BenchSetup
 
 Benches = Callable[..., Bench]
 Sees = Callable[[Pixels], Pixels]
@@ -47,9 +48,9 @@ def bench(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[Benches]:
     """`bench("can", "can")`: a bin into which things of these kinds are thrown one after the other, once `throws` says so."""
     opened: list[Bench] = []
 
-    def make(*kinds: str, **more: object) -> Bench:
+    def make(*kinds: str, **more: Any) -> Bench:
         by_kind = {thing.name: thing for thing in shipped_items()}
-        opened.append(Bench(tiny_bundle, tmp_path / "state", [by_kind[kind] for kind in kinds], **more))
+        opened.append(Bench(tiny_bundle, tmp_path / "state", [by_kind[kind] for kind in kinds], BenchSetup(**more)))
         opened[-1].throws = False
         assert opened[-1].live(5, until=lambda: opened[-1].sorter.mode == "ready")
         return opened[-1]
@@ -60,7 +61,7 @@ def bench(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[Benches]:
 
 
 def done(bin_: Bench) -> int:
-    return len(bin_.told(ItemSorted)) + len(bin_.told(ItemRejected))
+    return len(bin_.recorded(ItemSorted)) + len(bin_.recorded(ItemRejected))
 
 
 def sorts_one(bin_: Bench) -> bool:
@@ -77,9 +78,9 @@ def test_another_light_moves_nothing_is_told_and_the_bin_goes_on(bench: Benches,
     bin_ = bench("drinks-can", "drinks-can")
     bin_.sees, cause = CHANGES[change]
     bin_.live(30)
-    (fault,) = bin_.told(Fault)
+    (fault,) = bin_.recorded(Fault)
     assert fault.fault == "camera" and cause in fault.message
-    assert not bin_.opened and not bin_.told(Jam) and done(bin_) == 0
+    assert not bin_.opened and not bin_.recorded(Jam) and done(bin_) == 0
     if cause in (DARK, OVEREXPOSED):
         assert bin_.sorter.mode == "fault", "what shows nothing is not learned"
     else:
@@ -88,7 +89,7 @@ def test_another_light_moves_nothing_is_told_and_the_bin_goes_on(bench: Benches,
     bin_.sees = lambda pixels: pixels
     assert bin_.live(20, until=lambda: bin_.sorter.mode == "ready")
     assert sorts_one(bin_)
-    assert not bin_.told(Jam) and len(bin_.told(Fault)) == len(bin_.told(Cleared))
+    assert not bin_.recorded(Jam) and len(bin_.recorded(Fault)) == len(bin_.recorded(Cleared))
 
 
 @pytest.mark.parametrize("change", ["a dead lamp", "half the light", "a fifth darker", "a camera that was knocked"])
@@ -101,7 +102,7 @@ def test_an_item_that_lies_there_when_the_light_changes_is_told_of_once(bench: B
     bin_.sees = lambda pixels: pixels
     assert bin_.live(40, until=lambda: len(bin_.landed) == 1 and bin_.sorter.mode == "ready")
     bin_.live(5)
-    assert done(bin_) + len(bin_.told(ItemInterrupted)) == 1 and not bin_.told(Jam) and bin_.sorter.mode == "ready"
+    assert done(bin_) + len(bin_.recorded(ItemInterrupted)) == 1 and not bin_.recorded(Jam) and bin_.sorter.mode == "ready"
 
 
 @pytest.mark.parametrize("change", ["black", "a camera that was knocked"])
@@ -114,7 +115,7 @@ def test_a_gate_is_not_opened_again_for_an_item_that_cannot_be_seen(bench: Bench
     bin_.sees = CHANGES[change][0]
     assert bin_.live(5, until=lambda: gate.position is Position.CLOSED)
     assert not bin_.live(5, until=lambda: gate.opening(bin_.now_s) > 0)
-    assert [fault.fault for fault in bin_.told(Fault)] == ["camera"] and not bin_.told(Jam)
+    assert [fault.fault for fault in bin_.recorded(Fault)] == ["camera"] and not bin_.recorded(Jam)
 
 
 @pytest.mark.parametrize("change", ["half the light", "a camera that was knocked"])
@@ -152,7 +153,7 @@ def test_a_dark_tray_is_not_learned_at_the_start(tiny_bundle: Bundle, tmp_path: 
     bin_ = Bench(tiny_bundle, tmp_path / "state", [])
     bin_.sees = CHANGES["a dead lamp"][0]
     bin_.live(20)
-    assert [DARK in fault.message for fault in bin_.told(Fault)] == [True]
+    assert [DARK in fault.message for fault in bin_.recorded(Fault)] == [True]
     bin_.sees = lambda pixels: pixels
     assert bin_.live(20, until=lambda: bin_.sorter.mode == "ready")
     bin_.close()
@@ -169,7 +170,7 @@ def test_dusk_and_dawn_and_a_lamp_that_warms_up_are_no_items(bench: Benches, ram
 
     bin_.sees = dims
     bin_.live(ramp_s + 20, frame_s=0.2)
-    assert not bin_.opened and not bin_.told(Jam) and done(bin_) == 0
+    assert not bin_.opened and not bin_.recorded(Jam) and done(bin_) == 0
     assert bin_.live(30, until=lambda: bin_.sorter.mode == "ready")
     assert sorts_one(bin_)
 
@@ -178,7 +179,7 @@ def test_a_tube_that_flickers_moves_no_gate_and_is_told(bench: Benches) -> None:
     bin_ = bench("drinks-can")
     bin_.lamp_flickers = True
     bin_.live(40)
-    assert [fault.fault for fault in bin_.told(Fault)] == ["camera"]
+    assert [fault.fault for fault in bin_.recorded(Fault)] == ["camera"]
     assert not bin_.opened and done(bin_) == 0
     bin_.lamp_flickers = False
     assert bin_.live(20, until=lambda: bin_.sorter.mode == "ready")
@@ -189,8 +190,8 @@ def test_a_large_item_is_an_item(tiny_bundle: Bundle, tmp_path: Path, painted: C
     """70 % of the view, of one colour."""
     cv2.imwrite(str(tmp_path / "sheet.png"), cv2.cvtColor(painted("glass", 48, 64), cv2.COLOR_RGB2BGR))
     bin_ = Bench(tiny_bundle, tmp_path / "state", [VirtualItem("sheet", "glass", tmp_path / "sheet.png", None)])
-    assert bin_.live(20, until=lambda: bool(bin_.told(ItemSorted)))
-    assert not bin_.told(Fault)
+    assert bin_.live(20, until=lambda: bool(bin_.recorded(ItemSorted)))
+    assert not bin_.recorded(Fault)
     bin_.close()
 
 
@@ -204,5 +205,5 @@ def test_an_item_that_is_thrown_in_amid_the_fault_leaves_through_a_gate(bench: B
     bin_.throws = False
     assert bin_.live(60, until=lambda: len(bin_.landed) == 1 and bin_.sorter.mode == "ready")
     bin_.live(2)
-    assert done(bin_) + len(bin_.told(ItemInterrupted)) == 1 and not bin_.told(Jam)
+    assert done(bin_) + len(bin_.recorded(ItemInterrupted)) == 1 and not bin_.recorded(Jam)
     assert sorts_one(bin_), "and the next one as ever"

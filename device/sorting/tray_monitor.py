@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from device.cameras import Frame
 from device.common.arrays import Float32Array
-from device.sorting.control import Steps, Tick
+from device.sorting.control_steps import ControlSteps, Tick
 from device.sorting.faults import Failure
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import EmptyViews
@@ -61,14 +61,14 @@ class View(NamedTuple):
     sight: Sight
 
 
-class Bare(NamedTuple):
+class EmptyReference(NamedTuple):
     """The tray with nothing on it: `view` to see that something is there, `empty` to see what."""
 
     view: EmptyView
     empty: EmptyViews
 
 
-class Tray:
+class TrayMonitor:
     """The tray as the camera shows it, against what it looks like with nothing on it.
 
     bare: what it looks like with nothing on it, remembered or still unknown. before: what it looked like before the last stop, where that is not
@@ -76,7 +76,7 @@ class Tray:
     holds: what lies there must not leave unseen. No new look is learned with it, only one that it was seen to leave.
     """
 
-    def __init__(self, presence: PresenceSettings, bare: Bare, before: Bare | None, steps: Steps) -> None:
+    def __init__(self, presence: PresenceSettings, bare: EmptyReference, before: EmptyReference | None, steps: ControlSteps) -> None:
         self._presence, self._steps = presence, steps
         self.view, self.empty = bare
         self.holds = False
@@ -95,7 +95,7 @@ class Tray:
     def recognise(self) -> Generator[None, Tick, None]:
         """Wait for a frame. The first time, learn the empty view, unless the one of an earlier start still fits what the camera shows.
 
-        Raises what `Steps.next` raises, and Failure where the view is never still, or nothing can be seen in it.
+        Raises what `ControlSteps.next` raises, and Failure where the view is never still, or nothing can be seen in it.
         """
         began_s, frame = yield from self._steps.next_frame()
         if self._recognised:
@@ -189,7 +189,7 @@ class Tray:
             yield from self.until_empty(deadline_s=None)
             return
         self._unproven = False
-        self._before = Bare(self.view.copy(), self.empty.copy())
+        self._before = EmptyReference(self.view.copy(), self.empty.copy())
         self.view.adopt(item)
         self.empty.forget()
         self.empty.see(item)
@@ -243,9 +243,9 @@ class Tray:
         return (yield from self.until_it_lies_still())
 
     def next_view(self) -> Generator[None, Tick, View]:
-        """Steps until there is a frame that was not seen before, and what is on it.
+        """ControlSteps until there is a frame that was not seen before, and what is on it.
 
-        Raises what `Steps.next` raises, and Failure where the tray cannot be told any more, or something has reached in for too long.
+        Raises what `ControlSteps.next` raises, and Failure where the tray cannot be told any more, or something has reached in for too long.
         """
         now_s, frame = yield from self._steps.next_frame()
         return self._seen(now_s, frame)
@@ -335,7 +335,7 @@ class Tray:
         self._told_of_crossing = False
 
     def _learn(self, look: NewLook) -> None:
-        self._before = Bare(self.view.copy(), self.empty.copy())
+        self._before = EmptyReference(self.view.copy(), self.empty.copy())
         self.view.adopt(look.pixels)
         self.empty.take_over(look.empty)
         self._unproven = True
@@ -360,7 +360,7 @@ class Tray:
         view, empty = self._before
         if view.look(pixels).present or scene_of(pixels, empty).change != "nothing":
             return False
-        self._before = Bare(self.view.copy(), self.empty.copy())
+        self._before = EmptyReference(self.view.copy(), self.empty.copy())
         self.view.take_over(view)
         self.empty.take_over(empty)
         return True

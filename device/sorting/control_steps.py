@@ -10,7 +10,6 @@ from msgspec import Meta
 from device.cameras import FIRST_FRAME_S, Frame
 from device.gates import GateError
 from device.gates.gates import Gates
-from device.sorting.event_queue import Telling
 from device.sorting.faults import Failure
 
 
@@ -43,11 +42,14 @@ class Tick(NamedTuple):
     no_frame_because: str = ""
 
 
-class Steps:
-    """Waits for the next tick, frame or gate, and watches camera, gates and ledger meanwhile."""
+class ControlSteps:
+    """Waits for the next tick, frame or gate, and watches camera, gates and ledger meanwhile.
 
-    def __init__(self, settings: SortingSettings, gates: Gates, telling: Telling) -> None:
-        self._settings, self._gates, self._telling = settings, gates, telling
+    check_events: raises Failure when the ledger refused an event.
+    """
+
+    def __init__(self, settings: SortingSettings, gates: Gates, check_events: Callable[[], None]) -> None:
+        self._settings, self._gates, self._check_events = settings, gates, check_events
         self._frame_seen_s: float | None = None
         self._saw_any = False
 
@@ -61,11 +63,11 @@ class Steps:
             self._frame_seen_s = tick.now_s
         elif tick.now_s - self._frame_seen_s > stale_s:
             raise Failure("camera", tick.no_frame_because or f"no frame for {stale_s:g} s: is the camera plugged in?")
-        self._telling.check()
+        self._check_events()
         return tick
 
     def next_frame(self) -> Generator[None, Tick, tuple[float, Frame]]:
-        """Steps until there is a frame that was not seen before, and the time. Raises what `next` raises."""
+        """ControlSteps until there is a frame that was not seen before, and the time. Raises what `next` raises."""
         while True:
             tick = yield from self.next()
             if tick.frame is not None:
