@@ -10,8 +10,7 @@ from converter.cli import main
 from converter.tflite.flatbuffer import read_model
 from device.vision.inference.bundle import EDGETPU_FILE, INFO_FILE, MODEL_FILE, Bundle, EdgeTpu, Mapping, read_bundle
 from device.vision.inference.runtime import load_runtime
-
-from .conftest import ALL_MAPPED, PRINTED, table
+from tests.converter.edgetpu.conftest import ALL_MAPPED, PRINTED, table
 
 GOOD = PRINTED.format(table=table(ALL_MAPPED))
 StandIn = Callable[..., Path]

@@ -15,8 +15,7 @@ from converter.edgetpu.rules import refusal
 from converter.tflite.flatbuffer import ModelFile, Operator, Quantization, Subgraph, read_model
 from converter.tflite.flatbuffer import Tensor as StoredTensor
 from device.vision.inference.bundle import MODEL_FILE, default_bundle
-
-from .collect_pairs import Pair
+from tests.converter.edgetpu.collect_pairs import Pair
 
 PAIRS = [msgspec.json.decode(line, type=Pair) for line in (Path(__file__).parent / "public_pairs.jsonl").read_bytes().splitlines()]
 

@@ -3,8 +3,7 @@
 import pytest
 
 from converter.edgetpu.report import ReportError, Row, parse_report
-
-from .conftest import ALL_MAPPED, PRINTED, table
+from tests.converter.edgetpu.conftest import ALL_MAPPED, PRINTED, table
 
 STATUSES = [
     "Mapped to Edge TPU",

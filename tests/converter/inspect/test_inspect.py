@@ -13,8 +13,7 @@ import pytest
 from converter.cli import main
 from converter.tflite.metadata import with_metadata
 from device.vision.inference.bundle import EDGETPU_FILE, MODEL_FILE, EdgeTpu, Mapping, default_bundle, read_bundle, write_bundle
-
-from .edgetpu.conftest import compiled_from
+from tests.converter.edgetpu.conftest import compiled_from
 
 
 @pytest.fixture
