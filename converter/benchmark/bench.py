@@ -28,6 +28,7 @@ from converter.quantization import calibration
 from converter.quantization.calibration import Inputs
 from device.common.errors import SortbinError
 from device.common.run_in_subprocess import ChildFault, ask
+from device.common.wording import counted
 from device.vision.inference.bundle import EDGETPU_FILE, Bundle, hash_file, read_bundle
 from device.vision.inference.runtime import EDGETPU_LIBRARY
 
@@ -257,7 +258,7 @@ def _rows(order: Order, subject: Subject, material: Material, progress: Progress
     for row in planned:
         if row.state == "measured":
             number += 1
-            threads = f"{row.threads} thread{'s' if row.threads > 1 else ''}"
+            threads = counted(row.threads, "thread")
             progress.step(f"{number}/{total} {row.format} on {row.runtime}, batch {row.batch}, {threads}")
             row, answers = _measured(order, subject, material, row, floating)
             if floating is None and row.format == KERAS.name:

@@ -9,6 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from converter.benchmark.formats import FORMATS, KERAS, PYTHON_MODULES
 from converter.benchmark.report import Report, Row
+from device.common.wording import counted
 
 COLOURS = dict(zip(PYTHON_MODULES, ("#222222", "#2166ac", "#d95f0e", "#762a83", "#1b7837"), strict=True))
 MARKERS = dict(zip((form.name for form in FORMATS), ("s", "o", "^", "v", "*", "X", "P", "D"), strict=True))
@@ -31,7 +32,7 @@ def figure(report: Report) -> Figure:
     panels[-1].set(ylabel="file, MB", title="Latency and size")
     panels[-1].set_ylim(bottom=0)
     for axes in panels:
-        axes.set_xlabel(f"90th percentile, ms, batch {batch}, {threads} thread{'s' if threads > 1 else ''}")
+        axes.set_xlabel(f"90th percentile, ms, batch {batch}, {counted(threads, 'thread')}")
         axes.grid(color="#dddddd")
         axes.set_axisbelow(True)
         axes.title.set_size(10)

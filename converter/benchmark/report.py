@@ -8,6 +8,7 @@ import msgspec
 from converter.benchmark.machine import Machine, Moment
 from converter.benchmark.measuring import Measurement
 from converter.common.proportion import Share
+from device.common.wording import fixed_point
 
 State = Literal["measured", "failed", "missing"]
 
@@ -109,14 +110,14 @@ def _cells(row: Row, faster: float | None) -> tuple[str, ...]:
         str(row.batch),
         str(row.threads),
         *(f"{value:.2f}" for value in (found.p50_ms, found.p90_ms, found.p99_ms)),
-        "-" if faster is None else f"{faster:.2f}",
+        fixed_point(faster, 2, "-"),
         f"{found.images_per_s:.1f}",
         f"{found.import_ms:.0f}",
         f"{found.load_ms + found.first_ms:.0f}",
         f"{row.size_bytes / 1e6:.2f}",
-        "-" if found.peak_mib is None else f"{found.peak_mib:.0f}",
+        fixed_point(found.peak_mib, 0, "-"),
         "-" if row.accuracy is None else f"{row.accuracy.share:.4f}",
-        "-" if row.agreement is None else f"{row.agreement:.4f}",
+        fixed_point(row.agreement, missing="-"),
     )
 
 
@@ -145,7 +146,7 @@ def _degrees(now: Moment) -> str:
 
 
 def _load(now: Moment) -> str:
-    return "unknown" if now.load is None else f"{now.load:.1f}"
+    return fixed_point(now.load, 1, "unknown")
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from device.common.cli import float_range
+from device.common.wording import byte_size
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -29,7 +30,6 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def _edgetpu(arguments: argparse.Namespace) -> int:
     import shutil
 
-    from converter.common.table import size
     from converter.edgetpu.addition import add_compiled, folder_beside
     from converter.edgetpu.compiler import INSTALL, NoCompiler, compile_model, find_compiler
     from converter.edgetpu.graph import graph_of
@@ -59,9 +59,9 @@ def _edgetpu(arguments: argparse.Namespace) -> int:
     otherwise = difference(prediction, report)
     if otherwise:
         print(f"note: not as foretold: {otherwise}")
-    off_chip = f", {size(report.off_chip_bytes)} fetched for every picture" if report.off_chip_bytes else ""
+    off_chip = f", {byte_size(report.off_chip_bytes)} fetched for every picture" if report.off_chip_bytes else ""
     print(
-        f"wrote {bundle.folder / EDGETPU_FILE}: {size((added.folder / EDGETPU_FILE).stat().st_size)}, {report.mapped} of "
+        f"wrote {bundle.folder / EDGETPU_FILE}: {byte_size((added.folder / EDGETPU_FILE).stat().st_size)}, {report.mapped} of "
         f"{report.mapped + report.on_cpu} operations on the Edge TPU{off_chip}, compiler {report.version or 'of unknown version'}. "
         "Its answers are checked where an Edge TPU is: sortbin check"
     )

@@ -10,11 +10,3 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[object]], right: Sequen
     for line in lines:
         cells = (cell.rjust(width) if name in right else cell.ljust(width) for name, cell, width in zip(head, line, widths, strict=True))
         yield "  ".join(cells).rstrip()
-
-
-def size(count: int) -> str:
-    """A number of bytes as the Edge TPU's compiler writes it: `7.96 MiB`."""
-    for unit, limit in (("MiB", 1024**2), ("KiB", 1024)):
-        if count >= limit:
-            return f"{count / limit:.2f} {unit}"
-    return f"{count} B"

@@ -13,6 +13,7 @@ from converter.data import manifest
 from converter.data.manifest import ManifestError, Row, is_dataset
 from device.common.errors import SortbinError
 from device.common.label_names import label_of, label_remarks
+from device.common.wording import counted
 from device.vision.inference import images as pictures
 from device.vision.inference.images import SUFFIXES
 from device.vision.inference.preprocess import Pixels
@@ -219,13 +220,13 @@ def folder_remarks(data: Path) -> list[str]:
         *label_remarks(folder.name for folder in folders),
         *(f"{folder}: no photo in it, so it is no label" for folder in empty_folders(data)),
         *([f"{data}: {pictures.kinds_told(others)}"] if others else []),
-        *([f"{data}: {_pictures(deeper)} in folders below those of the labels; passed over, `training prepare` takes them"] if deeper else []),
-        *([f"{data}: {_pictures(beside)} in no label's folder; passed over"] if beside else []),
+        *(
+            [f"{data}: {counted(deeper, 'picture')} in folders below those of the labels; passed over, `training prepare` takes them"]
+            if deeper
+            else []
+        ),
+        *([f"{data}: {counted(beside, 'picture')} in no label's folder; passed over"] if beside else []),
     ]
-
-
-def _pictures(count: int) -> str:
-    return "1 picture" if count == 1 else f"{count} pictures"
 
 
 def _label_folders(data: Path) -> list[Path]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from converter.common.table import columns, size
+from converter.common.table import columns
 from converter.edgetpu.prediction import ON_CHIP_BYTES, Fate, Prediction
 from converter.edgetpu.report import Report
+from device.common.wording import byte_size, listed
 
 _SHOWN_NUMBERS = 6
 
@@ -22,8 +23,8 @@ def prediction_lines(prediction: Prediction) -> Iterator[str]:
     yield from (f"caution: {caution}" for caution in prediction.cautions)
     beyond = "" if prediction.fits else ": the rest is fetched again for every picture"
     yield (
-        f"{prediction.mapped} of {len(prediction.fates)} operations on the Edge TPU; their parameters take {size(prediction.parameter_bytes)} "
-        f"of about {size(ON_CHIP_BYTES)} on the chip{beyond}"
+        f"{prediction.mapped} of {len(prediction.fates)} operations on the Edge TPU; their parameters take {byte_size(prediction.parameter_bytes)} "
+        f"of about {byte_size(ON_CHIP_BYTES)} on the chip{beyond}"
     )
 
 
@@ -44,5 +45,4 @@ def _reasons(fates: tuple[Fate, ...]) -> Iterator[tuple[str, str, str]]:
     for fate in fates:
         grouped.setdefault((fate.name, fate.reason), []).append(fate.number)
     for (name, reason), numbers in grouped.items():
-        more = f" and {len(numbers) - _SHOWN_NUMBERS} more" if len(numbers) > _SHOWN_NUMBERS else ""
-        yield name, ", ".join(map(str, numbers[:_SHOWN_NUMBERS])) + more, reason
+        yield name, listed(numbers, _SHOWN_NUMBERS), reason

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from converter.common.table import columns, size
+from converter.common.table import columns
 from converter.edgetpu.graph import CUSTOM_OP
 from converter.edgetpu.listing import prediction_lines
 from converter.edgetpu.status import MAPPED
 from converter.inspect.inspection import Inspection, LayerFacts, TensorFacts, compiled_file
+from device.common.wording import byte_size, listed
 from device.vision.inference.bundle import EdgeTpu
 
 _SHOWN_LABELS = 12
@@ -14,15 +15,15 @@ _SHOWN_LABELS = 12
 
 def lines(found: Inspection) -> Iterator[str]:
     """Everything found, section by section, an empty line between them."""
-    yield f"{found.file}: {size(found.bytes)}, sha256 {found.sha256[:12]}..."
+    yield f"{found.file}: {byte_size(found.bytes)}, sha256 {found.sha256[:12]}..."
     yield f"made by: {found.maker or 'the file does not say'}" + (f"; {found.graphs} graphs, the first is shown" if found.graphs > 1 else "")
     yield from _bundle(found)
     yield from ("", "inputs and outputs")
     yield from columns(("", "name", "type", "shape", "scale", "zero point"), list(_ends(found)))
     yield from ("", "operations")
-    rows = [(facts.name, facts.version, facts.count, size(facts.bytes)) for facts in found.operations]
+    rows = [(facts.name, facts.version, facts.count, byte_size(facts.bytes)) for facts in found.operations]
     yield from columns(("operation", "version", "count", "parameters"), rows, right=("version", "count", "parameters"))
-    yield from ("", f"layers: {size(sum(layer.bytes for layer in found.layers))} of parameters")
+    yield from ("", f"layers: {byte_size(sum(layer.bytes for layer in found.layers))} of parameters")
     head = ("", "operation", "output", "type", "scale", "zero point", "weights", "weights' scale", "parameters")
     yield from columns(head, [_layer(found, layer) for layer in found.layers], right=("", "parameters"))
     yield from ("", "metadata")
@@ -61,25 +62,23 @@ def _layer(found: Inspection, layer: LayerFacts) -> tuple[str, ...]:
         *((_shape(output), output.dtype, _scale(output), _zero_point(output)) if output else ("", "", "", "")),
         f"{weights.dtype} {_shape(weights)}" if weights else "",
         _scale(weights) if weights else "",
-        size(layer.bytes) if layer.bytes else "",
+        byte_size(layer.bytes) if layer.bytes else "",
     )
 
 
 def _metadata(found: Inspection) -> Iterator[str]:
     if found.runtime:
         yield f"needs TensorFlow Lite {found.runtime} or later"
-    yield from (f"entry {name}: {size(count)}" for name, count in found.metadata.items())
+    yield from (f"entry {name}: {byte_size(count)}" for name, count in found.metadata.items())
     if found.signatures:
         yield f"signatures: {', '.join(found.signatures)}"
     told = found.description
     if told is not None:
         named = (("name", told.name), ("version", told.version), ("about", told.description), ("author", told.author), ("licence", told.license))
         yield from (f"{word}: {text}" for word, text in named if text)
-    yield from (f"file {name}: {size(count)}" for name, count in found.files.items())
+    yield from (f"file {name}: {byte_size(count)}" for name, count in found.files.items())
     yield from (f"file {name}: named by the metadata, but not packed with the model" for name in found.missing)
-    shown = ", ".join(found.labels[:_SHOWN_LABELS])
-    more = f" and {len(found.labels) - _SHOWN_LABELS} more" if len(found.labels) > _SHOWN_LABELS else ""
-    yield f"labels ({len(found.labels)}): {shown}{more}" if found.labels else "labels: none in the file"
+    yield f"labels ({len(found.labels)}): {listed(found.labels, _SHOWN_LABELS)}" if found.labels else "labels: none in the file"
 
 
 def _shape(tensor: TensorFacts) -> str:

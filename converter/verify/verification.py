@@ -23,6 +23,7 @@ from converter.verify import contract, original, witness
 from converter.verify.report import Asked, Check, Photos, Verification
 from device.common.arrays import Float64Array
 from device.common.run_in_subprocess import ChildFault, ask
+from device.common.wording import counted
 from device.vision.inference.bundle import EDGETPU_FILE, INFO_FILE, Bundle, BundleError, read_bundle
 from device.vision.inference.runtime import PACKAGES, Kernels, Package
 
@@ -168,7 +169,7 @@ def _ask_all(
 def _asked(told: witness.Testimony, bundle: Bundle) -> Asked:
     allowed = 0 if told.exact else bundle.info.known_answer.tolerance
     good = told.off <= allowed
-    text = f"{told.off} step{'s' if told.off > 1 else ''} off" if told.off else "exact"
+    text = f"{counted(told.off, 'step')} off" if told.off else "exact"
     text += f", {allowed} allowed" if told.off or allowed else ""
     return Asked(told.runtime, good, text if good else f"{text} (at {told.worst}); do not run the bundle on it", told.off, allowed)
 
@@ -256,7 +257,7 @@ def _measured(asked: Asked, own: Answers, ships: Answers, step: float | None, le
     steps = round(differs / step) if step else None
     text = f"{asked.text}; accuracy {accuracy.share:.4f}"
     if own is not ships:
-        text += f", agrees with what ships on {agrees:.4f}, logits differ by at most {steps} step{'' if steps == 1 else 's'} ({differs:.3g})"
+        text += f", agrees with what ships on {agrees:.4f}, logits differ by at most {counted(steps, 'step')} ({differs:.3g})"
     else:
         text += ", ships"
     good = asked.good

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from device.common.wording import alternatives
+
 _WORDS = {
     "object": "a table",
     "array": "a list",
@@ -84,12 +86,12 @@ def _not_toml(said: str, where: str) -> str:
 
 def _in_words(said: str, read_as: Any, key: str) -> str:
     if found := re.fullmatch(r"Invalid (?:enum )?value (.+)", said, re.DOTALL):
-        return f"expected {_listed(_choices(read_as, key)) or 'another value'}, found {found[1]}"
+        return f"expected {alternatives(_choices(read_as, key)) or 'another value'}, found {found[1]}"
     if (found := re.fullmatch(r"Expected `str` matching regex .+", said, re.DOTALL)) and (described := _description(read_as, key)):
         return f"expected {described}"
     if found := re.fullmatch(r"Object missing required field `(.+)`", said):
         choices = _choices(read_as, f"{key}.{found[1]}")
-        return f"missing key {found[1]}" + (f"; expected {_listed(choices)}" if choices else "")
+        return f"missing key {found[1]}" + (f"; expected {alternatives(choices)}" if choices else "")
     if found := re.fullmatch(r"Object contains unknown field `(.+)`", said, re.DOTALL):
         return f"unknown key {found[1]}{_whose(read_as, key, found[1])}"
     what = re.sub(r"`([a-z]+(?: \| [a-z]+)*)`", lambda types: " or ".join(_WORDS.get(name, name) for name in types[1].split(" | ")), said)
@@ -114,10 +116,6 @@ def _narrowed(written: Any, steps: list[str]) -> Iterator[tuple[list[str], Any]]
         yield from ((names, written | {step: inner}) for names, inner in _narrowed(written[step], below))
 
 
-def _listed(values: list[str]) -> str:
-    return " or ".join(filter(None, (", ".join(values[:-1]), *values[-1:])))
-
-
 def _choices(read_as: Any, key: str) -> list[str]:
     """The words, or numbers, that may stand at a key, where only a few may."""
     values = (value for kind in _at(read_as, key) if isinstance(kind, inspect.LiteralType) for value in kind.values)
@@ -129,7 +127,7 @@ def _whose(read_as: Any, key: str, field: str) -> str:
     kinds = [
         f'"{kind.tag}"' for kind in _at(read_as, key) if isinstance(kind, inspect.StructType) and field in {each.encode_name for each in kind.fields}
     ]
-    return f", which belongs to kind = {_listed(kinds)}" if kinds else ""
+    return f", which belongs to kind = {alternatives(kinds)}" if kinds else ""
 
 
 def _description(read_as: Any, key: str) -> str:

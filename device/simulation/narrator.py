@@ -8,6 +8,7 @@ from typing import TextIO
 
 from device.common.statistics import wilson
 from device.common.text_width import padded, width
+from device.common.wording import counted
 from device.events import AnyEvent, Cleared, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started
 from device.policy.rules import RulePack
 from device.simulation.bin import Landed
@@ -120,9 +121,8 @@ class Narrator:
 
     def _summary(self) -> list[str]:
         seconds = time.monotonic() - self._began_s
-        items = "1 item" if self._items == 1 else f"{self._items} items"
         held = f"; {self._hazards_held} more held as a hazard, for a hand to take out" if self._hazards_held else ""
-        lines = [f"{items} in {seconds:.0f} s, {self._rejected} of them rejected{held}"]
+        lines = [f"{counted(self._items, 'item')} in {seconds:.0f} s, {self._rejected} of them rejected{held}"]
         if not self._judged or self._rules is None:
             return lines
         low, high = wilson(self._right, self._judged)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from device.common.cli import float_range, int_range
+from device.common.wording import counted
 
 FLAGS = ("truncated", "tiny", "aspect", "duplicate", "near", "conflict", "transparent")
 LEFT_OUT = ("aspect", "conflict", "tiny", "truncated")
@@ -111,7 +112,6 @@ def run(arguments: argparse.Namespace) -> int:
     from converter.common.progress import Progress
     from device.vision.inference.bundle import default_bundle
     from training.prepare import Order, PrepareError, prepare
-    from training.prepare.remarks import counted
 
     began_s = time.monotonic()
     if arguments.split_lists and not 2 <= len(arguments.split_lists) <= 3:

@@ -13,6 +13,7 @@ from converter.common.progress import Progress
 from converter.common.proportion import Share
 from converter.data.isolated_view import Shown
 from converter.data.photos import Photo
+from device.common.wording import fixed_point
 from training.evaluate import plots
 from training.evaluate.evaluation import DataInfo, Evaluation, Named, Report
 from training.evaluate.photo_grid import Tile, grid
@@ -169,7 +170,14 @@ def _accuracy(page: Page, report: Report, pictures: dict[str, bytes]) -> None:
     page.table(("true label among", "share"), [(f"the {k} likeliest", _share(found)) for k, found in report.top.items()])
     page.paragraph(f"Every label counted the same: F1 {report.macro_f1:.4f}, recall {report.macro_recall:.4f} ({report.data.n} photos).")
     rows = [
-        (entry.label, str(entry.n), _share(entry.precision), _share(entry.recall), _number(entry.f1), _number(entry.entropy_bits, 3))
+        (
+            entry.label,
+            str(entry.n),
+            _share(entry.precision),
+            _share(entry.recall),
+            fixed_point(entry.f1, missing="none"),
+            fixed_point(entry.entropy_bits, 3, "none"),
+        )
         for entry in report.labels
     ]
     page.table(("label", "photos", "precision", "recall", "F1", "entropy, bits"), rows)
@@ -298,7 +306,3 @@ def _share(found: Share | None) -> str:
     if found is None:
         return "none"
     return f"{found.share:.4f} ({found.right} of {found.n}; {found.low:.3f} to {found.high:.3f})"
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    return "none" if value is None else f"{value:.{digits}f}"

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from device.common.wording import fixed_point
 from training.fit.history import Epoch, History, read_history
 from training.fit.recipe import Recipe, RecipeError, Stage, read_recipe
 from training.report import fonts
@@ -163,15 +164,11 @@ def _row(stage: str, epoch: Epoch) -> tuple[str, ...]:
     return (
         stage,
         str(epoch.epoch),
-        *(_number(value) for value in (epoch.loss, epoch.train_loss, epoch.train_accuracy, epoch.val_loss, epoch.val_accuracy)),
-        _number(epoch.isolated_accuracy),
+        *(fixed_point(value) for value in (epoch.loss, epoch.train_loss, epoch.train_accuracy, epoch.val_loss, epoch.val_accuracy)),
+        fixed_point(epoch.isolated_accuracy),
         "" if epoch.rate is None else f"{epoch.rate:.2e}",
         "" if epoch.images_per_s is None else f"{epoch.images_per_s:.0f}",
     )
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
 
 
 def _settings(run: Path) -> list[tuple[str, str]]:

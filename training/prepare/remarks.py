@@ -7,6 +7,7 @@ import numpy as np
 from converter.data.manifest import SPLITS
 from converter.data.photos import MASKS
 from device.common.label_names import label_remarks
+from device.common.wording import counted
 from device.vision.inference.ground import PLAIN
 from device.vision.inference.images import kinds_told
 from training.prepare.alike import Alike
@@ -58,11 +59,6 @@ def remarks(
         _unmasked(records, masks),
     )
     return [line for kind in kinds for line in _shortened(kind)]
-
-
-def counted(number: int, thing: str) -> str:
-    """A number and what it counts: `1 group`, `2 groups`."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _shortened(lines: Iterable[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from device.common.errors import SortbinError
+from device.common.wording import counted
 from training.review.dataset import Dataset
 from training.review.decisions import Counts, Decision, Decisions, Discarded, Labelled, Row, Undone, outcome
 from training.review.frames import Frame, read_frames
@@ -161,7 +162,7 @@ class Review:
         each = f" ({', '.join(f'{label} {n}' for label, n in sorted(labels.items()))})" if labels else ""
         return (
             f"{counts.confirmed} confirmed, {counts.corrected} corrected, {unguessed}{counts.discarded} discarded: "
-            f"{labels.total()} picture{'s'[: labels.total() != 1]} in {self.out}{each}; {left} of {len(self.frames)} frames left"
+            f"{counted(labels.total(), 'picture')} in {self.out}{each}; {left} of {len(self.frames)} frames left"
         )
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from device.common.errors import SortbinError
+from device.common.wording import counted
 from device.vision.inference.completeness import PNG, has_wrong_checksum, is_cut, lacks_a_part
 from device.vision.inference.ground import PLAIN
 from device.vision.inference.orientation import chunks, orientation, turned
@@ -73,8 +74,7 @@ def of_other_kinds(names: Iterable[str]) -> Counter[str]:
 def kinds_told(others: Counter[str]) -> str:
     """One line on files that are passed over for their kind."""
     kinds = ", ".join(f"{kind} {count}" for kind, count in others.most_common(5))
-    many = others.total() != 1
-    return f"{others.total()} file{'s' if many else ''} of a kind that is not read ({kinds}), only {', '.join(sorted(SUFFIXES))}; passed over"
+    return f"{counted(others.total(), 'file')} of a kind that is not read ({kinds}), only {', '.join(sorted(SUFFIXES))}; passed over"
 
 
 def passed_over(paths: Iterable[Path]) -> list[str]:
