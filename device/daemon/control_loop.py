@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from device.adaptation.label_prior import Site, SiteError
 from device.cameras import EndOfFrames
 from device.common.clock import Clock
 from device.common.errors import SortbinError
+from device.common.files import replacing_durably
 from device.common.memory import give_back_code
 from device.daemon.health import Heartbeats, Notifier
 from device.daemon.parts import Parts, remarked
@@ -314,13 +314,9 @@ class ViewKeeper:
             self._write(self._view.export())
 
     def _write(self, view: npt.NDArray[Any] | None) -> None:
-        beside = self._file.with_suffix(".new.npy")
         try:
-            with beside.open("wb") as file:
+            with replacing_durably(self._file) as new, new.open("wb") as file:
                 np.save(file, np.asarray(view))
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._file)
         except OSError as error:
             log.warning("%s: %s; it will be learned anew at the next start", self._file, error.strerror)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from device.common.clock import kernel_boot
-from device.common.files import hand_over
+from device.common.files import hand_over, replacing
 from device.gates.kinds import GateSettings
 
 log = logging.getLogger(__name__)
@@ -34,11 +34,10 @@ def claimed(state: Path) -> tuple[GateSettings, ...]:
 def note_claim(state: Path, gates: Iterable[GateSettings]) -> None:
     """Write down which gates are about to be claimed. A disk that cannot take it is logged: the settings name them, too."""
     claim = _Claim(kernel_boot(), tuple(gates))
-    beside = state / f"{FILE}.new"
     try:
-        beside.write_bytes(msgspec.json.encode(claim))
-        hand_over(state, beside)
-        beside.replace(state / FILE)
+        with replacing(state / FILE) as new:
+            new.write_bytes(msgspec.json.encode(claim))
+            hand_over(state, new)
     except OSError as error:
         log.warning("%s: %s; after a crash only the gates that the settings then name can be made safe", state / FILE, error.strerror)
 

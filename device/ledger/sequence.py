@@ -1,10 +1,9 @@
 """Numbers that are never given out twice, whatever happens to the database that uses them."""
 
 import contextlib
-import os
 from pathlib import Path
 
-from device.common.files import sync
+from device.common.files import write_durably
 
 BLOCK = 256
 """numbers reserved at once, so that the file is written this rarely"""
@@ -26,12 +25,6 @@ class Numbering:
         if last <= self.reserved:
             return False
         reserved = first - 1 + max(BLOCK, last - first + 1)
-        begun = self.file.with_name(self.file.name + ".new")
-        with begun.open("w", encoding="ascii") as new:
-            new.write(f"{reserved}\n")
-            new.flush()
-            os.fsync(new.fileno())
-        begun.replace(self.file)
-        sync(self.file.parent)
+        write_durably(self.file, f"{reserved}\n")
         self.reserved = reserved
         return True

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.common.arrays import Float32Array
+from device.common.files import replacing
 from device.samples.store import Note
 from device.vision.inference.novelty import unit
 from device.vision.inference.preprocess import Pixels
@@ -128,9 +129,8 @@ class Keeper:
         picture = self._folder / f"{note.time.replace(':', '')}-{note.item}.jpg"
         # The picture first: should the power fail in between, one without a note can still be labelled.
         for file, data in ((picture, encoded.tobytes()), (picture.with_suffix(".json"), described)):
-            beside = file.with_name(f".{file.name}.new")
-            beside.write_bytes(data)
-            beside.replace(file)
+            with replacing(file) as new:
+                new.write_bytes(data)
 
     def _make_room(self, wanted: int) -> None:
         pictures = sorted(picture for picture in self._folder.glob("*.jpg") if OWN.fullmatch(picture.name))

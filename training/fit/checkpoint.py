@@ -5,7 +5,7 @@ import errno
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
+from device.common.files import replacing
 from training.fit.metrics import Score
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
@@ -38,7 +39,8 @@ class Progress:
         return cls(**json.loads(file.read_text())) if file.is_file() else None
 
     def write(self, run: Path) -> None:
-        replace(run / "progress.json", lambda path: path.write_text(json.dumps({"stage": self.stage, "epoch": self.epoch})))
+        with replacing(run / "progress.json") as new:
+            new.write_text(json.dumps({"stage": self.stage, "epoch": self.epoch}))
 
 
 class WeightAverage(keras.callbacks.Callback):
@@ -140,18 +142,8 @@ def write_arrays(file: Path, arrays: Sequence[npt.NDArray[np.generic]]) -> None:
     """Write an `.npz`. It is put together in memory, since NumPy's own writer breaks twice over on a full disk."""
     packed = io.BytesIO()
     np.savez(packed, *arrays)
-    replace(file, lambda path: path.write_bytes(packed.getbuffer()))
-
-
-def replace(file: Path, write: Callable[[Path], object]) -> None:
-    """Write beside and rename, so that a kill at any moment leaves the old file or the new one."""
-    beside = file.with_name(f"writing.{file.name}")
-    try:
-        write(beside)
-        beside.replace(file)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    with replacing(file) as new:
+        new.write_bytes(packed.getbuffer())
 
 
 @contextlib.contextmanager

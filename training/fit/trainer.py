@@ -9,6 +9,7 @@ While it trains it also holds `progress.*`, from which a killed run goes on at t
 import contextlib
 import functools
 import math
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from device.policy.rules import RulePack
 from device.vision.inference.preprocess import Pixels, to_input
 from training.fit.batches import Batches
 from training.fit.callbacks import AfterEpoch, DropoutByEpoch, OnTerminal
-from training.fit.checkpoint import Best, Progress, WeightAverage, load_state, replace, save_state
+from training.fit.checkpoint import Best, Progress, WeightAverage, load_state, save_state
 from training.fit.curves import write_run_report
 from training.fit.distillation import Teachers, blended_loss
 from training.fit.distributed import Alone, Workers, WorkersError, require_agreement
@@ -160,7 +161,10 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     if recipe.start_share:
         begun = zip(_build(lesson, None).get_weights(), network.get_weights(), strict=True)
         network.set_weights([recipe.start_share * start + (1 - recipe.start_share) * trained for start, trained in begun])
-    replace(run / "model.keras", network.save)
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=run) as folder:  # Keras saves only to names that end in .keras
+        new = Path(folder, "model.keras")
+        network.save(new)
+        new.replace(run / "model.keras")
     for left in run.glob("progress.*"):
         left.unlink()
     score = evaluate(network, split.val, split.labels)

@@ -1,6 +1,5 @@
 """Fit the outline network to views made by chance, and write it for the device: INT8 inside, float at both ends."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from device.common.arrays import Float32Array
+from device.common.files import replacing
 from device.vision.isolation.background import HEIGHT, WIDTH, EmptyViews
 from device.vision.isolation.difference import CHANNELS, difference
 from training.outline.network import outline_network
@@ -90,10 +90,8 @@ def write_outline(network: keras.Model, lessons: Lessons, file: Path) -> None:
     converter = tf.lite.TFLiteConverter.from_keras_model(network)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([each[None].astype(np.float32)] for each in lessons.differs[-CALIBRATED:])
-    content = converter.convert()
-    beside = file.with_name(f".{file.name}.{time.time_ns()}")
-    beside.write_bytes(content)
-    beside.replace(file)
+    with replacing(file) as new:
+        new.write_bytes(converter.convert())
 
 
 def _lesson(view: View) -> tuple[Float32Array, npt.NDArray[np.uint8]]:

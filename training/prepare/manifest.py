@@ -1,17 +1,15 @@
 """Writing `manifest.csv` and `dataset.json`, each whole or not at all."""
 
-import contextlib
 import csv
-import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from converter.data.manifest import COLUMNS, FORMATS, INFO_FILE, MANIFEST_FILE, MASK_COLUMN, SPLITS, DatasetInfo
+from device.common.files import replacing_durably, write_durably
 from device.vision.inference.bundle import hash_file
 from training.prepare.catalogue import UNKNOWN, Catalogue
 from training.prepare.masks import Masks
@@ -23,7 +21,7 @@ def write_manifest(folder: Path, records: Records, catalogue: Catalogue, verdict
     """Write a row for each picture, ordered by path. masks: where some were made."""
     several = np.bincount(verdict.group, minlength=len(catalogue)) > 1
     group_names: dict[int, str] = {}
-    with replaced(folder / MANIFEST_FILE) as file:
+    with replacing_durably(folder / MANIFEST_FILE) as new, new.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow((*COLUMNS, MASK_COLUMN) if masks else COLUMNS)
         for index, known in enumerate(records.known()):
@@ -89,19 +87,4 @@ def counts(catalogue: Catalogue, verdict: Verdict) -> dict[str, dict[str, int]]:
 
 def write_json(file: Path, value: Any) -> None:
     """Write a value as indented JSON."""
-    with replaced(file) as opened:
-        opened.write(msgspec.json.format(msgspec.json.encode(value), indent=1).decode() + "\n")
-
-
-@contextlib.contextmanager
-def replaced(file: Path) -> Iterator[IO[str]]:
-    """Open a text file to write; it takes the place of `file` when the block ends, and goes when the block raises."""
-    beside = file.with_name(f".{file.name}.new")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as opened:
-            yield opened
-            opened.flush()
-            os.fsync(opened.fileno())
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_durably(file, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")

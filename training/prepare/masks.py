@@ -15,6 +15,7 @@ import cv2
 from converter.common.progress import Progress
 from converter.data.isolated_view import given_mask, mask_on_card, plausible
 from converter.data.photos import MASKS, PhotosError, read_pixels
+from device.common.files import replacing
 from device.vision.inference.ground import PLAIN
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import EmptyViews
@@ -174,9 +175,8 @@ def _made(finder: "_Finder", picture: Waiting, recipe: str, out: Path) -> Masked
         file.unlink(missing_ok=True)
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{file.name}.new")
-        part.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
-        part.replace(file)
+        with replacing(file) as new:
+            new.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
     return Masked(f"{recipe} {picture.tag}", origin, 0.0 if mask is None else float(mask.mean()) / 255)
 
 

@@ -14,11 +14,12 @@ import numpy as np
 from converter.common.progress import Progress
 from converter.data.manifest import SPLITS
 from converter.data.photos import PhotosError, read_pixels
+from device.common.files import replacing_durably
 from device.vision.inference.preprocess import Pixels
 from training.prepare.alike import Alike, Pair
 from training.prepare.catalogue import Catalogue
 from training.prepare.contact_sheet import Pictured, chosen, strip
-from training.prepare.manifest import channel_statistics, counts, replaced, write_json
+from training.prepare.manifest import channel_statistics, counts, write_json
 from training.prepare.masks import NONE, Masks
 from training.prepare.order import Order
 from training.prepare.plots import draw_aspects, draw_labels, draw_sizes
@@ -113,7 +114,7 @@ def write_report(
         Section("near", "Nearly the same", "Kept in one group, so no split separates them.", within),
         Section("same", "The same picture twice", "Kept in one group, so no split separates them.", figures.same),
     )
-    with replaced(out / REPORT_FILE) as page:
+    with replacing_durably(out / REPORT_FILE) as new, new.open("w", encoding="utf-8", newline="") as page:
         page.write(_HEAD + _summary(order, figures, lines))
         for name, title in (("labels", "Pictures per label"), ("sizes", "Sizes"), ("aspects", "Aspect ratios")):
             page.write(f"<h2>{title}</h2>\n{_image(folder / f'{name}.png', title)}\n")

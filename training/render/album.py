@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from converter.common.progress import Progress
 from device.common.errors import SortbinError
+from device.common.files import replacing
 from training.render.places import Place
 from training.render.shots import Shot
 
@@ -200,13 +201,8 @@ def _exposure(out: Path, place: Place, photographer: Photographer) -> float:
 def _write(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        half.write_bytes(content)
-        half.replace(path)
-    except OSError:
-        half.unlink(missing_ok=True)
-        raise
+    with replacing(path) as new:
+        new.write_bytes(content)
 
 
 def _line(row: Row) -> bytes:

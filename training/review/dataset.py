@@ -6,12 +6,12 @@ opening the folder makes good what was not published, so the folder always follo
 
 import contextlib
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from device.common.errors import SortbinError
+from device.common.files import sync
 from training.review.decisions import Decision, Decisions, Labelled, Row
 
 LONGEST_STEM = 60
@@ -110,10 +110,8 @@ def _copy(source: Path | None, decision: Decision, to: Path) -> Path:
         data = source.read_bytes()
         if hashlib.sha256(data).hexdigest() != decision.picture:
             raise DatasetError(f"{source}: was changed since this review began; start it again to see it as it is now")
-        with part.open("wb") as opened:
-            opened.write(data)
-            opened.flush()
-            os.fsync(opened.fileno())
+        part.write_bytes(data)
+        sync(part)
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

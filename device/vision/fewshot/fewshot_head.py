@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from device.common.arrays import Float32Array, Float64Array
 from device.common.errors import SortbinError
+from device.common.files import replacing_durably
 from device.vision.fewshot.domain import Place
 from device.vision.fewshot.head import Fitter, Head, Ints, Lessons, Recipe, balanced
 from device.vision.fewshot.near_duplicates import alike, copies
@@ -215,13 +216,8 @@ class Teaching:
             *(head.weights.astype(np.float32), head.bias.astype(np.float32), self.prior.taken.astype(np.float32), place.astype(np.float32)),
             *(seen.prototypes.astype(np.float16), seen.distance, seen.doubt, seen.quantiles),
         )
-        beside = file.with_name(file.name + ".new")
-        try:
-            write_arrays(beside, dict(zip(_NAMES, arrays, strict=True)))
-            beside.replace(file)
-        except OSError:
-            beside.unlink(missing_ok=True)
-            raise
+        with replacing_durably(file) as new:
+            write_arrays(new, dict(zip(_NAMES, arrays, strict=True)))
 
 
 def read_teaching(file: Path, bundle: Bundle) -> Teaching:
