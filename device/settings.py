@@ -157,3 +157,5 @@ def _texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
         case list() | tuple():
             for number, below in enumerate(value):
                 yield from _texts(below, f"{key}[{number}]")
+        case _:
+            pass

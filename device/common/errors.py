@@ -160,3 +160,5 @@ def _below(kind: inspect.Type, step: str) -> Iterator[inspect.Type]:
             yield from (field.type for field in fields if field.encode_name == step)
         case inspect.VarTupleType(item_type=below) | inspect.ListType(item_type=below) | inspect.DictType(value_type=below):
             yield below
+        case _:
+            pass

@@ -168,6 +168,8 @@ def _may_be_transparent(encoded: bytes) -> bool:
                 return True
             case b"IDAT" | b"VP8 ":
                 return False
+            case _:
+                pass
     return False
 
 
