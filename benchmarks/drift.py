@@ -1,4 +1,4 @@
-"""Alarms of the drift watch in simulation: how often it cries wolf, and how soon it sees dirt, a dying lamp, a moved camera and new waste.
+"""Alarms of the drift monitor in simulation: how often it cries wolf, and how soon it sees dirt, a dying lamp, a moved camera and new waste.
 
 `python benchmarks/drift.py PICTURES [--items N] [--seeds N] [--bundle DIR]`: PICTURES is a folder of photos, a folder for each label. Every item is
 one of them on a tray that is drawn anew for each seed; items come at random. Prints a table, and with --json an object.
@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from device.adaptation.drift import BASELINE, HEIGHT, WIDTH, Look, Watch, look_of
+from device.adaptation.drift import BASELINE_ITEMS, HEIGHT, WIDTH, DriftMonitor, ItemSignals, measure_item
 from device.vision.inference.bundle import default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.images import find_pictures, read_pixels
@@ -98,9 +98,9 @@ def _run(
     labels = sorted({label for label, _ in files})
     missing = labels[seed % len(labels)] if new_waste else None
     tray = cv2.resize(rng.integers(30, 200, (6, 8, 3)).astype(np.uint8), (320, 240), interpolation=cv2.INTER_CUBIC)
-    watch, first, signals = Watch(len(judge.labels)), None, set()
-    for number in range(BASELINE * 5 // 4 + arguments.items):
-        since = number - BASELINE * 5 // 4
+    monitor, first, signals = DriftMonitor(len(judge.labels)), None, set()
+    for number in range(BASELINE_ITEMS * 5 // 4 + arguments.items):
+        since = number - BASELINE_ITEMS * 5 // 4
         while True:
             label, file = files[rng.integers(len(files))]
             if label != missing or (since >= 0 and rng.random() < 0.7):
@@ -113,7 +113,7 @@ def _run(
         amount = min(1.0, since / arguments.over) if since >= 0 else 0.0
         frame = change(frame, amount)
         opinion = judge.look(np.ascontiguousarray(frame[y : y + 120, x : x + 160]), here=True)
-        for drift in watch.note(look_of(frame, opinion.probabilities, opinion.unknown)):
+        for drift in monitor.observe(measure_item(frame, opinion.probabilities, opinion.unknown)):
             signals.add(drift.signal)
             first = since if first is None else first
     return first, signals
@@ -123,7 +123,7 @@ def _false_alarms(items: int) -> int:
     """Independent items whose numbers are spread as those of a real bin are: skewed confidence and strangeness, few labels, even light."""
     rng, alarms, done = np.random.default_rng(0), 0, 0
     while done < items:
-        watch = Watch(6)
+        monitor = DriftMonitor(6)
         run = 5000
         best = 1 - rng.beta(0.5, 4, run)
         label = rng.choice(6, run, p=[0.3, 0.25, 0.2, 0.15, 0.07, 0.03])
@@ -132,15 +132,15 @@ def _false_alarms(items: int) -> int:
             probabilities = np.full(6, (1 - best[i]) / 5)
             probabilities[label[i]] = best[i]
             look = _numbers(best[i], probabilities, rng.random(), rng.normal(0, 0.1), rng.normal(0, 0.2), edges[i])
-            alarms += len(watch.note(look))
+            alarms += len(monitor.observe(look))
         done += run
     return alarms
 
 
-def _numbers(confidence: float, labels: np.ndarray, strangeness: float, brightness: float, sharpness: float, edges: np.ndarray) -> Look:
+def _numbers(confidence: float, labels: np.ndarray, strangeness: float, brightness: float, sharpness: float, edges: np.ndarray) -> ItemSignals:
     view = np.zeros((HEIGHT, WIDTH), np.float32)
     view[0, 0], view[0, 1] = 1, 0.3 * edges[0]
-    return Look(confidence, labels, strangeness, brightness, sharpness, view / np.linalg.norm(view))
+    return ItemSignals(confidence, labels, strangeness, brightness, sharpness, view / np.linalg.norm(view))
 
 
 if __name__ == "__main__":

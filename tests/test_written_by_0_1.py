@@ -16,7 +16,7 @@ from device.events import ItemInterrupted, decode
 from device.gates.claimed_outputs import claimed
 from device.ledger.ledger import Ledger
 from device.mqtt import payloads
-from device.samples.store import read_kept
+from device.samples.store import read_samples
 from device.settings import read_settings
 
 WRITTEN = Path(__file__).parent / "written_by_0_1"
@@ -91,7 +91,7 @@ def test_gates_claimed_before_an_update_are_found_after_it(tmp_path: Path) -> No
 
 
 def test_frames_kept_for_review_are_read_with_their_notes() -> None:
-    kept = read_kept(WRITTEN / "kept")
+    kept = read_samples(WRITTEN / "kept")
     assert not kept.problems
     (frame,) = kept.frames
     assert frame.note is not None

@@ -14,14 +14,14 @@ from device.vision.inference.preprocess import Pixels
 Signal = Literal["confidence", "labels", "strangeness", "brightness", "sharpness", "view"]
 SIGNALS: tuple[Signal, ...] = ("confidence", "labels", "strangeness", "brightness", "sharpness", "view")
 
-BASELINE = 200
+BASELINE_ITEMS = 200
 """items from which is learned what is usual at this bin"""
-FORGETTING = 0.03
+EWMA_WEIGHT = 0.03
 """weight of the newest item in the running mean"""
-LEVEL = 5.5
+ALARM_SIGMA = 5.5
 """standard deviations of the running mean, off the usual, at which something has drifted: one false alarm of any signal in at least 20,000 items,
 in the simulation of `benchmarks/drift.py`"""
-CALM = 2.5
+CLEAR_SIGMA = 2.5
 """standard deviations below which it counts as back to usual, so that the next drift is told again"""
 
 WIDTH, HEIGHT = 80, 60
@@ -37,7 +37,7 @@ _MEANING: dict[Signal, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ItemSignals:
     """What one item's frame tells of the bin's state, as numbers that vary evenly.
 
     confidence: p of the best label; labels: the probabilities; strangeness: the unknown score, None where there is none. brightness: logarithm of
@@ -53,7 +53,7 @@ class Look:
     edges: Float32Array
 
 
-def look_of(frame: Pixels, probabilities: Float64Array, unknown: float | None) -> Look:
+def measure_item(frame: Pixels, probabilities: Float64Array, unknown: float | None) -> ItemSignals:
     """frame: H x W x 3 uint8 RGB, the whole of it; probabilities, unknown: what was made of the item. Less than a millisecond."""
     small = cv2.cvtColor(np.asarray(cv2.resize(frame, (WIDTH * 2, HEIGHT * 2), interpolation=cv2.INTER_AREA), np.uint8), cv2.COLOR_RGB2GRAY)
     grey = small.astype(np.float32) + 1
@@ -62,7 +62,7 @@ def look_of(frame: Pixels, probabilities: Float64Array, unknown: float | None) -
     edges = cv2.magnitude(cv2.Sobel(logarithm, cv2.CV_32F, 1, 0), cv2.Sobel(logarithm, cv2.CV_32F, 0, 1))
     smooth = np.asarray(cv2.GaussianBlur(np.minimum(edges, np.float32(1)), (5, 5), 0), np.float32)
     smooth -= smooth.mean()
-    return Look(
+    return ItemSignals(
         float(probabilities.max()),
         probabilities,
         unknown,
@@ -72,7 +72,7 @@ def look_of(frame: Pixels, probabilities: Float64Array, unknown: float | None) -
     )
 
 
-class Chart:
+class ControlChart:
     """An exponentially weighted moving average against what was usual (Roberts 1959), for several numbers at once.
 
     The limits count how uncertain the usual is, since it is told from finitely many items: the variance of the difference is
@@ -86,23 +86,23 @@ class Chart:
         self._now = np.zeros(size)
 
     def add(self, values: Float64Array) -> None:
-        """Take one item's numbers: into what is usual for the first BASELINE items, then into the running mean."""
+        """Take one item's numbers: into what is usual for the first BASELINE_ITEMS items, then into the running mean."""
         self.count += 1
-        if self.count <= BASELINE:
+        if self.count <= BASELINE_ITEMS:
             strayed = values - self._mean
             self._mean += strayed / self.count
             self._squares += strayed * (values - self._mean)
             self._now = self._mean.copy()
         else:
-            self._now += FORGETTING * (values - self._now)
+            self._now += EWMA_WEIGHT * (values - self._now)
 
     @property
-    def strayed(self) -> Float64Array:
+    def deviations(self) -> Float64Array:
         """How far the running mean is off the usual, in standard deviations of that difference; 0 until the usual is known."""
-        if self.count <= BASELINE:
+        if self.count <= BASELINE_ITEMS:
             return np.zeros_like(self._mean)
-        spread = np.maximum(np.sqrt(self._squares / (BASELINE - 1)), self._least)
-        return np.asarray((self._now - self._mean) / (spread * np.sqrt(FORGETTING / (2 - FORGETTING) + 1 / BASELINE)), np.float64)
+        spread = np.maximum(np.sqrt(self._squares / (BASELINE_ITEMS - 1)), self._least)
+        return np.asarray((self._now - self._mean) / (spread * np.sqrt(EWMA_WEIGHT / (2 - EWMA_WEIGHT) + 1 / BASELINE_ITEMS)), np.float64)
 
     def export(self) -> Float64Array:
         return np.concatenate([[self.count], self._mean, self._squares, self._now])
@@ -114,13 +114,13 @@ class Chart:
         self._mean, self._squares, self._now = (part.copy() for part in np.split(stored[1:], 3))
 
 
-class Watch:
+class DriftMonitor:
     """Watches for drift. Give it a look of every item; it says, once, what has drifted."""
 
     def __init__(self, labels: int) -> None:
         sizes = {"confidence": 1, "labels": labels, "strangeness": 1, "brightness": 1, "sharpness": 1, "view": 1}
         least = {"confidence": 0.05, "labels": 0.14, "strangeness": 0.1, "brightness": 0.03, "sharpness": 0.05, "view": 0.03}
-        self._charts = {signal: Chart(sizes[signal], least[signal]) for signal in SIGNALS}
+        self._charts = {signal: ControlChart(sizes[signal], least[signal]) for signal in SIGNALS}
         self._edges = np.zeros((HEIGHT, WIDTH), np.float32)
         self._seen = 0
         self._drifted: set[Signal] = set()
@@ -131,23 +131,23 @@ class Watch:
         return self._seen > 0
 
     @property
-    def strayed(self) -> dict[Signal, float]:
+    def deviations(self) -> dict[Signal, float]:
         """How far each signal is off the usual, in standard deviations; 0 until the usual is known."""
-        return {signal: _furthest(chart.strayed) for signal, chart in self._charts.items()}
+        return {signal: _furthest(chart.deviations) for signal, chart in self._charts.items()}
 
     @property
     def drifted(self) -> tuple[Signal, ...]:
         """What has drifted and has not come back."""
         return tuple(signal for signal in SIGNALS if signal in self._drifted)
 
-    def note(self, look: Look) -> list[Drift]:
+    def observe(self, look: ItemSignals) -> list[Drift]:
         """Take one item. Returns an incident for each signal that has drifted just now."""
         self._add(look)
         told = []
-        for signal, off in self.strayed.items():
-            if abs(off) < CALM:
+        for signal, off in self.deviations.items():
+            if abs(off) < CLEAR_SIGMA:
                 self._drifted.discard(signal)
-            elif abs(off) >= LEVEL and signal not in self._drifted:
+            elif abs(off) >= ALARM_SIGMA and signal not in self._drifted:
                 self._drifted.add(signal)
                 told.append(Drift(signal=signal, strayed=round(off, 2), message=_MEANING[signal][int(off > 0)]))
         return told
@@ -165,9 +165,9 @@ class Watch:
         for chart, part in zip(self._charts.values(), charts, strict=True):
             chart.restore(part)
         self._seen, self._edges = int(seen[0]), edges.reshape(HEIGHT, WIDTH).astype(np.float32)
-        self._drifted = {signal for signal, off in self.strayed.items() if abs(off) >= LEVEL}
+        self._drifted = {signal for signal, off in self.deviations.items() if abs(off) >= ALARM_SIGMA}
 
-    def _add(self, look: Look) -> None:
+    def _add(self, look: ItemSignals) -> None:
         self._seen += 1
         charts = self._charts
         charts["confidence"].add(np.array([look.confidence]))
@@ -177,7 +177,7 @@ class Watch:
         if look.strangeness is not None:
             charts["strangeness"].add(np.array([look.strangeness]))
         # The edges of the first items are the view; how alike they are is charted from then on.
-        views = BASELINE // 4
+        views = BASELINE_ITEMS // 4
         if self._seen <= views:
             self._edges += look.edges / np.float32(views)
         else:

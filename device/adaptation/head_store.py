@@ -14,7 +14,7 @@ from device.vision.inference.bundle import Bundle
 FOLDER = "taught"
 
 
-def taught_files(state: Path) -> list[Path]:
+def head_files(state: Path) -> list[Path]:
     """The files of all teachings in a state folder, oldest first; the last one counts. Raises TeachingError."""
     try:
         return sorted(file for file in (state / FOLDER).glob("*.npz") if file.stem.isdecimal())
@@ -22,15 +22,15 @@ def taught_files(state: Path) -> list[Path]:
         raise TeachingError(f"{state}: {error.strerror}; expected device.state, a folder that this user can use") from error
 
 
-def read_taught(state: Path, bundle: Bundle) -> Teaching | None:
+def read_head(state: Path, bundle: Bundle) -> Teaching | None:
     """What counts now, or None where nothing was taught. Raises TeachingError, also when it was taught on another bundle."""
-    files = taught_files(state)
+    files = head_files(state)
     return read_teaching(files[-1], bundle) if files else None
 
 
-def keep(teaching: Teaching, state: Path) -> Path:
+def save_head(teaching: Teaching, state: Path) -> Path:
     """Make this teaching the one that counts. Returns its file. Raises TeachingError where it cannot be written."""
-    files = taught_files(state)
+    files = head_files(state)
     file = state / FOLDER / f"{int(files[-1].stem) + 1 if files else 1:04}.npz"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -41,9 +41,9 @@ def keep(teaching: Teaching, state: Path) -> Path:
     return file
 
 
-def undo(state: Path) -> Path:
+def undo_last(state: Path) -> Path:
     """Take back the last teaching: the one before counts again, unchanged. Returns the file that is gone. Raises TeachingError for none."""
-    files = taught_files(state)
+    files = head_files(state)
     if not files:
         raise TeachingError(f"{state / FOLDER}: nothing was taught that could be undone")
     try:
@@ -54,7 +54,7 @@ def undo(state: Path) -> Path:
 
 
 @contextlib.contextmanager
-def bin_stopped(state: Path) -> Iterator[None]:
+def require_bin_stopped(state: Path) -> Iterator[None]:
     """While nothing else uses the state folder. Raises TeachingError while the bin runs."""
     try:
         make_folder(state)

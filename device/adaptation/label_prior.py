@@ -11,11 +11,11 @@ import numpy as np
 from device.common.arrays import Float64Array
 from device.common.errors import SortbinError
 
-REMEMBERED = 400
+WINDOW_ITEMS = 400
 """items that the learned mix rests on: the latest ones"""
 PSEUDO_ITEMS = 20.0
 """how many items of the expected mix the start of learning counts for"""
-BOUND = 6.0
+MOST_CHANGE = 6.0
 """most that learning may raise or lower a label's share, as a factor of what was expected"""
 
 _STEPS = 60
@@ -42,7 +42,7 @@ class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise SiteError(f"others: {self.others:g} of what, while no labels are named; expected labels beside it")
 
 
-def shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[str, ...], usual: Float64Array, others: float = 0.0) -> Float64Array:
+def label_shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[str, ...], usual: Float64Array, others: float = 0.0) -> Float64Array:
     """The share of each label at a place: one a label, summing to 1.
 
     occurring: labels with how often they occur, or labels alone, which then occur as often, relative to each other, as in `usual`: the
@@ -66,7 +66,7 @@ def shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[str, ..
     return np.asarray((1 - others) * weights / weights.sum() + others * rest / rest.sum())
 
 
-def reweighed(probabilities: Float64Array, usual: Float64Array, at_site: Float64Array) -> Float64Array:
+def reweight(probabilities: Float64Array, usual: Float64Array, at_site: Float64Array) -> Float64Array:
     """Probabilities that hold where labels occur with shares `at_site`, of ones that hold where they occur with shares `usual`.
 
     Bayes: each is multiplied by the ratio of the shares (Saerens et al. 2002, eq. 2.4), and all are brought back to a sum of 1. probabilities:
@@ -77,33 +77,33 @@ def reweighed(probabilities: Float64Array, usual: Float64Array, at_site: Float64
     return result
 
 
-def estimated(probabilities: Float64Array, usual: Float64Array, expected: Float64Array) -> Float64Array:
+def estimate_shares(probabilities: Float64Array, usual: Float64Array, expected: Float64Array) -> Float64Array:
     """The shares of labels that explain best what was seen: expectation maximisation of Saerens, Latinne and Decaestecker (2002).
 
     probabilities: items x labels, calibrated, as they hold where labels occur with shares `usual`. expected: what the owner or the training
     data say; it counts for PSEUDO_ITEMS items (a Dirichlet prior), a label with share 0 keeps it, and no share leaves
-    `expected / BOUND` .. `expected * BOUND`, since items of a kind that is often mistaken would otherwise talk the bin out of its own labels.
+    `expected / MOST_CHANGE` .. `expected * MOST_CHANGE`: otherwise items that are often mistaken would push a label out of use.
     Returns one share a label, summing to 1.
     """
     found = expected
     for _ in range(_STEPS):
-        given = reweighed(probabilities, usual, found).sum(axis=0)
+        given = reweight(probabilities, usual, found).sum(axis=0)
         before, found = found, (given + PSEUDO_ITEMS * expected) / (len(probabilities) + PSEUDO_ITEMS)
         if float(np.abs(found - before).max()) < _CLOSE:
             break
-    return _within(found, expected / BOUND, expected * BOUND)
+    return _within(found, expected / MOST_CHANGE, expected * MOST_CHANGE)
 
 
-class Site:
+class LabelPrior:
     """The mix of labels at one bin: what was expected, and, where it may learn, what its latest items say."""
 
     def __init__(self, labels: tuple[str, ...], usual: Float64Array, settings: SiteSettings) -> None:
-        """labels, usual: as for `shares`. Raises SiteError."""
+        """labels, usual: as for `label_shares`. Raises SiteError."""
         self.labels = labels
         self._usual = np.divide(usual, usual.sum())
-        self._expected = shares(settings.labels, labels, self._usual, settings.others)
+        self._expected = label_shares(settings.labels, labels, self._usual, settings.others)
         self._learns = settings.learn
-        self._seen: deque[Float64Array] = deque(maxlen=REMEMBERED)
+        self._seen: deque[Float64Array] = deque(maxlen=WINDOW_ITEMS)
         self._found = self._expected
 
     @property
@@ -117,19 +117,19 @@ class Site:
         return bool(self._seen)
 
     @property
-    def mix(self) -> dict[str, float]:
+    def shares(self) -> dict[str, float]:
         """Each label's share, as decisions use it."""
         return dict(zip(self.labels, (round(float(share), 4) for share in self._found), strict=True))
 
-    def weighed(self, probabilities: Float64Array) -> Float64Array:
+    def apply_prior(self, probabilities: Float64Array) -> Float64Array:
         """Probabilities of an item as they hold here: one a label, summing to 1, as are the ones given."""
-        return reweighed(probabilities, self._usual, self._found)
+        return reweight(probabilities, self._usual, self._found)
 
-    def note(self, probabilities: Float64Array) -> None:
-        """Learn from one item, given its probabilities before `weighed`. About a millisecond; nothing where it may not learn."""
+    def observe(self, probabilities: Float64Array) -> None:
+        """Learn from one item, given its probabilities before `apply_prior`. About a millisecond; nothing where it may not learn."""
         if self._learns:
             self._seen.append(probabilities)
-            self._found = estimated(np.stack(self._seen), self._usual, self._expected)
+            self._found = estimate_shares(np.stack(self._seen), self._usual, self._expected)
 
     def export(self) -> Float64Array:
         """What was learned from: items x labels."""
@@ -140,8 +140,8 @@ class Site:
         if stored.ndim != 2 or stored.shape[1] != len(self.labels):
             raise ValueError(f"expected probabilities of {len(self.labels)} labels an item, found shape {stored.shape}")
         if self._learns and len(stored):
-            self._seen.extend(stored[-REMEMBERED:])
-            self._found = estimated(np.stack(self._seen), self._usual, self._expected)
+            self._seen.extend(stored[-WINDOW_ITEMS:])
+            self._found = estimate_shares(np.stack(self._seen), self._usual, self._expected)
 
 
 def _within(found: Float64Array, least: Float64Array, most: Float64Array) -> Float64Array:

@@ -17,7 +17,7 @@ from device.cameras.settings import LEAST_SIDE
 from device.common.default_paths import DEFAULT_FILE
 from device.common.errors import SortbinError
 from device.common.shutdown import stop_on_signals
-from device.daemon.control_loop import open_judge, open_site, read_rule_pack
+from device.daemon.control_loop import open_judge, open_label_prior, read_rule_pack
 from device.daemon.state_folder import require_ledger, require_writable
 from device.daemon.systemd_unit import find_service, require_reach, require_rights
 from device.gates.gates import Gates, open_gates
@@ -157,13 +157,13 @@ def _edgetpu(judge: Judge) -> str:
 def _rules(settings: Settings, judge: Judge) -> str:
     rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
     check_gates(settings, rules)
-    unseen = rules.unseen_hazards(judge.labels)
+    unseen = rules.hazards_without_label(judge.labels)
     warning = f"; hazards that pass unnoticed until they are taught: {', '.join(unseen)}" if unseen else ""
     return f"{rules.name} {rules.version}: {', '.join(rules.bins)}; a gate for each{warning}"
 
 
 def _site(settings: Settings, judge: Judge) -> str:
-    mix = open_site(settings, judge).mix
+    mix = open_label_prior(settings, judge).shares
     return ", ".join(f"{label} {100 * share:.0f} %" for label, share in mix.items() if share)
 
 

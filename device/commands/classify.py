@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from device.adaptation.label_prior import Site, SiteSettings
+from device.adaptation.label_prior import LabelPrior, SiteSettings
 from device.common.arrays import Float64Array
 from device.common.cli import float_range
 from device.common.text_width import padded, width
@@ -119,7 +119,7 @@ def run(arguments: argparse.Namespace) -> int:
     bundle = read_bundle(arguments.bundle or default_bundle())
     teaching = read_teaching(arguments.teaching, bundle) if arguments.teaching else None
     judge = Judge(Classifier(bundle), teaching)
-    site = Site(judge.labels, judge.usual, SiteSettings(labels=arguments.labels, others=arguments.others))
+    label_prior = LabelPrior(judge.labels, judge.usual, SiteSettings(labels=arguments.labels, others=arguments.others))
     rules = read_rules(find_rules(arguments.rules), judge.labels, bundle.info.labels) if arguments.rules else default_pack(judge.labels)
     pictures = list(itertools.chain.from_iterable(find_pictures(path) for path in paths))
     for remark in passed_over(paths):
@@ -131,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
     unread = 0
     for picture in pictures:
         try:
-            line: Judgement | Unread = _judge(picture, judge, site, rules, empty)
+            line: Judgement | Unread = _judge(picture, judge, label_prior, rules, empty)
         except PictureError as error:
             unread += 1
             line = Unread(_shown(picture), _printable(str(error)))
@@ -179,7 +179,7 @@ def labels(text: str) -> tuple[str, ...]:
     return named
 
 
-def _judge(picture: Path, judge: Judge, site: Site, rules: RulePack, empty: EmptyViews) -> Judgement:
+def _judge(picture: Path, judge: Judge, label_prior: LabelPrior, rules: RulePack, empty: EmptyViews) -> Judgement:
     pixels = read_pixels(picture)
     began_s = time.perf_counter()
     ground = judge.classifier.bundle.info.ground
@@ -189,13 +189,13 @@ def _judge(picture: Path, judge: Judge, site: Site, rules: RulePack, empty: Empt
     weights = [judge.weight(item, number) for number in range(len(opinions))]
     unknown = mean_unknown(opinions)
     seen = fuse([opinion.probabilities for opinion in opinions], weights=weights)
-    probabilities = site.weighed(seen)
+    probabilities = label_prior.apply_prior(seen)
     apart, by_piece = pieces(item), PieceByPiece(judge)
     found: list[Float64Array] = []
     for number in range(len(opinions)):
         found = by_piece.look(looks_at(pixels, apart, ground, number))
     gap = 0.0 if apart is None else apart.gap
-    evidence = Evidence(probabilities, seen, judge.rejects(unknown), tuple(site.weighed(piece) for piece in found), gap)
+    evidence = Evidence(probabilities, seen, judge.rejects(unknown), tuple(label_prior.apply_prior(piece) for piece in found), gap)
     choice = decide(evidence, judge.labels, rules, reject_below=judge.reject_below)
     took_s = time.perf_counter() - began_s
     return Judgement(

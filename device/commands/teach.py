@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from device.adaptation.head_store import FOLDER, bin_stopped, keep, read_taught, taught_files, undo
+from device.adaptation.head_store import FOLDER, head_files, read_head, require_bin_stopped, save_head, undo_last
 from device.cameras import FIRST_FRAME_S, CameraError, EndOfFrames, Frame
 from device.cameras.camera_thread import CameraThread, open_camera
 from device.common.cli import int_range
@@ -117,18 +117,18 @@ def run(arguments: argparse.Namespace) -> int:
     state = Path(settings.device.state)
     if arguments.list:
         bundle = read_bundle(find_bundle(settings.model.bundle) if settings.model.bundle else default_bundle())
-        files = taught_files(state)
+        files = head_files(state)
         if not files:
             _tell(f"{state / FOLDER}: nothing was taught")
         for file in files:
             _say(read_teaching(file, bundle), file, None, as_json=arguments.json)
         return 0
-    with bin_stopped(state):
+    with require_bin_stopped(state):
         if arguments.undo:
-            print(f"{undo(state)} is gone", flush=True)
+            print(f"{undo_last(state)} is gone", flush=True)
             return 0
         classifier = open_classifier(settings)
-        before = read_taught(state, classifier.bundle)
+        before = read_head(state, classifier.bundle)
         known = before.examples.labels if before is not None else ()
         only = arguments.only or (before is not None and before.only)
         folders = _folders(arguments.source) if arguments.source else {}
@@ -141,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
                 shown = _shown(arguments.label, camera, settings.presence, classifier.bundle, arguments.frames or FRAMES)
                 seen = look_at(_told_apart(shown), classifier)
         teaching, copies = _taught(seen if before is None else before.examples.followed_by(seen), classifier.bundle, only=only)
-        _say(teaching, keep(teaching, state), copies, as_json=arguments.json)
+        _say(teaching, save_head(teaching, state), copies, as_json=arguments.json)
     return 0
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from device import __version__
-from device.adaptation.drift import Watch
-from device.adaptation.head_store import read_taught
-from device.adaptation.label_prior import Site, SiteError
+from device.adaptation.drift import DriftMonitor
+from device.adaptation.head_store import read_head
+from device.adaptation.label_prior import LabelPrior, SiteError
 from device.cameras import EndOfFrames
 from device.common.clock import Clock
 from device.common.errors import SortbinError
@@ -32,7 +32,7 @@ from device.hardware import BinHardware
 from device.ledger.ledger import LOOP_S, Ledger
 from device.mqtt.link import Link
 from device.policy.rules import RulePack, default_rules, find_rules, read_rules
-from device.samples.collector import Keeper
+from device.samples.collector import SampleCollector
 from device.settings import BinSettings, ModelSettings
 from device.sorting.sorter import Sorter, SortingParts
 from device.sorting.tray_monitor import EmptyReference
@@ -90,9 +90,9 @@ def opened(settings: BinSettings, open_hardware: Callable[[RulePack], BinHardwar
                 log.warning("%s", warning)
             judge = open_judge(_without_edgetpu(settings) if safe_mode else settings)
             rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
-            for label in rules.unseen_hazards(judge.labels):
+            for label in rules.hazards_without_label(judge.labels):
                 log.warning("rule pack %s: the hazard %s passes unnoticed until the bin is taught it", rules.name, label)
-            site = open_site(settings, judge)
+            label_prior = open_label_prior(settings, judge)
             hardware = open_hardware(rules)
             stack.callback(hardware.close)
         link = None if settings.mqtt is None else Link(settings.mqtt, settings.device.id, ledger)
@@ -100,7 +100,7 @@ def opened(settings: BinSettings, open_hardware: Callable[[RulePack], BinHardwar
             stack.callback(link.stop, 0.5)
         begun = True
         try:
-            yield Parts(judge, site, rules, hardware, ledger, link, safe_mode, tuple(remarks))
+            yield Parts(judge, label_prior, rules, hardware, ledger, link, safe_mode, tuple(remarks))
         except SortbinError as error:
             raise Crash(str(error)) from error
 
@@ -150,7 +150,7 @@ def _on_cpu(bundle: Bundle, model: ModelSettings, why: str) -> Classifier:
 def _taught(state: Path, bundle: Bundle) -> Teaching | None:
     """What the bin was taught. What does not fit the bundle is said in the log: better to sort with the bundle alone than not at all."""
     try:
-        return read_taught(state, bundle)
+        return read_head(state, bundle)
     except TeachingError as error:
         log.warning("what was taught does not count: %s", error)
         return None
@@ -168,10 +168,10 @@ def read_rule_pack(settings: BinSettings, labels: tuple[str, ...], also: tuple[s
     return read_rules(find_rules(settings.model.rules) if settings.model.rules else default_rules(), labels, also)
 
 
-def open_site(settings: BinSettings, judge: Judge) -> Site:
+def open_label_prior(settings: BinSettings, judge: Judge) -> LabelPrior:
     """What the settings say of the place, for the labels that are judged. Raises SiteError."""
     try:
-        return Site(judge.labels, judge.usual, settings.site)
+        return LabelPrior(judge.labels, judge.usual, settings.site)
     except SiteError as error:
         raise SiteError(f"site.{error}") from error
 
@@ -184,14 +184,14 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
     ledger, camera, gates = parts.ledger, parts.hardware.camera, parts.hardware.gates
     state = Path(settings.device.state)
     bare, before = EmptyReference(EmptyView(settings.presence), EmptyViews()), EmptyReference(EmptyView(settings.presence), EmptyViews())
-    watch = Watch(len(parts.judge.labels))
-    learned = ViewKeeper(state / parts.site.file, parts.site), ViewKeeper(state / parts.judge.drift_file, watch)
+    drift_monitor = DriftMonitor(len(parts.judge.labels))
+    learned = ViewKeeper(state / parts.label_prior.file, parts.label_prior), ViewKeeper(state / parts.judge.drift_file, drift_monitor)
     keepers = (*_kept(state, bare), *learned)
     for keeper in (*_kept(state, bare if ledger.restarts else before), *learned):
         keeper.restore()
-    reporter = Reporter(settings.device, watch, parts)
+    reporter = Reporter(settings.device, drift_monitor, parts)
 
-    frames = Keeper(settings.keep)
+    frames = SampleCollector(settings.keep)
 
     def stored(event: AnyEvent) -> None:
         reporter.note(event)
@@ -202,8 +202,8 @@ def run(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callab
         settings.presence,
         SortingParts(
             judge=parts.judge,
-            site=parts.site,
-            watch=watch,
+            label_prior=parts.label_prior,
+            drift_monitor=drift_monitor,
             rules=parts.rules,
             gates=gates,
             reference=bare,

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from device.adaptation.label_prior import Site
+from device.adaptation.label_prior import LabelPrior
 from device.hardware import BinHardware
 from device.ledger.ledger import Ledger
 from device.mqtt.link import Link
@@ -19,7 +19,7 @@ class Parts:
     """Every part of a bin. remarks: what was found wrong at the start and does not keep it from sorting, one line each."""
 
     judge: Judge
-    site: Site
+    label_prior: LabelPrior
     rules: RulePack
     hardware: BinHardware
     ledger: Ledger

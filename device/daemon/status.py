@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from device import __version__
-from device.adaptation.drift import Watch
+from device.adaptation.drift import DriftMonitor
 from device.common.clock import wall_clock_synced
 from device.daemon.health import cpu_temperature_c, resident_mib, throttled
 from device.daemon.parts import Parts
@@ -22,9 +22,9 @@ HEALTH_EVERY_S = 60.0
 class Reporter:
     """Keeps `info`, `state`, `bin/<bin>` and `health` up to date on a link, and one line of text for a person. Without a link, the line alone."""
 
-    def __init__(self, device: DeviceSettings, watch: Watch, parts: Parts) -> None:
-        self._device, self._watch, self._remarks = device, watch, parts.remarks
-        self._judge, self._site, self._rules = parts.judge, parts.site, parts.rules
+    def __init__(self, device: DeviceSettings, drift_monitor: DriftMonitor, parts: Parts) -> None:
+        self._device, self._drift_monitor, self._remarks = device, drift_monitor, parts.remarks
+        self._judge, self._label_prior, self._rules = parts.judge, parts.label_prior, parts.rules
         self._hardware, self._ledger, self._link = parts.hardware, parts.ledger, parts.link
         self._last_item: LastItem | None = None if parts.ledger.item_before is None else last_item(parts.ledger.item_before)
         self._shown: tuple[object, ...] = ()
@@ -116,8 +116,8 @@ class Reporter:
             refused=self._refused,
             dropped=self._ledger.dropped,
             restarts=self._ledger.restarts,
-            site=self._site.mix,
-            drift={str(signal): off for signal, off in self._watch.strayed.items()},
+            site=self._label_prior.shares,
+            drift={str(signal): off for signal, off in self._drift_monitor.deviations.items()},
         )
 
 

@@ -35,7 +35,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Danger:
+class SuspectedHazard:
     """An item that may be a hazard: the likeliest of the pack's hazards, and the probability of all of them together."""
 
     label: str
@@ -47,7 +47,7 @@ class Choice:
     """Where an item goes and why.
 
     bin is empty where no gate may open until a hand has taken the item out. label is the likeliest label and p its probability; p_bin is that of the
-    likeliest bin, all its labels together; expected_cost is that of `bin` under the rule pack. danger: None unless it may be a hazard.
+    likeliest bin, all its labels together; expected_cost is that of `bin` under the rule pack. hazard: None unless it may be a hazard.
     """
 
     bin: str
@@ -56,7 +56,7 @@ class Choice:
     p_bin: float
     expected_cost: float
     reason: Reason
-    danger: Danger | None = None
+    hazard: SuspectedHazard | None = None
 
     @property
     def held(self) -> bool:
@@ -86,12 +86,12 @@ def decide(evidence: Evidence, labels: tuple[str, ...], pack: RulePack, *, rejec
         chosen, reason = cheapest if pack.several == "least_cost" and cheapest not in shut else pack.residual, "several"
     elif evidence.unknown:
         chosen, reason = pack.residual, "unknown"
-    danger = _danger(evidence, labels, pack)
-    if danger is not None and not (reason == "confident" and chosen == pack.hazard.into):
+    hazard = _suspected_hazard(evidence, labels, pack)
+    if hazard is not None and not (reason == "confident" and chosen == pack.hazard.into):
         chosen, reason = _averted(pack, shut), "hazard"
     best = int(evidence.probabilities.argmax())
     cost = costs[chosen] if chosen else 0.0
-    return Choice(chosen, labels[best], float(evidence.probabilities[best]), belief[likeliest], cost, reason, danger)
+    return Choice(chosen, labels[best], float(evidence.probabilities[best]), belief[likeliest], cost, reason, hazard)
 
 
 def _chosen(likeliest: str, cheapest: str, residual: str, unsure: bool, closed: Mapping[str, Reason]) -> tuple[str, Reason]:
@@ -108,7 +108,7 @@ def _averted(pack: RulePack, closed: Mapping[str, Reason]) -> str:
     return "" if into in closed and into != pack.residual else into
 
 
-def _danger(evidence: Evidence, labels: tuple[str, ...], pack: RulePack) -> Danger | None:
+def _suspected_hazard(evidence: Evidence, labels: tuple[str, ...], pack: RulePack) -> SuspectedHazard | None:
     """Whether it may be a hazard, with the mix of labels at this place or without: no list of labels and no habit of a place rules one out."""
     hazards = [index for index, label in enumerate(labels) if label in pack.hazards] if pack.hazards else []
     if not hazards:
@@ -116,7 +116,7 @@ def _danger(evidence: Evidence, labels: tuple[str, ...], pack: RulePack) -> Dang
     views = [evidence.probabilities, *evidence.pieces, *([] if evidence.seen is None else [evidence.seen])]
     shares = max((view[hazards] for view in views), key=lambda of: math.fsum(of.tolist()))
     p = math.fsum(shares.tolist())
-    return Danger(labels[hazards[int(shares.argmax())]], p) if p > pack.hazard.above else None
+    return SuspectedHazard(labels[hazards[int(shares.argmax())]], p) if p > pack.hazard.above else None
 
 
 def _differ(pieces: list[dict[str, float]]) -> float:

@@ -57,7 +57,7 @@ class RulePack:
         """The bin that a label of the bundle belongs in."""
         return self._bin_of[label]
 
-    def unseen_hazards(self, labels: tuple[str, ...]) -> list[str]:
+    def hazards_without_label(self, labels: tuple[str, ...]) -> list[str]:
         """Hazards that are none of the labels that are told apart, and so pass unnoticed: those that the bin is still to be taught."""
         return sorted(self.hazards - set(labels))
 

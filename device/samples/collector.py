@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from device.common.arrays import Float32Array
 from device.common.files import replacing
-from device.samples.store import Note
+from device.samples.store import SampleNote
 from device.vision.inference.novelty import unit
 from device.vision.inference.preprocess import Pixels
 
@@ -49,7 +49,7 @@ class KeepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sighting:
+class Sample:
     """One item as it was judged.
 
     pixels: the whole frame, H x W x 3 uint8 RGB; mask: H x W uint8, 0 ground to 255 item, None where it was not isolated; embedding: features,
@@ -59,10 +59,10 @@ class Sighting:
     pixels: Pixels
     mask: Pixels | None
     embedding: Float32Array
-    note: Note
+    note: SampleNote
 
 
-class Keeper:
+class SampleCollector:
     """Keeps what is worth it of the sightings it is given."""
 
     def __init__(self, settings: KeepSettings) -> None:
@@ -70,12 +70,12 @@ class Keeper:
         self._folder = Path(settings.folder)
         self._most = settings.most_mib * 2**20
         self._like: deque[Float32Array] = deque(maxlen=COMPARED)
-        self._waiting: queue.Queue[Sighting | None] = queue.Queue(WAITING)
+        self._waiting: queue.Queue[Sample | None] = queue.Queue(WAITING)
         self._thread = threading.Thread(target=self._keep_for_ever, name="keep", daemon=True) if settings.folder else None
         if self._thread is not None:
             self._thread.start()
 
-    def offer(self, sighting: Sighting) -> None:
+    def offer(self, sighting: Sample) -> None:
         """Keep it if it is worth it and the disk is not behind. Returns at once."""
         if self._thread is not None:
             try:
@@ -101,7 +101,7 @@ class Keeper:
                 except (OSError, cv2.error) as error:
                     log.warning("a frame was not kept: %s", error)
 
-    def _worth(self, sighting: Sighting) -> str:
+    def _worth(self, sighting: Sample) -> str:
         """Why it is worth keeping, or nothing."""
         if sighting.mask is None or at_border(sighting.mask) > AT_BORDER:
             return ""
@@ -115,7 +115,7 @@ class Keeper:
             return "unlike"
         return ""
 
-    def _write(self, sighting: Sighting, reason: str) -> None:
+    def _write(self, sighting: Sample, reason: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         done, encoded = cv2.imencode(".jpg", cv2.cvtColor(sighting.pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
         if not done:

@@ -20,7 +20,7 @@ Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
-class Note(msgspec.Struct, frozen=True, kw_only=True):
+class SampleNote(msgspec.Struct, frozen=True, kw_only=True):
     """What the device made of the item on a kept frame. Keys of later versions are passed over."""
 
     item: str
@@ -45,22 +45,22 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class KeptFrame:
+class StoredSample:
     """A picture that can be decoded, and its note where there is one."""
 
     picture: Path
-    note: Note | None
+    note: SampleNote | None
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SampleFolder:
     """What was found in a folder: frames sorted by path, and one line for each picture or note that was passed over."""
 
-    frames: tuple[KeptFrame, ...]
+    frames: tuple[StoredSample, ...]
     problems: tuple[str, ...]
 
 
-def read_kept(folder: Path) -> Kept:
+def read_samples(folder: Path) -> SampleFolder:
     """Read the kept frames in and below a folder. Every picture is decoded once, at an eighth of its size, to know that it can be.
 
     Nothing is written. Raises PictureError when there is no such folder, it may not be entered, or there is no picture in it.
@@ -71,7 +71,7 @@ def read_kept(folder: Path) -> Kept:
         raise PictureError(f"{folder}: {error.strerror}; expected a folder of kept frames") from error
     if not is_folder:
         raise PictureError(f"{folder}: expected a folder of kept frames, found {'a file' if there else 'nothing'}")
-    frames: list[KeptFrame] = []
+    frames: list[StoredSample] = []
     problems: list[str] = []
     for picture in find_pictures(folder):
         try:
@@ -84,17 +84,17 @@ def read_kept(folder: Path) -> Kept:
         except _NoteError as error:
             problems.append(f"{error}; its picture is shown without a guess")
             note = None
-        frames.append(KeptFrame(picture, note))
-    return Kept(tuple(frames), tuple(problems))
+        frames.append(StoredSample(picture, note))
+    return SampleFolder(tuple(frames), tuple(problems))
 
 
 class _NoteError(ValueError):
     """A note that is there and cannot be read."""
 
 
-def _read_note(file: Path) -> Note | None:
+def _read_note(file: Path) -> SampleNote | None:
     try:
-        note = msgspec.json.decode(file.read_bytes(), type=Note)
+        note = msgspec.json.decode(file.read_bytes(), type=SampleNote)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -8,7 +8,7 @@ import msgspec
 from device.common.arrays import Float32Array, Float64Array
 from device.events import ItemInterrupted, ItemRejected, ItemSorted
 from device.policy.decision import Choice
-from device.samples.store import Note
+from device.samples.store import SampleNote
 from device.vision.inference.classifier import Logits
 from device.vision.inference.preprocess import Pixels
 
@@ -62,9 +62,9 @@ class Judgement:
         """The event of an item of which nobody knows where it went."""
         return ItemInterrupted(item=self.item, bin=self.choice.bin, label=self.choice.label, reason=reason)
 
-    def note(self) -> Note:
+    def note(self) -> SampleNote:
         """What is written beside its frame if that is kept."""
-        return Note(
+        return SampleNote(
             item=self.item,
             label=self.choice.label,
             p=round(self.choice.p, 6),

@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from device.adaptation.drift import Watch, look_of
-from device.adaptation.label_prior import Site
+from device.adaptation.drift import DriftMonitor, measure_item
+from device.adaptation.label_prior import LabelPrior
 from device.cameras import Frame
 from device.events import AnyEvent, Event, Fault, Hazard, Jam
 from device.gates import GateError
@@ -21,7 +21,7 @@ from device.gates.gates import Gates
 from device.ledger.ledger import LedgerError
 from device.policy.decision import Choice, Evidence, Reason, decide
 from device.policy.rules import RulePack
-from device.samples.collector import Sighting
+from device.samples.collector import Sample
 from device.sorting.control_steps import ControlSteps, SortingSettings, Tick
 from device.sorting.event_queue import EventQueue, EventStore
 from device.sorting.fault_recovery import Recovery
@@ -54,15 +54,15 @@ class SortingParts:
     """
 
     judge: Judge
-    site: Site
-    watch: Watch
+    label_prior: LabelPrior
+    drift_monitor: DriftMonitor
     rules: RulePack
     gates: Gates
     reference: EmptyReference
     earlier_reference: EmptyReference | None
     ledger: EventStore
     on_stored: Callable[[AnyEvent], None]
-    collect: Callable[[Sighting], None]
+    collect: Callable[[Sample], None]
 
 
 class Sorter:
@@ -73,7 +73,7 @@ class Sorter:
 
     def __init__(self, settings: SortingSettings, presence: PresenceSettings, parts: SortingParts, *, residual_only: bool = False) -> None:
         self._settings, self._rules = settings, parts.rules
-        self._judge, self._site, self._watch = parts.judge, parts.site, parts.watch
+        self._judge, self._label_prior, self._drift_monitor = parts.judge, parts.label_prior, parts.drift_monitor
         self._gates, self._ledger, self._collect = parts.gates, parts.ledger, parts.collect
         self._events = EventQueue(parts.ledger, parts.on_stored)
         self._steps = ControlSteps(settings, parts.gates, self._events.check)
@@ -161,15 +161,15 @@ class Sorter:
 
     def _warn(self, judged: Judgement) -> None:
         """Say that an item may be a hazard. Raises Failure where no gate may open until a hand has taken it out."""
-        danger = judged.choice.danger
-        if danger is None:
+        hazard = judged.choice.hazard
+        if hazard is None:
             return
-        self.tell(Hazard(item=judged.item, bin=judged.choice.bin, label=danger.label, p=round(danger.p, 6)))
+        self.tell(Hazard(item=judged.item, bin=judged.choice.bin, label=hazard.label, p=round(hazard.p, 6)))
         if judged.choice.held:
             self._learn(judged)
             self._tray.holds = True
             cure = "take it out by hand, sorting goes on by itself; if none lies there, restart the bin"
-            raise Failure("hazard", f"what lies on the tray may be {danger.label} ({danger.p:.0%}), which is a hazard: {cure}")
+            raise Failure("hazard", f"what lies on the tray may be {hazard.label} ({hazard.p:.0%}), which is a hazard: {cure}")
 
     def _deliver(self, judged: Judgement, gone: Literal["removed", "fault"]) -> Generator[None, Tick, None]:
         """Let the item in hand through, and tell what became of it: `gone` where it does not lie there any more.
@@ -195,10 +195,10 @@ class Sorter:
     def _learn(self, judged: Judgement) -> None:
         """What an item tells of the place: which labels come here, and whether the bin still sees what it saw at first."""
         if judged.choice.reason not in ("unknown", "several"):
-            self._site.note(judged.seen)
-        for drift in self._watch.note(look_of(self._judged_pixels, judged.seen, judged.unknown)):
+            self._label_prior.observe(judged.seen)
+        for drift in self._drift_monitor.observe(measure_item(self._judged_pixels, judged.seen, judged.unknown)):
             self.tell(drift)
-        self._collect(Sighting(self._judged_pixels, judged.mask, judged.embedding, judged.note()))
+        self._collect(Sample(self._judged_pixels, judged.mask, judged.embedding, judged.note()))
 
     def _look(self, arrived_s: float) -> Generator[None, Tick, Judgement | None]:
         """Judge a burst of frames, ended early once the bin is clear. None when the item went away meanwhile, or something reached in."""
@@ -215,8 +215,8 @@ class Sorter:
             opinions.append(self._judge.look(isolated.picture, here=True))
             self._judged_pixels = frame.pixels
             seen, unknown = fuse([opinion.probabilities for opinion in opinions], weights=weights), mean_unknown(opinions)
-            probabilities = self._site.weighed(seen)
-            pieces = tuple(self._site.weighed(piece) for piece in apart.look(burst.piece_looks(frame.pixels)))
+            probabilities = self._label_prior.apply_prior(seen)
+            pieces = tuple(self._label_prior.apply_prior(piece) for piece in apart.look(burst.piece_looks(frame.pixels)))
             gap = 0.0 if burst.pieces is None else burst.pieces.gap
             choice = self._choose(Evidence(probabilities, seen, self._judge.rejects(unknown), pieces, gap))
             decided = choice.p_bin >= self._settings.decided_above and choice.reason not in ("unknown", "several")

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from device.adaptation.drift import Watch
-from device.adaptation.label_prior import Site, SiteSettings
+from device.adaptation.drift import DriftMonitor
+from device.adaptation.label_prior import LabelPrior, SiteSettings
 from device.cameras import Frame
 from device.common.clock import Clock
 from device.events import AnyEvent, Event
@@ -18,7 +18,7 @@ from device.gates.gates import Gates
 from device.gates.simulated import SimulatedGate
 from device.ledger.ledger import Ledger, LedgerError
 from device.policy.rules import default_rules, read_rules
-from device.samples.collector import Sighting
+from device.samples.collector import Sample
 from device.simulation.bin import Landed, VirtualBin
 from device.simulation.hardware import simulated_gates
 from device.simulation.items import VirtualItem
@@ -108,7 +108,7 @@ class Bench:
         self.ledger = Ledger(state, "bench", Clock())
         self.disk = Disk(self.ledger)
         self.events: list[AnyEvent] = []
-        self.offered: list[Sighting] = []
+        self.offered: list[Sample] = []
         self.camera_works = True
         self.camera_says = ""
         self.lamp_flickers = False
@@ -122,8 +122,8 @@ class Bench:
             setup.presence,
             SortingParts(
                 judge=self.judge,
-                site=Site(labels, np.ones(len(labels)), setup.site),
-                watch=Watch(len(labels)),
+                label_prior=LabelPrior(labels, np.ones(len(labels)), setup.site),
+                drift_monitor=DriftMonitor(len(labels)),
                 rules=self.rules,
                 gates=Gates(self.gates),
                 reference=EmptyReference(self.view, EmptyViews()),

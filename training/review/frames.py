@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from device.samples.store import KeptFrame, Note, read_kept
+from device.samples.store import SampleNote, StoredSample, read_samples
 from training.review.labels import composed
 
 
@@ -17,7 +17,7 @@ class Frame:
     id: str
     name: str
     picture: Path
-    note: Note | None
+    note: SampleNote | None
 
     @property
     def guess(self) -> str | None:
@@ -43,7 +43,7 @@ def read_frames(folder: Path) -> Frames:
 
     Raises PictureError when there is no such folder, or no picture in it.
     """
-    kept = read_kept(folder)
+    kept = read_samples(folder)
     problems = list(kept.problems)
     frames: dict[str, Frame] = {}
     for one in kept.frames:
@@ -73,7 +73,7 @@ def _unsurest_first(frame: Frame) -> tuple[bool, float, str]:
     return not unknown, -uncertainty(frame.probabilities.values()), frame.name
 
 
-def _frame(folder: Path, kept: KeptFrame) -> Frame:
+def _frame(folder: Path, kept: StoredSample) -> Frame:
     with kept.picture.open("rb") as opened:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     name = kept.picture.relative_to(folder).as_posix()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.adaptation.drift import BASELINE, Chart, Look, Watch, look_of
+from device.adaptation.drift import BASELINE_ITEMS, ControlChart, DriftMonitor, ItemSignals, measure_item
 from device.events import Drift
 from device.vision.inference.preprocess import Pixels
 
@@ -29,12 +29,12 @@ def item(rng: np.random.Generator, mix: tuple[float, ...] = (0.5, 0.3, 0.2)) -> 
     return probabilities, float(rng.random())
 
 
-def usual(seed: int = 1) -> tuple[Watch, np.random.Generator]:
-    """A watch that knows what is usual."""
-    watch, rng = Watch(3), np.random.default_rng(seed)
-    for _ in range(BASELINE * 5 // 4 + 20):
-        assert watch.note(look_of(frame(rng), *item(rng))) == []
-    return watch, rng
+def usual(seed: int = 1) -> tuple[DriftMonitor, np.random.Generator]:
+    """A monitor that knows what is usual."""
+    monitor, rng = DriftMonitor(3), np.random.default_rng(seed)
+    for _ in range(BASELINE_ITEMS * 5 // 4 + 20):
+        assert monitor.observe(measure_item(frame(rng), *item(rng))) == []
+    return monitor, rng
 
 
 @pytest.mark.parametrize(
@@ -42,71 +42,77 @@ def usual(seed: int = 1) -> tuple[Watch, np.random.Generator]:
     [("brightness", {"light": 0.7}, -1), ("brightness", {"light": 1.25}, 1), ("view", {"pushed": 40}, -1)],
 )
 def test_a_lamp_and_a_pushed_camera_are_told_once_by_name(signal: str, change: dict[str, float], sign: int) -> None:
-    watch, rng = usual()
-    told = [drift for _ in range(60) for drift in watch.note(look_of(frame(rng, **change), *item(rng)))]  # type: ignore[arg-type]
+    monitor, rng = usual()
+    told = [drift for _ in range(60) for drift in monitor.observe(measure_item(frame(rng, **change), *item(rng)))]  # type: ignore[arg-type]
     of_signal = [drift for drift in told if drift.signal == signal]
     assert len(of_signal) == 1 and of_signal[0].strayed * sign > 0
-    assert signal in watch.drifted
+    assert signal in monitor.drifted
 
 
 def test_another_mix_of_labels_and_strange_items_are_told() -> None:
-    watch, rng = usual()
-    told = [drift.signal for _ in range(150) for drift in watch.note(look_of(frame(rng), item(rng, (0.0, 0.1, 0.9))[0], 0.97))]
+    monitor, rng = usual()
+    told = [drift.signal for _ in range(150) for drift in monitor.observe(measure_item(frame(rng), item(rng, (0.0, 0.1, 0.9))[0], 0.97))]
     assert set(told) == {"labels", "strangeness"}
 
 
 def test_what_has_come_back_is_told_again_the_next_time() -> None:
-    watch, rng = usual()
+    monitor, rng = usual()
 
     def told(light: float, items: int) -> list[Drift]:
-        return [drift for _ in range(items) for drift in watch.note(look_of(frame(rng, light=light), *item(rng))) if drift.signal == "brightness"]
+        return [
+            drift
+            for _ in range(items)
+            for drift in monitor.observe(measure_item(frame(rng, light=light), *item(rng)))
+            if drift.signal == "brightness"
+        ]
 
     assert len(told(0.7, 80)) == 1
-    assert told(1.0, 300) == [] and "brightness" not in watch.drifted
+    assert told(1.0, 300) == [] and "brightness" not in monitor.drifted
     assert len(told(0.7, 80)) == 1
 
 
 def test_a_restart_changes_nothing() -> None:
-    watch, rng = usual()
-    again = Watch(3)
-    again.restore(watch.export())
-    look = look_of(frame(rng, light=0.5), *item(rng))
+    monitor, rng = usual()
+    again = DriftMonitor(3)
+    again.restore(monitor.export())
+    look = measure_item(frame(rng, light=0.5), *item(rng))
     for _ in range(10):
-        watch.note(look)
-        again.note(look)
-    assert again.strayed == watch.strayed
+        monitor.observe(look)
+        again.observe(look)
+    assert again.deviations == monitor.deviations
     with pytest.raises(ValueError, match="expected"):
-        Watch(4).restore(watch.export())
+        DriftMonitor(4).restore(monitor.export())
 
 
 def test_a_drift_that_was_told_is_not_told_again_after_a_restart() -> None:
-    watch, rng = usual()
-    assert [drift.signal for _ in range(80) for drift in watch.note(look_of(frame(rng, light=0.5), *item(rng)))].count("brightness") == 1
-    again = Watch(3)
-    again.restore(watch.export())
+    monitor, rng = usual()
+    assert [drift.signal for _ in range(80) for drift in monitor.observe(measure_item(frame(rng, light=0.5), *item(rng)))].count("brightness") == 1
+    again = DriftMonitor(3)
+    again.restore(monitor.export())
     assert "brightness" in again.drifted
-    assert not [drift for _ in range(80) for drift in again.note(look_of(frame(rng, light=0.5), *item(rng))) if drift.signal == "brightness"]
+    alarms = [drift.signal for _ in range(80) for drift in again.observe(measure_item(frame(rng, light=0.5), *item(rng)))]
+    assert "brightness" not in alarms
 
 
 def test_a_bundle_that_does_not_say_what_it_knows_has_no_strangeness() -> None:
-    watch, rng = Watch(3), np.random.default_rng(2)
-    for _ in range(BASELINE * 2):
-        watch.note(look_of(frame(rng), item(rng)[0], None))
-    assert watch.strayed["strangeness"] == 0
+    monitor, rng = DriftMonitor(3), np.random.default_rng(2)
+    for _ in range(BASELINE_ITEMS * 2):
+        monitor.observe(measure_item(frame(rng), item(rng)[0], None))
+    assert monitor.deviations["strangeness"] == 0
 
 
 def test_a_black_frame_and_a_tiny_one_are_no_trouble() -> None:
     for pixels in (np.zeros((480, 640, 3), np.uint8), np.full((5, 7, 3), 255, np.uint8)):
-        look = look_of(pixels, np.array([1.0, 0.0]), None)
-        assert isinstance(look, Look) and np.isfinite([look.brightness, look.sharpness]).all() and np.isfinite(look.edges).all()
+        look = measure_item(pixels, np.array([1.0, 0.0]), None)
+        assert isinstance(look, ItemSignals) and np.isfinite([look.brightness, look.sharpness]).all() and np.isfinite(look.edges).all()
 
 
 @settings(max_examples=20)
 @given(st.floats(-5, 5), st.floats(0.5, 3))
 def test_a_chart_measures_a_step_in_standard_deviations(mean: float, spread: float) -> None:
-    rng, chart = np.random.default_rng(0), Chart(1, 1e-6)
-    for _ in range(BASELINE):
+    rng, chart = np.random.default_rng(0), ControlChart(1, 1e-6)
+    for _ in range(BASELINE_ITEMS):
         chart.add(rng.normal(mean, spread, 1))
     for _ in range(300):
         chart.add(rng.normal(mean + 2 * spread, spread, 1))
-    assert chart.strayed[0] == pytest.approx(2 / np.sqrt(0.03 / 1.97 + 1 / BASELINE), rel=0.25)
+    assert chart.deviations[0] == pytest.approx(2 / np.sqrt(0.03 / 1.97 + 1 / BASELINE_ITEMS), rel=0.25)

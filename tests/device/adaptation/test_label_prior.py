@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.adaptation.label_prior import BOUND, REMEMBERED, Site, SiteError, SiteSettings, estimated, reweighed, shares
+from device.adaptation.label_prior import MOST_CHANGE, WINDOW_ITEMS, LabelPrior, SiteError, SiteSettings, estimate_shares, label_shares, reweight
 from device.common.arrays import Float64Array
 
 LABELS = ("can", "glass", "pet")
@@ -23,25 +23,25 @@ def stream(mix: Float64Array, count: int, seed: int = 0, separation: float = 2.0
 
 @given(weights)
 def test_the_usual_mix_leaves_probabilities_as_they_are(p: Float64Array) -> None:
-    assert reweighed(p, USUAL, USUAL) == pytest.approx(p, abs=1e-8)
+    assert reweight(p, USUAL, USUAL) == pytest.approx(p, abs=1e-8)
 
 
 @given(weights, weights)
 def test_a_label_that_does_not_occur_gets_nothing_and_the_rest_keep_their_ratios(p: Float64Array, usual: Float64Array) -> None:
-    found = reweighed(p, usual, shares(("can", "pet"), LABELS, usual))
+    found = reweight(p, usual, label_shares(("can", "pet"), LABELS, usual))
     assert found[1] == 0
     assert found[0] / found[2] == pytest.approx(p[0] / p[2])
     assert found.sum() == pytest.approx(1)
 
 
 def test_how_often_labels_occur_may_be_in_any_unit() -> None:
-    assert shares({"can": 30, "pet": 10}, LABELS, USUAL) == pytest.approx([0.75, 0, 0.25])
-    assert shares((), LABELS, USUAL) == pytest.approx(USUAL)
+    assert label_shares({"can": 30, "pet": 10}, LABELS, USUAL) == pytest.approx([0.75, 0, 0.25])
+    assert label_shares((), LABELS, USUAL) == pytest.approx(USUAL)
 
 
 @given(weights, st.floats(0, 0.5))
 def test_others_have_their_share_together_and_those_that_are_named_theirs_of_the_rest(usual: Float64Array, others: float) -> None:
-    found = shares({"pet": 3}, LABELS, usual, others)
+    found = label_shares({"pet": 3}, LABELS, usual, others)
     assert found.sum() == pytest.approx(1)
     assert found[2] == pytest.approx(1 - others)
     assert found[0] * usual[1] == pytest.approx(found[1] * usual[0])
@@ -49,28 +49,28 @@ def test_others_have_their_share_together_and_those_that_are_named_theirs_of_the
 
 def test_with_a_share_for_others_what_is_surely_something_else_is_no_longer_taken_for_what_is_named() -> None:
     surely_glass, rather_glass = np.array([0.004, 0.99, 0.006]), np.array([0.1, 0.7, 0.2])
-    strict, wise = (Site(LABELS, USUAL, SiteSettings(labels=("can", "pet"), others=others)) for others in (0.0, 0.02))
-    assert [int(strict.weighed(p).argmax()) for p in (surely_glass, rather_glass)] == [2, 2]
-    assert [int(wise.weighed(p).argmax()) for p in (surely_glass, rather_glass)] == [1, 2]
+    strict, wise = (LabelPrior(LABELS, USUAL, SiteSettings(labels=("can", "pet"), others=others)) for others in (0.0, 0.02))
+    assert [int(strict.apply_prior(p).argmax()) for p in (surely_glass, rather_glass)] == [2, 2]
+    assert [int(wise.apply_prior(p).argmax()) for p in (surely_glass, rather_glass)] == [1, 2]
 
 
 def test_others_are_others_than_those_that_are_named() -> None:
     with pytest.raises(SiteError, match=r"others: 0\.02 .* no labels are named"):
-        shares((), LABELS, USUAL, 0.02)
+        label_shares((), LABELS, USUAL, 0.02)
     with pytest.raises(SiteError, match=r"others: 0\.02 .* no labels are named"):
         SiteSettings(others=0.02)
-    assert shares(LABELS, LABELS, USUAL, 0.02) == pytest.approx(USUAL)
+    assert label_shares(LABELS, LABELS, USUAL, 0.02) == pytest.approx(USUAL)
 
 
 def test_a_label_that_nobody_knows_is_named() -> None:
     with pytest.raises(SiteError, match=r"labels: tin: .*can, glass, pet"):
-        shares(("tin",), LABELS, USUAL)
+        label_shares(("tin",), LABELS, USUAL)
 
 
 @given(weights, st.integers(0, 100))
 def test_the_mix_is_found_from_probabilities_that_were_calibrated_under_another(mix: Float64Array, seed: int) -> None:
-    found = estimated(stream(mix, 4000, seed), USUAL, USUAL)
-    bounded = np.clip(mix, USUAL / BOUND, USUAL * BOUND)
+    found = estimate_shares(stream(mix, 4000, seed), USUAL, USUAL)
+    bounded = np.clip(mix, USUAL / MOST_CHANGE, USUAL * MOST_CHANGE)
     assert found == pytest.approx(bounded / bounded.sum(), abs=0.06)
 
 
@@ -80,40 +80,40 @@ def test_the_mix_makes_more_items_right() -> None:
     seen = 1.5 * np.eye(3)[truth] + rng.normal(size=(2000, 3))
     likelihood = np.exp(-((seen[:, np.newaxis] - 1.5 * np.eye(3)) ** 2).sum(axis=2) / 2) * USUAL
     p = likelihood / likelihood.sum(axis=1, keepdims=True)
-    site = Site(LABELS, USUAL, SiteSettings(learn=True))
+    prior = LabelPrior(LABELS, USUAL, SiteSettings(learn=True))
     for row in p[:200]:
-        site.note(row)
-    before, after = (p[200:].argmax(axis=1) == truth[200:]).mean(), (site.weighed(p[200:]).argmax(axis=1) == truth[200:]).mean()
+        prior.observe(row)
+    before, after = (p[200:].argmax(axis=1) == truth[200:]).mean(), (prior.apply_prior(p[200:]).argmax(axis=1) == truth[200:]).mean()
     assert after > before + 0.05
 
 
 @given(st.lists(weights, min_size=1, max_size=50), weights)
 def test_learning_stays_within_its_bounds(items: list[Float64Array], expected: Float64Array) -> None:
-    found = estimated(np.stack(items), USUAL, expected)
+    found = estimate_shares(np.stack(items), USUAL, expected)
     assert found.sum() == pytest.approx(1)
-    assert (found >= expected / BOUND - 1e-9).all() and (found <= expected * BOUND + 1e-9).all()
+    assert (found >= expected / MOST_CHANGE - 1e-9).all() and (found <= expected * MOST_CHANGE + 1e-9).all()
 
 
 def test_what_the_owner_left_out_is_never_learned() -> None:
-    site = Site(LABELS, USUAL, SiteSettings(labels=("can", "pet"), learn=True))
+    prior = LabelPrior(LABELS, USUAL, SiteSettings(labels=("can", "pet"), learn=True))
     for row in stream(np.array([0.0, 1.0, 0.0]), 300):
-        site.note(row)
-    assert site.mix["glass"] == 0
+        prior.observe(row)
+    assert prior.shares["glass"] == 0
 
 
 def test_a_site_that_may_not_learn_does_not() -> None:
-    site = Site(LABELS, USUAL, SiteSettings(labels={"can": 3, "pet": 1}))
+    prior = LabelPrior(LABELS, USUAL, SiteSettings(labels={"can": 3, "pet": 1}))
     for row in stream(np.array([0.0, 0.0, 1.0]), 100):
-        site.note(row)
-    assert site.mix == {"can": 0.75, "glass": 0, "pet": 0.25}
+        prior.observe(row)
+    assert prior.shares == {"can": 0.75, "glass": 0, "pet": 0.25}
 
 
 def test_what_was_learned_survives_a_restart_and_old_items_are_forgotten() -> None:
-    before, after = (Site(LABELS, USUAL, SiteSettings(learn=True)) for _ in range(2))
-    for row in stream(np.array([0.9, 0.05, 0.05]), REMEMBERED + 50):
-        before.note(row)
+    before, after = (LabelPrior(LABELS, USUAL, SiteSettings(learn=True)) for _ in range(2))
+    for row in stream(np.array([0.9, 0.05, 0.05]), WINDOW_ITEMS + 50):
+        before.observe(row)
     after.restore(before.export())
-    assert after.mix == before.mix
-    assert len(after.export()) == REMEMBERED
+    assert after.shares == before.shares
+    assert len(after.export()) == WINDOW_ITEMS
     with pytest.raises(ValueError, match="3 labels"):
         after.restore(np.ones((4, 2)))

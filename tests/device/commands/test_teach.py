@@ -20,7 +20,7 @@ import pytest
 
 from converter.bundle.embedding_stats import fit_reference
 from converter.bundle.novelty import fit_known
-from device.adaptation.head_store import taught_files
+from device.adaptation.head_store import head_files
 from device.cli import main
 from device.daemon import control_loop as daemon
 from device.ledger.ledger import LOCK
@@ -129,7 +129,7 @@ def config(tmp_path: Path, bundle: Bundle, pack: Path) -> Callable[..., Path]:
 
 def test_a_state_folder_that_the_system_refuses_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(TeachingError, match=r"File name too long; expected device\.state, a folder"):
-        taught_files(tmp_path / ("x" * 300))
+        head_files(tmp_path / ("x" * 300))
 
 
 def test_photos_of_new_things_make_a_file_that_classify_uses(
@@ -250,7 +250,7 @@ def test_a_folder_that_is_taught_again_teaches_nothing_new(
     once, again = map(json.loads, out.splitlines())
     assert (once["copies"], again["copies"]) == (0, 16)
     assert "16 of the photos are copies" in err
-    first, second = (file.read_bytes() for file in taught_files(tmp_path / "state"))
+    first, second = (file.read_bytes() for file in head_files(tmp_path / "state"))
     assert first == second
 
 
@@ -349,16 +349,16 @@ def test_what_is_taught_adds_up_is_listed_and_is_undone_exactly(
     (pots := tmp_path / "later").mkdir()
     (photos / "pot").rename(pots / "pot")
     assert main(["teach", "--from", str(photos), "--config", settings]) == 0
-    first = taught_files(state)[-1].read_bytes()
+    first = head_files(state)[-1].read_bytes()
     assert main(["teach", "--from", str(pots), "--config", settings]) == 0
     capsys.readouterr()
     assert main(["teach", "--list", "--config", settings, "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["photos"] for line in lines] == [{"can": 8}, {"can": 8, "pot": 8}]
     assert main(["teach", "--undo", "--config", settings]) == 0
-    assert [file.read_bytes() for file in taught_files(state)] == [first]
+    assert [file.read_bytes() for file in head_files(state)] == [first]
     assert main(["teach", "--undo", "--config", settings]) == 0
-    assert taught_files(state) == []
+    assert head_files(state) == []
 
 
 def test_a_full_disk_leaves_what_was_taught_before_and_nothing_else(
@@ -366,7 +366,7 @@ def test_a_full_disk_leaves_what_was_taught_before_and_nothing_else(
 ) -> None:
     settings = str(config(photos))
     assert main(["teach", "--from", str(photos), "--config", settings]) == 0
-    first = taught_files(tmp_path / "state")[-1]
+    first = head_files(tmp_path / "state")[-1]
     kept, before = first.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     capsys.readouterr()
     try:
@@ -408,7 +408,7 @@ def test_items_are_taught_in_front_of_the_camera(config: Callable[..., Path], tm
     assert "3 of 3 photos told apart from the empty view" in err.splitlines()
     assert main(["teach", "can", "--frames", "4", "--config", settings]) == 2
     assert "the camera has shown all it has before enough frames were taken" in capsys.readouterr().err
-    assert len(taught_files(tmp_path / "state")) == 1
+    assert len(head_files(tmp_path / "state")) == 1
 
 
 def test_a_running_bin_is_left_alone(config: Callable[..., Path], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from device.common.arrays import Float64Array
 from device.policy import decision
-from device.policy.decision import Choice, Danger, Evidence
+from device.policy.decision import Choice, Evidence, SuspectedHazard
 from device.policy.rules import RulePack, find_rules, read_rules
 
 LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
@@ -111,9 +111,9 @@ def test_a_hazard_above_the_bound_is_held_and_one_below_is_not(guarded: Callable
     rules = guarded("above = 0.2")
     choice = decide(sure(glass=0.7, metal=0.25), LABELS, rules, reject_below=0.5)
     assert (choice.bin, choice.held, choice.reason, choice.label) == ("", True, "hazard", "glass")
-    assert choice.danger is not None and choice.danger.label == "metal" and choice.danger.p == pytest.approx(0.25 + 0.05 / 6)
+    assert choice.hazard is not None and choice.hazard.label == "metal" and choice.hazard.p == pytest.approx(0.25 + 0.05 / 6)
     below = decide(sure(glass=0.8, metal=0.15), LABELS, rules, reject_below=0.5)
-    assert (below.bin, below.held, below.reason, below.danger) == ("glass", False, "confident", None)
+    assert (below.bin, below.held, below.reason, below.hazard) == ("glass", False, "confident", None)
 
 
 def test_a_hazard_goes_to_the_bin_that_the_pack_names(guarded: Callable[[str], RulePack]) -> None:
@@ -125,7 +125,7 @@ def test_a_hazard_goes_to_the_bin_that_the_pack_names(guarded: Callable[[str], R
 def test_a_hazard_in_the_bin_where_it_belongs_is_sorted_and_still_a_danger(guarded: Callable[[str], RulePack]) -> None:
     choice = decide(sure(metal=0.97), LABELS, guarded('into = "metal"'), reject_below=0.5)
     assert (choice.bin, choice.reason) == ("metal", "confident")
-    assert choice.danger == Danger("metal", pytest.approx(0.975))
+    assert choice.hazard == SuspectedHazard("metal", pytest.approx(0.975))
 
 
 @pytest.mark.parametrize("more", [{"unknown": True}, {"reject_below": 0.99}])
@@ -138,7 +138,7 @@ def test_the_labels_of_a_place_rule_no_hazard_out(guarded: Callable[[str], RuleP
     """Where the owner lists the labels that occur, a hazard among the others has no share; the frames alone say what it is."""
     seen, here = sure(metal=0.6, glass=0.3), sure(glass=1.0)
     choice = decision.decide(Evidence(here, seen), LABELS, guarded("above = 0.3"), reject_below=0.5)
-    assert choice.held and choice.danger is not None and choice.danger.label == "metal"
+    assert choice.held and choice.hazard is not None and choice.hazard.label == "metal"
 
 
 def test_a_hazard_whose_bin_is_closed_is_held(guarded: Callable[[str], RulePack]) -> None:
@@ -153,7 +153,7 @@ def test_hazards_of_several_labels_count_together(tmp_path: Path) -> None:
     four = read_rules(find_rules("four-bins"), labels)
     choice = decide(np.array([0.86, 0.06, 0.08]), labels, four, reject_below=0.5)
     assert (choice.bin, choice.reason) == ("hazardous", "hazard")
-    assert choice.danger == Danger("有害垃圾_干电池", pytest.approx(0.14))
+    assert choice.hazard == SuspectedHazard("有害垃圾_干电池", pytest.approx(0.14))
     assert decide(np.array([0.96, 0.02, 0.02]), labels, four, reject_below=0.5).bin == "kitchen"
 
 
@@ -197,7 +197,7 @@ def test_several_things_go_where_they_cost_least_where_the_pack_says_so(tmp_path
 def test_a_hazard_in_one_of_two_pieces_is_a_hazard(guarded: Callable[[str], RulePack]) -> None:
     evidence = Evidence(sure(glass=0.98), pieces=(sure(glass=0.98), sure(metal=0.98)))
     choice = decision.decide(evidence, LABELS, guarded("above = 0.2"), reject_below=0.5)
-    assert choice.held and choice.danger is not None and choice.danger.label == "metal"
+    assert choice.held and choice.hazard is not None and choice.hazard.label == "metal"
 
 
 @settings(max_examples=100)
@@ -208,9 +208,9 @@ def test_no_hazard_above_the_bound_goes_elsewhere(
     text = f'[hazard]\nabove = {above!r}\ninto = "{into}"\n'
     rules = pack(tmp_path_factory.getbasetemp(), {"x": ["a"], "y": ["b"]}, text, 'hazards = ["b"]\n')
     choice = decide(posterior, ("a", "b"), rules, reject_below=0.5, unknown=unknown)
-    assert (choice.danger is not None) == (posterior[1] > above)
-    assert choice.danger is None or choice.bin == into
-    assert choice.danger is not None or not choice.held
+    assert (choice.hazard is not None) == (posterior[1] > above)
+    assert choice.hazard is None or choice.bin == into
+    assert choice.hazard is not None or not choice.held
 
 
 def test_what_belongs_in_a_closed_bin_goes_to_the_residual_bin_and_says_why() -> None:

@@ -99,8 +99,8 @@ def test_a_hazard_that_is_still_to_be_taught_is_known_to_pass_unnoticed(file: Pa
     file.write_text('taught = ["battery"]\nhazards = ["battery"]\n' + PACK.replace('"metal"', '"metal", "battery"'), encoding="utf-8")
     pack = read_rules(file, ("paper", "metal"))
     assert pack.hazards == {"battery"}
-    assert (pack.hazard.into, pack.unseen_hazards(("paper", "metal"))) == ("", ["battery"])
-    assert pack.unseen_hazards(("paper", "metal", "battery")) == []
+    assert (pack.hazard.into, pack.hazards_without_label(("paper", "metal"))) == ("", ["battery"])
+    assert pack.hazards_without_label(("paper", "metal", "battery")) == []
 
 
 def test_labels_that_do_not_count_here_may_be_named_and_need_no_bin(file: Path) -> None:

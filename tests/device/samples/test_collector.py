@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from device.samples.collector import Keeper, KeepSettings, Sighting, runs
-from device.samples.store import Note, read_kept
+from device.samples.collector import KeepSettings, Sample, SampleCollector, runs
+from device.samples.store import SampleNote, read_samples
 from device.vision.inference.preprocess import Pixels
 
 RNG = np.random.default_rng(0)
@@ -18,8 +18,8 @@ CLEAR = np.zeros((60, 80), np.uint8)
 CLEAR[20:40, 30:50] = 255
 
 
-def sighting(number: int, reason: str, *, mask: Pixels | None = CLEAR, embedding: np.ndarray | None = None) -> Sighting:
-    note = Note(
+def sighting(number: int, reason: str, *, mask: Pixels | None = CLEAR, embedding: np.ndarray | None = None) -> Sample:
+    note = SampleNote(
         item=f"item{number}",
         label="glass",
         p=0.8,
@@ -30,16 +30,16 @@ def sighting(number: int, reason: str, *, mask: Pixels | None = CLEAR, embedding
         time=f"2026-11-21T10:00:{number:02}.000Z",
     )
     pixels = RNG.integers(0, 256, (60, 80, 3), dtype=np.uint8)
-    return Sighting(pixels, mask, (RNG.random(32) if embedding is None else embedding).astype(np.float32), note)
+    return Sample(pixels, mask, (RNG.random(32) if embedding is None else embedding).astype(np.float32), note)
 
 
-def kept(folder: Path, *sightings: Sighting, most_mib: float = 50.0) -> list[Note]:
+def kept(folder: Path, *sightings: Sample, most_mib: float = 50.0) -> list[SampleNote]:
     """The notes of what is in the folder after these."""
-    keeper = Keeper(KeepSettings(str(folder), most_mib))
+    keeper = SampleCollector(KeepSettings(str(folder), most_mib))
     for each in sightings:
         keeper.offer(each)
     keeper.close(20.0)
-    found = read_kept(folder)
+    found = read_samples(folder)
     assert found.problems == ()
     return [frame.note for frame in found.frames if frame.note is not None]
 
@@ -81,7 +81,7 @@ def test_the_oldest_make_room_and_the_quota_holds(tmp_path: Path) -> None:
 
 def test_nothing_is_kept_unless_a_folder_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    keeper = Keeper(KeepSettings())
+    keeper = SampleCollector(KeepSettings())
     keeper.offer(sighting(0, "unknown"))
     keeper.close()
     assert list(tmp_path.iterdir()) == []
@@ -89,7 +89,7 @@ def test_nothing_is_kept_unless_a_folder_is_set(tmp_path: Path, monkeypatch: pyt
 
 def test_a_full_disk_is_said_and_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
-    keeper = Keeper(KeepSettings(str(tmp_path / "file" / "below")))
+    keeper = SampleCollector(KeepSettings(str(tmp_path / "file" / "below")))
     for i in range(3):
         keeper.offer(sighting(i, "unknown"))
     keeper.close(20.0)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from device.samples.store import Note, read_kept
+from device.samples.store import SampleNote, read_samples
 from device.vision.inference.images import PictureError
 
 NOTE: dict[str, Any] = {
@@ -37,7 +37,7 @@ def put(folder: Path, name: str = "20261120T0915-7f3a.jpg", note: bytes | None =
 
 def test_a_frame_comes_with_the_note_beside_it(tmp_path: Path) -> None:
     picture = put(tmp_path, note=json.dumps(NOTE | {"mask": [100, 20, 2952], "embedding": [0.5, -1.25]}).encode())
-    kept = read_kept(tmp_path)
+    kept = read_samples(tmp_path)
     assert kept.problems == ()
     (frame,) = kept.frames
     assert frame.picture == picture
@@ -48,7 +48,7 @@ def test_a_frame_comes_with_the_note_beside_it(tmp_path: Path) -> None:
 
 def test_a_picture_alone_is_a_frame_and_is_nothing_to_complain_about(tmp_path: Path) -> None:
     put(tmp_path)
-    kept = read_kept(tmp_path)
+    kept = read_samples(tmp_path)
     assert [frame.note for frame in kept.frames] == [None]
     assert kept.problems == ()
 
@@ -56,7 +56,7 @@ def test_a_picture_alone_is_a_frame_and_is_nothing_to_complain_about(tmp_path: P
 def test_frames_in_folders_of_several_bins_are_found_and_keys_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
     put(tmp_path / "bin-b", note=json.dumps(NOTE | {"sharpness": 0.2}).encode())
     put(tmp_path / "bin-a", note=json.dumps(NOTE).encode())
-    kept = read_kept(tmp_path)
+    kept = read_samples(tmp_path)
     assert [frame.picture.parent.name for frame in kept.frames] == ["bin-a", "bin-b"]
     assert all(frame.note for frame in kept.frames)
 
@@ -74,7 +74,7 @@ def test_frames_in_folders_of_several_bins_are_found_and_keys_of_a_later_version
 )
 def test_a_damaged_note_is_named_and_its_picture_is_kept(note: bytes, said: str, tmp_path: Path) -> None:
     put(tmp_path, note=note)
-    kept = read_kept(tmp_path)
+    kept = read_samples(tmp_path)
     assert [frame.note for frame in kept.frames] == [None]
     (problem,) = kept.problems
     assert problem.startswith(str(tmp_path / "20261120T0915-7f3a.json"))
@@ -87,7 +87,7 @@ def test_a_picture_that_cannot_be_shown_whole_is_named_and_left_out(damage: str,
     good, bad = put(tmp_path, "good.jpg"), put(tmp_path, "bad.jpg")
     data = bad.read_bytes()
     bad.write_bytes({"empty": b"", "text": b"no picture", "half": data[: len(data) // 2], "last byte": data[:-1]}[damage])
-    kept = read_kept(tmp_path)
+    kept = read_samples(tmp_path)
     assert [frame.picture for frame in kept.frames] == [good]
     (problem,) = kept.problems
     assert problem.startswith(f"{bad}: ")
@@ -104,7 +104,7 @@ def test_a_folder_without_pictures_is_refused_by_name(what: str, tmp_path: Path)
     if what == "refused by the system":
         folder = tmp_path / ("x" * 300)
     with pytest.raises(PictureError, match=folder.name):
-        read_kept(folder)
+        read_samples(folder)
 
 
 share = st.floats(0, 1)
@@ -126,7 +126,7 @@ def test_every_note_that_a_device_can_write_is_read_back(
 ) -> None:
     item, into, reason, bundle, when = words
     label = max(probabilities, key=lambda name: probabilities[name])
-    note = Note(
+    note = SampleNote(
         item=item,
         label=label,
         p=probabilities[label],
@@ -139,4 +139,4 @@ def test_every_note_that_a_device_can_write_is_read_back(
         embedding=embedding,
     )
     put(tmp_path, note=msgspec.json.encode(note))
-    assert [frame.note for frame in read_kept(tmp_path).frames] == [note]
+    assert [frame.note for frame in read_samples(tmp_path).frames] == [note]
