@@ -18,7 +18,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from converter.common.atomic_dir import appearing
+from converter.common.atomic_directory import atomic_directory
 from converter.data.isolated_view import mask_on_card
 from converter.data.photos import read_part, read_pixels
 from device.common.errors import SortbinError
@@ -59,7 +59,7 @@ def write_cut_outs(data: Path, places: Path, out: Path) -> int:
     """
     items = list(cut_out(data))
     rows = []
-    with appearing(out) as folder:
+    with atomic_directory(out) as folder:
         for number, (name, scene) in enumerate(SCENES.items()):
             view, *empty = sorted((places / scene.place / "empty").iterdir())
             (folder / name / "empty").mkdir(parents=True)

@@ -16,8 +16,8 @@ import cv2
 import msgspec
 import numpy as np
 
+from converter.common.proportion import proportion
 from device.common.errors import SortbinError
-from device.common.statistics import wilson
 from device.vision.inference.bundle import default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.images import PictureError, find_pictures, read_pixels
@@ -147,16 +147,13 @@ def main() -> int:
     else:
         print("| place | n | found | overlap, mean (p10) | named right: whole frame | isolated | by the exact mask |\n|---|---|---|---|---|---|---|")
         for result in results:
-            shares = " | ".join(_share(right, result.n) for right in (result.right_whole, result.right_isolated, result.right_exact))
+            shares = " | ".join(
+                proportion(right, result.n).with_interval() for right in (result.right_whole, result.right_isolated, result.right_exact)
+            )
             print(f"| {result.place} | {result.n} | {result.found} | {result.overlap:.2f} ({result.overlap_p10:.2f}) | {shares} |")
     if arguments.sheet:
         cv2.imwrite(str(arguments.sheet), cv2.cvtColor(sheet(seen), cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 80))
     return 0
-
-
-def _share(right: int, n: int) -> str:
-    low, high = wilson(right, n)
-    return f"{right / n:.2f} ({low:.2f}-{high:.2f})"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from converter.bundle.build import Order, quantize
 from converter.common.progress import Progress
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.photos import Photo
 from converter.data.run import Run, read_run
 from converter.quantization import calibration
@@ -36,7 +36,7 @@ CALIBRATION, SEED = 200, 1
 def bare(run: Run, alone: frozenset[Photo]) -> float:
     """Convert with TensorFlow alone. alone: calibration photos to isolate. Returns seconds."""
     began_s = time.monotonic()
-    with quiet():
+    with silenced():
         network = tflite.KerasNetwork(run.model, len(run.labels))
         chosen = calibration.choose(run.train, CALIBRATION, SEED)
         with network.exported() as saved:

@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.cut_outs import NOISE, SHADOW, SHADOW_PX, cut_out
+from converter.common.proportion import proportion
 from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
-from device.common.statistics import wilson
 from device.policy.decision import Choice, Evidence, decide
 from device.policy.rules import RulePack, default_rules, read_rules
 from device.simulation.items import shipped_items
@@ -269,15 +269,10 @@ def _table(rows: Sequence[Row]) -> str:
     ]
     for row in rows:
         name = row.kind if row.kind not in PAIRS else f"two, {row.kind}, {'two bins' if row.mixed else 'one bin'}"
-        right = ["", ""] if row.mixed else [_share(count, row.n) for count in row.right]
-        others = [_share(count, row.n) for count in (*row.confident, row.several)]
+        right = ["", ""] if row.mixed else [proportion(count, row.n).with_interval() for count in row.right]
+        others = [proportion(count, row.n).with_interval() for count in (*row.confident, row.several)]
         lines.append(f"| {name} | {row.n} | " + " | ".join([*right, *others]) + " |")
     return "\n".join(lines)
-
-
-def _share(count: int, n: int) -> str:
-    low, high = wilson(count, n)
-    return f"{count / n:.2f} ({low:.2f}-{high:.2f})"
 
 
 def main() -> int:

@@ -18,9 +18,9 @@ from converter.benchmark.report import Report, Row
 from converter.benchmark.single_stream import QUERIES, SECONDS, is_mlperf
 from converter.bundle.photo_list import photos_to_judge
 from converter.common.accuracy import Answers, Ints, agreement
-from converter.common.atomic_dir import OutputError
+from converter.common.atomic_directory import OutputError
 from converter.common.progress import Progress
-from converter.common.proportion import share
+from converter.common.proportion import proportion
 from converter.data import pixel_cache as decoded
 from converter.data.photos import Photo, PhotosError
 from converter.data.run import RunError, read_run
@@ -309,7 +309,7 @@ def _measured(order: Order, subject: Subject, material: Material, row: Row, floa
     answers = Answers(np.load(logits).astype(np.float64), material.targets)
     logits.unlink()
     reference = answers if floating is None and row.format == KERAS.name else floating
-    row = msgspec.structs.replace(row, accuracy=share(int(answers.right.sum()), material.count))
+    row = msgspec.structs.replace(row, accuracy=proportion(int(answers.right.sum()), material.count))
     if reference is not None:
         differs = float(np.abs(answers.logits - reference.logits).max())
         row = msgspec.structs.replace(row, agreement=agreement(answers, reference), differs=differs)

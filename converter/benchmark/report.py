@@ -7,7 +7,7 @@ import msgspec
 
 from converter.benchmark.machine import Machine, Moment
 from converter.benchmark.measuring import Measurement
-from converter.common.proportion import Share
+from converter.common.proportion import Proportion
 from device.common.wording import fixed_point
 
 State = Literal["measured", "failed", "missing"]
@@ -30,7 +30,7 @@ class Row(msgspec.Struct, frozen=True):
     size_bytes: int | None = None
     sha256: str = ""
     measured: Measurement | None = None
-    accuracy: Share | None = None
+    accuracy: Proportion | None = None
     agreement: float | None = None
     differs: float | None = None
 

@@ -16,10 +16,11 @@ from converter.bundle.photo_list import FILE as PHOTOS_FILE
 from converter.bundle.photo_list import photo_list
 from converter.bundle.plausibility import doubts
 from converter.common.accuracy import Answers, Ints, agreement
-from converter.common.atomic_dir import appearing
+from converter.common.atomic_directory import atomic_directory
 from converter.common.network_error import NetworkError
 from converter.common.progress import Progress
-from converter.common.silence import quiet
+from converter.common.proportion import proportion
+from converter.common.silence import silenced
 from converter.data.isolated_view import GROUND, isolated_if_told
 from converter.data.photos import Photo
 from converter.data.run import Run
@@ -33,7 +34,6 @@ from converter.quantization.tf_converter import ConversionError
 from converter.quantization.trial_model import Trial
 from converter.tflite.metadata import CARD_FILE, with_metadata
 from device.common.arrays import Float32Array
-from device.common.statistics import wilson
 from device.vision.inference.bundle import (
     Bundle,
     BundleError,
@@ -113,7 +113,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
     BundleError for what was given.
     """
     keras.utils.set_random_seed(order.seed)
-    with appearing(order.out) as folder, tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
+    with atomic_directory(order.out) as folder, tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
         size = floating.size
         chosen = calibration.choose(run.train, order.calibration, order.seed)
         progress.step("isolating items of calibration photos")
@@ -141,7 +141,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         remarks = tuple(doubts(before, run.labels))
         by_itself = _by_itself(best, run, order, size, targets, progress)
         progress.step("working out the known answer")
-        with quiet():
+        with silenced():
             answer = known_answer(trial.exact, trial.shipped, order.seed, Inputs(chosen[:KNOWN_ANSWER_PHOTOS], size, shown=shown))
         embeddings, trained = _learnt(trial, run, order, size, progress)
         reference = fit_reference(embeddings, trained, len(run.labels))
@@ -243,9 +243,9 @@ def _refusal(title: str, before: Answers, after: Answers, labels: tuple[str, ...
     photos = np.bincount(before.targets, minlength=len(labels))
     pairs = zip(labels, photos, before.recall(), after.recall(), strict=True)
     changed = [f"{label} {was:.3f} -> {now:.3f} of {n}" for label, n, was, now in pairs if was != now]
-    low, high = wilson(int(after.right.sum()), len(after.targets))
+    interval = proportion(int(after.right.sum()), len(after.targets)).interval()
     verdict = (
-        f"{title} is right on {after.accuracy:.4f} (95 % interval {low:.3f} to {high:.3f}) of {len(after.targets)} validation photos, "
+        f"{title} is right on {after.accuracy:.4f} (95 % interval {interval}) of {len(after.targets)} validation photos, "
         f"float on {before.accuracy:.4f}: {_lost_points(before, after):.2f} points lost, {tolerance_points:g} allowed; "
         f"recall {', '.join(changed) or 'unchanged'}. Nothing was written"
     )
@@ -259,6 +259,6 @@ def _refusal(title: str, before: Answers, after: Answers, labels: tuple[str, ...
 
 def _require_known_answer(bundle: Bundle) -> None:
     """Ask the finished folder, as the device will."""
-    with quiet():
+    with silenced():
         for runtime in (load_runtime(bundle), load_runtime(bundle, package="ai-edge-litert", kernels="builtin")):
             Classifier(bundle, runtime).check_known_answer()

@@ -8,9 +8,9 @@ import msgspec
 
 from converter.bundle.calibrate import WANTED_RIGHT
 from converter.common.accuracy import Answers
+from converter.common.proportion import proportion
 from converter.data.run import Run
 from converter.quantization.bias_correction import Correction
-from device.common.statistics import wilson
 from device.vision.inference.bundle import BundleInfo, Measured
 from device.vision.inference.classifier import softmax
 from device.vision.inference.novelty import FILE as KNOWN_FILE
@@ -87,7 +87,7 @@ class Card:
 
     def _recall(self) -> list[str]:
         rows = [
-            (label, int(row.sum()), _recalled(before), _recalled(after))
+            (label, int(row.sum()), before, after)
             for label, row, before, after in zip(
                 self.info.labels, self.int8.confusion(), self.float32.confusion().diagonal(), self.int8.confusion().diagonal(), strict=True
             )
@@ -224,12 +224,8 @@ def _of(measured: Measured) -> tuple[str, str]:
 
 
 def _told(right: int, n: int) -> tuple[str, str]:
-    low, high = wilson(right, n)
-    return f"{right / n:.4f} ({right} of {n})", f"{low:.3f} to {high:.3f}"
-
-
-def _recalled(right: int) -> str:
-    return str(right)
+    found = proportion(right, n)
+    return f"{found.share:.4f} ({right} of {n})", found.interval()
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:

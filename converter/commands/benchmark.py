@@ -94,14 +94,14 @@ def _replacing(out: Path) -> Iterator[Path]:
 
     Raises OutputError when `out` is something else, or the disk refuses.
     """
-    from converter.common.atomic_dir import OutputError, appearing
+    from converter.common.atomic_directory import OutputError, atomic_directory
 
     if not (out / REPORT_FILE).is_file():
-        with appearing(out) as folder:
+        with atomic_directory(out) as folder:
             yield folder
         return
     fresh = out.with_name(f".{out.name}.new.{os.getpid()}")
-    with appearing(fresh) as folder:
+    with atomic_directory(fresh) as folder:
         yield folder
     try:
         shutil.rmtree(out)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from converter.common.atomic_dir import OutputError, require_free
+from converter.common.atomic_directory import OutputError, require_free
 from converter.common.progress import Progress
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.isolated_view import GROUND
 from converter.data.photos import all_bad_named, read_further
 from converter.data.run import Run, RunError, read_run, run_of
@@ -96,7 +96,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
     notes = _read_notes(arguments.notes) if arguments.notes else ""
     progress = Progress()
     progress.step("starting TensorFlow")
-    with quiet():
+    with silenced():
         from converter.bundle.build import Order, Refused, quantize
         from converter.quantization.candidates import TITLES, Wanted
     try:
@@ -143,7 +143,7 @@ def _tell(bundle: Bundle, title: str, took_s: float) -> None:
 def _network(arguments: argparse.Namespace, run: Run, progress: Progress) -> tuple["FloatNetwork", ForeignModel | None]:
     """What is quantized, and what is known of it where `training fit` did not make it. Raises NetworkError."""
     progress.step("reading the network")
-    with quiet():
+    with silenced():
         if not arguments.labels:
             from converter.quantization.tf_converter import KerasNetwork
 

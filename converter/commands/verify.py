@@ -5,11 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from device.common.cli import float_range
-from device.common.errors import SortbinError
-
-
-class UsageError(SortbinError, ValueError):
-    """Options that do not go together."""
+from device.common.errors import UsageError
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:

@@ -4,7 +4,7 @@ MOST_CHARACTERS = 90
 """of what another library said"""
 
 
-def first_words(error: BaseException) -> str:
+def first_sentence(error: BaseException) -> str:
     """The first sentence of what an exception says, cut to a few words."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[0] if lines else type(error).__name__

@@ -9,7 +9,7 @@ from typing import TypeVar
 Worked = TypeVar("Worked")
 
 
-def abreast(count: int, equipped: Callable[[], Callable[[int], Worked]]) -> Iterator[Worked]:
+def parallel_map(count: int, equipped: Callable[[], Callable[[int], Worked]]) -> Iterator[Worked]:
     """What a worker makes of 0 to count - 1, in that order, on as many threads as there are processors.
 
     equipped: called once on each thread, gives that thread its worker, which may hold an interpreter that no two threads may use at once.

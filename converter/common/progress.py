@@ -17,7 +17,7 @@ class Row(Protocol[Given]):
 
 
 class Progress:
-    """Rewrites the last line of the terminal that stderr is. It keeps a copy of the file descriptor, so `quiet` does not hold it back."""
+    """Rewrites the last line of the terminal that stderr is. It keeps a copy of the file descriptor, so `silenced` does not hold it back."""
 
     def __init__(self) -> None:
         self._terminal = os.dup(sys.stderr.fileno()) if sys.stderr.isatty() else None

@@ -1,12 +1,12 @@
-"""A share of photos, and how sure one can be of it."""
+"""A share of photos with its confidence interval."""
 
 import msgspec
 
 from device.common.statistics import wilson
 
 
-class Share(msgspec.Struct, frozen=True):
-    """`right` of `n` photos: the share 0..1, and its 95 % interval (Wilson 1927)."""
+class Proportion(msgspec.Struct, frozen=True):
+    """`right` of `n` photos. share: 0..1; low, high: its 95 % interval (Wilson 1927)."""
 
     share: float
     right: int
@@ -15,10 +15,18 @@ class Share(msgspec.Struct, frozen=True):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.share:.4f} ({self.right} of {self.n}, 95 % interval {self.low:.3f} to {self.high:.3f})"
+        return f"{self.share:.4f} ({self.right} of {self.n}, 95 % interval {self.interval()})"
+
+    def interval(self) -> str:
+        """The interval as text: `0.940 to 0.960`."""
+        return f"{self.low:.3f} to {self.high:.3f}"
+
+    def with_interval(self) -> str:
+        """The share and its interval as text: `0.9512 (0.940 to 0.960)`."""
+        return f"{self.share:.4f} ({self.interval()})"
 
 
-def share(right: int, n: int) -> Share:
-    """Of no photos: 0, and anything is possible."""
+def proportion(right: int, n: int) -> Proportion:
+    """`right` of `n`. Without photos the share is 0 and the interval 0 to 1."""
     low, high = wilson(right, n) if n else (0.0, 1.0)
-    return Share(right / n if n else 0.0, right, n, low, high)
+    return Proportion(right / n if n else 0.0, right, n, low, high)

@@ -18,7 +18,7 @@ def only_errors() -> None:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Hold back what the block writes to stdout and stderr, at the level of file descriptors; show it on stderr when the block fails
     for a reason that is no user's mistake.
     """

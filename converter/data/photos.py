@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.common.parallel_map import abreast
+from converter.common.parallel_map import parallel_map
 from converter.data import manifest
 from converter.data.manifest import ManifestError, Row, is_dataset
 from device.common.errors import SortbinError
@@ -265,7 +265,7 @@ def require_readable(photos: Sequence[Photo]) -> None:
     Raises PhotosError, which names all that cannot be read.
     """
     files = [file for photo in photos for file in (photo.path, photo.mask) if file is not None]
-    problems = [line for lines in abreast(len(files), lambda: lambda number: pictures.unreadable(files[number : number + 1])) for line in lines]
+    problems = [line for lines in parallel_map(len(files), lambda: lambda number: pictures.unreadable(files[number : number + 1])) for line in lines]
     if problems:
         raise PhotosError(pictures.refusal(problems, len(files)))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from ai_edge_litert import schema_py_generated as schema
 
-from converter.common.atomic_dir import OutputError
+from converter.common.atomic_directory import OutputError
 from converter.edgetpu.compiler import Compiled
 from converter.tflite.flatbuffer import parse_model
 from converter.tflite.metadata import CARD_FILE, packed, with_metadata

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from converter.common.exception_text import first_words
+from converter.common.exception_text import first_sentence
 from converter.common.network_error import NetworkError
 from converter.foreign.frozen import GraphError
 from converter.foreign.heads import Head, find_head
@@ -100,7 +100,7 @@ class Classifier:
         except GraphError as error:
             raise NetworkError(f"{self._file}: {error}") from error
         except tf.errors.OpError as error:
-            raise NetworkError(f"{self._file}: does not run: {first_words(error)}") from error
+            raise NetworkError(f"{self._file}: does not run: {first_sentence(error)}") from error
 
 
 def adopt(file: Path, label_count: int, pixels: str) -> AdoptedNetwork:

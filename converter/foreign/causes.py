@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from converter.common.exception_text import first_words
+from converter.common.exception_text import first_sentence
 from converter.foreign.model_path import export_advice, keras_version
 
 _CLASS = re.compile(r"Could not locate class '([\w>]+)'|Unknown layer:? '?([\w>]+)")
@@ -20,4 +20,4 @@ def why_not_loaded(path: Path, error: BaseException) -> str:
             return f"the custom {kind} {own[own.lastindex or 0].split('>')[-1]}, whose code is not in Keras; {export_advice(version)}"
     if version.startswith("2."):
         return f"of Keras {version}, which Keras 3 cannot read; {export_advice(version)}"
-    return f"cannot be read: {first_words(error)}"
+    return f"cannot be read: {first_sentence(error)}"

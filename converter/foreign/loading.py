@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from converter.common.exception_text import first_words
+from converter.common.exception_text import first_sentence
 from converter.common.network_error import NetworkError
 from converter.foreign.causes import why_not_loaded
 from converter.foreign.frozen import GraphError, draws_random_numbers, function_of, in_float32, take_one_picture
@@ -55,7 +55,7 @@ def load(path: Path, output: str | None, size: int | None) -> FrozenModel:
     except GraphError as error:
         raise NetworkError(f"{path}: {error}") from error
     except Exception as error:
-        raise NetworkError(f"{path}: does not run: {first_words(error)}") from error
+        raise NetworkError(f"{path}: does not run: {first_sentence(error)}") from error
 
 
 def _keras(path: Path) -> _Source:
@@ -115,7 +115,7 @@ def _frozen(source: _Source, name: str, size: int | None) -> FrozenModel:
         frozen = convert_variables_to_constants_v2(traced)
     except ValueError as error:
         # Random layers keep a state, which cannot be frozen.
-        raise GraphError(AUGMENTS if draws_random_numbers(traced.graph.as_graph_def()) else first_words(error)) from error
+        raise GraphError(AUGMENTS if draws_random_numbers(traced.graph.as_graph_def()) else first_sentence(error)) from error
     graph = frozen.graph.as_graph_def()
     image, output = frozen.inputs[0].name, frozen.outputs[0].name
     in_float32(graph)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.common.parallel_map import abreast
+from converter.common.parallel_map import parallel_map
 from converter.common.progress import Row
 from converter.quantization.trial_model import load_model
 from converter.tflite.layers import Layer, add_to_bias, cut_after, linear_layers
@@ -55,7 +55,7 @@ def corrected(int8: bytes, float32: bytes, pictures: Row[Pixels], scratch: Path)
 def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Row[np.ndarray], scratch: Path) -> list[Float64Array]:
     """The mean of each channel of each layer's output over all places of all inputs."""
     cut = cut_after(model, layers)
-    total, *others = abreast(len(inputs), lambda: _Means(cut, inputs, scratch))
+    total, *others = parallel_map(len(inputs), lambda: _Means(cut, inputs, scratch))
     for means in others:
         total = [so_far + mean for so_far, mean in zip(total, means, strict=True)]
     return [channels / len(inputs) for channels in total]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence, Set
 
 import numpy as np
 
-from converter.common.parallel_map import abreast
+from converter.common.parallel_map import parallel_map
 from converter.data.isolated_view import GROUND, Shown, can_be_isolated, isolated, isolated_if_told, whole
 from converter.data.photos import Photo, all_bad_named
 from device.vision.inference.ground import Ground
@@ -68,7 +68,7 @@ def isolated_inputs(photos: Sequence[Photo], size: int, ground: Ground = GROUND)
 
         return given
 
-    rows = list(abreast(len(photos), equipped))
+    rows = list(parallel_map(len(photos), equipped))
     return [picture for picture, _ in rows], sum(alone for _, alone in rows)
 
 
@@ -96,7 +96,7 @@ class Inputs:
 
     def all(self) -> list[Pixels]:
         """All of them at once, decoded on all processors."""
-        return list(abreast(len(self), lambda: self.__getitem__))
+        return list(parallel_map(len(self), lambda: self.__getitem__))
 
     def __iter__(self) -> Iterator[Pixels]:
         return (self[number] for number in range(len(self)))

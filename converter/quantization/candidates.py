@@ -8,9 +8,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from converter.common.accuracy import divergence
-from converter.common.exception_text import first_words
+from converter.common.exception_text import first_sentence
 from converter.common.progress import Progress, Row
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.isolated_view import Shown, whole
 from converter.data.photos import Photo
 from converter.edgetpu.graph import graph_of
@@ -79,7 +79,7 @@ def best_candidate(
     pictures = [*Inputs(chosen[:1], size, shown=shown, full_range=True), *fitting[1:], *judging]
     found: list[tuple[float, Best]] = []
     refused: list[str] = []
-    with quiet(), network.exported() as saved:
+    with silenced(), network.exported() as saved:
         float32 = tflite.calibrated(saved, pictures[:1]) if wanted.precision == "int8" else tflite.to_float32(saved)
         floating = FloatModel(float32, scratch)
         _require_same(network, floating, judging[:SAME_PHOTOS])
@@ -157,7 +157,7 @@ def by_ai_edge_quantizer(float32: bytes, pictures: Row[Pixels]) -> bytes:
     except SortbinError:
         raise
     except Exception as error:  # what it raises is documented nowhere
-        raise tflite.ConversionError(f"the AI Edge Quantizer refuses it: {first_words(error)}; try --recipe tensorflow") from error
+        raise tflite.ConversionError(f"the AI Edge Quantizer refuses it: {first_sentence(error)}; try --recipe tensorflow") from error
 
 
 class _Fed:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from converter.common.parallel_map import abreast
+from converter.common.parallel_map import parallel_map
 from converter.common.progress import Row
 from device.vision.inference.bundle import KnownAnswer
 from device.vision.inference.classifier import Classifier, known_input
@@ -37,5 +37,5 @@ def known_answer(exact: Callable[[], Classifier], shipping: Callable[[], Classif
         return strayed
 
     here = architecture()
-    strayed_most = max(abreast(len(seeds) + len(photos), equipped))
+    strayed_most = max(parallel_map(len(seeds) + len(photos), equipped))
     return KnownAnswer(seed, tuple(answer.tolist()), MARGIN * strayed_most + 1, msgspec.UNSET if here == "x86_64" else here)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.common.parallel_map import abreast
+from converter.common.parallel_map import parallel_map
 from converter.common.progress import Row
 from converter.quantization.trial_model import load_model
 from converter.tflite.metadata import packed, unpacked
@@ -31,7 +31,7 @@ def measured_ranges(model: bytes, pictures: Row[Pixels], scratch: Path) -> Range
     inputs = [int(number) for number in graph.inputs]
     graph.outputs, parsed.signatureDefs = given, None
     traced = packed(parsed)
-    found = np.stack(list(abreast(len(pictures), lambda: _Extremes(traced, pictures, scratch))))
+    found = np.stack(list(parallel_map(len(pictures), lambda: _Extremes(traced, pictures, scratch))))
     least, greatest = found[..., 0].min(axis=0), found[..., 1].max(axis=0)
     return dict.fromkeys(inputs, (-1.0, 1.0)) | {number: (float(low), float(high)) for number, low, high in zip(given, least, greatest, strict=True)}
 

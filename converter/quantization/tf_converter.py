@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
-from converter.common.exception_text import first_words
+from converter.common.exception_text import first_sentence
 from converter.quantization import float_network as networks
 from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
@@ -24,7 +24,7 @@ def why_not_converted(error: BaseException) -> str:
     found = _OPERATION.search(str(error))
     if found:
         return f"TensorFlow Lite has no operation {next(filter(None, found.groups()))}, which it uses; replace that layer"
-    return f"TensorFlow's converter refuses it: {first_words(error)}"
+    return f"TensorFlow's converter refuses it: {first_sentence(error)}"
 
 
 class ConversionError(SortbinError, ValueError):

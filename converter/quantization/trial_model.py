@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.common.parallel_map import abreast
+from converter.common.parallel_map import parallel_map
 from converter.common.progress import Row
 from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.bundle import MODEL_FILE, Bundle, BundleInfo, Calibration, InputSpec, KnownAnswer, Measured, Metrics
@@ -54,7 +54,7 @@ class Trial:
             classifier = self.shipped()
             return lambda number: classifier.outputs(pictures[number])
 
-        return abreast(len(pictures), equipped)
+        return parallel_map(len(pictures), equipped)
 
 
 class FloatModel:
@@ -73,7 +73,7 @@ class FloatModel:
             run = load_runtime(self._bundle).interpreter.get_signature_runner("serving_default")
             return lambda number: run(image=to_float(pictures[number])[None])
 
-        rows = list(abreast(len(pictures), equipped))
+        rows = list(parallel_map(len(pictures), equipped))
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from converter.common.proportion import Share
+from converter.common.proportion import Proportion
 
 MARKS = {True: "ok   ", False: "WRONG", None: "-    "}
 
@@ -31,7 +31,7 @@ class Asked(msgspec.Struct, frozen=True):
     text: str
     off_steps: int | None = None
     allowed_steps: int | None = None
-    accuracy: Share | None = None
+    accuracy: Proportion | None = None
     agreement: float | None = None
     differs_steps: int | None = None
     differs: float | None = None
@@ -50,11 +50,11 @@ class Photos(msgspec.Struct, frozen=True):
     data: str
     n: int
     ships: str
-    claimed: Share
-    int8: Share
-    float32: Share | None = None
+    claimed: Proportion
+    int8: Proportion
+    float32: Proportion | None = None
     agreement: float | None = None
-    isolated: Share | None = None
+    isolated: Proportion | None = None
 
 
 class Verification(msgspec.Struct, frozen=True):

@@ -11,9 +11,9 @@ import numpy as np
 
 from converter.bundle.photo_list import photos_to_judge
 from converter.common.accuracy import Answers, agreement
-from converter.common.atomic_dir import OutputError
+from converter.common.atomic_directory import OutputError
 from converter.common.progress import Progress
-from converter.common.proportion import Share, share
+from converter.common.proportion import Proportion, proportion
 from converter.data import pixel_cache as decoded
 from converter.data.photos import Photo, PhotosError
 from converter.data.run import Run, RunError, read_run
@@ -191,7 +191,7 @@ def _judge(
     answers = {name: Answers(found, material.targets) for name, found in logits.items()}
     ships = next(iter(answers))
     claim = bundle.info.metrics.int8
-    claimed = share(round(claim.accuracy * claim.n), claim.n)
+    claimed = proportion(round(claim.accuracy * claim.n), claim.n)
     same = material.claimed
     step = contract.logits_step(read_model(bundle.model))
     measured = []
@@ -295,5 +295,5 @@ def _timeout_s(order: Order, material: _Material | None) -> float:
     return START_S + (len(material.photos) if material is not None else 0) if order.timeout_s is None else order.timeout_s
 
 
-def _of(answers: Answers) -> Share:
-    return share(int(answers.right.sum()), len(answers.targets))
+def _of(answers: Answers) -> Proportion:
+    return proportion(int(answers.right.sum()), len(answers.targets))

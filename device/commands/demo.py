@@ -16,7 +16,7 @@ from device.cameras.camera_thread import open_camera
 from device.cameras.replay import ReplaySettings
 from device.cameras.v4l2 import V4l2Settings
 from device.common.cli import float_range, int_range
-from device.common.errors import SortbinError
+from device.common.errors import UsageError
 from device.common.shutdown import stop_on_signals
 from device.daemon import control_loop as daemon
 from device.daemon.health import Notifier
@@ -36,10 +36,6 @@ LONGEST_S = 1e7
 
 
 _BROKER_URL = "expected mqtt://host, mqtt://user:password@host:port, or mqtts:// for TLS"
-
-
-class UsageError(SortbinError, ValueError):
-    """An option that does not make sense; the message names it."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:

@@ -43,6 +43,10 @@ class SortbinError(Exception):
     """
 
 
+class UsageError(SortbinError, ValueError):
+    """An option that makes no sense, or that does not go with the others. The message names it."""
+
+
 def explained_toml(error: msgspec.MsgspecError, read_as: Any, text: str) -> str:
     """As `explained`, of a TOML text; where msgspec calls an entry of a table `[...]`, its name stands in the key."""
     said = explained(error, read_as)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from converter.cli import main
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.photos import read_photos, read_pixels
 from converter.data.run import read_run
 from converter.quantization.calibration import Inputs
@@ -83,7 +83,7 @@ def shapes_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     inputs = np.stack([to_float(to_input(read_pixels(photo.path), SIZE)) for photo in lists["train.txt"]])
     targets = np.array([LABELS.index(photo.label) for photo in lists["train.txt"]])
     trained.fit(inputs, targets, epochs=25, batch_size=16, verbose=0)
-    with quiet():
+    with silenced():
         network.save(folder / "model.keras")
     return folder
 
@@ -124,7 +124,7 @@ def converted(shapes_run: Path, photos: Path) -> tuple[bytes, bytes]:
     from converter.quantization.tf_converter import exported, to_float32, to_int8
 
     run = read_run(shapes_run, photos)
-    with quiet(), exported(read_network(run.model, len(LABELS))) as saved:
+    with silenced(), exported(read_network(run.model, len(LABELS))) as saved:
         return to_float32(saved), to_int8(saved, Inputs(run.train, SIZE, full_range=True))
 
 

@@ -5,12 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from converter.common.silence import quiet
-from device.common.errors import SortbinError
-
-
-class UsageError(SortbinError, ValueError):
-    """Runs and shares that cannot be read."""
+from converter.common.silence import silenced
+from device.common.errors import UsageError
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -31,15 +27,15 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Average. Returns the exit status."""
-    from converter.common.atomic_dir import appearing
+    from converter.common.atomic_directory import atomic_directory
     from converter.data.photos import all_bad_named
     from converter.data.run import read_run
 
     shares = shares_by_run(arguments.runs)
     runs = {folder: read_run(folder, arguments.data) for folder in shares}
-    with quiet():
+    with silenced():
         from training.fit.weight_averaging import average
-    with appearing(arguments.out) as folder, all_bad_named([photo for run in runs.values() for photo in run.val]):
+    with atomic_directory(arguments.out) as folder, all_bad_named([photo for run in runs.values() for photo in run.val]):
         average(runs, shares, folder, lambda line: print(line, flush=True))
     print(f"wrote {arguments.out / 'model.keras'}")
     return 0

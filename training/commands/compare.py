@@ -5,15 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.photos import folder_remarks, read_split, require_readable
-from device.common.errors import SortbinError
+from device.common.errors import UsageError
 from device.common.shipped_files import find, shipped
 from training.fit.recipe import RecipeError
-
-
-class UsageError(SortbinError, ValueError):
-    """Recipes and weights that do not belong together."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -52,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
 
-    with quiet():
+    with silenced():
         from training.tune.compare import HEAD, compare, table, write
 
     found = compare(recipes, weights, split, arguments.data, out, lambda line: print(line, flush=True))

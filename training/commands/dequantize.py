@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.photos import read_split
 from device.vision.inference.bundle import find_bundle, read_bundle
 
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Dequantize. Returns the exit status."""
     bundle = read_bundle(arguments.bundle)
     read_split(arguments.data, seed=arguments.seed)  # a mistake here is said before TensorFlow starts
-    with quiet():
+    with silenced():
         from training.fit.dequantize import write_dequantized
     network, known = write_dequantized(bundle, arguments.data, arguments.seed, arguments.out)
     if not known:

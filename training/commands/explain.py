@@ -39,14 +39,14 @@ def run(arguments: argparse.Namespace) -> int:
         print("training explain: expected pictures to explain, or --data to take the worst from", file=sys.stderr)
         return 2
     from converter.common.progress import Progress
-    from converter.common.silence import quiet
+    from converter.common.silence import silenced
     from training.evaluate.models import read_network
 
     progress = Progress()
     try:
         progress.step("opening the network")
         network, labels = read_network(arguments.folder)
-        with quiet():
+        with silenced():
             from training.explain import explanation, subjects
         if arguments.images:
             chosen, left_out = subjects.named(arguments.images)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.photos import Split, folder_remarks, read_fold, read_further, read_split, require_readable
 from converter.data.run import read_run
 from device.common.shipped_files import find, shipped
@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     rules = read_rules(find_rules(recipe.rules), split.labels) if recipe.rules else None
     require_readable((*split.train, *split.val, *beside))
 
-    with quiet():
+    with silenced():
         from training.fit.checkpoint import room_in
         from training.fit.distributed import join
         from training.fit.trainer import Lesson, fit

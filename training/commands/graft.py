@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.run import require_finished
 
 
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Graft. Returns the exit status."""
     for run in (arguments.stock, arguments.scion):
         require_finished(run)
-    with quiet():
+    with silenced():
         from training.fit.grafting import write_graft
     network = write_graft(arguments.stock, arguments.scion, arguments.after, arguments.out)
     print(f"wrote {arguments.out / 'model.keras'}: embeddings of {network.output['embedding'].shape[-1]} values, {network.count_params():,} weights")

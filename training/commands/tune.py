@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.photos import folder_remarks, read_split, require_readable
 from device.common.cli import int_range
 from device.common.shipped_files import find, shipped
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
 
-    with quiet():
+    with silenced():
         from training.tune.report import write
         from training.tune.study import Search, open_study, search
 

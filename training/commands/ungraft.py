@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.run import require_finished
 
 
@@ -26,7 +26,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Ungraft. Returns the exit status."""
     require_finished(arguments.grafted)
-    with quiet():
+    with silenced():
         from training.fit.grafting import write_ungrafted
     network = write_ungrafted(arguments.grafted, arguments.out)
     print(f"wrote {arguments.out / 'model.keras'}: embeddings of {network.output['embedding'].shape[-1]} values, {network.count_params():,} weights")

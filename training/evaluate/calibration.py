@@ -5,7 +5,7 @@ import numpy as np
 
 from converter.bundle.calibrate import fitted
 from converter.common.accuracy import Answers, Ints
-from converter.common.proportion import Share, share
+from converter.common.proportion import Proportion, proportion
 from device.common.arrays import Float64Array
 from device.vision.inference.classifier import softmax
 
@@ -19,7 +19,7 @@ class ReliabilityBin(msgspec.Struct, frozen=True):
     low: float
     high: float
     confidence: float
-    accuracy: Share
+    accuracy: Proportion
 
 
 class Reliability(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ def reliability(probabilities: Float64Array, targets: Ints) -> Reliability:
     edges = np.linspace(0, 1, BINS + 1)
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, BINS - 1)
     bins = [
-        ReliabilityBin(float(edges[i]), float(edges[i + 1]), float(confidence[own].mean()), share(int(right[own].sum()), int(own.sum())))
+        ReliabilityBin(float(edges[i]), float(edges[i + 1]), float(confidence[own].mean()), proportion(int(right[own].sum()), int(own.sum())))
         for i in range(BINS)
         if (own := place == i).any()
     ]

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from converter.common.accuracy import Ints
-from converter.common.proportion import Share, share
+from converter.common.proportion import Proportion, proportion
 from device.common.arrays import Float64Array
 
 FOLDS = 5
@@ -21,7 +21,7 @@ class Conformal(msgspec.Struct, frozen=True):
 
     alpha: float
     least: float
-    coverage: Share
+    coverage: Proportion
     mean_size: float
     sizes: list[int]
 
@@ -40,7 +40,7 @@ def conformal(probabilities: Float64Array, targets: Ints, alpha: float) -> Confo
     return Conformal(
         alpha,
         least_probability(probabilities, targets, alpha),
-        share(int(covered.sum()), len(targets)),
+        proportion(int(covered.sum()), len(targets)),
         float(sizes.mean()),
         np.bincount(sizes, minlength=probabilities.shape[1] + 1).tolist(),
     )

@@ -11,7 +11,7 @@ from converter.bundle import calibrate as confidence
 from converter.bundle.photo_list import digest_of
 from converter.common.accuracy import Answers, Ints
 from converter.common.progress import Progress
-from converter.common.proportion import Share, share
+from converter.common.proportion import Proportion, proportion
 from converter.data.isolated_view import Shown, whole
 from converter.data.photos import Photo, PhotosError, read_pixels
 from converter.quantization.calibration import fingerprint
@@ -80,7 +80,7 @@ class Level(msgspec.Struct, frozen=True):
     """The accuracy on all photos, each corrupted at one level."""
 
     level: float
-    accuracy: Share
+    accuracy: Proportion
 
 
 class Corrupted(msgspec.Struct, frozen=True):
@@ -101,8 +101,8 @@ class Robustness(msgspec.Struct, frozen=True):
 
     n: int
     seed: int
-    clean: Share
-    laid_back: Share
+    clean: Proportion
+    laid_back: Proportion
     corrupted: float
     both: float
     corruptions: list[Corrupted]
@@ -118,8 +118,8 @@ class Report(msgspec.Struct, frozen=True):
     sortbin: str
     model: ModelInfo
     data: DataInfo
-    accuracy: Share
-    top: dict[int, Share]
+    accuracy: Proportion
+    top: dict[int, Proportion]
     macro_f1: float
     macro_recall: float
     labels: list[LabelMeasures]
@@ -197,7 +197,7 @@ def evaluate(
             _trained_on(model, photos),
             sum(photo in items.told for photo in photos) if items else None,
         ),
-        accuracy=share(int(answers.right.sum()), len(targets)),
+        accuracy=proportion(int(answers.right.sum()), len(targets)),
         top={k: measures.top_k(probabilities, targets, k) for k in TOP if k < len(model.labels)},
         macro_f1=measures.mean_of_labels([entry.f1 for entry in by_label]),
         macro_recall=measures.mean_of_labels([entry.recall.share if entry.recall else None for entry in by_label]),
@@ -270,14 +270,14 @@ def _robustness(model: Model, photos: tuple[Photo, ...], answers: Answers, seed:
 
     named = np.concatenate([model.judge(chunk).logits.argmax(axis=1) for chunk in _chunks(pictures(), CHUNK)])
     right = (named.reshape(len(photos), variants) == answers.targets[:, np.newaxis]).sum(axis=0)
-    laid_back, *found = (share(int(count), len(photos)) for count in right)
+    laid_back, *found = (proportion(int(count), len(photos)) for count in right)
     accuracies = iter(found)
     measured = []
     for corruption in CORRUPTIONS:
         levels = [Level(level, next(accuracies)) for level in corruption.levels]
         mean = sum(entry.accuracy.share for entry in levels) / len(levels)
         measured.append(Corrupted(corruption.name, corruption.meaning, levels, mean))
-    clean = share(int(answers.right.sum()), len(photos))
+    clean = proportion(int(answers.right.sum()), len(photos))
     corrupted = sum(entry.mean for entry in measured) / len(measured)
     return Robustness(len(photos), seed, clean, laid_back, corrupted, (clean.share + corrupted) / 2, measured)
 

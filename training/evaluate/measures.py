@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from converter.common.accuracy import Ints
-from converter.common.proportion import Share, share
+from converter.common.proportion import Proportion, proportion
 from device.common.arrays import Float64Array
 
 
@@ -21,8 +21,8 @@ class LabelMeasures(msgspec.Struct, frozen=True):
 
     label: str
     n: int
-    precision: Share | None
-    recall: Share | None
+    precision: Proportion | None
+    recall: Proportion | None
     f1: float | None
     entropy_bits: float | None
 
@@ -40,15 +40,15 @@ class Confused(msgspec.Struct, frozen=True):
         return self.first_as_second + self.second_as_first
 
 
-def share_if_any(right: int, n: int) -> Share | None:
+def share_if_any(right: int, n: int) -> Proportion | None:
     """The share, or None of nothing."""
-    return share(right, n) if n else None
+    return proportion(right, n) if n else None
 
 
-def top_k(probabilities: Float64Array, targets: Ints, k: int) -> Share:
+def top_k(probabilities: Float64Array, targets: Ints, k: int) -> Proportion:
     """How often the true label is among the k likeliest. Of equally likely labels the first in order goes first."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return share(int((order == targets[:, np.newaxis]).any(axis=1).sum()), len(targets))
+    return proportion(int((order == targets[:, np.newaxis]).any(axis=1).sum()), len(targets))
 
 
 def entropy_bits(probabilities: Float64Array) -> Float64Array:

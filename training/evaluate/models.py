@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from converter.bundle.photo_list import PhotoList, read_photo_list
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.isolated_view import GROUND
 from device.common.arrays import Float32Array, Float64Array
 from device.common.errors import SortbinError
@@ -103,7 +103,7 @@ def read_network(run: Path) -> tuple["keras.Model", tuple[str, ...]]:
         if not (run / name).is_file():
             raise ModelError(f"{run}: expected a finished training run, {name} is missing")
     labels = _read_labels(run / LABELS_FILE)
-    with quiet():
+    with silenced():
         from converter.quantization import float_network as network
 
         return network.read_heads(run / RUN_FILE, len(labels)), labels
@@ -111,7 +111,7 @@ def read_network(run: Path) -> tuple["keras.Model", tuple[str, ...]]:
 
 def of_network(folder: Path, network: "keras.Model", labels: tuple[str, ...]) -> Model:
     """The model of a run whose network is open already."""
-    with quiet():
+    with silenced():
         import keras
         import tensorflow as tf
 
@@ -149,7 +149,7 @@ def _bins(run: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
 
 def _bundle(folder: Path) -> Model:
     bundle = read_bundle(folder)
-    with quiet():
+    with silenced():
         classifier = Classifier(bundle)
         classifier.check_known_answer()
     info = bundle.info
@@ -172,7 +172,7 @@ def _tflite(file: Path, labels_file: Path) -> Model:
     if not labels_file.is_file():
         raise ModelError(f"{labels_file}: expected the labels of {file.name} here, one a line; or name their file with --labels")
     labels = _read_labels(labels_file)
-    with quiet(), tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
+    with silenced(), tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
         from converter.quantization.trial_model import Trial, load_model
 
         content = file.read_bytes()

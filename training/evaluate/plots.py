@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from converter.common.proportion import Share
+from converter.common.proportion import Proportion
 from device.common.arrays import Float64Array
 from training.evaluate.calibration import Calibration, Reliability
 from training.evaluate.evaluation import Evaluation, Robustness
@@ -165,7 +165,7 @@ def robustness(measured: Robustness) -> Figure:
     return figure
 
 
-def _shares(axes: Axes, places: np.ndarray, shares: Sequence[Share | None], colour: str, name: str) -> None:
+def _shares(axes: Axes, places: np.ndarray, shares: Sequence[Proportion | None], colour: str, name: str) -> None:
     known = [(place, share) for place, share in zip(places, shares, strict=True) if share is not None]
     values = np.array([share.share for _, share in known])
     reach = np.abs(np.array([[share.low for _, share in known], [share.high for _, share in known]]) - values)

@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 from matplotlib.figure import Figure
 
-from converter.common.atomic_dir import OutputError
+from converter.common.atomic_directory import OutputError
 from converter.common.progress import Progress
-from converter.common.proportion import Share
+from converter.common.proportion import Proportion
 from converter.data.isolated_view import Shown
 from converter.data.photos import Photo
 from device.common.wording import fixed_point
@@ -302,7 +302,7 @@ def _robustness(page: Page, report: Report, pictures: dict[str, bytes]) -> None:
     )
 
 
-def _share(found: Share | None) -> str:
+def _share(found: Proportion | None) -> str:
     if found is None:
         return "none"
-    return f"{found.share:.4f} ({found.right} of {found.n}; {found.low:.3f} to {found.high:.3f})"
+    return f"{found.share:.4f} ({found.right} of {found.n}; {found.interval()})"

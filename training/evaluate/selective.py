@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from converter.common.accuracy import Ints
-from converter.common.proportion import Share, share
+from converter.common.proportion import Proportion, proportion
 from device.common.arrays import Float64Array
 
 CERTAINTY = 0.95
@@ -16,8 +16,8 @@ class Point(msgspec.Struct, frozen=True):
     """Accepting probabilities of at least `threshold`: the share of photos that pass, and how many of those are wrong."""
 
     threshold: float
-    coverage: Share
-    risk: Share
+    coverage: Proportion
+    risk: Proportion
 
 
 class Selective(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ def selective(probabilities: Float64Array, targets: Ints, wanted_error: float) -
     ends = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))  # equal probabilities pass together
     errors = np.cumsum(wrong[order])
     n = len(targets)
-    curve = [Point(float(confidence[order[end]]), share(int(end) + 1, n), share(int(errors[end]), int(end) + 1)) for end in ends.tolist()]
+    curve = [Point(float(confidence[order[end]]), proportion(int(end) + 1, n), proportion(int(errors[end]), int(end) + 1)) for end in ends.tolist()]
     passing = [point.coverage.right for point in curve]
     widths = np.diff([0, *passing])
     aurc = float(sum(width * point.risk.share for width, point in zip(widths, curve, strict=True)) / n)

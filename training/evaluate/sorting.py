@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from converter.common.accuracy import Ints
-from converter.common.proportion import Share, share
+from converter.common.proportion import Proportion, proportion
 from device.common.arrays import Float64Array
 from device.policy.decision import Evidence, decide
 from device.policy.rules import RulePack
@@ -20,15 +20,15 @@ class BinMeasures(msgspec.Struct, frozen=True):
     bin: str
     title: str
     n: int
-    right: Share | None
-    residual: Share | None
-    purity: Share | None
+    right: Proportion | None
+    residual: Proportion | None
+    purity: Proportion | None
 
 
 class Policy(msgspec.Struct, frozen=True):
     """A way to choose bins: how often it is right, and the mean cost of an item in the pack's terms."""
 
-    right: Share
+    right: Proportion
     mean_cost: float
 
 
@@ -46,7 +46,7 @@ class Sorting(msgspec.Struct, frozen=True):
     decided: Policy
     likeliest: Policy
     all_residual: Policy
-    contamination: Share | None
+    contamination: Proportion | None
     bins: list[BinMeasures]
     flows: list[list[int]]
     bin_head: Policy | None = None
@@ -92,4 +92,4 @@ def policy(belongs: Sequence[str], chosen: Sequence[str], pack: RulePack) -> Pol
     """Measure a choice of bins. belongs, chosen: a bin each, one a photo, at least one."""
     pairs = list(zip(belongs, chosen, strict=True))
     cost = sum(pack.cost(own, into) for own, into in pairs)
-    return Policy(share(sum(own == into for own, into in pairs), len(pairs)), cost / len(pairs))
+    return Policy(proportion(sum(own == into for own, into in pairs), len(pairs)), cost / len(pairs))

@@ -8,7 +8,7 @@ import keras
 import msgspec
 import numpy as np
 
-from converter.common.atomic_dir import OutputError
+from converter.common.atomic_directory import OutputError
 from converter.common.progress import Progress
 from device.common.arrays import Float32Array
 from device.vision.inference.classifier import softmax

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from converter.bundle.photo_list import known_split
-from converter.common.atomic_dir import appearing
+from converter.common.atomic_directory import atomic_directory
 from converter.data.photos import Split, read_split
 from converter.tflite.flatbuffer import ModelFile, Operator, Tensor, read_model
 from device.common.arrays import Float32Array
@@ -48,7 +48,7 @@ def write_dequantized(bundle: Bundle, data: Path, seed: int, out: Path) -> tuple
         raise DequantizeError(f"{data}: expected photos of {', '.join(bundle.info.labels)}, found {', '.join(split.labels)}")
     network = dequantized(read_model(bundle.model), str(bundle.model))
     made_of = {"bundle": str(bundle.folder), "model_sha256": bundle.info.files[bundle.model.name], "its_photos": known is not None}
-    with appearing(out) as folder:
+    with atomic_directory(out) as folder:
         network.save(folder / "model.keras")
         _write_lists(folder, bundle, split)
         (folder / "recipe.toml").write_text(f"size = {bundle.info.input.size}\nseed = {seed}\n", encoding="utf-8")

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from converter.common.atomic_dir import appearing
+from converter.common.atomic_directory import atomic_directory
 from converter.quantization.float_network import read_heads
 from device.common.errors import SortbinError
 from training.fit.origin import origin
@@ -41,7 +41,7 @@ def write_graft(stock: Path, scion: Path, after: str, out: Path) -> keras.Model:
         raise GraftError(f"{stock / 'model.keras'}: expected one head and no hidden layers, found {', '.join(heads)}")
     network = grafted(*networks, after)
     made_of = {"after": after, "stock": origin(stock), "scion": origin(scion)}
-    with appearing(out) as folder:
+    with atomic_directory(out) as folder:
         _write(network, stock, folder, made_of)
     return network
 
@@ -52,7 +52,7 @@ def write_ungrafted(run: Path, out: Path) -> keras.Model:
     Raises GraftError, StartError, NetworkError, OutputError.
     """
     network = ungrafted(_read(run), run / "model.keras")
-    with appearing(out) as folder:
+    with atomic_directory(out) as folder:
         _write(network, run, folder, {"ungrafted": origin(run)})
     return network
 

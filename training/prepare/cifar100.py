@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from training.prepare.offer import Offer
 from training.prepare.order import PrepareError
 from training.prepare.sieve import Sieve
@@ -53,7 +53,7 @@ def _load() -> Any:
     try:
         from keras.datasets import cifar100
 
-        with quiet():  # the bar of its download would stand in our line
+        with silenced():  # the bar of its download would stand in our line
             return cifar100.load_data(label_mode="fine")
     except ImportError as error:
         raise PrepareError(f"{NAME}: needs Keras: pip install 'sortbin[training]'") from error

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from converter.common.progress import Progress
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.manifest import INFO_FILE, RECORDS_FILE, DatasetInfo
 from converter.data.photos import read_pixels
 from device.vision.inference.bundle import read_bundle
@@ -75,7 +75,7 @@ def prepare(order: Order, out: Path, progress: Progress) -> Prepared:
             layout, beside = _place(records, source, order)
             resumed = _inspect(records, folder, progress)
             if bundle:
-                with quiet():
+                with silenced():
                     embed_pictures(records, folder, bundle, progress)
             catalogue = read_catalogue(records, layout)
             alike = find_alike(records, catalogue, order, progress)
@@ -84,12 +84,12 @@ def prepare(order: Order, out: Path, progress: Progress) -> Prepared:
             masks = None
             if order.isolate:
                 used = set(catalogue.ids[verdict.split != UNKNOWN].tolist())
-                with quiet():
+                with silenced():
                     masks = make_masks(out, folder, records, used, aside, aside_tags, backgrounds, progress)
             lines = remarks(records, catalogue, alike, verdict, layout, source.sieve, beside, aside, masks, order)
             progress.step("writing")
             write_manifest(out, records, catalogue, verdict, masks)
-            with quiet():
+            with silenced():
                 write_report(out, folder, records, catalogue, alike, verdict, masks, order, lines, progress)
             info = write_info(out, order.source, folder, options, order.folds, catalogue, verdict, masks)
     except OSError as error:

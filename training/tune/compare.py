@@ -14,7 +14,7 @@ from tensorflow.lite.python.convert_phase import ConverterError
 
 from converter.common.accuracy import Answers
 from converter.common.progress import Progress
-from converter.common.proportion import Share, share
+from converter.common.proportion import Proportion, proportion
 from converter.data.manifest import is_dataset, read_info
 from converter.data.photos import Photo, Split, read_part
 from converter.data.run import Run, read_run
@@ -60,7 +60,7 @@ class CompareError(SortbinError, ValueError):
 class Int8(msgspec.Struct, frozen=True):
     """The INT8 model that `converter quantize` would make of a run. Milliseconds of `timed` runs on one thread: of a picture of the input's size."""
 
-    accuracy: Share
+    accuracy: Proportion
     size_bytes: int
     median_ms: float
     p95_ms: float
@@ -74,13 +74,13 @@ class Row(msgspec.Struct, frozen=True):
     """
 
     name: str
-    accuracy: Share
+    accuracy: Proportion
     parameters: int
     input_size: int
     int8: Int8 | None
     refused: str
-    train: Share | None = None
-    test: Share | None = None
+    train: Proportion | None = None
+    test: Proportion | None = None
     epochs: tuple[int, int] | None = None
 
 
@@ -118,7 +118,7 @@ def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
             *_with_n(row.accuracy),
             *_with_n(row.train),
             *_with_n(row.test),
-            _told(row.int8.accuracy) if row.int8 else "-",
+            row.int8.accuracy.with_interval() if row.int8 else "-",
             f"{row.epochs[0]} of {row.epochs[1]}" if row.epochs else "-",
             f"{row.parameters:,}",
             f"{row.int8.size_bytes / 1000:,.0f}" if row.int8 else "-",
@@ -218,11 +218,11 @@ def _measured(name: str, run: Run, test: Sequence[Photo]) -> Row:
     return Row(name, accuracy, floating.count_params(), size, int8, refused, train, on_test, _epochs(run.model.parent))
 
 
-def _accuracy(floating: keras.Model, run: Run, photos: Sequence[Photo]) -> Share | None:
+def _accuracy(floating: keras.Model, run: Run, photos: Sequence[Photo]) -> Proportion | None:
     if not photos:
         return None
     logits = network.predict(floating, Inputs(photos, int(floating.inputs[0].shape[1])))["logits"]
-    return share(int((logits.argmax(axis=1) == [run.target(photo) for photo in photos]).sum()), len(photos))
+    return proportion(int((logits.argmax(axis=1) == [run.target(photo) for photo in photos]).sum()), len(photos))
 
 
 def _epochs(run: Path) -> tuple[int, int] | None:
@@ -241,7 +241,7 @@ def _int8(run: Run, targets: np.ndarray) -> Int8:
         for _ in range(WARM_UP + TIMED):
             trial.shipping.logits(picture)
         took_ms = np.array(trial.shipping.took_ms)[-TIMED:]
-    right = share(int(answers.right.sum()), len(targets))
+    right = proportion(int(answers.right.sum()), len(targets))
     return Int8(right, len(trial.model), float(np.median(took_ms)), float(np.percentile(took_ms, 95)), len(took_ms), trial.shipping.runtime.name)
 
 
@@ -257,9 +257,5 @@ def _how(found: Comparison) -> str:
     return f"Latency: {timed.timed} runs after {WARM_UP}, one thread, {timed.runtime}, {found.machine}." if timed else "No INT8 model could be made."
 
 
-def _with_n(found: Share | None) -> tuple[str, str]:
-    return ("-", "-") if found is None else (_told(found), str(found.n))
-
-
-def _told(found: Share) -> str:
-    return f"{found.share:.4f} ({found.low:.3f} to {found.high:.3f})"
+def _with_n(found: Proportion | None) -> tuple[str, str]:
+    return ("-", "-") if found is None else (found.with_interval(), str(found.n))

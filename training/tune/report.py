@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from optuna.trial import FrozenTrial, TrialState
 
-from converter.common.proportion import Share, share
+from converter.common.proportion import Proportion, proportion
 from device.common.arrays import Float64Array
 from training.report.colours import BLUE, GREY, ORANGE
 from training.report.page import Page
@@ -61,7 +61,7 @@ class TrialRow(msgspec.Struct, frozen=True):
     state: str
     folder: str
     epochs: int
-    accuracy: Share | None
+    accuracy: Proportion | None
     params: dict[str, Value]
 
 
@@ -247,7 +247,7 @@ def parallel(found: TuneReport, space: Space) -> Figure:
 
 def _row(trial: FrozenTrial) -> TrialRow:
     n, value = int(trial.user_attrs.get("n", 0)), trial.value
-    right = share(round(value * n), n) if n and value is not None else None
+    right = proportion(round(value * n), n) if n and value is not None else None
     return TrialRow(trial.number, trial.state.name.lower(), folder_of(trial), max(trial.intermediate_values, default=0), right, dict(trial.params))
 
 
@@ -335,8 +335,8 @@ def _page(found: TuneReport, pictures: Mapping[str, bytes]) -> str:
     return page.html()
 
 
-def _accuracy(found: Share | None) -> tuple[str, str]:
-    return ("", "") if found is None else (f"{found.share:.4f} ({found.low:.3f} to {found.high:.3f})", str(found.n))
+def _accuracy(found: Proportion | None) -> tuple[str, str]:
+    return ("", "") if found is None else (found.with_interval(), str(found.n))
 
 
 def _told(value: Value) -> str:

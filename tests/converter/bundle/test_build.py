@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from converter.cli import main
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.isolated_view import isolated
 from converter.data.photos import read_pixels
 from converter.data.run import read_run
@@ -204,7 +204,7 @@ def test_a_model_that_would_need_other_bytes_than_the_cameras_is_not_tried(shape
     run = read_run(shapes_run, photos)
     network = read_network(run.model, len(run.labels))
     grey = [np.full((32, 32, 3), 100, np.uint8), np.full((32, 32, 3), 160, np.uint8)]
-    with quiet(), exported(network) as saved:
+    with silenced(), exported(network) as saved:
         narrow, full = to_int8(saved, grey), to_int8(saved, Inputs(run.train[:4], 32, full_range=True))
         Trial(full, run.labels, 32, tmp_path)
         with pytest.raises(BundleError, match=r"expected scale 1/127\.5 and zero point 127"):

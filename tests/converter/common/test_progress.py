@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from converter.common.progress import Progress
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from device.common.errors import SortbinError
 
 CLEAR = "\r\x1b[K"
@@ -18,7 +18,7 @@ def test_a_terminal_sees_every_step_even_while_libraries_are_held_back(monkeypat
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         progress = Progress()
-        with quiet():
+        with silenced():
             assert [*progress.through(["a", "b"], "looking at")] == ["a", "b"]
         progress.close()
         seen = ""
@@ -37,13 +37,13 @@ def test_no_terminal_sees_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_libraries_say_is_shown_only_when_they_fail(capfd: pytest.CaptureFixture[str]) -> None:
-    with quiet():
+    with silenced():
         os.write(2, b"chatter")
-    with pytest.raises(SortbinError), quiet():
+    with pytest.raises(SortbinError), silenced():
         os.write(1, b"chatter")
         raise SortbinError("the user's mistake")
     assert capfd.readouterr() == ("", "")
-    with pytest.raises(RuntimeError), quiet():
+    with pytest.raises(RuntimeError), silenced():
         os.write(2, b"the reason")
         raise RuntimeError
     assert capfd.readouterr().err == "the reason"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from converter.common.silence import only_errors, quiet
+from converter.common.silence import only_errors, silenced
 from device.common.errors import SortbinError
 
 SAYS_ALL = """
@@ -37,7 +37,7 @@ def test_a_level_that_a_person_set_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_was_held_back_is_shown_when_a_program_fails_and_not_for_a_persons_mistake(capfd: pytest.CaptureFixture[str]) -> None:
     for error, shown in ((RuntimeError("broken"), True), (SortbinError("yours"), False)):
-        with pytest.raises(type(error)), quiet():
+        with pytest.raises(type(error)), silenced():
             os.write(2, b"why it broke\n")
             raise error
         assert ("why it broke" in capfd.readouterr().err) == shown

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 
 
 def save(folder: Path, shape: tuple[int | None, ...], *, named: bool = True, logits: int = 3, inputs: int = 1) -> Path:
@@ -14,7 +14,7 @@ def save(folder: Path, shape: tuple[int | None, ...], *, named: bool = True, log
     images = [keras.Input(shape) for _ in range(inputs)]
     pooled = keras.layers.GlobalAveragePooling2D()(images[0] if inputs == 1 else keras.layers.Add()(images))
     ends = {"logits": keras.layers.Dense(logits)(pooled), "embedding": pooled}
-    with quiet():
+    with silenced():
         keras.Model(images if inputs > 1 else images[0], ends if named else [*ends.values()]).save(folder / "model.keras")
     return folder / "model.keras"
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.photos import read_photos, read_pixels
 from device.vision.inference.preprocess import Pixels, to_input
 from training import cli
@@ -51,7 +51,7 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def discs_run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run: a random convolution, its pooled features, and a head fitted to them; every other photo is for validation."""
-    with quiet():
+    with silenced():
         import keras
         from sklearn.linear_model import LogisticRegression
 
@@ -82,7 +82,7 @@ def discs_run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def discs_tflite(discs_run: Path, discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `float32.tflite`, `int8.tflite` and `labels.txt`."""
-    with quiet():
+    with silenced():
         from converter.quantization.calibration import Inputs
         from converter.quantization.float_network import read_network
         from converter.quantization.tf_converter import exported, to_float32, to_int8

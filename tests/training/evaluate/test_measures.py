@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score, top_k_accuracy_score
 
 from converter.common.accuracy import Answers
-from training.evaluate.measures import confused_pairs, entropy_bits, mean_of_labels, per_label, share, share_if_any, top_k
+from training.evaluate.measures import confused_pairs, entropy_bits, mean_of_labels, per_label, proportion, share_if_any, top_k
 
 
 def drawn(seed: int, photos: int = 120, labels: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -20,7 +20,7 @@ def drawn(seed: int, photos: int = 120, labels: int = 5) -> tuple[np.ndarray, np
 
 
 def test_a_share_carries_its_n_and_its_wilson_interval() -> None:
-    found = share(8, 10)
+    found = proportion(8, 10)
     assert (found.share, found.right, found.n) == (0.8, 8, 10)
     assert (found.low, found.high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     assert str(found) == "0.8000 (8 of 10, 95 % interval 0.490 to 0.943)"
@@ -62,7 +62,7 @@ def test_precision_recall_and_f1_are_those_of_scikit_learn() -> None:
 def test_a_label_without_photos_or_never_named_is_no_division_by_zero() -> None:
     probabilities = np.array([[0.6, 0.3, 0.1], [0.7, 0.2, 0.1]])
     never, missing = per_label(probabilities, np.array([0, 1]), ["a", "b", "c"])[1:]
-    assert never.precision is None and never.recall == share(0, 1) and never.f1 == 0.0
+    assert never.precision is None and never.recall == proportion(0, 1) and never.f1 == 0.0
     assert missing.precision is None and missing.recall is None and missing.f1 is None and missing.entropy_bits is None
     assert mean_of_labels([1.0, None, 0.0]) == 0.5
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from training import cli
 
 SIZE = 32
@@ -62,7 +62,7 @@ def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def patches_run(network: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The network as a finished run."""
     folder = tmp_path_factory.mktemp("run")
-    with quiet():
+    with silenced():
         network.save(folder / "model.keras")
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS), encoding="utf-8")
     return folder

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tensorflow.lite.python import schema_py_generated as schema
 
 from converter.common.accuracy import divergence
-from converter.common.silence import quiet
+from converter.common.silence import silenced
 from converter.data.photos import Photo, Split, read_split
 from converter.quantization.calibration import Inputs
 from converter.quantization.float_network import read_network
@@ -110,7 +110,7 @@ def pictures(count: int) -> list[Pixels]:
 
 
 def int8_model(network: keras.Model, shown: object) -> bytes:
-    with quiet(), exported(network) as saved:
+    with silenced(), exported(network) as saved:
         return to_int8(saved, shown)
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from converter.data.photos import read_part, read_split
+from device.common.errors import UsageError
 from training.cli import main
 from training.commands import compare as command
-from training.commands.compare import UsageError, weights_by_recipe
-from training.evaluate.measures import share
+from training.commands.compare import weights_by_recipe
+from training.evaluate.measures import proportion
 from training.tune.compare import HEAD, CompareError, Row, compare, part_for_the_test, table
 
 RECIPE = """
@@ -79,7 +80,7 @@ def test_the_test_part_of_the_data_is_found_where_there_is_one(shapes: Path, tmp
 
 
 def test_a_row_without_an_int8_model_says_why() -> None:
-    (row,) = table([Row("mish", share(5, 6), 100, 32, None, "tf.Softplus is not supported")])
+    (row,) = table([Row("mish", proportion(5, 6), 100, 32, None, "tf.Softplus is not supported")])
     assert len(row) == len(HEAD)
     assert row[-1] == "refused: tf.Softplus is not supported"
 

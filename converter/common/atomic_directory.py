@@ -20,7 +20,7 @@ def require_free(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
+def atomic_directory(folder: Path) -> Iterator[Path]:
     """Give an empty folder beside `folder` to write into, and rename it when the block is done; when the block raises, nothing is left.
 
     Raises OutputError when `folder` exists, or the disk refuses.
