@@ -5,7 +5,7 @@ import sys
 
 from device.common.cli import run
 from device.common.shutdown import in_a_driver, leave, stop_on_signals
-from device.daemon.start_backoff import of_the_service
+from device.daemon.restart_backoff import of_the_service
 
 COMMANDS = ("run", "demo", "check", "classify", "events", "gate", "teach")
 

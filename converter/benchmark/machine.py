@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from device.daemon.health import cpu_temperature_c, throttled
+from device.daemon.system_metrics import cpu_temperature_c, throttled
 
 PACKAGES = (
     "ai-edge-litert",

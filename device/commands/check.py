@@ -17,8 +17,8 @@ from device.cameras.settings import LEAST_SIDE
 from device.common.default_paths import DEFAULT_FILE
 from device.common.errors import SortbinError
 from device.common.shutdown import stop_on_signals
-from device.daemon.control_loop import open_judge, open_label_prior, read_rule_pack
-from device.daemon.state_folder import require_ledger, require_writable
+from device.daemon.folder_checks import require_ledger, require_writable
+from device.daemon.startup import open_judge, open_label_prior, read_rule_pack
 from device.daemon.systemd_unit import find_service, require_reach, require_rights
 from device.gates.gates import Gates, open_gates
 from device.hardware import check_gates

@@ -18,9 +18,10 @@ from device.cameras.v4l2 import V4l2Settings
 from device.common.cli import float_range, int_range
 from device.common.errors import UsageError
 from device.common.shutdown import stop_on_signals
-from device.daemon import control_loop as daemon
-from device.daemon.health import Notifier
+from device.daemon.control_loop import run_control_loop
 from device.daemon.parts import Parts
+from device.daemon.startup import open_parts
+from device.daemon.watchdog import Notifier
 from device.gates.gates import Gates
 from device.hardware import BinHardware
 from device.mqtt.settings import MqttSettings, TlsSettings
@@ -82,13 +83,13 @@ def run(arguments: argparse.Namespace) -> int:
             if seen is not None
             else functools.partial(virtual_hardware, things=without_end(things, arguments.seed), audience=narrator, seed=arguments.seed, fps=FPS)
         )
-        with daemon.opened(settings, open_hardware, narrator.told) as parts:
+        with open_parts(settings, open_hardware, narrator.told) as parts:
             narrator.begin(_opening(parts, things, mqtt), parts.rules)
             if arguments.seconds is not None:
                 timer = threading.Timer(arguments.seconds, stop.set)
                 timer.daemon = True
                 timer.start()
-            daemon.run(settings, parts, stop, narrator.told, Notifier())
+            run_control_loop(settings, parts, stop, narrator.told, Notifier())
         narrator.finish()
     return 0
 

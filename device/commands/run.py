@@ -13,10 +13,11 @@ from device.common.errors import SortbinError
 from device.common.journal_log import log_to_stderr
 from device.common.memory import keep_little
 from device.common.shutdown import stop_on_signals
-from device.daemon import control_loop as daemon
-from device.daemon.final_state import tell_end
-from device.daemon.health import Notifier
-from device.daemon.start_backoff import RefusedStarts, changes, of_the_service
+from device.daemon.control_loop import run_control_loop
+from device.daemon.exit_fault import tell_end
+from device.daemon.restart_backoff import RefusedStarts, changes, of_the_service
+from device.daemon.startup import Crash, open_parts
+from device.daemon.watchdog import Notifier
 from device.events import AnyEvent, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.hardware import open_hardware
 from device.settings import read_settings
@@ -47,11 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
     refused, mended = of_the_service(), changes(arguments.config)
     try:
         settings = read_settings(arguments.config)
-        with daemon.opened(settings, functools.partial(open_hardware, settings), _log) as parts:
+        with open_parts(settings, functools.partial(open_hardware, settings), _log) as parts:
             if refused is not None:
                 refused.forget()
-            daemon.run(settings, parts, stop, _log, notifier)
-    except daemon.Crash as crash:
+            run_control_loop(settings, parts, stop, _log, notifier)
+    except Crash as crash:
         log.critical("ends, since a new start may help: %s", crash)
         tell_end(arguments.config, crash, CRASH_TELL_S)
         return 1

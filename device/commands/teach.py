@@ -18,7 +18,7 @@ from device.cameras.camera_thread import CameraThread, open_camera
 from device.common.cli import int_range
 from device.common.default_paths import DEFAULT_FILE
 from device.common.label_names import LabelError, label_of, label_remarks
-from device.daemon.control_loop import open_classifier, read_rule_pack
+from device.daemon.startup import open_classifier, read_rule_pack
 from device.policy.rules import find_rules, read_rules
 from device.settings import read_settings
 from device.vision.fewshot.fewshot_head import Examples, Photo, Teaching, TeachingError, labels_after, look_at, read_teaching, teach

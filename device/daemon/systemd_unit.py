@@ -8,7 +8,7 @@ from pathlib import Path
 
 from device.common.errors import SortbinError
 from device.common.shipped_files import shipped
-from device.daemon.state_folder import files_in, owner
+from device.daemon.folder_checks import files_in, owner
 from device.settings import Settings
 from device.vision.inference.bundle import shipped_bundles
 

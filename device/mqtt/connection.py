@@ -24,7 +24,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from device.mqtt import MqttError
-from device.mqtt.guarded_client import WatchedClient
+from device.mqtt.paho_client import WatchedClient
 from device.mqtt.settings import MqttSettings, TlsSettings
 
 CLOSE_S = 0.5

@@ -22,7 +22,7 @@ from converter.bundle.embedding_stats import fit_reference
 from converter.bundle.novelty import fit_known
 from device.adaptation.head_store import head_files
 from device.cli import main
-from device.daemon import control_loop as daemon
+from device.daemon.startup import open_parts
 from device.ledger.ledger import LOCK
 from device.settings import read_settings
 from device.simulation.hardware import virtual_hardware
@@ -427,7 +427,7 @@ def test_what_was_taught_on_another_bundle_is_said_and_the_bin_goes_on(
     assert main(["teach", "--from", str(photos), "--config", str(config(photos))]) == 0
 
     def labels() -> tuple[str, ...]:
-        with daemon.opened(settings, lambda rules: virtual_hardware(rules, (), audience, seed=0, fps=10), audience.told) as parts:
+        with open_parts(settings, lambda rules: virtual_hardware(rules, (), audience, seed=0, fps=10), audience.told) as parts:
             return parts.judge.labels
 
     assert labels() == (*bundle.info.labels, "can", "pot")

@@ -21,7 +21,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from device.common.clock import Clock
-from device.daemon import start_backoff as refused
+from device.daemon import restart_backoff as refused
 from device.events import Cleared, Event, Fault, Started, decode
 from device.ledger.ledger import FILE, Ledger, read_events
 from device.policy.rules import default_rules

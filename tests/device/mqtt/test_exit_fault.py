@@ -13,12 +13,12 @@ import msgspec
 import pytest
 
 from device.common.clock import Clock
-from device.daemon.final_state import tell_end
+from device.daemon.exit_fault import tell_end
 from device.events import ItemSorted
 from device.ledger.ledger import Ledger
 from device.mqtt import MqttError
-from device.mqtt.offline_publish import announce
 from device.mqtt.payloads import FaultState, State
+from device.mqtt.publish_once import announce
 from device.mqtt.settings import MqttSettings
 from device.settings import SettingsError
 from device.vision.inference.bundle import Bundle

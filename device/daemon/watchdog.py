@@ -4,7 +4,6 @@ import os
 import socket
 import threading
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 BEAT_WITHIN_S = 5.0
 """A loop that was silent for longer is taken for hung: the watchdog is no longer fed and systemd restarts the daemon."""
@@ -69,28 +68,3 @@ class Notifier:
                 sender.sendto(message.encode(), self._address)
         except OSError:
             return
-
-
-def cpu_temperature_c(root: Path = Path("/sys/class/thermal")) -> float | None:
-    """The hottest thermal zone in degrees Celsius, None where there is none."""
-    found = []
-    for zone in root.glob("thermal_zone*/temp"):
-        try:
-            found.append(int(zone.read_text()) / 1000)
-        except (OSError, ValueError):
-            continue
-    return max(found, default=None)
-
-
-def throttled(file: Path = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")) -> bool | None:
-    """Whether a Raspberry Pi slows down now, for heat or lack of voltage (bits 0 to 3). None where no firmware tells."""
-    try:
-        return bool(int(file.read_text(), 16) & 0xF)
-    except (OSError, ValueError):
-        return None
-
-
-def resident_mib() -> float:
-    """Resident memory of this process in MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from device.daemon.start_backoff import FILE, RefusedStarts
+from device.daemon.restart_backoff import FILE, RefusedStarts
 
 Run = Callable[[], "subprocess.Popen[str]"]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.daemon.control_loop import VIEW_FILE, VIEWS_FILE, ViewKeeper
+from device.daemon.learned_state import VIEW_FILE, VIEWS_FILE, ViewKeeper
 from device.simulation.tray_renderer import TrayRenderer
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import EmptyViews

@@ -1,16 +1,14 @@
 """What the daemon says of itself: composed on the control thread, sent by the link's own."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from device import __version__
 from device.adaptation.drift import DriftMonitor
 from device.common.clock import wall_clock_synced
-from device.daemon.health import cpu_temperature_c, resident_mib, throttled
 from device.daemon.parts import Parts
+from device.daemon.system_metrics import board_name, cpu_temperature_c, free_mib, resident_mib, throttled
 from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
 from device.ledger.ledger import BinTotals
 from device.mqtt.payloads import BinState, Hardware, Health, Info, InfoBundle, InfoRules, LastItem, Mode, State, fault_state, last_item
@@ -87,7 +85,7 @@ class Reporter:
             bins=dict(self._rules.bins),
             residual=self._rules.residual,
             hardware=Hardware(
-                board=_board(),
+                board=board_name(),
                 camera=self._hardware.camera_kind,
                 gates=dict(self._hardware.gate_kinds),
                 runtime=self._runtime.name,
@@ -103,7 +101,7 @@ class Reporter:
             clock="synced" if wall_clock_synced() else "unsynced",
             temperature_c=cpu_temperature_c(),
             throttled=throttled(),
-            disk_free_mib=_free_mib(self._device.state),
+            disk_free_mib=free_mib(self._device.state),
             memory_mib=round(resident_mib(), 1),
             frame_age_s=round(age_s, 3) if np.isfinite(age_s) else None,
             frames_damaged=self._hardware.camera.damaged,
@@ -126,18 +124,3 @@ def _percentiles(took_ms: Sequence[float]) -> tuple[float | None, float | None]:
         return None, None
     p50_ms, p95_ms = np.percentile(list(took_ms), [50, 95])
     return round(float(p50_ms), 2), round(float(p95_ms), 2)
-
-
-def _free_mib(folder: str) -> float | None:
-    try:
-        space = os.statvfs(folder)
-    except OSError:
-        return None
-    return round(space.f_bavail * space.f_frsize / 2**20, 1)
-
-
-def _board() -> str:
-    try:
-        return Path("/proc/device-tree/model").read_text(encoding="utf-8").rstrip("\0")
-    except OSError:
-        return ""

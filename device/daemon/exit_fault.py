@@ -12,8 +12,8 @@ from device.common.machine_id import own_id
 from device.ledger.ledger import in_use, totals_of
 from device.ledger.reader import read_standing
 from device.ledger.schema import LedgerError
-from device.mqtt.offline_publish import announce
 from device.mqtt.payloads import FaultState, State, last_item
+from device.mqtt.publish_once import announce
 from device.mqtt.settings import DeviceId, MqttSettings
 
 log = logging.getLogger("sortbin")

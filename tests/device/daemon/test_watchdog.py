@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from device.daemon.health import BEAT_WITHIN_S, Heartbeats, Notifier, cpu_temperature_c, resident_mib, throttled
+from device.daemon.watchdog import BEAT_WITHIN_S, Heartbeats, Notifier
 
 
 @pytest.fixture
@@ -63,22 +63,3 @@ def test_a_loop_that_never_began_is_named() -> None:
     beats = Heartbeats(["control", "link"], 10.0)
     beats.beat("control", 16.0)
     assert beats.silent(16.0) == ["link"]
-
-
-def test_the_hottest_zone_counts_and_an_unreadable_one_does_not(tmp_path: Path) -> None:
-    assert cpu_temperature_c(tmp_path) is None
-    for zone, text in enumerate(["41000", "57250", "broken"]):
-        (tmp_path / f"thermal_zone{zone}").mkdir()
-        (tmp_path / f"thermal_zone{zone}" / "temp").write_text(text)
-    assert cpu_temperature_c(tmp_path) == 57.25
-
-
-@pytest.mark.parametrize(("text", "is_throttled"), [("0", False), ("50000", False), ("50005", True), ("4", True), ("", None)])
-def test_only_what_holds_now_counts_as_throttled(text: str, is_throttled: bool | None, tmp_path: Path) -> None:
-    file = tmp_path / "get_throttled"
-    file.write_text(text)
-    assert throttled(file) is is_throttled
-
-
-def test_resident_memory_is_that_of_a_python_process() -> None:
-    assert 5 < resident_mib() < 4000
