@@ -4,8 +4,8 @@ import os
 import sys
 
 from device.common.cli import run
-from device.common.shutdown import in_a_driver, leave, stop_on_signals
-from device.daemon.restart_backoff import of_the_service
+from device.common.shutdown import driver_thread_alive, exit_now, stop_on_signals
+from device.daemon.restart_backoff import backoff_of_service
 
 COMMANDS = ("run", "demo", "check", "classify", "events", "gate", "teach")
 
@@ -20,16 +20,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         status = run("sortbin", "The firmware of a bin that sorts by itself.", "device.commands", COMMANDS, argv)
     except Exception:
-        if own_process and in_a_driver():
+        if own_process and driver_thread_alive():
             sys.excepthook(*sys.exc_info())
-            leave(1)
+            exit_now(1)
         raise
-    if own_process and sys.argv[1:2] == ["run"] and "device.commands.run" not in sys.modules and (refused := of_the_service()) is not None:
+    if own_process and sys.argv[1:2] == ["run"] and "device.commands.run" not in sys.modules and (refused := backoff_of_service()) is not None:
         # It could not be loaded, as after an upgrade that was broken off, and could not wait itself.
         stop = stop_on_signals()
         refused.wait(refused.add(), lambda: False, stop)
     if own_process:
-        leave(status)
+        exit_now(status)
     return status
 
 

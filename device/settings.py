@@ -14,8 +14,8 @@ import msgspec
 from device.adaptation.label_prior import SiteSettings
 from device.cameras.kinds import CameraSettings
 from device.common.default_paths import DEFAULT_STATE
-from device.common.errors import SortbinError, explained_toml
-from device.common.machine_id import own_id
+from device.common.errors import SortbinError, describe_toml_error
+from device.common.machine_id import default_device_id
 from device.gates.kinds import GateSettings
 from device.mqtt.settings import DeviceId, MqttSettings
 from device.samples.collector import KeepSettings
@@ -37,7 +37,7 @@ class SettingsError(SortbinError, ValueError):
 class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who this bin is, and where it keeps what must not be lost."""
 
-    id: DeviceId = msgspec.field(default_factory=own_id)
+    id: DeviceId = msgspec.field(default_factory=default_device_id)
     """name in MQTT topics; without one, the machine's own"""
     state: StateFolder = str(DEFAULT_STATE)
     """folder of the ledger and the learned empty view"""
@@ -127,7 +127,7 @@ def read_settings(file: Path) -> Settings:
     except UnicodeDecodeError as error:
         raise SettingsError(f"{file}: expected text in UTF-8: {error.reason} at byte {error.start}") from error
     except msgspec.MsgspecError as error:
-        raise SettingsError(f"{file}: {_with_brackets(explained_toml(error, Settings, text))}") from error
+        raise SettingsError(f"{file}: {_with_brackets(describe_toml_error(error, Settings, text))}") from error
     for key, text in _texts(msgspec.to_builtins(settings)):
         if any(unicodedata.category(character) == "Cc" for character in text):
             raise SettingsError(f"{file}: {key}: expected text without control characters, found {text!r}")

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from device.cli import main as sortbin
-from device.common.clock import Clock, kernel_boot
+from device.common.clock import Clock, kernel_boot_id
 from device.events import ItemInterrupted, decode
 from device.gates.claimed_outputs import claimed
 from device.ledger.ledger import Ledger
@@ -82,7 +82,7 @@ def test_the_settings_file_of_then_is_read_as_it_is() -> None:
 
 def test_gates_claimed_before_an_update_are_found_after_it(tmp_path: Path) -> None:
     claim = json.loads((WRITTEN / "claimed-gates.json").read_text(encoding="utf-8"))
-    (tmp_path / "claimed-gates.json").write_text(json.dumps({**claim, "kernel": kernel_boot()}), encoding="utf-8")
+    (tmp_path / "claimed-gates.json").write_text(json.dumps({**claim, "kernel": kernel_boot_id()}), encoding="utf-8")
     assert [(gate.bin, type(gate).__struct_config__.tag) for gate in claimed(tmp_path)] == [
         ("paper", "servo"),
         ("glass", "line"),

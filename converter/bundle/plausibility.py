@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from converter.common.accuracy import Answers, Ints, by_chance
-from device.common.statistics import wilson
+from device.common.statistics import wilson_interval
 
 MOST_CHANCE = 0.001
 LEAST_GAIN = 0.2
@@ -24,7 +24,7 @@ def doubts(answers: Answers, labels: Sequence[str]) -> Iterator[str]:
             f"right on {answers.accuracy:.2f} of {photos} photos, but on {renamed:.2f} with labels in the order {named}: "
             "is the file of labels in another order?"
         )
-    elif wilson(int(answers.right.sum()), photos)[0] <= counts.max() / photos:
+    elif wilson_interval(int(answers.right.sum()), photos)[0] <= counts.max() / photos:
         always = labels[int(counts.argmax())]
         yield (
             f"right on {answers.accuracy:.2f} of {photos} photos, no better than to say {always} always ({counts.max() / photos:.2f}): "

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from device.common.statistics import wilson
+from device.common.statistics import wilson_interval
 
 
 class Proportion(msgspec.Struct, frozen=True):
@@ -28,5 +28,5 @@ class Proportion(msgspec.Struct, frozen=True):
 
 def proportion(right: int, n: int) -> Proportion:
     """`right` of `n`. Without photos the share is 0 and the interval 0 to 1."""
-    low, high = wilson(right, n) if n else (0.0, 1.0)
+    low, high = wilson_interval(right, n) if n else (0.0, 1.0)
     return Proportion(right / n if n else 0.0, right, n, low, high)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from device.common.errors import SortbinError, explained
+from device.common.errors import SortbinError, describe_error
 from device.vision.inference.bundle import hash_file
 
 INFO_FILE = "dataset.json"
@@ -89,7 +89,7 @@ def read_info(folder: Path) -> DatasetInfo:
     except OSError as error:
         raise ManifestError(f"{error.filename}: {error.strerror}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{file}: {explained(error) if isinstance(error, msgspec.MsgspecError) else error}") from error
+        raise ManifestError(f"{file}: {describe_error(error) if isinstance(error, msgspec.MsgspecError) else error}") from error
     if info.format not in FORMATS:
         raise ManifestError(f"{file}: format: expected {' or '.join(map(str, FORMATS))}, got {info.format}; prepare the data set again")
     if found != info.fingerprint:

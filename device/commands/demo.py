@@ -19,9 +19,9 @@ from device.common.cli import float_range, int_range
 from device.common.errors import UsageError
 from device.common.shutdown import stop_on_signals
 from device.daemon.control_loop import run_control_loop
-from device.daemon.parts import Parts
+from device.daemon.parts import BinParts
 from device.daemon.startup import open_parts
-from device.daemon.watchdog import Notifier
+from device.daemon.watchdog import SystemdNotifier
 from device.gates.gates import Gates
 from device.hardware import BinHardware
 from device.mqtt.settings import MqttSettings, TlsSettings
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
                 timer = threading.Timer(arguments.seconds, stop.set)
                 timer.daemon = True
                 timer.start()
-            run_control_loop(settings, parts, stop, narrator.told, Notifier())
+            run_control_loop(settings, parts, stop, narrator.told, SystemdNotifier())
         narrator.finish()
     return 0
 
@@ -147,7 +147,7 @@ def _broker(url: str | None) -> Iterator[MqttSettings | None]:
         yield settings
 
 
-def _opening(parts: Parts, things: Sequence[VirtualItem], mqtt: MqttSettings | None) -> list[str]:
+def _opening(parts: BinParts, things: Sequence[VirtualItem], mqtt: MqttSettings | None) -> list[str]:
     info, runtime = parts.judge.classifier.bundle.info, parts.judge.classifier.runtime.name
     seen = f"{len(things)} things to throw in" if things else f"camera: {parts.hardware.camera_kind}"
     return [f"a virtual bin, {seen}; bundle {info.name} {info.version} on {runtime}; Ctrl-C ends it", _listening(mqtt)]

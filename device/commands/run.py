@@ -11,13 +11,13 @@ from typing import Any
 from device.common.default_paths import DEFAULT_FILE
 from device.common.errors import SortbinError
 from device.common.journal_log import log_to_stderr
-from device.common.memory import keep_little
+from device.common.memory import limit_malloc
 from device.common.shutdown import stop_on_signals
 from device.daemon.control_loop import run_control_loop
-from device.daemon.exit_fault import tell_end
-from device.daemon.restart_backoff import RefusedStarts, changes, of_the_service
+from device.daemon.exit_fault import publish_exit_fault
+from device.daemon.restart_backoff import RestartBackoff, backoff_of_service, changes
 from device.daemon.startup import Crash, open_parts
-from device.daemon.watchdog import Notifier
+from device.daemon.watchdog import SystemdNotifier
 from device.events import AnyEvent, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.hardware import open_hardware
 from device.settings import read_settings
@@ -42,10 +42,10 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the daemon. Returns the exit status."""
-    keep_little()
+    limit_malloc()
     log_to_stderr()
-    stop, notifier = stop_on_signals(), Notifier()
-    refused, mended = of_the_service(), changes(arguments.config)
+    stop, notifier = stop_on_signals(), SystemdNotifier()
+    refused, mended = backoff_of_service(), changes(arguments.config)
     try:
         settings = read_settings(arguments.config)
         with open_parts(settings, functools.partial(open_hardware, settings), _log) as parts:
@@ -54,21 +54,21 @@ def run(arguments: argparse.Namespace) -> int:
             run_control_loop(settings, parts, stop, _log, notifier)
     except Crash as crash:
         log.critical("ends, since a new start may help: %s", crash)
-        tell_end(arguments.config, crash, CRASH_TELL_S)
+        publish_exit_fault(arguments.config, crash, CRASH_TELL_S)
         return 1
     except SortbinError as error:
-        tell_end(arguments.config, error)
+        publish_exit_fault(arguments.config, error)
         if refused is None:
             raise
         _say_and_wait(refused, error, mended, stop, notifier)
         return 0 if stop.is_set() else 2
     except Exception as error:
-        tell_end(arguments.config, error, CRASH_TELL_S)
+        publish_exit_fault(arguments.config, error, CRASH_TELL_S)
         raise
     return 0
 
 
-def _say_and_wait(refused: RefusedStarts, error: SortbinError, mended: Callable[[], bool], stop: threading.Event, notifier: Notifier) -> None:
+def _say_and_wait(refused: RestartBackoff, error: SortbinError, mended: Callable[[], bool], stop: threading.Event, notifier: SystemdNotifier) -> None:
     """Say why the start was refused, and wait the longer the oftener it was."""
     log.error("%s", error)
     wait_s = refused.add()

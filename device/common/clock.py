@@ -36,7 +36,7 @@ def wall_clock_synced() -> bool:
     return 0 <= int(state) < _TIME_ERROR
 
 
-def kernel_boot() -> str:
+def kernel_boot_id() -> str:
     """Names one start of the kernel: while it is the same, whatever a killed process wrote, or switched on, is still there. Empty: unknown."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -47,9 +47,9 @@ class UsageError(SortbinError, ValueError):
     """An option that makes no sense, or that does not go with the others. The message names it."""
 
 
-def explained_toml(error: msgspec.MsgspecError, read_as: Any, text: str) -> str:
-    """As `explained`, of a TOML text; where msgspec calls an entry of a table `[...]`, its name stands in the key."""
-    said = explained(error, read_as)
+def describe_toml_error(error: msgspec.MsgspecError, read_as: Any, text: str) -> str:
+    """As `describe_error`, of a TOML text; where msgspec calls an entry of a table `[...]`, its name stands in the key."""
+    said = describe_error(error, read_as)
     if not isinstance(error, msgspec.ValidationError):
         return said
     steps = re.findall(r"\[[^\]]+\]|[^.\[\]`]+", str(error).partition(" - at `$")[2])
@@ -62,7 +62,7 @@ def explained_toml(error: msgspec.MsgspecError, read_as: Any, text: str) -> str:
     return said
 
 
-def explained(error: msgspec.MsgspecError, read_as: Any = None) -> str:
+def describe_error(error: msgspec.MsgspecError, read_as: Any = None) -> str:
     """What msgspec says of a value, with the key first: `camera.fps: expected a number of at most 120`.
 
     read_as: the type that was read; with it, a value that is none of a few words is told those words.

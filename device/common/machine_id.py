@@ -27,7 +27,7 @@ def machine_key(root: Path = Path("/")) -> str:
     return f"machine-id {machine_id}" if machine_id else f"name {platform.node()}"
 
 
-def own_id(root: Path = Path("/")) -> str:
+def default_device_id(root: Path = Path("/")) -> str:
     """An id for the bin in this machine: `bin-` and the last eight digits of a board's serial number, or eight that stand for its other key.
 
     The same after every restart and reinstall of the same machine.
@@ -36,7 +36,7 @@ def own_id(root: Path = Path("/")) -> str:
     return f"bin-{key[-8:] if key.startswith('serial ') else _short(key)}"
 
 
-def place_of(folder: Path, root: Path = Path("/")) -> str:
+def folder_id(folder: Path, root: Path = Path("/")) -> str:
     """Names a folder on this machine. A copy of the folder is another place, on the same machine or in another. Raises OSError."""
     return _short(f"{machine_key(root)} {folder.stat().st_ino}")
 

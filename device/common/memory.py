@@ -19,7 +19,7 @@ _PR_SET_THP_DISABLE = 41
 _MAPS, _SMAPS = Path("/proc/self/maps"), Path("/proc/self/smaps")
 
 
-def keep_little() -> None:
+def limit_malloc() -> None:
     """Have LARGE blocks go back as soon as nobody holds them, instead of leaving holes in the heap, and all threads share one heap. Call it first.
 
     No huge pages either: where pages have 16 KiB, as on a Raspberry Pi 5, a huge one has 32 MiB, and the first byte of it takes them all.
@@ -31,7 +31,7 @@ def keep_little() -> None:
         library.prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
-def give_back(file: Path) -> None:
+def release_mapped_pages(file: Path) -> None:
     """Give back the memory of a file that this process has mapped to read. What is asked for after all is read from the file again."""
     with contextlib.suppress(OSError, AttributeError):
         madvise = ctypes.CDLL(None).madvise
@@ -40,7 +40,7 @@ def give_back(file: Path) -> None:
                 _drop(madvise, line)
 
 
-def give_back_code() -> None:
+def release_code_pages() -> None:
     """Give back the memory of the libraries' code: most of it runs at the start alone. What runs again is mapped again, from the system's cache.
 
     Code that was changed in memory, as debuggers and a few linkers do, stays.

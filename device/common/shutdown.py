@@ -26,17 +26,17 @@ def stop_on_signals() -> threading.Event:
     return stop
 
 
-def in_a_driver() -> bool:
+def driver_thread_alive() -> bool:
     """Whether a thread is left that may be inside a driver."""
     return any(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
 
 
-def leave(status: int) -> None:
+def exit_now(status: int) -> None:
     """End the process here and now where a thread may still be inside a driver; return where none is.
 
     Until Python 3.13 the interpreter, when it ends, kills such a thread as it comes back, and in C++ that is `terminate called`, exit status 134.
     """
-    if not in_a_driver():
+    if not driver_thread_alive():
         return
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):

@@ -3,7 +3,7 @@
 import math
 
 
-def wilson(right: int, n: int) -> tuple[float, float]:
+def wilson_interval(right: int, n: int) -> tuple[float, float]:
     """The 95 % interval for a share of `right` among `n` (Wilson 1927): honest also near 0 and 1, where one of +/- is not."""
     z = 1.959964
     share = right / n

@@ -9,15 +9,15 @@ from pathlib import Path
 from device import __version__
 from device.adaptation.drift import DriftMonitor
 from device.cameras import EndOfFrames
-from device.common.memory import give_back_code
-from device.daemon.learned_state import VIEW_FILE, VIEWS_FILE, ViewKeeper
-from device.daemon.parts import Parts
-from device.daemon.status_reporter import Reporter
-from device.daemon.watchdog import Heartbeats, Notifier
+from device.common.memory import release_code_pages
+from device.daemon.learned_state import VIEW_FILE, VIEWS_FILE, LearnedStateFile
+from device.daemon.parts import BinParts
+from device.daemon.status_reporter import StatusReporter
+from device.daemon.watchdog import Heartbeats, SystemdNotifier
 from device.events import AnyEvent, Started
 from device.gates import GateError
 from device.gates.gates import Gates
-from device.ledger.ledger import LOOP_S, Ledger
+from device.ledger.ledger import CRASH_LOOP_S, Ledger
 from device.samples.collector import SampleCollector
 from device.settings import BinSettings
 from device.sorting.sorter import Sorter, SortingParts
@@ -35,7 +35,9 @@ STORED_S = 0.5
 """longest wait at a stop until the last events are stored"""
 
 
-def run_control_loop(settings: BinSettings, parts: Parts, stop: threading.Event, told: Callable[[AnyEvent], None], notifier: Notifier) -> None:
+def run_control_loop(
+    settings: BinSettings, parts: BinParts, stop: threading.Event, told: Callable[[AnyEvent], None], notifier: SystemdNotifier
+) -> None:
     """Sort until `stop` is set or a replayed camera has shown all it has.
 
     told: called with each event once it is stored, on the ledger's thread; it must return at once.
@@ -44,11 +46,11 @@ def run_control_loop(settings: BinSettings, parts: Parts, stop: threading.Event,
     state = Path(settings.device.state)
     bare, before = EmptyReference(EmptyView(settings.presence), EmptyViews()), EmptyReference(EmptyView(settings.presence), EmptyViews())
     drift_monitor = DriftMonitor(len(parts.judge.labels))
-    learned = ViewKeeper(state / parts.label_prior.file, parts.label_prior), ViewKeeper(state / parts.judge.drift_file, drift_monitor)
+    learned = LearnedStateFile(state / parts.label_prior.file, parts.label_prior), LearnedStateFile(state / parts.judge.drift_file, drift_monitor)
     keepers = (*_kept(state, bare), *learned)
     for keeper in (*_kept(state, bare if ledger.restarts else before), *learned):
         keeper.restore()
-    reporter = Reporter(settings.device, drift_monitor, parts)
+    reporter = StatusReporter(settings.device, drift_monitor, parts)
 
     frames = SampleCollector(settings.keep)
 
@@ -73,7 +75,7 @@ def run_control_loop(settings: BinSettings, parts: Parts, stop: threading.Event,
         ),
         residual_only=parts.safe_mode,
     )
-    give_back_code()  # that opening the parts took
+    release_code_pages()  # that opening the parts took
     began_s = time.monotonic()
     beats = Heartbeats(["control", "ledger", "camera", "link"], began_s)
     number, started = 0, False
@@ -96,14 +98,14 @@ def run_control_loop(settings: BinSettings, parts: Parts, stop: threading.Event,
             if not started and sorter.mode == "ready":
                 started = True
                 sorter.tell(_started(parts))
-                give_back_code()  # that the first looks took
+                release_code_pages()  # that the first looks took
             silent = beats.silent(now_s)
             if silent:
                 log.error("hung: %s; waiting for the watchdog", ", ".join(silent))
             else:
                 notifier.alive(now_s)
-            if sorter.safe_mode and now_s - began_s >= LOOP_S:
-                log.info("safe mode is over: the bin has run for %g min", LOOP_S / 60)
+            if sorter.safe_mode and now_s - began_s >= CRASH_LOOP_S:
+                log.info("safe mode is over: the bin has run for %g min", CRASH_LOOP_S / 60)
                 sorter.leave_safe_mode()
             reporter.update(now_s, sorter.mode, sorter.fault, sorter.safe_mode)
             notifier.status(reporter.line)
@@ -125,8 +127,8 @@ def run_control_loop(settings: BinSettings, parts: Parts, stop: threading.Event,
         reporter.update(time.monotonic(), sorter.mode, sorter.fault, sorter.safe_mode)
 
 
-def _kept(state: Path, bare: EmptyReference) -> tuple[ViewKeeper, ViewKeeper]:
-    return ViewKeeper(state / VIEW_FILE, bare.view), ViewKeeper(state / VIEWS_FILE, bare.empty)
+def _kept(state: Path, bare: EmptyReference) -> tuple[LearnedStateFile, LearnedStateFile]:
+    return LearnedStateFile(state / VIEW_FILE, bare.view), LearnedStateFile(state / VIEWS_FILE, bare.empty)
 
 
 def _wait_until_stored(ledger: Ledger, most_s: float) -> None:
@@ -135,7 +137,7 @@ def _wait_until_stored(ledger: Ledger, most_s: float) -> None:
         time.sleep(TICK_S)
 
 
-def _started(parts: Parts) -> Started:
+def _started(parts: BinParts) -> Started:
     classifier = parts.judge.classifier
     return Started(version=__version__, bundle=classifier.bundle.info.name, runtime=classifier.runtime.name, restarts=parts.ledger.restarts)
 

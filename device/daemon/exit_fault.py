@@ -8,12 +8,12 @@ import msgspec
 
 from device.common.default_paths import DEFAULT_STATE
 from device.common.errors import SortbinError
-from device.common.machine_id import own_id
-from device.ledger.ledger import in_use, totals_of
-from device.ledger.reader import read_standing
+from device.common.machine_id import default_device_id
+from device.ledger.ledger import is_in_use, totals_by_bin
+from device.ledger.reader import read_ledger_state
 from device.ledger.schema import LedgerError
 from device.mqtt.payloads import FaultState, State, last_item
-from device.mqtt.publish_once import announce
+from device.mqtt.publish_once import publish_final_state
 from device.mqtt.settings import DeviceId, MqttSettings
 
 log = logging.getLogger("sortbin")
@@ -23,7 +23,7 @@ TELL_S = 3.0
 
 
 class _Device(msgspec.Struct):
-    id: DeviceId = msgspec.field(default_factory=own_id)
+    id: DeviceId = msgspec.field(default_factory=default_device_id)
     state: str = str(DEFAULT_STATE)
 
 
@@ -34,7 +34,7 @@ class _Speaker(msgspec.Struct):
     mqtt: MqttSettings | None = None
 
 
-def tell_end(file: Path, error: Exception, most_s: float = TELL_S) -> None:
+def publish_exit_fault(file: Path, error: Exception, most_s: float = TELL_S) -> None:
     """Leave a `state` with mode `fault` and the reason at the broker that the settings file names. Takes little more than `most_s`; never raises.
 
     Nothing is told where the file does not say soundly who this is and which broker to tell, nor where another sortbin has the ledger and speaks for
@@ -52,20 +52,20 @@ def _tell(file: Path, error: Exception, most_s: float) -> None:
     except (OSError, UnicodeDecodeError, msgspec.MsgspecError):
         return
     state = Path(speaker.device.state)
-    if speaker.mqtt is None or in_use(state):
+    if speaker.mqtt is None or is_in_use(state):
         return
     message = str(error) if isinstance(error, SortbinError) else f"{type(error).__name__}: {' '.join(str(error).split())}"
-    announce(speaker.mqtt, speaker.device.id, _state(state, FaultState(fault="daemon", message=message)), most_s)
+    publish_final_state(speaker.mqtt, speaker.device.id, _state(state, FaultState(fault="daemon", message=message)), most_s)
 
 
 def _state(folder: Path, fault: FaultState) -> State:
     """What the ledger counted is still true, as far as it can be read."""
     with contextlib.suppress(LedgerError):
-        standing, item = read_standing(folder)
+        stored, item = read_ledger_state(folder)
         return State(
             mode="fault",
             fault=fault,
-            totals=totals_of(standing.counts),
+            totals=totals_by_bin(stored.counts),
             last_item=None if item is None else last_item(item),
             safe_mode=False,
         )

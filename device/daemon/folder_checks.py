@@ -11,7 +11,7 @@ from pathlib import Path
 from device.common.clock import Clock
 from device.common.errors import SortbinError
 from device.ledger.ledger import FILE, LOCK, NUMBERS, Ledger, hold_lock
-from device.ledger.schema import explained
+from device.ledger.schema import ledger_errors
 
 SPARE_MIB = 50
 """least free space where the ledger is"""
@@ -48,7 +48,7 @@ def require_ledger(state: Path) -> list[str]:
         return []
     lock = hold_lock(state / LOCK)
     try:
-        with explained(state / FILE), tempfile.TemporaryDirectory(prefix="sortbin-") as beside:
+        with ledger_errors(state / FILE), tempfile.TemporaryDirectory(prefix="sortbin-") as beside:
             for name in (FILE, f"{FILE}-wal", NUMBERS):
                 with contextlib.suppress(FileNotFoundError):
                     shutil.copyfile(state / name, Path(beside, name))

@@ -17,7 +17,7 @@ KEEP_VIEW_S = 600.0
 """how often the learned empty views are written to disk"""
 
 
-class Learned(Protocol):
+class LearnedState(Protocol):
     """What was learned of the empty tray, or of the site, as an array that can be kept."""
 
     @property
@@ -26,14 +26,14 @@ class Learned(Protocol):
     def restore(self, stored: npt.NDArray[Any], /) -> None: ...
 
 
-class ViewKeeper:
+class LearnedStateFile:
     """Keeps what was learned on disk: of the site for good; of the empty tray so that a restart amid an item knows what lies on the tray for an item.
 
     After a clean stop the tray is learned anew, for somebody may have cleaned it, or moved the camera or the lamp; what is kept then tells a tray
     that is empty from one that was learned with something on it.
     """
 
-    def __init__(self, file: Path, view: Learned) -> None:
+    def __init__(self, file: Path, view: LearnedState) -> None:
         self._file, self._view = file, view
         self._due_s: float | None = None
         self._writing: threading.Thread | None = None

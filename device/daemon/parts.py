@@ -1,4 +1,4 @@
-"""What a bin is made of, opened and checked, and what was remarked on the way."""
+"""What a bin is made of, opened and checked, and the warnings that were logged meanwhile."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ from device.vision.judge import Judge
 
 
 @dataclass(frozen=True)
-class Parts:
+class BinParts:
     """Every part of a bin. remarks: what was found wrong at the start and does not keep it from sorting, one line each."""
 
     judge: Judge
@@ -30,7 +30,7 @@ class Parts:
 
 
 @contextlib.contextmanager
-def remarked() -> Iterator[list[str]]:
+def collected_warnings() -> Iterator[list[str]]:
     """The warnings that this thread logs meanwhile, for those who do not see the log."""
     collector = _Collector(threading.get_ident())
     logging.getLogger().addHandler(collector)

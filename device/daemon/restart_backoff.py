@@ -15,7 +15,7 @@ LOOK_S = 0.5
 FILE = "refused-starts"
 
 
-class RefusedStarts:
+class RestartBackoff:
     """How many starts in a row were refused, counted in a file that lasts until the service is stopped or the computer is switched off."""
 
     def __init__(self, folder: Path) -> None:
@@ -48,10 +48,10 @@ class RefusedStarts:
             return 0
 
 
-def of_the_service(environment: Mapping[str, str] = os.environ) -> RefusedStarts | None:
+def backoff_of_service(environment: Mapping[str, str] = os.environ) -> RestartBackoff | None:
     """The count of the service that this process runs as; None where nobody would start it anew."""
     folder = environment.get("RUNTIME_DIRECTORY", "")
-    return RefusedStarts(Path(folder)) if folder else None
+    return RestartBackoff(Path(folder)) if folder else None
 
 
 def changes(file: Path) -> Callable[[], bool]:

@@ -12,10 +12,10 @@ from device.adaptation.head_store import read_head
 from device.adaptation.label_prior import LabelPrior, SiteError
 from device.common.clock import Clock
 from device.common.errors import SortbinError
-from device.daemon.parts import Parts, remarked
+from device.daemon.parts import BinParts, collected_warnings
 from device.events import AnyEvent
 from device.hardware import BinHardware
-from device.ledger.ledger import LOOP_S, Ledger
+from device.ledger.ledger import CRASH_LOOP_S, Ledger
 from device.mqtt.link import Link
 from device.policy.rules import RulePack, default_rules, find_rules, read_rules
 from device.settings import BinSettings, ModelSettings
@@ -27,7 +27,7 @@ from device.vision.judge import Judge
 
 log = logging.getLogger("sortbin")
 
-SAFE_AFTER = 5
+SAFE_MODE_AFTER = 5
 """crashes in a row, each soon after its start, after which everything goes to the residual bin"""
 
 
@@ -36,7 +36,7 @@ class Crash(SortbinError, RuntimeError):
 
 
 @contextlib.contextmanager
-def open_parts(settings: BinSettings, open_hardware: Callable[[RulePack], BinHardware], told: Callable[[AnyEvent], None]) -> Iterator[Parts]:
+def open_parts(settings: BinSettings, open_hardware: Callable[[RulePack], BinHardware], told: Callable[[AnyEvent], None]) -> Iterator[BinParts]:
     """Open every part, and close them in the opposite order whatever happens.
 
     open_hardware: opens what this bin sees with and moves, given its rule pack. told: called with each event that opening the ledger has stored.
@@ -50,14 +50,14 @@ def open_parts(settings: BinSettings, open_hardware: Callable[[RulePack], BinHar
         stack.push(lambda error, *_: _close(ledger, error, begun))
         for event in ledger.interrupted:
             told(event)
-        safe_mode = ledger.crashes >= SAFE_AFTER
+        safe_mode = ledger.crashes >= SAFE_MODE_AFTER
         if safe_mode:
             log.warning(
                 "safe mode after %d crashes in a row: everything goes to the residual bin, and no Edge TPU is used, until the bin has run for %g min",
                 ledger.crashes,
-                LOOP_S / 60,
+                CRASH_LOOP_S / 60,
             )
-        with remarked() as remarks:
+        with collected_warnings() as remarks:
             for warning in ledger.warnings:
                 log.warning("%s", warning)
             judge = open_judge(_without_edgetpu(settings) if safe_mode else settings)
@@ -72,7 +72,7 @@ def open_parts(settings: BinSettings, open_hardware: Callable[[RulePack], BinHar
             stack.callback(link.stop, 0.5)
         begun = True
         try:
-            yield Parts(judge, label_prior, rules, hardware, ledger, link, safe_mode, tuple(remarks))
+            yield BinParts(judge, label_prior, rules, hardware, ledger, link, safe_mode, tuple(remarks))
         except SortbinError as error:
             raise Crash(str(error)) from error
 

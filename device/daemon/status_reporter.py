@@ -7,7 +7,7 @@ import numpy as np
 from device import __version__
 from device.adaptation.drift import DriftMonitor
 from device.common.clock import wall_clock_synced
-from device.daemon.parts import Parts
+from device.daemon.parts import BinParts
 from device.daemon.system_metrics import board_name, cpu_temperature_c, free_mib, resident_mib, throttled
 from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
 from device.ledger.ledger import BinTotals
@@ -17,10 +17,10 @@ from device.settings import DeviceSettings
 HEALTH_EVERY_S = 60.0
 
 
-class Reporter:
+class StatusReporter:
     """Keeps `info`, `state`, `bin/<bin>` and `health` up to date on a link, and one line of text for a person. Without a link, the line alone."""
 
-    def __init__(self, device: DeviceSettings, drift_monitor: DriftMonitor, parts: Parts) -> None:
+    def __init__(self, device: DeviceSettings, drift_monitor: DriftMonitor, parts: BinParts) -> None:
         self._device, self._drift_monitor, self._remarks = device, drift_monitor, parts.remarks
         self._judge, self._label_prior, self._rules = parts.judge, parts.label_prior, parts.rules
         self._hardware, self._ledger, self._link = parts.hardware, parts.ledger, parts.link

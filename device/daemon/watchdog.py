@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import Iterable, Mapping
 
-BEAT_WITHIN_S = 5.0
+HEARTBEAT_TIMEOUT_S = 5.0
 """A loop that was silent for longer is taken for hung: the watchdog is no longer fed and systemd restarts the daemon."""
 
 
@@ -22,12 +22,12 @@ class Heartbeats:
             self._beats[loop] = now_s
 
     def silent(self, now_s: float) -> list[str]:
-        """Names of the loops whose last beat is older than BEAT_WITHIN_S."""
+        """Names of the loops whose last beat is older than HEARTBEAT_TIMEOUT_S."""
         with self._lock:
-            return sorted(loop for loop, beat_s in self._beats.items() if now_s - beat_s > BEAT_WITHIN_S)
+            return sorted(loop for loop, beat_s in self._beats.items() if now_s - beat_s > HEARTBEAT_TIMEOUT_S)
 
 
-class Notifier:
+class SystemdNotifier:
     """The service manager's ear: datagrams to `$NOTIFY_SOCKET` (sd_notify(3)). Where nobody listens, nothing is sent."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:

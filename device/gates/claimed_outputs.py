@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from device.common.clock import kernel_boot
+from device.common.clock import kernel_boot_id
 from device.common.files import hand_over, replacing
 from device.gates.kinds import GateSettings
 
@@ -28,12 +28,12 @@ def claimed(state: Path) -> tuple[GateSettings, ...]:
         claim = msgspec.json.decode((state / FILE).read_bytes(), type=_Claim)
     except (OSError, ValueError):
         return ()
-    return claim.gates if claim.kernel and claim.kernel == kernel_boot() else ()
+    return claim.gates if claim.kernel and claim.kernel == kernel_boot_id() else ()
 
 
 def note_claim(state: Path, gates: Iterable[GateSettings]) -> None:
     """Write down which gates are about to be claimed. A disk that cannot take it is logged: the settings name them, too."""
-    claim = _Claim(kernel_boot(), tuple(gates))
+    claim = _Claim(kernel_boot_id(), tuple(gates))
     try:
         with replacing(state / FILE) as new:
             new.write_bytes(msgspec.json.encode(claim))

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from device.common.errors import explained
+from device.common.errors import describe_error
 from device.gates import GateError
 from device.gates.kinds import GateSettings
 from device.gates.settings import GateBase
@@ -61,7 +61,7 @@ def read_gates(file: Path) -> Found:
             try:
                 gates.append(msgspec.convert(gate, GateSettings))
             except msgspec.ValidationError as error:
-                troubles.append(f"{file}: gate: {explained(error, GateSettings)}")
+                troubles.append(f"{file}: gate: {describe_error(error, GateSettings)}")
     return Found(tuple(gates), state, tuple(troubles))
 
 

@@ -26,15 +26,15 @@ from typing import Literal
 
 import msgspec
 
-from device.common.clock import Clock, kernel_boot
+from device.common.clock import Clock, kernel_boot_id
 from device.common.files import hand_over, make_folder
-from device.common.machine_id import place_of
+from device.common.machine_id import folder_id
 from device.events import AnyEvent, Event, ItemInterrupted, ItemRejected, ItemSorted, decode, encode
 from device.ledger import salvage as ledger_salvage
 from device.ledger import schema as tables
 from device.ledger.reader import read_events
-from device.ledger.schema import FILE, Damaged, LedgerError, Unstorable, explained, transaction
-from device.ledger.sequence import BLOCK, Numbering
+from device.ledger.schema import FILE, Damaged, LedgerError, Unstorable, ledger_errors, transaction
+from device.ledger.sequence import BLOCK, SequenceFile
 
 __all__ = ["FILE", "BinTotals", "Ledger", "LedgerError", "Unstorable", "read_events"]
 
@@ -49,7 +49,7 @@ WAITING = 256
 """most requests that wait for the disk; the next one is refused"""
 NUMBERS_LOST = 1_700_000_000
 """least number to go on above when a damaged database and its `ledger.seq` are lost together: more than any count that began at 1"""
-LOOP_S = 600.0
+CRASH_LOOP_S = 600.0
 """a start so soon after the one before it, which was not ended cleanly nor by a power cut, is one more of a row of crashes"""
 IDLE_S = 60.0
 
@@ -141,13 +141,13 @@ class Ledger:
         self._before = tables.Notes(clean=1)
         self._damage: LedgerError | None = None
         self._reading = threading.Lock()
-        with explained(self.file), contextlib.ExitStack() as opened:
+        with ledger_errors(self.file), contextlib.ExitStack() as opened:
             try:
                 make_folder(folder)
             except NotADirectoryError as error:
                 raise LedgerError(f"{error.filename}: {error.strerror}; expected device.state, a folder that this user can write to") from error
             opened.callback(os.close, hold_lock(folder / LOCK))
-            self._numbering = Numbering(folder / NUMBERS)
+            self._numbering = SequenceFile(folder / NUMBERS)
             self._db = self._open()
             opened.callback(lambda: self._db.close())
             self._reader = self._open_reader()
@@ -186,7 +186,7 @@ class Ledger:
 
     def totals(self) -> dict[str, BinTotals]:
         """Counts per bin since the ledger began, of what is on disk. A bin that nothing happened to is missing."""
-        return totals_of(self._counts)
+        return totals_by_bin(self._counts)
 
     @property
     def newest_seq(self) -> int:
@@ -217,7 +217,7 @@ class Ledger:
 
     @property
     def crashes(self) -> int:
-        """Of these starts in a row, those after which it did not even run for LOOP_S, this one counted; none after a power cut."""
+        """Of these starts in a row, those after which it did not even run for CRASH_LOOP_S, this one counted; none after a power cut."""
         return self._crashes
 
     @property
@@ -244,7 +244,7 @@ class Ledger:
         with self._news:
             acknowledged = frozenset(self._acknowledged)
         found: list[tuple[int, bytes]] = []
-        with explained(self.file):
+        with ledger_errors(self.file):
             rows = self._reader.execute("SELECT seq, payload FROM outbox JOIN event USING (seq) WHERE seq > ? ORDER BY seq", (after_seq,))
             with contextlib.closing(rows):
                 for seq, payload in rows:
@@ -295,18 +295,18 @@ class Ledger:
         if (aside := ledger_salvage.swap(self.file)) is not None:
             self.warnings.append(f"{self.file}: was damaged, and what could be read was saved before; it is kept as {aside.name}")
         try:
-            return self._taken_up()
+            return self._resume()
         except Damaged as damage:
             self.warnings.append(self._mended(str(damage)))
         try:
-            return self._taken_up()
+            return self._resume()
         except Damaged as damage:
             raise LedgerError(f"{self.file}: was mended and is damaged again ({damage}): is the disk failing?") from damage
 
-    def _taken_up(self) -> sqlite3.Connection:
+    def _resume(self) -> sqlite3.Connection:
         with contextlib.ExitStack() as opened:
             db = opened.enter_context(contextlib.closing(tables.open_checked(self.file)))
-            with tables.damage_found(), transaction(db):
+            with tables.raising_damaged(), transaction(db):
                 if tables.is_empty(db):
                     self._create(db)
                 self._begin(db)
@@ -329,14 +329,14 @@ class Ledger:
         """Put a new database with what can be read of the damaged one in its place. Returns a line that says so."""
         self._numbering.reserved = self._numbering.reserved or max(NUMBERS_LOST, int(time.time()))
         highest = self._numbering.reserved
-        saved = ledger_salvage.save(self.file, ledger_salvage.Known(highest, self._counts, self._dropped))
+        saved = ledger_salvage.save(self.file, ledger_salvage.LastKnown(highest, self._counts, self._dropped))
         aside = ledger_salvage.swap(self.file)
         kept = f"; it is kept as {aside.name}" if aside is not None else ""
         return f"{self.file}: was damaged ({damage}){kept}, {saved} events are saved, and numbers go on at {highest + 1}"
 
     def _mend(self, damage: LedgerError) -> None:
         """Mend damage that showed in use, and go on where it did. Raises LedgerError; what was damaged still is, then."""
-        with explained(self.file), self._reading:
+        with ledger_errors(self.file), self._reading:
             self._reader.close()
             self._db.close()
             if (aside := ledger_salvage.swap(self.file)) is None:
@@ -346,31 +346,31 @@ class Ledger:
             self._db = tables.open_checked(self.file)
             with transaction(self._db):
                 tables.note(self._db, **self._start)
-                self._know(tables.standing(self._db))
+                self._load_state(tables.load_state(self._db))
             self._reader = self._open_reader()
             self._damage = None
 
     def _begin(self, db: sqlite3.Connection) -> None:
         """Take up where the last start ended."""
-        standing, kernel = tables.standing(db), kernel_boot()
+        loaded, kernel = tables.load_state(db), kernel_boot_id()
         self.item_before = tables.newest_item(db)
-        notes, given_out = standing.notes, standing.given_out
+        notes, given_out = loaded.notes, loaded.given_out
         self._before = notes
         self._restarts = 0 if notes.clean else notes.restarts + 1
         power_cut = not notes.clean and notes.kernel != kernel
         if power_cut or given_out < self._numbering.reserved - BLOCK:
             given_out = max(given_out, self._numbering.reserved)
         begun_s = int(self._clock.since_boot_s())
-        looping = not notes.clean and not power_cut and begun_s - (begun_s if notes.begun_s is None else notes.begun_s) < LOOP_S
+        looping = not notes.clean and not power_cut and begun_s - (begun_s if notes.begun_s is None else notes.begun_s) < CRASH_LOOP_S
         self._crashes = notes.crashes + 1 if looping else 0
         self._start = {"clean": 0, "restarts": self._restarts, "kernel": kernel, "crashes": self._crashes, "begun_s": begun_s}
-        self._start |= self._named(notes, place_of(self.file.parent))
+        self._start |= self._named(notes, folder_id(self.file.parent))
         tables.note(db, **self._start)
-        self._know(replace(standing, given_out=given_out))
-        interrupted = [ItemInterrupted(item=item, bin=name, label=label, reason="restart") for item, name, label in standing.intents]
+        self._load_state(replace(loaded, given_out=given_out))
+        interrupted = [ItemInterrupted(item=item, bin=name, label=label, reason="restart") for item, name, label in loaded.intents]
         stamped = self._number([_Record(self.stamped(event), Future()) for event in interrupted])
         self._store(db, stamped)
-        self._adopt(stamped)
+        self._apply_committed(stamped)
         self.interrupted = [entry.event for entry in stamped]
 
     def _named(self, notes: tables.Notes, place: str) -> dict[str, int | str]:
@@ -380,9 +380,9 @@ class Ledger:
             log.info("%s: was brought here from elsewhere; its events say install %s from now on", self.file, self.install)
         return {"install": self.install, "place": place}
 
-    def _know(self, standing: tables.Standing) -> None:
-        self._undelivered, self._dropped, self._counts = standing.undelivered, standing.notes.dropped, standing.counts
-        self._next_seq, self._newest_seq = standing.given_out + 1, standing.newest_seq
+    def _load_state(self, loaded: tables.LedgerState) -> None:
+        self._undelivered, self._dropped, self._counts = loaded.undelivered, loaded.notes.dropped, loaded.counts
+        self._next_seq, self._newest_seq = loaded.given_out + 1, loaded.newest_seq
 
     def _write_for_ever(self) -> None:
         try:
@@ -423,7 +423,7 @@ class Ledger:
             acknowledged = frozenset(self._acknowledged)
         stamped = self._number([request for request in batch if isinstance(request, _Record)])
         try:
-            with explained(self.file), transaction(self._db):
+            with ledger_errors(self.file), transaction(self._db):
                 for request in batch:
                     if isinstance(request, _Intent):
                         tables.intend(self._db, request.item, request.to_bin, request.label)
@@ -434,7 +434,7 @@ class Ledger:
         with self._news:
             self._acknowledged -= acknowledged
             self._undelivered -= removed + dropped
-            self._adopt(stamped)
+            self._apply_committed(stamped)
         if dropped:
             self._dropped += dropped
             log.warning("%s: %d events given up that no broker took; at most %d are kept", self.file, dropped, self._keep_undelivered)
@@ -492,7 +492,7 @@ class Ledger:
             tables.note(db, dropped=self._dropped + dropped)
         return dropped
 
-    def _adopt(self, stamped: list[_Stamped]) -> None:
+    def _apply_committed(self, stamped: list[_Stamped]) -> None:
         """Know what was committed."""
         if not stamped:
             return
@@ -507,7 +507,7 @@ class Ledger:
         with self._news:
             acknowledged = frozenset(self._acknowledged)
         try:
-            with explained(self.file), transaction(self._db):
+            with ledger_errors(self.file), transaction(self._db):
                 tables.remove_from_outbox(self._db, acknowledged)
                 tables.note(self._db, **self._last_notes())
         except LedgerError as error:
@@ -536,7 +536,7 @@ def hold_lock(file: Path) -> int:
     return lock
 
 
-def in_use(folder: Path) -> bool:
+def is_in_use(folder: Path) -> bool:
     """Whether a process has the ledger in `folder` open for writing, as far as this user may know."""
     try:
         lock = os.open(folder / LOCK, os.O_RDONLY)
@@ -551,7 +551,7 @@ def in_use(folder: Path) -> bool:
     return False
 
 
-def totals_of(counts: Mapping[tuple[str, str], int]) -> dict[str, BinTotals]:
+def totals_by_bin(counts: Mapping[tuple[str, str], int]) -> dict[str, BinTotals]:
     """Counts by bin and kind, put together by bin."""
     names = sorted({name for name, _ in counts})
     return {name: BinTotals(**{kind: counts.get((name, kind), 0) for kind in BinTotals.__struct_fields__}) for name in names}

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from device.events import ItemRejected, ItemSorted
 from device.ledger import schema as tables
-from device.ledger.schema import FILE, LedgerError, Standing, code, explained
+from device.ledger.schema import FILE, LedgerError, LedgerState, code, ledger_errors
 
 PAGE = 1000
 """most events read at once"""
@@ -34,9 +34,9 @@ def read_events(folder: Path, after_seq: int = 0, say: Callable[[str], None] = l
         after_seq = events[-1][0]
 
 
-def read_standing(folder: Path) -> tuple[Standing, ItemSorted | ItemRejected | None]:
+def read_ledger_state(folder: Path) -> tuple[LedgerState, ItemSorted | ItemRejected | None]:
     """What a ledger knows beside its events, and the item that was sorted or rejected last. Raises LedgerError."""
-    found = _asked(folder / FILE, lambda _: None, lambda db: (tables.standing(db), tables.newest_item(db)))
+    found = _asked(folder / FILE, lambda _: None, lambda db: (tables.load_state(db), tables.newest_item(db)))
     if found is None:
         raise LedgerError(f"{folder / FILE}: holds nothing yet")
     return found
@@ -48,7 +48,7 @@ def _page(db: sqlite3.Connection, after_seq: int) -> list[tuple[int, bytes]]:
 
 def _asked(file: Path, say: Callable[[str], None], question: Callable[[sqlite3.Connection], T]) -> T | None:
     """The answer to a question; None where a ledger has no tables yet. Raises LedgerError."""
-    with explained(file):
+    with ledger_errors(file):
         try:
             file.open("rb").close()
         except (FileNotFoundError, NotADirectoryError) as error:

@@ -40,7 +40,7 @@ _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlit
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LastKnown:
     """What is known of a damaged ledger beside what can be read of it: its highest number, and at least so many counted and given up."""
 
     highest: int
@@ -48,7 +48,7 @@ class Known:
     dropped: int
 
 
-def save(file: Path, known: Known) -> int:
+def save(file: Path, known: LastKnown) -> int:
     """Have what can be read of a damaged database on disk as `ledger.saved.sqlite3`, sound and complete. Returns how many events that is.
 
     Events up to the highest number, the totals, and the intents are saved. Where the outbox is damaged, all events count as undelivered: better
@@ -147,7 +147,7 @@ def _opened(file: Path) -> sqlite3.Connection:
     return damaged
 
 
-def _save_events(damaged: sqlite3.Connection, db: sqlite3.Connection, known: Known) -> int:
+def _save_events(damaged: sqlite3.Connection, db: sqlite3.Connection, known: LastKnown) -> int:
     undelivered = _undelivered(damaged)
     counted: Counter[tuple[str, str]] = Counter()
     rows, saved = _events(damaged, known.highest), 0

@@ -86,7 +86,7 @@ class Notes(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LedgerState:
     """What a ledger knows at a start beside its events: the highest number given out and stored, what waits, and what was counted."""
 
     notes: Notes
@@ -99,7 +99,7 @@ class Standing:
 
 
 @contextlib.contextmanager
-def explained(file: Path) -> Iterator[None]:
+def ledger_errors(file: Path) -> Iterator[None]:
     """Turn what SQLite and the operating system raise into LedgerError."""
     try:
         yield
@@ -134,7 +134,7 @@ def connect(file: Path) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def damage_found() -> Iterator[None]:
+def raising_damaged() -> Iterator[None]:
     """Turn every error that comes from damage into Damaged."""
     try:
         yield
@@ -161,7 +161,7 @@ def open_checked(file: Path) -> sqlite3.Connection:
     """Open or begin a database and check every page of it. Raises Damaged, or LedgerError when it is not ours to write."""
     db = connect(file)
     try:
-        with damage_found():
+        with raising_damaged():
             _check(db, file)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
@@ -192,9 +192,9 @@ def _check(db: sqlite3.Connection, file: Path) -> None:
         raise Damaged("its first page does not say what a ledger's says")
 
 
-def standing(db: sqlite3.Connection) -> Standing:
+def load_state(db: sqlite3.Connection) -> LedgerState:
     """What a ledger knows. Raises Damaged where that cannot be."""
-    with damage_found():
+    with raising_damaged():
         notes = msgspec.convert(dict(db.execute("SELECT name, value FROM note")), Notes)
         numbers = db.execute(
             "SELECT (SELECT max(seq) FROM sqlite_sequence WHERE name = 'event'), (SELECT coalesce(max(seq), 0) FROM event),"
@@ -205,7 +205,7 @@ def standing(db: sqlite3.Connection) -> Standing:
             raise Damaged(f"event {newest_seq} is above the highest number, {given_out}")
         totals = msgspec.convert(db.execute("SELECT bin, kind, n FROM total").fetchall(), list[tuple[str, str, Count]])
         intents = msgspec.convert(db.execute("SELECT item, bin, label FROM intent ORDER BY id").fetchall(), list[tuple[str, str, str]])
-    return Standing(notes, given_out, newest_seq, undelivered, Counter({(name, kind): n for name, kind, n in totals}), intents)
+    return LedgerState(notes, given_out, newest_seq, undelivered, Counter({(name, kind): n for name, kind, n in totals}), intents)
 
 
 def newest_item(db: sqlite3.Connection) -> ItemSorted | ItemRejected | None:

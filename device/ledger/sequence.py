@@ -9,7 +9,7 @@ BLOCK = 256
 """numbers reserved at once, so that the file is written this rarely"""
 
 
-class Numbering:
+class SequenceFile:
     """The highest number that may have been given out, kept in a small file of its own that is replaced as a whole."""
 
     def __init__(self, file: Path) -> None:

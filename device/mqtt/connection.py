@@ -24,7 +24,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from device.mqtt import MqttError
-from device.mqtt.paho_client import WatchedClient
+from device.mqtt.paho_client import GuardedClient
 from device.mqtt.settings import MqttSettings, TlsSettings
 
 CLOSE_S = 0.5
@@ -42,7 +42,7 @@ class NotUnderstood(MqttError):
     """What listens there does not talk MQTT of this version with us; perhaps of an older one."""
 
 
-class Answer(NamedTuple):
+class Acknowledgement(NamedTuple):
     """What the broker says of a message: that it has it, or, as MQTT 5 lets it, why it does not take it."""
 
     message: int
@@ -82,7 +82,7 @@ class Connection:
     ) -> None:
         self._settings, self._wake = settings, wake
         self.speaks = "MQTT 5" if protocol is MQTTProtocolVersion.MQTTv5 else "MQTT 3.1.1, in which brokers do not say what they refuse"
-        self._client = WatchedClient(client_id, protocol, self._on_end)
+        self._client = GuardedClient(client_id, protocol, self._on_end)
         self._client.on_connect, self._client.on_disconnect = self._on_connect, self._on_disconnect
         self._client.on_publish = self._on_publish
         if will_topic is not None:
@@ -137,13 +137,13 @@ class Connection:
             self._send(self._numbers, topic, payload, retain)
         return self._numbers
 
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[Acknowledgement]:
         """What the broker has said of messages since the last call, in that order."""
         answers = []
         while self._answers:
             identifier, reason = self._answers.popleft()
             number, _ = self._under_way.pop(identifier)
-            answers.append(Answer(number, reason if reason.is_failure else None))
+            answers.append(Acknowledgement(number, reason if reason.is_failure else None))
         while self._waiting and len(self._under_way) < self._room:
             self._send(*self._waiting.popleft())
         return answers

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from device.ledger.ledger import Ledger
 from device.mqtt import MqttError
 from device.mqtt.backoff import Backoff
-from device.mqtt.connection import Answer, Connection, client_id, connected
+from device.mqtt.connection import Acknowledgement, Connection, client_id, connected
 from device.mqtt.outbox import REFUSED_S, Outbox
 from device.mqtt.payloads import BinState, Health, Info, State
 from device.mqtt.retained import Retained
@@ -183,7 +183,7 @@ class Link:
             self._wake.wait(min(wait_s, self._leave_at_s - now_s) if stopping else wait_s)
         return None
 
-    def _take_in(self, answer: Answer, topic: str, now_s: float) -> None:
+    def _take_in(self, answer: Acknowledgement, topic: str, now_s: float) -> None:
         """What the broker said of a message on one of our topics."""
         if topic == self.topics.availability:
             self._online_at_s = math.inf if answer.refusal is None else now_s + REFUSED_S

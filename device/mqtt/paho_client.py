@@ -15,7 +15,7 @@ class MalformedPacket(Exception):
     """The broker sent what no broker sends to a client that has subscribed to nothing."""
 
 
-class WatchedClient(paho.Client):
+class GuardedClient(paho.Client):
     """Reads private state of paho 2.1 where it has no public way; each such place says what paho lacks.
 
     on_end: called on the network thread when it is about to end, with a line about a packet that could not be read, None without one.

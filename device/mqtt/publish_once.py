@@ -11,7 +11,7 @@ from device.mqtt.settings import MqttSettings
 from device.mqtt.topics import Topics
 
 
-def announce(settings: MqttSettings, device: str, state: State, wait_s: float) -> None:
+def publish_final_state(settings: MqttSettings, device: str, state: State, wait_s: float) -> None:
     """Publish a retained `state`, then `offline`. Takes at most `wait_s` seconds. Raises MqttError; TopicError for names that topics cannot hold.
 
     Ends the connection of a link that speaks for the same device, if there is one: its client has the same id.

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from device.common.errors import SortbinError, explained_toml
+from device.common.errors import SortbinError, describe_toml_error
 from device.common.shipped_files import find
 
 
@@ -148,7 +148,7 @@ def _decode(file: Path) -> _Written:
     except OSError as error:
         raise RulesError(f"{file}: {error.strerror}; expected a rule pack") from error
     except msgspec.MsgspecError as error:
-        raise RulesError(f"{file}: {explained_toml(error, _Written, text)}") from error
+        raise RulesError(f"{file}: {describe_toml_error(error, _Written, text)}") from error
     except UnicodeDecodeError as error:
         raise RulesError(f"{file}: expected text in UTF-8: {error.reason} at byte {error.start}") from error
 

@@ -12,7 +12,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from device.common.errors import explained
+from device.common.errors import describe_error
 from device.vision.inference.images import PictureError, find_pictures
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -100,7 +100,7 @@ def _read_note(file: Path) -> SampleNote | None:
     except OSError as error:
         raise _NoteError(f"{file}: {error.strerror}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise _NoteError(f"{file}: {explained(error) if isinstance(error, msgspec.MsgspecError) else 'expected UTF-8'}") from error
+        raise _NoteError(f"{file}: {describe_error(error) if isinstance(error, msgspec.MsgspecError) else 'expected UTF-8'}") from error
     if note.label not in note.probabilities:
         raise _NoteError(f"{file}: probabilities: expected one for {note.label} among them, which is the label")
     return note

@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from typing import TextIO
 
-from device.common.statistics import wilson
+from device.common.statistics import wilson_interval
 from device.common.text_width import padded, width
 from device.common.wording import counted
 from device.events import AnyEvent, Cleared, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started
@@ -125,7 +125,7 @@ class Narrator:
         lines = [f"{counted(self._items, 'item')} in {seconds:.0f} s, {self._rejected} of them rejected{held}"]
         if not self._judged or self._rules is None:
             return lines
-        low, high = wilson(self._right, self._judged)
+        low, high = wilson_interval(self._right, self._judged)
         lines.append(
             f"in the right bin: {self._right} of {self._judged} ({100 * self._right / self._judged:.0f} %, 95 % interval "
             f"{100 * low:.0f} to {100 * high:.0f} %); label right: {self._named} of {self._judged}"

@@ -15,9 +15,9 @@ LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
 BINS = ("paper", "glass", "metal", "plastic", "trash")
 
 
-@pytest.mark.parametrize(("hold_s", "remarked"), [(0.05, True), (0.9, True), (1.0, False), (2.0, False)])
+@pytest.mark.parametrize(("hold_s", "collected_warnings"), [(0.05, True), (0.9, True), (1.0, False), (2.0, False)])
 def test_replayed_pictures_that_are_gone_before_the_empty_tray_is_learned_are_remarked_on(
-    hold_s: float, remarked: bool, tmp_path: Path, painted: Callable[..., Pixels], caplog: pytest.LogCaptureFixture
+    hold_s: float, collected_warnings: bool, tmp_path: Path, painted: Callable[..., Pixels], caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "photos").mkdir()
     cv2.imwrite(str(tmp_path / "photos" / "1.png"), painted("", 240, 320))
@@ -25,4 +25,4 @@ def test_replayed_pictures_that_are_gone_before_the_empty_tray_is_learned_are_re
     replay = f'[camera]\nkind = "replay"\npath = "{tmp_path / "photos"}"\nhold_s = {hold_s}\n'
     (tmp_path / "sortbin.toml").write_text(f'[device]\nstate = "{tmp_path / "state"}"\n{replay}{gates}')
     open_hardware(read_settings(tmp_path / "sortbin.toml"), read_rules(default_rules(), LABELS)).close()
-    assert (f"camera.hold_s: each picture stays for {hold_s:g} s" in caplog.text) is remarked
+    assert (f"camera.hold_s: each picture stays for {hold_s:g} s" in caplog.text) is collected_warnings

@@ -53,14 +53,14 @@ def add_curves(page: Page, history: History, picture: bytes) -> None:
     """The part of a page that tells how a network was trained."""
     page.heading("How it was trained")
     page.picture(picture, "png", "loss and accuracy of each epoch on training and validation photos")
-    page.note(explained(history))
+    page.note(describe_error(history))
     page.table(HEAD, rows(history))
     if len(history.first) > 2:
         page.heading("The first phase: heads on frozen features")
         page.picture(drawn({"": History(history.first[:1], history.first[1:], None, None, None)}), "png", "loss and accuracy of the first phase")
 
 
-def explained(history: History) -> str:
+def describe_error(history: History) -> str:
     """What the curves show."""
     measured = f"Measured on {history.val_n} validation and {history.train_n} training photos. " if history.val_n and history.train_n else ""
     return measured + EXPLAINED

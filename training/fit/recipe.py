@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from device.common.errors import SortbinError, explained
+from device.common.errors import SortbinError, describe_error
 from training.fit.augment import AUGMENTATIONS, Augmentation
 from training.models.scratch_options import ScratchCnn
 
@@ -153,7 +153,7 @@ def parse_recipe(text: str, file: Path) -> Recipe:
     try:
         recipe = msgspec.toml.decode(text, type=Recipe)
     except msgspec.MsgspecError as error:
-        raise RecipeError(f"{file}: {explained(error)}") from error
+        raise RecipeError(f"{file}: {describe_error(error)}") from error
     if not recipe.stage and not recipe.first_phase:
         raise RecipeError(f"{file}: expected a [[stage]], or first_phase = true: otherwise there is nothing to train")
     return recipe

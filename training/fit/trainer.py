@@ -42,7 +42,7 @@ from training.fit.recipe import Recipe, Stage
 from training.fit.warm_start import StartError, read_start
 from training.models.backbones import build_trunk
 from training.models.batch_norm_folding import fold_batch_norm, freeze_batch_norm
-from training.models.fake_quantization import fake_quantized, give_back, measure_ranges
+from training.models.fake_quantization import fake_quantized, measure_ranges, release_mapped_pages
 from training.models.network import Hidden, add_heads, head_layers, resized, unfreeze
 
 Report = Callable[[str], None]
@@ -278,7 +278,7 @@ def fine_tune(
     keep_best = stage.patience is not None or (index == len(recipe.stage) - 1 and recipe.keep == "best")
     judged.set_weights(best.weights() if keep_best else average.weights)
     if stage.fake_quantize:
-        give_back(judged, finished)
+        release_mapped_pages(judged, finished)
     return finished
 
 

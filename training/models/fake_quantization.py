@@ -73,7 +73,7 @@ def fake_quantized(network: keras.Model) -> keras.Model:
     return copy
 
 
-def give_back(quantized: keras.Model, network: keras.Model) -> None:
+def release_mapped_pages(quantized: keras.Model, network: keras.Model) -> None:
     """Put the weights of a network made by `fake_quantized` back into one like that which it was made of. The ranges stay behind."""
     by_path = {weight.path: weight for weight in quantized.weights}
     for weight in network.weights:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from device.common.errors import SortbinError, explained
+from device.common.errors import SortbinError, describe_error
 from device.common.files import sync
 from training.review.decisions import Decisions, Discarded, Labelled, Row, Undone
 from training.review.labels import LabelError, checked
@@ -89,7 +89,7 @@ class Journal:
             if isinstance(row, Labelled) and checked(row.label) != row.label:
                 raise LabelError(f"label {row.label}: expected it composed and without space around it")
         except msgspec.MsgspecError as error:
-            raise JournalError(f"{self.file}: line {number}: {explained(error)}") from error
+            raise JournalError(f"{self.file}: line {number}: {describe_error(error)}") from error
         except (LabelError, UnicodeDecodeError) as error:
             raise JournalError(f"{self.file}: line {number}: {error}") from error
         return row

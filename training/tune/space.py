@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from device.common.errors import SortbinError, explained
+from device.common.errors import SortbinError, describe_error
 from training.fit.recipe import Recipe
 
 Value = str | int | float | bool
@@ -119,7 +119,7 @@ def read_space(file: Path) -> Space:
     except UnicodeDecodeError as error:
         raise SpaceError(f"{file}: expected UTF-8 text") from error
     except msgspec.MsgspecError as error:
-        raise SpaceError(f"{file}: {explained(error)}") from error
+        raise SpaceError(f"{file}: {describe_error(error)}") from error
     if not found.sample:
         raise SpaceError(f'{file}: expected at least one [sample."..."]')
     sample = {place: _hyperparameter(file, place, entry) for place, entry in found.sample.items()}
@@ -140,7 +140,7 @@ def _hyperparameter(file: Path, place: str, entry: dict[str, Any]) -> Choices | 
             return msgspec.convert(entry, Choices)
         found = msgspec.convert(entry, Range)
     except msgspec.MsgspecError as error:
-        raise SpaceError(f"{file}: sample.{place}: {explained(error)}; expected choices, or low and high") from error
+        raise SpaceError(f"{file}: sample.{place}: {describe_error(error)}; expected choices, or low and high") from error
     if found.low >= found.high:
         raise SpaceError(f"{file}: sample.{place}: expected low below high, got {found.low} and {found.high}")
     if found.log and found.low <= 0:
@@ -154,7 +154,7 @@ def _require_recipe(file: Path, common: dict[str, Any], place: str, value: Any) 
         _put(table, place, value)
         msgspec.convert(table, Recipe)
     except (KeyError, IndexError, ValueError, TypeError) as error:
-        reason = explained(error) if isinstance(error, msgspec.MsgspecError) else "there is no such place in the recipe"
+        reason = describe_error(error) if isinstance(error, msgspec.MsgspecError) else "there is no such place in the recipe"
         raise SpaceError(f"{file}: sample.{place}: {value} cannot be used: {reason}") from error
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.common.errors import SortbinError
-from device.common.memory import give_back
+from device.common.memory import release_mapped_pages
 from device.common.run_in_subprocess import ChildFault, ChildRefused
 from device.vision.inference import edgetpu_probe as edgetpu_trial
 from device.vision.inference.bundle import EDGETPU_FILE, Bundle, BundleError
@@ -145,7 +145,7 @@ def _on_cpu(bundle: Bundle, found: _Imported, kernels: Kernels, threads: int, de
     interpreter = _open(found, model, num_threads=threads, experimental_op_resolver_type=resolver)
     delegated = is_delegated(interpreter)
     if delegated:
-        give_back(model)  # XNNPACK has laid out all weights anew
+        release_mapped_pages(model)  # XNNPACK has laid out all weights anew
     whole = bundle.info.precision is msgspec.UNSET
     exact = not delegated and found.package == "ai-edge-litert" and whole and bundle.info.known_answer.given_on == architecture()
     return Runtime(interpreter, f"{found.package} {found.version} {'xnnpack' if delegated else 'builtin'}", exact, model, degraded)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.common.accuracy import Answers, agreement, divergence
-from device.common.statistics import wilson
+from device.common.statistics import wilson_interval
 
 ANSWERS = Answers(np.array([[2.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]), np.array([0, 1, 0, 0]))
 
@@ -31,7 +31,7 @@ def test_agreement_counts_equal_labels_right_or_wrong() -> None:
 
 @pytest.mark.parametrize(("right", "n", "low", "high"), [(0, 10, 0.0, 0.2775), (95, 100, 0.8882, 0.9785), (10, 10, 0.7225, 1.0)])
 def test_wilson_intervals_are_those_of_the_tables(right: int, n: int, low: float, high: float) -> None:
-    assert wilson(right, n) == pytest.approx((low, high), abs=1e-4)
+    assert wilson_interval(right, n) == pytest.approx((low, high), abs=1e-4)
 
 
 @settings(max_examples=50)

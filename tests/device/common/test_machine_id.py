@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from device.common.machine_id import machine_key, own_id, place_of
+from device.common.machine_id import default_device_id, folder_id, machine_key
 from device.mqtt.topics import Topics
 from device.settings import DeviceSettings, read_settings
 
@@ -34,26 +34,26 @@ def machine(root: Path, *, serial: str = "", machine_id: str = MACHINE_ID, cards
 
 
 def test_a_raspberry_pi_is_named_by_its_serial_number(tmp_path: Path) -> None:
-    assert own_id(machine(tmp_path / "pi", serial="10000000a1b2c3d4", cards={"eth0 platform": "b8:27:eb:01:02:03"})) == "bin-a1b2c3d4"
+    assert default_device_id(machine(tmp_path / "pi", serial="10000000a1b2c3d4", cards={"eth0 platform": "b8:27:eb:01:02:03"})) == "bin-a1b2c3d4"
 
 
 def test_a_card_copied_to_a_second_board_makes_another_id(tmp_path: Path) -> None:
     first = machine(tmp_path / "first", serial="10000000a1b2c3d4")
     second = machine(tmp_path / "second", serial="10000000a1b2c3d5")
-    assert own_id(first) != own_id(second)
+    assert default_device_id(first) != default_device_id(second)
 
 
 def test_a_disk_copied_to_a_second_computer_without_serial_numbers_makes_another_id(tmp_path: Path) -> None:
     first = machine(tmp_path / "first", cards={"eth0 pci": "b8:27:eb:01:02:03"})
     second = machine(tmp_path / "second", cards={"eth0 pci": "b8:27:eb:01:02:04"})
-    assert own_id(first) != own_id(second)
+    assert default_device_id(first) != default_device_id(second)
 
 
 def test_a_reinstalled_system_keeps_the_id_of_its_machine(tmp_path: Path) -> None:
     for number, parts in enumerate([{"serial": "10000000a1b2c3d4"}, {"cards": {"eth0 pci": "b8:27:eb:01:02:03"}}]):
         before = machine(tmp_path / f"before{number}", **parts)  # type: ignore[arg-type]
         after = machine(tmp_path / f"after{number}", machine_id="f" * 32, **parts)  # type: ignore[arg-type]
-        assert own_id(before) == own_id(after)
+        assert default_device_id(before) == default_device_id(after)
 
 
 @pytest.mark.parametrize(
@@ -70,21 +70,21 @@ def test_a_reinstalled_system_keeps_the_id_of_its_machine(tmp_path: Path) -> Non
 )
 def test_network_cards_that_come_and_go_leave_the_id_as_it_is(more: dict[str, str], tmp_path: Path) -> None:
     soldered = {"enp3s0 pci": "b8:27:eb:01:02:03"}
-    assert own_id(machine(tmp_path / "with", cards=soldered | more)) == own_id(machine(tmp_path / "without", cards=soldered))
+    assert default_device_id(machine(tmp_path / "with", cards=soldered | more)) == default_device_id(machine(tmp_path / "without", cards=soldered))
 
 
 @pytest.mark.parametrize("serial", ["", "0000000000000000", "1234", "to be filled by o.e.m."])
 def test_a_machine_without_a_usable_serial_number_and_card_is_named_by_its_system(serial: str, tmp_path: Path) -> None:
     root = machine(tmp_path / "machine", serial=serial, cards={"eth0 pci": "52:54:00:12:34:56"})
-    assert own_id(root) == own_id(machine(tmp_path / "same", serial=serial))
-    assert own_id(root) != own_id(machine(tmp_path / "other", serial="0000", machine_id="f" * 32))
+    assert default_device_id(root) == default_device_id(machine(tmp_path / "same", serial=serial))
+    assert default_device_id(root) != default_device_id(machine(tmp_path / "other", serial="0000", machine_id="f" * 32))
 
 
 def test_every_machine_has_an_id_that_topics_can_hold_and_does_not_give_away_what_it_is_made_from(tmp_path: Path) -> None:
     bare = machine(tmp_path / "bare", machine_id="")
     for root in (bare, machine(tmp_path / "odd", serial="ÄÖÜ/+#00000"), machine(tmp_path / "plain"), Path("/")):
-        Topics(own_id(root))
-    assert MACHINE_ID[:4] not in own_id(tmp_path / "plain")
+        Topics(default_device_id(root))
+    assert MACHINE_ID[:4] not in default_device_id(tmp_path / "plain")
     assert machine_key(bare).startswith("name ")
 
 
@@ -93,14 +93,14 @@ def test_a_copied_folder_is_another_place_and_so_is_the_same_one_in_another_mach
     folder = tmp_path / "state"
     folder.mkdir()
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-    assert place_of(folder, here) == place_of(folder, here)
-    assert len({place_of(folder, here), place_of(copy, here), place_of(folder, there)}) == 3
+    assert folder_id(folder, here) == folder_id(folder, here)
+    assert len({folder_id(folder, here), folder_id(copy, here), folder_id(folder, there)}) == 3
 
 
 def test_settings_without_an_id_take_the_machines_own_and_an_id_that_is_given_stays(tmp_path: Path) -> None:
-    assert DeviceSettings().id == own_id()
-    assert msgspec.convert({"state": "/srv"}, DeviceSettings).id == own_id()
+    assert DeviceSettings().id == default_device_id()
+    assert msgspec.convert({"state": "/srv"}, DeviceSettings).id == default_device_id()
     assert msgspec.convert({"id": "bin-1"}, DeviceSettings).id == "bin-1"
     file = tmp_path / "sortbin.toml"
     file.write_text('[camera]\nkind = "v4l2"\n[[gate]]\nkind = "simulated"\nbin = "paper"\n', encoding="utf-8")
-    assert read_settings(file).device.id == own_id()
+    assert read_settings(file).device.id == default_device_id()

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from device.common.memory import LARGE, give_back
+from device.common.memory import LARGE, release_mapped_pages
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.runtime import load_runtime
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="n
 
 BLOCKS = f"""
 import ctypes, sys
-from device.common.memory import keep_little
+from device.common.memory import limit_malloc
 if sys.argv[1] == "little":
-    keep_little()
+    limit_malloc()
 library = ctypes.CDLL(None)
 library.malloc.restype, library.malloc.argtypes, library.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
 mapped = lambda: sum(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))
@@ -47,14 +47,14 @@ def test_memory_of_a_file_is_given_back_and_what_is_asked_for_again_is_read_agai
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as view:
         assert view[:].count(7) == 4096
         assert resident_kib(file) == 1024
-        give_back(file)
+        release_mapped_pages(file)
         assert resident_kib(file) == 0
         assert view[:].count(7) == 4096
 
 
 def test_a_file_that_is_not_mapped_is_nothing_to_give_back(tmp_path: Path) -> None:
     file = tmp_path / "weights"
-    give_back(file)
+    release_mapped_pages(file)
     assert resident_kib(file) == 0
 
 
@@ -63,27 +63,27 @@ def test_a_network_answers_as_before_without_the_memory_of_its_file(tiny_bundle:
     classifier = Classifier(tiny_bundle, loaded)
     picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     before = classifier.outputs(picture)
-    give_back(loaded.model)
+    release_mapped_pages(loaded.model)
     after = classifier.outputs(picture)
     assert (before.logits == after.logits).all() and (before.embedding == after.embedding).all()
 
 
 CODE = """
 import re, cv2, numpy
-from device.common.memory import give_back_code
+from device.common.memory import release_code_pages
 def resident():
     smaps = open("/proc/self/smaps").read()
     return sum(map(int, re.findall(r"r-xp [^\\n]* /[^\\n]*\\n(?:[^\\n]*\\n)*?Rss: +([0-9]+) kB", smaps)))
 before = resident()
-give_back_code()
+release_code_pages()
 after = resident()
 picture = cv2.resize(numpy.arange(48, dtype=numpy.uint8).reshape(4, 4, 3), (2, 2))
 print(before, after, picture.sum())
 """
 HUGE = """
 import ctypes
-from device.common.memory import keep_little
-keep_little()
+from device.common.memory import limit_malloc
+limit_malloc()
 PR_GET_THP_DISABLE = 42
 print(ctypes.CDLL(None).prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0))
 """

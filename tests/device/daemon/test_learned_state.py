@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.daemon.learned_state import VIEW_FILE, VIEWS_FILE, ViewKeeper
+from device.daemon.learned_state import VIEW_FILE, VIEWS_FILE, LearnedStateFile
 from device.simulation.tray_renderer import TrayRenderer
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import EmptyViews
@@ -24,10 +24,10 @@ def test_both_kinds_of_empty_view_come_back_after_a_restart(tray: Pixels, tmp_pa
     view, views = EmptyView(PresenceSettings()), EmptyViews([tray])
     view.adopt(tray)
     for name, learned in ((VIEW_FILE, view), (VIEWS_FILE, views)):
-        ViewKeeper(tmp_path / name, learned).close()
+        LearnedStateFile(tmp_path / name, learned).close()
     again, several = EmptyView(PresenceSettings()), EmptyViews()
     for name, learned in ((VIEW_FILE, again), (VIEWS_FILE, several)):
-        ViewKeeper(tmp_path / name, learned).restore()
+        LearnedStateFile(tmp_path / name, learned).restore()
     assert again.known and not again.look(tray).present
     np.testing.assert_array_equal(several.export(), views.export())
 
@@ -36,7 +36,7 @@ def test_both_kinds_of_empty_view_come_back_after_a_restart(tray: Pixels, tmp_pa
 def test_a_damaged_file_is_as_if_there_were_none(content: bytes, tmp_path: Path) -> None:
     views = EmptyViews()
     (tmp_path / VIEWS_FILE).write_bytes(content)
-    ViewKeeper(tmp_path / VIEWS_FILE, views).restore()
+    LearnedStateFile(tmp_path / VIEWS_FILE, views).restore()
     assert not views.known
 
 
@@ -46,13 +46,13 @@ def test_a_file_with_a_few_wrong_bytes_is_learned_from_or_learned_anew(data: st.
         file = Path(folder) / VIEW_FILE
         view = EmptyView(PresenceSettings())
         view.adopt(np.full((48, 64, 3), 90, np.uint8))
-        ViewKeeper(file, view).close()
+        LearnedStateFile(file, view).close()
         content = bytearray(file.read_bytes())
         for _ in range(data.draw(st.integers(1, 4))):
             content[data.draw(st.integers(0, 140))] = data.draw(st.integers(0, 255))
         file.write_bytes(content)
         again = EmptyView(PresenceSettings())
-        ViewKeeper(file, again).restore()
+        LearnedStateFile(file, again).restore()
         stored = again.export()
         assert stored is None or np.isfinite(stored).all()
 
@@ -60,12 +60,12 @@ def test_a_file_with_a_few_wrong_bytes_is_learned_from_or_learned_anew(data: st.
 def test_a_view_that_is_no_number_is_learned_anew(tmp_path: Path) -> None:
     np.save(tmp_path / VIEW_FILE, np.full((2, 60, 80, 3), np.nan, np.float32))
     view = EmptyView(PresenceSettings())
-    ViewKeeper(tmp_path / VIEW_FILE, view).restore()
+    LearnedStateFile(tmp_path / VIEW_FILE, view).restore()
     assert not view.known
 
 
 def test_nothing_is_written_before_anything_was_learned(tmp_path: Path) -> None:
-    keeper = ViewKeeper(tmp_path / VIEWS_FILE, EmptyViews())
+    keeper = LearnedStateFile(tmp_path / VIEWS_FILE, EmptyViews())
     keeper.update(0.0)
     keeper.close()
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from device.daemon.restart_backoff import FILE, RefusedStarts
+from device.daemon.restart_backoff import FILE, RestartBackoff
 
 Run = Callable[[], "subprocess.Popen[str]"]
 
@@ -50,7 +50,7 @@ def run(tmp_path: Path, config: Path, manager: socket.socket) -> Iterator[Run]:
 
 
 def test_each_start_that_is_refused_waits_longer_up_to_a_minute(tmp_path: Path) -> None:
-    starts = [RefusedStarts(tmp_path) for _ in range(9)]
+    starts = [RestartBackoff(tmp_path) for _ in range(9)]
     assert [start.add() for start in starts] == [0, 2, 4, 8, 16, 32, 60, 60, 60]
     starts[0].forget()
     assert starts[0].add() == 0
@@ -59,11 +59,11 @@ def test_each_start_that_is_refused_waits_longer_up_to_a_minute(tmp_path: Path) 
 @pytest.mark.parametrize("text", ["", "x", "-3", "9" * 400])
 def test_a_damaged_count_waits_no_longer_than_ever(text: str, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(text)
-    assert 0 <= RefusedStarts(tmp_path).add() <= 60
+    assert 0 <= RestartBackoff(tmp_path).add() <= 60
 
 
 def test_without_a_place_for_the_count_nothing_waits(tmp_path: Path) -> None:
-    starts = RefusedStarts(tmp_path / "missing")
+    starts = RestartBackoff(tmp_path / "missing")
     assert [starts.add(), starts.add()] == [0, 0]
 
 

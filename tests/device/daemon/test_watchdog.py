@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from device.daemon.watchdog import BEAT_WITHIN_S, Heartbeats, Notifier
+from device.daemon.watchdog import HEARTBEAT_TIMEOUT_S, Heartbeats, SystemdNotifier
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def heard(manager: socket.socket) -> list[str]:
 
 
 def test_ready_is_said_once_and_the_watchdog_fed_three_times_a_period(manager: socket.socket) -> None:
-    notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "3000000"})
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "3000000"})
     for step in range(200):
         notifier.ready()
         notifier.alive(50.0 + step * 0.02)
@@ -38,8 +38,8 @@ def test_ready_is_said_once_and_the_watchdog_fed_three_times_a_period(manager: s
 
 
 def test_without_a_manager_or_with_one_that_is_gone_nothing_happens(tmp_path: Path) -> None:
-    Notifier({}).ready()
-    gone = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "1000000"})
+    SystemdNotifier({}).ready()
+    gone = SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "1000000"})
     gone.alive(1.0)
     gone.stopping()
 
@@ -47,7 +47,7 @@ def test_without_a_manager_or_with_one_that_is_gone_nothing_happens(tmp_path: Pa
 def test_an_abstract_socket_is_understood() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind("\0sortbin-test-notify")
-        Notifier({"NOTIFY_SOCKET": "@sortbin-test-notify"}).stopping()
+        SystemdNotifier({"NOTIFY_SOCKET": "@sortbin-test-notify"}).stopping()
         listener.settimeout(5.0)
         assert listener.recv(100) == b"STOPPING=1"
 
@@ -55,8 +55,8 @@ def test_an_abstract_socket_is_understood() -> None:
 def test_a_loop_that_stopped_beating_is_named() -> None:
     beats = Heartbeats(["control", "ledger"], 10.0)
     beats.beat("control", 14.0)
-    assert beats.silent(10.0 + BEAT_WITHIN_S) == []
-    assert beats.silent(10.1 + BEAT_WITHIN_S) == ["ledger"]
+    assert beats.silent(10.0 + HEARTBEAT_TIMEOUT_S) == []
+    assert beats.silent(10.1 + HEARTBEAT_TIMEOUT_S) == ["ledger"]
 
 
 def test_a_loop_that_never_began_is_named() -> None:

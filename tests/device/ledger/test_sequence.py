@@ -4,23 +4,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.ledger.sequence import BLOCK, Numbering
+from device.ledger.sequence import BLOCK, SequenceFile
 
 
 @settings(max_examples=10)
 @given(st.lists(st.integers(1, 3 * BLOCK), max_size=4))
 def test_every_number_used_is_reserved_on_disk_before(tmp_path_factory: pytest.TempPathFactory, lengths: list[int]) -> None:
     file = tmp_path_factory.mktemp("numbers") / "ledger.seq"
-    numbering, given_out = Numbering(file), 0
+    numbering, given_out = SequenceFile(file), 0
     for length in lengths:
         numbering.reserve(given_out + 1, given_out + length)
         given_out += length
-        assert Numbering(file).reserved >= given_out
-        assert Numbering(file).reserved - given_out <= max(BLOCK, length)
+        assert SequenceFile(file).reserved >= given_out
+        assert SequenceFile(file).reserved - given_out <= max(BLOCK, length)
 
 
 def test_the_file_is_raised_once_a_block(tmp_path: Path) -> None:
-    numbering = Numbering(tmp_path / "ledger.seq")
+    numbering = SequenceFile(tmp_path / "ledger.seq")
     raised = [seq for seq in range(1, 3 * BLOCK + 1) if numbering.reserve(seq, seq)]
     assert raised == [1, BLOCK + 1, 2 * BLOCK + 1]
 
@@ -29,4 +29,4 @@ def test_the_file_is_raised_once_a_block(tmp_path: Path) -> None:
 def test_a_file_that_holds_no_number_counts_as_unknown(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "ledger.seq"
     file.write_bytes(content)
-    assert Numbering(file).reserved == 0
+    assert SequenceFile(file).reserved == 0

@@ -13,12 +13,12 @@ import msgspec
 import pytest
 
 from device.common.clock import Clock
-from device.daemon.exit_fault import tell_end
+from device.daemon.exit_fault import publish_exit_fault
 from device.events import ItemSorted
 from device.ledger.ledger import Ledger
 from device.mqtt import MqttError
 from device.mqtt.payloads import FaultState, State
-from device.mqtt.publish_once import announce
+from device.mqtt.publish_once import publish_final_state
 from device.mqtt.settings import MqttSettings
 from device.settings import SettingsError
 from device.vision.inference.bundle import Bundle
@@ -112,7 +112,7 @@ def test_what_it_has_counted_stays_in_its_state(
     assert ledger.close(WAIT_S)
     broker = mosquitto()
     broker.start()
-    tell_end(settings(broker.port), SettingsError("no such thing"))
+    publish_exit_fault(settings(broker.port), SettingsError("no such thing"))
     told = subscribe(broker.port).wait_for("state", bool)[-1]
     assert told["totals"] == msgspec.to_builtins(ledger.totals())
     assert told["totals"]["glass"]["sorted"] == 1
@@ -126,7 +126,7 @@ def test_a_bug_is_told_by_its_name(
 ) -> None:
     broker = mosquitto()
     broker.start()
-    tell_end(settings(broker.port), ZeroDivisionError("division by zero"))
+    publish_exit_fault(settings(broker.port), ZeroDivisionError("division by zero"))
     assert subscribe(broker.port).wait_for("state", bool)[-1]["fault"]["message"] == "ZeroDivisionError: division by zero"
 
 
@@ -143,7 +143,7 @@ def test_a_second_one_does_not_speak_over_the_one_that_runs(
     for wrong in (("", ""), ('kind = "v4l2"', 'kind = "v4l2"\nspeed = 3')):
         assert run(settings(broker.port, wrong)).returncode == 2
     running.close(WAIT_S)
-    announce(MqttSettings(host="127.0.0.1", port=broker.port), "bin1", SILENT, WAIT_S)
+    publish_final_state(MqttSettings(host="127.0.0.1", port=broker.port), "bin1", SILENT, WAIT_S)
     assert [state["fault"]["message"] for state in listener.wait_for("state", bool)] == ["no"]
 
 
@@ -174,17 +174,17 @@ def test_a_forbidden_journal_stands_in_health_and_in_the_line_that_systemd_shows
 
 def test_a_file_that_names_no_broker_soundly_tells_nobody(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     file = settings(1, ('[mqtt]\nhost = "127.0.0.1"\nport = 1\n', ""))
-    tell_end(file, SettingsError("no"))
+    publish_exit_fault(file, SettingsError("no"))
     for text in ("[device", "", '[mqtt]\ntsl = { ca_file = "ca.pem" }\n', '[device]\nid = "No Id"\n[mqtt]\n'):
         file.write_text(text)
-        tell_end(file, SettingsError("no"))
-    tell_end(file.with_name("none.toml"), SettingsError("no"))
+        publish_exit_fault(file, SettingsError("no"))
+    publish_exit_fault(file.with_name("none.toml"), SettingsError("no"))
     assert caplog.text == ""
 
 
 @pytest.mark.parametrize("wrong", [("", ""), ('/state"', '/state\\u0000"')])
 def test_what_keeps_it_from_telling_does_not_hide_the_reason(wrong: tuple[str, str], settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    tell_end(settings(1, wrong), SettingsError("no"))
+    publish_exit_fault(settings(1, wrong), SettingsError("no"))
     assert "the broker could not be told why" in caplog.text
 
 
@@ -192,11 +192,11 @@ def test_a_broker_that_never_answers_and_a_name_that_is_never_found_are_given_up
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     silent = RawBroker(lambda packet: b"")
-    tell_end(settings(silent.port), SettingsError("no"), 0.3)
+    publish_exit_fault(settings(silent.port), SettingsError("no"), 0.3)
     silent.close()
     assert caplog.text.count("no answer within") == 1
     found = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found.wait(WAIT_S) and [])
     with pytest.raises(MqttError, match=r"no answer within 0\.2 s"):
-        announce(MqttSettings(host="127.0.0.1", port=silent.port), "bin1", SILENT, 0.2)
+        publish_final_state(MqttSettings(host="127.0.0.1", port=silent.port), "bin1", SILENT, 0.2)
     found.set()

@@ -34,7 +34,15 @@ from training.fit.recipe import Recipe, RecipeError, Stage, read_recipe
 from training.fit.trainer import Lesson, fit
 from training.models.backbones import measure_statistics
 from training.models.batch_norm_folding import fold_batch_norm
-from training.models.fake_quantization import FixedRange, Range, fake_quantized, give_back, measure_ranges, round_activations, round_weights
+from training.models.fake_quantization import (
+    FixedRange,
+    Range,
+    fake_quantized,
+    measure_ranges,
+    release_mapped_pages,
+    round_activations,
+    round_weights,
+)
 from training.models.network import add_heads, resized
 from training.models.scratch_cnn import scratch_cnn
 from training.models.scratch_options import ScratchCnn
@@ -237,7 +245,7 @@ def test_the_weights_come_back_to_a_plain_network_of_any_size(split: Split) -> N
     for weight in quantized.trainable_variables:
         weight.assign_add(0.01 * keras.ops.ones_like(weight))
     back = resized(network, 48)
-    give_back(quantized, back)
+    release_mapped_pages(quantized, back)
     assert len(back.trainable_variables) == len(quantized.trainable_variables)
     changes = [np.abs(after - before).max() for before, after in zip(network.get_weights(), back.get_weights(), strict=True)]
     assert changes == pytest.approx([0.01 if weight.trainable else 0 for weight in network.weights], abs=1e-6)
