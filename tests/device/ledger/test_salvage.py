@@ -12,7 +12,7 @@ import pytest
 from device.common.clock import Clock
 from device.events import AnyEvent, ItemInterrupted, ItemSorted, decode
 from device.ledger.ledger import BinTotals, Ledger, LedgerError, read_events
-from device.ledger.salvage import SET_ASIDE, Known, save, swap
+from device.ledger.salvage import SET_ASIDE, LastKnown, save, swap
 from device.ledger.schema import FILE
 from device.ledger.sequence import BLOCK
 
@@ -148,7 +148,7 @@ def test_events_between_two_damaged_pages_are_saved(state: Path) -> None:
     before = events_in(state)
     for page in leaves[::3]:
         overwritten(state, page)
-    assert save(state / FILE, Known(10_000, {}, 0)) > len(before) / 2
+    assert save(state / FILE, LastKnown(10_000, {}, 0)) > len(before) / 2
 
 
 @pytest.mark.parametrize("damage", ["zeros", "noise", "a shorter file"])
@@ -305,7 +305,7 @@ def test_a_kill_at_any_moment_of_the_salvage_loses_nothing(sound: Path, tmp_path
 def salvaged(state: Path) -> None:
     file = state / FILE
     if swap(file) is None:
-        save(file, Known(int((state / "ledger.seq").read_text()), {}, 0))
+        save(file, LastKnown(int((state / "ledger.seq").read_text()), {}, 0))
         swap(file)
 
 
@@ -318,7 +318,7 @@ def test_a_new_database_never_meets_the_journal_of_the_old(sound: Path, tmp_path
         db.execute("UPDATE total SET n = 601")
         shutil.copy(journal, tmp_path / "wal")
     shutil.copy(tmp_path / "wal", journal)
-    save(state / FILE, Known(768, {}, 0))
+    save(state / FILE, LastKnown(768, {}, 0))
     aside = swap(state / FILE)
     assert aside is not None
     assert not journal.exists()
@@ -344,7 +344,7 @@ def test_the_newest_damaged_ones_are_kept_also_when_the_change_was_cut_off(state
     file = state / FILE
     for n in range(1, SET_ASIDE + 1):
         (state / f"ledger-corrupt-{n}.sqlite3").write_bytes(b"old")
-    save(file, Known(768, {}, 0))
+    save(file, LastKnown(768, {}, 0))
     file.rename(state / f"ledger-corrupt-{SET_ASIDE + 1}.sqlite3")
     assert swap(file) == state / f"ledger-corrupt-{SET_ASIDE + 1}.sqlite3"
     assert swap(file) is None
@@ -356,5 +356,5 @@ def test_a_lock_is_no_damage_and_saves_no_half(state: Path) -> None:
         other.execute("PRAGMA journal_mode = DELETE")
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(sqlite3.OperationalError, match="locked"):
-            save(state / FILE, Known(768, {}, 0))
+            save(state / FILE, LastKnown(768, {}, 0))
     assert sorted(path.name for path in state.iterdir()) == ["ledger.lock", "ledger.seq", FILE]
