@@ -32,7 +32,7 @@ NOISE = 2.5
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class PlaceLight:
     """A place and how items look there.
 
     place: its name in PLACES. gain, tint: of the items' light, all of it and by channel. sides: least and largest longer side of an item, as
@@ -46,9 +46,9 @@ class Scene:
 
 
 SCENES = {
-    "dark": Scene("backlit-chamber", 0.35, (0.9, 1.0, 1.1), (0.42, 0.72)),
-    "rails": Scene("rails", 0.75, (1.0, 1.0, 1.0), (0.24, 0.48)),
-    "warm": Scene("kitchen-table", 0.9, (1.15, 1.0, 0.75), (0.42, 0.84)),
+    "dark": PlaceLight("backlit-chamber", 0.35, (0.9, 1.0, 1.1), (0.42, 0.72)),
+    "rails": PlaceLight("rails", 0.75, (1.0, 1.0, 1.0), (0.24, 0.48)),
+    "warm": PlaceLight("kitchen-table", 0.9, (1.15, 1.0, 0.75), (0.42, 0.84)),
 }
 
 
@@ -88,7 +88,7 @@ def cut_out(data: Path) -> Iterator[tuple[int, str, Pixels, Pixels]]:
             yield index, photo.label, pixels, mask
 
 
-def laid(photo: Pixels, mask: Pixels, ground: Pixels, scene: Scene, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+def laid(photo: Pixels, mask: Pixels, ground: Pixels, scene: PlaceLight, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
     """The item of a photo (H x W x 3 uint8 RGB, mask H x W uint8) somewhere in a view (h x w x 3 uint8 RGB), and its mask there, h x w uint8."""
     left, top, width, height = cv2.boundingRect(mask)
     quarters = int(rng.integers(4))

@@ -25,7 +25,7 @@ Change = Callable[[Pixels, float], Pixels]
 
 
 @dataclass(frozen=True)
-class Found:
+class ScenarioAlarms:
     """What was told in one scenario. after: items until the first alarm, one for each seed, None where there was none; signals: what told."""
 
     scenario: str
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = []
     for name, (change, new_waste) in scenarios.items():
         told = [_run(files, judge, change, new_waste, arguments, seed) for seed in range(arguments.seeds)]
-        rows.append(Found(name, [after for after, _ in told], sorted({signal for _, signals in told for signal in signals})))
+        rows.append(ScenarioAlarms(name, [after for after, _ in told], sorted({signal for _, signals in told for signal in signals})))
     false_alarms = _false_alarms(arguments.numbers)
     if arguments.json:
         json.dump({"scenarios": [asdict(row) for row in rows], "items": arguments.numbers, "false_alarms": false_alarms}, sys.stdout, indent=1)

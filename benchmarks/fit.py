@@ -47,7 +47,7 @@ def draw(folder: Path) -> None:
     (folder / "splits" / "val.txt").write_text("".join(names[PHOTOS:]))
 
 
-class Bare:
+class BareLoop:
     """The same network in `model.fit` on arrays in memory, an epoch a call, timed from its first batch to its last."""
 
     def __init__(self, size: int) -> None:
@@ -79,7 +79,7 @@ def new_network(size: int) -> keras.Model:
 def measure(size: int, rounds: int, folder: Path) -> tuple[list[float], list[float]]:
     """Images a second of `fit` and of the bare loop, one a round."""
     draw(folder / "photos")
-    bare, ours, theirs = Bare(size), [], []
+    bare, ours, theirs = BareLoop(size), [], []
     bare.epoch()
 
     def turn(epoch: int, score: object) -> None:

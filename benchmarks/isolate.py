@@ -33,7 +33,7 @@ WARM_UP = 20
 ITEMS = 8
 
 
-class Result(msgspec.Struct, frozen=True):
+class IsolationTimes(msgspec.Struct, frozen=True):
     """Processor times in milliseconds over `frames` turns of each kind after a warm-up. area: mean share of the frame that the items' masks cover."""
 
     runtime: str
@@ -46,7 +46,7 @@ class Result(msgspec.Struct, frozen=True):
     ratio: float
 
 
-def measure(bundle: Bundle, frames: int) -> Result:
+def measure(bundle: Bundle, frames: int) -> IsolationTimes:
     """Time both in turns. Raises RuntimeFault when nothing can run the network."""
     classifier = Classifier(bundle, load_runtime(bundle, threads=1))
     empty, pictures = _tray()
@@ -65,7 +65,7 @@ def measure(bundle: Bundle, frames: int) -> Result:
             times.append(time.thread_time() - began_s)
     (bare_p50, bare_p95), (p50, p95) = (np.percentile(np.array(times[WARM_UP:]) * 1000, [50, 95]).tolist() for times in took_s)
     area = float(np.mean([isolate(picture, empty, ground).area for picture in pictures]))
-    return Result(classifier.runtime.name, frames, area, bare_p50, bare_p95, p50, p95, p50 / bare_p50)
+    return IsolationTimes(classifier.runtime.name, frames, area, bare_p50, bare_p95, p50, p95, p50 / bare_p50)
 
 
 def _tray() -> tuple[EmptyViews, list[Pixels]]:

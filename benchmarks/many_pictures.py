@@ -18,7 +18,7 @@ LEAST = 40 * LABELS
 WAIT_S = 4 * 3600
 
 
-class Result(msgspec.Struct, frozen=True):
+class PeakMemory(msgspec.Struct, frozen=True):
     """Of one run: how many pictures, most resident memory in MiB, seconds."""
 
     pictures: int
@@ -61,14 +61,14 @@ def tell(name: str, description: str | None, budget_mib: float, command: Callabl
     arguments = parser.parse_args()
     if arguments.pictures < LEAST:
         parser.error(f"--pictures: expected at least {LEAST}, so that a tenth of them is enough to train on")
-    results: list[Result] = []
+    results: list[PeakMemory] = []
     # The peak is that of all processes waited for so far, so the smaller run has to come first.
     for pictures in (arguments.pictures // 10, arguments.pictures):
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
             draw(Path(folder, "photos"), pictures)
             began_s = time.monotonic()
             command(Path(folder))
-            results.append(Result(pictures, _peak_mib(), time.monotonic() - began_s))
+            results.append(PeakMemory(pictures, _peak_mib(), time.monotonic() - began_s))
         if arguments.json:
             print(msgspec.json.encode(results[-1]).decode(), flush=True)
     if not arguments.json:
@@ -80,7 +80,7 @@ def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def _table(results: Sequence[Result]) -> str:
+def _table(results: Sequence[PeakMemory]) -> str:
     few, many = results
     rows = [f"| {result.pictures} | {result.peak_mib:.0f} | {result.took_s:.0f} |" for result in results]
     each = f"{1024 * (many.peak_mib - few.peak_mib) / (many.pictures - few.pictures):.2f} KiB a picture"

@@ -31,7 +31,7 @@ A_PLACE = 2
 """pictures of each place on the sheet"""
 
 
-class Row(msgspec.Struct, frozen=True):
+class IndexLine(msgspec.Struct, frozen=True):
     """One line of `index.jsonl`, as far as it is needed here."""
 
     image: str
@@ -40,7 +40,7 @@ class Row(msgspec.Struct, frozen=True):
     place: str
 
 
-class Result(msgspec.Struct, frozen=True):
+class PlaceOverlap(msgspec.Struct, frozen=True):
     """One place, or all. overlap: its mean. right: how many of n were named right on the whole frame, isolated, and by the exact mask."""
 
     place: str
@@ -54,7 +54,7 @@ class Result(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class JudgedFrame:
     """What became of one picture."""
 
     place: str
@@ -64,7 +64,7 @@ class Seen:
     tile: Pixels
 
 
-def look(places: Path, classifier: Classifier) -> Iterator[Seen]:
+def look(places: Path, classifier: Classifier) -> Iterator[JudgedFrame]:
     """Isolate and judge every picture of every place. Raises PictureError."""
     ground = classifier.bundle.info.ground
     for row, frame, empty in frames(places):
@@ -74,17 +74,19 @@ def look(places: Path, classifier: Classifier) -> Iterator[Seen]:
         pictures = frame, isolated.picture, paint(frame, exact, ground)
         right = tuple(classifier.labels[int(classifier.logits(picture).argmax())] == row.label for picture in pictures)
         overlap = float((drawn & true).sum() / max((drawn | true).sum(), 1))
-        yield Seen(row.place, isolated.found, overlap, (right[0], right[1], right[2]), _tile(frame, drawn, isolated.picture))
+        yield JudgedFrame(row.place, isolated.found, overlap, (right[0], right[1], right[2]), _tile(frame, drawn, isolated.picture))
 
 
-def summed(place: str, seen: list[Seen]) -> Result:
+def summed(place: str, seen: list[JudgedFrame]) -> PlaceOverlap:
     """The figures of one place."""
     overlaps = np.array([each.overlap for each in seen])
     right = np.array([each.right for each in seen]).sum(axis=0)
-    return Result(place, len(seen), sum(each.found for each in seen), float(overlaps.mean()), float(np.percentile(overlaps, 10)), *right.tolist())
+    return PlaceOverlap(
+        place, len(seen), sum(each.found for each in seen), float(overlaps.mean()), float(np.percentile(overlaps, 10)), *right.tolist()
+    )
 
 
-def sheet(seen: list[Seen]) -> Pixels:
+def sheet(seen: list[JudgedFrame]) -> Pixels:
     """A_PLACE pictures of each place, spread over its pictures, side by side: each frame with its outline, and what the network is shown."""
     tiles = []
     for place in sorted({each.place for each in seen}):
@@ -95,7 +97,7 @@ def sheet(seen: list[Seen]) -> Pixels:
     return np.concatenate(rows)
 
 
-def frames(places: Path) -> Iterator[tuple[Row, Pixels, EmptyViews]]:
+def frames(places: Path) -> Iterator[tuple[IndexLine, Pixels, EmptyViews]]:
     """Every picture of every place, with the empty views of its place. Raises PictureError."""
     views: dict[str, EmptyViews] = {}
     for row in _rows(places):
@@ -104,10 +106,10 @@ def frames(places: Path) -> Iterator[tuple[Row, Pixels, EmptyViews]]:
         yield row, read_pixels(places / row.image), views[row.place]
 
 
-def _rows(places: Path) -> list[Row]:
+def _rows(places: Path) -> list[IndexLine]:
     try:
         lines = (places / "index.jsonl").read_bytes().splitlines()
-        return [msgspec.json.decode(line, type=Row) for line in lines if b'"mask"' in line]
+        return [msgspec.json.decode(line, type=IndexLine) for line in lines if b'"mask"' in line]
     except OSError as error:
         raise PictureError(f"{places / 'index.jsonl'}: {error.strerror}; expected what `training render bench` wrote") from error
     except msgspec.MsgspecError as error:

@@ -30,7 +30,7 @@ BUDGET = 1.10
 WARM_UP = 20
 
 
-class Result(msgspec.Struct, frozen=True):
+class PipelineTimes(msgspec.Struct, frozen=True):
     """Times of one runtime in milliseconds, over `frames` turns of each kind after a warm-up."""
 
     runtime: str
@@ -43,7 +43,7 @@ class Result(msgspec.Struct, frozen=True):
     ratio: float
 
 
-def measure(bundle: Bundle, rules_file: Path, package: Package, frames: int, threads: int) -> Result:
+def measure(bundle: Bundle, rules_file: Path, package: Package, frames: int, threads: int) -> PipelineTimes:
     """Time both in turns. Raises RuntimeFault when the package is not there."""
     classifier = Classifier(bundle, load_runtime(bundle, package=package, threads=threads))
     classifier.check_known_answer()
@@ -62,10 +62,10 @@ def measure(bundle: Bundle, rules_file: Path, package: Package, frames: int, thr
             kind()
             times.append(time.perf_counter() - began_s)
     (bare_p50, bare_p95), (p50, p95) = (np.percentile(np.array(times[WARM_UP:]) * 1000, [50, 95]).tolist() for times in took_s)
-    return Result(classifier.runtime.name, threads, frames, bare_p50, bare_p95, p50, p95, p50 / bare_p50)
+    return PipelineTimes(classifier.runtime.name, threads, frames, bare_p50, bare_p95, p50, p95, p50 / bare_p50)
 
 
-def table(results: list[Result]) -> str:
+def table(results: list[PipelineTimes]) -> str:
     """The results as a Markdown table."""
     head = "| runtime | threads | bare invoke p50 / p95 ms | pipeline p50 / p95 ms | ratio of p50 |\n|---|---|---|---|---|\n"
     return head + "\n".join(

@@ -39,7 +39,7 @@ from device.vision.isolation.tta import TAUGHT_LOOKS, VIEW_WEIGHTS, looks
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class JudgedPicture:
     """What the network made of one picture: of the looks at the whole frame, and of those at its item, where one was found."""
 
     place: str
@@ -53,7 +53,7 @@ class Seen:
         return SeenPhoto(named.get(self.label, self.label), self.looks[:TAUGHT_LOOKS], self.found)
 
 
-class Taught(NamedTuple):
+class FewshotDraw(NamedTuple):
     """One place, one draw. right: of n pictures that were not taught. stayed, kept: share named right of the pictures of other labels there, and of
     the validation photos, None without any.
     """
@@ -66,7 +66,7 @@ class Taught(NamedTuple):
     kept: float | None
 
 
-class Row(msgspec.Struct, frozen=True):
+class PlaceAccuracy(msgspec.Struct, frozen=True):
     """A line of the table, shares 0..1.
 
     whole, view: of the whole frame by one look and by all of them; isolated, looks: the same of the item. taught: by photos a label, the mean over
@@ -82,7 +82,7 @@ class Row(msgspec.Struct, frozen=True):
     taught: dict[int, tuple[float, float]]
 
 
-class Kept(msgspec.Struct, frozen=True):
+class RetainedAccuracy(msgspec.Struct, frozen=True):
     """Share of what was not taught that is named right: before, and by photos a label the mean and the least over places and draws."""
 
     what: str
@@ -91,16 +91,16 @@ class Kept(msgspec.Struct, frozen=True):
     taught: dict[int, tuple[float, float]]
 
 
-def look_at(places: Path, classifier: Classifier) -> Iterator[Seen]:
+def look_at(places: Path, classifier: Classifier) -> Iterator[JudgedPicture]:
     """Every picture of every place. Raises PictureError."""
     ground = classifier.bundle.info.ground
     for row, frame, empty in frames(places):
         item = isolate(frame, empty, ground)
         whole, shown = looks(frame, whole_frame(frame, ""), ground), looks(frame, item, ground)
-        yield Seen(row.place, row.label, tuple(map(classifier.outputs, whole)), tuple(map(classifier.outputs, shown)), item.found)
+        yield JudgedPicture(row.place, row.label, tuple(map(classifier.outputs, whole)), tuple(map(classifier.outputs, shown)), item.found)
 
 
-def untaught(seen: Sequence[Seen], bundle: Bundle, competing: tuple[str, ...]) -> Float64Array:
+def untaught(seen: Sequence[JudgedPicture], bundle: Bundle, competing: tuple[str, ...]) -> Float64Array:
     """Whether each picture is named right whole, by one look and by all, and isolated, by one and by all: 4 x pictures."""
     allowed = np.array([label in competing for label in bundle.info.labels])
 
@@ -108,28 +108,37 @@ def untaught(seen: Sequence[Seen], bundle: Bundle, competing: tuple[str, ...]) -
         fused = fuse([probabilities(made, bundle) for made in outputs], weights=weights)
         return bundle.info.labels[int(np.where(allowed, fused, 0).argmax())] == label
 
-    def of(each: Seen) -> tuple[bool, ...]:
+    def of(each: JudgedPicture) -> tuple[bool, ...]:
         kinds = (each.whole[:1], None), (each.whole, VIEW_WEIGHTS), (each.looks[:1], None), (each.looks, None if each.found else VIEW_WEIGHTS)
         return tuple(names(outputs, each.label, weights) for outputs, weights in kinds)
 
     return np.array([of(each) for each in seen], float).T
 
 
-class Untaught(NamedTuple):
+class OutsideLessons(NamedTuple):
     """What is asked about beside what is taught. others: pictures of other labels at the same places; photos: the validation photos."""
 
-    others: Sequence[Seen]
+    others: Sequence[JudgedPicture]
     photos: Sequence[tuple[str, Outputs]]
 
 
-def lessons(
-    seen: Sequence[Seen], bundle: Bundle, shots: int, draws: int, named: Mapping[str, str], beside: Untaught, *, only: bool
-) -> Iterator[Taught]:
-    """Teach at each place, as often as `draws` says. named: label -> the name it is taught under."""
+@dataclass(frozen=True, slots=True)
+class FewshotProtocol:
+    """How each place is taught. draws: how often photos are drawn. named: label -> the name it is taught under. only: leave out all other labels."""
+
+    draws: int
+    named: Mapping[str, str]
+    outside: OutsideLessons
+    only: bool
+
+
+def lessons(seen: Sequence[JudgedPicture], bundle: Bundle, shots: int, protocol: FewshotProtocol) -> Iterator[FewshotDraw]:
+    """Teach at each place with `shots` photos a label, and ask about the others."""
+    named, beside, only = protocol.named, protocol.outside, protocol.only
     reference, familiar = read_reference(bundle), read_known(bundle)
     for place in sorted({each.place for each in seen}):
         here = [each for each in seen if each.place == place]
-        for draw in range(draws):
+        for draw in range(protocol.draws):
             shown = drawn(here, shots, draw)
             taught_labels = {here[number].label for number in shown}
             if len(taught_labels) < (2 if only else 1):
@@ -141,10 +150,10 @@ def lessons(
             others = [each for each in beside.others if each.place == place]
             stayed = [_named(each.looks, teaching, bundle, here=each.found) == each.label for each in others]
             kept = [_named((outputs,), teaching, bundle, here=False) == label for label, outputs in beside.photos]
-            yield Taught(place, shots, sum(right), len(right), *(float(np.mean(of)) if of else None for of in (stayed, kept)))
+            yield FewshotDraw(place, shots, sum(right), len(right), *(float(np.mean(of)) if of else None for of in (stayed, kept)))
 
 
-def drawn(here: Sequence[Seen], shots: int, draw: int) -> frozenset[int]:
+def drawn(here: Sequence[JudgedPicture], shots: int, draw: int) -> frozenset[int]:
     """Which of one place's pictures are taught: so many of each label, of which some are left."""
     rng = np.random.default_rng([shots, draw])
     shown: list[int] = []
@@ -165,34 +174,34 @@ def probabilities(outputs: Outputs, bundle: Bundle) -> Float64Array:
     return softmax(outputs.logits, bundle.info.temperature)
 
 
-def summed(place: str, right: Float64Array, told: Sequence[Taught]) -> Row:
+def summed(place: str, right: Float64Array, told: Sequence[FewshotDraw]) -> PlaceAccuracy:
     """One place, or all. right: 4 x pictures, as `untaught` gives it."""
     taught = {}
     for shots in dict.fromkeys(lesson.shots for lesson in told):
         shares = [lesson.right / lesson.n for lesson in told if lesson.shots == shots and lesson.n]
         taught[shots] = (float(np.mean(shares)), float(np.std(shares)))
-    return Row(place, right.shape[1], *right.mean(axis=1).tolist(), taught)
+    return PlaceAccuracy(place, right.shape[1], *right.mean(axis=1).tolist(), taught)
 
 
-def kept(beside: Untaught, bundle: Bundle, told: Sequence[Taught]) -> list[Kept]:
+def kept(beside: OutsideLessons, bundle: Bundle, told: Sequence[FewshotDraw]) -> list[RetainedAccuracy]:
     """What teaching costs of what was not taught."""
     others = untaught(beside.others, bundle, bundle.info.labels)[-1] if beside.others else ()
     photos = [bundle.info.labels[int(outputs.logits.argmax())] == label for label, outputs in beside.photos]
     kinds = ("other labels here", others, "stayed"), ("validation photos", photos, "kept")
     counts = sorted({each.shots for each in told})
     return [
-        Kept(what, len(before), float(np.mean(before)), {shots: _mean_and_least(told, shots, after) for shots in counts})
+        RetainedAccuracy(what, len(before), float(np.mean(before)), {shots: _mean_and_least(told, shots, after) for shots in counts})
         for what, before, after in kinds
         if len(before)
     ]
 
 
-def _mean_and_least(told: Sequence[Taught], shots: int, share: str) -> tuple[float, float]:
+def _mean_and_least(told: Sequence[FewshotDraw], shots: int, share: str) -> tuple[float, float]:
     shares = [getattr(lesson, share) for lesson in told if lesson.shots == shots]
     return float(np.mean(shares)), min(shares)
 
 
-def _table(results: Sequence[Row], shots: Sequence[int]) -> str:
+def _table(results: Sequence[PlaceAccuracy], shots: Sequence[int]) -> str:
     lines = [
         "| place | n | whole frame, one look | three looks | isolated, one look | six looks | "
         + " | ".join(f"taught {count}" for count in shots)
@@ -238,13 +247,12 @@ def main() -> int:
         print(f"benchmarks.places: {error}", file=sys.stderr)
         return 2
     seen = [each for each in everything if each.label in competing]
-    beside = Untaught([] if arguments.only else [each for each in everything if each.label not in competing], known)
+    beside = OutsideLessons([] if arguments.only else [each for each in everything if each.label not in competing], known)
     if not seen:
         print(f"benchmarks.places: {arguments.places}: no picture of {', '.join(competing)}", file=sys.stderr)
         return 2
-    told = [
-        lesson for shots in arguments.shots for lesson in lessons(seen, bundle, shots, arguments.draws, arguments.named, beside, only=arguments.only)
-    ]
+    protocol = FewshotProtocol(arguments.draws, arguments.named, beside, arguments.only)
+    told = [lesson for shots in arguments.shots for lesson in lessons(seen, bundle, shots, protocol)]
     right = untaught(seen, bundle, competing)
     results = []
     for place in sorted({each.place for each in seen}):

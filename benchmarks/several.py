@@ -60,7 +60,7 @@ TRAYS = 12
 LEAST_HEIGHT = 480
 
 
-class Thing(NamedTuple):
+class CutOut(NamedTuple):
     """A cut-out photo: its label, H x W x 3 uint8 RGB and H x W uint8, 255 on the item."""
 
     label: str
@@ -69,7 +69,7 @@ class Thing(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class LitViews:
     """A place's views, the first to lay items into, and the items' light there: all of it, and by channel."""
 
     views: tuple[Pixels, ...]
@@ -78,7 +78,7 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class StagedPicture:
     """A picture to judge, what lies in it, and the empty views of the bin that sees it."""
 
     kind: str
@@ -87,7 +87,7 @@ class Shown:
     empty: EmptyViews
 
 
-class Row(msgspec.Struct, frozen=True):
+class KindResult(msgspec.Struct, frozen=True):
     """Pictures of one kind. mixed: whether things for different bins lie in them. right: those that went where all that lies in them belongs;
     confident: let into one bin as sure. Both by the whole alone, and with a look at the pieces. several: taken for things of several bins.
     """
@@ -120,7 +120,7 @@ def views_of(places: Path) -> Iterator[tuple[Pixels, ...]]:
         yield tuple(np.asarray(cv2.resize(view, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8) for view in views)
 
 
-def shown(things: Sequence[Thing], places: Iterable[tuple[Pixels, ...]], rules: RulePack, each: int, seed: int) -> Iterator[Shown]:
+def shown(things: Sequence[CutOut], places: Iterable[tuple[Pixels, ...]], rules: RulePack, each: int, seed: int) -> Iterator[StagedPicture]:
     """`each` pictures of each kind in every other place. Raises PictureError."""
     for number, views in list(enumerate(places))[seed % 2 :: 2]:
         for kind in KINDS:
@@ -131,7 +131,7 @@ def shown(things: Sequence[Thing], places: Iterable[tuple[Pixels, ...]], rules: 
                     yield picture
 
 
-def judged(picture: Shown, judge: Judge, rules: RulePack) -> tuple[Choice, Choice]:
+def judged(picture: StagedPicture, judge: Judge, rules: RulePack) -> tuple[Choice, Choice]:
     """The choice by the whole alone, and the one that looks at its pieces, too."""
     ground = judge.classifier.bundle.info.ground
     item = isolate(picture.frame, picture.empty, ground)
@@ -144,7 +144,7 @@ def judged(picture: Shown, judge: Judge, rules: RulePack) -> tuple[Choice, Choic
     return before, after
 
 
-def summed(results: Sequence[tuple[Shown, Choice, Choice]], rules: RulePack) -> list[Row]:
+def summed(results: Sequence[tuple[StagedPicture, Choice, Choice]], rules: RulePack) -> list[KindResult]:
     """A row for each kind of picture; pairs for one bin and for two apart."""
     rows = []
     for kind in KINDS:
@@ -155,15 +155,15 @@ def summed(results: Sequence[tuple[Shown, Choice, Choice]], rules: RulePack) -> 
             right = [sum(_bins(choices[0], rules) == {choices[when].bin} for choices in here) for when in (1, 2)]
             sure = [sum(choices[when].reason == "confident" for choices in here) for when in (1, 2)]
             several = sum(after.reason == "several" for _, _, after in here)
-            rows.append(Row(kind, mixed, len(here), (right[0], right[1]), (sure[0], sure[1]), several))
+            rows.append(KindResult(kind, mixed, len(here), (right[0], right[1]), (sure[0], sure[1]), several))
     return rows
 
 
-def _bins(picture: Shown, rules: RulePack) -> set[str]:
+def _bins(picture: StagedPicture, rules: RulePack) -> set[str]:
     return {rules.bin_of(label) for label in picture.labels}
 
 
-def _drawn(things: Sequence[Thing], kind: str, rules: RulePack, rng: np.random.Generator) -> list[Thing]:
+def _drawn(things: Sequence[CutOut], kind: str, rules: RulePack, rng: np.random.Generator) -> list[CutOut]:
     first = things[int(rng.integers(len(things)))]
     if kind not in PAIRS:
         return [first]
@@ -172,12 +172,12 @@ def _drawn(things: Sequence[Thing], kind: str, rules: RulePack, rng: np.random.G
     return [first, others[int(rng.integers(len(others)))]]
 
 
-def _picture(kind: str, things: Sequence[Thing], views: tuple[Pixels, ...], rng: np.random.Generator) -> Shown | None:
+def _picture(kind: str, things: Sequence[CutOut], views: tuple[Pixels, ...], rng: np.random.Generator) -> StagedPicture | None:
     """None where two things found no room."""
     ground = views[0].astype(np.float32)
     middle = np.median(ground.reshape(-1, 3), axis=0)
     gain = float(np.clip(np.percentile(ground.mean(axis=2), 70) / 170, 0.35, 1.05) * rng.uniform(0.85, 1.15))
-    scene = Scene(views, gain, np.clip(np.sqrt(middle / max(middle.mean(), 1)), 0.85, 1.15).astype(np.float32))
+    scene = LitViews(views, gain, np.clip(np.sqrt(middle / max(middle.mean(), 1)), 0.85, 1.15).astype(np.float32))
     laid = [_sized(thing, rng.uniform(*SIDES) * min(ground.shape[:2]), rng) for thing in things]
     masks = _spread(kind, [mask for _, mask in laid], ground.shape[:2], rng)
     if masks is None:
@@ -190,10 +190,10 @@ def _picture(kind: str, things: Sequence[Thing], views: tuple[Pixels, ...], rng:
         (_, mask), (top, left) = laid[0], masks[0]
         frame, empty = _crossed(kind, frame, empty, _whole(mask, (top, left), ground.shape[:2]), scene, rng)
     noisy = frame * rng.uniform(0.93, 1.07) + rng.normal(0, NOISE, frame.shape)
-    return Shown(kind, tuple(thing.label for thing in things), np.clip(noisy, 0, 255).astype(np.uint8), EmptyViews(empty))
+    return StagedPicture(kind, tuple(thing.label for thing in things), np.clip(noisy, 0, 255).astype(np.uint8), EmptyViews(empty))
 
 
-def _sized(thing: Thing, side: float, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+def _sized(thing: CutOut, side: float, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
     """Turned anyhow, cut out and brought to a size."""
     height, width = thing.mask.shape
     room = math.ceil(math.hypot(height, width))
@@ -226,7 +226,7 @@ def _whole(mask: Pixels, corner: tuple[int, int], room: tuple[int, ...]) -> Pixe
     return whole
 
 
-def _lay(frame: Float32Array, photo: Pixels, mask: Pixels, corner: tuple[int, int], scene: Scene) -> Float32Array:
+def _lay(frame: Float32Array, photo: Pixels, mask: Pixels, corner: tuple[int, int], scene: LitViews) -> Float32Array:
     covers = cv2.GaussianBlur(_whole(mask, corner, frame.shape), (3, 3), 0).astype(np.float32)[..., np.newaxis] / 255
     shadow = cv2.GaussianBlur(np.roll(covers[..., 0], SHADOW_PX, axis=0), (0, 0), 8)
     lit = np.zeros_like(frame)
@@ -235,7 +235,7 @@ def _lay(frame: Float32Array, photo: Pixels, mask: Pixels, corner: tuple[int, in
 
 
 def _crossed(
-    kind: str, frame: Float32Array, empty: list[Pixels], item: Pixels, scene: Scene, rng: np.random.Generator
+    kind: str, frame: Float32Array, empty: list[Pixels], item: Pixels, scene: LitViews, rng: np.random.Generator
 ) -> tuple[Float32Array, list[Pixels]]:
     """A strap, a stripe of shadow or a hand across the item; a strap belongs to the place, so its empty views have it, too."""
     points = np.argwhere(item > 127)
@@ -262,7 +262,7 @@ def _mixed(frame: Float32Array, over: Float32Array, share: npt.NDArray[np.floati
     return np.asarray(frame + (over - frame) * share[..., np.newaxis], np.float32)
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[KindResult]) -> str:
     lines = [
         "| picture | n | right bin: whole alone | with pieces | sure of one bin: whole alone | with pieces | several |",
         "|---|---|---|---|---|---|---|",
@@ -289,7 +289,7 @@ def main() -> int:
     try:
         judge = Judge(Classifier(read_bundle(arguments.bundle)))
         rules = read_rules(default_rules(), judge.labels)
-        things = _own() if arguments.data is None else [Thing(label, *_cut(pixels, mask)) for _, label, pixels, mask in cut_out(arguments.data)]
+        things = _own() if arguments.data is None else [CutOut(label, *_cut(pixels, mask)) for _, label, pixels, mask in cut_out(arguments.data)]
         places = trays() if arguments.places is None else views_of(arguments.places)
         pictures = shown(things, places, rules, arguments.each, arguments.seed)
         rows = summed([(picture, *judged(picture, judge, rules)) for picture in pictures], rules)
@@ -300,11 +300,11 @@ def main() -> int:
     return 0
 
 
-def _own() -> list[Thing]:
+def _own() -> list[CutOut]:
     found = []
     for thing in shipped_items():
         photo, alpha = thing.picture()
-        found.append(Thing(thing.label or "", photo, np.rint(alpha * 255).astype(np.uint8)))
+        found.append(CutOut(thing.label or "", photo, np.rint(alpha * 255).astype(np.uint8)))
     return found
 
 

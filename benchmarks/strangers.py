@@ -18,7 +18,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from benchmarks.places import Seen, drawn, look_at, probabilities, renamed
+from benchmarks.places import JudgedPicture, drawn, look_at, probabilities, renamed
 from device.commands.classify import labels
 from device.common.arrays import Float64Array
 from device.common.errors import SortbinError
@@ -40,7 +40,7 @@ class Met(NamedTuple):
     above: float
 
 
-class Row(msgspec.Struct, frozen=True):
+class BundleResult(msgspec.Struct, frozen=True):
     """One label as a stranger, or the mean of all; means over places and draws.
 
     auroc: of the score; by_probability: of one minus the highest probability. rejected, rejected_known: shares of strangers and of known items that
@@ -54,7 +54,7 @@ class Row(msgspec.Struct, frozen=True):
     rejected_known: float
 
 
-def meetings(seen: Sequence[Seen], bundle: Bundle, shots: int, draws: int, taught: Sequence[str], named: Mapping[str, str]) -> Iterator[Met]:
+def meetings(seen: Sequence[JudgedPicture], bundle: Bundle, shots: int, draws: int, taught: Sequence[str], named: Mapping[str, str]) -> Iterator[Met]:
     """Each stranger at each place, as often as `draws` says. taught: labels, none for all but the stranger."""
     reference, familiar = read_reference(bundle), read_known(bundle)
     everything = sorted({each.label for each in seen})
@@ -75,7 +75,7 @@ def meetings(seen: Sequence[Seen], bundle: Bundle, shots: int, draws: int, taugh
                 yield Met(stranger, _scores(known, teaching, bundle), _scores(strangers, teaching, bundle), teaching.unknown_above)
 
 
-def _scores(seen: Sequence[Seen], teaching: Teaching, bundle: Bundle) -> Float64Array:
+def _scores(seen: Sequence[JudgedPicture], teaching: Teaching, bundle: Bundle) -> Float64Array:
     judged = [[teaching.judge(probabilities(made, bundle), made.embedding, here=each.found) for made in each.looks] for each in seen]
     return np.array([np.mean([(unknown, 1 - found.max()) for found, unknown in looks], axis=0) for looks in judged])
 
@@ -86,7 +86,7 @@ def auroc(strangers: Float64Array, known: Float64Array) -> float:
     return float(((above > 0) + 0.5 * (above == 0)).mean())
 
 
-def summed(stranger: str, met: Sequence[Met]) -> Row:
+def summed(stranger: str, met: Sequence[Met]) -> BundleResult:
     """The means over all meetings."""
     figures = [
         (
@@ -95,7 +95,7 @@ def summed(stranger: str, met: Sequence[Met]) -> Row:
         )
         for each in met
     ]
-    return Row(stranger, *np.mean(figures, axis=0).tolist())
+    return BundleResult(stranger, *np.mean(figures, axis=0).tolist())
 
 
 def main() -> int:

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.several import KINDS, PAIRS, Shown, Thing, main, shown, summed
+from benchmarks.several import KINDS, PAIRS, CutOut, StagedPicture, main, shown, summed
 from device.policy.decision import Choice, Reason
 from device.policy.rules import default_rules, read_rules
 from device.vision.inference.preprocess import Pixels
@@ -14,11 +14,11 @@ RULES = read_rules(default_rules(), LABELS)
 COLOURS = {label: (40 * number + 20, 200 - 30 * number, 90) for number, label in enumerate(LABELS)}
 
 
-def things() -> list[Thing]:
+def things() -> list[CutOut]:
     """Four discs of each label, each label in a colour of its own."""
     row, column = np.mgrid[:90, :120]
     mask = np.where(np.hypot((row - 45) / 44, (column - 60) / 59) < 1, 255, 0).astype(np.uint8)
-    return [Thing(label, np.full((90, 120, 3), COLOURS[label], np.uint8), mask) for label in LABELS for _ in range(4)]
+    return [CutOut(label, np.full((90, 120, 3), COLOURS[label], np.uint8), mask) for label in LABELS for _ in range(4)]
 
 
 def places() -> list[tuple[Pixels, ...]]:
@@ -40,8 +40,8 @@ def test_the_figures_count_what_was_chosen() -> None:
     def choice(into: str, reason: Reason) -> Choice:
         return Choice(into, "glass", 0.9, 0.9, 0.1, reason)
 
-    def picture(kind: str, *labels: str) -> Shown:
-        return Shown(kind, labels, np.zeros((4, 4, 3), np.uint8), EmptyViews())
+    def picture(kind: str, *labels: str) -> StagedPicture:
+        return StagedPicture(kind, labels, np.zeros((4, 4, 3), np.uint8), EmptyViews())
 
     sure, apart = choice("glass", "confident"), choice("trash", "several")
     rows = summed(
