@@ -22,6 +22,10 @@ from device.vision.inference.runtime import EDGETPU_LIBRARY, first_line, is_dele
 Logits = Float32Array
 
 
+_Loader = Callable[[str, Any, Path, int, int, int], "Engine"]
+"""takes the runtime's name and module, a file, the batch, the threads and the number of labels"""
+
+
 class EngineError(SortbinError, RuntimeError):
     """A runtime that cannot run a file. The message says what it says."""
 
@@ -46,9 +50,10 @@ def library(runtime: str) -> Any:
 
 def load(runtime: str, found: Any, file: Path, *, batch: int, threads: int, label_count: int) -> Engine:
     """Load a file into a runtime. found: what `library` gave. Raises EngineError for a file or a batch that the runtime refuses."""
-    loaders: dict[str, Callable[..., Engine]] = {"Keras": _keras, "ONNX Runtime": _onnx, "OpenVINO": _openvino}
+    loaders: dict[str, _Loader] = {"Keras": _keras, "ONNX Runtime": _onnx, "OpenVINO": _openvino}
+    into: _Loader = loaders.get(runtime, _tflite)
     try:
-        return loaders.get(runtime, _tflite)(runtime, found, file, batch, threads, label_count)
+        return into(runtime, found, file, batch, threads, label_count)
     except SortbinError:
         raise
     except (ValueError, RuntimeError, TypeError, KeyError, OSError, SystemError) as error:
@@ -90,7 +95,8 @@ def _tflite(runtime: str, package: Any, file: Path, batch: int, threads: int, la
     def run(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         np.copyto(fill(), values)
         interpreter.invoke()
-        return read().copy()
+        answer: npt.NDArray[Any] = read().copy()
+        return answer
 
     return Engine(f"{runtime} {version}{kernels}", _to_input(source["dtype"]), run, _from_output(scale, zero_point))
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from converter.data.photos import Photo
 from device.common.run_in_subprocess import reply
@@ -106,11 +107,11 @@ def _int8(saved: Path, batch: int, size: int, photos: Sequence[Photo]) -> bytes:
     return bytes(converter.convert())
 
 
-def _calibration(photos: Sequence[Photo], size: int, batch: int) -> Iterator[list[np.ndarray]]:
+def _calibration(photos: Sequence[Photo], size: int, batch: int) -> Iterator[list[npt.NDArray[Any]]]:
     from converter.quantization.calibration import Inputs
     from device.vision.inference.preprocess import to_float
 
-    held: list[np.ndarray] = []
+    held: list[npt.NDArray[Any]] = []
     for picture in Inputs(photos, size, full_range=True):
         held.append(to_float(picture))
         if len(held) == batch:

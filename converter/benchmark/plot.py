@@ -1,6 +1,7 @@
 """The benchmark as a picture: latency against accuracy, and against the size of the file."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -58,8 +59,8 @@ def _band(axes: Axes, rows: Sequence[Row]) -> None:
         if row.format == KERAS.name and row.accuracy is not None:
             axes.axhspan(row.accuracy.low, row.accuracy.high, color="#f0f0f0", zorder=0)
             axes.axhline(row.accuracy.share, color="#999999", linewidth=0.8, zorder=0)
-            place, style = (0.01, row.accuracy.low), {"textcoords": "offset points", "size": 7.5, "color": "#666666"}
-            axes.annotate("95 % interval of the float network", place, (0, 4), xycoords=("axes fraction", "data"), **style)
+            style: dict[str, Any] = {"textcoords": "offset points", "size": 7.5, "color": "#666666"}
+            axes.annotate("95 % interval of the float network", (0.01, row.accuracy.low), (0, 4), xycoords=("axes fraction", "data"), **style)
             return
 
 

@@ -29,7 +29,7 @@ def _prototypes(rows: Float64Array) -> Float64Array:
     """At most PROTOTYPES middles of unit vectors: spherical k-means (Dhillon and Modha 2001), begun with rows at equal steps, so that the same photos
     give the same file.
     """
-    middles = rows[np.linspace(0, len(rows) - 1, min(PROTOTYPES, len(rows))).astype(int)]
+    middles: Float64Array = rows[np.linspace(0, len(rows) - 1, min(PROTOTYPES, len(rows))).astype(int)]
     for _ in range(_ROUNDS):
         nearest = (rows @ middles.T).argmax(axis=1)
         middles = unit(np.stack([rows[nearest == i].mean(axis=0) if (nearest == i).any() else middle for i, middle in enumerate(middles)]))

@@ -23,7 +23,8 @@ class Answers:
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
-        return self.logits.argmax(axis=1) == self.targets
+        right: npt.NDArray[np.bool_] = self.logits.argmax(axis=1) == self.targets
+        return right
 
     @property
     def accuracy(self) -> float:
@@ -67,7 +68,7 @@ def by_chance(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float
     """
     fewer, more = sorted((int((one & ~other).sum()), int((other & ~one).sum())))
     n = fewer + more
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n)
+    return float(min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n))
 
 
 def divergence(wanted: Float64Array, found: Float64Array) -> float:

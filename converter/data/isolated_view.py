@@ -59,7 +59,7 @@ def given_mask(file: Path, pixels: Pixels) -> Pixels | None:
 def mask_on_card(pixels: Pixels) -> Pixels | None:
     """Where the one item is that lies on light card: H x W uint8, 0 or 255, or None where that cannot be told. pixels: H x W x 3 uint8 RGB."""
     found = item_on_card(pixels)
-    return None if found is None else found.astype(np.uint8) * 255
+    return None if found is None else np.asarray(found, np.uint8) * np.uint8(255)
 
 
 def plausible(mask: Pixels) -> bool:

@@ -120,7 +120,7 @@ def _small(pixels: Pixels) -> Float32Array:
     scale = WORKING_PX / max(height, width)
     size = max(8, round(width * scale)), max(8, round(height * scale))
     small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return np.asarray(cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32)
 
 
 def _rim(shape: tuple[int, ...]) -> Mask:
@@ -147,7 +147,8 @@ def _card_surface(lab: Float32Array) -> Float32Array | None:
         left = seen - where @ weights
         off = np.sqrt(np.einsum("ij,ij->i", left, left))
         kept = like_card & (off <= max(2.5 * float(np.median(off[kept])), 2.0))
-    return (terms.reshape(-1, terms.shape[-1]) @ weights.astype(np.float32)).reshape(lab.shape)
+    surface: Float32Array = terms.reshape(-1, terms.shape[-1]) @ weights.astype(np.float32)
+    return surface.reshape(lab.shape)
 
 
 @functools.lru_cache(8)
@@ -192,7 +193,7 @@ def _solid(found: Mask, marked: Float32Array) -> Mask:
     closed = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, kernel)
     closed = cv2.morphologyEx(closed, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
     contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    pieces = [cv2.drawContours(np.zeros_like(closed), [contour], -1, 1, cv2.FILLED).astype(bool) for contour in contours]
+    pieces = [cv2.drawContours(np.zeros_like(closed), [contour], -1, (1,), cv2.FILLED).astype(bool) for contour in contours]
     if not pieces:
         return found & False
     item = max(pieces, key=lambda piece: marked[piece].sum())
@@ -203,7 +204,7 @@ def _solid(found: Mask, marked: Float32Array) -> Mask:
     outlines, _ = cv2.findContours(filled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     hull = cv2.convexHull(np.vstack(outlines))
     if filled.sum() < WHOLE * cv2.contourArea(hull):
-        cv2.fillConvexPoly(filled, hull, 1)
+        cv2.fillConvexPoly(filled, hull, (1,))
     # Texture is seen some pixels beyond the edge that makes it. Over the frame's own edge the item goes on.
     core = cv2.erode(filled, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)), borderType=cv2.BORDER_REPLICATE)
     return (core if core.any() else filled).astype(bool)

@@ -1,7 +1,8 @@
 """Photos decoded once, for several processes that need the same pixels."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -30,6 +31,7 @@ def mapped(file: Path) -> Pixels:
     return pictures
 
 
-def _header(opened: object, count: int, size: int) -> None:
+def _header(opened: BinaryIO, count: int, size: int) -> None:
+    write: Callable[..., None] = np.lib.format.write_array_header_1_0
     # NumPy pads the header so that any count fits in the same bytes.
-    np.lib.format.write_array_header_1_0(opened, {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)})
+    write(opened, {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)})

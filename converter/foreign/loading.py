@@ -129,7 +129,7 @@ def _shape(spec: Any, size: int | None) -> tuple[int, int, int]:
     """Height, width and channels of what it takes. Raises GraphError."""
     if spec.dtype == tf.string:
         raise GraphError("takes text or encoded pictures; export it with an input of pixels, (batch, height, width, 3)")
-    shape = tuple(spec.shape) if spec.shape.rank is not None else (None, None, None, 3)
+    shape: tuple[Any, ...] = tuple(spec.shape) if spec.shape.rank is not None else (None, None, None, 3)
     told = f"({', '.join('any' if side is None else str(side) for side in shape)})"
     if len(shape) == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3, None):
         raise GraphError(f"takes channels first, {told}; expected (batch, height, width, 3)")
@@ -139,7 +139,8 @@ def _shape(spec: Any, size: int | None) -> tuple[int, int, int]:
         raise GraphError(f"takes pictures of any size, {told}; name the side it was trained on with --size")
     if None not in shape[1:3] and size is not None:
         raise GraphError(f"--size {size}: takes pictures of {shape[1]} x {shape[2]} and no others; leave --size out")
-    return shape[1] or size, shape[2] or size, shape[3] or 3
+    side = size or 0
+    return shape[1] or side, shape[2] or side, shape[3] or 3
 
 
 class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]

@@ -8,8 +8,10 @@ MobileNetV2 ends each block with one, and the head is one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from converter.common.parallel_map import parallel_map
 from converter.common.progress import Row
@@ -52,7 +54,7 @@ def corrected(int8: bytes, float32: bytes, pictures: Row[Pixels], scratch: Path)
     return int8
 
 
-def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Row[np.ndarray], scratch: Path) -> list[Float64Array]:
+def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Row[npt.NDArray[Any]], scratch: Path) -> list[Float64Array]:
     """The mean of each channel of each layer's output over all places of all inputs."""
     cut = cut_after(model, layers)
     total, *others = parallel_map(len(inputs), lambda: _Means(cut, inputs, scratch))
@@ -64,7 +66,7 @@ def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Row[np.ndarray
 class _Means:
     """The mean of each channel of each output of a model for one of the inputs."""
 
-    def __init__(self, model: bytes, inputs: Row[np.ndarray], scratch: Path) -> None:
+    def __init__(self, model: bytes, inputs: Row[npt.NDArray[Any]], scratch: Path) -> None:
         self._inputs = inputs
         self._interpreter = load_model(model, scratch).interpreter
         self._fill = self._interpreter.tensor(self._interpreter.get_input_details()[0]["index"])
@@ -76,6 +78,6 @@ class _Means:
         return [_channels(read(), scale, zero_point) for read, scale, zero_point in self._outputs]
 
 
-def _channels(values: np.ndarray, scale: float, zero_point: int) -> Float64Array:
-    mean = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64)
+def _channels(values: npt.NDArray[Any], scale: float, zero_point: int) -> Float64Array:
+    mean: Float64Array = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64)
     return (mean - zero_point) * scale if scale else mean

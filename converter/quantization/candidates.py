@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from converter.common.accuracy import divergence
 from converter.common.exception_text import first_sentence
@@ -128,11 +129,12 @@ def _makers(wanted: Wanted, saved: Path, float32: bytes, pictures: Row[Pixels], 
             return [("tensorflow", lambda: tflite.to_dynamic(saved))]
         case "float32":
             return [("tensorflow", lambda: float32)]
-    makers = [
-        ("tensorflow", lambda: by_tensorflow(float32, pictures, scratch)),
-        ("ai-edge-quantizer", lambda: by_ai_edge_quantizer(float32, pictures)),
-    ]
-    return [maker for maker in makers if wanted.recipe in (maker[0], "auto")]
+        case "int8":
+            makers = [
+                ("tensorflow", lambda: by_tensorflow(float32, pictures, scratch)),
+                ("ai-edge-quantizer", lambda: by_ai_edge_quantizer(float32, pictures)),
+            ]
+            return [maker for maker in makers if wanted.recipe in (maker[0], "auto")]
 
 
 def by_tensorflow(calibrated: bytes, pictures: Row[Pixels], scratch: Path) -> bytes:
@@ -166,7 +168,7 @@ class _Fed:
     def __init__(self, pictures: Row[Pixels]) -> None:
         self._pictures = pictures
 
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+    def __iter__(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
         return ({"image": to_float(self._pictures[number])[None]} for number in range(len(self._pictures)))
 
 

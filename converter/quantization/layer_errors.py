@@ -45,12 +45,12 @@ def layer_errors(float32: bytes, int8: bytes, pictures: Iterable[Pixels]) -> lis
             off[name] = off[name] + np.square(found - wanted).sum(axis=over)
             size[name] = size[name] + np.square(wanted).sum(axis=over)
     errors = {name: float(np.sqrt(np.minimum(off[name] / np.maximum(size[name], 1e-30), 1.0).mean())) for name in shared}
-    found = [
+    layers = [
         LayerError(name, op, errors[name], errors[name] - max((errors[source] for source in sources if source in errors), default=0.0))
         for name, (op, sources) in ours.outputs.items()
         if name in shared
     ]
-    return sorted(found, key=lambda layer: -layer.added)
+    return sorted(layers, key=lambda layer: -layer.added)
 
 
 class _Traced:
@@ -85,6 +85,6 @@ class _Traced:
 
     def values(self, name: str) -> Float64Array:
         index = self._index[name]
-        raw = self._interpreter.get_tensor(index).astype(np.float64)
+        raw: Float64Array = self._interpreter.get_tensor(index).astype(np.float64)
         scale, zero_point = self._details[index]["quantization"]
         return (raw - zero_point) * scale if scale else raw

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import flatbuffers
 import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from device.vision.inference.bundle import LABELS_FILE, labels_text
@@ -52,21 +53,22 @@ def unpacked(model: bytes) -> schema.ModelT:
 
 def packed(model: schema.ModelT) -> bytes:
     """A model as the bytes of a `.tflite`, each buffer on a multiple of 16 bytes as the schema asks; the generated code would not see to it."""
-    model.buffers = [_Aligned(buffer) for buffer in model.buffers]
+    model.buffers = [_AlignedBuffer(buffer.data) for buffer in model.buffers]
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-class _Aligned(schema.BufferT):
-    def __init__(self, buffer: schema.BufferT) -> None:
-        super().__init__()
-        self.data, self.offset, self.size = buffer.data, buffer.offset, buffer.size
+class _AlignedBuffer:
+    """Writes what schema.BufferT writes, on a multiple of 16 bytes."""
+
+    def __init__(self, data: npt.NDArray[np.uint8] | None) -> None:
+        self._data = data
 
     def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802 - the generated code's name
         vector = None
-        if self.data is not None:
-            content = bytes(np.asarray(self.data, np.uint8))
+        if self._data is not None:
+            content = bytes(np.asarray(self._data, np.uint8))
             builder.StartVector(1, len(content), 16)
             builder.head = builder.head - len(content)
             builder.Bytes[builder.head : builder.head + len(content)] = content
@@ -74,7 +76,7 @@ class _Aligned(schema.BufferT):
         schema.BufferStart(builder)
         if vector is not None:
             schema.BufferAddData(builder, vector)
-        return schema.BufferEnd(builder)
+        return int(schema.BufferEnd(builder))
 
 
 def _zipped(files: dict[str, str]) -> bytes:

@@ -69,7 +69,7 @@ class Verification(msgspec.Struct, frozen=True):
     photos: Photos | None = None
 
     def __str__(self) -> str:
-        rows = [*self.checks, *self.runtimes]
+        rows: list[Check | Asked] = [*self.checks, *self.runtimes]
         if not any(row.good for row in self.runtimes) and self.checks and self.checks[0].good:
             rows.append(Check("known answer", None, "no runtime gave it"))
         wrong = sum(row.good is False for row in rows)

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from converter.bundle.photo_list import photos_to_judge
-from converter.common.accuracy import Answers, agreement
+from converter.common.accuracy import Answers, Ints, agreement
 from converter.common.atomic_directory import OutputError
 from converter.common.progress import Progress
 from converter.common.proportion import Proportion, proportion
@@ -56,7 +56,7 @@ class _Material:
     """
 
     photos: tuple[Photo, ...]
-    targets: np.ndarray
+    targets: Ints
     claimed: bool
     remark: str
     pictures: Path
@@ -93,7 +93,8 @@ def verify(order: Order, progress: Progress) -> Verification:
             if photos is not None and bundle.info.metrics.isolated is not msgspec.UNSET:
                 photos, check = _by_themselves(order, bundle, material, photos, ways[photos.ships], Path(scratch), progress)
                 checks.append(check)
-    good = all(check.good is not False for check in [*checks, *runtimes]) and any(runtime.good for runtime in runtimes)
+    found: list[Check | Asked] = [*checks, *runtimes]
+    good = all(each.good is not False for each in found) and any(runtime.good for runtime in runtimes)
     return Verification(str(order.bundle), f"{bundle.info.name} {bundle.info.version}", bundle.info.digest, good, checks, runtimes, photos)
 
 
@@ -257,7 +258,8 @@ def _measured(asked: Asked, own: Answers, ships: Answers, step: float | None, le
     steps = round(differs / step) if step else None
     text = f"{asked.text}; accuracy {accuracy.share:.4f}"
     if own is not ships:
-        text += f", agrees with what ships on {agrees:.4f}, logits differ by at most {counted(steps, 'step')} ({differs:.3g})"
+        most = f"{differs:.3g}" if steps is None else f"{counted(steps, 'step')} ({differs:.3g})"
+        text += f", agrees with what ships on {agrees:.4f}, logits differ by at most {most}"
     else:
         text += ", ships"
     good = asked.good
