@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import psutil
 
-from device.ledger.ledger import read_events
+from device.ledger.reader import read_events
 from device.policy.rules import default_rules, read_rules
 from device.vision.inference.bundle import default_bundle, find_bundle, read_bundle
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from device.common.files import hand_over, make_folder
-from device.ledger.ledger import LOCK
+from device.ledger.lock import LOCK
 from device.vision.fewshot.fewshot_head import Teaching, TeachingError, read_teaching
 from device.vision.inference.bundle import Bundle
 

@@ -17,7 +17,8 @@ from device.daemon.watchdog import Heartbeats, SystemdNotifier
 from device.events import AnyEvent, Started
 from device.gates import GateError
 from device.gates.gates import Gates
-from device.ledger.ledger import CRASH_LOOP_S, Ledger
+from device.ledger.ledger import Ledger
+from device.ledger.restart_count import CRASH_LOOP_S
 from device.samples.collector import SampleCollector
 from device.settings import BinSettings
 from device.sorting.sorter import Sorter, SortingParts

@@ -9,9 +9,10 @@ import msgspec
 from device.common.default_paths import DEFAULT_STATE
 from device.common.errors import SortbinError
 from device.common.machine_id import default_device_id
-from device.ledger.ledger import is_in_use, totals_by_bin
+from device.ledger.lock import is_in_use
 from device.ledger.reader import read_ledger_state
 from device.ledger.schema import LedgerError
+from device.ledger.totals import totals_by_bin
 from device.mqtt.payloads import FaultState, State, last_item
 from device.mqtt.publish_once import publish_final_state
 from device.mqtt.settings import DeviceId, MqttSettings

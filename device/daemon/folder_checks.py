@@ -10,8 +10,10 @@ from pathlib import Path
 
 from device.common.clock import Clock
 from device.common.errors import SortbinError
-from device.ledger.ledger import FILE, LOCK, NUMBERS, Ledger, hold_lock
-from device.ledger.schema import ledger_errors
+from device.ledger.database import NUMBERS
+from device.ledger.ledger import Ledger
+from device.ledger.lock import LOCK, hold_lock
+from device.ledger.schema import FILE, ledger_errors
 
 SPARE_MIB = 50
 """least free space where the ledger is"""

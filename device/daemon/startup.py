@@ -15,7 +15,8 @@ from device.common.errors import SortbinError
 from device.daemon.parts import BinParts, collected_warnings
 from device.events import AnyEvent
 from device.hardware import BinHardware
-from device.ledger.ledger import CRASH_LOOP_S, Ledger
+from device.ledger.ledger import Ledger
+from device.ledger.restart_count import CRASH_LOOP_S
 from device.mqtt.link import Link
 from device.policy.rules import RulePack, default_rules, find_rules, read_rules
 from device.settings import BinSettings, ModelSettings

@@ -10,7 +10,7 @@ from device.common.clock import wall_clock_synced
 from device.daemon.parts import BinParts
 from device.daemon.system_metrics import board_name, cpu_temperature_c, free_mib, resident_mib, throttled
 from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
-from device.ledger.ledger import BinTotals
+from device.ledger.totals import BinTotals
 from device.mqtt.payloads import BinState, Hardware, Health, Info, InfoBundle, InfoRules, LastItem, Mode, State, fault_state, last_item
 from device.settings import DeviceSettings
 

@@ -133,6 +133,13 @@ def connect(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=5.0)
 
 
+def open_reader(file: Path) -> sqlite3.Connection:
+    """A connection that cannot write, for any thread, one at a time."""
+    reader = connect(file)
+    reader.execute("PRAGMA query_only = ON")
+    return reader
+
+
 @contextlib.contextmanager
 def raising_damaged() -> Iterator[None]:
     """Turn every error that comes from damage into Damaged."""

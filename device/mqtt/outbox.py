@@ -4,7 +4,8 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from device.ledger.ledger import Ledger, LedgerError
+from device.ledger.ledger import Ledger
+from device.ledger.schema import LedgerError
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
-from device.ledger.ledger import BinTotals
+from device.ledger.totals import BinTotals
 from device.vision.inference.bundle import Metrics
 
 Mode = Literal["starting", "ready", "sorting", "fault"]

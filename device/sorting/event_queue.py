@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from device.events import AnyEvent, Event
-from device.ledger.ledger import Unstorable
+from device.ledger.schema import Unstorable
 from device.sorting.faults import Failure
 
 log = logging.getLogger(__name__)

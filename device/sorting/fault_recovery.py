@@ -6,7 +6,7 @@ import msgspec
 
 from device.events import Cleared, Fault
 from device.gates import GateError
-from device.ledger.ledger import LedgerError
+from device.ledger.schema import LedgerError
 from device.sorting.control_steps import ControlSteps, Tick
 from device.sorting.event_queue import EventQueue
 from device.sorting.faults import Failure, FaultName, failure_of

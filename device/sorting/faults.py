@@ -3,7 +3,7 @@
 from typing import Literal
 
 from device.gates import GateError
-from device.ledger.ledger import LedgerError
+from device.ledger.schema import LedgerError
 from device.vision.inference.runtime import RuntimeFault
 
 FaultName = Literal["camera", "classifier", "gate", "jam", "ledger", "hazard", "obstruction"]

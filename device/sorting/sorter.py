@@ -18,7 +18,7 @@ from device.cameras import Frame
 from device.events import AnyEvent, Event, Fault, Hazard, Jam
 from device.gates import GateError
 from device.gates.gates import Gates
-from device.ledger.ledger import LedgerError
+from device.ledger.schema import LedgerError
 from device.policy.decision import Choice, Evidence, Reason, decide
 from device.policy.rules import RulePack
 from device.samples.collector import Sample

@@ -16,7 +16,8 @@ from device.common.clock import Clock
 from device.events import AnyEvent, Event
 from device.gates.gates import Gates
 from device.gates.simulated import SimulatedGate
-from device.ledger.ledger import Ledger, LedgerError
+from device.ledger.ledger import Ledger
+from device.ledger.schema import LedgerError
 from device.policy.rules import default_rules, read_rules
 from device.samples.collector import Sample
 from device.simulation.bin import Landed, VirtualBin

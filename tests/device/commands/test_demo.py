@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from device.ledger.ledger import read_events
+from device.ledger.reader import read_events
 from device.simulation.items import shipped_items
 from device.simulation.tray_renderer import Pose, TrayRenderer
 from device.vision.inference.bundle import Bundle

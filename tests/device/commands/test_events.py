@@ -13,7 +13,9 @@ from device.cli import main
 from device.commands.events import line
 from device.common.clock import Clock
 from device.events import Cleared, Event, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started
-from device.ledger.ledger import FILE, Ledger, read_events
+from device.ledger.ledger import Ledger
+from device.ledger.reader import read_events
+from device.ledger.schema import FILE
 
 WAIT_S = 20.0
 ROOT = Path(__file__).parents[3]

@@ -23,7 +23,7 @@ from converter.bundle.novelty import fit_known
 from device.adaptation.head_store import head_files
 from device.cli import main
 from device.daemon.startup import open_parts
-from device.ledger.ledger import LOCK
+from device.ledger.lock import LOCK
 from device.settings import read_settings
 from device.simulation.hardware import virtual_hardware
 from device.simulation.narrator import Narrator

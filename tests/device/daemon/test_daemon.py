@@ -23,7 +23,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from device.common.clock import Clock
 from device.daemon import restart_backoff as refused
 from device.events import Cleared, Event, Fault, Started, decode
-from device.ledger.ledger import FILE, Ledger, read_events
+from device.ledger.ledger import Ledger
+from device.ledger.reader import read_events
+from device.ledger.schema import FILE
 from device.policy.rules import default_rules
 from device.simulation.broker import EmbeddedBroker
 from device.vision.inference.bundle import EDGETPU_FILE, MODEL_FILE, Bundle, write_bundle

@@ -20,8 +20,12 @@ from hypothesis import strategies as st
 
 from device.common.clock import Clock
 from device.events import AnyEvent, Event, Fault, ItemInterrupted, ItemRejected, ItemSorted, Jam, decode
-from device.ledger.ledger import FILE, NUMBERS, NUMBERS_LOST, WAITING, BinTotals, Ledger, LedgerError, read_events
+from device.ledger.database import NUMBERS, NUMBERS_LOST
+from device.ledger.ledger import WAITING, Ledger
+from device.ledger.reader import read_events
+from device.ledger.schema import FILE, LedgerError
 from device.ledger.sequence import BLOCK
+from device.ledger.totals import BinTotals
 
 WAIT_S = 20.0
 ROOT = Path(__file__).parents[3]

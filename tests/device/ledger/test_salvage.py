@@ -11,10 +11,12 @@ import pytest
 
 from device.common.clock import Clock
 from device.events import AnyEvent, ItemInterrupted, ItemSorted, decode
-from device.ledger.ledger import BinTotals, Ledger, LedgerError, read_events
+from device.ledger.ledger import Ledger
+from device.ledger.reader import read_events
 from device.ledger.salvage import SET_ASIDE, LastKnown, save, swap
-from device.ledger.schema import FILE
+from device.ledger.schema import FILE, LedgerError
 from device.ledger.sequence import BLOCK
+from device.ledger.totals import BinTotals
 
 WAIT_S = 20.0
 PAGE = 4096

@@ -11,7 +11,8 @@ import pytest
 
 from device.common.clock import Clock
 from device.events import Fault
-from device.ledger.ledger import BinTotals, Ledger
+from device.ledger.ledger import Ledger
+from device.ledger.totals import BinTotals
 from device.mqtt.connection import client_id
 from device.mqtt.link import Link
 from device.mqtt.payloads import BinState, State

@@ -11,7 +11,9 @@ import pytest
 
 from device.common.clock import Clock
 from device.events import AnyEvent, Event, Fault, Jam, decode
-from device.ledger.ledger import FILE, Ledger, LedgerError, read_events
+from device.ledger.ledger import Ledger
+from device.ledger.reader import read_events
+from device.ledger.schema import FILE, LedgerError
 from device.sorting.event_queue import EventQueue
 from device.sorting.faults import Failure
 

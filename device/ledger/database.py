@@ -1,0 +1,251 @@
+"""The ledger's database as its one writer sees it: opens, mends, numbers and stores. `Ledger` calls it from one thread."""
+
+import logging
+import sqlite3
+import time
+import uuid
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from device.common.clock import Clock, kernel_boot_id
+from device.common.machine_id import folder_id
+from device.events import AnyEvent, Event, ItemInterrupted, ItemRejected, ItemSorted, decode, encode
+from device.ledger import salvage, schema
+from device.ledger.restart_count import count_restarts
+from device.ledger.schema import Damaged, LedgerError, Unstorable, ledger_errors, transaction
+from device.ledger.sequence import BLOCK, SequenceFile
+
+log = logging.getLogger(__name__)
+
+NUMBERS = "ledger.seq"
+NUMBERS_LOST = 1_700_000_000
+"""Where a damaged database and its `ledger.seq` are lost together, numbers go on above this, or above the Unix time where that is higher.
+No count that began at 1 comes near it."""
+
+ExitKind = Literal["clean", "crash", "not begun"]
+"""How a run ended: stopped as asked; by a fault of its own, which the next start counts; or refused before anything moved, which does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How many events stay in the database."""
+
+    keep: int
+    """newest events that stay readable after they were delivered"""
+    keep_undelivered: int
+    """most events that wait for a broker; beyond it the oldest are dropped"""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An item that is about to go to a bin."""
+
+    item: str
+    to_bin: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedEvent:
+    """An event with its seq, and its JSON."""
+
+    event: AnyEvent
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one transaction has changed on disk: events added, and how many left the outbox as delivered and as dropped."""
+
+    events: Sequence[NumberedEvent]
+    delivered: int
+    dropped: int
+
+
+class LedgerDatabase:
+    """The connection that writes, and in memory what it has committed: totals, newest number, undelivered events.
+
+    The totals and the newest number may be read from any thread.
+    """
+
+    def __init__(self, file: Path, device: str, clock: Clock, retention: Retention) -> None:
+        """Open or create the database; mend it where it is damaged. Raises LedgerError, OSError and sqlite3.Error."""
+        self.file = file
+        self.warnings: list[str] = []
+        """what opening found wrong and mended, one line each"""
+        self.install = ""
+        """names this ledger in its events; a copy in another folder or machine gets another name"""
+        self.item_before: ItemSorted | ItemRejected | None = None
+        """the item that was sorted or rejected last before this start"""
+        self.interrupted: list[AnyEvent] = []
+        """events of the items that were on their way when the previous run broke off; opening has stored them"""
+        self.restarts = self.crashes = 0
+        """see `RestartCount`"""
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """totals on disk, by (bin, field of `BinTotals`)"""
+        self.newest_seq = 0
+        """highest number on disk; 0 before the first event"""
+        self.undelivered = self.dropped = 0
+        self._device, self._clock, self._retention = device, clock, retention
+        self._next_seq = 1
+        self._notes_before = schema.Notes(clean=1)
+        self._notes: dict[str, int | str] = {}
+        self._sequence = SequenceFile(file.with_name(NUMBERS))
+        self._connection = self._open()
+
+    def number(self, events: Iterable[Event]) -> list[NumberedEvent | Unstorable]:
+        """Give each event the next number and encode it. One that could not be read back gets no number, and an error in its place."""
+        results: list[NumberedEvent | Unstorable] = []
+        next_seq = self._next_seq
+        for event in events:
+            try:
+                payload = encode(msgspec.structs.replace(event, device=self._device, install=self.install, seq=next_seq))
+                results.append(NumberedEvent(decode(payload), payload))
+                next_seq += 1
+            except (msgspec.MsgspecError, TypeError, ValueError) as error:
+                results.append(Unstorable(f"{self.file}: {event!r} cannot be stored: {error}"))
+        return results
+
+    def commit(self, intents: Iterable[Intent], events: Sequence[NumberedEvent], delivered: Collection[int]) -> Commit:
+        """Store intents and events, and take delivered ones out of the outbox, in one transaction. Raises LedgerError, and then nothing is stored.
+
+        Call `apply` with the result.
+        """
+        with ledger_errors(self.file), transaction(self._connection):
+            for intent in intents:
+                schema.intend(self._connection, intent.item, intent.to_bin, intent.label)
+            removed = schema.remove_from_outbox(self._connection, delivered)
+            dropped = self._store(self._connection, events)
+        return Commit(events, removed, dropped)
+
+    def apply(self, commit: Commit) -> None:
+        """Bring what is held in memory up to date with a commit."""
+        self.undelivered += len(commit.events) - commit.delivered - commit.dropped
+        self.dropped += commit.dropped
+        if commit.events:
+            self.counts = self.counts + Counter(counted for each in commit.events if (counted := schema.counted_as(each.event)) is not None)
+            self._next_seq = commit.events[-1].event.seq + 1
+            # Last: a thread that sees the number of an event must find the event in the totals.
+            self.newest_seq = commit.events[-1].event.seq
+
+    def finish(self, delivered: Collection[int], exit_kind: ExitKind) -> None:
+        """Take delivered events out of the outbox and note how the run ended. Raises LedgerError."""
+        with ledger_errors(self.file), transaction(self._connection):
+            schema.remove_from_outbox(self._connection, delivered)
+            schema.note(self._connection, **self._exit_notes(exit_kind))
+
+    def mend(self, damage: LedgerError) -> None:
+        """Replace the database, which was found damaged in use, with what can be read of it. Raises LedgerError; it is still damaged then."""
+        with ledger_errors(self.file):
+            self._connection.close()
+            if (aside := salvage.swap(self.file)) is None:
+                log.error("%s", self._salvage(str(damage.__cause__ or damage)))
+            else:
+                log.error("%s: was damaged, and what could be read was saved before; it is kept as %s", self.file, aside.name)
+            self._connection = schema.open_checked(self.file)
+            with transaction(self._connection):
+                schema.note(self._connection, **self._notes)
+                self._load(schema.load_state(self._connection))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        if (aside := salvage.swap(self.file)) is not None:
+            self.warnings.append(f"{self.file}: was damaged, and what could be read was saved before; it is kept as {aside.name}")
+        try:
+            return self._resume()
+        except Damaged as damage:
+            self.warnings.append(self._salvage(str(damage)))
+        try:
+            return self._resume()
+        except Damaged as damage:
+            raise LedgerError(f"{self.file}: was mended and is damaged again ({damage}): is the disk failing?") from damage
+
+    def _resume(self) -> sqlite3.Connection:
+        """Open the database and go on where the previous run ended. Raises Damaged."""
+        with ExitStack() as opened:
+            db = opened.enter_context(closing(schema.open_checked(self.file)))
+            with schema.raising_damaged(), transaction(db):
+                if schema.is_empty(db):
+                    self._create(db)
+                self._begin_run(db)
+            opened.pop_all()
+        return db
+
+    def _create(self, db: sqlite3.Connection) -> None:
+        reserved = self._sequence.reserved
+        schema.create(db, given_out=reserved)
+        schema.note(db, clean=1)
+        if reserved:
+            self.warnings.append(f"{self.file}: was missing or empty beside its {NUMBERS}; begun anew, numbers go on at {reserved + 1}")
+
+    def _begin_run(self, db: sqlite3.Connection) -> None:
+        """Load the state, note this start, and turn intents that the previous run left into events."""
+        state, kernel, since_boot_s = schema.load_state(db), kernel_boot_id(), int(self._clock.since_boot_s())
+        self.item_before = schema.newest_item(db)
+        self._notes_before = state.notes
+        start = count_restarts(state.notes, kernel, since_boot_s)
+        self.restarts, self.crashes = start.restarts, start.crashes
+        given_out = state.given_out
+        if start.power_cut or given_out < self._sequence.reserved - BLOCK:
+            given_out = max(given_out, self._sequence.reserved)
+        self._load(replace(state, given_out=given_out))
+        self._notes = {"clean": 0, "restarts": self.restarts, "kernel": kernel, "crashes": self.crashes, "begun_s": since_boot_s}
+        self._notes |= self._identify(state.notes, folder_id(self.file.parent))
+        schema.note(db, **self._notes)
+        events = (ItemInterrupted(item=item, bin=name, label=label, reason="restart") for item, name, label in state.intents)
+        numbered = [each for each in self.number(stamp(event, self._clock) for event in events) if isinstance(each, NumberedEvent)]
+        self.apply(Commit(numbered, 0, self._store(db, numbered)))
+        self.interrupted = [each.event for each in numbered]
+
+    def _identify(self, notes: schema.Notes, place: str) -> dict[str, int | str]:
+        """Name this ledger. A copy, on a cloned card or from a backup, gives out numbers that the original gives out too: it gets another name."""
+        self.install = notes.install if notes.place == place and notes.install else uuid.uuid4().hex[:12]
+        if notes.install not in ("", self.install):
+            log.info("%s: was copied here from elsewhere; its events say install %s from now on", self.file, self.install)
+        return {"install": self.install, "place": place}
+
+    def _load(self, state: schema.LedgerState) -> None:
+        self.undelivered, self.dropped, self.counts = state.undelivered, state.notes.dropped, state.counts
+        self._next_seq, self.newest_seq = state.given_out + 1, state.newest_seq
+
+    def _salvage(self, damage: str) -> str:
+        """Replace the damaged database with a new one that holds what can be read of it. Returns a line for the log."""
+        self._sequence.reserved = self._sequence.reserved or max(NUMBERS_LOST, int(time.time()))
+        highest = self._sequence.reserved
+        saved = salvage.save(self.file, salvage.LastKnown(highest, self.counts, self.dropped))
+        aside = salvage.swap(self.file)
+        kept = f"; it is kept as {aside.name}" if aside is not None else ""
+        return f"{self.file}: was damaged ({damage}){kept}, {saved} events are saved, and numbers go on at {highest + 1}"
+
+    def _store(self, db: sqlite3.Connection, events: Sequence[NumberedEvent]) -> int:
+        """Reserve the numbers and insert the events. Returns how many undelivered events were dropped to make room."""
+        if not events:
+            return 0
+        raised = self._sequence.reserve(events[0].event.seq, events[-1].event.seq)
+        for each in events:
+            schema.store(db, each.event, each.payload)
+        dropped = schema.prune(db, keep=self._retention.keep, keep_undelivered=self._retention.keep_undelivered) if raised else 0
+        if dropped:
+            schema.note(db, dropped=self.dropped + dropped)
+        return dropped
+
+    def _exit_notes(self, exit_kind: ExitKind) -> dict[str, int | str]:
+        if exit_kind != "not begun":
+            return {"clean": int(exit_kind == "clean")}
+        before = {name: getattr(self._notes_before, name) for name in ("clean", "restarts", "kernel", "crashes", "begun_s")}
+        return {name: value for name, value in before.items() if value is not None}
+
+
+def stamp(event: Event, clock: Clock) -> Event:
+    """The event with the present time in it."""
+    now = clock.read()
+    return msgspec.structs.replace(event, boot=now.boot, uptime_s=now.uptime_s, time=now.time, clock=now.clock)
