@@ -20,8 +20,8 @@ import numpy as np
 
 from converter.data.photos import read_split
 from training.fit.callbacks import AfterEpoch
-from training.fit.recipe import Recipe, Stage
-from training.fit.trainer import Lesson, fine_tune
+from training.fit.recipe import Stage, TrainingRecipe
+from training.fit.trainer import TrainingJob, fine_tune
 from training.models.backbones import build_trunk
 from training.models.batch_norm_folding import fold_batch_norm
 from training.models.network import add_heads
@@ -87,8 +87,8 @@ def measure(size: int, rounds: int, folder: Path) -> tuple[list[float], list[flo
         theirs.append(bare.epoch())
 
     (folder / "run").mkdir()
-    recipe = Recipe(stage=(Stage(size=size, epochs=rounds + 1, rate=RATE, batch=BATCH),))
-    fine_tune(new_network(size), Lesson(recipe, read_split(folder / "photos")), 0, 0, folder / "run", lambda line: None, turn)
+    recipe = TrainingRecipe(stage=(Stage(size=size, epochs=rounds + 1, rate=RATE, batch=BATCH),))
+    fine_tune(new_network(size), TrainingJob(recipe, read_split(folder / "photos")), 0, 0, folder / "run", lambda line: None, turn)
     return ours[1:], theirs[1:]
 
 

@@ -6,10 +6,18 @@ import keras
 
 from converter.cli import main as convert
 from training.cli import main
+from training.models.backbones import build_trunk
+from training.models.batch_norm_folding import fold_batch_norm
+from training.models.network import add_heads
 
 LABELS = ("blue can", "green jar", "red box")
 STAGE = "[[stage]]\nsize = 48\nepochs = 1\nrate = 1e-5\n"
 SMALL = 'backbone = "scratch_cnn"\nscratch = { layers = 3, features = 8, kernel = 3, activation = "relu", batch_norm = false }\n'
+
+
+def build_network(label_count: int, size: int, width: float, seed: int = 0) -> keras.Model:
+    """An untrained MobileNetV2 for size x size inputs, its batch norm folded."""
+    return add_heads(fold_batch_norm(build_trunk("mobilenet_v2", size, width=width)), label_count, seed=seed)
 
 
 def run_of(network: keras.Model, folder: Path, recipe: str, labels: tuple[str, ...] = LABELS) -> Path:

@@ -52,9 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     from device.policy.rules import find_rules, read_rules
     from training.evaluate import report
     from training.evaluate.evaluation import evaluate
-    from training.evaluate.isolated_items import Items
+    from training.evaluate.isolated_items import IsolatedItems
     from training.evaluate.models import open_model
-    from training.evaluate.photo_selection import choose_photos
+    from training.evaluate.photo_selection import select_photos
 
     if arguments.isolated and arguments.corruptions:
         raise UsageError("--corruptions: spoils whole photos, so it does not go with --isolated")
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         progress.step("opening the model")
         model = open_model(arguments.model, arguments.labels)
         pack = read_rules(find_rules(arguments.rules), model.labels) if arguments.rules else None
-        chosen = choose_photos(arguments.data, arguments.split, model)
+        chosen = select_photos(arguments.data, arguments.split, model)
         evaluation = evaluate(
             model,
             chosen,
@@ -72,16 +72,16 @@ def run(arguments: argparse.Namespace) -> int:
             corruptions=arguments.corruptions,
             seed=arguments.seed,
             progress=progress,
-            items=Items(model.ground) if arguments.isolated else None,
+            items=IsolatedItems(model.ground) if arguments.isolated else None,
         )
         usual = Path("evaluation", f"{model.name}-{chosen.split}{'-isolated' if arguments.isolated else ''}")
-        page = report.write(evaluation, arguments.out or usual, arguments.seed, progress)
+        page = report.write_report(evaluation, arguments.out or usual, arguments.seed, progress)
     finally:
         progress.close()
     for problem in evaluation.report.data.left_out:
         print(f"training evaluate: left out: {problem}", file=sys.stderr)
     if arguments.json:
-        print(report.encoded(evaluation.report).decode(), end="")
+        print(report.encode_report(evaluation.report).decode(), end="")
     else:
         print(report.summary(evaluation.report))
         print(f"wrote {page}")

@@ -36,12 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure. Returns the exit status."""
     from converter.common.progress import Progress
     from converter.data.photos import read_photos, read_pixels
-    from training.evaluate.fewshot import carried, drawn
+    from training.evaluate.fewshot import draw_episodes, few_shot_accuracy
     from training.evaluate.models import open_model
 
     photos = read_photos(arguments.photos)
     labels, targets = np.unique([photo.label for photo in photos], return_inverse=True)
-    draws = {shots: list(drawn(targets, arguments.labels, shots, arguments.draws, arguments.seed)) for shots in arguments.shots}
+    draws = {shots: list(draw_episodes(targets, arguments.labels, shots, arguments.draws, arguments.seed)) for shots in arguments.shots}
     progress, measured = Progress(), []
     try:
         for path in arguments.models:
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
             watched = progress.through(photos, f"showing {model.name} the photos")
             embeddings = model.judge(read_pixels(photo.path) for photo in watched).embeddings
             progress.step("")
-            found = {shots: carried(embeddings, targets, of_shots) for shots, of_shots in draws.items()}
+            found = {shots: few_shot_accuracy(embeddings, targets, of_shots) for shots, of_shots in draws.items()}
             measured.append({"model": str(path), "kind": model.kind, "told": {shots: asdict(one) for shots, one in found.items()}})
             if not arguments.json:
                 told = "  ".join(f"{shots} shown: {one.mean:.3f} +- {one.error:.3f}" for shots, one in found.items())

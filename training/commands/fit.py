@@ -10,7 +10,7 @@ from converter.data.photos import Split, folder_remarks, read_fold, read_further
 from converter.data.run import read_run
 from device.common.shipped_files import find, shipped
 from device.policy.rules import find_rules, read_rules
-from training.fit.recipe import RecipeError, further, parse_recipe, recipe_text
+from training.fit.recipe import RecipeError, further_recipe_text, parse_recipe, recipe_text
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     finished = None if start is None else read_run(start, arguments.data)
     file = find("recipes", arguments.recipe or ("trashnet" if start is None else "int8"), RecipeError)
-    text = recipe_text(file) if start is None else further(file, start)
+    text = recipe_text(file) if start is None else further_recipe_text(file, start)
     recipe = parse_recipe(text, file)
     for remark in folder_remarks(arguments.data):
         print(f"training fit: {remark}", file=sys.stderr)
@@ -88,13 +88,13 @@ def run(arguments: argparse.Namespace) -> int:
     require_readable((*split.train, *split.val, *beside))
 
     with silenced():
-        from training.fit.checkpoint import room_in
-        from training.fit.distributed import join
-        from training.fit.trainer import Lesson, fit
+        from training.fit.checkpoint import storage_errors
+        from training.fit.distributed import join_cluster
+        from training.fit.trainer import TrainingJob, fit
 
-        workers = join()
-    lesson = Lesson(recipe, split, rules, tuple(arguments.teacher), start, beside, arguments.remember)
-    with room_in(out):
+        workers = join_cluster()
+    lesson = TrainingJob(recipe, split, rules, tuple(arguments.teacher), start, beside, arguments.remember)
+    with storage_errors(out):
         if not (out / "progress.json").exists():
             out.mkdir(parents=True, exist_ok=True)
             (out / "recipe.toml").write_text(text, encoding="utf-8")

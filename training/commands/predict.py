@@ -20,7 +20,7 @@ TOGETHER = 32
 """pictures judged at a time"""
 
 
-class Predicted(msgspec.Struct, frozen=True):
+class PicturePrediction(msgspec.Struct, frozen=True):
     """One line of `--json`. likeliest: labels with their probabilities, most likely first. bin, decision: null without a rule pack."""
 
     image: str
@@ -31,7 +31,7 @@ class Predicted(msgspec.Struct, frozen=True):
     decision: str | None
 
 
-class Unread(msgspec.Struct, frozen=True):
+class UnreadablePicture(msgspec.Struct, frozen=True):
     """One line of `--json` for a picture that could not be read."""
 
     image: str
@@ -71,17 +71,17 @@ def run(arguments: argparse.Namespace) -> int:
     pack = read_rules(find_rules(arguments.rules), model.labels) if arguments.rules else None
     unread = 0
     for line in _judged(files, model, pack, arguments.top):
-        if isinstance(line, Unread):
+        if isinstance(line, UnreadablePicture):
             unread += 1
             print(f"training predict: {line.error}", file=sys.stderr)
         if arguments.json:
             print(msgspec.json.encode(line).decode(), flush=True)
-        elif isinstance(line, Predicted):
-            print(_told(line), flush=True)
+        elif isinstance(line, PicturePrediction):
+            print(_line(line), flush=True)
     return 1 if unread else 0
 
 
-def _judged(files: list[Path], model: "Model", pack: "RulePack | None", top: int) -> Iterator[Predicted | Unread]:
+def _judged(files: list[Path], model: "Model", pack: "RulePack | None", top: int) -> Iterator[PicturePrediction | UnreadablePicture]:
     from device.vision.inference.classifier import softmax
     from device.vision.inference.images import PictureError, read_pixels
 
@@ -91,14 +91,14 @@ def _judged(files: list[Path], model: "Model", pack: "RulePack | None", top: int
             try:
                 pictures[file] = read_pixels(file)
             except PictureError as error:
-                problems[file] = Unread(str(file), str(error))
+                problems[file] = UnreadablePicture(str(file), str(error))
         rows = softmax(model.judge(pictures.values()).logits, model.temperature or 1.0) if pictures else ()
         found = dict(zip(pictures, rows, strict=True))
         for file in files[start : start + TOGETHER]:
             yield problems[file] if file in problems else _predicted(file, found[file], model, pack, top)
 
 
-def _predicted(file: Path, probabilities: "Float64Array", model: "Model", pack: "RulePack | None", top: int) -> Predicted:
+def _predicted(file: Path, probabilities: "Float64Array", model: "Model", pack: "RulePack | None", top: int) -> PicturePrediction:
     from device.policy.decision import Evidence, decide
 
     order = (-probabilities).argsort(kind="stable")[:top].tolist()
@@ -106,9 +106,9 @@ def _predicted(file: Path, probabilities: "Float64Array", model: "Model", pack: 
     choice = decide(Evidence(probabilities), model.labels, pack, reject_below=model.reject_below or 0.0) if pack is not None else None
     best = order[0]
     bin_, reason = (choice.bin, choice.reason) if choice is not None else (None, None)
-    return Predicted(str(file), model.labels[best], round(float(probabilities[best]), 6), likeliest, bin_, reason)
+    return PicturePrediction(str(file), model.labels[best], round(float(probabilities[best]), 6), likeliest, bin_, reason)
 
 
-def _told(line: Predicted) -> str:
+def _line(line: PicturePrediction) -> str:
     likeliest = ", ".join(f"{label} {p:.1%}" for label, p in line.likeliest.items())
     return f"{line.image}: {likeliest}" + (f" -> {line.bin or 'held'} ({line.decision})" if line.bin is not None else "")

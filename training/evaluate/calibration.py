@@ -34,7 +34,7 @@ class Reliability(msgspec.Struct, frozen=True):
     bins: list[ReliabilityBin]
 
 
-class Calibration(msgspec.Struct, frozen=True):
+class CalibrationReport(msgspec.Struct, frozen=True):
     """Reliability as the network comes, and with a temperature.
 
     temperature: the one used, and where it comes from: `bundle`, or `fitted` on these photos. after: with the bundle's, or, so that no
@@ -63,17 +63,17 @@ def reliability(probabilities: Float64Array, targets: Ints) -> Reliability:
     return Reliability(sum(gaps) / len(targets), float(-np.log(of_truth).mean()), len(targets), bins)
 
 
-def calibrate(answers: Answers, own_temperature: float | None) -> Calibration:
+def calibrate(answers: Answers, own_temperature: float | None) -> CalibrationReport:
     """Measure the reliability before and after. own_temperature: what the bundle will use; None to fit one on these photos."""
     before = reliability(softmax(answers.logits, 1.0), answers.targets)
     if own_temperature is not None:
         after = reliability(softmax(answers.logits, own_temperature), answers.targets)
-        return Calibration(own_temperature, "bundle", before, after)
-    after = reliability(cross_fitted(answers), answers.targets)
-    return Calibration(round(fitted(answers), 3), "fitted", before, after)
+        return CalibrationReport(own_temperature, "bundle", before, after)
+    after = reliability(cross_fit(answers), answers.targets)
+    return CalibrationReport(round(fitted(answers), 3), "fitted", before, after)
 
 
-def cross_fitted(answers: Answers) -> Float64Array:
+def cross_fit(answers: Answers) -> Float64Array:
     """Probabilities of each photo under the temperature fitted to the folds that it is not in. As many folds as FOLDS, or as photos."""
     by_label = np.argsort(answers.targets, kind="stable")
     folds = min(FOLDS, len(by_label))

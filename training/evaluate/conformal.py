@@ -12,7 +12,7 @@ from device.common.arrays import Float64Array
 FOLDS = 5
 
 
-class Conformal(msgspec.Struct, frozen=True):
+class ConformalSets(msgspec.Struct, frozen=True):
     """A set holds the labels of at least probability `least`, chosen so that a share of 1 - alpha of the sets hold the true label.
 
     This is the least ambiguous rule (Sadinle, Lei and Wasserman 2019): the smallest sets for a coverage, some of them empty. coverage and
@@ -26,7 +26,7 @@ class Conformal(msgspec.Struct, frozen=True):
     sizes: list[int]
 
 
-def conformal(probabilities: Float64Array, targets: Ints, alpha: float) -> Conformal:
+def conformal_sets(probabilities: Float64Array, targets: Ints, alpha: float) -> ConformalSets:
     """alpha: share of sets that may miss the true label, between 0 and 1."""
     by_label = np.argsort(targets, kind="stable")
     folds = min(FOLDS, len(by_label))
@@ -37,7 +37,7 @@ def conformal(probabilities: Float64Array, targets: Ints, alpha: float) -> Confo
         sets[held_out] = probabilities[held_out] >= least_probability(probabilities[rest], targets[rest], alpha)
     sizes = sets.sum(axis=1)
     covered = sets[np.arange(len(targets)), targets]
-    return Conformal(
+    return ConformalSets(
         alpha,
         least_probability(probabilities, targets, alpha),
         proportion(int(covered.sum()), len(targets)),

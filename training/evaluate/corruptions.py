@@ -14,7 +14,7 @@ import numpy as np
 from converter.data.light_card import Item, take_off
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
-from training.evaluate.pasting import laid, moved
+from training.evaluate.pasting import paste_at, paste_in_place
 
 Rng = np.random.Generator
 
@@ -31,14 +31,14 @@ class Corruption:
     spoil: Callable[[Item, float, Rng], Pixels]
 
 
-def spoiled(pixels: Pixels, name: str, seed: int) -> Iterator[Pixels]:
+def corrupted_views(pixels: Pixels, name: str, seed: int) -> Iterator[Pixels]:
     """First the item laid back where it was, on its card without shadow: what that costs is the mask's doing, as it is on other grounds.
     Then every corruption of the photo at every level, in the order of CORRUPTIONS.
 
     Chance depends on the photo's name, the corruption, the level and `seed` alone, so a photo comes out the same in any company.
     """
     item = take_off(pixels)
-    yield laid(item, item.card)
+    yield paste_in_place(item, item.card)
     for corruption in CORRUPTIONS:
         for level in corruption.levels:
             rng = np.random.default_rng([seed, zlib.crc32(name.encode()), zlib.crc32(f"{corruption.name} {level:g}".encode())])
@@ -86,7 +86,7 @@ def off_centre(item: Item, share: float, rng: Rng) -> Pixels:
     longest = max(abs(push_x), abs(push_y))
     x = (width + share * push_x / longest * (width - scale * item.box.width)) / 2
     y = (height + share * push_y / longest * (height - scale * item.box.height)) / 2
-    return moved(item, scale, (x, y))
+    return paste_at(item, scale, (x, y))
 
 
 def cut_off(item: Item, share: float, rng: Rng) -> Pixels:
@@ -103,13 +103,13 @@ def cut_off(item: Item, share: float, rng: Rng) -> Pixels:
             y -= float(np.quantile(rows, share))
         case _:
             y += height - float(np.quantile(rows, 1 - share))
-    return moved(item, 1.0, (x, y))
+    return paste_at(item, 1.0, (x, y))
 
 
 def sized(item: Item, share: float) -> Pixels:
     """The item in the middle at `share` of the largest area that it can have and still be whole in the frame."""
     height, width = item.mask.shape
-    return moved(item, float(np.sqrt(share)) * item.box.scale_to_fit(width, height), (width / 2, height / 2))
+    return paste_at(item, float(np.sqrt(share)) * item.box.scale_to_fit(width, height), (width / 2, height / 2))
 
 
 def on_dark_ground(item: Item, light: float, rng: Rng) -> Pixels:
@@ -118,7 +118,7 @@ def on_dark_ground(item: Item, light: float, rng: Rng) -> Pixels:
     tint = (1 + rng.uniform(-0.08, 0.08, 3)).astype(np.float32)
     slope = _waves(height, width, max(height, width) / 2, rng)
     grain = rng.standard_normal((height, width, 1), np.float32)
-    return laid(item, _rounded(np.float32(light) * tint * (1 + 0.25 * slope) + 1.5 * grain))
+    return paste_in_place(item, _rounded(np.float32(light) * tint * (1 + 0.25 * slope) + 1.5 * grain))
 
 
 def on_busy_ground(item: Item, contrast: float, rng: Rng) -> Pixels:
@@ -141,7 +141,7 @@ def on_busy_ground(item: Item, contrast: float, rng: Rng) -> Pixels:
                 end = int(x + 4 * a * np.cos(turn)), int(y + 4 * a * np.sin(turn))
                 cv2.line(ground, (x, y), end, colour, 1 + b // 6, cv2.LINE_AA)
     dirt = 25 * _waves(height, width, reach / 30, rng) + 6 * rng.standard_normal((height, width, 1), np.float32)
-    return laid(item, _rounded(128 + np.float32(contrast) * (ground + dirt - 128)))
+    return paste_in_place(item, _rounded(128 + np.float32(contrast) * (ground + dirt - 128)))
 
 
 CORRUPTIONS: tuple[Corruption, ...] = (

@@ -21,15 +21,15 @@ from device.policy.rules import RulePack
 from device.vision.inference.classifier import softmax
 from device.vision.inference.preprocess import Pixels
 from training.evaluate import measures
-from training.evaluate.calibration import Calibration, calibrate
-from training.evaluate.conformal import Conformal, conformal
-from training.evaluate.corruptions import CORRUPTIONS, spoiled
-from training.evaluate.isolated_items import Items
-from training.evaluate.measures import Confused, LabelMeasures
+from training.evaluate.calibration import CalibrationReport, calibrate
+from training.evaluate.conformal import ConformalSets, conformal_sets
+from training.evaluate.corruptions import CORRUPTIONS, corrupted_views
+from training.evaluate.isolated_items import IsolatedItems
+from training.evaluate.measures import ConfusedPair, LabelMeasures
 from training.evaluate.models import Model
-from training.evaluate.photo_selection import Chosen
-from training.evaluate.selective import Selective, selective
-from training.evaluate.sorting import Sorting, policy, sorting
+from training.evaluate.photo_selection import SelectedPhotos
+from training.evaluate.selective import RiskCoverage, risk_coverage
+from training.evaluate.sorting import SortingResult, measure_policy, measure_sorting
 
 TOP = (1, 2, 3, 5, 10)
 ALPHAS = (0.1, 0.05)
@@ -66,7 +66,7 @@ class DataInfo(msgspec.Struct, frozen=True):
     isolated: int | None = None
 
 
-class Named(msgspec.Struct, frozen=True):
+class PhotoPrediction(msgspec.Struct, frozen=True):
     """One photo: its true label, the label it was given, and the calibrated probabilities of both."""
 
     photo: str
@@ -76,19 +76,19 @@ class Named(msgspec.Struct, frozen=True):
     p_named: float
 
 
-class Level(msgspec.Struct, frozen=True):
+class LevelAccuracy(msgspec.Struct, frozen=True):
     """The accuracy on all photos, each corrupted at one level."""
 
     level: float
     accuracy: Proportion
 
 
-class Corrupted(msgspec.Struct, frozen=True):
+class CorruptionAccuracy(msgspec.Struct, frozen=True):
     """One corruption. meaning: what the levels' numbers are. mean: over its levels."""
 
     name: str
     meaning: str
-    levels: list[Level]
+    levels: list[LevelAccuracy]
     mean: float
 
 
@@ -105,10 +105,10 @@ class Robustness(msgspec.Struct, frozen=True):
     laid_back: Proportion
     corrupted: float
     both: float
-    corruptions: list[Corrupted]
+    corruptions: list[CorruptionAccuracy]
 
 
-class Report(msgspec.Struct, frozen=True):
+class EvaluationReport(msgspec.Struct, frozen=True):
     """`report.json`. Shares are 0..1 and carry their n and 95 % Wilson interval; entropies are in bits, likelihoods in nats.
 
     confusion: photos by true label (rows) and named label (columns). top: by k. sorting and robustness: null when not asked for.
@@ -124,17 +124,17 @@ class Report(msgspec.Struct, frozen=True):
     macro_recall: float
     labels: list[LabelMeasures]
     confusion: list[list[int]]
-    confused: list[Confused]
-    calibration: Calibration
-    selective: Selective
-    conformal: list[Conformal]
-    sorting: Sorting | None
+    confused: list[ConfusedPair]
+    calibration: CalibrationReport
+    selective: RiskCoverage
+    conformal: list[ConformalSets]
+    sorting: SortingResult | None
     robustness: Robustness | None
-    mistakes: list[Named]
+    mistakes: list[PhotoPrediction]
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class JudgedPhotos:
     """What a model made of the photos that could be decoded. bin_logits: of a second head, photos x bins. left_out: what is wrong with others."""
 
     photos: tuple[Photo, ...]
@@ -150,9 +150,9 @@ class Evaluation:
     shown: what the model was shown of them.
     """
 
-    report: Report
+    report: EvaluationReport
     photos: tuple[Photo, ...]
-    named: tuple[Named, ...]
+    named: tuple[PhotoPrediction, ...]
     probabilities: Float64Array
     answers: Answers
     shown: Shown
@@ -160,14 +160,14 @@ class Evaluation:
 
 def evaluate(
     model: Model,
-    chosen: Chosen,
+    chosen: SelectedPhotos,
     pack: RulePack | None,
     *,
     wanted_error: float,
     corruptions: bool,
     seed: int,
     progress: Progress,
-    items: Items | None = None,
+    items: IsolatedItems | None = None,
 ) -> Evaluation:
     """Judge every chosen photo and measure. corruptions: every photo is judged again at each level of each corruption, drawn with `seed`.
 
@@ -182,9 +182,9 @@ def evaluate(
     calibration = calibrate(answers, model.temperature)
     probabilities = softmax(answers.logits, calibration.temperature)
     by_label = measures.per_label(probabilities, targets, model.labels)
-    named = name_photos(photos, probabilities, targets, model.labels)
+    named = photo_predictions(photos, probabilities, targets, model.labels)
     least = model.reject_below if model.reject_below is not None else confidence.reject_below(answers, calibration.temperature)
-    report = Report(
+    report = EvaluationReport(
         sortbin=__version__,
         model=ModelInfo(str(model.path), model.kind, model.runtime, model.size_px, model.labels, model.temperature, model.reject_below),
         data=DataInfo(
@@ -205,8 +205,8 @@ def evaluate(
         confusion=answers.confusion().tolist(),
         confused=measures.confused_pairs(answers.confusion(), model.labels),
         calibration=calibration,
-        selective=selective(probabilities, targets, wanted_error),
-        conformal=[conformal(probabilities, targets, alpha) for alpha in ALPHAS],
+        selective=risk_coverage(probabilities, targets, wanted_error),
+        conformal=[conformal_sets(probabilities, targets, alpha) for alpha in ALPHAS],
         sorting=_sorting(model, judged, probabilities, pack, least) if pack is not None else None,
         robustness=_robustness(model, photos, answers, seed, progress) if corruptions else None,
         mistakes=sorted((entry for entry in named if entry.label != entry.named), key=lambda entry: entry.p_label),
@@ -221,7 +221,7 @@ def _trained_on(model: Model, photos: Sequence[Photo]) -> int | None:
     return sum(photo.name in model.trained_on for photo in photos) if model.trained_on else None
 
 
-def judge_photos(model: Model, chosen: Chosen, progress: Progress, shown: Shown = whole) -> Judged:
+def judge_photos(model: Model, chosen: SelectedPhotos, progress: Progress, shown: Shown = whole) -> JudgedPhotos:
     """Judge every chosen photo that can be decoded. shown: what of it the model is shown. Raises PhotosError when none can, and RuntimeFault."""
     kept: list[int] = []
     left_out: list[str] = []
@@ -242,7 +242,7 @@ def judge_photos(model: Model, chosen: Chosen, progress: Progress, shown: Shown 
         raise PhotosError(f"{left_out[0]}; no photo of {chosen.name}, split {chosen.split}, can be decoded")
     targets = np.array([chosen.targets[index] for index in kept], np.int64)
     bin_logits = [of_bins for _, of_bins in outputs if of_bins is not None]
-    return Judged(
+    return JudgedPhotos(
         tuple(chosen.photos[index] for index in kept),
         Answers(np.concatenate([logits for logits, _ in outputs]), targets),
         np.concatenate(bin_logits) if bin_logits else None,
@@ -250,14 +250,14 @@ def judge_photos(model: Model, chosen: Chosen, progress: Progress, shown: Shown 
     )
 
 
-def _sorting(model: Model, judged: Judged, probabilities: Float64Array, pack: RulePack, least: float) -> Sorting:
+def _sorting(model: Model, judged: JudgedPhotos, probabilities: Float64Array, pack: RulePack, least: float) -> SortingResult:
     """A second head is measured where it was trained for the bins of this pack."""
-    measured = sorting(probabilities, judged.answers.targets, model.labels, pack, least)
+    measured = measure_sorting(probabilities, judged.answers.targets, model.labels, pack, least)
     if judged.bin_logits is None or set(model.bins) != set(pack.bins):
         return measured
     named = [model.bins[index] for index in judged.bin_logits.argmax(axis=1).tolist()]
     belongs = [pack.bin_of(model.labels[target]) for target in judged.answers.targets.tolist()]
-    return msgspec.structs.replace(measured, bin_head=policy(belongs, named, pack))
+    return msgspec.structs.replace(measured, bin_head=measure_policy(belongs, named, pack))
 
 
 def _robustness(model: Model, photos: tuple[Photo, ...], answers: Answers, seed: int, progress: Progress) -> Robustness:
@@ -266,7 +266,7 @@ def _robustness(model: Model, photos: tuple[Photo, ...], answers: Answers, seed:
     def pictures() -> Iterator[Pixels]:
         for index, photo in enumerate(photos):
             progress.step(f"judging corrupted photos {index + 1}/{len(photos)}, {variants} of each")
-            yield from spoiled(read_pixels(photo.path), photo.name, seed)
+            yield from corrupted_views(read_pixels(photo.path), photo.name, seed)
 
     named = np.concatenate([model.judge(chunk).logits.argmax(axis=1) for chunk in _chunks(pictures(), CHUNK)])
     right = (named.reshape(len(photos), variants) == answers.targets[:, np.newaxis]).sum(axis=0)
@@ -274,19 +274,19 @@ def _robustness(model: Model, photos: tuple[Photo, ...], answers: Answers, seed:
     accuracies = iter(found)
     measured = []
     for corruption in CORRUPTIONS:
-        levels = [Level(level, next(accuracies)) for level in corruption.levels]
+        levels = [LevelAccuracy(level, next(accuracies)) for level in corruption.levels]
         mean = sum(entry.accuracy.share for entry in levels) / len(levels)
-        measured.append(Corrupted(corruption.name, corruption.meaning, levels, mean))
+        measured.append(CorruptionAccuracy(corruption.name, corruption.meaning, levels, mean))
     clean = proportion(int(answers.right.sum()), len(photos))
     corrupted = sum(entry.mean for entry in measured) / len(measured)
     return Robustness(len(photos), seed, clean, laid_back, corrupted, (clean.share + corrupted) / 2, measured)
 
 
-def name_photos(photos: tuple[Photo, ...], probabilities: Float64Array, targets: Ints, labels: tuple[str, ...]) -> tuple[Named, ...]:
+def photo_predictions(photos: tuple[Photo, ...], probabilities: Float64Array, targets: Ints, labels: tuple[str, ...]) -> tuple[PhotoPrediction, ...]:
     """Each photo with its true label and the likeliest one, in the same order."""
     best = probabilities.argmax(axis=1)
     return tuple(
-        Named(photo.name, labels[target], labels[called], float(row[target]), float(row[called]))
+        PhotoPrediction(photo.name, labels[target], labels[called], float(row[target]), float(row[called]))
         for photo, row, target, called in zip(photos, probabilities, targets.tolist(), best.tolist(), strict=True)
     )
 

@@ -17,16 +17,16 @@ Ints = npt.NDArray[np.integer]
 
 RIDGE = 0.3
 """penalty on the length of the weights, for embeddings of length 1"""
-MOST_ASKED = 20
+QUERIES = 20
 """photos of each label that are asked about in a draw"""
 
 
-class CarryError(SortbinError, ValueError):
+class FewShotError(SortbinError, ValueError):
     """Photos that allow no draw. The message says how many labels have how many photos."""
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
+class Episode:
     """Indices of photos that are shown with their labels, and of those that are asked about, none in both."""
 
     shown: Ints
@@ -34,30 +34,30 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Carried:
+class FewShotAccuracy:
     """Share of asked photos told right, 0..1: the mean over draws, and its standard error."""
 
     mean: float
     error: float
 
 
-def drawn(targets: Ints, labels: int, shots: int, draws: int, seed: int) -> Iterator[Draw]:
+def draw_episodes(targets: Ints, labels: int, shots: int, draws: int, seed: int) -> Iterator[Episode]:
     """Draw `labels` labels and `shots` photos of each to be shown. targets: the label of each photo. Raises CarryError."""
     known, counts = np.unique(targets, return_counts=True)
     usable = known[counts > shots]
     if len(usable) < labels:
-        raise CarryError(f"expected at least {labels} labels with more than {shots} photos, found {len(usable)}")
+        raise FewShotError(f"expected at least {labels} labels with more than {shots} photos, found {len(usable)}")
     for number in range(draws):
         rng = np.random.default_rng([seed, number])
         shown, asked = [], []
         for label in rng.choice(usable, labels, replace=False):
             own = rng.permutation(np.flatnonzero(targets == label))
             shown.append(own[:shots])
-            asked.append(own[shots : shots + MOST_ASKED])
-        yield Draw(np.concatenate(shown), np.concatenate(asked))
+            asked.append(own[shots : shots + QUERIES])
+        yield Episode(np.concatenate(shown), np.concatenate(asked))
 
 
-def carried(embeddings: Float32Array, targets: Ints, draws: Sequence[Draw]) -> Carried:
+def few_shot_accuracy(embeddings: Float32Array, targets: Ints, draws: Sequence[Episode]) -> FewShotAccuracy:
     """Tell the asked photos of each draw by a ridge regression from the embeddings of those shown to their labels. embeddings: photos x features."""
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     unit = embeddings.astype(np.float64) / np.maximum(lengths, 1e-9)
@@ -66,7 +66,7 @@ def carried(embeddings: Float32Array, targets: Ints, draws: Sequence[Draw]) -> C
         labels, wanted = np.unique(targets[draw.shown], return_inverse=True)
         found = labels[_scores(unit[draw.shown], np.eye(len(labels))[wanted], unit[draw.asked]).argmax(axis=1)]
         told.append(float((found == targets[draw.asked]).mean()))
-    return Carried(float(np.mean(told)), float(np.std(told) / np.sqrt(len(told))))
+    return FewShotAccuracy(float(np.mean(told)), float(np.std(told) / np.sqrt(len(told))))
 
 
 def _scores(shown: Float64Array, wanted: Float64Array, asked: Float64Array) -> Float64Array:

@@ -6,7 +6,7 @@ from device.vision.inference.ground import Ground
 from device.vision.inference.preprocess import Pixels
 
 
-class Items:
+class IsolatedItems:
     """Shows the item of a photo by itself, as `converter.data.isolated_view.isolated` does, and remembers whose could be told from its ground."""
 
     def __init__(self, ground: Ground) -> None:

@@ -27,7 +27,7 @@ class LabelMeasures(msgspec.Struct, frozen=True):
     entropy_bits: float | None
 
 
-class Confused(msgspec.Struct, frozen=True):
+class ConfusedPair(msgspec.Struct, frozen=True):
     """Two labels that are taken for one another: how often the first was named the second, and the other way round."""
 
     first: str
@@ -77,9 +77,9 @@ def mean_of_labels(values: Sequence[float | None]) -> float:
     return sum(known) / len(known)
 
 
-def confused_pairs(confusion: Ints, labels: Sequence[str]) -> list[Confused]:
+def confused_pairs(confusion: Ints, labels: Sequence[str]) -> list[ConfusedPair]:
     """Every pair of labels that was confused at least once, most often first. confusion: true label x named label."""
     pairs = [
-        Confused(labels[i], labels[j], int(confusion[i, j]), int(confusion[j, i])) for i in range(len(labels)) for j in range(i + 1, len(labels))
+        ConfusedPair(labels[i], labels[j], int(confusion[i, j]), int(confusion[j, i])) for i in range(len(labels)) for j in range(i + 1, len(labels))
     ]
     return sorted((pair for pair in pairs if pair.total), key=lambda pair: -pair.total)

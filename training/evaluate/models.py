@@ -36,7 +36,7 @@ class ModelError(SortbinError, ValueError):
     """Something that is no model, or one whose labels are not known. The message names the file and what was expected."""
 
 
-class Outputs(NamedTuple):
+class ModelOutputs(NamedTuple):
     """logits: photos x labels, float64, before any temperature. embeddings: photos x features, float32, what the head looks at.
 
     bin_logits: photos x bins, float64, of a run with a second head.
@@ -61,7 +61,7 @@ class Model:
     kind: Literal["float32", "int8"]
     size_px: int
     runtime: str
-    judge: Callable[[Iterable[Pixels]], Outputs]
+    judge: Callable[[Iterable[Pixels]], ModelOutputs]
     """pictures, H x W x 3 uint8 RGB of any sizes, at least one -> outputs, one row a picture"""
     ground: Ground = GROUND
     """what is shown round isolated items"""
@@ -88,7 +88,7 @@ def open_model(path: Path, labels_file: Path | None = None) -> Model:
     if (path / INFO_FILE).is_file():
         return _bundle(path)
     if path.is_dir():
-        return of_network(path, *read_network(path))
+        return network_model(path, *read_network(path))
     if path.suffix == ".tflite" and path.is_file():
         return _tflite(path, labels_file or path.with_name(LABELS_FILE))
     found = "found a file" if path.exists() else "found nothing"
@@ -109,7 +109,7 @@ def read_network(run: Path) -> tuple["keras.Model", tuple[str, ...]]:
         return network.read_heads(run / RUN_FILE, len(labels)), labels
 
 
-def of_network(folder: Path, network: "keras.Model", labels: tuple[str, ...]) -> Model:
+def network_model(folder: Path, network: "keras.Model", labels: tuple[str, ...]) -> Model:
     """The model of a run whose network is open already."""
     with silenced():
         import keras
@@ -119,10 +119,10 @@ def of_network(folder: Path, network: "keras.Model", labels: tuple[str, ...]) ->
     size = int(network.inputs[0].shape[1])
     bins = _bins(folder, labels) if "bin_logits" in network.output else ()
 
-    def judge(pictures: Iterable[Pixels]) -> Outputs:
+    def judge(pictures: Iterable[Pixels]) -> ModelOutputs:
         outputs = predict(network, (to_input(picture, size) for picture in pictures))
         bin_logits = outputs["bin_logits"].astype(np.float64) if bins else None
-        return Outputs(outputs["logits"].astype(np.float64), outputs["embedding"], bin_logits)
+        return ModelOutputs(outputs["logits"].astype(np.float64), outputs["embedding"], bin_logits)
 
     return Model(
         folder,
@@ -189,15 +189,15 @@ def _tflite(file: Path, labels_file: Path) -> Model:
         return Model(file, labels, "int8", size, trial.shipping.runtime.name, _judged_by(trial.shipping))
 
 
-def _judged_by(classifier: Classifier) -> Callable[[Iterable[Pixels]], Outputs]:
-    def judge(pictures: Iterable[Pixels]) -> Outputs:
+def _judged_by(classifier: Classifier) -> Callable[[Iterable[Pixels]], ModelOutputs]:
+    def judge(pictures: Iterable[Pixels]) -> ModelOutputs:
         rows = [classifier.outputs(picture) for picture in pictures]
-        return Outputs(np.stack([row.logits for row in rows]).astype(np.float64), np.stack([row.embedding for row in rows]))
+        return ModelOutputs(np.stack([row.logits for row in rows]).astype(np.float64), np.stack([row.embedding for row in rows]))
 
     return judge
 
 
-def _float_judge(file: Path, runtime: "Runtime", source: dict[str, Any], label_count: int) -> Callable[[Iterable[Pixels]], Outputs]:
+def _float_judge(file: Path, runtime: "Runtime", source: dict[str, Any], label_count: int) -> Callable[[Iterable[Pixels]], ModelOutputs]:
     interpreter, size = runtime.interpreter, int(source["shape"][1])
     signatures = interpreter.get_signature_list()
     named = interpreter.get_signature_runner(next(iter(signatures))).get_output_details() if signatures else {}
@@ -208,13 +208,13 @@ def _float_judge(file: Path, runtime: "Runtime", source: dict[str, Any], label_c
     fill = interpreter.tensor(source["index"])
     logits, embedding = (interpreter.tensor(named[name]["index"]) for name in ("logits", "embedding"))
 
-    def judge(pictures: Iterable[Pixels]) -> Outputs:
+    def judge(pictures: Iterable[Pixels]) -> ModelOutputs:
         rows = []
         for picture in pictures:
             np.copyto(fill()[0], to_float(to_input(picture, size)))
             interpreter.invoke()
             rows.append((logits().reshape(-1).astype(np.float64), embedding().reshape(-1).copy()))
-        return Outputs(np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows]))
+        return ModelOutputs(np.stack([row[0] for row in rows]), np.stack([row[1] for row in rows]))
 
     return judge
 

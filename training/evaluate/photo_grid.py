@@ -24,7 +24,7 @@ class Tile:
     lines: tuple[str, ...]
 
 
-def grid(tiles: Sequence[Tile], columns: int) -> Figure:
+def tile_grid(tiles: Sequence[Tile], columns: int) -> Figure:
     """The tiles in rows, framed green where right and red where wrong; a sign says the same to who cannot tell these colours apart."""
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
@@ -32,7 +32,7 @@ def grid(tiles: Sequence[Tile], columns: int) -> Figure:
     canvas = np.full((rows * down + GAP_PX, columns * across + GAP_PX, 3), 255, np.uint8)
     places = [(GAP_PX + index // columns * down, GAP_PX + index % columns * across) for index in range(len(tiles))]
     for tile, (top, left) in zip(tiles, places, strict=True):
-        canvas[top : top + TILE_PX, left : left + TILE_PX] = framed(tile.pixels, tile.right)
+        canvas[top : top + TILE_PX, left : left + TILE_PX] = frame(tile.pixels, tile.right)
     dpi = 100
     figure = Figure(figsize=(canvas.shape[1] / dpi, canvas.shape[0] / dpi), dpi=dpi)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -41,13 +41,13 @@ def grid(tiles: Sequence[Tile], columns: int) -> Figure:
     for tile, (top, left) in zip(tiles, places, strict=True):
         sign = "✓ " if tile.right else "✗ "
         for number, line in enumerate(tile.lines):
-            text = shortened(sign + line if number == 0 else line, 24)
+            text = truncate(sign + line if number == 0 else line, 24)
             below = top + TILE_PX + 3 + 15 * number
             axes.text(left, below, text, va="top", size=7.5, color=(RIGHT if tile.right else WRONG) if number == 0 else INK, parse_math=False)
     return figure
 
 
-def framed(pixels: Pixels, right: bool, side_px: int = TILE_PX) -> Pixels:
+def frame(pixels: Pixels, right: bool, side_px: int = TILE_PX) -> Pixels:
     """The whole picture on a square of side_px, undistorted, in a frame that is green where right and red where wrong."""
     height, width = pixels.shape[:2]
     inner = side_px - 8
@@ -62,7 +62,7 @@ def framed(pixels: Pixels, right: bool, side_px: int = TILE_PX) -> Pixels:
     return square
 
 
-def shortened(text: str, columns: int) -> str:
+def truncate(text: str, columns: int) -> str:
     """At most so many columns, a Chinese character taking two; what was cut off ends in an ellipsis."""
     widths = [2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text]
     if sum(widths) <= columns:

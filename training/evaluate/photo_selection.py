@@ -14,7 +14,7 @@ SPLITS = ("train", "val", "test", "all")
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SelectedPhotos:
     """Photos, at least one, and for each the index of its label among the model's. name: of the data set; split: one of SPLITS, or a fold."""
 
     name: str
@@ -23,7 +23,7 @@ class Chosen:
     targets: tuple[int, ...]
 
 
-def choose_photos(data: Path, split: str, model: Model) -> Chosen:
+def select_photos(data: Path, split: str, model: Model) -> SelectedPhotos:
     """The photos of `split` below `data`, their labels found among the model's.
 
     In a plain folder the lists `splits/*train.txt`, `*val.txt`, `*test.txt` decide; without them, the lists of the run or bundle.
@@ -38,7 +38,7 @@ def choose_photos(data: Path, split: str, model: Model) -> Chosen:
         raise PhotosError(
             f"{data}: {strange[0].name} is labelled {strange[0].label}, which {model.path} does not know; its labels are {', '.join(model.labels)}"
         )
-    return Chosen(data.resolve().name, split, tuple(photos), tuple(known[_composed(photo.label)] for photo in photos))
+    return SelectedPhotos(data.resolve().name, split, tuple(photos), tuple(known[_composed(photo.label)] for photo in photos))
 
 
 def _plain(data: Path, split: str, model: Model) -> Sequence[Photo]:

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 
 from converter.common.proportion import Proportion
 from device.common.arrays import Float64Array
-from training.evaluate.calibration import Calibration, Reliability
+from training.evaluate.calibration import CalibrationReport, Reliability
 from training.evaluate.evaluation import Evaluation, Robustness
 from training.evaluate.measures import LabelMeasures, entropy_bits
-from training.evaluate.selective import Point, Selective, thinned
+from training.evaluate.selective import OperatingPoint, RiskCoverage, thin_curve
 from training.report.colours import BLUE, GREY, INK, ORANGE, RIGHT, WRONG
 
 
@@ -96,7 +96,7 @@ def entropy(bits: Float64Array, targets: np.ndarray, right: np.ndarray, labels: 
     return figure
 
 
-def reliability(calibration: Calibration) -> Figure:
+def reliability(calibration: CalibrationReport) -> Figure:
     """How often the likeliest label is right against how likely it was said to be, before and after the temperature."""
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -107,11 +107,11 @@ def reliability(calibration: Calibration) -> Figure:
     return figure
 
 
-def risk_coverage(measured: Selective) -> Figure:
+def risk_coverage(measured: RiskCoverage) -> Figure:
     """What share of the accepted photos is wrong, against what share is accepted, the surest first."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
-    curve = thinned(measured.curve)
+    curve = thin_curve(measured.curve)
     coverage = [point.coverage.share for point in curve]
     axes.fill_between(
         coverage,
@@ -185,7 +185,7 @@ def _reliability(axes: Axes, measured: Reliability, title: str) -> None:
     axes.set_title(f"{title}\nECE {measured.ece:.4f}, nll {measured.nll:.4f}, n {measured.n}", size=10)
 
 
-def _marked(axes: Axes, point: Point | None, marker: str, colour: str, meaning: str) -> None:
+def _marked(axes: Axes, point: OperatingPoint | None, marker: str, colour: str, meaning: str) -> None:
     if point is not None:
         text = f"{meaning}: from {point.threshold:.3f}, coverage {point.coverage.share:.3f}"
         axes.plot(point.coverage.share, point.risk.share, marker, color=colour, markersize=8, label=text)

@@ -15,10 +15,10 @@ from converter.data.isolated_view import Shown
 from converter.data.photos import Photo
 from device.common.wording import fixed_point
 from training.evaluate import plots
-from training.evaluate.evaluation import DataInfo, Evaluation, Named, Report
-from training.evaluate.photo_grid import Tile, grid
-from training.evaluate.selective import Point, thinned
-from training.fit.curves import add_curves, drawn
+from training.evaluate.evaluation import DataInfo, Evaluation, EvaluationReport, PhotoPrediction
+from training.evaluate.photo_grid import Tile, tile_grid
+from training.evaluate.selective import OperatingPoint, thin_curve
+from training.fit.curves import add_curves, render_curves
 from training.fit.history import History, read_history
 from training.report import fonts
 from training.report.page import Page
@@ -30,23 +30,23 @@ DPI = 110
 CURVES = "curves.png"
 
 
-def encoded(report: Report) -> bytes:
+def encode_report(report: EvaluationReport) -> bytes:
     """The bytes of `report.json`: UTF-8, indented for people to read, the risk-coverage curve thinned to 200 points."""
-    curve = msgspec.structs.replace(report.selective, curve=thinned(report.selective.curve))
+    curve = msgspec.structs.replace(report.selective, curve=thin_curve(report.selective.curve))
     return msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(report, selective=curve)), indent=1) + b"\n"
 
 
-def write(evaluation: Evaluation, folder: Path, seed: int, progress: Progress) -> Path:
+def write_report(evaluation: Evaluation, folder: Path, seed: int, progress: Progress) -> Path:
     """Write the report into `folder`, over an earlier one, and return the page. seed: draws the sample. Raises OutputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pictures = _pictures(evaluation, seed, progress)
         history = read_history(Path(evaluation.report.model.path))
         if history is not None:
-            pictures[CURVES] = drawn({"": history})
+            pictures[CURVES] = render_curves({"": history})
         for name, content in pictures.items():
             (folder / name).write_bytes(content)
-        (folder / "report.json").write_bytes(encoded(evaluation.report))
+        (folder / "report.json").write_bytes(encode_report(evaluation.report))
         (folder / "photos.csv").write_text(_table(evaluation), encoding="utf-8", newline="")
         page = folder / "report.html"
         page.write_text(_page(evaluation.report, pictures, history), encoding="utf-8")
@@ -55,7 +55,7 @@ def write(evaluation: Evaluation, folder: Path, seed: int, progress: Progress) -
     return page
 
 
-def summary(report: Report) -> str:
+def summary(report: EvaluationReport) -> str:
     """The report in a few lines for a terminal."""
     calibration, data, selective = report.calibration, report.data, report.selective
     lines = [
@@ -85,7 +85,7 @@ def _alone(data: DataInfo) -> str:
     return "" if data.isolated is None else f", {data.isolated} of the {data.n} photos isolated"
 
 
-def _reached(point: Point | None) -> str:
+def _reached(point: OperatingPoint | None) -> str:
     if point is None:
         return "cannot be reached by rejecting"
     return f"from probability {point.threshold:.3f}: coverage {point.coverage}"
@@ -102,11 +102,11 @@ def _pictures(evaluation: Evaluation, seed: int, progress: Progress) -> dict[str
         for name, chosen in (("mistakes.jpg", worst), ("samples.jpg", sample)):
             if chosen:
                 tiles = [tile(evaluation.photos[i], evaluation.named[i], evaluation.shown) for i in chosen]
-                drawn[name] = _drawn(grid(tiles, COLUMNS), "jpeg")
+                drawn[name] = _drawn(tile_grid(tiles, COLUMNS), "jpeg")
     return drawn
 
 
-def tile(photo: Photo, named: Named, shown: Shown) -> Tile:
+def tile(photo: Photo, named: PhotoPrediction, shown: Shown) -> Tile:
     """What was shown of the photo with the label it was given and, where that is wrong, its true one."""
     if named.label == named.named:
         return Tile(shown(photo), True, (f"{named.named} {named.p_named:.0%}",))
@@ -129,7 +129,7 @@ def _table(evaluation: Evaluation) -> str:
     return written.getvalue()
 
 
-def _page(report: Report, pictures: dict[str, bytes], history: History | None) -> str:
+def _page(report: EvaluationReport, pictures: dict[str, bytes], history: History | None) -> str:
     model, data = report.model, report.data
     page = Page(f"{Path(model.path).name} on {data.name}, {data.split}")
     page.figure(f"{report.accuracy.share:.2%}", f"right: {_share(report.accuracy)}")
@@ -165,7 +165,7 @@ def _page(report: Report, pictures: dict[str, bytes], history: History | None) -
     return page.html()
 
 
-def _accuracy(page: Page, report: Report, pictures: dict[str, bytes]) -> None:
+def _accuracy(page: Page, report: EvaluationReport, pictures: dict[str, bytes]) -> None:
     page.heading("Accuracy")
     page.table(("true label among", "share"), [(f"the {k} likeliest", _share(found)) for k, found in report.top.items()])
     page.paragraph(f"Every label counted the same: F1 {report.macro_f1:.4f}, recall {report.macro_recall:.4f} ({report.data.n} photos).")
@@ -194,7 +194,7 @@ def _accuracy(page: Page, report: Report, pictures: dict[str, bytes]) -> None:
     page.picture(pictures["entropy.png"], "png", "entropy of the prediction of each photo, by label")
 
 
-def _calibration(page: Page, report: Report, pictures: dict[str, bytes]) -> None:
+def _calibration(page: Page, report: EvaluationReport, pictures: dict[str, bytes]) -> None:
     calibration = report.calibration
     page.heading("Calibration")
     page.table(
@@ -214,7 +214,7 @@ def _calibration(page: Page, report: Report, pictures: dict[str, bytes]) -> None
     page.picture(pictures["reliability.png"], "png", "reliability before and after temperature")
 
 
-def _rejection(page: Page, report: Report, pictures: dict[str, bytes]) -> None:
+def _rejection(page: Page, report: EvaluationReport, pictures: dict[str, bytes]) -> None:
     selective = report.selective
     page.heading("Rejecting what is unsure")
     rows = [
@@ -245,7 +245,7 @@ def _rejection(page: Page, report: Report, pictures: dict[str, bytes]) -> None:
     )
 
 
-def _sorting(page: Page, report: Report) -> None:
+def _sorting(page: Page, report: EvaluationReport) -> None:
     measured = report.sorting
     if measured is None:
         return
@@ -276,7 +276,7 @@ def _sorting(page: Page, report: Report) -> None:
     page.table(("belongs in, goes to", *names), rows)
 
 
-def _robustness(page: Page, report: Report, pictures: dict[str, bytes]) -> None:
+def _robustness(page: Page, report: EvaluationReport, pictures: dict[str, bytes]) -> None:
     measured = report.robustness
     if measured is None:
         return

@@ -12,7 +12,7 @@ from device.common.arrays import Float64Array
 CERTAINTY = 0.95
 
 
-class Point(msgspec.Struct, frozen=True):
+class OperatingPoint(msgspec.Struct, frozen=True):
     """Accepting probabilities of at least `threshold`: the share of photos that pass, and how many of those are wrong."""
 
     threshold: float
@@ -20,7 +20,7 @@ class Point(msgspec.Struct, frozen=True):
     risk: Proportion
 
 
-class Selective(msgspec.Struct, frozen=True):
+class RiskCoverage(msgspec.Struct, frozen=True):
     """The curve from the surest photo to all of them (Geifman and El-Yaniv 2017), one point for each probability that occurs.
 
     aurc: area under it, the mean risk over all coverages. On these photos `reached` is the widest coverage whose risk is at most
@@ -30,12 +30,12 @@ class Selective(msgspec.Struct, frozen=True):
     n: int
     aurc: float
     wanted_error: float
-    reached: Point | None
-    promised: Point | None
-    curve: list[Point]
+    reached: OperatingPoint | None
+    promised: OperatingPoint | None
+    curve: list[OperatingPoint]
 
 
-def selective(probabilities: Float64Array, targets: Ints, wanted_error: float) -> Selective:
+def risk_coverage(probabilities: Float64Array, targets: Ints, wanted_error: float) -> RiskCoverage:
     """Order the photos by the probability of their likeliest label. wanted_error: share of the accepted that may be wrong, 0..1."""
     confidence = probabilities.max(axis=1)
     wrong = probabilities.argmax(axis=1) != targets
@@ -43,22 +43,25 @@ def selective(probabilities: Float64Array, targets: Ints, wanted_error: float) -
     ends = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))  # equal probabilities pass together
     errors = np.cumsum(wrong[order])
     n = len(targets)
-    curve = [Point(float(confidence[order[end]]), proportion(int(end) + 1, n), proportion(int(errors[end]), int(end) + 1)) for end in ends.tolist()]
+    curve = [
+        OperatingPoint(float(confidence[order[end]]), proportion(int(end) + 1, n), proportion(int(errors[end]), int(end) + 1))
+        for end in ends.tolist()
+    ]
     passing = [point.coverage.right for point in curve]
     widths = np.diff([0, *passing])
     aurc = float(sum(width * point.risk.share for width, point in zip(widths, curve, strict=True)) / n)
     reached = [point for point in curve if point.risk.share <= wanted_error]
-    return Selective(n, aurc, wanted_error, reached[-1] if reached else None, _promised(curve, wanted_error), curve)
+    return RiskCoverage(n, aurc, wanted_error, reached[-1] if reached else None, _promised(curve, wanted_error), curve)
 
 
-def thinned(curve: list[Point], most: int = 200) -> list[Point]:
+def thin_curve(curve: list[OperatingPoint], most: int = 200) -> list[OperatingPoint]:
     """At most `most` points of a curve, evenly, the first and the last among them."""
     if len(curve) <= most:
         return curve
     return [curve[i] for i in np.linspace(0, len(curve) - 1, most).round().astype(int)]
 
 
-def _promised(curve: list[Point], wanted_error: float) -> Point | None:
+def _promised(curve: list[OperatingPoint], wanted_error: float) -> OperatingPoint | None:
     """Learn then test (Angelopoulos et al. 2021): thresholds from high to low, each by an exact binomial test, until one fails.
 
     Tests in a fixed order need no correction for their number. The first one is the smallest sample that could pass at all.

@@ -25,14 +25,14 @@ class BinMeasures(msgspec.Struct, frozen=True):
     purity: Proportion | None
 
 
-class Policy(msgspec.Struct, frozen=True):
+class PolicyResult(msgspec.Struct, frozen=True):
     """A way to choose bins: how often it is right, and the mean cost of an item in the pack's terms."""
 
     right: Proportion
     mean_cost: float
 
 
-class Sorting(msgspec.Struct, frozen=True):
+class SortingResult(msgspec.Struct, frozen=True):
     """decided: by expected cost, and to the residual bin below `reject_below`, as the bin does it; a hazard that is held is sorted nowhere and
     counts as in the residual bin. likeliest: the bin of the likeliest label, whatever the costs. all_residual: nothing sorted. bin_head: what a
     second head names, for a run that learned this pack's bins. contamination: of what went to any other bin than the residual one, how much does not
@@ -43,16 +43,16 @@ class Sorting(msgspec.Struct, frozen=True):
     version: str
     residual: str
     reject_below: float
-    decided: Policy
-    likeliest: Policy
-    all_residual: Policy
+    decided: PolicyResult
+    likeliest: PolicyResult
+    all_residual: PolicyResult
     contamination: Proportion | None
     bins: list[BinMeasures]
     flows: list[list[int]]
-    bin_head: Policy | None = None
+    bin_head: PolicyResult | None = None
 
 
-def sorting(probabilities: Float64Array, targets: Ints, labels: tuple[str, ...], pack: RulePack, reject_below: float) -> Sorting:
+def measure_sorting(probabilities: Float64Array, targets: Ints, labels: tuple[str, ...], pack: RulePack, reject_below: float) -> SortingResult:
     """Decide on every photo. reject_below: least probability of the likeliest bin for which an item is not sent to the residual bin."""
     names = list(pack.bins)
     belongs = [pack.bin_of(labels[target]) for target in targets.tolist()]
@@ -64,14 +64,14 @@ def sorting(probabilities: Float64Array, targets: Ints, labels: tuple[str, ...],
         flows[names.index(own)][names.index(chosen)] += 1
     residual = names.index(pack.residual)
     elsewhere = [(own, chosen) for own, chosen in zip(belongs, decided, strict=True) if chosen != pack.residual]
-    return Sorting(
+    return SortingResult(
         pack.name,
         pack.version,
         pack.residual,
         reject_below,
-        policy(belongs, decided, pack),
-        policy(belongs, likeliest, pack),
-        policy(belongs, [pack.residual] * len(belongs), pack),
+        measure_policy(belongs, decided, pack),
+        measure_policy(belongs, likeliest, pack),
+        measure_policy(belongs, [pack.residual] * len(belongs), pack),
         share_if_any(sum(own != chosen for own, chosen in elsewhere), len(elsewhere)),
         [
             BinMeasures(
@@ -88,8 +88,8 @@ def sorting(probabilities: Float64Array, targets: Ints, labels: tuple[str, ...],
     )
 
 
-def policy(belongs: Sequence[str], chosen: Sequence[str], pack: RulePack) -> Policy:
+def measure_policy(belongs: Sequence[str], chosen: Sequence[str], pack: RulePack) -> PolicyResult:
     """Measure a choice of bins. belongs, chosen: a bin each, one a photo, at least one."""
     pairs = list(zip(belongs, chosen, strict=True))
     cost = sum(pack.cost(own, into) for own, into in pairs)
-    return Policy(proportion(sum(own == into for own, into in pairs), len(pairs)), cost / len(pairs))
+    return PolicyResult(proportion(sum(own == into for own, into in pairs), len(pairs)), cost / len(pairs))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
-from training.evaluate.photo_grid import shortened
+from training.evaluate.photo_grid import truncate
 from training.report.colours import GREY, INK, RIGHT, WRONG
 
 SIDE_PX, GAP_PX, TEXT_PX = 180, 8, 22
@@ -55,10 +55,10 @@ def explanations(rows: Sequence[Explained]) -> Figure:
     for number, row in enumerate(rows):
         top = GAP_PX + number * height
         sign, colour = {True: ("✓ ", RIGHT), False: ("✗ ", WRONG), None: ("", INK)}[row.right]
-        axes.text(GAP_PX, top + 2, shortened(sign + row.caption, 30 * across), va="top", size=8.5, color=colour, parse_math=False)
+        axes.text(GAP_PX, top + 2, truncate(sign + row.caption, 30 * across), va="top", size=8.5, color=colour, parse_math=False)
         for place, (meaning, _) in enumerate(row.panels, start=1):
             below = top + TEXT_PX + SIDE_PX + 2
-            axes.text(GAP_PX + place * pitch, below, shortened(meaning, 30), va="top", size=7.5, color=GREY, parse_math=False)
+            axes.text(GAP_PX + place * pitch, below, truncate(meaning, 30), va="top", size=7.5, color=GREY, parse_math=False)
     return figure
 
 
@@ -78,7 +78,7 @@ def feature_maps(photos: Sequence[tuple[str, Pixels, Float32Array]]) -> Figure:
             canvas[y : y + MAP_PX - 2, x : x + MAP_PX - 2] = _sized(_stretched(maps[..., channel]), MAP_PX - 2)[..., np.newaxis]
     figure, axes = _bare(canvas)
     for number, (caption, _, _) in enumerate(photos):
-        text = shortened(f"{caption}: {channels} maps of the first layer", 120)
+        text = truncate(f"{caption}: {channels} maps of the first layer", 120)
         axes.text(GAP_PX, GAP_PX + 2 + number * (block + TEXT_PX + GAP_PX), text, va="top", size=8.5, color=INK, parse_math=False)
     return figure
 

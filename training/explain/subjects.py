@@ -12,9 +12,9 @@ from device.vision.inference import images as pictures
 from device.vision.inference.classifier import softmax
 from device.vision.inference.images import PictureError
 from device.vision.inference.preprocess import Pixels
-from training.evaluate.evaluation import judge_photos, name_photos
-from training.evaluate.models import of_network
-from training.evaluate.photo_selection import choose_photos
+from training.evaluate.evaluation import judge_photos, photo_predictions
+from training.evaluate.models import network_model
+from training.evaluate.photo_selection import select_photos
 
 if TYPE_CHECKING:
     import keras
@@ -51,10 +51,10 @@ def worst(
 ) -> tuple[list[Subject], list[str]]:
     """The `count` photos of a split whose true label the network finds least likely, worst first, and what is wrong with unreadable ones.
 
-    Raises what `choose_photos` and `judge_photos` raise.
+    Raises what `select_photos` and `judge_photos` raise.
     """
-    model = of_network(run, network, labels)
-    judged = judge_photos(model, choose_photos(data, split, model), progress)
-    entries = name_photos(judged.photos, softmax(judged.answers.logits, 1.0), judged.answers.targets, labels)
+    model = network_model(run, network, labels)
+    judged = judge_photos(model, select_photos(data, split, model), progress)
+    entries = photo_predictions(judged.photos, softmax(judged.answers.logits, 1.0), judged.answers.targets, labels)
     ranked = sorted(zip(entries, judged.photos, strict=True), key=lambda pair: pair[0].p_label)[:count]
     return [Subject(entry.photo, read_pixels(photo.path), entry.label) for entry, photo in ranked], judged.left_out

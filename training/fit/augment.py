@@ -14,9 +14,9 @@ from device.common.arrays import Float32Array
 from device.vision.inference.ground import PLAIN, Ground
 from device.vision.inference.preprocess import Pixels, to_input
 from device.vision.isolation.isolate import LEAST_AREA, MARGIN, paint
-from training.fit.backgrounds import random_ground
+from training.fit.backgrounds import random_background
 
-IN_PLACE = 0.5
+IN_PLACE_SHARE = 0.5
 """how many of the items that are isolated are so where they were photographed, on their own ground"""
 BITE_SHARE = 0.25
 """how often an isolated item lacks a piece"""
@@ -100,57 +100,57 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
 LEVELS = np.linspace(0.0, 1.0, 256)[:, np.newaxis]
 
 
-def cut_out(photo: Pixels) -> Pixels:
+def add_card_mask(photo: Pixels) -> Pixels:
     """Add the item's mask as a fourth channel, for views that lay it elsewhere: S x S x 3 uint8 RGB to S x S x 4, alpha 255 on the item.
 
     The photo shows one item on light card. Alpha is 0 all over where no item could be told from the card.
     """
-    return with_mask(photo, take_off(photo).mask.astype(np.uint8) * 255)
+    return add_mask(photo, take_off(photo).mask.astype(np.uint8) * 255)
 
 
-def with_mask(photo: Pixels, mask: Pixels) -> Pixels:
-    """Add a mask (S x S uint8, 255 on the item) to a photo as `cut_out` does; one that is all item tells nothing, and alpha is 0 all over."""
+def add_mask(photo: Pixels, mask: Pixels) -> Pixels:
+    """Add a mask (S x S uint8, 255 on the item) to a photo as `add_card_mask` does; one that is all item tells nothing, and alpha is 0 all over."""
     alpha = np.zeros_like(mask) if mask.mean() > ALL_ITEM * 255 else mask
     return np.dstack([photo, cv2.GaussianBlur(alpha, (0, 0), 0.8)])
 
 
-class View(NamedTuple):
+class AugmentedView(NamedTuple):
     """S x S x 3 uint8 RGB, and whether it shows the item where it was photographed, with what was round it."""
 
     pixels: Pixels
     as_taken: bool
 
 
-class Augment(Protocol):
-    """Turns a square photo (S x S x 3 uint8 RGB, or S x S x 4 from `cut_out`) into one view, drawn by a generator.
+class Augmenter(Protocol):
+    """Turns a square photo (S x S x 3 uint8 RGB, or S x S x 4 from `add_card_mask`) into one view, drawn by a generator.
 
     aspect: width over height of the photo before it was made square; an isolated item has its own shape again.
     """
 
-    def __call__(self, photo: Pixels, rng: np.random.Generator, aspect: float = 1.0) -> View: ...
+    def __call__(self, photo: Pixels, rng: np.random.Generator, aspect: float = 1.0) -> AugmentedView: ...
 
 
-def make_augmenter(settings: Augmentation, size: int) -> Augment:
+def make_augmenter(settings: Augmentation, size: int) -> Augmenter:
     """Views have size x size pixels. Only photos with a mask are ever laid elsewhere."""
 
-    def augment(photo: Pixels, rng: np.random.Generator, aspect: float = 1.0) -> View:
+    def augment(photo: Pixels, rng: np.random.Generator, aspect: float = 1.0) -> AugmentedView:
         if photo.shape[2] == 3 or rng.random() >= settings.elsewhere_share or not photo[..., 3].any():
-            moved = _moved(np.ascontiguousarray(photo[..., :3]), settings, size, rng)
-            return View(_erased(_taken(moved, settings, rng), settings, rng), as_taken=True)
+            moved = _random_warp(np.ascontiguousarray(photo[..., :3]), settings, size, rng)
+            return AugmentedView(_random_erase(_apply_camera(moved, settings, rng), settings, rng), as_taken=True)
         isolated = rng.random() < settings.isolated_share
-        if isolated and rng.random() < IN_PLACE:
-            view, alpha = _as_it_lies(photo, settings, aspect, rng)
+        if isolated and rng.random() < IN_PLACE_SHARE:
+            view, alpha = _rotate_in_place(photo, settings, aspect, rng)
         else:
-            view, alpha = _laid_elsewhere(photo, settings, size, aspect if isolated else 1.0, rng)
-        view = _erased(_taken(view, settings, rng), settings, rng)
-        return View(_isolated(view, alpha, settings, size, rng) if isolated else view, as_taken=False)
+            view, alpha = _paste_on_background(photo, settings, size, aspect if isolated else 1.0, rng)
+        view = _random_erase(_apply_camera(view, settings, rng), settings, rng)
+        return AugmentedView(_isolate(view, alpha, settings, size, rng) if isolated else view, as_taken=False)
 
     return augment
 
 
-def _taken(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
+def _apply_camera(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
     """What a camera makes of a view: its exposure and colour, blur and noise."""
-    view = _lit(view, settings, rng)
+    view = _jitter_colours(view, settings, rng)
     if rng.random() < settings.blur_share:
         view = cv2.GaussianBlur(view, (0, 0), rng.uniform(0.4, 1.6))
     if rng.random() < settings.noise_share:
@@ -159,7 +159,7 @@ def _taken(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pi
     return view
 
 
-def _moved(photo: Pixels, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
+def _random_warp(photo: Pixels, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
     """Crop, stretch, mirror and turn in one interpolation; what lies outside the photo mirrors its border."""
     whole = photo.shape[0]
     side = whole * np.sqrt(rng.uniform(settings.smallest_crop, 1.0))
@@ -177,7 +177,7 @@ def _moved(photo: Pixels, settings: Augmentation, size: int, rng: np.random.Gene
     return cv2.warpAffine(photo, from_view, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def _laid_elsewhere(photo: Pixels, settings: Augmentation, size: int, aspect: float, rng: np.random.Generator) -> tuple[Pixels, Float32Array]:
+def _paste_on_background(photo: Pixels, settings: Augmentation, size: int, aspect: float, rng: np.random.Generator) -> tuple[Pixels, Float32Array]:
     """The item by itself on a chance ground, turned and stretched, with the shadow of a lamp; and where it is, S x S float32 0..1."""
     alpha = photo[..., 3]
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
@@ -200,11 +200,11 @@ def _laid_elsewhere(photo: Pixels, settings: Augmentation, size: int, aspect: fl
     offset = rng.uniform(low, high) - linear @ (width / 2, height / 2)
     premultiplied = np.dstack([item[..., :3] * (item[..., 3:] / np.float32(255)), item[..., 3] / np.float32(255)])
     there = cv2.warpAffine(premultiplied.astype(np.float32), np.column_stack([linear, offset]), (size, size), flags=cv2.INTER_LINEAR)
-    ground = random_ground(size, rng) * _shade(there[..., 3], rng)
+    ground = random_background(size, rng) * _shadow(there[..., 3], rng)
     return np.rint(there[..., :3] + (1 - there[..., 3:]) * ground).astype(np.uint8), there[..., 3]
 
 
-def _as_it_lies(photo: Pixels, settings: Augmentation, aspect: float, rng: np.random.Generator) -> tuple[Pixels, Float32Array]:
+def _rotate_in_place(photo: Pixels, settings: Augmentation, aspect: float, rng: np.random.Generator) -> tuple[Pixels, Float32Array]:
     """The photo in its own shape, mirrored and turned: H x W x 3; and where the item is, H x W float32 0..1. What lies outside mirrors its border."""
     side = photo.shape[0]
     shaped = cv2.resize(photo, (round(side * min(aspect, 1)), round(side / max(aspect, 1))), interpolation=cv2.INTER_AREA)
@@ -218,7 +218,7 @@ def _as_it_lies(photo: Pixels, settings: Augmentation, aspect: float, rng: np.ra
     return np.ascontiguousarray(turned[..., :3]), turned[..., 3].astype(np.float32) / 255
 
 
-def _isolated(view: Pixels, alpha: Float32Array, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
+def _isolate(view: Pixels, alpha: Float32Array, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
     """The view as the bin isolates it: a mask with bays and outgrowths, now and then a bite or holes where glass shows the ground, then `paint`.
 
     What is round the item is painted over by any share, so that a network learns both: an item by itself, and one in its place.
@@ -230,7 +230,7 @@ def _isolated(view: Pixels, alpha: Float32Array, settings: Augmentation, size: i
         mask += cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC) * (mask > 0.02)
     mask += np.float32(rng.normal(0, 0.15)) * (mask > 0.02)
     if rng.random() < BITE_SHARE:
-        _bite(mask, alpha > 0.5, rng)
+        _cut_bite(mask, alpha > 0.5, rng)
     soft = np.clip((mask - 0.5) * rng.uniform(2, 8) + 0.5, 0, 1)
     drawn = np.rint(soft * 255).astype(np.uint8)
     if (drawn > 127).mean() < LEAST_AREA:
@@ -240,7 +240,7 @@ def _isolated(view: Pixels, alpha: Float32Array, settings: Augmentation, size: i
     return to_input(paint(view, drawn, Ground(PLAIN.colour, painted), MARGIN * rng.uniform(0.2, 1.6)), size)
 
 
-def _bite(mask: Float32Array, item: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
+def _cut_bite(mask: Float32Array, item: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
     """Take an ellipse anywhere on the item out of its mask."""
     rows, columns = np.nonzero(item)
     if not len(rows):
@@ -251,7 +251,7 @@ def _bite(mask: Float32Array, item: npt.NDArray[np.bool_], rng: np.random.Genera
     cv2.ellipse(mask, (int(columns[place]), int(rows[place])), axes, rng.uniform(0, 180), 0, 360, 0, -1)
 
 
-def _shade(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _shadow(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What an item's shadow leaves of the light: S x S x 1 of 0..1, soft and pushed to one side."""
     size = alpha.shape[0]
     push = np.array([[1, 0, rng.normal(0, 0.03 * size)], [0, 1, rng.normal(0, 0.03 * size)]])
@@ -259,7 +259,7 @@ def _shade(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (1 - rng.uniform(0, 0.7) * cast)[..., np.newaxis]
 
 
-def _erased(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
+def _random_erase(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
     if rng.random() >= settings.erase_share:
         return view
     size = view.shape[0]
@@ -270,7 +270,7 @@ def _erased(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> P
     return hidden
 
 
-def _lit(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
+def _jitter_colours(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
     gain = 1 + rng.uniform(-settings.gain, settings.gain)
     contrast = 1 + rng.uniform(-settings.contrast, settings.contrast)
     gamma = np.exp(rng.uniform(-settings.gamma, settings.gamma))

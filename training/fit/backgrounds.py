@@ -11,31 +11,31 @@ from device.vision.inference.preprocess import Pixels
 Rng = np.random.Generator
 
 
-def random_ground(side: int, rng: Rng) -> Pixels:
+def random_background(side: int, rng: Rng) -> Pixels:
     """Draw a ground. Returns side x side x 3 uint8 RGB."""
-    kind = rng.choice((_plain, _ribbed, _mottled, _patched))
+    kind = rng.choice((_plain, _striped, _mottled, _patched))
     grain = -(-side // rng.integers(1, 4))
-    ground = np.clip(kind(grain, rng) * _light(grain, rng), 0, 255).astype(np.uint8)
+    ground = np.clip(kind(grain, rng) * _light_falloff(grain, rng), 0, 255).astype(np.uint8)
     return cv2.resize(ground, (side, side), interpolation=cv2.INTER_LINEAR)
 
 
-def _colour(rng: Rng) -> np.ndarray:
+def _random_colour(rng: Rng) -> np.ndarray:
     """Any brightness, mostly dull."""
     grey = rng.uniform(5, 240)
     return np.clip(grey * (1 + rng.normal(0, 1, 3) * rng.choice((0.03, 0.1, 0.4), p=(0.5, 0.3, 0.2))), 0, 255).astype(np.float32)
 
 
-def _light(side: int, rng: Rng) -> np.ndarray:
+def _light_falloff(side: int, rng: Rng) -> np.ndarray:
     """A lamp to one side: brightness falls off along a chance direction, side x side x 1 around 1."""
     corners = rng.uniform(0.6, 1.3, (2, 2)).astype(np.float32)
     return cv2.resize(corners, (side, side), interpolation=cv2.INTER_LINEAR)[..., np.newaxis]
 
 
 def _plain(side: int, rng: Rng) -> np.ndarray:
-    return np.broadcast_to(_colour(rng), (side, side, 3)) + rng.normal(0, rng.uniform(0, 6), (side, side, 1)).astype(np.float32)
+    return np.broadcast_to(_random_colour(rng), (side, side, 3)) + rng.normal(0, rng.uniform(0, 6), (side, side, 1)).astype(np.float32)
 
 
-def _ribbed(side: int, rng: Rng) -> np.ndarray:
+def _striped(side: int, rng: Rng) -> np.ndarray:
     """Rails, slats and grids: two colours in turn, at any angle, once or crossed."""
     y, x = np.mgrid[0:side, 0:side].astype(np.float32)
     stripes = np.zeros((side, side), bool)
@@ -43,7 +43,7 @@ def _ribbed(side: int, rng: Rng) -> np.ndarray:
     for turn in (angle, angle + np.pi / 2)[: rng.integers(1, 3)]:
         across = (x * np.cos(turn) + y * np.sin(turn)) / (side * rng.uniform(0.03, 0.25)) + rng.uniform()
         stripes |= across % 1 < rng.uniform(0.1, 0.7)
-    return np.where(stripes[..., np.newaxis], _colour(rng), _colour(rng))
+    return np.where(stripes[..., np.newaxis], _random_colour(rng), _random_colour(rng))
 
 
 def _mottled(side: int, rng: Rng) -> np.ndarray:
@@ -55,15 +55,15 @@ def _mottled(side: int, rng: Rng) -> np.ndarray:
         coarse = rng.standard_normal((cells, max(2, cells // stretch))).astype(np.float32)
         surface += cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC) * rng.uniform(0, 1) / octave
     share = (1 / (1 + np.exp(-2 * surface / max(float(surface.std()), 1e-6))))[..., np.newaxis]
-    first, second = _colour(rng), _colour(rng)
+    first, second = _random_colour(rng), _random_colour(rng)
     return first + share * (second - first)
 
 
 def _patched(side: int, rng: Rng) -> np.ndarray:
     """Other rubbish: polygons of any colour over each other."""
-    ground = np.broadcast_to(_colour(rng), (side, side, 3)).copy()
+    ground = np.broadcast_to(_random_colour(rng), (side, side, 3)).copy()
     for _ in range(rng.integers(4, 25)):
         middle, reach = rng.uniform(0, side, 2), side * rng.uniform(0.05, 0.3)
         corners = middle + rng.normal(0, reach, (rng.integers(3, 7), 2))
-        cv2.fillConvexPoly(ground, cv2.convexHull(corners.astype(np.int32)), _colour(rng).tolist(), cv2.LINE_AA)
+        cv2.fillConvexPoly(ground, cv2.convexHull(corners.astype(np.int32)), _random_colour(rng).tolist(), cv2.LINE_AA)
     return ground

@@ -12,13 +12,13 @@ import numpy.typing as npt
 from converter.data.photos import Photo, read_mask, read_pixels
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels, to_float, to_input
-from training.fit.augment import Augmentation, cut_out, make_augmenter, with_mask
+from training.fit.augment import Augmentation, add_card_mask, add_mask, make_augmenter
 from training.fit.mixup import Batch, cutmix, mixup
 
-Given = tuple[Float32Array, dict[str, Float32Array], Float32Array]
+BatchItem = tuple[Float32Array, dict[str, Float32Array], Float32Array]
 
 
-class Batches(keras.utils.PyDataset):
+class TrainingBatches(keras.utils.PyDataset):
     """Shuffled, augmented, mixed batches: inputs (B, S, S, 3) float32 -1..1, targets by the name of the output, sample weights (B,).
 
     targets: one row a photo that sums to 1 for each output, in columns; `widths` says how many columns each output has, in order.
@@ -49,7 +49,7 @@ class Batches(keras.utils.PyDataset):
     ) -> None:
         super().__init__(workers=1 if teach or remember else 2, max_queue_size=8)
         cv2.setNumThreads(1)  # the workers are threads already; more of OpenCV's own would stall the network's
-        self._stored = StoredPhotos(photos, round(size * 8 / 7), masked=augmentation.elsewhere_share > 0)
+        self._stored = PhotoCache(photos, round(size * 8 / 7), masked=augmentation.elsewhere_share > 0)
         self._taught = np.arange(len(targets)) < len(targets) - untaught
         self._targets, self._widths, self._weights = targets, widths, weights
         self._augment = make_augmenter(augmentation, size)
@@ -62,7 +62,7 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return math.ceil(len(self._targets) / self._batch)
 
-    def __getitem__(self, index: int) -> Given:
+    def __getitem__(self, index: int) -> BatchItem:
         chosen = self._order[index * self._batch : (index + 1) * self._batch]
         rng = np.random.default_rng([self._seed, self._epoch, index])
         views = np.empty((len(chosen), self._size, self._size, 3), np.float32)
@@ -73,7 +73,7 @@ class Batches(keras.utils.PyDataset):
             views[place] = to_float(view.pixels)
             taught[place] *= view.as_taken
         targets_and_taught = np.column_stack([self._targets[chosen], taught])
-        mixed = share(self._mixed(Batch(views, targets_and_taught, self._weights[chosen]), rng), *self._worker)
+        mixed = worker_share(self._mixed(Batch(views, targets_and_taught, self._weights[chosen]), rng), *self._worker)
         *columns, taught = np.split(mixed.targets, np.cumsum(list(self._widths.values())), axis=1)
         targets = dict(zip(self._widths, columns, strict=True))
         if self._teach is not None:
@@ -99,7 +99,7 @@ class Batches(keras.utils.PyDataset):
         return np.random.default_rng([self._seed, self._epoch]).permutation(len(self._targets))
 
 
-def share(batch: Batch, index: int, count: int) -> Batch:
+def worker_share(batch: Batch, index: int, count: int) -> Batch:
     """Every count-th of the batch from `index` on. Where that is nothing, one that weighs nothing."""
     if count == 1:
         return batch
@@ -111,7 +111,7 @@ def share(batch: Batch, index: int, count: int) -> Batch:
     return Batch(batch.inputs[kept], batch.targets[kept], batch.weights[kept] * scale)
 
 
-class StoredPhotos:
+class PhotoCache:
     """Photos shrunk to side x side x 3 uint8 RGB when first asked for, and kept while they fit into `budget_bytes`, with their width over height.
 
     masked: with the item's mask as a fourth channel, its own where the photo has one, else what stands out from light card.
@@ -134,7 +134,7 @@ class StoredPhotos:
         pixels = read_pixels(photo.path)
         square = to_input(pixels, self._side)
         if self._masked:
-            square = with_mask(square, self._mask(photo.mask)) if photo.mask else cut_out(square)
+            square = add_mask(square, self._mask(photo.mask)) if photo.mask else add_card_mask(square)
         return square, pixels.shape[1] / pixels.shape[0]
 
     def _mask(self, file: Path) -> Pixels:

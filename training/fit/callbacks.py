@@ -11,7 +11,7 @@ SEEDS_APART = 1_000_003
 """between the seeds of one dropout layer and the next"""
 
 
-class DropoutByEpoch(keras.callbacks.Callback):
+class SeedDropoutByEpoch(keras.callbacks.Callback):
     """Draws dropout from (seed, epoch), so that a run that goes on drops what it would have dropped; Keras saves no generator's state."""
 
     def __init__(self, seed: int) -> None:
@@ -24,7 +24,7 @@ class DropoutByEpoch(keras.callbacks.Callback):
             dropout.seed_generator.state.assign([self._seed + number * SEEDS_APART, epoch])
 
 
-class OnTerminal(keras.callbacks.Callback):
+class ShowProgress(keras.callbacks.Callback):
     """Shows on the terminal how far an epoch is."""
 
     def __init__(self, terminal: Terminal) -> None:

@@ -22,19 +22,19 @@ from training.fit.metrics import Score
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
-class StorageError(SortbinError, OSError):
+class RunStorageError(SortbinError, OSError):
     """A run folder that cannot be written to."""
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """How far a run has come: `epoch` epochs of stage number `stage` (from 0) are done."""
 
     stage: int
     epoch: int
 
     @classmethod
-    def read(cls, run: Path) -> "Progress | None":
+    def read(cls, run: Path) -> "TrainingProgress | None":
         file = run / "progress.json"
         return cls(**json.loads(file.read_text())) if file.is_file() else None
 
@@ -113,7 +113,7 @@ def _state(model: keras.Model) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables]
 
 
-class Best:
+class BestWeights:
     """The averaged weights of a stage's best epoch, kept in `file`."""
 
     def __init__(self, file: Path) -> None:
@@ -147,13 +147,13 @@ def write_arrays(file: Path, arrays: Sequence[npt.NDArray[np.generic]]) -> None:
 
 
 @contextlib.contextmanager
-def room_in(run: Path) -> Iterator[None]:
+def storage_errors(run: Path) -> Iterator[None]:
     """Raises StorageError where the block finds no room to write, or may not. Whatever was kept before stays as it was."""
     try:
         yield
     except OSError as error:
         if isinstance(error, SortbinError) or error.errno not in NO_ROOM:
             raise
-        raise StorageError(
+        raise RunStorageError(
             f"{run}: {os.strerror(error.errno)}; make room and give the same command again: it goes on at the last whole epoch"
         ) from error

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from device.common.wording import fixed_point
-from training.fit.history import Epoch, History, read_history
-from training.fit.recipe import Recipe, RecipeError, Stage, read_recipe
+from training.fit.history import EpochMetrics, History, read_history
+from training.fit.recipe import RecipeError, Stage, TrainingRecipe, read_recipe
 from training.report import fonts
 from training.report.colours import BLUE, GREY, ORANGE
 from training.report.page import Page
@@ -41,7 +41,7 @@ def write_run_report(run: Path, score: "Score") -> None:
         return
     page = Page(run.resolve().name)
     page.figure(f"{score.accuracy:.4f}", f"validation accuracy of {score.n} photos; nll {score.nll:.3f}")
-    picture = drawn({"": history})
+    picture = render_curves({"": history})
     (run / PICTURE).write_bytes(picture)
     add_curves(page, history, picture)
     page.heading("Settings")
@@ -53,35 +53,36 @@ def add_curves(page: Page, history: History, picture: bytes) -> None:
     """The part of a page that tells how a network was trained."""
     page.heading("How it was trained")
     page.picture(picture, "png", "loss and accuracy of each epoch on training and validation photos")
-    page.note(describe_error(history))
-    page.table(HEAD, rows(history))
+    page.note(caption(history))
+    page.table(HEAD, table_rows(history))
     if len(history.first) > 2:
         page.heading("The first phase: heads on frozen features")
-        page.picture(drawn({"": History(history.first[:1], history.first[1:], None, None, None)}), "png", "loss and accuracy of the first phase")
+        first_phase = History(history.first[:1], history.first[1:], None, None, None)
+        page.picture(render_curves({"": first_phase}), "png", "loss and accuracy of the first phase")
 
 
-def describe_error(history: History) -> str:
+def caption(history: History) -> str:
     """What the curves show."""
     measured = f"Measured on {history.val_n} validation and {history.train_n} training photos. " if history.val_n and history.train_n else ""
     return measured + EXPLAINED
 
 
-def rows(history: History) -> list[tuple[str, ...]]:
+def table_rows(history: History) -> list[tuple[str, ...]]:
     """Every epoch, under HEAD. Of a long first phase, its first and last."""
     first = history.first[:2] if len(history.first) < 3 else (history.first[0], history.first[-1])
     named = [("before" if number == 0 else "first phase", epoch) for number, epoch in enumerate(first)]
     return [_row(name, epoch) for name, epoch in [*named, *((str(epoch.stage), epoch) for epoch in history.epochs)]]
 
 
-def drawn(histories: Mapping[str, History]) -> bytes:
+def render_curves(histories: Mapping[str, History]) -> bytes:
     """The curves of these runs side by side, as a PNG."""
     encoded = io.BytesIO()
     with fonts.drawn_in_our_fonts():
-        figure(histories).savefig(encoded, format="png", dpi=130)
+        curves_figure(histories).savefig(encoded, format="png", dpi=130)
     return encoded.getvalue()
 
 
-def figure(histories: Mapping[str, History]) -> Figure:
+def curves_figure(histories: Mapping[str, History]) -> Figure:
     """For each run a panel of losses and one of accuracies below it, all on the same scales, at most MOST_BESIDE side by side."""
     columns = min(MOST_BESIDE, len(histories))
     bands = -(-len(histories) // columns)
@@ -111,7 +112,7 @@ def _losses(axes: Axes, history: History, top: float) -> None:
     _curve(axes, history, "train_loss", BLUE, "training")
     _curve(axes, history, "val_loss", ORANGE, "validation")
     _curve(axes, history, "isolated_loss", GREEN, "validation, items by themselves")
-    _dressed(axes, history)
+    _style_axes(axes, history)
     axes.set_ylim(0, top)
 
 
@@ -119,7 +120,7 @@ def _accuracies(axes: Axes, history: History) -> None:
     _curve(axes, history, "train_accuracy", BLUE, "training")
     _curve(axes, history, "val_accuracy", ORANGE, "validation")
     _curve(axes, history, "isolated_accuracy", GREEN, "validation, items by themselves")
-    _dressed(axes, history)
+    _style_axes(axes, history)
     axes.set(xlabel="epoch", ylim=(0, 1.02))
 
 
@@ -138,7 +139,7 @@ def _curve(axes: Axes, history: History, measure: str, colour: str, name: str) -
         axes.plot(history.kept + 1, values[history.kept + 1], "o", color=colour, markersize=10, markerfacecolor="none")
 
 
-def _dressed(axes: Axes, history: History) -> None:
+def _style_axes(axes: Axes, history: History) -> None:
     for start in history.starts:
         axes.axvline(start + 0.5, color=GREY, linewidth=0.8, linestyle=":")
     count = max(1, len(history.epochs))
@@ -160,7 +161,7 @@ def _top(histories: Sequence[History]) -> float:
     return 1.08 * min(max(found), 4 * statistics.median(found)) if found else 1.0
 
 
-def _row(stage: str, epoch: Epoch) -> tuple[str, ...]:
+def _row(stage: str, epoch: EpochMetrics) -> tuple[str, ...]:
     return (
         stage,
         str(epoch.epoch),
@@ -177,7 +178,7 @@ def _settings(run: Path) -> list[tuple[str, str]]:
         recipe = read_recipe(run / "recipe.toml")
     except RecipeError:
         return []
-    named = _named(recipe, Recipe(backbone="", seed=-1))
+    named = _named(recipe, TrainingRecipe(backbone="", seed=-1))
     return [(key, _listed(value) if isinstance(value, dict) else str(value)) for key, value in named.items()] + [
         (f"stage {number}", _listed(_named(stage, Stage(epochs=0, rate=0.0)))) for number, stage in enumerate(recipe.stage, start=1)
     ]

@@ -46,7 +46,7 @@ def write_dequantized(bundle: Bundle, data: Path, seed: int, out: Path) -> tuple
     split = known or read_split(data, seed=seed)
     if set(split.labels) != set(bundle.info.labels):
         raise DequantizeError(f"{data}: expected photos of {', '.join(bundle.info.labels)}, found {', '.join(split.labels)}")
-    network = dequantized(read_model(bundle.model), str(bundle.model))
+    network = dequantize(read_model(bundle.model), str(bundle.model))
     made_of = {"bundle": str(bundle.folder), "model_sha256": bundle.info.files[bundle.model.name], "its_photos": known is not None}
     with atomic_directory(out) as folder:
         network.save(folder / "model.keras")
@@ -56,16 +56,16 @@ def write_dequantized(bundle: Bundle, data: Path, seed: int, out: Path) -> tuple
     return network, known is not None
 
 
-def dequantized(model: ModelFile, name: str) -> keras.Model:
+def dequantize(model: ModelFile, name: str) -> keras.Model:
     """The network of a bundle's model in float32, its layers named as they were. name: what errors call the model.
 
     Knows what MobileNet V1 and V2, ResNet-18 and plain convolutional networks are made of, and one head without hidden layers. Raises
     DequantizeError.
     """
-    return _Reader(model, name).network()
+    return _NetworkRebuilder(model, name).network()
 
 
-class _Reader:
+class _NetworkRebuilder:
     """Follows the operators of a graph, each onto the Keras tensors that those before it gave."""
 
     def __init__(self, model: ModelFile, name: str) -> None:

@@ -31,7 +31,7 @@ class Teachers:
         return np.asarray(self._together.predict_on_batch(inputs), np.float32)
 
 
-def blended_loss(label_smoothing: float, share: float, temperature: float) -> keras.losses.Loss:
+def distillation_loss(label_smoothing: float, share: float, temperature: float) -> keras.losses.Loss:
     """Cross entropy with the labels and, by `share`, with the teachers at their temperature.
 
     Targets are labels, then teachers, then 1 where these were asked: (B, 2 x labels + 1). Where they were not, the label alone counts.

@@ -31,7 +31,7 @@ class Workers(Protocol):
         """Average each float tensor over all workers, which have to call this in the same order. Works inside a compiled step as well."""
 
 
-class Alone:
+class SingleWorker:
     """The only worker."""
 
     index = 0
@@ -66,14 +66,14 @@ class Cluster:
             )
 
 
-def join() -> Workers:
+def join_cluster() -> Workers:
     """Join the workers that `TF_CONFIG` names; without it, or with one worker in it, work alone. Call before anything is computed.
 
     Raises WorkersError when it cannot be understood.
     """
     told = os.environ.get("TF_CONFIG", "")
     if not told:
-        return Alone()
+        return SingleWorker()
     try:
         config = json.loads(told)
         workers, task = config["cluster"]["worker"], config["task"]
@@ -84,7 +84,7 @@ def join() -> Workers:
     if not fits:
         wanted = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
         raise WorkersError(f"TF_CONFIG: expected {wanted}, got {told}")
-    return Cluster(index, len(workers)) if len(workers) > 1 else Alone()
+    return Cluster(index, len(workers)) if len(workers) > 1 else SingleWorker()
 
 
 def require_agreement(workers: Workers, what: str, values: Sequence[float]) -> None:

@@ -23,24 +23,24 @@ LEAST_SPREAD = 0.05
 """what is added to each value's standard deviation, so that one that hardly ever stirs does not outweigh the others; ReLU6 gives 0 to 6"""
 
 
-class RememberError(SortbinError, ValueError):
+class FeatureDistillationError(SortbinError, ValueError):
     """A run whose embeddings cannot be remembered."""
 
 
-def keep_start(network: keras.Model, run: Path) -> None:
+def save_start_weights(network: keras.Model, run: Path) -> None:
     """Keep the weights that training starts with, for a run that goes on after a stop."""
     write_arrays(run / START_FILE, network.get_weights())
 
 
-def started_as(network: keras.Model, run: Path) -> keras.Model:
-    """A copy of the network, of the same input size, with the weights that `keep_start` kept of it."""
+def load_start_network(network: keras.Model, run: Path) -> keras.Model:
+    """A copy of the network, of the same input size, with the weights that `save_start_weights` kept of it."""
     start = resized(network, network.input_shape[1])
     with np.load(run / START_FILE) as stored:
         start.set_weights([stored[name] for name in stored.files])
     return start
 
 
-def anchored(network: keras.Model, start: keras.Model, decay: float) -> Anchor:
+def anchor_to_start(network: keras.Model, start: keras.Model, decay: float) -> Anchor:
     """Draw the network's trunk, not its heads, to the weights of `start` (Li, Grandvalet & Davoine 2018)."""
     heads = set(head_layers(network))
     pairs = zip(network.layers, start.layers, strict=True)
@@ -48,19 +48,19 @@ def anchored(network: keras.Model, start: keras.Model, decay: float) -> Anchor:
     return Anchor(decay, {own.path: keras.ops.convert_to_numpy(its) for own, its in kept})
 
 
-def read_remembered(run: Path, network: keras.Model) -> keras.Model:
+def read_feature_teacher(run: Path, network: keras.Model) -> keras.Model:
     """The network of a finished run, at the input size of `network`. Its labels are of no account. Raises RememberError and NetworkError."""
     for name in ("model.keras", "labels.txt"):
         if not (run / name).is_file():
-            raise RememberError(f"{run}: expected a finished run to remember: {name} is missing")
+            raise FeatureDistillationError(f"{run}: expected a finished run to remember: {name} is missing")
     known = read_heads(run / "model.keras", len(read_labels(run)))
     own, its = (one.output["embedding"].shape[-1] for one in (network, known))
     if own != its:
-        raise RememberError(f"{run}: expected embeddings of {own} values, as the network in training has; found {its}")
+        raise FeatureDistillationError(f"{run}: expected embeddings of {own} values, as the network in training has; found {its}")
     return resized(known, network.input_shape[1])
 
 
-class Remembered:
+class FeatureTeacher:
     """Embeddings as a network has them, at inputs of its size. photos: some of these tell how far each value of them varies."""
 
     def __init__(self, network: keras.Model, photos: Sequence[Photo], seed: int) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 from converter.common.atomic_directory import atomic_directory
 from converter.quantization.float_network import read_heads
 from device.common.errors import SortbinError
-from training.fit.origin import origin
-from training.fit.warm_start import require_names
+from training.fit.provenance import run_reference
+from training.fit.warm_start import require_named_layers
 from training.models.network import HEAD, add_heads, head_layers, read_labels, set_head
 
 FILE = "grafted.json"
@@ -39,8 +39,8 @@ def write_graft(stock: Path, scion: Path, after: str, out: Path) -> keras.Model:
     heads = head_layers(networks[0])
     if heads != [HEAD]:
         raise GraftError(f"{stock / 'model.keras'}: expected one head and no hidden layers, found {', '.join(heads)}")
-    network = grafted(*networks, after)
-    made_of = {"after": after, "stock": origin(stock), "scion": origin(scion)}
+    network = graft(*networks, after)
+    made_of = {"after": after, "stock": run_reference(stock), "scion": run_reference(scion)}
     with atomic_directory(out) as folder:
         _write(network, stock, folder, made_of)
     return network
@@ -51,13 +51,13 @@ def write_ungrafted(run: Path, out: Path) -> keras.Model:
 
     Raises GraftError, StartError, NetworkError, OutputError.
     """
-    network = ungrafted(_read(run), run / "model.keras")
+    network = ungraft(_read(run), run / "model.keras")
     with atomic_directory(out) as folder:
-        _write(network, run, folder, {"ungrafted": origin(run)})
+        _write(network, run, folder, {"ungrafted": run_reference(run)})
     return network
 
 
-def ungrafted(network: keras.Model, file: Path) -> keras.Model:
+def ungraft(network: keras.Model, file: Path) -> keras.Model:
     """The stock of a grafted network: it names its labels alike. file: what errors call the network. Raises GraftError."""
     if BOTH not in {layer.name for layer in network.layers}:
         raise GraftError(f"{file}: expected a network that `training graft` made: nothing is grafted onto this one")
@@ -70,7 +70,7 @@ def ungrafted(network: keras.Model, file: Path) -> keras.Model:
     return alone
 
 
-def grafted(stock: keras.Model, scion: keras.Model, after: str) -> keras.Model:
+def graft(stock: keras.Model, scion: keras.Model, after: str) -> keras.Model:
     """The stock with the scion's trunk from behind the layer `after` on; the embedding is the stock's, then the scion's.
 
     stock: of one head without hidden layers; it gets no weights for what was grafted, so logits are the stock's. Raises GraftError.
@@ -79,7 +79,7 @@ def grafted(stock: keras.Model, scion: keras.Model, after: str) -> keras.Model:
     if shapes[0] != shapes[1]:
         raise GraftError(f"{after}: expected layers of the same shape in both networks, found {shapes[0]} and {shapes[1]}")
     trunk = stock.get_layer("pool").input
-    signal = keras.layers.Concatenate(name=BOTH)([trunk, _regrown(scion, after, stock.get_layer(after).output)])
+    signal = keras.layers.Concatenate(name=BOTH)([trunk, _copy_layers(scion, after, stock.get_layer(after).output)])
     kernel, bias = stock.get_layer(HEAD).get_weights()
     network = add_heads(keras.Model(stock.input, signal), kernel.shape[-1], dropout=stock.get_layer("dropout").rate)
     coefficients = np.zeros((kernel.shape[-1], signal.shape[-1]), np.float32)
@@ -96,7 +96,7 @@ def _write(network: keras.Model, like: Path, folder: Path, made_of: dict[str, ob
     (folder / FILE).write_text(json.dumps(made_of, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def _regrown(scion: keras.Model, after: str, onto: keras.KerasTensor) -> keras.KerasTensor:
+def _copy_layers(scion: keras.Model, after: str, onto: keras.KerasTensor) -> keras.KerasTensor:
     """The scion's layers between `after` and its pooled features, copied with their weights, on another tensor."""
     signals = {id(scion.get_layer(after).output): onto}
     names = [layer.name for layer in scion.layers]
@@ -117,7 +117,7 @@ def _read(run: Path) -> keras.Model:
         if not (run / name).is_file():
             raise GraftError(f"{run}: expected a finished run: {name} is missing")
     network = read_heads(run / "model.keras", len(read_labels(run)))
-    require_names(network, run / "model.keras")
+    require_named_layers(network, run / "model.keras")
     return network
 
 

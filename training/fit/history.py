@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from training.fit.metrics import Score
 
 FIRST_PHASE, METRICS = "first_phase.jsonl", "metrics.jsonl"
-WATCHED = 256
+TRAIN_SAMPLE = 256
 """training photos, about, whose accuracy is measured after each epoch, all where there are fewer: each costs as much as a validation photo"""
 
 
 @dataclass(frozen=True)
-class Epoch:
+class EpochMetrics:
     """One epoch. loss: as it was trained on, augmented, mixed and smoothed; the other losses are mean negative log likelihoods in nats of photos as
     they are. Accuracies 0..1. isolated: of validation photos with their items by themselves. None where it was not measured.
     """
@@ -44,8 +44,8 @@ class History:
     kept: index into epochs of the one whose weights are the result, None where that is not one of them. train_n, val_n: photos that were measured.
     """
 
-    first: tuple[Epoch, ...]
-    epochs: tuple[Epoch, ...]
+    first: tuple[EpochMetrics, ...]
+    epochs: tuple[EpochMetrics, ...]
     kept: int | None
     train_n: int | None
     val_n: int | None
@@ -56,12 +56,12 @@ class History:
         return tuple(index for index in range(1, len(self.epochs)) if self.epochs[index].stage != self.epochs[index - 1].stage)
 
 
-def watched(photos: Sequence[Photo]) -> tuple[Photo, ...]:
+def train_sample(photos: Sequence[Photo]) -> tuple[Photo, ...]:
     """The training photos that are measured after each epoch: about WATCHED, labels in their shares."""
-    return thinned(photos, max(1, round(len(photos) / WATCHED)))
+    return thinned(photos, max(1, round(len(photos) / TRAIN_SAMPLE)))
 
 
-def measured(train: "Score", val: "Score", isolated: "Score | None" = None) -> dict[str, float]:
+def epoch_metrics(train: "Score", val: "Score", isolated: "Score | None" = None) -> dict[str, float]:
     """What is noted of an epoch, by the name that it has in the files."""
     of_items = {"val_isolated_accuracy": isolated.accuracy, "val_isolated_nll": isolated.nll} if isolated else {}
     known = {"train_accuracy": train.accuracy, "train_nll": train.nll, "train_n": train.n}
@@ -76,10 +76,10 @@ def read_history(run: Path) -> History | None:
     by_place = {(line["stage"], line["epoch"]): line for line in lines}  # a killed run may have noted an epoch twice
     epochs = tuple(map(_epoch, by_place.values()))
     last = [*first, *lines][-1]
-    return History(tuple(map(_epoch, first)), epochs, _kept(run, epochs), last.get("train_n"), last.get("val_n"))
+    return History(tuple(map(_epoch, first)), epochs, _selected(run, epochs), last.get("train_n"), last.get("val_n"))
 
 
-def note(file: Path, line: Mapping[str, object]) -> None:
+def append_line(file: Path, line: Mapping[str, object]) -> None:
     """Add a line to one of the files."""
     with file.open("a", encoding="utf-8") as opened:
         opened.write(json.dumps(line) + "\n")
@@ -89,8 +89,8 @@ def _lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
 
 
-def _epoch(line: Mapping[str, Any]) -> Epoch:
-    return Epoch(
+def _epoch(line: Mapping[str, Any]) -> EpochMetrics:
+    return EpochMetrics(
         line.get("stage", 0),
         line["epoch"],
         line.get("loss"),
@@ -105,7 +105,7 @@ def _epoch(line: Mapping[str, Any]) -> Epoch:
     )
 
 
-def _kept(run: Path, epochs: Sequence[Epoch]) -> int | None:
+def _selected(run: Path, epochs: Sequence[EpochMetrics]) -> int | None:
     """The best epoch of the last stage, or its last one, as the recipe says; weights that were mixed with those before are none of them."""
     try:
         recipe = read_recipe(run / "recipe.toml")
@@ -119,7 +119,7 @@ def _kept(run: Path, epochs: Sequence[Epoch]) -> int | None:
     return max(last, key=lambda index: _rank(epochs[index]))
 
 
-def _rank(epoch: Epoch) -> tuple[float, float]:
+def _rank(epoch: EpochMetrics) -> tuple[float, float]:
     accuracies = [found for found in (epoch.val_accuracy, epoch.isolated_accuracy) if found is not None]
     losses = [found for found in (epoch.val_loss, epoch.isolated_loss) if found is not None]
     return sum(accuracies) / len(accuracies), -sum(losses) / len(losses)

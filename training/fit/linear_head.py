@@ -11,13 +11,13 @@ from sklearn.linear_model import LogisticRegression
 from converter.data.photos import Photo
 from device.common.arrays import Float32Array
 from training.fit.metrics import predict
-from training.fit.recipe import HeadTraining, Recipe
+from training.fit.recipe import HeadTraining, TrainingRecipe
 from training.models.network import BIN_HEAD, HEAD, head_layers, set_head
 
 Labels = npt.NDArray[np.intp]
 
 
-class Examples(NamedTuple):
+class HeadExamples(NamedTuple):
     """Photos, for each head the index of the right output (`logits`, and `bin_logits` where there is a second one), and weights, one a photo."""
 
     photos: Sequence[Photo]
@@ -25,7 +25,7 @@ class Examples(NamedTuple):
     weights: Float32Array
 
 
-def fit_heads(network: keras.Model, train: Examples, val: Examples, recipe: Recipe) -> list[dict[str, float]]:
+def fit_heads(network: keras.Model, train: HeadExamples, val: HeadExamples, recipe: TrainingRecipe) -> list[dict[str, float]]:
     """Fit each head to the embeddings of the training photos and their mirror images: by logistic regression, with hidden layers by AdamW.
 
     Returns what came of each epoch of AdamW on training and validation photos, by the names of `metrics.jsonl`; of a regression, nothing.
@@ -37,14 +37,16 @@ def fit_heads(network: keras.Model, train: Examples, val: Examples, recipe: Reci
     both = {name: np.concatenate([wanted, wanted]) for name, wanted in targets.items()}
     if any(name not in (HEAD, BIN_HEAD) for name in head_layers(network)):
         seen = predict(network, val.photos, size)["embedding"]
-        return list(_train_hidden(network, Features(features, both, twice), Features(seen, val.targets, val.weights), recipe.head_training))
+        return list(_train_hidden(network, HeadFeatures(features, both, twice), HeadFeatures(seen, val.targets, val.weights), recipe.head_training))
     for name, layer in (("logits", HEAD), ("bin_logits", BIN_HEAD)):
         if name in both:
-            set_head(network, *regression(features, both[name], network.output[name].shape[-1], twice, recipe.head_decay), layer)
+            set_head(network, *fit_logistic_regression(features, both[name], network.output[name].shape[-1], twice, recipe.head_decay), layer)
     return []
 
 
-def regression(features: Float32Array, targets: Labels, outputs: int, weights: Float32Array, decay: float) -> tuple[Float32Array, Float32Array]:
+def fit_logistic_regression(
+    features: Float32Array, targets: Labels, outputs: int, weights: Float32Array, decay: float
+) -> tuple[Float32Array, Float32Array]:
     """Coefficients (outputs x features) and intercepts of a multinomial logistic regression.
 
     In float64, to a narrow tolerance, and on centred features: a last bit of the features moved coefficients by 1e-4 in float32, and intercepts by
@@ -60,7 +62,7 @@ def regression(features: Float32Array, targets: Labels, outputs: int, weights: F
     return coefficients, intercepts
 
 
-class Features(NamedTuple):
+class HeadFeatures(NamedTuple):
     """Embeddings, N x D, and as in Examples what belongs to each."""
 
     embeddings: Float32Array
@@ -68,7 +70,7 @@ class Features(NamedTuple):
     weights: Float32Array
 
 
-def _train_hidden(network: keras.Model, train: Features, val: Features, settings: HeadTraining) -> Iterator[dict[str, float]]:
+def _train_hidden(network: keras.Model, train: HeadFeatures, val: HeadFeatures, settings: HeadTraining) -> Iterator[dict[str, float]]:
     """Train the head's layers on features alone; they are the network's own. Gives what came of each epoch."""
     source = keras.Input((1, 1, train.embeddings.shape[1]))
     model = keras.Model(source, _heads(network, source, train.targets))
@@ -81,8 +83,8 @@ def _train_hidden(network: keras.Model, train: Features, val: Features, settings
         yield {
             "epoch": epoch,
             "loss": float(told["loss"][0]),
-            **_judged("train", model, train),
-            **_judged("val", model, val),
+            **_metrics("train", model, train),
+            **_metrics("val", model, val),
         }
 
 
@@ -97,7 +99,7 @@ def _heads(network: keras.Model, source: keras.KerasTensor, targets: dict[str, L
     return {name: keras.layers.Flatten(name=name)(network.get_layer(heads[name])(signal)) for name in targets}
 
 
-def _judged(name: str, model: keras.Model, seen: Features) -> dict[str, float]:
+def _metrics(name: str, model: keras.Model, seen: HeadFeatures) -> dict[str, float]:
     """Accuracy and mean negative log likelihood of the labels."""
     logits = model.predict(seen.embeddings[:, None, None], batch_size=1024, verbose=0)["logits"].astype(np.float64)
     targets = seen.targets["logits"]

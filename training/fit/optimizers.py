@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from device.common.arrays import Float32Array
-from training.fit.distributed import Alone, Workers
+from training.fit.distributed import SingleWorker, Workers
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Anchor:
     places: Mapping[str, Float32Array]
 
 
-class _ByLayer:
+class _PerLayerRates:
     """Multiplies the learning rate of the variables of some layers. Put before a Keras optimizer among the bases."""
 
     faster: Mapping[str, float] = {}
-    workers: Workers = Alone()
+    workers: Workers = SingleWorker()
     anchor: Anchor | None = None
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
@@ -46,11 +46,11 @@ class _ByLayer:
         super().update_step(gradient, variable, learning_rate * factor)  # type: ignore[misc]
 
 
-class _AdamW(_ByLayer, keras.optimizers.AdamW):
+class _AdamW(_PerLayerRates, keras.optimizers.AdamW):
     pass
 
 
-class _Sgd(_ByLayer, keras.optimizers.SGD):
+class _Sgd(_PerLayerRates, keras.optimizers.SGD):
     pass
 
 

@@ -11,21 +11,20 @@ import msgspec
 
 from converter.data.photos import Photo
 from device.common.errors import SortbinError
-from training.fit.origin import origin
-from training.fit.recipe import Recipe
+from training.fit.recipe import TrainingRecipe
 
-FILE = "begun.json"
+INPUTS_FILE = "begun.json"
 
 
-class BeginningError(SortbinError, ValueError):
+class ProvenanceError(SortbinError, ValueError):
     """A run that is to go on with other things than it was begun with."""
 
 
 @dataclass(frozen=True)
-class Beginning:
+class RunInputs:
     """What makes a run what it will be, beside the pixels. start, teachers, remembered: runs that it learns from. train, val, further: its photos."""
 
-    recipe: Recipe
+    recipe: TrainingRecipe
     train: Sequence[Photo]
     val: Sequence[Photo]
     start: Path | None = None
@@ -36,35 +35,41 @@ class Beginning:
     def described(self) -> dict[str, Any]:
         """By the options of `training fit`."""
         return {
-            "--from": [origin(run) for run in (self.start,) if run],
-            "--teacher": [origin(run) for run in self.teachers],
-            "--remember": [origin(run) for run in (self.remembered,) if run],
+            "--from": [run_reference(run) for run in (self.start,) if run],
+            "--teacher": [run_reference(run) for run in self.teachers],
+            "--remember": [run_reference(run) for run in (self.remembered,) if run],
             "--recipe": msgspec.to_builtins(self.recipe),
-            "--data": named([*self.train, *self.val]),
-            "--also": named(self.further),
+            "--data": photos_digest([*self.train, *self.val]),
+            "--also": photos_digest(self.further),
         }
 
 
-def require_same_beginning(run: Path, beginning: Beginning, *, goes_on: bool) -> None:
+def require_same_inputs(run: Path, beginning: RunInputs, *, goes_on: bool) -> None:
     """Note in `run` what it is begun with; where it goes on, compare. Raises BeginningError."""
-    file, described = run / FILE, json.dumps(beginning.described(), ensure_ascii=False, indent=1)
+    file, described = run / INPUTS_FILE, json.dumps(beginning.described(), ensure_ascii=False, indent=1)
     if not goes_on:
         file.write_text(described + "\n", encoding="utf-8")
         return
     begun = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if "--recipe" in begun:  # of an earlier version, without the keys that came since
-        begun["--recipe"] = json.loads(msgspec.json.encode(msgspec.convert(begun["--recipe"], Recipe)))
+        begun["--recipe"] = json.loads(msgspec.json.encode(msgspec.convert(begun["--recipe"], TrainingRecipe)))
     for option, now in json.loads(described).items():
-        if _essence(begun.get(option)) != _essence(now):
-            raise BeginningError(f"{run}: was begun with another {option}; give what {FILE} there names, or name another folder")
+        if _comparable(begun.get(option)) != _comparable(now):
+            raise ProvenanceError(f"{run}: was begun with another {option}; give what {INPUTS_FILE} there names, or name another folder")
 
 
-def named(photos: Sequence[Photo]) -> dict[str, Any]:
+def photos_digest(photos: Sequence[Photo]) -> dict[str, Any]:
     """What tells these photos from others: how many, and a hash of their names in this order."""
     listed = "".join(f"{photo.name}\n" for photo in photos)
     return {"photos": len(photos), "names_sha256": hashlib.sha256(listed.encode()).hexdigest()}
 
 
-def _essence(given: Any) -> Any:
+def run_reference(run: Path) -> dict[str, str]:
+    """Its folder, and the SHA-256 of its network: empty where there is none, which whoever reads the network says."""
+    file = run / "model.keras"
+    return {"run": str(run), "model_sha256": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""}
+
+
+def _comparable(given: Any) -> Any:
     """A run is the same wherever it lies now."""
     return [run["model_sha256"] for run in given] if isinstance(given, list) else given

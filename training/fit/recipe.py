@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from device.common.errors import SortbinError, describe_error
 from training.fit.augment import AUGMENTATIONS, Augmentation
-from training.models.scratch_options import ScratchCnn
+from training.models.scratch_options import ScratchCnnOptions
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -55,7 +55,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """compute as the INT8 network will, so that it loses less when it is quantized; epochs are judged that way too"""
 
 
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TrainingRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to train: the first phase fits a head on frozen features, the second fine-tunes the network in stages. No stage: features only."""
 
     stage: tuple[Stage, ...] = ()
@@ -63,7 +63,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     width: Positive = 1.0
     size: Size = 224
     """input size of stages that name none, and of the finished network where there is no stage"""
-    scratch: ScratchCnn = ScratchCnn()
+    scratch: ScratchCnnOptions = ScratchCnnOptions()
     """for backbone scratch_cnn"""
     batch_norm: Literal["fold", "frozen", "train"] = "fold"
     """folded into the convolutions, kept in inference mode, or trained with batch statistics"""
@@ -133,7 +133,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return AUGMENTATIONS[chosen] if isinstance(chosen, str) else chosen
 
 
-def read_recipe(file: Path) -> Recipe:
+def read_recipe(file: Path) -> TrainingRecipe:
     """Read and check a recipe. Raises RecipeError."""
     return parse_recipe(recipe_text(file), file)
 
@@ -148,10 +148,10 @@ def recipe_text(file: Path) -> str:
         raise RecipeError(f"{file}: expected UTF-8 text") from error
 
 
-def parse_recipe(text: str, file: Path) -> Recipe:
+def parse_recipe(text: str, file: Path) -> TrainingRecipe:
     """Check a recipe that was read from `file`. Raises RecipeError."""
     try:
-        recipe = msgspec.toml.decode(text, type=Recipe)
+        recipe = msgspec.toml.decode(text, type=TrainingRecipe)
     except msgspec.MsgspecError as error:
         raise RecipeError(f"{file}: {describe_error(error)}") from error
     if not recipe.stage and not recipe.first_phase:
@@ -163,7 +163,7 @@ NETWORK_KEYS = ("backbone", "width", "scratch", "dense", "dense_activation", "de
 """what makes the network, and cannot change when a finished run is trained further"""
 
 
-def further(file: Path, run: Path) -> str:
+def further_recipe_text(file: Path, run: Path) -> str:
     """The recipe in `file`, as TOML, for training a finished run further: the size and what else it leaves open about the network are as they were.
 
     Raises RecipeError for either recipe, and when they do not fit together.

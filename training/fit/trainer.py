@@ -26,31 +26,38 @@ from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
 from device.policy.rules import RulePack
 from device.vision.inference.preprocess import Pixels, to_input
-from training.fit.batches import Batches
-from training.fit.callbacks import AfterEpoch, DropoutByEpoch, OnTerminal
-from training.fit.checkpoint import Best, Progress, WeightAverage, load_state, save_state
+from training.fit.batches import TrainingBatches
+from training.fit.callbacks import AfterEpoch, SeedDropoutByEpoch, ShowProgress
+from training.fit.checkpoint import BestWeights, TrainingProgress, WeightAverage, load_state, save_state
 from training.fit.curves import write_run_report
-from training.fit.distillation import Teachers, blended_loss
-from training.fit.distributed import Alone, Workers, WorkersError, require_agreement
-from training.fit.feature_distillation import Remembered, RememberError, anchored, keep_start, read_remembered, started_as
-from training.fit.history import FIRST_PHASE, METRICS, measured, note, watched
-from training.fit.linear_head import Examples, fit_heads
+from training.fit.distillation import Teachers, distillation_loss
+from training.fit.distributed import SingleWorker, Workers, WorkersError, require_agreement
+from training.fit.feature_distillation import (
+    FeatureDistillationError,
+    FeatureTeacher,
+    anchor_to_start,
+    load_start_network,
+    read_feature_teacher,
+    save_start_weights,
+)
+from training.fit.history import FIRST_PHASE, METRICS, append_line, epoch_metrics, train_sample
+from training.fit.linear_head import HeadExamples, fit_heads
 from training.fit.metrics import Score, evaluate
 from training.fit.optimizers import Anchor, adamw, cosine, sgd
-from training.fit.provenance import FILE, Beginning, require_same_beginning
-from training.fit.recipe import Recipe, Stage
-from training.fit.warm_start import StartError, read_start
+from training.fit.provenance import INPUTS_FILE, RunInputs, require_same_inputs
+from training.fit.recipe import Stage, TrainingRecipe
+from training.fit.warm_start import WarmStartError, read_start_network
 from training.models.backbones import build_trunk
 from training.models.batch_norm_folding import fold_batch_norm, freeze_batch_norm
-from training.models.fake_quantization import fake_quantized, measure_ranges, release_mapped_pages
-from training.models.network import Hidden, add_heads, head_layers, resized, unfreeze
+from training.models.fake_quantization import copy_weights_back, fake_quantize, measure_ranges
+from training.models.network import HiddenLayers, add_heads, head_layers, resized, unfreeze
 
 Report = Callable[[str], None]
 EpochDone = Callable[[int, Score], None]
 
-ALONE = Alone()
+SINGLE_WORKER = SingleWorker()
 
-KEPT_ITEMS = 1024
+ISOLATED_CACHE = 1024
 """validation photos whose items are kept by themselves from epoch to epoch: looking for each takes several times as long as judging it"""
 
 
@@ -59,7 +66,7 @@ class DivergedError(SortbinError, ArithmeticError):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingJob:
     """What is to be learned: photos, their labels, their bins where the recipe names a rule pack, and the runs to learn from.
 
     start: the finished run whose network is trained further, if there is one. teachers: runs that are asked about the split's photos as they were
@@ -67,7 +74,7 @@ class Lesson:
     embeddings are kept, where the recipe has a `remember_share`; without one, those of where training starts.
     """
 
-    recipe: Recipe
+    recipe: TrainingRecipe
     split: Split
     rules: RulePack | None = None
     teachers: tuple[Path, ...] = ()
@@ -107,9 +114,9 @@ class Lesson:
         return found
 
     @property
-    def watched(self) -> tuple[Photo, ...]:
+    def train_sample(self) -> tuple[Photo, ...]:
         """Training photos whose accuracy is told after each epoch, beside that of the validation photos."""
-        return watched(self.split.train)
+        return train_sample(self.split.train)
 
     def weights(self) -> Float32Array:
         """Weight of each training photo in the loss."""
@@ -117,7 +124,9 @@ class Lesson:
         return by_label[self.indices(self.photos)["logits"]]
 
 
-def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_done: EpochDone | None = None, workers: Workers = ALONE) -> Score:
+def fit(
+    lesson: TrainingJob, run: Path, weights: str | None, report: Report, epoch_done: EpochDone | None = None, workers: Workers = SINGLE_WORKER
+) -> Score:
     """Train into the folder `run`, or go on where an earlier call was stopped, and return the validation score of the result.
 
     weights: start of the trunk, see `build_trunk`; of no account where the lesson has a start. epoch_done: told after each epoch how many of all
@@ -129,20 +138,20 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     recipe, split = lesson.recipe, lesson.split
     _require_shareable(recipe, workers)
     if recipe.start_share and lesson.start is None:
-        raise StartError("start_share: expected 0 where no finished run is trained further")
+        raise WarmStartError("start_share: expected 0 where no finished run is trained further")
     if lesson.remembered is not None and not recipe.remember_share:
-        raise RememberError("remember_share: expected above 0 in the recipe where a run is to be remembered")
+        raise FeatureDistillationError("remember_share: expected above 0 in the recipe where a run is to be remembered")
     keras.utils.set_random_seed(recipe.seed)
     run.mkdir(parents=True, exist_ok=True)
-    progress = Progress.read(run)
-    if progress is None and (run / FILE).is_file():
-        _forget(run)
+    progress = TrainingProgress.read(run)
+    if progress is None and (run / INPUTS_FILE).is_file():
+        _remove_leftovers(run)
     came = f"{run} goes on after stage {progress.stage + 1}, epoch {progress.epoch}" if progress else f"{run} starts from nothing"
     require_agreement(
         workers, f"{came}, with {len(lesson.photos)} photos", [*((progress.stage, progress.epoch) if progress else (-1, 0)), len(lesson.photos)]
     )
-    beginning = Beginning(recipe, split.train, split.val, lesson.start, lesson.teachers, lesson.remembered, lesson.further)
-    require_same_beginning(run, beginning, goes_on=progress is not None)
+    beginning = RunInputs(recipe, split.train, split.val, lesson.start, lesson.teachers, lesson.remembered, lesson.further)
+    require_same_inputs(run, beginning, goes_on=progress is not None)
     _write_lines(run / "labels.txt", split.labels)
     _write_lines(run / "train.txt", [photo.name for photo in split.train])
     _write_lines(run / "val.txt", [photo.name for photo in split.val])
@@ -152,10 +161,10 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     if progress is not None:
         report(f"going on after stage {progress.stage + 1}, epoch {progress.epoch}")
     else:
-        _begin(network, lesson, run, report)
+        _first_phase(network, lesson, run, report)
     if progress is None and lesson.looks_back:
-        keep_start(network, run)
-    progress = progress or Progress(0, 0)
+        save_start_weights(network, run)
+    progress = progress or TrainingProgress(0, 0)
     for index in range(progress.stage, len(recipe.stage)):
         network = fine_tune(network, lesson, index, progress.epoch if index == progress.stage else 0, run, report, epoch_done, workers)
     if recipe.start_share:
@@ -172,38 +181,38 @@ def fit(lesson: Lesson, run: Path, weights: str | None, report: Report, epoch_do
     return score
 
 
-def _begin(network: keras.Model, lesson: Lesson, run: Path, report: Report) -> None:
+def _first_phase(network: keras.Model, lesson: TrainingJob, run: Path, report: Report) -> None:
     """Judge the network before any training, and fit its heads where the recipe asks for that."""
-    recipe, split, photos = lesson.recipe, lesson.split, lesson.watched
+    recipe, split, photos = lesson.recipe, lesson.split, lesson.train_sample
     if len(photos) < len(split.train):
         report(f"train accuracy is of {len(photos)} of the {len(split.train)} training photos, as they are, labels in their shares")
 
     def judge(epoch: int, told: str) -> None:
         train, val = (evaluate(network, seen, split.labels) for seen in (photos, split.val))
-        note(run / FIRST_PHASE, {"epoch": epoch, **measured(train, val)})
+        append_line(run / FIRST_PHASE, {"epoch": epoch, **epoch_metrics(train, val)})
         report(f"{told}: train {train.accuracy:.4f} of {train.n}  {val.described(split.labels)}")
 
     judge(0, "epoch 0, before any training")
     if not recipe.first_phase:
         return
     report(f"phase 1: heads on frozen features of {len(lesson.photos)} photos")
-    train = Examples(lesson.photos, lesson.indices(lesson.photos), lesson.weights())
-    val = Examples(split.val, lesson.indices(split.val), np.ones(len(split.val), np.float32))
+    train = HeadExamples(lesson.photos, lesson.indices(lesson.photos), lesson.weights())
+    val = HeadExamples(split.val, lesson.indices(split.val), np.ones(len(split.val), np.float32))
     epochs = fit_heads(network, train, val, recipe)
     for epoch in epochs:
-        note(run / FIRST_PHASE, epoch)
+        append_line(run / FIRST_PHASE, epoch)
     judge(len(epochs) + 1, "phase 1")
 
 
 def fine_tune(
     network: keras.Model,
-    lesson: Lesson,
+    lesson: TrainingJob,
     index: int,
     first_epoch: int,
     run: Path,
     report: Report,
     epoch_done: EpochDone | None = None,
-    workers: Workers = ALONE,
+    workers: Workers = SINGLE_WORKER,
 ) -> keras.Model:
     """One stage of the second phase. Returns the network at its final size, with the averaged weights of the last epoch or, wherever patience is
     asked for and in the last stage, unless the recipe keeps the last there too, of the best. Where items are isolated in training, epochs are
@@ -213,18 +222,18 @@ def fine_tune(
     stage = recipe.stage[index]
     network.set_weights([keras.ops.convert_to_numpy(weight) for weight in workers.mean(network.get_weights())])
     size = recipe.size_at(stage)
-    staged, finished = _at(network, size, recipe.precision), resized(network, recipe.final_size)
+    staged, finished = _staged_copy(network, size, recipe.precision), resized(network, recipe.final_size)
     _choose_trainable(staged, recipe, stage)
     judged = finished
     if stage.fake_quantize:
-        staged, judged = fake_quantized(staged), fake_quantized(finished)
-    start = started_as(staged, run) if lesson.looks_back else None
-    remembered = _remembered(lesson, staged, start) if recipe.remember_share else None
+        staged, judged = fake_quantize(staged), fake_quantize(finished)
+    start = load_start_network(staged, run) if lesson.looks_back else None
+    remembered = _feature_teacher(lesson, staged, start) if recipe.remember_share else None
     trained = keras.Model(staged.input, {name: staged.output[name] for name in lesson.outputs})
     batches = _batches(lesson, stage, index, first_epoch, workers, remembered)
-    anchor = anchored(staged, start, recipe.start_decay) if start and recipe.start_decay else None
+    anchor = anchor_to_start(staged, start, recipe.start_decay) if start and recipe.start_decay else None
     trained.compile(optimizer=_optimizer(staged, recipe, stage, len(batches), workers, anchor), jit_compile=False, **_losses(lesson, remembered))
-    average, best = WeightAverage(stage.ema), Best(run / f"progress.best{index}.npz")
+    average, best = WeightAverage(stage.ema), BestWeights(run / f"progress.best{index}.npz")
     terminal = Terminal()
     if first_epoch:
         trained.optimizer.build(trained.trainable_variables)
@@ -233,14 +242,14 @@ def fine_tune(
     elif stage.fake_quantize:
         measure_ranges(trained, lesson.photos, recipe.seed)
 
-    @functools.lru_cache(KEPT_ITEMS)
+    @functools.lru_cache(ISOLATED_CACHE)
     def by_itself(photo: Photo) -> Pixels:
         return to_input(isolated(photo), recipe.final_size)
 
     def after_epoch(epoch: int, logs: dict[str, float], seconds: float) -> bool:
         judged.set_weights(average.weights)
         whole = evaluate(judged, split.val, split.labels)
-        train, items, score = evaluate(judged, lesson.watched, split.labels), None, whole
+        train, items, score = evaluate(judged, lesson.train_sample, split.labels), None, whole
         if recipe.views(stage).isolated_share:
             items = evaluate(judged, split.val, split.labels, by_itself)
             score = whole.beside(items)
@@ -249,23 +258,23 @@ def fine_tune(
             raise DivergedError(f"{run}: {place}, the network computes no numbers any more; lower that stage's rate and name another folder")
         images_per_s = len(lesson.photos) / seconds
         logs["loss"] = _mean(workers, logs["loss"])
-        logs |= measured(train, whole, items)
+        logs |= epoch_metrics(train, whole, items)
         logs["rate"] = float(trained.optimizer.learning_rate)
         told = f"stage {index + 1}/{len(recipe.stage)} ({size} px) epoch {epoch + 1}/{stage.epochs}  loss {logs['loss']:.4f}"
         of_items = f"  isolated: {items.described(split.labels)}" if items else ""
         terminal.step("")
         report(f"{told}  train {train.accuracy:.4f} of {train.n}  {whole.described(split.labels)}{of_items}  {images_per_s:.0f} images/s")
-        note(run / METRICS, {"stage": index + 1, "epoch": epoch + 1, **logs, "val_recall": whole.recall, "images_per_s": images_per_s})
+        append_line(run / METRICS, {"stage": index + 1, "epoch": epoch + 1, **logs, "val_recall": whole.recall, "images_per_s": images_per_s})
         best.offer(score, epoch, average.weights)
         save_state(trained, run / "progress.state.npz")
         average.save(run / "progress.average.npz")
-        Progress(index, epoch + 1).write(run)
+        TrainingProgress(index, epoch + 1).write(run)
         if epoch_done is not None:
             epoch_done(sum(before.epochs for before in recipe.stage[:index]) + epoch + 1, score)
         impatient = stage.patience is not None and epoch - best.epoch >= stage.patience
         return _mean(workers, float(impatient)) > 0.5
 
-    own = [average, DropoutByEpoch(recipe.seed * workers.count + workers.index), AfterEpoch(after_epoch), OnTerminal(terminal)]
+    own = [average, SeedDropoutByEpoch(recipe.seed * workers.count + workers.index), AfterEpoch(after_epoch), ShowProgress(terminal)]
     with contextlib.closing(terminal):
         trained.fit(
             batches,
@@ -278,7 +287,7 @@ def fine_tune(
     keep_best = stage.patience is not None or (index == len(recipe.stage) - 1 and recipe.keep == "best")
     judged.set_weights(best.weights() if keep_best else average.weights)
     if stage.fake_quantize:
-        release_mapped_pages(judged, finished)
+        copy_weights_back(judged, finished)
     return finished
 
 
@@ -289,20 +298,20 @@ def label_weights(photos: Sequence[Photo], labels: Sequence[str], alpha: float) 
     return [1 + alpha * (weight - 1) for weight in balanced]
 
 
-def _build(lesson: Lesson, weights: str | None) -> keras.Model:
+def _build(lesson: TrainingJob, weights: str | None) -> keras.Model:
     recipe = lesson.recipe
     keras.utils.set_random_seed(recipe.seed)  # again, and at once before the weights are drawn: whatever else drew from Python's generator has no say
     if lesson.start is not None:
-        network = read_start(lesson.start, lesson.widths)
+        network = read_start_network(lesson.start, lesson.widths)
         return fold_batch_norm(network) if recipe.batch_norm == "fold" else network
     trunk = build_trunk(recipe.backbone, recipe.final_size, width=recipe.width, scratch=recipe.scratch, weights=weights)
     if recipe.batch_norm == "fold":
         trunk = fold_batch_norm(trunk)
-    hidden = Hidden(recipe.dense, recipe.dense_activation, recipe.dense_dropout)
+    hidden = HiddenLayers(recipe.dense, recipe.dense_activation, recipe.dense_dropout)
     return add_heads(trunk, len(lesson.split.labels), dropout=recipe.dropout, seed=recipe.seed, hidden=hidden, bin_count=len(lesson.bins))
 
 
-def _at(network: keras.Model, size: int, precision: str) -> keras.Model:
+def _staged_copy(network: keras.Model, size: int, precision: str) -> keras.Model:
     """A copy of the network for training at another input size, its layers computing in `precision`."""
     if precision == "float32":
         return resized(network, size)
@@ -315,15 +324,15 @@ def _at(network: keras.Model, size: int, precision: str) -> keras.Model:
     return copy
 
 
-def _choose_trainable(staged: keras.Model, recipe: Recipe, stage: Stage) -> None:
+def _choose_trainable(staged: keras.Model, recipe: TrainingRecipe, stage: Stage) -> None:
     unfreeze(staged, stage.unfreeze)
     if recipe.batch_norm != "train":
         freeze_batch_norm(staged)
 
 
-def _remembered(lesson: Lesson, staged: keras.Model, start: keras.Model | None) -> Remembered:
-    known = start if lesson.remembered is None else read_remembered(lesson.remembered, staged)
-    return Remembered(known, lesson.photos, lesson.recipe.seed)
+def _feature_teacher(lesson: TrainingJob, staged: keras.Model, start: keras.Model | None) -> FeatureTeacher:
+    known = start if lesson.remembered is None else read_feature_teacher(lesson.remembered, staged)
+    return FeatureTeacher(known, lesson.photos, lesson.recipe.seed)
 
 
 def _mean(workers: Workers, value: float) -> float:
@@ -331,7 +340,7 @@ def _mean(workers: Workers, value: float) -> float:
     return float(averaged)
 
 
-def _require_shareable(recipe: Recipe, workers: Workers) -> None:
+def _require_shareable(recipe: TrainingRecipe, workers: Workers) -> None:
     """Refuse what would make workers drift apart or wait for each other for ever."""
     if workers.count > 1 and recipe.batch_norm == "train":
         raise WorkersError("batch_norm: expected fold or frozen with several workers: each would have statistics of its own")
@@ -341,14 +350,14 @@ def _require_shareable(recipe: Recipe, workers: Workers) -> None:
         raise WorkersError("fake_quantize: expected no stage with it with several workers: each would have ranges of its own")
 
 
-def _batches(lesson: Lesson, stage: Stage, index: int, first_epoch: int, workers: Workers, remembered: Remembered | None) -> Batches:
+def _batches(lesson: TrainingJob, stage: Stage, index: int, first_epoch: int, workers: Workers, remembered: FeatureTeacher | None) -> TrainingBatches:
     recipe, split = lesson.recipe, lesson.split
     wanted = lesson.indices(lesson.photos)
     targets = np.concatenate([np.eye(width, dtype=np.float32)[wanted[name]] for name, width in lesson.widths.items()], axis=1)
     teach = None
     if lesson.teachers:
         teach = Teachers(lesson.teachers, split.labels, recipe.size_at(stage), recipe.teacher_temperature).targets
-    return Batches(
+    return TrainingBatches(
         lesson.photos,
         targets,
         lesson.widths,
@@ -368,7 +377,7 @@ def _batches(lesson: Lesson, stage: Stage, index: int, first_epoch: int, workers
 
 
 def _optimizer(
-    staged: keras.Model, recipe: Recipe, stage: Stage, steps_per_epoch: int, workers: Workers, anchor: Anchor | None
+    staged: keras.Model, recipe: TrainingRecipe, stage: Stage, steps_per_epoch: int, workers: Workers, anchor: Anchor | None
 ) -> keras.optimizers.Optimizer:
     make = adamw if recipe.optimizer == "adamw" else sgd
     rate = cosine(stage.rate, stage.epochs * steps_per_epoch, stage.warmup_steps)
@@ -376,12 +385,12 @@ def _optimizer(
     return keras.optimizers.LossScaleOptimizer(optimizer) if recipe.precision == "mixed_float16" else optimizer
 
 
-def _losses(lesson: Lesson, remembered: Remembered | None) -> dict[str, object]:
+def _losses(lesson: TrainingJob, remembered: FeatureTeacher | None) -> dict[str, object]:
     recipe = lesson.recipe
     smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
     losses: dict[str, object] = {"logits": smoothed}
     if lesson.teachers:
-        losses["logits"] = blended_loss(recipe.label_smoothing, recipe.teacher_share, recipe.teacher_temperature)
+        losses["logits"] = distillation_loss(recipe.label_smoothing, recipe.teacher_share, recipe.teacher_temperature)
     shares = {"logits": 1.0}
     if lesson.rules is not None:
         losses["bin_logits"] = smoothed
@@ -392,7 +401,7 @@ def _losses(lesson: Lesson, remembered: Remembered | None) -> dict[str, object]:
     return {"loss": losses, "loss_weights": shares}
 
 
-def _forget(run: Path) -> None:
+def _remove_leftovers(run: Path) -> None:
     """Remove what a run left that did not come to the end of an epoch: nothing goes on from it, and another recipe's must not count."""
     for left in (*run.glob("progress.*"), run / METRICS, run / FIRST_PHASE, run / "further.txt"):
         left.unlink(missing_ok=True)

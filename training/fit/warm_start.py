@@ -9,29 +9,29 @@ from converter.quantization.float_network import read_heads
 from device.common.errors import SortbinError
 from training.models.network import HEAD
 
-FOUND_BY_NAME = ("pool", "dropout", HEAD)
+NAMED_LAYERS = ("pool", "dropout", HEAD)
 
 
-class StartError(SortbinError, ValueError):
+class WarmStartError(SortbinError, ValueError):
     """A run that cannot be trained further."""
 
 
-def read_start(start: Path, widths: Mapping[str, int]) -> keras.Model:
+def read_start_network(start: Path, widths: Mapping[str, int]) -> keras.Model:
     """The network of a finished run. widths: the outputs to be trained, and how many columns each has. Raises StartError and NetworkError."""
     file = start / "model.keras"
     if not file.is_file():
-        raise StartError(f"{start}: expected a finished run to train further: model.keras is missing")
+        raise WarmStartError(f"{start}: expected a finished run to train further: model.keras is missing")
     network = read_heads(file, widths["logits"])
     for name, width in widths.items():
         found = network.output[name].shape[-1] if name in network.output else 0
         if found != width:
-            raise StartError(f"{file}: expected {width} of {name}, as the rule pack has bins; found {found}")
-    require_names(network, file)
+            raise WarmStartError(f"{file}: expected {width} of {name}, as the rule pack has bins; found {found}")
+    require_named_layers(network, file)
     return network
 
 
-def require_names(network: keras.Model, file: Path) -> None:
+def require_named_layers(network: keras.Model, file: Path) -> None:
     """Raise StartError for a network without the layers that are found by their names here. file: where it was read from."""
-    missing = set(FOUND_BY_NAME) - {layer.name for layer in network.layers}
+    missing = set(NAMED_LAYERS) - {layer.name for layer in network.layers}
     if missing:
-        raise StartError(f"{file}: expected a network that `training fit` made, found no layer {min(missing)}")
+        raise WarmStartError(f"{file}: expected a network that `training fit` made, found no layer {min(missing)}")

@@ -19,7 +19,7 @@ from converter.quantization.float_network import read_heads
 from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
 from training.fit.metrics import evaluate
-from training.fit.origin import origin
+from training.fit.provenance import run_reference
 
 Report = Callable[[str], None]
 Weights = list[Float32Array]
@@ -38,30 +38,30 @@ def average(runs: Mapping[Path, Run], shares: Mapping[Path, float], out: Path, r
     themselves, is reported, and the average's. Raises AverageError, NetworkError.
     """
     first = next(iter(runs))
-    _require_alike(runs)
+    _require_same_task(runs)
     total, mixed = sum(shares.values()), None
     for folder, run in runs.items():
         network = read_heads(run.model, len(run.labels))
         weights: Weights = network.get_weights()
         if mixed is not None and [part.shape for part in weights] != [part.shape for part in mixed]:
             raise AverageError(f"{run.model}: expected a network of the same layers as {runs[first].model}")
-        report(f"{folder} {shares[folder] / total:.3f}: {_measured(network, run.val, run.labels)}")
+        report(f"{folder} {shares[folder] / total:.3f}: {_accuracy_text(network, run.val, run.labels)}")
         parts = [np.float32(shares[folder] / total) * part for part in weights]
         mixed = parts if mixed is None else [so_far + part for so_far, part in zip(mixed, parts, strict=True)]
     network.set_weights(mixed)
     network.save(out / "model.keras")
-    report(f"their average: {_measured(network, run.val, run.labels)}")
+    report(f"their average: {_accuracy_text(network, run.val, run.labels)}")
     for name in ("labels.txt", "train.txt", "val.txt", "recipe.toml"):
         if (first / name).is_file():
             shutil.copyfile(first / name, out / name)
     further = sorted({line for folder in runs if (folder / "further.txt").is_file() for line in _lines(folder / "further.txt")})
     if further:
         (out / "further.txt").write_text("".join(f"{line}\n" for line in further), encoding="utf-8")
-    made_of = [{**origin(folder), "share": shares[folder] / total} for folder in runs]
+    made_of = [{**run_reference(folder), "share": shares[folder] / total} for folder in runs]
     (out / FILE).write_text(json.dumps(made_of, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def _require_alike(runs: Mapping[Path, Run]) -> None:
+def _require_same_task(runs: Mapping[Path, Run]) -> None:
     (first, known), *others = runs.items()
     for folder, run in others:
         if run.labels != known.labels:
@@ -70,7 +70,7 @@ def _require_alike(runs: Mapping[Path, Run]) -> None:
             raise AverageError(f"{folder}: was chosen by other photos than {first}; expected the same val.txt")
 
 
-def _measured(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str]) -> str:
+def _accuracy_text(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str]) -> str:
     whole, alone = evaluate(network, photos, labels), evaluate(network, photos, labels, isolated)
     return f"{whole.accuracy:.4f} of {whole.n} photos right, nll {whole.nll:.3f}; items by themselves {alone.accuracy:.4f}, nll {alone.nll:.3f}"
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from device.common.errors import SortbinError
 from training.models.scratch_cnn import resnet18, scratch_cnn
-from training.models.scratch_options import ScratchCnn
+from training.models.scratch_options import ScratchCnnOptions
 
 Shape = tuple[int, int, int]
 Build = Callable[[Shape, float, str | None], keras.Model]
@@ -58,7 +58,7 @@ BACKBONES: Mapping[str, Build] = {
 SCRATCH = "scratch_cnn"
 
 
-def build_trunk(name: str, size: int, *, width: float = 1.0, scratch: ScratchCnn | None = None, weights: str | None = None) -> keras.Model:
+def build_trunk(name: str, size: int, *, width: float = 1.0, scratch: ScratchCnnOptions | None = None, weights: str | None = None) -> keras.Model:
     """Build a trunk for size x size inputs.
 
     weights: a `.weights.h5` file of the network without its top, or `imagenet` (Keras downloads them), or None for a random start, scaled so
@@ -66,7 +66,7 @@ def build_trunk(name: str, size: int, *, width: float = 1.0, scratch: ScratchCnn
     """
     shape = (size, size, 3)
     if name == SCRATCH:
-        trunk = scratch_cnn(shape, scratch or ScratchCnn())
+        trunk = scratch_cnn(shape, scratch or ScratchCnnOptions())
     elif name in BACKBONES:
         keras.utils.disable_interactive_logging()  # the bar of a download would stand between our lines
         try:
@@ -76,7 +76,7 @@ def build_trunk(name: str, size: int, *, width: float = 1.0, scratch: ScratchCnn
     else:
         raise BackboneError(f"backbone: expected one of {', '.join([*BACKBONES, SCRATCH])}, got {name}")
     if weights is None:
-        measure_statistics(trunk)
+        set_noise_statistics(trunk)
     elif weights != "imagenet":
         load_weights(trunk, name, width, Path(weights))
     return trunk
@@ -95,7 +95,7 @@ def load_weights(trunk: keras.Model, name: str, width: float, file: Path) -> Non
         raise WeightsError(f"{file}: expected weights for {name} width {width} without top: {reason}") from error
 
 
-def measure_statistics(trunk: keras.Model) -> None:
+def set_noise_statistics(trunk: keras.Model) -> None:
     """Set each batch norm to the statistics of coloured noise, so that a random network that is folded still passes signals on."""
     norms = [layer for layer in trunk.layers if isinstance(layer, keras.layers.BatchNormalization)]
     if not norms:

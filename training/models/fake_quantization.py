@@ -27,14 +27,14 @@ Tensor = Any
 
 MOMENTUM = 0.99
 """of the running average of ranges; the first batches are averaged equally"""
-MEASURED_PHOTOS = 64
-MEASURED_AT_ONCE = 16
+RANGE_PHOTOS = 64
+RANGE_BATCH = 16
 LEAST_SCALE = 1e-12
 LEAST_LOGARITHM = 1e-3
 """what mish takes the logarithm of is at least 1, which a coarse grid rounds to 0"""
 
 
-def fake_quantized(network: keras.Model) -> keras.Model:
+def fake_quantize(network: keras.Model) -> keras.Model:
     """A network of the same weights, layer names and outputs that computes as its INT8 model will, for training.
 
     Its ranges are further weights, not trainable, to be set by `measure_ranges` and followed during training; until then activations pass as they
@@ -42,7 +42,7 @@ def fake_quantized(network: keras.Model) -> keras.Model:
     """
     fused = _fused(network)
     source = keras.Input(network.input_shape[1:])
-    seen = CameraBytes(name="camera_bytes")(source)
+    seen = InputRounding(name="camera_bytes")(source)
     originals: dict[int, keras.Operation] = {}
 
     def clone(operation: keras.Operation) -> keras.Operation:
@@ -60,11 +60,11 @@ def fake_quantized(network: keras.Model) -> keras.Model:
         if isinstance(operation, keras.layers.Activation):
             return _activated(given[0], operation.activation, operation.name)
         signal = copy(*given, **options)
-        if isinstance(operation, _HANDS_ON) or operation.name in fused:
+        if isinstance(operation, _KEEPS_GRID) or operation.name in fused:
             return signal
         if type(operation) in _WITH_KERNEL and not _is_fusible(operation.activation):
-            return _activated(Range(name=f"{operation.name}_sum_range")(signal), operation.activation, operation.name)
-        return Range(name=f"{operation.name}_range")(signal)
+            return _activated(TrackedRangeRounding(name=f"{operation.name}_sum_range")(signal), operation.activation, operation.name)
+        return TrackedRangeRounding(name=f"{operation.name}_range")(signal)
 
     copy = keras.models.clone_model(network, input_tensors=source, clone_function=clone, call_function=call)
     by_path = {weight.path: weight for weight in copy.weights}
@@ -73,8 +73,8 @@ def fake_quantized(network: keras.Model) -> keras.Model:
     return copy
 
 
-def release_mapped_pages(quantized: keras.Model, network: keras.Model) -> None:
-    """Put the weights of a network made by `fake_quantized` back into one like that which it was made of. The ranges stay behind."""
+def copy_weights_back(quantized: keras.Model, network: keras.Model) -> None:
+    """Put the weights of a network made by `fake_quantize` back into one like that which it was made of. The ranges stay behind."""
     by_path = {weight.path: weight for weight in quantized.weights}
     for weight in network.weights:
         weight.assign(by_path[weight.path])
@@ -83,9 +83,9 @@ def release_mapped_pages(quantized: keras.Model, network: keras.Model) -> None:
 def measure_ranges(quantized: keras.Model, photos: Sequence[Photo], seed: int) -> None:
     """Set the ranges to those of some of the photos, drawn as equally over the labels as the converter draws them, and without augmentation."""
     size = quantized.input_shape[1]
-    inputs = [to_float(picture) for picture in Inputs(choose(photos, MEASURED_PHOTOS, seed), size)]
-    for start in range(0, len(inputs), MEASURED_AT_ONCE):
-        quantized(np.stack(inputs[start : start + MEASURED_AT_ONCE]), training=True)
+    inputs = [to_float(picture) for picture in Inputs(choose(photos, RANGE_PHOTOS, seed), size)]
+    for start in range(0, len(inputs), RANGE_BATCH):
+        quantized(np.stack(inputs[start : start + RANGE_BATCH]), training=True)
 
 
 def round_weights(weights: Tensor, axis: tuple[int, ...]) -> Tensor:
@@ -102,7 +102,7 @@ def round_activations(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return keras.quantizers.fake_quant_with_min_max_vars(values, ops.minimum(low, 0.0), ops.maximum(high, 0.0))
 
 
-class Rounding(keras.layers.Layer):
+class FakeQuantLayer(keras.layers.Layer):
     """A layer that changes no shape."""
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -110,7 +110,7 @@ class Rounding(keras.layers.Layer):
         return shape
 
 
-class CameraBytes(Rounding):
+class InputRounding(FakeQuantLayer):
     """The input -1..1 as the INT8 model takes it: camera bytes b, untouched, which stand for (b - 127) / 127.5 there."""
 
     def call(self, inputs: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class CameraBytes(Rounding):
         return inputs + ops.stop_gradient(read - inputs)
 
 
-class Range(Rounding):
+class TrackedRangeRounding(FakeQuantLayer):
     """Rounds to a grid whose range is followed in training, and held in inference.
 
     measured: values to take the range from instead of the inputs; the converter takes all ranges from the float network, and where a coarse grid
@@ -145,7 +145,7 @@ class Range(Rounding):
         return ops.cond(self.batches > 0, lambda: round_activations(inputs, self.low, self.high), lambda: inputs)
 
 
-class FixedRange(Rounding):
+class FixedRangeRounding(FakeQuantLayer):
     """Rounds to a grid that the operation prescribes."""
 
     def __init__(self, low: float, high: float, name: str) -> None:
@@ -186,7 +186,7 @@ class QuantizedBatchNormalization(keras.layers.BatchNormalization):
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         super().build(shape)
-        self.product = Range(name="product")
+        self.product = TrackedRangeRounding(name="product")
 
     def call(self, inputs: Tensor, training: bool = False, mask: Tensor | None = None) -> Tensor:
         scale = ops.rsqrt(self.moving_variance + self.epsilon)
@@ -203,9 +203,9 @@ _QUANTIZED: Mapping[type, type] = {
     keras.layers.BatchNormalization: QuantizedBatchNormalization,
 }
 _WITH_KERNEL = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
-_VANISHES = (keras.layers.Identity, keras.layers.Dropout)
-_HANDS_ON = (
-    *_VANISHES,
+_REMOVED_AT_INFERENCE = (keras.layers.Identity, keras.layers.Dropout)
+_KEEPS_GRID = (
+    *_REMOVED_AT_INFERENCE,
     keras.layers.Flatten,
     keras.layers.Reshape,
     keras.layers.ZeroPadding2D,
@@ -226,20 +226,20 @@ def _is_fusible(activation: Callable[[Tensor], Tensor]) -> bool:
 def _activated(signal: Tensor, activation: Callable[[Tensor], Tensor], name: str) -> Tensor:
     """An activation as the operations that the converter makes of it."""
     if activation in (keras.activations.sigmoid, keras.activations.softmax):
-        return FixedRange(0.0, 255 / 256, name=f"{name}_range")(keras.layers.Activation(activation)(signal))
+        return FixedRangeRounding(0.0, 255 / 256, name=f"{name}_range")(keras.layers.Activation(activation)(signal))
     if activation is keras.activations.tanh:
-        return FixedRange(-1.0, 127 / 128, name=f"{name}_range")(keras.layers.Activation(activation)(signal))
+        return FixedRangeRounding(-1.0, 127 / 128, name=f"{name}_range")(keras.layers.Activation(activation)(signal))
     if activation is keras.activations.silu:
-        share = FixedRange(0.0, 255 / 256, name=f"{name}_sigmoid_range")(ops.sigmoid(signal))
-        return Range(name=f"{name}_range")(signal * share)
+        share = FixedRangeRounding(0.0, 255 / 256, name=f"{name}_sigmoid_range")(ops.sigmoid(signal))
+        return TrackedRangeRounding(name=f"{name}_range")(signal * share)
     if activation is keras.activations.mish:
         softplus = ops.softplus(signal)
-        power = Range(name=f"{name}_exp_range")(ops.exp(signal))
-        raised = Range(name=f"{name}_add_range")(power + 1, ops.exp(signal) + 1)
-        logarithm = Range(name=f"{name}_log_range")(ops.log(ops.maximum(raised, LEAST_LOGARITHM)), softplus)
-        share = FixedRange(-1.0, 127 / 128, name=f"{name}_tanh_range")(ops.tanh(logarithm))
-        return Range(name=f"{name}_range")(signal * share, signal * ops.tanh(softplus))
-    return Range(name=f"{name}_range")(keras.layers.Activation(activation)(signal))
+        power = TrackedRangeRounding(name=f"{name}_exp_range")(ops.exp(signal))
+        raised = TrackedRangeRounding(name=f"{name}_add_range")(power + 1, ops.exp(signal) + 1)
+        logarithm = TrackedRangeRounding(name=f"{name}_log_range")(ops.log(ops.maximum(raised, LEAST_LOGARITHM)), softplus)
+        share = FixedRangeRounding(-1.0, 127 / 128, name=f"{name}_tanh_range")(ops.tanh(logarithm))
+        return TrackedRangeRounding(name=f"{name}_range")(signal * share, signal * ops.tanh(softplus))
+    return TrackedRangeRounding(name=f"{name}_range")(keras.layers.Activation(activation)(signal))
 
 
 def _fused(network: keras.Model) -> set[str]:
@@ -254,7 +254,7 @@ def _fused(network: keras.Model) -> set[str]:
         found = takers.get(id(operation.output), [])
         if len(found) != 1:
             return None
-        return only_taker(found[0]) if isinstance(found[0], _VANISHES) else found[0]
+        return only_taker(found[0]) if isinstance(found[0], _REMOVED_AT_INFERENCE) else found[0]
 
     fused = set()
     for operation in network.operations:
@@ -263,12 +263,12 @@ def _fused(network: keras.Model) -> set[str]:
         taker = only_taker(operation)
         with_kernel = type(operation) in _WITH_KERNEL and operation.activation is keras.activations.linear
         sums = with_kernel or isinstance(operation, (keras.layers.Add, keras.layers.BatchNormalization)) or _adds_a_constant(operation)
-        if (sums and _rectifies(taker)) or (with_kernel and _adds_a_constant(taker)):
+        if (sums and _is_relu(taker)) or (with_kernel and _adds_a_constant(taker)):
             fused.add(operation.name)
     return fused
 
 
-def _rectifies(operation: keras.Operation | None) -> bool:
+def _is_relu(operation: keras.Operation | None) -> bool:
     if isinstance(operation, keras.layers.ReLU):
         return operation.max_value in (None, 6) and operation.negative_slope == 0 and operation.threshold == 0
     return isinstance(operation, keras.layers.Activation) and operation.activation in (keras.activations.relu, keras.activations.relu6)

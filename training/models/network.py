@@ -12,15 +12,13 @@ import keras
 import numpy as np
 
 from device.common.arrays import Float32Array
-from training.models.backbones import build_trunk
-from training.models.batch_norm_folding import fold_batch_norm
 
 HEAD = "head"
 BIN_HEAD = "bin_head"
 
 
 @dataclass(frozen=True)
-class Hidden:
+class HiddenLayers:
     """Hidden layers between features and labels: how many units each has, and what follows each of them."""
 
     units: Sequence[int] = ()
@@ -28,11 +26,11 @@ class Hidden:
     dropout: float = 0.0
 
 
-NO_HIDDEN = Hidden()
+NO_HIDDEN_LAYERS = HiddenLayers()
 
 
 def add_heads(
-    trunk: keras.Model, label_count: int, *, dropout: float = 0.2, seed: int = 0, hidden: Hidden = NO_HIDDEN, bin_count: int = 0
+    trunk: keras.Model, label_count: int, *, dropout: float = 0.2, seed: int = 0, hidden: HiddenLayers = NO_HIDDEN_LAYERS, bin_count: int = 0
 ) -> keras.Model:
     """Put the heads on a trunk: pooled features, dropout, hidden layers, one output a label.
 
@@ -85,9 +83,3 @@ def unfreeze(network: keras.Model, layers: int | None) -> None:
 def read_labels(run: Path) -> tuple[str, ...]:
     """Labels of a run in the network's order."""
     return tuple(line for line in (run / "labels.txt").read_text(encoding="utf-8").split("\n") if line)
-
-
-def build_network(label_count: int, size: int, *, width: float = 1.0, dropout: float = 0.2, seed: int = 0, weights: str | None = None) -> keras.Model:
-    """The default network for size x size inputs: a MobileNetV2 with its batch norm folded away. weights: see `build_trunk`."""
-    trunk = fold_batch_norm(build_trunk("mobilenet_v2", size, width=width, weights=weights))
-    return add_heads(trunk, label_count, dropout=dropout, seed=seed)

@@ -2,10 +2,10 @@
 
 import keras
 
-from training.models.scratch_options import ScratchCnn
+from training.models.scratch_options import ScratchCnnOptions
 
 
-def scratch_cnn(shape: tuple[int, int, int], options: ScratchCnn) -> keras.Model:
+def scratch_cnn(shape: tuple[int, int, int], options: ScratchCnnOptions) -> keras.Model:
     """A trunk of inputs `shape` (height, width, 3), float32 -1..1."""
     signal = source = keras.Input(shape)
     features = options.features

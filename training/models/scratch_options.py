@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 
-class ScratchCnn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ScratchCnnOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The small CNN: `layers` times convolution, batch norm, activation, 2 x 2 pooling."""
 
     layers: Annotated[int, Meta(ge=1, le=7)] = 5

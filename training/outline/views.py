@@ -17,7 +17,7 @@ from converter.data.light_card import take_off
 from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.images import read_pixels
 from device.vision.inference.preprocess import Pixels
-from training.fit.backgrounds import random_ground
+from training.fit.backgrounds import random_background
 
 Rng = np.random.Generator
 
@@ -75,7 +75,7 @@ def _ground(rng: Rng, stock: Stock) -> Float32Array:
 
 
 def _drawn(rng: Rng, stock: Stock) -> Float32Array:
-    return cv2.resize(random_ground(WIDTH, rng), (WIDTH, HEIGHT)).astype(np.float32)
+    return cv2.resize(random_background(WIDTH, rng), (WIDTH, HEIGHT)).astype(np.float32)
 
 
 def _place(rng: Rng, stock: Stock) -> Float32Array:

@@ -26,10 +26,10 @@ from converter.quantization.candidates import Wanted, best_candidate
 from device.common.errors import SortbinError
 from device.policy.rules import find_rules, read_rules
 from training.fit.curves import EXPLAINED as CURVES_EXPLAINED
-from training.fit.curves import drawn
-from training.fit.history import read_history, watched
+from training.fit.curves import render_curves
+from training.fit.history import read_history, train_sample
 from training.fit.recipe import read_recipe
-from training.fit.trainer import Lesson, fit
+from training.fit.trainer import TrainingJob, fit
 from training.report.colours import BLUE, GREY, INK, ORANGE
 from training.report.page import Page
 
@@ -57,7 +57,7 @@ class CompareError(SortbinError, ValueError):
     """A run that cannot be compared: of another recipe, or chosen by other photos. The message names it and says what to do."""
 
 
-class Int8(msgspec.Struct, frozen=True):
+class Int8Result(msgspec.Struct, frozen=True):
     """The INT8 model that `converter quantize` would make of a run. Milliseconds of `timed` runs on one thread: of a picture of the input's size."""
 
     accuracy: Proportion
@@ -68,7 +68,7 @@ class Int8(msgspec.Struct, frozen=True):
     runtime: str
 
 
-class Row(msgspec.Struct, frozen=True):
+class ComparisonRow(msgspec.Struct, frozen=True):
     """One recipe. accuracy: on the validation photos; train: on some of the training photos, as they are; test: None where the data has no test
     part. epochs: that were run, over all stages, of so many at most. refused: why there is no INT8 model, else empty.
     """
@@ -77,7 +77,7 @@ class Row(msgspec.Struct, frozen=True):
     accuracy: Proportion
     parameters: int
     input_size: int
-    int8: Int8 | None
+    int8: Int8Result | None
     refused: str
     train: Proportion | None = None
     test: Proportion | None = None
@@ -89,7 +89,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
     data: str
     machine: str
-    rows: list[Row]
+    rows: list[ComparisonRow]
 
 
 def compare(recipes: Mapping[str, Path], weights: Mapping[str, str | None], split: Split, data: Path, out: Path, report: Report) -> Comparison:
@@ -97,9 +97,9 @@ def compare(recipes: Mapping[str, Path], weights: Mapping[str, str | None], spli
 
     weights: start of each trunk, see `build_trunk`. Raises CompareError, RunError, and what `fit` raises.
     """
-    rows, test = [], part_for_the_test(data)
+    rows, test = [], read_test_part(data)
     for name, file in recipes.items():
-        _trained(file, weights[name], split, out / name, lambda line, name=name: report(f"{name}: {line}"))
+        _train(file, weights[name], split, out / name, lambda line, name=name: report(f"{name}: {line}"))
         run = read_run(out / name, data)
         if {photo.name for photo in run.val} != {photo.name for photo in split.val} or run.labels != split.labels:
             raise CompareError(f"{out / name}: was chosen by other photos than those of {data}; remove it to train again")
@@ -110,7 +110,7 @@ def compare(recipes: Mapping[str, Path], weights: Mapping[str, str | None], spli
     return Comparison(data.resolve().name, f"{platform.machine()}, {platform.system()}", rows)
 
 
-def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+def table(rows: Sequence[ComparisonRow]) -> list[tuple[str, ...]]:
     """The rows as text, under HEAD."""
     return [
         (
@@ -143,7 +143,7 @@ def write(found: Comparison, out: Path) -> None:
     page.picture(encoded.getvalue(), "png", "accuracy with intervals, parameters, INT8 size and latency of each recipe")
     histories = {row.name: history for row in found.rows if (history := read_history(out / row.name))}
     if histories:
-        side_by_side = drawn(histories)
+        side_by_side = render_curves(histories)
         (out / CURVES).write_bytes(side_by_side)
         page.heading("How they were trained")
         page.picture(side_by_side, "png", "loss and accuracy of each epoch on training and validation photos, a column a recipe, on the same scales")
@@ -151,7 +151,7 @@ def write(found: Comparison, out: Path) -> None:
     (out / "compare.html").write_text(page.html(), encoding="utf-8")
 
 
-def plot(rows: Sequence[Row]) -> Figure:
+def plot(rows: Sequence[ComparisonRow]) -> Figure:
     """Four columns of the same rows: accuracy (float and INT8) with 95 % intervals, parameters, INT8 size, INT8 latency."""
     figure = Figure(figsize=(10, 1.8 + 0.55 * len(rows)), layout="constrained")
     columns = figure.subplots(1, 4, sharey=True, width_ratios=(2, 1, 1, 1))
@@ -186,7 +186,7 @@ def plot(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _trained(file: Path, weights: str | None, split: Split, run: Path, report: Report) -> None:
+def _train(file: Path, weights: str | None, split: Split, run: Path, report: Report) -> None:
     recipe, copied = read_recipe(file), run / "recipe.toml"
     if copied.is_file() and read_recipe(copied) != recipe:
         raise CompareError(f"{run}: was trained by another recipe than {file}; remove it to train again")
@@ -196,26 +196,26 @@ def _trained(file: Path, weights: str | None, split: Split, run: Path, report: R
     run.mkdir(parents=True, exist_ok=True)
     copied.write_bytes(file.read_bytes())
     rules = read_rules(find_rules(recipe.rules), split.labels) if recipe.rules else None
-    fit(Lesson(recipe, split, rules), run, weights, report)
+    fit(TrainingJob(recipe, split, rules), run, weights, report)
 
 
-def part_for_the_test(data: Path) -> tuple[Photo, ...]:
+def read_test_part(data: Path) -> tuple[Photo, ...]:
     """The test part of the data, none where it has none."""
     has = "test" in read_info(data).counts if is_dataset(data) else any((data / "splits").glob("*test.txt"))
     return read_part(data, "test") if has else ()
 
 
-def _measured(name: str, run: Run, test: Sequence[Photo]) -> Row:
+def _measured(name: str, run: Run, test: Sequence[Photo]) -> ComparisonRow:
     floating = network.read_network(run.model, len(run.labels))
     size = int(floating.inputs[0].shape[1])
     targets = np.array([run.target(photo) for photo in run.val])
-    accuracy, train, on_test = (_accuracy(floating, run, photos) for photos in (run.val, watched(run.train), test))
+    accuracy, train, on_test = (_accuracy(floating, run, photos) for photos in (run.val, train_sample(run.train), test))
     try:
         int8, refused = _int8(run, targets), ""
     except (SortbinError, ConverterError, RuntimeError, ValueError) as error:
         int8, refused = None, _reason(error)
     assert accuracy is not None  # no run is without validation photos
-    return Row(name, accuracy, floating.count_params(), size, int8, refused, train, on_test, _epochs(run.model.parent))
+    return ComparisonRow(name, accuracy, floating.count_params(), size, int8, refused, train, on_test, _epochs(run.model.parent))
 
 
 def _accuracy(floating: keras.Model, run: Run, photos: Sequence[Photo]) -> Proportion | None:
@@ -230,7 +230,7 @@ def _epochs(run: Path) -> tuple[int, int] | None:
     return (len(history.epochs), sum(stage.epochs for stage in read_recipe(run / "recipe.toml").stage)) if history else None
 
 
-def _int8(run: Run, targets: np.ndarray) -> Int8:
+def _int8(run: Run, targets: np.ndarray) -> Int8Result:
     floating = tflite.KerasNetwork(run.model, len(run.labels))
     chosen = calibration.choose(run.train, CALIBRATION_PHOTOS, seed=1)
     shown = calibration.partly_isolated(calibration.half(chosen))
@@ -242,7 +242,8 @@ def _int8(run: Run, targets: np.ndarray) -> Int8:
             trial.shipping.logits(picture)
         took_ms = np.array(trial.shipping.took_ms)[-TIMED:]
     right = proportion(int(answers.right.sum()), len(targets))
-    return Int8(right, len(trial.model), float(np.median(took_ms)), float(np.percentile(took_ms, 95)), len(took_ms), trial.shipping.runtime.name)
+    median_ms, p95_ms = np.percentile(took_ms, (50, 95)).tolist()
+    return Int8Result(right, len(trial.model), median_ms, p95_ms, len(took_ms), trial.shipping.runtime.name)
 
 
 def _reason(error: Exception) -> str:

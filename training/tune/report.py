@@ -22,7 +22,7 @@ from converter.common.proportion import Proportion, proportion
 from device.common.arrays import Float64Array
 from training.report.colours import BLUE, GREY, ORANGE
 from training.report.page import Page
-from training.tune.space import Choices, Range, Space, Value, toml
+from training.tune.space import Choices, NumberRange, Space, Value, recipe_toml
 from training.tune.study import folder_of
 
 SLICES_BESIDE = 3
@@ -80,7 +80,7 @@ class TuneReport(msgspec.Struct, frozen=True):
 
 def write(study: optuna.Study, space: Space, out: Path) -> str:
     """Write everything into `out` and return one line that sums it up."""
-    found = measured(study, space)
+    found = study_report(study, space)
     best = found.best
     drawn = {"history": history(found)} if found.complete else {}
     if found.importance:
@@ -92,7 +92,7 @@ def write(study: optuna.Study, space: Space, out: Path) -> str:
     if best is not None:
         (out / "best-recipe.toml").write_text(
             f"# Trial {best.number} of {len(found.trials)}: validation accuracy {best.accuracy}.\n# The best of many on the same photos is "
-            f"flattered by the choice; judge it on others.\n{toml(space.table(best.params))}",
+            f"flattered by the choice; judge it on others.\n{recipe_toml(space.table(best.params))}",
             encoding="utf-8",
         )
     pictures = {name: _png(figure) for name, figure in drawn.items()}
@@ -103,7 +103,7 @@ def write(study: optuna.Study, space: Space, out: Path) -> str:
     return counted if best is None else f"{counted}; best is trial {best.number}, validation accuracy {best.accuracy}"
 
 
-def measured(study: optuna.Study, space: Space) -> TuneReport:
+def study_report(study: optuna.Study, space: Space) -> TuneReport:
     """Everything the report says."""
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished() and "surplus" not in trial.user_attrs]
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -183,7 +183,7 @@ def slices(found: TuneReport, space: Space) -> Figure:
     panels = figure.subplots(bands, columns, squeeze=False, sharey=True)
     for axes, (place, entry) in zip(panels.flat, space.sample.items(), strict=False):
         own = [(row.params[place], row.accuracy.share) for row in rows if place in row.params and row.accuracy]
-        if isinstance(entry, Range):
+        if isinstance(entry, NumberRange):
             axes.plot([value for value, _ in own], [accuracy for _, accuracy in own], "o", color=BLUE, alpha=0.6, markersize=5)
             axes.set_xscale("log" if entry.log else "linear")
             marks = (entry.low, math.sqrt(entry.low * entry.high) if entry.log else (entry.low + entry.high) / 2, entry.high)
@@ -209,7 +209,7 @@ def _choices(axes: Axes, entry: Choices, own: Sequence[tuple[Value, float]]) -> 
         axes.plot(place + rng.uniform(-0.12, 0.12, len(accuracies)), accuracies, "o", color=BLUE, alpha=0.6, markersize=5)
         if accuracies:
             axes.plot([place - 0.3, place + 0.3], [np.mean(accuracies)] * 2, color=ORANGE, linewidth=2)
-        texts.append(f"{_told(choice)}\n({len(accuracies)})")
+        texts.append(f"{_value_text(choice)}\n({len(accuracies)})")
     axes.set_xticks(range(len(texts)), texts, size=8)
     axes.set_xlim(-0.6, len(texts) - 0.4)
 
@@ -263,8 +263,8 @@ def _importance(study: optuna.Study, complete: Sequence[FrozenTrial]) -> dict[st
     return {place: float(found) for place, found in shares.items()}
 
 
-def _columns(place: str, entry: Choices | Range, kept: Sequence[Value]) -> list[tuple[str, Float64Array]]:
-    if isinstance(entry, Range):
+def _columns(place: str, entry: Choices | NumberRange, kept: Sequence[Value]) -> list[tuple[str, Float64Array]]:
+    if isinstance(entry, NumberRange):
         values = np.array(kept, float)
         return [(f"log {place}", np.log(values))] if entry.log else [(place, values)]
     if all(isinstance(choice, int | float) for choice in entry.kept):
@@ -278,14 +278,14 @@ def _coefficient(first: Float64Array, second: Float64Array, widened: float) -> C
     return Coefficient(value, math.tanh(middle - half), math.tanh(middle + half))
 
 
-def _height(entry: Choices | Range, kept: Value) -> float:
+def _height(entry: Choices | NumberRange, kept: Value) -> float:
     if isinstance(entry, Choices):
         return entry.kept.index(kept) / (len(entry.kept) - 1)
     scale = math.log if entry.log else float
     return (scale(kept) - scale(entry.low)) / (scale(entry.high) - scale(entry.low))
 
 
-def _ticks(entry: Choices | Range) -> list[tuple[float, str]]:
+def _ticks(entry: Choices | NumberRange) -> list[tuple[float, str]]:
     if isinstance(entry, Choices):
         return [(_height(entry, kept), str(kept)) for kept in entry.kept]
     middle = math.sqrt(entry.low * entry.high) if entry.log else (entry.low + entry.high) / 2
@@ -304,7 +304,7 @@ def _page(found: TuneReport, pictures: Mapping[str, bytes]) -> str:
     if found.best is not None and found.best.accuracy is not None:
         page.figure(f"{found.best.accuracy.share:.4f}", f"validation accuracy of trial {found.best.number}: {found.best.accuracy}")
         page.note("The best of many trials on the same photos is flattered by the choice; judge it on others.")
-        page.table(["hyperparameter", "best trial"], [[place, _told(value)] for place, value in found.best.params.items()])
+        page.table(["hyperparameter", "best trial"], [[place, _value_text(value)] for place, value in found.best.params.items()])
     for name, shows in (
         ("history", "validation accuracy of each trial, and the best so far"),
         ("importance", "importance of each hyperparameter"),
@@ -328,7 +328,7 @@ def _page(found: TuneReport, pictures: Mapping[str, bytes]) -> str:
     page.table(
         ["trial", "state", "epochs", "accuracy (95 %)", "n", *places],
         [
-            [str(row.number), row.state, str(row.epochs), *_accuracy(row.accuracy), *(_told(row.params.get(place, "")) for place in places)]
+            [str(row.number), row.state, str(row.epochs), *_accuracy(row.accuracy), *(_value_text(row.params.get(place, "")) for place in places)]
             for row in found.trials
         ],
     )
@@ -339,5 +339,5 @@ def _accuracy(found: Proportion | None) -> tuple[str, str]:
     return ("", "") if found is None else (found.with_interval(), str(found.n))
 
 
-def _told(value: Value) -> str:
+def _value_text(value: Value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)

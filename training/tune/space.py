@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from device.common.errors import SortbinError, describe_error
-from training.fit.recipe import Recipe
+from training.fit.recipe import TrainingRecipe
 
 Value = str | int | float | bool
 """what a study keeps of a hyperparameter; lists and tables are kept as JSON"""
@@ -47,7 +47,7 @@ class Choices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.choices
 
 
-class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NumberRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Numbers from `low` to `high`, both included: whole ones where both are whole. log: drawn evenly over their logarithm."""
 
     low: int | float
@@ -75,7 +75,7 @@ class Space:
     """What is common to all trials, in the form of a recipe file, and what is sampled, by its place in the recipe."""
 
     common: Mapping[str, Any]
-    sample: Mapping[str, Choices | Range]
+    sample: Mapping[str, Choices | NumberRange]
 
     def table(self, sampled: Mapping[str, Value]) -> dict[str, Any]:
         """A recipe in the form of a TOML file, with what was sampled in place."""
@@ -84,14 +84,14 @@ class Space:
             _put(table, place, self.sample[place].value(kept))
         return table
 
-    def recipe(self, sampled: Mapping[str, Value]) -> Recipe:
+    def recipe(self, sampled: Mapping[str, Value]) -> TrainingRecipe:
         """The recipe of a trial."""
-        return msgspec.convert(self.table(sampled), Recipe)
+        return msgspec.convert(self.table(sampled), TrainingRecipe)
 
     @property
-    def base(self) -> Recipe:
+    def base(self) -> TrainingRecipe:
         """The recipe that nothing was sampled for."""
-        return msgspec.convert(self.common, Recipe)
+        return msgspec.convert(self.common, TrainingRecipe)
 
     def combinations(self) -> int | None:
         """How many there are of all choices; None where a number may be anything in a range."""
@@ -129,16 +129,16 @@ def read_space(file: Path) -> Space:
     return Space(found.recipe, sample)
 
 
-def toml(table: Mapping[str, Any]) -> str:
+def recipe_toml(table: Mapping[str, Any]) -> str:
     """A recipe in the form of a TOML file: values first, then tables, then arrays of tables."""
     return "\n".join(_lines(table, "")).lstrip("\n") + "\n"
 
 
-def _hyperparameter(file: Path, place: str, entry: dict[str, Any]) -> Choices | Range:
+def _hyperparameter(file: Path, place: str, entry: dict[str, Any]) -> Choices | NumberRange:
     try:
         if "choices" in entry:
             return msgspec.convert(entry, Choices)
-        found = msgspec.convert(entry, Range)
+        found = msgspec.convert(entry, NumberRange)
     except msgspec.MsgspecError as error:
         raise SpaceError(f"{file}: sample.{place}: {describe_error(error)}; expected choices, or low and high") from error
     if found.low >= found.high:
@@ -152,7 +152,7 @@ def _require_recipe(file: Path, common: dict[str, Any], place: str, value: Any) 
     table = copy.deepcopy(common)
     try:
         _put(table, place, value)
-        msgspec.convert(table, Recipe)
+        msgspec.convert(table, TrainingRecipe)
     except (KeyError, IndexError, ValueError, TypeError) as error:
         reason = describe_error(error) if isinstance(error, msgspec.MsgspecError) else "there is no such place in the recipe"
         raise SpaceError(f"{file}: sample.{place}: {value} cannot be used: {reason}") from error

@@ -27,9 +27,9 @@ from device.common.errors import SortbinError
 from device.policy.rules import find_rules, read_rules
 from training.fit.history import METRICS
 from training.fit.metrics import Score
-from training.fit.provenance import named
-from training.fit.trainer import DivergedError, Lesson, fit
-from training.tune.space import Choices, Space, Value, toml
+from training.fit.provenance import photos_digest
+from training.fit.trainer import DivergedError, TrainingJob, fit
+from training.tune.space import Choices, Space, Value, recipe_toml
 
 Report = Callable[[str], None]
 Sampler = Literal["tpe", "random", "grid"]
@@ -44,7 +44,7 @@ SILENCE_S = 180
 """after so long without a sign, a process on another machine is taken for dead"""
 
 
-class StorageError(SortbinError, ValueError):
+class StudyStorageError(SortbinError, ValueError):
     """A storage that cannot be opened; the message gives its URL and the reason."""
 
 
@@ -86,7 +86,7 @@ def open_study(storage: str, name: str, space: Space, sampler: Sampler, seed: in
             )
         except Exception as error:  # each database has errors of its own
             if not left:
-                raise StorageError(f"--storage {storage}: cannot be opened: {str(error).strip().splitlines()[0]}") from error
+                raise StudyStorageError(f"--storage {storage}: cannot be opened: {str(error).strip().splitlines()[0]}") from error
             time.sleep(0.5)
 
 
@@ -102,17 +102,17 @@ def search(study: optuna.Study, asked: Search, trials: int, report: Report) -> N
         if _before(study, trial.number) >= trials:
             trial.set_user_attr("surplus", True)
             trial.study.stop()
-            raise Surplus
+            raise SurplusTrial
         return _train(trial, asked, report)
 
     while sum(trial.state in COUNTED for trial in study.get_trials(deepcopy=False)) < trials:
-        study.optimize(objective, n_trials=1, catch=(Surplus,))
+        study.optimize(objective, n_trials=1, catch=(SurplusTrial,))
 
 
 def _require_same_beginning(study: optuna.Study, asked: Search) -> None:
     """Note in the study what it is begun with; where it was begun before, compare."""
     space = msgspec.json.encode([asked.space.common, asked.space.sample], order="sorted")
-    now = {"--space": hashlib.sha256(space).hexdigest(), "--data": named([*asked.split.train, *asked.split.val])}
+    now = {"--space": hashlib.sha256(space).hexdigest(), "--data": photos_digest([*asked.split.train, *asked.split.val])}
     begun = study.user_attrs
     for option, one in now.items():
         if option not in begun:
@@ -121,7 +121,7 @@ def _require_same_beginning(study: optuna.Study, asked: Search) -> None:
             raise StudyError(f"--study {study.study_name}: was begun with another {option}; name another --out, or another --study")
 
 
-class Surplus(Exception):
+class SurplusTrial(Exception):
     """Enough trials were begun before this one."""
 
 
@@ -152,7 +152,7 @@ class SeededByTrial(BaseSampler):
         self._sampler.after_trial(study, trial, state, values)
 
 
-def sampled(trial: optuna.Trial, space: Space) -> dict[str, Value]:
+def sample_values(trial: optuna.Trial, space: Space) -> dict[str, Value]:
     """Let the study propose a value for every hyperparameter."""
     return {
         place: trial.suggest_categorical(place, entry.kept)
@@ -172,12 +172,12 @@ def folder_of(trial: FrozenTrial) -> str:
 def _train(trial: optuna.Trial, asked: Search, report: Report) -> float:
     trial.set_user_attr("process", _process(os.getpid()))
     trial.set_user_attr("n", len(asked.split.val))
-    values = sampled(trial, asked.space)
+    values = sample_values(trial, asked.space)
     recipe, run = asked.space.recipe(values), asked.out / str(trial.user_attrs.get("run", f"trial-{trial.number}"))
     told = {place: f"{value:.4g}" if isinstance(value, float) else value for place, value in values.items()}
     report(f"trial {trial.number}: {', '.join(f'{place} {value}' for place, value in told.items())}")
     run.mkdir(parents=True, exist_ok=True)
-    (run / "recipe.toml").write_text(toml(asked.space.table(values)), encoding="utf-8")
+    (run / "recipe.toml").write_text(recipe_toml(asked.space.table(values)), encoding="utf-8")
     for epoch, accuracy in _done(run, [stage.epochs for stage in recipe.stage]).items():
         trial.report(accuracy, epoch)
 
@@ -188,7 +188,7 @@ def _train(trial: optuna.Trial, asked: Search, report: Report) -> float:
 
     rules = read_rules(find_rules(recipe.rules), asked.split.labels) if recipe.rules else None
     try:
-        score = fit(Lesson(recipe, asked.split, rules), run, asked.weights, lambda line: report(f"trial {trial.number}: {line}"), epoch_done)
+        score = fit(TrainingJob(recipe, asked.split, rules), run, asked.weights, lambda line: report(f"trial {trial.number}: {line}"), epoch_done)
     except (optuna.TrialPruned, DivergedError) as ended:
         for left in run.glob("progress.*"):
             left.unlink()

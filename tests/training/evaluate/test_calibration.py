@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss
 
 from converter.common.accuracy import Answers
 from device.vision.inference.classifier import softmax
-from training.evaluate.calibration import calibrate, cross_fitted, reliability
+from training.evaluate.calibration import calibrate, cross_fit, reliability
 
 
 def overconfident(times: float, photos: int = 600) -> Answers:
@@ -62,10 +62,10 @@ def test_a_bundle_is_judged_by_its_own_temperature() -> None:
 
 def test_no_photo_has_a_say_in_the_temperature_it_is_judged_by() -> None:
     answers = overconfident(3, photos=40)
-    before = cross_fitted(answers)
+    before = cross_fit(answers)
     spoiled = answers.logits.copy()
     spoiled[7] *= -9
-    after = cross_fitted(Answers(spoiled, answers.targets))
+    after = cross_fit(Answers(spoiled, answers.targets))
     by_label = np.argsort(answers.targets, kind="stable").tolist()
     fold = by_label[by_label.index(7) % 5 :: 5]
     others = [index for index in fold if index != 7]
@@ -75,4 +75,4 @@ def test_no_photo_has_a_say_in_the_temperature_it_is_judged_by() -> None:
 
 def test_a_single_photo_is_left_as_it_is() -> None:
     answers = Answers(np.array([[2.0, 0.0]]), np.array([0]))
-    np.testing.assert_allclose(cross_fitted(answers), softmax(answers.logits, 1.0))
+    np.testing.assert_allclose(cross_fit(answers), softmax(answers.logits, 1.0))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.vision.inference.classifier import softmax
-from training.evaluate.conformal import conformal, least_probability
+from training.evaluate.conformal import conformal_sets, least_probability
 
 
 def drawn(seed: int, photos: int) -> tuple[np.ndarray, np.ndarray]:
@@ -26,7 +26,7 @@ def test_the_least_probability_is_the_finite_sample_quantile() -> None:
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.3])
 def test_sets_hold_the_true_label_as_often_as_promised(alpha: float) -> None:
-    found = conformal(*drawn(0, 3000), alpha)
+    found = conformal_sets(*drawn(0, 3000), alpha)
     assert found.coverage.share == pytest.approx(1 - alpha, abs=0.02)
     assert found.coverage.n == 3000
 
@@ -34,12 +34,12 @@ def test_sets_hold_the_true_label_as_often_as_promised(alpha: float) -> None:
 @settings(max_examples=20)
 @given(st.integers(0, 999), st.integers(1, 60))
 def test_sizes_add_up(seed: int, photos: int) -> None:
-    found = conformal(*drawn(seed, photos), 0.1)
+    found = conformal_sets(*drawn(seed, photos), 0.1)
     assert sum(found.sizes) == photos
     assert sum(size * count for size, count in enumerate(found.sizes)) == pytest.approx(found.mean_size * photos)
 
 
 def test_fewer_misses_need_larger_sets() -> None:
     rows, targets = drawn(3, 400)
-    sizes = [conformal(rows, targets, alpha).mean_size for alpha in (0.3, 0.1, 0.02)]
+    sizes = [conformal_sets(rows, targets, alpha).mean_size for alpha in (0.3, 0.1, 0.02)]
     assert sizes == sorted(sizes)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from converter.data.light_card import Item, take_off
 from device.vision.inference.preprocess import Pixels
 from training.evaluate import corruptions as module
-from training.evaluate.corruptions import CORRUPTIONS, Corruption, spoiled
+from training.evaluate.corruptions import CORRUPTIONS, Corruption, corrupted_views
 
 RED = (190, 40, 50)
 
@@ -68,20 +68,20 @@ def test_each_corruption_changes_a_copy_repeats_itself_and_keeps_the_form(corrup
 @given(st.integers(9, 60), st.integers(9, 60), st.integers(0, 2**32))
 def test_any_picture_of_any_size_can_be_spoiled(height: int, width: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
-    found = list(spoiled(pixels, "noise.png", seed))
+    found = list(corrupted_views(pixels, "noise.png", seed))
     assert len(found) == 1 + sum(len(corruption.levels) for corruption in CORRUPTIONS)
     assert all(one.shape == pixels.shape and one.dtype == np.uint8 for one in found)
 
 
 def test_chance_depends_on_the_photos_name_and_the_seed_alone() -> None:
-    plain, same, other_name, other_seed = (list(spoiled(photo(), *key)) for key in (("a", 0), ("a", 0), ("b", 0), ("a", 1)))
+    plain, same, other_name, other_seed = (list(corrupted_views(photo(), *key)) for key in (("a", 0), ("a", 0), ("b", 0), ("a", 1)))
     assert all(np.array_equal(one, two) for one, two in zip(plain, same, strict=True))
     assert not all(np.array_equal(one, two) for one, two in zip(plain, other_name, strict=True))
     assert not all(np.array_equal(one, two) for one, two in zip(plain, other_seed, strict=True))
 
 
 def test_the_control_comes_first_and_is_nearly_the_photo() -> None:
-    control = next(spoiled(photo(), "a", 0)).astype(int)
+    control = next(corrupted_views(photo(), "a", 0)).astype(int)
     assert np.abs(control - photo()).mean() < 3
 
 

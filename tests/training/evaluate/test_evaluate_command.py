@@ -22,9 +22,9 @@ from device.policy.rules import find_rules, read_rules
 from tests.training.evaluate.conftest import LABELS
 from training.evaluate import plots
 from training.evaluate.corruptions import CORRUPTIONS
-from training.evaluate.evaluation import Report, evaluate
+from training.evaluate.evaluation import EvaluationReport, evaluate
 from training.evaluate.models import open_model
-from training.evaluate.photo_selection import choose_photos
+from training.evaluate.photo_selection import select_photos
 from training.evaluate.report import summary
 
 Command = Callable[..., int]
@@ -41,11 +41,11 @@ def few(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data
 
 
-def measured(model: Path, data: Path, split: str = "all", *, rules: str = "", corruptions: bool = False) -> Report:
+def measured(model: Path, data: Path, split: str = "all", *, rules: str = "", corruptions: bool = False) -> EvaluationReport:
     """The report alone, without drawing it."""
     opened, progress = open_model(model), Progress()
     pack = read_rules(find_rules(rules), opened.labels) if rules else None
-    chosen = choose_photos(data, split, opened)
+    chosen = select_photos(data, split, opened)
     return evaluate(opened, chosen, pack, wanted_error=0.02, corruptions=corruptions, seed=0, progress=progress).report
 
 
@@ -54,7 +54,7 @@ def test_a_run_is_measured_on_its_validation_photos(
 ) -> None:
     out = tmp_path / "report"
     assert command("evaluate", discs_run, "--data", discs, "--rules", "four-bins", "--out", out, "--json") == 0
-    report = msgspec.json.decode(capsys.readouterr().out, type=Report)
+    report = msgspec.json.decode(capsys.readouterr().out, type=EvaluationReport)
     assert report.data.n == 40 and report.data.split == "val" and report.data.trained_on == 0
     assert report.accuracy.share > 0.6
     assert report.top[1] == report.accuracy and report.top[2].right >= report.accuracy.right
@@ -81,7 +81,7 @@ def test_items_by_themselves_are_measured_and_shown(
 ) -> None:
     out = tmp_path / "report"
     assert command("evaluate", discs_run, "--data", discs, "--isolated", "--out", out, "--json") == 0
-    report = msgspec.json.decode(capsys.readouterr().out, type=Report)
+    report = msgspec.json.decode(capsys.readouterr().out, type=EvaluationReport)
     photos = read_run(discs_run, discs).val
     told = [photo for photo in photos if can_be_isolated(photo)]
     assert report.data.isolated == len(told) > 20
@@ -150,7 +150,7 @@ def test_a_photo_that_cannot_be_decoded_is_left_out_and_named(
     broken.write_bytes(b"no picture")
     assert command("evaluate", discs_tflite / "int8.tflite", "--data", data, "--split", "all", "--out", tmp_path / "o", "--json") == 0
     said = capsys.readouterr()
-    report = msgspec.json.decode(said.out, type=Report)
+    report = msgspec.json.decode(said.out, type=EvaluationReport)
     assert report.data.n == 19 and len(report.data.left_out) == 1
     assert "left out" in said.err and str(broken) in said.err
     for file in data.rglob("*.png"):
@@ -169,9 +169,9 @@ def test_a_bundle_measured_on_what_it_was_trained_on_says_so(discs_tflite: Path,
     listed = read_photos(few)
     bundle = replace(open_model(discs_tflite / "int8.tflite"), photo_list=photo_list(listed[::2], listed[1::2]))
     for data in (few, discs):  # under whatever names they lie there
-        report = evaluate(bundle, choose_photos(data, "all", bundle), None, wanted_error=0.02, corruptions=False, seed=0, progress=Progress()).report
+        report = evaluate(bundle, select_photos(data, "all", bundle), None, wanted_error=0.02, corruptions=False, seed=0, progress=Progress()).report
         assert report.data.trained_on == 10 and report.data.n == len(read_photos(data))
-    assert choose_photos(few, "val", bundle).photos == tuple(listed[1::2])
+    assert select_photos(few, "val", bundle).photos == tuple(listed[1::2])
 
 
 def test_a_second_head_is_measured_under_the_pack_it_learned(discs_run: Path, discs: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from device.vision.inference.bundle import find_bundle
 from training.cli import main
-from training.evaluate.fewshot import MOST_ASKED, CarryError, carried, drawn
+from training.evaluate.fewshot import QUERIES, FewShotError, draw_episodes, few_shot_accuracy
 
 BUNDLE = find_bundle("trashnet")
 TARGETS = np.repeat(np.arange(8), [30, 25, 20, 18, 12, 11, 6, 2])
@@ -18,7 +18,7 @@ TARGETS = np.repeat(np.arange(8), [30, 25, 20, 18, 12, 11, 6, 2])
 
 @given(labels=st.integers(2, 6), shots=st.integers(1, 10), seed=st.integers(0, 99))
 def test_a_draw_shows_as_many_of_each_label_and_asks_about_others_of_the_same(labels: int, shots: int, seed: int) -> None:
-    draws = list(drawn(TARGETS, labels, shots, 3, seed))
+    draws = list(draw_episodes(TARGETS, labels, shots, 3, seed))
     assert len(draws) == 3
     for draw in draws:
         known, shown = np.unique(TARGETS[draw.shown], return_counts=True)
@@ -26,12 +26,12 @@ def test_a_draw_shows_as_many_of_each_label_and_asks_about_others_of_the_same(la
         assert set(shown) == {shots}
         assert not set(draw.shown) & set(draw.asked)
         of_each = np.bincount(TARGETS, minlength=8)[known]
-        np.testing.assert_array_equal(np.unique(TARGETS[draw.asked], return_counts=True), (known, np.minimum(of_each - shots, MOST_ASKED)))
+        np.testing.assert_array_equal(np.unique(TARGETS[draw.asked], return_counts=True), (known, np.minimum(of_each - shots, QUERIES)))
 
 
 def test_too_few_photos_are_said() -> None:
-    with pytest.raises(CarryError, match="at least 6 labels with more than 11 photos, found 5"):
-        list(drawn(TARGETS, 6, 11, 1, 0))
+    with pytest.raises(FewShotError, match="at least 6 labels with more than 11 photos, found 5"):
+        list(draw_episodes(TARGETS, 6, 11, 1, 0))
 
 
 def test_embeddings_that_tell_labels_apart_carry_and_noise_does_not() -> None:
@@ -39,11 +39,11 @@ def test_embeddings_that_tell_labels_apart_carry_and_noise_does_not() -> None:
     middles = rng.normal(size=(8, 40))
     apart = (middles[TARGETS] + 0.3 * rng.normal(size=(len(TARGETS), 40))).astype(np.float32)
     noise = rng.normal(size=(len(TARGETS), 40)).astype(np.float32)
-    draws = list(drawn(TARGETS, 4, 5, 60, 1))
-    told, guessed = carried(apart, TARGETS, draws), carried(noise, TARGETS, draws)
+    draws = list(draw_episodes(TARGETS, 4, 5, 60, 1))
+    told, guessed = few_shot_accuracy(apart, TARGETS, draws), few_shot_accuracy(noise, TARGETS, draws)
     assert told.mean > 0.97
     assert abs(guessed.mean - 0.25) < 4 * guessed.error
-    assert carried(1000 * apart, TARGETS, draws).mean == pytest.approx(told.mean)
+    assert few_shot_accuracy(1000 * apart, TARGETS, draws).mean == pytest.approx(told.mean)
 
 
 def test_models_are_measured_by_the_same_draws(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:

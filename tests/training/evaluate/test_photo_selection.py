@@ -11,14 +11,14 @@ import pytest
 
 from converter.data.manifest import COLUMNS, DatasetInfo
 from device.common.errors import SortbinError
-from training.evaluate.models import Model, Outputs
-from training.evaluate.photo_selection import choose_photos
+from training.evaluate.models import Model, ModelOutputs
+from training.evaluate.photo_selection import select_photos
 
 LABELS = ("Dose", "Töpfe")
 
 
 def model(trained_on: frozenset[str] = frozenset(), chosen_by: tuple[str, ...] = ()) -> Model:
-    nothing = Outputs(np.zeros((0, 2)), np.zeros((0, 1), np.float32))
+    nothing = ModelOutputs(np.zeros((0, 2)), np.zeros((0, 1), np.float32))
     return Model(Path("some/run"), LABELS, "float32", 32, "", lambda pictures: nothing, trained_on=trained_on, chosen_by=chosen_by)
 
 
@@ -40,7 +40,7 @@ def listed(data: Path, name: str, *photos: str) -> None:
 
 
 def test_all_photos_find_their_labels_however_they_are_spelt(plain: Path) -> None:
-    found = choose_photos(plain, "all", model())
+    found = select_photos(plain, "all", model())
     assert found.targets == (0, 0, 0, 1, 1, 1)
     assert found.name == "plain"
 
@@ -48,33 +48,33 @@ def test_all_photos_find_their_labels_however_they_are_spelt(plain: Path) -> Non
 def test_lists_say_which_photos_are_in_a_split(plain: Path) -> None:
     listed(plain, "one-indexed-files_val.txt", "Dose/1.png")
     listed(plain, "train.txt", "Dose/0.png", "Dose/2.png")
-    assert [photo.name for photo in choose_photos(plain, "val", model()).photos] == ["Dose/1.png"]
-    assert len(choose_photos(plain, "train", model()).photos) == 2
+    assert [photo.name for photo in select_photos(plain, "val", model()).photos] == ["Dose/1.png"]
+    assert len(select_photos(plain, "train", model()).photos) == 2
 
 
 def test_without_lists_a_runs_own_lists_decide(plain: Path) -> None:
     run = model(frozenset({"Dose/0.png"}), ("Dose/1.png", "Dose/2.png"))
-    assert [photo.name for photo in choose_photos(plain, "val", run).photos] == ["Dose/1.png", "Dose/2.png"]
-    assert [photo.name for photo in choose_photos(plain, "train", run).photos] == ["Dose/0.png"]
+    assert [photo.name for photo in select_photos(plain, "val", run).photos] == ["Dose/1.png", "Dose/2.png"]
+    assert [photo.name for photo in select_photos(plain, "train", run).photos] == ["Dose/0.png"]
 
 
 @pytest.mark.parametrize(("split", "run"), [("val", model()), ("test", model()), ("val", model(chosen_by=("elsewhere/1.png",)))])
 def test_a_split_that_nobody_listed_is_one_clear_line(split: str, run: Model, plain: Path) -> None:
     with pytest.raises(SortbinError, match=rf"plain: no list splits/\*{split}\.txt says .* --split all"):
-        choose_photos(plain, split, run)
+        select_photos(plain, split, run)
 
 
 def test_an_empty_split_is_told(plain: Path) -> None:
     listed(plain, "val.txt")
     with pytest.raises(SortbinError, match="no photo in split val; choose another with --split"):
-        choose_photos(plain, "val", model())
+        select_photos(plain, "val", model())
 
 
 def test_a_label_that_the_model_does_not_know_is_named_with_its_photo(plain: Path) -> None:
     (plain / "Glas").mkdir()
     (plain / "Glas" / "7.png").write_bytes(b"")
     with pytest.raises(SortbinError, match=r"Glas/7\.png is labelled Glas, which some/run does not know; its labels are Dose, Töpfe"):
-        choose_photos(plain, "all", model())
+        select_photos(plain, "all", model())
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def prepared(plain: Path, tmp_path: Path) -> Path:
 
 
 def test_a_prepared_data_set_brings_its_splits_and_keeps_out_what_was_left_out(prepared: Path) -> None:
-    val, everything = (choose_photos(prepared, split, model()) for split in ("val", "all"))
+    val, everything = (select_photos(prepared, split, model()) for split in ("val", "all"))
     assert [photo.path.name for photo in val.photos] == ["1.png", "1.png"]
     assert all(photo.path.is_file() for photo in val.photos)
     assert val.targets == (0, 1)
@@ -104,9 +104,9 @@ def test_a_prepared_data_set_brings_its_splits_and_keeps_out_what_was_left_out(p
 def test_a_prepared_data_set_whose_pictures_are_gone_says_so(prepared: Path, plain: Path) -> None:
     shutil.rmtree(plain)
     with pytest.raises(SortbinError, match="and it is gone"):
-        choose_photos(prepared, "val", model())
+        select_photos(prepared, "val", model())
 
 
 def test_a_split_that_a_prepared_data_set_does_not_have_is_told(prepared: Path) -> None:
     with pytest.raises(SortbinError, match="prepared: no photo in split test"):
-        choose_photos(prepared, "test", model())
+        select_photos(prepared, "test", model())

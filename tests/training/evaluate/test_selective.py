@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from training.evaluate import selective as module
-from training.evaluate.selective import selective, thinned
+from training.evaluate.selective import risk_coverage, thin_curve
 
 
 def rows(confidences: list[float]) -> np.ndarray:
@@ -13,7 +13,7 @@ def rows(confidences: list[float]) -> np.ndarray:
 
 
 def test_the_curve_goes_from_the_surest_photo_to_all_of_them() -> None:
-    found = selective(rows([0.7, 0.9, 0.6, 0.8]), np.array([1, 0, 0, 0]), wanted_error=0.3)
+    found = risk_coverage(rows([0.7, 0.9, 0.6, 0.8]), np.array([1, 0, 0, 0]), wanted_error=0.3)
     assert [(point.threshold, point.coverage.share, point.risk.right) for point in found.curve] == [
         (0.9, 0.25, 0),
         (0.8, 0.5, 0),
@@ -26,19 +26,19 @@ def test_the_curve_goes_from_the_surest_photo_to_all_of_them() -> None:
 
 @pytest.mark.parametrize(("wanted", "coverage"), [(0.26, 1.0), (0.1, 0.5)])
 def test_the_widest_coverage_whose_error_is_small_enough_is_reached(wanted: float, coverage: float) -> None:
-    found = selective(rows([0.7, 0.9, 0.6, 0.8]), np.array([1, 0, 0, 0]), wanted_error=wanted)
+    found = risk_coverage(rows([0.7, 0.9, 0.6, 0.8]), np.array([1, 0, 0, 0]), wanted_error=wanted)
     assert found.reached is not None
     assert found.reached.coverage.share == coverage
 
 
 def test_equal_probabilities_pass_together() -> None:
-    found = selective(rows([0.9, 0.9, 0.9, 0.6]), np.array([0, 1, 0, 0]), wanted_error=0.02)
+    found = risk_coverage(rows([0.9, 0.9, 0.9, 0.6]), np.array([0, 1, 0, 0]), wanted_error=0.02)
     assert [point.coverage.right for point in found.curve] == [3, 4]
     assert found.reached is None
 
 
 def test_a_promise_needs_photos_enough() -> None:
-    few, enough = (selective(rows([0.99 - 1e-4 * i for i in range(n)]), np.zeros(n, int), wanted_error=0.02) for n in (148, 149))
+    few, enough = (risk_coverage(rows([0.99 - 1e-4 * i for i in range(n)]), np.zeros(n, int), wanted_error=0.02) for n in (148, 149))
     assert few.promised is None
     assert enough.promised is not None and enough.promised.coverage.share == 1.0
 
@@ -49,7 +49,7 @@ def test_promises_are_kept_more_often_than_in_19_of_20_draws() -> None:
     for _ in range(200):
         confidence = rng.uniform(0.5, 1, 400)
         wrong = rng.random(400) > confidence
-        found = selective(rows(confidence.tolist()), wrong.astype(int), wanted_error=0.15)
+        found = risk_coverage(rows(confidence.tolist()), wrong.astype(int), wanted_error=0.15)
         if found.promised is not None:
             true_risk = (1 - found.promised.threshold) / 2
             broken += true_risk > 0.15
@@ -62,8 +62,8 @@ def test_the_binomial_test_is_exact() -> None:
 
 
 def test_a_thinned_curve_keeps_its_ends() -> None:
-    curve = selective(rows(np.linspace(0.5, 0.99, 700).tolist()), np.zeros(700, int), wanted_error=0.02).curve
-    thin = thinned(curve, 50)
+    curve = risk_coverage(rows(np.linspace(0.5, 0.99, 700).tolist()), np.zeros(700, int), wanted_error=0.02).curve
+    thin = thin_curve(curve, 50)
     assert len(thin) == 50
     assert (thin[0], thin[-1]) == (curve[0], curve[-1])
-    assert thinned(thin, 50) == thin
+    assert thin_curve(thin, 50) == thin

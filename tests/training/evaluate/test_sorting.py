@@ -6,7 +6,7 @@ import pytest
 from device.policy.decision import Evidence, decide
 from device.policy.rules import find_rules, read_rules
 from device.vision.inference.classifier import softmax
-from training.evaluate.sorting import sorting
+from training.evaluate.sorting import measure_sorting
 
 LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
 PACK = read_rules(find_rules("trashnet"), LABELS)
@@ -22,7 +22,7 @@ def targets(*labels: str) -> np.ndarray:
 
 def test_costs_and_flows_are_those_of_the_pack() -> None:
     rows = np.concatenate([sure("cardboard", "paper", "paper", "metal"), np.full((1, 6), 1 / 6)])
-    found = sorting(rows, targets("paper", "paper", "glass", "metal", "plastic"), LABELS, PACK, 0.5)
+    found = measure_sorting(rows, targets("paper", "paper", "glass", "metal", "plastic"), LABELS, PACK, 0.5)
     assert found.decided.right.right == 3, "cardboard and paper share a bin, and the unsure item is no bin's own"
     assert found.decided.mean_cost == pytest.approx((0 + 0 + 3.0 + 0 + 0.4) / 5)
     assert found.contamination is not None and (found.contamination.right, found.contamination.n) == (1, 4)
@@ -35,7 +35,7 @@ def test_costs_and_flows_are_those_of_the_pack() -> None:
 
 
 def test_sending_everything_to_the_residual_bin_costs_what_is_lost() -> None:
-    found = sorting(sure("glass", "trash"), targets("glass", "trash"), LABELS, PACK, 0.5)
+    found = measure_sorting(sure("glass", "trash"), targets("glass", "trash"), LABELS, PACK, 0.5)
     assert found.all_residual.mean_cost == pytest.approx(0.2)
     assert found.all_residual.right.right == 1
     assert found.decided.mean_cost == 0.0
@@ -46,7 +46,7 @@ def test_every_decision_is_the_devices_own() -> None:
     rng = np.random.default_rng(0)
     rows = softmax(rng.normal(0, 2, (200, 6)), 1.0)
     truth = rng.integers(0, 6, 200)
-    found = sorting(rows, truth, LABELS, PACK, 0.7)
+    found = measure_sorting(rows, truth, LABELS, PACK, 0.7)
     names = list(PACK.bins)
     flows = np.zeros((len(names), len(names)), int)
     for row, target in zip(rows, truth, strict=True):

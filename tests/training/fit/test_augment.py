@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from converter.data.photos import read_photos
 from device.vision.inference.ground import PLAIN
-from training.fit.augment import AUGMENTATIONS, Augmentation, cut_out, make_augmenter
-from training.fit.backgrounds import random_ground
-from training.fit.batches import StoredPhotos
+from training.fit.augment import AUGMENTATIONS, Augmentation, add_card_mask, make_augmenter
+from training.fit.backgrounds import random_background
+from training.fit.batches import PhotoCache
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (72, 72, 3), np.uint8)
 
@@ -44,14 +44,14 @@ def item_on_card() -> np.ndarray:
 
 
 def test_the_cut_out_is_the_item_and_nothing_of_the_card() -> None:
-    alpha = cut_out(item_on_card())[..., 3]
+    alpha = add_card_mask(item_on_card())[..., 3]
     assert alpha[40:60, 44:56].min() > 250
     assert alpha[:20].max() == alpha[-15:].max() == alpha[:, :25].max() == 0
 
 
 def test_a_photo_that_is_all_item_has_no_mask_and_stays_on_its_ground() -> None:
     filled = np.random.default_rng(1).integers(0, 120, (96, 96, 3), np.uint8)
-    whole = cut_out(filled)
+    whole = add_card_mask(filled)
     assert not whole[..., 3].any()
     still = msgspec.structs.replace(AUGMENTATIONS["none"], elsewhere_share=1.0)
     view = make_augmenter(still, 96)(whole, np.random.default_rng(0)).pixels.astype(int)
@@ -63,7 +63,7 @@ def test_a_photo_that_is_all_item_has_no_mask_and_stays_on_its_ground() -> None:
 def test_an_item_laid_elsewhere_keeps_its_colour_and_most_of_itself_in_view_on_a_ground_that_is_not_its_card(seed: int) -> None:
     plain = msgspec.structs.replace(AUGMENTATIONS["none"], elsewhere_share=1.0, smallest_item=0.5)
     rng = np.random.default_rng(seed)
-    view = make_augmenter(plain, 64)(cut_out(item_on_card()), rng).pixels.astype(int)
+    view = make_augmenter(plain, 64)(add_card_mask(item_on_card()), rng).pixels.astype(int)
     blue = np.abs(view - (20, 40, 200)).max(axis=2) < 12
     least_area = (64 * 0.5) ** 2 * (28 / 40) * 0.7**2
     assert blue.sum() > 0.7 * least_area
@@ -71,11 +71,11 @@ def test_an_item_laid_elsewhere_keeps_its_colour_and_most_of_itself_in_view_on_a
 
 
 def test_grounds_are_of_every_brightness_and_repeat_with_their_seed() -> None:
-    grounds = [random_ground(48, np.random.default_rng(seed)) for seed in range(60)]
+    grounds = [random_background(48, np.random.default_rng(seed)) for seed in range(60)]
     means = [ground.mean() for ground in grounds]
     assert min(means) < 60 and max(means) > 180
     assert max(ground.std() for ground in grounds) > 50
-    np.testing.assert_array_equal(grounds[7], random_ground(48, np.random.default_rng(7)))
+    np.testing.assert_array_equal(grounds[7], random_background(48, np.random.default_rng(7)))
 
 
 def test_an_isolated_view_is_the_item_in_its_own_shape_its_surroundings_painted_by_any_share() -> None:
@@ -87,7 +87,7 @@ def test_an_isolated_view_is_the_item_in_its_own_shape_its_surroundings_painted_
     augment, rng = make_augmenter(only, 96), np.random.default_rng(3)
     painted, bare, shapes = 0, 0, []
     for _ in range(80):
-        view = augment(cut_out(square), rng, aspect=2.0).pixels.astype(int)
+        view = augment(add_card_mask(square), rng, aspect=2.0).pixels.astype(int)
         blue = (view[..., 2] - view[..., 0]) > 90
         corners = view[[0, 0, -1, -1], [0, -1, 0, -1]]
         painted += (np.abs(corners - np.array(PLAIN.colour)) <= 2).all()
@@ -107,6 +107,6 @@ def test_a_mask_of_ones_own_goes_before_what_the_card_tells(tmp_path: Path) -> N
             mask[:20, :20] = 255
             (tmp_path / "masks" / "tin").mkdir(parents=True)
             cv2.imwrite(str(tmp_path / "masks" / "tin" / f"{name}.png"), mask)
-    known, unknown = (pixels[..., 3] for pixels, _ in (StoredPhotos(read_photos(tmp_path), 96, masked=True)[i] for i in range(2)))
+    known, unknown = (pixels[..., 3] for pixels, _ in (PhotoCache(read_photos(tmp_path), 96, masked=True)[i] for i in range(2)))
     assert known[5:15, 5:15].min() > 250 and not known[40:60, 40:60].any()
     assert unknown[40:60, 44:56].min() > 250 and not unknown[:20].any()

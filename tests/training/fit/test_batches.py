@@ -12,8 +12,8 @@ from converter.data.photos import Split, read_split
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import to_float
 from training.fit.augment import AUGMENTATIONS, Augmentation
-from training.fit.batches import Batches
-from training.fit.distillation import blended_loss
+from training.fit.batches import TrainingBatches
+from training.fit.distillation import distillation_loss
 
 LABELS = 3
 CARD = np.full(3, 225, np.uint8)
@@ -26,12 +26,12 @@ def batches(
     untaught: int = 0,
     mixup: float = 0.0,
     augmentation: Augmentation = AUGMENTATIONS["none"],
-) -> Batches:
+) -> TrainingBatches:
     photos = split.train
     targets = np.eye(LABELS, dtype=np.float32)[[split.labels.index(photo.label) for photo in photos]]
     widths, weights = {"logits": LABELS}, np.ones(len(photos), np.float32)
     views = {"size": 32, "batch": 8, "mixup": mixup, "cutmix": 0.0, "augmentation": augmentation, "seed": 1}
-    return Batches(photos, targets, widths, weights, **views, teach=teach, untaught=untaught)
+    return TrainingBatches(photos, targets, widths, weights, **views, teach=teach, untaught=untaught)
 
 
 def fair(inputs: Float32Array) -> Float32Array:
@@ -91,7 +91,7 @@ def test_teachers_are_asked_about_photos_as_they_were_taken_and_not_about_items_
 def test_without_a_teachers_answer_the_label_alone_counts() -> None:
     logits = np.array([[2.0, 0.0, -1.0]] * 2, np.float32)
     label, answer = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]
-    heard, unheard = np.asarray(blended_loss(0.0, 0.6, 1.0)(np.array([[*label, *answer, 1.0], [*label, 0, 0, 0, 0.0]], np.float32), logits))
+    heard, unheard = np.asarray(distillation_loss(0.0, 0.6, 1.0)(np.array([[*label, *answer, 1.0], [*label, 0, 0, 0, 0.0]], np.float32), logits))
     nll = np.log(np.exp(logits[0]).sum()) - logits[0]
     assert unheard == pytest.approx(nll[0], rel=1e-5)
     assert heard == pytest.approx(0.4 * nll[0] + 0.6 * nll[1], rel=1e-5)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from converter.data.photos import Photo
-from training.fit.curves import PAGE, PICTURE, drawn, rows, write_run_report
-from training.fit.history import WATCHED, read_history, watched
+from training.fit.curves import PAGE, PICTURE, render_curves, table_rows, write_run_report
+from training.fit.history import TRAIN_SAMPLE, read_history, train_sample
 from training.fit.metrics import Score
 
 STAGES = "[[stage]]\nsize = 32\nepochs = 2\nrate = 1e-3\n[[stage]]\nsize = 48\nepochs = 3\nrate = 1e-4\n"
@@ -59,8 +59,9 @@ def test_a_finished_run_has_its_curves_as_a_picture_and_on_a_page(tmp_path: Path
     assert "before" in page and "first phase" in page and "epochs 3, rate 0.0001, size 48" in page
     history = read_history(run)
     assert history is not None
-    assert [row[:2] for row in rows(history)] == [("before", "0"), ("first phase", "1"), ("1", "1"), ("1", "2"), ("2", "1"), ("2", "2"), ("2", "3")]
-    assert {len(row) for row in rows(history)} == {10}
+    places = [row[:2] for row in table_rows(history)]
+    assert places == [("before", "0"), ("first phase", "1"), ("1", "1"), ("1", "2"), ("2", "1"), ("2", "2"), ("2", "3")]
+    assert {len(row) for row in table_rows(history)} == {10}
 
 
 def test_runs_of_earlier_versions_and_runs_that_noted_nothing_are_drawn_as_far_as_they_go(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_runs_of_earlier_versions_and_runs_that_noted_nothing_are_drawn_as_far_a
     only_first = read_history(features)
     assert only_first is not None and only_first.kept is None
     for history in (old, only_first):
-        assert cv2.imdecode(np.frombuffer(drawn({"run": history}), np.uint8), cv2.IMREAD_COLOR).std() > 1
+        assert cv2.imdecode(np.frombuffer(render_curves({"run": history}), np.uint8), cv2.IMREAD_COLOR).std() > 1
     (tmp_path / "grafted").mkdir()
     assert read_history(tmp_path / "grafted") is None
     write_run_report(tmp_path / "grafted", Score(0.8, 40, 0.6, (0.8,)))
@@ -81,7 +82,8 @@ def test_runs_of_earlier_versions_and_runs_that_noted_nothing_are_drawn_as_far_a
 def test_many_runs_are_drawn_in_rows_of_four(tmp_path: Path) -> None:
     history = read_history(noted(tmp_path / "run"))
     assert history is not None
-    sizes = [cv2.imdecode(np.frombuffer(drawn(dict.fromkeys(names, history)), np.uint8), cv2.IMREAD_COLOR).shape for names in ("abcd", "abcdef")]
+    pictures = (np.frombuffer(render_curves(dict.fromkeys(names, history)), np.uint8) for names in ("abcd", "abcdef"))
+    sizes = [cv2.imdecode(picture, cv2.IMREAD_COLOR).shape for picture in pictures]
     assert sizes[0][1] == sizes[1][1] and 2 * sizes[0][0] == sizes[1][0]
 
 
@@ -89,7 +91,7 @@ def test_few_training_photos_are_all_watched_and_of_many_a_share_of_each_label()
     photos = [
         Photo(f"{label}/{number}", label, Path(f"{label}/{number}")) for label, count in (("can", 900), ("cup", 300)) for number in range(count)
     ]
-    assert watched(photos[:WATCHED]) == tuple(photos[:WATCHED])
-    some = watched(photos)
+    assert train_sample(photos[:TRAIN_SAMPLE]) == tuple(photos[:TRAIN_SAMPLE])
+    some = train_sample(photos)
     assert len(some) == 240
     assert sum(photo.label == "can" for photo in some) == 3 * sum(photo.label == "cup" for photo in some)

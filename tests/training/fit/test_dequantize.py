@@ -13,11 +13,11 @@ from device.vision.inference.bundle import default_bundle, read_bundle
 from device.vision.inference.classifier import Classifier, known_input
 from device.vision.inference.runtime import load_runtime
 from tests.training.runs import LABELS, SMALL, STAGE, called, quantized, run_of
-from training.fit.dequantize import DequantizeError, dequantized
+from training.fit.dequantize import DequantizeError, dequantize
 from training.models.backbones import build_trunk
 from training.models.batch_norm_folding import fold_batch_norm
-from training.models.network import Hidden, add_heads
-from training.models.scratch_options import ScratchCnn
+from training.models.network import HiddenLayers, add_heads
+from training.models.scratch_options import ScratchCnnOptions
 
 PICTURES_16 = np.random.default_rng(4).integers(0, 256, (4, 16, 16, 3), np.uint8)
 PICTURES = np.random.default_rng(3).uniform(-1, 1, (4, 48, 48, 3)).astype(np.float32)
@@ -29,8 +29,8 @@ def network_of(run: Path) -> keras.Model:
 
 def small(seed: int, dense: tuple[int, ...] = ()) -> keras.Model:
     keras.utils.set_random_seed(seed)
-    scratch = ScratchCnn(layers=3, features=8, kernel=3, activation="relu", batch_norm=False)
-    return add_heads(build_trunk("scratch_cnn", 48, scratch=scratch), 3, hidden=Hidden(dense))
+    scratch = ScratchCnnOptions(layers=3, features=8, kernel=3, activation="relu", batch_norm=False)
+    return add_heads(build_trunk("scratch_cnn", 48, scratch=scratch), 3, hidden=HiddenLayers(dense))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_every_layer_comes_back_under_its_name_within_half_a_step(made: Path) ->
 
 def test_a_bundle_s_network_answers_in_float_as_it_does_in_int8() -> None:
     bundle = read_bundle(default_bundle())
-    network = dequantized(read_model(bundle.model), "trashnet")
+    network = dequantize(read_model(bundle.model), "trashnet")
     assert {"Conv1", "block_14_add", "Conv_1", "Conv_1_grafted", "both", "pool", "dropout", "head"} <= {layer.name for layer in network.layers}
     picture = known_input(5, bundle.info.input.size) // 2 + 60
     said = Classifier(bundle, load_runtime(bundle)).outputs(picture)
@@ -74,7 +74,7 @@ def test_padding_depthwise_and_residual_layers_come_back(backbone: str, width: f
     before = add_heads(fold_batch_norm(build_trunk(backbone, 64, width=width)), 3)
     pictures = np.random.default_rng(4).integers(0, 256, (4, 64, 64, 3), np.uint8)
     with exported(before) as saved:
-        back = dequantized(parse_model(to_int8(saved, pictures)), backbone)
+        back = dequantize(parse_model(to_int8(saved, pictures)), backbone)
     assert [layer.name for layer in back.layers if layer.weights] == [layer.name for layer in before.layers if layer.weights]
     back.set_weights(before.get_weights())  # what eight bits lose set aside, it is the same network
     seen, wanted = (network.predict_on_batch(pictures / np.float32(127.5) - 1) for network in (back, before))
@@ -140,7 +140,7 @@ def test_hidden_layers_are_refused(shapes: Path, tmp_path: Path) -> None:
     run = run_of(small(1, dense=(4,)), tmp_path / "run", SMALL + "dense = [4]\n" + STAGE)
     bundle = read_bundle(quantized(run, shapes, tmp_path / "hidden"))
     with pytest.raises(DequantizeError, match="hidden: expected one head and no hidden layers behind the features, found 2 layers"):
-        dequantized(read_model(bundle.model), "hidden")
+        dequantize(read_model(bundle.model), "hidden")
 
 
 def test_layers_of_the_same_name_are_told_apart() -> None:
@@ -148,7 +148,7 @@ def test_layers_of_the_same_name_are_told_apart() -> None:
     branches = [keras.Sequential([keras.layers.Conv2D(4, 3, name="look")], name=name)(source) for name in ("near", "far")]
     network = add_heads(keras.Model(source, keras.layers.Add()(branches)), 2)
     with exported(network) as saved:
-        back = dequantized(parse_model(to_int8(saved, PICTURES_16)), "twins")
+        back = dequantize(parse_model(to_int8(saved, PICTURES_16)), "twins")
     looks = [layer.name for layer in back.layers if layer.name.startswith("look")]
     assert len(looks) == len(set(looks)) == 2
 
@@ -158,4 +158,4 @@ def test_a_network_of_other_parts_is_refused_by_the_name_of_the_part() -> None:
     signal = keras.layers.AveragePooling2D(2)(keras.layers.Conv2D(4, 3)(source))
     network = add_heads(keras.Model(source, signal), 2)
     with exported(network) as saved, pytest.raises(DequantizeError, match="odd: holds AVERAGE_POOL_2D, which has no way back"):
-        dequantized(parse_model(to_int8(saved, PICTURES_16)), "odd")
+        dequantize(parse_model(to_int8(saved, PICTURES_16)), "odd")

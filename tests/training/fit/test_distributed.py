@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.cli import main
-from training.fit.batches import share
+from training.fit.batches import worker_share
 from training.fit.mixup import Batch
 
 RECIPE = """
@@ -116,7 +116,7 @@ def test_shares_hold_every_picture_once_and_their_mean_losses_average_to_the_bat
     rng = np.random.default_rng(size)
     losses = rng.uniform(0, 3, size).astype(np.float32)
     batch = Batch(np.arange(size, dtype=np.float32), losses, rng.uniform(0.5, 2, size).astype(np.float32))
-    shares = [share(batch, index, count) for index in range(count)]
+    shares = [worker_share(batch, index, count) for index in range(count)]
     means = [float((part.targets * part.weights).mean()) for part in shares]
     assert np.mean(means) == pytest.approx(float((batch.targets * batch.weights).mean()), rel=1e-5)
     assert sorted(np.concatenate([part.inputs[part.weights > 0] for part in shares])) == list(range(size))

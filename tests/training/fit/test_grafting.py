@@ -11,10 +11,10 @@ from device.vision.inference.bundle import read_bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.embedding_stats import read_reference
 from device.vision.inference.runtime import load_runtime
-from tests.training.runs import SMALL, STAGE, called, quantized, run_of
+from tests.training.runs import SMALL, STAGE, build_network, called, quantized, run_of
 from training.models.backbones import build_trunk
-from training.models.network import Hidden, add_heads, build_network
-from training.models.scratch_options import ScratchCnn
+from training.models.network import HiddenLayers, add_heads
+from training.models.scratch_options import ScratchCnnOptions
 
 AFTER = "block_14_add"
 NARROW = "width = 0.35\n[[stage]]\nsize = 48\nepochs = 1\nrate = 1e-3\n"
@@ -59,7 +59,7 @@ def unfit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs that cannot be grafted: `narrow`, of another width, `hidden`, with a hidden layer, and `strange`, not made by `training fit`."""
     folder = tmp_path_factory.mktemp("unfit")
     run_of(network_of(3, width=0.5), folder / "narrow", NARROW)
-    run_of(add_heads(build_trunk("mobilenet_v2", 48, width=0.35), 3, hidden=Hidden((8,))), folder / "hidden", NARROW)
+    run_of(add_heads(build_trunk("mobilenet_v2", 48, width=0.35), 3, hidden=HiddenLayers((8,))), folder / "hidden", NARROW)
     source = keras.Input((48, 48, 3))
     flat = keras.layers.GlobalAveragePooling2D()(source)
     run_of(keras.Model(source, {"logits": keras.layers.Dense(3)(flat), "embedding": flat}), folder / "strange", NARROW)
@@ -84,7 +84,7 @@ def test_it_names_labels_as_the_stock_and_sees_what_either_sees(runs: Path) -> N
 def test_it_is_trained_further_averaged_and_quantized_like_any_run(shapes: Path, tmp_path: Path) -> None:
     for number, name in enumerate(("stock", "scion")):
         keras.utils.set_random_seed(number)
-        trunk = build_trunk("scratch_cnn", 48, scratch=ScratchCnn(layers=3, features=8, kernel=3, activation="relu", batch_norm=False))
+        trunk = build_trunk("scratch_cnn", 48, scratch=ScratchCnnOptions(layers=3, features=8, kernel=3, activation="relu", batch_norm=False))
         run_of(add_heads(trunk, 3), tmp_path / name, SMALL + STAGE)
     start = tmp_path / "grafted"
     assert called("graft", tmp_path / "stock", tmp_path / "scion", "--after", "pool1", "--out", start) == 0

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from training.fit.distributed import Alone
+from training.fit.distributed import SingleWorker
 from training.fit.optimizers import adamw, cosine, sgd
 
 
@@ -16,7 +16,7 @@ def test_the_head_moves_by_its_factor(make: object) -> None:
         trunk = keras.layers.Dense(4, name="trunk")
         model = keras.Sequential([keras.Input((3,)), trunk, keras.layers.Dense(2, name="head")])
         before = model.get_layer("head").get_weights()[0].copy(), trunk.get_weights()[0].copy()
-        model.compile(make(cosine(1e-3, 10, 0), 0.0, {"head": factor}, Alone()), "mse", jit_compile=False)
+        model.compile(make(cosine(1e-3, 10, 0), 0.0, {"head": factor}, SingleWorker()), "mse", jit_compile=False)
         model.train_on_batch(np.ones((8, 3), np.float32), np.ones((8, 2), np.float32))
         moved[factor] = (
             np.abs(model.get_layer("head").get_weights()[0] - before[0]).max(),

@@ -14,23 +14,23 @@ import pytest
 
 from converter.data.photos import Split, read_split
 from device.policy.rules import read_rules
+from tests.training.runs import build_network
 from training.cli import main
-from training.fit.checkpoint import Progress
+from training.fit.checkpoint import TrainingProgress
 from training.fit.distillation import TeacherError
-from training.fit.feature_distillation import RememberError
-from training.fit.linear_head import Examples, fit_heads, regression
+from training.fit.feature_distillation import FeatureDistillationError
+from training.fit.linear_head import HeadExamples, fit_heads, fit_logistic_regression
 from training.fit.metrics import Score, evaluate, predict
-from training.fit.provenance import BeginningError
-from training.fit.recipe import HeadTraining, Recipe, Stage, read_recipe
-from training.fit.trainer import Lesson, fit, label_weights
-from training.fit.warm_start import StartError
+from training.fit.provenance import ProvenanceError
+from training.fit.recipe import HeadTraining, Stage, TrainingRecipe, read_recipe
+from training.fit.trainer import TrainingJob, fit, label_weights
+from training.fit.warm_start import WarmStartError
 from training.models.backbones import build_trunk
 from training.models.batch_norm_folding import fold_batch_norm
-from training.models.network import build_network
-from training.models.scratch_options import ScratchCnn
+from training.models.scratch_options import ScratchCnnOptions
 
-QUICK = {"backbone": "scratch_cnn", "scratch": ScratchCnn(layers=3, features=16, kernel=3, activation="relu"), "seed": 5}
-RECIPE = Recipe(stage=(Stage(size=32, epochs=2, rate=1e-3, batch=8), Stage(size=48, epochs=2, rate=5e-4, batch=8)), **QUICK)
+QUICK = {"backbone": "scratch_cnn", "scratch": ScratchCnnOptions(layers=3, features=16, kernel=3, activation="relu"), "seed": 5}
+RECIPE = TrainingRecipe(stage=(Stage(size=32, epochs=2, rate=1e-3, batch=8), Stage(size=48, epochs=2, rate=5e-4, batch=8)), **QUICK)
 
 
 def silent(line: str) -> None:
@@ -45,7 +45,7 @@ def split(shapes: Path) -> Split:
 @pytest.fixture(scope="module")
 def finished(split: Split, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Score]:
     run = tmp_path_factory.mktemp("run")
-    return run, fit(Lesson(RECIPE, split), run, None, silent)
+    return run, fit(TrainingJob(RECIPE, split), run, None, silent)
 
 
 def test_a_run_leaves_a_model_with_two_outputs_its_labels_lists_and_a_line_an_epoch(finished: tuple[Path, Score], split: Split) -> None:
@@ -75,7 +75,7 @@ def test_a_run_tells_how_its_network_did_before_any_training_and_draws_its_curve
 def test_a_head_with_hidden_layers_has_their_activation_and_dropout_and_a_log_of_its_first_phase(split: Split, tmp_path: Path) -> None:
     head = HeadTraining(epochs=8, learning_rate=3e-3, batch=16)
     stages = (Stage(size=32, epochs=2, rate=1e-3, batch=12),)
-    recipe = Recipe(stage=stages, dense=(8, 6), dense_activation="tanh", dense_dropout=0.4, head_training=head, **QUICK)
+    recipe = TrainingRecipe(stage=stages, dense=(8, 6), dense_activation="tanh", dense_dropout=0.4, head_training=head, **QUICK)
 
     class Killed(BaseException):
         pass
@@ -84,9 +84,9 @@ def test_a_head_with_hidden_layers_has_their_activation_and_dropout_and_a_log_of
         raise Killed
 
     with pytest.raises(Killed):
-        fit(Lesson(recipe, split), tmp_path / "killed", None, silent, epoch_done=die)
+        fit(TrainingJob(recipe, split), tmp_path / "killed", None, silent, epoch_done=die)
     for name in ("killed", "straight"):
-        fit(Lesson(recipe, split), tmp_path / name, None, silent)
+        fit(TrainingJob(recipe, split), tmp_path / name, None, silent)
     networks = [keras.models.load_model(tmp_path / name / "model.keras") for name in ("killed", "straight")]
     for ours, theirs in zip(*(network.get_weights() for network in networks), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -116,18 +116,18 @@ def test_a_run_killed_amid_and_between_stages_goes_on_to_the_same_weights(
     class Killed(BaseException):
         pass
 
-    written = Progress.write
+    written = TrainingProgress.write
 
-    def write_then_die(progress: Progress, run: Path) -> None:
+    def write_then_die(progress: TrainingProgress, run: Path) -> None:
         written(progress, run)
-        if progress in (Progress(0, 1), Progress(0, 2)):
+        if progress in (TrainingProgress(0, 1), TrainingProgress(0, 2)):
             raise Killed
 
-    monkeypatch.setattr(Progress, "write", write_then_die)
+    monkeypatch.setattr(TrainingProgress, "write", write_then_die)
     for _ in range(2):
         with pytest.raises(Killed):
-            fit(Lesson(RECIPE, split), tmp_path, None, silent)
-    fit(Lesson(RECIPE, split), tmp_path, None, silent)
+            fit(TrainingJob(RECIPE, split), tmp_path, None, silent)
+    fit(TrainingJob(RECIPE, split), tmp_path, None, silent)
 
     straight = keras.models.load_model(finished[0] / "model.keras").get_weights()
     resumed = keras.models.load_model(tmp_path / "model.keras").get_weights()
@@ -141,20 +141,20 @@ def test_a_run_goes_on_with_what_it_was_begun_with_alone(
     class Killed(BaseException):
         pass
 
-    def die(progress: Progress, run: Path) -> None:
+    def die(progress: TrainingProgress, run: Path) -> None:
         written(progress, run)
         raise Killed
 
-    written = Progress.write
+    written = TrainingProgress.write
     first, run = finished[0], tmp_path / "run"
     network = keras.models.load_model(first / "model.keras")
     network.set_weights([weight * 0.9 for weight in network.get_weights()])
     other = tmp_path / "other"
     shutil.copytree(first, other)
     network.save(other / "model.keras")
-    lesson = Lesson(Recipe(remember_share=0.3, **GENTLY), split, None, (first,), first, split.val[:2], first)
+    lesson = TrainingJob(TrainingRecipe(remember_share=0.3, **GENTLY), split, None, (first,), first, split.val[:2], first)
     with monkeypatch.context() as patched:
-        patched.setattr(Progress, "write", die)
+        patched.setattr(TrainingProgress, "write", die)
         with pytest.raises(Killed):
             fit(lesson, run, None, silent)
 
@@ -163,7 +163,7 @@ def test_a_run_goes_on_with_what_it_was_begun_with_alone(
 
     before = contents()
     changed = {
-        "--recipe": replace(lesson, recipe=Recipe(remember_share=0.4, **GENTLY)),
+        "--recipe": replace(lesson, recipe=TrainingRecipe(remember_share=0.4, **GENTLY)),
         "--from": replace(lesson, start=other),
         "--teacher": replace(lesson, teachers=(first, first)),
         "--remember": replace(lesson, remembered=None),
@@ -171,7 +171,7 @@ def test_a_run_goes_on_with_what_it_was_begun_with_alone(
         "--data": replace(lesson, split=replace(split, train=split.train[1:])),
     }
     for option, another in changed.items():
-        with pytest.raises(BeginningError, match=f"was begun with another {option}; give what begun.json there names"):
+        with pytest.raises(ProvenanceError, match=f"was begun with another {option}; give what begun.json there names"):
             fit(another, run, None, silent)
         assert contents() == before, option
     moved = tmp_path / "moved"
@@ -213,8 +213,8 @@ def test_photos_beside_that_have_a_strange_label_are_refused(shapes: Path, tmp_p
 
 def test_a_head_on_frozen_features_knows_the_photos_it_was_fitted_to(split: Split) -> None:
     network = build_network(3, 48, width=0.35)
-    lesson = Lesson(RECIPE, split)
-    examples = Examples(split.train, lesson.indices(split.train), lesson.weights())
+    lesson = TrainingJob(RECIPE, split)
+    examples = HeadExamples(split.train, lesson.indices(split.train), lesson.weights())
     assert not fit_heads(network, examples, examples, RECIPE), "a regression has no epochs"
     own = Split(split.labels, split.train, split.train)
     assert evaluate(network, own.val, own.labels).accuracy > 0.9
@@ -225,7 +225,7 @@ def test_a_last_bit_of_the_features_does_not_move_the_head() -> None:
     targets = np.repeat(np.arange(3), 20)
     features = (5 + np.eye(3)[targets] @ rng.normal(size=(3, 16)) + 0.5 * rng.normal(size=(60, 16))).astype(np.float32)
     nudged = features * (1 + 1e-7 * rng.standard_normal(features.shape)).astype(np.float32)
-    heads = [regression(given, targets, 3, np.ones(60, np.float32), 0.3) for given in (features, nudged)]
+    heads = [fit_logistic_regression(given, targets, 3, np.ones(60, np.float32), 0.3) for given in (features, nudged)]
     for ours, theirs in zip(*heads, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
@@ -316,7 +316,7 @@ def test_a_broken_photo_is_named(shapes: Path, tmp_path: Path, capsys: pytest.Ca
     assert "03.png: not a picture" in capsys.readouterr().err
 
 
-def trained(lesson: Lesson, run: Path) -> tuple[keras.Model, list[dict[str, float]]]:
+def trained(lesson: TrainingJob, run: Path) -> tuple[keras.Model, list[dict[str, float]]]:
     fit(lesson, run, None, silent)
     metrics = run / "metrics.jsonl"
     lines = metrics.read_text().splitlines() if metrics.exists() else []
@@ -324,8 +324,8 @@ def trained(lesson: Lesson, run: Path) -> tuple[keras.Model, list[dict[str, floa
 
 
 def test_a_scratch_network_learns_colours(split: Split, tmp_path: Path) -> None:
-    recipe = Recipe(stage=(Stage(size=32, epochs=8, rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
-    assert fit(Lesson(recipe, split), tmp_path, None, silent).accuracy == 1.0
+    recipe = TrainingRecipe(stage=(Stage(size=32, epochs=8, rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
+    assert fit(TrainingJob(recipe, split), tmp_path, None, silent).accuracy == 1.0
 
 
 def strayed_from(begun: list[np.ndarray], network: keras.Model) -> float:
@@ -347,7 +347,7 @@ def test_weights_drawn_to_where_training_starts_stray_less(
 ) -> None:
     strayed = {}
     for decay in (0.0, 100.0):
-        network, _ = trained(Lesson(Recipe(start_decay=decay, **GENTLY), split, start=finished[0]), tmp_path / str(decay))
+        network, _ = trained(TrainingJob(TrainingRecipe(start_decay=decay, **GENTLY), split, start=finished[0]), tmp_path / str(decay))
         strayed[decay] = strayed_from(begun, network)
     assert 0 < strayed[100.0] < 0.7 * strayed[0.0]
 
@@ -356,7 +356,7 @@ def test_a_network_that_remembers_keeps_its_embeddings(finished: tuple[Path, Sco
     before = predict(keras.models.load_model(finished[0] / "model.keras", compile=False), split.val, 48)["embedding"]
     alike = {}
     for share in (0.0, 0.9):
-        network, _ = trained(Lesson(Recipe(remember_share=share, **GENTLY), split, start=finished[0]), tmp_path / str(share))
+        network, _ = trained(TrainingJob(TrainingRecipe(remember_share=share, **GENTLY), split, start=finished[0]), tmp_path / str(share))
         after = predict(network, split.val, 48)["embedding"]
         alike[share] = float(((before * after).sum(1) / (np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1))).mean())
     assert alike[0.9] > alike[0.0]
@@ -364,12 +364,13 @@ def test_a_network_that_remembers_keeps_its_embeddings(finished: tuple[Path, Sco
 
 
 def test_a_network_remembers_another_run_than_it_starts_from(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
-    other = Recipe(stage=(Stage(size=48, epochs=1, rate=1e-3, batch=8, mixup=0.0, ema=0.0),), **(QUICK | {"seed": 77}))
-    fit(Lesson(other, split), tmp_path / "other", None, silent)
+    other = TrainingRecipe(stage=(Stage(size=48, epochs=1, rate=1e-3, batch=8, mixup=0.0, ema=0.0),), **(QUICK | {"seed": 77}))
+    fit(TrainingJob(other, split), tmp_path / "other", None, silent)
     wanted = predict(keras.models.load_model(tmp_path / "other" / "model.keras", compile=False), split.val, 48)["embedding"]
     far = {}
     for share in (0.0, 0.9):
-        lesson = Lesson(Recipe(remember_share=share, **GENTLY), split, start=finished[0], remembered=tmp_path / "other" if share else None)
+        recipe = TrainingRecipe(remember_share=share, **GENTLY)
+        lesson = TrainingJob(recipe, split, start=finished[0], remembered=tmp_path / "other" if share else None)
         network, _ = trained(lesson, tmp_path / str(share))
         far[share] = float(np.square(predict(network, split.val, 48)["embedding"] - wanted).mean())
     assert far[0.9] < 0.7 * far[0.0]
@@ -377,12 +378,13 @@ def test_a_network_remembers_another_run_than_it_starts_from(finished: tuple[Pat
 
 def test_a_run_that_cannot_be_remembered_is_refused(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
     def refusal(remembered: Path, share: float = 0.5) -> str:
-        with pytest.raises(RememberError) as refused:
-            fit(Lesson(Recipe(remember_share=share, **GENTLY), split, start=finished[0], remembered=remembered), tmp_path / "run", None, silent)
+        lesson = TrainingJob(TrainingRecipe(remember_share=share, **GENTLY), split, start=finished[0], remembered=remembered)
+        with pytest.raises(FeatureDistillationError) as refused:
+            fit(lesson, tmp_path / "run", None, silent)
         return str(refused.value)
 
-    narrow = ScratchCnn(layers=3, features=8, kernel=3, activation="relu")
-    fit(Lesson(Recipe(size=32, **(QUICK | {"scratch": narrow})), split), tmp_path / "narrow", None, silent)
+    narrow = ScratchCnnOptions(layers=3, features=8, kernel=3, activation="relu")
+    fit(TrainingJob(TrainingRecipe(size=32, **(QUICK | {"scratch": narrow})), split), tmp_path / "narrow", None, silent)
     assert refusal(tmp_path / "narrow").startswith(f"{tmp_path / 'narrow'}: expected embeddings of")
     assert refusal(tmp_path / "none") == f"{tmp_path / 'none'}: expected a finished run to remember: model.keras is missing"
     (tmp_path / "narrow" / "labels.txt").unlink()
@@ -396,16 +398,16 @@ def test_a_gentle_run_that_was_killed_ends_with_the_same_weights(
     class Killed(BaseException):
         pass
 
-    gentle = Lesson(Recipe(start_decay=10.0, remember_share=0.3, **GENTLY), split, start=finished[0])
+    gentle = TrainingJob(TrainingRecipe(start_decay=10.0, remember_share=0.3, **GENTLY), split, start=finished[0])
     straight, _ = trained(gentle, tmp_path / "straight")
-    written = Progress.write
+    written = TrainingProgress.write
 
-    def write_then_die(progress: Progress, run: Path) -> None:
+    def write_then_die(progress: TrainingProgress, run: Path) -> None:
         written(progress, run)
-        if progress == Progress(0, 1):
+        if progress == TrainingProgress(0, 1):
             raise Killed
 
-    monkeypatch.setattr(Progress, "write", write_then_die)
+    monkeypatch.setattr(TrainingProgress, "write", write_then_die)
     with pytest.raises(Killed):
         fit(gentle, tmp_path / "killed", None, silent)
     resumed, _ = trained(gentle, tmp_path / "killed")
@@ -415,7 +417,7 @@ def test_a_gentle_run_that_was_killed_ends_with_the_same_weights(
 
 
 def test_features_alone_are_a_run_too(split: Split, tmp_path: Path) -> None:
-    network, epochs = trained(Lesson(Recipe(size=32, **QUICK), split), tmp_path)
+    network, epochs = trained(TrainingJob(TrainingRecipe(size=32, **QUICK), split), tmp_path)
     assert epochs == []
     assert network.input_shape == (None, 32, 32, 3)
 
@@ -426,33 +428,33 @@ def test_a_second_head_names_the_bin(split: Split, tmp_path: Path) -> None:
         'name = "two"\nversion = "1"\nresidual = "rest"\n[bins.recycling]\nlabels = ["blue can", "green jar"]\n[bins.rest]\nlabels = ["red box"]\n'
     )
     pack = read_rules(rules, split.labels)
-    recipe = Recipe(stage=(Stage(size=32, epochs=6, rate=1e-2, batch=6, mixup=0.1, ema=0.0),), dense=(16,), rules=str(rules), **QUICK)
-    network, _ = trained(Lesson(recipe, split, pack), tmp_path / "run")
+    recipe = TrainingRecipe(stage=(Stage(size=32, epochs=6, rate=1e-2, batch=6, mixup=0.1, ema=0.0),), dense=(16,), rules=str(rules), **QUICK)
+    network, _ = trained(TrainingJob(recipe, split, pack), tmp_path / "run")
     said = predict(network, split.train, 32)["bin_logits"].argmax(axis=1)
     wanted = [list(pack.bins).index(pack.bin_of(photo.label)) for photo in split.train]
     assert (said == wanted).mean() > 0.8
 
 
 def test_a_student_follows_its_teachers(split: Split, tmp_path: Path) -> None:
-    good = Recipe(stage=(Stage(size=32, epochs=8, rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
-    fit(Lesson(good, split), tmp_path / "teacher", None, silent)
+    good = TrainingRecipe(stage=(Stage(size=32, epochs=8, rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
+    fit(TrainingJob(good, split), tmp_path / "teacher", None, silent)
     student = msgspec.structs.replace(good, teacher_share=1.0, seed=9)
-    score = fit(Lesson(student, split, teachers=(tmp_path / "teacher",) * 2), tmp_path / "student", None, silent)
+    score = fit(TrainingJob(student, split, teachers=(tmp_path / "teacher",) * 2), tmp_path / "student", None, silent)
     assert score.accuracy == 1.0
 
 
 def test_a_teacher_of_other_labels_is_refused(split: Split, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("a\nb\n")
     (tmp_path / "model.keras").write_bytes(b"")
-    recipe = Recipe(stage=(Stage(size=32, epochs=1, rate=1e-2),), first_phase=False, **QUICK)
+    recipe = TrainingRecipe(stage=(Stage(size=32, epochs=1, rate=1e-2),), first_phase=False, **QUICK)
     with pytest.raises(TeacherError, match="knows a, b; expected blue can"):
-        fit(Lesson(recipe, split, teachers=(tmp_path,)), tmp_path / "run", None, silent)
+        fit(TrainingJob(recipe, split, teachers=(tmp_path,)), tmp_path / "run", None, silent)
 
 
 def test_patience_ends_a_stage_early_with_its_best_weights(split: Split, tmp_path: Path) -> None:
     stage = Stage(size=32, epochs=30, rate=1e-2, batch=6, mixup=0.0, ema=0.0, patience=2)
-    recipe = Recipe(stage=(stage,), first_phase=False, **QUICK)
-    network, epochs = trained(Lesson(recipe, split), tmp_path)
+    recipe = TrainingRecipe(stage=(stage,), first_phase=False, **QUICK)
+    network, epochs = trained(TrainingJob(recipe, split), tmp_path)
     assert len(epochs) < 30
     best = max((line["val_accuracy"], -line["val_nll"]) for line in epochs)
     assert evaluate(network, split.val, split.labels).rank == pytest.approx(best, abs=1e-5)
@@ -463,7 +465,7 @@ def test_the_last_epoch_is_kept_where_the_recipe_says_so(split: Split, tmp_path:
     wrong = dict(zip(split.labels, split.labels[1:] + split.labels[:1], strict=True))
     misled = replace(split, val=tuple(replace(photo, label=wrong[photo.label]) for photo in split.val))
     stage = Stage(size=32, epochs=4, rate=3e-3, batch=6, mixup=0.0, ema=0.0)
-    network, epochs = trained(Lesson(Recipe(stage=(stage,), first_phase=False, keep="last", **QUICK), misled), tmp_path)
+    network, epochs = trained(TrainingJob(TrainingRecipe(stage=(stage,), first_phase=False, keep="last", **QUICK), misled), tmp_path)
     ranks = [(line["val_accuracy"], -line["val_nll"]) for line in epochs]
     assert ranks[-1] < max(ranks)
     assert evaluate(network, misled.val, split.labels).rank == pytest.approx(ranks[-1], abs=1e-5)
@@ -471,8 +473,8 @@ def test_the_last_epoch_is_kept_where_the_recipe_says_so(split: Split, tmp_path:
 
 def test_only_the_layers_asked_for_are_trained(split: Split, tmp_path: Path) -> None:
     stage = Stage(size=32, epochs=1, rate=1e-2, batch=6, unfreeze=1, ema=0.0)
-    recipe = Recipe(stage=(stage,), first_phase=False, **QUICK)
-    network, _ = trained(Lesson(recipe, split), tmp_path)
+    recipe = TrainingRecipe(stage=(stage,), first_phase=False, **QUICK)
+    network, _ = trained(TrainingJob(recipe, split), tmp_path)
     keras.utils.set_random_seed(recipe.seed)
     start = fold_batch_norm(build_trunk("scratch_cnn", 32, scratch=recipe.scratch))
     changed = {
@@ -484,8 +486,8 @@ def test_only_the_layers_asked_for_are_trained(split: Split, tmp_path: Path) -> 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_trains_and_leaves_a_float32_model(precision: str, split: Split, tmp_path: Path) -> None:
     stage = Stage(size=32, epochs=2, rate=1e-2, batch=6, ema=0.0)
-    recipe = Recipe(stage=(stage,), first_phase=False, precision=precision, **QUICK)
-    network, epochs = trained(Lesson(recipe, split), tmp_path)
+    recipe = TrainingRecipe(stage=(stage,), first_phase=False, precision=precision, **QUICK)
+    network, epochs = trained(TrainingJob(recipe, split), tmp_path)
     assert all(np.isfinite(line["loss"]) for line in epochs)
     assert network.dtype_policy.name == "float32"
     assert {layer.compute_dtype for layer in network.layers} == {"float32"}
@@ -494,7 +496,7 @@ def test_mixed_precision_trains_and_leaves_a_float32_model(precision: str, split
 def test_the_same_seed_gives_the_same_metrics(split: Split, tmp_path: Path) -> None:
     stage = Stage(size=32, epochs=2, rate=1e-2, batch=6, cutmix=0.5)
     runs = [
-        trained(Lesson(Recipe(stage=(stage,), first_phase=False, batch_norm=policy, **QUICK), split), tmp_path / str(number))[1]
+        trained(TrainingJob(TrainingRecipe(stage=(stage,), first_phase=False, batch_norm=policy, **QUICK), split), tmp_path / str(number))[1]
         for number, policy in enumerate(["train", "train", "frozen"])
     ]
     losses = [[line["loss"] for line in epochs] for epochs in runs]
@@ -506,11 +508,11 @@ def test_weights_of_the_run_that_is_trained_further_are_mixed_in(finished: tuple
     stage = Stage(size=48, epochs=1, rate=1e-2, batch=8, ema=0.0)
     weights = {}
     for share in (0.0, 0.25):
-        recipe = Recipe(stage=(stage,), first_phase=False, start_share=share, **QUICK)
-        fit(Lesson(recipe, split, start=finished[0]), tmp_path / str(share), None, silent)
+        recipe = TrainingRecipe(stage=(stage,), first_phase=False, start_share=share, **QUICK)
+        fit(TrainingJob(recipe, split, start=finished[0]), tmp_path / str(share), None, silent)
         weights[share] = keras.models.load_model(tmp_path / str(share) / "model.keras").get_weights()
     begun = keras.models.load_model(finished[0] / "model.keras").get_weights()
     for mixed, start, trained in zip(weights[0.25], begun, weights[0.0], strict=True):
         np.testing.assert_allclose(mixed, 0.25 * start + 0.75 * trained, rtol=1e-4, atol=1e-5)
-    with pytest.raises(StartError, match="start_share"):
-        fit(Lesson(msgspec.structs.replace(recipe, start_share=0.5), split), tmp_path / "none", None, silent)
+    with pytest.raises(WarmStartError, match="start_share"):
+        fit(TrainingJob(msgspec.structs.replace(recipe, start_share=0.5), split), tmp_path / "none", None, silent)

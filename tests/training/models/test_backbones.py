@@ -6,8 +6,8 @@ import pytest
 
 from training.models.backbones import BACKBONES, SCRATCH, BackboneError, WeightsError, build_trunk
 from training.models.batch_norm_folding import fold_batch_norm, freeze_batch_norm
-from training.models.network import Hidden, add_heads
-from training.models.scratch_options import ScratchCnn
+from training.models.network import HiddenLayers, add_heads
+from training.models.scratch_options import ScratchCnnOptions
 
 QUICK = ("mobilenet", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_v2_b0", "resnet18", SCRATCH)
 
@@ -58,9 +58,9 @@ def test_resnet18_has_no_published_weights_to_download() -> None:
 
 
 def test_the_best_scratch_cnn_of_the_search_has_the_parameters_it_was_reported_with() -> None:
-    options = ScratchCnn(layers=5, features=64, strategy="same", kernel=5, activation="mish", batch_norm=True)
+    options = ScratchCnnOptions(layers=5, features=64, strategy="same", kernel=5, activation="mish", batch_norm=True)
     trunk = build_trunk(SCRATCH, 224, scratch=options)
-    network = add_heads(trunk, 9, hidden=Hidden((128,)))
+    network = add_heads(trunk, 9, hidden=HiddenLayers((128,)))
     convolutions = 5 * 5 * 3 * 64 + 64 + 4 * (5 * 5 * 64 * 64 + 64)
     assert sum(layer.count_params() for layer in network.layers if isinstance(layer, keras.layers.Conv2D)) == pytest.approx(
         convolutions + 64 * 128 + 128 + 128 * 9 + 9 - 5 * 64, abs=0
@@ -69,7 +69,7 @@ def test_the_best_scratch_cnn_of_the_search_has_the_parameters_it_was_reported_w
 
 @pytest.mark.parametrize(("strategy", "features"), [("same", [32, 32, 32]), ("doubling", [32, 64, 128]), ("halving", [32, 16, 8])])
 def test_strategies_say_how_filters_go_on(strategy: str, features: list[int]) -> None:
-    trunk = build_trunk(SCRATCH, 32, scratch=ScratchCnn(layers=3, features=32, strategy=strategy))
+    trunk = build_trunk(SCRATCH, 32, scratch=ScratchCnnOptions(layers=3, features=32, strategy=strategy))
     assert [layer.filters for layer in trunk.layers if isinstance(layer, keras.layers.Conv2D)] == features
 
 

@@ -26,28 +26,28 @@ from converter.quantization.trial_model import Trial
 from device.common.shipped_files import shipped
 from device.vision.inference.preprocess import Pixels, to_float
 from training.cli import main
-from training.fit.checkpoint import Progress
+from training.fit.checkpoint import TrainingProgress
 from training.fit.distributed import WorkersError
 from training.fit.metrics import predict
-from training.fit.provenance import BeginningError
-from training.fit.recipe import Recipe, RecipeError, Stage, read_recipe
-from training.fit.trainer import Lesson, fit
-from training.models.backbones import measure_statistics
+from training.fit.provenance import ProvenanceError
+from training.fit.recipe import RecipeError, Stage, TrainingRecipe, read_recipe
+from training.fit.trainer import TrainingJob, fit
+from training.models.backbones import set_noise_statistics
 from training.models.batch_norm_folding import fold_batch_norm
 from training.models.fake_quantization import (
-    FixedRange,
-    Range,
-    fake_quantized,
+    FixedRangeRounding,
+    TrackedRangeRounding,
+    copy_weights_back,
+    fake_quantize,
     measure_ranges,
-    release_mapped_pages,
     round_activations,
     round_weights,
 )
 from training.models.network import add_heads, resized
 from training.models.scratch_cnn import scratch_cnn
-from training.models.scratch_options import ScratchCnn
+from training.models.scratch_options import ScratchCnnOptions
 
-QUICK = {"backbone": "scratch_cnn", "scratch": ScratchCnn(layers=3, features=16, kernel=3, activation="relu"), "seed": 5}
+QUICK = {"backbone": "scratch_cnn", "scratch": ScratchCnnOptions(layers=3, features=16, kernel=3, activation="relu"), "seed": 5}
 HANDED_ON = {"QUANTIZE", "PAD", "RESHAPE", "MAX_POOL_2D", "AVERAGE_POOL_2D"}
 SIZE = 32
 
@@ -70,8 +70,8 @@ def split(shapes: Path) -> Split:
 def learned(split: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that knows every photo."""
     run = tmp_path_factory.mktemp("learned")
-    recipe = Recipe(stage=(Stage(size=SIZE, epochs=8, rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
-    assert fit(Lesson(recipe, split), run, None, silent).accuracy == 1.0
+    recipe = TrainingRecipe(stage=(Stage(size=SIZE, epochs=8, rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
+    assert fit(TrainingJob(recipe, split), run, None, silent).accuracy == 1.0
     return run
 
 
@@ -105,7 +105,7 @@ def preactivated() -> keras.Model:
 
 
 def scratch(activation: str) -> Trunk:
-    return lambda: scratch_cnn((SIZE, SIZE, 3), ScratchCnn(layers=3, features=16, kernel=3, activation=activation))
+    return lambda: scratch_cnn((SIZE, SIZE, 3), ScratchCnnOptions(layers=3, features=16, kernel=3, activation=activation))
 
 
 def pictures(count: int) -> list[Pixels]:
@@ -137,9 +137,9 @@ def stored_scales(model: bytes) -> list[float]:
 def used_scales(quantized: keras.Model) -> list[float]:
     """The scale of each tensor that is rounded, in the same order."""
     bounds = [
-        (float(layer.low), float(layer.high)) if isinstance(layer, Range) else (layer.low, layer.high)
+        (float(layer.low), float(layer.high)) if isinstance(layer, TrackedRangeRounding) else (layer.low, layer.high)
         for layer in quantized._flatten_layers()
-        if isinstance(layer, (Range, FixedRange))
+        if isinstance(layer, (TrackedRangeRounding, FixedRangeRounding))
     ]
     return [(max(high, 0.0) - min(low, 0.0)) / 255 for low, high in bounds]
 
@@ -157,12 +157,12 @@ def test_it_rounds_where_and_how_the_converter_rounds(trunk: Trunk, in_place: in
     """in_place: tensors that an operation overwrites with its result; TensorFlow's calibration then counts the result as theirs too."""
     keras.utils.set_random_seed(1)
     plain = trunk()
-    measure_statistics(plain)
+    set_noise_statistics(plain)
     network = add_heads(fold_batch_norm(plain), 4, dropout=0.0)
     shown = pictures(48)
     inputs = np.stack([to_float(picture) for picture in shown])
     int8 = int8_model(network, shown)
-    quantized = fake_quantized(network)
+    quantized = fake_quantize(network)
     quantized(inputs, training=True)
     scales, theirs = used_scales(quantized), stored_scales(int8)
     assert len(scales) == len(theirs)
@@ -225,7 +225,7 @@ def test_rounding_keeps_zero_moves_nothing_in_range_by_more_than_half_a_step_and
 
 
 def test_a_range_passes_everything_until_it_has_seen_a_batch_and_then_follows_slowly() -> None:
-    layer = Range()
+    layer = TrackedRangeRounding()
     batches = [np.float32([-1, 0.123, 3]), np.float32([-3, 0.123, 1])]
     np.testing.assert_array_equal(layer(batches[0]), batches[0])
     layer(batches[0], training=True)
@@ -240,12 +240,12 @@ def test_a_range_passes_everything_until_it_has_seen_a_batch_and_then_follows_sl
 
 def test_the_weights_come_back_to_a_plain_network_of_any_size(split: Split) -> None:
     network = add_heads(fold_batch_norm(preactivated()), 3)
-    quantized = fake_quantized(network)
+    quantized = fake_quantize(network)
     measure_ranges(quantized, split.train, seed=1)
     for weight in quantized.trainable_variables:
         weight.assign_add(0.01 * keras.ops.ones_like(weight))
     back = resized(network, 48)
-    release_mapped_pages(quantized, back)
+    copy_weights_back(quantized, back)
     assert len(back.trainable_variables) == len(quantized.trainable_variables)
     changes = [np.abs(after - before).max() for before, after in zip(network.get_weights(), back.get_weights(), strict=True)]
     assert changes == pytest.approx([0.01 if weight.trainable else 0 for weight in network.weights], abs=1e-6)
@@ -279,8 +279,8 @@ def test_a_network_that_int8_spoils_is_mended_by_fake_quantization_and_not_by_th
     stage = Stage(size=SIZE, epochs=20, rate=3e-3, batch=6, warmup_steps=2, mixup=0.0, ema=0.0)
     found = {"before": measured(loud, split, tmp_path)}
     for name, fake in (("without", False), ("with", True)):
-        recipe = Recipe(stage=(msgspec.structs.replace(stage, fake_quantize=fake),), first_phase=False, **QUICK)
-        fit(Lesson(recipe, split, start=loud), tmp_path / name, None, silent)
+        recipe = TrainingRecipe(stage=(msgspec.structs.replace(stage, fake_quantize=fake),), first_phase=False, **QUICK)
+        fit(TrainingJob(recipe, split, start=loud), tmp_path / name, None, silent)
         found[name] = measured(tmp_path / name, split, tmp_path)
     accuracy, away = ({name: values[i] for name, values in found.items()} for i in (0, 1))
     assert accuracy["before"] < 0.6
@@ -295,20 +295,20 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_ends_as_a_plain_network(
         pass
 
     stage = Stage(size=48, epochs=2, rate=1e-3, batch=8, fake_quantize=True)
-    lesson = Lesson(Recipe(stage=(stage,), first_phase=False, **QUICK), split, start=learned)
+    lesson = TrainingJob(TrainingRecipe(stage=(stage,), first_phase=False, **QUICK), split, start=learned)
     fit(lesson, tmp_path / "straight", None, silent)
-    written = Progress.write
+    written = TrainingProgress.write
 
-    def write_then_die(progress: Progress, run: Path) -> None:
+    def write_then_die(progress: TrainingProgress, run: Path) -> None:
         written(progress, run)
-        if progress == Progress(0, 1):
+        if progress == TrainingProgress(0, 1):
             raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(Progress, "write", write_then_die)
+        patched.setattr(TrainingProgress, "write", write_then_die)
         with pytest.raises(Killed):
             fit(lesson, tmp_path / "killed", None, silent)
-    with pytest.raises(BeginningError, match="was begun with another --from"):
+    with pytest.raises(ProvenanceError, match="was begun with another --from"):
         fit(replace(lesson, start=None), tmp_path / "killed", None, silent)
     fit(lesson, tmp_path / "killed", None, silent)
 
@@ -392,9 +392,9 @@ def test_several_workers_cannot_share_ranges(split: Split, tmp_path: Path) -> No
             raise AssertionError("refused before anything is averaged")
 
     with pytest.raises(WorkersError, match="fake_quantize: expected no stage with it with several workers"):
-        fit(Lesson(read_recipe(shipped("recipes")["int8"]), split), tmp_path, None, silent, workers=Two())
+        fit(TrainingJob(read_recipe(shipped("recipes")["int8"]), split), tmp_path, None, silent, workers=Two())
 
 
 def test_a_recipe_made_in_code_is_held_to_the_same() -> None:
     with pytest.raises(RecipeError, match="batch_norm: expected fold"):
-        Recipe(stage=(Stage(epochs=1, rate=1e-4, fake_quantize=True),), batch_norm="frozen")
+        TrainingRecipe(stage=(Stage(epochs=1, rate=1e-4, fake_quantize=True),), batch_norm="frozen")

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 
+from tests.training.runs import build_network
 from training.models.batch_norm_folding import fold_batch_norm
-from training.models.network import build_network, resized, set_head
+from training.models.network import resized, set_head
 
 
 def test_folding_batch_norm_keeps_the_function() -> None:

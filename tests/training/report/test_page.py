@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from training.evaluate.photo_grid import Tile, framed, grid, shortened
+from training.evaluate.photo_grid import Tile, frame, tile_grid, truncate
 from training.report.page import Page
 
 
@@ -32,12 +32,12 @@ def test_a_page_without_chinese_carries_no_font() -> None:
 
 @pytest.mark.parametrize(("text", "columns", "shown"), [("glass", 5, "glass"), ("cardboard", 5, "card…"), ("可回收物_鼠标", 9, "可回收物…")])
 def test_long_labels_end_in_an_ellipsis(text: str, columns: int, shown: str) -> None:
-    assert shortened(text, columns) == shown
+    assert truncate(text, columns) == shown
 
 
 @pytest.mark.parametrize(("right", "channel"), [(True, 1), (False, 0)])
 def test_frames_are_green_where_right_and_red_where_wrong(right: bool, channel: int) -> None:
-    tile = framed(np.full((30, 60, 3), 128, np.uint8), right, 100)
+    tile = frame(np.full((30, 60, 3), 128, np.uint8), right, 100)
     assert tile.shape == (100, 100, 3)
     assert int(tile[2, 50].argmax()) == channel
     assert (tile[50, 50] == 128).all(), "the picture is inside"
@@ -46,7 +46,7 @@ def test_frames_are_green_where_right_and_red_where_wrong(right: bool, channel: 
 
 def test_a_grid_holds_every_tile_and_says_right_and_wrong_in_signs_too() -> None:
     picture = np.zeros((20, 20, 3), np.uint8)
-    figure = grid([Tile(picture, True, ("glass 90%",)), Tile(picture, False, ("glass 60%", "is metal 30%"))], columns=6)
+    figure = tile_grid([Tile(picture, True, ("glass 90%",)), Tile(picture, False, ("glass 60%", "is metal 30%"))], columns=6)
     assert [text.get_text() for text in figure.axes[0].texts] == ["✓ glass 90%", "✗ glass 60%", "is metal 30%"]
 
 

@@ -13,7 +13,7 @@ from training.cli import main
 from training.commands import compare as command
 from training.commands.compare import weights_by_recipe
 from training.evaluate.measures import proportion
-from training.tune.compare import HEAD, CompareError, Row, compare, part_for_the_test, table
+from training.tune.compare import HEAD, CompareError, ComparisonRow, compare, read_test_part, table
 
 RECIPE = """
 backbone = "scratch_cnn"
@@ -70,17 +70,17 @@ def test_recipes_are_trained_once_sorted_and_measured_in_int8(shapes: Path, tmp_
 
 
 def test_the_test_part_of_the_data_is_found_where_there_is_one(shapes: Path, tmp_path: Path) -> None:
-    assert not part_for_the_test(shapes)
+    assert not read_test_part(shapes)
     data = Path(shutil.copytree(shapes, tmp_path / "data"))
     (data / "splits").mkdir()
     (data / "splits" / "test.txt").write_text("red box/00.png\n")
-    assert [photo.name for photo in part_for_the_test(data)] == ["red box/00.png"]
+    assert [photo.name for photo in read_test_part(data)] == ["red box/00.png"]
     assert main(["prepare", str(shapes), "--out", str(tmp_path / "set"), "--test-share", "0.3"]) == 0
-    assert part_for_the_test(tmp_path / "set") == read_part(tmp_path / "set", "test")
+    assert read_test_part(tmp_path / "set") == read_part(tmp_path / "set", "test")
 
 
 def test_a_row_without_an_int8_model_says_why() -> None:
-    (row,) = table([Row("mish", proportion(5, 6), 100, 32, None, "tf.Softplus is not supported")])
+    (row,) = table([ComparisonRow("mish", proportion(5, 6), 100, 32, None, "tf.Softplus is not supported")])
     assert len(row) == len(HEAD)
     assert row[-1] == "refused: tf.Softplus is not supported"
 

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from training.fit.recipe import read_recipe
-from training.tune.report import measured, ranks, slices, write
+from training.tune.report import ranks, slices, study_report, write
 from training.tune.space import Space, read_space
 
 SPACE = Path(__file__).parents[3] / "config" / "spaces" / "scratch-cnn.toml"
@@ -22,14 +22,14 @@ def space() -> Space:
 @pytest.fixture(scope="module")
 def study(space: Space) -> optuna.Study:
     """24 trials whose accuracy rises with the logarithm of the rate, and a little with features of 64; 6 more are pruned."""
-    from training.tune.study import sampled
+    from training.tune.study import sample_values
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     made = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(3))
 
     def objective(trial: optuna.Trial) -> float:
         trial.set_user_attr("n", 200)
-        values = sampled(trial, space)
+        values = sample_values(trial, space)
         trial.report(0.3, 1)
         if trial.number % 5 == 4:
             raise optuna.TrialPruned
@@ -40,7 +40,7 @@ def study(space: Space) -> optuna.Study:
 
 
 def test_the_hyperparameter_that_decides_is_first_in_importance_and_correlation(study: optuna.Study, space: Space) -> None:
-    found = measured(study, space)
+    found = study_report(study, space)
     assert (found.complete, found.pruned, found.failed) == (24, 6, 0)
     assert found.importance is not None
     assert max(found.importance, key=found.importance.__getitem__) == "stage.0.rate"
@@ -68,7 +68,7 @@ def test_report_and_best_recipe_are_written_and_the_page_stands_alone(study: opt
 
 
 def test_accuracy_by_hyperparameter_has_a_panel_for_each(study: optuna.Study, space: Space) -> None:
-    figure = slices(measured(study, space), space)
+    figure = slices(study_report(study, space), space)
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_xlabel() for axes in shown] == list(space.sample)
     rate = shown[list(space.sample).index("stage.0.rate")]
@@ -94,7 +94,7 @@ def test_accuracies_that_nothing_sampled_explains_have_no_importance(tmp_path: P
     kept = {"scratch.features": optuna.distributions.CategoricalDistribution((4, 8))}
     for accuracy in (0.25, 0.25, 0.5, 0.5):
         study.add_trial(optuna.create_trial(value=accuracy, params={"scratch.features": 4}, distributions=kept, user_attrs={"n": 8}))
-    found = measured(study, space)
+    found = study_report(study, space)
     assert found.importance is None and found.complete == 4
     write(study, space, tmp_path)
     assert (tmp_path / "report.html").is_file() and not (tmp_path / "importance.png").exists()

@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from training.fit.recipe import Recipe
-from training.tune.space import SpaceError, read_space, toml
+from training.fit.recipe import TrainingRecipe
+from training.tune.space import SpaceError, read_space, recipe_toml
 
 SPACES = Path(__file__).parents[3] / "config" / "spaces"
 SPACE = """
@@ -44,7 +44,7 @@ def test_what_is_sampled_lands_at_its_place_in_the_recipe(tmp_path: Path) -> Non
 def test_a_trial_written_as_toml_reads_back_as_the_same_recipe(tmp_path: Path) -> None:
     space = read_space(written(tmp_path, SPACE))
     sampled = {"stage.0.rate": 1e-05, "scratch.features": 4, "dense": "[]"}
-    assert msgspec.toml.decode(toml(space.table(sampled)), type=Recipe) == space.recipe(sampled)
+    assert msgspec.toml.decode(recipe_toml(space.table(sampled)), type=TrainingRecipe) == space.recipe(sampled)
 
 
 @pytest.mark.parametrize(("name", "sampled"), [("scratch-cnn", 8), ("fine-tuning", 8), ("width", 2)])

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from converter.data.photos import Split, read_split
 from training.cli import main
 from training.tune.space import Space, read_space
-from training.tune.study import Search, StorageError, StudyError, folder_of, open_study, sampled, search
+from training.tune.study import Search, StudyError, StudyStorageError, folder_of, open_study, sample_values, search
 
 SPACE = """
 [recipe]
@@ -138,7 +138,7 @@ def test_a_grid_tries_each_combination_once_and_prunes_none(tmp_path: Path) -> N
     assert space.combinations() == 6
     for _ in range(6):
         study = open_study(storage(tmp_path), "grid", space, "grid", 1)
-        study.optimize(lambda trial: float(len(sampled(trial, space))), n_trials=1)
+        study.optimize(lambda trial: float(len(sample_values(trial, space))), n_trials=1)
     tried = [tuple(trial.params.values()) for trial in finished(study)]
     assert len(tried) == len(set(tried)) == 6
     assert isinstance(study.pruner, optuna.pruners.NopPruner)
@@ -151,7 +151,7 @@ def test_a_grid_over_a_range_is_refused(file: Path, shapes: Path, tmp_path: Path
 
 
 def test_a_storage_that_cannot_be_opened_is_named(space: Space) -> None:
-    with pytest.raises(StorageError, match=r"sqlite:////nowhere/study\.db"):
+    with pytest.raises(StudyStorageError, match=r"sqlite:////nowhere/study\.db"):
         open_study("sqlite:////nowhere/study.db", "sortbin", space, "tpe", 1)
 
 
