@@ -23,7 +23,7 @@ from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, 
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.preprocess import Pixels
 from device.vision.inference.runtime import load_runtime
-from device.vision.isolation.background import MOST_VIEWS, EmptyViews
+from device.vision.isolation.background import MOST_VIEWS, BackgroundModel
 from device.vision.isolation.isolate import isolate
 
 BUDGET = 0.5
@@ -68,10 +68,10 @@ def measure(bundle: Bundle, frames: int) -> IsolationTimes:
     return IsolationTimes(classifier.runtime.name, frames, area, bare_p50, bare_p95, p50, p95, p50 / bare_p50)
 
 
-def _tray() -> tuple[EmptyViews, list[Pixels]]:
+def _tray() -> tuple[BackgroundModel, list[Pixels]]:
     rng = np.random.default_rng(0)
     tray = TrayRenderer(rng)
-    empty = EmptyViews(tray.picture(None, 0.0, 1.0 + 0.02 * number) for number in range(MOST_VIEWS))
+    empty = BackgroundModel(tray.picture(None, 0.0, 1.0 + 0.02 * number) for number in range(MOST_VIEWS))
     things = shipped_items()
     pictures = []
     for thing in things[:: max(1, len(things) // ITEMS)][:ITEMS]:

@@ -22,7 +22,7 @@ from device.vision.inference.bundle import default_bundle, find_bundle, read_bun
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.images import PictureError, find_pictures, read_pixels
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import isolate, paint
 
 TILE = (200, 150)
@@ -97,12 +97,12 @@ def sheet(seen: list[JudgedFrame]) -> Pixels:
     return np.concatenate(rows)
 
 
-def frames(places: Path) -> Iterator[tuple[IndexLine, Pixels, EmptyViews]]:
+def frames(places: Path) -> Iterator[tuple[IndexLine, Pixels, BackgroundModel]]:
     """Every picture of every place, with the empty views of its place. Raises PictureError."""
-    views: dict[str, EmptyViews] = {}
+    views: dict[str, BackgroundModel] = {}
     for row in _rows(places):
         if row.place not in views:
-            views[row.place] = EmptyViews(read_pixels(view) for view in find_pictures(places / row.place / "empty"))
+            views[row.place] = BackgroundModel(read_pixels(view) for view in find_pictures(places / row.place / "empty"))
         yield row, read_pixels(places / row.image), views[row.place]
 
 

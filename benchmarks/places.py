@@ -28,12 +28,12 @@ from converter.data.photos import read_part, read_pixels
 from device.commands.classify import labels
 from device.common.arrays import Float64Array
 from device.common.errors import SortbinError
-from device.vision.fewshot.fewshot_head import SeenPhoto, Teaching, examples_of, teach
+from device.vision.fewshot.fewshot_head import EmbeddedPhoto, FewshotHead, examples_of, teach
 from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier, Outputs, softmax
-from device.vision.inference.embedding_stats import read_reference
+from device.vision.inference.embedding_stats import read_embedding_stats
 from device.vision.inference.fusion import fuse
-from device.vision.inference.novelty import read_known
+from device.vision.inference.novelty import read_novelty_model
 from device.vision.isolation.isolate import isolate, whole_frame
 from device.vision.isolation.tta import TAUGHT_LOOKS, VIEW_WEIGHTS, looks
 
@@ -48,9 +48,9 @@ class JudgedPicture:
     looks: tuple[Outputs, ...]
     found: bool
 
-    def as_taught(self, named: Mapping[str, str]) -> SeenPhoto:
+    def as_taught(self, named: Mapping[str, str]) -> EmbeddedPhoto:
         """A photo that is taught. named: label -> the name it is taught under."""
-        return SeenPhoto(named.get(self.label, self.label), self.looks[:TAUGHT_LOOKS], self.found)
+        return EmbeddedPhoto(named.get(self.label, self.label), self.looks[:TAUGHT_LOOKS], self.found)
 
 
 class FewshotDraw(NamedTuple):
@@ -135,7 +135,7 @@ class FewshotProtocol:
 def lessons(seen: Sequence[JudgedPicture], bundle: Bundle, shots: int, protocol: FewshotProtocol) -> Iterator[FewshotDraw]:
     """Teach at each place with `shots` photos a label, and ask about the others."""
     named, beside, only = protocol.named, protocol.outside, protocol.only
-    reference, familiar = read_reference(bundle), read_known(bundle)
+    reference, familiar = read_embedding_stats(bundle), read_novelty_model(bundle)
     for place in sorted({each.place for each in seen}):
         here = [each for each in seen if each.place == place]
         for draw in range(protocol.draws):
@@ -164,7 +164,7 @@ def drawn(here: Sequence[JudgedPicture], shots: int, draw: int) -> frozenset[int
     return frozenset(shown)
 
 
-def _named(outputs: Sequence[Outputs], teaching: Teaching, bundle: Bundle, *, here: bool) -> str:
+def _named(outputs: Sequence[Outputs], teaching: FewshotHead, bundle: Bundle, *, here: bool) -> str:
     fused = fuse([teaching.judge(probabilities(made, bundle), made.embedding, here=here)[0] for made in outputs])
     return teaching.labels[int(fused.argmax())]
 

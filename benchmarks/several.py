@@ -36,7 +36,7 @@ from device.vision.inference.classifier import Classifier
 from device.vision.inference.fusion import fuse
 from device.vision.inference.images import PictureError, find_pictures, read_pixels
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import isolate
 from device.vision.isolation.pieces import looks_at, pieces
 from device.vision.isolation.tta import looks
@@ -84,7 +84,7 @@ class StagedPicture:
     kind: str
     labels: tuple[str, ...]
     frame: Pixels
-    empty: EmptyViews
+    empty: BackgroundModel
 
 
 class KindResult(msgspec.Struct, frozen=True):
@@ -190,7 +190,7 @@ def _picture(kind: str, things: Sequence[CutOut], views: tuple[Pixels, ...], rng
         (_, mask), (top, left) = laid[0], masks[0]
         frame, empty = _crossed(kind, frame, empty, _whole(mask, (top, left), ground.shape[:2]), scene, rng)
     noisy = frame * rng.uniform(0.93, 1.07) + rng.normal(0, NOISE, frame.shape)
-    return StagedPicture(kind, tuple(thing.label for thing in things), np.clip(noisy, 0, 255).astype(np.uint8), EmptyViews(empty))
+    return StagedPicture(kind, tuple(thing.label for thing in things), np.clip(noisy, 0, 255).astype(np.uint8), BackgroundModel(empty))
 
 
 def _sized(thing: CutOut, side: float, rng: np.random.Generator) -> tuple[Pixels, Pixels]:

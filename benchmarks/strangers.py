@@ -22,11 +22,11 @@ from benchmarks.places import JudgedPicture, drawn, look_at, probabilities, rena
 from device.commands.classify import labels
 from device.common.arrays import Float64Array
 from device.common.errors import SortbinError
-from device.vision.fewshot.fewshot_head import Teaching, examples_of, teach
+from device.vision.fewshot.fewshot_head import FewshotHead, examples_of, teach
 from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
-from device.vision.inference.embedding_stats import read_reference
-from device.vision.inference.novelty import read_known
+from device.vision.inference.embedding_stats import read_embedding_stats
+from device.vision.inference.novelty import read_novelty_model
 
 
 class Met(NamedTuple):
@@ -56,7 +56,7 @@ class BundleResult(msgspec.Struct, frozen=True):
 
 def meetings(seen: Sequence[JudgedPicture], bundle: Bundle, shots: int, draws: int, taught: Sequence[str], named: Mapping[str, str]) -> Iterator[Met]:
     """Each stranger at each place, as often as `draws` says. taught: labels, none for all but the stranger."""
-    reference, familiar = read_reference(bundle), read_known(bundle)
+    reference, familiar = read_embedding_stats(bundle), read_novelty_model(bundle)
     everything = sorted({each.label for each in seen})
     for place in sorted({each.place for each in seen}):
         here = [each for each in seen if each.place == place]
@@ -75,7 +75,7 @@ def meetings(seen: Sequence[JudgedPicture], bundle: Bundle, shots: int, draws: i
                 yield Met(stranger, _scores(known, teaching, bundle), _scores(strangers, teaching, bundle), teaching.unknown_above)
 
 
-def _scores(seen: Sequence[JudgedPicture], teaching: Teaching, bundle: Bundle) -> Float64Array:
+def _scores(seen: Sequence[JudgedPicture], teaching: FewshotHead, bundle: Bundle) -> Float64Array:
     judged = [[teaching.judge(probabilities(made, bundle), made.embedding, here=each.found) for made in each.looks] for each in seen]
     return np.array([np.mean([(unknown, 1 - found.max()) for found, unknown in looks], axis=0) for looks in judged])
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.common.arrays import Float32Array, Float64Array
-from device.vision.inference.embedding_stats import Reference
+from device.vision.inference.embedding_stats import EmbeddingStats
 
 DIRECTIONS = 64
 """strongest directions of the covariance that are kept"""
@@ -12,7 +12,7 @@ LEAST_LENGTH = 1e-12
 """of what is brought to length 1: photos that are all alike have no direction"""
 
 
-def fit_reference(embeddings: Float32Array, targets: npt.NDArray[np.int64], label_count: int) -> Reference:
+def fit_reference(embeddings: Float32Array, targets: npt.NDArray[np.int64], label_count: int) -> EmbeddingStats:
     """Means and shared covariance of embeddings (photos x features) whose labels are `targets`; each label occurs at least once."""
     rows = embeddings.astype(np.float64)
     means = np.stack([rows[targets == i].mean(axis=0) for i in range(label_count)])
@@ -23,7 +23,7 @@ def fit_reference(embeddings: Float32Array, targets: npt.NDArray[np.int64], labe
     largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=1)[:, np.newaxis], axis=1)
     directions = (directions * np.sign(largest)).astype(np.float16)
     explained = (directions.astype(np.float64) ** 2 * variances[:, np.newaxis]).sum(axis=0)
-    return Reference(
+    return EmbeddingStats(
         means.astype(np.float32),
         np.bincount(targets, minlength=label_count).astype(np.int32),
         directions,

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.common.arrays import Float32Array, Float64Array
-from device.vision.inference.novelty import Known, distances, doubts, known, unit
+from device.vision.inference.novelty import NoveltyModel, distances, doubts, fit_novelty, unit
 
 PROTOTYPES = 16
 """a label; with 8 or 32 labels left out are told apart as well"""
@@ -14,7 +14,7 @@ FALSE_REJECTS = 0.02
 _ROUNDS = 20
 
 
-def fit_known(embeddings: Float32Array, targets: npt.NDArray[np.int64], unseen: Float32Array, probabilities: Float64Array) -> Known:
+def fit_known(embeddings: Float32Array, targets: npt.NDArray[np.int64], unseen: Float32Array, probabilities: Float64Array) -> NoveltyModel:
     """Prototypes of the training photos, and how strange photos are that were not trained on.
 
     embeddings: training photos x features, whose labels are `targets`. unseen: embeddings of validation photos; probabilities: calibrated, the same
@@ -22,7 +22,7 @@ def fit_known(embeddings: Float32Array, targets: npt.NDArray[np.int64], unseen: 
     """
     rows = unit(embeddings)
     prototypes = np.concatenate([_prototypes(rows[targets == label]) for label in np.unique(targets)])
-    return known(prototypes, distances(unseen, prototypes), doubts(probabilities))
+    return fit_novelty(prototypes, distances(unseen, prototypes), doubts(probabilities))
 
 
 def _prototypes(rows: Float64Array) -> Float64Array:

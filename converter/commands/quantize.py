@@ -148,10 +148,10 @@ def _network(arguments: argparse.Namespace, run: Run, progress: Progress) -> tup
             from converter.quantization.tf_converter import KerasNetwork
 
             return KerasNetwork(run.model, len(run.labels)), None
-        from converter.foreign.adopt import Classifier
+        from converter.foreign.adopt import ForeignClassifier
         from converter.foreign.pixel_choice import choose_pixels
 
-        classifier = Classifier(run.model, len(run.labels), arguments.output, arguments.size)
+        classifier = ForeignClassifier(run.model, len(run.labels), arguments.output, arguments.size)
         choice = choose_pixels(classifier, arguments.pixels, run, arguments.seed, progress)
     if choice.told:
         progress.step("")

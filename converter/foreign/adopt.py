@@ -61,7 +61,7 @@ class AdoptedNetwork:
             yield Path(folder)
 
 
-class Classifier:
+class ForeignClassifier:
     """A classifier as it was found, which becomes a network once its range of pixels is known."""
 
     def __init__(self, file: Path, label_count: int, output: str | None = None, size: int | None = None) -> None:
@@ -104,8 +104,8 @@ class Classifier:
 
 
 def adopt(file: Path, label_count: int, pixels: str) -> AdoptedNetwork:
-    """Read a classifier with one output. pixels: one of RANGES, the values it was trained on. Raises NetworkError as `Classifier` does."""
-    return Classifier(file, label_count).network(pixels)
+    """Read a classifier with one output. pixels: one of RANGES, the values it was trained on. Raises NetworkError as `ForeignClassifier` does."""
+    return ForeignClassifier(file, label_count).network(pixels)
 
 
 def _as_trained(image: tf.Tensor, shape: tuple[int, int, int], pixels: str) -> tf.Tensor:

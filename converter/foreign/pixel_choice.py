@@ -13,7 +13,7 @@ from converter.common.network_error import NetworkError
 from converter.common.progress import Progress
 from converter.data.photos import Photo
 from converter.data.run import Run
-from converter.foreign.adopt import AdoptedNetwork, Classifier
+from converter.foreign.adopt import AdoptedNetwork, ForeignClassifier
 from converter.quantization import calibration
 from converter.quantization.calibration import Inputs
 
@@ -54,7 +54,7 @@ class _Tried:
         return f"{self.answers.accuracy:.2f} with {self.pixels}"
 
 
-def choose_pixels(classifier: Classifier, given: str | None, run: Run, seed: int, progress: Progress) -> PixelChoice:
+def choose_pixels(classifier: ForeignClassifier, given: str | None, run: Run, seed: int, progress: Progress) -> PixelChoice:
     """Try every range that the classifier can have been trained on. given: what its owner says, None to find out.
 
     Raises NetworkError where another range than the one given names more photos right, and that is no chance.
@@ -79,7 +79,7 @@ def choose_pixels(classifier: Classifier, given: str | None, run: Run, seed: int
     return PixelChoice(given, own.network, "")
 
 
-def _tried(classifier: Classifier, given: str | None, photos: Sequence[Photo], run: Run, progress: Progress) -> list[_Tried]:
+def _tried(classifier: ForeignClassifier, given: str | None, photos: Sequence[Photo], run: Run, progress: Progress) -> list[_Tried]:
     ranges = classifier.ranges
     if given is not None and given not in ranges:
         raise NetworkError(f"{run.model}: --pixels {given}: expected {' or '.join(ranges)}, for it takes {classifier.kind}")

@@ -9,7 +9,7 @@ import numpy as np
 from converter.common.parallel_map import parallel_map
 from converter.common.progress import Row
 from device.common.arrays import Float32Array, Float64Array
-from device.vision.inference.bundle import MODEL_FILE, Bundle, BundleInfo, Calibration, InputSpec, KnownAnswer, Measured, Metrics
+from device.vision.inference.bundle import MODEL_FILE, Bundle, BundleInfo, CalibrationSet, InputSpec, KnownAnswer, Measured, Metrics
 from device.vision.inference.classifier import Classifier, Outputs
 from device.vision.inference.preprocess import Pixels, to_float
 from device.vision.inference.runtime import Runtime, load_runtime
@@ -95,7 +95,7 @@ def _draft(labels: tuple[str, ...], size: int) -> BundleInfo:
         reject_below=0.0,
         metrics=Metrics("", nothing, nothing, 0.0),
         known_answer=KnownAnswer(0, (0,) * len(labels), 0),
-        calibration=Calibration(0, 0, ""),
+        calibration=CalibrationSet(0, 0, ""),
         data_fingerprint="",
         files={},
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from device.common.files import hand_over, make_folder
 from device.ledger.lock import LOCK
-from device.vision.fewshot.fewshot_head import Teaching, TeachingError, read_teaching
+from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError, read_fewshot_head
 from device.vision.inference.bundle import Bundle
 
 FOLDER = "taught"
@@ -22,13 +22,13 @@ def head_files(state: Path) -> list[Path]:
         raise TeachingError(f"{state}: {error.strerror}; expected device.state, a folder that this user can use") from error
 
 
-def read_head(state: Path, bundle: Bundle) -> Teaching | None:
+def read_head(state: Path, bundle: Bundle) -> FewshotHead | None:
     """What counts now, or None where nothing was taught. Raises TeachingError, also when it was taught on another bundle."""
     files = head_files(state)
-    return read_teaching(files[-1], bundle) if files else None
+    return read_fewshot_head(files[-1], bundle) if files else None
 
 
-def save_head(teaching: Teaching, state: Path) -> Path:
+def save_head(teaching: FewshotHead, state: Path) -> Path:
     """Make this teaching the one that counts. Returns its file. Raises TeachingError where it cannot be written."""
     files = head_files(state)
     file = state / FOLDER / f"{int(files[-1].stem) + 1 if files else 1:04}.npz"

@@ -30,8 +30,8 @@ from device.sorting.control_steps import ControlSteps, Tick
 from device.sorting.faults import Failure
 from device.sorting.tray_monitor import EmptyReference, TrayMonitor
 from device.vision.inference.runtime import RuntimeFault
-from device.vision.isolation.background import EmptyViews
-from device.vision.isolation.occupancy import EmptyView
+from device.vision.isolation.background import BackgroundModel
+from device.vision.isolation.occupancy import OccupancyDetector
 from device.vision.judge import Judge
 
 SECOND_TRY_S = 4.0
@@ -187,7 +187,7 @@ def _camera(settings: Settings, stop: threading.Event) -> str:
 
 def _learn(settings: Settings, camera: CameraThread, stop: threading.Event) -> None:
     """Learn the empty tray, as the daemon does before anything else. Raises Failure as it would."""
-    bare = EmptyReference(EmptyView(settings.presence), EmptyViews())
+    bare = EmptyReference(OccupancyDetector(settings.presence), BackgroundModel())
     tray = TrayMonitor(settings.presence, bare, None, ControlSteps(settings.sorting, Gates({}), lambda: None)).recognise()
     number = 0
     with contextlib.suppress(StopIteration, EndOfFrames):

@@ -17,14 +17,14 @@ from device.common.cli import float_range
 from device.common.text_width import padded, width
 from device.policy.decision import Evidence, decide
 from device.policy.rules import RulePack, default_pack, find_rules, read_rules
-from device.vision.fewshot.fewshot_head import read_teaching
+from device.vision.fewshot.fewshot_head import read_fewshot_head
 from device.vision.inference.bundle import default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.fusion import fuse
 from device.vision.inference.ground import Ground
 from device.vision.inference.images import PictureError, find_pictures, passed_over, read_pixels
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import isolate, whole_frame
 from device.vision.isolation.pieces import looks_at, pieces
 from device.vision.isolation.tta import looks
@@ -117,14 +117,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Judge the pictures and print a line for each. Returns the exit status."""
     paths, groups = _told_apart(arguments.paths, arguments.background)
     bundle = read_bundle(arguments.bundle or default_bundle())
-    teaching = read_teaching(arguments.teaching, bundle) if arguments.teaching else None
+    teaching = read_fewshot_head(arguments.teaching, bundle) if arguments.teaching else None
     judge = Judge(Classifier(bundle), teaching)
     label_prior = LabelPrior(judge.labels, judge.usual, SiteSettings(labels=arguments.labels, others=arguments.others))
     rules = read_rules(find_rules(arguments.rules), judge.labels, bundle.info.labels) if arguments.rules else default_pack(judge.labels)
     pictures = list(itertools.chain.from_iterable(find_pictures(path) for path in paths))
     for remark in passed_over(paths):
         print(f"sortbin classify: {remark}", file=sys.stderr)
-    empty = EmptyViews(itertools.chain.from_iterable(_empty_views(group, bundle.info.ground) for group in groups))
+    empty = BackgroundModel(itertools.chain.from_iterable(_empty_views(group, bundle.info.ground) for group in groups))
     judge.classifier.check_known_answer()
 
     write = _write_json if arguments.json else _Table(judge.labels, rules, isolates=empty.known).write
@@ -156,7 +156,7 @@ def _told_apart(paths: list[Path], backgrounds: list[list[Path]]) -> tuple[list[
 
 def _empty_views(group: Sequence[Path], ground: Ground) -> Iterator[Pixels]:
     """The empty views after one --background. A later one in which something lies may have been written to be judged: that is said on stderr."""
-    first = EmptyViews()
+    first = BackgroundModel()
     for path in group:
         for file in find_pictures(path):
             view = read_pixels(file)
@@ -179,7 +179,7 @@ def labels(text: str) -> tuple[str, ...]:
     return named
 
 
-def _judge(picture: Path, judge: Judge, label_prior: LabelPrior, rules: RulePack, empty: EmptyViews) -> Judgement:
+def _judge(picture: Path, judge: Judge, label_prior: LabelPrior, rules: RulePack, empty: BackgroundModel) -> Judgement:
     pixels = read_pixels(picture)
     began_s = time.perf_counter()
     ground = judge.classifier.bundle.info.ground

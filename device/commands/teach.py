@@ -21,16 +21,16 @@ from device.common.label_names import LabelError, label_of, label_remarks
 from device.daemon.startup import open_classifier, read_rule_pack
 from device.policy.rules import find_rules, read_rules
 from device.settings import read_settings
-from device.vision.fewshot.fewshot_head import Examples, Photo, Teaching, TeachingError, labels_after, look_at, read_teaching, teach
+from device.vision.fewshot.fewshot_head import Examples, FewshotHead, TaughtPhoto, TeachingError, labels_after, look_at, read_fewshot_head, teach
 from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
-from device.vision.inference.embedding_stats import read_reference
+from device.vision.inference.embedding_stats import read_embedding_stats
 from device.vision.inference.images import PictureError, find_pictures, is_hidden, passed_over, read_pixels, refusal, unreadable
-from device.vision.inference.novelty import read_known
+from device.vision.inference.novelty import read_novelty_model
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import isolate, whole_frame
-from device.vision.isolation.occupancy import EmptyView, PresenceSettings
+from device.vision.isolation.occupancy import OccupancyDetector, PresenceSettings
 from device.vision.isolation.tta import taught_views
 
 PERSON_S = 120.0
@@ -121,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not files:
             _tell(f"{state / FOLDER}: nothing was taught")
         for file in files:
-            _say(read_teaching(file, bundle), file, None, as_json=arguments.json)
+            _say(read_fewshot_head(file, bundle), file, None, as_json=arguments.json)
         return 0
     with require_bin_stopped(state):
         if arguments.undo:
@@ -189,10 +189,10 @@ def _require_place(out: Path) -> None:
         raise TeachingError(f"--out {out}: expected a file in a folder that is there, found {'something else' if other else 'no such folder'}")
 
 
-def _taught(examples: Examples, bundle: Bundle, *, only: bool) -> tuple[Teaching, int]:
+def _taught(examples: Examples, bundle: Bundle, *, only: bool) -> tuple[FewshotHead, int]:
     """What is taught by photos of which none is a copy, and how many copies were set aside."""
     kept = examples.without_copies()
-    return teach(kept, bundle, read_reference(bundle), read_known(bundle), only=only), examples.count - kept.count
+    return teach(kept, bundle, read_embedding_stats(bundle), read_novelty_model(bundle), only=only), examples.count - kept.count
 
 
 def _folders(source: Path) -> dict[str, list[Path]]:
@@ -214,9 +214,9 @@ def _folders(source: Path) -> dict[str, list[Path]]:
     return folders
 
 
-def _photos(folders: Mapping[str, list[Path]], backgrounds: list[Path], bundle: Bundle) -> Iterator[Photo]:
+def _photos(folders: Mapping[str, list[Path]], backgrounds: list[Path], bundle: Bundle) -> Iterator[TaughtPhoto]:
     """One at a time: a hundred large ones with their views would fill the memory."""
-    empty = EmptyViews(read_pixels(view) for path in backgrounds for view in find_pictures(path))
+    empty = BackgroundModel(read_pixels(view) for path in backgrounds for view in find_pictures(path))
     files = [(label, file) for label, own in folders.items() for folder in own for file in find_pictures(folder)]
     taken = (_taken(label, pixels, empty, bundle) for label, pixels in _read(files))
     return _told_apart(taken) if empty.known else (each.photo for each in taken)
@@ -234,17 +234,17 @@ def _read(files: list[tuple[str, Path]]) -> Iterator[tuple[str, Pixels]]:
 class _Taken(NamedTuple):
     """why: no item was told apart in the photo; empty where one was."""
 
-    photo: Photo
+    photo: TaughtPhoto
     why: str
 
 
-def _taken(label: str, pixels: Pixels, empty: EmptyViews, bundle: Bundle) -> _Taken:
+def _taken(label: str, pixels: Pixels, empty: BackgroundModel, bundle: Bundle) -> _Taken:
     ground = bundle.info.ground
     item = isolate(pixels, empty, ground) if empty.known else whole_frame(pixels, "no empty view")
-    return _Taken(Photo(label, taught_views(pixels, item, ground), item.found), item.why)
+    return _Taken(TaughtPhoto(label, taught_views(pixels, item, ground), item.found), item.why)
 
 
-def _told_apart(taken: Iterable[_Taken]) -> Iterator[Photo]:
+def _told_apart(taken: Iterable[_Taken]) -> Iterator[TaughtPhoto]:
     """The photos; after the last, say in how many an item was told apart, and why not in the others."""
     reasons: Counter[str] = Counter()
     for photo, why in taken:
@@ -262,7 +262,7 @@ def _tell(line: str) -> None:
 
 def _shown(label: str, camera: CameraThread, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[_Taken]:
     """One frame each time something new has come to rest on the tray, isolated against the tray as it was at first."""
-    view, empty = EmptyView(presence), EmptyViews()
+    view, empty = OccupancyDetector(presence), BackgroundModel()
     frames = _frames(camera)
     _tell("leave the tray empty")
     try:
@@ -289,7 +289,7 @@ def _frames(camera: CameraThread) -> Iterator[Frame]:
         yield frame
 
 
-def _rested(frames: Iterator[Frame], view: EmptyView, presence: PresenceSettings) -> Pixels:
+def _rested(frames: Iterator[Frame], view: OccupancyDetector, presence: PresenceSettings) -> Pixels:
     """The first frame on which something has lain still for long enough."""
     still_since_s: float | None = None
     for frame in _awaited(frames, "nothing came to rest on the tray"):
@@ -303,7 +303,7 @@ def _rested(frames: Iterator[Frame], view: EmptyView, presence: PresenceSettings
     raise AssertionError("frames never end")
 
 
-def _changed(frames: Iterator[Frame], view: EmptyView) -> None:
+def _changed(frames: Iterator[Frame], view: OccupancyDetector) -> None:
     for frame in _awaited(frames, "the item was not moved"):
         sight = view.look(frame.pixels)
         if sight.moving or not sight.present:
@@ -318,7 +318,7 @@ def _awaited(frames: Iterator[Frame], missed: str) -> Iterator[Frame]:
         yield frame
 
 
-def _say(teaching: Teaching, file: Path, copies: int | None, *, as_json: bool) -> None:
+def _say(teaching: FewshotHead, file: Path, copies: int | None, *, as_json: bool) -> None:
     """copies: photos set aside, None where it is not known."""
     counts, distinct = teaching.examples.counts(), teaching.distinct
     if copies:

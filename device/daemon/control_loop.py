@@ -23,8 +23,8 @@ from device.samples.collector import SampleCollector
 from device.settings import BinSettings
 from device.sorting.sorter import Sorter, SortingParts
 from device.sorting.tray_monitor import EmptyReference
-from device.vision.isolation.background import EmptyViews
-from device.vision.isolation.occupancy import EmptyView
+from device.vision.isolation.background import BackgroundModel
+from device.vision.isolation.occupancy import OccupancyDetector
 
 log = logging.getLogger("sortbin")
 
@@ -45,7 +45,10 @@ def run_control_loop(
     """
     ledger, camera, gates = parts.ledger, parts.hardware.camera, parts.hardware.gates
     state = Path(settings.device.state)
-    bare, before = EmptyReference(EmptyView(settings.presence), EmptyViews()), EmptyReference(EmptyView(settings.presence), EmptyViews())
+    bare, before = (
+        EmptyReference(OccupancyDetector(settings.presence), BackgroundModel()),
+        EmptyReference(OccupancyDetector(settings.presence), BackgroundModel()),
+    )
     drift_monitor = DriftMonitor(len(parts.judge.labels))
     learned = LearnedStateFile(state / parts.label_prior.file, parts.label_prior), LearnedStateFile(state / parts.judge.drift_file, drift_monitor)
     keepers = (*_kept(state, bare), *learned)

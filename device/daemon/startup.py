@@ -20,7 +20,7 @@ from device.ledger.restart_count import CRASH_LOOP_S
 from device.mqtt.link import Link
 from device.policy.rules import RulePack, default_rules, find_rules, read_rules
 from device.settings import BinSettings, ModelSettings
-from device.vision.fewshot.fewshot_head import Teaching, TeachingError
+from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError
 from device.vision.inference.bundle import Bundle, BundleError, default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.runtime import Kernels, RuntimeFault, load_runtime
@@ -120,7 +120,7 @@ def _on_cpu(bundle: Bundle, model: ModelSettings, why: str) -> Classifier:
     return classifier
 
 
-def _taught(state: Path, bundle: Bundle) -> Teaching | None:
+def _taught(state: Path, bundle: Bundle) -> FewshotHead | None:
     """What the bin was taught. What does not fit the bundle is said in the log: better to sort with the bundle alone than not at all."""
     try:
         return read_head(state, bundle)

@@ -19,7 +19,7 @@ class Judgement:
 
     seen, probabilities: fused and calibrated, one a label: what the frames say alone, and the same at this place, where labels occur as its site has
     it. unknown: see Opinion. not_isolated: why the last frame was judged as a whole, empty where the item was isolated. pieces: see `events.Item`.
-    embedding, mask: of the last frame; mask is None where the item was not isolated. thumbnail: that frame as `EmptyView.thumbnail`
+    embedding, mask: of the last frame; mask is None where the item was not isolated. thumbnail: that frame as `OccupancyDetector.thumbnail`
     has it, to see whether the item still lies there.
     """
 

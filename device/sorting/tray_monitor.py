@@ -9,9 +9,9 @@ from device.common.arrays import Float32Array
 from device.sorting.control_steps import ControlSteps, Tick
 from device.sorting.faults import Failure
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import EmptyViews
-from device.vision.isolation.occupancy import EmptyView, PresenceSettings, Sight
-from device.vision.isolation.scene import Change, Scene, scene_of, unusable
+from device.vision.isolation.background import BackgroundModel
+from device.vision.isolation.occupancy import OccupancyDetector, PresenceSettings, Sight
+from device.vision.isolation.scene import Change, SceneChange, scene_of, unusable
 from device.vision.isolation.view_change import NewLook, has_gone
 
 OTHER_PLACE = 0.8
@@ -64,8 +64,8 @@ class View(NamedTuple):
 class EmptyReference(NamedTuple):
     """The tray with nothing on it: `view` to see that something is there, `empty` to see what."""
 
-    view: EmptyView
-    empty: EmptyViews
+    view: OccupancyDetector
+    empty: BackgroundModel
 
 
 class TrayMonitor:
@@ -84,7 +84,7 @@ class TrayMonitor:
         self._recognised = self._unproven = False
         self._saw_empty_s: float | None = None
         self._checked_s: float | None = None
-        self._scene = Scene("nothing")
+        self._scene = SceneChange("nothing")
         self._lost_since_s: float | None = None
         self._is_lost = False
         self._look_when_lost: NewLook | None = None
@@ -295,10 +295,10 @@ class TrayMonitor:
             self._lose(LOST[change])
         return replace(sight, present=True, moving=True, crossing=0.0)
 
-    def _scene_of(self, pixels: Pixels, sight: Sight) -> Scene:
+    def _scene_of(self, pixels: Pixels, sight: Sight) -> SceneChange:
         scene = scene_of(pixels, self.empty, self._presence.border)
         if scene.change != "nothing" and self._looks_as_before(pixels):
-            scene = Scene("nothing")
+            scene = SceneChange("nothing")
         if scene.change == "nothing" and sight.present:
             self.view.relight(pixels)
         return scene

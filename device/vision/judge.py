@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from device.common.arrays import Float64Array
-from device.vision.fewshot.fewshot_head import Teaching
+from device.vision.fewshot.fewshot_head import FewshotHead
 from device.vision.inference.bundle import BundleError
 from device.vision.inference.classifier import Classifier, Logits
-from device.vision.inference.embedding_stats import read_reference
+from device.vision.inference.embedding_stats import read_embedding_stats
 from device.vision.inference.fusion import fuse
-from device.vision.inference.novelty import read_known
+from device.vision.inference.novelty import read_novelty_model
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.isolate import Isolated
 from device.vision.isolation.tta import VIEW_WEIGHTS
@@ -60,13 +60,13 @@ class Judge:
     open_spare: opens a classifier of the same bundle that is there to go on when this one fails, given why it does; None where none is.
     """
 
-    def __init__(self, classifier: Classifier, teaching: Teaching | None = None, open_spare: Callable[[str], Classifier] | None = None) -> None:
+    def __init__(self, classifier: Classifier, teaching: FewshotHead | None = None, open_spare: Callable[[str], Classifier] | None = None) -> None:
         """Raises BundleError for a bundle whose `known.npz` is damaged."""
         self.classifier, self.teaching = classifier, teaching
         self._open_spare = open_spare
         self._failed: Classifier | None = None
         info = classifier.bundle.info
-        self._known = read_known(classifier.bundle) if teaching is None else None
+        self._known = read_novelty_model(classifier.bundle) if teaching is None else None
         self.labels = info.labels if teaching is None else teaching.labels
         self.reject_below = info.reject_below if teaching is None else teaching.reject_below
         bound = info.unknown_above if teaching is None else teaching.unknown_above
@@ -82,7 +82,7 @@ class Judge:
     def usual(self) -> Float64Array:
         """How often each label is supposed to occur by its probabilities, as shares: as in the training photos, or at a taught place."""
         try:
-            counts = read_reference(self.classifier.bundle).counts if self.teaching is None else self.teaching.prior.often
+            counts = read_embedding_stats(self.classifier.bundle).counts if self.teaching is None else self.teaching.prior.often
         except BundleError:
             counts = np.ones(len(self.labels))
         return np.divide(counts, counts.sum())

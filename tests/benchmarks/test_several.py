@@ -7,7 +7,7 @@ from benchmarks.several import KINDS, PAIRS, CutOut, StagedPicture, main, shown,
 from device.policy.decision import Choice, Reason
 from device.policy.rules import default_rules, read_rules
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.background import BackgroundModel
 
 LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
 RULES = read_rules(default_rules(), LABELS)
@@ -41,7 +41,7 @@ def test_the_figures_count_what_was_chosen() -> None:
         return Choice(into, "glass", 0.9, 0.9, 0.1, reason)
 
     def picture(kind: str, *labels: str) -> StagedPicture:
-        return StagedPicture(kind, labels, np.zeros((4, 4, 3), np.uint8), EmptyViews())
+        return StagedPicture(kind, labels, np.zeros((4, 4, 3), np.uint8), BackgroundModel())
 
     sure, apart = choice("glass", "confident"), choice("trash", "several")
     rows = summed(

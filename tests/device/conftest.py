@@ -17,7 +17,7 @@ from device.vision.inference.bundle import (
     MODEL_FILE,
     Bundle,
     BundleInfo,
-    Calibration,
+    CalibrationSet,
     InputSpec,
     KnownAnswer,
     Measured,
@@ -115,7 +115,7 @@ def _info() -> BundleInfo:
         reject_below=0.6,
         metrics=Metrics(data="six colours", float32=measured, int8=measured, agreement=1.0),
         known_answer=KnownAnswer(seed=7, logits=(0,) * len(COLOURS), tolerance=2),
-        calibration=Calibration(n=14, seed=0, sha256="0" * 64),
+        calibration=CalibrationSet(n=14, seed=0, sha256="0" * 64),
         data_fingerprint="0" * 64,
         files={},
     )

@@ -26,12 +26,12 @@ from device.simulation.items import VirtualItem
 from device.sorting.control_steps import SortingSettings
 from device.sorting.sorter import Sorter, SortingParts
 from device.sorting.tray_monitor import EmptyReference
-from device.vision.fewshot.fewshot_head import Teaching
+from device.vision.fewshot.fewshot_head import FewshotHead
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import EmptyViews
-from device.vision.isolation.occupancy import EmptyView, PresenceSettings
+from device.vision.isolation.background import BackgroundModel
+from device.vision.isolation.occupancy import OccupancyDetector, PresenceSettings
 from device.vision.judge import Judge
 
 FRAME_S = 0.1
@@ -80,10 +80,10 @@ class BenchSetup:
     presence: PresenceSettings = field(default_factory=PresenceSettings)
     site: SiteSettings = field(default_factory=SiteSettings)
     rules: Path | None = None
-    teaching: Teaching | None = None
+    teaching: FewshotHead | None = None
     classifier: Classifier | None = None
     open_spare: Callable[[str], Classifier] | None = None
-    view: EmptyView | None = None
+    view: OccupancyDetector | None = None
     """what an earlier start has stored of the empty tray"""
     before: EmptyReference | None = None
     """an older empty tray, see TrayMonitor"""
@@ -117,7 +117,7 @@ class Bench:
         self.sees: Callable[[Pixels], Pixels] = lambda pixels: pixels
         self.opened: set[str] = set()
         self.judge = Judge(self.classifier, setup.teaching, setup.open_spare)
-        self.view = setup.view or EmptyView(PresenceSettings())
+        self.view = setup.view or OccupancyDetector(PresenceSettings())
         self.sorter = Sorter(
             setup.sorting,
             setup.presence,
@@ -127,7 +127,7 @@ class Bench:
                 drift_monitor=DriftMonitor(len(labels)),
                 rules=self.rules,
                 gates=Gates(self.gates),
-                reference=EmptyReference(self.view, EmptyViews()),
+                reference=EmptyReference(self.view, BackgroundModel()),
                 earlier_reference=setup.before,
                 ledger=self.disk,
                 on_stored=lambda _: None,

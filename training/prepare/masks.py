@@ -18,7 +18,7 @@ from converter.data.photos import MASKS, PhotosError, read_pixels
 from device.common.files import replacing
 from device.vision.inference.ground import PLAIN
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import isolate
 from training.prepare.layout import Layout, find_layout
 from training.prepare.records import Masked, Records, Waiting
@@ -141,7 +141,7 @@ def make_masks(
     folder: where the source's pictures lie. aside_tags: what the masks and empty views of the source were, in one string. backgrounds: further
     empty views, H x W x 3 uint8 RGB. Raises PhotosError for an empty view that cannot be decoded, and OSError.
     """
-    views = EmptyViews([*(read_pixels(folder / path) for path in aside.empty), *backgrounds])
+    views = BackgroundModel([*(read_pixels(folder / path) for path in aside.empty), *backgrounds])
     kept = views.export()
     recipe = hashlib.sha256(f"{METHOD} {aside_tags} ".encode() + (b"" if kept is None else kept.tobytes())).hexdigest()
     finder = _Finder(folder, aside.masks, views)
@@ -183,7 +183,7 @@ def _made(finder: "_Finder", picture: Waiting, recipe: str, out: Path) -> Masked
 class _Finder:
     """Finds masks, on several threads at once."""
 
-    def __init__(self, folder: Path, given: Mapping[str, str], views: EmptyViews) -> None:
+    def __init__(self, folder: Path, given: Mapping[str, str], views: BackgroundModel) -> None:
         self._folder, self._given, self._views = folder, given, views
         self._one_at_a_time = threading.Lock()  # the network that draws outlines is not for two threads
 

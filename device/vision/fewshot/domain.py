@@ -25,7 +25,7 @@ FAR = 5.0
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class DomainDirection:
     """A direction. weights: one a feature, float64, scaled so that training photos of one label vary by 1 in it; middles: where those of each label
     of the bundle lie in it on the mean.
     """
@@ -38,14 +38,14 @@ class Place:
         return _here(embeddings @ self.weights - probabilities @ self.middles)
 
 
-class Learned(NamedTuple):
+class FittedDomain(NamedTuple):
     """A place, and how likely each view lies there, by what its own photo had no say in."""
 
-    place: Place
+    place: DomainDirection
     unseen: Float64Array
 
 
-def learn(training: Moments, means: Float64Array, embeddings: Float64Array, probabilities: Float64Array, targets: Ints, photos: Ints) -> Learned:
+def learn(training: Moments, means: Float64Array, embeddings: Float64Array, probabilities: Float64Array, targets: Ints, photos: Ints) -> FittedDomain:
     """Learn a place from all that was taught there, each label counting the same.
 
     training: how embeddings of training photos of one label vary. means: labels of the bundle x features, where they lie. embeddings: taught views x
@@ -58,7 +58,7 @@ def learn(training: Moments, means: Float64Array, embeddings: Float64Array, prob
     whole = shares @ directions
     weights = _unit(training, whole[np.newaxis])[0]
     apart = _unit(training, whole - shares[:, np.newaxis] * directions)
-    return Learned(Place(weights, means @ weights), _here((differs * apart[photo_of]).sum(axis=1)))
+    return FittedDomain(DomainDirection(weights, means @ weights), _here((differs * apart[photo_of]).sum(axis=1)))
 
 
 def shift(means: Float64Array, embeddings: Float64Array, probabilities: Float64Array, targets: Ints, photos: Ints) -> Float64Array:

@@ -15,27 +15,28 @@ import numpy.typing as npt
 from device.common.arrays import Float32Array, Float64Array
 from device.common.errors import SortbinError
 from device.common.files import replacing_durably
-from device.vision.fewshot.domain import Place
-from device.vision.fewshot.head import Fitter, Head, Ints, Lessons, Recipe, balanced
+from device.vision.fewshot.domain import DomainDirection
+from device.vision.fewshot.head import Fitter, HeadRecipe, Ints, LinearHead, TrainingSet, balanced
 from device.vision.fewshot.near_duplicates import alike, copies
 from device.vision.fewshot.prior import Prior, Views, begin, elsewhere
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.classifier import Classifier, Outputs, softmax
-from device.vision.inference.embedding_stats import Reference
-from device.vision.inference.novelty import Known, distances, doubts, known, known_as, unit
+from device.vision.inference.embedding_stats import EmbeddingStats
+from device.vision.inference.novelty import NoveltyModel, adapt_novelty, distances, doubts, fit_novelty, unit
 from device.vision.inference.npz import read_arrays, write_arrays
 from device.vision.inference.preprocess import Pixels
 
 KEEP, LITTLE = 20.0, 1.0
-"""what it costs to change the bundle's judgement of its own training photos (see `Recipe`): where its labels stay, TrashNet's validation photos then
-lose less than a point on the mean. Where only taught labels are left, next to nothing is tried as well: there the taught photos may know better"""
+"""what it costs to change the bundle's judgement of its own training photos (see `HeadRecipe`): where its labels stay, TrashNet's validation photos
+then lose less than a point on the mean. Where only taught labels are left, next to nothing is tried as
+well: there the taught photos may know better"""
 WHOLLY, HALF, NOT = 1.0, 0.5, 0.0
 """trust in the bundle's own judgement that is tried"""
 SURE = 2.0
 """standard errors by which photos that were left out have to be known better before the bundle is trusted less, or a head beside imagined photos is
 looser"""
 LOOSE = (2.0, 5.0, 12.0)
-"""looseness that is tried (see `Recipe`)"""
+"""looseness that is tried (see `HeadRecipe`)"""
 MOST_FOLDS = 12
 """photos are left out one by one where there are at most so many, in so many groups otherwise"""
 WANTED_RIGHT = 0.95
@@ -139,7 +140,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, eq=False)
-class Teaching:
+class FewshotHead:
     """A head for the labels of a place.
 
     labels: all that it tells apart: those of the bundle that stay (all, or the taught ones alone), in its order, then new ones. only: whether labels
@@ -154,13 +155,13 @@ class Teaching:
     labels: tuple[str, ...]
     only: bool
     examples: Examples
-    head: Head
-    recipe: Recipe
+    head: LinearHead
+    recipe: HeadRecipe
     prior: Prior
     temperature: float
     reject_below: float
     unknown_above: float
-    known: Known
+    known: NoveltyModel
     distinct: dict[str, int]
     right: float | None
     sure: float | None
@@ -220,8 +221,8 @@ class Teaching:
             write_arrays(new, dict(zip(_NAMES, arrays, strict=True)))
 
 
-def read_teaching(file: Path, bundle: Bundle) -> Teaching:
-    """Read what `Teaching.write` wrote. Raises TeachingError for a damaged file, and for one that was taught on another bundle."""
+def read_fewshot_head(file: Path, bundle: Bundle) -> FewshotHead:
+    """Read what `FewshotHead.write` wrote. Raises TeachingError for a damaged file, and for one that was taught on another bundle."""
     try:
         described, *seen, weights, bias, taken, direction, prototypes, distance, doubt, quantiles = read_arrays(file, _NAMES)
         embeddings, probabilities, targets, photos = seen
@@ -245,27 +246,27 @@ def read_teaching(file: Path, bundle: Bundle) -> Teaching:
         raise TeachingError(f"{file}: expected weights, bias, taken, often, kin and place of shapes {expected}, found {found}; teach it again")
     examples = Examples(about.taught, targets, photos, embeddings, probabilities, np.isin(np.arange(len(photos)), about.isolated))
     usual = math.inf if about.usual is None else about.usual
-    place = Place(*np.split(direction.astype(np.float64), [features])) if len(direction) else None
-    return Teaching(
+    place = DomainDirection(*np.split(direction.astype(np.float64), [features])) if len(direction) else None
+    return FewshotHead(
         about.bundle,
         about.name,
         about.labels,
         about.only,
         examples,
-        Head(weights.astype(np.float64), bias.astype(np.float64), about.trust),
-        Recipe(about.trust, about.loose, about.keep),
+        LinearHead(weights.astype(np.float64), bias.astype(np.float64), about.trust),
+        HeadRecipe(about.trust, about.loose, about.keep),
         Prior(columns, taken.astype(np.float64), often, kin, place),
         about.temperature,
         about.reject_below,
         about.unknown_above,
-        Known(prototypes.astype(np.float32), distance, doubt, quantiles, np.array(about.known_photos, np.int64), usual),
+        NoveltyModel(prototypes.astype(np.float32), distance, doubt, quantiles, np.array(about.known_photos, np.int64), usual),
         dict(zip(about.taught, about.distinct, strict=True)) if len(about.distinct) == len(about.taught) else examples.counts(),
         about.right,
         about.sure,
     )
 
 
-class Photo(NamedTuple):
+class TaughtPhoto(NamedTuple):
     """A taught photo. views: H x W x 3 uint8 RGB, as `taught_views` gives them; isolated: whether they show an item that was told apart."""
 
     label: str
@@ -273,7 +274,7 @@ class Photo(NamedTuple):
     isolated: bool
 
 
-class SeenPhoto(NamedTuple):
+class EmbeddedPhoto(NamedTuple):
     """What the bundle's network made of the views of one."""
 
     label: str
@@ -281,13 +282,13 @@ class SeenPhoto(NamedTuple):
     isolated: bool
 
 
-def look_at(photos: Iterable[Photo], classifier: Classifier) -> Examples:
+def look_at(photos: Iterable[TaughtPhoto], classifier: Classifier) -> Examples:
     """See taught photos, of which one at a time is held. Raises RuntimeFault."""
-    seen = [SeenPhoto(label, [classifier.outputs(view) for view in views], isolated) for label, views, isolated in photos]
+    seen = [EmbeddedPhoto(label, [classifier.outputs(view) for view in views], isolated) for label, views, isolated in photos]
     return examples_of(seen, classifier.bundle)
 
 
-def examples_of(seen: Sequence[SeenPhoto], bundle: Bundle) -> Examples:
+def examples_of(seen: Sequence[EmbeddedPhoto], bundle: Bundle) -> Examples:
     """What can be taught by what was seen."""
     labels = tuple(dict.fromkeys(photo.label for photo in seen))
     views = [(number, photo, outputs) for number, photo in enumerate(seen) for outputs in photo.outputs]
@@ -301,7 +302,7 @@ def examples_of(seen: Sequence[SeenPhoto], bundle: Bundle) -> Examples:
     )
 
 
-def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Known | None, *, only: bool) -> Teaching:
+def teach(examples: Examples, bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel | None, *, only: bool) -> FewshotHead:
     """Fit a head. familiar: what the bundle knows, where it says so. only: leave out labels of the bundle that were not taught.
 
     Photos that are alike count as one. Recipes are compared by the log likelihood of photos left out, all views of a photo together; the bundle's own
@@ -311,12 +312,12 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     labels = labels_after(bundle.info.labels, examples.labels, only=only)
     views = _views(examples, labels, reference)
     start = begin(reference, _columns(bundle.info.labels, labels), views, only=only, isolated=examples.mostly_isolated)
-    lessons = Lessons(views.embeddings, start.unseen, views.targets, balanced(views.targets, views.photos))
+    lessons = TrainingSet(views.embeddings, start.unseen, views.targets, balanced(views.targets, views.photos))
     fitter = Fitter(reference, lessons, start.imagined)
     # Where labels stay that nobody taught, or the head judges what lies elsewhere as well, they are known from the bundle's own head.
     free = only or (examples.mostly_isolated and set(labels) == set(examples.labels))
     trusts, keeps = ((WHOLLY, HALF, NOT), (KEEP, LITTLE)) if free else ((WHOLLY,), (KEEP,))
-    recipes = [[Recipe(trust, loose, keep) for loose, keep in itertools.product(LOOSE, keeps)] for trust in trusts]
+    recipes = [[HeadRecipe(trust, loose, keep) for loose, keep in itertools.product(LOOSE, keeps)] for trust in trusts]
     if len(start.imagined.without):
         # A looser head would know the imagined photos, which are all alike, and the taught ones less: it needs a reason, too.
         recipes = [[recipe] for recipe in itertools.chain(*recipes)]
@@ -334,10 +335,10 @@ def teach(examples: Examples, bundle: Bundle, reference: Reference, familiar: Kn
     left_out = elsewhere(start.unseen)[first] if only else None
     prototypes = _prototypes(examples, None if only else familiar)
     if told.all() or familiar is None:
-        knows = known(prototypes, _far(examples, views.photos, first, None if only else familiar), doubts(posteriors), left_out)
+        knows = fit_novelty(prototypes, _far(examples, views.photos, first, None if only else familiar), doubts(posteriors), left_out)
     else:
-        knows = known_as(familiar, prototypes, reference.apart if only else None, left_out)
-    return Teaching(
+        knows = adapt_novelty(familiar, prototypes, reference.apart if only else None, left_out)
+    return FewshotHead(
         bundle.info.learned_on,
         bundle.info.name,
         labels,
@@ -372,7 +373,7 @@ def _counts(labels: Sequence[str], targets: npt.NDArray[np.integer[Any]], photos
     return {label: len(np.unique(photos[targets == i])) for i, label in enumerate(labels)}
 
 
-def _views(examples: Examples, labels: tuple[str, ...], reference: Reference) -> Views:
+def _views(examples: Examples, labels: tuple[str, ...], reference: EmbeddingStats) -> Views:
     """Targets are indices of `labels`; photos that are alike are one."""
     targets = np.array([labels.index(label) for label in examples.labels], np.int64)[examples.targets]
     embeddings = examples.embeddings.astype(np.float64)
@@ -394,7 +395,7 @@ def _told(targets: Ints) -> npt.NDArray[np.bool_]:
     return np.bincount(targets)[targets] > 1
 
 
-def _chosen(recipes: Sequence[Sequence[Recipe]], surprise: Mapping[Recipe, Float64Array], lessons: Lessons, photos: Ints) -> Recipe:
+def _chosen(recipes: Sequence[Sequence[HeadRecipe]], surprise: Mapping[HeadRecipe, Float64Array], lessons: TrainingSet, photos: Ints) -> HeadRecipe:
     """The recipe with the least mean surprise (of each view, in nats) of the first group, or of a later one where the photos give reason for that."""
     share = lessons.weights / lessons.weights.sum()
     chosen, *later = (min(group, key=lambda recipe: float(share @ surprise[recipe])) for group in recipes)
@@ -406,16 +407,16 @@ def _chosen(recipes: Sequence[Sequence[Recipe]], surprise: Mapping[Recipe, Float
     return chosen
 
 
-def _surprise(scaled: Float64Array, lessons: Lessons) -> Float64Array:
+def _surprise(scaled: Float64Array, lessons: TrainingSet) -> Float64Array:
     """Negative log likelihood of each view's label, in nats. scaled: logits over their temperature, views x labels."""
     return np.asarray(np.logaddexp.reduce(scaled, axis=1) - scaled[np.arange(len(scaled)), lessons.targets], np.float64)
 
 
-def _nll(logits: Float64Array, lessons: Lessons, temperature: float) -> float:
+def _nll(logits: Float64Array, lessons: TrainingSet, temperature: float) -> float:
     return float(lessons.weights @ _surprise(logits / temperature, lessons) / lessons.weights.sum())
 
 
-def _temperature(logits: Float64Array, lessons: Lessons) -> float:
+def _temperature(logits: Float64Array, lessons: TrainingSet) -> float:
     """The temperature of the highest likelihood for photos left out: golden-section search over its logarithm (Guo et al. 2017)."""
     low, high = math.log(LEAST_TEMPERATURE), math.log(MOST_TEMPERATURE)
     ratio = (math.sqrt(5) - 1) / 2
@@ -437,13 +438,13 @@ def _reject_below(best: Float64Array, right: npt.NDArray[np.bool_]) -> float:
     return MOST_REJECTION
 
 
-def _prototypes(examples: Examples, familiar: Known | None) -> Float64Array:
+def _prototypes(examples: Examples, familiar: NoveltyModel | None) -> Float64Array:
     """Where known things lie: taught photos are prototypes themselves, beside those that the bundle has."""
     own = unit(examples.embeddings[np.unique(examples.photos, return_index=True)[1]])
     return own if familiar is None else np.concatenate([own, familiar.prototypes.astype(np.float64)])
 
 
-def _far(examples: Examples, groups: Ints, first: Ints, familiar: Known | None) -> Float64Array:
+def _far(examples: Examples, groups: Ints, first: Ints, familiar: NoveltyModel | None) -> Float64Array:
     """How far photos lie from all that are not alike: one a row of `first`, a view of each. groups: of each view, see `alike`."""
     shown = np.unique(examples.photos, return_index=True)[1]
     one_each, own = unit(examples.embeddings[first]), unit(examples.embeddings[shown])

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from device.common.arrays import Float64Array
 from device.vision.fewshot.lbfgs import minimum
 from device.vision.inference.covariance import Moments
-from device.vision.inference.embedding_stats import Reference
+from device.vision.inference.embedding_stats import EmbeddingStats
 
 Ints = npt.NDArray[np.int64]
 
@@ -28,7 +28,7 @@ MOST_SPANNING = 480
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class LinearHead:
     """Logits of labels. weights: labels x features; bias: one a label; trust: share of the bundle's own judgement, 0..1; all float64."""
 
     weights: Float64Array
@@ -41,7 +41,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class HeadRecipe:
     """One way to fit a head.
 
     trust: share of the bundle's own judgement that it starts from. loose: by how much weights may change a logit, in nats, as the standard
@@ -55,7 +55,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, eq=False)
-class Lessons:
+class TrainingSet:
     """Photos to fit a head to, several views of each. embeddings: views x features, float64; before: views x labels, log probabilities; targets:
     the label of each view, as an index; weights: of each view, summing to the number of photos, equal shares for each label.
     """
@@ -65,17 +65,17 @@ class Lessons:
     targets: Ints
     weights: Float64Array
 
-    def followed_by(self, other: "Lessons") -> "Lessons":
+    def followed_by(self, other: "TrainingSet") -> "TrainingSet":
         """These and other ones of the same labels."""
-        return Lessons(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
+        return TrainingSet(*(np.concatenate(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
-class Imagined(NamedTuple):
-    """Lessons that nobody taught, made up from what was taught. without: the fold of taught views that had no say in each, WHOLE for those that are
+class PseudoExamples(NamedTuple):
+    """Rows that nobody taught, made up from what was taught. without: the fold of taught views that had no say in each, WHOLE for those that are
     made from all: taught views that are left out must not be known by what was made of them.
     """
 
-    lessons: Lessons
+    lessons: TrainingSet
     without: Ints
 
 
@@ -100,7 +100,7 @@ def spanning(targets: Ints, most: int) -> Ints:
 class Fitter:
     """Fits heads to lessons. What does not depend on the photos chosen, it works out once for what holds a recipe back."""
 
-    def __init__(self, reference: Reference, lessons: Lessons, imagined: Imagined | None = None) -> None:
+    def __init__(self, reference: EmbeddingStats, lessons: TrainingSet, imagined: PseudoExamples | None = None) -> None:
         self._taught = len(lessons.targets)
         self._without = imagined.without if imagined is not None else np.zeros(0, np.int64)
         self._lessons = lessons = lessons if imagined is None else lessons.followed_by(imagined.lessons)
@@ -117,7 +117,7 @@ class Fitter:
         self._moved, self._rest = np.column_stack([moved, ones]), np.append(self._scale**2 * rest, 0.0)
         self._spaces: dict[tuple[float, float], _Space] = {}
 
-    def head(self, recipe: Recipe) -> Head:
+    def head(self, recipe: HeadRecipe) -> LinearHead:
         """The head for all views.
 
         Multinomial logistic regression that starts from the bundle's log probabilities. Two things hold it back: the length of the weights (a
@@ -127,9 +127,9 @@ class Fitter:
         space = self._space(recipe)
         whole = space.whole(self._found(recipe, self._chosen(np.ones(self._taught, np.bool_), WHOLE)))
         weights = self._scale * whole[:, :-1]
-        return Head(weights, whole[:, -1] - weights @ self._middle, recipe.trust)
+        return LinearHead(weights, whole[:, -1] - weights @ self._middle, recipe.trust)
 
-    def unseen(self, recipe: Recipe, folds: Ints) -> Float64Array:
+    def unseen(self, recipe: HeadRecipe, folds: Ints) -> Float64Array:
         """Logits of every taught view, views x labels, by a head that was fitted without the views of its fold."""
         before, coordinates = self._lessons.before[: self._taught], self._space(recipe).coordinates[: self._taught]
         logits = np.zeros_like(before)
@@ -141,7 +141,7 @@ class Fitter:
     def _chosen(self, taught: npt.NDArray[np.bool_], without: int) -> npt.NDArray[np.bool_]:
         return np.concatenate([taught, self._without == without])
 
-    def _found(self, recipe: Recipe, chosen: npt.NDArray[np.bool_]) -> Float64Array:
+    def _found(self, recipe: HeadRecipe, chosen: npt.NDArray[np.bool_]) -> Float64Array:
         """The head in the coordinates of its space, labels x coordinates."""
         lessons, space = self._lessons, self._space(recipe)
         weights, coordinates = lessons.weights[chosen], space.coordinates[chosen] / space.stretch
@@ -161,7 +161,7 @@ class Fitter:
         found = minimum(cost, np.zeros(truth.shape[1] * len(ridge)))
         return np.divide(found.reshape(truth.shape[1], -1), space.stretch)
 
-    def _space(self, recipe: Recipe) -> "_Space":
+    def _space(self, recipe: HeadRecipe) -> "_Space":
         held = recipe.loose, recipe.keep
         if held not in self._spaces:
             kept = Moments(np.sqrt(recipe.keep) * self._moved, recipe.keep * self._rest)

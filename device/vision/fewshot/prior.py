@@ -8,17 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from device.common.arrays import Float64Array
-from device.vision.fewshot.domain import Place, learn, shift
-from device.vision.fewshot.head import WHOLE, Imagined, Ints, Lessons
-from device.vision.fewshot.label_transfer import kinship, kinship_to_others, split, surer, taken
-from device.vision.inference.embedding_stats import Reference
+from device.vision.fewshot.domain import DomainDirection, learn, shift
+from device.vision.fewshot.head import WHOLE, Ints, PseudoExamples, TrainingSet
+from device.vision.fewshot.label_transfer import certainty_gap, claim_shares, label_affinity, label_affinity_without_own, split_posterior
+from device.vision.inference.embedding_stats import EmbeddingStats
 
 Flags = npt.NDArray[np.bool_]
 
 RARE = 0.25
 """how often a label that nobody taught is supposed to come here, to one that was taught: who teaches a place shows what comes there"""
 UNLIKE = 0.5
-"""how much it tells against a new label that the bundle is surer of an item than it was of that label's photos (see `kinship.surer`), 0..1: half-way
+"""how much it tells against a new label that the bundle is surer of an item than it was of that label's photos (see `certainty_gap`), 0..1: half-way
 between the two pools"""
 SURELY = 0.9
 """what the bundle is supposed to think of the label of an imagined photo"""
@@ -43,7 +43,7 @@ class Prior:
     """Log probabilities of labels of which the bundle knows some.
 
     columns: its labels that stay, as indices, in the order of labels after teaching; new ones come last. taken: what each new label takes over
-    of each label of the bundle (see `kinship.taken`). often: how often each label after teaching is supposed to come here, to one that was taught.
+    of each label of the bundle (see `claim_shares`). often: how often each label after teaching is supposed to come here, to one that was taught.
     kin: what the bundle takes each new label's photos for, new x its labels; where it is all one of them, that tells nothing. place: tells whether a
     view lies here, None where all are taken to.
     """
@@ -52,7 +52,7 @@ class Prior:
     taken: Float64Array
     often: Float64Array
     kin: Float64Array
-    place: Place | None
+    place: DomainDirection | None
 
     def here(self, probabilities: Float64Array, embeddings: Float64Array) -> Float64Array:
         """How likely each view lies here, 0..1. probabilities: views x labels of the bundle, calibrated; embeddings: views x features."""
@@ -61,8 +61,8 @@ class Prior:
     def of(self, probabilities: Float64Array, here: Float64Array, apart: tuple[Float64Array, Float64Array] | None = None) -> Float64Array:
         """Views x labels, not brought to a sum of 1. here: see `here`. apart: taken and kin of each view, where these are others."""
         shares, kin = (self.taken, self.kin) if apart is None else apart
-        found = split(probabilities, self.columns, shares, here) + np.log(1 - here[:, np.newaxis] * (1 - self.often))
-        found[:, len(self.columns) :] += UNLIKE * here[:, np.newaxis] * surer(probabilities, kin)
+        found = split_posterior(probabilities, self.columns, shares, here) + np.log(1 - here[:, np.newaxis] * (1 - self.often))
+        found[:, len(self.columns) :] += UNLIKE * here[:, np.newaxis] * certainty_gap(probabilities, kin)
         return np.asarray(found, np.float64)
 
     def not_here(self, probabilities: Float64Array) -> Float64Array:
@@ -81,10 +81,10 @@ class Start(NamedTuple):
 
     prior: Prior
     unseen: Float64Array
-    imagined: Imagined
+    imagined: PseudoExamples
 
 
-def begin(reference: Reference, columns: Ints, views: Views, *, only: bool, isolated: bool) -> Start:
+def begin(reference: EmbeddingStats, columns: Ints, views: Views, *, only: bool, isolated: bool) -> Start:
     """What is known before a head is fitted.
 
     columns: see `Prior`. only: whether labels that were not taught are left out. isolated: whether the views show items that were told apart from the
@@ -107,10 +107,10 @@ def begin(reference: Reference, columns: Ints, views: Views, *, only: bool, isol
         stays = columns[untaught]
         supposed[..., stays] = of_each * (1 - kin.max(axis=-2, initial=0.0))[..., stays]
         taught = (once * (views.targets < len(columns))) @ views.probabilities
-        return taken(kin, np.bincount(views.targets, once)[new], supposed + taught)
+        return claim_shares(kin, np.bincount(views.targets, once)[new], supposed + taught)
 
     shown = views.probabilities, views.targets, views.photos, new
-    kin, kin_to_others = kinship(*shown), kinship_to_others(*shown)
+    kin, kin_to_others = label_affinity(*shown), label_affinity_without_own(*shown)
     taking, apart = shares(kin), shares(kin_to_others)
     here, place = np.ones(len(views.targets)), None
     if not only and (isolated or len(new) + len(untaught)):
@@ -122,7 +122,7 @@ def begin(reference: Reference, columns: Ints, views: Views, *, only: bool, isol
     return Start(prior, prior.of(views.probabilities, here, (apart, kin_to_others)), imagined)
 
 
-def _imagined(prior: Prior, untaught: Ints, means: Float64Array, views: Views, photos: float) -> Imagined:
+def _imagined(prior: Prior, untaught: Ints, means: Float64Array, views: Views, photos: float) -> PseudoExamples:
     """One of each label that nobody taught, as it would look here. means: of training photos, labels of the bundle x features. photos: that each is
     worth, less where new labels take its label over.
     """
@@ -132,9 +132,9 @@ def _imagined(prior: Prior, untaught: Ints, means: Float64Array, views: Views, p
     before = prior.of(probabilities, np.ones(len(own)))
     worth = photos * (1 - prior.taken.sum(axis=0)[own])
     folds = [WHOLE, *np.unique(views.folds).tolist()] if len(own) else []
-    made = [Lessons(means[own] + _shift(means, views, views.folds != fold), before, untaught, worth) for fold in folds]
-    nothing = Lessons(means[:0], before[:0], untaught[:0], worth[:0])
-    return Imagined(functools.reduce(Lessons.followed_by, made, nothing), np.repeat(np.array(folds, np.int64), len(own)))
+    made = [TrainingSet(means[own] + _shift(means, views, views.folds != fold), before, untaught, worth) for fold in folds]
+    nothing = TrainingSet(means[:0], before[:0], untaught[:0], worth[:0])
+    return PseudoExamples(functools.reduce(TrainingSet.followed_by, made, nothing), np.repeat(np.array(folds, np.int64), len(own)))
 
 
 def _shift(means: Float64Array, views: Views, chosen: Flags) -> Float64Array:

@@ -88,7 +88,7 @@ class KnownAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "x86_64" if self.architecture is msgspec.UNSET else self.architecture
 
 
-class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class CalibrationSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The photos that set the quantization ranges: how many, drawn with which seed, and the sha256 over their bytes in order."""
 
     n: int
@@ -152,7 +152,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """least probability of the best bin for which an item is not sent to the residual bin"""
     metrics: Metrics
     known_answer: KnownAnswer
-    calibration: Calibration
+    calibration: CalibrationSet
     data_fingerprint: str
     """sha256 over the names and bytes of the training and validation photos"""
     files: dict[str, str]

@@ -12,7 +12,7 @@ TRIAL_S = 20.0
 """longest time that a trial may take: a Coral on USB gets its firmware at its first use, which takes some seconds"""
 
 
-class Question(msgspec.Struct, frozen=True):
+class ProbeRequest(msgspec.Struct, frozen=True):
     """bundle: its folder; package: what runs the network; library: file of the Edge TPU's driver."""
 
     bundle: str
@@ -20,12 +20,12 @@ class Question(msgspec.Struct, frozen=True):
     library: str
 
 
-def run(question: Question) -> None:
+def run(question: ProbeRequest) -> None:
     """Ask the bundle's known answer of the Edge TPU. Waits at most TRIAL_S seconds and a little. Raises ChildFault where it is not given."""
     ask(__name__, question, bool, timeout_s=TRIAL_S)
 
 
-def _try(question: Question) -> bool:
+def _try(question: ProbeRequest) -> bool:
     # Imported here, since the runtime itself has this trial done first.
     from device.vision.inference.bundle import read_bundle
     from device.vision.inference.classifier import Classifier
@@ -38,4 +38,4 @@ def _try(question: Question) -> bool:
 
 
 if __name__ == "__main__":
-    reply(Question, _try)
+    reply(ProbeRequest, _try)

@@ -15,7 +15,7 @@ FILE = "reference.npz"
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class EmbeddingStats:
     """Embeddings of the training photos, as the INT8 network gives them, in few numbers.
 
     means: labels x features, float32. counts: photos per label, int32. The covariance within labels, shared by all of them, is
@@ -45,11 +45,11 @@ class Reference:
         write_arrays(file, vars(self))
 
 
-def read_reference(bundle: Bundle) -> Reference:
+def read_embedding_stats(bundle: Bundle) -> EmbeddingStats:
     """The reference of a bundle. Raises BundleError where it has none, or one that is not for its labels."""
     file = bundle.folder / FILE
     try:
-        reference = Reference(*read_arrays(file, [field.name for field in fields(Reference)]))
+        reference = EmbeddingStats(*read_arrays(file, [field.name for field in fields(EmbeddingStats)]))
     except FileNotFoundError as error:
         raise BundleError(f"{file}: not in this bundle; quantize the run again to get one") from error
     except (OSError, ValueError) as error:

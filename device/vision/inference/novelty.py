@@ -31,7 +31,7 @@ _ARRAYS = "prototypes", "distance", "doubt", "quantiles", "photos"
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class NoveltyModel:
     """What known things look like: where they lie, and how strange known photos are that nothing was fitted to.
 
     prototypes: n x features, about unit length, float32 but no finer than float16, as which they are written. distance, doubt: median and
@@ -70,18 +70,18 @@ class Known:
         return np.asarray(both + np.maximum(elsewhere - self.usual, 0), np.float64)
 
 
-def known(prototypes: Float64Array, far: Float64Array, doubt: Float64Array, elsewhere: Float64Array | None = None) -> Known:
+def fit_novelty(prototypes: Float64Array, far: Float64Array, doubt: Float64Array, elsewhere: Float64Array | None = None) -> NoveltyModel:
     """From known photos that neither the prototypes nor the head was fitted to: their `distances` and `doubts`, one a photo, and where labels were
     left out what `prior.elsewhere` says of them.
     """
     nothing = np.zeros(STEPS, np.float32)
     middles = _middle(far, LEAST_SPREAD[0]), _middle(doubt, LEAST_SPREAD[1])
-    plain = Known(_as_written(prototypes), *middles, nothing, np.array(len(far), np.int64), _usual(elsewhere))
+    plain = NoveltyModel(_as_written(prototypes), *middles, nothing, np.array(len(far), np.int64), _usual(elsewhere))
     quantiles = np.quantile(plain._strangeness(far, doubt, np.zeros(len(far)) if elsewhere is None else elsewhere), np.linspace(0, 1, STEPS))
     return replace(plain, quantiles=quantiles.astype(np.float32))
 
 
-def known_as(familiar: Known, prototypes: Float64Array, apart: float | None, elsewhere: Float64Array | None) -> Known:
+def adapt_novelty(familiar: NoveltyModel, prototypes: Float64Array, apart: float | None, elsewhere: Float64Array | None) -> NoveltyModel:
     """What lies round these prototypes, where no photo tells how strange a known one may look there: as strange as those that `familiar` knows.
 
     apart: how far known things are expected from the nearest of them, 1 - cosine; None: as far as from those of `familiar`.
@@ -90,7 +90,7 @@ def known_as(familiar: Known, prototypes: Float64Array, apart: float | None, els
     return replace(familiar, prototypes=_as_written(prototypes), distance=distance, usual=_usual(elsewhere))
 
 
-def read_known(bundle: Bundle) -> Known | None:
+def read_novelty_model(bundle: Bundle) -> NoveltyModel | None:
     """What a bundle says of known things; None where it says nothing. Raises BundleError."""
     if FILE not in bundle.info.files:
         return None
@@ -99,7 +99,7 @@ def read_known(bundle: Bundle) -> Known | None:
         prototypes, distance, doubt, quantiles, photos = read_arrays(file, _ARRAYS)
     except (OSError, ValueError) as error:
         raise BundleError(f"{file}: {error}; expected what `converter quantize` writes") from error
-    found = Known(prototypes.astype(np.float32), distance, doubt, quantiles, photos)
+    found = NoveltyModel(prototypes.astype(np.float32), distance, doubt, quantiles, photos)
     if found.prototypes.ndim != 2 or found.quantiles.shape != (STEPS,) or found.distance.shape != (2,) or found.doubt.shape != (2,):
         raise BundleError(f"{file}: expected prototypes and {STEPS} quantiles, as `converter quantize` writes them")
     return found

@@ -155,7 +155,7 @@ def _tried_on_edgetpu(bundle: Bundle, found: _Imported) -> Runtime:
     if EDGETPU_FILE not in bundle.info.files:
         raise NoEdgeTpu(f"{bundle.folder}: no {EDGETPU_FILE} in this bundle; compile one with `converter edgetpu`")
     try:
-        edgetpu_trial.run(edgetpu_trial.Question(str(bundle.folder.absolute()), found.package, EDGETPU_LIBRARY))
+        edgetpu_trial.run(edgetpu_trial.ProbeRequest(str(bundle.folder.absolute()), found.package, EDGETPU_LIBRARY))
     except ChildRefused as refusal:
         raise NoEdgeTpu(f"{EDGETPU_LIBRARY}, tried with {found.package} {found.version}: {refusal}") from refusal
     except ChildFault as fault:

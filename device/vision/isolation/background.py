@@ -29,7 +29,7 @@ UNEVEN, LEAST_UNEVEN = 0.3, 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class BackgroundStats:
     """The empty views brought to the light of the newest: the darkest and brightest of them and what is between, as logarithms.
 
     low, middle, high: HEIGHT x WIDTH x 3; high is NO_LIMIT where a view is saturated. saturated: HEIGHT x WIDTH x 3.
@@ -70,14 +70,14 @@ class Reference:
         places = np.flatnonzero(texture > max(quantile(texture.copy(), 1 - UNEVEN), LEAST_UNEVEN))
         return places, texture[places]
 
-    def moved(self, there: Float64Array) -> "Reference":
+    def moved(self, there: Float64Array) -> "BackgroundStats":
         """The same as a moved camera sees it; there: from its pixels to these, 2 x 3."""
         low, middle, high, texture = (moved(view, there) for view in (self.low, self.middle, self.high, self.texture))
         saturated = moved(self.saturated.astype(np.float32), there) > 0
-        return Reference(low, middle, high, saturated, texture, self.landmarks)
+        return BackgroundStats(low, middle, high, saturated, texture, self.landmarks)
 
 
-class EmptyViews:
+class BackgroundModel:
     """Up to MOST_VIEWS small views of the empty tray or chamber."""
 
     def __init__(self, frames: Iterable[Pixels] = ()) -> None:
@@ -85,7 +85,7 @@ class EmptyViews:
         views = [self.shrunk(frame) for frame in frames]
         kept = np.linspace(0, len(views) - 1, min(len(views), MOST_VIEWS)).round().astype(int)
         self._views: deque[Pixels] = deque((views[number] for number in kept), maxlen=MOST_VIEWS)
-        self._reference: Reference | None = None
+        self._reference: BackgroundStats | None = None
 
     @property
     def known(self) -> bool:
@@ -107,13 +107,13 @@ class EmptyViews:
         self._views.clear()
         self._reference = None
 
-    def copy(self) -> "EmptyViews":
+    def copy(self) -> "BackgroundModel":
         """The same views, which do not change with these."""
-        other = EmptyViews()
+        other = BackgroundModel()
         other.take_over(self)
         return other
 
-    def take_over(self, other: "EmptyViews") -> None:
+    def take_over(self, other: "BackgroundModel") -> None:
         """Take the views of another one."""
         self._views = other._views.copy()
         self._reference = None
@@ -124,7 +124,7 @@ class EmptyViews:
         return np.asarray(cv2.resize(halved(frame, WIDTH, HEIGHT), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR), np.uint8)
 
     @property
-    def reference(self) -> Reference:
+    def reference(self) -> BackgroundStats:
         """What a frame is compared with. At least one view must be known."""
         if self._reference is None:
             self._reference = _reference(list(self._views))
@@ -155,7 +155,7 @@ def quantile(values: Float32Array, share: float) -> float:
     return float(values[place])
 
 
-def _reference(views: list[Pixels]) -> Reference:
+def _reference(views: list[Pixels]) -> BackgroundStats:
     newest = logarithm(views[-1])
     saturated = newest >= BRIGHTEST
     low, high = newest, newest
@@ -169,4 +169,4 @@ def _reference(views: list[Pixels]) -> Reference:
     plain = grey(middle)
     square = np.ones((3, 3), np.uint8)
     texture = np.maximum(cv2.dilate(plain, square) - cv2.erode(plain, square), LEAST_TEXTURE)
-    return Reference(low, middle, np.where(saturated, NO_LIMIT, high), saturated, texture, landmarks(structure(plain)))
+    return BackgroundStats(low, middle, np.where(saturated, NO_LIMIT, high), saturated, texture, landmarks(structure(plain)))

@@ -9,13 +9,13 @@ from dataclasses import replace
 from device.common.arrays import Float32Array
 from device.vision.inference.ground import Ground
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import Isolated, isolate, whole_frame
-from device.vision.isolation.occupancy import EmptyView
+from device.vision.isolation.occupancy import OccupancyDetector
 from device.vision.isolation.pieces import Pieces, looks_at, pieces
 from device.vision.isolation.tta import look
 
-Isolate = Callable[[Pixels, EmptyViews, Ground], Isolated]
+Isolate = Callable[[Pixels, BackgroundModel, Ground], Isolated]
 
 
 class Burst:
@@ -24,7 +24,7 @@ class Burst:
     view: what told of each frame that something lies there. empty: what items are isolated against. ground: what is shown round them.
     """
 
-    def __init__(self, view: EmptyView, empty: EmptyViews, ground: Ground, isolate: Isolate = isolate) -> None:
+    def __init__(self, view: OccupancyDetector, empty: BackgroundModel, ground: Ground, isolate: Isolate = isolate) -> None:
         self._view, self._empty, self._ground, self._isolate = view, empty, ground, isolate
         self._drawn: tuple[Isolated, Float32Array] | None = None
         self.pieces: Pieces | None = None

@@ -9,7 +9,7 @@ import numpy as np
 
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import EmptyViews, Reference, few, quantile
+from device.vision.isolation.background import BackgroundModel, BackgroundStats, few, quantile
 from device.vision.isolation.light import BRIGHTEST, DARKEST, fitted_light, grey, logarithm
 from device.vision.isolation.registration import movement, structure
 
@@ -31,12 +31,12 @@ MOST_ROUGH = 0.5
 """most of the range among a pixel's neighbours that may count as noise: a camera that moved by half a pixel"""
 
 
-def difference(frame: Pixels, empty: EmptyViews) -> Float32Array:
+def difference(frame: Pixels, empty: BackgroundModel) -> Float32Array:
     """What `channels` gives, pixel by pixel as networks take it: HEIGHT x WIDTH x CHANNELS."""
     return np.asarray(cv2.merge(list(channels(frame, empty))), np.float32)
 
 
-def channels(frame: Pixels, empty: EmptyViews) -> Float32Array:
+def channels(frame: Pixels, empty: BackgroundModel) -> Float32Array:
     """Compare a frame (H x W x 3 uint8 RGB) with the empty views, of which at least one must be known.
 
     Returns CHANNELS x HEIGHT x WIDTH of `empty`'s size, each -1..1: how much brighter, redder and bluer than any of the empty views, over the
@@ -73,7 +73,7 @@ def channels(frame: Pixels, empty: EmptyViews) -> Float32Array:
     return differs
 
 
-def _outside(seen: Float32Array, light: Float32Array, reference: Reference) -> Float32Array:
+def _outside(seen: Float32Array, light: Float32Array, reference: BackgroundStats) -> Float32Array:
     """How far each pixel and channel is outside what the empty views show there in this light: H x W x 3, logarithms."""
     shown = reference.low + light
     np.minimum(shown, BRIGHTEST, out=shown)
@@ -85,7 +85,7 @@ def _outside(seen: Float32Array, light: Float32Array, reference: Reference) -> F
     return np.subtract(seen, shown, out=shown)
 
 
-def _strong_noise(strength: Float32Array, darkness: Float32Array, reference: Reference, floor: float) -> Float32Array:
+def _strong_noise(strength: Float32Array, darkness: Float32Array, reference: BackgroundStats, floor: float) -> Float32Array:
     """STRONG standard deviations of `strength` by chance, from its quiet part: some that grows towards the dark, some with texture. H x W.
 
     strength: of `few` pixels. darkness: squared, of all. floor: the least standard deviation.

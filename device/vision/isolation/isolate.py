@@ -14,7 +14,7 @@ import numpy as np
 from device.common.arrays import Float32Array
 from device.vision.inference.ground import Ground
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import HEIGHT, WIDTH, EmptyViews, quantile
+from device.vision.isolation.background import HEIGHT, WIDTH, BackgroundModel, quantile
 from device.vision.isolation.difference import STRAY, STRAY_GAIN, TONE, channels
 from device.vision.isolation.exposure import lifted
 from device.vision.isolation.outline import CERTAIN, outline
@@ -59,13 +59,13 @@ class Isolated:
         return float(self.mask.mean()) / 255
 
 
-def isolate(frame: Pixels, empty: EmptyViews | Sequence[Pixels], ground: Ground) -> Isolated:
+def isolate(frame: Pixels, empty: BackgroundModel | Sequence[Pixels], ground: Ground) -> Isolated:
     """Find the item by what differs from the empty view.
 
     frame: H x W x 3 uint8 RGB. empty: what the camera sees without an item, at least one view; frames of another size are stretched.
     ground: the bundle's, to be shown round the item.
     """
-    views = empty if isinstance(empty, EmptyViews) else EmptyViews(empty)
+    views = empty if isinstance(empty, BackgroundModel) else BackgroundModel(empty)
     differs = channels(frame, views)
     item, certainty, likely = outline(differs)
     area = area_of(item)

@@ -58,7 +58,7 @@ class Sight:
     crossing: float = 0.0
 
 
-class EmptyView:
+class OccupancyDetector:
     """The tray as it looks with nothing on it: mean and noise of each thumbnail pixel, learned once and adapted while nothing is there."""
 
     def __init__(self, settings: PresenceSettings) -> None:
@@ -132,13 +132,13 @@ class EmptyView:
         """Learn anew."""
         self._mean = self._last = None
 
-    def copy(self) -> "EmptyView":
+    def copy(self) -> "OccupancyDetector":
         """The same view, which does not change with this one."""
-        other = EmptyView(self._settings)
+        other = OccupancyDetector(self._settings)
         other.take_over(self)
         return other
 
-    def take_over(self, other: "EmptyView") -> None:
+    def take_over(self, other: "OccupancyDetector") -> None:
         """Take the view that another one has learned; what moves is still told against the last frame that this one looked at."""
         self._mean, self._noise, self._gain = None if other._mean is None else other._mean.copy(), other._noise.copy(), other._gain
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import HEIGHT, WIDTH, EmptyViews, Reference
+from device.vision.isolation.background import HEIGHT, WIDTH, BackgroundModel, BackgroundStats
 from device.vision.isolation.difference import channels
 from device.vision.isolation.isolate import HALF, LEAST_AREA, UNLIKE, area_of, unlike
 from device.vision.isolation.light import BRIGHTEST, fitted_light, grey, logarithm
@@ -64,7 +64,7 @@ WHITE, WHITENESS = 250, 0.9
 """the same for pixels that are saturated in all channels"""
 
 
-class Scene(NamedTuple):
+class SceneChange(NamedTuple):
     """What a still frame shows. crossing: share of the view's border, on the sides that are watched, that the item covers, 0..1; 0 without one."""
 
     change: Change
@@ -82,11 +82,11 @@ def unusable(frame: Pixels) -> Literal["dark", "overexposed"] | None:
     return None
 
 
-def scene_of(frame: Pixels, empty: EmptyViews, sides: Collection[Side] = ()) -> Scene:
+def scene_of(frame: Pixels, empty: BackgroundModel, sides: Collection[Side] = ()) -> SceneChange:
     """What a frame (H x W x 3 uint8 RGB) shows in which nothing moves. empty: at least one view must be known. sides: of the border to watch."""
     trouble = unusable(frame)
     if trouble is not None:
-        return Scene(trouble)
+        return SceneChange(trouble)
     small = empty.shrunk(frame)
     differs = channels(small, empty)
     item, certainty, likely = outline(differs)
@@ -94,10 +94,10 @@ def scene_of(frame: Pixels, empty: EmptyViews, sides: Collection[Side] = ()) -> 
     around = unlike(differs, item)
     seen = logarithm(small)
     if not found and around <= UNLIKE and _like_a_lamp(seen, empty.reference):
-        return Scene("nothing")
+        return SceneChange("nothing")
     blocks = _blocks(seen, empty.reference)
     change = _with_something(blocks, item, certainty, around) if found else _without_anything(blocks, around)
-    return Scene(change, 0.0 if change != "item" or blocks.ring_is_as_it_was() else _on_border(likely, sides))
+    return SceneChange(change, 0.0 if change != "item" or blocks.ring_is_as_it_was() else _on_border(likely, sides))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,13 +183,13 @@ def _light(blocks: _Blocks) -> Change:
     return "nothing" if abs(float(np.median(blocks.brighter))) < TOLD else "another light"
 
 
-def _like_a_lamp(seen: Float32Array, reference: Reference) -> bool:
+def _like_a_lamp(seen: Float32Array, reference: BackgroundStats) -> bool:
     """Whether a lamp may have changed so much. A plain sheet that covers the whole view is an even change too, but seldom so small a one."""
     change = np.median((seen[::3, ::3] - reference.middle[::3, ::3]).reshape(-1, 3), axis=0)
     return bool(abs(change.mean()) < LAMP and np.ptp(change) < LAMP_TINT)
 
 
-def _blocks(seen: Float32Array, reference: Reference) -> _Blocks:
+def _blocks(seen: Float32Array, reference: BackgroundStats) -> _Blocks:
     now, before = structure(grey(seen)), reference.landmarks.structure
     strength = _in_blocks(before * before)
     alike = _in_blocks(now * before) / np.sqrt(strength * _in_blocks(now * now) + 1e-12)

@@ -5,7 +5,7 @@ import numpy as np
 
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.difference import channels
 from device.vision.isolation.outline import outline
 from device.vision.isolation.scene import scene_of
@@ -24,7 +24,7 @@ class NewLook:
         self._begin(pixels, now_s)
 
     def _begin(self, pixels: Pixels, now_s: float) -> None:
-        self.pixels, self.empty = pixels, EmptyViews([pixels])
+        self.pixels, self.empty = pixels, BackgroundModel([pixels])
         self._since_s = now_s
 
     def stays(self, pixels: Pixels, now_s: float) -> bool:
@@ -37,12 +37,12 @@ class NewLook:
         return now_s - self._since_s >= STAYS_S
 
 
-def has_gone(pixels: Pixels, empty: EmptyViews) -> bool:
+def has_gone(pixels: Pixels, empty: BackgroundModel) -> bool:
     """Whether what differs from the empty views lay there when the newest of them was taken, and lies there no more.
 
     The view with the thing has the stronger edges along its outline. pixels: H x W x 3 uint8 RGB. At least one view must be known.
     """
-    small = EmptyViews.shrunk(pixels)
+    small = BackgroundModel.shrunk(pixels)
     item = outline(channels(small, empty)).item
     solid = np.asarray(cv2.threshold(item, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)
     edge = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0

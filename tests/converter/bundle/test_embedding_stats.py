@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from converter.bundle.embedding_stats import DIRECTIONS, fit_reference
-from device.vision.inference.embedding_stats import Reference
+from device.vision.inference.embedding_stats import EmbeddingStats
 
 FEATURES = 100
 
 
 @pytest.fixture(scope="module")
-def reference() -> Reference:
+def reference() -> EmbeddingStats:
     rng = np.random.default_rng(2)
     targets = np.repeat(np.arange(3), [200, 100, 20])
     spread = rng.normal(0, 1, (FEATURES, FEATURES)) * np.exp(-np.arange(FEATURES) / 10)[:, np.newaxis]
@@ -23,20 +23,20 @@ def reference() -> Reference:
     return fitted
 
 
-def restored(reference: Reference) -> np.ndarray:
+def restored(reference: EmbeddingStats) -> np.ndarray:
     """The covariance that a reference stands for."""
     directions = reference.directions.astype(np.float64)
     return directions.T @ np.diag(reference.variances) @ directions + np.diag(reference.rest)
 
 
-def test_directions_are_unit_vectors_strongest_first(reference: Reference) -> None:
+def test_directions_are_unit_vectors_strongest_first(reference: EmbeddingStats) -> None:
     assert reference.directions.shape == (DIRECTIONS, FEATURES)
     np.testing.assert_allclose(np.linalg.norm(reference.directions.astype(float), axis=1), 1, atol=2e-3)
     assert (np.diff(reference.variances) <= 0).all() and (reference.rest >= 0).all()
     assert reference.counts.tolist() == [200, 100, 20]
 
 
-def test_the_file_is_the_same_every_time_and_numpy_reads_it(reference: Reference, tmp_path: Path) -> None:
+def test_the_file_is_the_same_every_time_and_numpy_reads_it(reference: EmbeddingStats, tmp_path: Path) -> None:
     reference.write(tmp_path / "a.npz")
     reference.write(tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()

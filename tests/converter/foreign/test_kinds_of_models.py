@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from converter.foreign.adopt import Classifier
+from converter.foreign.adopt import ForeignClassifier
 from converter.foreign.pixel_range import RANGES
 from device.vision.inference.classifier import softmax
 
@@ -179,7 +179,7 @@ def test_a_model_says_the_same_inside(build: Callable[[], keras.Model], form: st
     keras.utils.set_random_seed(2)
     model = build()
     pixels = "0,255" if model.inputs[0].dtype == "uint8" else "0,1"
-    network = Classifier(saved(model, form, tmp_path), LABELS).network(pixels)
+    network = ForeignClassifier(saved(model, form, tmp_path), LABELS).network(pixels)
     shown = pictures(network.size)
     found = network.predict(shown)
     wanted = np.stack([said(model, picture, pixels) for picture in shown])
@@ -196,7 +196,7 @@ def test_a_model_says_the_same_inside(build: Callable[[], keras.Model], form: st
 def test_one_output_stands_for_two_labels(activation: str | None, tmp_path: Path) -> None:
     start = image()
     model = keras.Model(start, layers.Dense(1, activation=activation)(pooled(start)))
-    network = Classifier(saved(model, "keras", tmp_path), 2).network("0,1")
+    network = ForeignClassifier(saved(model, "keras", tmp_path), 2).network("0,1")
     shown = pictures(SIZE)
     wanted = np.stack([said(model, picture, "0,1") for picture in shown])[:, 0]
     second = softmax(network.predict(shown)["logits"], 1.0)[:, 1]
@@ -210,7 +210,7 @@ def test_an_output_is_chosen_by_name(form: str, tmp_path: Path) -> None:
     heads = {name: layers.Dense(values, activation="softmax", name=name)(features) for name, values in (("colour", 5), ("material", LABELS))}
     path = saved(keras.Model(start, heads if form == "keras" else list(heads.values())), form, tmp_path)
     picture = pictures(SIZE)[:1]
-    found = Classifier(path, LABELS, output="material").network("0,1").predict(picture)
+    found = ForeignClassifier(path, LABELS, output="material").network("0,1").predict(picture)
     wanted = np.asarray(keras.Model(start, heads["material"])(picture[0][np.newaxis] / np.float32(255)))
     np.testing.assert_allclose(softmax(found["logits"], 1.0), wanted, atol=1e-4)
 
@@ -218,7 +218,7 @@ def test_an_output_is_chosen_by_name(form: str, tmp_path: Path) -> None:
 def test_a_model_of_any_size_takes_the_size_it_is_told(tmp_path: Path) -> None:
     start = keras.Input((None, None, 3))
     path = saved(keras.Model(start, labelled(pooled(start))), "keras", tmp_path)
-    assert Classifier(path, LABELS, size=20).network("0,1").size == 20
+    assert ForeignClassifier(path, LABELS, size=20).network("0,1").size == 20
 
 
 def test_a_keras_model_of_teachable_machine_is_read(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_keras_model_of_teachable_machine_is_read(tmp_path: Path) -> None:
         changed = opened.attrs["model_config"].replace('"depth_multiplier": 2', '"depth_multiplier": 2, "groups": 1')
         assert changed.count('"groups": 1') == 1
         opened.attrs["model_config"] = changed
-    found = Classifier(path, LABELS).network("-1,1").predict(pictures(SIZE))["logits"]
+    found = ForeignClassifier(path, LABELS).network("-1,1").predict(pictures(SIZE))["logits"]
     wanted = np.stack([said(model, picture, "-1,1") for picture in pictures(SIZE)])
     np.testing.assert_allclose(softmax(found, 1.0), wanted, atol=1e-4)
 
@@ -241,7 +241,7 @@ def test_features_of_a_flattened_map_stay_few(tmp_path: Path) -> None:
     start = image()
     wide = layers.Conv2D(40, 3, padding="same", activation="relu")(start)
     path = saved(keras.Model(start, labelled(layers.Flatten()(wide))), "keras", tmp_path)
-    assert Classifier(path, LABELS).network("0,1").predict(pictures(SIZE))["embedding"].shape == (3, 40)
+    assert ForeignClassifier(path, LABELS).network("0,1").predict(pictures(SIZE))["embedding"].shape == (3, 40)
 
 
 @pytest.mark.parametrize(("pixels", "preprocess"), [("torch", "torch"), ("caffe", "caffe"), ("-1,1", "tf")])
@@ -260,7 +260,7 @@ def test_a_plain_tensorflow_module_is_read(tmp_path: Path) -> None:
     signature = tf.function(lambda images: {"scores": model(tf.cast(images, tf.float32) / 255, training=False)})
     spec = tf.TensorSpec((None, SIZE, SIZE, 3), tf.uint8, name="images")
     tf.saved_model.save(module, str(tmp_path / "theirs"), signatures={"predict": signature.get_concrete_function(spec)})
-    network = Classifier(tmp_path / "theirs", LABELS)
+    network = ForeignClassifier(tmp_path / "theirs", LABELS)
     assert network.ranges == ("0,255",)
     wanted = np.stack([said(model, picture, "0,1") for picture in pictures(SIZE)])
     np.testing.assert_allclose(softmax(network.network("0,255").predict(pictures(SIZE))["logits"], 1.0), wanted, atol=1e-4)

@@ -10,7 +10,7 @@ from converter.common.network_error import NetworkError
 from converter.common.progress import Progress
 from converter.data.photos import read_photos
 from converter.data.run import Run
-from converter.foreign.adopt import Classifier
+from converter.foreign.adopt import ForeignClassifier
 from converter.foreign.pixel_choice import choose_pixels
 from device.vision.inference.bundle import read_bundle
 
@@ -40,13 +40,13 @@ def run(photos: Path) -> Run:
 
 @pytest.mark.parametrize("pixels", list(AS_OURS))
 def test_the_range_is_found_out(pixels: str, trunk: keras.Model, run: Run, tmp_path: Path) -> None:
-    choice = choose_pixels(Classifier(theirs(trunk, pixels, tmp_path), len(LABELS)), None, run, 1, Progress())
+    choice = choose_pixels(ForeignClassifier(theirs(trunk, pixels, tmp_path), len(LABELS)), None, run, 1, Progress())
     assert choice.pixels == pixels
     assert choice.told.startswith(f"pixels {pixels}: ") and "of 72 validation photos right" in choice.told
 
 
 def test_a_wrong_range_is_refused_and_the_right_one_named(trunk: keras.Model, run: Run, tmp_path: Path) -> None:
-    classifier = Classifier(theirs(trunk, "0,255", tmp_path), len(LABELS))
+    classifier = ForeignClassifier(theirs(trunk, "0,255", tmp_path), len(LABELS))
     with pytest.raises(NetworkError, match=r"--pixels -1,1: 0\.\d+ of 72 validation photos right, [01]\.\d+ with 0,255; name that"):
         choose_pixels(classifier, "-1,1", run, 1, Progress())
     assert choose_pixels(classifier, "0,255", run, 1, Progress()).pixels == "0,255"
@@ -62,7 +62,7 @@ def test_a_range_that_begins_with_a_dash_may_stand_by_itself(photos: Path, tmp_p
 
 
 def test_whole_numbers_are_what_the_camera_gives(trunk: keras.Model, run: Run, tmp_path: Path) -> None:
-    classifier = Classifier(theirs(trunk, "0,255", tmp_path, "uint8"), len(LABELS))
+    classifier = ForeignClassifier(theirs(trunk, "0,255", tmp_path, "uint8"), len(LABELS))
     assert choose_pixels(classifier, None, run, 1, Progress()).pixels == "0,255"
     with pytest.raises(NetworkError, match="--pixels 0,1: expected 0,255, for it takes whole numbers"):
         choose_pixels(classifier, "0,1", run, 1, Progress())

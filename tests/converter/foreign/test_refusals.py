@@ -14,7 +14,7 @@ from keras import layers
 
 from converter.cli import main
 from converter.common.network_error import NetworkError
-from converter.foreign.adopt import Classifier
+from converter.foreign.adopt import ForeignClassifier
 from converter.foreign.model_path import require_model
 
 LABELS = 3
@@ -92,7 +92,7 @@ def a_loop() -> keras.Model:
 def told(path: Path) -> str:
     """The one line that refuses a path."""
     with pytest.raises(NetworkError) as raised:
-        Classifier(path, LABELS).network("-1,1")
+        ForeignClassifier(path, LABELS).network("-1,1")
     line = str(raised.value)
     assert line.startswith(f"{path}: ")
     assert "\n" not in line and len(line.removeprefix(f"{path}: ")) <= WIDTH

@@ -27,7 +27,7 @@ from device.ledger.lock import LOCK
 from device.settings import read_settings
 from device.simulation.hardware import virtual_hardware
 from device.simulation.narrator import Narrator
-from device.vision.fewshot.fewshot_head import TeachingError, read_teaching
+from device.vision.fewshot.fewshot_head import TeachingError, read_fewshot_head
 from device.vision.inference.bundle import Bundle, write_bundle
 from device.vision.inference.classifier import Classifier, softmax
 from device.vision.inference.embedding_stats import FILE as REFERENCE_FILE
@@ -142,7 +142,7 @@ def test_photos_of_new_things_make_a_file_that_classify_uses(
     assert said["photos"] == {"can": 8, "pot": 8}
     assert 0.9 <= said["sure"] <= 1 == said["right"]
     assert said["labels"] == [*bundle.info.labels, "can", "pot"]
-    assert not read_teaching(out, bundle).examples.isolated.any()
+    assert not read_fewshot_head(out, bundle).examples.isolated.any()
     later = save(tmp_path / "later.png", plain(ORANGE, 99))
     glass = save(tmp_path / "glass.png", plain((0, 255, 0), 98))
     assert main(["classify", str(later), str(glass), "--teaching", str(out), "--json", *options]) == 0
@@ -170,7 +170,7 @@ def test_an_item_told_apart_from_the_taught_tray_has_the_name_it_was_taught_ther
         laid(f"photos/pot/{seed}.png", (255, 0, 255), 20 + seed)
     options = ["--bundle", str(bundle.folder), "--rules", str(pack)]
     assert main(["teach", "--from", str(tmp_path / "photos"), "--background", str(empty), "--out", str(tmp_path / "site.npz"), *options]) == 0
-    teaching = read_teaching(tmp_path / "site.npz", bundle)
+    teaching = read_fewshot_head(tmp_path / "site.npz", bundle)
     assert teaching.examples.isolated.all()
     judge, blue = Judge(Classifier(bundle), teaching), plain((0, 0, 255), 52)
     at_the_place, anywhere = (judge.look(blue, here=here).probabilities[judge.labels.index("can")] for here in (True, False))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from device.daemon.learned_state import VIEW_FILE, VIEWS_FILE, LearnedStateFile
 from device.simulation.tray_renderer import TrayRenderer
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import EmptyViews
-from device.vision.isolation.occupancy import EmptyView, PresenceSettings
+from device.vision.isolation.background import BackgroundModel
+from device.vision.isolation.occupancy import OccupancyDetector, PresenceSettings
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +21,11 @@ def tray() -> Pixels:
 
 
 def test_both_kinds_of_empty_view_come_back_after_a_restart(tray: Pixels, tmp_path: Path) -> None:
-    view, views = EmptyView(PresenceSettings()), EmptyViews([tray])
+    view, views = OccupancyDetector(PresenceSettings()), BackgroundModel([tray])
     view.adopt(tray)
     for name, learned in ((VIEW_FILE, view), (VIEWS_FILE, views)):
         LearnedStateFile(tmp_path / name, learned).close()
-    again, several = EmptyView(PresenceSettings()), EmptyViews()
+    again, several = OccupancyDetector(PresenceSettings()), BackgroundModel()
     for name, learned in ((VIEW_FILE, again), (VIEWS_FILE, several)):
         LearnedStateFile(tmp_path / name, learned).restore()
     assert again.known and not again.look(tray).present
@@ -34,7 +34,7 @@ def test_both_kinds_of_empty_view_come_back_after_a_restart(tray: Pixels, tmp_pa
 
 @pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }"])
 def test_a_damaged_file_is_as_if_there_were_none(content: bytes, tmp_path: Path) -> None:
-    views = EmptyViews()
+    views = BackgroundModel()
     (tmp_path / VIEWS_FILE).write_bytes(content)
     LearnedStateFile(tmp_path / VIEWS_FILE, views).restore()
     assert not views.known
@@ -44,14 +44,14 @@ def test_a_damaged_file_is_as_if_there_were_none(content: bytes, tmp_path: Path)
 def test_a_file_with_a_few_wrong_bytes_is_learned_from_or_learned_anew(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / VIEW_FILE
-        view = EmptyView(PresenceSettings())
+        view = OccupancyDetector(PresenceSettings())
         view.adopt(np.full((48, 64, 3), 90, np.uint8))
         LearnedStateFile(file, view).close()
         content = bytearray(file.read_bytes())
         for _ in range(data.draw(st.integers(1, 4))):
             content[data.draw(st.integers(0, 140))] = data.draw(st.integers(0, 255))
         file.write_bytes(content)
-        again = EmptyView(PresenceSettings())
+        again = OccupancyDetector(PresenceSettings())
         LearnedStateFile(file, again).restore()
         stored = again.export()
         assert stored is None or np.isfinite(stored).all()
@@ -59,13 +59,13 @@ def test_a_file_with_a_few_wrong_bytes_is_learned_from_or_learned_anew(data: st.
 
 def test_a_view_that_is_no_number_is_learned_anew(tmp_path: Path) -> None:
     np.save(tmp_path / VIEW_FILE, np.full((2, 60, 80, 3), np.nan, np.float32))
-    view = EmptyView(PresenceSettings())
+    view = OccupancyDetector(PresenceSettings())
     LearnedStateFile(tmp_path / VIEW_FILE, view).restore()
     assert not view.known
 
 
 def test_nothing_is_written_before_anything_was_learned(tmp_path: Path) -> None:
-    keeper = LearnedStateFile(tmp_path / VIEWS_FILE, EmptyViews())
+    keeper = LearnedStateFile(tmp_path / VIEWS_FILE, BackgroundModel())
     keeper.update(0.0)
     keeper.close()
     assert not list(tmp_path.iterdir())

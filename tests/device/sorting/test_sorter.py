@@ -16,12 +16,12 @@ from device.policy.rules import default_rules
 from device.simulation.items import VirtualItem, shipped_items
 from device.sorting.control_steps import SortingSettings
 from device.sorting.tray_monitor import EmptyReference
-from device.vision.fewshot.fewshot_head import SeenPhoto, Teaching, examples_of, teach
+from device.vision.fewshot.fewshot_head import EmbeddedPhoto, FewshotHead, examples_of, teach
 from device.vision.inference.bundle import Bundle, default_bundle, read_bundle
 from device.vision.inference.classifier import Classifier, Outputs
 from device.vision.inference.preprocess import Pixels
 from device.vision.inference.runtime import RuntimeFault, load_runtime
-from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import paint
 from tests.device.virtual import Bench, BenchSetup, photos
 
@@ -57,7 +57,7 @@ def test_every_item_falls_into_the_bin_that_its_event_names(bench: Benches) -> N
     assert bin_.live(5, until=lambda: bin_.sorter.mode == "ready")
 
 
-def taught_as(renamed: dict[str, str], tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> Teaching:
+def taught_as(renamed: dict[str, str], tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> FewshotHead:
     """Teach each label's colour under another name."""
     classifier, rng = Classifier(tiny_bundle), np.random.default_rng(0)
 
@@ -70,7 +70,7 @@ def taught_as(renamed: dict[str, str], tiny_bundle: Bundle, painted: Callable[..
     labels = tiny_bundle.info.labels
     trained = [(number, outputs(label)) for number, label in enumerate(labels) for _ in range(12)]
     reference = fit_reference(np.stack([made.embedding for _, made in trained]), np.array([number for number, _ in trained]), len(labels))
-    shown = [SeenPhoto(renamed.get(label, label), [outputs(label)], isolated=True) for label in labels for _ in range(8)]
+    shown = [EmbeddedPhoto(renamed.get(label, label), [outputs(label)], isolated=True) for label in labels for _ in range(8)]
     return teach(examples_of(shown, tiny_bundle), tiny_bundle, reference, None, only=False)
 
 
@@ -371,7 +371,7 @@ def test_an_item_that_jammed_before_a_power_cut_leaves_no_ghost_when_it_is_taken
 def test_a_tray_that_was_learned_with_an_item_on_it_is_empty_once_that_is_gone(bench: Benches) -> None:
     first = bench()
     first.live(5)
-    before = EmptyReference(first.view.copy(), EmptyViews([first.bin.picture(first.now_s)]))
+    before = EmptyReference(first.view.copy(), BackgroundModel([first.bin.picture(first.now_s)]))
     first.close()
     second = bench("glass", "paper", before=before, first_after_s=0.0, sticks=lambda thing: thing.label == "glass")
     second.live(10)

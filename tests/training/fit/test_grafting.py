@@ -9,7 +9,7 @@ import pytest
 
 from device.vision.inference.bundle import read_bundle
 from device.vision.inference.classifier import Classifier
-from device.vision.inference.embedding_stats import read_reference
+from device.vision.inference.embedding_stats import read_embedding_stats
 from device.vision.inference.runtime import load_runtime
 from tests.training.runs import SMALL, STAGE, build_network, called, quantized, run_of
 from training.models.backbones import build_trunk
@@ -95,7 +95,7 @@ def test_it_is_trained_further_averaged_and_quantized_like_any_run(shapes: Path,
     bundle = read_bundle(tmp_path / "bundle")
     outputs = Classifier(bundle, load_runtime(bundle)).outputs(np.full((48, 48, 3), 120, np.uint8))
     assert outputs.embedding.shape == (16,) and outputs.logits.shape == (3,)
-    assert read_reference(bundle).means.shape == (3, 16)
+    assert read_embedding_stats(bundle).means.shape == (3, 16)
 
 
 @pytest.mark.parametrize(

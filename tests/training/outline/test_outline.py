@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from device.vision.inference.ground import PLAIN
-from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.difference import CHANNELS
 from device.vision.isolation.isolate import isolate
 from training.cli import main
@@ -54,7 +54,7 @@ def test_what_lies_there_can_be_found_by_the_network_that_ships(stock: Stock) ->
         view = random_view(seed, stock)
         true = view.mask > 127
         if true.mean() > 0.01:
-            isolated = isolate(view.frame, EmptyViews(view.empty), PLAIN)
+            isolated = isolate(view.frame, BackgroundModel(view.empty), PLAIN)
             found = (isolated.mask > 127) & isolated.found
             overlaps.append((found & true).sum() / (found | true).sum())
     assert np.median(overlaps) > 0.75

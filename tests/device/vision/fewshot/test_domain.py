@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.common.arrays import Float64Array
-from device.vision.fewshot.domain import Learned, learn, shift
+from device.vision.fewshot.domain import FittedDomain, learn, shift
 from device.vision.inference.covariance import Moments
 
 FEATURES = 40
@@ -24,7 +24,7 @@ def photos(targets: np.ndarray, seed: int, *, shift: float) -> Float64Array:
     return MEANS[targets] + shift * SHIFT + drawn
 
 
-def learned(embeddings: Float64Array, targets: np.ndarray, of_photo: np.ndarray | None = None) -> Learned:
+def learned(embeddings: Float64Array, targets: np.ndarray, of_photo: np.ndarray | None = None) -> FittedDomain:
     return learn(TRAINING, MEANS, embeddings, SURE[targets], targets, np.arange(len(targets)) if of_photo is None else of_photo)
 
 

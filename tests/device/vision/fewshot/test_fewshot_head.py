@@ -17,15 +17,15 @@ from converter.bundle.embedding_stats import fit_reference
 from converter.bundle.novelty import fit_known
 from device.common.arrays import Float64Array
 from device.vision.fewshot import fewshot_head as teaching
-from device.vision.fewshot.fewshot_head import KEEP, LITTLE, Examples, Teaching, TeachingError, labels_after, read_teaching, teach
+from device.vision.fewshot.fewshot_head import KEEP, LITTLE, Examples, FewshotHead, TeachingError, labels_after, read_fewshot_head, teach
 from device.vision.fewshot.head import balanced
-from device.vision.fewshot.label_transfer import split
+from device.vision.fewshot.label_transfer import split_posterior
 from device.vision.fewshot.lbfgs import minimum
 from device.vision.fewshot.prior import RARE
 from device.vision.inference.bundle import Bundle, write_bundle
 from device.vision.inference.classifier import Classifier, softmax
-from device.vision.inference.embedding_stats import Reference
-from device.vision.inference.novelty import Known
+from device.vision.inference.embedding_stats import EmbeddingStats
+from device.vision.inference.novelty import NoveltyModel
 from device.vision.isolation.isolate import Isolated, whole_frame
 from device.vision.judge import Judge
 
@@ -71,7 +71,7 @@ class World:
             np.full(len(drawn), isolated),
         )
 
-    def named(self, teaching: Teaching, embeddings: Float64Array, *, here: bool = False) -> list[str]:
+    def named(self, teaching: FewshotHead, embeddings: Float64Array, *, here: bool = False) -> list[str]:
         rows = zip(self.before(embeddings), embeddings.astype(np.float32), strict=True)
         return [teaching.labels[int(teaching.judge(*row, here=here)[0].argmax())] for row in rows]
 
@@ -80,20 +80,20 @@ WORLD = World()
 
 
 @pytest.fixture(scope="module")
-def reference() -> Reference:
+def reference() -> EmbeddingStats:
     targets = np.repeat(np.arange(6), 60)
     return fit_reference(WORLD.photos(targets, 1).astype(np.float32), targets, 6)
 
 
 @pytest.fixture(scope="module")
-def familiar() -> Known:
+def familiar() -> NoveltyModel:
     targets = np.repeat(np.arange(6), 60)
     trained, unseen = WORLD.photos(targets, 1), WORLD.photos(targets, 2)
     return fit_known(trained.astype(np.float32), targets, unseen.astype(np.float32), WORLD.before(unseen))
 
 
 @pytest.fixture(scope="module")
-def taught(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> Teaching:
+def taught(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> FewshotHead:
     """Two new labels beside the six old ones, ten photos of each, at another place, those of one isolated; cardboard, glass and the others were not
     taught.
     """
@@ -105,7 +105,7 @@ def share(found: list[str], truth: list[str]) -> float:
     return float(np.mean([a == b for a, b in zip(found, truth, strict=True)]))
 
 
-def test_new_labels_are_known_from_ten_photos_and_old_ones_stay_known(taught: Teaching) -> None:
+def test_new_labels_are_known_from_ten_photos_and_old_ones_stay_known(taught: FewshotHead) -> None:
     assert taught.labels == (*OLD, "can", "pet")
     later = np.repeat([6, 7], 50)
     assert share(WORLD.named(taught, WORLD.photos(later, 4, shift=1.0)), ["can"] * 50 + ["pet"] * 50) >= 0.97
@@ -117,7 +117,7 @@ def test_new_labels_are_known_from_ten_photos_and_old_ones_stay_known(taught: Te
     assert lost <= 0.01
 
 
-def test_without_an_item_the_bundle_reads_the_whole_view_best_and_a_taught_head_all_looks_alike(taught: Teaching, tiny_bundle: Bundle) -> None:
+def test_without_an_item_the_bundle_reads_the_whole_view_best_and_a_taught_head_all_looks_alike(taught: FewshotHead, tiny_bundle: Bundle) -> None:
     frame = np.zeros((48, 64, 3), np.uint8)
     view = whole_frame(frame, "nothing differs")
     item = Isolated(True, "", view.mask, view.box, frame)
@@ -128,7 +128,7 @@ def test_without_an_item_the_bundle_reads_the_whole_view_best_and_a_taught_head_
     }
 
 
-def test_old_labels_taught_at_another_place_are_known_better_there(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+def test_old_labels_taught_at_another_place_are_known_better_there(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     examples = WORLD.examples(OLD, np.repeat(np.arange(6), 8), 6, shift=2.0)
     teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
     targets = np.repeat(np.arange(6), 50)
@@ -142,7 +142,9 @@ def test_old_labels_taught_at_another_place_are_known_better_there(tiny_bundle: 
 
 
 @pytest.mark.parametrize("count", [3, 5])
-def test_a_few_photos_are_no_reason_to_distrust_the_bundle(tiny_bundle: Bundle, reference: Reference, familiar: Known, count: int) -> None:
+def test_a_few_photos_are_no_reason_to_distrust_the_bundle(
+    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel, count: int
+) -> None:
     blurred, targets = World(spread=1.0), np.repeat([1, 2], 200)
     truth, later = [OLD[i] for i in targets], blurred.photos(targets, 20)
     before = share([OLD[1 + i] for i in blurred.before(later)[:, 1:3].argmax(axis=1)], truth)
@@ -152,7 +154,9 @@ def test_a_few_photos_are_no_reason_to_distrust_the_bundle(tiny_bundle: Bundle, 
         assert share(blurred.named(teaching, later), truth) > before - 0.02
 
 
-def test_a_new_name_for_what_the_bundle_knows_is_learned_from_a_few_photos(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+def test_a_new_name_for_what_the_bundle_knows_is_learned_from_a_few_photos(
+    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel
+) -> None:
     """Cans and bottles are metal and plastic to the bundle, whatever they are called here."""
     blurred, targets = World(spread=1.0), np.repeat([2, 4], 200)
     later, truth = blurred.photos(targets, 21), ["can"] * 200 + ["pet"] * 200
@@ -165,7 +169,7 @@ def test_a_new_name_for_what_the_bundle_knows_is_learned_from_a_few_photos(tiny_
 
 
 def test_where_only_taught_labels_are_left_they_may_contradict_what_the_bundle_was_trained_on(
-    tiny_bundle: Bundle, reference: Reference, familiar: Known, monkeypatch: pytest.MonkeyPatch
+    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What looks like plastic to the bundle is metal here, and the other way round."""
     blurred, targets = World(spread=0.8), np.repeat([2, 4], 200)
@@ -180,7 +184,9 @@ def test_where_only_taught_labels_are_left_they_may_contradict_what_the_bundle_w
     assert np.mean(right[LITTLE]) > np.mean(right[KEEP]) + 0.02
 
 
-def test_what_has_a_new_name_at_a_place_has_it_there_and_its_old_one_elsewhere(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+def test_what_has_a_new_name_at_a_place_has_it_there_and_its_old_one_elsewhere(
+    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel
+) -> None:
     """Cans and bottles of this place, while whatever else is metal or plastic stays so, and other labels stay known here as well."""
     world = World(place=CHAMBER)
     examples = world.examples(("can", "pet"), np.repeat([2, 4], 8), 12)
@@ -196,7 +202,7 @@ def test_what_has_a_new_name_at_a_place_has_it_there_and_its_old_one_elsewhere(t
 
 
 def test_an_item_told_apart_from_the_empty_view_lies_at_the_place_however_much_it_looks_like_training(
-    tiny_bundle: Bundle, reference: Reference, familiar: Known
+    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel
 ) -> None:
     """A pale tray, on which nothing looks other than on white card: what is isolated there has the names that were taught there."""
     examples = WORLD.examples(("can", "pet"), np.repeat([2, 4], 8), 16, shift=0.0, isolated=True)
@@ -207,7 +213,9 @@ def test_an_item_told_apart_from_the_empty_view_lies_at_the_place_however_much_i
     assert share(WORLD.named(teaching, old), [OLD[i] for i in np.repeat(range(6), 50)]) >= 0.99
 
 
-def test_beside_new_things_what_was_not_taught_keeps_its_name_at_the_place(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+def test_beside_new_things_what_was_not_taught_keeps_its_name_at_the_place(
+    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel
+) -> None:
     world, rest, new = World(spread=0.5, place=CHAMBER), np.repeat([0, 1, 3, 5], 50), np.repeat([6, 7], 50)
     stayed, named = [], []
     for seed in range(30, 35):
@@ -218,7 +226,7 @@ def test_beside_new_things_what_was_not_taught_keeps_its_name_at_the_place(tiny_
     assert np.mean(stayed) > 0.72 and np.mean(named) > 0.92
 
 
-def test_a_single_new_label_does_not_take_what_the_bundle_knows_here(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+def test_a_single_new_label_does_not_take_what_the_bundle_knows_here(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     world, old, new = World(spread=0.4, place=CHAMBER), np.repeat(np.arange(6), 50), np.repeat([6], 50)
     stayed, named = [], []
     for seed in range(30, 36):
@@ -228,7 +236,7 @@ def test_a_single_new_label_does_not_take_what_the_bundle_knows_here(tiny_bundle
     assert np.mean(stayed) > 0.75 and np.mean(named) > 0.88
 
 
-def test_elsewhere_the_bundle_judges_as_if_nothing_had_been_taught(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+def test_elsewhere_the_bundle_judges_as_if_nothing_had_been_taught(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     """All six labels are taught in a chamber where each is taken for the next."""
     world, targets = World(place=CHAMBER), np.repeat(np.arange(6), 8)
     examples = world.examples(tuple(OLD[(i + 1) % 6] for i in range(6)), targets, 19, isolated=True)
@@ -241,7 +249,7 @@ def test_elsewhere_the_bundle_judges_as_if_nothing_had_been_taught(tiny_bundle: 
     assert (after.argmax(axis=1) == before.argmax(axis=1)).all()
 
 
-def test_what_was_taught_here_is_likelier_here_than_what_was_not(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+def test_what_was_taught_here_is_likelier_here_than_what_was_not(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     examples = WORLD.examples(("glass", "metal"), np.repeat([1, 2], 8), 18, shift=0.0, isolated=True)
     teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
     between = ((MIDDLES[1] + MIDDLES[3]) / 2).astype(np.float32)
@@ -253,14 +261,14 @@ def test_what_was_taught_here_is_likelier_here_than_what_was_not(tiny_bundle: Bu
     assert usual["glass"] == usual["metal"] == pytest.approx(usual["paper"] / RARE)
 
 
-def test_only_leaves_out_what_was_not_taught(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+def test_only_leaves_out_what_was_not_taught(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     teaching = teach(WORLD.examples(("glass", "can"), np.repeat([1, 6], 10), 8), tiny_bundle, reference, familiar, only=True)
     assert teaching.labels == ("glass", "can")
     embeddings = WORLD.photos(np.repeat([1, 6], 40), 9, shift=1.0)
     assert share(WORLD.named(teaching, embeddings), ["glass"] * 40 + ["can"] * 40) >= 0.97
 
 
-def test_an_item_that_nobody_taught_scores_as_unknown(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+def test_an_item_that_nobody_taught_scores_as_unknown(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     teaching = teach(WORLD.examples(("glass", "metal", "can"), np.repeat([1, 2, 6], 15), 10), tiny_bundle, reference, familiar, only=True)
 
     def scores(target: int) -> Float64Array:
@@ -272,7 +280,7 @@ def test_an_item_that_nobody_taught_scores_as_unknown(tiny_bundle: Bundle, refer
 
 
 def test_what_the_bundle_surely_takes_for_a_label_that_was_left_out_scores_as_unknown(
-    tiny_bundle: Bundle, reference: Reference, familiar: Known, tmp_path: Path
+    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel, tmp_path: Path
 ) -> None:
     examples = WORLD.examples(("glass", "metal", "can"), np.repeat([1, 2, 6], 15), 10)
     teaching = teach(examples, tiny_bundle, reference, familiar, only=True)
@@ -283,15 +291,15 @@ def test_what_the_bundle_surely_takes_for_a_label_that_was_left_out_scores_as_un
     assert np.mean(np.array(surely) > teaching.unknown_above) > 0.9
     assert np.mean(np.array(as_before) > teaching.unknown_above) < 0.2
     teaching.write(tmp_path / "taught.npz")
-    assert read_teaching(tmp_path / "taught.npz", tiny_bundle).known.usual == teaching.known.usual < 14
+    assert read_fewshot_head(tmp_path / "taught.npz", tiny_bundle).known.usual == teaching.known.usual < 14
     beside = teach(examples, tiny_bundle, reference, familiar, only=False)
     assert math.isinf(beside.known.usual)
 
 
-def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught: Teaching, tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught: FewshotHead, tiny_bundle: Bundle, tmp_path: Path) -> None:
     file = tmp_path / "taught.npz"
     taught.write(file)
-    read = read_teaching(file, tiny_bundle)
+    read = read_fewshot_head(file, tiny_bundle)
     embedding, before = WORLD.photos(np.array([6]), 12)[0].astype(np.float32), np.full(6, 1 / 6)
     for found, expected in zip(*(each.judge(before, embedding, here=False) for each in (read, taught)), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -305,26 +313,26 @@ def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught
 
     other = msgspec.structs.replace(tiny_bundle, info=msgspec.structs.replace(tiny_bundle.info, name="other", digest="0" * 64))
     with pytest.raises(TeachingError, match=r"taught\.npz: taught on the bundle tiny .* is other .*teach it again"):
-        read_teaching(file, other)
+        read_fewshot_head(file, other)
 
 
-def test_what_was_taught_counts_on_a_bundle_that_differs_in_words_alone(taught: Teaching, tiny_copy: Bundle, tmp_path: Path) -> None:
+def test_what_was_taught_counts_on_a_bundle_that_differs_in_words_alone(taught: FewshotHead, tiny_copy: Bundle, tmp_path: Path) -> None:
     """An upgrade that mends the model card must not cost a bin what it was taught."""
     taught.write(tmp_path / "taught.npz")
     (tiny_copy.folder / "MODEL_CARD.md").write_text("# Tiny\n\nKnows six colours.\n", encoding="utf-8")
     reworded = write_bundle(tiny_copy.folder, msgspec.structs.replace(tiny_copy.info, replaces=(tiny_copy.info.digest,)))
     assert reworded.info.digest != tiny_copy.info.digest
-    assert read_teaching(tmp_path / "taught.npz", reworded).labels == taught.labels
+    assert read_fewshot_head(tmp_path / "taught.npz", reworded).labels == taught.labels
     assert Judge(Classifier(reworded)).drift_file == Judge(Classifier(tiny_copy)).drift_file
 
 
 @pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: b"no archive", lambda whole: whole[: len(whole) // 2]])
-def test_a_damaged_file_is_named(damage: object, taught: Teaching, tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named(damage: object, taught: FewshotHead, tiny_bundle: Bundle, tmp_path: Path) -> None:
     file = tmp_path / "taught.npz"
     taught.write(file)
     file.write_bytes(damage(file.read_bytes()))  # type: ignore[operator]
     with pytest.raises(TeachingError, match=r"taught\.npz: .*sortbin teach"):
-        read_teaching(file, tiny_bundle)
+        read_fewshot_head(file, tiny_bundle)
 
 
 def retell(stored: dict[str, np.ndarray], change: Callable[[dict[str, object]], object]) -> None:
@@ -351,7 +359,7 @@ def retell(stored: dict[str, np.ndarray], change: Callable[[dict[str, object]], 
     ],
 )
 def test_a_file_without_what_is_needed_now_is_refused(
-    change: Callable[[dict[str, np.ndarray]], object], said: str, taught: Teaching, tiny_bundle: Bundle, tmp_path: Path
+    change: Callable[[dict[str, np.ndarray]], object], said: str, taught: FewshotHead, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     file = tmp_path / "taught.npz"
     taught.write(file)
@@ -360,28 +368,28 @@ def test_a_file_without_what_is_needed_now_is_refused(
     change(stored)
     np.savez(file, **stored)
     with pytest.raises(TeachingError, match=rf"taught\.npz: .*{said}"):
-        read_teaching(file, tiny_bundle)
+        read_fewshot_head(file, tiny_bundle)
 
 
-def test_a_file_from_before_it_said_all_this_is_read_as_it_was_judged_by_then(taught: Teaching, tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_file_from_before_it_said_all_this_is_read_as_it_was_judged_by_then(taught: FewshotHead, tiny_bundle: Bundle, tmp_path: Path) -> None:
     file = tmp_path / "taught.npz"
     taught.write(file)
     with np.load(file) as archive:
         stored = dict(archive)
     retell(stored, lambda about: [about.pop(name) for name in ("often", "kin", "isolated", "sure", "distinct")])
     np.savez(file, **stored)
-    read = read_teaching(file, tiny_bundle)
+    read = read_fewshot_head(file, tiny_bundle)
     assert read.sure is None
     assert read.distinct == {"can": 10, "pet": 10}
     assert not read.examples.isolated.any()
     assert read.prior.often.tolist() == [1] * 8
-    linear = split(taught.examples.probabilities.astype(np.float64), read.prior.columns, read.prior.taken, np.ones(20))
+    linear = split_posterior(taught.examples.probabilities.astype(np.float64), read.prior.columns, read.prior.taken, np.ones(20))
     np.testing.assert_allclose(read.prior.of(taught.examples.probabilities.astype(np.float64), np.ones(20)), linear)
     later = WORLD.photos(np.repeat([6, 7], 30), 22, shift=1.0)
     assert share(WORLD.named(read, later, here=True), ["can"] * 30 + ["pet"] * 30) >= 0.95
 
 
-def test_more_photos_later_are_as_good_as_all_at_once(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+def test_more_photos_later_are_as_good_as_all_at_once(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     first = WORLD.examples(("can",), np.repeat([6], 10), 13)
     second = WORLD.examples(("glass", "pet"), np.repeat([1, 7], 10), 14)
     together = first.followed_by(second)
@@ -391,7 +399,7 @@ def test_more_photos_later_are_as_good_as_all_at_once(tiny_bundle: Bundle, refer
     assert share(WORLD.named(teaching, embeddings), ["can"] * 40 + ["pet"] * 40) >= 0.97
 
 
-def test_the_same_photos_give_the_same_file(tiny_bundle: Bundle, reference: Reference, familiar: Known, tmp_path: Path) -> None:
+def test_the_same_photos_give_the_same_file(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel, tmp_path: Path) -> None:
     for name in ("a", "b"):
         examples = WORLD.examples(("can", "pet"), np.repeat([6, 7], 4), 16)
         teach(examples, tiny_bundle, reference, familiar, only=False).write(tmp_path / name)
@@ -411,7 +419,7 @@ def shown_again(examples: Examples, times: int, *, moved: float) -> Examples:
 @pytest.mark.parametrize("only", [False, True])
 @pytest.mark.parametrize("moved", [0.0, 0.02])
 def test_photos_that_are_alike_teach_what_one_of_them_does(
-    tiny_bundle: Bundle, reference: Reference, familiar: Known, only: bool, moved: float
+    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel, only: bool, moved: float
 ) -> None:
     examples = WORLD.examples(("can", "pet"), np.repeat([6, 7], 6), 23, isolated=True)
     once, often = (teach(each, tiny_bundle, reference, familiar, only=only) for each in (examples, shown_again(examples, 4, moved=moved)))
@@ -425,7 +433,9 @@ def test_photos_that_are_alike_teach_what_one_of_them_does(
     assert (often.right, often.reject_below) == pytest.approx((once.right, once.reject_below), abs=0.1)
 
 
-def test_of_other_items_than_one_that_was_shown_nothing_is_said(tiny_bundle: Bundle, reference: Reference, familiar: Known, tmp_path: Path) -> None:
+def test_of_other_items_than_one_that_was_shown_nothing_is_said(
+    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel, tmp_path: Path
+) -> None:
     shown_once = shown_again(WORLD.examples(("can", "pet"), np.array([6, 7]), 25), 5, moved=0.02)
     teaching = teach(shown_once, tiny_bundle, reference, familiar, only=False)
     assert (teaching.distinct, teaching.right, teaching.sure) == ({"can": 1, "pet": 1}, None, None)
@@ -436,11 +446,13 @@ def test_of_other_items_than_one_that_was_shown_nothing_is_said(tiny_bundle: Bun
     assert told.right is not None and told.right > 0.5 and (10 * told.right) == pytest.approx(round(10 * told.right))
     for each in (teaching, told):
         each.write(tmp_path / "taught.npz")
-        read = read_teaching(tmp_path / "taught.npz", tiny_bundle)
+        read = read_fewshot_head(tmp_path / "taught.npz", tiny_bundle)
         assert (read.distinct, read.right, read.sure) == (each.distinct, each.right, each.sure)
 
 
-def test_what_was_shown_once_is_known_by_how_far_training_photos_lie_apart(tiny_bundle: Bundle, reference: Reference, familiar: Known) -> None:
+def test_what_was_shown_once_is_known_by_how_far_training_photos_lie_apart(
+    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel
+) -> None:
     """Nothing tells how unlike another can may look, so the bundle's own sense of it counts; strangers are stranger than later items all the same."""
     teaching = teach(shown_again(WORLD.examples(("can", "pet"), np.array([6, 7]), 25), 5, moved=0.02), tiny_bundle, reference, familiar, only=True)
     assert teaching.known.distance.tolist() == pytest.approx([reference.apart, float(familiar.distance[1])])

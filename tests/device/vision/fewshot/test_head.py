@@ -7,23 +7,23 @@ from hypothesis import strategies as st
 
 from converter.bundle.embedding_stats import fit_reference
 from device.common.arrays import Float64Array
-from device.vision.fewshot.head import MOST_SPANNING, SHIFT, Fitter, Head, Lessons, Recipe, spanning
-from device.vision.inference.embedding_stats import Reference
+from device.vision.fewshot.head import MOST_SPANNING, SHIFT, Fitter, HeadRecipe, LinearHead, TrainingSet, spanning
+from device.vision.inference.embedding_stats import EmbeddingStats
 
 FEATURES, LABELS, KEEP = 30, 3, 5.0
 
 
-def reference_of(rng: np.random.Generator) -> Reference:
+def reference_of(rng: np.random.Generator) -> EmbeddingStats:
     targets = np.repeat(np.arange(LABELS), 40)
     return fit_reference((rng.gamma(1, 1, (LABELS, FEATURES))[targets] + rng.normal(0, 0.5, (120, FEATURES))).astype(np.float32), targets, LABELS)
 
 
-def lessons_of(rng: np.random.Generator, photos: int) -> Lessons:
+def lessons_of(rng: np.random.Generator, photos: int) -> TrainingSet:
     before = np.log(rng.dirichlet(np.ones(LABELS), photos))
-    return Lessons(rng.gamma(1, 1, (photos, FEATURES)), before, rng.integers(LABELS, size=photos), rng.uniform(0.5, 2, photos))
+    return TrainingSet(rng.gamma(1, 1, (photos, FEATURES)), before, rng.integers(LABELS, size=photos), rng.uniform(0.5, 2, photos))
 
 
-def cost(head: Head, lessons: Lessons, reference: Reference, loose: float) -> float:
+def cost(head: LinearHead, lessons: TrainingSet, reference: EmbeddingStats, loose: float) -> float:
     """What `Fitter.head` says it makes least, from whole matrices."""
     means, shares = reference.means.astype(np.float64), reference.counts / reference.counts.sum()
     middle = shares @ means
@@ -44,12 +44,12 @@ def cost(head: Head, lessons: Lessons, reference: Reference, loose: float) -> fl
 def test_no_head_nearby_costs_less(loose: float, seed: int, photos: int, step: float) -> None:
     rng = np.random.default_rng(seed)
     reference, lessons = reference_of(rng), lessons_of(rng, photos)
-    found = Fitter(reference, lessons).head(Recipe(1.0, loose, KEEP))
+    found = Fitter(reference, lessons).head(HeadRecipe(1.0, loose, KEEP))
     least = cost(found, lessons, reference, loose)
     for _ in range(5):
-        moved = Head(found.weights + step * rng.normal(size=found.weights.shape), found.bias + step * rng.normal(size=LABELS), found.trust)
+        moved = LinearHead(found.weights + step * rng.normal(size=found.weights.shape), found.bias + step * rng.normal(size=LABELS), found.trust)
         assert least < cost(moved, lessons, reference, loose)
-    assert least < cost(Head(np.zeros_like(found.weights), np.zeros(LABELS), 1.0), lessons, reference, loose)
+    assert least < cost(LinearHead(np.zeros_like(found.weights), np.zeros(LABELS), 1.0), lessons, reference, loose)
 
 
 @given(counts=st.lists(st.integers(1, 60), min_size=1, max_size=6), most=st.integers(6, 200))
@@ -67,7 +67,7 @@ def test_photos_left_out_have_no_say_in_their_own_logits() -> None:
     reference, lessons = reference_of(rng), lessons_of(rng, 12)
     folds = np.arange(12) % 4
     otherwise = np.where(folds == 2, (lessons.targets + 1) % LABELS, lessons.targets)
-    relabelled = Lessons(lessons.embeddings, lessons.before, otherwise, lessons.weights)
-    logits: list[Float64Array] = [Fitter(reference, each).unseen(Recipe(1.0, 4.0, KEEP), folds) for each in (lessons, relabelled)]
+    relabelled = TrainingSet(lessons.embeddings, lessons.before, otherwise, lessons.weights)
+    logits: list[Float64Array] = [Fitter(reference, each).unseen(HeadRecipe(1.0, 4.0, KEEP), folds) for each in (lessons, relabelled)]
     np.testing.assert_allclose(logits[0][folds == 2], logits[1][folds == 2], atol=1e-9)
     assert np.abs(logits[0][folds != 2] - logits[1][folds != 2]).max() > 0.1

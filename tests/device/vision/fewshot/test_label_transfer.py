@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.common.arrays import Float64Array
-from device.vision.fewshot.label_transfer import kinship, kinship_to_others, split, surer, taken
+from device.vision.fewshot.label_transfer import certainty_gap, claim_shares, label_affinity, label_affinity_without_own, split_posterior
 
 OLD = 4
 
@@ -24,7 +24,7 @@ NEW = np.array([5, 6, 7])
 
 @given(seen())
 def test_kin_are_shares(views: tuple[Float64Array, np.ndarray, np.ndarray]) -> None:
-    kin = kinship(*views, NEW)
+    kin = label_affinity(*views, NEW)
     assert kin.shape == (3, OLD) and kin.min() > 0
     np.testing.assert_allclose(kin.sum(axis=1), 1)
 
@@ -32,59 +32,59 @@ def test_kin_are_shares(views: tuple[Float64Array, np.ndarray, np.ndarray]) -> N
 @given(seen())
 def test_a_photo_says_nothing_about_itself(views: tuple[Float64Array, np.ndarray, np.ndarray]) -> None:
     probabilities, targets, photos = views
-    apart = kinship_to_others(*views, NEW)
+    apart = label_affinity_without_own(*views, NEW)
     for view, photo in enumerate(photos):
         left = photos != photo
-        np.testing.assert_allclose(apart[view], kinship(probabilities[left], targets[left], photos[left], NEW))
+        np.testing.assert_allclose(apart[view], label_affinity(probabilities[left], targets[left], photos[left], NEW))
 
 
 @given(views=seen(), others=st.lists(st.floats(0, 9), min_size=OLD, max_size=OLD), here=st.floats(0, 1))
 def test_what_new_labels_take_is_what_old_ones_lose(views: tuple[Float64Array, np.ndarray, np.ndarray], others: list[float], here: float) -> None:
     probabilities, targets, _ = views
-    shares = taken(kinship(*views, NEW), np.bincount(targets)[NEW] / 2.0, np.array(others))
+    shares = claim_shares(label_affinity(*views, NEW), np.bincount(targets)[NEW] / 2.0, np.array(others))
     assert shares.min() >= 0 and shares.sum(axis=0).max() <= 1 + 1e-9
     all_stay = np.arange(OLD)
-    powers = np.exp(split(probabilities, all_stay, shares, np.full(len(targets), here)))
+    powers = np.exp(split_posterior(probabilities, all_stay, shares, np.full(len(targets), here)))
     np.testing.assert_allclose(powers.sum(axis=1), 1, atol=1e-4)
-    elsewhere = np.exp(split(probabilities, all_stay, shares, np.zeros(len(targets))))
+    elsewhere = np.exp(split_posterior(probabilities, all_stay, shares, np.zeros(len(targets))))
     np.testing.assert_allclose(elsewhere[:, :OLD], np.maximum(probabilities, 1e-6), rtol=1e-6)
 
 
 def test_an_item_is_likelier_of_the_label_whose_photos_were_taken_for_the_same() -> None:
     can, pet = [0.1, 0.1, 0.7, 0.1], [0.1, 0.1, 0.2, 0.6]
-    kin = kinship(np.array([can] * 5 + [pet] * 5), np.repeat([5, 6], 5), np.arange(10), NEW[:2])
-    shares = taken(kin, np.array([5.0, 5.0]), np.ones(OLD))
-    powers = np.exp(split(np.array([can]), np.arange(OLD), shares, np.ones(1)))[0]
+    kin = label_affinity(np.array([can] * 5 + [pet] * 5), np.repeat([5, 6], 5), np.arange(10), NEW[:2])
+    shares = claim_shares(kin, np.array([5.0, 5.0]), np.ones(OLD))
+    powers = np.exp(split_posterior(np.array([can]), np.arange(OLD), shares, np.ones(1)))[0]
     assert powers.argmax() == OLD and powers[OLD] > 1.5 * powers[OLD + 1]
 
 
 @given(seen())
 def test_the_bundle_may_be_surer_of_an_item_than_of_a_labels_photos_but_no_less(views: tuple[Float64Array, np.ndarray, np.ndarray]) -> None:
     probabilities, targets, _ = views
-    kin = kinship(*views, NEW)
-    found = surer(probabilities, kin)
+    kin = label_affinity(*views, NEW)
+    found = certainty_gap(probabilities, kin)
     assert found.shape == (len(targets), 3) and np.isfinite(found).all() and found.max() <= 1e-9
-    np.testing.assert_allclose(surer(probabilities, np.repeat(kin[np.newaxis], len(targets), axis=0)), found)
-    np.testing.assert_allclose(surer(np.full((1, OLD), 1 / OLD), kin), 0, atol=1e-9)
-    np.testing.assert_allclose(surer(probabilities, np.eye(1, OLD)), 0, atol=1e-9)
+    np.testing.assert_allclose(certainty_gap(probabilities, np.repeat(kin[np.newaxis], len(targets), axis=0)), found)
+    np.testing.assert_allclose(certainty_gap(np.full((1, OLD), 1 / OLD), kin), 0, atol=1e-9)
+    np.testing.assert_allclose(certainty_gap(probabilities, np.eye(1, OLD)), 0, atol=1e-9)
 
 
 def test_what_the_bundle_surely_takes_for_one_label_is_hardly_of_one_that_it_takes_for_all() -> None:
     anything, metal = [0.25, 0.25, 0.25, 0.25], [0.02, 0.02, 0.94, 0.02]
-    kin = kinship(np.array([anything] * 5 + [metal] * 5), np.repeat([5, 6], 5), np.arange(10), NEW[:2], 0.5)
-    toy, can = surer(np.array([metal]), kin)[0]
+    kin = label_affinity(np.array([anything] * 5 + [metal] * 5), np.repeat([5, 6], 5), np.arange(10), NEW[:2], 0.5)
+    toy, can = certainty_gap(np.array([metal]), kin)[0]
     assert toy < 3 * can < -0.5
 
 
 def test_a_label_that_was_taught_as_well_gives_up_no_more_than_its_photos_say() -> None:
     metal = np.array([[0.0, 0.0, 1.0, 0.0]])
-    kin = kinship(np.repeat(metal, 8, axis=0), np.full(8, 5), np.arange(8), NEW[:1])
-    shares = taken(kin, np.array([8.0]), 8 * metal[0])
+    kin = label_affinity(np.repeat(metal, 8, axis=0), np.full(8, 5), np.arange(8), NEW[:1])
+    shares = claim_shares(kin, np.array([8.0]), 8 * metal[0])
     assert 0.4 < shares[0, 2] < 0.5
 
 
 def test_a_photo_counts_once_however_many_views_it_has() -> None:
     one, other = [0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1]
-    alike = kinship(np.array([one, other]), np.array([5, 5]), np.array([0, 1]), NEW[:1])
-    twice = kinship(np.array([one, one, other, other]), np.full(4, 5), np.array([0, 0, 1, 1]), NEW[:1])
+    alike = label_affinity(np.array([one, other]), np.array([5, 5]), np.array([0, 1]), NEW[:1])
+    twice = label_affinity(np.array([one, one, other, other]), np.full(4, 5), np.array([0, 0, 1, 1]), NEW[:1])
     assert twice == pytest.approx(alike)

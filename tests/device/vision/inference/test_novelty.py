@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from converter.bundle.novelty import PROTOTYPES, fit_known
 from device.vision.inference.bundle import Bundle, BundleError, read_bundle, write_bundle
-from device.vision.inference.novelty import FILE, Known, distances, doubts, read_known
-from device.vision.inference.novelty import known as known_things
+from device.vision.inference.novelty import FILE, NoveltyModel, distances, doubts, fit_novelty, read_novelty_model
 
 FEATURES = 40
 MIDDLES = np.abs(np.random.default_rng(0).normal(size=(4, FEATURES)))
@@ -27,28 +26,28 @@ def photos(count: int, seed: int, labels: tuple[int, ...] = (0, 1, 2)) -> tuple[
 
 
 @pytest.fixture(scope="module")
-def known() -> Known:
+def known() -> NoveltyModel:
     embeddings, targets, _ = photos(200, 1)
     unseen, _, probabilities = photos(600, 2)
     return fit_known(embeddings, targets, unseen, probabilities)
 
 
-def scores(known: Known, *drawn: object) -> np.ndarray:
+def scores(known: NoveltyModel, *drawn: object) -> np.ndarray:
     embeddings, _, probabilities = photos(*drawn)  # type: ignore[arg-type]
     return np.array([known.score(*pair) for pair in zip(embeddings, probabilities, strict=True)])
 
 
-def test_the_score_of_known_photos_is_their_share_that_is_less_strange(known: Known) -> None:
+def test_the_score_of_known_photos_is_their_share_that_is_less_strange(known: NoveltyModel) -> None:
     found = scores(known, 2000, 3)
     for share in (0.25, 0.5, 0.9, 0.95):
         assert (found > share).mean() == pytest.approx(1 - share, abs=0.06)
 
 
-def test_what_is_unlike_every_label_scores_higher(known: Known) -> None:
+def test_what_is_unlike_every_label_scores_higher(known: NoveltyModel) -> None:
     assert scores(known, 100, 4, (3,)).min() > 0.98
 
 
-def test_scores_stay_between_0_and_1_and_go_on_rising_beyond_the_strangest_known_photo(known: Known) -> None:
+def test_scores_stay_between_0_and_1_and_go_on_rising_beyond_the_strangest_known_photo(known: NoveltyModel) -> None:
     away = np.random.default_rng(5).normal(size=FEATURES)
     embeddings = [MIDDLES[0] + far * away for far in (0, 1, 2, 4, 8)]
     found = [known.score(embedding, np.array([0.5, 0.3, 0.2])) for embedding in embeddings]
@@ -58,10 +57,12 @@ def test_scores_stay_between_0_and_1_and_go_on_rising_beyond_the_strangest_known
 
 
 @given(nats=st.lists(st.floats(0, 14), min_size=2, max_size=2).map(sorted))
-def test_what_the_bundle_takes_for_something_left_out_is_stranger_the_surer_it_is_beyond_what_is_usual(known: Known, nats: list[float]) -> None:
+def test_what_the_bundle_takes_for_something_left_out_is_stranger_the_surer_it_is_beyond_what_is_usual(
+    known: NoveltyModel, nats: list[float]
+) -> None:
     embeddings, _, probabilities = photos(60, 6)
     parts = distances(embeddings, known.prototypes), doubts(probabilities)
-    after = known_things(known.prototypes, *parts, np.linspace(0, 2, 60))
+    after = fit_novelty(known.prototypes, *parts, np.linspace(0, 2, 60))
     of = [after.score(embeddings[0], probabilities[0], out) for out in (0.0, *nats)]
     assert after.usual == pytest.approx(1.5)
     assert of[0] <= of[1] <= of[2]
@@ -70,7 +71,7 @@ def test_what_the_bundle_takes_for_something_left_out_is_stranger_the_surer_it_i
     assert known.score(embeddings[0], probabilities[0], nats[1]) == known.score(embeddings[0], probabilities[0])
 
 
-def test_prototypes_are_a_few_a_label_and_the_same_every_time(known: Known) -> None:
+def test_prototypes_are_a_few_a_label_and_the_same_every_time(known: NoveltyModel) -> None:
     assert known.prototypes.shape == (3 * PROTOTYPES, FEATURES)
     embeddings, targets, _ = photos(200, 1)
     unseen, _, probabilities = photos(600, 2)
@@ -78,12 +79,12 @@ def test_prototypes_are_a_few_a_label_and_the_same_every_time(known: Known) -> N
     assert (again.prototypes == known.prototypes).all() and (again.quantiles == known.quantiles).all()
 
 
-def test_a_bundle_carries_it_and_a_damaged_one_is_refused(known: Known, tiny_copy: Bundle) -> None:
-    assert read_known(tiny_copy) is None
+def test_a_bundle_carries_it_and_a_damaged_one_is_refused(known: NoveltyModel, tiny_copy: Bundle) -> None:
+    assert read_novelty_model(tiny_copy) is None
     known.write(tiny_copy.folder / FILE)
     bundle = write_bundle(tiny_copy.folder, tiny_copy.info)
-    read = read_known(read_bundle(bundle.folder))
+    read = read_novelty_model(read_bundle(bundle.folder))
     assert read is not None and (read.prototypes == known.prototypes).all() and int(read.photos) == 600
     Path(bundle.folder / FILE).write_bytes(b"PK no archive")
     with pytest.raises(BundleError, match=r"known\.npz"):
-        read_known(write_bundle(bundle.folder, bundle.info))
+        read_novelty_model(write_bundle(bundle.folder, bundle.info))

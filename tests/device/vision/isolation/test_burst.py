@@ -7,10 +7,10 @@ from device.simulation.items import VirtualItem, shipped_items
 from device.simulation.tray_renderer import Pose, TrayRenderer
 from device.vision.inference.ground import PLAIN
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.burst import Burst
 from device.vision.isolation.isolate import Ground, Isolated, isolate
-from device.vision.isolation.occupancy import EmptyView, PresenceSettings
+from device.vision.isolation.occupancy import OccupancyDetector, PresenceSettings
 from device.vision.isolation.tta import look
 
 GROUND = PLAIN
@@ -22,7 +22,7 @@ class Bin:
 
     def __init__(self, thing: VirtualItem) -> None:
         self.tray = TrayRenderer(np.random.default_rng(3))
-        self.view, self.empty = EmptyView(PresenceSettings()), EmptyViews()
+        self.view, self.empty = OccupancyDetector(PresenceSettings()), BackgroundModel()
         while not self.view.known:
             self.view.learn(self.tray.picture(None, 0.0, 1.0))
         self.empty.see(self.tray.picture(None, 0.0, 1.0))
@@ -35,7 +35,7 @@ class Bin:
         self.view.look(frame)
         return frame, self.burst.isolated(frame)
 
-    def _isolate(self, frame: Pixels, empty: EmptyViews, ground: Ground) -> Isolated:
+    def _isolate(self, frame: Pixels, empty: BackgroundModel, ground: Ground) -> Isolated:
         self.isolated.append(frame)
         return isolate(frame, empty, ground)
 

@@ -13,7 +13,7 @@ from device.simulation.items import VirtualItem, shipped_items
 from device.simulation.tray_renderer import HEIGHT, WIDTH, Pose, TrayRenderer
 from device.vision.inference.ground import PLAIN, Ground
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import MOST_VIEWS, EmptyViews
+from device.vision.isolation.background import MOST_VIEWS, BackgroundModel
 from device.vision.isolation.isolate import MARGIN, Isolated, isolate, paint
 
 GROUND = PLAIN
@@ -29,8 +29,8 @@ def tray() -> TrayRenderer:
 
 
 @pytest.fixture(scope="module")
-def empty(tray: TrayRenderer) -> EmptyViews:
-    return EmptyViews(tray.picture(None, 0.0, exposure) for exposure in (0.98, 1.0, 1.02))
+def empty(tray: TrayRenderer) -> BackgroundModel:
+    return BackgroundModel(tray.picture(None, 0.0, exposure) for exposure in (0.98, 1.0, 1.02))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def require_whole(isolated: Isolated, frame: Pixels, why: str) -> None:
     tint=st.tuples(*[st.floats(0.93, 1.07)] * 3),
 )
 def test_an_item_is_found_wherever_it_lies_and_whatever_the_light(
-    empty: EmptyViews,
+    empty: BackgroundModel,
     laid: Laid,
     solid: list[VirtualItem],
     which: int,
@@ -111,7 +111,7 @@ def test_an_item_is_found_wherever_it_lies_and_whatever_the_light(
     seed=st.integers(0, 99),
 )
 def test_an_empty_tray_is_empty_in_any_light(
-    tray: TrayRenderer, empty: EmptyViews, exposure: float, tint: tuple[float, ...], slope: float, noise: float, seed: int
+    tray: TrayRenderer, empty: BackgroundModel, exposure: float, tint: tuple[float, ...], slope: float, noise: float, seed: int
 ) -> None:
     lamp = 1 + slope * (np.arange(WIDTH) / WIDTH - 0.5)[None, :, None]
     noisy = tray.picture(None, 0.0, exposure) * lamp * np.array(tint) + np.random.default_rng(seed).normal(0, noise, (HEIGHT, WIDTH, 3))
@@ -119,14 +119,14 @@ def test_an_empty_tray_is_empty_in_any_light(
     require_whole(isolate(frame, empty, GROUND), frame, "nothing differs")
 
 
-def test_a_shadow_alone_is_no_item(tray: TrayRenderer, empty: EmptyViews) -> None:
+def test_a_shadow_alone_is_no_item(tray: TrayRenderer, empty: BackgroundModel) -> None:
     hand = np.zeros((HEIGHT, WIDTH), np.float32)
     cv2.ellipse(hand, (WIDTH // 2, HEIGHT // 2), (150, 90), 20, 0, 360, (1,), cv2.FILLED)
     frame = (tray.picture(None, 0.0, 1.0) * (1 - 0.35 * cv2.GaussianBlur(hand, (0, 0), 25))[..., None]).astype(np.uint8)
     require_whole(isolate(frame, empty, GROUND), frame, "nothing differs")
 
 
-def test_the_mask_leaves_the_shadow_of_the_item_out(empty: EmptyViews, laid: Laid, solid: list[VirtualItem]) -> None:
+def test_the_mask_leaves_the_shadow_of_the_item_out(empty: BackgroundModel, laid: Laid, solid: list[VirtualItem]) -> None:
     frame, mask = laid(solid[0])
     isolated = isolate(frame, empty, GROUND)
     beside = cv2.dilate(mask.astype(np.uint8), np.ones((41, 41), np.uint8)).astype(bool) & ~cv2.dilate(
@@ -158,7 +158,7 @@ def test_a_camera_that_was_knocked_still_sees_the_item(x: float, y: float, angle
     assert overlap(isolated, cv2.warpAffine(mask, turn, (WIDTH, HEIGHT)) > 0) > 0.75
 
 
-def test_an_item_that_is_cut_off_is_shown_in_a_square_that_lies_in_the_frame(empty: EmptyViews, laid: Laid, solid: list[VirtualItem]) -> None:
+def test_an_item_that_is_cut_off_is_shown_in_a_square_that_lies_in_the_frame(empty: BackgroundModel, laid: Laid, solid: list[VirtualItem]) -> None:
     frame, mask = laid(solid[0], Pose(0.02, 0.5, 0.0))
     isolated = isolate(frame, empty, GROUND)
     assert isolated.found and isolated.box[0] == 0
@@ -173,7 +173,7 @@ def test_an_item_that_is_cut_off_is_shown_in_a_square_that_lies_in_the_frame(emp
 
 
 @pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)])
-def test_another_view_is_looked_at_as_a_whole(empty: EmptyViews, colour: tuple[int, int, int]) -> None:
+def test_another_view_is_looked_at_as_a_whole(empty: BackgroundModel, colour: tuple[int, int, int]) -> None:
     frame = np.full((HEIGHT, WIDTH, 3), colour, np.uint8)
     isolated = isolate(frame, empty, GROUND)
     assert isolated.why in ("another view", "fills the view", "nothing differs")
@@ -247,13 +247,13 @@ def test_paint_without_an_item_keeps_the_whole_picture() -> None:
 
 
 def test_empty_views_survive_a_restart(tray: TrayRenderer, laid: Laid, solid: list[VirtualItem]) -> None:
-    views = EmptyViews()
+    views = BackgroundModel()
     assert not views.known and views.export() is None
     for exposure in np.linspace(0.9, 1.1, MOST_VIEWS + 3):
         views.see(tray.picture(None, 0.0, exposure))
     stored = views.export()
     assert stored is not None and len(stored) == MOST_VIEWS
-    restored = EmptyViews()
+    restored = BackgroundModel()
     restored.restore(stored)
     frame, _ = laid(solid[2])
     np.testing.assert_array_equal(isolate(frame, restored, GROUND).mask, isolate(frame, views, GROUND).mask)
@@ -266,4 +266,4 @@ def test_empty_views_survive_a_restart(tray: TrayRenderer, laid: Laid, solid: li
 )
 def test_an_array_that_holds_no_empty_views_is_refused(stored: npt.NDArray[np.generic]) -> None:
     with pytest.raises(ValueError, match=r"expected 1 to 8 empty views"):
-        EmptyViews().restore(stored)  # type: ignore[arg-type]
+        BackgroundModel().restore(stored)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from device.simulation.tray_renderer import HEIGHT, WIDTH, TrayRenderer
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.occupancy import EmptyView, PresenceSettings
+from device.vision.isolation.occupancy import OccupancyDetector, PresenceSettings
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +18,8 @@ def tray() -> Pixels:
 
 
 @pytest.fixture
-def view(tray: Pixels) -> EmptyView:
-    view = EmptyView(PresenceSettings())
+def view(tray: Pixels) -> OccupancyDetector:
+    view = OccupancyDetector(PresenceSettings())
     rng = np.random.default_rng(0)
     while not view.known:
         view.learn(noisy(tray, rng))
@@ -39,7 +39,7 @@ def with_item(pixels: Pixels, side: int, shade: int) -> Pixels:
 @settings(max_examples=20)
 @given(side=st.integers(60, 400), shade=st.one_of(st.integers(0, 150), st.integers(235, 255)), gain=st.floats(0.97, 1.03))
 def test_an_item_from_a_bottle_cap_upwards_is_seen_under_any_light(tray: Pixels, side: int, shade: int, gain: float) -> None:
-    view = EmptyView(PresenceSettings())
+    view = OccupancyDetector(PresenceSettings())
     rng = np.random.default_rng(side)
     while not view.known:
         view.learn(noisy(tray, rng))
@@ -48,7 +48,7 @@ def test_an_item_from_a_bottle_cap_upwards_is_seen_under_any_light(tray: Pixels,
     assert sight.changed == pytest.approx(min(side, HEIGHT // 2) * side / (HEIGHT * WIDTH), rel=0.35, abs=0.01)
 
 
-def test_an_hour_of_lamp_drift_is_no_item(view: EmptyView, tray: Pixels) -> None:
+def test_an_hour_of_lamp_drift_is_no_item(view: OccupancyDetector, tray: Pixels) -> None:
     rng = np.random.default_rng(1)
     for minute in range(240):
         gain = 1 + 0.15 * np.sin(minute / 40)
@@ -57,7 +57,7 @@ def test_an_hour_of_lamp_drift_is_no_item(view: EmptyView, tray: Pixels) -> None
         view.adapt()
 
 
-def test_a_resting_item_is_not_absorbed(view: EmptyView, tray: Pixels) -> None:
+def test_a_resting_item_is_not_absorbed(view: OccupancyDetector, tray: Pixels) -> None:
     rng = np.random.default_rng(2)
     item = with_item(tray, 90, 120)
     for _ in range(100):
@@ -66,7 +66,7 @@ def test_a_resting_item_is_not_absorbed(view: EmptyView, tray: Pixels) -> None:
     assert not view.look(noisy(tray, rng)).present
 
 
-def test_movement_is_told_from_rest(view: EmptyView, tray: Pixels) -> None:
+def test_movement_is_told_from_rest(view: OccupancyDetector, tray: Pixels) -> None:
     rng = np.random.default_rng(4)
     view.look(noisy(with_item(tray, 100, 60), rng))
     assert not view.look(noisy(with_item(tray, 100, 60), rng)).moving
@@ -74,7 +74,7 @@ def test_movement_is_told_from_rest(view: EmptyView, tray: Pixels) -> None:
 
 
 def test_learning_starts_again_when_something_moves(tray: Pixels) -> None:
-    view = EmptyView(PresenceSettings(learn_frames=4))
+    view = OccupancyDetector(PresenceSettings(learn_frames=4))
     rng = np.random.default_rng(5)
     for step in range(8):
         view.learn(noisy(np.roll(with_item(tray, 120, 40), 30 * step, axis=1), rng))
@@ -84,9 +84,9 @@ def test_learning_starts_again_when_something_moves(tray: Pixels) -> None:
     assert view.known
 
 
-def test_a_view_survives_a_restart(view: EmptyView, tray: Pixels, tmp_path: Path) -> None:
+def test_a_view_survives_a_restart(view: OccupancyDetector, tray: Pixels, tmp_path: Path) -> None:
     np.save(tmp_path / "view.npy", view.export())
-    restored = EmptyView(PresenceSettings())
+    restored = OccupancyDetector(PresenceSettings())
     restored.restore(np.load(tmp_path / "view.npy"))
     rng = np.random.default_rng(6)
     assert not restored.look(noisy(tray, rng)).present

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from device.common.arrays import Float32Array
 from device.simulation.items import VirtualItem, shipped_items
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import EmptyViews
+from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.scene import scene_of
 
 HEIGHT, WIDTH = 240, 320
@@ -32,8 +32,8 @@ def place() -> Float32Array:
 
 
 @pytest.fixture(scope="module")
-def empty(place: Float32Array) -> EmptyViews:
-    return EmptyViews(shot(place * np.float32(gain), seed) for seed, gain in enumerate((0.98, 1.0, 1.02)))
+def empty(place: Float32Array) -> BackgroundModel:
+    return BackgroundModel(shot(place * np.float32(gain), seed) for seed, gain in enumerate((0.98, 1.0, 1.02)))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def laid(place: Float32Array, thing: VirtualItem, size: float, x: float, y: floa
 
 @settings(derandomize=True, max_examples=25)
 @given(gain=gains, slope=st.floats(-0.3, 0.3), seed=st.integers(0, 99))
-def test_light_alone_is_no_item(place: Float32Array, empty: EmptyViews, gain: tuple[float, float, float], slope: float, seed: int) -> None:
+def test_light_alone_is_no_item(place: Float32Array, empty: BackgroundModel, gain: tuple[float, float, float], slope: float, seed: int) -> None:
     across = 1 + slope * (np.arange(WIDTH, dtype=np.float32) / WIDTH - 0.5)[None, :, None]
     assert scene_of(shot(lit(place * across, gain), seed), empty).change in ("nothing", "another light")
 
@@ -74,7 +74,7 @@ def test_light_alone_is_no_item(place: Float32Array, empty: EmptyViews, gain: tu
 @given(which=st.integers(0, 99), size=st.floats(0.25, 0.9), x=st.floats(0, 1), y=st.floats(0, 1), gain=gains, seed=st.integers(0, 99))
 def test_an_item_is_an_item_in_any_light(
     place: Float32Array,
-    empty: EmptyViews,
+    empty: BackgroundModel,
     things: list[VirtualItem],
     which: int,
     size: float,
@@ -88,7 +88,7 @@ def test_an_item_is_an_item_in_any_light(
 
 
 @pytest.mark.parametrize(("x", "y", "angle_deg"), [(64, 30, 0), (120, -50, 0), (20, 10, 12), (90, 0, 90)])
-def test_a_camera_that_was_knocked_sees_another_view(place: Float32Array, empty: EmptyViews, x: float, y: float, angle_deg: float) -> None:
+def test_a_camera_that_was_knocked_sees_another_view(place: Float32Array, empty: BackgroundModel, x: float, y: float, angle_deg: float) -> None:
     turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), angle_deg, 1.0)
     turn[:, 2] += (x, y)
     seen = np.asarray(cv2.warpAffine(place, turn, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT), np.float32)
@@ -96,13 +96,13 @@ def test_a_camera_that_was_knocked_sees_another_view(place: Float32Array, empty:
 
 
 @pytest.mark.parametrize(("level", "change"), [(0.0, "dark"), (3.0, "dark"), (400.0, "overexposed")])
-def test_where_nothing_can_be_seen_that_is_said(place: Float32Array, empty: EmptyViews, level: float, change: str) -> None:
+def test_where_nothing_can_be_seen_that_is_said(place: Float32Array, empty: BackgroundModel, level: float, change: str) -> None:
     assert scene_of(shot(np.full_like(place, level), 1), empty).change == change
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
 @pytest.mark.parametrize("colour", [(150, 110, 70), (235, 235, 230), (30, 30, 34)])
-def test_a_large_plain_item_is_an_item(place: Float32Array, empty: EmptyViews, share: float, colour: tuple[int, int, int]) -> None:
+def test_a_large_plain_item_is_an_item(place: Float32Array, empty: BackgroundModel, share: float, colour: tuple[int, int, int]) -> None:
     down, across = round(HEIGHT * share**0.5), round(WIDTH * share**0.5)
     scene = place.copy()
     top, left = (HEIGHT - down) // 2, (WIDTH - across) // 2
@@ -112,7 +112,7 @@ def test_a_large_plain_item_is_an_item(place: Float32Array, empty: EmptyViews, s
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_what_crosses_a_side_is_seen_where_that_is_watched(place: Float32Array, empty: EmptyViews, side: str) -> None:
+def test_what_crosses_a_side_is_seen_where_that_is_watched(place: Float32Array, empty: BackgroundModel, side: str) -> None:
     ends = {"left": (0, 120), "right": (WIDTH, 120), "top": (160, 0), "bottom": (160, HEIGHT)}
     frame = shot(np.asarray(cv2.line(place.copy(), ends[side], (160, 120), (200, 150, 130), 40), np.float32), 2)
     assert scene_of(frame, empty, (side,)).crossing > 0.03  # type: ignore[arg-type]
