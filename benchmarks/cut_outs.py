@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from converter.common.atomic_directory import atomic_directory
-from converter.data.isolated_view import mask_on_card
+from converter.data.isolated_view import find_mask_on_card
 from converter.data.photos import read_part, read_pixels
 from device.common.errors import SortbinError
 from device.vision.inference.preprocess import Pixels
@@ -83,7 +83,7 @@ def cut_out(data: Path) -> Iterator[tuple[int, str, Pixels, Pixels]]:
     """Validation photos with an item that is told from its card: number, label, H x W x 3 uint8 RGB, mask H x W uint8. Raises PhotoError."""
     for index, photo in enumerate(read_part(data, "val")):
         pixels = read_pixels(photo.path)
-        mask = mask_on_card(pixels)
+        mask = find_mask_on_card(pixels)
         if mask is not None:
             yield index, photo.label, pixels, mask
 

@@ -17,15 +17,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from converter.bundle.build import Order, quantize
+from converter.bundle.build import QuantizeRequest, quantize
 from converter.common.progress import Progress
 from converter.common.silence import silenced
 from converter.data.photos import Photo
 from converter.data.run import Run, read_run
 from converter.quantization import calibration
 from converter.quantization import tf_converter as tflite
-from converter.quantization.calibration import Inputs
-from converter.quantization.candidates import Wanted
+from converter.quantization.calibration import NetworkInputs
+from converter.quantization.candidates import CandidateSpec
 
 BUDGET = 1.2
 """most that `quantize` may take, as a multiple of the bare converter"""
@@ -38,9 +38,9 @@ def bare(run: Run, alone: frozenset[Photo]) -> float:
     began_s = time.monotonic()
     with silenced():
         network = tflite.KerasNetwork(run.model, len(run.labels))
-        chosen = calibration.choose(run.train, CALIBRATION, SEED)
+        chosen = calibration.choose_photos(run.train, CALIBRATION, SEED)
         with network.exported() as saved:
-            tflite.to_int8(saved, Inputs(chosen, network.size, shown=calibration.partly_isolated(alone), full_range=True))
+            tflite.to_int8(saved, NetworkInputs(chosen, network.size, shown=calibration.view_partly_isolated(alone), full_range=True))
     return time.monotonic() - began_s
 
 
@@ -49,8 +49,8 @@ def ours(run: Run) -> float:
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         network = tflite.KerasNetwork(run.model, len(run.labels))
-        wanted = Wanted("int8", "tensorflow", "cpu")
-        quantize(run, network, Order(Path(folder, "bundle"), wanted, "bench", "0", "bench", 100.0, CALIBRATION, SEED, ""), Progress())
+        wanted = CandidateSpec("int8", "tensorflow", "cpu")
+        quantize(run, network, QuantizeRequest(Path(folder, "bundle"), wanted, "bench", "0", "bench", 100.0, CALIBRATION, SEED, ""), Progress())
     return time.monotonic() - began_s
 
 
@@ -63,7 +63,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object")
     arguments = parser.parse_args()
     run = read_run(arguments.run, arguments.data)
-    alone = calibration.half(calibration.choose(run.train, CALIBRATION, SEED))
+    alone = calibration.photos_to_isolate(calibration.choose_photos(run.train, CALIBRATION, SEED))
     took_s: dict[str, list[float]] = {"bare": [], "quantize": []}
     for _ in range(arguments.rounds):
         took_s["bare"].append(bare(run, alone))

@@ -1,6 +1,6 @@
 """Each runtime behind the same three steps: pictures to its input, its input through the network, its output to logits.
 
-Pictures are batch x size x size x 3 uint8, RGB; logits are batch x labels float32. Libraries are imported by `load`, so that a process
+Pictures are batch x size x size x 3 uint8, RGB; logits are batch x labels float32. Libraries are imported by `load_engine`, so that a process
 loads the one it measures and no other.
 """
 
@@ -39,7 +39,7 @@ class Engine(NamedTuple):
     finish: Callable[[Any], Logits]
 
 
-def library(runtime: str) -> Any:
+def import_runtime(runtime: str) -> Any:
     """Import what the runtime needs. Raises EngineError."""
     module = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter", "ONNX Runtime": "onnxruntime"}
     try:
@@ -48,8 +48,8 @@ def library(runtime: str) -> Any:
         raise EngineError(f"{runtime} cannot be imported: {first_line(error)}") from error
 
 
-def load(runtime: str, found: Any, file: Path, *, batch: int, threads: int, label_count: int) -> Engine:
-    """Load a file into a runtime. found: what `library` gave. Raises EngineError for a file or a batch that the runtime refuses."""
+def load_engine(runtime: str, found: Any, file: Path, *, batch: int, threads: int, label_count: int) -> Engine:
+    """Load a file into a runtime. found: what `import_runtime` gave. Raises EngineError for a file or a batch that the runtime refuses."""
     loaders: dict[str, _Loader] = {"Keras": _keras, "ONNX Runtime": _onnx, "OpenVINO": _openvino}
     into: _Loader = loaders.get(runtime, _tflite)
     try:
@@ -170,6 +170,6 @@ def _from_output(scale: float, zero_point: int) -> Callable[[npt.NDArray[Any]], 
     return lambda raw: ((raw.astype(np.int64) - zero_point) * scale).astype(np.float32)
 
 
-def rows(logits: Logits, batch: int) -> Logits:
+def to_rows(logits: Logits, batch: int) -> Logits:
     """batch x labels, whatever else a file's output was shaped like."""
     return np.asarray(logits, np.float32).reshape(batch, math.prod(logits.shape) // batch)

@@ -27,7 +27,7 @@ BUSY_SHARE = 0.3
 """load average over cores from which on others' work is taken to be in the way"""
 
 
-class Moment(msgspec.Struct, frozen=True):
+class MachineState(msgspec.Struct, frozen=True):
     """What changes while measuring. temperature_c: of the hottest zone; throttled: whether a Raspberry Pi slows itself down; governors: of
     the cores, each once; load: average of the last minute, in runnable tasks. None where the system does not tell.
     """
@@ -49,7 +49,7 @@ class Machine(msgspec.Struct, frozen=True):
     packages: dict[str, str]
 
 
-def machine(proc: Path = Path("/proc")) -> Machine:
+def read_machine(proc: Path = Path("/proc")) -> Machine:
     """What this computer is."""
     return Machine(
         _cpu(proc),
@@ -61,17 +61,17 @@ def machine(proc: Path = Path("/proc")) -> Machine:
     )
 
 
-def moment(cpufreq: Path = Path("/sys/devices/system/cpu")) -> Moment:
+def machine_state(cpufreq: Path = Path("/sys/devices/system/cpu")) -> MachineState:
     """How it is now."""
     found = {file.read_text().strip() for file in cpufreq.glob("cpu[0-9]*/cpufreq/scaling_governor") if os.access(file, os.R_OK)}
     try:
         load = os.getloadavg()[0]
     except OSError:
         load = None
-    return Moment(cpu_temperature_c(), throttled(), tuple(sorted(found)) or None, load)
+    return MachineState(cpu_temperature_c(), throttled(), tuple(sorted(found)) or None, load)
 
 
-def busy(before: Moment, cores: int) -> bool:
+def is_busy(before: MachineState, cores: int) -> bool:
     """Whether other work was going on when measuring began, so that the figures are worse than the computer's own."""
     return before.load is not None and before.load > BUSY_SHARE * cores
 

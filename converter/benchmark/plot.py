@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from converter.benchmark.formats import FORMATS, KERAS, PYTHON_MODULES
-from converter.benchmark.report import Report, Row
+from converter.benchmark.report import BenchmarkReport, BenchmarkRow
 from device.common.wording import counted
 
 COLOURS = dict(zip(PYTHON_MODULES, ("#222222", "#2166ac", "#d95f0e", "#762a83", "#1b7837"), strict=True))
@@ -17,7 +17,7 @@ MARKERS = dict(zip((form.name for form in FORMATS), ("s", "o", "^", "v", "*", "X
 TICKS_MS = [step * 10**power for power in range(-2, 6) for step in (1, 2, 5)]
 
 
-def figure(report: Report) -> Figure:
+def figure(report: BenchmarkReport) -> Figure:
     """One marker for each measured row with the smallest batch and fewest threads: colour is the runtime, shape the format."""
     rows = report.with_state("measured")
     batch, threads = min((row.batch for row in rows), default=1), min((row.threads for row in rows), default=1)
@@ -42,7 +42,7 @@ def figure(report: Report) -> Figure:
     return drawn
 
 
-def _points(axes: Axes, rows: Sequence[Row], heights: Sequence[float]) -> None:
+def _points(axes: Axes, rows: Sequence[BenchmarkRow], heights: Sequence[float]) -> None:
     for row, height in zip(rows, heights, strict=True):
         assert row.measured is not None
         size = 13 if MARKERS[row.format] == "*" else 8
@@ -53,7 +53,7 @@ def _points(axes: Axes, rows: Sequence[Row], heights: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _band(axes: Axes, rows: Sequence[Row]) -> None:
+def _band(axes: Axes, rows: Sequence[BenchmarkRow]) -> None:
     """How sure the float network's accuracy is: differences within it may be the draw of the photos."""
     for row in rows:
         if row.format == KERAS.name and row.accuracy is not None:
@@ -64,7 +64,7 @@ def _band(axes: Axes, rows: Sequence[Row]) -> None:
             return
 
 
-def _legend(rows: Sequence[Row]) -> list[Line2D]:
+def _legend(rows: Sequence[BenchmarkRow]) -> list[Line2D]:
     formats = [form.name for form in FORMATS if any(row.format == form.name for row in rows)]
     runtimes = [name for name in PYTHON_MODULES if any(row.runtime == name for row in rows)]
     shapes = [Line2D([], [], color="#888888", marker=MARKERS[name], linestyle="", markersize=8, label=name) for name in formats]

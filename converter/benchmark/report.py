@@ -5,15 +5,15 @@ from typing import Literal
 
 import msgspec
 
-from converter.benchmark.machine import Machine, Moment
-from converter.benchmark.measuring import Measurement
+from converter.benchmark.machine import Machine, MachineState
+from converter.benchmark.measure_runtime import Measurement
 from converter.common.proportion import Proportion
 from device.common.wording import fixed_point
 
 State = Literal["measured", "failed", "missing"]
 
 
-class Row(msgspec.Struct, frozen=True):
+class BenchmarkRow(msgspec.Struct, frozen=True):
     """One format on one runtime. Of a missing one batch and threads are 0, and of all that were not measured `why` says why not.
 
     sha256, size_bytes: of the file that was run. accuracy: of the same file on the same runtime. agreement: share of the photos on which it
@@ -35,7 +35,7 @@ class Row(msgspec.Struct, frozen=True):
     differs: float | None = None
 
 
-class Report(msgspec.Struct, frozen=True):
+class BenchmarkReport(msgspec.Struct, frozen=True):
     """subject: what was measured, as it was named. data, photos: the photos of the accuracies, None without. queries, seconds: least of each
     for each row. mlperf: whether every measured row keeps the rules of MLPerf's mobile suite. notes: what a reader must know.
     """
@@ -47,12 +47,12 @@ class Report(msgspec.Struct, frozen=True):
     seconds: float
     mlperf: bool
     machine: Machine
-    before: Moment
-    after: Moment
+    before: MachineState
+    after: MachineState
     notes: list[str]
-    rows: list[Row]
+    rows: list[BenchmarkRow]
 
-    def with_state(self, state: State) -> list[Row]:
+    def with_state(self, state: State) -> list[BenchmarkRow]:
         return [row for row in self.rows if row.state == state]
 
 
@@ -78,7 +78,7 @@ WORDS = 2
 """columns of words; the others hold numbers"""
 
 
-def text(report: Report) -> str:
+def text(report: BenchmarkReport) -> str:
     """Everything for a person: a Markdown table that is also aligned for a terminal, and below it what failed, what is missing, the notes."""
     measured = report.with_state("measured")
     reference = reference_row(measured)
@@ -89,19 +89,19 @@ def text(report: Report) -> str:
     return "\n\n".join(parts)
 
 
-def reference_row(rows: Sequence[Row]) -> Row | None:
+def reference_row(rows: Sequence[BenchmarkRow]) -> BenchmarkRow | None:
     """What the others' speed is told against: the float network in Keras, else the first float TFLite there is; None without either."""
     return next((row for name in REFERENCES for row in rows if row.format == name), None)
 
 
-def speed_up(row: Row, rows: Sequence[Row], reference: Row | None) -> float | None:
+def speed_up(row: BenchmarkRow, rows: Sequence[BenchmarkRow], reference: BenchmarkRow | None) -> float | None:
     """How many times as fast as the reference a row is, by the 90th percentile, at the same batch and threads; None where that was not measured."""
     place = reference and (reference.format, reference.runtime, row.batch, row.threads)
     other = next((one for one in rows if (one.format, one.runtime, one.batch, one.threads) == place), None)
     return other.measured.p90_ms / row.measured.p90_ms if other and other.measured and row.measured else None
 
 
-def _cells(row: Row, faster: float | None) -> tuple[str, ...]:
+def _cells(row: BenchmarkRow, faster: float | None) -> tuple[str, ...]:
     found = row.measured
     assert found is not None and row.size_bytes is not None
     return (
@@ -121,7 +121,7 @@ def _cells(row: Row, faster: float | None) -> tuple[str, ...]:
     )
 
 
-def _missing(rows: Sequence[Row]) -> list[str]:
+def _missing(rows: Sequence[BenchmarkRow]) -> list[str]:
     """One line for each runtime or file that is missing, with all that it keeps from being measured."""
     by_reason: dict[str, list[str]] = {}
     for row in rows:
@@ -129,7 +129,7 @@ def _missing(rows: Sequence[Row]) -> list[str]:
     return [f"{reason} ({', '.join(kept)})" for reason, kept in by_reason.items()]
 
 
-def _about(report: Report) -> list[str]:
+def _about(report: BenchmarkReport) -> list[str]:
     machine, before, after = report.machine, report.before, report.after
     memory = f", {machine.memory_mib} MiB" if machine.memory_mib else ""
     governor = ", ".join(before.governors) if before.governors else "unknown"
@@ -141,11 +141,11 @@ def _about(report: Report) -> list[str]:
     ]
 
 
-def _degrees(now: Moment) -> str:
+def _degrees(now: MachineState) -> str:
     return "unknown" if now.temperature_c is None else f"{now.temperature_c:.0f} °C"
 
 
-def _load(now: Moment) -> str:
+def _load(now: MachineState) -> str:
     return fixed_point(now.load, 1, "unknown")
 
 

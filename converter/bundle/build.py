@@ -8,30 +8,30 @@ import keras
 import msgspec
 import numpy as np
 
-from converter.bundle import calibrate as confidence
-from converter.bundle.embedding_stats import fit_reference
-from converter.bundle.model_card import Card
-from converter.bundle.novelty import FALSE_REJECTS, fit_known
+from converter.bundle import confidence
+from converter.bundle.embedding_stats import fit_embedding_stats
+from converter.bundle.model_card import ModelCard
+from converter.bundle.novelty import FALSE_REJECTS, fit_novelty_model
 from converter.bundle.photo_list import FILE as PHOTOS_FILE
 from converter.bundle.photo_list import photo_list
-from converter.bundle.plausibility import doubts
-from converter.common.accuracy import Answers, Ints, agreement
+from converter.bundle.plausibility import plausibility_remarks
+from converter.common.accuracy import Ints, Predictions, agreement
 from converter.common.atomic_directory import atomic_directory
 from converter.common.network_error import NetworkError
 from converter.common.progress import Progress
 from converter.common.proportion import proportion
 from converter.common.silence import silenced
-from converter.data.isolated_view import GROUND, isolated_if_told
+from converter.data.isolated_view import GROUND, try_isolate
 from converter.data.photos import Photo
 from converter.data.run import Run
 from converter.quantization import calibration
-from converter.quantization.calibration import Inputs
-from converter.quantization.candidates import TITLES, Best, Wanted, best_candidate
+from converter.quantization.calibration import NetworkInputs
+from converter.quantization.candidates import TITLES, Candidate, CandidateSpec, best_candidate
 from converter.quantization.float_network import FloatNetwork
-from converter.quantization.golden_output import known_answer
+from converter.quantization.golden_output import golden_output
 from converter.quantization.layer_errors import LayerError, layer_errors
 from converter.quantization.tf_converter import ConversionError
-from converter.quantization.trial_model import Trial
+from converter.quantization.trial_model import TrialModel
 from converter.tflite.metadata import CARD_FILE, with_metadata
 from device.common.arrays import Float32Array
 from device.vision.inference.bundle import (
@@ -70,14 +70,14 @@ ADVICE = (
 )
 
 
-class Refused(Exception):
+class QuantizationRefused(Exception):
     """The model loses more than was allowed. The message, of several lines, gives both accuracies, whose recall was lost, which layers lose most, and
     what to try.
     """
 
 
 @dataclass(frozen=True)
-class Order:
+class QuantizeRequest:
     """What to make of a run. tolerance_points: how many points of validation accuracy may be lost; notes: Markdown for the model card.
 
     further: photos beside the run's own that it was trained on as well; they count as known. ground: what is shown round an isolated item.
@@ -85,7 +85,7 @@ class Order:
     """
 
     out: Path
-    wanted: Wanted
+    wanted: CandidateSpec
     name: str
     version: str
     data: str
@@ -99,26 +99,26 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Made:
+class QuantizedBundle:
     """A bundle, and what its maker should look into, a line each."""
 
     bundle: Bundle
     remarks: tuple[str, ...]
 
 
-def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress) -> Made:
+def quantize(run: Run, floating: FloatNetwork, order: QuantizeRequest, progress: Progress) -> QuantizedBundle:
     """Write the bundle to `order.out`, which does not exist yet, or raise and leave nothing there.
 
-    floating: the network of the run. Raises Refused when the model loses more than the tolerance; CandidateError, PhotosError, OutputError and
-    BundleError for what was given.
+    floating: the network of the run. Raises QuantizationRefused when the model loses more than the tolerance; NetworkError, CandidateError,
+    PhotosError, OutputError and BundleError for what was given.
     """
     keras.utils.set_random_seed(order.seed)
     with atomic_directory(order.out) as folder, tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
         size = floating.size
-        chosen = calibration.choose(run.train, order.calibration, order.seed)
+        chosen = calibration.choose_photos(run.train, order.calibration, order.seed)
         progress.step("isolating items of calibration photos")
-        alone = calibration.half(chosen)
-        shown = calibration.partly_isolated(alone, order.ground)
+        alone = calibration.photos_to_isolate(chosen)
+        shown = calibration.view_partly_isolated(alone, order.ground)
         try:
             best = best_candidate(floating, run.labels, order.wanted, chosen, Path(scratch), progress, shown)
         except ConversionError as error:
@@ -128,27 +128,27 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         trial, title = best.trial, TITLES[order.wanted.precision]
 
         targets = np.array([run.target(photo) for photo in run.val])
-        measured = best.floating.predict(progress.through(Inputs(run.val, size), "measuring the float network on the validation photos"))
-        before = Answers(measured["logits"].astype(np.float64), targets)
-        logits, unseen = trial.answers(progress.through(Inputs(run.val, size), f"measuring {title} on the validation photos"))
-        after = Answers(logits, targets)
+        measured = best.floating.predict(progress.track(NetworkInputs(run.val, size), "measuring the float network on the validation photos"))
+        before = Predictions(measured["logits"].astype(np.float64), targets)
+        logits, unseen = trial.answers(progress.track(NetworkInputs(run.val, size), f"measuring {title} on the validation photos"))
+        after = Predictions(logits, targets)
         if _lost_points(before, after) > order.tolerance_points + 1e-9:
             progress.step("looking for the layers that lose most")
-            layers = layer_errors(best.float32, trial.model, Inputs(chosen[:LAYER_PHOTOS], size, shown=shown))
+            layers = layer_errors(best.float32, trial.model, NetworkInputs(chosen[:LAYER_PHOTOS], size, shown=shown))
             advice = ADVICE if order.foreign is None else FOREIGN_ADVICE
-            raise Refused(f"{_refusal(title, before, after, run.labels, order.tolerance_points, layers)}\ntry {advice}")
+            raise QuantizationRefused(f"{_refusal(title, before, after, run.labels, order.tolerance_points, layers)}\ntry {advice}")
 
-        remarks = tuple(doubts(before, run.labels))
+        remarks = tuple(plausibility_remarks(before, run.labels))
         by_itself = _by_itself(best, run, order, size, targets, progress)
         progress.step("working out the known answer")
         with silenced():
-            answer = known_answer(trial.exact, trial.shipped, order.seed, Inputs(chosen[:KNOWN_ANSWER_PHOTOS], size, shown=shown))
+            answer = golden_output(trial.exact, trial.shipped, order.seed, NetworkInputs(chosen[:KNOWN_ANSWER_PHOTOS], size, shown=shown))
         embeddings, trained = _learnt(trial, run, order, size, progress)
-        reference = fit_reference(embeddings, trained, len(run.labels))
-        as_seen = after if by_itself is None else after.beside(by_itself.after)
-        temperature = confidence.temperature(as_seen)
+        reference = fit_embedding_stats(embeddings, trained, len(run.labels))
+        as_seen = after if by_itself is None else after.joined(by_itself.after)
+        temperature = confidence.choose_temperature(as_seen)
         strange = unseen if by_itself is None else np.concatenate([unseen, by_itself.embeddings])
-        known = fit_known(embeddings, trained, strange, softmax(as_seen.logits, temperature))
+        known = fit_novelty_model(embeddings, trained, strange, softmax(as_seen.logits, temperature))
 
         progress.step("writing")
         info = BundleInfo(
@@ -157,7 +157,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
             labels=run.labels,
             input=InputSpec(size),
             temperature=temperature,
-            reject_below=confidence.reject_below(as_seen, temperature),
+            reject_below=confidence.choose_reject_below(as_seen, temperature),
             metrics=Metrics(
                 data=f"{order.data}, {'validation photos' if order.foreign is None else HELD_BACK}",
                 float32=before.measured(run.labels, temperature, best.floating.name),
@@ -174,7 +174,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
             precision=msgspec.UNSET if order.wanted.precision == "int8" else order.wanted.precision,
             foreign=order.foreign or msgspec.UNSET,
         )
-        card = Card(title, info, order.tolerance_points, run, before, after, best.recipe, best.correction, {}, order.notes, remarks)
+        card = ModelCard(title, info, order.tolerance_points, run, before, after, best.recipe, best.correction, {}, order.notes, remarks)
         described = with_metadata(trial.model, name=order.name, version=order.version, labels=run.labels, card=card.text())
         (folder / model_file(info)).write_bytes(described)
         reference.write(folder / REFERENCE_FILE)
@@ -184,7 +184,7 @@ def quantize(run: Run, floating: FloatNetwork, order: Order, progress: Progress)
         (folder / CARD_FILE).write_text(replace(card, sizes=sizes).text(), encoding="utf-8")
         bundle = write_bundle(folder, info)
         _require_known_answer(bundle)
-    return Made(msgspec.structs.replace(bundle, folder=order.out), remarks)
+    return QuantizedBundle(msgspec.structs.replace(bundle, folder=order.out), remarks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,51 +195,51 @@ class _ByItself:
     """
 
     items: int
-    before: Answers
-    after: Answers
+    before: Predictions
+    after: Predictions
     embeddings: Float32Array
 
-    def metrics(self, labels: tuple[str, ...], temperature: float, best: Best) -> IsolatedMetrics:
+    def metrics(self, labels: tuple[str, ...], temperature: float, best: Candidate) -> IsolatedMetrics:
         float32 = self.before.measured(labels, temperature, best.floating.name)
         int8 = self.after.measured(labels, temperature, best.trial.shipping.runtime.name)
         return IsolatedMetrics(self.items, float32, int8, agreement(self.before, self.after))
 
 
-def _by_itself(best: Best, run: Run, order: Order, size: int, targets: Ints, progress: Progress) -> _ByItself | None:
+def _by_itself(best: Candidate, run: Run, order: QuantizeRequest, size: int, targets: Ints, progress: Progress) -> _ByItself | None:
     """None where no item can be told from its ground."""
     progress.step("isolating items of validation photos")
     pictures, items = calibration.isolated_inputs(run.val, size, order.ground)
     if not items:
         return None
-    logits = best.floating.predict(progress.through(pictures, "measuring the float network on isolated items"))["logits"].astype(np.float64)
-    rounded, embeddings = best.trial.answers(progress.through(pictures, "measuring what was quantized on isolated items"))
-    return _ByItself(items, Answers(logits, targets), Answers(rounded, targets), embeddings)
+    logits = best.floating.predict(progress.track(pictures, "measuring the float network on isolated items"))["logits"].astype(np.float64)
+    rounded, embeddings = best.trial.answers(progress.track(pictures, "measuring what was quantized on isolated items"))
+    return _ByItself(items, Predictions(logits, targets), Predictions(rounded, targets), embeddings)
 
 
-def _learnt(trial: Trial, run: Run, order: Order, size: int, progress: Progress) -> tuple[Float32Array, Ints]:
+def _learnt(trial: TrialModel, run: Run, order: QuantizeRequest, size: int, progress: Progress) -> tuple[Float32Array, Ints]:
     """Embeddings of what the network was trained on, as photos and by itself, and the labels' numbers."""
-    whole = calibration.thinned(run.train, max(1, round(len(run.train) / LEARNT_PHOTOS)))
-    asked = (*calibration.choose(run.train, ALONE_PHOTOS, order.seed), *order.further)
+    whole = calibration.thin_photos(run.train, max(1, round(len(run.train) / LEARNT_PHOTOS)))
+    asked = (*calibration.choose_photos(run.train, ALONE_PHOTOS, order.seed), *order.further)
     told: set[Photo] = set()
 
     def by_itself(photo: Photo) -> Pixels:
-        picture, found = isolated_if_told(photo, order.ground)
+        picture, found = try_isolate(photo, order.ground)
         if found:
             told.add(photo)
         return picture
 
-    embeddings = trial.embeddings(progress.through(Inputs(whole, size), "collecting the embeddings of the training photos"))
-    alone = trial.embeddings(progress.through(Inputs(asked, size, shown=by_itself), "collecting those of items by themselves"))
+    embeddings = trial.embeddings(progress.track(NetworkInputs(whole, size), "collecting the embeddings of the training photos"))
+    alone = trial.embeddings(progress.track(NetworkInputs(asked, size, shown=by_itself), "collecting those of items by themselves"))
     items = [number for number, photo in enumerate(asked) if photo in told]
     targets = np.array([run.target(photo) for photo in (*whole, *(asked[number] for number in items))])
     return np.concatenate([embeddings, alone[items]]), targets
 
 
-def _lost_points(before: Answers, after: Answers) -> float:
+def _lost_points(before: Predictions, after: Predictions) -> float:
     return 100 * (before.accuracy - after.accuracy)
 
 
-def _refusal(title: str, before: Answers, after: Answers, labels: tuple[str, ...], tolerance_points: float, layers: list[LayerError]) -> str:
+def _refusal(title: str, before: Predictions, after: Predictions, labels: tuple[str, ...], tolerance_points: float, layers: list[LayerError]) -> str:
     photos = np.bincount(before.targets, minlength=len(labels))
     pairs = zip(labels, photos, before.recall(), after.recall(), strict=True)
     changed = [f"{label} {was:.3f} -> {now:.3f} of {n}" for label, n, was, now in pairs if was != now]

@@ -12,7 +12,7 @@ LEAST_LENGTH = 1e-12
 """of what is brought to length 1: photos that are all alike have no direction"""
 
 
-def fit_reference(embeddings: Float32Array, targets: npt.NDArray[np.int64], label_count: int) -> EmbeddingStats:
+def fit_embedding_stats(embeddings: Float32Array, targets: npt.NDArray[np.int64], label_count: int) -> EmbeddingStats:
     """Means and shared covariance of embeddings (photos x features) whose labels are `targets`; each label occurs at least once."""
     rows = embeddings.astype(np.float64)
     means = np.stack([rows[targets == i].mean(axis=0) for i in range(label_count)])

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from converter.bundle.calibrate import WANTED_RIGHT
-from converter.common.accuracy import Answers
+from converter.bundle.confidence import WANTED_RIGHT
+from converter.common.accuracy import Predictions
 from converter.common.proportion import proportion
 from converter.data.run import Run
 from converter.quantization.bias_correction import Correction
@@ -17,7 +17,7 @@ from device.vision.inference.novelty import FILE as KNOWN_FILE
 
 
 @dataclass(frozen=True, eq=False)
-class Card:
+class ModelCard:
     """Everything a card tells. title: what the model computes in; int8: what it answered; sizes: bytes of each other file, left out where the card
     goes into one of them; notes: Markdown by the maker; remarks: what to look into, a line each.
     """
@@ -26,8 +26,8 @@ class Card:
     info: BundleInfo
     tolerance_points: float
     run: Run
-    float32: Answers
-    int8: Answers
+    float32: Predictions
+    int8: Predictions
     recipe: str
     correction: Correction | None
     sizes: dict[str, int]
@@ -215,7 +215,7 @@ class Card:
         )
 
 
-def _share(answers: Answers) -> tuple[str, str]:
+def _share(answers: Predictions) -> tuple[str, str]:
     return _told(int(answers.right.sum()), len(answers.targets))
 
 

@@ -14,7 +14,7 @@ FALSE_REJECTS = 0.02
 _ROUNDS = 20
 
 
-def fit_known(embeddings: Float32Array, targets: npt.NDArray[np.int64], unseen: Float32Array, probabilities: Float64Array) -> NoveltyModel:
+def fit_novelty_model(embeddings: Float32Array, targets: npt.NDArray[np.int64], unseen: Float32Array, probabilities: Float64Array) -> NoveltyModel:
     """Prototypes of the training photos, and how strange photos are that were not trained on.
 
     embeddings: training photos x features, whose labels are `targets`. unseen: embeddings of validation photos; probabilities: calibrated, the same

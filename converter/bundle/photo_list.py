@@ -35,7 +35,7 @@ class PhotoList:
 
 
 @dataclass(frozen=True)
-class Judging:
+class EvaluationPhotos:
     """Photos to measure a bundle on. claimed: whether they are those that its claims are about. remark: what else is to be said of them, or empty."""
 
     photos: tuple[Photo, ...]
@@ -57,10 +57,10 @@ def read_photo_list(bundle: Bundle) -> PhotoList | None:
 
 def photo_list(train: Iterable[Photo], val: Iterable[Photo]) -> PhotoList:
     """The list of these photos, whose files are read."""
-    return PhotoList(Counter(map(digest_of, train)), Counter(map(digest_of, val)))
+    return PhotoList(Counter(map(photo_digest, train)), Counter(map(photo_digest, val)))
 
 
-def photos_to_judge(bundle: Bundle, data: Path, split: str, run: Run | None = None) -> Judging:
+def choose_evaluation_photos(bundle: Bundle, data: Path, split: str, run: Run | None = None) -> EvaluationPhotos:
     """What to measure a bundle on: photos of `split` below `data`, those of the bundle's own validation where they are there.
 
     Photos that it was trained on are left out of `val` and `test`, and are named in the others. run: what it is said to be made of. Raises
@@ -68,53 +68,53 @@ def photos_to_judge(bundle: Bundle, data: Path, split: str, run: Run | None = No
     """
     listed = _listed(bundle, data, run)
     if listed is None:
-        return Judging(read_part(data, split), False, _unlisted(bundle, data))
+        return EvaluationPhotos(read_part(data, split), False, _unlisted(bundle, data))
     word = "trained" if bundle.info.foreign is msgspec.UNSET else "calibrated"
-    own = run.val if run is not None else photos_of(read_photos(data), listed.val)
+    own = run.val if run is not None else photos_with_digests(read_photos(data), listed.val)
     if split == "val" and own:
-        found = Counter(map(digest_of, own))
+        found = Counter(map(photo_digest, own))
         if found <= listed.val:
             missing = (listed.val - found).total()
-            return Judging(
+            return EvaluationPhotos(
                 own, not missing, _foreign(bundle) or (f"{missing} of its {listed.val.total()} validation photos missing" if missing else "")
             )
     photos = own if split == "val" and run is not None else read_part(data, split)
-    seen = {photo for photo in photos if digest_of(photo) in listed.train}
+    seen = {photo for photo in photos if photo_digest(photo) in listed.train}
     if not seen:
-        return Judging(photos, False, _foreign(bundle) or f"it was {word} on none of these {len(photos)} photos")
+        return EvaluationPhotos(photos, False, _foreign(bundle) or f"it was {word} on none of these {len(photos)} photos")
     if split not in ("val", "test"):
-        return Judging(photos, False, f"it was {word} on {len(seen)} of these {len(photos)} photos: this is no test")
+        return EvaluationPhotos(photos, False, f"it was {word} on {len(seen)} of these {len(photos)} photos: this is no test")
     rest = tuple(photo for photo in photos if photo not in seen)
     if not rest:
         raise PhotosError(
             f"{data}: {bundle.folder} was {word} on all {len(photos)} photos of {split}: no test; expected other photos, or --split all"
         )
-    return Judging(rest, False, f"{len(seen)} photos that it was {word} on are left out")
+    return EvaluationPhotos(rest, False, f"{len(seen)} photos that it was {word} on are left out")
 
 
-def photos_of(photos: Iterable[Photo], wanted: Counter[str]) -> tuple[Photo, ...]:
+def photos_with_digests(photos: Iterable[Photo], wanted: Counter[str]) -> tuple[Photo, ...]:
     """The photos with these digests, as many copies of each as are wanted."""
     left, found = Counter(wanted), []
     for photo in photos:
-        digest = digest_of(photo)
+        digest = photo_digest(photo)
         if left[digest] > 0:
             left[digest] -= 1
             found.append(photo)
     return tuple(found)
 
 
-def digest_of(photo: Photo) -> str:
+def photo_digest(photo: Photo) -> str:
     """What a list calls a photo. Raises OSError."""
     return hash_file(photo.path)[:_DIGITS]
 
 
-def known_split(bundle: Bundle, data: Path) -> Split | None:
+def listed_split(bundle: Bundle, data: Path) -> Split | None:
     """The photos below `data` that a bundle was trained on and chosen by, where all of them are there and it is known which were which."""
     listed = _listed(bundle, data, None)
     if listed is None:
         return None
     photos = read_photos(data)
-    train, val = photos_of(photos, listed.train), photos_of(photos, listed.val)
+    train, val = photos_with_digests(photos, listed.train), photos_with_digests(photos, listed.val)
     complete = (len(train), len(val)) == (listed.train.total(), listed.val.total()) and not set(train) & set(val)
     return Split(tuple(sorted(bundle.info.labels)), train, val) if complete else None
 
@@ -134,7 +134,7 @@ def _made_with(bundle: Bundle, split: Split | Run) -> bool:
     info = bundle.info
     if not _same_photos(bundle, (*split.train, *split.val)):
         return False
-    chosen = calibration.choose(split.train, info.calibration.n, info.calibration.seed)
+    chosen = calibration.choose_photos(split.train, info.calibration.n, info.calibration.seed)
     return calibration.fingerprint(chosen, names=False) == info.calibration.sha256
 
 

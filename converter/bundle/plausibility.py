@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from converter.common.accuracy import Answers, Ints, by_chance
+from converter.common.accuracy import Ints, Predictions, mcnemar_p
 from device.common.statistics import wilson_interval
 
 MOST_CHANCE = 0.001
@@ -12,14 +12,14 @@ LEAST_GAIN = 0.2
 """share of photos that other names must get right beyond the own ones: two labels alike gain less when they change places"""
 
 
-def doubts(answers: Answers, labels: Sequence[str]) -> Iterator[str]:
+def plausibility_remarks(answers: Predictions, labels: Sequence[str]) -> Iterator[str]:
     """A line for each thing to look into. answers: of the float network for photos that it should know."""
     photos = len(answers.targets)
     counts = np.bincount(answers.targets, minlength=len(labels))
     order = _other_order(answers)
     if order is not None:
         named = ", ".join(labels[number] for number in order)
-        renamed = in_meant_order(answers).accuracy
+        renamed = in_likely_order(answers).accuracy
         yield (
             f"right on {answers.accuracy:.2f} of {photos} photos, but on {renamed:.2f} with labels in the order {named}: "
             "is the file of labels in another order?"
@@ -32,13 +32,13 @@ def doubts(answers: Answers, labels: Sequence[str]) -> Iterator[str]:
         )
 
 
-def in_meant_order(answers: Answers) -> Answers:
+def in_likely_order(answers: Predictions) -> Predictions:
     """The answers as if the labels stood in the order that the network seems to mean; the same where it is the one they stand in."""
     order = _other_order(answers)
-    return answers if order is None else Answers(answers.logits, np.argsort(order)[answers.targets])
+    return answers if order is None else Predictions(answers.logits, np.argsort(order)[answers.targets])
 
 
-def _other_order(answers: Answers) -> Ints | None:
+def _other_order(answers: Predictions) -> Ints | None:
     """The label that each output seems to mean, as an index, where the photos would be right far more often so; else None.
 
     What is found on one half of each label's photos is judged on the other.
@@ -47,14 +47,14 @@ def _other_order(answers: Answers) -> Ints | None:
     right = answers.right.copy()
     for start in (0, 1):
         found, judged = by_label[start::2], by_label[1 - start :: 2]
-        order = _best_order(Answers(answers.logits[found], answers.targets[found]))
+        order = _best_order(Predictions(answers.logits[found], answers.targets[found]))
         right[judged] = order[answers.logits[judged].argmax(axis=1)] == answers.targets[judged]
-    if right.mean() < answers.accuracy + LEAST_GAIN or by_chance(right, answers.right) > MOST_CHANCE:
+    if right.mean() < answers.accuracy + LEAST_GAIN or mcnemar_p(right, answers.right) > MOST_CHANCE:
         return None
     return _best_order(answers)
 
 
-def _best_order(answers: Answers) -> Ints:
+def _best_order(answers: Predictions) -> Ints:
     """For each output the label that it names most often, the most frequent pair first, no label twice."""
     confusion = answers.confusion()
     order = np.full(len(confusion), -1)

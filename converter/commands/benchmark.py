@@ -44,7 +44,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def _benchmark(arguments: argparse.Namespace) -> int:
     import msgspec
 
-    from converter.benchmark.bench import BenchmarkError, Order, benchmark
+    from converter.benchmark.benchmark import BenchmarkError, BenchmarkRequest, benchmark
     from converter.benchmark.machine import cores
     from converter.benchmark.report import text
     from converter.common.progress import Progress
@@ -56,7 +56,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     is_bundle = (subject / INFO_FILE).is_file()
     if not is_bundle and arguments.run_folder is not None:
         raise BenchmarkError(f"--run: goes with a BUNDLE, and {subject} is none; name one of the two only")
-    order = Order(
+    order = BenchmarkRequest(
         bundle=subject if is_bundle else None,
         run=arguments.run_folder if is_bundle else subject,
         data=arguments.data,

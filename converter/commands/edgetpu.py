@@ -30,19 +30,19 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 def _edgetpu(arguments: argparse.Namespace) -> int:
     import shutil
 
-    from converter.edgetpu.addition import add_compiled, folder_beside
-    from converter.edgetpu.compiler import INSTALL, NoCompiler, compile_model, find_compiler
-    from converter.edgetpu.graph import graph_of
-    from converter.edgetpu.listing import difference, prediction_lines
+    from converter.edgetpu.add_to_bundle import add_compiled, folder_beside
+    from converter.edgetpu.compiler import INSTALL, CompilerNotFoundError, compile_model, find_compiler
+    from converter.edgetpu.graph import build_graph
     from converter.edgetpu.prediction import predict
+    from converter.edgetpu.prediction_text import difference, prediction_lines
     from converter.tflite.flatbuffer import read_model
     from device.vision.inference.bundle import EDGETPU_FILE, MODEL_FILE, read_bundle
 
     bundle = read_bundle(arguments.bundle)
-    prediction = predict(graph_of(read_model(bundle.folder / MODEL_FILE)))
+    prediction = predict(build_graph(read_model(bundle.folder / MODEL_FILE)))
     try:
         command = find_compiler(arguments.compiler)
-    except NoCompiler as error:
+    except CompilerNotFoundError as error:
         print("\n".join(prediction_lines(prediction)))
         print(f"\nconverter edgetpu: {error}: nothing was compiled. On an x86-64 machine with Debian:", file=sys.stderr)
         print("\n".join(f"  {line}" for line in (*INSTALL, f"converter edgetpu {arguments.bundle}")), file=sys.stderr)

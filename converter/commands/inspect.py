@@ -25,11 +25,11 @@ def _inspect(arguments: argparse.Namespace) -> int:
     import msgspec
 
     from converter.inspect.inspection import inspect
-    from converter.inspect.text import lines
+    from converter.inspect.text import inspection_lines
 
     found = inspect(arguments.model, edgetpu=arguments.edgetpu)
     if arguments.json:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
-        print("\n".join(lines(found)))
+        print("\n".join(inspection_lines(found)))
     return 0

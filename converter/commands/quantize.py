@@ -12,9 +12,9 @@ from converter.common.atomic_directory import OutputError, require_free
 from converter.common.progress import Progress
 from converter.common.silence import silenced
 from converter.data.isolated_view import GROUND
-from converter.data.photos import all_bad_named, read_further
-from converter.data.run import Run, RunError, read_run, run_of
-from converter.foreign.model_path import require_model
+from converter.data.photos import read_extra_photos, report_all_unreadable
+from converter.data.run import Run, RunError, read_run, run_from_labels_file
+from converter.foreign.file_checks import require_model
 from converter.foreign.pixel_range import RANGES
 from device import __version__
 from device.common.cli import float_range, int_range
@@ -92,19 +92,19 @@ def _quantize(arguments: argparse.Namespace) -> int:
         print(f"converter quantize: --precision {arguments.precision}: goes with neither --recipe nor --target, which are for int8", file=sys.stderr)
         return 2
     run = _read(arguments)
-    further = tuple(photo for folder in arguments.also for photo in read_further(folder, run.labels))
+    further = tuple(photo for folder in arguments.also for photo in read_extra_photos(folder, run.labels))
     notes = _read_notes(arguments.notes) if arguments.notes else ""
     progress = Progress()
     progress.step("starting TensorFlow")
     with silenced():
-        from converter.bundle.build import Order, Refused, quantize
-        from converter.quantization.candidates import TITLES, Wanted
+        from converter.bundle.build import QuantizationRefused, QuantizeRequest, quantize
+        from converter.quantization.candidates import TITLES, CandidateSpec
     try:
-        with all_bad_named((*run.train, *run.val, *further)):
+        with report_all_unreadable((*run.train, *run.val, *further)):
             floating, foreign = _network(arguments, run, progress)
-            order = Order(
+            order = QuantizeRequest(
                 out=arguments.out,
-                wanted=Wanted(arguments.precision, arguments.recipe, arguments.target),
+                wanted=CandidateSpec(arguments.precision, arguments.recipe, arguments.target),
                 name=arguments.name or arguments.out.resolve().name,
                 version=__version__,
                 data=arguments.data.resolve().name,
@@ -117,7 +117,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
                 foreign=foreign,
             )
             made = quantize(run, floating, order, progress)
-    except Refused as refusal:
+    except QuantizationRefused as refusal:
         progress.close()
         print(f"converter quantize: refused: {refusal}", file=sys.stderr)
         return 1
@@ -148,7 +148,7 @@ def _network(arguments: argparse.Namespace, run: Run, progress: Progress) -> tup
             from converter.quantization.tf_converter import KerasNetwork
 
             return KerasNetwork(run.model, len(run.labels)), None
-        from converter.foreign.adopt import ForeignClassifier
+        from converter.foreign.foreign_model import ForeignClassifier
         from converter.foreign.pixel_choice import choose_pixels
 
         classifier = ForeignClassifier(run.model, len(run.labels), arguments.output, arguments.size)
@@ -165,7 +165,7 @@ def _read(arguments: argparse.Namespace) -> Run:
     model: Path = arguments.model
     if arguments.labels:
         require_model(model)
-        return run_of(model, arguments.labels, arguments.data, arguments.seed)
+        return run_from_labels_file(model, arguments.labels, arguments.data, arguments.seed)
     for name in ("pixels", "output", "size"):
         if getattr(arguments, name) is not None:
             raise RunError(f"--{name}: goes with --labels, for a classifier that `training fit` did not make")

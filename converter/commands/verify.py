@@ -46,11 +46,11 @@ def _verify(arguments: argparse.Namespace) -> int:
     import msgspec
 
     from converter.common.progress import Progress
-    from converter.verify.verification import Order, verify
+    from converter.verify.verification import VerifyRequest, verify
 
     if arguments.run_folder is not None and arguments.data is None:
         raise UsageError("--run: name the photos it was trained on with --data")
-    order = Order(arguments.bundle, arguments.data, arguments.split, arguments.run_folder, arguments.tolerance, arguments.timeout)
+    order = VerifyRequest(arguments.bundle, arguments.data, arguments.split, arguments.run_folder, arguments.tolerance, arguments.timeout)
     progress = Progress()
     try:
         found = verify(order, progress)

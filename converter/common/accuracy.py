@@ -15,7 +15,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Predictions:
     """Logits for labelled photos. logits: photos x labels, float64, before any temperature; targets: the index of each photo's label."""
 
     logits: Float64Array
@@ -30,9 +30,9 @@ class Answers:
     def accuracy(self) -> float:
         return float(self.right.mean())
 
-    def beside(self, others: "Answers") -> "Answers":
+    def joined(self, others: "Predictions") -> "Predictions":
         """These and others together."""
-        return Answers(np.concatenate([self.logits, others.logits]), np.concatenate([self.targets, others.targets]))
+        return Predictions(np.concatenate([self.logits, others.logits]), np.concatenate([self.targets, others.targets]))
 
     def nll(self, temperature: float = 1.0) -> float:
         """Mean negative log likelihood of the true labels, in nats."""
@@ -56,12 +56,12 @@ class Answers:
         return Measured(self.accuracy, len(self.targets), round(self.nll(temperature), 6), recall, runtime)
 
 
-def agreement(one: Answers, other: Answers) -> float:
+def agreement(one: Predictions, other: Predictions) -> float:
     """Share of photos on which both name the same label."""
     return float((one.logits.argmax(axis=1) == other.logits.argmax(axis=1)).mean())
 
 
-def by_chance(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
+def mcnemar_p(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
     """How likely two that are equally good differ at least so much on the same photos by chance: McNemar's exact test, two-sided.
 
     one, other: for each photo whether it was named right.
@@ -71,7 +71,7 @@ def by_chance(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float
     return float(min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n))
 
 
-def divergence(wanted: Float64Array, found: Float64Array) -> float:
+def kl_divergence(wanted: Float64Array, found: Float64Array) -> float:
     """How far the probabilities of `found` logits are from those of `wanted`: mean Kullback-Leibler divergence in nats; rows are photos."""
     wanted_log, found_log = (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True) for logits in (wanted, found))
     return float((softmax(wanted, 1.0) * (wanted_log - found_log)).sum(axis=1).mean())

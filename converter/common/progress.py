@@ -9,7 +9,7 @@ T = TypeVar("T")
 Given = TypeVar("Given", covariant=True)
 
 
-class Row(Protocol[Given]):
+class Indexable(Protocol[Given]):
     """Things in a row that can be taken one by one or by their number."""
 
     def __len__(self) -> int: ...
@@ -28,9 +28,9 @@ class Progress:
         if self._terminal is not None:
             os.write(self._terminal, f"\r\x1b[K{text}".encode())
 
-    def through(self, items: Row[T], text: str) -> "Watched[T]":
+    def track(self, items: Indexable[T], text: str) -> "TrackedItems[T]":
         """The same items; each time they are gone through, they are counted."""
-        return Watched(items, text, self)
+        return TrackedItems(items, text, self)
 
     def close(self) -> None:
         """Clear the line."""
@@ -40,10 +40,10 @@ class Progress:
             self._terminal = None
 
 
-class Watched(Generic[T]):
+class TrackedItems(Generic[T]):
     """Items that say how many of them were taken."""
 
-    def __init__(self, items: Row[T], text: str, progress: Progress) -> None:
+    def __init__(self, items: Indexable[T], text: str, progress: Progress) -> None:
         self._items, self._text, self._progress = items, text, progress
 
     def __len__(self) -> int:

@@ -57,7 +57,7 @@ class Box:
 
 
 @dataclass(frozen=True, eq=False)
-class Item:
+class SegmentedPhoto:
     """A photo taken apart. pixels: the photo; mask: True where the item is, never empty; card: the photo's card without the item."""
 
     pixels: Pixels
@@ -70,7 +70,7 @@ class Item:
         return Box(int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1))
 
 
-def take_off(pixels: Pixels) -> Item:
+def segment_item(pixels: Pixels) -> SegmentedPhoto:
     """Find the item. pixels: H x W x 3 uint8 RGB, one item on light card whose light may fall off.
 
     The card's colour is a smooth surface fitted to what looks like card on the frame's rim; the item is what strays from it in colour, in
@@ -81,7 +81,7 @@ def take_off(pixels: Pixels) -> Item:
     lab = _small(pixels)
     surface = _card_surface(lab)
     if surface is None:
-        return Item(pixels, np.ones((height, width), bool), np.full_like(pixels, NO_CARD))
+        return SegmentedPhoto(pixels, np.ones((height, width), bool), np.full_like(pixels, NO_CARD))
     found = _found(*_strayed(lab, surface))
     if found.mean() < LEAST_ITEM:
         rows, columns = found.shape
@@ -89,13 +89,13 @@ def take_off(pixels: Pixels) -> Item:
     mask = _enlarged(found, height, width)
     colours = np.clip(cv2.cvtColor(surface, cv2.COLOR_LAB2RGB) * 255, 0, 255)
     card = np.rint(cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)).astype(np.uint8)
-    return Item(pixels, mask if mask.any() else np.ones_like(mask), card)
+    return SegmentedPhoto(pixels, mask if mask.any() else np.ones_like(mask), card)
 
 
-def item_on_card(pixels: Pixels) -> Mask | None:
+def find_item(pixels: Pixels) -> Mask | None:
     """Where the item is, H x W, or None where that cannot be told. pixels: H x W x 3 uint8 RGB.
 
-    Unlike `take_off` it doubts: something has to stray from the card, neither hiding too much of the picture nor of its rim, and what is left
+    Unlike `segment_item` it doubts: something has to stray from the card, neither hiding too much of the picture nor of its rim, and what is left
     has to be light nearly everywhere and half of it close to the card's surface.
     """
     lab = _small(pixels)

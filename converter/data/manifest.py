@@ -30,7 +30,7 @@ class ManifestError(SortbinError, ValueError):
     """A prepared data set that is unfinished, damaged or changed by hand. The message names the file and what to do."""
 
 
-class Row(msgspec.Struct, frozen=True):
+class ManifestRow(msgspec.Struct, frozen=True):
     """A picture. path: below the source that `dataset.json` names, with forward slashes. group: path of the group's first picture; pictures
     of a group are alike or of one sequence. split: train, val, test, or empty where it was left out. fold: 0 and up, None outside of
     cross-validation. sha256: of the file. width, height: in pixels, 0 where it cannot be decoded. flags: what was found about it.
@@ -97,7 +97,7 @@ def read_info(folder: Path) -> DatasetInfo:
     return info
 
 
-def read_rows(folder: Path) -> Iterator[Row]:
+def read_rows(folder: Path) -> Iterator[ManifestRow]:
     """The rows of `manifest.csv`, in its order, which is by path. Raises ManifestError."""
     file = folder / MANIFEST_FILE
     try:
@@ -122,6 +122,6 @@ def source_of(folder: Path, info: DatasetInfo) -> Path:
     return source
 
 
-def _row(values: list[str]) -> Row:
+def _row(values: list[str]) -> ManifestRow:
     path, label, group, split, fold, sha256, width, height, flags, mask = values
-    return Row(path, label, group, split, int(fold) if fold else None, sha256, int(width), int(height), tuple(flags.split()), mask)
+    return ManifestRow(path, label, group, split, int(fold) if fold else None, sha256, int(width), int(height), tuple(flags.split()), mask)

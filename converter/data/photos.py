@@ -10,7 +10,7 @@ import numpy as np
 
 from converter.common.parallel_map import parallel_map
 from converter.data import manifest
-from converter.data.manifest import ManifestError, Row, is_dataset
+from converter.data.manifest import ManifestError, ManifestRow, is_dataset
 from device.common.errors import SortbinError
 from device.common.label_names import label_of, label_remarks
 from device.common.wording import counted
@@ -144,7 +144,7 @@ def read_photos(data: Path) -> list[Photo]:
     return photos
 
 
-def read_further(folder: Path, labels: Sequence[str]) -> tuple[Photo, ...]:
+def read_extra_photos(folder: Path, labels: Sequence[str]) -> tuple[Photo, ...]:
     """Pictures to train on beside a data set's own: a folder for each of some of its labels, or places as `training render` makes them.
 
     A place is a folder with `items/<label>/`, `masks/<label>/` and whatever else; names of its photos begin with the place's. Raises PhotosError when
@@ -174,13 +174,13 @@ def _is_picture(path: Path) -> bool:
 
 def _photo(data: Path, folder: str, path: Path, mask: Path | None) -> Photo:
     name = path.relative_to(data).as_posix()
-    reason = unlistable(name)
+    reason = unlistable_reason(name)
     if reason:
         raise PhotosError(f"{data}: {name!r}: {reason}; give it another one")
     return Photo(name, label_of(folder), path, mask)
 
 
-def unlistable(name: str) -> str:
+def unlistable_reason(name: str) -> str:
     """Why a list with a name a line cannot hold this one; empty where it can."""
     if "\n" in name or "\r" in name:
         return "its name has a line break"
@@ -271,7 +271,7 @@ def require_readable(photos: Sequence[Photo]) -> None:
 
 
 @contextlib.contextmanager
-def all_bad_named(photos: Sequence[Photo]) -> Iterator[None]:
+def report_all_unreadable(photos: Sequence[Photo]) -> Iterator[None]:
     """Where the block ends at a photo that cannot be read, look for others like it and raise one PhotosError for all: each costs no second run."""
     try:
         yield
@@ -304,12 +304,12 @@ class _Prepared:
         return found
 
 
-def photo_of(row: Row, data: Path, source: Path) -> Photo:
+def photo_of(row: ManifestRow, data: Path, source: Path) -> Photo:
     """The picture of a row in the manifest of the prepared data set `data`, whose pictures lie in `source`."""
     return Photo(row.path, row.label, source / row.path, data / row.mask if row.mask else None)
 
 
-def _parts(row: Row) -> tuple[str, ...]:
+def _parts(row: ManifestRow) -> tuple[str, ...]:
     return (row.split,) if row.fold is None else (row.split, f"fold{row.fold}")
 
 

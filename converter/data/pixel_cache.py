@@ -9,7 +9,7 @@ import numpy as np
 from device.vision.inference.preprocess import Pixels
 
 
-def keep(pictures: Iterable[Pixels], size: int, file: Path) -> int:
+def write_pixels(pictures: Iterable[Pixels], size: int, file: Path) -> int:
     """Write pictures of size x size x 3 uint8 to a `.npy` file, one after the other, and return how many. Raises OSError.
 
     Written, not mapped: a full disk is then an error and not a crash.
@@ -25,8 +25,8 @@ def keep(pictures: Iterable[Pixels], size: int, file: Path) -> int:
     return count
 
 
-def mapped(file: Path) -> Pixels:
-    """What `keep` wrote: photos x size x size x 3 uint8, read from disk as it is used."""
+def map_pixels(file: Path) -> Pixels:
+    """What `write_pixels` wrote: photos x size x size x 3 uint8, read from disk as it is used."""
     pictures: Pixels = np.load(file, mmap_mode="r")
     return pictures
 

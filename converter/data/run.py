@@ -26,7 +26,7 @@ class Run:
         return self.labels.index(photo.label)
 
 
-def run_of(model: Path, labels_file: Path, data: Path, seed: int) -> Run:
+def run_from_labels_file(model: Path, labels_file: Path, data: Path, seed: int) -> Run:
     """A run for a model that something else trained: its labels from a file, one a line in its order, its photos split as `read_split` does.
 
     Raises RunError for a labels file that cannot be read or does not name the labels of `data`; PhotosError.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.edgetpu.graph import CUSTOM_OP
-from converter.edgetpu.report import Report, last_words, parse_report
+from converter.edgetpu.report import CompilerReport, last_words, parse_report
 from converter.tflite.flatbuffer import parse_model
 from device.common.errors import SortbinError
 
@@ -31,7 +31,7 @@ INSTALL = (
 """the commands that install it on x86-64 Debian, after coral.ai/docs/edgetpu/compiler"""
 
 
-class NoCompiler(SortbinError, FileNotFoundError):
+class CompilerNotFoundError(SortbinError, FileNotFoundError):
     """There is no such program. The message names it."""
 
 
@@ -40,26 +40,26 @@ class CompilerError(SortbinError, RuntimeError):
 
 
 @dataclass(frozen=True)
-class Compiled:
+class CompiledModel:
     """A compiled model, and what the compiler said of it."""
 
     model: bytes
-    report: Report
+    report: CompilerReport
 
 
 def find_compiler(command: str | None) -> list[str]:
-    """The words of a command line, or of the program on the PATH when `command` is None. Raises NoCompiler."""
+    """The words of a command line, or of the program on the PATH when `command` is None. Raises CompilerNotFoundError."""
     try:
         words = [PROGRAM] if command is None else shlex.split(command)
     except ValueError as error:
-        raise NoCompiler(f"--compiler {command}: {error}") from error
+        raise CompilerNotFoundError(f"--compiler {command}: {error}") from error
     if not words or shutil.which(words[0]) is None:
         where = f"no {PROGRAM} on the PATH" if command is None else f"--compiler {command}: no such program"
-        raise NoCompiler(where)
+        raise CompilerNotFoundError(where)
     return words
 
 
-def compile_model(model: Path, command: Sequence[str], timeout_s: float) -> Compiled:
+def compile_model(model: Path, command: Sequence[str], timeout_s: float) -> CompiledModel:
     """Compile `model` in the folder it lies in, where the compiler's files stay behind.
 
     Each `{folder}` in `command` becomes the path of that folder; the command runs there and gets `-s` and the model's name.
@@ -78,7 +78,7 @@ def compile_model(model: Path, command: Sequence[str], timeout_s: float) -> Comp
     operators = parse_model(content, made.name).main.operators
     if report.mapped and not any(operator.name == CUSTOM_OP for operator in operators):
         raise CompilerError(f"{words[0]} says that it mapped {report.mapped} operations, but {made.name} holds no {CUSTOM_OP}")
-    return Compiled(content, report)
+    return CompiledModel(content, report)
 
 
 def _run(words: list[str], folder: Path, timeout_s: float) -> str:

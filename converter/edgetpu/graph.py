@@ -6,8 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from converter.tflite.flatbuffer import ModelFile, Operator
-from converter.tflite.flatbuffer import Tensor as StoredTensor
+from converter.tflite.flatbuffer import ModelFile, Operator, Tensor
 
 CUSTOM_OP = "edgetpu-custom-op"
 """the custom operator that stands in a compiled model for all operations on the Edge TPU"""
@@ -26,7 +25,7 @@ _KEPT_VALUES = 16
 _BITS = {"int4": 4, "int8": 8, "uint8": 8, "bool": 8, "int16": 16, "float16": 16, "int32": 32, "float32": 32, "int64": 64, "float64": 64}
 
 
-class Tensor(msgspec.Struct, frozen=True, omit_defaults=True):
+class GraphTensor(msgspec.Struct, frozen=True, omit_defaults=True):
     """An operand. values: the numbers of a small constant of whole numbers (axes, paddings, sizes), in order, else None.
     zeros: a constant that stands for 0 throughout. scales: how many quantization scales it has, 0 for none.
     """
@@ -69,17 +68,17 @@ class Graph(msgspec.Struct, frozen=True):
     the batch is open in the file; it is 1 here.
     """
 
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[GraphTensor, ...]
     operations: tuple[Operation, ...]
     subgraphs: int
     open_batch: bool = False
 
-    def tensor(self, index: int) -> Tensor | None:
+    def tensor(self, index: int) -> GraphTensor | None:
         """The tensor at an index, or None for -1, an operand left out."""
         return self.tensors[index] if index >= 0 else None
 
 
-def graph_of(model: ModelFile) -> Graph:
+def build_graph(model: ModelFile) -> Graph:
     """What the rules need of a model, as if its batch were 1 where that is open."""
     tensors, operations = list(map(_tensor, model.main.tensors)), list(map(_operation, model.main.operators))
     open_batch = any(tensor.signature[:1] == (-1,) for tensor in model.main.tensors)
@@ -88,7 +87,7 @@ def graph_of(model: ModelFile) -> Graph:
     return Graph(tuple(tensors), tuple(operations), len(model.subgraphs), open_batch)
 
 
-def _fold(tensors: list[Tensor], operations: list[Operation]) -> None:
+def _fold(tensors: list[GraphTensor], operations: list[Operation]) -> None:
     """Mark what is known before the model runs once the batch is: sizes of tensors, and what is computed of them."""
     for number, operation in enumerate(operations):
         given = [tensors[index] for index in operation.inputs if index >= 0]
@@ -98,9 +97,9 @@ def _fold(tensors: list[Tensor], operations: list[Operation]) -> None:
                 tensors[index] = msgspec.structs.replace(tensors[index], constant=True)
 
 
-def _tensor(tensor: StoredTensor) -> Tensor:
+def _tensor(tensor: Tensor) -> GraphTensor:
     numbers = tensor.values()
-    return Tensor(
+    return GraphTensor(
         dtype=tensor.dtype,
         shape=tensor.shape,
         scales=len(tensor.quantization.scales) if tensor.quantization else 0,
@@ -117,7 +116,7 @@ def _small(numbers: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
     return tuple(int(number) for number in numbers.ravel()) if whole and numbers.size <= _KEPT_VALUES else None
 
 
-def _stands_for_zero(tensor: StoredTensor, numbers: np.ndarray[Any, Any]) -> bool:
+def _stands_for_zero(tensor: Tensor, numbers: np.ndarray[Any, Any]) -> bool:
     points = tensor.quantization.zero_points if tensor.quantization else ()
     return bool((numbers == (points[0] if len(points) == 1 else 0)).all())
 

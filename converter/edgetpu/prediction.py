@@ -14,7 +14,7 @@ ON_CHIP_BYTES = 8 * 1024 * 1024
 that were published show 7.98 to 8.02 MiB"""
 
 
-class CompiledAlready(SortbinError, ValueError):
+class AlreadyCompiledError(SortbinError, ValueError):
     """A model that the Edge TPU's compiler has made. The message says so."""
 
 
@@ -68,10 +68,10 @@ def predict(graph: Graph) -> Prediction:
     """Foretell the mapping. The compiler makes one piece for the Edge TPU: whatever needs the result of an operation on the CPU that
     itself needs a result of the Edge TPU stays on the CPU. Operations on the CPU before all that do not matter.
 
-    Raises CompiledAlready for a compiled model.
+    Raises AlreadyCompiledError for a compiled model.
     """
     if any(operation.name == CUSTOM_OP for operation in graph.operations):
-        raise CompiledAlready(f"compiled for the Edge TPU already: it holds {CUSTOM_OP}; give the model it was compiled from")
+        raise AlreadyCompiledError(f"compiled for the Edge TPU already: it holds {CUSTOM_OP}; give the model it was compiled from")
     after_tpu: set[int] = set()
     cut_off: set[int] = set()
     fates = []

@@ -18,7 +18,7 @@ class ReportError(SortbinError, ValueError):
 
 
 @dataclass(frozen=True)
-class Row:
+class CompilerRow:
     """How many operations of a name had the same fate; status in the compiler's words."""
 
     operation: str
@@ -32,13 +32,13 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report:
+class CompilerReport:
     """version: of the compiler, empty where it does not say. on_chip_bytes, remaining_bytes, off_chip_bytes: of parameters kept on the chip, of
     room left there, of parameters fetched at every run; None where it does not say.
     """
 
     version: str
-    rows: tuple[Row, ...]
+    rows: tuple[CompilerRow, ...]
     on_chip_bytes: int | None
     remaining_bytes: int | None
     off_chip_bytes: int | None
@@ -54,7 +54,7 @@ class Report:
         return sum(row.count for row in self.rows if not row.mapped)
 
 
-def parse_report(text: str) -> Report:
+def parse_report(text: str) -> CompilerReport:
     """Read what the compiler prints with `-s`, what it writes to `<name>_edgetpu.log`, or both one after the other: the last table counts.
 
     Raises ReportError when there is no table.
@@ -65,7 +65,7 @@ def parse_report(text: str) -> Report:
     if not rows:
         raise ReportError(f"the compiler gave no table of operations; it said: {last_words(text)}")
     version = _VERSION.search(text)
-    return Report(
+    return CompilerReport(
         version=version[1] if version else "",
         rows=rows,
         on_chip_bytes=_size(text, "On-chip memory used for caching model parameters"),
@@ -80,13 +80,13 @@ def last_words(text: str) -> str:
     return " / ".join(lines[-3:]) or "nothing"
 
 
-def _rows(lines: list[str]) -> Iterator[Row]:
+def _rows(lines: list[str]) -> Iterator[CompilerRow]:
     begun = False
     for line in lines:
         row = _ROW.match(line)
         if row:
             begun = True
-            yield Row(row[1], int(row[2]), row[3])
+            yield CompilerRow(row[1], int(row[2]), row[3])
         elif begun:
             return
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from converter.edgetpu import status
-from converter.edgetpu.graph import Graph, Operation, Tensor
+from converter.edgetpu.graph import Graph, GraphTensor, Operation
 
 _SOFTMAX_ELEMENTS = 16_000
 _MEAN_CHANNELS = 4
@@ -37,7 +37,7 @@ def refusal(graph: Graph, operation: Operation) -> Refusal | None:
         return Refusal(status.DATA_TYPE, f"{operation.name} is a custom operation")
     if operation.name == "DEQUANTIZE":
         return Refusal(status.DATA_TYPE, "its result is floating point")
-    kind = KINDS.get(operation.name)
+    kind = SUPPORTED.get(operation.name)
     if kind is None:
         return Refusal(status.NOT_SUPPORTED, "the Edge TPU has no such operation")
     if operation.version > kind.newest:
@@ -163,7 +163,7 @@ def _alpha_per_channel(graph: Graph, operation: Operation) -> Refusal | None:
     return None if all(size == 1 for size in alpha.shape[:-1]) else Refusal(status.LIMITATION, "its alpha differs from place to place")
 
 
-class Kind(NamedTuple):
+class OperationSupport(NamedTuple):
     """An operation that the Edge TPU has. newest: the last version that the compiler knows; parameters: which inputs must be constants."""
 
     newest: int
@@ -173,73 +173,73 @@ class Kind(NamedTuple):
 
 COMMON: tuple[Rule, ...] = (_eight_bits, _constant_parameters, _static, _three_dimensions)
 
-KINDS: dict[str, Kind] = {
-    "ADD": Kind(3),
-    "AVERAGE_POOL_2D": Kind(3, rules=(_no_activation,)),
-    "CONCATENATION": Kind(3, rules=(_no_activation, _zero_padding_only)),
-    "CONV_2D": Kind(5, (1, 2), (_same_dilation,)),
-    "DEPTHWISE_CONV_2D": Kind(6, (1, 2), (_same_dilation,)),
-    "EXPAND_DIMS": Kind(1, (1,)),
-    "FULLY_CONNECTED": Kind(9, (1, 2), (_plain_weights, _one_dimension_out)),
-    "L2_NORMALIZATION": Kind(2),
-    "LOGISTIC": Kind(3),
-    "MAXIMUM": Kind(4),
-    "MAX_POOL_2D": Kind(3, rules=(_no_activation,)),
-    "MEAN": Kind(3, (1,), (_not_the_batch, _mean_channels)),
-    "MINIMUM": Kind(4),
-    "MUL": Kind(4),
-    "PACK": Kind(3, rules=(_no_batch_pack,)),
-    "PAD": Kind(3, (1,), (_no_batch_padding,)),
-    "PRELU": Kind(1, (1,), (_alpha_per_channel,)),
-    "QUANTIZE": Kind(2),
-    "REDUCE_MAX": Kind(3, (1,), (_not_the_batch,)),
-    "REDUCE_MIN": Kind(3, (1,), (_not_the_batch,)),
-    "RELU": Kind(3),
-    "RELU6": Kind(3),
-    "RELU_N1_TO_1": Kind(1),
-    "RESHAPE": Kind(1, (1,)),
-    "RESIZE_BILINEAR": Kind(4, (1,), (_modest_resize,)),
-    "RESIZE_NEAREST_NEIGHBOR": Kind(4, (1,), (_modest_resize,)),
-    "RSQRT": Kind(2),
-    "SLICE": Kind(5, (1, 2)),
-    "SOFTMAX": Kind(3, rules=(_softmax_size,)),
-    "SPACE_TO_DEPTH": Kind(2),
-    "SPLIT": Kind(4, (0,), (_no_batch_split,)),
-    "SQUARED_DIFFERENCE": Kind(2),
-    "SQUEEZE": Kind(2),
-    "STRIDED_SLICE": Kind(5, (1, 2, 3), (_unit_strides,)),
-    "SUB": Kind(5),
-    "SUM": Kind(2, (1,), (_not_the_batch,)),
-    "TANH": Kind(3),
-    "TILE": Kind(2, (1,)),  # not on Coral's page; mapped in a model that Google published
-    "TRANSPOSE": Kind(5, (1,)),
-    "TRANSPOSE_CONV": Kind(3, (1, 0, 3)),
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": Kind(3, tuple(range(1, 18)) + tuple(range(20, 24))),
+SUPPORTED: dict[str, OperationSupport] = {
+    "ADD": OperationSupport(3),
+    "AVERAGE_POOL_2D": OperationSupport(3, rules=(_no_activation,)),
+    "CONCATENATION": OperationSupport(3, rules=(_no_activation, _zero_padding_only)),
+    "CONV_2D": OperationSupport(5, (1, 2), (_same_dilation,)),
+    "DEPTHWISE_CONV_2D": OperationSupport(6, (1, 2), (_same_dilation,)),
+    "EXPAND_DIMS": OperationSupport(1, (1,)),
+    "FULLY_CONNECTED": OperationSupport(9, (1, 2), (_plain_weights, _one_dimension_out)),
+    "L2_NORMALIZATION": OperationSupport(2),
+    "LOGISTIC": OperationSupport(3),
+    "MAXIMUM": OperationSupport(4),
+    "MAX_POOL_2D": OperationSupport(3, rules=(_no_activation,)),
+    "MEAN": OperationSupport(3, (1,), (_not_the_batch, _mean_channels)),
+    "MINIMUM": OperationSupport(4),
+    "MUL": OperationSupport(4),
+    "PACK": OperationSupport(3, rules=(_no_batch_pack,)),
+    "PAD": OperationSupport(3, (1,), (_no_batch_padding,)),
+    "PRELU": OperationSupport(1, (1,), (_alpha_per_channel,)),
+    "QUANTIZE": OperationSupport(2),
+    "REDUCE_MAX": OperationSupport(3, (1,), (_not_the_batch,)),
+    "REDUCE_MIN": OperationSupport(3, (1,), (_not_the_batch,)),
+    "RELU": OperationSupport(3),
+    "RELU6": OperationSupport(3),
+    "RELU_N1_TO_1": OperationSupport(1),
+    "RESHAPE": OperationSupport(1, (1,)),
+    "RESIZE_BILINEAR": OperationSupport(4, (1,), (_modest_resize,)),
+    "RESIZE_NEAREST_NEIGHBOR": OperationSupport(4, (1,), (_modest_resize,)),
+    "RSQRT": OperationSupport(2),
+    "SLICE": OperationSupport(5, (1, 2)),
+    "SOFTMAX": OperationSupport(3, rules=(_softmax_size,)),
+    "SPACE_TO_DEPTH": OperationSupport(2),
+    "SPLIT": OperationSupport(4, (0,), (_no_batch_split,)),
+    "SQUARED_DIFFERENCE": OperationSupport(2),
+    "SQUEEZE": OperationSupport(2),
+    "STRIDED_SLICE": OperationSupport(5, (1, 2, 3), (_unit_strides,)),
+    "SUB": OperationSupport(5),
+    "SUM": OperationSupport(2, (1,), (_not_the_batch,)),
+    "TANH": OperationSupport(3),
+    "TILE": OperationSupport(2, (1,)),  # not on Coral's page; mapped in a model that Google published
+    "TRANSPOSE": OperationSupport(5, (1,)),
+    "TRANSPOSE_CONV": OperationSupport(3, (1, 0, 3)),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": OperationSupport(3, tuple(range(1, 18)) + tuple(range(20, 24))),
 }
 
 _WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
 
 
-def _parameters(graph: Graph, operation: Operation) -> list[Tensor]:
+def _parameters(graph: Graph, operation: Operation) -> list[GraphTensor]:
     """The inputs that must be constants, weights first."""
-    places = (operation.inputs[place] for place in KINDS[operation.name].parameters if place < len(operation.inputs))
+    places = (operation.inputs[place] for place in SUPPORTED[operation.name].parameters if place < len(operation.inputs))
     return [tensor for index in places if (tensor := graph.tensor(index)) is not None]
 
 
-def _data(graph: Graph, operation: Operation) -> list[Tensor]:
+def _data(graph: Graph, operation: Operation) -> list[GraphTensor]:
     """What flows through: the inputs that are no parameters and no state of its own, then the outputs."""
-    parameters = KINDS[operation.name].parameters
+    parameters = SUPPORTED[operation.name].parameters
     places = [index for place, index in enumerate(operation.inputs) if place not in parameters]
     return [tensor for index in (*places, *operation.outputs) if (tensor := graph.tensor(index)) is not None and not tensor.variable]
 
 
-def _axes(tensor: Tensor, rank: int) -> set[int]:
+def _axes(tensor: GraphTensor, rank: int) -> set[int]:
     return {axis % rank for axis in tensor.values or ()} if rank else set()
 
 
-def _long_sides(tensor: Tensor) -> int:
+def _long_sides(tensor: GraphTensor) -> int:
     return sum(size > 1 for size in tensor.shape)
 
 
-def _shape(tensor: Tensor) -> str:
+def _shape(tensor: GraphTensor) -> str:
     return "x".join(map(str, tensor.shape)) or "one number"

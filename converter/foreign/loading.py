@@ -11,9 +11,9 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from converter.common.exception_text import first_sentence
 from converter.common.network_error import NetworkError
-from converter.foreign.causes import why_not_loaded
-from converter.foreign.frozen import GraphError, draws_random_numbers, function_of, in_float32, take_one_picture
-from converter.foreign.heads import AUGMENTS
+from converter.foreign.classifier_head import AUGMENTS
+from converter.foreign.graph_edits import GraphError, draws_random_numbers, function_of, in_float32, take_one_picture
+from converter.foreign.load_errors import why_not_loaded
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class _Source:
     call: Callable[[Any, str], Any]
 
 
-def load(path: Path, output: str | None, size: int | None) -> FrozenModel:
+def load_frozen(path: Path, output: str | None, size: int | None) -> FrozenModel:
     """Read a `.keras` or `.h5` file or the folder of a SavedModel. output: a name where it has several; size: side of its input where that is open.
 
     Raises NetworkError, whatever a file of somebody else's does when it is loaded.

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from converter.bundle import calibrate as confidence
-from converter.bundle.plausibility import in_meant_order
-from converter.common.accuracy import Answers, by_chance
+from converter.bundle import confidence
+from converter.bundle.plausibility import in_likely_order
+from converter.common.accuracy import Predictions, mcnemar_p
 from converter.common.network_error import NetworkError
 from converter.common.progress import Progress
 from converter.data.photos import Photo
 from converter.data.run import Run
-from converter.foreign.adopt import AdoptedNetwork, ForeignClassifier
+from converter.foreign.foreign_model import ForeignClassifier, ForeignNetwork
 from converter.quantization import calibration
-from converter.quantization.calibration import Inputs
+from converter.quantization.calibration import NetworkInputs
 
 TRIED_PHOTOS = 96
 MOST_CHANCE = 0.01
@@ -29,15 +29,15 @@ class PixelChoice:
     """The range that was taken, one of `converter.foreign.pixel_range.RANGES`, and the network that it makes. told: how it was found."""
 
     pixels: str
-    network: AdoptedNetwork
+    network: ForeignNetwork
     told: str
 
 
 @dataclass(frozen=True, eq=False)
 class _Tried:
     pixels: str
-    network: AdoptedNetwork
-    answers: Answers
+    network: ForeignNetwork
+    answers: Predictions
 
     @property
     def likely(self) -> float:
@@ -48,7 +48,7 @@ class _Tried:
         return math.log(1 / SELDOM if self.pixels in ("torch", "caffe") else 1.0) - self._nll() * len(self.answers.targets)
 
     def _nll(self) -> float:
-        return self.answers.nll(confidence.fitted(self.answers))
+        return self.answers.nll(confidence.fit_temperature(self.answers))
 
     def __str__(self) -> str:
         return f"{self.answers.accuracy:.2f} with {self.pixels}"
@@ -59,7 +59,7 @@ def choose_pixels(classifier: ForeignClassifier, given: str | None, run: Run, se
 
     Raises NetworkError where another range than the one given names more photos right, and that is no chance.
     """
-    photos = calibration.choose(run.val, TRIED_PHOTOS, seed)
+    photos = calibration.choose_photos(run.val, TRIED_PHOTOS, seed)
     tried = _tried(classifier, given, photos, run, progress)
     ranked = sorted(tried, key=lambda one: one.likely, reverse=True)
     if given is None:
@@ -67,7 +67,7 @@ def choose_pixels(classifier: ForeignClassifier, given: str | None, run: Run, se
         told = f"pixels {best.pixels}: {best.answers.accuracy:.2f} of {len(photos)} validation photos right"
         if others:
             told += f", {others[0]}"
-            if by_chance(best.answers.right, others[0].answers.right) > MOST_CHANCE:
+            if mcnemar_p(best.answers.right, others[0].answers.right) > MOST_CHANCE:
                 told += "; too few photos to tell them apart: name --pixels if you know it"
         return PixelChoice(best.pixels, best.network, told)
     own = next(one for one in tried if one.pixels == given)
@@ -87,12 +87,12 @@ def _tried(classifier: ForeignClassifier, given: str | None, photos: Sequence[Ph
     tried = []
     for pixels in ranges:
         network = classifier.network(pixels)
-        pictures = progress.through(Inputs(photos, network.size), f"trying pixels {pixels} on photo")
-        answers = Answers(network.predict(pictures)["logits"].astype(np.float64), targets)
+        pictures = progress.track(NetworkInputs(photos, network.size), f"trying pixels {pixels} on photo")
+        answers = Predictions(network.predict(pictures)["logits"].astype(np.float64), targets)
         # Labels in a wrong order are another mistake, which is told later; with it the right range would be right least often.
-        tried.append(_Tried(pixels, network, in_meant_order(answers)))
+        tried.append(_Tried(pixels, network, in_likely_order(answers)))
     return tried
 
 
-def _surely_better(one: Answers, other: Answers) -> bool:
-    return one.accuracy > other.accuracy and by_chance(one.right, other.right) < MOST_CHANCE
+def _surely_better(one: Predictions, other: Predictions) -> bool:
+    return one.accuracy > other.accuracy and mcnemar_p(one.right, other.right) < MOST_CHANCE

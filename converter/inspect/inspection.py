@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from converter.edgetpu.graph import CUSTOM_OP, graph_of
+from converter.edgetpu.graph import CUSTOM_OP, build_graph
 from converter.edgetpu.prediction import Prediction, predict
 from converter.tflite.flatbuffer import ModelFile, Operator, Tensor, read_model
 from converter.tflite.metadata_reader import ENTRY, ModelDescription, parse_description
@@ -83,7 +83,7 @@ class Inspection(msgspec.Struct, frozen=True):
 def inspect(path: Path, *, edgetpu: bool) -> Inspection:
     """Look into a `.tflite` file, or into the model of a bundle whose folder is given. edgetpu: foretell the mapping too.
 
-    Raises ModelFileError, BundleError for a bundle that is not whole, and CompiledAlready.
+    Raises ModelFileError, BundleError for a bundle that is not whole, and AlreadyCompiledError.
     """
     bundle = read_bundle(path).info if path.is_dir() else None
     file = path / MODEL_FILE if bundle else path
@@ -110,7 +110,7 @@ def inspect(path: Path, *, edgetpu: bool) -> Inspection:
         missing=tuple(file.name for file in description.all_files if file.name not in model.files) if description else (),
         labels=_labels(model, description),
         bundle=bundle,
-        edgetpu=predict(graph_of(model)) if edgetpu else None,
+        edgetpu=predict(build_graph(model)) if edgetpu else None,
     )
 
 

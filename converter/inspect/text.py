@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from converter.common.table import columns
 from converter.edgetpu.graph import CUSTOM_OP
-from converter.edgetpu.listing import prediction_lines
+from converter.edgetpu.prediction_text import prediction_lines
 from converter.edgetpu.status import MAPPED
 from converter.inspect.inspection import Inspection, LayerFacts, TensorFacts, compiled_file
 from device.common.wording import byte_size, listed
@@ -13,7 +13,7 @@ from device.vision.inference.bundle import EdgeTpu
 _SHOWN_LABELS = 12
 
 
-def lines(found: Inspection) -> Iterator[str]:
+def inspection_lines(found: Inspection) -> Iterator[str]:
     """Everything found, section by section, an empty line between them."""
     yield f"{found.file}: {byte_size(found.bytes)}, sha256 {found.sha256[:12]}..."
     yield f"made by: {found.maker or 'the file does not say'}" + (f"; {found.graphs} graphs, the first is shown" if found.graphs > 1 else "")

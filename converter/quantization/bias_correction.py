@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.common.parallel_map import parallel_map
-from converter.common.progress import Row
+from converter.common.progress import Indexable
 from converter.quantization.trial_model import load_model
 from converter.tflite.layers import Layer, add_to_bias, cut_after, linear_layers
 from device.common.arrays import Float64Array
@@ -38,7 +38,7 @@ class Correction:
         )
 
 
-def corrected(int8: bytes, float32: bytes, pictures: Row[Pixels], scratch: Path) -> bytes:
+def correct_biases(int8: bytes, float32: bytes, pictures: Indexable[Pixels], scratch: Path) -> bytes:
     """Return the INT8 model with the mean output of each linear layer moved to where it is in the float model, channel by channel.
 
     int8, float32: the same network, converted both ways. pictures: size x size x 3 uint8. scratch: a folder to write into.
@@ -54,7 +54,7 @@ def corrected(int8: bytes, float32: bytes, pictures: Row[Pixels], scratch: Path)
     return int8
 
 
-def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Row[npt.NDArray[Any]], scratch: Path) -> list[Float64Array]:
+def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Indexable[npt.NDArray[Any]], scratch: Path) -> list[Float64Array]:
     """The mean of each channel of each layer's output over all places of all inputs."""
     cut = cut_after(model, layers)
     total, *others = parallel_map(len(inputs), lambda: _Means(cut, inputs, scratch))
@@ -66,7 +66,7 @@ def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Row[npt.NDArra
 class _Means:
     """The mean of each channel of each output of a model for one of the inputs."""
 
-    def __init__(self, model: bytes, inputs: Row[npt.NDArray[Any]], scratch: Path) -> None:
+    def __init__(self, model: bytes, inputs: Indexable[npt.NDArray[Any]], scratch: Path) -> None:
         self._inputs = inputs
         self._interpreter = load_model(model, scratch).interpreter
         self._fill = self._interpreter.tensor(self._interpreter.get_input_details()[0]["index"])

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence, Set
 import numpy as np
 
 from converter.common.parallel_map import parallel_map
-from converter.data.isolated_view import GROUND, Shown, can_be_isolated, isolated, isolated_if_told, whole
-from converter.data.photos import Photo, all_bad_named
+from converter.data.isolated_view import GROUND, PhotoView, can_be_isolated, isolated_view, try_isolate, whole_view
+from converter.data.photos import Photo, report_all_unreadable
 from device.vision.inference.ground import Ground
 from device.vision.inference.preprocess import Pixels, to_input
 
 
-def choose(photos: Sequence[Photo], n: int, seed: int) -> tuple[Photo, ...]:
+def choose_photos(photos: Sequence[Photo], n: int, seed: int) -> tuple[Photo, ...]:
     """Draw `n` photos, as equally over the labels as they last, and return them in the order drawn.
 
     Every label counts the same, so a rare one is not left to chance. All photos are taken when there are at most `n`.
@@ -27,7 +27,7 @@ def choose(photos: Sequence[Photo], n: int, seed: int) -> tuple[Photo, ...]:
     return tuple(photo for _, _, photo in drawn[:n])
 
 
-def thinned(photos: Sequence[Photo], step: int) -> tuple[Photo, ...]:
+def thin_photos(photos: Sequence[Photo], step: int) -> tuple[Photo, ...]:
     """The first of each label's photos and every `step`-th after it, in their order: labels keep their shares, and none is lost."""
     so_far: Counter[str] = Counter()
     kept = []
@@ -38,7 +38,7 @@ def thinned(photos: Sequence[Photo], step: int) -> tuple[Photo, ...]:
     return tuple(kept)
 
 
-def half(photos: Sequence[Photo]) -> frozenset[Photo]:
+def photos_to_isolate(photos: Sequence[Photo]) -> frozenset[Photo]:
     """Every other of each label's photos, as far as their items can be told from their ground: those to show isolated. Raises PhotosError."""
     shown: Counter[tuple[str, bool]] = Counter()
     found = set()
@@ -50,9 +50,9 @@ def half(photos: Sequence[Photo]) -> frozenset[Photo]:
     return frozenset(found)
 
 
-def partly_isolated(alone: Set[Photo], ground: Ground = GROUND) -> Shown:
+def view_partly_isolated(alone: Set[Photo], ground: Ground = GROUND) -> PhotoView:
     """What is shown of a photo where only these are shown isolated."""
-    return lambda photo: isolated(photo, ground) if photo in alone else whole(photo)
+    return lambda photo: isolated_view(photo, ground) if photo in alone else whole_view(photo)
 
 
 def isolated_inputs(photos: Sequence[Photo], size: int, ground: Ground = GROUND) -> tuple[list[Pixels], int]:
@@ -63,7 +63,7 @@ def isolated_inputs(photos: Sequence[Photo], size: int, ground: Ground = GROUND)
 
     def equipped() -> Callable[[int], tuple[Pixels, bool]]:
         def given(number: int) -> tuple[Pixels, bool]:
-            pixels, told = isolated_if_told(photos[number], ground)
+            pixels, told = try_isolate(photos[number], ground)
             return to_input(pixels, size), told
 
         return given
@@ -72,7 +72,7 @@ def isolated_inputs(photos: Sequence[Photo], size: int, ground: Ground = GROUND)
     return [picture for picture, _ in rows], sum(alone for _, alone in rows)
 
 
-class Inputs:
+class NetworkInputs:
     """What the device would give the network for each photo: size x size x 3 uint8, RGB. Decoded anew each time they are gone through.
 
     shown: what of a photo that is, the whole of it unless told otherwise.
@@ -81,14 +81,14 @@ class Inputs:
     first one are made black and white: a range that photos alone leave to chance would break the promise that camera bytes go in untouched.
     """
 
-    def __init__(self, photos: Sequence[Photo], size: int, *, shown: Shown = whole, full_range: bool = False) -> None:
+    def __init__(self, photos: Sequence[Photo], size: int, *, shown: PhotoView = whole_view, full_range: bool = False) -> None:
         self._photos, self._size, self._shown, self._full_range = photos, size, shown, full_range
 
     def __len__(self) -> int:
         return len(self._photos)
 
     def __getitem__(self, number: int) -> Pixels:
-        with all_bad_named(self._photos):
+        with report_all_unreadable(self._photos):
             picture = to_input(self._shown(self._photos[number]), self._size)
         if self._full_range and number == 0:
             picture[0, 0], picture[0, 1] = 0, 255

@@ -8,23 +8,23 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from converter.common.accuracy import divergence
+from converter.common.accuracy import kl_divergence
 from converter.common.exception_text import first_sentence
-from converter.common.progress import Progress, Row
+from converter.common.progress import Indexable, Progress
 from converter.common.silence import silenced
-from converter.data.isolated_view import Shown, whole
+from converter.data.isolated_view import PhotoView, whole_view
 from converter.data.photos import Photo
-from converter.edgetpu.graph import graph_of
+from converter.edgetpu.graph import build_graph
 from converter.edgetpu.prediction import predict
 from converter.quantization import tf_converter as tflite
-from converter.quantization.bias_correction import Correction, corrected
-from converter.quantization.calibration import Inputs
+from converter.quantization.bias_correction import Correction, correct_biases
+from converter.quantization.calibration import NetworkInputs
 from converter.quantization.float_network import FloatNetwork
-from converter.quantization.ranges import measured_ranges, with_ranges
-from converter.quantization.trial_model import FloatModel, Trial
-from converter.quantization.uint8_io import with_raw_bytes
+from converter.quantization.ranges import measure_ranges, with_ranges
+from converter.quantization.trial_model import FloatModel, TrialModel
+from converter.quantization.uint8_io import with_uint8_io
 from converter.tflite.flatbuffer import read_model
-from converter.tflite.metadata import unpacked
+from converter.tflite.metadata import unpack_model
 from device.common.errors import SortbinError
 from device.vision.inference.preprocess import Pixels, to_float
 
@@ -47,7 +47,7 @@ class CandidateError(SortbinError, ValueError):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class CandidateSpec:
     """precision: what the model computes in; recipe: whose converter makes it; target: where it has to run, whole."""
 
     precision: Precision
@@ -56,10 +56,10 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Best:
+class Candidate:
     """The candidate that was chosen, and what bias correction did for it; float32, floating: the network converted without quantizing."""
 
-    trial: Trial
+    trial: TrialModel
     correction: Correction | None
     recipe: str
     float32: bytes
@@ -67,8 +67,14 @@ class Best:
 
 
 def best_candidate(
-    network: FloatNetwork, labels: Sequence[str], wanted: Wanted, chosen: Sequence[Photo], scratch: Path, progress: Progress, shown: Shown = whole
-) -> Best:
+    network: FloatNetwork,
+    labels: Sequence[str],
+    wanted: CandidateSpec,
+    chosen: Sequence[Photo],
+    scratch: Path,
+    progress: Progress,
+    shown: PhotoView = whole_view,
+) -> Candidate:
     """Make every candidate that `wanted` allows of the network, and return the one whose probabilities on calibration photos stray least.
 
     chosen: calibration photos, drawn evenly over the labels: the first fit the bias correction, the rest judge. shown: what of
@@ -76,29 +82,29 @@ def best_candidate(
     """
     size = network.size
     cut = min(CORRECTION_PHOTOS, len(chosen) // 2)
-    fitting, judging = (Inputs(photos, size, shown=shown).all() for photos in (chosen[:cut], chosen[cut:]))
-    pictures = [*Inputs(chosen[:1], size, shown=shown, full_range=True), *fitting[1:], *judging]
-    found: list[tuple[float, Best]] = []
+    fitting, judging = (NetworkInputs(photos, size, shown=shown).all() for photos in (chosen[:cut], chosen[cut:]))
+    pictures = [*NetworkInputs(chosen[:1], size, shown=shown, full_range=True), *fitting[1:], *judging]
+    found: list[tuple[float, Candidate]] = []
     refused: list[str] = []
     with silenced(), network.exported() as saved:
-        float32 = tflite.calibrated(saved, pictures[:1]) if wanted.precision == "int8" else tflite.to_float32(saved)
+        float32 = tflite.to_calibrated(saved, pictures[:1]) if wanted.precision == "int8" else tflite.to_float32(saved)
         floating = FloatModel(float32, scratch)
         _require_same(network, floating, judging[:SAME_PHOTOS])
         answers = floating.predict(judging)
         aim = answers["logits"].astype(np.float64)
         if len(aim) > 1 and not np.ptp(aim, axis=0).any():
             raise CandidateError(f"the network gives all of {len(aim)} photos the same values; it has learnt nothing, or takes other pixels")
-        for recipe, make in _makers(wanted, saved, float32, progress.through(pictures, "calibrating on training photos"), scratch):
-            model = with_raw_bytes(make(), {name: HEADROOM * float(np.abs(values).max()) for name, values in answers.items()})
-            plain = Trial(model, labels, size, scratch)
-            best = Best(plain, None, recipe, float32, floating)
-            strayed = divergence(aim, plain.logits(judging))
+        for recipe, make in _makers(wanted, saved, float32, progress.track(pictures, "calibrating on training photos"), scratch):
+            model = with_uint8_io(make(), {name: HEADROOM * float(np.abs(values).max()) for name, values in answers.items()})
+            plain = TrialModel(model, labels, size, scratch)
+            best = Candidate(plain, None, recipe, float32, floating)
+            strayed = kl_divergence(aim, plain.logits(judging))
             if wanted.precision == "int8":
                 progress.step("correcting biases")
-                amended = Trial(corrected(model, float32, fitting, scratch), labels, size, scratch)
-                after = divergence(aim, amended.logits(judging))
+                amended = TrialModel(correct_biases(model, float32, fitting, scratch), labels, size, scratch)
+                after = kl_divergence(aim, amended.logits(judging))
                 correction = Correction(after < strayed, len(fitting), len(judging), strayed, after)
-                best, strayed = Best(amended if correction.kept else plain, correction, recipe, float32, floating), min(strayed, after)
+                best, strayed = Candidate(amended if correction.kept else plain, correction, recipe, float32, floating), min(strayed, after)
             on_cpu = _left_to_cpu(best.trial.model, scratch) if wanted.target != "cpu" else []
             if on_cpu:
                 refused.append(f"{recipe}: the Edge TPU would leave {', '.join(on_cpu)} to the CPU")
@@ -119,7 +125,7 @@ def _require_same(network: FloatNetwork, floating: FloatModel, pictures: list[Pi
         )
 
 
-def _makers(wanted: Wanted, saved: Path, float32: bytes, pictures: Row[Pixels], scratch: Path) -> list[tuple[str, Callable[[], bytes]]]:
+def _makers(wanted: CandidateSpec, saved: Path, float32: bytes, pictures: Indexable[Pixels], scratch: Path) -> list[tuple[str, Callable[[], bytes]]]:
     match wanted.precision:
         case "int16x8":
             return [("tensorflow", lambda: tflite.to_int16x8(saved, pictures))]
@@ -137,19 +143,19 @@ def _makers(wanted: Wanted, saved: Path, float32: bytes, pictures: Row[Pixels], 
             return [maker for maker in makers if wanted.recipe in (maker[0], "auto")]
 
 
-def by_tensorflow(calibrated: bytes, pictures: Row[Pixels], scratch: Path) -> bytes:
+def by_tensorflow(calibrated: bytes, pictures: Indexable[Pixels], scratch: Path) -> bytes:
     """Quantize with TensorFlow's quantizer, by ranges measured here. calibrated: a model with any ranges; pictures: size x size x 3 uint8."""
-    return tflite.quantized(with_ranges(calibrated, measured_ranges(calibrated, pictures, scratch)))
+    return tflite.quantize_calibrated(with_ranges(calibrated, measure_ranges(calibrated, pictures, scratch)))
 
 
-def by_ai_edge_quantizer(float32: bytes, pictures: Row[Pixels]) -> bytes:
+def by_ai_edge_quantizer(float32: bytes, pictures: Indexable[Pixels]) -> bytes:
     """Quantize with Google's AI Edge Quantizer (recipe static_wi8_ai8). pictures: size x size x 3 uint8.
 
     Its calibration averages extremes over pictures, which would narrow the input; that is set to all of -1..1 here.
     """
     from ai_edge_quantizer import quantizer, recipe
 
-    graph = unpacked(float32).subgraphs[0]
+    graph = unpack_model(float32).subgraphs[0]
     whole = {"min": np.full((1, 1, 1, 1), -1, np.float32), "max": np.full((1, 1, 1, 1), 1, np.float32)}
     try:
         working = quantizer.Quantizer(bytearray(float32), recipe.static_wi8_ai8())
@@ -165,7 +171,7 @@ def by_ai_edge_quantizer(float32: bytes, pictures: Row[Pixels]) -> bytes:
 class _Fed:
     """Pictures as the quantizer wants them; it goes through them more than once."""
 
-    def __init__(self, pictures: Row[Pixels]) -> None:
+    def __init__(self, pictures: Indexable[Pixels]) -> None:
         self._pictures = pictures
 
     def __iter__(self) -> Iterator[dict[str, npt.NDArray[Any]]]:
@@ -175,4 +181,4 @@ class _Fed:
 def _left_to_cpu(model: bytes, scratch: Path) -> list[str]:
     file = scratch / "candidate.tflite"
     file.write_bytes(model)
-    return sorted({fate.name for fate in predict(graph_of(read_model(file))).on_cpu})
+    return sorted({fate.name for fate in predict(build_graph(read_model(file))).on_cpu})

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from converter.common.parallel_map import parallel_map
-from converter.common.progress import Row
+from converter.common.progress import Indexable
 from device.vision.inference.bundle import KnownAnswer
 from device.vision.inference.classifier import Classifier, known_input
 from device.vision.inference.preprocess import Pixels
@@ -16,7 +16,7 @@ NOISE_SEEDS = range(1, 17)
 MARGIN = 2
 
 
-def known_answer(exact: Callable[[], Classifier], shipping: Callable[[], Classifier], seed: int, photos: Row[Pixels]) -> KnownAnswer:
+def golden_output(exact: Callable[[], Classifier], shipping: Callable[[], Classifier], seed: int, photos: Indexable[Pixels]) -> KnownAnswer:
     """Ask the exact kernels for the answer to a seeded input, and measure how far the shipping ones stray from them.
 
     exact, shipping: give a classifier of their own to each thread that asks. The tolerance is MARGIN times the largest difference seen on that

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from converter.tflite.metadata import unpacked
+from converter.tflite.metadata import unpack_model
 from device.common.arrays import Float64Array
 from device.vision.inference.preprocess import Pixels, to_float
 
@@ -57,7 +57,7 @@ class _Traced:
     """A model all of whose tensors can be looked at after a run. outputs: by name, which operator makes it of which tensors."""
 
     def __init__(self, model: bytes) -> None:
-        parsed = unpacked(model)
+        parsed = unpack_model(model)
         graph = parsed.subgraphs[0]
         names = [tensor.name.decode() for tensor in graph.tensors]
         self._index = {name: number for number, name in enumerate(names)}

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from converter.common.parallel_map import parallel_map
-from converter.common.progress import Row
+from converter.common.progress import Indexable
 from converter.quantization.trial_model import load_model
-from converter.tflite.metadata import packed, unpacked
+from converter.tflite.metadata import pack_model, unpack_model
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels, to_float
 
@@ -20,17 +20,17 @@ Ranges = Mapping[int, tuple[float, float]]
 """least and greatest value of a tensor, by its number"""
 
 
-def measured_ranges(model: bytes, pictures: Row[Pixels], scratch: Path) -> Ranges:
+def measure_ranges(model: bytes, pictures: Indexable[Pixels], scratch: Path) -> Ranges:
     """The range of every tensor that an operator of the float model gives, and -1..1 for its input, which any camera can fill.
 
     pictures: size x size x 3 uint8. scratch: a folder to write into.
     """
-    parsed = unpacked(model)
+    parsed = unpack_model(model)
     graph = parsed.subgraphs[0]
     given = [int(number) for operator in graph.operators for number in operator.outputs]
     inputs = [int(number) for number in graph.inputs]
     graph.outputs, parsed.signatureDefs = given, None
-    traced = packed(parsed)
+    traced = pack_model(parsed)
     found = np.stack(list(parallel_map(len(pictures), lambda: _Extremes(traced, pictures, scratch))))
     least, greatest = found[..., 0].min(axis=0), found[..., 1].max(axis=0)
     return dict.fromkeys(inputs, (-1.0, 1.0)) | {number: (float(low), float(high)) for number, low, high in zip(given, least, greatest, strict=True)}
@@ -38,17 +38,17 @@ def measured_ranges(model: bytes, pictures: Row[Pixels], scratch: Path) -> Range
 
 def with_ranges(model: bytes, ranges: Ranges) -> bytes:
     """The float model with these ranges in the place of those it was calibrated with."""
-    parsed = unpacked(model)
+    parsed = unpack_model(model)
     for number, (least, greatest) in ranges.items():
         quantization = parsed.subgraphs[0].tensors[number].quantization
         quantization.min, quantization.max = np.array([least], np.float32), np.array([greatest], np.float32)
-    return packed(parsed)
+    return pack_model(parsed)
 
 
 class _Extremes:
     """Least and greatest value of each output of a model for a picture: outputs x 2 float32."""
 
-    def __init__(self, model: bytes, pictures: Row[Pixels], scratch: Path) -> None:
+    def __init__(self, model: bytes, pictures: Indexable[Pixels], scratch: Path) -> None:
         self._pictures = pictures
         self._interpreter = load_model(model, scratch).interpreter
         self._fill = self._interpreter.tensor(self._interpreter.get_input_details()[0]["index"])

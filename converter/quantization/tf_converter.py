@@ -74,15 +74,15 @@ def to_int8(saved: Path, pictures: Iterable[Pixels]) -> bytes:
     return _converted(_int8_converter(saved, pictures))
 
 
-def calibrated(saved: Path, pictures: Iterable[Pixels]) -> bytes:
-    """The float model that `quantized` takes: operators and weights as of `to_float32`, tensors with the ranges they had over `pictures`."""
+def to_calibrated(saved: Path, pictures: Iterable[Pixels]) -> bytes:
+    """The float model that `quantize_calibrated` takes: that of `to_float32`, with the range of each tensor over `pictures`."""
     converter = _int8_converter(saved, pictures)
     converter._experimental_calibrate_only = True
     return _converted(converter)
 
 
-def quantized(model: bytes) -> bytes:
-    """Quantize what `calibrated` gave, as `to_int8` does, by the ranges that stand in it."""
+def quantize_calibrated(model: bytes) -> bytes:
+    """Quantize what `to_calibrated` gave, as `to_int8` does, by the ranges that stand in it."""
     try:
         return bytes(mlir_quantize(model, input_data_type=tf.uint8, output_data_type=tf.int8, disable_per_channel_for_dense_layers=True))
     except (RuntimeError, ValueError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from converter.common.parallel_map import parallel_map
-from converter.common.progress import Row
+from converter.common.progress import Indexable
 from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.bundle import MODEL_FILE, Bundle, BundleInfo, CalibrationSet, InputSpec, KnownAnswer, Measured, Metrics
 from device.vision.inference.classifier import Classifier, Outputs
@@ -20,7 +20,7 @@ def load_model(model: bytes, scratch: Path) -> Runtime:
     return load_runtime(_kept(model, (), 1, scratch))
 
 
-class Trial:
+class TrialModel:
     """An INT8 model on trial. Raises BundleError when it does not take raw camera bytes, or its outputs are not a bundle's."""
 
     def __init__(self, model: bytes, labels: Sequence[str], size: int, scratch: Path) -> None:
@@ -36,20 +36,20 @@ class Trial:
         """The same model on the kernels that a known answer is taken from. Raises RuntimeFault where ai-edge-litert is not installed."""
         return Classifier(self._bundle, load_runtime(self._bundle, package="ai-edge-litert", kernels="builtin"))
 
-    def logits(self, pictures: Row[Pixels]) -> Float64Array:
+    def logits(self, pictures: Indexable[Pixels]) -> Float64Array:
         """One row a picture, before temperature and softmax."""
         return np.stack([outputs.logits for outputs in self._outputs(pictures)]).astype(np.float64)
 
-    def answers(self, pictures: Row[Pixels]) -> tuple[Float64Array, Float32Array]:
+    def answers(self, pictures: Indexable[Pixels]) -> tuple[Float64Array, Float32Array]:
         """Logits, as `logits` gives them, and embeddings of the same run."""
         outputs = list(self._outputs(pictures))
         return np.stack([each.logits for each in outputs]).astype(np.float64), np.stack([each.embedding for each in outputs])
 
-    def embeddings(self, pictures: Row[Pixels]) -> Float32Array:
+    def embeddings(self, pictures: Indexable[Pixels]) -> Float32Array:
         """One row a picture, dequantized."""
         return np.stack([outputs.embedding for outputs in self._outputs(pictures)])
 
-    def _outputs(self, pictures: Row[Pixels]) -> Iterator[Outputs]:
+    def _outputs(self, pictures: Indexable[Pixels]) -> Iterator[Outputs]:
         def equipped() -> Callable[[int], Outputs]:
             classifier = self.shipped()
             return lambda number: classifier.outputs(pictures[number])
@@ -66,7 +66,7 @@ class FloatModel:
         self._bundle = _kept(model, (), 1, scratch)
         self.name = load_runtime(self._bundle).name
 
-    def predict(self, pictures: Row[Pixels]) -> dict[str, Float32Array]:
+    def predict(self, pictures: Indexable[Pixels]) -> dict[str, Float32Array]:
         """Outputs by name, one row a picture of size x size x 3 uint8, each worked on by one of as many threads as there are processors."""
 
         def equipped() -> Callable[[int], dict[str, Float32Array]]:

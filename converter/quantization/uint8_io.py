@@ -9,19 +9,19 @@ from collections.abc import Mapping
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from converter.tflite.metadata import packed, unpacked
+from converter.tflite.metadata import pack_model, unpack_model
 from device.vision.inference.classifier import RAW_SCALE, RAW_ZERO_POINT
 
 _LARGEST = 32767
 
 
-def with_raw_bytes(model: bytes, largest: Mapping[str, float]) -> bytes:
+def with_uint8_io(model: bytes, largest: Mapping[str, float]) -> bytes:
     """The model with a uint8 input of scale 1/127.5 and zero point 127, and int16 outputs where they were float32.
 
     model: one input, float32 or int8 over -1..1. largest: by the output's name in the signature, the largest magnitude it takes; a step is a
     32,767th of that. Outputs that are whole numbers already stay as they are. Raises ValueError for an int8 input of another range.
     """
-    parsed = unpacked(model)
+    parsed = unpack_model(model)
     graph = parsed.subgraphs[0]
     (signature,) = parsed.signatureDefs
     image = int(graph.inputs[0])
@@ -49,7 +49,7 @@ def with_raw_bytes(model: bytes, largest: Mapping[str, float]) -> bytes:
         graph.operators = [*graph.operators, _operator(parsed, schema.BuiltinOperator.QUANTIZE, inner, outer)]
         graph.outputs = [outer if int(index) == inner else int(index) for index in graph.outputs]
         output.tensorIndex = outer
-    return packed(parsed)
+    return pack_model(parsed)
 
 
 def _tensor(graph: schema.SubGraphT, model: schema.ModelT, name: str, like: schema.TensorT, dtype: int, scale: float, zero_point: int) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from converter.tflite.metadata import packed, unpacked
+from converter.tflite.metadata import pack_model, unpack_model
 from device.common.arrays import Float64Array
 
 _SUMS = {schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED}
@@ -23,7 +23,7 @@ class Layer:
 
 def linear_layers(model: bytes) -> list[Layer]:
     """The convolutions and dense layers that have a bias and no activation, in the order in which they run."""
-    parsed = unpacked(model)
+    parsed = unpack_model(model)
     graph = parsed.subgraphs[0]
     return [
         Layer(graph.tensors[operator.outputs[0]].name.decode(), int(operator.outputs[0]), int(operator.inputs[2]))
@@ -37,13 +37,13 @@ def linear_layers(model: bytes) -> list[Layer]:
 
 def cut_after(model: bytes, layers: Collection[Layer]) -> bytes:
     """The model up to the last of `layers`, giving their outputs in that order instead of its own. It has no signature."""
-    parsed = unpacked(model)
+    parsed = unpack_model(model)
     graph = parsed.subgraphs[0]
     graph.outputs = [layer.output for layer in layers]
     last = max(number for number, operator in enumerate(graph.operators) if operator.outputs[0] in graph.outputs)
     graph.operators = graph.operators[: last + 1]
     parsed.signatureDefs = None
-    return packed(parsed)
+    return pack_model(parsed)
 
 
 def add_to_bias(model: bytes, layer: Layer, change: Float64Array) -> bytes:

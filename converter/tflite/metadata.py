@@ -28,7 +28,7 @@ def with_metadata(model: bytes, *, name: str, version: str, labels: Sequence[str
     model: one input of RGB pixels; the output whose last axis has as many columns as there are labels, and that is named logits where there
     are several, is described by the labels. The same arguments give the same bytes.
     """
-    parsed = unpacked(model)
+    parsed = unpack_model(model)
     described = np.frombuffer(_description(parsed, name, version, len(labels)), np.uint8)
     kept = [entry for entry in parsed.metadata or [] if entry.name != ENTRY]
     replaced = [entry for entry in parsed.metadata or [] if entry.name == ENTRY]
@@ -38,10 +38,10 @@ def with_metadata(model: bytes, *, name: str, version: str, labels: Sequence[str
         parsed.buffers.append(schema.BufferT())
     parsed.buffers[entry.buffer].data = described
     parsed.metadata = [*kept, entry]
-    return packed(parsed) + _zipped({LABELS_FILE: labels_text(tuple(labels)), CARD_FILE: card})
+    return pack_model(parsed) + _zipped({LABELS_FILE: labels_text(tuple(labels)), CARD_FILE: card})
 
 
-def unpacked(model: bytes) -> schema.ModelT:
+def unpack_model(model: bytes) -> schema.ModelT:
     """The content of a `.tflite`, buffers included that lie behind the flatbuffer instead of in it."""
     parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0))
     for buffer in parsed.buffers:
@@ -51,7 +51,7 @@ def unpacked(model: bytes) -> schema.ModelT:
     return parsed
 
 
-def packed(model: schema.ModelT) -> bytes:
+def pack_model(model: schema.ModelT) -> bytes:
     """A model as the bytes of a `.tflite`, each buffer on a multiple of 16 bytes as the schema asks; the generated code would not see to it."""
     model.buffers = [_AlignedBuffer(buffer.data) for buffer in model.buffers]
     builder = flatbuffers.Builder(1 << 20)

@@ -11,7 +11,7 @@ from device.vision.inference.classifier import RAW_SCALE, RAW_ZERO_POINT
 OUTPUTS = ("logits", "embedding")
 
 
-def checks(model: ModelFile, info: BundleInfo) -> list[Check]:
+def contract_checks(model: ModelFile, info: BundleInfo) -> list[Check]:
     """Every point of the contract between a bundle and its model, good or not."""
     return [_input(model, info.input.size), _outputs(model, len(info.labels)), _labels(model, info.labels), _operations(model)]
 
@@ -60,7 +60,7 @@ def _labels(model: ModelFile, labels: tuple[str, ...]) -> Check:
 
 def _operations(model: ModelFile) -> Check:
     used = sorted({(found.name, found.version) for graph in model.subgraphs for found in graph.operators})
-    lacking = {f"{name} version {version}": op_versions.without(name, version) for name, version in used}
+    lacking = {f"{name} version {version}": op_versions.runtimes_without(name, version) for name, version in used}
     refused = [f"{operation} is not in {' nor '.join(who)}" for operation, who in lacking.items() if who]
     if refused:
         return Check("op versions", False, "; ".join(refused))

@@ -191,7 +191,7 @@ CUSTOM = ("AudioSpectrogram", "Mfcc", "NumericVerify", "TFLite_Detection_PostPro
 """operations outside of the schema that the same sources register; a runtime misses others only once it prepares the model"""
 
 
-def without(name: str, version: int) -> list[str]:
+def runtimes_without(name: str, version: int) -> list[str]:
     """Those of RUNTIMES that have no such operation, or not in this version. name: as in the schema, or a custom operation's own."""
     if name in CUSTOM:
         return []

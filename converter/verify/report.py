@@ -18,7 +18,7 @@ class Check(msgspec.Struct, frozen=True):
         return f"{MARKS[self.good]} {self.name:<12} {self.text}"
 
 
-class Asked(msgspec.Struct, frozen=True):
+class RuntimeResult(msgspec.Struct, frozen=True):
     """A runtime and what it answered. name: package, version and kernels, or package and kernels where it never got to say its version.
 
     good: None where it is not installed. off_steps: the largest difference from the known answer in steps of the quantized logits, of
@@ -40,7 +40,7 @@ class Asked(msgspec.Struct, frozen=True):
         return str(Check("known answer", self.good, f"{self.name}: {self.text}"))
 
 
-class Photos(msgspec.Struct, frozen=True):
+class PhotoResults(msgspec.Struct, frozen=True):
     """What was measured on photos. ships: the runtime that a bin takes on this computer.
 
     claimed: what the bundle says of INT8, and int8 what was measured; isolated: measured with the items by themselves, where the bundle says
@@ -65,11 +65,11 @@ class Verification(msgspec.Struct, frozen=True):
     digest: str
     good: bool
     checks: list[Check]
-    runtimes: list[Asked]
-    photos: Photos | None = None
+    runtimes: list[RuntimeResult]
+    photos: PhotoResults | None = None
 
     def __str__(self) -> str:
-        rows: list[Check | Asked] = [*self.checks, *self.runtimes]
+        rows: list[Check | RuntimeResult] = [*self.checks, *self.runtimes]
         if not any(row.good for row in self.runtimes) and self.checks and self.checks[0].good:
             rows.append(Check("known answer", None, "no runtime gave it"))
         wrong = sum(row.good is False for row in rows)

@@ -9,18 +9,18 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from converter.bundle.photo_list import photos_to_judge
-from converter.common.accuracy import Answers, Ints, agreement
+from converter.bundle.photo_list import choose_evaluation_photos
+from converter.common.accuracy import Ints, Predictions, agreement
 from converter.common.atomic_directory import OutputError
 from converter.common.progress import Progress
 from converter.common.proportion import Proportion, proportion
-from converter.data import pixel_cache as decoded
+from converter.data import pixel_cache
 from converter.data.photos import Photo, PhotosError
 from converter.data.run import Run, RunError, read_run
-from converter.quantization.calibration import Inputs, fingerprint, isolated_inputs
+from converter.quantization.calibration import NetworkInputs, fingerprint, isolated_inputs
 from converter.tflite.flatbuffer import ModelFileError, read_model
-from converter.verify import contract, original, witness
-from converter.verify.report import Asked, Check, Photos, Verification
+from converter.verify import contract, float_probe, runtime_probe
+from converter.verify.report import Check, PhotoResults, RuntimeResult, Verification
 from device.common.arrays import Float64Array
 from device.common.run_in_subprocess import ChildFault, ask
 from device.common.wording import counted
@@ -35,7 +35,7 @@ OTHER_RUNTIMES_POINTS = 2.0
 
 
 @dataclass(frozen=True)
-class Order:
+class VerifyRequest:
     """What to verify. data, split: photos to measure on; run: what the bundle was made of, for its float network and its validation photos.
 
     tolerance_points: accuracy that may be missing against what the bundle claims. timeout_s: for each process, None to go by the work.
@@ -50,9 +50,9 @@ class Order:
 
 
 @dataclass(frozen=True, eq=False)
-class _Material:
-    """Photos of a known label, decoded to `pictures`, and the run they come from, if one was named. claimed: whether the bundle's claims are about
-    these photos; remark: what else is to be said of them, or empty.
+class _TestPhotos:
+    """Labelled photos, decoded to the file `pictures`. run: the run they come from, if one was named. claimed: whether the claims of the
+    bundle are about these photos. remark: a note for the user, or empty.
     """
 
     photos: tuple[Photo, ...]
@@ -63,7 +63,7 @@ class _Material:
     run: Run | None
 
 
-def verify(order: Order, progress: Progress) -> Verification:
+def verify(order: VerifyRequest, progress: Progress) -> Verification:
     """Look at everything; what is wrong is in the answer. Raises SortbinError for an order that cannot be carried out: no such folder,
     photos that cannot be read or are labelled otherwise.
     """
@@ -93,7 +93,7 @@ def verify(order: Order, progress: Progress) -> Verification:
             if photos is not None and bundle.info.metrics.isolated is not msgspec.UNSET:
                 photos, check = _by_themselves(order, bundle, material, photos, ways[photos.ships], Path(scratch), progress)
                 checks.append(check)
-    found: list[Check | Asked] = [*checks, *runtimes]
+    found: list[Check | RuntimeResult] = [*checks, *runtimes]
     good = all(each.good is not False for each in found) and any(runtime.good for runtime in runtimes)
     return Verification(str(order.bundle), f"{bundle.info.name} {bundle.info.version}", bundle.info.digest, good, checks, runtimes, photos)
 
@@ -107,19 +107,19 @@ def _files(bundle: Bundle) -> Check:
 
 def _contract(bundle: Bundle) -> list[Check]:
     try:
-        return contract.checks(read_model(bundle.model), bundle.info)
+        return contract.contract_checks(read_model(bundle.model), bundle.info)
     except ModelFileError as error:
         return [Check("model", False, str(error))]
 
 
-def _material(order: Order, bundle: Bundle, scratch: Path, progress: Progress) -> _Material | None:
+def _material(order: VerifyRequest, bundle: Bundle, scratch: Path, progress: Progress) -> _TestPhotos | None:
     if order.data is None:
         return None
     labels = bundle.info.labels
     run = read_run(order.run, order.data) if order.run is not None else None
     if run is not None and run.labels != labels:
         raise RunError(f"{order.run}: its labels are {', '.join(run.labels)}, those of {order.bundle} are {', '.join(labels)}")
-    judging = photos_to_judge(bundle, order.data, order.split, run)
+    judging = choose_evaluation_photos(bundle, order.data, order.split, run)
     photos = judging.photos
     known = {unicodedata.normalize("NFC", label): index for index, label in enumerate(labels)}
     spelled = [unicodedata.normalize("NFC", photo.label) for photo in photos]
@@ -128,37 +128,37 @@ def _material(order: Order, bundle: Bundle, scratch: Path, progress: Progress) -
             raise PhotosError(f"{order.data}: {photo.name} is labelled {photo.label}, which {order.bundle} does not know: {', '.join(labels)}")
     size, pictures = bundle.info.input.size, scratch / "pictures.npy"
     try:
-        decoded.keep(progress.through(Inputs(photos, size), "decoding photos"), size, pictures)
+        pixel_cache.write_pixels(progress.track(NetworkInputs(photos, size), "decoding photos"), size, pictures)
     except OSError as error:
         raise OutputError(f"{scratch}: {error.strerror}; decoded photos take {len(photos) * size * size * 3 / 1e6:.0f} MB there") from error
-    return _Material(photos, np.array([known[label] for label in spelled]), judging.claimed, judging.remark, pictures, run)
+    return _TestPhotos(photos, np.array([known[label] for label in spelled]), judging.claimed, judging.remark, pictures, run)
 
 
 def _ask_all(
-    order: Order, bundle: Bundle, material: _Material | None, scratch: Path, progress: Progress
-) -> tuple[list[Asked], dict[str, Float64Array], dict[str, tuple[Package, Kernels]]]:
+    order: VerifyRequest, bundle: Bundle, material: _TestPhotos | None, scratch: Path, progress: Progress
+) -> tuple[list[RuntimeResult], dict[str, Float64Array], dict[str, tuple[Package, Kernels]]]:
     """What each runtime answers, and by its name the logits of those that ran on photos and what was asked for; the one that ships comes first."""
     ways: list[tuple[Package, Kernels]] = [(package, kernels) for package in PACKAGES for kernels in ("default", "builtin")]
     if EDGETPU_FILE in bundle.info.files:
         ways += [(package, "edgetpu") for package in PACKAGES]
-    found: list[Asked] = []
+    found: list[RuntimeResult] = []
     logits: dict[str, Float64Array] = {}
     asked_for: dict[str, tuple[Package, Kernels]] = {}
     for package, kernels in ways:
         if importlib.util.find_spec(package.replace("-", "_")) is None:
-            found.append(Asked(f"{package} {kernels}", None, "not installed"))
+            found.append(RuntimeResult(f"{package} {kernels}", None, "not installed"))
             continue
         progress.step(f"asking {package} {kernels}")
         file = scratch / f"{package}-{kernels}.npy"
         pictures = str(material.pictures) if material is not None else None
-        question = witness.Question(str(order.bundle.resolve()), package, kernels, pictures, str(file))
+        question = runtime_probe.ProbeRequest(str(order.bundle.resolve()), package, kernels, pictures, str(file))
         try:
-            told = ask(witness.__name__, question, witness.Testimony, timeout_s=_timeout_s(order, material))
+            told = ask(runtime_probe.__name__, question, runtime_probe.ProbeResult, timeout_s=_timeout_s(order, material))
         except ChildFault as fault:
-            found.append(Asked(f"{package} {kernels}", False, str(fault)))
+            found.append(RuntimeResult(f"{package} {kernels}", False, str(fault)))
             continue
         if told.degraded:
-            found.append(Asked(f"{package} {kernels}", None, told.degraded))
+            found.append(RuntimeResult(f"{package} {kernels}", None, told.degraded))
             continue
         found.append(_asked(told, bundle))
         if material is not None:
@@ -167,12 +167,12 @@ def _ask_all(
     return found, logits, asked_for
 
 
-def _asked(told: witness.Testimony, bundle: Bundle) -> Asked:
+def _asked(told: runtime_probe.ProbeResult, bundle: Bundle) -> RuntimeResult:
     allowed = 0 if told.exact else bundle.info.known_answer.tolerance
     good = told.off <= allowed
     text = f"{counted(told.off, 'step')} off" if told.off else "exact"
     text += f", {allowed} allowed" if told.off or allowed else ""
-    return Asked(told.runtime, good, text if good else f"{text} (at {told.worst}); do not run the bundle on it", told.off, allowed)
+    return RuntimeResult(told.runtime, good, text if good else f"{text} (at {told.worst}); do not run the bundle on it", told.off, allowed)
 
 
 def _provenance(bundle: Bundle, run: Run) -> Check:
@@ -184,12 +184,18 @@ def _provenance(bundle: Bundle, run: Run) -> Check:
 
 
 def _judge(
-    order: Order, bundle: Bundle, material: _Material, runtimes: list[Asked], logits: dict[str, Float64Array], scratch: Path, progress: Progress
-) -> tuple[list[Asked], Photos | None, list[Check]]:
+    order: VerifyRequest,
+    bundle: Bundle,
+    material: _TestPhotos,
+    runtimes: list[RuntimeResult],
+    logits: dict[str, Float64Array],
+    scratch: Path,
+    progress: Progress,
+) -> tuple[list[RuntimeResult], PhotoResults | None, list[Check]]:
     """Every runtime's answers for the photos beside those of the runtime that ships, and that one's beside what the bundle claims."""
     if not logits:
         return runtimes, None, [Check("accuracy", None, "no runtime to measure it on")]
-    answers = {name: Answers(found, material.targets) for name, found in logits.items()}
+    answers = {name: Predictions(found, material.targets) for name, found in logits.items()}
     ships = next(iter(answers))
     claim = bundle.info.metrics.int8
     claimed = proportion(round(claim.accuracy * claim.n), claim.n)
@@ -210,7 +216,7 @@ def _judge(
     else:
         other = f"; the bundle claims {claimed.share:.4f} of {claimed.n} other photos"
         checks = [Check("accuracy", None, told + other)]
-    photos = Photos(material.photos[0].path.parents[1].name, len(material.photos), ships, claimed, int8)
+    photos = PhotoResults(material.photos[0].path.parents[1].name, len(material.photos), ships, claimed, int8)
     if material.run is not None:
         progress.step("asking the float network")
         try:
@@ -223,8 +229,8 @@ def _judge(
 
 
 def _by_themselves(
-    order: Order, bundle: Bundle, material: _Material, photos: Photos, way: tuple[Package, Kernels], scratch: Path, progress: Progress
-) -> tuple[Photos, Check]:
+    order: VerifyRequest, bundle: Bundle, material: _TestPhotos, photos: PhotoResults, way: tuple[Package, Kernels], scratch: Path, progress: Progress
+) -> tuple[PhotoResults, Check]:
     """What the runtime that ships makes of the photos' items by themselves, beside what the bundle claims of them."""
     claim = bundle.info.metrics.isolated
     assert claim is not msgspec.UNSET
@@ -232,15 +238,15 @@ def _by_themselves(
     size, pictures, file = bundle.info.input.size, scratch / "isolated.npy", scratch / "isolated-logits.npy"
     shown, items = isolated_inputs(material.photos, size, bundle.info.ground)
     try:
-        decoded.keep(shown, size, pictures)
+        pixel_cache.write_pixels(shown, size, pictures)
     except OSError as error:
         raise OutputError(f"{scratch}: {error.strerror}; decoded photos take {len(shown) * size * size * 3 / 1e6:.0f} MB there") from error
-    question = witness.Question(str(order.bundle.resolve()), *way, str(pictures), str(file))
+    question = runtime_probe.ProbeRequest(str(order.bundle.resolve()), *way, str(pictures), str(file))
     try:
-        ask(witness.__name__, question, witness.Testimony, timeout_s=_timeout_s(order, material))
+        ask(runtime_probe.__name__, question, runtime_probe.ProbeResult, timeout_s=_timeout_s(order, material))
     except ChildFault as fault:
         return photos, Check("isolated", False, str(fault))
-    found = _of(Answers(np.load(file).astype(np.float64), material.targets))
+    found = _of(Predictions(np.load(file).astype(np.float64), material.targets))
     told = f"{found} with {items} items by themselves; the bundle claims {claim.int8.accuracy:.4f}"
     if not material.claimed:
         check = Check("isolated", None, f"{told} of {claim.int8.n} other photos")
@@ -251,7 +257,7 @@ def _by_themselves(
     return msgspec.structs.replace(photos, isolated=found), check
 
 
-def _measured(asked: Asked, own: Answers, ships: Answers, step: float | None, least: float | None) -> Asked:
+def _measured(asked: RuntimeResult, own: Predictions, ships: Predictions, step: float | None, least: float | None) -> RuntimeResult:
     """The same with what it made of the photos. least: accuracy that it must have, or None where the bundle claims nothing for them."""
     accuracy, agrees = _of(own), agreement(own, ships)
     differs = float(np.abs(own.logits - ships.logits).max())
@@ -268,14 +274,14 @@ def _measured(asked: Asked, own: Answers, ships: Answers, step: float | None, le
     return msgspec.structs.replace(asked, good=good, text=text, accuracy=accuracy, agreement=agrees, differs_steps=steps, differs=differs)
 
 
-def _floating(order: Order, bundle: Bundle, material: _Material, run: Run, scratch: Path) -> Answers:
+def _floating(order: VerifyRequest, bundle: Bundle, material: _TestPhotos, run: Run, scratch: Path) -> Predictions:
     file = scratch / "float.npy"
-    question = original.Question(str(run.model.resolve()), len(bundle.info.labels), str(material.pictures), str(file))
-    ask(original.__name__, question, str, timeout_s=_timeout_s(order, material))
-    return Answers(np.load(file).astype(np.float64), material.targets)
+    question = float_probe.FloatProbeRequest(str(run.model.resolve()), len(bundle.info.labels), str(material.pictures), str(file))
+    ask(float_probe.__name__, question, str, timeout_s=_timeout_s(order, material))
+    return Predictions(np.load(file).astype(np.float64), material.targets)
 
 
-def _against_float(order: Order, bundle: Bundle, photos: Photos, same: bool) -> list[Check]:
+def _against_float(order: VerifyRequest, bundle: Bundle, photos: PhotoResults, same: bool) -> list[Check]:
     metrics = bundle.info.metrics
     found, agrees = photos.float32, photos.agreement
     assert found is not None and agrees is not None
@@ -293,9 +299,9 @@ def _against_float(order: Order, bundle: Bundle, photos: Photos, same: bool) -> 
     ]
 
 
-def _timeout_s(order: Order, material: _Material | None) -> float:
+def _timeout_s(order: VerifyRequest, material: _TestPhotos | None) -> float:
     return START_S + (len(material.photos) if material is not None else 0) if order.timeout_s is None else order.timeout_s
 
 
-def _of(answers: Answers) -> Proportion:
+def _of(answers: Predictions) -> Proportion:
     return proportion(int(answers.right.sum()), len(answers.targets))

@@ -11,7 +11,7 @@ from converter.cli import main
 from converter.common.silence import silenced
 from converter.data.photos import read_photos, read_pixels
 from converter.data.run import read_run
-from converter.quantization.calibration import Inputs
+from converter.quantization.calibration import NetworkInputs
 from device.vision.inference.preprocess import to_float, to_input
 
 LABELS = ("disc", "frame", "streifen ≡")
@@ -125,7 +125,7 @@ def converted(shapes_run: Path, photos: Path) -> tuple[bytes, bytes]:
 
     run = read_run(shapes_run, photos)
     with silenced(), exported(read_network(run.model, len(LABELS))) as saved:
-        return to_float32(saved), to_int8(saved, Inputs(run.train, SIZE, full_range=True))
+        return to_float32(saved), to_int8(saved, NetworkInputs(run.train, SIZE, full_range=True))
 
 
 @pytest.fixture

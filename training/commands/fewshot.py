@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         for path in arguments.models:
             model = open_model(path)
-            watched = progress.through(photos, f"showing {model.name} the photos")
+            watched = progress.track(photos, f"showing {model.name} the photos")
             embeddings = model.judge(read_pixels(photo.path) for photo in watched).embeddings
             progress.step("")
             found = {shots: few_shot_accuracy(embeddings, targets, of_shots) for shots, of_shots in draws.items()}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.common.silence import silenced
-from converter.data.photos import Split, folder_remarks, read_fold, read_further, read_split, require_readable
+from converter.data.photos import Split, folder_remarks, read_extra_photos, read_fold, read_split, require_readable
 from converter.data.run import read_run
 from device.common.shipped_files import find, shipped
 from device.policy.rules import find_rules, read_rules
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         split = Split(finished.labels, finished.train, finished.val)
     else:
         split = read_split(arguments.data, seed=recipe.seed) if arguments.fold is None else read_fold(arguments.data, arguments.fold)
-    beside = tuple(photo for folder in arguments.also for photo in read_further(folder, split.labels))
+    beside = tuple(photo for folder in arguments.also for photo in read_extra_photos(folder, split.labels))
     rules = read_rules(find_rules(recipe.rules), split.labels) if recipe.rules else None
     require_readable((*split.train, *split.val, *beside))
 

@@ -3,8 +3,8 @@
 import msgspec
 import numpy as np
 
-from converter.bundle.calibrate import fitted
-from converter.common.accuracy import Answers, Ints
+from converter.bundle.confidence import fit_temperature
+from converter.common.accuracy import Ints, Predictions
 from converter.common.proportion import Proportion, proportion
 from device.common.arrays import Float64Array
 from device.vision.inference.classifier import softmax
@@ -37,7 +37,7 @@ class Reliability(msgspec.Struct, frozen=True):
 class CalibrationReport(msgspec.Struct, frozen=True):
     """Reliability as the network comes, and with a temperature.
 
-    temperature: the one used, and where it comes from: `bundle`, or `fitted` on these photos. after: with the bundle's, or, so that no
+    temperature: the one used, and where it comes from: `bundle`, or `fit_temperature` on these photos. after: with the bundle's, or, so that no
     photo is judged by a temperature it helped to fit, with that of the four fifths of the photos it is not in.
     """
 
@@ -63,17 +63,17 @@ def reliability(probabilities: Float64Array, targets: Ints) -> Reliability:
     return Reliability(sum(gaps) / len(targets), float(-np.log(of_truth).mean()), len(targets), bins)
 
 
-def calibrate(answers: Answers, own_temperature: float | None) -> CalibrationReport:
+def calibrate(answers: Predictions, own_temperature: float | None) -> CalibrationReport:
     """Measure the reliability before and after. own_temperature: what the bundle will use; None to fit one on these photos."""
     before = reliability(softmax(answers.logits, 1.0), answers.targets)
     if own_temperature is not None:
         after = reliability(softmax(answers.logits, own_temperature), answers.targets)
         return CalibrationReport(own_temperature, "bundle", before, after)
     after = reliability(cross_fit(answers), answers.targets)
-    return CalibrationReport(round(fitted(answers), 3), "fitted", before, after)
+    return CalibrationReport(round(fit_temperature(answers), 3), "fitted", before, after)
 
 
-def cross_fit(answers: Answers) -> Float64Array:
+def cross_fit(answers: Predictions) -> Float64Array:
     """Probabilities of each photo under the temperature fitted to the folds that it is not in. As many folds as FOLDS, or as photos."""
     by_label = np.argsort(answers.targets, kind="stable")
     folds = min(FOLDS, len(by_label))
@@ -83,6 +83,6 @@ def cross_fit(answers: Answers) -> Float64Array:
     for start in range(folds):
         held_out = by_label[start::folds]
         rest = np.setdiff1d(by_label, held_out)
-        temperature = fitted(Answers(answers.logits[rest], answers.targets[rest]))
+        temperature = fit_temperature(Predictions(answers.logits[rest], answers.targets[rest]))
         probabilities[held_out] = softmax(answers.logits[held_out], temperature)
     return probabilities

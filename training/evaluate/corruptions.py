@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from converter.data.light_card import Item, take_off
+from converter.data.light_card import SegmentedPhoto, segment_item
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
 from training.evaluate.pasting import paste_at, paste_in_place
@@ -28,7 +28,7 @@ class Corruption:
     name: str
     meaning: str
     levels: tuple[float, ...]
-    spoil: Callable[[Item, float, Rng], Pixels]
+    spoil: Callable[[SegmentedPhoto, float, Rng], Pixels]
 
 
 def corrupted_views(pixels: Pixels, name: str, seed: int) -> Iterator[Pixels]:
@@ -37,7 +37,7 @@ def corrupted_views(pixels: Pixels, name: str, seed: int) -> Iterator[Pixels]:
 
     Chance depends on the photo's name, the corruption, the level and `seed` alone, so a photo comes out the same in any company.
     """
-    item = take_off(pixels)
+    item = segment_item(pixels)
     yield paste_in_place(item, item.card)
     for corruption in CORRUPTIONS:
         for level in corruption.levels:
@@ -77,7 +77,7 @@ def coded(pixels: Pixels, quality: float) -> Pixels:
     return np.asarray(cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def off_centre(item: Item, share: float, rng: Rng) -> Pixels:
+def off_centre(item: SegmentedPhoto, share: float, rng: Rng) -> Pixels:
     """The item at 0.6 of the size that fills the frame, pushed `share` of the way from the middle to the rim, in any direction."""
     height, width = item.mask.shape
     scale = 0.6 * item.box.scale_to_fit(width, height)
@@ -89,7 +89,7 @@ def off_centre(item: Item, share: float, rng: Rng) -> Pixels:
     return paste_at(item, scale, (x, y))
 
 
-def cut_off(item: Item, share: float, rng: Rng) -> Pixels:
+def cut_off(item: SegmentedPhoto, share: float, rng: Rng) -> Pixels:
     """The item pushed over one side of the frame, drawn by chance, until `share` of it cannot be seen."""
     height, width = item.mask.shape
     rows, columns = np.nonzero(item.mask)
@@ -106,13 +106,13 @@ def cut_off(item: Item, share: float, rng: Rng) -> Pixels:
     return paste_at(item, 1.0, (x, y))
 
 
-def sized(item: Item, share: float) -> Pixels:
+def sized(item: SegmentedPhoto, share: float) -> Pixels:
     """The item in the middle at `share` of the largest area that it can have and still be whole in the frame."""
     height, width = item.mask.shape
     return paste_at(item, float(np.sqrt(share)) * item.box.scale_to_fit(width, height), (width / 2, height / 2))
 
 
-def on_dark_ground(item: Item, light: float, rng: Rng) -> Pixels:
+def on_dark_ground(item: SegmentedPhoto, light: float, rng: Rng) -> Pixels:
     """The item where it was, on dull plastic of mean brightness `light` (counts of 255), a little uneven and never quite grey."""
     height, width = item.mask.shape
     tint = (1 + rng.uniform(-0.08, 0.08, 3)).astype(np.float32)
@@ -121,7 +121,7 @@ def on_dark_ground(item: Item, light: float, rng: Rng) -> Pixels:
     return paste_in_place(item, _rounded(np.float32(light) * tint * (1 + 0.25 * slope) + 1.5 * grain))
 
 
-def on_busy_ground(item: Item, contrast: float, rng: Rng) -> Pixels:
+def on_busy_ground(item: SegmentedPhoto, contrast: float, rng: Rng) -> Pixels:
     """The item where it was, on a clutter of coloured shapes, lines and smudges. contrast: 0 plain grey, 1 any colour."""
     height, width = item.mask.shape
     ground = np.full((height, width, 3), rng.integers(60, 200, 3), np.uint8)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from converter.bundle import calibrate as confidence
-from converter.bundle.photo_list import digest_of
-from converter.common.accuracy import Answers, Ints
+from converter.bundle import confidence
+from converter.bundle.photo_list import photo_digest
+from converter.common.accuracy import Ints, Predictions
 from converter.common.progress import Progress
 from converter.common.proportion import Proportion, proportion
-from converter.data.isolated_view import Shown, whole
+from converter.data.isolated_view import PhotoView, whole_view
 from converter.data.photos import Photo, PhotosError, read_pixels
 from converter.quantization.calibration import fingerprint
 from device import __version__
@@ -138,7 +138,7 @@ class JudgedPhotos:
     """What a model made of the photos that could be decoded. bin_logits: of a second head, photos x bins. left_out: what is wrong with others."""
 
     photos: tuple[Photo, ...]
-    answers: Answers
+    answers: Predictions
     bin_logits: Float64Array | None
     left_out: list[str]
 
@@ -154,8 +154,8 @@ class Evaluation:
     photos: tuple[Photo, ...]
     named: tuple[PhotoPrediction, ...]
     probabilities: Float64Array
-    answers: Answers
-    shown: Shown
+    answers: Predictions
+    shown: PhotoView
 
 
 def evaluate(
@@ -175,7 +175,7 @@ def evaluate(
 
     Photos that cannot be decoded are left out and named in the report. Raises PhotosError when none is left, and RuntimeFault.
     """
-    shown = items or whole
+    shown = items or whole_view
     judged = judge_photos(model, chosen, progress, shown)
     photos, answers, targets = judged.photos, judged.answers, judged.answers.targets
     progress.step("measuring")
@@ -183,7 +183,7 @@ def evaluate(
     probabilities = softmax(answers.logits, calibration.temperature)
     by_label = measures.per_label(probabilities, targets, model.labels)
     named = photo_predictions(photos, probabilities, targets, model.labels)
-    least = model.reject_below if model.reject_below is not None else confidence.reject_below(answers, calibration.temperature)
+    least = model.reject_below if model.reject_below is not None else confidence.choose_reject_below(answers, calibration.temperature)
     report = EvaluationReport(
         sortbin=__version__,
         model=ModelInfo(str(model.path), model.kind, model.runtime, model.size_px, model.labels, model.temperature, model.reject_below),
@@ -217,11 +217,11 @@ def evaluate(
 def _trained_on(model: Model, photos: Sequence[Photo]) -> int | None:
     """How many of the photos the model was trained on, None where it does not tell."""
     if model.photo_list is not None:
-        return sum(digest_of(photo) in model.photo_list.train for photo in photos)
+        return sum(photo_digest(photo) in model.photo_list.train for photo in photos)
     return sum(photo.name in model.trained_on for photo in photos) if model.trained_on else None
 
 
-def judge_photos(model: Model, chosen: SelectedPhotos, progress: Progress, shown: Shown = whole) -> JudgedPhotos:
+def judge_photos(model: Model, chosen: SelectedPhotos, progress: Progress, shown: PhotoView = whole_view) -> JudgedPhotos:
     """Judge every chosen photo that can be decoded. shown: what of it the model is shown. Raises PhotosError when none can, and RuntimeFault."""
     kept: list[int] = []
     left_out: list[str] = []
@@ -244,7 +244,7 @@ def judge_photos(model: Model, chosen: SelectedPhotos, progress: Progress, shown
     bin_logits = [of_bins for _, of_bins in outputs if of_bins is not None]
     return JudgedPhotos(
         tuple(chosen.photos[index] for index in kept),
-        Answers(np.concatenate([logits for logits, _ in outputs]), targets),
+        Predictions(np.concatenate([logits for logits, _ in outputs]), targets),
         np.concatenate(bin_logits) if bin_logits else None,
         left_out,
     )
@@ -260,7 +260,7 @@ def _sorting(model: Model, judged: JudgedPhotos, probabilities: Float64Array, pa
     return msgspec.structs.replace(measured, bin_head=measure_policy(belongs, named, pack))
 
 
-def _robustness(model: Model, photos: tuple[Photo, ...], answers: Answers, seed: int, progress: Progress) -> Robustness:
+def _robustness(model: Model, photos: tuple[Photo, ...], answers: Predictions, seed: int, progress: Progress) -> Robustness:
     variants = 1 + sum(len(corruption.levels) for corruption in CORRUPTIONS)
 
     def pictures() -> Iterator[Pixels]:

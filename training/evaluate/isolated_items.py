@@ -1,6 +1,6 @@
 """What a bin that knows its empty view would show of photos: their items by themselves."""
 
-from converter.data.isolated_view import isolated_if_told
+from converter.data.isolated_view import try_isolate
 from converter.data.photos import Photo
 from device.vision.inference.ground import Ground
 from device.vision.inference.preprocess import Pixels
@@ -16,7 +16,7 @@ class IsolatedItems:
 
     def __call__(self, photo: Photo) -> Pixels:
         """H x W x 3 uint8 RGB; the whole photo where its item cannot be told. Raises PhotosError."""
-        pixels, told = isolated_if_told(photo, self._ground)
+        pixels, told = try_isolate(photo, self._ground)
         if told:
             self.told.add(photo)
         return pixels

@@ -173,7 +173,7 @@ def _tflite(file: Path, labels_file: Path) -> Model:
         raise ModelError(f"{labels_file}: expected the labels of {file.name} here, one a line; or name their file with --labels")
     labels = _read_labels(labels_file)
     with silenced(), tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
-        from converter.quantization.trial_model import Trial, load_model
+        from converter.quantization.trial_model import TrialModel, load_model
 
         content = file.read_bytes()
         try:
@@ -182,7 +182,7 @@ def _tflite(file: Path, labels_file: Path) -> Model:
             size = int(source["shape"][1])
             if source["dtype"] is np.float32:
                 return Model(file, labels, "float32", size, runtime.name, _float_judge(file, runtime, source, len(labels)))
-            trial = Trial(content, labels, size, Path(scratch))
+            trial = TrialModel(content, labels, size, Path(scratch))
         except BundleError as error:
             # It speaks of the copy in `scratch`.
             raise ModelError(f"{file}: {str(error).partition(': ')[2]}") from error

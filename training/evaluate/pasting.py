@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from converter.data.light_card import Item, Mask
+from converter.data.light_card import Mask, SegmentedPhoto
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
 
@@ -11,13 +11,13 @@ NEAR = 0.05
 """how far round an item its shadow and what the mask missed of it reach, as a share of the longer side"""
 
 
-def paste_in_place(item: Item, ground: Pixels) -> Pixels:
+def paste_in_place(item: SegmentedPhoto, ground: Pixels) -> Pixels:
     """Lay the item, without its shadow, where it was, but on `ground`: H x W x 3 uint8 RGB, of the photo's size."""
     alpha = cv2.GaussianBlur(item.mask.astype(np.float32), (0, 0), 1.2)[..., np.newaxis]
     return np.rint(alpha * item.pixels + (1 - alpha) * ground).astype(np.uint8)
 
 
-def paste_at(item: Item, scale: float, middle: tuple[float, float]) -> Pixels:
+def paste_at(item: SegmentedPhoto, scale: float, middle: tuple[float, float]) -> Pixels:
     """Lay the item elsewhere on its own card, scaled, its box's middle at `middle` (x, y in pixels).
 
     What moves is how much darker or lighter than bare card each place is, the item's shadow and rim with it, fading out round the

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter.bundle.photo_list import photos_of
+from converter.bundle.photo_list import photos_with_digests
 from converter.data.manifest import is_dataset, read_info, read_rows, source_of
 from converter.data.photos import Photo, PhotosError, photo_of, read_list, read_part, read_photos
 from training.evaluate.models import Model
@@ -53,7 +53,7 @@ def _plain(data: Path, split: str, model: Model) -> Sequence[Photo]:
         return read_list(lists[0], data, by_name)
     if model.photo_list is not None and split in ("train", "val"):
         wanted = model.photo_list.train if split == "train" else model.photo_list.val
-        found = photos_of(photos, wanted)
+        found = photos_with_digests(photos, wanted)
         if len(found) == wanted.total():
             return found
     names = {"train": sorted(model.trained_on), "val": model.chosen_by}.get(split, ())

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from converter.common.atomic_directory import OutputError
 from converter.common.progress import Progress
 from converter.common.proportion import Proportion
-from converter.data.isolated_view import Shown
+from converter.data.isolated_view import PhotoView
 from converter.data.photos import Photo
 from device.common.wording import fixed_point
 from training.evaluate import plots
@@ -106,7 +106,7 @@ def _pictures(evaluation: Evaluation, seed: int, progress: Progress) -> dict[str
     return drawn
 
 
-def tile(photo: Photo, named: PhotoPrediction, shown: Shown) -> Tile:
+def tile(photo: Photo, named: PhotoPrediction, shown: PhotoView) -> Tile:
     """What was shown of the photo with the label it was given and, where that is wrong, its true one."""
     if named.label == named.named:
         return Tile(shown(photo), True, (f"{named.named} {named.p_named:.0%}",))

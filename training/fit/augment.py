@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.data.isolated_view import ALL_ITEM
-from converter.data.light_card import take_off
+from converter.data.light_card import segment_item
 from device.common.arrays import Float32Array
 from device.vision.inference.ground import PLAIN, Ground
 from device.vision.inference.preprocess import Pixels, to_input
@@ -105,7 +105,7 @@ def add_card_mask(photo: Pixels) -> Pixels:
 
     The photo shows one item on light card. Alpha is 0 all over where no item could be told from the card.
     """
-    return add_mask(photo, take_off(photo).mask.astype(np.uint8) * 255)
+    return add_mask(photo, segment_item(photo).mask.astype(np.uint8) * 255)
 
 
 def add_mask(photo: Pixels, mask: Pixels) -> Pixels:

@@ -13,7 +13,7 @@ import keras
 import msgspec
 import numpy as np
 
-from converter.bundle.photo_list import known_split
+from converter.bundle.photo_list import listed_split
 from converter.common.atomic_directory import atomic_directory
 from converter.data.photos import Split, read_split
 from converter.tflite.flatbuffer import ModelFile, Operator, Tensor, read_model
@@ -42,7 +42,7 @@ def write_dequantized(bundle: Bundle, data: Path, seed: int, out: Path) -> tuple
     """
     if bundle.info.precision is not msgspec.UNSET:
         raise DequantizeError(f"{bundle.folder}: expected a bundle that computes in INT8; this one does in {bundle.info.precision}")
-    known = known_split(bundle, data)
+    known = listed_split(bundle, data)
     split = known or read_split(data, seed=seed)
     if set(split.labels) != set(bundle.info.labels):
         raise DequantizeError(f"{data}: expected photos of {', '.join(bundle.info.labels)}, found {', '.join(split.labels)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.data.photos import Photo
-from converter.quantization.calibration import thinned
+from converter.quantization.calibration import thin_photos
 from training.fit.recipe import RecipeError, read_recipe
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class History:
 
 def train_sample(photos: Sequence[Photo]) -> tuple[Photo, ...]:
     """The training photos that are measured after each epoch: about WATCHED, labels in their shares."""
-    return thinned(photos, max(1, round(len(photos) / TRAIN_SAMPLE)))
+    return thin_photos(photos, max(1, round(len(photos) / TRAIN_SAMPLE)))
 
 
 def epoch_metrics(train: "Score", val: "Score", isolated: "Score | None" = None) -> dict[str, float]:

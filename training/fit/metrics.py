@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from converter.data.isolated_view import Shown, whole
+from converter.data.isolated_view import PhotoView, whole_view
 from converter.data.photos import Photo
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import to_float, to_input
@@ -37,7 +37,7 @@ class Score:
         return f"val {self.accuracy:.4f} of {self.n}  nll {self.nll:.3f}  recall {recall}"
 
 
-def evaluate(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str], seen: Shown = whole) -> Score:
+def evaluate(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str], seen: PhotoView = whole_view) -> Score:
     """Score the network on photos. seen: what of a photo the network is shown."""
     logits = predict(network, photos, network.input_shape[1], seen=seen)["logits"].astype(np.float64)
     targets = np.array([labels.index(photo.label) for photo in photos])
@@ -48,7 +48,9 @@ def evaluate(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str
     return Score(float(right.mean()), len(photos), float(-log_p[np.arange(len(targets)), targets].mean()), recall)
 
 
-def predict(network: keras.Model, photos: Sequence[Photo], size: int, *, mirrored: bool = False, seen: Shown = whole) -> dict[str, Float32Array]:
+def predict(
+    network: keras.Model, photos: Sequence[Photo], size: int, *, mirrored: bool = False, seen: PhotoView = whole_view
+) -> dict[str, Float32Array]:
     """Outputs of the network by name, one row a photo. mirrored: of the photos' mirror images."""
     parts: list[dict[str, Float32Array]] = []
     for start in range(0, len(photos), 64):

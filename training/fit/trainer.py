@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.common.progress import Progress as Terminal
-from converter.data.isolated_view import isolated
+from converter.data.isolated_view import isolated_view
 from converter.data.photos import Photo, Split
 from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
@@ -244,7 +244,7 @@ def fine_tune(
 
     @functools.lru_cache(ISOLATED_CACHE)
     def by_itself(photo: Photo) -> Pixels:
-        return to_input(isolated(photo), recipe.final_size)
+        return to_input(isolated_view(photo), recipe.final_size)
 
     def after_epoch(epoch: int, logs: dict[str, float], seconds: float) -> bool:
         judged.set_weights(average.weights)

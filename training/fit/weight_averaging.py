@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from converter.data.isolated_view import isolated
+from converter.data.isolated_view import isolated_view
 from converter.data.photos import Photo
 from converter.data.run import Run
 from converter.quantization.float_network import read_heads
@@ -71,7 +71,7 @@ def _require_same_task(runs: Mapping[Path, Run]) -> None:
 
 
 def _accuracy_text(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str]) -> str:
-    whole, alone = evaluate(network, photos, labels), evaluate(network, photos, labels, isolated)
+    whole, alone = evaluate(network, photos, labels), evaluate(network, photos, labels, isolated_view)
     return f"{whole.accuracy:.4f} of {whole.n} photos right, nll {whole.nll:.3f}; items by themselves {alone.accuracy:.4f}, nll {alone.nll:.3f}"
 
 

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from converter.data.photos import Photo
-from converter.quantization.calibration import Inputs, choose
+from converter.quantization.calibration import NetworkInputs, choose_photos
 from device.vision.inference.preprocess import to_float
 
 ops = keras.ops
@@ -83,7 +83,7 @@ def copy_weights_back(quantized: keras.Model, network: keras.Model) -> None:
 def measure_ranges(quantized: keras.Model, photos: Sequence[Photo], seed: int) -> None:
     """Set the ranges to those of some of the photos, drawn as equally over the labels as the converter draws them, and without augmentation."""
     size = quantized.input_shape[1]
-    inputs = [to_float(picture) for picture in Inputs(choose(photos, RANGE_PHOTOS, seed), size)]
+    inputs = [to_float(picture) for picture in NetworkInputs(choose_photos(photos, RANGE_PHOTOS, seed), size)]
     for start in range(0, len(inputs), RANGE_BATCH):
         quantized(np.stack(inputs[start : start + RANGE_BATCH]), training=True)
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from converter.data.light_card import take_off
+from converter.data.light_card import segment_item
 from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.images import read_pixels
 from device.vision.inference.preprocess import Pixels
@@ -180,7 +180,7 @@ def _laid(rng: Rng, stock: Stock) -> tuple[Float32Array, Float32Array, tuple[flo
 def _from_photo(rng: Rng, stock: Stock) -> tuple[Float32Array, Float32Array]:
     while True:
         photo = read_pixels(stock.photos[rng.integers(len(stock.photos))])
-        item = take_off(cv2.resize(photo, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
+        item = segment_item(cv2.resize(photo, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
         if 0.02 < item.mask.mean() < 0.7:
             box = item.box
             piece = np.s_[box.y : box.y + box.height, box.x : box.x + box.width]

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 
 from converter.common.progress import Progress
-from converter.data.isolated_view import given_mask, mask_on_card, plausible
+from converter.data.isolated_view import find_mask_on_card, is_plausible_mask, read_given_mask
 from converter.data.photos import MASKS, PhotosError, read_pixels
 from device.common.files import replacing
 from device.vision.inference.ground import PLAIN
@@ -194,16 +194,16 @@ class _Finder:
             return GIVEN, mask
         if self._views.known and (mask := self._against_views(pixels)) is not None:
             return BY_VIEW, mask
-        mask = mask_on_card(pixels)
+        mask = find_mask_on_card(pixels)
         return (NONE, None) if mask is None else (BY_CARD, mask)
 
     def _taken_over(self, path: str, pixels: Pixels) -> Pixels | None:
         try:
-            return given_mask(self._folder / path, pixels)
+            return read_given_mask(self._folder / path, pixels)
         except PhotosError:
             return None
 
     def _against_views(self, pixels: Pixels) -> Pixels | None:
         with self._one_at_a_time:
             isolated = isolate(pixels, self._views, PLAIN)
-        return isolated.mask if isolated.found and plausible(isolated.mask) else None
+        return isolated.mask if isolated.found and is_plausible_mask(isolated.mask) else None

@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import PurePosixPath
 
-from converter.data.photos import unlistable
+from converter.data.photos import unlistable_reason
 from device.vision.inference.images import SUFFIXES
 
 LISTS_FOLDER = "splits"
@@ -51,4 +51,4 @@ def _hidden(path: PurePosixPath) -> bool:
 def _unfit(path: str) -> str:
     if path.startswith("/") or ".." in path.split("/") or "\0" in path:
         return "points out of the source"
-    return unlistable(path)
+    return unlistable_reason(path)

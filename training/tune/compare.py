@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from converter.common.accuracy import Answers
+from converter.common.accuracy import Predictions
 from converter.common.progress import Progress
 from converter.common.proportion import Proportion, proportion
 from converter.data.manifest import is_dataset, read_info
@@ -21,8 +21,8 @@ from converter.data.run import Run, read_run
 from converter.quantization import calibration
 from converter.quantization import float_network as network
 from converter.quantization import tf_converter as tflite
-from converter.quantization.calibration import Inputs
-from converter.quantization.candidates import Wanted, best_candidate
+from converter.quantization.calibration import NetworkInputs
+from converter.quantization.candidates import CandidateSpec, best_candidate
 from device.common.errors import SortbinError
 from device.policy.rules import find_rules, read_rules
 from training.fit.curves import EXPLAINED as CURVES_EXPLAINED
@@ -221,7 +221,7 @@ def _measured(name: str, run: Run, test: Sequence[Photo]) -> ComparisonRow:
 def _accuracy(floating: keras.Model, run: Run, photos: Sequence[Photo]) -> Proportion | None:
     if not photos:
         return None
-    logits = network.predict(floating, Inputs(photos, int(floating.inputs[0].shape[1])))["logits"]
+    logits = network.predict(floating, NetworkInputs(photos, int(floating.inputs[0].shape[1])))["logits"]
     return proportion(int((logits.argmax(axis=1) == [run.target(photo) for photo in photos]).sum()), len(photos))
 
 
@@ -232,12 +232,12 @@ def _epochs(run: Path) -> tuple[int, int] | None:
 
 def _int8(run: Run, targets: np.ndarray) -> Int8Result:
     floating = tflite.KerasNetwork(run.model, len(run.labels))
-    chosen = calibration.choose(run.train, CALIBRATION_PHOTOS, seed=1)
-    shown = calibration.partly_isolated(calibration.half(chosen))
+    chosen = calibration.choose_photos(run.train, CALIBRATION_PHOTOS, seed=1)
+    shown = calibration.view_partly_isolated(calibration.photos_to_isolate(chosen))
     with tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
-        trial = best_candidate(floating, run.labels, Wanted("int8", "tensorflow", "cpu"), chosen, Path(scratch), Progress(), shown).trial
-        answers = Answers(trial.logits(Inputs(run.val, floating.size)), targets)
-        picture = next(iter(Inputs(run.val, floating.size)))
+        trial = best_candidate(floating, run.labels, CandidateSpec("int8", "tensorflow", "cpu"), chosen, Path(scratch), Progress(), shown).trial
+        answers = Predictions(trial.logits(NetworkInputs(run.val, floating.size)), targets)
+        picture = next(iter(NetworkInputs(run.val, floating.size)))
         for _ in range(WARM_UP + TIMED):
             trial.shipping.logits(picture)
         took_ms = np.array(trial.shipping.took_ms)[-TIMED:]

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from converter.benchmark import bench, formats
+from converter.benchmark import benchmark, formats
 from converter.benchmark.formats import FORMATS, PYTHON_MODULES
-from converter.benchmark.report import Report, Row, reference_row, speed_up
+from converter.benchmark.report import BenchmarkReport, BenchmarkRow, reference_row, speed_up
 from converter.cli import main
 from converter.data.run import read_run
 from device.vision.inference.bundle import MODEL_FILE, read_bundle
@@ -29,11 +29,11 @@ def measured(shapes_bundle: Path, shapes_run: Path, photos: Path, tmp_path_facto
     return out
 
 
-def read(folder: Path) -> Report:
-    return msgspec.json.decode((folder / "report.json").read_bytes(), type=Report)
+def read(folder: Path) -> BenchmarkReport:
+    return msgspec.json.decode((folder / "report.json").read_bytes(), type=BenchmarkReport)
 
 
-def row_of(report: Report, form: str, runtime: str) -> Row:
+def row_of(report: BenchmarkReport, form: str, runtime: str) -> BenchmarkRow:
     (found,) = [row for row in report.rows if (row.format, row.runtime) == (form, runtime)]
     return found
 
@@ -41,7 +41,7 @@ def row_of(report: Report, form: str, runtime: str) -> Row:
 def only(monkeypatch: pytest.MonkeyPatch, form: str, runtime: str) -> None:
     """One format on one runtime, so that a test has one process to wait for."""
     (kept,) = [each for each in FORMATS if each.name == form]
-    monkeypatch.setattr(bench, "FORMATS", (formats.Format(kept.name, kept.key, kept.suffix, (runtime,)),))
+    monkeypatch.setattr(benchmark, "FORMATS", (formats.Format(kept.name, kept.key, kept.suffix, (runtime,)),))
 
 
 def test_every_format_on_every_runtime_is_measured_or_named_as_missing(measured: Path) -> None:
@@ -104,13 +104,13 @@ def test_another_benchmark_takes_the_place_of_an_earlier_one(
     only(monkeypatch, "TFLite INT8", "ai-edge-litert")
     assert main(["benchmark", str(shapes_bundle), *QUICK, "--threads", "1", "--out", str(out), "--json"]) == 0
     report = read(out)
-    assert msgspec.json.decode(capfd.readouterr().out, type=Report) == report
+    assert msgspec.json.decode(capfd.readouterr().out, type=BenchmarkReport) == report
     assert report.data is None and len(report.rows) == 1
     assert sorted(file.name for file in tmp_path.iterdir()) == ["again"] and list((out / "models").iterdir()) == []
 
 
 def test_a_bundle_alone_says_what_the_run_would_give(shapes_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured) -> None:
-    monkeypatch.setattr(bench, "FORMATS", tuple(formats.Format(form.name, form.key, form.suffix, form.runtimes[:1]) for form in FORMATS[:5]))
+    monkeypatch.setattr(benchmark, "FORMATS", tuple(formats.Format(form.name, form.key, form.suffix, form.runtimes[:1]) for form in FORMATS[:5]))
     assert main(["benchmark", str(shapes_bundle), *QUICK, "--batch", "1", "2", "--threads", "1", "--out", str(tmp_path / "out")]) == 0
     said = capfd.readouterr().out
     report = read(tmp_path / "out")
@@ -153,21 +153,21 @@ def test_a_runtime_that_crashes_hangs_or_cannot_be_loaded_is_a_failed_row(
 
 
 def test_a_model_that_a_runtime_refuses_is_told_in_its_words(shapes_bundle: Path, tmp_path: Path) -> None:
-    from converter.benchmark.engines import EngineError, library, load
+    from converter.benchmark.engines import EngineError, import_runtime, load_engine
 
     broken = tmp_path / "model.tflite"
     broken.write_bytes((shapes_bundle / MODEL_FILE).read_bytes()[:900])
     with pytest.raises(EngineError, match="ai-edge-litert cannot run it: "):
-        load("ai-edge-litert", library("ai-edge-litert"), broken, batch=1, threads=1, label_count=3)
+        load_engine("ai-edge-litert", import_runtime("ai-edge-litert"), broken, batch=1, threads=1, label_count=3)
     with pytest.raises(EngineError, match="made for batches of 1"):
-        load("ai-edge-litert", library("ai-edge-litert"), shapes_bundle / MODEL_FILE, batch=2, threads=1, label_count=3)
+        load_engine("ai-edge-litert", import_runtime("ai-edge-litert"), shapes_bundle / MODEL_FILE, batch=2, threads=1, label_count=3)
 
 
 def test_an_engine_gives_the_logits_that_the_device_gives(shapes_bundle: Path) -> None:
-    from converter.benchmark.engines import library, load
+    from converter.benchmark.engines import import_runtime, load_engine
     from device.vision.inference.classifier import Classifier
 
-    engine = load("ai-edge-litert", library("ai-edge-litert"), shapes_bundle / MODEL_FILE, batch=1, threads=1, label_count=3)
+    engine = load_engine("ai-edge-litert", import_runtime("ai-edge-litert"), shapes_bundle / MODEL_FILE, batch=1, threads=1, label_count=3)
     picture = np.random.default_rng(5).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     found = engine.finish(engine.run(engine.prepare(picture[None])))
     np.testing.assert_array_equal(found[0], Classifier(read_bundle(shapes_bundle)).logits(picture))

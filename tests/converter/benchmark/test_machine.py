@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from converter.benchmark.machine import Moment, busy, machine, moment
+from converter.benchmark.machine import MachineState, is_busy, machine_state, read_machine
 
 CPUINFO_PI = "processor\t: 0\nCPU architecture: 8\n\nModel\t\t: Raspberry Pi 5 Model B Rev 1.0\n"
 CPUINFO_X86 = "processor\t: 0\nmodel\t\t: 143\nmodel name\t: Some CPU @ 2 GHz\n"
@@ -15,16 +15,16 @@ def proc(folder: Path, cpuinfo: str) -> Path:
 
 
 def test_a_board_and_a_processor_are_named(tmp_path: Path) -> None:
-    found = machine(proc(tmp_path, CPUINFO_PI))
+    found = read_machine(proc(tmp_path, CPUINFO_PI))
     assert (found.cpu, found.memory_mib) == ("Raspberry Pi 5 Model B Rev 1.0", 8050)
-    assert machine(proc(tmp_path, CPUINFO_X86)).cpu == "Some CPU @ 2 GHz"
+    assert read_machine(proc(tmp_path, CPUINFO_X86)).cpu == "Some CPU @ 2 GHz"
     assert found.cores >= 1 and found.packages["numpy"]
 
 
 def test_what_the_system_does_not_tell_is_none(tmp_path: Path) -> None:
-    found = machine(tmp_path / "none")
+    found = read_machine(tmp_path / "none")
     assert found.memory_mib is None and found.cpu
-    assert moment(tmp_path / "none").governors is None
+    assert machine_state(tmp_path / "none").governors is None
 
 
 def test_every_core_says_its_governor(tmp_path: Path) -> None:
@@ -32,11 +32,11 @@ def test_every_core_says_its_governor(tmp_path: Path) -> None:
         folder = tmp_path / f"cpu{core}" / "cpufreq"
         folder.mkdir(parents=True)
         (folder / "scaling_governor").write_text(f"{governor}\n")
-    assert moment(tmp_path).governors == ("performance", "schedutil")
+    assert machine_state(tmp_path).governors == ("performance", "schedutil")
 
 
 def test_load_tells_whether_others_are_at_work() -> None:
-    def at(load: float | None) -> Moment:
-        return Moment(None, None, None, load)
+    def at(load: float | None) -> MachineState:
+        return MachineState(None, None, None, load)
 
-    assert busy(at(2.5), 4) and not busy(at(0.2), 4) and not busy(at(None), 4)
+    assert is_busy(at(2.5), 4) and not is_busy(at(0.2), 4) and not is_busy(at(None), 4)

@@ -10,13 +10,13 @@ import pytest
 
 from converter.cli import main
 from converter.common.silence import silenced
-from converter.data.isolated_view import isolated
+from converter.data.isolated_view import isolated_view
 from converter.data.photos import read_pixels
 from converter.data.run import read_run
-from converter.quantization.calibration import Inputs
+from converter.quantization.calibration import NetworkInputs
 from converter.quantization.float_network import read_network
 from converter.quantization.tf_converter import exported, to_int8
-from converter.quantization.trial_model import Trial
+from converter.quantization.trial_model import TrialModel
 from converter.verify import verification
 from device.vision.inference.bundle import BundleError, IsolatedMetrics, read_bundle, write_bundle
 from device.vision.inference.classifier import Classifier
@@ -91,7 +91,7 @@ def test_photos_with_masks_are_calibrated_on_and_measured_isolated_as_well(
     assert found.items == found.int8.n == found.float32.n == 24
     classifier = Classifier(bundle)
     val = read_run(shapes_run, masked_photos).val
-    right = [classifier.labels[classifier.posterior(isolated(photo)).argmax()] == photo.label for photo in val]
+    right = [classifier.labels[classifier.posterior(isolated_view(photo)).argmax()] == photo.label for photo in val]
     assert found.int8.accuracy == np.mean(right)
     card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "each item cut out of the photo:" in card and "24 of them show the item by itself" in card
@@ -205,7 +205,7 @@ def test_a_model_that_would_need_other_bytes_than_the_cameras_is_not_tried(shape
     network = read_network(run.model, len(run.labels))
     grey = [np.full((32, 32, 3), 100, np.uint8), np.full((32, 32, 3), 160, np.uint8)]
     with silenced(), exported(network) as saved:
-        narrow, full = to_int8(saved, grey), to_int8(saved, Inputs(run.train[:4], 32, full_range=True))
-        Trial(full, run.labels, 32, tmp_path)
+        narrow, full = to_int8(saved, grey), to_int8(saved, NetworkInputs(run.train[:4], 32, full_range=True))
+        TrialModel(full, run.labels, 32, tmp_path)
         with pytest.raises(BundleError, match=r"expected scale 1/127\.5 and zero point 127"):
-            Trial(narrow, run.labels, 32, tmp_path)
+            TrialModel(narrow, run.labels, 32, tmp_path)

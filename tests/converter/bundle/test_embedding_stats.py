@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converter.bundle.embedding_stats import DIRECTIONS, fit_reference
+from converter.bundle.embedding_stats import DIRECTIONS, fit_embedding_stats
 from device.vision.inference.embedding_stats import EmbeddingStats
 
 FEATURES = 100
@@ -17,7 +17,7 @@ def reference() -> EmbeddingStats:
     targets = np.repeat(np.arange(3), [200, 100, 20])
     spread = rng.normal(0, 1, (FEATURES, FEATURES)) * np.exp(-np.arange(FEATURES) / 10)[:, np.newaxis]
     embeddings = rng.normal(0, 1, (320, FEATURES)) @ spread + 3 * rng.normal(0, 1, (3, FEATURES))[targets]
-    fitted = fit_reference(embeddings.astype(np.float32), targets, 3)
+    fitted = fit_embedding_stats(embeddings.astype(np.float32), targets, 3)
     around = embeddings - np.stack([embeddings[targets == i].mean(axis=0) for i in range(3)])[targets]
     np.testing.assert_allclose(restored(fitted), around.T @ around / 317, atol=0.05)
     return fitted
@@ -47,7 +47,7 @@ def test_the_file_is_the_same_every_time_and_numpy_reads_it(reference: Embedding
 
 
 def test_fewer_photos_than_directions_are_enough() -> None:
-    fitted = fit_reference(np.eye(4, 10, dtype=np.float32), np.array([0, 0, 1, 1]), 2)
+    fitted = fit_embedding_stats(np.eye(4, 10, dtype=np.float32), np.array([0, 0, 1, 1]), 2)
     assert fitted.directions.shape == (2, 10)
     assert np.isfinite(fitted.directions).all()
 
@@ -57,7 +57,7 @@ def test_the_directions_are_those_of_the_covariance_however_many_photos_there_ar
     rng = np.random.default_rng(5)
     embeddings = (rng.normal(0, 1, (photos, FEATURES)) * np.exp(-np.arange(FEATURES) / 15)).astype(np.float32)
     targets = np.arange(photos) % 2
-    fitted = fit_reference(embeddings, targets, 2)
+    fitted = fit_embedding_stats(embeddings, targets, 2)
     around = embeddings - np.stack([embeddings[targets == i].mean(axis=0) for i in range(2)])[targets]
     covariance = around.astype(np.float64).T @ around / (photos - 2)
     kept = len(fitted.variances)

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from converter.benchmark.bench import Order, read_subject
-from converter.bundle.photo_list import FILE, known_split, photos_to_judge
+from converter.benchmark.benchmark import BenchmarkRequest, read_subject
+from converter.bundle.photo_list import FILE, choose_evaluation_photos, listed_split
 from converter.cli import main
 from converter.data.photos import Photo, PhotosError, read_photos
 from converter.data.run import Run, read_run
@@ -46,14 +46,14 @@ def names(photos: Sequence[Photo]) -> set[str]:
 
 
 def test_the_bundles_own_validation_photos_are_found_in_a_plain_folder(bundle: Bundle, run: Run, photos: Path) -> None:
-    judging = photos_to_judge(bundle, photos, "val")
+    judging = choose_evaluation_photos(bundle, photos, "val")
     assert names(judging.photos) == names(run.val)
     assert judging.claimed and not judging.remark
 
 
 def test_they_are_found_under_other_names(bundle: Bundle, run: Run, photos: Path, tmp_path: Path) -> None:
     data = renamed(tuple(photo.name for photo in run.val), photos, tmp_path / "data")
-    judging = photos_to_judge(bundle, data, "val")
+    judging = choose_evaluation_photos(bundle, data, "val")
     assert len(judging.photos) == len(run.val) and judging.claimed
 
 
@@ -61,15 +61,15 @@ def test_as_many_other_photos_are_not_the_claims(bundle: Bundle, run: Run, photo
     data = renamed(tuple(photo.name for photo in run.val), photos, tmp_path / "data")
     changed = read_photos(data)[0].path
     changed.write_bytes(changed.read_bytes() + b"changed")
-    judging = photos_to_judge(bundle, data, "val")
+    judging = choose_evaluation_photos(bundle, data, "val")
     assert not judging.claimed and judging.remark == f"1 of its {len(run.val)} validation photos missing"
 
 
 def test_training_photos_are_no_test(bundle: Bundle, run: Run, photos: Path, tmp_path: Path) -> None:
     data = renamed(tuple(photo.name for photo in run.train), photos, tmp_path / "data")
     with pytest.raises(PhotosError, match=r"was trained on all \d+ photos of val: no test"):
-        photos_to_judge(bundle, data, "val")
-    judging = photos_to_judge(bundle, data, "all")
+        choose_evaluation_photos(bundle, data, "val")
+    judging = choose_evaluation_photos(bundle, data, "all")
     assert judging.remark == f"it was trained on {len(run.train)} of these {len(run.train)} photos: this is no test"
 
 
@@ -80,7 +80,7 @@ def test_training_photos_among_others_are_left_out(bundle: Bundle, run: Run, pho
     for photo in listed[::5]:
         photo.path.write_bytes(photo.path.read_bytes() + b"another photo")
     (data / "splits" / "test.txt").write_text("".join(f"{photo.name}\n" for photo in listed[:10]))
-    judging = photos_to_judge(bundle, data, "test")
+    judging = choose_evaluation_photos(bundle, data, "test")
     assert names(judging.photos) == names(listed[0:10:5])
     assert judging.remark == "8 photos that it was trained on are left out" and not judging.claimed
 
@@ -89,16 +89,16 @@ def test_an_older_bundle_of_a_split_that_can_be_told_is_measured_on_it(bundle: B
     (own_photos / "splits").mkdir()
     for name, listed in (("train.txt", run.train), ("val.txt", run.val)):
         (own_photos / "splits" / name).write_text("".join(f"{photo.name}\n" for photo in listed))
-    judging = photos_to_judge(older(bundle, tmp_path / "older"), own_photos, "val")
+    judging = choose_evaluation_photos(older(bundle, tmp_path / "older"), own_photos, "val")
     assert names(judging.photos) == names(run.val) and judging.claimed
 
 
 def test_an_older_bundle_is_said_to_know_the_photos(bundle: Bundle, own_photos: Path, tmp_path: Path) -> None:
     before = older(bundle, tmp_path / "older")
-    judging = photos_to_judge(before, own_photos, "val")
+    judging = choose_evaluation_photos(before, own_photos, "val")
     assert not judging.claimed and "does not say which it was trained on: this is no test" in judging.remark
     read_photos(own_photos)[0].path.unlink()
-    judging = photos_to_judge(before, own_photos, "val")
+    judging = choose_evaluation_photos(before, own_photos, "val")
     assert not judging.claimed and "it may have been trained on some of these" in judging.remark
 
 
@@ -106,7 +106,7 @@ def test_a_network_of_another_maker_may_know_any_photo(bundle: Bundle, photos: P
     shutil.copytree(bundle.folder, tmp_path / "theirs")
     told = ForeignModel("theirs.keras", "0,1", "labels.txt", "cpu")
     theirs = write_bundle(tmp_path / "theirs", msgspec.structs.replace(bundle.info, foreign=told))
-    judging = photos_to_judge(theirs, photos, "val")
+    judging = choose_evaluation_photos(theirs, photos, "val")
     assert judging.claimed and "not known; it may be these" in judging.remark
 
 
@@ -118,15 +118,15 @@ def test_verify_and_benchmark_measure_on_the_validation_photos(
     said = capfd.readouterr().out
     claim = bundle.info.metrics.int8
     assert f"ok    accuracy     INT8 {claim.accuracy:.4f}" in said and f"of {len(run.val)}, 95 %" in said
-    subject = read_subject(Order(bundle.folder, None, photos, (1,), (1,), 1, 0.0, None))
+    subject = read_subject(BenchmarkRequest(bundle.folder, None, photos, (1,), (1,), 1, 0.0, None))
     assert names(subject.judging) == names(run.val)
 
 
 def test_a_bundles_split_is_known_where_all_its_photos_are(bundle: Bundle, run: Run, photos: Path, own_photos: Path) -> None:
-    split = known_split(bundle, photos)
+    split = listed_split(bundle, photos)
     assert split is not None and (names(split.train), names(split.val)) == (names(run.train), names(run.val))
     read_photos(own_photos)[0].path.unlink()
-    assert known_split(bundle, own_photos) is None
+    assert listed_split(bundle, own_photos) is None
 
 
 def test_the_list_does_not_depend_on_names(bundle: Bundle) -> None:

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.common.accuracy import Answers, agreement, divergence
+from converter.common.accuracy import Predictions, agreement, kl_divergence
 from device.common.statistics import wilson_interval
 
-ANSWERS = Answers(np.array([[2.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]), np.array([0, 1, 0, 0]))
+ANSWERS = Predictions(np.array([[2.0, 0.0, 0.0], [0.0, 3.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]), np.array([0, 1, 0, 0]))
 
 
 def test_accuracy_recall_and_confusion_agree() -> None:
@@ -20,11 +20,11 @@ def test_accuracy_recall_and_confusion_agree() -> None:
 def test_nll_is_that_of_the_softmax() -> None:
     by_hand = -np.mean([np.log(np.exp(v) / (np.exp(v) + np.exp(u) + 1)) for v, u in ((2, 0), (3, 0), (0, 1), (1, 0))])
     assert ANSWERS.nll() == pytest.approx(by_hand)
-    assert Answers(2 * ANSWERS.logits, ANSWERS.targets).nll(2.0) == pytest.approx(ANSWERS.nll())
+    assert Predictions(2 * ANSWERS.logits, ANSWERS.targets).nll(2.0) == pytest.approx(ANSWERS.nll())
 
 
 def test_agreement_counts_equal_labels_right_or_wrong() -> None:
-    other = Answers(ANSWERS.logits[:, [1, 0, 2]], ANSWERS.targets)
+    other = Predictions(ANSWERS.logits[:, [1, 0, 2]], ANSWERS.targets)
     assert agreement(ANSWERS, ANSWERS) == 1.0
     assert agreement(ANSWERS, other) == 0.0
 
@@ -38,5 +38,5 @@ def test_wilson_intervals_are_those_of_the_tables(right: int, n: int, low: float
 @given(st.lists(st.lists(st.floats(-20, 20), min_size=3, max_size=3), min_size=1, max_size=5), st.floats(-5, 5))
 def test_divergence_is_nought_for_the_same_probabilities_and_never_negative(rows: list[list[float]], shift: float) -> None:
     logits = np.array(rows)
-    assert divergence(logits, logits + shift) == pytest.approx(0, abs=1e-9)
-    assert divergence(logits, logits[:, ::-1]) >= -1e-12
+    assert kl_divergence(logits, logits + shift) == pytest.approx(0, abs=1e-9)
+    assert kl_divergence(logits, logits[:, ::-1]) >= -1e-12

@@ -19,7 +19,7 @@ def test_a_terminal_sees_every_step_even_while_libraries_are_held_back(monkeypat
         monkeypatch.setattr(sys, "stderr", terminal)
         progress = Progress()
         with silenced():
-            assert [*progress.through(["a", "b"], "looking at")] == ["a", "b"]
+            assert [*progress.track(["a", "b"], "looking at")] == ["a", "b"]
         progress.close()
         seen = ""
         while not seen.endswith(f"2/2{CLEAR}") and select.select([master], [], [], 5)[0]:
@@ -31,7 +31,7 @@ def test_a_terminal_sees_every_step_even_while_libraries_are_held_back(monkeypat
 def test_no_terminal_sees_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     progress = Progress()
     progress.step("working")
-    assert len(progress.through([1, 2, 3], "counting")) == 3
+    assert len(progress.track([1, 2, 3], "counting")) == 3
     progress.close()
     assert capfd.readouterr() == ("", "")
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from converter.data.isolated_view import can_be_isolated, isolated, whole
+from converter.data.isolated_view import can_be_isolated, isolated_view, whole_view
 from converter.data.photos import Photo, PhotosError
 from device.vision.inference.ground import Ground
 
@@ -27,7 +27,7 @@ def photo(tmp_path: Path) -> Photo:
 
 @pytest.mark.parametrize(("painted", "round_it"), [(0.0, DARK), (1.0, (216, 100, 8)), (0.5, (128, 72, 29))])
 def test_the_item_lies_in_the_middle_of_the_ground_that_a_bundle_names(photo: Photo, painted: float, round_it: tuple[int, ...]) -> None:
-    shown = isolated(photo, Ground((216, 100, 8), painted))
+    shown = isolated_view(photo, Ground((216, 100, 8), painted))
     side = shown.shape[0]
     assert shown.shape == (side, side, 3) and 48 < side < 56
     np.testing.assert_allclose(shown[[0, -1], [0, -1]], [round_it] * 2, atol=1)
@@ -37,15 +37,15 @@ def test_the_item_lies_in_the_middle_of_the_ground_that_a_bundle_names(photo: Ph
 
 def test_a_mask_of_another_size_is_stretched(photo: Photo) -> None:
     mask = cv2.imread(str(photo.mask), cv2.IMREAD_GRAYSCALE)
-    before = isolated(photo)
+    before = isolated_view(photo)
     assert cv2.imwrite(str(photo.mask), cv2.resize(mask, (240, 180), interpolation=cv2.INTER_NEAREST))
-    np.testing.assert_array_equal(isolated(photo), before)
+    np.testing.assert_array_equal(isolated_view(photo), before)
 
 
 @pytest.mark.parametrize("value", [0, 255])
 def test_a_mask_without_item_or_without_ground_leaves_the_photo_whole(photo: Photo, value: int) -> None:
     assert cv2.imwrite(str(photo.mask), np.full((90, 120), value, np.uint8))
-    np.testing.assert_array_equal(isolated(photo), whole(photo))
+    np.testing.assert_array_equal(isolated_view(photo), whole_view(photo))
     assert not can_be_isolated(photo)
 
 
@@ -56,10 +56,10 @@ def test_without_a_mask_light_card_is_looked_for(photo: Photo) -> None:
     pixels[(pixels == DARK[::-1]).all(axis=2)] = 220
     assert cv2.imwrite(str(photo.path), pixels)
     assert can_be_isolated(dark)
-    assert tuple(isolated(dark, Ground((1, 2, 3), 1.0))[0, 0]) == (1, 2, 3)
+    assert tuple(isolated_view(dark, Ground((1, 2, 3), 1.0))[0, 0]) == (1, 2, 3)
 
 
 def test_a_mask_that_vanished_is_named(photo: Photo) -> None:
     photo.mask.unlink()
     with pytest.raises(PhotosError, match=r"mask\.png"):
-        isolated(photo)
+        isolated_view(photo)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from converter.data.light_card import item_on_card, take_off
+from converter.data.light_card import find_item, segment_item
 
 
 def on_card(shade: float = 215.0, fall: float = 30.0) -> np.ndarray:
@@ -25,9 +25,9 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def test_an_item_on_card_is_told_from_it_and_as_it_is_taken_off() -> None:
-    mask = item_on_card(on_card())
+    mask = find_item(on_card())
     assert mask is not None and overlap(mask, disc()) > 0.9
-    assert (mask == take_off(on_card()).mask).all()
+    assert (mask == segment_item(on_card()).mask).all()
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_an_item_on_card_is_told_from_it_and_as_it_is_taken_off() -> None:
     ],
 )
 def test_where_the_item_cannot_be_told_there_is_no_mask(pixels: np.ndarray) -> None:
-    assert item_on_card(pixels) is None
+    assert find_item(pixels) is None
 
 
 def test_a_bin_with_bars_is_no_plain_card() -> None:
     pixels = np.full((90, 120, 3), 190, np.uint8)
     pixels[:, ::9] = pixels[:, 1::9] = pixels[:, 2::9] = pixels[:, 3::9] = 90
     cv2.circle(pixels, (60, 45), 20, (190, 30, 40), -1)
-    assert item_on_card(pixels) is None
+    assert find_item(pixels) is None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from converter.data.photos import PhotosError
-from converter.data.run import RunError, read_run, run_of
+from converter.data.run import RunError, read_run, run_from_labels_file
 
 
 def test_a_run_knows_its_photos_and_their_labels(shapes_run: Path, photos: Path) -> None:
@@ -47,10 +47,10 @@ def test_labels_may_come_from_any_system(own_photos: Path, tmp_path: Path) -> No
     labels = tmp_path / "labels.txt"
     names = ["d\u00e9chet", *sorted(folder.name for folder in own_photos.iterdir() if folder.name != "de\u0301chet")]
     labels.write_bytes(b"\xef\xbb\xbf" + "".join(f"{name}\r\n" for name in names).encode())
-    assert run_of(tmp_path / "model.keras", labels, own_photos, 1).labels == tuple(names)
+    assert run_from_labels_file(tmp_path / "model.keras", labels, own_photos, 1).labels == tuple(names)
     labels.write_bytes(b"\xe9\n")
     with pytest.raises(RunError, match=r"labels.txt: expected UTF-8 text"):
-        run_of(tmp_path / "model.keras", labels, own_photos, 1)
+        run_from_labels_file(tmp_path / "model.keras", labels, own_photos, 1)
 
 
 def test_a_missing_folder_and_a_missing_photo_are_named(own_run: Path, photos: Path, own_photos: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from converter.edgetpu.graph import CUSTOM_OP, Graph, graph_of
+from converter.edgetpu.graph import CUSTOM_OP, Graph, build_graph
 from converter.tflite.flatbuffer import ModelFile, read_model
 
 
@@ -41,7 +41,7 @@ def pairs(repository: str, folder: Path) -> Iterator[Pair]:
                 sha256=hashlib.sha256(original.read_bytes()).hexdigest(),
                 compiled_sha256=hashlib.sha256(compiled.read_bytes()).hexdigest(),
                 on_cpu=left_on_cpu(model, read_model(compiled)),
-                graph=graph_of(model),
+                graph=build_graph(model),
             )
 
 

@@ -10,7 +10,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from converter.edgetpu.graph import CUSTOM_OP
-from converter.tflite.metadata import packed
+from converter.tflite.metadata import pack_model
 from device.vision.inference.bundle import MODEL_FILE, Bundle, default_bundle, read_bundle
 
 PRINTED = """Edge TPU Compiler version 16.0.384591198
@@ -114,4 +114,4 @@ def compiled_from(model: bytes) -> bytes:
         tensor.buffer = 0
     parsed.buffers = parsed.buffers[:1]
     parsed.description = "Exported from Subgraph."
-    return packed(parsed)
+    return pack_model(parsed)

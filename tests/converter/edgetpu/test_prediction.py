@@ -9,26 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.edgetpu import status
-from converter.edgetpu.graph import CUSTOM_OP, Graph, Operation, Tensor, graph_of
-from converter.edgetpu.prediction import ON_CHIP_BYTES, CompiledAlready, predict
+from converter.edgetpu.graph import CUSTOM_OP, Graph, GraphTensor, Operation, build_graph
+from converter.edgetpu.prediction import ON_CHIP_BYTES, AlreadyCompiledError, predict
 from converter.edgetpu.rules import refusal
-from converter.tflite.flatbuffer import ModelFile, Operator, Quantization, Subgraph, read_model
-from converter.tflite.flatbuffer import Tensor as StoredTensor
+from converter.tflite.flatbuffer import ModelFile, Operator, Quantization, Subgraph, Tensor, read_model
 from device.vision.inference.bundle import MODEL_FILE, default_bundle
 from tests.converter.edgetpu.collect_pairs import Pair
 
 PAIRS = [msgspec.json.decode(line, type=Pair) for line in (Path(__file__).parent / "public_pairs.jsonl").read_bytes().splitlines()]
 
-PICTURE = Tensor("int8", (1, 8, 8, 4), scales=1)
-WEIGHTS = Tensor("int8", (4, 1, 1, 4), scales=4, constant=True)
-BIAS = Tensor("int32", (4,), scales=4, constant=True)
+PICTURE = GraphTensor("int8", (1, 8, 8, 4), scales=1)
+WEIGHTS = GraphTensor("int8", (4, 1, 1, 4), scales=4, constant=True)
+BIAS = GraphTensor("int32", (4,), scales=4, constant=True)
 
 
-def small(*values: int) -> Tensor:
-    return Tensor("int32", (len(values),), constant=True, values=values)
+def small(*values: int) -> GraphTensor:
+    return GraphTensor("int32", (len(values),), constant=True, values=values)
 
 
-def graph(name: str, inputs: list[Tensor | None], outputs: list[Tensor], version: int = 1, **options: int) -> Graph:
+def graph(name: str, inputs: list[GraphTensor | None], outputs: list[GraphTensor], version: int = 1, **options: int) -> Graph:
     """A graph of one operation."""
     tensors = [tensor for tensor in inputs if tensor is not None] + outputs
     places = iter(range(len(tensors)))
@@ -54,7 +53,7 @@ def test_the_published_models_are_the_28_and_no_two_are_the_same() -> None:
 
 
 def test_all_of_the_default_bundle_maps_and_fits() -> None:
-    prediction = predict(graph_of(read_model(default_bundle() / MODEL_FILE)))
+    prediction = predict(build_graph(read_model(default_bundle() / MODEL_FILE)))
     assert (prediction.mapped, prediction.on_cpu, prediction.cautions) == (76, (), ())
     assert 3_000_000 < prediction.parameter_bytes < 4_000_000 and prediction.fits
 
@@ -63,29 +62,29 @@ def test_all_of_the_default_bundle_maps_and_fits() -> None:
     ("one", "words", "reason"),
     [
         (graph("GATHER", [PICTURE, small(1)], [PICTURE]), status.NOT_SUPPORTED, "no such operation"),
-        (graph("DEQUANTIZE", [PICTURE], [Tensor("float32", (1, 4))]), status.DATA_TYPE, "floating point"),
-        (graph("QUANTIZE", [Tensor("float32", (1, 4))], [Tensor("int8", (1, 4), 1)]), status.LIMITATION, "works on float32"),
-        (graph("ADD", [Tensor("int16", (1, 4), 1)] * 2, [Tensor("int16", (1, 4), 1)]), status.DATA_TYPE, "works on int16"),
+        (graph("DEQUANTIZE", [PICTURE], [GraphTensor("float32", (1, 4))]), status.DATA_TYPE, "floating point"),
+        (graph("QUANTIZE", [GraphTensor("float32", (1, 4))], [GraphTensor("int8", (1, 4), 1)]), status.LIMITATION, "works on float32"),
+        (graph("ADD", [GraphTensor("int16", (1, 4), 1)] * 2, [GraphTensor("int16", (1, 4), 1)]), status.DATA_TYPE, "works on int16"),
         (graph("CONV_2D", [PICTURE, WEIGHTS, BIAS], [PICTURE], version=6), status.VERSION, "version 6; the compiler knows up to 5"),
         (graph("CONV_2D", [PICTURE, PICTURE, BIAS], [PICTURE]), status.NOT_CONSTANT, "computed while the model runs"),
-        (graph("CONV_2D", [PICTURE, Tensor("int4", (4, 1, 1, 4), 4, True), BIAS], [PICTURE]), status.DATA_TYPE, "weights are int4"),
+        (graph("CONV_2D", [PICTURE, GraphTensor("int4", (4, 1, 1, 4), 4, True), BIAS], [PICTURE]), status.DATA_TYPE, "weights are int4"),
         (graph("CONV_2D", [PICTURE, WEIGHTS, BIAS], [PICTURE], dilation_w_factor=2), status.LIMITATION, "dilated 1 down and 2 across"),
-        (graph("LOGISTIC", [Tensor("int8", (2, 8, 8, 4), 1)], [Tensor("int8", (2, 8, 8, 4), 1)]), status.RANK, "the batch must be 1"),
-        (graph("TANH", [Tensor("int8", (1, 4), 1, dynamic=True)], [Tensor("int8", (1, 4), 1)]), status.LIMITATION, "is open"),
+        (graph("LOGISTIC", [GraphTensor("int8", (2, 8, 8, 4), 1)], [GraphTensor("int8", (2, 8, 8, 4), 1)]), status.RANK, "the batch must be 1"),
+        (graph("TANH", [GraphTensor("int8", (1, 4), 1, dynamic=True)], [GraphTensor("int8", (1, 4), 1)]), status.LIMITATION, "is open"),
         (graph("MAX_POOL_2D", [PICTURE], [PICTURE], fused_activation_function=1), status.LIMITATION, "fused activation"),
-        (graph("CONCATENATION", [PICTURE, Tensor("int8", (1, 8, 8, 4), 1, True)], [PICTURE]), status.LIMITATION, "joins a constant"),
-        (graph("FULLY_CONNECTED", [PICTURE, WEIGHTS, None], [Tensor("int8", (2, 4), 1)]), status.LIMITATION, "gives 2x4"),
-        (graph("FULLY_CONNECTED", [PICTURE, WEIGHTS, BIAS], [Tensor("int8", (1, 4), 1)], weights_format=1), status.LIMITATION, "shuffled"),
-        (graph("SOFTMAX", [Tensor("int8", (1, 16001), 1)], [Tensor("int8", (1, 16001), 1)]), status.LIMITATION, "up to 16000"),
-        (graph("SOFTMAX", [Tensor("int8", (1, 5, 5), 1)], [Tensor("int8", (1, 5, 5), 1)]), status.LIMITATION, "works on 1x5x5"),
+        (graph("CONCATENATION", [PICTURE, GraphTensor("int8", (1, 8, 8, 4), 1, True)], [PICTURE]), status.LIMITATION, "joins a constant"),
+        (graph("FULLY_CONNECTED", [PICTURE, WEIGHTS, None], [GraphTensor("int8", (2, 4), 1)]), status.LIMITATION, "gives 2x4"),
+        (graph("FULLY_CONNECTED", [PICTURE, WEIGHTS, BIAS], [GraphTensor("int8", (1, 4), 1)], weights_format=1), status.LIMITATION, "shuffled"),
+        (graph("SOFTMAX", [GraphTensor("int8", (1, 16001), 1)], [GraphTensor("int8", (1, 16001), 1)]), status.LIMITATION, "up to 16000"),
+        (graph("SOFTMAX", [GraphTensor("int8", (1, 5, 5), 1)], [GraphTensor("int8", (1, 5, 5), 1)]), status.LIMITATION, "works on 1x5x5"),
         (graph("MEAN", [PICTURE, small(0, 1)], [PICTURE]), status.LIMITATION, "along the batch"),
-        (graph("MEAN", [Tensor("int8", (1, 8, 8, 6), 1), small(-1)], [PICTURE]), status.LIMITATION, "mean over 6 channels"),
-        (graph("PAD", [PICTURE, Tensor("int32", (4, 2), constant=True, values=(1, 0, 0, 0, 0, 0, 0, 0))], [PICTURE]), status.LIMITATION, "pads"),
+        (graph("MEAN", [GraphTensor("int8", (1, 8, 8, 6), 1), small(-1)], [PICTURE]), status.LIMITATION, "mean over 6 channels"),
+        (graph("PAD", [PICTURE, GraphTensor("int32", (4, 2), constant=True, values=(1, 0, 0, 0, 0, 0, 0, 0))], [PICTURE]), status.LIMITATION, "pads"),
         (graph("SPLIT", [small(0), PICTURE], [PICTURE, PICTURE]), status.LIMITATION, "splits the batch"),
         (graph("PACK", [PICTURE, PICTURE], [PICTURE], axis=-4), status.LIMITATION, "packs along the batch"),
-        (graph("RESIZE_BILINEAR", [PICTURE, small(132, 132)], [Tensor("int8", (1, 132, 132, 4), 1)]), status.LIMITATION, "8x8 to 132x132"),
+        (graph("RESIZE_BILINEAR", [PICTURE, small(132, 132)], [GraphTensor("int8", (1, 132, 132, 4), 1)]), status.LIMITATION, "8x8 to 132x132"),
         (graph("STRIDED_SLICE", [PICTURE, small(0), small(8), small(2)], [PICTURE]), status.LIMITATION, "every so many-th"),
-        (graph("PRELU", [PICTURE, Tensor("int8", (8, 8, 4), 1, True)], [PICTURE]), status.LIMITATION, "differs from place to place"),
+        (graph("PRELU", [PICTURE, GraphTensor("int8", (8, 8, 4), 1, True)], [PICTURE]), status.LIMITATION, "differs from place to place"),
         (graph("TRANSPOSE_CONV", [small(1, 8, 8, 4), PICTURE, PICTURE], [PICTURE]), status.NOT_CONSTANT, "computed"),
     ],
 )
@@ -98,16 +97,16 @@ def test_what_stays_on_the_cpu_has_its_reason(one: Graph, words: str, reason: st
     "one",
     [
         graph("CONV_2D", [PICTURE, WEIGHTS, BIAS], [PICTURE], version=5, dilation_w_factor=2, dilation_h_factor=2, fused_activation_function=3),
-        graph("FULLY_CONNECTED", [PICTURE, WEIGHTS, None], [Tensor("int8", (1, 4), 1)], version=4),
-        graph("CONCATENATION", [PICTURE, Tensor("int8", (1, 8, 8, 4), 1, True, zeros=True)], [PICTURE]),
+        graph("FULLY_CONNECTED", [PICTURE, WEIGHTS, None], [GraphTensor("int8", (1, 4), 1)], version=4),
+        graph("CONCATENATION", [PICTURE, GraphTensor("int8", (1, 8, 8, 4), 1, True, zeros=True)], [PICTURE]),
         graph("MEAN", [PICTURE, small(1, 2)], [PICTURE]),
         graph("MEAN", [PICTURE, small(3)], [PICTURE]),
-        graph("PAD", [PICTURE, Tensor("int32", (4, 2), constant=True, values=(0, 0, 1, 1, 1, 1, 0, 0))], [PICTURE]),
+        graph("PAD", [PICTURE, GraphTensor("int32", (4, 2), constant=True, values=(0, 0, 1, 1, 1, 1, 0, 0))], [PICTURE]),
         graph("SPLIT", [small(3), PICTURE], [PICTURE, PICTURE]),
         graph("PACK", [PICTURE, PICTURE], [PICTURE], axis=3),
-        graph("RESIZE_NEAREST_NEIGHBOR", [PICTURE, small(16, 16)], [Tensor("int8", (1, 16, 16, 4), 1)]),
+        graph("RESIZE_NEAREST_NEIGHBOR", [PICTURE, small(16, 16)], [GraphTensor("int8", (1, 16, 16, 4), 1)]),
         graph("STRIDED_SLICE", [PICTURE, small(0), small(8), small(1)], [PICTURE]),
-        graph("SOFTMAX", [Tensor("uint8", (1, 16000), 1)], [Tensor("uint8", (1, 16000), 1)]),
+        graph("SOFTMAX", [GraphTensor("uint8", (1, 16000), 1)], [GraphTensor("uint8", (1, 16000), 1)]),
         graph("TRANSPOSE_CONV", [small(1, 8, 8, 4), WEIGHTS, PICTURE], [PICTURE]),
     ],
     ids=lambda one: one.operations[0].name,
@@ -148,36 +147,36 @@ def test_a_file_with_two_graphs_maps_nothing() -> None:
 
 def test_parameters_count_once_and_only_those_of_mapped_operations() -> None:
     shared = Graph(
-        (PICTURE, WEIGHTS, BIAS, PICTURE, PICTURE, Tensor("int8", (1024, 1024, 9), 1, True), PICTURE),
+        (PICTURE, WEIGHTS, BIAS, PICTURE, PICTURE, GraphTensor("int8", (1024, 1024, 9), 1, True), PICTURE),
         (Operation("CONV_2D", 3, (0, 1, 2), (3,)), Operation("CONV_2D", 3, (3, 1, 2), (4,)), Operation("Own", 1, (4, 5), (6,), custom=True)),
         1,
     )
     assert predict(shared).parameter_bytes == 16 + 16
-    large = graph("FULLY_CONNECTED", [PICTURE, Tensor("int8", (1024, 1024, 9), 1, True), None], [Tensor("int8", (1, 1024), 1)])
+    large = graph("FULLY_CONNECTED", [PICTURE, GraphTensor("int8", (1024, 1024, 9), 1, True), None], [GraphTensor("int8", (1, 1024), 1)])
     assert predict(large).parameter_bytes == 9 * 1024**2 > ON_CHIP_BYTES and not predict(large).fits
 
 
 def test_a_dense_layer_with_a_scale_for_each_output_is_a_caution() -> None:
-    dense = graph("FULLY_CONNECTED", [PICTURE, WEIGHTS, BIAS], [Tensor("int8", (1, 4), 1)])
+    dense = graph("FULLY_CONNECTED", [PICTURE, WEIGHTS, BIAS], [GraphTensor("int8", (1, 4), 1)])
     assert "1x1 convolution" in predict(dense).cautions[0]
 
 
 def test_a_compiled_model_is_not_foretold_again() -> None:
-    with pytest.raises(CompiledAlready, match="compiled for the Edge TPU already"):
+    with pytest.raises(AlreadyCompiledError, match="compiled for the Edge TPU already"):
         predict(Graph((PICTURE,), (Operation(CUSTOM_OP, 1, (0,), (0,), custom=True),), 1))
 
 
 def test_the_graph_survives_json() -> None:
-    whole = graph_of(read_model(default_bundle() / MODEL_FILE))
+    whole = build_graph(read_model(default_bundle() / MODEL_FILE))
     assert msgspec.json.decode(msgspec.json.encode(whole), type=Graph) == whole
 
 
-def stored(signature: tuple[int, ...], dtype: str = "int8", data: list[int] | None = None) -> StoredTensor:
+def stored(signature: tuple[int, ...], dtype: str = "int8", data: list[int] | None = None) -> Tensor:
     """A tensor of a file; -1 in its signature is an open size, for which 1 is stored."""
     held = None if data is None else np.array(data, dtype).view(np.uint8)
     shape = tuple(max(size, 1) for size in signature)
     scale = Quantization((0.1,), (0,), 0) if dtype == "int8" else None
-    return StoredTensor("", shape, signature if -1 in signature else (), dtype, scale, 0, held, variable=False)
+    return Tensor("", shape, signature if -1 in signature else (), dtype, scale, 0, held, variable=False)
 
 
 def open_batch(*, second: int = 8) -> ModelFile:
@@ -205,12 +204,12 @@ def open_batch(*, second: int = 8) -> ModelFile:
 
 
 def test_an_open_batch_is_foretold_as_a_batch_of_one() -> None:
-    prediction = predict(graph_of(open_batch()))
+    prediction = predict(build_graph(open_batch()))
     assert [(fate.number, fate.mapped) for fate in prediction.fates] == [(0, True), (4, True), (5, True)]
     assert prediction.cautions[0].startswith("its batch is open; foretold as if it were 1, without 3 operations that compute sizes")
 
 
 def test_another_open_size_stays_on_the_cpu() -> None:
-    prediction = predict(graph_of(open_batch(second=-1)))
+    prediction = predict(build_graph(open_batch(second=-1)))
     assert {"RELU", "SHAPE", "RESHAPE"} <= {fate.name for fate in prediction.on_cpu}
     assert "is open" in prediction.on_cpu[0].reason

@@ -2,7 +2,7 @@
 
 import pytest
 
-from converter.edgetpu.report import ReportError, Row, parse_report
+from converter.edgetpu.report import CompilerRow, ReportError, parse_report
 from tests.converter.edgetpu.conftest import ALL_MAPPED, PRINTED, table
 
 STATUSES = [
@@ -28,7 +28,7 @@ Output: model_int8_edgetpu.tflite
 @pytest.mark.parametrize("status", STATUSES)
 def test_every_status_seen_is_read_whole(status: str) -> None:
     report = parse_report(LOG.format(table=table({("RESIZE_NEAREST_NEIGHBOR", status): 12})))
-    assert report.rows == (Row("RESIZE_NEAREST_NEIGHBOR", 12, status),)
+    assert report.rows == (CompilerRow("RESIZE_NEAREST_NEIGHBOR", 12, status),)
     assert (report.mapped, report.on_cpu) == ((12, 0) if status == "Mapped to Edge TPU" else (0, 12))
 
 
@@ -42,7 +42,7 @@ def test_printed_text_gives_counts_version_and_memory() -> None:
 
 def test_a_count_as_wide_as_its_column_and_trailing_spaces_do_no_harm() -> None:
     text = "Operator                       Count      Status   \r\n\r\nUNIDIRECTIONAL_SEQUENCE_LSTM   1234567890 Mapped to Edge TPU   \r\n"
-    assert parse_report(text).rows == (Row("UNIDIRECTIONAL_SEQUENCE_LSTM", 1234567890, "Mapped to Edge TPU"),)
+    assert parse_report(text).rows == (CompilerRow("UNIDIRECTIONAL_SEQUENCE_LSTM", 1234567890, "Mapped to Edge TPU"),)
 
 
 def test_the_last_table_counts_once_where_screen_and_log_both_have_it() -> None:

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from converter.foreign.adopt import ForeignClassifier
+from converter.foreign.foreign_model import ForeignClassifier
 from converter.foreign.pixel_range import RANGES
 from device.vision.inference.classifier import softmax
 

@@ -14,8 +14,8 @@ from keras import layers
 
 from converter.cli import main
 from converter.common.network_error import NetworkError
-from converter.foreign.adopt import ForeignClassifier
-from converter.foreign.model_path import require_model
+from converter.foreign.file_checks import require_model
+from converter.foreign.foreign_model import ForeignClassifier
 
 LABELS = 3
 SIZE = 24
@@ -257,11 +257,11 @@ def test_a_keras_file_of_version_2_that_cannot_be_read_says_so(model: keras.Mode
 
 
 def test_labels_of_teachable_machine_lose_their_numbers(model: keras.Model, photos: Path, tmp_path: Path) -> None:
-    from converter.data.run import run_of
+    from converter.data.run import run_from_labels_file
 
     labels = tmp_path / "labels.txt"
     labels.write_text("0 disc\n1 frame\n2 streifen ≡\n", encoding="utf-8")
-    assert run_of(tmp_path / "theirs.keras", labels, photos, 1).labels == ("disc", "frame", "streifen ≡")
+    assert run_from_labels_file(tmp_path / "theirs.keras", labels, photos, 1).labels == ("disc", "frame", "streifen ≡")
 
 
 def test_wrong_labels_are_told_in_one_line(photos: Path, tmp_path: Path, model: keras.Model, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.common.accuracy import divergence
+from converter.common.accuracy import kl_divergence
 from converter.data.photos import Photo
 from converter.data.run import read_run
-from converter.quantization.calibration import Inputs
-from converter.quantization.trial_model import Trial
+from converter.quantization.calibration import NetworkInputs
+from converter.quantization.trial_model import TrialModel
 
 LABELS = ["a", "b", "c"]
 
 
 def test_shifted_layers_are_moved_back_to_the_float_model(converted: tuple[bytes, bytes], shapes_run: Path, photos: Path, tmp_path: Path) -> None:
-    from converter.quantization.bias_correction import corrected
+    from converter.quantization.bias_correction import correct_biases
     from converter.quantization.float_network import predict, read_network
     from converter.tflite.layers import add_to_bias, linear_layers
 
@@ -23,12 +23,12 @@ def test_shifted_layers_are_moved_back_to_the_float_model(converted: tuple[bytes
     rng = np.random.default_rng(1)
     spoiled = add_to_bias(add_to_bias(int8, narrow, rng.normal(0, 0.3, 8)), head, np.array([1.0, -1.0, 0.5]))
     run = read_run(shapes_run, photos)
-    mended = corrected(spoiled, float32, Inputs(run.train[::2], 32), tmp_path)
+    mended = correct_biases(spoiled, float32, NetworkInputs(run.train[::2], 32), tmp_path)
 
     others: tuple[Photo, ...] = run.train[1::2]
-    wanted = predict(read_network(run.model, 3), Inputs(others, 32))["logits"].astype(np.float64)
+    wanted = predict(read_network(run.model, 3), NetworkInputs(others, 32))["logits"].astype(np.float64)
     off = {
-        name: divergence(wanted, Trial(model, LABELS, 32, tmp_path).logits(Inputs(others, 32)))
+        name: kl_divergence(wanted, TrialModel(model, LABELS, 32, tmp_path).logits(NetworkInputs(others, 32)))
         for name, model in (("plain", int8), ("spoiled", spoiled), ("mended", mended))
     }
     assert off["spoiled"] > 10 * off["mended"]
@@ -36,8 +36,8 @@ def test_shifted_layers_are_moved_back_to_the_float_model(converted: tuple[bytes
 
 
 def test_a_model_whose_layers_have_other_names_is_left_as_it_is(converted: tuple[bytes, bytes], tmp_path: Path) -> None:
-    from converter.quantization.bias_correction import corrected
+    from converter.quantization.bias_correction import correct_biases
 
     float32, int8 = converted
     renamed = float32.replace(b"narrow", b"worran").replace(b"head", b"daeh")
-    assert corrected(int8, renamed, [np.zeros((32, 32, 3), np.uint8)], tmp_path) == int8
+    assert correct_biases(int8, renamed, [np.zeros((32, 32, 3), np.uint8)], tmp_path) == int8

@@ -10,8 +10,8 @@ import pytest
 from converter.cli import main
 from converter.common.progress import Progress
 from converter.data.run import read_run
-from converter.quantization.calibration import Inputs
-from converter.quantization.candidates import CandidateError, Wanted, best_candidate
+from converter.quantization.calibration import NetworkInputs
+from converter.quantization.candidates import CandidateError, CandidateSpec, best_candidate
 from converter.quantization.float_network import predict, read_network
 from converter.quantization.tf_converter import KerasNetwork
 from device.vision.inference.bundle import read_bundle
@@ -35,11 +35,11 @@ def test_every_precision_is_a_bundle_that_knows_its_answer(
     assert bundle.info.precision == precision
     assert bundle.model.name == f"model_{precision}.tflite"
     run = read_run(shapes_run, photos)
-    wanted = predict(read_network(run.model, 3), Inputs(run.val, SIZE))["logits"]
+    wanted = predict(read_network(run.model, 3), NetworkInputs(run.val, SIZE))["logits"]
     for package in ("ai-edge-litert", "tflite-runtime"):
         classifier = Classifier(bundle, load_runtime(bundle, package=package))
         classifier.check_known_answer()
-        found = np.stack([classifier.logits(picture) for picture in Inputs(run.val, SIZE)])
+        found = np.stack([classifier.logits(picture) for picture in NetworkInputs(run.val, SIZE)])
         assert np.abs(found - wanted).max() < most_off, "half a step of the input's zero point is in this"
     assert f"| {'TFLite float32' if precision == 'float32' else 'float16' if precision == 'float16' else precision}" in (
         (tmp_path / "bundle" / "MODEL_CARD.md").read_text().replace("INT16x8", "int16x8").replace("dynamic INT8", "dynamic")
@@ -90,4 +90,4 @@ def test_a_conversion_that_says_something_else_than_the_network_is_not_gone_on_w
 
     run = read_run(shapes_run, photos)
     with pytest.raises(CandidateError, match=r"logits of the float model are off by up to 0\.1"):
-        best_candidate(SaysMore(run.model, 3), LABELS, Wanted("int8", "tensorflow", "cpu"), run.train[:12], tmp_path, Progress())
+        best_candidate(SaysMore(run.model, 3), LABELS, CandidateSpec("int8", "tensorflow", "cpu"), run.train[:12], tmp_path, Progress())

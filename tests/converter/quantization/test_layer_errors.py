@@ -7,7 +7,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from converter.data.run import read_run
-from converter.quantization.calibration import Inputs
+from converter.quantization.calibration import NetworkInputs
 from converter.quantization.layer_errors import layer_errors
 from converter.tflite.layers import linear_layers
 
@@ -15,18 +15,18 @@ SIZE = 32
 
 
 @pytest.fixture(scope="module")
-def pictures(shapes_run: Path, photos: Path) -> Inputs:
-    return Inputs(read_run(shapes_run, photos).val[:6], SIZE)
+def pictures(shapes_run: Path, photos: Path) -> NetworkInputs:
+    return NetworkInputs(read_run(shapes_run, photos).val[:6], SIZE)
 
 
-def test_a_network_that_quantizes_well_has_small_errors_everywhere(converted: tuple[bytes, bytes], pictures: Inputs) -> None:
+def test_a_network_that_quantizes_well_has_small_errors_everywhere(converted: tuple[bytes, bytes], pictures: NetworkInputs) -> None:
     layers = layer_errors(*converted, pictures)
     assert len(layers) >= 6
     assert {"CONV_2D", "MEAN"} <= {layer.op for layer in layers}
     assert all(0 <= layer.error < 0.2 for layer in layers)
 
 
-def test_a_layer_that_was_spoiled_adds_most(converted: tuple[bytes, bytes], pictures: Inputs) -> None:
+def test_a_layer_that_was_spoiled_adds_most(converted: tuple[bytes, bytes], pictures: NetworkInputs) -> None:
     float32, int8 = converted
     (narrow,) = [layer for layer in linear_layers(int8) if "narrow" in layer.name]
     before = next(layer for layer in layer_errors(float32, int8, pictures) if layer.name == narrow.name)

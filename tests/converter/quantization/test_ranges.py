@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from converter.data.run import read_run
-from converter.quantization.calibration import Inputs
+from converter.quantization.calibration import NetworkInputs
 from converter.quantization.trial_model import FloatModel
 
 SIZE = 32
@@ -18,20 +18,20 @@ def calibrated_once(shapes_run: Path, photos: Path) -> tuple[bytes, bytes]:
 
     run = read_run(shapes_run, photos)
     with tflite.KerasNetwork(run.model, len(run.labels)).exported() as saved:
-        return tflite.calibrated(saved, [Inputs(run.train, SIZE)[0]]), tflite.to_float32(saved)
+        return tflite.to_calibrated(saved, [NetworkInputs(run.train, SIZE)[0]]), tflite.to_float32(saved)
 
 
 def test_the_ranges_of_the_outputs_are_the_extremes_of_what_the_network_says(
     calibrated_once: tuple[bytes, bytes], shapes_run: Path, photos: Path, tmp_path: Path
 ) -> None:
-    from converter.quantization.ranges import measured_ranges
-    from converter.tflite.metadata import unpacked
+    from converter.quantization.ranges import measure_ranges
+    from converter.tflite.metadata import unpack_model
 
     model, float32 = calibrated_once
-    pictures = Inputs(read_run(shapes_run, photos).train, SIZE)
-    ranges = measured_ranges(model, pictures, tmp_path)
+    pictures = NetworkInputs(read_run(shapes_run, photos).train, SIZE)
+    ranges = measure_ranges(model, pictures, tmp_path)
     said = FloatModel(float32, tmp_path).predict(pictures)
-    graph = unpacked(model).subgraphs[0]
+    graph = unpack_model(model).subgraphs[0]
     found = sorted(ranges[int(number)] for number in graph.outputs)
     np.testing.assert_allclose(found, sorted((float(values.min()), float(values.max())) for values in said.values()), rtol=1e-4)
     assert ranges[int(graph.inputs[0])] == (-1.0, 1.0)
@@ -42,7 +42,7 @@ def test_the_ranges_of_the_outputs_are_the_extremes_of_what_the_network_says(
 def test_ranges_change_nothing_of_what_the_float_network_says(
     calibrated_once: tuple[bytes, bytes], shapes_run: Path, photos: Path, tmp_path: Path
 ) -> None:
-    pictures = Inputs(read_run(shapes_run, photos).train[:4], SIZE)
+    pictures = NetworkInputs(read_run(shapes_run, photos).train[:4], SIZE)
     with_ranges, without = (FloatModel(model, tmp_path).predict(pictures) for model in calibrated_once)
     for name, values in without.items():
         np.testing.assert_array_equal(with_ranges[name], values)
@@ -50,11 +50,11 @@ def test_ranges_change_nothing_of_what_the_float_network_says(
 
 def test_new_ranges_stand_in_the_file_and_the_network_says_the_same(calibrated_once: tuple[bytes, bytes]) -> None:
     from converter.quantization.ranges import with_ranges
-    from converter.tflite.metadata import unpacked
+    from converter.tflite.metadata import unpack_model
 
     model, _ = calibrated_once
-    number = int(unpacked(model).subgraphs[0].operators[0].outputs[0])
-    before, after = unpacked(model), unpacked(with_ranges(model, {number: (-3.0, 5.0)}))
+    number = int(unpack_model(model).subgraphs[0].operators[0].outputs[0])
+    before, after = unpack_model(model), unpack_model(with_ranges(model, {number: (-3.0, 5.0)}))
     quantization = after.subgraphs[0].tensors[number].quantization
     assert (quantization.min.tolist(), quantization.max.tolist()) == ([-3.0], [5.0])
     for ours, theirs in zip(before.buffers, after.buffers, strict=True):
@@ -64,15 +64,15 @@ def test_new_ranges_stand_in_the_file_and_the_network_says_the_same(calibrated_o
 def test_a_range_decides_how_finely_a_tensor_is_quantized(calibrated_once: tuple[bytes, bytes]) -> None:
     from converter.quantization import tf_converter as tflite
     from converter.quantization.ranges import with_ranges
-    from converter.tflite.metadata import unpacked
+    from converter.tflite.metadata import unpack_model
 
     model, _ = calibrated_once
-    graph = unpacked(model).subgraphs[0]
+    graph = unpack_model(model).subgraphs[0]
     number = int(graph.operators[0].outputs[0])
     name = graph.tensors[number].name
 
     def scale(reach: float) -> float:
-        quantized = unpacked(tflite.quantized(with_ranges(model, {number: (-reach, reach)}))).subgraphs[0]
+        quantized = unpack_model(tflite.quantize_calibrated(with_ranges(model, {number: (-reach, reach)}))).subgraphs[0]
         (tensor,) = [tensor for tensor in quantized.tensors if tensor.name == name]
         return float(tensor.quantization.scale[0])
 

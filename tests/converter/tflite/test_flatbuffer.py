@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converter.tflite.flatbuffer import ModelFileError, parse_model, read_model
-from converter.tflite.metadata import packed, with_metadata
+from converter.tflite.metadata import pack_model, with_metadata
 from converter.tflite.metadata_reader import ENTRY, parse_description
 from device.vision.inference.bundle import MODEL_FILE, default_bundle
 
@@ -44,7 +44,7 @@ def made(operators: int = 1) -> bytes:
         operator.builtinOptions.fusedActivationFunction = schema.ActivationFunctionType.RELU
         graph.operators.append(operator)
     graph.name, graph.inputs, graph.outputs, model.subgraphs = "main", [0], [len(graph.tensors) - 1], [graph]
-    return packed(model)
+    return pack_model(model)
 
 
 def tensor(name: str, shape: list[int], buffer: int, scales: list[float], zero_points: list[int]) -> schema.TensorT:
@@ -127,7 +127,7 @@ def plainly_packed(model: schema.ModelT) -> bytes:
 def test_operators_newer_than_the_schema_are_numbered() -> None:
     model = schema.ModelT.InitFromPackedBuf(made(), 0)
     model.operatorCodes[0].builtinCode, model.operatorCodes[0].deprecatedBuiltinCode = 9999, 127
-    assert parse_model(packed(model)).main.operators[0].name == "builtin 9999"
+    assert parse_model(pack_model(model)).main.operators[0].name == "builtin 9999"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_an_index_that_leads_nowhere_is_damage() -> None:
     model = schema.ModelT.InitFromPackedBuf(made(), 0)
     model.subgraphs[0].operators[0].outputs = [99]
     with pytest.raises(ModelFileError, match="damaged"):
-        parse_model(packed(model))
+        parse_model(pack_model(model))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.quantization.trial_model import Trial, load_model
+from converter.quantization.trial_model import TrialModel, load_model
 
 PICTURE = np.random.default_rng(5).integers(0, 256, (32, 32, 3)).astype(np.uint8)
 
@@ -38,7 +38,7 @@ def test_a_model_cut_after_its_layers_gives_their_outputs(converted: tuple[bytes
     of_narrow, of_head = outputs_of(cut_after(int8, [narrow, head]), PICTURE, tmp_path)
     assert of_narrow.shape == (1, 16, 16, 8)
     assert of_narrow.std() > 0
-    np.testing.assert_allclose(of_head.reshape(-1), Trial(int8, ["a", "b", "c"], 32, tmp_path).logits([PICTURE])[0], rtol=1e-5)
+    np.testing.assert_allclose(of_head.reshape(-1), TrialModel(int8, ["a", "b", "c"], 32, tmp_path).logits([PICTURE])[0], rtol=1e-5)
     (alone,) = outputs_of(cut_after(int8, [narrow]), PICTURE, tmp_path)
     np.testing.assert_array_equal(alone, of_narrow)
 
@@ -50,7 +50,7 @@ def test_a_changed_bias_moves_its_layer_by_that_much_and_touches_no_other_byte(c
     head = linear_layers(int8)[-1]
     change = np.array([0.75, 0.0, -1.5])
     moved = add_to_bias(int8, head, change)
-    before, after = (Trial(model, ["a", "b", "c"], 32, tmp_path).logits([PICTURE])[0] for model in (int8, moved))
+    before, after = (TrialModel(model, ["a", "b", "c"], 32, tmp_path).logits([PICTURE])[0] for model in (int8, moved))
     step = np.diff(np.unique(before)).min()
     np.testing.assert_allclose(after - before, change, atol=step)
     assert sum(a != b for a, b in zip(int8, moved, strict=True)) <= 8

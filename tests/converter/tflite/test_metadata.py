@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from converter.tflite.metadata import ENTRY, packed, with_metadata
+from converter.tflite.metadata import ENTRY, pack_model, with_metadata
 
 LABELS = ("disc", "frame", "streifen ≡")
 
@@ -78,7 +78,7 @@ def test_the_same_again_gives_the_same_bytes_and_another_time_replaces(finished:
         assert archive.read("labels.txt") == b"a\nb\nc\n"
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(again, 0))
     assert [entry.name for entry in model.metadata].count(ENTRY) == 1
-    assert len(packed(model)) < len(finished)
+    assert len(pack_model(model)) < len(finished)
 
 
 class Table:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from converter.tflite.flatbuffer import ModelFile, Operator, Quantization, Tensor, parse_model, read_model
-from converter.verify.contract import checks, logits_step
+from converter.verify.contract import contract_checks, logits_step
 from device.vision.inference.bundle import MODEL_FILE, BundleInfo, labels_text, read_bundle
 
 
@@ -23,7 +23,7 @@ def model(shapes_bundle: Path) -> ModelFile:
 
 
 def wrong(model: ModelFile, info: BundleInfo) -> dict[str, str]:
-    return {check.name: check.text for check in checks(model, info) if check.good is False}
+    return {check.name: check.text for check in contract_checks(model, info) if check.good is False}
 
 
 def with_tensor(model: ModelFile, index: int, **changes: Any) -> ModelFile:
@@ -33,7 +33,7 @@ def with_tensor(model: ModelFile, index: int, **changes: Any) -> ModelFile:
 
 
 def test_a_bundle_of_ours_keeps_the_contract(model: ModelFile, info: BundleInfo) -> None:
-    found = {check.name: check for check in checks(model, info)}
+    found = {check.name: check for check in contract_checks(model, info)}
     assert set(found) == {"input", "outputs", "labels", "op versions"}
     assert wrong(model, info) == {}
     assert found["input"].text.startswith("uint8 1x32x32x3, scale 1/127.5, zero point 127")
@@ -99,7 +99,7 @@ def test_every_other_breach_is_named(model: ModelFile, info: BundleInfo, change:
 
 def test_labels_inside_the_model_are_compared(model: ModelFile, info: BundleInfo) -> None:
     same = replace(model, files={"labels.txt": labels_text(info.labels).encode()})
-    (found,) = [check for check in checks(same, info) if check.name == "labels"]
+    (found,) = [check for check in contract_checks(same, info) if check.name == "labels"]
     assert found.good is True and "streifen ≡" in found.text
 
 

@@ -8,7 +8,7 @@ import flatbuffers
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from converter.verify.op_versions import FIRST, LAST, RUNTIMES, without
+from converter.verify.op_versions import FIRST, LAST, RUNTIMES, runtimes_without
 from device.vision.inference.runtime import PACKAGES
 
 CODES = {name: code for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
@@ -54,10 +54,10 @@ def test_the_installed_package_has_the_versions_that_the_table_says(package: str
 
 
 def test_the_dense_layer_of_a_dynamic_range_model_is_too_new_for_tflite_runtime() -> None:
-    assert without("FULLY_CONNECTED", 12) == ["tflite-runtime 2.14.0"]
-    assert without("FULLY_CONNECTED", 9) == []
+    assert runtimes_without("FULLY_CONNECTED", 12) == ["tflite-runtime 2.14.0"]
+    assert runtimes_without("FULLY_CONNECTED", 9) == []
 
 
 def test_an_operation_that_nobody_has_is_in_no_runtime() -> None:
-    assert without("FlexErf", 1) == without("BROADCAST_TO", 1) == list(RUNTIMES)
-    assert without("TFLite_Detection_PostProcess", 1) == []
+    assert runtimes_without("FlexErf", 1) == runtimes_without("BROADCAST_TO", 1) == list(RUNTIMES)
+    assert runtimes_without("TFLite_Detection_PostProcess", 1) == []

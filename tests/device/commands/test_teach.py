@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from converter.bundle.embedding_stats import fit_reference
-from converter.bundle.novelty import fit_known
+from converter.bundle.embedding_stats import fit_embedding_stats
+from converter.bundle.novelty import fit_novelty_model
 from device.adaptation.head_store import head_files
 from device.cli import main
 from device.daemon.startup import open_parts
@@ -74,8 +74,8 @@ def bundle(tiny_copy: Bundle) -> Bundle:
     outputs = [classifier.outputs(plain(list(COLOURS.values())[label], seed)) for seed, label in enumerate(targets)]
     embeddings = np.stack([each.embedding for each in outputs])
     probabilities = softmax(np.stack([each.logits for each in outputs]), tiny_copy.info.temperature)
-    fit_reference(embeddings[::2], targets[::2], 6).write(tiny_copy.folder / REFERENCE_FILE)
-    fit_known(embeddings[::2], targets[::2], embeddings[1::2], probabilities[1::2]).write(tiny_copy.folder / KNOWN_FILE)
+    fit_embedding_stats(embeddings[::2], targets[::2], 6).write(tiny_copy.folder / REFERENCE_FILE)
+    fit_novelty_model(embeddings[::2], targets[::2], embeddings[1::2], probabilities[1::2]).write(tiny_copy.folder / KNOWN_FILE)
     return write_bundle(tiny_copy.folder, tiny_copy.info)
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from converter.bundle.embedding_stats import fit_reference
+from converter.bundle.embedding_stats import fit_embedding_stats
 from device.adaptation.label_prior import SiteSettings
 from device.events import Cleared, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.policy.rules import default_rules
@@ -69,7 +69,7 @@ def taught_as(renamed: dict[str, str], tiny_bundle: Bundle, painted: Callable[..
 
     labels = tiny_bundle.info.labels
     trained = [(number, outputs(label)) for number, label in enumerate(labels) for _ in range(12)]
-    reference = fit_reference(np.stack([made.embedding for _, made in trained]), np.array([number for number, _ in trained]), len(labels))
+    reference = fit_embedding_stats(np.stack([made.embedding for _, made in trained]), np.array([number for number, _ in trained]), len(labels))
     shown = [EmbeddedPhoto(renamed.get(label, label), [outputs(label)], isolated=True) for label in labels for _ in range(8)]
     return teach(examples_of(shown, tiny_bundle), tiny_bundle, reference, None, only=False)
 

@@ -83,14 +83,14 @@ def discs_run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def discs_tflite(discs_run: Path, discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `float32.tflite`, `int8.tflite` and `labels.txt`."""
     with silenced():
-        from converter.quantization.calibration import Inputs
+        from converter.quantization.calibration import NetworkInputs
         from converter.quantization.float_network import read_network
         from converter.quantization.tf_converter import exported, to_float32, to_int8
 
         folder = tmp_path_factory.mktemp("tflite")
         with exported(read_network(discs_run / "model.keras", len(LABELS))) as saved:
             (folder / "float32.tflite").write_bytes(to_float32(saved))
-            (folder / "int8.tflite").write_bytes(to_int8(saved, Inputs(read_photos(discs), SIZE, full_range=True)))
+            (folder / "int8.tflite").write_bytes(to_int8(saved, NetworkInputs(read_photos(discs), SIZE, full_range=True)))
     (folder / "labels.txt").write_bytes((discs_run / "labels.txt").read_bytes())
     return folder
 

@@ -6,17 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from converter.common.accuracy import Answers
+from converter.common.accuracy import Predictions
 from device.vision.inference.classifier import softmax
 from training.evaluate.calibration import calibrate, cross_fit, reliability
 
 
-def overconfident(times: float, photos: int = 600) -> Answers:
+def overconfident(times: float, photos: int = 600) -> Predictions:
     """Logits that would be honest if they were divided by `times`."""
     rng = np.random.default_rng(4)
     honest = rng.normal(0, 1.5, (photos, 4))
     drawn = (softmax(honest, 1.0).cumsum(axis=1) > rng.random((photos, 1))).argmax(axis=1)
-    return Answers(honest * times, drawn)
+    return Predictions(honest * times, drawn)
 
 
 def test_the_expected_calibration_error_is_that_worked_out_by_hand() -> None:
@@ -65,7 +65,7 @@ def test_no_photo_has_a_say_in_the_temperature_it_is_judged_by() -> None:
     before = cross_fit(answers)
     spoiled = answers.logits.copy()
     spoiled[7] *= -9
-    after = cross_fit(Answers(spoiled, answers.targets))
+    after = cross_fit(Predictions(spoiled, answers.targets))
     by_label = np.argsort(answers.targets, kind="stable").tolist()
     fold = by_label[by_label.index(7) % 5 :: 5]
     others = [index for index in fold if index != 7]
@@ -74,5 +74,5 @@ def test_no_photo_has_a_say_in_the_temperature_it_is_judged_by() -> None:
 
 
 def test_a_single_photo_is_left_as_it_is() -> None:
-    answers = Answers(np.array([[2.0, 0.0]]), np.array([0]))
+    answers = Predictions(np.array([[2.0, 0.0]]), np.array([0]))
     np.testing.assert_allclose(cross_fit(answers), softmax(answers.logits, 1.0))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.data.light_card import Item, take_off
+from converter.data.light_card import SegmentedPhoto, segment_item
 from device.vision.inference.preprocess import Pixels
 from training.evaluate import corruptions as module
 from training.evaluate.corruptions import CORRUPTIONS, Corruption, corrupted_views
@@ -32,30 +32,30 @@ def by_name(name: str) -> Corruption:
 
 
 def spoil(name: str, level: float, pixels: Pixels, seed: int = 0) -> Pixels:
-    return by_name(name).spoil(take_off(pixels), level, np.random.default_rng(seed))
+    return by_name(name).spoil(segment_item(pixels), level, np.random.default_rng(seed))
 
 
 def test_the_item_is_found_on_its_card() -> None:
-    mask, disc = take_off(photo()).mask, red(photo())
+    mask, disc = segment_item(photo()).mask, red(photo())
     assert (mask & disc).sum() / (mask | disc).sum() > 0.85
 
 
 def test_an_item_that_hides_the_card_is_the_whole_frame_and_bare_card_is_its_middle() -> None:
     brown = np.full((90, 120, 3), (150, 105, 60), np.uint8)
-    assert take_off(brown).mask.all()
-    bare = take_off(np.full((90, 120, 3), 215, np.uint8)).mask
+    assert segment_item(brown).mask.all()
+    bare = segment_item(np.full((90, 120, 3), 215, np.uint8)).mask
     assert bare[45, 60] and not bare[0].any() and not bare[:, 0].any()
 
 
 def test_the_card_without_the_item_is_smooth_and_light() -> None:
-    card = take_off(photo()).card.astype(int)
+    card = segment_item(photo()).card.astype(int)
     assert np.abs(card - 215).max() < 8
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda corruption: corruption.name)
 def test_each_corruption_changes_a_copy_repeats_itself_and_keeps_the_form(corruption: Corruption) -> None:
     original = photo()
-    item = take_off(original.copy())
+    item = segment_item(original.copy())
     for level in corruption.levels:
         one, again = (corruption.spoil(item, level, np.random.default_rng(7)) for _ in range(2))
         assert one.shape == original.shape and one.dtype == np.uint8
@@ -168,7 +168,7 @@ def test_an_item_off_centre_touches_the_rim_at_most(seed: int) -> None:
 
 @pytest.mark.parametrize("name", ["dark ground", "busy ground"])
 def test_another_ground_leaves_the_item_as_it_was(name: str) -> None:
-    item = take_off(photo())
+    item = segment_item(photo())
     inside = cv2.erode(item.mask.astype(np.uint8), np.ones((9, 9))).astype(bool)
     outside = cv2.dilate(item.mask.astype(np.uint8), np.ones((9, 9))) == 0
     for level in by_name(name).levels:
@@ -178,7 +178,7 @@ def test_another_ground_leaves_the_item_as_it_was(name: str) -> None:
 
 
 def test_a_dark_ground_is_as_bright_as_stated_and_a_busy_one_as_contrasty() -> None:
-    blank = Item(photo(), np.eye(96, 128, dtype=bool), photo())
+    blank = SegmentedPhoto(photo(), np.eye(96, 128, dtype=bool), photo())
     for level in (90.0, 20.0):
         assert module.on_dark_ground(blank, level, np.random.default_rng(1)).mean() == pytest.approx(level, rel=0.15)
     deviations = [float(module.on_busy_ground(blank, contrast, np.random.default_rng(1)).std()) for contrast in (0.25, 0.5, 1.0)]

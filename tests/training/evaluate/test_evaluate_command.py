@@ -15,7 +15,7 @@ import pytest
 
 from converter.bundle.photo_list import photo_list
 from converter.common.progress import Progress
-from converter.data.isolated_view import can_be_isolated, isolated
+from converter.data.isolated_view import can_be_isolated, isolated_view
 from converter.data.photos import read_photos
 from converter.data.run import read_run
 from device.policy.rules import find_rules, read_rules
@@ -85,7 +85,7 @@ def test_items_by_themselves_are_measured_and_shown(
     photos = read_run(discs_run, discs).val
     told = [photo for photo in photos if can_be_isolated(photo)]
     assert report.data.isolated == len(told) > 20
-    judged = open_model(discs_run).judge([isolated(photo) for photo in photos]).logits.argmax(axis=1)
+    judged = open_model(discs_run).judge([isolated_view(photo) for photo in photos]).logits.argmax(axis=1)
     assert report.accuracy.right == sum(LABELS[index] == photo.label for index, photo in zip(judged, photos, strict=True))
     assert f"The items of {len(told)} photos were shown by themselves" in (out / "report.html").read_text(encoding="utf-8")
     assert f"{len(told)} of the 40 photos isolated" in summary(report)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score, top_k_accuracy_score
 
-from converter.common.accuracy import Answers
+from converter.common.accuracy import Predictions
 from training.evaluate.measures import confused_pairs, entropy_bits, mean_of_labels, per_label, proportion, share_if_any, top_k
 
 
@@ -78,5 +78,5 @@ def test_confused_pairs_are_counted_both_ways_and_sum_to_all_mistakes() -> None:
     assert (first.first, first.second, first.first_as_second, first.second_as_first) == ("towel", "pad", 2, 4)
     assert (second.first, second.second, second.total) == ("pad", "router", 1)
     probabilities, targets = drawn(3)
-    answers = Answers(np.log(probabilities), targets)
+    answers = Predictions(np.log(probabilities), targets)
     assert sum(pair.total for pair in confused_pairs(answers.confusion(), list("abcde"))) == (~answers.right).sum()

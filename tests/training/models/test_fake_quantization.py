@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.lite.python import schema_py_generated as schema
 
-from converter.common.accuracy import divergence
+from converter.common.accuracy import kl_divergence
 from converter.common.silence import silenced
 from converter.data.photos import Photo, Split, read_split
-from converter.quantization.calibration import Inputs
+from converter.quantization.calibration import NetworkInputs
 from converter.quantization.float_network import read_network
 from converter.quantization.tf_converter import exported, to_int8
-from converter.quantization.trial_model import Trial
+from converter.quantization.trial_model import TrialModel
 from device.common.shipped_files import shipped
 from device.vision.inference.preprocess import Pixels, to_float
 from training.cli import main
@@ -169,7 +169,7 @@ def test_it_rounds_where_and_how_the_converter_rounds(trunk: Trunk, in_place: in
     assert np.sum(np.abs(np.divide(scales, theirs) - 1) > 0.12) <= in_place
 
     floating, fake = (model.predict_on_batch(inputs)["embedding"] for model in (network, quantized))
-    real = Trial(int8, "abcd", SIZE, tmp_path).embeddings(shown)
+    real = TrialModel(int8, "abcd", SIZE, tmp_path).embeddings(shown)
     assert rms(real - fake) < 0.8 * rms(real - floating)
 
 
@@ -267,9 +267,11 @@ def measured(run: Path, split: Split, scratch: Path) -> tuple[float, float]:
     """Accuracy of the run's INT8 model on all photos, and how far its probabilities are from the float network's."""
     photos: tuple[Photo, ...] = split.train + split.val
     network = read_network(run / "model.keras", len(split.labels))
-    int8 = Trial(int8_model(network, Inputs(split.train, SIZE, full_range=True)), split.labels, SIZE, scratch).logits(Inputs(photos, SIZE))
+    int8 = TrialModel(int8_model(network, NetworkInputs(split.train, SIZE, full_range=True)), split.labels, SIZE, scratch).logits(
+        NetworkInputs(photos, SIZE)
+    )
     targets = [split.labels.index(photo.label) for photo in photos]
-    return float((int8.argmax(axis=1) == targets).mean()), divergence(predict(network, photos, SIZE)["logits"].astype(np.float64), int8)
+    return float((int8.argmax(axis=1) == targets).mean()), kl_divergence(predict(network, photos, SIZE)["logits"].astype(np.float64), int8)
 
 
 def test_a_network_that_int8_spoils_is_mended_by_fake_quantization_and_not_by_the_same_training_without(

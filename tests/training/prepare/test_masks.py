@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter.data.isolated_view import isolated
+from converter.data.isolated_view import isolated_view
 from converter.data.manifest import read_info
 from converter.data.photos import PhotosError, read_fold, read_mask, read_part, read_photos, read_pixels, read_split
 from device.vision.inference.ground import PLAIN
@@ -86,7 +86,7 @@ def test_items_on_light_card_get_masks_and_the_source_is_left_alone(prepare, tmp
     for photo in photos:
         assert photo.mask == out / "masks" / f"{photo.name}.png"
         assert overlap(read_mask(photo.mask), truth[photo.name]) > 0.9
-        shown = isolated(photo, PLAIN)
+        shown = isolated_view(photo, PLAIN)
         assert tuple(shown[0, 0]) == PLAIN.colour and tuple(shown[shown.shape[0] // 2, shown.shape[0] // 2]) == COLOURS[photo.label]
     for part in (read_split(out).train, read_fold(out, 0).val, read_part(out, "val")):
         assert all(photo.mask for photo in part)

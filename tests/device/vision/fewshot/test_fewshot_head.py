@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.bundle.embedding_stats import fit_reference
-from converter.bundle.novelty import fit_known
+from converter.bundle.embedding_stats import fit_embedding_stats
+from converter.bundle.novelty import fit_novelty_model
 from device.common.arrays import Float64Array
 from device.vision.fewshot import fewshot_head as teaching
 from device.vision.fewshot.fewshot_head import KEEP, LITTLE, Examples, FewshotHead, TeachingError, labels_after, read_fewshot_head, teach
@@ -82,14 +82,14 @@ WORLD = World()
 @pytest.fixture(scope="module")
 def reference() -> EmbeddingStats:
     targets = np.repeat(np.arange(6), 60)
-    return fit_reference(WORLD.photos(targets, 1).astype(np.float32), targets, 6)
+    return fit_embedding_stats(WORLD.photos(targets, 1).astype(np.float32), targets, 6)
 
 
 @pytest.fixture(scope="module")
 def familiar() -> NoveltyModel:
     targets = np.repeat(np.arange(6), 60)
     trained, unseen = WORLD.photos(targets, 1), WORLD.photos(targets, 2)
-    return fit_known(trained.astype(np.float32), targets, unseen.astype(np.float32), WORLD.before(unseen))
+    return fit_novelty_model(trained.astype(np.float32), targets, unseen.astype(np.float32), WORLD.before(unseen))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.bundle.embedding_stats import fit_reference
+from converter.bundle.embedding_stats import fit_embedding_stats
 from device.common.arrays import Float64Array
 from device.vision.fewshot.head import MOST_SPANNING, SHIFT, Fitter, HeadRecipe, LinearHead, TrainingSet, spanning
 from device.vision.inference.embedding_stats import EmbeddingStats
@@ -15,7 +15,9 @@ FEATURES, LABELS, KEEP = 30, 3, 5.0
 
 def reference_of(rng: np.random.Generator) -> EmbeddingStats:
     targets = np.repeat(np.arange(LABELS), 40)
-    return fit_reference((rng.gamma(1, 1, (LABELS, FEATURES))[targets] + rng.normal(0, 0.5, (120, FEATURES))).astype(np.float32), targets, LABELS)
+    return fit_embedding_stats(
+        (rng.gamma(1, 1, (LABELS, FEATURES))[targets] + rng.normal(0, 0.5, (120, FEATURES))).astype(np.float32), targets, LABELS
+    )
 
 
 def lessons_of(rng: np.random.Generator, photos: int) -> TrainingSet:

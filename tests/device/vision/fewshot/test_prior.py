@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from converter.bundle.embedding_stats import fit_reference
+from converter.bundle.embedding_stats import fit_embedding_stats
 from device.common.arrays import Float64Array
 from device.vision.fewshot.head import WHOLE
 from device.vision.fewshot.prior import RARE, Prior, Start, Views, begin
@@ -13,7 +13,9 @@ from device.vision.fewshot.prior import RARE, Prior, Start, Views, begin
 OLD, FEATURES = 4, 24
 RNG = np.random.default_rng(0)
 MEANS = RNG.gamma(1, 1, (OLD, FEATURES))
-REFERENCE = fit_reference((np.repeat(MEANS, 40, axis=0) + RNG.normal(0, 0.3, (160, FEATURES))).astype(np.float32), np.repeat(np.arange(OLD), 40), OLD)
+REFERENCE = fit_embedding_stats(
+    (np.repeat(MEANS, 40, axis=0) + RNG.normal(0, 0.3, (160, FEATURES))).astype(np.float32), np.repeat(np.arange(OLD), 40), OLD
+)
 CAN, PET = OLD, OLD + 1
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converter.bundle.novelty import PROTOTYPES, fit_known
+from converter.bundle.novelty import PROTOTYPES, fit_novelty_model
 from device.vision.inference.bundle import Bundle, BundleError, read_bundle, write_bundle
 from device.vision.inference.novelty import FILE, NoveltyModel, distances, doubts, fit_novelty, read_novelty_model
 
@@ -29,7 +29,7 @@ def photos(count: int, seed: int, labels: tuple[int, ...] = (0, 1, 2)) -> tuple[
 def known() -> NoveltyModel:
     embeddings, targets, _ = photos(200, 1)
     unseen, _, probabilities = photos(600, 2)
-    return fit_known(embeddings, targets, unseen, probabilities)
+    return fit_novelty_model(embeddings, targets, unseen, probabilities)
 
 
 def scores(known: NoveltyModel, *drawn: object) -> np.ndarray:
@@ -75,7 +75,7 @@ def test_prototypes_are_a_few_a_label_and_the_same_every_time(known: NoveltyMode
     assert known.prototypes.shape == (3 * PROTOTYPES, FEATURES)
     embeddings, targets, _ = photos(200, 1)
     unseen, _, probabilities = photos(600, 2)
-    again = fit_known(embeddings, targets, unseen, probabilities)
+    again = fit_novelty_model(embeddings, targets, unseen, probabilities)
     assert (again.prototypes == known.prototypes).all() and (again.quantiles == known.quantiles).all()
 
 

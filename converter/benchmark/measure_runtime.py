@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from converter.benchmark.engines import library, load, rows
-from converter.benchmark.machine import Moment, moment
+from converter.benchmark.engines import import_runtime, load_engine, to_rows
+from converter.benchmark.machine import MachineState, machine_state
 from converter.benchmark.single_stream import percentile, single_stream
-from converter.data.pixel_cache import mapped
+from converter.data.pixel_cache import map_pixels
 from device.common.run_in_subprocess import peak_memory_mib, reply
 from device.vision.inference.preprocess import Pixels
 
@@ -17,8 +17,8 @@ HELD = 64
 """pictures that queries are drawn from, held in memory as MLPerf's sample library holds its own"""
 
 
-class Question(msgspec.Struct, frozen=True):
-    """pictures: what `converter.data.pixel_cache.keep` wrote; logits: the `.npy` file to leave their logits in, or None to time only."""
+class MeasurementRequest(msgspec.Struct, frozen=True):
+    """pictures: what `converter.data.pixel_cache.write_pixels` wrote; logits: the `.npy` file to leave their logits in, or None to time only."""
 
     runtime: str
     file: str
@@ -55,22 +55,22 @@ class Measurement(msgspec.Struct, frozen=True):
     seconds: float
     cpu_share: float
     peak_mib: float | None
-    before: Moment
-    after: Moment
+    before: MachineState
+    after: MachineState
 
 
-def measure(question: Question) -> Measurement:
+def measure(question: MeasurementRequest) -> Measurement:
     """Raises EngineError, and NetworkError for a damaged Keras file."""
-    every = mapped(Path(question.pictures))
+    every = map_pixels(Path(question.pictures))
     held = np.array(every[:HELD])
     drawn = np.random.default_rng(0)
     batch = question.batch
-    before = moment()
+    before = machine_state()
 
     marks = [time.perf_counter()]
-    found = library(question.runtime)
+    found = import_runtime(question.runtime)
     marks.append(time.perf_counter())
-    engine = load(question.runtime, found, Path(question.file), batch=batch, threads=question.threads, label_count=question.label_count)
+    engine = load_engine(question.runtime, found, Path(question.file), batch=batch, threads=question.threads, label_count=question.label_count)
     marks.append(time.perf_counter())
     engine.finish(engine.run(engine.prepare(_filled(held[:batch], batch))))
     marks.append(time.perf_counter())
@@ -92,11 +92,11 @@ def measure(question: Question) -> Measurement:
     cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - began_s
     steps_ms = 1000 * np.diff(np.array(parts[-count:]), axis=1)
     took_ms = steps_ms.sum(axis=1).tolist()
-    peak_mib, after = peak_memory_mib(), moment()
+    peak_mib, after = peak_memory_mib(), machine_state()
 
     if question.logits is not None:
         starts = range(0, len(every), batch)
-        answers = [rows(engine.finish(engine.run(engine.prepare(_filled(every[at : at + batch], batch)))), batch) for at in starts]
+        answers = [to_rows(engine.finish(engine.run(engine.prepare(_filled(every[at : at + batch], batch)))), batch) for at in starts]
         np.save(question.logits, np.concatenate(answers)[: len(every)])
     import_ms, load_ms, first_ms = (1000 * np.diff(marks)).tolist()
     prepare_ms, run_ms, finish_ms = np.median(steps_ms, axis=0).tolist()
@@ -127,4 +127,4 @@ def _filled(pictures: Pixels, batch: int) -> Pixels:
 
 
 if __name__ == "__main__":
-    reply(Question, measure)
+    reply(MeasurementRequest, measure)

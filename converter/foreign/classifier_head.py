@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from converter.foreign.frozen import GraphError
+from converter.foreign.graph_edits import GraphError
 
 _PASSED_OVER = {"Identity", "IdentityN", "NoOp", "Reshape", "Squeeze", "ExpandDims", "Cast"}
 _PROBABILITIES = {"Softmax", "LogSoftmax", "Sigmoid"}
@@ -20,7 +20,7 @@ MOST_FEATURES = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class ClassifierHead:
     """Tensors of a graph. scores: one value a label, or one for both of two. last: the operation that made probabilities of them, empty for none."""
 
     scores: Any
@@ -28,7 +28,7 @@ class Head:
     last: str
 
 
-def find_head(output: Any, image: Any) -> Head:
+def find_head(output: Any, image: Any) -> ClassifierHead:
     """Follow a graph back from its output. image: its input.
 
     Raises GraphError where it draws random numbers or loops, or where nothing on the way weighs features.
@@ -50,7 +50,7 @@ def find_head(output: Any, image: Any) -> Head:
             embedding = behind[0] if len(behind) == 1 else None
     if embedding is None:
         raise GraphError(f"no dense layer or convolution before its output, which is {output.op.type}")
-    return Head(scores, _small(embedding), last)
+    return ClassifierHead(scores, _small(embedding), last)
 
 
 def _depending(image: Any) -> set[Any]:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from converter.common.exception_text import first_sentence
-from converter.foreign.model_path import export_advice, keras_version
+from converter.foreign.file_checks import export_advice, keras_version
 
 _CLASS = re.compile(r"Could not locate class '([\w>]+)'|Unknown layer:? '?([\w>]+)")
 _FUNCTION = re.compile(r"Could not locate function '?([\w>]+)|Unknown (?!layer)\w+(?: function)?:? '?([\w>]+)")

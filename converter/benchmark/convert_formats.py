@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 CALIBRATION_PHOTOS, SEED = 200, 1
 
 
-class Question(msgspec.Struct, frozen=True):
-    """network: a `.keras` file; calibration: paths of training photos for INT8, in order; keys: of formats to make as `.tflite`; onnx: also as
+class ConversionRequest(msgspec.Struct, frozen=True):
+    """network: a `.keras` file; calibration: paths of training photos for INT8, in order; keys: of formats to convert as `.tflite`; onnx: also as
     `.onnx`; out: the folder to write into.
     """
 
@@ -31,7 +31,7 @@ class Question(msgspec.Struct, frozen=True):
     out: str
 
 
-class Made(msgspec.Struct, frozen=True):
+class ConversionResult(msgspec.Struct, frozen=True):
     """size: side of the network's input in pixels. refused: by the name of a file, why it could not be made; the others lie in the folder."""
 
     size: int
@@ -43,7 +43,7 @@ def file_name(key: str, suffix: str, batch: int) -> str:
     return f"{key}{suffix}" if batch == 1 else f"{key}.batch{batch}{suffix}"
 
 
-def make(question: Question) -> Made:
+def convert(question: ConversionRequest) -> ConversionResult:
     """Raises NetworkError, PhotosError and OSError."""
     from converter.quantization.float_network import read_network
 
@@ -55,7 +55,7 @@ def make(question: Question) -> Made:
         refused |= _as_tflite(network, size, batch, question.keys, photos, out)
         if question.onnx:
             refused |= _as_onnx(network, size, batch, out)
-    return Made(size, refused)
+    return ConversionResult(size, refused)
 
 
 def _as_tflite(network: "keras.Model", size: int, batch: int, keys: Sequence[str], photos: Sequence[Photo], out: Path) -> dict[str, str]:
@@ -79,7 +79,7 @@ def _as_tflite(network: "keras.Model", size: int, batch: int, keys: Sequence[str
 
 def _converted(saved: Path, key: str, batch: int, size: int, photos: Sequence[Photo]) -> bytes:
     from converter.quantization import tf_converter as tflite
-    from converter.quantization.calibration import Inputs
+    from converter.quantization.calibration import NetworkInputs
 
     match key:
         case "float32":
@@ -89,7 +89,7 @@ def _converted(saved: Path, key: str, batch: int, size: int, photos: Sequence[Ph
         case "dynamic":
             return tflite.to_dynamic(saved)
         case _ if batch == 1:
-            return tflite.to_int8(saved, Inputs(photos, size, full_range=True))
+            return tflite.to_int8(saved, NetworkInputs(photos, size, full_range=True))
         case _:
             return _int8(saved, batch, size, photos)
 
@@ -108,11 +108,11 @@ def _int8(saved: Path, batch: int, size: int, photos: Sequence[Photo]) -> bytes:
 
 
 def _calibration(photos: Sequence[Photo], size: int, batch: int) -> Iterator[list[npt.NDArray[Any]]]:
-    from converter.quantization.calibration import Inputs
+    from converter.quantization.calibration import NetworkInputs
     from device.vision.inference.preprocess import to_float
 
     held: list[npt.NDArray[Any]] = []
-    for picture in Inputs(photos, size, full_range=True):
+    for picture in NetworkInputs(photos, size, full_range=True):
         held.append(to_float(picture))
         if len(held) == batch:
             yield [np.stack(held)]
@@ -134,4 +134,4 @@ def _as_onnx(network: "keras.Model", size: int, batch: int, out: Path) -> dict[s
 
 
 if __name__ == "__main__":
-    reply(Question, make)
+    reply(ConversionRequest, convert)

@@ -15,19 +15,19 @@ import tensorflow as tf
 
 from converter.common.exception_text import first_sentence
 from converter.common.network_error import NetworkError
-from converter.foreign.frozen import GraphError
-from converter.foreign.heads import Head, find_head
-from converter.foreign.loading import FrozenModel, load
-from converter.foreign.model_path import require_model
+from converter.foreign.classifier_head import ClassifierHead, find_head
+from converter.foreign.file_checks import require_model
+from converter.foreign.graph_edits import GraphError
+from converter.foreign.loading import FrozenModel, load_frozen
 from converter.foreign.pixel_range import GREY_RANGES, RANGES
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels, to_float
 
 
-class AdoptedNetwork:
+class ForeignNetwork:
     """A frozen graph with the outputs `logits` and `embedding`, for one picture at a time. size: side of its square input in pixels."""
 
-    def __init__(self, model: FrozenModel, head: Head, label_count: int, pixels: str) -> None:
+    def __init__(self, model: FrozenModel, head: ClassifierHead, label_count: int, pixels: str) -> None:
         """pixels: one of RANGES. Raises GraphError where it does not give a value for each label."""
         self.size = max(model.shape[:2])
         graph = model.function.prune([model.image], [head.scores, head.embedding])
@@ -72,7 +72,7 @@ class ForeignClassifier:
         """
         require_model(file)
         self._file, self._label_count = file, label_count
-        self._model = load(file, output, size)
+        self._model = load_frozen(file, output, size)
         with self._named():
             self._head = find_head(self._model.output, self._model.image)
 
@@ -88,10 +88,10 @@ class ForeignClassifier:
         """What it takes, in words."""
         return "whole numbers" if self._model.whole_numbers else "grey pictures" if self._model.shape[2] == 1 else "colour pictures"
 
-    def network(self, pixels: str) -> AdoptedNetwork:
+    def network(self, pixels: str) -> ForeignNetwork:
         """What is quantized. pixels: one of RANGES. Raises NetworkError."""
         with self._named():
-            return AdoptedNetwork(self._model, self._head, self._label_count, pixels)
+            return ForeignNetwork(self._model, self._head, self._label_count, pixels)
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
@@ -103,7 +103,7 @@ class ForeignClassifier:
             raise NetworkError(f"{self._file}: does not run: {first_sentence(error)}") from error
 
 
-def adopt(file: Path, label_count: int, pixels: str) -> AdoptedNetwork:
+def read_foreign_network(file: Path, label_count: int, pixels: str) -> ForeignNetwork:
     """Read a classifier with one output. pixels: one of RANGES, the values it was trained on. Raises NetworkError as `ForeignClassifier` does."""
     return ForeignClassifier(file, label_count).network(pixels)
 

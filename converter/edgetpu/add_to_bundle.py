@@ -9,9 +9,9 @@ import msgspec
 from ai_edge_litert import schema_py_generated as schema
 
 from converter.common.atomic_directory import OutputError
-from converter.edgetpu.compiler import Compiled
+from converter.edgetpu.compiler import CompiledModel
 from converter.tflite.flatbuffer import parse_model
-from converter.tflite.metadata import CARD_FILE, packed, with_metadata
+from converter.tflite.metadata import CARD_FILE, pack_model, with_metadata
 from device.vision.inference.bundle import (
     EDGETPU_FILE,
     INFO_FILE,
@@ -46,7 +46,7 @@ def described(compiled: bytes, bundle: Bundle) -> bytes:
     return with_metadata(named, name=info.name, version=info.version, labels=info.labels, card=text)
 
 
-def add_compiled(bundle: Bundle, compiled: Compiled, folder: Path) -> Bundle:
+def add_compiled(bundle: Bundle, compiled: CompiledModel, folder: Path) -> Bundle:
     """Put the compiled model and what the compiler said into the bundle. folder: one of `folder_beside`.
 
     Each step leaves a bundle that `read_bundle` takes: at first the old one, at last the new one, and between them, where it had a compiled
@@ -68,7 +68,7 @@ def add_compiled(bundle: Bundle, compiled: Compiled, folder: Path) -> Bundle:
     return read_bundle(bundle.folder)
 
 
-def _told(compiled: Compiled) -> EdgeTpu:
+def _told(compiled: CompiledModel) -> EdgeTpu:
     report = compiled.report
     return EdgeTpu(
         compiler=report.version,
@@ -103,7 +103,7 @@ def _with_signatures(compiled: bytes, original: bytes) -> bytes:
         definition.subgraphIndex = 0
         definition.inputs, definition.outputs = ([_entry(name, place) for name, place in side.items()] for side in entries)
         parsed.signatureDefs.append(definition)
-    return packed(parsed)
+    return pack_model(parsed)
 
 
 def _entry(name: str, place: int | None) -> schema.TensorMapT:

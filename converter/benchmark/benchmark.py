@@ -10,22 +10,22 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from converter.benchmark import making, measuring
+from converter.benchmark import convert_formats, measure_runtime
+from converter.benchmark.convert_formats import file_name
 from converter.benchmark.formats import EDGETPU, FORMATS, HOW_TO_INSTALL, INT8, INT16X8, KERAS, Format, installed
-from converter.benchmark.machine import busy, machine, moment
-from converter.benchmark.making import file_name
-from converter.benchmark.report import Report, Row
+from converter.benchmark.machine import is_busy, machine_state, read_machine
+from converter.benchmark.report import BenchmarkReport, BenchmarkRow
 from converter.benchmark.single_stream import QUERIES, SECONDS, is_mlperf
-from converter.bundle.photo_list import photos_to_judge
-from converter.common.accuracy import Answers, Ints, agreement
+from converter.bundle.photo_list import choose_evaluation_photos
+from converter.common.accuracy import Ints, Predictions, agreement
 from converter.common.atomic_directory import OutputError
 from converter.common.progress import Progress
 from converter.common.proportion import proportion
-from converter.data import pixel_cache as decoded
+from converter.data import pixel_cache
 from converter.data.photos import Photo, PhotosError
 from converter.data.run import RunError, read_run
 from converter.quantization import calibration
-from converter.quantization.calibration import Inputs
+from converter.quantization.calibration import NetworkInputs
 from device.common.errors import SortbinError
 from device.common.run_in_subprocess import ChildFault, ask
 from device.common.wording import counted
@@ -51,7 +51,7 @@ class BenchmarkError(SortbinError, ValueError):
 
 
 @dataclass(frozen=True)
-class Order:
+class BenchmarkRequest:
     """What to measure: a bundle, a run, or a bundle and the run behind it; at least one of them. data: photos for accuracy and calibration.
 
     batches, threads: every pair of them is measured. timeout_s: for each process, None to go by the work.
@@ -68,7 +68,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Subject:
+class BenchmarkInputs:
     """What an order comes to: the network's labels, and the photos to calibrate by and to judge by, where there are some.
     remark: what is to be said of those, or empty.
     """
@@ -81,7 +81,7 @@ class Subject:
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class BenchmarkFiles:
     """Files by format and batch, or why there is none; pictures on disk and their labels' indices, None where they are noise."""
 
     files: dict[tuple[Format, int], Path | str]
@@ -90,7 +90,7 @@ class Material:
     targets: Ints | None
 
 
-def benchmark(order: Order, scratch: Path, progress: Progress) -> Report:
+def benchmark(order: BenchmarkRequest, scratch: Path, progress: Progress) -> BenchmarkReport:
     """Measure everything. scratch: a folder that keeps the files which were made and measured.
 
     Raises SortbinError for an order that cannot be carried out; what goes wrong with one format or runtime is in the report.
@@ -102,15 +102,15 @@ def benchmark(order: Order, scratch: Path, progress: Progress) -> Report:
     size, files = _files(order, subject, scratch)
     count = count or _decode(subject, size, pictures, progress)
     targets = np.array([subject.labels.index(photo.label) for photo in subject.judging]) if subject.judging else None
-    material = Material(files, pictures, count, targets)
-    computer, before = machine(), moment()
+    material = BenchmarkFiles(files, pictures, count, targets)
+    computer, before = read_machine(), machine_state()
     rows = _rows(order, subject, material, progress)
     pictures.unlink()
-    after = moment()
+    after = machine_state()
     named = order.bundle if order.bundle is not None else order.run
     assert named is not None
     measured = [row.measured for row in rows if row.measured is not None]
-    return Report(
+    return BenchmarkReport(
         subject=named.resolve().name,
         data=order.data.resolve().name if order.data is not None else None,
         photos=material.count if material.targets is not None else 0,
@@ -120,12 +120,12 @@ def benchmark(order: Order, scratch: Path, progress: Progress) -> Report:
         machine=computer,
         before=before,
         after=after,
-        notes=[*filter(None, [subject.remark]), *_notes(order, measured, busy(before, computer.cores))],
+        notes=[*filter(None, [subject.remark]), *_notes(order, measured, is_busy(before, computer.cores))],
         rows=rows,
     )
 
 
-def read_subject(order: Order) -> Subject:
+def read_subject(order: BenchmarkRequest) -> BenchmarkInputs:
     """Read the bundle and the run. Raises BundleError, RunError and PhotosError."""
     bundle = read_bundle(order.bundle) if order.bundle is not None else None
     labels = bundle.info.labels if bundle is not None else ()
@@ -134,21 +134,21 @@ def read_subject(order: Order) -> Subject:
     remark = ""
     run = read_run(order.run, order.data) if order.run is not None and order.data is not None else None
     if run is not None:
-        chosen = calibration.choose(run.train, making.CALIBRATION_PHOTOS, making.SEED)
+        chosen = calibration.choose_photos(run.train, convert_formats.CALIBRATION_PHOTOS, convert_formats.SEED)
         own, judging = run.labels, run.val
     elif order.run is not None:
         own = _labels(order.run)
     else:
         own = labels
     if bundle is not None and order.data is not None and own == labels:
-        found = photos_to_judge(bundle, order.data, "val", run)
+        found = choose_evaluation_photos(bundle, order.data, "val", run)
         judging, remark = found.photos, found.remark
     if labels and own != labels:
         raise RunError(f"{order.run}: its labels are {', '.join(own)}, those of {order.bundle} are {', '.join(labels)}")
     strange = [photo for photo in judging if photo.label not in own]
     if strange:
         raise PhotosError(f"{order.data}: {strange[0].name} is labelled {strange[0].label}; expected one of {', '.join(own)}")
-    return Subject(own, bundle, chosen, judging, remark)
+    return BenchmarkInputs(own, bundle, chosen, judging, remark)
 
 
 def _labels(run: Path) -> tuple[str, ...]:
@@ -158,12 +158,12 @@ def _labels(run: Path) -> tuple[str, ...]:
     return tuple(line for line in (run / "labels.txt").read_text(encoding="utf-8").split("\n") if line)
 
 
-def _files(order: Order, subject: Subject, scratch: Path) -> tuple[int, dict[tuple[Format, int], Path | str]]:
+def _files(order: BenchmarkRequest, subject: BenchmarkInputs, scratch: Path) -> tuple[int, dict[tuple[Format, int], Path | str]]:
     """Side of the input, and what there is of each format."""
     files: dict[tuple[Format, int], Path | str] = {}
     bundle = subject.bundle
     size = bundle.info.input.size if bundle is not None else 0
-    made: making.Made | None = None
+    made: convert_formats.ConversionResult | None = None
     why = "made from a training run; name it with --run"
     if order.run is not None:
         try:
@@ -202,14 +202,14 @@ def _precision(bundle: Bundle) -> str:
     return "int8" if bundle.info.precision is msgspec.UNSET else bundle.info.precision
 
 
-def _made(order: Order, subject: Subject, scratch: Path) -> making.Made:
+def _made(order: BenchmarkRequest, subject: BenchmarkInputs, scratch: Path) -> convert_formats.ConversionResult:
     assert order.run is not None
     keys = [form.key for form in FORMATS if form.suffix == ".tflite" and form.name not in (EDGETPU, INT16X8)]
     if not subject.calibration:
         keys = [key for key in keys if key != "int8"]
     if subject.bundle is not None and order.batches == (1,):
         keys = [key for key in keys if key != _precision(subject.bundle)]
-    question = making.Question(
+    question = convert_formats.ConversionRequest(
         str((order.run / "model.keras").resolve()),
         len(subject.labels),
         tuple(str(photo.path.resolve()) for photo in subject.calibration),
@@ -218,7 +218,7 @@ def _made(order: Order, subject: Subject, scratch: Path) -> making.Made:
         order.batches,
         str(scratch.resolve()),
     )
-    return ask(making.__name__, question, making.Made, timeout_s=MAKING_S * len(order.batches))
+    return ask(convert_formats.__name__, question, convert_formats.ConversionResult, timeout_s=MAKING_S * len(order.batches))
 
 
 def _makes_onnx() -> bool:
@@ -237,23 +237,23 @@ def _edgetpu(bundle: Bundle | None, batch: int) -> Path | str:
     return bundle.folder / EDGETPU_FILE
 
 
-def _decode(subject: Subject, size: int, file: Path, progress: Progress) -> int:
+def _decode(subject: BenchmarkInputs, size: int, file: Path, progress: Progress) -> int:
     """Write what to show the networks, photos or noise, and return how many pictures that are."""
     noise = np.random.default_rng(0).integers(0, 256, (NOISE, size, size, 3), dtype=np.uint8)
-    shown = progress.through(Inputs(subject.judging, size), "decoding photos") if subject.judging else noise
+    shown = progress.track(NetworkInputs(subject.judging, size), "decoding photos") if subject.judging else noise
     try:
-        return decoded.keep(shown, size, file)
+        return pixel_cache.write_pixels(shown, size, file)
     except OSError as error:
         raise OutputError(
             f"{file.parent}: {error.strerror}; decoded photos take {len(subject.judging) * size * size * 3 / 1e6:.0f} MB there"
         ) from error
 
 
-def _rows(order: Order, subject: Subject, material: Material, progress: Progress) -> list[Row]:
+def _rows(order: BenchmarkRequest, subject: BenchmarkInputs, material: BenchmarkFiles, progress: Progress) -> list[BenchmarkRow]:
     planned = list(_planned(order, material))
     total = sum(row.state == "measured" for row in planned)
-    rows: list[Row] = []
-    floating: Answers | None = None
+    rows: list[BenchmarkRow] = []
+    floating: Predictions | None = None
     number = 0
     for row in planned:
         if row.state == "measured":
@@ -267,26 +267,28 @@ def _rows(order: Order, subject: Subject, material: Material, progress: Progress
     return rows
 
 
-def _planned(order: Order, material: Material) -> Iterator[Row]:
+def _planned(order: BenchmarkRequest, material: BenchmarkFiles) -> Iterator[BenchmarkRow]:
     """What will be measured, as if it had been, and what is missing."""
     for form in dict.fromkeys(form for form, _ in material.files):
         for runtime in form.runtimes:
             if not installed(runtime):
-                yield Row(form.name, runtime, 0, 0, "missing", f"{runtime} is not installed: {HOW_TO_INSTALL[runtime]}")
+                yield BenchmarkRow(form.name, runtime, 0, 0, "missing", f"{runtime} is not installed: {HOW_TO_INSTALL[runtime]}")
                 continue
             for batch in order.batches:
                 file = material.files[form, batch]
                 if isinstance(file, str):
-                    yield Row(form.name, runtime, 0, 0, "missing", file)
+                    yield BenchmarkRow(form.name, runtime, 0, 0, "missing", file)
                     continue
                 for threads in order.threads:
-                    yield Row(form.name, runtime, batch, threads, "measured", file=str(file))
+                    yield BenchmarkRow(form.name, runtime, batch, threads, "measured", file=str(file))
 
 
-def _measured(order: Order, subject: Subject, material: Material, row: Row, floating: Answers | None) -> tuple[Row, Answers | None]:
+def _measured(
+    order: BenchmarkRequest, subject: BenchmarkInputs, material: BenchmarkFiles, row: BenchmarkRow, floating: Predictions | None
+) -> tuple[BenchmarkRow, Predictions | None]:
     file, logits = Path(row.file), material.pictures.with_name("logits.npy")
     row = msgspec.structs.replace(row, file=file.name, size_bytes=file.stat().st_size, sha256=hash_file(file))
-    question = measuring.Question(
+    question = measure_runtime.MeasurementRequest(
         row.runtime,
         str(file.resolve()),
         row.batch,
@@ -297,16 +299,16 @@ def _measured(order: Order, subject: Subject, material: Material, row: Row, floa
         str(material.pictures.resolve()),
         str(logits.resolve()) if material.targets is not None else None,
     )
-    work = (order.queries + measuring.HELD) * row.batch + material.count
+    work = (order.queries + measure_runtime.HELD) * row.batch + material.count
     timeout_s = START_S + 2 * order.seconds + QUERY_S * work if order.timeout_s is None else order.timeout_s
     try:
-        found = ask(measuring.__name__, question, measuring.Measurement, timeout_s=timeout_s)
+        found = ask(measure_runtime.__name__, question, measure_runtime.Measurement, timeout_s=timeout_s)
     except ChildFault as fault:
         return msgspec.structs.replace(row, state="failed", why=str(fault)), None
     row = msgspec.structs.replace(row, measured=found)
     if material.targets is None:
         return row, None
-    answers = Answers(np.load(logits).astype(np.float64), material.targets)
+    answers = Predictions(np.load(logits).astype(np.float64), material.targets)
     logits.unlink()
     reference = answers if floating is None and row.format == KERAS.name else floating
     row = msgspec.structs.replace(row, accuracy=proportion(int(answers.right.sum()), material.count))
@@ -316,7 +318,7 @@ def _measured(order: Order, subject: Subject, material: Material, row: Row, floa
     return row, answers
 
 
-def _notes(order: Order, measured: Sequence[measuring.Measurement], load: bool) -> Iterator[str]:
+def _notes(order: BenchmarkRequest, measured: Sequence[measure_runtime.Measurement], load: bool) -> Iterator[str]:
     if order.queries < QUERIES or order.seconds < SECONDS:
         yield f"fewer than MLPerf's mobile rules ask for ({QUERIES} queries and {SECONDS:g} s each): for orientation only"
     alone = [found.cpu_share for found in measured if found.cpu_share <= 1]

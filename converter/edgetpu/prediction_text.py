@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from converter.common.table import columns
 from converter.edgetpu.prediction import ON_CHIP_BYTES, Fate, Prediction
-from converter.edgetpu.report import Report
+from converter.edgetpu.report import CompilerReport
 from device.common.wording import byte_size, listed
 
 _SHOWN_NUMBERS = 6
@@ -28,7 +28,7 @@ def prediction_lines(prediction: Prediction) -> Iterator[str]:
     )
 
 
-def difference(prediction: Prediction, report: Report) -> str:
+def difference(prediction: Prediction, report: CompilerReport) -> str:
     """In which operations the compiler did otherwise than foretold, in one line; empty when in none."""
     foretold = {name: 0 for name, _ in prediction.counts()}
     for fate in prediction.fates:

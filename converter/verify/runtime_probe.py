@@ -8,15 +8,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from converter.data.pixel_cache import mapped
+from converter.data.pixel_cache import map_pixels
 from device.common.run_in_subprocess import reply
 from device.vision.inference.bundle import read_bundle
 from device.vision.inference.classifier import Classifier, known_input
 from device.vision.inference.runtime import Kernels, Package, load_runtime
 
 
-class Question(msgspec.Struct, frozen=True):
-    """pictures: what `converter.data.pixel_cache.keep` wrote, or None; logits: the `.npy` file to leave their logits in, photos x labels float32."""
+class ProbeRequest(msgspec.Struct, frozen=True):
+    """pictures: what `pixel_cache.write_pixels` wrote, or None; logits: the `.npy` file to write their logits to, photos x labels float32."""
 
     bundle: str
     package: Package
@@ -25,7 +25,7 @@ class Question(msgspec.Struct, frozen=True):
     logits: str | None = None
 
 
-class Testimony(msgspec.Struct, frozen=True):
+class ProbeResult(msgspec.Struct, frozen=True):
     """runtime: package, version and kernels. off: the largest difference from the known answer, in steps; exact: none is allowed.
 
     degraded: why it did not run on what was asked for, else empty.
@@ -38,7 +38,7 @@ class Testimony(msgspec.Struct, frozen=True):
     degraded: str
 
 
-def testify(question: Question) -> Testimony:
+def run_probe(question: ProbeRequest) -> ProbeResult:
     """Load the bundle as a bin does and run it. Raises BundleError and RuntimeFault."""
     bundle = read_bundle(Path(question.bundle))
     info = bundle.info
@@ -47,9 +47,9 @@ def testify(question: Question) -> Testimony:
     off = np.abs(classifier.raw_logits(known_input(answer.seed, info.input.size)) - np.array(answer.logits, np.int64))
     runtime = classifier.runtime
     if question.pictures is not None and question.logits is not None:
-        np.save(question.logits, np.stack([classifier.logits(picture) for picture in mapped(Path(question.pictures))]))
-    return Testimony(runtime.name, int(off.max()), info.labels[int(off.argmax())], runtime.exact, runtime.degraded)
+        np.save(question.logits, np.stack([classifier.logits(picture) for picture in map_pixels(Path(question.pictures))]))
+    return ProbeResult(runtime.name, int(off.max()), info.labels[int(off.argmax())], runtime.exact, runtime.degraded)
 
 
 if __name__ == "__main__":
-    reply(Question, testify)
+    reply(ProbeRequest, run_probe)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from converter.common.accuracy import Answers
+from converter.common.accuracy import Predictions
 from device.vision.inference.classifier import softmax
 
 WANTED_RIGHT = 0.95
@@ -16,15 +16,15 @@ _RANGE = math.log(0.05), math.log(20.0)
 _FOLDS = 5
 
 
-def temperature(answers: Answers) -> float:
+def choose_temperature(answers: Predictions) -> float:
     """The number to divide logits by before the softmax (Guo et al. 2017), or 1 where that does not help photos it was not fitted to.
 
     Fitted by negative log likelihood, judged by five-fold cross-validation. Rounded to three digits after the point.
     """
-    return round(fitted(answers), 3) if _helps(answers) else 1.0
+    return round(fit_temperature(answers), 3) if _helps(answers) else 1.0
 
 
-def reject_below(answers: Answers, temperature: float) -> float:
+def choose_reject_below(answers: Predictions, temperature: float) -> float:
     """The least probability, in hundredths, from which on at least WANTED_RIGHT of the photos are named right.
 
     Between LEAST_REJECTION (below it something else is likelier than the best label) and MOST_REJECTION (where no threshold will do).
@@ -37,7 +37,7 @@ def reject_below(answers: Answers, temperature: float) -> float:
     return MOST_REJECTION
 
 
-def fitted(answers: Answers) -> float:
+def fit_temperature(answers: Predictions) -> float:
     """The temperature of the highest likelihood, whether or not it helps other photos.
 
     Golden-section search over its logarithm; the likelihood has one maximum.
@@ -53,7 +53,7 @@ def fitted(answers: Answers) -> float:
     return math.exp((low + high) / 2)
 
 
-def _helps(answers: Answers) -> bool:
+def _helps(answers: Predictions) -> bool:
     by_label = np.argsort(answers.targets, kind="stable")
     folds = [by_label[start::_FOLDS] for start in range(_FOLDS)]
     if min(map(len, folds)) == 0:
@@ -61,7 +61,7 @@ def _helps(answers: Answers) -> bool:
     gained = 0.0
     for held_out in folds:
         rest = np.setdiff1d(by_label, held_out)
-        seen = Answers(answers.logits[held_out], answers.targets[held_out])
-        of_rest = fitted(Answers(answers.logits[rest], answers.targets[rest]))
+        seen = Predictions(answers.logits[held_out], answers.targets[held_out])
+        of_rest = fit_temperature(Predictions(answers.logits[rest], answers.targets[rest]))
         gained += (seen.nll() - seen.nll(of_rest)) * len(held_out)
     return gained > 0

@@ -3,31 +3,31 @@
 import numpy as np
 import pytest
 
-from converter.bundle.calibrate import LEAST_REJECTION, MOST_REJECTION, WANTED_RIGHT, reject_below, temperature
-from converter.common.accuracy import Answers
+from converter.bundle.confidence import LEAST_REJECTION, MOST_REJECTION, WANTED_RIGHT, choose_reject_below, choose_temperature
+from converter.common.accuracy import Predictions
 from device.vision.inference.classifier import softmax
 
 
-def drawn(temperature: float, n: int = 1000) -> Answers:
+def drawn(temperature: float, n: int = 1000) -> Predictions:
     """Logits whose probabilities are honest at `temperature`: the labels are drawn from them."""
     rng = np.random.default_rng(8)
     logits = rng.normal(0, 4, (n, 4))
     chances = softmax(logits, temperature)
-    return Answers(logits, np.array([rng.choice(4, p=row) for row in chances]))
+    return Predictions(logits, np.array([rng.choice(4, p=row) for row in chances]))
 
 
 @pytest.mark.parametrize("true", [0.5, 2.0])
 def test_the_temperature_that_the_labels_were_drawn_with_is_found(true: float) -> None:
-    assert temperature(drawn(true)) == pytest.approx(true, rel=0.15)
+    assert choose_temperature(drawn(true)) == pytest.approx(true, rel=0.15)
 
 
 def test_a_temperature_that_does_not_help_unseen_photos_is_not_kept() -> None:
-    assert temperature(drawn(1.0, n=10)) == 1.0
+    assert choose_temperature(drawn(1.0, n=10)) == 1.0
 
 
 def test_what_passes_the_threshold_is_as_right_as_wanted_and_a_lower_threshold_is_not() -> None:
     answers = drawn(1.0)
-    threshold = reject_below(answers, 1.0)
+    threshold = choose_reject_below(answers, 1.0)
     best = softmax(answers.logits, 1.0).max(axis=1)
     assert LEAST_REJECTION < threshold < MOST_REJECTION
     assert answers.right[best >= threshold].mean() >= WANTED_RIGHT > answers.right[best >= threshold - 0.01].mean()
@@ -35,5 +35,5 @@ def test_what_passes_the_threshold_is_as_right_as_wanted_and_a_lower_threshold_i
 
 def test_the_threshold_stays_within_its_bounds() -> None:
     logits = np.tile([4.0, 0.0], (50, 1))
-    assert reject_below(Answers(logits, np.zeros(50, int)), 1.0) == LEAST_REJECTION
-    assert reject_below(Answers(logits, np.ones(50, int)), 1.0) == MOST_REJECTION
+    assert choose_reject_below(Predictions(logits, np.zeros(50, int)), 1.0) == LEAST_REJECTION
+    assert choose_reject_below(Predictions(logits, np.ones(50, int)), 1.0) == MOST_REJECTION

@@ -5,12 +5,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from converter.data.pixel_cache import mapped
+from converter.data.pixel_cache import map_pixels
 from device.common.run_in_subprocess import reply
 
 
-class Question(msgspec.Struct, frozen=True):
-    """network: a `.keras` file; pictures: what `converter.data.pixel_cache.keep` wrote; logits: the `.npy` file to leave their logits in."""
+class FloatProbeRequest(msgspec.Struct, frozen=True):
+    """network: a `.keras` file; pictures: what `converter.data.pixel_cache.write_pixels` wrote; logits: the `.npy` file to leave their logits in."""
 
     network: str
     label_count: int
@@ -18,7 +18,7 @@ class Question(msgspec.Struct, frozen=True):
     logits: str
 
 
-def testify(question: Question) -> str:
+def run_probe(question: FloatProbeRequest) -> str:
     """Run it and tell on what. Raises NetworkError."""
     import keras
     import tensorflow as tf
@@ -26,9 +26,9 @@ def testify(question: Question) -> str:
     from converter.quantization.float_network import predict, read_network
 
     network = read_network(Path(question.network), question.label_count)
-    np.save(question.logits, predict(network, mapped(Path(question.pictures)))["logits"])
+    np.save(question.logits, predict(network, map_pixels(Path(question.pictures)))["logits"])
     return f"keras {keras.__version__}, tensorflow {tf.__version__}"
 
 
 if __name__ == "__main__":
-    reply(Question, testify)
+    reply(FloatProbeRequest, run_probe)
