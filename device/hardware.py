@@ -54,7 +54,7 @@ def open_hardware(settings: Settings, rules: RulePack) -> BinHardware:
         log.warning("%s; a bin that crashed had claimed this gate, and the settings do not name it any more", error)
     note_claim(state, settings.gate)
     gates = open_gates(settings.gate, max_open_s=sorting.drop_s + 2 * sorting.gate_s)
-    kinds = {gate.bin: gate.kind for gate in settings.gate}
+    kinds = {name: gate.kind for gate in settings.gate for name in gate.serves}
     try:
         return BinHardware(open_camera(settings.camera), settings.camera.kind, gates, kinds, state)
     except BaseException:
@@ -64,7 +64,7 @@ def open_hardware(settings: Settings, rules: RulePack) -> BinHardware:
 
 def check_gates(settings: Settings, rules: RulePack) -> None:
     """Raises HardwareError unless each bin of the rule pack has a gate and each gate a bin."""
-    gated = {gate.bin for gate in settings.gate}
+    gated = {name for gate in settings.gate for name in gate.serves}
     for name in rules.bins:
         if name not in gated:
             raise HardwareError(f'gate: no [[gate]] with bin = "{name}", which rule pack {rules.name} sorts into')

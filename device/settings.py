@@ -91,15 +91,15 @@ class Settings(BinSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             key, way_s = f"gate[{number}]", gate.way_s
             if way_s >= sorting.drop_s:
                 raise ValueError(
-                    f"sorting.drop_s: expected more than the {way_s:g} s that {key} ({gate.bin}) takes to open, found {sorting.drop_s:g}"
+                    f"sorting.drop_s: expected more than the {way_s:g} s that {key} ({gate.name}) takes to open, found {sorting.drop_s:g}"
                 )
             if way_s >= sorting.gate_s:
                 raise ValueError(
-                    f"sorting.gate_s: expected more than the {way_s:g} s that {key} ({gate.bin}) takes to close, found {sorting.gate_s:g}"
+                    f"sorting.gate_s: expected more than the {way_s:g} s that {key} ({gate.name}) takes to close, found {sorting.gate_s:g}"
                 )
             if gate.max_on_s <= sorting.drop_s:
                 raise ValueError(
-                    f"{key}.max_on_s ({gate.bin}): expected more than sorting.drop_s, for which the gate is held open; "
+                    f"{key}.max_on_s ({gate.name}): expected more than sorting.drop_s, for which the gate is held open; "
                     f"found {gate.max_on_s:g} and {sorting.drop_s:g}"
                 )
 

@@ -188,7 +188,7 @@ def _camera(settings: Settings, stop: threading.Event) -> str:
 def _learn(settings: Settings, camera: CameraThread, stop: threading.Event) -> None:
     """Learn the empty tray, as the daemon does before anything else. Raises Failure as it would."""
     bare = EmptyReference(OccupancyDetector(settings.presence), BackgroundModel())
-    tray = TrayMonitor(settings.presence, bare, None, ControlSteps(settings.sorting, Gates({}), lambda: None)).recognise()
+    tray = TrayMonitor(settings.presence, bare, None, ControlSteps(settings.sorting, Gates(()), lambda: None)).recognise()
     number = 0
     with contextlib.suppress(StopIteration, EndOfFrames):
         next(tray)

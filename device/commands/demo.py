@@ -104,7 +104,7 @@ def _source(arguments: argparse.Namespace) -> V4l2Settings | ReplaySettings:
 def _watching_hardware(seen: V4l2Settings | ReplaySettings, rules: RulePack) -> BinHardware:
     """A real camera, or a replayed one, over virtual gates."""
     gates = simulated_gates(rules)
-    return BinHardware(open_camera(seen), seen.kind, Gates(gates), dict.fromkeys(gates, "simulated"))
+    return BinHardware(open_camera(seen), seen.kind, Gates(gates.values()), dict.fromkeys(gates, "simulated"))
 
 
 @contextlib.contextmanager

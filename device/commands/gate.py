@@ -1,6 +1,7 @@
 """`sortbin gate`: move one gate by hand, find a servo's pulses, or make all outputs safe."""
 
 import argparse
+import functools
 import json
 import logging
 import sys
@@ -74,27 +75,28 @@ def run(arguments: argparse.Namespace) -> int:
     gates = read_settings(arguments.config).gate
     if arguments.bin is None:
         if arguments.open or arguments.close or arguments.pulse is not None:
-            raise GateError(f"name the bin whose gate to move: {', '.join(each.bin for each in gates)}")
+            raise GateError(f"name the bin whose gate to move: {', '.join(name for each in gates for name in each.serves)}")
         _list(gates, as_json=arguments.json)
         return 0
-    settings = _find(gates, arguments.bin)
+    name = arguments.bin
+    settings = _find(gates, name)
     if not arguments.full_speed:
         settings = settings.slowed(SLOW_TRAVEL_S)
     if arguments.pulse is not None:
-        settings = settings.at_pulse(arguments.pulse)
+        settings = settings.at_pulse(name, arguments.pulse)
     hold_s = _hold_s(settings, arguments.seconds)
     gate = settings.claim()
     try:
         if arguments.pulse is not None:
-            _hold(gate, f"{settings.bin}: at {arguments.pulse:g} us", hold_s, stop)
+            _hold(gate, name, f"{name}: at {arguments.pulse:g} us", hold_s, stop)
         elif arguments.open:
-            _hold(gate, f"{settings.bin}: open", hold_s, stop)
+            _hold(gate, name, f"{name}: open", hold_s, stop)
         elif arguments.close:
-            _move(gate, gate.close, f"{settings.bin}: closed", stop)
+            _move(gate, gate.close, f"{name}: closed", stop)
         else:
             for _ in range(arguments.times):
-                _move(gate, gate.open, f"{settings.bin}: open", stop)
-                _move(gate, gate.close, f"{settings.bin}: closed", stop)
+                _move(gate, functools.partial(gate.open, name), f"{name}: open", stop)
+                _move(gate, gate.close, f"{name}: closed", stop)
     finally:
         gate.release()
     return 0
@@ -118,7 +120,7 @@ def _release(file: Path) -> int:
 
 
 def _list(gates: Sequence[GateSettings], *, as_json: bool) -> None:
-    rows = [{"bin": each.bin, "kind": each.kind, "output": each.description} for each in gates]
+    rows = [{"bin": name, "kind": each.kind, "output": each.describe(name)} for each in gates for name in each.serves]
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
@@ -128,9 +130,9 @@ def _list(gates: Sequence[GateSettings], *, as_json: bool) -> None:
 
 def _find(gates: Sequence[GateSettings], name: str) -> GateSettings:
     for each in gates:
-        if each.bin == name:
+        if name in each.serves:
             return each
-    raise GateError(f'no [[gate]] with bin = "{name}"; there is {", ".join(each.bin for each in gates) or "none"}')
+    raise GateError(f'no [[gate]] with bin = "{name}"; there is {", ".join(name for each in gates for name in each.serves) or "none"}')
 
 
 def _hold_s(settings: GateSettings, asked_s: float | None) -> float:
@@ -140,13 +142,13 @@ def _hold_s(settings: GateSettings, asked_s: float | None) -> float:
         return min(HOLD_S, most_s)
     if asked_s > most_s:
         raise GateError(
-            f"gate {settings.bin}: --seconds: expected at most {most_s:g}, since its max_on_s is {settings.max_on_s:g}; found {asked_s:g}"
+            f"gate {settings.name}: --seconds: expected at most {most_s:g}, since its max_on_s is {settings.max_on_s:g}; found {asked_s:g}"
         )
     return asked_s
 
 
-def _hold(gate: Gate, there: str, hold_s: float, stop: threading.Event) -> None:
-    _move(gate, gate.open, there, stop)
+def _hold(gate: Gate, bin_: str, there: str, hold_s: float, stop: threading.Event) -> None:
+    _move(gate, functools.partial(gate.open, bin_), there, stop)
     until_s = time.monotonic() + hold_s
     _carry_on(gate, lambda: time.monotonic() >= until_s, stop)
 

@@ -1,4 +1,4 @@
-"""What moves: one file a kind of gate, its simulated twin beside it, one interface."""
+"""Gates: what opens the bins. One file for each kind, listed in `kinds`; other rooms use `gates.Gates`, `kinds` and `release`."""
 
 from enum import Enum
 from typing import Protocol
@@ -7,11 +7,11 @@ from device.common.errors import SortbinError
 
 
 class GateError(SortbinError, OSError):
-    """A gate that cannot be set up, moved or believed. The message names the gate, its settings key or device file, and what to try."""
+    """A gate that cannot be claimed or moved, or that reports a fault. The message names the gate, its key or device file, and what to try."""
 
 
 class Position(Enum):
-    """Where a gate is, as far as it can know: by feedback where there is some, else by its travel time."""
+    """Where a gate is: by feedback where there is some, else by its travel time."""
 
     CLOSED = "closed"
     OPENING = "opening"
@@ -21,21 +21,27 @@ class Position(Enum):
 
 
 class Gate(Protocol):
-    """One flap over one bin. Commands return at once; `update`, called 20 times a second or more, carries the movement out.
+    """One actuator: a flap over one bin, or a tilting flap or turntable that serves several bins, one at a time.
 
-    Constructors claim the hardware, leave the gate where it is, and raise GateError. `now_s` is always the monotonic clock.
+    Constructors claim the hardware, leave the gate where it is, and raise GateError. `open`, `close` and `update` return at once; `update`
+    carries the movement on and is called 20 times a second or more. `now_s` is always the monotonic clock.
     """
+
+    @property
+    def bins(self) -> tuple[str, ...]:
+        """Names of the bins that it opens."""
+        ...
 
     @property
     def position(self) -> Position: ...
 
     @property
     def output(self) -> str:
-        """Which output of which device it has, for people; empty for one without hardware."""
+        """The output and device that it drives, for messages; empty without hardware."""
         ...
 
-    def open(self, now_s: float) -> None:
-        """Start to open. Raises GateError when the hardware refuses."""
+    def open(self, bin_: str, now_s: float) -> None:
+        """Start to open over one of its bins, from the closed position or back to the same bin. Raises GateError when the hardware refuses."""
         ...
 
     def close(self, now_s: float) -> None:

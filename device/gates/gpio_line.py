@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta
 
 from device.gates import GateError, Position
-from device.gates.settings import GateBase
+from device.gates.settings import BinName, GateBase
 
 if TYPE_CHECKING:
     import gpiod
@@ -21,6 +21,8 @@ DEVICES = Path("/dev")
 class LineSettings(GateBase, frozen=True, kw_only=True, tag="line"):
     """A digital output: a relay, a solenoid, the input of a motor driver. Active opens."""
 
+    bin: BinName
+    """name of the bin that it opens, as the rule pack spells it"""
     line: Annotated[str, Meta(min_length=1)]
     """name of the line as `gpioinfo` shows it, "GPIO17" on a Pi; or its number, with `chip`"""
     chip: str = ""
@@ -33,8 +35,11 @@ class LineSettings(GateBase, frozen=True, kw_only=True, tag="line"):
     """longest time the output may stay active: a solenoid burns out when held"""
 
     @property
+    def serves(self) -> tuple[str, ...]:
+        return (self.bin,)
+
+    @property
     def way_s(self) -> float:
-        """From the command until the flap counts as arrived, seconds."""
         return self.travel_s
 
     def __post_init__(self) -> None:
@@ -47,9 +52,8 @@ class LineSettings(GateBase, frozen=True, kw_only=True, tag="line"):
     def output(self) -> str:
         return f"line {self.line}" + (f" of {self.chip}" if self.chip else "")
 
-    @property
-    def description(self) -> str:
-        return f"{self.output.removeprefix('line ')}{', active low' if self.active_low else ''}"
+    def describe(self, bin_: str) -> str:
+        return self.line + (f" of {self.chip}" if self.chip else "") + (", active low" if self.active_low else "")
 
     def claim(self) -> "LineGate":
         return LineGate(self)
@@ -63,7 +67,8 @@ class LineGate:
     """
 
     def __init__(self, settings: LineSettings, *, devices: Path = DEVICES) -> None:
-        self._name = f"gate {settings.bin}"
+        self.bins = settings.serves
+        self._name = f"gate {settings.name}"
         self._travel_s, self._max_on_s = settings.travel_s, settings.max_on_s
         self._position = Position.UNKNOWN
         self._since_s = 0.0
@@ -74,7 +79,7 @@ class LineGate:
     def position(self) -> Position:
         return self._position
 
-    def open(self, now_s: float) -> None:
+    def open(self, bin_: str, now_s: float) -> None:
         if self._position in (Position.OPEN, Position.OPENING):
             return
         self._set(active=True)

@@ -37,7 +37,7 @@ def make_safe(settings: Iterable[GateBase]) -> list[GateError]:
         except GateError as error:
             errors.append(error)
         except Exception as error:  # whatever it is, the gates after it have to be made safe, too
-            errors.append(GateError(f"gate {each.bin}: {type(error).__name__}: {error}"))
+            errors.append(GateError(f"gate {each.name}: {type(error).__name__}: {error}"))
     return errors
 
 

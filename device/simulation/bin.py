@@ -1,7 +1,7 @@
 """The virtual bin: items appear on the tray, lie still, and fall when a gate below them opens far enough."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,7 @@ class VirtualBin:
 
     def __init__(
         self,
-        gates: Mapping[str, SimulatedGate],
+        gates: Iterable[SimulatedGate],
         things: Iterable[VirtualItem],
         *,
         seed: int = 0,
@@ -47,7 +47,7 @@ class VirtualBin:
         sticks: Callable[[VirtualItem], bool] = lambda _: False,
         hand_comes: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._gates, self._things, self._landed = gates, iter(things), landed
+        self._gates, self._things, self._landed = tuple(gates), iter(things), landed
         self._rng = np.random.default_rng(seed)
         self._sticks, self._hand_comes = sticks, hand_comes
         self._tray = TrayRenderer(self._rng)
@@ -100,7 +100,7 @@ class VirtualBin:
             self._landed(Landed(thing, self._into))
 
     def _maybe_arrive(self, now_s: float) -> None:
-        if any(gate.opening(now_s) > 0 for gate in self._gates.values()) or not self._may_begin():
+        if any(gate.opening(now_s) > 0 for gate in self._gates) or not self._may_begin():
             return
         if self._next_at_s is None:
             self._next_at_s = now_s + self._first_after_s
@@ -122,10 +122,11 @@ class VirtualBin:
             self._thing, self._next_at_s = None, None
         if self._thing is None or self._sticks(self._thing):
             return
-        for name, gate in self._gates.items():
-            if gate.opening(now_s) >= WIDE_ENOUGH:
-                self._into, self._fell_s = name, now_s
-                return
+        for gate in self._gates:
+            for name, opening in gate.openings(now_s).items():
+                if opening >= WIDE_ENOUGH:
+                    self._into, self._fell_s = name, now_s
+                    return
 
 
 class VirtualCamera:

@@ -122,7 +122,7 @@ class ControlSteps:
     @property
     def gate_trouble(self) -> str:
         """What each gate that failed at its last move says, on one line; empty while all work."""
-        return "; ".join(map(str, self._gates.faults.values()))
+        return "; ".join(dict.fromkeys(map(str, self._gates.faults.values())))
 
     def rest(self) -> Generator[None, Tick, Tick]:
         """One step amid a fault: gates are still carried on, and one that fails again says nothing new."""

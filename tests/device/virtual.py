@@ -1,7 +1,7 @@
 """A whole bin under a clock of its own: virtual tray and camera, simulated gates, real model, real ledger, and the sorter between them."""
 
 import concurrent.futures
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from device.cameras import Frame
 from device.common.clock import Clock
 from device.events import AnyEvent, Event
 from device.gates.gates import Gates
-from device.gates.simulated import SimulatedGate
+from device.gates.simulated import SimulatedGate, SimulatedSettings
 from device.ledger.ledger import Ledger
 from device.ledger.schema import LedgerError
 from device.policy.rules import default_rules, read_rules
@@ -92,6 +92,8 @@ class BenchSetup:
     """things that do not fall"""
     first_after_s: float = 1.5
     """when the first thing comes"""
+    gates: Sequence[SimulatedSettings] = ()
+    """empty: a flap for each bin of the rule pack"""
 
 
 class Bench:
@@ -101,10 +103,11 @@ class Bench:
         self.classifier = setup.classifier or Classifier(bundle)
         labels = self.classifier.labels if setup.teaching is None else setup.teaching.labels
         self.rules = read_rules(setup.rules or default_rules(), labels, self.classifier.labels)
-        self.gates: dict[str, SimulatedGate] = simulated_gates(self.rules)
+        actuators = [each.claim() for each in setup.gates] or list(simulated_gates(self.rules).values())
+        self.gates: dict[str, SimulatedGate] = {name: gate for gate in actuators for name in gate.bins}
         self.landed: list[Landed] = []
         self.bin = VirtualBin(
-            self.gates, things, landed=self.landed.append, sticks=setup.sticks, first_after_s=setup.first_after_s, may_begin=lambda: self.throws
+            actuators, things, landed=self.landed.append, sticks=setup.sticks, first_after_s=setup.first_after_s, may_begin=lambda: self.throws
         )
         self.ledger = Ledger(state, "bench", Clock())
         self.disk = Disk(self.ledger)
@@ -126,7 +129,7 @@ class Bench:
                 label_prior=LabelPrior(labels, np.ones(len(labels)), setup.site),
                 drift_monitor=DriftMonitor(len(labels)),
                 rules=self.rules,
-                gates=Gates(self.gates),
+                gates=Gates(actuators),
                 reference=EmptyReference(self.view, BackgroundModel()),
                 earlier_reference=setup.before,
                 ledger=self.disk,

@@ -24,8 +24,8 @@ class Bin:
     """Three simulated gates, carried on by `run`, which also watches that never two move."""
 
     def __init__(self, max_open_s: float = 15.0) -> None:
-        self.simulated = {name: SimulatedGate(name, travel_s=0.4) for name in NAMES}
-        self.gates = Gates(self.simulated, max_open_s=max_open_s)
+        self.simulated = {name: SimulatedSettings(bin=name, travel_s=0.4).claim() for name in NAMES}
+        self.gates = Gates(self.simulated.values(), max_open_s=max_open_s)
         self.now_s = 0.0
 
     def positions(self) -> dict[str, Position]:
@@ -115,7 +115,7 @@ def test_a_gate_left_open_is_closed_and_told_once() -> None:
 
 
 def test_a_gate_opened_again_has_its_time_again(closed: Bin) -> None:
-    gates = Gates(closed.simulated, max_open_s=5.0)
+    gates = Gates(closed.simulated.values(), max_open_s=5.0)
     closed.gates = gates
     for _ in range(3):
         gates.open("metal", closed.now_s)
@@ -154,12 +154,12 @@ def test_a_gate_that_fails_at_every_update_does_not_stop_those_after_it(closed: 
         def update(self, now_s: float) -> None:
             raise GateError("gate a: broken")
 
-    gates = Gates({"a": Broken("a"), "b": closed.simulated["glass"]})
-    gates.open("b", 3.0)
+    gates = Gates([Broken(SimulatedSettings(bin="a")), closed.simulated["glass"]])
+    gates.open("glass", 3.0)
     for n in range(150, 200):
         with pytest.raises(GateError, match="gate a: broken"):
             gates.update(n / 50)
-    assert gates.position("b") is Position.OPEN
+    assert gates.position("glass") is Position.OPEN
 
 
 def test_gates_that_fail_together_are_all_named(closed: Bin) -> None:
@@ -177,7 +177,7 @@ def test_releasing_reaches_every_gate_even_when_one_raises(closed: Bin, caplog: 
         def release(self) -> None:
             raise RuntimeError("no")
 
-    gates = Gates({"a": Stubborn("a"), "b": closed.simulated["glass"], "c": closed.simulated["metal"]})
+    gates = Gates([Stubborn(SimulatedSettings(bin="a")), closed.simulated["glass"], closed.simulated["metal"]])
     gates.release()
     gates.release()
     assert closed.positions()["glass"] is Position.UNKNOWN

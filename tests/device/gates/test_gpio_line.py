@@ -46,7 +46,7 @@ def test_the_line_is_claimed_inactive_by_its_name_on_whichever_chip(gpio: Any, l
 def test_an_active_low_relay_rests_high(gpio: Any, line: Any) -> None:
     gate = line(active_low=True)
     assert gpio.level == {"GPIO17": True}
-    gate.open(0.0)
+    gate.open("paper", 0.0)
     assert gpio.level == {"GPIO17": False}
 
 
@@ -62,11 +62,11 @@ def test_it_opens_and_closes_in_its_time(gpio: Any, line: Any) -> None:
     assert gate.position is Position.CLOSING
     gate.update(0.5)
     assert gate.position is Position.CLOSED
-    gate.open(1.0)
+    gate.open("paper", 1.0)
     assert gpio.level["GPIO17"]
     gate.update(1.2)
     assert gate.position is Position.OPENING
-    gate.open(1.4)
+    gate.open("paper", 1.4)
     gate.update(1.5)
     assert gate.position is Position.OPEN
     gate.close(2.0)
@@ -75,7 +75,7 @@ def test_it_opens_and_closes_in_its_time(gpio: Any, line: Any) -> None:
 
 def test_it_is_never_on_longer_than_it_may(gpio: Any, line: Any) -> None:
     gate = line(max_on_s=5.0)
-    gate.open(1.0)
+    gate.open("paper", 1.0)
     gate.update(5.9)
     assert gpio.level["GPIO17"]
     with pytest.raises(GateError, match="gate paper: was open for max_on_s, 5 s, and has been switched off"):
@@ -87,7 +87,7 @@ def test_it_is_never_on_longer_than_it_may(gpio: Any, line: Any) -> None:
 
 def test_a_line_that_cannot_be_switched_off_is_tried_again_at_every_update(gpio: Any, line: Any) -> None:
     gate = line(max_on_s=5.0)
-    gate.open(0.0)
+    gate.open("paper", 0.0)
     gpio.failing = OSError(errno.EIO, os.strerror(errno.EIO))
     for now_s in (5.0, 5.1):
         with pytest.raises(GateError, match="cannot set its line: Input/output error"):
@@ -101,12 +101,12 @@ def test_a_line_that_cannot_be_switched_off_is_tried_again_at_every_update(gpio:
 
 def test_failing_to_close_and_opening_again_does_not_give_it_more_time(gpio: Any, line: Any) -> None:
     gate = line(max_on_s=5.0)
-    gate.open(0.0)
+    gate.open("paper", 0.0)
     gpio.failing = OSError(errno.EIO, os.strerror(errno.EIO))
     with pytest.raises(GateError):
         gate.close(3.0)
     gpio.failing = None
-    gate.open(4.0)
+    gate.open("paper", 4.0)
     with pytest.raises(GateError, match="has been switched off"):
         gate.update(5.0)
 
@@ -115,26 +115,26 @@ def test_a_line_that_refuses_is_told(gpio: Any, line: Any) -> None:
     gate = line()
     gpio.failing = OSError(errno.EIO, os.strerror(errno.EIO))
     with pytest.raises(GateError, match="gate paper: cannot set its line: Input/output error"):
-        gate.open(0.0)
+        gate.open("paper", 0.0)
     assert gate.position is Position.UNKNOWN
 
 
 def test_releasing_leaves_the_pin_inactive_and_the_line_free(gpio: Any, line: Any) -> None:
     gate = line()
-    gate.open(0.0)
+    gate.open("paper", 0.0)
     gate.release()
     gate.release()
     assert gpio.level == {"GPIO17": False}
     assert gpio.taken == set()
     assert gate.position is Position.UNKNOWN
     with pytest.raises(GateError, match="has been released"):
-        gate.open(1.0)
+        gate.open("paper", 1.0)
     gate.update(100.0)
 
 
 def test_a_failure_on_release_is_logged_and_the_line_given_back(gpio: Any, line: Any, caplog: pytest.LogCaptureFixture) -> None:
     gate = line()
-    gate.open(0.0)
+    gate.open("paper", 0.0)
     gpio.failing = OSError(errno.EIO, os.strerror(errno.EIO))
     gate.release()
     assert "it may still be active" in caplog.text

@@ -62,7 +62,7 @@ def test_the_first_move_goes_straight_to_its_end_and_takes_the_whole_time(kernel
 
 def test_it_starts_from_the_pulse_that_the_kernel_remembers(kernel: Any) -> None:
     first = servo(kernel)
-    first.open(0.0)
+    first.open("paper", 0.0)
     carry(first, 0.0, 2.0)
     first.close(2.0)
     carry(first, 2.0, 2.5)
@@ -76,7 +76,7 @@ def test_it_starts_from_the_pulse_that_the_kernel_remembers(kernel: Any) -> None
 
 
 def test_opening_moves_the_pulse_evenly_and_arrives_after_travel_and_settling(kernel: Any, closed: ServoGate) -> None:
-    closed.open(10.0)
+    closed.open("paper", 10.0)
     carry(closed, 10.0, 10.98)
     assert pulses_us(kernel) == pytest.approx([1000 + 20 * n for n in range(50)])
     carry(closed, 10.98, 11.18)
@@ -87,7 +87,7 @@ def test_opening_moves_the_pulse_evenly_and_arrives_after_travel_and_settling(ke
 
 
 def test_pulses_hold_an_open_flap_and_stop_after_it_has_closed(kernel: Any, closed: ServoGate) -> None:
-    closed.open(10.0)
+    closed.open("paper", 10.0)
     carry(closed, 10.0, 60.0, step_s=0.05)
     assert is_on(kernel)
     closed.close(60.0)
@@ -100,7 +100,7 @@ def test_pulses_hold_an_open_flap_and_stop_after_it_has_closed(kernel: Any, clos
 
 
 def test_a_move_is_turned_around_where_it_is(kernel: Any, closed: ServoGate) -> None:
-    closed.open(10.0)
+    closed.open("paper", 10.0)
     carry(closed, 10.0, 10.4)
     closed.close(10.4)
     carry(closed, 10.4, 11.0)
@@ -109,12 +109,12 @@ def test_a_move_is_turned_around_where_it_is(kernel: Any, closed: ServoGate) -> 
 
 
 def test_asking_again_for_what_it_does_changes_nothing(kernel: Any, closed: ServoGate) -> None:
-    closed.open(10.0)
+    closed.open("paper", 10.0)
     carry(closed, 10.0, 10.5)
-    closed.open(10.5)
+    closed.open("paper", 10.5)
     carry(closed, 10.5, 11.3)
     assert closed.position is Position.OPEN
-    closed.open(12.0)
+    closed.open("paper", 12.0)
     assert closed.position is Position.OPEN
 
 
@@ -122,7 +122,7 @@ def test_a_servo_mounted_the_other_way_round_opens_with_the_shorter_pulse(kernel
     gate = servo(kernel, closed_us=2000, open_us=1000)
     gate.close(0.0)
     carry(gate, 0.0, 2.0)
-    gate.open(2.0)
+    gate.open("paper", 2.0)
     carry(gate, 2.0, 2.5)
     assert pulses_us(kernel)[-1] == pytest.approx(1500)
 
@@ -130,11 +130,11 @@ def test_a_servo_mounted_the_other_way_round_opens_with_the_shorter_pulse(kernel
 @pytest.mark.parametrize("attribute", ["duty_cycle", "enable"])
 def test_a_write_that_fails_mid_move_is_told_and_the_gate_unknown(kernel: Any, closed: ServoGate, attribute: str) -> None:
     if attribute == "duty_cycle":
-        closed.open(10.0)
+        closed.open("paper", 10.0)
         carry(closed, 10.0, 10.3)
     kernel.failing[attribute] = errno.EIO
     with pytest.raises(GateError, match=rf"gate paper: cannot write \d+ to .*/{attribute}: Input/output error"):
-        closed.open(10.3)
+        closed.open("paper", 10.3)
         carry(closed, 10.3, 12.0)
     assert closed.position is Position.UNKNOWN
     written = len(kernel.writes)
@@ -148,7 +148,7 @@ def test_a_write_that_fails_mid_move_is_told_and_the_gate_unknown(kernel: Any, c
 
 
 def test_a_failure_to_detach_is_told(kernel: Any, closed: ServoGate) -> None:
-    closed.open(10.0)
+    closed.open("paper", 10.0)
     carry(closed, 10.0, 12.0)
     closed.close(12.0)
     carry(closed, 12.0, 13.4)
@@ -159,7 +159,7 @@ def test_a_failure_to_detach_is_told(kernel: Any, closed: ServoGate) -> None:
 
 
 def test_releasing_in_the_middle_of_a_move_stops_the_pulses(kernel: Any, closed: ServoGate) -> None:
-    closed.open(10.0)
+    closed.open("paper", 10.0)
     carry(closed, 10.0, 10.5)
     closed.release()
     closed.release()
@@ -167,7 +167,7 @@ def test_releasing_in_the_middle_of_a_move_stops_the_pulses(kernel: Any, closed:
     assert closed.position is Position.UNKNOWN
     closed.update(10.6)
     with pytest.raises(GateError, match="has been released"):
-        closed.open(10.7)
+        closed.open("paper", 10.7)
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -191,7 +191,7 @@ def test_whatever_is_asked_when_the_pulse_stays_between_its_ends_and_never_jumps
     for order, pause_s in [*orders, *[("", 0.1)] * 36]:
         before = len(pulses_us(kernel))
         if order:
-            getattr(gate, order)(now_s)
+            gate.open("paper", now_s) if order == "open" else gate.close(now_s)
             target_us = ends[0] if order == "close" else ends[1]
         now_s += pause_s
         gate.update(now_s)

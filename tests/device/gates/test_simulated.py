@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.gates import GateError, Position
-from device.gates.simulated import SimulatedGate
+from device.gates.simulated import SimulatedGate, SimulatedSettings
 
 
 def carry(gate: SimulatedGate, from_s: float, to_s: float, step_s: float = 0.02) -> None:
@@ -18,7 +18,7 @@ def carry(gate: SimulatedGate, from_s: float, to_s: float, step_s: float = 0.02)
 @pytest.fixture
 def gate() -> SimulatedGate:
     """Closed, at 1 s."""
-    gate = SimulatedGate("paper", travel_s=0.5)
+    gate = SimulatedSettings(bin="paper", travel_s=0.5).claim()
     gate.close(0.0)
     carry(gate, 0.0, 1.0)
     assert gate.position is Position.CLOSED
@@ -26,13 +26,13 @@ def gate() -> SimulatedGate:
 
 
 def test_it_does_not_know_where_it_is_at_first() -> None:
-    gate = SimulatedGate("paper")
+    gate = SimulatedSettings(bin="paper").claim()
     assert gate.position is Position.UNKNOWN
     assert gate.opening(5.0) == 0.0
 
 
 def test_it_takes_its_time_and_gathers_speed(gate: SimulatedGate) -> None:
-    gate.open(1.0)
+    gate.open("paper", 1.0)
     path = [gate.opening(1.0 + n / 100) for n in range(60)]
     assert path == sorted(path)
     assert path[12] == pytest.approx(0.125, abs=0.02), "a quarter of the time is an eighth of the way"
@@ -42,7 +42,7 @@ def test_it_takes_its_time_and_gathers_speed(gate: SimulatedGate) -> None:
 
 
 def test_it_has_arrived_when_it_is_there_and_not_before(gate: SimulatedGate) -> None:
-    gate.open(1.0)
+    gate.open("paper", 1.0)
     gate.update(1.45)
     assert gate.position is Position.OPENING
     gate.update(1.55)
@@ -51,7 +51,7 @@ def test_it_has_arrived_when_it_is_there_and_not_before(gate: SimulatedGate) -> 
 
 def test_a_jam_stops_it_and_is_told_when_the_time_is_over(gate: SimulatedGate) -> None:
     gate.jam(0.4)
-    gate.open(1.0)
+    gate.open("paper", 1.0)
     carry(gate, 1.0, 2.4)
     assert gate.opening(2.4) == 0.4
     assert gate.position is Position.OPENING
@@ -64,7 +64,7 @@ def test_a_jam_stops_it_and_is_told_when_the_time_is_over(gate: SimulatedGate) -
 
 
 def test_a_jam_on_the_way_back_keeps_it_from_closing(gate: SimulatedGate) -> None:
-    gate.open(1.0)
+    gate.open("paper", 1.0)
     carry(gate, 1.0, 2.0)
     gate.jam(0.3)
     gate.close(2.0)
@@ -79,14 +79,14 @@ def test_a_jam_on_the_way_back_keeps_it_from_closing(gate: SimulatedGate) -> Non
 
 def test_what_was_jammed_starts_again_from_rest(gate: SimulatedGate) -> None:
     gate.jam(0.5)
-    gate.open(1.0)
+    gate.open("paper", 1.0)
     carry(gate, 1.0, 2.0)
     gate.mend()
     assert gate.opening(2.05) - 0.5 == pytest.approx(0.02, abs=0.006)
 
 
 def test_time_does_not_go_back_when_two_threads_ask_out_of_order(gate: SimulatedGate) -> None:
-    gate.open(1.0)
+    gate.open("paper", 1.0)
     for n in range(26):
         gate.opening(1.0 + n / 100)
         gate.opening(0.9 + n / 100)
@@ -94,7 +94,7 @@ def test_time_does_not_go_back_when_two_threads_ask_out_of_order(gate: Simulated
 
 
 def test_a_flap_that_seizes_moves_neither_way(gate: SimulatedGate) -> None:
-    gate.open(1.0)
+    gate.open("paper", 1.0)
     carry(gate, 1.0, 1.24)
     gate.seize()
     stuck = gate.opening(1.24)
@@ -106,7 +106,7 @@ def test_a_flap_that_seizes_moves_neither_way(gate: SimulatedGate) -> None:
 
 
 def test_a_broken_wire_refuses_commands_and_is_noticed_on_the_way(gate: SimulatedGate) -> None:
-    gate.open(1.0)
+    gate.open("paper", 1.0)
     carry(gate, 1.0, 1.2)
     gate.break_wire()
     with pytest.raises(GateError, match="gate paper: its drive does not answer"):
@@ -121,7 +121,7 @@ def test_a_broken_wire_refuses_commands_and_is_noticed_on_the_way(gate: Simulate
 
 
 def test_releasing_stops_it_where_it_is(gate: SimulatedGate) -> None:
-    gate.open(1.0)
+    gate.open("paper", 1.0)
     carry(gate, 1.0, 1.24)
     gate.release()
     stands = gate.opening(1.24)
@@ -139,12 +139,12 @@ def test_releasing_stops_it_where_it_is(gate: SimulatedGate) -> None:
 def test_it_moves_alike_however_often_it_is_looked_at_and_never_faster_than_it_can(
     travel_s: float, orders: list[tuple[str, int]], stride: int
 ) -> None:
-    often, seldom = SimulatedGate("a", travel_s=travel_s), SimulatedGate("b", travel_s=travel_s)
+    often, seldom = SimulatedSettings(bin="a", travel_s=travel_s).claim(), SimulatedSettings(bin="b", travel_s=travel_s).claim()
     tick = 0
     path = [0.0]
     for order, ticks in orders:
         for gate in (often, seldom):
-            getattr(gate, order)(tick / 100)
+            gate.open(gate.bins[0], tick / 100) if order == "open" else gate.close(tick / 100)
         for _ in range(ticks):
             tick += 1
             often.opening(tick / 100 - 0.0033)

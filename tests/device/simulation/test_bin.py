@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from device.gates.simulated import SimulatedGate
+from device.gates.simulated import SimulatedSettings
 from device.simulation.bin import FALL_S, Landed, VirtualBin, VirtualCamera
 from device.simulation.items import ItemsError, VirtualItem, photo_items, shipped_items, shuffled
 from device.simulation.tray_renderer import HEIGHT, WIDTH, Pose, TrayRenderer
@@ -28,7 +28,7 @@ def thing(tmp_path: Path) -> VirtualItem:
 
 def test_nothing_is_thrown_in_before_the_bin_is_ready(thing: VirtualItem) -> None:
     ready: list[bool] = []
-    bin_ = VirtualBin({"glass": SimulatedGate("glass")}, [thing], may_begin=lambda: bool(ready))
+    bin_ = VirtualBin([SimulatedSettings(bin="glass").claim()], [thing], may_begin=lambda: bool(ready))
     for step in range(100):
         bin_.picture(step * 0.1)
     assert bin_.lying is None
@@ -39,15 +39,15 @@ def test_nothing_is_thrown_in_before_the_bin_is_ready(thing: VirtualItem) -> Non
 
 
 def test_an_item_rests_until_a_gate_is_open_far_enough_and_then_lands_there(thing: VirtualItem) -> None:
-    gates = {"glass": SimulatedGate("glass"), "paper": SimulatedGate("paper")}
+    gates = {"glass": SimulatedSettings(bin="glass").claim(), "paper": SimulatedSettings(bin="paper").claim()}
     landed: list[Landed] = []
-    bin_ = VirtualBin(gates, [thing], landed=landed.append)
+    bin_ = VirtualBin(gates.values(), [thing], landed=landed.append)
     bin_.picture(0.0)
     bin_.picture(2.0)
     assert bin_.lying is thing
     bin_.picture(60.0)
     assert bin_.lying is thing
-    gates["paper"].open(60.0)
+    gates["paper"].open("paper", 60.0)
     now_s = 60.0
     while not landed:
         now_s += 0.02
@@ -60,10 +60,10 @@ def test_an_item_rests_until_a_gate_is_open_far_enough_and_then_lands_there(thin
 
 
 def test_nothing_is_thrown_in_while_a_gate_is_open(thing: VirtualItem) -> None:
-    gate = SimulatedGate("glass")
-    gate.open(0.0)
+    gate = SimulatedSettings(bin="glass").claim()
+    gate.open("glass", 0.0)
     gate.update(1.0)
-    bin_ = VirtualBin({"glass": gate}, [thing])
+    bin_ = VirtualBin([gate], [thing])
     for second in range(1, 30):
         bin_.picture(float(second))
     assert bin_.lying is None
@@ -94,7 +94,7 @@ def test_a_photo_covers_the_view(tmp_path: Path, painted: Callable[..., Pixels])
 
 
 def test_the_same_seed_gives_the_same_pictures(thing: VirtualItem) -> None:
-    first, second = (VirtualBin({"glass": SimulatedGate("glass")}, [thing], seed=9) for _ in range(2))
+    first, second = (VirtualBin([SimulatedSettings(bin="glass").claim()], [thing], seed=9) for _ in range(2))
     for now_s in (0.0, 1.0, 2.0, 3.0):
         np.testing.assert_array_equal(first.picture(now_s), second.picture(now_s))
 
@@ -103,7 +103,7 @@ def test_the_camera_ends_when_everything_has_been_thrown_in() -> None:
     from device.cameras import EndOfFrames
 
     time = iter(np.arange(0.0, 100.0, 0.5))
-    camera = VirtualCamera(VirtualBin({"glass": SimulatedGate("glass")}, []), lambda: float(next(time)), fps=1000.0)
+    camera = VirtualCamera(VirtualBin([SimulatedSettings(bin="glass").claim()], []), lambda: float(next(time)), fps=1000.0)
     with pytest.raises(EndOfFrames):
         for _ in range(40):
             camera.read(0.0)
