@@ -157,7 +157,7 @@ class Bench:
                 pixels = self.sees(pixels)
                 frame = Frame(pixels, self._frames, self.now_s) if self.camera_works else None
             self.sorter.tick(self.now_s, frame, "" if self.camera_works else self.camera_says)
-            self.opened |= {name for name, gate in self.gates.items() if gate.opening(self.now_s) > 0}
+            self.opened |= {name for name, gate in self.gates.items() if gate.openings(self.now_s)[name] > 0}
             self.events += self.disk.stored()
             if until():
                 return True
