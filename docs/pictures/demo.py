@@ -118,7 +118,7 @@ def sheet(items: list[Sorted]) -> Image.Image:
         row, column = divmod(number, COLUMNS)
         page.paste(card(item), (MARGIN + column * (CARD_WIDTH + GAP), HEADER + row * (CARD_HEIGHT + GAP)))
     left, middle = MARGIN, height - FOOTER // 2 - 4
-    for colour, meaning in ((RIGHT, "right bin"), (UNSURE, "not sure: residual bin"), (WRONG, "wrong bin")):
+    for colour, meaning in ((RIGHT, "right bin"), (UNSURE, "not sure, or unknown: residual bin"), (WRONG, "wrong bin")):
         draw.rounded_rectangle((left, middle - 15, left + 46, middle + 15), 6, fill=colour)
         left = text(draw, (left + 60, middle), meaning, 28) + 46
     text(draw, (left, middle), "white square: what the model is shown", 28)
