@@ -87,7 +87,7 @@ def measure(size: int, rounds: int, folder: Path) -> tuple[list[float], list[flo
         theirs.append(bare.epoch())
 
     (folder / "run").mkdir()
-    recipe = TrainingRecipe(stage=(Stage(size=size, epochs=rounds + 1, rate=RATE, batch=BATCH),))
+    recipe = TrainingRecipe(stage=(Stage(size=size, epochs=rounds + 1, learning_rate=RATE, batch=BATCH),))
     fine_tune(new_network(size), TrainingJob(recipe, read_split(folder / "photos")), 0, 0, folder / "run", lambda line: None, turn)
     return ours[1:], theirs[1:]
 

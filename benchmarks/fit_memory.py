@@ -23,7 +23,7 @@ scratch = { layers = 3, features = 8, kernel = 3, activation = "relu" }
 [[stage]]
 size = 96
 epochs = 1
-rate = 1e-3
+learning_rate = 1e-3
 batch = 64
 """
 

@@ -11,7 +11,7 @@ from training.models.batch_norm_folding import fold_batch_norm
 from training.models.network import add_heads
 
 LABELS = ("blue can", "green jar", "red box")
-STAGE = "[[stage]]\nsize = 48\nepochs = 1\nrate = 1e-5\n"
+STAGE = "[[stage]]\nsize = 48\nepochs = 1\nlearning_rate = 1e-5\n"
 SMALL = 'backbone = "scratch_cnn"\nscratch = { layers = 3, features = 8, kernel = 3, activation = "relu", batch_norm = false }\n'
 
 

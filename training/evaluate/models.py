@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from device.vision.inference.runtime import Runtime
 
 RUN_FILE = "model.keras"
-RECIPE_FILE = "recipe.toml"
 
 
 class ModelError(SortbinError, ValueError):
@@ -139,10 +138,10 @@ def network_model(folder: Path, network: "keras.Model", labels: tuple[str, ...])
 
 def _bins(run: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
     """The bins of the rule pack that the run's recipe names, in the order in which its second head learned them."""
-    from training.fit.recipe import RecipeError, read_recipe
+    from training.fit.recipe import RecipeError, read_run_recipe
 
     try:
-        return tuple(read_rules(find_rules(read_recipe(run / RECIPE_FILE).rules), labels).bins)
+        return tuple(read_rules(find_rules(read_run_recipe(run).rules), labels).bins)
     except (RecipeError, RulesError):
         return ()
 

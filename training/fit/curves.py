@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from device.common.wording import fixed_point
 from training.fit.history import EpochMetrics, History, read_history
-from training.fit.recipe import RecipeError, Stage, TrainingRecipe, read_recipe
+from training.fit.recipe import RecipeError, Stage, TrainingRecipe, read_run_recipe
 from training.report import fonts
 from training.report.colours import BLUE, GREY, ORANGE
 from training.report.page import Page
@@ -167,7 +167,7 @@ def _row(stage: str, epoch: EpochMetrics) -> tuple[str, ...]:
         str(epoch.epoch),
         *(fixed_point(value) for value in (epoch.loss, epoch.train_loss, epoch.train_accuracy, epoch.val_loss, epoch.val_accuracy)),
         fixed_point(epoch.isolated_accuracy),
-        "" if epoch.rate is None else f"{epoch.rate:.2e}",
+        "" if epoch.learning_rate is None else f"{epoch.learning_rate:.2e}",
         "" if epoch.images_per_s is None else f"{epoch.images_per_s:.0f}",
     )
 
@@ -175,12 +175,12 @@ def _row(stage: str, epoch: EpochMetrics) -> tuple[str, ...]:
 def _settings(run: Path) -> list[tuple[str, str]]:
     """The recipe, as far as it differs from what a recipe leaves open."""
     try:
-        recipe = read_recipe(run / "recipe.toml")
+        recipe = read_run_recipe(run)
     except RecipeError:
         return []
     named = _named(recipe, TrainingRecipe(backbone="", seed=-1))
     return [(key, _listed(value) if isinstance(value, dict) else str(value)) for key, value in named.items()] + [
-        (f"stage {number}", _listed(_named(stage, Stage(epochs=0, rate=0.0)))) for number, stage in enumerate(recipe.stage, start=1)
+        (f"stage {number}", _listed(_named(stage, Stage(epochs=0, learning_rate=0.0)))) for number, stage in enumerate(recipe.stage, start=1)
     ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from converter.data.photos import Photo
 from converter.quantization.calibration import thin_photos
-from training.fit.recipe import RecipeError, read_recipe
+from training.fit.recipe import RecipeError, read_run_recipe
 
 if TYPE_CHECKING:
     from training.fit.metrics import Score
@@ -33,7 +33,7 @@ class EpochMetrics:
     val_accuracy: float | None
     isolated_loss: float | None
     isolated_accuracy: float | None
-    rate: float | None = None
+    learning_rate: float | None = None
     images_per_s: float | None = None
 
 
@@ -108,7 +108,7 @@ def _epoch(line: Mapping[str, Any]) -> EpochMetrics:
 def _selected(run: Path, epochs: Sequence[EpochMetrics]) -> int | None:
     """The best epoch of the last stage, or its last one, as the recipe says; weights that were mixed with those before are none of them."""
     try:
-        recipe = read_recipe(run / "recipe.toml")
+        recipe = read_run_recipe(run)
     except RecipeError:
         return None
     last = [index for index, epoch in enumerate(epochs) if epoch.stage == len(recipe.stage)]

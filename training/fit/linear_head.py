@@ -40,7 +40,7 @@ def fit_heads(network: keras.Model, train: HeadExamples, val: HeadExamples, reci
         return list(_train_hidden(network, HeadFeatures(features, both, twice), HeadFeatures(seen, val.targets, val.weights), recipe.head_training))
     for name, layer in (("logits", HEAD), ("bin_logits", BIN_HEAD)):
         if name in both:
-            set_head(network, *fit_logistic_regression(features, both[name], network.output[name].shape[-1], twice, recipe.head_decay), layer)
+            set_head(network, *fit_logistic_regression(features, both[name], network.output[name].shape[-1], twice, recipe.head_C), layer)
     return []
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from converter.data.photos import Photo
 from device.common.errors import SortbinError
-from training.fit.recipe import TrainingRecipe
+from training.fit.recipe import TrainingRecipe, with_current_keys
 
 INPUTS_FILE = "begun.json"
 
@@ -51,8 +51,8 @@ def require_same_inputs(run: Path, beginning: RunInputs, *, goes_on: bool) -> No
         file.write_text(described + "\n", encoding="utf-8")
         return
     begun = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if "--recipe" in begun:  # of an earlier version, without the keys that came since
-        begun["--recipe"] = json.loads(msgspec.json.encode(msgspec.convert(begun["--recipe"], TrainingRecipe)))
+    if "--recipe" in begun:  # an earlier version wrote it: without newer keys, with old names of some
+        begun["--recipe"] = json.loads(msgspec.json.encode(msgspec.convert(with_current_keys(begun["--recipe"]), TrainingRecipe)))
     for option, now in json.loads(described).items():
         if _comparable(begun.get(option)) != _comparable(now):
             raise ProvenanceError(f"{run}: was begun with another {option}; give what {INPUTS_FILE} there names, or name another folder")

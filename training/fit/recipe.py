@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,12 +18,15 @@ Positive = Annotated[float, Meta(gt=0)]
 Size = Annotated[int, Meta(ge=32, le=1024)]
 
 
+RECIPE_FILE = "recipe.toml"
+
+
 class RecipeError(SortbinError, ValueError):
     """A recipe file that cannot be used; the message names the file, the key and what was expected."""
 
 
 class HeadTraining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the first phase trains a head with hidden layers, by AdamW on features that are computed once. Others are fitted, see `head_decay`."""
+    """How the first phase trains a head with hidden layers, by AdamW on features that are computed once. Others are fitted, see `head_C`."""
 
     epochs: Annotated[int, Meta(ge=1)] = 60
     learning_rate: Positive = 1e-3
@@ -31,10 +35,10 @@ class HeadTraining(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A run of epochs at one input size, with its own cosine from `rate` down to a hundredth of it."""
+    """A run of epochs at one input size, with its own cosine from `learning_rate` down to a hundredth of it."""
 
     epochs: Annotated[int, Meta(ge=1)]
-    rate: Positive
+    learning_rate: Positive
     size: Size | None = None
     """input size; without it, the recipe's"""
     warmup_steps: Annotated[int, Meta(ge=0)] = 50
@@ -78,7 +82,7 @@ class TrainingRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """dropout after each hidden layer; `dropout` is the one before them"""
     head_training: HeadTraining = HeadTraining()
     """the first phase of a head with hidden layers"""
-    head_decay: Positive = 0.3
+    head_C: Positive = 0.3  # noqa: N815
     """C of the logistic regression that fits a head without hidden layers: the inverse of its L2 penalty"""
     start_share: Share = 0.0
     """share of the weights that a finished run had in those that training it further ends with (WiSE-FT; Wortsman et al. 2022)"""
@@ -133,9 +137,41 @@ class TrainingRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return AUGMENTATIONS[chosen] if isinstance(chosen, str) else chosen
 
 
+RENAMED_KEYS = {"head_decay": "head_C"}
+RENAMED_STAGE_KEYS = {"rate": "learning_rate"}
+"""keys of earlier versions and their names today"""
+
+
 def read_recipe(file: Path) -> TrainingRecipe:
     """Read and check a recipe. Raises RecipeError."""
     return parse_recipe(recipe_text(file), file)
+
+
+def read_run_recipe(run: Path) -> TrainingRecipe:
+    """Read `recipe.toml` of a run folder, which an earlier version may have written with old keys. Raises RecipeError."""
+    file = run / RECIPE_FILE
+    return _checked(with_current_keys(_table(recipe_text(file), file)), file)
+
+
+def with_current_keys(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The same recipe table with each old key replaced by its name today."""
+    current = {RENAMED_KEYS.get(key, key): value for key, value in table.items()}
+    if "stage" in current:
+        current["stage"] = [{RENAMED_STAGE_KEYS.get(key, key): value for key, value in stage.items()} for stage in table["stage"]]
+    return current
+
+
+def renamed_key(table: Mapping[str, Any]) -> str:
+    """One line that names the first old key in a recipe table and what to write instead; empty where there is none."""
+    for old, new in RENAMED_KEYS.items():
+        if old in table:
+            return f"{old}: this key is called {new} now; write {new} = {table[old]}"
+    stages = table.get("stage")
+    for index, stage in enumerate(stages if isinstance(stages, list) else []):
+        for old, new in RENAMED_STAGE_KEYS.items():
+            if isinstance(stage, dict) and old in stage:
+                return f"stage[{index}].{old}: this key is called {new} now; write {new} = {stage[old]}"
+    return ""
 
 
 def recipe_text(file: Path) -> str:
@@ -150,8 +186,23 @@ def recipe_text(file: Path) -> str:
 
 def parse_recipe(text: str, file: Path) -> TrainingRecipe:
     """Check a recipe that was read from `file`. Raises RecipeError."""
+    table = _table(text, file)
+    if renamed := renamed_key(table):
+        raise RecipeError(f"{file}: {renamed}")
+    return _checked(table, file)
+
+
+def _table(text: str, file: Path) -> dict[str, Any]:
     try:
-        recipe = msgspec.toml.decode(text, type=TrainingRecipe)
+        table: dict[str, Any] = msgspec.toml.decode(text)
+    except msgspec.MsgspecError as error:
+        raise RecipeError(f"{file}: {describe_error(error)}") from error
+    return table
+
+
+def _checked(table: Mapping[str, Any], file: Path) -> TrainingRecipe:
+    try:
+        recipe = msgspec.convert(table, TrainingRecipe)
     except msgspec.MsgspecError as error:
         raise RecipeError(f"{file}: {describe_error(error)}") from error
     if not recipe.stage and not recipe.first_phase:
@@ -168,8 +219,8 @@ def further_recipe_text(file: Path, run: Path) -> str:
 
     Raises RecipeError for either recipe, and when they do not fit together.
     """
-    text, before = recipe_text(file), run / "recipe.toml"
-    recipe, first = parse_recipe(text, file), read_recipe(before)
+    text, before = recipe_text(file), run / RECIPE_FILE
+    recipe, first = parse_recipe(text, file), read_run_recipe(run)
     named, known = tomllib.loads(text), tomllib.loads(recipe_text(before))
     for key in NETWORK_KEYS:
         if key in named and getattr(recipe, key) != getattr(first, key):

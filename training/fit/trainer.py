@@ -255,7 +255,7 @@ def fine_tune(
             score = whole.beside(items)
         if not math.isfinite(score.nll):
             place = f"stage {index + 1}, epoch {epoch + 1}: nll is {score.nll:.0f}"
-            raise DivergedError(f"{run}: {place}, the network computes no numbers any more; lower that stage's rate and name another folder")
+            raise DivergedError(f"{run}: {place}, the network computes no numbers any more; lower that stage's learning_rate and name another folder")
         images_per_s = len(lesson.photos) / seconds
         logs["loss"] = _mean(workers, logs["loss"])
         logs |= epoch_metrics(train, whole, items)
@@ -380,7 +380,7 @@ def _optimizer(
     staged: keras.Model, recipe: TrainingRecipe, stage: Stage, steps_per_epoch: int, workers: Workers, anchor: Anchor | None
 ) -> keras.optimizers.Optimizer:
     make = adamw if recipe.optimizer == "adamw" else sgd
-    rate = cosine(stage.rate, stage.epochs * steps_per_epoch, stage.warmup_steps)
+    rate = cosine(stage.learning_rate, stage.epochs * steps_per_epoch, stage.warmup_steps)
     optimizer = make(rate, recipe.weight_decay, dict.fromkeys(head_layers(staged), recipe.head_factor), workers, anchor)
     return keras.optimizers.LossScaleOptimizer(optimizer) if recipe.precision == "mixed_float16" else optimizer
 

@@ -28,7 +28,7 @@ from device.policy.rules import find_rules, read_rules
 from training.fit.curves import EXPLAINED as CURVES_EXPLAINED
 from training.fit.curves import render_curves
 from training.fit.history import read_history, train_sample
-from training.fit.recipe import read_recipe
+from training.fit.recipe import RECIPE_FILE, read_recipe, read_run_recipe
 from training.fit.trainer import TrainingJob, fit
 from training.report.colours import BLUE, GREY, INK, ORANGE
 from training.report.page import Page
@@ -187,8 +187,8 @@ def plot(rows: Sequence[ComparisonRow]) -> Figure:
 
 
 def _train(file: Path, weights: str | None, split: Split, run: Path, report: Report) -> None:
-    recipe, copied = read_recipe(file), run / "recipe.toml"
-    if copied.is_file() and read_recipe(copied) != recipe:
+    recipe, copied = read_recipe(file), run / RECIPE_FILE
+    if copied.is_file() and read_run_recipe(run) != recipe:
         raise CompareError(f"{run}: was trained by another recipe than {file}; remove it to train again")
     if (run / "model.keras").is_file():
         report("finished already")
@@ -227,7 +227,7 @@ def _accuracy(floating: keras.Model, run: Run, photos: Sequence[Photo]) -> Propo
 
 def _epochs(run: Path) -> tuple[int, int] | None:
     history = read_history(run)
-    return (len(history.epochs), sum(stage.epochs for stage in read_recipe(run / "recipe.toml").stage)) if history else None
+    return (len(history.epochs), sum(stage.epochs for stage in read_run_recipe(run).stage)) if history else None
 
 
 def _int8(run: Run, targets: np.ndarray) -> Int8Result:

@@ -1,7 +1,7 @@
 """A search space: what every trial has in common, and what is sampled, read from a TOML file under `config/spaces/`.
 
 [recipe]                        a recipe, as in `config/recipes/`
-[sample."stage.0.rate"]         a place in the recipe, dots between its keys, entries of a list by number from 0
+[sample."stage.0.learning_rate"]         a place in the recipe, dots between its keys, entries of a list by number from 0
 low = 1e-4
 high = 1e-2
 log = true                      or `choices = [...]`
@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from device.common.errors import SortbinError, describe_error
-from training.fit.recipe import TrainingRecipe
+from training.fit.recipe import RENAMED_KEYS, RENAMED_STAGE_KEYS, TrainingRecipe, renamed_key
 
 Value = str | int | float | bool
 """what a study keeps of a hyperparameter; lists and tables are kept as JSON"""
@@ -111,6 +111,7 @@ def read_space(file: Path) -> Space:
     """Read a space and check that each value it may sample makes a recipe. Raises SpaceError."""
     try:
         found = msgspec.toml.decode(file.read_text(encoding="utf-8-sig"), type=_File)
+        _require_current_keys(file, found)
         space = Space(found.recipe, {})
         if not space.base.stage:
             raise SpaceError(f"{file}: recipe: expected at least one [[recipe.stage]]: the epochs of a trial are what is judged")
@@ -132,6 +133,15 @@ def read_space(file: Path) -> Space:
 def recipe_toml(table: Mapping[str, Any]) -> str:
     """A recipe in the form of a TOML file: values first, then tables, then arrays of tables."""
     return "\n".join(_lines(table, "")).lstrip("\n") + "\n"
+
+
+def _require_current_keys(file: Path, found: _File) -> None:
+    if renamed := renamed_key(found.recipe):
+        raise SpaceError(f"{file}: recipe.{renamed}")
+    for place in found.sample:
+        before, _, key = place.rpartition(".")
+        if new := (RENAMED_STAGE_KEYS if before else RENAMED_KEYS).get(key):
+            raise SpaceError(f'{file}: sample.{place}: this key is called {new} now; write [sample."{before + "." if before else ""}{new}"]')
 
 
 def _hyperparameter(file: Path, place: str, entry: dict[str, Any]) -> Choices | NumberRange:

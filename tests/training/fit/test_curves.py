@@ -12,7 +12,7 @@ from training.fit.curves import PAGE, PICTURE, render_curves, table_rows, write_
 from training.fit.history import TRAIN_SAMPLE, read_history, train_sample
 from training.fit.metrics import Score
 
-STAGES = "[[stage]]\nsize = 32\nepochs = 2\nrate = 1e-3\n[[stage]]\nsize = 48\nepochs = 3\nrate = 1e-4\n"
+STAGES = "[[stage]]\nsize = 32\nepochs = 2\nlearning_rate = 1e-3\n[[stage]]\nsize = 48\nepochs = 3\nlearning_rate = 1e-4\n"
 ACCURACIES = [(1, 1, 0.5, 1.0), (1, 2, 0.9, 0.4), (2, 1, 0.6, 0.8), (2, 2, 0.8, 0.6), (2, 3, 0.8, 0.7)]
 """stage, epoch, validation accuracy and loss: the best epoch of all is not in the last stage, whose best is its second"""
 
@@ -56,7 +56,7 @@ def test_a_finished_run_has_its_curves_as_a_picture_and_on_a_page(tmp_path: Path
     assert cv2.imread(str(run / PICTURE)).std() > 1
     page = (run / PAGE).read_text(encoding="utf-8")
     assert "0.8000" in page and "validation accuracy of 40 photos" in page and "data:image/png;base64," in page
-    assert "before" in page and "first phase" in page and "epochs 3, rate 0.0001, size 48" in page
+    assert "before" in page and "first phase" in page and "epochs 3, learning_rate 0.0001, size 48" in page
     history = read_history(run)
     assert history is not None
     places = [row[:2] for row in table_rows(history)]

@@ -26,13 +26,13 @@ seed = 3
 [[stage]]
 size = 32
 epochs = 2
-rate = 1e-3
+learning_rate = 1e-3
 batch = 7
 
 [[stage]]
 size = 48
 epochs = 1
-rate = 1e-3
+learning_rate = 1e-3
 batch = 8
 cutmix = 0.5
 """

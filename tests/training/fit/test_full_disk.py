@@ -16,7 +16,7 @@ scratch = { layers = 3, features = 32, kernel = 3, activation = "relu" }
 [[stage]]
 size = 32
 epochs = 3
-rate = 1e-3
+learning_rate = 1e-3
 """
 
 ON_A_SMALL_DISK = """

@@ -17,7 +17,7 @@ from training.models.network import HiddenLayers, add_heads
 from training.models.scratch_options import ScratchCnnOptions
 
 AFTER = "block_14_add"
-NARROW = "width = 0.35\n[[stage]]\nsize = 48\nepochs = 1\nrate = 1e-3\n"
+NARROW = "width = 0.35\n[[stage]]\nsize = 48\nepochs = 1\nlearning_rate = 1e-3\n"
 PICTURES = np.random.default_rng(3).uniform(-1, 1, (4, 48, 48, 3)).astype(np.float32)
 
 

@@ -22,7 +22,7 @@ from training.fit.feature_distillation import FeatureDistillationError
 from training.fit.linear_head import HeadExamples, fit_heads, fit_logistic_regression
 from training.fit.metrics import Score, evaluate, predict
 from training.fit.provenance import ProvenanceError
-from training.fit.recipe import HeadTraining, Stage, TrainingRecipe, read_recipe
+from training.fit.recipe import HeadTraining, Stage, TrainingRecipe, read_recipe, read_run_recipe
 from training.fit.trainer import TrainingJob, fit, label_weights
 from training.fit.warm_start import WarmStartError
 from training.models.backbones import build_trunk
@@ -30,7 +30,7 @@ from training.models.batch_norm_folding import fold_batch_norm
 from training.models.scratch_options import ScratchCnnOptions
 
 QUICK = {"backbone": "scratch_cnn", "scratch": ScratchCnnOptions(layers=3, features=16, kernel=3, activation="relu"), "seed": 5}
-RECIPE = TrainingRecipe(stage=(Stage(size=32, epochs=2, rate=1e-3, batch=8), Stage(size=48, epochs=2, rate=5e-4, batch=8)), **QUICK)
+RECIPE = TrainingRecipe(stage=(Stage(size=32, epochs=2, learning_rate=1e-3, batch=8), Stage(size=48, epochs=2, learning_rate=5e-4, batch=8)), **QUICK)
 
 
 def silent(line: str) -> None:
@@ -74,7 +74,7 @@ def test_a_run_tells_how_its_network_did_before_any_training_and_draws_its_curve
 
 def test_a_head_with_hidden_layers_has_their_activation_and_dropout_and_a_log_of_its_first_phase(split: Split, tmp_path: Path) -> None:
     head = HeadTraining(epochs=8, learning_rate=3e-3, batch=16)
-    stages = (Stage(size=32, epochs=2, rate=1e-3, batch=12),)
+    stages = (Stage(size=32, epochs=2, learning_rate=1e-3, batch=12),)
     recipe = TrainingRecipe(stage=stages, dense=(8, 6), dense_activation="tanh", dense_dropout=0.4, head_training=head, **QUICK)
 
     class Killed(BaseException):
@@ -102,7 +102,7 @@ def test_a_head_with_hidden_layers_has_their_activation_and_dropout_and_a_log_of
 
 def test_a_run_says_nothing_but_what_it_is_asked_for(shapes: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(
-        'backbone = "scratch_cnn"\nscratch = { layers = 2, features = 4 }\n[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\n'
+        'backbone = "scratch_cnn"\nscratch = { layers = 2, features = 4 }\n[[stage]]\nsize = 32\nepochs = 1\nlearning_rate = 1e-3\n'
     )
     command = [sys.executable, "-m", "training.cli", "fit", "--data", str(shapes), "--weights", "none", "--out", str(tmp_path / "run")]
     done = subprocess.run([*command, "--recipe", str(tmp_path / "recipe.toml")], capture_output=True, text=True, timeout=280)
@@ -174,10 +174,15 @@ def test_a_run_goes_on_with_what_it_was_begun_with_alone(
         with pytest.raises(ProvenanceError, match=f"was begun with another {option}; give what begun.json there names"):
             fit(another, run, None, silent)
         assert contents() == before, option
+    begun = json.loads((run / "begun.json").read_text())
+    old_keys = begun["--recipe"]
+    old_keys["head_decay"] = old_keys.pop("head_C")
+    old_keys["stage"] = [{"rate" if key == "learning_rate" else key: value for key, value in stage.items()} for stage in old_keys["stage"]]
+    (run / "begun.json").write_text(json.dumps(begun))
     moved = tmp_path / "moved"
     shutil.copytree(first, moved)
     fit(replace(lesson, start=moved, teachers=(moved,)), run, None, silent)
-    assert (run / "model.keras").is_file(), "it is the same wherever the runs lie"
+    assert (run / "model.keras").is_file(), "it is the same wherever the runs lie, and an earlier version's keys are read"
 
 
 def test_photos_given_beside_are_trained_on_and_chosen_by_none_of_them(finished: tuple[Path, Score], shapes: Path, tmp_path: Path) -> None:
@@ -187,11 +192,11 @@ def test_photos_given_beside_are_trained_on_and_chosen_by_none_of_them(finished:
             (place / folder / "red box").mkdir(parents=True, exist_ok=True)
             shutil.copy(picture, place / folder / "red box" / f"{picture.stem}{suffix}")
     recipe = tmp_path / "further.toml"
-    recipe.write_text("first_phase = false\n[[stage]]\nepochs = 1\nrate = 1e-4\nbatch = 8\naugment = 'isolated'\n", encoding="utf-8")
+    recipe.write_text("first_phase = false\n[[stage]]\nepochs = 1\nlearning_rate = 1e-4\nbatch = 8\naugment = 'isolated'\n", encoding="utf-8")
     first, run = tmp_path / "first", tmp_path / "run"
     shutil.copytree(finished[0], first)
     (first / "recipe.toml").write_text(
-        "backbone = 'scratch_cnn'\n[scratch]\nlayers = 3\nfeatures = 16\n[[stage]]\nsize = 48\nepochs = 1\nrate = 1e-3\n"
+        "backbone = 'scratch_cnn'\n[scratch]\nlayers = 3\nfeatures = 16\n[[stage]]\nsize = 48\nepochs = 1\nlearning_rate = 1e-3\n"
     )
     given = ["--data", str(shapes), "--from", str(first), "--also", str(tmp_path / "album"), "--recipe", str(recipe), "--out", str(run)]
     assert main(["fit", *given]) == 0
@@ -268,8 +273,8 @@ def test_nothing_is_left_of_a_recipe_that_did_not_come_to_the_end_of_an_epoch(
 ) -> None:
     first, second, run = tmp_path / "first.toml", tmp_path / "second.toml", tmp_path / "run"
     small = 'backbone = "scratch_cnn"\nfirst_phase = false\nscratch = { layers = 2, features = 8, kernel = 3 }\n'
-    first.write_text(f"{small}[[stage]]\nsize = 48\nepochs = 1\nrate = 1e38\n")
-    second.write_text(f"{small}[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\n")
+    first.write_text(f"{small}[[stage]]\nsize = 48\nepochs = 1\nlearning_rate = 1e38\n")
+    second.write_text(f"{small}[[stage]]\nsize = 32\nepochs = 1\nlearning_rate = 1e-3\n")
     order = ["fit", "--data", str(shapes), "--weights", "none", "--out", str(run), "--recipe"]
     assert main([*order, str(first)]) == 2
     assert "stage 1, epoch 1: nll is nan" in capsys.readouterr().err
@@ -289,11 +294,13 @@ def test_a_recipe_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ("[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\nspeed = 9", "stage[0]: unknown key speed"),
+        ("[[stage]]\nsize = 32\nepochs = 1\nlearning_rate = 1e-3\nspeed = 9", "stage[0]: unknown key speed"),
         ("first_phase = false", "expected a [[stage]]"),
         ("stage = [", "recipe.toml"),
-        ("start_decay = 1.0\n[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\nfake_quantize = true", "start_decay: expected 0"),
-        ("[[stage]]\nsize = 'big'\nepochs = 1\nrate = 1e-3", "stage[0].size"),
+        ("head_decay = 0.5", "head_decay: this key is called head_C now; write head_C = 0.5"),
+        ("[[stage]]\nepochs = 1\nrate = 1e-3", "stage[0].rate: this key is called learning_rate now; write learning_rate = 0.001"),
+        ("start_decay = 1.0\n[[stage]]\nsize = 32\nepochs = 1\nlearning_rate = 1e-3\nfake_quantize = true", "start_decay: expected 0"),
+        ("[[stage]]\nsize = 'big'\nepochs = 1\nlearning_rate = 1e-3", "stage[0].size"),
     ],
 )
 def test_a_mistake_in_a_recipe_names_the_file_and_the_key(
@@ -306,12 +313,18 @@ def test_a_mistake_in_a_recipe_names_the_file_and_the_key(
     assert said in error and "recipe.toml" in error and error.count("\n") == 1
 
 
+def test_old_keys_in_a_run_folder_are_read(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text("head_decay = 0.5\n[[stage]]\nepochs = 1\nrate = 1e-3\n")
+    recipe = read_run_recipe(tmp_path)
+    assert (recipe.head_C, recipe.stage[0].learning_rate) == (0.5, 1e-3)
+
+
 def test_a_broken_photo_is_named(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
     shutil.copytree(shapes, data)
     (data / "red box" / "03.png").write_bytes(b"no picture")
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text("width = 0.35\n[[stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\n")
+    recipe.write_text("width = 0.35\n[[stage]]\nsize = 32\nepochs = 1\nlearning_rate = 1e-3\n")
     assert main(["fit", "--data", str(data), "--weights", "none", "--out", str(tmp_path / "run"), "--recipe", str(recipe)]) == 2
     assert "03.png: not a picture" in capsys.readouterr().err
 
@@ -324,7 +337,7 @@ def trained(lesson: TrainingJob, run: Path) -> tuple[keras.Model, list[dict[str,
 
 
 def test_a_scratch_network_learns_colours(split: Split, tmp_path: Path) -> None:
-    recipe = TrainingRecipe(stage=(Stage(size=32, epochs=8, rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
+    recipe = TrainingRecipe(stage=(Stage(size=32, epochs=8, learning_rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
     assert fit(TrainingJob(recipe, split), tmp_path, None, silent).accuracy == 1.0
 
 
@@ -339,7 +352,7 @@ def begun(finished: tuple[Path, Score]) -> list[np.ndarray]:
     return keras.models.load_model(finished[0] / "model.keras", compile=False).get_weights()
 
 
-GENTLY = {"stage": (Stage(size=48, epochs=3, rate=3e-3, batch=8, mixup=0.0, ema=0.0),), "first_phase": False, "weight_decay": 0.0, **QUICK}
+GENTLY = {"stage": (Stage(size=48, epochs=3, learning_rate=3e-3, batch=8, mixup=0.0, ema=0.0),), "first_phase": False, "weight_decay": 0.0, **QUICK}
 
 
 def test_weights_drawn_to_where_training_starts_stray_less(
@@ -364,7 +377,7 @@ def test_a_network_that_remembers_keeps_its_embeddings(finished: tuple[Path, Sco
 
 
 def test_a_network_remembers_another_run_than_it_starts_from(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
-    other = TrainingRecipe(stage=(Stage(size=48, epochs=1, rate=1e-3, batch=8, mixup=0.0, ema=0.0),), **(QUICK | {"seed": 77}))
+    other = TrainingRecipe(stage=(Stage(size=48, epochs=1, learning_rate=1e-3, batch=8, mixup=0.0, ema=0.0),), **(QUICK | {"seed": 77}))
     fit(TrainingJob(other, split), tmp_path / "other", None, silent)
     wanted = predict(keras.models.load_model(tmp_path / "other" / "model.keras", compile=False), split.val, 48)["embedding"]
     far = {}
@@ -428,7 +441,9 @@ def test_a_second_head_names_the_bin(split: Split, tmp_path: Path) -> None:
         'name = "two"\nversion = "1"\nresidual = "rest"\n[bins.recycling]\nlabels = ["blue can", "green jar"]\n[bins.rest]\nlabels = ["red box"]\n'
     )
     pack = read_rules(rules, split.labels)
-    recipe = TrainingRecipe(stage=(Stage(size=32, epochs=6, rate=1e-2, batch=6, mixup=0.1, ema=0.0),), dense=(16,), rules=str(rules), **QUICK)
+    recipe = TrainingRecipe(
+        stage=(Stage(size=32, epochs=6, learning_rate=1e-2, batch=6, mixup=0.1, ema=0.0),), dense=(16,), rules=str(rules), **QUICK
+    )
     network, _ = trained(TrainingJob(recipe, split, pack), tmp_path / "run")
     said = predict(network, split.train, 32)["bin_logits"].argmax(axis=1)
     wanted = [list(pack.bins).index(pack.bin_of(photo.label)) for photo in split.train]
@@ -436,7 +451,7 @@ def test_a_second_head_names_the_bin(split: Split, tmp_path: Path) -> None:
 
 
 def test_a_student_follows_its_teachers(split: Split, tmp_path: Path) -> None:
-    good = TrainingRecipe(stage=(Stage(size=32, epochs=8, rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
+    good = TrainingRecipe(stage=(Stage(size=32, epochs=8, learning_rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
     fit(TrainingJob(good, split), tmp_path / "teacher", None, silent)
     student = msgspec.structs.replace(good, teacher_share=1.0, seed=9)
     score = fit(TrainingJob(student, split, teachers=(tmp_path / "teacher",) * 2), tmp_path / "student", None, silent)
@@ -446,13 +461,13 @@ def test_a_student_follows_its_teachers(split: Split, tmp_path: Path) -> None:
 def test_a_teacher_of_other_labels_is_refused(split: Split, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("a\nb\n")
     (tmp_path / "model.keras").write_bytes(b"")
-    recipe = TrainingRecipe(stage=(Stage(size=32, epochs=1, rate=1e-2),), first_phase=False, **QUICK)
+    recipe = TrainingRecipe(stage=(Stage(size=32, epochs=1, learning_rate=1e-2),), first_phase=False, **QUICK)
     with pytest.raises(TeacherError, match="knows a, b; expected blue can"):
         fit(TrainingJob(recipe, split, teachers=(tmp_path,)), tmp_path / "run", None, silent)
 
 
 def test_patience_ends_a_stage_early_with_its_best_weights(split: Split, tmp_path: Path) -> None:
-    stage = Stage(size=32, epochs=30, rate=1e-2, batch=6, mixup=0.0, ema=0.0, patience=2)
+    stage = Stage(size=32, epochs=30, learning_rate=1e-2, batch=6, mixup=0.0, ema=0.0, patience=2)
     recipe = TrainingRecipe(stage=(stage,), first_phase=False, **QUICK)
     network, epochs = trained(TrainingJob(recipe, split), tmp_path)
     assert len(epochs) < 30
@@ -464,7 +479,7 @@ def test_the_last_epoch_is_kept_where_the_recipe_says_so(split: Split, tmp_path:
     """Validation photos under wrong labels: the more is learned, the worse they are named."""
     wrong = dict(zip(split.labels, split.labels[1:] + split.labels[:1], strict=True))
     misled = replace(split, val=tuple(replace(photo, label=wrong[photo.label]) for photo in split.val))
-    stage = Stage(size=32, epochs=4, rate=3e-3, batch=6, mixup=0.0, ema=0.0)
+    stage = Stage(size=32, epochs=4, learning_rate=3e-3, batch=6, mixup=0.0, ema=0.0)
     network, epochs = trained(TrainingJob(TrainingRecipe(stage=(stage,), first_phase=False, keep="last", **QUICK), misled), tmp_path)
     ranks = [(line["val_accuracy"], -line["val_nll"]) for line in epochs]
     assert ranks[-1] < max(ranks)
@@ -472,7 +487,7 @@ def test_the_last_epoch_is_kept_where_the_recipe_says_so(split: Split, tmp_path:
 
 
 def test_only_the_layers_asked_for_are_trained(split: Split, tmp_path: Path) -> None:
-    stage = Stage(size=32, epochs=1, rate=1e-2, batch=6, unfreeze=1, ema=0.0)
+    stage = Stage(size=32, epochs=1, learning_rate=1e-2, batch=6, unfreeze=1, ema=0.0)
     recipe = TrainingRecipe(stage=(stage,), first_phase=False, **QUICK)
     network, _ = trained(TrainingJob(recipe, split), tmp_path)
     keras.utils.set_random_seed(recipe.seed)
@@ -485,7 +500,7 @@ def test_only_the_layers_asked_for_are_trained(split: Split, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_trains_and_leaves_a_float32_model(precision: str, split: Split, tmp_path: Path) -> None:
-    stage = Stage(size=32, epochs=2, rate=1e-2, batch=6, ema=0.0)
+    stage = Stage(size=32, epochs=2, learning_rate=1e-2, batch=6, ema=0.0)
     recipe = TrainingRecipe(stage=(stage,), first_phase=False, precision=precision, **QUICK)
     network, epochs = trained(TrainingJob(recipe, split), tmp_path)
     assert all(np.isfinite(line["loss"]) for line in epochs)
@@ -494,7 +509,7 @@ def test_mixed_precision_trains_and_leaves_a_float32_model(precision: str, split
 
 
 def test_the_same_seed_gives_the_same_metrics(split: Split, tmp_path: Path) -> None:
-    stage = Stage(size=32, epochs=2, rate=1e-2, batch=6, cutmix=0.5)
+    stage = Stage(size=32, epochs=2, learning_rate=1e-2, batch=6, cutmix=0.5)
     runs = [
         trained(TrainingJob(TrainingRecipe(stage=(stage,), first_phase=False, batch_norm=policy, **QUICK), split), tmp_path / str(number))[1]
         for number, policy in enumerate(["train", "train", "frozen"])
@@ -505,7 +520,7 @@ def test_the_same_seed_gives_the_same_metrics(split: Split, tmp_path: Path) -> N
 
 
 def test_weights_of_the_run_that_is_trained_further_are_mixed_in(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
-    stage = Stage(size=48, epochs=1, rate=1e-2, batch=8, ema=0.0)
+    stage = Stage(size=48, epochs=1, learning_rate=1e-2, batch=8, ema=0.0)
     weights = {}
     for share in (0.0, 0.25):
         recipe = TrainingRecipe(stage=(stage,), first_phase=False, start_share=share, **QUICK)

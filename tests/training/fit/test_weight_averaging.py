@@ -17,9 +17,9 @@ scratch = { layers = 3, features = 16, kernel = 3, activation = "relu" }
 [[stage]]
 size = 32
 epochs = 2
-rate = 1e-3
+learning_rate = 1e-3
 """
-FURTHER = "first_phase = false\n[[stage]]\nepochs = 1\nrate = 1e-3\n"
+FURTHER = "first_phase = false\n[[stage]]\nepochs = 1\nlearning_rate = 1e-3\n"
 
 
 @pytest.fixture(scope="module")

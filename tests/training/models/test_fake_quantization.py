@@ -70,7 +70,7 @@ def split(shapes: Path) -> Split:
 def learned(split: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run that knows every photo."""
     run = tmp_path_factory.mktemp("learned")
-    recipe = TrainingRecipe(stage=(Stage(size=SIZE, epochs=8, rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
+    recipe = TrainingRecipe(stage=(Stage(size=SIZE, epochs=8, learning_rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
     assert fit(TrainingJob(recipe, split), run, None, silent).accuracy == 1.0
     return run
 
@@ -278,7 +278,7 @@ def test_a_network_that_int8_spoils_is_mended_by_fake_quantization_and_not_by_th
     learned: Path, split: Split, tmp_path: Path
 ) -> None:
     loud = with_one_loud_channel(learned, tmp_path / "loud")
-    stage = Stage(size=SIZE, epochs=20, rate=3e-3, batch=6, warmup_steps=2, mixup=0.0, ema=0.0)
+    stage = Stage(size=SIZE, epochs=20, learning_rate=3e-3, batch=6, warmup_steps=2, mixup=0.0, ema=0.0)
     found = {"before": measured(loud, split, tmp_path)}
     for name, fake in (("without", False), ("with", True)):
         recipe = TrainingRecipe(stage=(msgspec.structs.replace(stage, fake_quantize=fake),), first_phase=False, **QUICK)
@@ -296,7 +296,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_ends_as_a_plain_network(
     class Killed(BaseException):
         pass
 
-    stage = Stage(size=48, epochs=2, rate=1e-3, batch=8, fake_quantize=True)
+    stage = Stage(size=48, epochs=2, learning_rate=1e-3, batch=8, fake_quantize=True)
     lesson = TrainingJob(TrainingRecipe(stage=(stage,), first_phase=False, **QUICK), split, start=learned)
     fit(lesson, tmp_path / "straight", None, silent)
     written = TrainingProgress.write
@@ -334,7 +334,7 @@ def with_bins(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "two.toml").write_text(pack)
     (folder / "recipe.toml").write_text(
         f'backbone = "scratch_cnn"\nscratch = {{ layers = 2, features = 8, kernel = 3, activation = "relu" }}\ndense = [8]\n'
-        f'rules = "{folder / "two.toml"}"\nfirst_phase = false\n[[stage]]\nsize = 40\nepochs = 1\nrate = 1e-2\n'
+        f'rules = "{folder / "two.toml"}"\nfirst_phase = false\n[[stage]]\nsize = 40\nepochs = 1\nlearning_rate = 1e-2\n'
     )
     order = ["fit", "--data", str(shapes), "--weights", "none", "--recipe", str(folder / "recipe.toml")]
     assert main([*order, "--out", str(folder / "run")]) == 0
@@ -378,7 +378,7 @@ def test_what_does_not_fit_the_run_is_one_clear_line(
 ) -> None:
     file = tmp_path / "int8.toml"
     first = "" if "first_phase" in recipe else "first_phase = false\n"
-    file.write_text(f"{first}{recipe}\n[[stage]]\nepochs = 1\nrate = 1e-4\nfake_quantize = true\n")
+    file.write_text(f"{first}{recipe}\n[[stage]]\nepochs = 1\nlearning_rate = 1e-4\nfake_quantize = true\n")
     order = ["fit", "--data", str(shapes), "--from", str(with_bins), "--recipe", str(file), "--out", str(tmp_path / "run"), *options]
     assert main(order) == 2
     error = capsys.readouterr().err
@@ -399,4 +399,4 @@ def test_several_workers_cannot_share_ranges(split: Split, tmp_path: Path) -> No
 
 def test_a_recipe_made_in_code_is_held_to_the_same() -> None:
     with pytest.raises(RecipeError, match="batch_norm: expected fold"):
-        TrainingRecipe(stage=(Stage(epochs=1, rate=1e-4, fake_quantize=True),), batch_norm="frozen")
+        TrainingRecipe(stage=(Stage(epochs=1, learning_rate=1e-4, fake_quantize=True),), batch_norm="frozen")

@@ -22,7 +22,7 @@ scratch = {{ layers = 2, features = {features}, kernel = 3, activation = "relu" 
 [[stage]]
 size = 32
 epochs = 1
-rate = 1e-3
+learning_rate = 1e-3
 batch = 16
 """
 

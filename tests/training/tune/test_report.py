@@ -33,7 +33,7 @@ def study(space: Space) -> optuna.Study:
         trial.report(0.3, 1)
         if trial.number % 5 == 4:
             raise optuna.TrialPruned
-        return round(200 * (0.9 + 0.15 * np.log10(values["stage.0.rate"] * 100) + 0.05 * (values["scratch.features"] == 64))) / 200
+        return round(200 * (0.9 + 0.15 * np.log10(values["stage.0.learning_rate"] * 100) + 0.05 * (values["scratch.features"] == 64))) / 200
 
     made.optimize(objective, n_trials=30)
     return made
@@ -43,9 +43,9 @@ def test_the_hyperparameter_that_decides_is_first_in_importance_and_correlation(
     found = study_report(study, space)
     assert (found.complete, found.pruned, found.failed) == (24, 6, 0)
     assert found.importance is not None
-    assert max(found.importance, key=found.importance.__getitem__) == "stage.0.rate"
+    assert max(found.importance, key=found.importance.__getitem__) == "stage.0.learning_rate"
     strongest = found.correlations[0]
-    assert (strongest.what, strongest.n) == ("log stage.0.rate", 24)
+    assert (strongest.what, strongest.n) == ("log stage.0.learning_rate", 24)
     assert strongest.spearman.low > 0.7
     assert strongest.pearson.low <= strongest.pearson.value <= strongest.pearson.high
     unrelated = next(entry for entry in found.correlations if entry.what == "scratch.batch_norm")
@@ -71,7 +71,7 @@ def test_accuracy_by_hyperparameter_has_a_panel_for_each(study: optuna.Study, sp
     figure = slices(study_report(study, space), space)
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_xlabel() for axes in shown] == list(space.sample)
-    rate = shown[list(space.sample).index("stage.0.rate")]
+    rate = shown[list(space.sample).index("stage.0.learning_rate")]
     assert rate.get_xscale() == "log" and len(rate.lines[0].get_xdata()) == 24
     features = shown[list(space.sample).index("scratch.features")]
     told = [label.get_text() for label in features.get_xticklabels()]
@@ -87,7 +87,7 @@ def test_a_study_without_trials_has_a_report_too(space: Space, tmp_path: Path) -
 
 def test_accuracies_that_nothing_sampled_explains_have_no_importance(tmp_path: Path) -> None:
     (tmp_path / "space.toml").write_text(
-        '[recipe]\n[[recipe.stage]]\nsize = 32\nepochs = 1\nrate = 1e-3\n[sample."scratch.features"]\nchoices = [4, 8]\n'
+        '[recipe]\n[[recipe.stage]]\nsize = 32\nepochs = 1\nlearning_rate = 1e-3\n[sample."scratch.features"]\nchoices = [4, 8]\n'
     )
     space = read_space(tmp_path / "space.toml")
     study = optuna.create_study(direction="maximize")

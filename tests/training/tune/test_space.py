@@ -16,8 +16,8 @@ first_phase = false
 [[recipe.stage]]
 size = 32
 epochs = 2
-rate = 1e-3
-[sample."stage.0.rate"]
+learning_rate = 1e-3
+[sample."stage.0.learning_rate"]
 low = 1e-4
 high = 1e-2
 log = true
@@ -36,14 +36,14 @@ def written(folder: Path, text: str) -> Path:
 
 def test_what_is_sampled_lands_at_its_place_in_the_recipe(tmp_path: Path) -> None:
     space = read_space(written(tmp_path, SPACE))
-    recipe = space.recipe({"stage.0.rate": 0.004, "scratch.features": 8, "dense": "[16]"})
-    assert (recipe.stage[0].rate, recipe.scratch.features, recipe.dense) == (0.004, 8, (16,))
-    assert space.base.stage[0].rate == 1e-3, "the common part stays as it was"
+    recipe = space.recipe({"stage.0.learning_rate": 0.004, "scratch.features": 8, "dense": "[16]"})
+    assert (recipe.stage[0].learning_rate, recipe.scratch.features, recipe.dense) == (0.004, 8, (16,))
+    assert space.base.stage[0].learning_rate == 1e-3, "the common part stays as it was"
 
 
 def test_a_trial_written_as_toml_reads_back_as_the_same_recipe(tmp_path: Path) -> None:
     space = read_space(written(tmp_path, SPACE))
-    sampled = {"stage.0.rate": 1e-05, "scratch.features": 4, "dense": "[]"}
+    sampled = {"stage.0.learning_rate": 1e-05, "scratch.features": 4, "dense": "[]"}
     assert msgspec.toml.decode(recipe_toml(space.table(sampled)), type=TrainingRecipe) == space.recipe(sampled)
 
 
@@ -58,7 +58,10 @@ def test_the_spaces_that_ship_sample_nothing_but_recipes(name: str, sampled: int
     ("wrong", "told"),
     [
         (SPACE.replace("scratch.features", "scratch.featurs"), "sample.scratch.featurs"),
-        (SPACE.replace("stage.0.rate", "stage.1.rate"), "no such place"),
+        (SPACE.replace("stage.0.learning_rate", "stage.1.learning_rate"), "no such place"),
+        (SPACE.replace("\nlearning_rate", "\nrate"), "recipe.stage[0].rate: this key is called learning_rate now; write learning_rate = 0.001"),
+        (SPACE.replace("stage.0.learning_rate", "stage.0.rate"), 'now; write [sample."stage.0.learning_rate"]'),
+        (SPACE.replace("sample.dense", "sample.head_decay"), 'sample.head_decay: this key is called head_C now; write [sample."head_C"]'),
         (SPACE.replace("[4, 8]", "[4, 8000]"), "8000 cannot be used"),
         (SPACE.replace("low = 1e-4", "low = 1.0"), "low below high"),
         (SPACE.replace("low = 1e-4", "low = 0.0"), "more than 0"),

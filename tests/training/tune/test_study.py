@@ -25,11 +25,11 @@ scratch = { layers = 2, features = 4, kernel = 3, activation = "relu" }
 [[recipe.stage]]
 size = 32
 epochs = 2
-rate = 1e-3
+learning_rate = 1e-3
 batch = 16
 warmup_steps = 0
 ema = 0.0
-[sample."stage.0.rate"]
+[sample."stage.0.learning_rate"]
 low = 1e-4
 high = 1e-2
 log = true
@@ -85,7 +85,7 @@ def test_two_processes_share_a_study_and_together_make_its_trials(file: Path, sp
     trials = finished(study)
     assert len(trials) == 5
     assert len({trial.user_attrs["process"] for trial in trials}) == 2, "each process ran some of them"
-    assert len({trial.params["stage.0.rate"] for trial in trials}) == 5, "no two drew the same"
+    assert len({trial.params["stage.0.learning_rate"] for trial in trials}) == 5, "no two drew the same"
     assert json.loads((out / "report.json").read_text())["complete"] >= 1
     assert (out / "best-recipe.toml").is_file()
 
