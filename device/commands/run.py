@@ -1,4 +1,4 @@
-"""`sortbin run`: sort for ever, as the settings say."""
+"""`sortbin run`: the daemon, as the systemd service runs it."""
 
 import argparse
 import functools
@@ -15,7 +15,7 @@ from device.common.memory import limit_malloc
 from device.common.shutdown import stop_on_signals
 from device.daemon.control_loop import run_control_loop
 from device.daemon.exit_fault import publish_exit_fault
-from device.daemon.restart_backoff import RestartBackoff, backoff_of_service, changes
+from device.daemon.restart_backoff import RestartBackoff, backoff_of_service, change_detector
 from device.daemon.startup import Crash, open_parts
 from device.daemon.watchdog import SystemdNotifier
 from device.events import AnyEvent, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam
@@ -24,8 +24,8 @@ from device.settings import read_settings
 
 log = logging.getLogger("sortbin")
 
-CRASH_TELL_S = 0.5
-"""longest wait for a broker at the end after a crash: within three seconds the bin shall run again"""
+CRASH_PUBLISH_S = 0.5
+"""longest wait for a broker after a crash: the bin must run again within three seconds"""
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -34,7 +34,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "run",
         help="run the bin, as the systemd service does",
         description="Run the bin until SIGTERM, Ctrl-C or any other signal that ends a process. "
-        "Exit status: 0 stopped as asked, 1 a part gave up while it ran, 2 settings or a part that cannot be used.",
+        "Exit status: 0 stopped as asked, 1 a part failed while the bin ran, 2 settings or a part that cannot be used.",
     )
     parser.add_argument("--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help="settings file (default: %(default)s)")
     parser.set_defaults(run=run)
@@ -45,35 +45,37 @@ def run(arguments: argparse.Namespace) -> int:
     limit_malloc()
     log_to_stderr()
     stop, notifier = stop_on_signals(), SystemdNotifier()
-    refused, mended = backoff_of_service(), changes(arguments.config)
+    backoff, settings_changed = backoff_of_service(), change_detector(arguments.config)
     try:
         settings = read_settings(arguments.config)
         with open_parts(settings, functools.partial(open_hardware, settings), _log) as parts:
-            if refused is not None:
-                refused.forget()
+            if backoff is not None:
+                backoff.reset()
             run_control_loop(settings, parts, stop, _log, notifier)
     except Crash as crash:
-        log.critical("ends, since a new start may help: %s", crash)
-        publish_exit_fault(arguments.config, crash, CRASH_TELL_S)
+        log.critical("stops, since a restart may help: %s", crash)
+        publish_exit_fault(arguments.config, crash, CRASH_PUBLISH_S)
         return 1
     except SortbinError as error:
         publish_exit_fault(arguments.config, error)
-        if refused is None:
+        if backoff is None:
             raise
-        _say_and_wait(refused, error, mended, stop, notifier)
+        _wait_to_retry(error, backoff, settings_changed, stop, notifier)
         return 0 if stop.is_set() else 2
     except Exception as error:
-        publish_exit_fault(arguments.config, error, CRASH_TELL_S)
+        publish_exit_fault(arguments.config, error, CRASH_PUBLISH_S)
         raise
     return 0
 
 
-def _say_and_wait(refused: RestartBackoff, error: SortbinError, mended: Callable[[], bool], stop: threading.Event, notifier: SystemdNotifier) -> None:
-    """Say why the start was refused, and wait the longer the oftener it was."""
+def _wait_to_retry(
+    error: SortbinError, backoff: RestartBackoff, settings_changed: Callable[[], bool], stop: threading.Event, notifier: SystemdNotifier
+) -> None:
+    """Log why the start was refused, and wait before systemd starts the service again."""
     log.error("%s", error)
-    wait_s = refused.add()
+    wait_s = backoff.add()
     notifier.status(f"refused to start, tries again {f'in {wait_s:g} s' if wait_s else 'now'}: {error}")
-    refused.wait(wait_s, mended, stop)
+    backoff.wait(wait_s, settings_changed, stop)
 
 
 def _log(event: AnyEvent) -> None:

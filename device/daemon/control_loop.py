@@ -1,4 +1,4 @@
-"""The daemon: opens the parts of a bin, runs the control loop, and stops them so that nothing moves and nothing is lost."""
+"""The control loop: up to 50 times a second it passes the newest frame to the sorter, feeds the watchdog and reports. Stopping closes all gates."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ from device import __version__
 from device.adaptation.drift import DriftMonitor
 from device.cameras import EndOfFrames
 from device.common.memory import release_code_pages
-from device.daemon.learned_state import VIEW_FILE, VIEWS_FILE, LearnedStateFile
+from device.daemon.learned_state import LearnedStateFile, empty_reference_files
 from device.daemon.parts import BinParts
 from device.daemon.status_reporter import StatusReporter
 from device.daemon.watchdog import Heartbeats, SystemdNotifier
@@ -29,110 +29,142 @@ from device.vision.isolation.occupancy import OccupancyDetector
 log = logging.getLogger("sortbin")
 
 TICK_S = 0.02
-"""longest pause between two steps of the sorter while a gate moves, so that it is carried on 50 times a second"""
+"""longest pause between two steps while a gate moves: a move is updated 50 times a second"""
 REST_S = 0.1
-"""the same while none moves; a new frame ends the pause in any case"""
+"""longest pause between two steps while no gate moves; a new frame ends the pause"""
 STORED_S = 0.5
 """longest wait at a stop until the last events are stored"""
 
 
 def run_control_loop(
-    settings: BinSettings, parts: BinParts, stop: threading.Event, told: Callable[[AnyEvent], None], notifier: SystemdNotifier
+    settings: BinSettings, parts: BinParts, stop: threading.Event, on_event: Callable[[AnyEvent], None], notifier: SystemdNotifier
 ) -> None:
-    """Sort until `stop` is set or a replayed camera has shown all it has.
+    """Sort until `stop` is set or a replay has no more frames.
 
-    told: called with each event once it is stored, on the ledger's thread; it must return at once.
+    on_event: called with each event once it is stored, on the ledger's thread; it must return at once.
     """
-    ledger, camera, gates = parts.ledger, parts.hardware.camera, parts.hardware.gates
-    state = Path(settings.device.state)
-    bare, before = (
-        EmptyReference(OccupancyDetector(settings.presence), BackgroundModel()),
-        EmptyReference(OccupancyDetector(settings.presence), BackgroundModel()),
-    )
-    drift_monitor = DriftMonitor(len(parts.judge.labels))
-    learned = LearnedStateFile(state / parts.label_prior.file, parts.label_prior), LearnedStateFile(state / parts.judge.drift_file, drift_monitor)
-    keepers = (*_kept(state, bare), *learned)
-    for keeper in (*_kept(state, bare if ledger.restarts else before), *learned):
-        keeper.restore()
-    reporter = StatusReporter(settings.device, drift_monitor, parts)
-
-    frames = SampleCollector(settings.keep)
-
-    def stored(event: AnyEvent) -> None:
-        reporter.note(event)
-        told(event)
-
-    sorter = Sorter(
-        settings.sorting,
-        settings.presence,
-        SortingParts(
-            judge=parts.judge,
-            label_prior=parts.label_prior,
-            drift_monitor=drift_monitor,
-            rules=parts.rules,
-            gates=gates,
-            reference=bare,
-            earlier_reference=before,
-            ledger=ledger,
-            on_stored=stored,
-            collect=frames.offer,
-        ),
-        residual_only=parts.safe_mode,
-    )
-    release_code_pages()  # that opening the parts took
-    began_s = time.monotonic()
-    beats = Heartbeats(["control", "ledger", "camera", "link"], began_s)
-    number, started = 0, False
+    loop = _ControlLoop(settings, parts, on_event, notifier)
     try:
         while not stop.is_set():
-            frame = camera.latest(number, TICK_S if gates.moving else REST_S)
-            now_s = time.monotonic()
-            number = frame.number if frame is not None else number
-            sorter.tick(now_s, frame, str(camera.last_error or ""))
-            beats.beat("control", now_s)
-            if ledger.alive:
-                beats.beat("ledger", now_s)
-            if not camera.stuck:
-                beats.beat("camera", now_s)
-            if parts.link is None or parts.link.alive:
-                beats.beat("link", now_s)
-            if sorter.mode == "fault" or (number and gates.all_closed):
-                # Ready also with a fault: it is reported, and mends itself; a restart would mend no camera.
-                notifier.ready()
-            if not started and sorter.mode == "ready":
-                started = True
-                sorter.tell(_started(parts))
-                release_code_pages()  # that the first looks took
-            silent = beats.silent(now_s)
-            if silent:
-                log.error("hung: %s; waiting for the watchdog", ", ".join(silent))
-            else:
-                notifier.alive(now_s)
-            if sorter.safe_mode and now_s - began_s >= CRASH_LOOP_S:
-                log.info("safe mode is over: the bin has run for %g min", CRASH_LOOP_S / 60)
-                sorter.leave_safe_mode()
-            reporter.update(now_s, sorter.mode, sorter.fault, sorter.safe_mode)
-            notifier.status(reporter.line)
-            for keeper in keepers:
-                keeper.update(now_s)
+            loop.step()
     except EndOfFrames:
-        log.info("the camera has shown all it has")
+        log.info("the replay has ended")
     finally:
-        notifier.stopping()
+        loop.close()
+
+
+class _ControlLoop:
+    def __init__(self, settings: BinSettings, parts: BinParts, on_event: Callable[[AnyEvent], None], notifier: SystemdNotifier) -> None:
+        self._parts, self._notifier, self._gate_s = parts, notifier, settings.sorting.gate_s
+        reference, earlier_reference = _empty_reference(settings), _empty_reference(settings)
+        drift_monitor = DriftMonitor(len(parts.judge.labels))
+        state = Path(settings.device.state)
+        learned = (
+            LearnedStateFile(state / parts.label_prior.file, parts.label_prior),
+            LearnedStateFile(state / parts.judge.drift_file, drift_monitor),
+        )
+        # After a clean stop the tray may have changed: what was stored of it is only compared with what is learned now.
+        restored = reference if parts.ledger.restarts else earlier_reference
+        for file in (*empty_reference_files(state, restored), *learned):
+            file.restore()
+        self._learned_files = (*empty_reference_files(state, reference), *learned)
+        self._reporter = StatusReporter(settings.device, drift_monitor, parts)
+        self._samples = SampleCollector(settings.keep)
+
+        def on_stored(event: AnyEvent) -> None:
+            self._reporter.note(event)
+            on_event(event)
+
+        self._sorter = Sorter(
+            settings.sorting,
+            settings.presence,
+            SortingParts(
+                judge=parts.judge,
+                label_prior=parts.label_prior,
+                drift_monitor=drift_monitor,
+                rules=parts.rules,
+                gates=parts.hardware.gates,
+                reference=reference,
+                earlier_reference=earlier_reference,
+                ledger=parts.ledger,
+                on_stored=on_stored,
+                collect=self._samples.offer,
+            ),
+            residual_only=parts.safe_mode,
+        )
+        release_code_pages()  # opening the parts is over
+        self._began_s = time.monotonic()
+        self._heartbeats = Heartbeats(["control", "ledger", "camera", "link"], self._began_s)
+        self._frame_number = 0
+        self._started = False
+
+    def step(self) -> None:
+        """Wait for the next frame, a short time at most, and go one step on. Raises EndOfFrames at the end of a replay."""
+        camera, gates = self._parts.hardware.camera, self._parts.hardware.gates
+        frame = camera.latest(self._frame_number, TICK_S if gates.moving else REST_S)
+        now_s = time.monotonic()
+        if frame is not None:
+            self._frame_number = frame.number
+        self._sorter.tick(now_s, frame, str(camera.last_error or ""))
+        self._notify_progress()
+        self._feed_watchdog(now_s)
+        if self._sorter.safe_mode and now_s - self._began_s >= CRASH_LOOP_S:
+            log.info("safe mode is over: the bin has run for %g min", CRASH_LOOP_S / 60)
+            self._sorter.leave_safe_mode()
+        self._report(now_s)
+        self._notifier.status(self._reporter.line)
+        for file in self._learned_files:
+            file.update(now_s)
+
+    def close(self) -> None:
+        """Close the gates, then store what was learned and report a last time."""
+        self._notifier.stopping()
         try:
-            sorter.stop()
+            self._sorter.stop()
         finally:
-            _close_gates(gates, settings.sorting.gate_s)
-        for keeper in keepers:
-            keeper.close()
-        frames.close()
-        # What is left at the broker while the bin is off counts what it did last.
-        _wait_until_stored(ledger, STORED_S)
-        reporter.update(time.monotonic(), sorter.mode, sorter.fault, sorter.safe_mode)
+            _close_gates(self._parts.hardware.gates, self._gate_s)
+        for file in self._learned_files:
+            file.close()
+        self._samples.close()
+        # The totals that stay at the broker while the bin is off include the last event.
+        _wait_until_stored(self._parts.ledger, STORED_S)
+        self._report(time.monotonic())
+
+    def _notify_progress(self) -> None:
+        """Tell systemd when start-up is over, and record the `started` event once the bin can sort."""
+        if self._sorter.mode == "fault" or (self._frame_number and self._parts.hardware.gates.all_closed):
+            # Ready with a fault too: it is published and cleared without a restart, and no restart repairs a camera.
+            self._notifier.ready()
+        if not self._started and self._sorter.mode == "ready":
+            self._started = True
+            classifier, restarts = self._parts.judge.classifier, self._parts.ledger.restarts
+            bundle = classifier.bundle.info.name
+            self._sorter.tell(Started(version=__version__, bundle=bundle, runtime=classifier.runtime.name, restarts=restarts))
+            release_code_pages()  # learning the empty tray is over
+
+    def _feed_watchdog(self, now_s: float) -> None:
+        """Feed systemd's watchdog while no thread hangs."""
+        link = self._parts.link
+        alive = {
+            "control": True,
+            "ledger": self._parts.ledger.alive,
+            "camera": not self._parts.hardware.camera.stuck,
+            "link": link is None or link.alive,
+        }
+        for thread, is_alive in alive.items():
+            if is_alive:
+                self._heartbeats.beat(thread, now_s)
+        if silent := self._heartbeats.silent(now_s):
+            log.error("hung: %s; waiting for the watchdog", ", ".join(silent))
+        else:
+            self._notifier.alive(now_s)
+
+    def _report(self, now_s: float) -> None:
+        self._reporter.update(now_s, self._sorter.mode, self._sorter.fault, self._sorter.safe_mode)
 
 
-def _kept(state: Path, bare: EmptyReference) -> tuple[LearnedStateFile, LearnedStateFile]:
-    return LearnedStateFile(state / VIEW_FILE, bare.view), LearnedStateFile(state / VIEWS_FILE, bare.empty)
+def _empty_reference(settings: BinSettings) -> EmptyReference:
+    return EmptyReference(OccupancyDetector(settings.presence), BackgroundModel())
 
 
 def _wait_until_stored(ledger: Ledger, most_s: float) -> None:
@@ -141,13 +173,8 @@ def _wait_until_stored(ledger: Ledger, most_s: float) -> None:
         time.sleep(TICK_S)
 
 
-def _started(parts: BinParts) -> Started:
-    classifier = parts.judge.classifier
-    return Started(version=__version__, bundle=classifier.bundle.info.name, runtime=classifier.runtime.name, restarts=parts.ledger.restarts)
-
-
 def _close_gates(gates: Gates, most_s: float) -> None:
-    """Close them and switch their outputs off, before anything else at the end has to wait for a disk or a network."""
+    """Close all gates and switch their outputs off. Nothing that may wait for a disk or a network comes before this."""
     deadline_s = time.monotonic() + most_s
     try:
         gates.close_all(time.monotonic())

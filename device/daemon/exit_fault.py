@@ -1,4 +1,4 @@
-"""Why a daemon could not start, or ended by itself, for those who see its broker and not its log."""
+"""Publishes why the daemon could not start or has crashed, for people who see the broker and not the log."""
 
 import contextlib
 import logging
@@ -19,48 +19,48 @@ from device.mqtt.settings import DeviceId, MqttSettings
 
 log = logging.getLogger("sortbin")
 
-TELL_S = 3.0
+PUBLISH_S = 3.0
 """longest wait for a broker"""
 
 
-class _Device(msgspec.Struct):
+class _DeviceTable(msgspec.Struct):
     id: DeviceId = msgspec.field(default_factory=default_device_id)
     state: str = str(DEFAULT_STATE)
 
 
-class _Speaker(msgspec.Struct):
-    """What is needed to speak. What is wrong may be anything else in the file."""
+class _PublishSettings(msgspec.Struct):
+    """The tables that are needed to publish. Any other table may hold the mistake that is to be published."""
 
-    device: _Device = msgspec.field(default_factory=_Device)
+    device: _DeviceTable = msgspec.field(default_factory=_DeviceTable)
     mqtt: MqttSettings | None = None
 
 
-def publish_exit_fault(file: Path, error: Exception, most_s: float = TELL_S) -> None:
-    """Leave a `state` with mode `fault` and the reason at the broker that the settings file names. Takes little more than `most_s`; never raises.
+def publish_exit_fault(file: Path, error: Exception, most_s: float = PUBLISH_S) -> None:
+    """Publish a retained `state` with mode `fault` and the reason, to the broker that the settings file names.
 
-    Nothing is told where the file does not say soundly who this is and which broker to tell, nor where another sortbin has the ledger and speaks for
-    this bin.
+    Takes little more than `most_s` seconds and never raises. Nothing is published where `[device]` or `[mqtt]` cannot be read, or where another
+    sortbin has the ledger open: that one publishes for this bin.
     """
     try:
-        _tell(file, error, most_s)
-    except Exception as silent:  # whatever it is, it must not hide the reason
-        log.warning("the broker could not be told why: %s", silent)
+        _publish(file, error, most_s)
+    except Exception as failure:  # of any type: it must not hide the reason
+        log.warning("the broker could not be told why: %s", failure)
 
 
-def _tell(file: Path, error: Exception, most_s: float) -> None:
+def _publish(file: Path, error: Exception, most_s: float) -> None:
     try:
-        speaker = msgspec.toml.decode(file.read_text(encoding="utf-8-sig"), type=_Speaker)
+        settings = msgspec.toml.decode(file.read_text(encoding="utf-8-sig"), type=_PublishSettings)
     except (OSError, UnicodeDecodeError, msgspec.MsgspecError):
         return
-    state = Path(speaker.device.state)
-    if speaker.mqtt is None or is_in_use(state):
+    state = Path(settings.device.state)
+    if settings.mqtt is None or is_in_use(state):
         return
     message = str(error) if isinstance(error, SortbinError) else f"{type(error).__name__}: {' '.join(str(error).split())}"
-    publish_final_state(speaker.mqtt, speaker.device.id, _state(state, FaultState(fault="daemon", message=message)), most_s)
+    publish_final_state(settings.mqtt, settings.device.id, _state(state, FaultState(fault="daemon", message=message)), most_s)
 
 
 def _state(folder: Path, fault: FaultState) -> State:
-    """What the ledger counted is still true, as far as it can be read."""
+    """The state to publish, with the totals and the last item where the ledger can be read."""
     with contextlib.suppress(LedgerError):
         stored, item = read_ledger_state(folder)
         return State(

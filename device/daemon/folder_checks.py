@@ -1,4 +1,4 @@
-"""Folders that the daemon writes to: can it, and will it find there what it can use? Looking leaves nothing behind."""
+"""Checks of the folders that the daemon writes to: writable, enough space, a sound ledger. A check leaves no file behind."""
 
 import contextlib
 import os
@@ -16,17 +16,17 @@ from device.ledger.lock import LOCK, hold_lock
 from device.ledger.schema import FILE, ledger_errors
 
 SPARE_MIB = 50
-"""least free space where the ledger is"""
+"""least free space for a folder"""
 
 
 class FolderError(SortbinError, OSError):
-    """A folder, or a file in it, that cannot be written to. The message names the key, the path and what was expected."""
+    """A folder, or a file in it, that cannot be used. The message names the key, the path and what was expected."""
 
 
 def require_writable(key: str, folder: Path) -> str:
-    """Returns where it is and how much room there is. Raises FolderError where this user cannot make files in it."""
+    """Returns a line with the path and its free space. Raises FolderError where this user cannot make files in the folder, or space is short."""
     try:
-        with _made(folder), tempfile.TemporaryFile(dir=folder) as trial:
+        with _existing(folder), tempfile.TemporaryFile(dir=folder) as trial:
             trial.write(b"sortbin")
             free_mib = shutil.disk_usage(folder).free / 2**20
     except FileExistsError as error:
@@ -39,9 +39,9 @@ def require_writable(key: str, folder: Path) -> str:
 
 
 def require_ledger(state: Path) -> list[str]:
-    """Open a copy of the ledger as the daemon would. Returns what that found wrong and mended.
+    """Open a copy of the ledger as the daemon would. Returns the warnings of that: what was found wrong and mended in the copy.
 
-    Raises FolderError for a file beside it that this user may not use, LedgerError for a ledger that cannot be opened or that a running bin has.
+    Raises FolderError for a file in the folder that this user may not use, and LedgerError for a ledger that cannot be opened or is in use.
     """
     for file in files_in(state):
         if not os.access(file, os.R_OK | os.W_OK):
@@ -50,25 +50,25 @@ def require_ledger(state: Path) -> list[str]:
         return []
     lock = hold_lock(state / LOCK)
     try:
-        with ledger_errors(state / FILE), tempfile.TemporaryDirectory(prefix="sortbin-") as beside:
+        with ledger_errors(state / FILE), tempfile.TemporaryDirectory(prefix="sortbin-") as copy:
             for name in (FILE, f"{FILE}-wal", NUMBERS):
                 with contextlib.suppress(FileNotFoundError):
-                    shutil.copyfile(state / name, Path(beside, name))
-            ledger = Ledger(Path(beside), "check", Clock())
+                    shutil.copyfile(state / name, Path(copy, name))
+            ledger = Ledger(Path(copy), "check", Clock())
             ledger.close(1.0)
-            return [warning.replace(beside, str(state)) for warning in ledger.warnings]
+            return [warning.replace(copy, str(state)) for warning in ledger.warnings]
     finally:
         os.close(lock)
 
 
 def files_in(folder: Path) -> Iterator[Path]:
-    """The files in a folder and below, those of the system's that are no files left out."""
+    """The regular files in a folder and its subfolders."""
     for place, _, names in os.walk(folder):
         yield from (Path(place, name) for name in sorted(names) if Path(place, name).is_file())
 
 
 def owner(path: Path) -> str:
-    """The name of the user whom it belongs to."""
+    """The name of the user that a path belongs to."""
     number = path.stat().st_uid
     try:
         return pwd.getpwuid(number).pw_name
@@ -77,8 +77,8 @@ def owner(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """The folder made, with those above it; what was made is taken away again."""
+def _existing(folder: Path) -> Iterator[None]:
+    """Make the folder and its parents for the block; afterwards remove those that were made."""
     new = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)

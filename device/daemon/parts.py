@@ -1,4 +1,4 @@
-"""What a bin is made of, opened and checked, and the warnings that were logged meanwhile."""
+"""The opened parts of a bin, and the warnings that opening them has logged."""
 
 import contextlib
 import logging
@@ -16,7 +16,7 @@ from device.vision.judge import Judge
 
 @dataclass(frozen=True)
 class BinParts:
-    """Every part of a bin. remarks: what was found wrong at the start and does not keep it from sorting, one line each."""
+    """Every part of a bin, opened and checked."""
 
     judge: Judge
     label_prior: LabelPrior
@@ -25,13 +25,14 @@ class BinParts:
     ledger: Ledger
     link: Link | None
     safe_mode: bool
-    """the daemon has crashed again and again: it begins with nothing that it can do without"""
+    """after repeated crashes: no Edge TPU, and everything goes to the residual bin"""
     remarks: tuple[str, ...] = ()
+    """what was found wrong at the start and does not keep the bin from sorting, one line each"""
 
 
 @contextlib.contextmanager
 def collected_warnings() -> Iterator[list[str]]:
-    """The warnings that this thread logs meanwhile, for those who do not see the log."""
+    """Collect the warnings that this thread logs in the block."""
     collector = _Collector(threading.get_ident())
     logging.getLogger().addHandler(collector)
     try:

@@ -1,4 +1,4 @@
-"""Opens the parts of a bin, in order, and closes them in the opposite order."""
+"""Start-up: opens and checks the parts of a bin in order, decides on safe mode, and closes the parts in the opposite order."""
 
 import contextlib
 import functools
@@ -29,28 +29,28 @@ from device.vision.judge import Judge
 log = logging.getLogger("sortbin")
 
 SAFE_MODE_AFTER = 5
-"""crashes in a row, each soon after its start, after which everything goes to the residual bin"""
+"""crashes in a row, each soon after its start, before the next start is in safe mode"""
 
 
 class Crash(SortbinError, RuntimeError):
-    """A part that was opened and has given up, with its reason. The end of the process counts as a crash, and a new start may help."""
+    """A part that failed while the bin ran. It counts as a crash, and a restart may help."""
 
 
 @contextlib.contextmanager
-def open_parts(settings: BinSettings, open_hardware: Callable[[RulePack], BinHardware], told: Callable[[AnyEvent], None]) -> Iterator[BinParts]:
+def open_parts(settings: BinSettings, open_hardware: Callable[[RulePack], BinHardware], on_event: Callable[[AnyEvent], None]) -> Iterator[BinParts]:
     """Open every part, and close them in the opposite order whatever happens.
 
-    open_hardware: opens what this bin sees with and moves, given its rule pack. told: called with each event that opening the ledger has stored.
-    Raises BundleError (also for a wrong known answer), RuntimeFault, RulesError, SiteError, GateError, LedgerError where a part cannot be opened, and
-    Crash for what a part raises once all are.
+    open_hardware: opens the camera and the gates for a rule pack. on_event: called with each event that opening the ledger has stored.
+    Raises BundleError (also for a wrong golden output), RuntimeFault, RulesError, SiteError, GateError or LedgerError where a part cannot be opened,
+    and Crash where a part fails once all are open.
     """
     with contextlib.ExitStack() as stack:
-        # The ledger first: it knows of crashes, and an accelerator may be what they come from.
+        # The ledger first: it counts crashes, and the Edge TPU may have caused them.
         ledger = Ledger(Path(settings.device.state), settings.device.id, Clock())
-        begun = False
-        stack.push(lambda error, *_: _close(ledger, error, begun))
+        all_open = False
+        stack.push(lambda error, *_: _close_ledger(ledger, error, all_open))
         for event in ledger.interrupted:
-            told(event)
+            on_event(event)
         safe_mode = ledger.crashes >= SAFE_MODE_AFTER
         if safe_mode:
             log.warning(
@@ -71,16 +71,16 @@ def open_parts(settings: BinSettings, open_hardware: Callable[[RulePack], BinHar
         link = None if settings.mqtt is None else Link(settings.mqtt, settings.device.id, ledger)
         if link is not None:
             stack.callback(link.stop, 0.5)
-        begun = True
+        all_open = True
         try:
             yield BinParts(judge, label_prior, rules, hardware, ledger, link, safe_mode, tuple(remarks))
         except SortbinError as error:
             raise Crash(str(error)) from error
 
 
-def _close(ledger: Ledger, error: type[BaseException] | None, begun: bool) -> None:
-    """A start that was refused before all parts were open does not count: what the ledger knows of crashes stays as it was."""
-    refused = error is not None and issubclass(error, SortbinError) and not begun
+def _close_ledger(ledger: Ledger, error: type[BaseException] | None, all_open: bool) -> None:
+    """Close it and note how the run ended. A start that was refused before all parts were open counts neither as a crash nor as a clean stop."""
+    refused = error is not None and issubclass(error, SortbinError) and not all_open
     ledger.close(0.5, "not begun" if refused else "crash" if error is not None else "clean")
 
 
@@ -89,39 +89,41 @@ def _without_edgetpu(settings: BinSettings) -> BinSettings:
 
 
 def open_classifier(settings: BinSettings) -> Classifier:
-    """Load the bundle on the runtime that will be used and check its known answer.
+    """Load the bundle on its runtime and check the golden output.
 
-    An Edge TPU that is missing, sick or wrong is said in the log, and the CPU does the work. Raises BundleError and RuntimeFault.
+    Where an Edge TPU is missing, fails or gives a wrong output, that is logged and the CPU is used. Raises BundleError and RuntimeFault.
     """
     bundle = read_bundle(find_bundle(settings.model.bundle) if settings.model.bundle else default_bundle())
     if not settings.model.edgetpu:
-        return _checked(bundle, settings.model, "default")
+        return _load_checked(bundle, settings.model, "default")
     try:
-        classifier = _checked(bundle, settings.model, "edgetpu")
+        classifier = _load_checked(bundle, settings.model, "edgetpu")
     except (BundleError, RuntimeFault) as error:
-        return _on_cpu(bundle, settings.model, str(error))
+        return _load_on_cpu(bundle, settings.model, str(error))
     if classifier.runtime.degraded:
         log.warning("no Edge TPU, on the CPU instead: %s", classifier.runtime.degraded)
     return classifier
 
 
 def open_judge(settings: BinSettings) -> Judge:
-    """The classifier, and what was taught on top of it. Raises as `open_classifier` does."""
+    """The classifier with the taught head, where there is one. Raises as `open_classifier` does."""
     classifier = open_classifier(settings)
     bundle = classifier.bundle
     on_edgetpu = settings.model.edgetpu and not classifier.runtime.degraded
-    return Judge(classifier, _taught(Path(settings.device.state), bundle), functools.partial(_on_cpu, bundle, settings.model) if on_edgetpu else None)
+    return Judge(
+        classifier, _read_head(Path(settings.device.state), bundle), functools.partial(_load_on_cpu, bundle, settings.model) if on_edgetpu else None
+    )
 
 
-def _on_cpu(bundle: Bundle, model: ModelSettings, why: str) -> Classifier:
-    """In place of an Edge TPU. why: what is wrong with that."""
-    classifier = _checked(bundle, model, "default", degraded=why)
+def _load_on_cpu(bundle: Bundle, model: ModelSettings, why: str) -> Classifier:
+    """Load the bundle on the CPU in place of an Edge TPU. why: what is wrong with the Edge TPU."""
+    classifier = _load_checked(bundle, model, "default", degraded=why)
     log.warning("no Edge TPU, on the CPU instead: %s", why)
     return classifier
 
 
-def _taught(state: Path, bundle: Bundle) -> FewshotHead | None:
-    """What the bin was taught. What does not fit the bundle is said in the log: better to sort with the bundle alone than not at all."""
+def _read_head(state: Path, bundle: Bundle) -> FewshotHead | None:
+    """The taught head. One that does not fit the bundle is logged and left out: the bin then sorts with the bundle alone."""
     try:
         return read_head(state, bundle)
     except TeachingError as error:
@@ -129,7 +131,7 @@ def _taught(state: Path, bundle: Bundle) -> FewshotHead | None:
         return None
 
 
-def _checked(bundle: Bundle, model: ModelSettings, kernels: Kernels, degraded: str = "") -> Classifier:
+def _load_checked(bundle: Bundle, model: ModelSettings, kernels: Kernels, degraded: str = "") -> Classifier:
     runtime = load_runtime(bundle, package=model.runtime or None, kernels=kernels, threads=model.threads, degraded=degraded)
     classifier = Classifier(bundle, runtime)
     classifier.check_known_answer()
@@ -137,12 +139,12 @@ def _checked(bundle: Bundle, model: ModelSettings, kernels: Kernels, degraded: s
 
 
 def read_rule_pack(settings: BinSettings, labels: tuple[str, ...], also: tuple[str, ...] = ()) -> RulePack:
-    """The rule pack that the settings name; labels, also: as for `read_rules`. Raises RulesError."""
+    """Read the rule pack that the settings name. labels, also: see `read_rules`. Raises RulesError."""
     return read_rules(find_rules(settings.model.rules) if settings.model.rules else default_rules(), labels, also)
 
 
 def open_label_prior(settings: BinSettings, judge: Judge) -> LabelPrior:
-    """What the settings say of the place, for the labels that are judged. Raises SiteError."""
+    """The label prior of `[site]`, for the labels of the judge. Raises SiteError."""
     try:
         return LabelPrior(judge.labels, judge.usual, settings.site)
     except SiteError as error:

@@ -1,4 +1,4 @@
-"""What the daemon says of itself: composed on the control thread, sent by the link's own."""
+"""What the daemon publishes of its status. Composed on the control thread, sent by the link's thread."""
 
 from collections.abc import Sequence
 
@@ -18,37 +18,38 @@ HEALTH_EVERY_S = 60.0
 
 
 class StatusReporter:
-    """Keeps `info`, `state`, `bin/<bin>` and `health` up to date on a link, and one line of text for a person. Without a link, the line alone."""
+    """Keeps the topics `info`, `state`, `bin/<bin>` and `health` up to date, and a status line for a person. Without MQTT, the line alone."""
 
     def __init__(self, device: DeviceSettings, drift_monitor: DriftMonitor, parts: BinParts) -> None:
         self._device, self._drift_monitor, self._remarks = device, drift_monitor, parts.remarks
         self._judge, self._label_prior, self._rules = parts.judge, parts.label_prior, parts.rules
         self._hardware, self._ledger, self._link = parts.hardware, parts.ledger, parts.link
         self._last_item: LastItem | None = None if parts.ledger.item_before is None else last_item(parts.ledger.item_before)
-        self._shown: tuple[object, ...] = ()
+        self._published: tuple[object, ...] = ()
         self._refused: tuple[str, ...] = ()
         self._health_due_s: float | None = None
         self._began_s: float | None = None
         self.line = ""
+        """the status line, as `systemctl status` shows it"""
         self._runtime = parts.judge.classifier.runtime
         if self._link is not None:
             self._link.publish_info(self._info())
 
     def note(self, event: AnyEvent) -> None:
-        """Take notice of an event that was stored. Any thread."""
+        """Remember the last item. Call it with each stored event, from any thread."""
         if isinstance(event, ItemSorted | ItemRejected):
             self._last_item = last_item(event)
 
     def update(self, now_s: float, mode: Mode, fault: Fault | None, safe_mode: bool) -> None:
-        """Say what has changed. Cheap when nothing has; never waits."""
+        """Publish what has changed. Never waits. now_s: monotonic seconds."""
         self._began_s = now_s if self._began_s is None else self._began_s
         refused = () if self._link is None else self._link.refused
         if refused != self._refused:
             self._refused, self._health_due_s = refused, None
-        shown = (mode, fault, safe_mode, self._last_item, self._ledger.newest_seq, refused)
-        if shown != self._shown:
-            self._shown = shown
-            self._show(mode, fault, safe_mode)
+        current = (mode, fault, safe_mode, self._last_item, self._ledger.newest_seq, refused)
+        if current != self._published:
+            self._published = current
+            self._publish_state(mode, fault, safe_mode)
         if self._judge.classifier.runtime is not self._runtime:
             self._runtime, self._health_due_s = self._judge.classifier.runtime, None
             if self._link is not None:
@@ -57,10 +58,10 @@ class StatusReporter:
             self._health_due_s = now_s + HEALTH_EVERY_S
             self._link.publish_health(self._health(now_s))
 
-    def _show(self, mode: Mode, fault: Fault | None, safe_mode: bool) -> None:
+    def _publish_state(self, mode: Mode, fault: Fault | None, safe_mode: bool) -> None:
         totals = self._ledger.totals()
-        done = sum(bin_.sorted + bin_.rejected for bin_ in totals.values())
-        self.line = f"{mode}: {fault.message}" if fault is not None else f"{mode}, {done} items so far"
+        items = sum(bin_.sorted + bin_.rejected for bin_ in totals.values())
+        self.line = f"{mode}: {fault.message}" if fault is not None else f"{mode}, {items} items so far"
         if safe_mode:
             self.line += "; safe mode after repeated crashes: everything goes to the residual bin"
         if self._refused:

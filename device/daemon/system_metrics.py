@@ -1,11 +1,11 @@
-"""What the operating system says of this machine: temperature, throttling, memory, free space, board."""
+"""Figures of this computer from the operating system: temperature, throttling, memory, free space, board."""
 
 import os
 from pathlib import Path
 
 
 def cpu_temperature_c(root: Path = Path("/sys/class/thermal")) -> float | None:
-    """The hottest thermal zone in degrees Celsius, None where there is none."""
+    """The temperature of the hottest thermal zone in degrees Celsius; None where there is none."""
     found = []
     for zone in root.glob("thermal_zone*/temp"):
         try:
@@ -16,7 +16,7 @@ def cpu_temperature_c(root: Path = Path("/sys/class/thermal")) -> float | None:
 
 
 def throttled(file: Path = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")) -> bool | None:
-    """Whether a Raspberry Pi slows down now, for heat or lack of voltage (bits 0 to 3). None where no firmware tells."""
+    """Whether a Raspberry Pi is slowed down now, for heat or low voltage (bits 0 to 3). None on other computers."""
     try:
         return bool(int(file.read_text(), 16) & 0xF)
     except (OSError, ValueError):
@@ -30,6 +30,7 @@ def resident_mib() -> float:
 
 
 def free_mib(folder: str) -> float | None:
+    """Free disk space for this folder in MiB; None where it cannot be read."""
     try:
         space = os.statvfs(folder)
     except OSError:
@@ -38,6 +39,7 @@ def free_mib(folder: str) -> float | None:
 
 
 def board_name() -> str:
+    """The board's name in the device tree, such as `Raspberry Pi 5 Model B Rev 1.0`; empty where there is none."""
     try:
         return Path("/proc/device-tree/model").read_text(encoding="utf-8").rstrip("\0")
     except OSError:

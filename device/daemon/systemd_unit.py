@@ -1,4 +1,4 @@
-"""What the installed service can reach: its unit hides folders, and makes others read-only, that a person sees and writes to."""
+"""Checks that the installed service can reach the paths of the settings: its unit hides some folders and makes others read-only."""
 
 import os
 import pwd
@@ -25,27 +25,26 @@ class ServiceError(SortbinError, OSError):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """An installed unit, changes of `systemctl edit` included.
-
-    hidden: folders that it does not see, except for those in `shown`. writable: the only ones that it may write to; None: all.
-    """
+    """An installed unit, with the changes of `systemctl edit`."""
 
     command: tuple[str, ...]
     user: str
     hidden: tuple[Path, ...]
+    """folders that the service does not see, except for those in `shown`"""
     shown: tuple[Path, ...]
     writable: tuple[Path, ...] | None
+    """the only folders that the service may write to; None: all"""
 
 
 @dataclass(frozen=True, slots=True)
-class _Used:
+class _PathSetting:
     key: str
     path: Path
     written: bool
 
 
 def find_service() -> Service | None:
-    """The unit that `systemd/install` put here, read as systemd reads it; None where there is none."""
+    """The unit that `systemd/install` installed, read as systemd reads it; None where there is none."""
     try:
         files = [UNITS / UNIT, *sorted((UNITS / f"{UNIT}.d").glob("*.conf"))]
         unit = _read("\n".join(file.read_text(encoding="utf-8") for file in files))
@@ -62,7 +61,7 @@ def find_service() -> Service | None:
 
 
 def _read(text: str) -> dict[str, list[str]]:
-    """The words of each key: a later line adds to an earlier one, and an empty one begins anew."""
+    """The words of each key. A later line of a key adds to the earlier ones; an empty one clears them."""
     unit: dict[str, list[str]] = {}
     for line in text.replace("\\\n", " ").splitlines():
         key, given, value = line.partition("=")
@@ -74,16 +73,20 @@ def _read(text: str) -> dict[str, list[str]]:
 
 def require_reach(service: Service, settings: Settings) -> None:
     """Raises ServiceError for the first path of the settings that the service cannot see, or not write to where it must."""
-    for used in _paths(settings):
-        if not used.path.is_absolute():
-            raise ServiceError(f"{used.key} {used.path}: expected a path from / on, since the service starts in /")
-        path = used.path.resolve()
+    for setting in _path_settings(settings):
+        if not setting.path.is_absolute():
+            raise ServiceError(f"{setting.key} {setting.path}: expected an absolute path, since the service starts in /")
+        path = setting.path.resolve()
         hiding = next((folder for folder in service.hidden if _below(path, (folder,))), None)
         if hiding is not None and not _below(path, service.shown):
-            raise ServiceError(f"{used.key} {used.path}: the service does not see {hiding}; expected another place, as below /etc/sortbin or /srv")
-        if used.written and service.writable is not None and not (_below(path, service.writable) or _below(used.path, service.writable)):
-            allowed = f"`sudo systemctl edit sortbin` with [Service] and ReadWritePaths={used.path}"
-            raise ServiceError(f"{used.key} {used.path}: the service may not write there; expected a folder below /var/lib/sortbin, or {allowed}")
+            raise ServiceError(
+                f"{setting.key} {setting.path}: the service does not see {hiding}; expected another place, such as a folder in /etc/sortbin or /srv"
+            )
+        if setting.written and service.writable is not None and not (_below(path, service.writable) or _below(setting.path, service.writable)):
+            allowed = f"`sudo systemctl edit sortbin` with [Service] and ReadWritePaths={setting.path}"
+            raise ServiceError(
+                f"{setting.key} {setting.path}: the service may not write there; expected a folder below /var/lib/sortbin, or {allowed}"
+            )
 
 
 def require_rights(service: Service, settings: Settings) -> None:
@@ -93,26 +96,26 @@ def require_rights(service: Service, settings: Settings) -> None:
     except KeyError:
         raise ServiceError(f"{UNIT}: User={service.user}: there is no such user; `sudo systemd/install` makes it") from None
     groups = set(os.getgrouplist(user.pw_name, user.pw_gid))
-    for used in _paths(settings):
-        within = [used.path, *files_in(used.path)] if used.written else [used.path]
+    for setting in _path_settings(settings):
+        within = [setting.path, *files_in(setting.path)] if setting.written else [setting.path]
         for path in (each for each in within if each.exists()):
-            if not _may(user.pw_uid, groups, path, written=used.written):
-                belongs = f"{used.key} {path}: belongs to {owner(path)}, and the service runs as {user.pw_name}, which may not"
-                raise ServiceError(f"{belongs} {'write to' if used.written else 'read'} it: sudo chown {user.pw_name}: {path}")
+            if not _may(user.pw_uid, groups, path, written=setting.written):
+                belongs = f"{setting.key} {path}: belongs to {owner(path)}, and the service runs as {user.pw_name}, which may not"
+                raise ServiceError(f"{belongs} {'write to' if setting.written else 'read'} it: sudo chown {user.pw_name}: {path}")
 
 
 def _may(user: int, groups: set[int], path: Path, *, written: bool) -> bool:
-    """Whether a user may read a path by its mode bits, or read and write it, and enter it where it is a folder."""
+    """Whether the mode bits let a user read a path, or read and write it, and enter it where it is a folder."""
     status = path.stat()
     shift = 6 if status.st_uid == user else 3 if status.st_gid in groups else 0
     needed = 4 + 2 * written + path.is_dir()
     return user == 0 or (status.st_mode >> shift) & needed == needed
 
 
-def _paths(settings: Settings) -> Iterator[_Used]:
-    yield _Used("device.state", Path(settings.device.state), True)
+def _path_settings(settings: Settings) -> Iterator[_PathSetting]:
+    yield _PathSetting("device.state", Path(settings.device.state), True)
     if settings.keep.folder:
-        yield _Used("keep.folder", Path(settings.keep.folder), True)
+        yield _PathSetting("keep.folder", Path(settings.keep.folder), True)
     read = {"model.bundle": settings.model.bundle, "model.rules": settings.model.rules, **settings.camera.files_read()}
     if settings.mqtt is not None:
         read["mqtt.password_file"] = settings.mqtt.password_file or ""
@@ -120,12 +123,12 @@ def _paths(settings: Settings) -> Iterator[_Used]:
         tls = settings.mqtt.tls
         read |= {"mqtt.tls.ca_file": tls.ca_file or "", "mqtt.tls.cert_file": tls.cert_file or "", "mqtt.tls.key_file": tls.key_file or ""}
     for key, name in read.items():
-        if name and not _comes_along(key, name):
-            yield _Used(key, Path(name), False)
+        if name and not _is_shipped(key, name):
+            yield _PathSetting(key, Path(name), False)
 
 
-def _comes_along(key: str, name: str) -> bool:
-    """Whether it is the name of a bundle or a rule pack that Sortbin comes with rather than a path."""
+def _is_shipped(key: str, name: str) -> bool:
+    """Whether it is the name of a bundle or a rule pack that comes with Sortbin, not a path."""
     return (key == "model.bundle" and name in shipped_bundles()) or (key == "model.rules" and name in shipped("rules"))
 
 
@@ -134,6 +137,6 @@ def _below(path: Path, folders: tuple[Path, ...]) -> bool:
 
 
 def _targets(bound: list[str]) -> tuple[Path, ...]:
-    """Where things are mounted: `source:target:options`, of which the source may stand alone."""
+    """The mount points in `source:target:options`; the source alone is its own mount point."""
     parts = (each.lstrip("-+").split(":") for each in bound)
     return tuple(Path(each[1] if len(each) > 1 and each[1] else each[0]) for each in parts)

@@ -1,4 +1,4 @@
-"""Whether the daemon is alive: a heartbeat for each loop, and systemd told only while all of them are fresh."""
+"""Heartbeats of the daemon's threads, and the messages to systemd. The watchdog is fed only while every heartbeat is fresh."""
 
 import os
 import socket
@@ -6,29 +6,30 @@ import threading
 from collections.abc import Iterable, Mapping
 
 HEARTBEAT_TIMEOUT_S = 5.0
-"""A loop that was silent for longer is taken for hung: the watchdog is no longer fed and systemd restarts the daemon."""
+"""A thread without a heartbeat for longer counts as hung: the watchdog is no longer fed, and systemd restarts the daemon."""
 
 
 class Heartbeats:
-    """When each of the `loops` last said that it made progress, counted from `now_s` on. Thread safe; times are monotonic seconds."""
+    """The last heartbeat of each thread. Thread safe; times are monotonic seconds."""
 
-    def __init__(self, loops: Iterable[str], now_s: float) -> None:
-        self._beats = dict.fromkeys(loops, now_s)
+    def __init__(self, threads: Iterable[str], now_s: float) -> None:
+        """threads: their names; each counts as having a heartbeat now."""
+        self._beats = dict.fromkeys(threads, now_s)
         self._lock = threading.Lock()
 
-    def beat(self, loop: str, now_s: float) -> None:
-        """Note that `loop` made progress."""
+    def beat(self, thread: str, now_s: float) -> None:
+        """Note that a thread made progress."""
         with self._lock:
-            self._beats[loop] = now_s
+            self._beats[thread] = now_s
 
     def silent(self, now_s: float) -> list[str]:
-        """Names of the loops whose last beat is older than HEARTBEAT_TIMEOUT_S."""
+        """Names of the threads whose last heartbeat is older than HEARTBEAT_TIMEOUT_S, sorted."""
         with self._lock:
-            return sorted(loop for loop, beat_s in self._beats.items() if now_s - beat_s > HEARTBEAT_TIMEOUT_S)
+            return sorted(thread for thread, beat_s in self._beats.items() if now_s - beat_s > HEARTBEAT_TIMEOUT_S)
 
 
 class SystemdNotifier:
-    """The service manager's ear: datagrams to `$NOTIFY_SOCKET` (sd_notify(3)). Where nobody listens, nothing is sent."""
+    """Sends sd_notify(3) datagrams to `$NOTIFY_SOCKET`. Does nothing where that is not set; errors are ignored."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
@@ -39,22 +40,23 @@ class SystemdNotifier:
         self._ready = False
 
     def ready(self) -> None:
-        """Start-up is over: READY=1, once."""
+        """Send READY=1, start-up is over; the first call only."""
         if not self._ready:
             self._ready = True
             self._send("READY=1")
 
     def stopping(self) -> None:
+        """Send STOPPING=1."""
         self._send("STOPPING=1")
 
     def alive(self, now_s: float) -> None:
-        """Feed the watchdog, WATCHDOG=1, as often as it needs and no oftener. Call it at every step of the control loop."""
+        """Send WATCHDOG=1 three times per watchdog period at most. Call it at every step of the control loop."""
         if self._watchdog_s is not None and now_s >= self._feed_at_s:
             self._feed_at_s = now_s + self._watchdog_s / 3
             self._send("WATCHDOG=1")
 
     def status(self, line: str) -> None:
-        """The line that `systemctl status` shows; sent when it changes."""
+        """Send the line that `systemctl status` shows, where it has changed."""
         if line != self._status:
             self._status = line
             self._send(f"STATUS={line}")

@@ -11,9 +11,7 @@ import pytest
 
 from device.cameras.v4l2 import V4l2Settings
 from device.commands import run
-from device.daemon import control_loop, watchdog
-from device.daemon import exit_fault as last_words
-from device.daemon import restart_backoff as refused
+from device.daemon import control_loop, exit_fault, restart_backoff, watchdog
 from device.sorting.control_steps import SortingSettings
 
 UNIT = Path(__file__).parents[2] / "systemd" / "sortbin.service"
@@ -65,14 +63,14 @@ def test_a_crash_is_a_restart_within_three_seconds_for_ever(service: configparse
     assert service["Restart"] == "always"
     of_a_small_pi_s = 1.2
     """what `gate --release` takes there until the restart begins"""
-    assert float(service["RestartSec"]) + run.CRASH_TELL_S + of_a_small_pi_s < 3
+    assert float(service["RestartSec"]) + run.CRASH_PUBLISH_S + of_a_small_pi_s < 3
     assert service.parser["Unit"]["StartLimitIntervalSec"] == "0"
 
 
 def test_the_count_of_refused_starts_lasts_from_restart_to_restart(service: configparser.SectionProxy) -> None:
     assert service["RuntimeDirectory"] == "sortbin"
     assert service["RuntimeDirectoryPreserve"] == "restart"
-    assert float(service["TimeoutStartSec"]) / 2 > refused.LONGEST_S + last_words.TELL_S
+    assert float(service["TimeoutStartSec"]) / 2 > restart_backoff.LONGEST_S + exit_fault.PUBLISH_S
 
 
 def test_a_camera_may_be_plugged_in_after_the_start(service: configparser.SectionProxy) -> None:

@@ -119,7 +119,7 @@ def installed(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (
             "PrivateTmp=no\nReadWritePaths={tmp}",
             ("[camera]", 'rules = "./rules.toml"\n[camera]'),
-            "model.rules rules.toml: expected a path from / on",
+            "model.rules rules.toml: expected an absolute path",
         ),
         ("PrivateTmp=no\nReadWritePaths={tmp}", ("[camera]", 'rules = "trashnet"\n[camera]'), ""),
         ("PrivateTmp=no\nReadWritePaths={tmp}\nReadWritePaths=", None, "device.state {tmp}/state: the service may not"),

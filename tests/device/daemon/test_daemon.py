@@ -21,7 +21,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from device.common.clock import Clock
-from device.daemon import restart_backoff as refused
+from device.daemon import restart_backoff
 from device.events import Cleared, Event, Fault, Started, decode
 from device.ledger.ledger import Ledger
 from device.ledger.reader import read_events
@@ -253,7 +253,7 @@ def test_systemd_is_told_ready_fed_and_told_the_end(running: Callable[..., subpr
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(60.0)
         (tmp_path / "run").mkdir()
-        (tmp_path / "run" / refused.FILE).write_text("3\n")
+        (tmp_path / "run" / restart_backoff.FILE).write_text("3\n")
         process = running(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="3000000", RUNTIME_DIRECTORY=str(tmp_path / "run"))
         heard: list[bytes] = []
         while heard.count(b"WATCHDOG=1") < 3:
@@ -263,7 +263,7 @@ def test_systemd_is_told_ready_fed_and_told_the_end(running: Callable[..., subpr
             heard.append(manager.recv(4096))
         assert process.wait(10) == 0
     assert heard.count(b"READY=1") == 1
-    assert not (tmp_path / "run" / refused.FILE).exists(), "starts that were refused before are forgotten"
+    assert not (tmp_path / "run" / restart_backoff.FILE).exists(), "starts that were refused before are forgotten"
     assert any(message.startswith(b"STATUS=ready") for message in heard)
 
 

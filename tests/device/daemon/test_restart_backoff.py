@@ -52,7 +52,7 @@ def run(tmp_path: Path, config: Path, manager: socket.socket) -> Iterator[Run]:
 def test_each_start_that_is_refused_waits_longer_up_to_a_minute(tmp_path: Path) -> None:
     starts = [RestartBackoff(tmp_path) for _ in range(9)]
     assert [start.add() for start in starts] == [0, 2, 4, 8, 16, 32, 60, 60, 60]
-    starts[0].forget()
+    starts[0].reset()
     assert starts[0].add() == 0
 
 
