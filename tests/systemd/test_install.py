@@ -122,7 +122,7 @@ def test_uninstalling_takes_no_command_that_is_not_ours(below: Path, python: Pat
 @pytest.mark.parametrize(
     ("script", "below", "arguments", "said"),
     [
-        ("install", "packaged", (), "install: DESTDIR=packaged: expected a path from / on\n"),
+        ("install", "packaged", (), "install: DESTDIR=packaged: expected an absolute path\n"),
         ("uninstall", "/nowhere", ("--all",), "uninstall: expected nothing or --purge, found --all\n"),
     ],
 )
