@@ -20,7 +20,7 @@ from device.gates.kinds import GateSettings
 from device.mqtt.settings import DeviceId, MqttSettings
 from device.samples.collector import KeepSettings
 from device.sorting.control_steps import SortingSettings
-from device.sorting.tray_monitor import LEARN_S
+from device.sorting.tray_monitor import UNSTEADY_AFTER_S
 from device.vision.isolation.occupancy import PresenceSettings
 
 LATE_FRAMES = 1.5
@@ -111,7 +111,7 @@ class Settings(BinSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for key, stale_s in (("camera.stale_s", camera.stale_s), ("sorting.stale_s", self.sorting.stale_s)):
             if stale_s < least_s:
                 raise ValueError(f"{key}: expected at least {least_s:g} {at}, or each frame comes too late; found {stale_s:g}")
-        most_frames = int(LEARN_SHARE * LEARN_S * camera.fps)
+        most_frames = int(LEARN_SHARE * UNSTEADY_AFTER_S * camera.fps)
         if learn_frames > most_frames:
             raise ValueError(f"presence.learn_frames: expected at most {most_frames} {at}, or the empty tray is never learned; found {learn_frames}")
 

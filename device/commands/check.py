@@ -27,8 +27,9 @@ from device.mqtt.connection import may_publish, probe
 from device.mqtt.topics import Topics
 from device.settings import Settings, read_settings
 from device.sorting.control_steps import ControlSteps, Tick
-from device.sorting.faults import Failure
-from device.sorting.tray_monitor import EmptyReference, TrayMonitor
+from device.sorting.empty_reference import EmptyReference
+from device.sorting.faults import SortingFault
+from device.sorting.tray_monitor import TrayMonitor
 from device.vision.inference.runtime import RuntimeFault
 from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.occupancy import OccupancyDetector
@@ -134,7 +135,7 @@ class _Remarks(logging.Handler):
         self._said.clear()
         try:
             ok, message = True, attempt()
-        except (SortbinError, Failure) as error:
+        except (SortbinError, SortingFault) as error:
             ok, message = False, str(error)
         except (Exception, SystemExit) as error:
             ok, message = False, f"failed in a way that nobody foresaw: {type(error).__name__}: {error}"
@@ -186,9 +187,9 @@ def _camera(settings: Settings, stop: threading.Event) -> str:
 
 
 def _learn(settings: Settings, camera: CameraThread, stop: threading.Event) -> None:
-    """Learn the empty tray, as the daemon does before anything else. Raises Failure as it would."""
+    """Learn the empty tray, as the daemon does before anything else. Raises SortingFault as it would."""
     bare = EmptyReference(OccupancyDetector(settings.presence), BackgroundModel())
-    tray = TrayMonitor(settings.presence, bare, None, ControlSteps(settings.sorting, Gates(()), lambda: None)).recognise()
+    tray = TrayMonitor(settings.presence, bare, None, ControlSteps(settings.sorting, Gates(()), lambda: None)).recognise_or_learn()
     number = 0
     with contextlib.suppress(StopIteration, EndOfFrames):
         next(tray)

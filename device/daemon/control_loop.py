@@ -21,8 +21,8 @@ from device.ledger.ledger import Ledger
 from device.ledger.restart_count import CRASH_LOOP_S
 from device.samples.collector import SampleCollector
 from device.settings import BinSettings
+from device.sorting.empty_reference import EmptyReference
 from device.sorting.sorter import Sorter, SortingParts
-from device.sorting.tray_monitor import EmptyReference
 from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.occupancy import OccupancyDetector
 
@@ -139,7 +139,7 @@ class _ControlLoop:
             self._started = True
             classifier, restarts = self._parts.judge.classifier, self._parts.ledger.restarts
             bundle = classifier.bundle.info.name
-            self._sorter.tell(Started(version=__version__, bundle=bundle, runtime=classifier.runtime.name, restarts=restarts))
+            self._sorter.record(Started(version=__version__, bundle=bundle, runtime=classifier.runtime.name, restarts=restarts))
             release_code_pages()  # learning the empty tray is over
 
     def _feed_watchdog(self, now_s: float) -> None:

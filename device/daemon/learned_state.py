@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.common.files import replacing_durably
-from device.sorting.tray_monitor import EmptyReference
+from device.sorting.empty_reference import EmptyReference
 
 log = logging.getLogger("sortbin")
 
@@ -79,4 +79,4 @@ def empty_reference_files(folder: Path, reference: EmptyReference) -> tuple[Lear
     After a crash they are trusted: an item may lie on the tray, and must not be learned as part of it. After a clean stop the tray is learned anew,
     since somebody may have cleaned it or moved the camera or the lamp. The files then only tell an empty tray from one with an item on it.
     """
-    return LearnedStateFile(folder / VIEW_FILE, reference.view), LearnedStateFile(folder / VIEWS_FILE, reference.empty)
+    return LearnedStateFile(folder / VIEW_FILE, reference.occupancy), LearnedStateFile(folder / VIEWS_FILE, reference.background)

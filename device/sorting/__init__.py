@@ -1,1 +1,3 @@
-"""One item at a time, from an occupied tray to a written event: control steps, faults, recovery. Imports every room that it moves or asks."""
+"""One item's journey, from an occupied tray to a recorded event; start with `sorter.py`. It may import every room below: adaptation, samples,
+cameras, gates, ledger, policy, events, vision and common.
+"""

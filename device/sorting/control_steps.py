@@ -1,4 +1,4 @@
-"""The steps that the sorter's story is made of: a call of the control loop each, with a frame or gates that move, and faults that end it."""
+"""The basic steps of the sorter: wait for the next tick or frame, close gates, rest during a fault. `sorter.py` explains what a step is."""
 
 import contextlib
 from collections.abc import Callable, Generator
@@ -10,11 +10,11 @@ from msgspec import Meta
 from device.cameras import FIRST_FRAME_S, Frame
 from device.gates import GateError
 from device.gates.gates import Gates
-from device.sorting.faults import Failure
+from device.sorting.faults import SortingFault
 
 
 class SortingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long each step of an item's life may take, and how many looks it gets."""
+    """How long each step of an item's journey may take, and how many frames an item is judged by."""
 
     burst: Annotated[int, Meta(ge=1, le=50)] = 5
     """most frames an item is judged by"""
@@ -35,7 +35,7 @@ class SortingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tick(NamedTuple):
-    """One call of the control loop: monotonic seconds, the newest frame unless it was seen before, and why there is none, where that is known."""
+    """What one call of the control loop brings: monotonic seconds; the newest frame, None where it was already given; why there is none, if known."""
 
     now_s: float
     frame: Frame | None
@@ -43,89 +43,69 @@ class Tick(NamedTuple):
 
 
 class ControlSteps:
-    """Waits for the next tick, frame or gate, and watches camera, gates and ledger meanwhile.
+    """Waits for the next tick, frame or gate, and watches the camera, the gates and the ledger meanwhile.
 
-    check_events: raises Failure when the ledger refused an event.
+    check_events: raises SortingFault when the ledger refused an event.
     """
 
     def __init__(self, settings: SortingSettings, gates: Gates, check_events: Callable[[], None]) -> None:
         self._settings, self._gates, self._check_events = settings, gates, check_events
-        self._frame_seen_s: float | None = None
-        self._saw_any = False
+        self._last_frame_s: float | None = None
+        self._had_a_frame = False
 
     def next(self) -> Generator[None, Tick, Tick]:
-        """One step. Raises Failure when the camera has been silent too long or an event could not be stored, GateError from the gates."""
+        """Wait for the next tick, and move the gates on.
+
+        Raises SortingFault when the camera has been silent too long or the ledger refused an event, and GateError.
+        """
         tick = yield
         self._gates.update(tick.now_s)
-        self._saw_any = self._saw_any or tick.frame is not None
-        stale_s = self._settings.stale_s if self._saw_any or tick.no_frame_because else max(self._settings.stale_s, FIRST_FRAME_S)
-        if tick.frame is not None or self._frame_seen_s is None:
-            self._frame_seen_s = tick.now_s
-        elif tick.now_s - self._frame_seen_s > stale_s:
-            raise Failure("camera", tick.no_frame_because or f"no frame for {stale_s:g} s: is the camera plugged in?")
+        self._check_camera(tick)
         self._check_events()
         return tick
 
     def next_frame(self) -> Generator[None, Tick, tuple[float, Frame]]:
-        """ControlSteps until there is a frame that was not seen before, and the time. Raises what `next` raises."""
+        """Wait for a new frame. Returns its tick's time and the frame. Raises as `next` does."""
         while True:
             tick = yield from self.next()
             if tick.frame is not None:
                 return tick.now_s, tick.frame
 
-    def excuse_the_camera(self) -> None:
-        """Count the camera's silence from the next step on."""
-        self._frame_seen_s = None
+    def restart_camera_timeout(self) -> None:
+        """Count the camera's silence from the next tick on."""
+        self._last_frame_s = None
 
-    def close(self, name: str, reaches_in: Callable[[Tick], bool]) -> Generator[None, Tick, bool]:
-        """Close the gate of a bin. False where something reached in before it was closed: then it opens again.
+    def close(self, name: str, must_reopen: Callable[[Tick], bool]) -> Generator[None, Tick, bool]:
+        """Close the gate of a bin. Returns False when `must_reopen` said so before it was closed: then it opens again.
 
-        Raises Failure when it takes too long.
+        Raises SortingFault when closing takes too long.
         """
         tick = yield from self.next()
         self._gates.close(name, tick.now_s)
         began_s = tick.now_s
         while not self._gates.all_closed:
             tick = yield from self.next()
-            if reaches_in(tick):
+            if must_reopen(tick):
                 self._gates.open(name, tick.now_s)
                 return False
-            self._refuse_to_wait(tick, began_s, self._settings.gate_s)
+            self._check_closing_time(tick, began_s, self._settings.gate_s)
         return True
 
     def keep_open(self, now_s: float) -> None:
-        """What is open stays so for now, however long it has been."""
+        """Restart the longest hold of every open gate, so that none closes by itself now."""
         self._gates.keep_open(now_s)
 
     def close_all(self) -> Generator[None, Tick, None]:
-        """Bring every gate home, wherever it stands. Raises Failure when that takes too long."""
+        """Close every gate, wherever it stands. Raises SortingFault when that takes too long."""
         tick = yield from self.next()
         self._gates.close_all(tick.now_s)
         began_s = tick.now_s
         while not self._gates.all_closed:
             tick = yield from self.next()
-            self._refuse_to_wait(tick, began_s, self._settings.gate_s * len(self._gates.bins))
-
-    def _refuse_to_wait(self, tick: Tick, began_s: float, most_s: float) -> None:
-        if tick.now_s > began_s + most_s:
-            raise Failure("gate", f"did not close within {most_s:g} s: the gate of {' and of '.join(self._gates.not_closed)}")
-
-    def shut(self) -> Generator[None, Tick, None]:
-        """Amid a fault: ask every gate to close, and wait until all have or their time is over."""
-        tick = yield from self.rest()
-        with contextlib.suppress(GateError):
-            self._gates.close_all(tick.now_s)
-        until_s = tick.now_s + self._settings.gate_s * len(self._gates.bins)
-        while not self._gates.all_closed and tick.now_s < until_s:
-            tick = yield from self.rest()
-
-    @property
-    def gate_trouble(self) -> str:
-        """What each gate that failed at its last move says, on one line; empty while all work."""
-        return "; ".join(dict.fromkeys(map(str, self._gates.faults.values())))
+            self._check_closing_time(tick, began_s, self._settings.gate_s * len(self._gates.bins))
 
     def rest(self) -> Generator[None, Tick, Tick]:
-        """One step amid a fault: gates are still carried on, and one that fails again says nothing new."""
+        """Wait for the next tick during a fault: gates still move, and their errors are not raised again."""
         tick = yield
         with contextlib.suppress(GateError):
             self._gates.update(tick.now_s)
@@ -138,3 +118,29 @@ class ControlSteps:
         while tick.now_s < until_s:
             tick = yield from self.rest()
         return tick
+
+    def close_all_during_fault(self) -> Generator[None, Tick, None]:
+        """Ask every gate to close, and rest until all have closed or their time is over."""
+        tick = yield from self.rest()
+        with contextlib.suppress(GateError):
+            self._gates.close_all(tick.now_s)
+        until_s = tick.now_s + self._settings.gate_s * len(self._gates.bins)
+        while not self._gates.all_closed and tick.now_s < until_s:
+            tick = yield from self.rest()
+
+    @property
+    def gate_errors(self) -> str:
+        """The errors of the gates that failed at their last move, on one line; empty while all work."""
+        return "; ".join(dict.fromkeys(map(str, self._gates.faults.values())))
+
+    def _check_camera(self, tick: Tick) -> None:
+        self._had_a_frame = self._had_a_frame or tick.frame is not None
+        timeout_s = self._settings.stale_s if self._had_a_frame or tick.no_frame_because else max(self._settings.stale_s, FIRST_FRAME_S)
+        if tick.frame is not None or self._last_frame_s is None:
+            self._last_frame_s = tick.now_s
+        elif tick.now_s - self._last_frame_s > timeout_s:
+            raise SortingFault("camera", tick.no_frame_because or f"no frame for {timeout_s:g} s: is the camera plugged in?")
+
+    def _check_closing_time(self, tick: Tick, began_s: float, most_s: float) -> None:
+        if tick.now_s > began_s + most_s:
+            raise SortingFault("gate", f"did not close within {most_s:g} s: the gate of {' and of '.join(self._gates.not_closed)}")

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from device.events import AnyEvent, Event
 from device.ledger.schema import Unstorable
-from device.sorting.faults import Failure
+from device.sorting.faults import SortingFault
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +47,10 @@ class EventQueue:
         self._pending.append((stamped, self._record(stamped)))
 
     def check(self) -> None:
-        """Drop what is stored from the queue. Raises Failure when the ledger refused an event."""
+        """Drop what is stored from the queue. Raises SortingFault when the ledger refused an event."""
         self._drop_stored()
         if self._pending and (error := _error(self._pending[0][1])) is not None:
-            raise Failure("ledger", str(error))
+            raise SortingFault("ledger", str(error))
 
     def retry_refused(self) -> None:
         """Hand the events that the ledger refused to it again, in order."""

@@ -1,6 +1,10 @@
-"""Out of faults: a camera that hangs, a gate that jams, an item that does not leave, a disk that is full. Nothing is sorted until all are mended."""
+"""Recovery from faults, and the decision when each fault is over. Nothing is sorted until all are.
 
-from collections.abc import Callable, Generator, Mapping
+`FaultRecovery._until_over` lists for every fault the step that waits until it is over: a jam once the tray is empty, a camera once it shows a view
+that can be judged, and so on.
+"""
+
+from collections.abc import Callable, Generator
 
 import msgspec
 
@@ -9,101 +13,129 @@ from device.gates import GateError
 from device.ledger.schema import LedgerError
 from device.sorting.control_steps import ControlSteps, Tick
 from device.sorting.event_queue import EventQueue
-from device.sorting.faults import Failure, FaultName, failure_of
+from device.sorting.faults import FaultName, Jammed, SortingFault, as_sorting_fault
+from device.sorting.tray_monitor import TrayMonitor
 
 LONGEST_PAUSE_S = 60.0
-"""a gate that fails again and again is tried ever more seldom, down to once in so long"""
+"""longest pause before another try of a gate that fails again and again; the pause doubles each time"""
 
-Mend = Callable[[], Generator[None, Tick, None]]
+Step = Callable[[], Generator[None, Tick, None]]
 
 
-class Recovery:
-    """Tries again and again until what failed works. Each fault is told when it begins and when it is over, once; `fault` names its latest cause.
+class FaultRecovery:
+    """Waits until every fault is over, and reports each once when it begins and once when it is over.
 
-    retry_s: pause between attempts. mends: steps until the camera shows what sorting needs, until another runtime does what one that failed did, and
-    until what jammed, a hazard, or what reaches in has gone.
-    finish_item: steps that let an item through which a fault has left on the tray, for only a gate that lets it through is mended.
+    retry_s: pause between attempts. replace_runtime: the step that brings another runtime in place of one that failed. finish_item: the step that
+    delivers the item which a fault left on the tray, if any; only that shows that a gate works again.
     """
 
-    def __init__(self, steps: ControlSteps, events: EventQueue, retry_s: float, mends: Mapping[FaultName, Mend], finish_item: Mend) -> None:
-        self._steps, self._events, self._finish, self._retry_s = steps, events, finish_item, retry_s
-        self._mends: dict[FaultName, Mend] = {
-            "ledger": self._until_all_is_stored,
-            **mends,
-            "gate": self._until_it_has_opened_and_closed,
+    def __init__(
+        self, steps: ControlSteps, tray: TrayMonitor, events: EventQueue, retry_s: float, *, replace_runtime: Step, finish_item: Step
+    ) -> None:
+        self._steps, self._tray, self._events, self._retry_s = steps, tray, events, retry_s
+        self._finish_item = finish_item
+        self._until_over: dict[FaultName, Step] = {
+            "ledger": self._until_ledger_is_over,
+            "camera": tray.wait_until_view_is_usable,
+            "obstruction": tray.wait_until_clear_during_fault,
+            "classifier": replace_runtime,
+            "jam": self._until_jam_is_over,
+            "hazard": self._until_hazard_is_over,
+            "gate": self._until_gate_is_over,
         }
+        """in the order in which they are waited for"""
         self._faults: dict[FaultName, Fault] = {}
         self._since_s: dict[FaultName, float] = {}
+        self._jammed: Jammed | None = None
 
     @property
     def fault(self) -> Fault | None:
-        """What keeps the bin from sorting, the latest of it first; None while nothing does."""
+        """What keeps the bin from sorting, with the latest message; None while nothing does."""
         latest, *others = reversed(self._faults.values()) if self._faults else (None,)
         if latest is None or not others:
             return latest
         also = "".join(f"; and {other.fault}: {other.message}" for other in others)
         return msgspec.structs.replace(latest, message=latest.message + also)
 
-    def recover(self, failure: Failure) -> Generator[None, Tick, None]:
-        """Make safe, say what is wrong, and stay here until it is mended. What goes wrong meanwhile is said, and has to be mended, too.
+    def recover(self, fault: SortingFault) -> Generator[None, Tick, None]:
+        """Report a fault, close the gates, and wait until it is over. A fault that comes up meanwhile is reported, and has to be over, too.
 
-        Raises RuntimeFault or BundleError where nothing is left that could classify.
+        Raises RuntimeFault or BundleError where no runtime is left that could classify.
         """
         gate_failures = 0
         while True:
-            yield from self._declare(failure)
+            yield from self._begin(fault)
             try:
-                yield from self._mend_all()
+                yield from self._wait_until_all_are_over()
                 return
-            except (Failure, GateError, LedgerError) as error:
-                failure = failure_of(error)
+            except (SortingFault, GateError, LedgerError) as error:
+                fault = as_sorting_fault(error)
             pause_s = self._retry_s
-            if failure.fault == "gate":
+            if fault.name == "gate":
                 pause_s = min(self._retry_s * 2**gate_failures, max(self._retry_s, LONGEST_PAUSE_S))
                 gate_failures += 1
-            if failure.fault != "obstruction":
+            if fault.name != "obstruction":
                 yield from self._steps.pause(pause_s)
 
-    def _declare(self, failure: Failure) -> Generator[None, Tick, None]:
-        news = failure.fault not in self._faults
-        self._faults[failure.fault] = Fault(fault=failure.fault, message=failure.message)
-        if news:
-            self._events.put(self._faults[failure.fault])
+    def _begin(self, fault: SortingFault) -> Generator[None, Tick, None]:
+        """Report a fault, unless it was reported and is not over yet; its message is brought up to date in any case."""
+        is_new = fault.name not in self._faults
+        self._faults[fault.name] = Fault(fault=fault.name, message=fault.message)
+        if isinstance(fault, Jammed):
+            self._jammed = fault
+        if is_new:
+            self._events.put(self._faults[fault.name])
         tick = yield from self._steps.rest()
-        if news:
-            self._since_s[failure.fault] = tick.now_s
+        if is_new:
+            self._since_s[fault.name] = tick.now_s
 
-    def _mend_all(self) -> Generator[None, Tick, None]:
+    def _wait_until_all_are_over(self) -> Generator[None, Tick, None]:
         if "camera" not in self._faults:
-            # A hand may be where the gates are. Without a camera nobody can tell, and they close.
-            yield from self._mend("obstruction")
-        yield from self._steps.shut()
-        if self._steps.gate_trouble:
-            yield from self._declare(Failure("gate", self._steps.gate_trouble))
-        self._steps.excuse_the_camera()
-        for name in self._mends:
+            # A hand may be where the gates are, so it has to go before they close. Without a camera it cannot be seen, and they close at once.
+            yield from self._wait_until_over("obstruction")
+        yield from self._steps.close_all_during_fault()
+        if self._steps.gate_errors:
+            yield from self._begin(SortingFault("gate", self._steps.gate_errors))
+        self._steps.restart_camera_timeout()
+        for name in self._until_over:
             if name in self._faults:
-                yield from self._mend(name)
-        yield from self._until_it_has_opened_and_closed()
+                yield from self._wait_until_over(name)
+        yield from self._until_gate_is_over()
 
-    def _mend(self, name: FaultName) -> Generator[None, Tick, None]:
-        """Wait until it is mended, and tell that it is over if it was told."""
-        yield from self._mends[name]()
+    def _wait_until_over(self, name: FaultName) -> Generator[None, Tick, None]:
+        yield from self._until_over[name]()
         if name in self._faults:
             tick = yield from self._steps.rest()
             del self._faults[name]
             self._events.put(Cleared(fault=name, lasted_s=round(tick.now_s - self._since_s[name], 3)))
 
-    def _until_all_is_stored(self) -> Generator[None, Tick, None]:
-        """Hand the events that could not be stored to the ledger again, in order, until it has them all."""
+    def _until_jam_is_over(self) -> Generator[None, Tick, None]:
+        """A jam is over once the tray is seen empty: a hand has taken the item.
+
+        Where the tray was never seen empty since the start, more likely the reference is wrong: then the tray as it is becomes the reference.
+        """
+        assert self._jammed is not None, "a jam names its item"
+        if self._tray.reference_is_unproven:
+            self._tray.adopt_as_empty(self._jammed.item_pixels)
+        else:
+            yield from self._tray.wait_until_empty(deadline_s=None)
+
+    def _until_hazard_is_over(self) -> Generator[None, Tick, None]:
+        """A held hazard is over once the tray is seen empty: a hand has taken it."""
+        yield from self._tray.wait_until_empty(deadline_s=None)
+        self._tray.holds_hazard = False
+
+    def _until_ledger_is_over(self) -> Generator[None, Tick, None]:
+        """The fault `ledger` is over once the ledger has stored every event, in order."""
         while not self._events.all_stored():
             self._events.retry_refused()
             while self._events.awaiting_ledger:
                 yield from self._steps.rest()
             if not self._events.all_stored():
                 yield from self._steps.pause(self._retry_s)
-        self._steps.excuse_the_camera()
+        self._steps.restart_camera_timeout()
 
-    def _until_it_has_opened_and_closed(self) -> Generator[None, Tick, None]:
+    def _until_gate_is_over(self) -> Generator[None, Tick, None]:
+        """The fault `gate` is over once all gates have closed, and an item that is still on the tray was delivered."""
         yield from self._steps.close_all()
-        yield from self._finish()
+        yield from self._finish_item()

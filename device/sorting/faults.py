@@ -1,31 +1,40 @@
-"""What stops sorting: the faults a bin knows, and the line a person reads."""
+"""The faults that stop sorting."""
 
 from typing import Literal
 
 from device.gates import GateError
 from device.ledger.schema import LedgerError
+from device.vision.inference.preprocess import Pixels
 from device.vision.inference.runtime import RuntimeFault
 
 FaultName = Literal["camera", "classifier", "gate", "jam", "ledger", "hazard", "obstruction"]
 
 
-class Failure(Exception):
-    """Sorting cannot go on; the fault and a line for a person."""
+class SortingFault(Exception):
+    """Sorting cannot go on. name: which fault; message: one line for a person."""
 
-    def __init__(self, fault: FaultName, message: str) -> None:
+    def __init__(self, name: FaultName, message: str) -> None:
         super().__init__(message)
-        self.fault: FaultName = fault
+        self.name: FaultName = name
         self.message = message
 
 
-def failure_of(error: Failure | GateError | LedgerError | RuntimeFault) -> Failure:
-    """What an error of a part means for the bin."""
+class Jammed(SortingFault):
+    """An item did not leave through its gate. item_pixels: the last frame of it, H x W x 3 uint8 RGB."""
+
+    def __init__(self, message: str, item_pixels: Pixels) -> None:
+        super().__init__("jam", message)
+        self.item_pixels = item_pixels
+
+
+def as_sorting_fault(error: SortingFault | GateError | LedgerError | RuntimeFault) -> SortingFault:
+    """The fault that an error of a part means for the bin."""
     match error:
-        case Failure():
+        case SortingFault():
             return error
         case GateError():
-            return Failure("gate", str(error))
+            return SortingFault("gate", str(error))
         case LedgerError():
-            return Failure("ledger", str(error))
+            return SortingFault("ledger", str(error))
         case RuntimeFault():
-            return Failure("classifier", str(error))
+            return SortingFault("classifier", str(error))

@@ -1,4 +1,4 @@
-"""One item that was judged, and what is told of it: where it went, that it was interrupted, and the note beside a frame that is kept."""
+"""One item as it was judged, and the records made of it: its event, and the note beside a stored frame."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,18 +9,17 @@ from device.common.arrays import Float32Array, Float64Array
 from device.events import ItemInterrupted, ItemRejected, ItemSorted
 from device.policy.decision import Choice
 from device.samples.store import SampleNote
-from device.vision.inference.classifier import Logits
 from device.vision.inference.preprocess import Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What the camera's frames said of one item, and the bin that was chosen for it. Times are monotonic seconds.
+    """What a burst of frames says of one item, and the bin that was chosen for it. Times are monotonic seconds.
 
-    seen, probabilities: fused and calibrated, one a label: what the frames say alone, and the same at this place, where labels occur as its site has
-    it. unknown: see Opinion. not_isolated: why the last frame was judged as a whole, empty where the item was isolated. pieces: see `events.Item`.
-    embedding, mask: of the last frame; mask is None where the item was not isolated. thumbnail: that frame as `OccupancyDetector.thumbnail`
-    has it, to see whether the item still lies there.
+    posterior: fused over the frames and calibrated, one probability a label, before the label prior of this site. probabilities: after it. unknown:
+    see Opinion. not_isolated: why the last frame was judged as a whole; empty where the item was isolated. pieces: see `events.Item`.
+    embedding: of the first frame. pixels, mask: the last frame, H x W x 3 uint8 RGB, and the item in it, H x W uint8, None where it was not isolated.
+    thumbnail: the last frame as `OccupancyDetector.thumbnail` has it, to see later whether the item still lies there.
     """
 
     item: str
@@ -28,25 +27,26 @@ class Judgement:
     decided_s: float
     labels: tuple[str, ...]
     bundle: str
-    seen: Float64Array
+    posterior: Float64Array
     probabilities: Float64Array
     unknown: float | None
     frames: int
     choice: Choice
     not_isolated: str
     pieces: int
-    embedding: Logits
+    embedding: Float32Array
+    pixels: Pixels
     mask: Pixels | None
     thumbnail: Float32Array
 
     def outcome(self, emptied_s: float) -> ItemSorted | ItemRejected:
-        """The event of an item that left the tray, which was seen empty at `emptied_s`."""
+        """The event of an item that left through its gate. emptied_s: when the tray was seen empty."""
         sorted_ = ItemSorted(
             item=self.item,
             bin=self.choice.bin,
             label=self.choice.label,
             p=round(self.choice.p, 6),
-            probabilities=self._shares(),
+            probabilities=self._rounded_probabilities(),
             frames=self.frames,
             decided_s=round(self.decided_s - self.arrived_s, 3),
             moved_s=round(emptied_s - self.decided_s, 3),
@@ -59,21 +59,21 @@ class Judgement:
         return sorted_ if self.choice.reason == "confident" else ItemRejected(**msgspec.structs.asdict(sorted_), reason=self.choice.reason)
 
     def interrupted(self, reason: Literal["stopped", "removed", "fault"]) -> ItemInterrupted:
-        """The event of an item of which nobody knows where it went."""
+        """The event of an item of which it is not known where it went."""
         return ItemInterrupted(item=self.item, bin=self.choice.bin, label=self.choice.label, reason=reason)
 
     def note(self) -> SampleNote:
-        """What is written beside its frame if that is kept."""
+        """The note beside its frame, should that be stored for review."""
         return SampleNote(
             item=self.item,
             label=self.choice.label,
             p=round(self.choice.p, 6),
-            probabilities=self._shares(),
+            probabilities=self._rounded_probabilities(),
             bin=self.choice.bin,
             reason=self.choice.reason,
             bundle=self.bundle,
             time="",
         )
 
-    def _shares(self) -> dict[str, float]:
+    def _rounded_probabilities(self) -> dict[str, float]:
         return dict(zip(self.labels, (round(float(p), 6) for p in self.probabilities), strict=True))

@@ -1,16 +1,28 @@
-"""The life of one item: it appears, settles, is looked at, judged, let through a gate, and remembered.
+"""One item's journey: arrive, settle, burst, judge, intent, open, drop, confirm empty, close. `Sorter._sort_one_item` is that journey.
 
-The sorter is one story told in steps. `Sorter.tick` is called with the time and the newest frame and returns at once; each
-`yield from self._steps.next()` below is one such call. What breaks the story off is a fault, and `recovery` leads out of it. Nothing here
-waits, touches a disk or a network, or reads a clock, so the same code runs on a bin, in the demo and under simulated time.
+Everything here runs on the control thread. The sorter is a generator: `Sorter.tick(now_s, frame)` is called many times a second, resumes it, and
+returns at once, when it has run up to its next `yield`. The protocol:
+
+- A step is a generator that is called with `yield from`. `tick = yield from self._steps.next()` gives control back to the loop; nothing is handed
+  out. What comes back with the next call is a `Tick`: the monotonic time and the newest frame, None where there is no new one.
+- There is no clock, disk or network in here. Time and frames come with the tick. Events and intents go to the ledger, which answers with futures;
+  the sorter polls them once a tick and never waits for one. So the same code runs on a bin, in the demo and in tests under simulated time.
+- A step that fails raises SortingFault, GateError, LedgerError or RuntimeFault. That ends the journey, and `fault_recovery` takes over: it reports
+  the fault, closes the gates, waits until every fault is over, and delivers the item that is still on the tray.
+
+What is decided where:
+
+- Intent before move: `_store_intent`. A gate opens only after the ledger has stored where the item goes, so a power cut cannot lose it.
+- An item counts once its gate has opened and the tray was seen empty afterwards, but no sooner than the item can have fallen: `_open_until_empty`.
+  Any other end is the event `item_interrupted`.
+- It is a jam when the gate has opened `tries` times and the item still lies there: `_open_until_empty`. `FaultRecovery._until_jam_is_over` decides
+  when it is over.
 """
 
 import uuid
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
 
 from device.adaptation.drift import DriftMonitor, measure_item
 from device.adaptation.label_prior import LabelPrior
@@ -19,27 +31,26 @@ from device.events import AnyEvent, Event, Fault, Hazard, Jam
 from device.gates import GateError
 from device.gates.gates import Gates
 from device.ledger.schema import LedgerError
-from device.policy.decision import Choice, Evidence, Reason, decide
+from device.policy.decision import Evidence, Reason, decide
 from device.policy.rules import RulePack
 from device.samples.collector import Sample
 from device.sorting.control_steps import ControlSteps, SortingSettings, Tick
+from device.sorting.empty_reference import EmptyReference
 from device.sorting.event_queue import EventQueue, EventStore
-from device.sorting.fault_recovery import Recovery
-from device.sorting.faults import Failure, failure_of
+from device.sorting.fault_recovery import FaultRecovery
+from device.sorting.faults import Jammed, SortingFault, as_sorting_fault
 from device.sorting.judgement import Judgement
-from device.sorting.tray_monitor import EmptyReference, TrayMonitor
+from device.sorting.tray_monitor import TrayMonitor
 from device.vision.inference.fusion import fuse
-from device.vision.inference.preprocess import Pixels
 from device.vision.inference.runtime import RuntimeFault
 from device.vision.isolation.burst import Burst
 from device.vision.isolation.occupancy import PresenceSettings
 from device.vision.judge import Judge, Opinion, PieceByPiece, mean_unknown
 
 FALL_S = 0.2
-"""least time from a gate's command until what lies on it can be out of sight: free fall through 20 cm, g t^2 / 2"""
-
-REVERSALS = 3
-"""how often a gate that closes turns round for something that reaches in, before that is told and it closes once the way is clear"""
+"""least time from a gate's command until an item can have fallen out of sight: free fall through 20 cm, g t^2 / 2"""
+MOST_REOPENINGS = 3
+"""how often a closing gate reopens for something that reaches in, before that is a fault"""
 
 Mode = Literal["starting", "ready", "sorting", "fault"]
 
@@ -78,34 +89,29 @@ class Sorter:
         self._events = EventQueue(parts.ledger, parts.on_stored)
         self._steps = ControlSteps(settings, parts.gates, self._events.check)
         self._tray = TrayMonitor(presence, parts.reference, parts.earlier_reference, self._steps)
-        self._recovery = Recovery(
+        self._recovery = FaultRecovery(
             self._steps,
+            self._tray,
             self._events,
             settings.retry_s,
-            {
-                "camera": self._tray.until_it_sees,
-                "obstruction": self._tray.until_clear_amid_a_fault,
-                "classifier": self._until_another_classifies,
-                "jam": self._until_the_jam_is_gone,
-                "hazard": self._until_the_hazard_is_out,
-            },
-            self._finish_what_is_in_hand,
+            replace_runtime=self._replace_runtime,
+            finish_item=self._finish_item,
         )
-        self._closed: dict[str, Reason] = dict.fromkeys(parts.rules.bins, "safe_mode") if residual_only else {}
-        self._in_hand: Judgement | None = None
-        self._judged_pixels: Pixels = np.zeros((1, 1, 3), np.uint8)
+        self._closed_bins: dict[str, Reason] = dict.fromkeys(parts.rules.bins, "safe_mode") if residual_only else {}
+        self._current: Judgement | None = None
+        """the item that was judged and whose end is not recorded yet"""
         self._runtime_fault: RuntimeFault | None = None
         self._mode: Mode = "starting"
-        self._story = self._life()
-        next(self._story)
+        self._generator = self._run()
+        next(self._generator)
 
     def tick(self, now_s: float, frame: Frame | None, no_frame_because: str = "") -> None:
-        """Go one step on. frame is the newest one, or None when it was already given; now_s is monotonic and never goes back.
+        """Go one step on. now_s is monotonic and never goes back; frame is the newest one, or None when it was already given.
 
         no_frame_because: why the camera gives no frames, where that is known.
-        Raises RuntimeFault or BundleError when nothing is left that could classify.
+        Raises RuntimeFault or BundleError when no runtime is left that could classify.
         """
-        self._story.send(Tick(now_s, frame, no_frame_because))
+        self._generator.send(Tick(now_s, frame, no_frame_because))
 
     @property
     def mode(self) -> Mode:
@@ -120,105 +126,69 @@ class Sorter:
     @property
     def safe_mode(self) -> bool:
         """Whether everything goes to the residual bin."""
-        return bool(self._closed)
+        return bool(self._closed_bins)
 
     def leave_safe_mode(self) -> None:
-        """Send items where they belong from the next one on."""
-        self._closed = {}
+        """Send items where they belong, from the next one on."""
+        self._closed_bins = {}
+
+    def record(self, event: Event) -> None:
+        """Record an event. While the ledger refuses it, the bin is in the fault `ledger`; it is stored once that is over."""
+        self._events.put(event)
 
     def stop(self) -> None:
-        """Abort what is going on; an item in hand is recorded as interrupted. The caller closes the gates."""
-        self._story.close()
-        judged, self._in_hand = self._in_hand, None
-        if judged is not None:
-            self.tell(judged.interrupted("stopped"))
+        """End the journey of the present item, which is recorded as interrupted. The caller closes the gates."""
+        self._generator.close()
+        judgement, self._current = self._current, None
+        if judgement is not None:
+            self.record(judgement.interrupted("stopped"))
 
-    def _life(self) -> Generator[None, Tick, None]:
+    def _run(self) -> Generator[None, Tick, None]:
         while True:
             try:
                 yield from self._steps.close_all()
-                yield from self._tray.recognise()
+                yield from self._tray.recognise_or_learn()
                 while True:
                     yield from self._sort_one_item()
-            except (Failure, GateError, LedgerError) as error:
-                yield from self._recovery.recover(failure_of(error))
+            except (SortingFault, GateError, LedgerError) as error:
+                yield from self._recovery.recover(as_sorting_fault(error))
             except RuntimeFault as error:
                 self._runtime_fault = error
-                yield from self._recovery.recover(failure_of(error))
+                yield from self._recovery.recover(as_sorting_fault(error))
 
     def _sort_one_item(self) -> Generator[None, Tick, None]:
+        """Arrive, settle, burst and judge, deliver."""
         self._mode = "ready"
-        arrived_s = yield from self._tray.until_something_lies_there()
+        arrived_s = yield from self._tray.wait_until_occupied()
         self._mode = "sorting"
-        if not (yield from self._tray.until_it_lies_still()):
+        if not (yield from self._tray.wait_until_settled()):
             return
-        judged = yield from self._look(arrived_s)
-        if judged is None:
+        judgement = yield from self._judge_burst(arrived_s)
+        if judgement is None:
             return
-        self._warn(judged)
-        self._in_hand = judged
-        yield from self._deliver(judged, "removed")
+        self._report_hazard(judgement)
+        self._current = judgement
+        yield from self._deliver(judgement, "removed")
 
-    def _warn(self, judged: Judgement) -> None:
-        """Say that an item may be a hazard. Raises Failure where no gate may open until a hand has taken it out."""
-        hazard = judged.choice.hazard
-        if hazard is None:
-            return
-        self.tell(Hazard(item=judged.item, bin=judged.choice.bin, label=hazard.label, p=round(hazard.p, 6)))
-        if judged.choice.held:
-            self._learn(judged)
-            self._tray.holds = True
-            cure = "take it out by hand, sorting goes on by itself; if none lies there, restart the bin"
-            raise Failure("hazard", f"what lies on the tray may be {hazard.label} ({hazard.p:.0%}), which is a hazard: {cure}")
-
-    def _deliver(self, judged: Judgement, gone: Literal["removed", "fault"]) -> Generator[None, Tick, None]:
-        """Let the item in hand through, and tell what became of it: `gone` where it does not lie there any more.
-
-        Raises Failure, GateError or LedgerError with the item still in hand, but for a jam.
-        """
-        yield from self._write_intent(judged)
-        there = yield from self._tray.still_shows(judged.thumbnail)
-        emptied_s = (yield from self._let_through(judged)) if there else None
-        self._in_hand = None
-        if emptied_s is None:
-            self.tell(judged.interrupted(gone))
-        else:
-            self.tell(judged.outcome(emptied_s))
-            self._learn(judged)
-        yield from self._close(judged.choice.bin)
-
-    def _finish_what_is_in_hand(self) -> Generator[None, Tick, None]:
-        """After a fault: let the item that it left on the tray through."""
-        if self._in_hand is not None:
-            yield from self._deliver(self._in_hand, "fault")
-
-    def _learn(self, judged: Judgement) -> None:
-        """What an item tells of the place: which labels come here, and whether the bin still sees what it saw at first."""
-        if judged.choice.reason not in ("unknown", "several"):
-            self._label_prior.observe(judged.seen)
-        for drift in self._drift_monitor.observe(measure_item(self._judged_pixels, judged.seen, judged.unknown)):
-            self.tell(drift)
-        self._collect(Sample(self._judged_pixels, judged.mask, judged.embedding, judged.note()))
-
-    def _look(self, arrived_s: float) -> Generator[None, Tick, Judgement | None]:
-        """Judge a burst of frames, ended early once the bin is clear. None when the item went away meanwhile, or something reached in."""
+    def _judge_burst(self, arrived_s: float) -> Generator[None, Tick, Judgement | None]:
+        """Judge the item by several frames, fewer once its bin is clear. Returns None when it went away meanwhile, or something reached in."""
         item = uuid.uuid4().hex
         opinions: list[Opinion] = []
         weights: list[float] = []
-        burst, apart = Burst(self._tray.view, self._tray.empty, self._judge.classifier.bundle.info.ground), PieceByPiece(self._judge)
+        burst, by_piece = Burst(self._tray.occupancy, self._tray.background, self._judge.classifier.bundle.info.ground), PieceByPiece(self._judge)
         while True:
-            now_s, frame, sight = yield from self._tray.next_view()
+            now_s, frame, sight = yield from self._tray.next_observation()
             if not sight.present or self._tray.reached_into:
                 return None
             isolated = burst.isolated(frame.pixels)
             weights.append(self._judge.weight(isolated, len(opinions)))
             opinions.append(self._judge.look(isolated.picture, here=True))
-            self._judged_pixels = frame.pixels
-            seen, unknown = fuse([opinion.probabilities for opinion in opinions], weights=weights), mean_unknown(opinions)
-            probabilities = self._label_prior.apply_prior(seen)
-            pieces = tuple(self._label_prior.apply_prior(piece) for piece in apart.look(burst.piece_looks(frame.pixels)))
+            posterior, unknown = fuse([opinion.probabilities for opinion in opinions], weights=weights), mean_unknown(opinions)
+            probabilities = self._label_prior.apply_prior(posterior)
+            pieces = tuple(self._label_prior.apply_prior(piece) for piece in by_piece.look(burst.piece_looks(frame.pixels)))
             gap = 0.0 if burst.pieces is None else burst.pieces.gap
-            choice = self._choose(Evidence(probabilities, seen, self._judge.rejects(unknown), pieces, gap))
+            evidence = Evidence(probabilities, posterior, self._judge.rejects(unknown), pieces, gap)
+            choice = decide(evidence, self._judge.labels, self._rules, reject_below=self._judge.reject_below, closed=self._closed_bins)
             decided = choice.p_bin >= self._settings.decided_above and choice.reason not in ("unknown", "several")
             if decided or len(opinions) == self._settings.burst:
                 return Judgement(
@@ -227,52 +197,104 @@ class Sorter:
                     decided_s=now_s,
                     labels=self._judge.labels,
                     bundle=self._judge.classifier.bundle.info.name,
-                    seen=seen,
+                    posterior=posterior,
                     probabilities=probabilities,
                     unknown=unknown,
                     frames=len(opinions),
                     choice=choice,
                     not_isolated=isolated.why,
-                    embedding=opinions[0].embedding,
                     pieces=max(1, len(pieces)),
+                    embedding=opinions[0].embedding,
+                    pixels=frame.pixels,
                     mask=isolated.mask if isolated.found else None,
-                    thumbnail=self._tray.view.thumbnail,
+                    thumbnail=self._tray.occupancy.thumbnail,
                 )
 
-    def _write_intent(self, judged: Judgement) -> Generator[None, Tick, None]:
-        """Have it on disk where the item is going before anything moves, so that a power cut cannot make it vanish."""
-        intent = self._ledger.intend(judged.item, judged.choice.bin, judged.choice.label)
+    def _report_hazard(self, judgement: Judgement) -> None:
+        """Record that an item may be a hazard. Raises SortingFault where no gate may open until a hand has taken it out."""
+        hazard = judgement.choice.hazard
+        if hazard is None:
+            return
+        self.record(Hazard(item=judgement.item, bin=judgement.choice.bin, label=hazard.label, p=round(hazard.p, 6)))
+        if judgement.choice.held:
+            self._adapt(judgement)
+            self._tray.holds_hazard = True
+            cure = "take it out by hand, sorting goes on by itself; if none lies there, restart the bin"
+            raise SortingFault("hazard", f"what lies on the tray may be {hazard.label} ({hazard.p:.0%}), which is a hazard: {cure}")
+
+    def _deliver(self, judgement: Judgement, if_gone: Literal["removed", "fault"]) -> Generator[None, Tick, None]:
+        """Intent, open, drop, confirm empty, close; record how it ended. if_gone: why it was interrupted, should the item not lie there any more.
+
+        Raises SortingFault, GateError or LedgerError with the item still current, except for a jam.
+        """
+        yield from self._store_intent(judgement)
+        there = yield from self._tray.still_shows(judgement.thumbnail)
+        emptied_s = (yield from self._open_until_empty(judgement)) if there else None
+        self._current = None
+        if emptied_s is None:
+            self.record(judgement.interrupted(if_gone))
+        else:
+            self.record(judgement.outcome(emptied_s))
+            self._adapt(judgement)
+        yield from self._close(judgement.choice.bin)
+
+    def _store_intent(self, judgement: Judgement) -> Generator[None, Tick, None]:
+        """Wait until it is on disk where the item goes. Nothing moves before: a power cut then leaves the intent, and loses no item."""
+        intent = self._ledger.intend(judgement.item, judgement.choice.bin, judgement.choice.label)
         tick = yield from self._steps.next()
         deadline_s = tick.now_s + self._settings.commit_s
         while not intent.done():
             tick = yield from self._steps.next()
             if tick.now_s > deadline_s:
-                raise Failure("ledger", f"the ledger stored nothing for {self._settings.commit_s:g} s: is the disk stuck?")
+                raise SortingFault("ledger", f"the ledger stored nothing for {self._settings.commit_s:g} s: is the disk stuck?")
         intent.result()
 
-    def _let_through(self, judged: Judgement) -> Generator[None, Tick, float | None]:
-        """Open the gate until the tray is empty. Returns when it was seen empty, None where that was too soon for the item to have fallen, or
-        it was gone before another try. Raises Failure for a jam, with the gate closed.
+    def _open_until_empty(self, judgement: Judgement) -> Generator[None, Tick, float | None]:
+        """Open the gate until the tray is empty, and try again a few times.
+
+        Returns when the tray was seen empty. None where the item did not leave through the gate: the tray was empty before it can have fallen, or
+        before another try. Raises Jammed, with the gate closed.
         """
-        name = judged.choice.bin
+        name = judgement.choice.bin
         for attempt in range(self._settings.tries):
-            if attempt and not (yield from self._tray.still_holds_something()):
+            if attempt and not (yield from self._tray.still_occupied()):
                 return None
-            yield from self._tray.until_clear()
+            yield from self._tray.wait_until_clear()
             tick = yield from self._steps.next()
             self._gates.open(name, tick.now_s)
-            emptied_s = yield from self._tray.until_empty(tick.now_s + self._settings.drop_s)
+            emptied_s = yield from self._tray.wait_until_empty(tick.now_s + self._settings.drop_s)
             if emptied_s is not None:
                 return emptied_s if emptied_s - tick.now_s >= FALL_S else None
             yield from self._close(name)
-        self.tell(Jam(item=judged.item, bin=name, waited_s=round(tick.now_s + self._settings.drop_s - judged.decided_s, 3)))
-        self._in_hand = None
-        self.tell(judged.interrupted("fault"))
+        self.record(Jam(item=judgement.item, bin=name, waited_s=round(tick.now_s + self._settings.drop_s - judgement.decided_s, 3)))
+        self._current = None
+        self.record(judgement.interrupted("fault"))
         cure = "take it off the tray, sorting goes on by itself; if none lies there, restart the bin"
-        raise Failure("jam", f"an item did not leave through the gate of {name}: {cure}")
+        raise Jammed(f"an item did not leave through the gate of {name}: {cure}", judgement.pixels)
 
-    def _until_another_classifies(self) -> Generator[None, Tick, None]:
-        """Raises RuntimeFault where no other runtime is left, and what the other one raises: then only a new start can help."""
+    def _close(self, name: str) -> Generator[None, Tick, None]:
+        """Close the gate of a bin, but not on a hand: where an arm reaches in meanwhile, the gate reopens and waits."""
+        for _ in range(MOST_REOPENINGS):
+            if (yield from self._steps.close(name, must_reopen=self._tray.sees_arm)):
+                return
+            yield from self._tray.wait_until_clear()
+        raise SortingFault("obstruction", f"something reaches in whenever the gate of {name} closes: is the gate itself in view?")
+
+    def _adapt(self, judgement: Judgement) -> None:
+        """Pass one item on to what adapts to this site: label prior, drift monitor, samples for review."""
+        if judgement.choice.reason not in ("unknown", "several"):
+            self._label_prior.observe(judgement.posterior)
+        for drift in self._drift_monitor.observe(measure_item(judgement.pixels, judgement.posterior, judgement.unknown)):
+            self.record(drift)
+        self._collect(Sample(judgement.pixels, judgement.mask, judgement.embedding, judgement.note()))
+
+    def _finish_item(self) -> Generator[None, Tick, None]:
+        """After a fault: deliver the item that it left on the tray, if any."""
+        if self._current is not None:
+            yield from self._deliver(self._current, "fault")
+
+    def _replace_runtime(self) -> Generator[None, Tick, None]:
+        """Go on with the spare runtime. Raises RuntimeFault where there is none, and what opening it raises: only a restart helps."""
         assert self._runtime_fault is not None, "a runtime is replaced because it failed"
         spare = self._judge.spare(str(self._runtime_fault))
         if spare is None:
@@ -280,25 +302,3 @@ class Sorter:
         while not spare.done():
             yield from self._steps.rest()
         self._judge.go_on_with(spare.result())
-
-    def _close(self, name: str) -> Generator[None, Tick, None]:
-        """Close the gate of a bin, but not on a hand: where something reaches in meanwhile, it opens again and waits."""
-        for _ in range(REVERSALS):
-            if (yield from self._steps.close(name, self._tray.reaches_in)):
-                return
-            yield from self._tray.until_clear()
-        raise Failure("obstruction", f"something reaches in whenever the gate of {name} closes: is the gate itself in view?")
-
-    def _until_the_jam_is_gone(self) -> Generator[None, Tick, None]:
-        yield from self._tray.until_it_went(self._judged_pixels)
-
-    def _until_the_hazard_is_out(self) -> Generator[None, Tick, None]:
-        yield from self._tray.until_empty(deadline_s=None)
-        self._tray.holds = False
-
-    def tell(self, event: Event) -> None:
-        """Record an event; one that cannot be stored becomes the fault `ledger`, and is stored once that is over."""
-        self._events.put(event)
-
-    def _choose(self, evidence: Evidence) -> Choice:
-        return decide(evidence, self._judge.labels, self._rules, reject_below=self._judge.reject_below, closed=self._closed)

@@ -1,4 +1,7 @@
-"""What lies on the tray: steps that wait until something is there, lies still, or has gone."""
+"""Watches the tray: waits until something lies there, has settled, or has gone, and notices when the view itself cannot be judged any more.
+
+Whatever is called `wait_...`, `next_...` or `still_...` is a step of the sorter (see `sorter.py`).
+"""
 
 from collections.abc import Generator
 from dataclasses import replace
@@ -7,360 +10,338 @@ from typing import NamedTuple
 from device.cameras import Frame
 from device.common.arrays import Float32Array
 from device.sorting.control_steps import ControlSteps, Tick
-from device.sorting.faults import Failure
+from device.sorting.empty_reference import EmptyReference
+from device.sorting.faults import SortingFault
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import BackgroundModel
-from device.vision.isolation.occupancy import OccupancyDetector, PresenceSettings, Sight
+from device.vision.isolation.occupancy import PresenceSettings, Sight
 from device.vision.isolation.scene import Change, SceneChange, scene_of, unusable
 from device.vision.isolation.view_change import NewLook, has_gone
 
-OTHER_PLACE = 0.8
-"""share of the view's cells that differ from the empty tray above which it is another view or another light"""
-
-LEARN_S = 30.0
-"""how long the view may move without a moment's rest before that is told"""
-
-SEE_EMPTY_S = 30.0
-"""how often the empty tray is looked at again, so that items are isolated against it in today's light"""
-
-CHECK_S = 1.0
-"""how often a view in which nothing moves is looked at as carefully as an item, for something as dark as the tray, or another light"""
-
-LOST_S = 2.0
-"""how long the tray may not be told from another view, another light or darkness before that is said"""
-
-UNUSABLE_S = 5.0
-"""the same at the start, while a camera may still find its exposure"""
-
-CROSSES = 0.01
+OTHER_VIEW_SPREAD = 0.8
+"""share of the view's cells that differ from the empty tray above which it is another view or another light, and no item"""
+UNSTEADY_AFTER_S = 30.0
+"""how long the view may move without a pause before that is the fault `camera`; also the longest time to learn the empty tray"""
+BACKGROUND_EVERY_S = 30.0
+"""how often the background model takes a new frame of the empty tray, so that items are isolated against it in today's light"""
+SCENE_CHECK_S = 1.0
+"""how often a view in which nothing moves is examined in full, for an item as dark as the tray, or another light"""
+LOST_AFTER_S = 2.0
+"""how long the view may be dark, overexposed, in another light or another view before that is the fault `camera`"""
+EXPOSURE_S = 5.0
+"""the same at the start, while a camera may still adjust its exposure"""
+CROSSING_SHARE = 0.01
 """share of the view's border above which something crosses it: two fingers of the width of a tray"""
-
-SILENT_S = 1.0
-"""how long to wait for a frame amid a fault"""
-
-REACT_S = 0.3
-"""how long something crosses the border before a gate that closes turns round: an item that is thrown in passes faster, an arm stays longer"""
+ARM_AFTER_S = 0.3
+"""how long something crosses the border before a closing gate reopens: an item that is thrown in passes faster, an arm stays longer"""
+NO_FRAME_S = 1.0
+"""during a fault: how long to wait for a frame"""
 
 UNSTEADY = "what it sees is never still: does something move there, or the lamp flicker?"
 LOST: dict[Change, str] = {
     "dark": "it sees next to nothing, the view is dark: is the lamp on, and the lens free?",
     "overexposed": "it sees next to nothing, the view is overexposed: does the sun or a lamp shine in?",
-    "another light": "the light is not what it was when the empty tray was learned; it is learned anew once it stays as it is",
-    "another view": "nearly all of the view has changed: was the camera knocked, or the tray covered? It is learned anew once it stays as it is",
+    "another light": "the light is not what it was when the empty tray was learned; it is learned again once the light is steady",
+    "another view": "nearly all of the view has changed: was the camera knocked, or the tray covered? It is learned again once the view is steady",
 }
-"""what keeps the tray from being told, for a person"""
-
+"""why the tray cannot be judged, for a person"""
 REACHES_IN = "something reaches in over the border of the view, no gate moves until it is gone: take the hand away, or push the item in"
 
 
-class View(NamedTuple):
-    """A frame and what presence made of it."""
+class Observation(NamedTuple):
+    """One frame, when it came, and what the occupancy detector says of it."""
 
     now_s: float
     frame: Frame
     sight: Sight
 
 
-class EmptyReference(NamedTuple):
-    """The tray with nothing on it: `view` to see that something is there, `empty` to see what."""
-
-    view: OccupancyDetector
-    empty: BackgroundModel
-
-
 class TrayMonitor:
-    """The tray as the camera shows it, against what it looks like with nothing on it.
+    """The tray as the camera shows it, compared with the reference: what it looks like empty.
 
-    bare: what it looks like with nothing on it, remembered or still unknown. before: what it looked like before the last stop, where that is not
-    trusted. A tray that looks as before is empty, for what was learned since then shows something that has gone, or another light.
-    holds: what lies there must not leave unseen. No new look is learned with it, only one that it was seen to leave.
+    reference: stored by an earlier start, or still to be learned. earlier_reference: what the tray looked like before the last clean stop. It is not
+    trusted, but a tray that matches it is empty: the newer reference was then learned with an item on the tray, or in another light.
     """
 
-    def __init__(self, presence: PresenceSettings, bare: EmptyReference, before: EmptyReference | None, steps: ControlSteps) -> None:
+    def __init__(self, presence: PresenceSettings, reference: EmptyReference, earlier_reference: EmptyReference | None, steps: ControlSteps) -> None:
         self._presence, self._steps = presence, steps
-        self.view, self.empty = bare
-        self.holds = False
-        self._before = before
-        self._recognised = self._unproven = False
-        self._saw_empty_s: float | None = None
-        self._checked_s: float | None = None
+        self._reference, self._earlier = reference, earlier_reference
+        self.occupancy, self.background = reference
+        self.holds_hazard = False
+        """what lies there must not leave unnoticed: a new view is learned only once something was seen to leave it"""
+        self._ready = False
+        self._unproven = False
+        self._background_s: float | None = None
         self._scene = SceneChange("nothing")
+        self._scene_checked_s: float | None = None
+        self._lost = False
         self._lost_since_s: float | None = None
-        self._is_lost = False
         self._look_when_lost: NewLook | None = None
         self._unsteady_since_s: float | None = None
         self._crossing_since_s: float | None = None
-        self._told_of_crossing = False
+        self._crossing_reported = False
 
-    def recognise(self) -> Generator[None, Tick, None]:
-        """Wait for a frame. The first time, learn the empty view, unless the one of an earlier start still fits what the camera shows.
+    def recognise_or_learn(self) -> Generator[None, Tick, None]:
+        """Wait for a frame. The first time, learn the empty tray, unless a stored reference still fits what the camera shows.
 
-        Raises what `ControlSteps.next` raises, and Failure where the view is never still, or nothing can be seen in it.
+        Raises SortingFault where the view is never still, or nothing can be seen in it, and whatever `ControlSteps.next` raises.
         """
         began_s, frame = yield from self._steps.next_frame()
-        if self._recognised:
+        if self._ready:
             return
-        frame = yield from self._until_usable(began_s, frame)
-        if self.view.known and self._shows_another_place(frame.pixels):
-            self.view.forget()
-        self._unproven = self.view.known
-        if not self.view.known:
-            self.empty.forget()
-            while not self.view.known:
+        frame = yield from self._wait_for_exposure(began_s, frame)
+        if self.occupancy.known and self._shows_another_view(frame.pixels):
+            self.occupancy.forget()
+        self._unproven = self.occupancy.known
+        if not self.occupancy.known:
+            self.background.forget()
+            while not self.occupancy.known:
                 now_s, frame = yield from self._steps.next_frame()
-                if now_s - began_s > LEARN_S:
-                    raise Failure("camera", f"the empty tray cannot be learned in {LEARN_S:g} s: {UNSTEADY}")
+                if now_s - began_s > UNSTEADY_AFTER_S:
+                    raise SortingFault("camera", f"the empty tray cannot be learned in {UNSTEADY_AFTER_S:g} s: {UNSTEADY}")
                 if unusable(frame.pixels) is None:
-                    self.view.learn(frame.pixels)
-            self.empty.see(frame.pixels)
-        self._recognised = True
+                    self.occupancy.learn(frame.pixels)
+            self.background.see(frame.pixels)
+        self._ready = True
 
-    def until_it_sees(self) -> Generator[None, Tick, None]:
-        """After a fault of the camera: wait for a frame, and where the tray was lost until it is seen as it was, or a new look of it has stayed."""
-        if not self._recognised:
-            yield from self.recognise()
-            return
-        now_s, frame = yield from self._steps.next_frame()
-        look = self._look_when_lost if self.holds else None
-        still_since_s: float | None = None
-        while self._is_lost:
-            now_s, frame = yield from self._steps.next_frame()
-            still_since_s = None if self.view.look(frame.pixels).moving else now_s if still_since_s is None else still_since_s
-            if still_since_s is None or now_s - still_since_s < self._presence.still_s:
-                continue
-            change = scene_of(frame.pixels, self.empty).change
-            if change not in LOST or self._looks_as_before(frame.pixels):
-                self._found()
-            elif unusable(frame.pixels) is not None:
-                look = None
-            elif look is None:
-                look = NewLook(frame.pixels, now_s)
-            elif look.stays(frame.pixels, now_s) and (look.something_left or not self.holds):
-                self._learn(look)
-
-    def until_something_lies_there(self) -> Generator[None, Tick, float]:
-        """Wait, and learn meanwhile how the empty tray changes. Returns when something was seen, monotonic seconds."""
+    def wait_until_occupied(self) -> Generator[None, Tick, float]:
+        """Wait until something lies there, and let the reference follow the empty tray meanwhile. Returns when, monotonic seconds."""
         while True:
-            now_s, frame, sight = yield from self.next_view()
+            now_s, frame, sight = yield from self.next_observation()
             if sight.present:
                 return now_s
             if not sight.moving:
-                self.view.adapt()
-                self._see_empty(now_s, frame)
+                self.occupancy.adapt()
+                self._update_background(now_s, frame)
 
-    def until_it_lies_still(self) -> Generator[None, Tick, bool]:
-        """Wait for an item to come to rest, with nothing reaching in. False when it went away again."""
+    def wait_until_settled(self) -> Generator[None, Tick, bool]:
+        """Wait until an item lies still and nothing reaches in. Returns False when it went away again."""
         began_s = still_since_s = None
         while True:
-            now_s, frame, sight = yield from self.next_view()
-            waits = self._crossing_since_s is not None
-            began_s = now_s if began_s is None or waits else began_s
-            still_since_s = now_s if sight.moving or waits or still_since_s is None else still_since_s
+            now_s, frame, sight = yield from self.next_observation()
+            began_s = now_s if began_s is None or self.reached_into else began_s
+            still_since_s = now_s if sight.moving or self.reached_into or still_since_s is None else still_since_s
             if now_s - still_since_s >= self._presence.still_s:
                 return sight.present
             if now_s - began_s >= self._presence.settle_timeout_s:
-                return sight.present and self._is_an_item_that_moves(frame.pixels)
+                return sight.present and self._is_moving_item(frame.pixels)
 
-    def until_empty(self, deadline_s: float | None) -> Generator[None, Tick, float | None]:
-        """Wait until the tray has been empty and still for a moment. Returns since when nothing lay there, None when the deadline came first.
+    def wait_until_empty(self, deadline_s: float | None) -> Generator[None, Tick, float | None]:
+        """Wait until the tray has been empty and still for a moment. Returns since when it was empty, None when the deadline came first.
 
         The deadline waits while something reaches in.
         """
         gone_since_s = still_since_s = None
         while True:
-            now_s, _, sight = yield from self.next_view()
+            now_s, _, sight = yield from self.next_observation()
             gone_since_s = None if sight.present else now_s if gone_since_s is None else gone_since_s
             still_since_s = None if sight.present or sight.moving else now_s if still_since_s is None else still_since_s
             if gone_since_s is not None and still_since_s is not None and now_s - still_since_s >= self._presence.still_s:
                 self._unproven = False
                 return gone_since_s
-            if deadline_s is not None and self._crossing_since_s is not None:
-                deadline_s = max(deadline_s, now_s + CHECK_S)
+            if deadline_s is not None and self.reached_into:
+                deadline_s = max(deadline_s, now_s + SCENE_CHECK_S)
             if deadline_s is not None and now_s > deadline_s:
                 return None
 
-    def until_it_went(self, item: Pixels) -> Generator[None, Tick, None]:
-        """Wait until an item has gone that did not leave through its gate. item: H x W x 3 uint8 RGB, the frame that shows it.
-
-        Where nothing has left the tray since the start, the tray rather looks otherwise than it was remembered: then that is its empty look from
-        now on.
-        """
-        if not self._unproven:
-            yield from self.until_empty(deadline_s=None)
-            return
-        self._unproven = False
-        self._before = EmptyReference(self.view.copy(), self.empty.copy())
-        self.view.adopt(item)
-        self.empty.forget()
-        self.empty.see(item)
-
-    def until_clear(self) -> Generator[None, Tick, None]:
-        """Look whether something reaches in, and wait until it has been gone for a moment."""
+    def wait_until_clear(self) -> Generator[None, Tick, None]:
+        """Wait until nothing has reached in for a moment. Takes one frame where nothing does."""
         reached_in_s: float | None = None
         while True:
-            now_s, _, _ = yield from self.next_view()
-            if self._crossing_since_s is not None:
+            now_s, _, _ = yield from self.next_observation()
+            if self.reached_into:
                 reached_in_s = now_s
             elif reached_in_s is None or now_s - reached_in_s >= self._presence.still_s:
                 return
 
-    def until_clear_amid_a_fault(self) -> Generator[None, Tick, None]:
-        """The same while a part has failed, and its failing again is no news. Returns, too, where the camera shows nothing for SILENT_S.
+    def wait_until_clear_during_fault(self) -> Generator[None, Tick, None]:
+        """The same during a fault. Also returns where the camera gives no frame for NO_FRAME_S.
 
-        What was learned as a part of the empty tray and has gone since is no hand: the tray is learned anew without it.
+        What was learned as a part of the empty tray and has gone since is no hand: the tray is learned again without it.
         """
         reached_in_s = frame_s = None
         look: NewLook | None = None
-        while self.view.known and self._recognised:
+        while self.occupancy.known and self._ready:
             tick = yield from self._steps.rest()
             frame_s = tick.now_s if frame_s is None or tick.frame is not None else frame_s
-            if tick.now_s - frame_s > SILENT_S:
+            if tick.now_s - frame_s > NO_FRAME_S:
                 return
             if tick.frame is None:
                 continue
-            _, frame, sight = self._seen(tick.now_s, tick.frame)
-            if self._crossing_since_s is not None:
+            _, frame, sight = self._observe(tick.now_s, tick.frame)
+            if self.reached_into:
                 reached_in_s = tick.now_s
                 look = None if sight.moving else NewLook(frame.pixels, tick.now_s) if look is None else look
-                if look is not None and self.empty.known and look.stays(frame.pixels, tick.now_s) and has_gone(frame.pixels, self.empty):
-                    self._learn(look)
+                if look is not None and self.background.known and look.stays(frame.pixels, tick.now_s) and has_gone(frame.pixels, self.background):
+                    self._relearn(look)
             elif reached_in_s is None or tick.now_s - reached_in_s >= self._presence.still_s:
                 return
 
+    def wait_until_view_is_usable(self) -> Generator[None, Tick, None]:
+        """After a camera fault: wait for a frame; where the view was lost, until the tray looks as before, or a new look of it has stayed."""
+        if not self._ready:
+            yield from self.recognise_or_learn()
+            return
+        now_s, frame = yield from self._steps.next_frame()
+        look = self._look_when_lost if self.holds_hazard else None
+        still_since_s: float | None = None
+        while self._lost:
+            now_s, frame = yield from self._steps.next_frame()
+            still_since_s = None if self.occupancy.look(frame.pixels).moving else now_s if still_since_s is None else still_since_s
+            if still_since_s is None or now_s - still_since_s < self._presence.still_s:
+                continue
+            change = scene_of(frame.pixels, self.background).change
+            if change not in LOST or self._matches_earlier_reference(frame.pixels):
+                self._end_lost()
+            elif unusable(frame.pixels) is not None:
+                look = None
+            elif look is None:
+                look = NewLook(frame.pixels, now_s)
+            elif look.stays(frame.pixels, now_s) and (look.something_left or not self.holds_hazard):
+                self._relearn(look)
+
     def still_shows(self, thumbnail: Float32Array) -> Generator[None, Tick, bool]:
-        """Whether the same thing lies there as when `view.thumbnail` was this, waiting for whatever moves or reaches in."""
-        _, _, sight = yield from self.next_view()
-        if sight.present and self._crossing_since_s is None and not self.view.moved_since(thumbnail):
+        """Whether the tray still looks as it did when `occupancy.thumbnail` was this. Waits while something moves or reaches in."""
+        _, _, sight = yield from self.next_observation()
+        if sight.present and not self.reached_into and not self.occupancy.moved_since(thumbnail):
             return True
-        there = yield from self.until_it_lies_still()
-        return there and not self.view.moved_since(thumbnail)
+        there = yield from self.wait_until_settled()
+        return there and not self.occupancy.moved_since(thumbnail)
 
-    def still_holds_something(self) -> Generator[None, Tick, bool]:
-        """Whether anything lies there, waiting for whatever moves or reaches in, or while the tray cannot be told."""
-        _, _, sight = yield from self.next_view()
-        if sight.present and not sight.moving and self._crossing_since_s is None:
+    def still_occupied(self) -> Generator[None, Tick, bool]:
+        """Whether anything lies there. Waits while something moves or reaches in, or the tray cannot be judged."""
+        _, _, sight = yield from self.next_observation()
+        if sight.present and not sight.moving and not self.reached_into:
             return True
-        return (yield from self.until_it_lies_still())
+        return (yield from self.wait_until_settled())
 
-    def next_view(self) -> Generator[None, Tick, View]:
-        """ControlSteps until there is a frame that was not seen before, and what is on it.
+    def next_observation(self) -> Generator[None, Tick, Observation]:
+        """Wait for a new frame, and look at it.
 
-        Raises what `ControlSteps.next` raises, and Failure where the tray cannot be told any more, or something has reached in for too long.
+        Raises SortingFault where the tray cannot be judged any more, or something has reached in for too long; and as `ControlSteps.next` does.
         """
         now_s, frame = yield from self._steps.next_frame()
-        return self._seen(now_s, frame)
+        return self._observe(now_s, frame)
 
     @property
     def reached_into(self) -> bool:
         """Whether something crossed the border of the view in the last frame."""
         return self._crossing_since_s is not None
 
-    def reaches_in(self, tick: Tick) -> bool:
-        """Look at the frame of this tick, if there is one: whether an arm reaches in, rather than an item flying by. Raises as `next_view` does."""
+    def sees_arm(self, tick: Tick) -> bool:
+        """Look at the frame of this tick, if any. Whether an arm reaches in, rather than an item passes. Raises as `next_observation` does."""
         if tick.frame is not None:
-            self._seen(tick.now_s, tick.frame)
-        return self._crossing_since_s is not None and tick.now_s - self._crossing_since_s >= REACT_S
+            self._observe(tick.now_s, tick.frame)
+        return self._crossing_since_s is not None and tick.now_s - self._crossing_since_s >= ARM_AFTER_S
 
-    def _seen(self, now_s: float, frame: Frame) -> View:
-        sight = self.view.look(frame.pixels)
+    @property
+    def reference_is_unproven(self) -> bool:
+        """Whether the tray was never seen empty since the reference was restored or learned again: the reference itself may be wrong."""
+        return self._unproven
+
+    def adopt_as_empty(self, pixels: Pixels) -> None:
+        """Take one frame (H x W x 3 uint8 RGB) for the empty tray from now on."""
+        self._unproven = False
+        self._earlier = self._reference.copy()
+        self._reference.adopt(pixels)
+
+    def _observe(self, now_s: float, frame: Frame) -> Observation:
+        sight = self.occupancy.look(frame.pixels)
         self._unsteady_since_s = None if not sight.moving else now_s if self._unsteady_since_s is None else self._unsteady_since_s
-        if self._unsteady_since_s is not None and now_s - self._unsteady_since_s > LEARN_S:
-            self._lose(UNSTEADY)
-        sight = self._checked(now_s, frame, sight)
-        self._watch_the_border(now_s, sight)
-        return View(now_s, frame, sight)
+        if self._unsteady_since_s is not None and now_s - self._unsteady_since_s > UNSTEADY_AFTER_S:
+            self._lose_view(UNSTEADY)
+        sight = self._check_scene(now_s, frame, sight)
+        self._watch_border(now_s, sight)
+        return Observation(now_s, frame, sight)
 
-    def _see_empty(self, now_s: float, frame: Frame) -> None:
-        if self._saw_empty_s is None or now_s - self._saw_empty_s >= SEE_EMPTY_S:
-            self._saw_empty_s = now_s
-            self.empty.see(frame.pixels)
+    def _check_scene(self, now_s: float, frame: Frame, sight: Sight) -> Sight:
+        """The sight, corrected where nothing moves: another light is no item, and a dark item on dark ground is one.
 
-    def _checked(self, now_s: float, frame: Frame, sight: Sight) -> Sight:
-        """The same sight, with a second opinion where nothing moves: another light is no item, and a dark item on dark ground is one.
-
-        While the tray cannot be told, the view counts as moving, so that nothing is decided on it.
+        While the view is lost it counts as moving, so that nothing is decided on it.
         """
-        if sight.moving or not self.empty.known:
-            self._checked_s = None
+        if sight.moving or not self.background.known:
+            self._scene_checked_s = None
             return sight
-        if self._checked_s is None or now_s - self._checked_s >= CHECK_S:
-            self._checked_s, self._scene = now_s, self._scene_of(frame.pixels, sight)
+        if self._scene_checked_s is None or now_s - self._scene_checked_s >= SCENE_CHECK_S:
+            self._scene_checked_s, self._scene = now_s, self._examine(frame.pixels, sight)
         change, crossing = self._scene
         if change not in LOST:
             self._lost_since_s = None
             return replace(sight, present=change == "item", crossing=crossing)
         self._lost_since_s = now_s if self._lost_since_s is None else self._lost_since_s
-        if now_s - self._lost_since_s >= LOST_S:
+        if now_s - self._lost_since_s >= LOST_AFTER_S:
             self._look_when_lost = NewLook(frame.pixels, now_s) if unusable(frame.pixels) is None else None
-            self._lose(LOST[change])
+            self._lose_view(LOST[change])
         return replace(sight, present=True, moving=True, crossing=0.0)
 
-    def _scene_of(self, pixels: Pixels, sight: Sight) -> SceneChange:
-        scene = scene_of(pixels, self.empty, self._presence.border)
-        if scene.change != "nothing" and self._looks_as_before(pixels):
+    def _examine(self, pixels: Pixels, sight: Sight) -> SceneChange:
+        scene = scene_of(pixels, self.background, self._presence.border)
+        if scene.change != "nothing" and self._matches_earlier_reference(pixels):
             scene = SceneChange("nothing")
         if scene.change == "nothing" and sight.present:
-            self.view.relight(pixels)
+            self.occupancy.relight(pixels)
         return scene
 
-    def _watch_the_border(self, now_s: float, sight: Sight) -> None:
-        if sight.crossing <= CROSSES:
-            self._crossing_since_s, self._told_of_crossing = None, False
+    def _watch_border(self, now_s: float, sight: Sight) -> None:
+        if sight.crossing <= CROSSING_SHARE:
+            self._crossing_since_s, self._crossing_reported = None, False
             return
         self._steps.keep_open(now_s)
         self._crossing_since_s = now_s if self._crossing_since_s is None else self._crossing_since_s
-        if now_s - self._crossing_since_s > self._presence.reach_s and not self._told_of_crossing:
-            self._told_of_crossing = True
-            if sight.spread > OTHER_PLACE:
-                self._lose(UNSTEADY)
-            raise Failure("obstruction", REACHES_IN)
+        if now_s - self._crossing_since_s > self._presence.reach_s and not self._crossing_reported:
+            self._crossing_reported = True
+            if sight.spread > OTHER_VIEW_SPREAD:
+                self._lose_view(UNSTEADY)
+            raise SortingFault("obstruction", REACHES_IN)
 
-    def _is_an_item_that_moves(self, pixels: Pixels) -> bool:
-        """Whether what never came to rest is an item. Raises Failure where it rather is the light."""
-        if not self.empty.known:
+    def _update_background(self, now_s: float, frame: Frame) -> None:
+        if self._background_s is None or now_s - self._background_s >= BACKGROUND_EVERY_S:
+            self._background_s = now_s
+            self.background.see(frame.pixels)
+
+    def _is_moving_item(self, pixels: Pixels) -> bool:
+        """Whether what never settled is an item. Raises SortingFault where it is rather the light."""
+        if not self.background.known:
             return True
-        change = scene_of(pixels, self.empty).change
+        change = scene_of(pixels, self.background).change
         if change != "item":
-            self._lose(LOST.get(change, UNSTEADY))
+            self._lose_view(LOST.get(change, UNSTEADY))
         return True
 
-    def _lose(self, why: str) -> None:
-        """Raise Failure: the tray cannot be told any more."""
-        self._is_lost = True
-        raise Failure("camera", why)
+    def _lose_view(self, why: str) -> None:
+        """Raise SortingFault: the tray cannot be judged any more."""
+        self._lost = True
+        raise SortingFault("camera", why)
 
-    def _found(self) -> None:
-        self._is_lost = False
-        self._lost_since_s = self._checked_s = self._crossing_since_s = self._unsteady_since_s = None
-        self._told_of_crossing = False
+    def _end_lost(self) -> None:
+        self._lost = False
+        self._lost_since_s = self._scene_checked_s = self._crossing_since_s = self._unsteady_since_s = None
+        self._crossing_reported = False
 
-    def _learn(self, look: NewLook) -> None:
-        self._before = EmptyReference(self.view.copy(), self.empty.copy())
-        self.view.adopt(look.pixels)
-        self.empty.take_over(look.empty)
+    def _relearn(self, look: NewLook) -> None:
+        self._earlier = self._reference.copy()
+        self.occupancy.adopt(look.pixels)
+        self.background.take_over(look.empty)
         self._unproven = True
-        self._found()
+        self._end_lost()
 
-    def _until_usable(self, began_s: float, frame: Frame) -> Generator[None, Tick, Frame]:
+    def _wait_for_exposure(self, began_s: float, frame: Frame) -> Generator[None, Tick, Frame]:
         while (trouble := unusable(frame.pixels)) is not None:
             now_s, frame = yield from self._steps.next_frame()
-            if now_s - began_s > UNUSABLE_S:
-                raise Failure("camera", LOST[trouble])
+            if now_s - began_s > EXPOSURE_S:
+                raise SortingFault("camera", LOST[trouble])
         return frame
 
-    def _shows_another_place(self, pixels: Pixels) -> bool:
-        if self.empty.known:
-            return scene_of(pixels, self.empty).change in LOST
-        return self.view.look(pixels).spread > OTHER_PLACE
+    def _shows_another_view(self, pixels: Pixels) -> bool:
+        if self.background.known:
+            return scene_of(pixels, self.background).change in LOST
+        return self.occupancy.look(pixels).spread > OTHER_VIEW_SPREAD
 
-    def _looks_as_before(self, pixels: Pixels) -> bool:
-        """Whether the tray looks as before. Then that is its bare look again, and the one since then is what it looked like before."""
-        if self._before is None or not (self._before.view.known and self._before.empty.known):
+    def _matches_earlier_reference(self, pixels: Pixels) -> bool:
+        """Whether the tray looks as the earlier reference. Then the two change places."""
+        if self._earlier is None or not self._earlier.known:
             return False
-        view, empty = self._before
-        if view.look(pixels).present or scene_of(pixels, empty).change != "nothing":
+        if self._earlier.occupancy.look(pixels).present or scene_of(pixels, self._earlier.background).change != "nothing":
             return False
-        self._before = EmptyReference(self.view.copy(), self.empty.copy())
-        self.view.take_over(view)
-        self.empty.take_over(empty)
+        earlier, self._earlier = self._earlier, self._reference.copy()
+        self._reference.take_over(earlier)
         return True

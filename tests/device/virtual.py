@@ -24,8 +24,8 @@ from device.simulation.bin import Landed, VirtualBin
 from device.simulation.hardware import simulated_gates
 from device.simulation.items import VirtualItem
 from device.sorting.control_steps import SortingSettings
+from device.sorting.empty_reference import EmptyReference
 from device.sorting.sorter import Sorter, SortingParts
-from device.sorting.tray_monitor import EmptyReference
 from device.vision.fewshot.fewshot_head import FewshotHead
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.classifier import Classifier

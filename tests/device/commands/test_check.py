@@ -255,7 +255,7 @@ def test_a_package_behind_the_camera_that_cannot_be_loaded_is_named(
 def test_a_view_that_is_never_still_fails_as_it_would_in_the_daemon(
     config: Path, tmp_path: Path, painted: Callable[..., Pixels], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tray_monitor, "LEARN_S", 0.5)
+    monkeypatch.setattr(tray_monitor, "UNSTEADY_AFTER_S", 0.5)
     (tmp_path / "moving").mkdir()
     for label in ("glass", "metal"):
         cv2.imwrite(str(tmp_path / "moving" / f"{label}.png"), painted(label, 60, 80))

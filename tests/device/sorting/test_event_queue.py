@@ -15,7 +15,7 @@ from device.ledger.ledger import Ledger
 from device.ledger.reader import read_events
 from device.ledger.schema import FILE, LedgerError
 from device.sorting.event_queue import EventQueue
-from device.sorting.faults import Failure
+from device.sorting.faults import SortingFault
 
 WAIT_S = 20.0
 
@@ -64,9 +64,9 @@ def test_what_a_full_disk_refused_is_a_fault_and_is_stored_in_order_when_there_i
     disk.full = True
     queue.put(jam(2.0))
     queue.put(jam(3.0))
-    with pytest.raises(Failure, match="no space left") as failure:
+    with pytest.raises(SortingFault, match="no space left") as fault:
         queue.check()
-    assert failure.value.fault == "ledger"
+    assert fault.value.name == "ledger"
     assert not queue.all_stored()
     disk.full = False
     queue.retry_refused()
@@ -130,7 +130,7 @@ def test_an_event_that_no_ledger_can_hold_does_not_keep_those_that_a_full_disk_r
     disk.full = False
     queue.put(jam(float("nan")))
     queue.put(jam(2.0))
-    with pytest.raises(Failure, match="no space left"):
+    with pytest.raises(SortingFault, match="no space left"):
         queue.check()
     queue.retry_refused()
     assert queue.all_stored()
@@ -148,9 +148,9 @@ def test_damage_met_in_writing_is_a_fault_that_ends_when_it_is_mended_and_costs_
         pages.seek((page - 1) * 4096)
         pages.write(b"\xa5" * 4096)
     queue.put(jam(2.0))
-    with pytest.raises(Failure, match="is damaged") as failure:
+    with pytest.raises(SortingFault, match="is damaged") as fault:
         queue.check()
-    assert failure.value.fault == "ledger"
+    assert fault.value.name == "ledger"
     queue.retry_refused()
     assert queue.all_stored()
     assert disk.waited_s == [1.0, 2.0]

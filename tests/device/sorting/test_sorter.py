@@ -15,7 +15,7 @@ from device.events import Cleared, Fault, Hazard, ItemInterrupted, ItemRejected,
 from device.policy.rules import default_rules
 from device.simulation.items import VirtualItem, shipped_items
 from device.sorting.control_steps import SortingSettings
-from device.sorting.tray_monitor import EmptyReference
+from device.sorting.empty_reference import EmptyReference
 from device.vision.fewshot.fewshot_head import EmbeddedPhoto, FewshotHead, examples_of, teach
 from device.vision.inference.bundle import Bundle, default_bundle, read_bundle
 from device.vision.inference.classifier import Classifier, Outputs

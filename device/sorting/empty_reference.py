@@ -1,0 +1,34 @@
+"""What the tray looks like with nothing on it."""
+
+from typing import NamedTuple
+
+from device.vision.inference.preprocess import Pixels
+from device.vision.isolation.background import BackgroundModel
+from device.vision.isolation.occupancy import OccupancyDetector
+
+
+class EmptyReference(NamedTuple):
+    """The empty tray: `occupancy` detects that something lies there, `background` tells what. Both follow the tray and change in place."""
+
+    occupancy: OccupancyDetector
+    background: BackgroundModel
+
+    @property
+    def known(self) -> bool:
+        """Whether both have been learned."""
+        return self.occupancy.known and self.background.known
+
+    def copy(self) -> "EmptyReference":
+        """The same reference, which does not change with this one."""
+        return EmptyReference(self.occupancy.copy(), self.background.copy())
+
+    def take_over(self, other: "EmptyReference") -> None:
+        """Take the state of another reference."""
+        self.occupancy.take_over(other.occupancy)
+        self.background.take_over(other.background)
+
+    def adopt(self, pixels: Pixels) -> None:
+        """Take one frame (H x W x 3 uint8 RGB) for the empty tray from now on."""
+        self.occupancy.adopt(pixels)
+        self.background.forget()
+        self.background.see(pixels)
