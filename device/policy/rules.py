@@ -1,4 +1,4 @@
-"""A rule pack: which bin each label belongs in, which bin takes what is better not guessed, and what a mistake costs.
+"""A rule pack: the bin of each label, the residual bin for unsure items, hazards, and what each mistake costs.
 
 Packs are TOML files, versioned apart from the model because local rules differ; `config/rules/trashnet.toml` explains every key.
 """
@@ -26,7 +26,7 @@ Several = Literal["residual", "least_cost"]
 
 
 class HazardRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When an item counts as a hazard, and what happens to it."""
+    """When an item counts as a hazard, and which bin takes it."""
 
     above: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.1
     """probability of all hazards together above which an item counts as one"""
@@ -38,8 +38,8 @@ class HazardRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RulePack:
     """A pack as it applies to the labels of one bundle.
 
-    bins maps each bin's name to its title, in the order of the file. hazards are the labels that must never pass unnoticed, hazard says when an
-    item counts as one and what happens to it. several says where things go that came together and do not belong in one bin.
+    bins: name to title, in the order of the file. hazards: the labels that must never pass unnoticed. hazard: when an item counts as one, and
+    which bin takes it. several: where things go that came together and belong in different bins.
     """
 
     name: str
@@ -51,60 +51,60 @@ class RulePack:
     several: Several
     _bin_of: Mapping[str, str]
     _costs: Mapping[str, tuple[float, ...]]
-    """of each bin, by where the item belongs, in the order of `bins`"""
+    """for each bin that an item goes into, the cost by the bin it belongs in, in the order of `bins`"""
 
     def bin_of(self, label: str) -> str:
         """The bin that a label of the bundle belongs in."""
         return self._bin_of[label]
 
     def hazards_without_label(self, labels: tuple[str, ...]) -> list[str]:
-        """Hazards that are none of the labels that are told apart, and so pass unnoticed: those that the bin is still to be taught."""
+        """Hazards that are none of these labels, and so pass unnoticed until the bin is taught them."""
         return sorted(self.hazards - set(labels))
 
     def cost(self, belongs_in: str, into: str) -> float:
-        """What it costs to put into one bin what belongs in another. Nothing where they are the same."""
+        """What it costs to put an item into a bin; 0 where it belongs there."""
         return self._costs[into][tuple(self.bins).index(belongs_in)]
 
     def expected_costs(self, belief: Sequence[float]) -> dict[str, float]:
-        """What to expect of each bin. belief: the probability that the item belongs in each, in the order of `bins`."""
+        """The expected cost of each bin. belief: the probability that the item belongs in each, in the order of `bins`."""
         return {into: sum(map(operator.mul, belief, costs)) for into, costs in self._costs.items()}
 
 
 def read_rules(file: Path, labels: tuple[str, ...], also: tuple[str, ...] = ()) -> RulePack:
-    """Read a rule pack for what tells these labels apart.
+    """Read a rule pack for these labels.
 
-    Every label must belong in exactly one bin; a label that the pack names in full must be one of them, or of `also`: labels of the bundle that
-    do not count where others were taught (a pattern may match none).
-    Labels are compared in Unicode's composed form, so it does not matter on which system they were typed. Raises RulesError.
+    Each of them must belong in exactly one bin. A label that the pack names in full must be one of `labels` or `also`; a pattern may match none.
+    also: labels of the bundle that are not in use, because the bin was taught others. Labels are compared in Unicode's composed form (NFC), whatever
+    system they were typed on. Raises RulesError.
     """
-    written = _decode(file)
-    _require_sense(file, written)
-    known = {_composed(label): label for label in written.taught + also + labels}
-    bin_of = _assign(file, written, known)
-    missing = [label for label in labels if label not in bin_of]
-    if missing:
-        raise RulesError(f"{file}: bins: no bin for the label {missing[0]}; add it to one bin's labels, or choose another pack")
-    titles = {name: entry.title or name for name, entry in written.bins.items()}
-    return _pack(file, written, titles, bin_of, _hazards(file, written, known))
+    pack_file = _decode(file)
+    _check(file, pack_file)
+    known = {_nfc(label): label for label in pack_file.taught + also + labels}
+    bin_of = _assign(file, pack_file, known)
+    without_bin = [label for label in labels if label not in bin_of]
+    if without_bin:
+        raise RulesError(f"{file}: bins: no bin for the label {without_bin[0]}; add it to one bin's labels, or choose another pack")
+    titles = {name: entry.title or name for name, entry in pack_file.bins.items()}
+    return _pack(file, pack_file, titles, bin_of, _hazards(file, pack_file, known))
 
 
 def default_pack(labels: tuple[str, ...]) -> RulePack:
-    """Sortbin's own pack for whoever named none, where pictures are judged and no gate is moved: a label that it has no bin for has one of its own
-    name. Of its own labels any may be missing.
+    """Sortbin's own pack, for commands that judge pictures and move no gate. A label without a bin gets one of its own name; the pack's own labels
+    need not be among `labels`.
     """
     file = default_rules()
-    written = _decode(file)
-    _require_sense(file, written)
-    named = tuple(label for entry in written.bins.values() for label in entry.labels)
-    known = {_composed(label): label for label in named + labels}
-    bin_of = _assign(file, written, known)
+    pack_file = _decode(file)
+    _check(file, pack_file)
+    named = tuple(label for entry in pack_file.bins.values() for label in entry.labels)
+    known = {_nfc(label): label for label in named + labels}
+    bin_of = _assign(file, pack_file, known)
     own = {label: label for label in labels if label not in bin_of}
-    titles = {name: entry.title or name for name, entry in written.bins.items()} | own
-    return _pack(file, written, titles, bin_of | own, _hazards(file, written, known))
+    titles = {name: entry.title or name for name, entry in pack_file.bins.items()} | own
+    return _pack(file, pack_file, titles, bin_of | own, _hazards(file, pack_file, known))
 
 
 def find_rules(pack: str) -> Path:
-    """The file of a pack: the bare name of one that Sortbin comes with, as `four-bins`, or a path. Raises RulesError."""
+    """The file of a pack. pack: the name of one that Sortbin comes with, such as `four-bins`, or a path. Raises RulesError."""
     return find("rules", pack, RulesError)
 
 
@@ -124,75 +124,75 @@ class _Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     belongs_in: dict[str, dict[str, float]] = {}
 
 
-class _Written(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A pack as it stands in its file."""
+class _PackFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A pack as its file has it."""
 
     name: str
     version: str
     residual: str
     bins: dict[str, _Bin]
     taught: tuple[str, ...] = ()
-    """labels that the bin is taught, or will be: the pack may name them before"""
+    """labels that the bin is taught on site; the pack may name them before that"""
     hazards: tuple[str, ...] = ()
     hazard: HazardRule | None = None
     several: Several = "residual"
-    """the bin for things of several kinds that came together: the residual one, or the one of least expected cost of all of them"""
+    """the bin for several things that came together: the residual bin, or the one of least expected cost of all of them"""
     cost: _Cost = _Cost()
 
 
-def _decode(file: Path) -> _Written:
+def _decode(file: Path) -> _PackFile:
     text = ""
     try:
         text = file.read_text(encoding="utf-8-sig")
-        return msgspec.toml.decode(text, type=_Written)
+        return msgspec.toml.decode(text, type=_PackFile)
     except OSError as error:
         raise RulesError(f"{file}: {error.strerror}; expected a rule pack") from error
     except msgspec.MsgspecError as error:
-        raise RulesError(f"{file}: {describe_toml_error(error, _Written, text)}") from error
+        raise RulesError(f"{file}: {describe_toml_error(error, _PackFile, text)}") from error
     except UnicodeDecodeError as error:
         raise RulesError(f"{file}: expected text in UTF-8: {error.reason} at byte {error.start}") from error
 
 
-def _require_sense(file: Path, written: _Written) -> None:
-    for name in written.bins:
+def _check(file: Path, pack_file: _PackFile) -> None:
+    for name in pack_file.bins:
         if not re.fullmatch(r"[a-z0-9_-]+", name):
             raise RulesError(f"{file}: bins.{name}: expected a name of a-z, 0-9, - and _, since it is part of an MQTT topic; title may be anything")
-    if written.residual not in written.bins:
-        raise RulesError(f"{file}: residual: expected one of the bins ({', '.join(written.bins)}), got {written.residual}")
-    if written.hazard is not None and not written.hazards:
-        raise RulesError(f"{file}: hazard: of which labels? Expected hazards beside it, a list of labels; or leave this table out")
-    if written.hazard is not None and written.hazard.into and written.hazard.into not in written.bins:
-        raise RulesError(f"{file}: hazard.into: expected one of the bins ({', '.join(written.bins)}), got {written.hazard.into}")
+    if pack_file.residual not in pack_file.bins:
+        raise RulesError(f"{file}: residual: expected one of the bins ({', '.join(pack_file.bins)}), got {pack_file.residual}")
+    if pack_file.hazard is not None and not pack_file.hazards:
+        raise RulesError(f"{file}: hazard: of which labels? Expected a list of labels, hazards, beside this table; or leave the table out")
+    if pack_file.hazard is not None and pack_file.hazard.into and pack_file.hazard.into not in pack_file.bins:
+        raise RulesError(f"{file}: hazard.into: expected one of the bins ({', '.join(pack_file.bins)}), got {pack_file.hazard.into}")
 
 
-def _pack(file: Path, written: _Written, titles: dict[str, str], bin_of: dict[str, str], hazards: frozenset[str]) -> RulePack:
-    by_pair = _costs(file, written, tuple(titles))
+def _pack(file: Path, pack_file: _PackFile, titles: dict[str, str], bin_of: dict[str, str], hazards: frozenset[str]) -> RulePack:
+    by_pair = _costs(file, pack_file, tuple(titles))
     costs = {into: tuple(by_pair[belongs, into] for belongs in titles) for into in titles}
-    hazard = written.hazard or HazardRule()
-    return RulePack(written.name, written.version, titles, written.residual, hazards, hazard, written.several, bin_of, costs)
+    hazard = pack_file.hazard or HazardRule()
+    return RulePack(pack_file.name, pack_file.version, titles, pack_file.residual, hazards, hazard, pack_file.several, bin_of, costs)
 
 
-def _hazards(file: Path, written: _Written, known: dict[str, str]) -> frozenset[str]:
-    return frozenset(label for entry in written.hazards for label in _matching(file, "hazards", entry, known))
+def _hazards(file: Path, pack_file: _PackFile, known: dict[str, str]) -> frozenset[str]:
+    return frozenset(label for entry in pack_file.hazards for label in _labels_that_match(file, "hazards", entry, known))
 
 
-def _assign(file: Path, written: _Written, known: dict[str, str]) -> dict[str, str]:
-    """Each label's bin, of those that have one. A label written in full goes before a pattern, so a pack can make an exception of one item."""
+def _assign(file: Path, pack_file: _PackFile, known: dict[str, str]) -> dict[str, str]:
+    """The bin of each label that has one. A label written in full goes before a pattern, so a pack can make an exception of one label."""
     in_full: dict[str, str] = {}
     by_pattern: dict[str, str] = {}
-    for name, entry in written.bins.items():
+    for name, entry in pack_file.bins.items():
         for wanted in entry.labels:
             assigned = by_pattern if "*" in wanted else in_full
-            for label in _matching(file, f"bins.{name}.labels", wanted, known):
+            for label in _labels_that_match(file, f"bins.{name}.labels", wanted, known):
                 if assigned.setdefault(label, name) != name:
                     raise RulesError(f"{file}: bins.{name}.labels: {label} is in bins.{assigned[label]} too; expected one bin for each label")
     return by_pattern | in_full
 
 
-def _matching(file: Path, key: str, wanted: str, known: dict[str, str]) -> list[str]:
-    prefix, star, rest = _composed(wanted).partition("*")
+def _labels_that_match(file: Path, key: str, wanted: str, known: dict[str, str]) -> list[str]:
+    prefix, star, rest = _nfc(wanted).partition("*")
     if star and (rest or not prefix):
-        raise RulesError(f"{file}: {key}: expected a label, or how labels begin with one * at the end, got {wanted}")
+        raise RulesError(f"{file}: {key}: expected a label, or the beginning of labels and one * at the end, got {wanted}")
     if star:
         return [label for composed, label in known.items() if composed.startswith(prefix)]
     if prefix not in known:
@@ -200,10 +200,10 @@ def _matching(file: Path, key: str, wanted: str, known: dict[str, str]) -> list[
     return [known[prefix]]
 
 
-def _costs(file: Path, written: _Written, bins: tuple[str, ...]) -> dict[tuple[str, str], float]:
-    cost = written.cost
+def _costs(file: Path, pack_file: _PackFile, bins: tuple[str, ...]) -> dict[tuple[str, str], float]:
+    cost = pack_file.cost
     wrong, lost = _positive(file, "cost.wrong", cost.wrong), _positive(file, "cost.residual", cost.residual)
-    usual = {into: lost if into == written.residual else wrong for into in bins}
+    usual = {into: lost if into == pack_file.residual else wrong for into in bins}
     costs = {(belongs, into): 0.0 if into == belongs else usual[into] for belongs in bins for into in bins}
     for belongs, row in cost.belongs_in.items():
         for into, value in row.items():
@@ -220,5 +220,5 @@ def _positive(file: Path, key: str, value: float) -> float:
     return value
 
 
-def _composed(label: str) -> str:
+def _nfc(label: str) -> str:
     return unicodedata.normalize("NFC", label)

@@ -136,8 +136,8 @@ def test_an_unknown_or_unsure_item_may_be_a_hazard_all_the_same(guarded: Callabl
 
 def test_the_labels_of_a_place_rule_no_hazard_out(guarded: Callable[[str], RulePack]) -> None:
     """Where the owner lists the labels that occur, a hazard among the others has no share; the frames alone say what it is."""
-    seen, here = sure(metal=0.6, glass=0.3), sure(glass=1.0)
-    choice = decision.decide(Evidence(here, seen), LABELS, guarded("above = 0.3"), reject_below=0.5)
+    before_prior, here = sure(metal=0.6, glass=0.3), sure(glass=1.0)
+    choice = decision.decide(Evidence(here, before_prior), LABELS, guarded("above = 0.3"), reject_below=0.5)
     assert choice.held and choice.hazard is not None and choice.hazard.label == "metal"
 
 
