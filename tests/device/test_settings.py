@@ -13,6 +13,7 @@ from device.cameras.replay import ReplaySettings
 from device.cameras.v4l2 import V4l2Settings
 from device.cli import main
 from device.gates.gpio_line import LineSettings
+from device.gates.serial import SerialSettings
 from device.gates.servo import ServoSettings
 from device.hardware import HardwareError, check_gates
 from device.mqtt.settings import MqttSettings, TlsSettings
@@ -34,6 +35,7 @@ kind = "simulated"
 bin = "paper"
 """
 SERVO = 'kind = "servo"\nchannel = 0\nclosed_us = 1000\nopen_us = 2000\n'
+SERIAL = 'kind = "serial"\nport = "/dev/ttyACM0"\n'
 LINE = 'kind = "line"\nline = "GPIO17"\n'
 
 
@@ -55,7 +57,7 @@ def table_of(name: str) -> str:
         ("device", [DeviceSettings]),
         ("model", [ModelSettings]),
         ("camera", [Picamera2Settings, V4l2Settings, ReplaySettings]),
-        ("gate", [ServoSettings, LineSettings]),
+        ("gate", [ServoSettings, LineSettings, SerialSettings]),
         ("presence", [PresenceSettings]),
         ("sorting", [SortingSettings]),
         ("site", [SiteSettings]),
@@ -96,7 +98,7 @@ def test_the_shipped_file_has_a_gate_for_each_bin_of_the_default_rules() -> None
         (("[camera]", "[camera]\nfps = 1000"), "camera.fps: expected a number of at most 120"),
         (('id = "bin-1"', 'id = "Bin 1"'), "device.id: expected lower-case letters, digits, _ and -"),
         (('kind = "v4l2"', 'kind = "webcam"'), "camera.kind: expected picamera2, v4l2 or replay, found 'webcam'"),
-        (('kind = "simulated"', 'kind = "stepper"'), "gate[0].kind: expected servo, line or simulated, found 'stepper'"),
+        (('kind = "simulated"', 'kind = "stepper"'), "gate[0].kind: expected servo, line, serial or simulated, found 'stepper'"),
         (('kind = "v4l2"', ""), "camera: missing key kind; expected picamera2, v4l2 or replay"),
         (('kind = "v4l2"', 'kind = "v4l2"\nrotate_deg = 45'), "camera.rotate_deg: expected 0, 90, 180 or 270, found 45"),
         (('kind = "v4l2"', 'kind = "v4l2"\ndevice = [0]'), "camera.device: expected a whole number or text, found a list"),
@@ -184,7 +186,7 @@ def test_times_that_never_fit_together_are_refused(change: tuple[str, str], said
     assert str(refused.value).startswith(f"{file}: {said}")
 
 
-@pytest.mark.parametrize("gate", [SERVO, LINE, 'kind = "simulated"\n'])
+@pytest.mark.parametrize("gate", [SERVO, LINE, SERIAL, 'kind = "simulated"\n'])
 def test_the_defaults_of_every_kind_of_gate_fit_those_of_sorting(gate: str, tmp_path: Path) -> None:
     file = tmp_path / "sortbin.toml"
     file.write_text(SMALLEST.replace('kind = "simulated"\n', gate), encoding="utf-8")

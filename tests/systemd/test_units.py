@@ -76,7 +76,7 @@ def test_the_count_of_refused_starts_lasts_from_restart_to_restart(service: conf
 def test_a_camera_may_be_plugged_in_after_the_start(service: configparser.SectionProxy) -> None:
     """systemd looks up the device classes of DeviceAllow= in /proc/devices, where a class only stands once its module is loaded."""
     unit = service.parser["Unit"]
-    for module in ("videodev", "mc", "usbcore"):
+    for module in ("videodev", "mc", "usbcore", "cdc_acm", "usbserial"):
         assert f"modprobe@{module}.service" in unit["Wants"].split()
         assert f"modprobe@{module}.service" in unit["After"].split()
 

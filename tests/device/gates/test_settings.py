@@ -9,6 +9,7 @@ from msgspec import toml
 
 from device.gates.gpio_line import LineSettings
 from device.gates.kinds import GateSettings
+from device.gates.serial import SerialSettings
 from device.gates.servo import ServoSettings
 from device.gates.simulated import SimulatedSettings
 
@@ -34,7 +35,7 @@ def test_the_examples_in_the_wiring_guide_are_right() -> None:
     guide = (Path(__file__).parents[3] / "docs/wiring.md").read_text(encoding="utf-8")
     examples = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
     kinds = {type(toml.decode(example, type=File).gate[0]) for example in examples}
-    assert kinds == {ServoSettings, LineSettings}
+    assert kinds == {ServoSettings, LineSettings, SerialSettings}
 
 
 @pytest.mark.parametrize(

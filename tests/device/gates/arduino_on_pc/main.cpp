@@ -1,0 +1,10 @@
+#include "Arduino.h"
+#include "sketch.cpp"
+
+int main() {
+  setup();
+  while (true) {
+    loop();
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
