@@ -23,7 +23,7 @@ from device.daemon.systemd_unit import find_service, require_reach, require_righ
 from device.gates.gates import Gates, open_gates
 from device.hardware import check_gates
 from device.mqtt import MqttError
-from device.mqtt.connection import may_publish, probe
+from device.mqtt.probe import may_publish, probe
 from device.mqtt.topics import Topics
 from device.settings import Settings, read_settings
 from device.sorting.control_steps import ControlSteps, Tick

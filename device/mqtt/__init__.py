@@ -1,7 +1,7 @@
-"""How the world hears of it: one connection to one broker, fed from the ledger."""
+"""Publishes to one MQTT broker: status topics, and every event of the ledger at least once. Imports the ledger, events and common."""
 
 from device.common.errors import SortbinError
 
 
 class MqttError(SortbinError, ConnectionError):
-    """A broker that cannot be reached or refuses. The message is one line: which broker, what it said, which key to look at."""
+    """A broker that cannot be reached or refuses. The message is one line: which broker, its reason, which settings key to look at."""

@@ -1,13 +1,13 @@
-"""How long to wait before the next attempt, so that a fleet does not storm a broker that comes back."""
+"""Exponential back-off with jitter between connections, so that many bins do not connect at once when a broker comes back."""
 
 import random
 from collections.abc import Callable
 
 
 class Backoff:
-    """Doubles the wait from attempt to attempt up to a limit, with jitter: each wait is drawn from the upper half of its range.
+    """The wait before each attempt. Its limit doubles from attempt to attempt; the wait is drawn from the upper half of the limit.
 
-    A connection that was held for `stable_s` seconds starts the count anew; one that broke sooner does not.
+    A connection that lasted `stable_s` seconds resets the limit to `first_s`.
     """
 
     def __init__(
@@ -18,7 +18,7 @@ class Backoff:
         self._failures = 0
 
     def next_s(self, held_s: float) -> float:
-        """Seconds to wait after a connection that was held for `held_s` seconds; 0 for one that never came about."""
+        """Seconds to wait now. held_s: how long the last connection lasted; 0 where none came about."""
         if held_s >= self._stable_s:
             self._failures = 0
         most_s = min(self._most_s, self._first_s * 2.0 ** min(self._failures, 30))

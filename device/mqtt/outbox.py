@@ -1,4 +1,4 @@
-"""From the ledger to the journal topic: in order, a few at a time, and gone from the outbox only when the broker has acknowledged."""
+"""Publishes undelivered events of the ledger on the journal topic: in order, a few at a time, each until the broker has acknowledged it."""
 
 import logging
 import time
@@ -10,67 +10,67 @@ from device.ledger.schema import LedgerError
 log = logging.getLogger(__name__)
 
 IN_FLIGHT = 20
-"""most events that were sent and not acknowledged"""
+"""most events that are published and not acknowledged"""
 PAUSE_S = 5.0
-"""rest after the ledger could not be read"""
+"""pause after the ledger could not be read"""
 REFUSED_S = 60.0
-"""rest after the broker has refused an event: somebody has to change its rights"""
+"""pause after the broker has refused an event: somebody has to change its ACL"""
 
 
 class Outbox:
-    """Feeds one connection. A new connection has a new one, which begins again at the oldest event that was not acknowledged.
-
-    `publish` sends an event's JSON and returns the message's id, as it comes back with the acknowledgement.
-    """
+    """Publishes over one connection. Each connection has a new one, which begins at the oldest unacknowledged event."""
 
     def __init__(self, ledger: Ledger, publish: Callable[[bytes], int], now_s: Callable[[], float] = time.monotonic) -> None:
+        """publish: sends an event's JSON and returns the number that comes back with the acknowledgement."""
         self._ledger, self._publish, self._now_s = ledger, publish, now_s
         self._sent: dict[int, int] = {}
         self._sent_up_to = 0
-        self._welcome, self._trial = True, 0
-        self._rest_until_s = float("-inf")
+        self._accepted = True
+        """False after a refusal: then one event at a time is tried, until it is acknowledged"""
+        self._newest_tried = 0
+        self._paused_until_s = float("-inf")
 
     @property
     def empty(self) -> bool:
-        """Whether everything in the ledger was sent and acknowledged."""
+        """Whether every event of the ledger is acknowledged."""
         return not self._sent and self._sent_up_to >= self._ledger.newest_seq
 
     @property
-    def resting(self) -> bool:
-        """Whether nothing is sent for a while, for the ledger could not be read or the broker refused an event."""
-        return self._now_s() < self._rest_until_s
+    def paused(self) -> bool:
+        """Whether nothing is published for a while, since the ledger could not be read or the broker refused an event."""
+        return self._now_s() < self._paused_until_s
 
-    def feed(self) -> None:
-        """Send what may be sent now. A ledger that cannot be read is tried again later; nothing is lost."""
+    def publish_next(self) -> None:
+        """Publish what may be published now. A ledger that cannot be read is tried again after a pause; nothing is lost."""
         newest_seq = self._ledger.newest_seq
-        room = (IN_FLIGHT if self._welcome else 1) - len(self._sent)
-        if room <= 0 or self._sent_up_to >= newest_seq or self.resting:
+        room = (IN_FLIGHT if self._accepted else 1) - len(self._sent)
+        if room <= 0 or self._sent_up_to >= newest_seq or self.paused:
             return
         try:
             events = self._ledger.outbox(self._sent_up_to, room)
         except LedgerError as error:
-            log.warning("%s; the journal rests for %g s", error, PAUSE_S)
-            self._rest_until_s = self._now_s() + PAUSE_S
+            log.warning("%s; the journal pauses for %g s", error, PAUSE_S)
+            self._paused_until_s = self._now_s() + PAUSE_S
             return
         for seq, payload in events:
             self._sent[self._publish(payload)] = seq
             self._sent_up_to = seq
-            self._trial = seq
+            self._newest_tried = seq
         if len(events) < room:
             self._sent_up_to = max(self._sent_up_to, newest_seq)
 
     def acknowledged(self, messages: Iterable[int]) -> None:
-        """The broker has these messages; ids of other topics' messages are passed over."""
-        if delivered := self._taken_back(messages):
-            self._welcome = self._welcome or self._trial in delivered
+        """The broker has acknowledged these messages. Numbers of messages on other topics are ignored."""
+        if delivered := self._take_seqs(messages):
+            self._accepted = self._accepted or self._newest_tried in delivered
             self._ledger.delivered(delivered)
 
     def refused(self, messages: Iterable[int]) -> None:
-        """The broker does not take these: they stay in the ledger and are sent again after a rest, the oldest alone."""
-        if refused := self._taken_back(messages):
+        """The broker has refused these messages: the events stay in the ledger. After a pause the oldest is published alone."""
+        if refused := self._take_seqs(messages):
             self._sent_up_to = min(self._sent_up_to, min(refused) - 1)
-            self._welcome, self._trial = False, 0
-            self._rest_until_s = self._now_s() + REFUSED_S
+            self._accepted, self._newest_tried = False, 0
+            self._paused_until_s = self._now_s() + REFUSED_S
 
-    def _taken_back(self, messages: Iterable[int]) -> list[int]:
+    def _take_seqs(self, messages: Iterable[int]) -> list[int]:
         return [self._sent.pop(message) for message in messages if message in self._sent]

@@ -1,4 +1,4 @@
-"""paho's client, watched: its network thread neither ends unheard nor fills the memory."""
+"""paho's client with guards: the end of its network thread is always reported, and no broker can fill the memory."""
 
 from collections.abc import Callable
 
@@ -7,18 +7,18 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-LARGEST = 65_536
-"""most bytes of a packet from the broker: it has acknowledgements for us, and nothing else"""
+MAX_PACKET_BYTES = 65_536
+"""longest packet from the broker: it only sends acknowledgements"""
 
 
 class MalformedPacket(Exception):
-    """The broker sent what no broker sends to a client that has subscribed to nothing."""
+    """The broker sent what a client without subscriptions never gets."""
 
 
 class GuardedClient(paho.Client):
-    """Reads private state of paho 2.1 where it has no public way; each such place says what paho lacks.
+    """Uses private attributes of paho 2.1; each place says which public interface is missing.
 
-    on_end: called on the network thread when it is about to end, with a line about a packet that could not be read, None without one.
+    on_end: called on the network thread before it ends, with a line about a malformed packet, or None.
     """
 
     def __init__(self, client_id: str, protocol: MQTTProtocolVersion, on_end: Callable[[str | None], None]) -> None:
@@ -29,31 +29,31 @@ class GuardedClient(paho.Client):
         self.on_end = on_end
 
     def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:
-        """What `loop_start` runs in its thread. What a malformed packet makes paho's parsers raise would end that in silence."""
-        broken: str | None = None
+        """Runs on the network thread. Without this, an exception in paho's parsers ends the thread unnoticed."""
+        malformed: str | None = None
         try:
             return super().loop_forever(timeout, retry_first_connection)
         except Exception as error:
-            broken = str(error) if isinstance(error, MalformedPacket) else f"{type(error).__name__}: {error}"
+            malformed = str(error) if isinstance(error, MalformedPacket) else f"{type(error).__name__}: {error}"
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         finally:
-            self.on_end(broken)
+            self.on_end(malformed)
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
-        """paho takes in packets of up to 256 MiB, and keeps messages with QoS 2 until the broker releases them."""
+        """paho accepts packets of up to 256 MiB, and keeps messages with QoS 2 until the broker releases them. It has no limit to set."""
         code = super().loop_read(max_packets)
-        if self._in_packet["remaining_length"] > LARGEST:
+        if self._in_packet["remaining_length"] > MAX_PACKET_BYTES:
             raise MalformedPacket(f"a packet of {self._in_packet['remaining_length']} bytes")
         if self._in_messages:
             raise MalformedPacket("a message, though nothing was subscribed to")
         return code
 
     def limit_keepalive(self, seconds: int) -> None:
-        """Ping as often as the broker asks for in its answer to CONNECT. paho passes that over."""
+        """Shorten the keep-alive to what the broker asks for in its CONNACK. paho ignores that."""
         self._keepalive = min(self._keepalive, seconds)
 
-    def said_at_its_end(self) -> ReasonCode | None:
-        """Why the broker ends the connection, to be asked amid `on_disconnect`. paho passes over packets that hold the reason alone."""
+    def disconnect_reason(self) -> ReasonCode | None:
+        """The reason in the broker's DISCONNECT, within `on_disconnect`. paho does not read a packet that holds only the reason."""
         try:
             return ReasonCode(PacketTypes.DISCONNECT, identifier=self._in_packet["packet"][0])
         except (IndexError, KeyError):

@@ -1,4 +1,4 @@
-"""What is in the messages: one type a topic. The JSON schemas are generated from these types."""
+"""The JSON payloads, one type for each topic. The JSON schemas are generated from these types."""
 
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ Mode = Literal["starting", "ready", "sorting", "fault"]
 
 
 class InfoBundle(msgspec.Struct, frozen=True, kw_only=True):
-    """The bundle that judges the items. sha256 is the bundle's digest over all its files."""
+    """The bundle that classifies the items. sha256: digest of all its files."""
 
     name: str
     version: str
@@ -21,14 +21,14 @@ class InfoBundle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InfoRules(msgspec.Struct, frozen=True, kw_only=True):
-    """The rule pack that says what goes where, and which edition of it."""
+    """The rule pack that says which label goes into which bin."""
 
     name: str
     version: str
 
 
 class Hardware(msgspec.Struct, frozen=True, kw_only=True):
-    """What the bin is built from. board is the device tree's name for it, empty where there is none; gates maps bins to kinds of gate."""
+    """The hardware. board: name in the device tree, empty where there is none. gates: kind of gate by bin."""
 
     board: str
     camera: str
@@ -38,37 +38,37 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Info(msgspec.Struct, frozen=True, kw_only=True):
-    """`info`: what this device is. Changes at a start or with another model, at no other time."""
+    """`info`: what this device is. Changes at a start or with another model only."""
 
     device: str
     install: str
-    """names the ledger, as in its events"""
+    """name of the ledger, as in its events"""
     version: str
-    """of Sortbin"""
+    """version of Sortbin"""
     bundle: InfoBundle
     labels: tuple[str, ...]
-    """what is told apart: the model's labels in its order, then new ones that the bin was taught"""
+    """the model's labels in its order, then the labels that were taught"""
     taught: dict[str, int] | None
-    """photos of each label that the bin was taught on site; None where it was taught nothing"""
+    """number of photos of each taught label; None where nothing was taught"""
     rules: InfoRules
     bins: dict[str, str]
-    """title by name, in the rule pack's order; the name is the one in topics and events, the title is for people"""
+    """title by name, in the rule pack's order: the name is used in topics and events, the title is for people"""
     residual: str
-    """the bin of `bins` that takes what is better not guessed"""
+    """the bin for items whose label is unsure"""
     hardware: Hardware
     remarks: tuple[str, ...]
     """what was found wrong at the start and does not keep it from sorting, one line each"""
 
 
 class FaultState(msgspec.Struct, frozen=True, kw_only=True):
-    """Why nothing is sorted. fault is a short name that stays the same, message one line for a person."""
+    """Why nothing is sorted. fault: a short name that does not change between versions. message: one line for a person."""
 
     fault: str
     message: str
 
 
 class LastItem(msgspec.Struct, frozen=True, kw_only=True):
-    """The item that was sorted or rejected last. reason says why it was rejected; None when it was sorted."""
+    """The item that was sorted or rejected last. reason: why it was rejected; None when it was sorted."""
 
     item: str
     bin: str
@@ -76,7 +76,7 @@ class LastItem(msgspec.Struct, frozen=True, kw_only=True):
     p: float
     reason: str | None
     time: str
-    """RFC 3339, UTC, as far as the device's clock was right"""
+    """RFC 3339, UTC, by the device's clock"""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,12 +89,13 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """per bin, since the ledger began"""
     last_item: LastItem | None
     safe_mode: bool
-    """everything goes to the residual bin, because the daemon has crashed again and again; over once it has run for a while"""
+    """after repeated crashes everything goes to the residual bin, until the daemon has run for a while"""
 
 
 class BinState(msgspec.Struct, frozen=True, kw_only=True):
-    """`bin/<bin>`: items that went into one bin since the ledger began, and how many sent there may be a hazard. No sensor looks how full it is:
-    fill_percent is None, full False.
+    """`bin/<bin>`: items that went into one bin since the ledger began, and how many of them may be a hazard.
+
+    There is no fill sensor yet: fill_percent is None, full is False.
     """
 
     fill_percent: float | None
@@ -104,49 +105,49 @@ class BinState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """`health`: every 60 s. None means that the device cannot tell. Times of inference are over the last items, in milliseconds."""
+    """`health`: every 60 s. None: unknown on this device. p50_ms, p95_ms: inference time over the last items, in milliseconds."""
 
     uptime_s: float
     clock: Literal["synced", "unsynced"]
     temperature_c: float | None
     throttled: bool | None
-    """the board slows itself down: too hot, or too little voltage"""
+    """the board is slowed down by heat or low voltage"""
     disk_free_mib: float | None
     """where the ledger is"""
     memory_mib: float
     frame_age_s: float | None
-    """age of the newest frame; None before the first"""
+    """age of the newest frame; None before the first one"""
     frames_damaged: int
-    """pictures since the start that arrived from the camera damaged and were dropped"""
+    """damaged frames since the start, which were dropped"""
     camera_reopened: int
-    """how often since the start the camera was opened again after it had failed"""
+    """how often since the start the camera was reopened after a failure"""
     backend: str
     degraded: str
-    """why the CPU does the work although an Edge TPU was asked for, else empty"""
+    """why the CPU is used although the settings ask for an Edge TPU; else empty"""
     p50_ms: float | None
     p95_ms: float | None
     outbox: int
     """events that no broker has acknowledged yet"""
     refused: tuple[str, ...]
-    """topics that the broker does not let the device write to, as far as it says so"""
+    """topics that the broker refuses; only brokers of MQTT 5 say so"""
     dropped: int
-    """events given up since the ledger began because too many waited"""
+    """events dropped since the ledger began because too many waited"""
     restarts: int
-    """starts in a row that did not end with a clean stop"""
+    """starts in a row without a clean stop before them"""
     site: dict[str, float]
-    """share of each label among the items of this place, as decisions take it: what the owner said, or what was learned, or the training photos'"""
+    """share of each label among the items of this site, as used in decisions: from the settings, learned, or that of the training photos"""
     drift: dict[str, float]
-    """how far each signal of the `drift` events is off the usual, in standard deviations; all 0 until the usual is known"""
+    """distance of each signal of the `drift` events from its usual mean, in standard deviations; 0 until the usual mean is learned"""
 
 
 def last_item(event: ItemSorted | ItemRejected) -> LastItem:
-    """The event of an item as the state shows it."""
+    """An item's event as `State.last_item`."""
     reason = event.reason if isinstance(event, ItemRejected) else None
     return LastItem(item=event.item, bin=event.bin, label=event.label, p=event.p, reason=reason, time=event.time)
 
 
 def fault_state(fault: Fault | None) -> FaultState | None:
-    """The fault event that began it as the state shows it."""
+    """A fault event as `State.fault`."""
     return None if fault is None else FaultState(fault=fault.fault, message=fault.message)
 
 

@@ -9,15 +9,15 @@ from typing import Annotated, Literal
 import msgspec
 
 DeviceId = Annotated[str, msgspec.Meta(pattern="^[a-z0-9_-]+$", max_length=64, description="lower-case letters, digits, _ and -")]
-"""names a device in topics and events"""
+"""name of a device in topics and events"""
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class TlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[mqtt.tls]`: when the table is there, even empty, the connection is encrypted and the broker's certificate checked, always."""
+    """`[mqtt.tls]`: where the table is there, even empty, the connection is encrypted and the broker's certificate is checked."""
 
     ca_file: Name | None = None
-    """PEM file of the authority that signed the broker's certificate; without it, the authorities that the system trusts"""
+    """PEM file of the authority that signed the broker's certificate; default: the authorities that the system trusts"""
     cert_file: Name | None = None
     """PEM file of this device's own certificate, for brokers that ask for one"""
     key_file: Name | None = None
@@ -29,7 +29,7 @@ class TlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which broker hears of what happens, and how to be let in."""
+    """`[mqtt]`: which broker to publish to, and how to log in."""
 
     host: Name = "localhost"
     """name or address of the broker"""
@@ -62,7 +62,7 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _require_host_alone(host: str) -> None:
-    """Raises ValueError for a URL, brackets or a port where the name or address of a broker belongs."""
+    """Raises ValueError for a URL, for brackets and for a port."""
     with contextlib.suppress(ValueError):
         ipaddress.ip_address(host)
         return

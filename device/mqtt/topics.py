@@ -1,4 +1,4 @@
-"""The names of everything a device publishes."""
+"""The names of all topics."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ from device.common.errors import SortbinError
 
 
 class TopicError(SortbinError, ValueError):
-    """A name that MQTT cannot carry as part of a topic."""
+    """A name that is not valid in a topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Topics:
 
     @property
     def event(self) -> str:
-        """An event as it happens, never replayed."""
+        """An event when it happens; never published again."""
         return self._named("event")
 
     @property
@@ -56,12 +56,12 @@ class Topics:
 
     @property
     def all(self) -> str:
-        """The pattern of all of them."""
+        """The wildcard pattern for all of them."""
         return self._named("#")
 
     @property
     def check(self) -> str:
-        """An empty message of `sortbin check`, to see whether the broker lets the device write here."""
+        """Where `sortbin check` publishes an empty message, to find out whether the broker allows it."""
         return self._named("check")
 
     def bin(self, name: str) -> str:
@@ -71,7 +71,7 @@ class Topics:
         return self._named(f"bin/{name}")
 
     def name_of(self, topic: str) -> str:
-        """What `topic` is called below the device, such as `journal` or `bin/paper`."""
+        """The topic without `<base>/<device>/`, such as `journal` or `bin/paper`."""
         return topic.removeprefix(self._named(""))
 
     def _named(self, name: str) -> str:
@@ -79,5 +79,5 @@ class Topics:
 
 
 def _level(name: str) -> bool:
-    """Whether brokers take it: no wildcards, and none of the control characters for which mosquitto ends the connection."""
+    """Whether brokers accept it: no wildcards, and no control characters, for which mosquitto ends the connection."""
     return bool(name) and not any(letter in "+#" or unicodedata.category(letter) in ("Cc", "Cn", "Cs") for letter in name)

@@ -13,7 +13,8 @@ import pytest
 
 from device.cli import main
 from device.mqtt import MqttError
-from device.mqtt.connection import client_id, may_publish, probe
+from device.mqtt.connection import client_id
+from device.mqtt.probe import may_publish, probe
 from device.mqtt.settings import MqttSettings, TlsSettings
 
 WAIT_S = 5.0

@@ -128,7 +128,7 @@ def test_stopping_without_a_broker_ends_the_thread(connect: Connect, link_log: A
     link = connect(nowhere.port)
     link_log.wait_for("closed the connection")
     assert not link.connected
-    assert link.trouble is not None
+    assert link.error is not None
     assert link.stop(WAIT_S)
     assert not link.alive
 
@@ -147,11 +147,11 @@ def test_a_refused_password_is_said_once_tried_for_ever_and_taken_when_it_is_men
     broker.start()
     link = connect(broker.port, username="bin1", password_file=str(password))
     link_log.wait_for("refused user name or password")
-    assert "mqtt.password_file" in str(link.trouble)
+    assert "mqtt.password_file" in str(link.error)
     password.write_text("right\n")
     link_log.wait_for(": connected")
     assert link.connected
-    assert link.trouble is None
+    assert link.error is None
     assert sum("refused" in line for line in link_log.lines) == 1
 
 
@@ -235,7 +235,7 @@ def test_all_that_is_retained_comes_again_on_the_same_connection_once_the_broker
     for name in ("state", "bin/paper"):
         listener.wait_for(name, bool)
     assert listener.wait_for("availability", bool) == ["online"]
-    link_log.wait_for("takes sortbin/bin1/availability again")
+    link_log.wait_for("accepts sortbin/bin1/availability again")
     assert "availability" not in link.refused
     assert sum(": connected" in line for line in link_log.lines) == 1
     assert subscribe(broker.port).wait_for("availability", bool) == ["online"]
@@ -254,7 +254,7 @@ def test_what_nobody_thought_of_is_said_and_the_link_tried_again(
     assert link.alive and not link.connected
     password.write_text("right")
     link_log.wait_for(": connected")
-    assert link.trouble is None
+    assert link.error is None
 
 
 DEVICE = """

@@ -13,7 +13,8 @@ from device.events import Fault, decode
 from device.ledger.ledger import Ledger
 from device.mqtt import MqttError
 from device.mqtt.backoff import Backoff
-from device.mqtt.connection import Connection, connected
+from device.mqtt.connection import Connection
+from device.mqtt.connection import connect as open_connection
 from device.mqtt.link import Link
 from device.mqtt.settings import MqttSettings, TlsSettings
 from tests.device.mqtt.raw_broker import CONNECT, HANG_UP, PINGREQ, PUBLISH, Farewell, Packet, RawBroker, connack, message_id, topic_of, well_behaved
@@ -98,7 +99,7 @@ def well_after(connections: int, answers: Callable[[Packet], bytes]) -> Callable
 
 
 def connect(broker: RawBroker, wait_s: float = WAIT_S, **more: Any) -> Connection:
-    return connected(settings_of(broker, **more), "sortbin-bin1", will_topic=None, wake=lambda: None, wait_s=wait_s)
+    return open_connection(settings_of(broker, **more), "sortbin-bin1", will_topic=None, on_news=lambda: None, wait_s=wait_s)
 
 
 def refusal(broker: RawBroker, wait_s: float = WAIT_S, **more: Any) -> str:
@@ -176,7 +177,7 @@ def test_a_tls_handshake_that_never_ends_is_given_up(raw_broker: RawBroker) -> N
     raw_broker.answers = lambda packet: b""
     patient = MqttSettings(host="127.0.0.1", port=raw_broker.port, keepalive_s=3600, tls=TlsSettings())
     with pytest.raises(MqttError, match=r"no answer within 0\.2 s"):
-        connected(patient, "sortbin-bin1", will_topic=None, wake=lambda: None, wait_s=0.2)
+        open_connection(patient, "sortbin-bin1", will_topic=None, on_news=lambda: None, wait_s=0.2)
 
 
 @pytest.mark.parametrize("answers_pings", [False, True])
@@ -226,7 +227,7 @@ def test_a_broker_that_knows_only_mqtt_3_is_spoken_to_in_that(answer: Farewell, 
 
 def test_a_broker_that_leaves_mqtt_5_unanswered_can_be_spoken_to_in_mqtt_3_at_once(raw_broker: RawBroker) -> None:
     raw_broker.answers = lambda packet: b"" if packet.is_mqtt_5 else well_behaved(packet)
-    assert connect(raw_broker, 0.2).speaks.startswith("MQTT 3.1.1")
+    assert connect(raw_broker, 0.2).protocol.startswith("MQTT 3.1.1")
     heard = len(raw_broker.heard)
     connection = connect(raw_broker, version=3)
     assert [packet.is_mqtt_5 for packet in raw_broker.heard[heard:] if packet.kind == CONNECT] == [False]
@@ -261,7 +262,7 @@ def test_the_device_pings_as_often_as_the_broker_asks(raw_broker: RawBroker) -> 
     within_a_second = b"\x13\x00\x01"
     raw_broker.answers = lambda packet: connack(packet, 0, within_a_second) if packet.kind == CONNECT else well_behaved(packet)
     patient = MqttSettings(host="127.0.0.1", port=raw_broker.port, keepalive_s=3600)
-    connection = connected(patient, "sortbin-bin1", will_topic=None, wake=lambda: None, wait_s=WAIT_S)
+    connection = open_connection(patient, "sortbin-bin1", will_topic=None, on_news=lambda: None, wait_s=WAIT_S)
     raw_broker.wait_for(lambda heard: heard[-1].kind == PINGREQ)
     connection.close()
 

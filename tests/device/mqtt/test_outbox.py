@@ -33,11 +33,11 @@ def test_at_most_twenty_are_under_way_and_each_acknowledgement_makes_room_for_on
     fill(ledger, 50)
     wire = Wire()
     outbox = Outbox(ledger, wire.publish)
-    outbox.feed()
-    outbox.feed()
+    outbox.publish_next()
+    outbox.publish_next()
     assert wire.sent == list(range(1, IN_FLIGHT + 1))
     outbox.acknowledged([wire.message(7)])
-    outbox.feed()
+    outbox.publish_next()
     assert wire.sent == list(range(1, IN_FLIGHT + 2))
     assert ledger.undelivered == 49
     assert not outbox.empty
@@ -47,9 +47,9 @@ def test_the_next_connection_begins_at_the_oldest_that_was_not_acknowledged(ledg
     fill(ledger, 5)
     first, second = Wire(), Wire()
     outbox = Outbox(ledger, first.publish)
-    outbox.feed()
+    outbox.publish_next()
     outbox.acknowledged([first.message(1), first.message(3)])
-    Outbox(ledger, second.publish).feed()
+    Outbox(ledger, second.publish).publish_next()
     assert second.sent == [2, 4, 5]
 
 
@@ -58,7 +58,7 @@ def test_acknowledgements_of_other_messages_are_none_of_its_business(ledger: Led
     wire = Wire()
     outbox = Outbox(ledger, wire.publish)
     outbox.acknowledged([1, 99])
-    outbox.feed()
+    outbox.publish_next()
     outbox.acknowledged([99])
     assert ledger.undelivered == 1
 
@@ -69,15 +69,15 @@ def test_a_ledger_that_cannot_be_read_is_tried_again_after_a_rest(ledger: Ledger
     outbox = Outbox(ledger, wire.publish, now_s=lambda: now_s[0])
     db = sqlite3.connect(ledger.file, isolation_level=None)
     db.execute("ALTER TABLE outbox RENAME TO hidden")
-    outbox.feed()
-    assert "the journal rests" in caplog.text
+    outbox.publish_next()
+    assert "the journal pauses" in caplog.text
     db.execute("ALTER TABLE hidden RENAME TO outbox")
     db.close()
-    outbox.feed()
+    outbox.publish_next()
     assert wire.sent == []
     assert not outbox.empty
     now_s[0] = PAUSE_S
-    outbox.feed()
+    outbox.publish_next()
     assert wire.sent == [1, 2, 3]
 
 
@@ -98,7 +98,7 @@ def test_each_connection_hears_in_order_and_nothing_acknowledged_comes_again(tmp
             fill(ledger, 7)
         elif step == "feed":
             before = len(wires[-1].sent)
-            outbox.feed()
+            outbox.publish_next()
             fresh = wires[-1].sent[before:]
             assert not delivered & set(fresh)
             under_way += fresh
@@ -127,20 +127,20 @@ def test_refused_events_stay_and_come_again_after_a_rest_the_oldest_alone(ledger
     fill(ledger, 30)
     now_s, wire = [0.0], Wire()
     outbox = Outbox(ledger, wire.publish, now_s=lambda: now_s[0])
-    outbox.feed()
+    outbox.publish_next()
     outbox.refused([wire.message(seq) for seq in range(1, 16)])
     outbox.acknowledged([wire.message(16)])
-    outbox.feed()
-    assert outbox.resting
+    outbox.publish_next()
+    assert outbox.paused
     assert wire.sent == list(range(1, 21))
     now_s[0] = REFUSED_S
-    outbox.feed()
+    outbox.publish_next()
     assert wire.sent[20:] == [], "the other four have no answer yet"
     outbox.acknowledged([wire.message(seq) for seq in range(17, 21)])
-    outbox.feed()
+    outbox.publish_next()
     assert wire.sent[20:] == [1]
     outbox.acknowledged([wire.message(1)])
-    outbox.feed()
+    outbox.publish_next()
     assert wire.sent[21:] == [*range(2, 16), *range(21, 27)]
     assert ledger.undelivered == 30 - 6
 
@@ -151,7 +151,7 @@ def test_an_event_refused_again_keeps_the_others_back(ledger: Ledger) -> None:
     outbox = Outbox(ledger, wire.publish, now_s=lambda: now_s[0])
     for turn in range(3):
         now_s[0] = turn * REFUSED_S
-        outbox.feed()
+        outbox.publish_next()
         outbox.refused(range(len(wire.sent) + 1))
     assert wire.sent == [1, 2, 3, 4, 5, 1, 1]
     assert ledger.undelivered == 5

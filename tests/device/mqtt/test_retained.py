@@ -28,7 +28,7 @@ def test_the_same_value_is_sent_once() -> None:
     retained = Retained()
     retained.put("a", full(1))
     assert numbers(retained.due(0.0)) == [("a", 1)]
-    retained.arrived("a")
+    retained.acknowledged("a")
     retained.put("a", full(1))
     assert retained.due(1.0) == []
     assert retained.wait_s(1.0) is None
@@ -41,16 +41,16 @@ def test_a_topic_waits_for_its_acknowledgement_and_then_sends_only_the_newest() 
     for items in (2, 3, 4):
         retained.put("a", full(items))
         assert retained.due(0.0) == []
-    retained.arrived("a")
+    retained.acknowledged("a")
     assert numbers(retained.due(0.0)) == [("a", 4)]
 
 
 def test_a_new_connection_gets_everything_at_once() -> None:
     retained = Retained()
-    retained.put("a", full(1), pace_s=60.0)
+    retained.put("a", full(1), interval_s=60.0)
     retained.put("b", full(2))
     assert len(retained.due(0.0)) == 2
-    retained.arrived("b")
+    retained.acknowledged("b")
     retained.start_over()
     assert numbers(retained.due(0.1)) == [("a", 1), ("b", 2)]
 
@@ -92,18 +92,18 @@ def test_sent_values_keep_their_distance_and_the_newest_is_always_sent_in_the_en
 
     for step, value in steps:
         if step == "put":
-            retained.put("state", full(value), pace_s=1.0)
+            retained.put("state", full(value), interval_s=1.0)
             newest = value
         elif step == "later":
             now_s += value
         elif waiting:
-            retained.arrived("state")
+            retained.acknowledged("state")
             waiting = False
         send()
     assert all(later - earlier >= 1.0 for (earlier, _), (later, _) in itertools.pairwise(sent))
     for _ in range(2):
         if waiting:
-            retained.arrived("state")
+            retained.acknowledged("state")
             waiting = False
         now_s += retained.wait_s(now_s) or 0.0
         send()
