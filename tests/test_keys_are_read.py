@@ -86,7 +86,7 @@ def unread(kind: Any, among: tuple[Module, ...]) -> Iterator[str]:
                 yield f"{table.__name__}.{field.encode_name}"
 
 
-@pytest.mark.parametrize("kind", [Settings, rules._Written])
+@pytest.mark.parametrize("kind", [Settings, rules._PackFile])
 def test_every_key_of_the_settings_and_of_a_rule_pack_is_read(kind: Any) -> None:
     assert list(unread(kind, modules())) == []
 
