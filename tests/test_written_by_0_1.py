@@ -93,7 +93,7 @@ def test_gates_claimed_before_an_update_are_found_after_it(tmp_path: Path) -> No
 def test_frames_kept_for_review_are_read_with_their_notes() -> None:
     kept = read_samples(WRITTEN / "kept")
     assert not kept.problems
-    (frame,) = kept.frames
+    (frame,) = kept.samples
     assert frame.note is not None
     assert (frame.note.label, frame.note.reason, frame.note.mask is not None, len(frame.note.embedding or ())) == ("blue can", "unsure", True, 8)
 

@@ -1,1 +1,1 @@
-"""What a bin learns of its site: how common each label is, drift from its training photos, taught heads. Imports vision, ledger and below."""
+"""What a bin learns of its site: label prior, drift of what it sees, taught few-shot heads. May import ledger, events, vision and common."""

@@ -1,4 +1,4 @@
-"""Does the bin still see what it saw when it was new? A control chart for each thing that shows dirt, a dying lamp, a moved camera or new waste."""
+"""Drift: control charts that tell whether the bin still sees what it saw when it was new, or dirt, a dying lamp, a moved camera or new waste."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,18 +15,18 @@ Signal = Literal["confidence", "labels", "strangeness", "brightness", "sharpness
 SIGNALS: tuple[Signal, ...] = ("confidence", "labels", "strangeness", "brightness", "sharpness", "view")
 
 BASELINE_ITEMS = 200
-"""items from which is learned what is usual at this bin"""
+"""items that the baseline of this bin is learned from"""
 EWMA_WEIGHT = 0.03
 """weight of the newest item in the running mean"""
 ALARM_SIGMA = 5.5
-"""standard deviations of the running mean, off the usual, at which something has drifted: one false alarm of any signal in at least 20,000 items,
-in the simulation of `benchmarks/drift.py`"""
+"""standard deviations of the running mean, off the baseline, at which a signal has drifted. In the simulation of `benchmarks/drift.py` that gives one
+false alarm of any signal in at least 20,000 items"""
 CLEAR_SIGMA = 2.5
-"""standard deviations below which it counts as back to usual, so that the next drift is told again"""
+"""standard deviations below which a signal is back to its baseline, so that its next drift raises an alarm again"""
 
 WIDTH, HEIGHT = 80, 60
 
-_MEANING: dict[Signal, tuple[str, str]] = {
+_MESSAGES: dict[Signal, tuple[str, str]] = {
     "confidence": ("items are recognised less surely than before", "items are recognised more surely than before"),
     "labels": ("the mix of labels has changed", "the mix of labels has changed"),
     "strangeness": ("items look more familiar than before", "items look less like what is known: new waste, or a dirty lens"),
@@ -38,11 +38,11 @@ _MEANING: dict[Signal, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ItemSignals:
-    """What one item's frame tells of the bin's state, as numbers that vary evenly.
+    """What one item's frame says about the state of the bin.
 
-    confidence: p of the best label; labels: the probabilities; strangeness: the unknown score, None where there is none. brightness: logarithm of
-    the median grey; sharpness: logarithm of the Laplacian's spread over that of grey; edges: HEIGHT x WIDTH float32, how strong edges are, of zero
-    mean and unit length.
+    confidence: probability of the likeliest label. labels: all probabilities. strangeness: the novelty score, None where there is none. brightness:
+    logarithm of the median grey. sharpness: logarithm of the standard deviation of the Laplacian over that of grey. edges: HEIGHT x WIDTH float32,
+    strength of edges, with zero mean and unit length.
     """
 
     confidence: float
@@ -54,7 +54,7 @@ class ItemSignals:
 
 
 def measure_item(frame: Pixels, probabilities: Float64Array, unknown: float | None) -> ItemSignals:
-    """frame: H x W x 3 uint8 RGB, the whole of it; probabilities, unknown: what was made of the item. Less than a millisecond."""
+    """Measure the signals of one item. frame: H x W x 3 uint8 RGB, the whole of it. Takes less than a millisecond."""
     small = cv2.cvtColor(np.asarray(cv2.resize(frame, (WIDTH * 2, HEIGHT * 2), interpolation=cv2.INTER_AREA), np.uint8), cv2.COLOR_RGB2GRAY)
     grey = small.astype(np.float32) + 1
     fine = cv2.Laplacian(grey, cv2.CV_32F)
@@ -73,10 +73,10 @@ def measure_item(frame: Pixels, probabilities: Float64Array, unknown: float | No
 
 
 class ControlChart:
-    """An exponentially weighted moving average against what was usual (Roberts 1959), for several numbers at once.
+    """An exponentially weighted moving average (EWMA) against a baseline (Roberts 1959), for several numbers at once.
 
-    The limits count how uncertain the usual is, since it is told from finitely many items: the variance of the difference is
-    `s2 * (forgetting / (2 - forgetting) + 1 / items)`.
+    The baseline comes from finitely many items and is uncertain itself, so the variance of the difference is
+    `s2 * (weight / (2 - weight) + 1 / items)`.
     """
 
     def __init__(self, size: int, least_spread: float) -> None:
@@ -86,28 +86,30 @@ class ControlChart:
         self._now = np.zeros(size)
 
     def add(self, values: Float64Array) -> None:
-        """Take one item's numbers: into what is usual for the first BASELINE_ITEMS items, then into the running mean."""
+        """Add one item's numbers: the first BASELINE_ITEMS to the baseline, later ones to the running mean."""
         self.count += 1
         if self.count <= BASELINE_ITEMS:
-            strayed = values - self._mean
-            self._mean += strayed / self.count
-            self._squares += strayed * (values - self._mean)
+            difference = values - self._mean
+            self._mean += difference / self.count
+            self._squares += difference * (values - self._mean)
             self._now = self._mean.copy()
         else:
             self._now += EWMA_WEIGHT * (values - self._now)
 
     @property
     def deviations(self) -> Float64Array:
-        """How far the running mean is off the usual, in standard deviations of that difference; 0 until the usual is known."""
+        """How far the running mean is off the baseline, in standard deviations of that difference; 0 until the baseline is complete."""
         if self.count <= BASELINE_ITEMS:
             return np.zeros_like(self._mean)
         spread = np.maximum(np.sqrt(self._squares / (BASELINE_ITEMS - 1)), self._least)
         return np.asarray((self._now - self._mean) / (spread * np.sqrt(EWMA_WEIGHT / (2 - EWMA_WEIGHT) + 1 / BASELINE_ITEMS)), np.float64)
 
     def export(self) -> Float64Array:
+        """The state as one row."""
         return np.concatenate([[self.count], self._mean, self._squares, self._now])
 
     def restore(self, stored: Float64Array) -> None:
+        """Take what `export` returned. Raises ValueError for another size."""
         if stored.shape != (1 + 3 * len(self._mean),):
             raise ValueError(f"expected a chart of {len(self._mean)} numbers, found {stored.shape}")
         self.count = int(stored[0])
@@ -115,74 +117,74 @@ class ControlChart:
 
 
 class DriftMonitor:
-    """Watches for drift. Give it a look of every item; it says, once, what has drifted."""
+    """Watches the signals of every item for drift, and raises one alarm for each drift."""
 
     def __init__(self, labels: int) -> None:
         sizes = {"confidence": 1, "labels": labels, "strangeness": 1, "brightness": 1, "sharpness": 1, "view": 1}
         least = {"confidence": 0.05, "labels": 0.14, "strangeness": 0.1, "brightness": 0.03, "sharpness": 0.05, "view": 0.03}
         self._charts = {signal: ControlChart(sizes[signal], least[signal]) for signal in SIGNALS}
         self._edges = np.zeros((HEIGHT, WIDTH), np.float32)
-        self._seen = 0
+        self._items = 0
         self._drifted: set[Signal] = set()
 
     @property
     def known(self) -> bool:
-        """Whether there is anything worth keeping."""
-        return self._seen > 0
+        """Whether there is anything to store."""
+        return self._items > 0
 
     @property
     def deviations(self) -> dict[Signal, float]:
-        """How far each signal is off the usual, in standard deviations; 0 until the usual is known."""
+        """How far each signal is off its baseline, in standard deviations; 0 until the baseline is complete."""
         return {signal: _furthest(chart.deviations) for signal, chart in self._charts.items()}
 
     @property
     def drifted(self) -> tuple[Signal, ...]:
-        """What has drifted and has not come back."""
+        """The signals that have drifted and are not back."""
         return tuple(signal for signal in SIGNALS if signal in self._drifted)
 
-    def observe(self, look: ItemSignals) -> list[Drift]:
-        """Take one item. Returns an incident for each signal that has drifted just now."""
-        self._add(look)
-        told = []
+    def observe(self, signals: ItemSignals) -> list[Drift]:
+        """Add one item. Returns an event for each signal that has drifted just now."""
+        self._add(signals)
+        alarms = []
         for signal, off in self.deviations.items():
             if abs(off) < CLEAR_SIGMA:
                 self._drifted.discard(signal)
             elif abs(off) >= ALARM_SIGMA and signal not in self._drifted:
                 self._drifted.add(signal)
-                told.append(Drift(signal=signal, strayed=round(off, 2), message=_MEANING[signal][int(off > 0)]))
-        return told
+                alarms.append(Drift(signal=signal, strayed=round(off, 2), message=_MESSAGES[signal][int(off > 0)]))
+        return alarms
 
     def export(self) -> npt.NDArray[Any]:
-        """Everything, as one row of float64."""
-        return np.concatenate([[self._seen], self._edges.ravel(), *(chart.export() for chart in self._charts.values())])
+        """The state as one row of float64."""
+        return np.concatenate([[self._items], self._edges.ravel(), *(chart.export() for chart in self._charts.values())])
 
     def restore(self, stored: npt.NDArray[Any]) -> None:
-        """Take what `export` gave before; what is far off then was told of then. Raises ValueError for another number of labels."""
+        """Take what `export` returned. Drift that it holds raises no new alarm. Raises ValueError for another number of labels."""
         lengths = [1, WIDTH * HEIGHT, *(len(chart.export()) for chart in self._charts.values())]
         if stored.shape != (sum(lengths),):
             raise ValueError(f"expected {sum(lengths)} numbers, found {stored.shape}")
         seen, edges, *charts = np.split(stored, np.cumsum(lengths)[:-1])
         for chart, part in zip(self._charts.values(), charts, strict=True):
             chart.restore(part)
-        self._seen, self._edges = int(seen[0]), edges.reshape(HEIGHT, WIDTH).astype(np.float32)
+        self._items, self._edges = int(seen[0]), edges.reshape(HEIGHT, WIDTH).astype(np.float32)
         self._drifted = {signal for signal, off in self.deviations.items() if abs(off) >= ALARM_SIGMA}
 
-    def _add(self, look: ItemSignals) -> None:
-        self._seen += 1
+    def _add(self, signals: ItemSignals) -> None:
+        self._items += 1
         charts = self._charts
-        charts["confidence"].add(np.array([look.confidence]))
-        charts["labels"].add(look.labels)
-        charts["brightness"].add(np.array([look.brightness]))
-        charts["sharpness"].add(np.array([look.sharpness]))
-        if look.strangeness is not None:
-            charts["strangeness"].add(np.array([look.strangeness]))
-        # The edges of the first items are the view; how alike they are is charted from then on.
+        charts["confidence"].add(np.array([signals.confidence]))
+        charts["labels"].add(signals.labels)
+        charts["brightness"].add(np.array([signals.brightness]))
+        charts["sharpness"].add(np.array([signals.sharpness]))
+        if signals.strangeness is not None:
+            charts["strangeness"].add(np.array([signals.strangeness]))
+        # The mean edges of the first items are the reference view; later items are compared with it.
         views = BASELINE_ITEMS // 4
-        if self._seen <= views:
-            self._edges += look.edges / np.float32(views)
+        if self._items <= views:
+            self._edges += signals.edges / np.float32(views)
         else:
-            charts["view"].add(np.array([float((self._edges * look.edges).sum())]))
+            charts["view"].add(np.array([float((self._edges * signals.edges).sum())]))
 
 
-def _furthest(strayed: Float64Array) -> float:
-    return round(float(strayed[np.abs(strayed).argmax()]), 3)
+def _furthest(deviations: Float64Array) -> float:
+    return round(float(deviations[np.abs(deviations).argmax()]), 3)

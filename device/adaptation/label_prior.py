@@ -1,4 +1,4 @@
-"""What a bin's place is like: which labels come there, and how often. Probabilities are weighed with that."""
+"""The label prior of a site: which labels come there, and how often. Probabilities are reweighted with it."""
 
 import zlib
 from collections import deque
@@ -12,48 +12,48 @@ from device.common.arrays import Float64Array
 from device.common.errors import SortbinError
 
 WINDOW_ITEMS = 400
-"""items that the learned mix rests on: the latest ones"""
+"""the latest items that the prior is estimated from"""
 PSEUDO_ITEMS = 20.0
-"""how many items of the expected mix the start of learning counts for"""
+"""how many items the expected shares count for in the estimate"""
 MOST_CHANGE = 6.0
-"""most that learning may raise or lower a label's share, as a factor of what was expected"""
+"""largest factor by which learning may raise or lower a label's expected share"""
 
-_STEPS = 60
-_CLOSE = 1e-5
-_LEAST = 1e-9
+_MOST_STEPS = 60
+_CONVERGED = 1e-5
+_LEAST_P = 1e-9
 
 
 class SiteError(SortbinError, ValueError):
-    """A description of a place that does not fit the labels. The message names the label and what was expected."""
+    """A [site] table that does not fit the labels. The message names the key, the label and what was expected."""
 
 
 class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is known of the waste at this place."""
+    """What the owner knows of the waste at this site."""
 
     labels: dict[str, Annotated[float, msgspec.Meta(gt=0, le=1e6)]] | tuple[str, ...] = ()
-    """labels that occur, alone or with how often (any unit: only ratios matter); none given: all of the model's"""
+    """labels that occur, alone or with how often (any unit: only ratios matter); empty: all of the model's"""
     others: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
-    """share of items with a label that is not among these, 0 for none at all"""
+    """share of items whose label is not among these"""
     learn: bool = False
-    """follow the mix of labels that the bin sees, within bounds"""
+    """follow how often the bin sees each label, within bounds"""
 
     def __post_init__(self) -> None:
         if self.others and not self.labels:
-            raise SiteError(f"others: {self.others:g} of what, while no labels are named; expected labels beside it")
+            raise SiteError(f"others: {self.others:g} of what, while no labels are named? Expected labels beside it")
 
 
 def label_shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[str, ...], usual: Float64Array, others: float = 0.0) -> Float64Array:
-    """The share of each label at a place: one a label, summing to 1.
+    """The expected share of each label at a site: one a label, summing to 1.
 
-    occurring: labels with how often they occur, or labels alone, which then occur as often, relative to each other, as in `usual`: the
-    shares that the probabilities were calibrated with. Nothing given means all labels. others: the share of all others together, less than 1, divided
-    among them as in `usual`. Raises SiteError for a label that is none of `labels`, and for others where none are named.
+    occurring: labels with how often they occur, or labels alone; these occur in the ratios of `usual`. Empty: all labels. usual: the shares that the
+    probabilities were calibrated with. others: the share of all other labels together, 0 to below 1, divided among them as in `usual`.
+    Raises SiteError for a label that is none of `labels`, and for others where no labels are named.
     """
     for label in occurring:
         if label not in labels:
-            raise SiteError(f"labels: {label}: not a label that is known here; expected some of {', '.join(labels)}")
+            raise SiteError(f"labels: {label}: no such label; expected some of {', '.join(labels)}")
     if not occurring and others:
-        raise SiteError(f"others: {others:g} of what, while no labels are named; name those that occur, or leave it out")
+        raise SiteError(f"others: {others:g} of what, while no labels are named? Name those that occur, or leave it out")
     if not occurring:
         return np.divide(usual, usual.sum())
     if isinstance(occurring, Mapping):
@@ -67,35 +67,36 @@ def label_shares(occurring: Mapping[str, float] | Sequence[str], labels: tuple[s
 
 
 def reweight(probabilities: Float64Array, usual: Float64Array, at_site: Float64Array) -> Float64Array:
-    """Probabilities that hold where labels occur with shares `at_site`, of ones that hold where they occur with shares `usual`.
+    """Probabilities calibrated for label shares `usual`, converted to label shares `at_site`.
 
-    Bayes: each is multiplied by the ratio of the shares (Saerens et al. 2002, eq. 2.4), and all are brought back to a sum of 1. probabilities:
-    (... x labels), each summing to 1. A label whose share is 0 gets 0; where nothing else is left, the shares of the place.
+    Bayes: each is multiplied by the ratio of the shares (Saerens et al. 2002, eq. 2.4), then all are normalised to a sum of 1.
+    probabilities: (... x labels), each row summing to 1. A label whose share is 0 gets 0; where no other had any
+    probability, the result is `at_site`.
     """
-    weighed = np.maximum(probabilities, _LEAST) * (at_site / usual)
-    result: Float64Array = weighed / weighed.sum(axis=-1, keepdims=True)
+    weighted = np.maximum(probabilities, _LEAST_P) * (at_site / usual)
+    result: Float64Array = weighted / weighted.sum(axis=-1, keepdims=True)
     return result
 
 
 def estimate_shares(probabilities: Float64Array, usual: Float64Array, expected: Float64Array) -> Float64Array:
-    """The shares of labels that explain best what was seen: expectation maximisation of Saerens, Latinne and Decaestecker (2002).
+    """The label shares that best explain the probabilities of past items: expectation maximisation (Saerens, Latinne, Decaestecker 2002).
 
-    probabilities: items x labels, calibrated, as they hold where labels occur with shares `usual`. expected: what the owner or the training
-    data say; it counts for PSEUDO_ITEMS items (a Dirichlet prior), a label with share 0 keeps it, and no share leaves
+    probabilities: items x labels, calibrated for label shares `usual`. expected: shares that the owner or the training data give; they count for
+    PSEUDO_ITEMS items (a Dirichlet prior). A label with share 0 keeps it. No share leaves
     `expected / MOST_CHANGE` .. `expected * MOST_CHANGE`: otherwise items that are often mistaken would push a label out of use.
     Returns one share a label, summing to 1.
     """
-    found = expected
-    for _ in range(_STEPS):
-        given = reweight(probabilities, usual, found).sum(axis=0)
-        before, found = found, (given + PSEUDO_ITEMS * expected) / (len(probabilities) + PSEUDO_ITEMS)
-        if float(np.abs(found - before).max()) < _CLOSE:
+    shares = expected
+    for _ in range(_MOST_STEPS):
+        given = reweight(probabilities, usual, shares).sum(axis=0)
+        before, shares = shares, (given + PSEUDO_ITEMS * expected) / (len(probabilities) + PSEUDO_ITEMS)
+        if float(np.abs(shares - before).max()) < _CONVERGED:
             break
-    return _within(found, expected / MOST_CHANGE, expected * MOST_CHANGE)
+    return _within(shares, expected / MOST_CHANGE, expected * MOST_CHANGE)
 
 
 class LabelPrior:
-    """The mix of labels at one bin: what was expected, and, where it may learn, what its latest items say."""
+    """The label shares at one site: the expected ones, and, with `learn`, those that its latest items show."""
 
     def __init__(self, labels: tuple[str, ...], usual: Float64Array, settings: SiteSettings) -> None:
         """labels, usual: as for `label_shares`. Raises SiteError."""
@@ -103,53 +104,53 @@ class LabelPrior:
         self._usual = np.divide(usual, usual.sum())
         self._expected = label_shares(settings.labels, labels, self._usual, settings.others)
         self._learns = settings.learn
-        self._seen: deque[Float64Array] = deque(maxlen=WINDOW_ITEMS)
-        self._found = self._expected
+        self._window: deque[Float64Array] = deque(maxlen=WINDOW_ITEMS)
+        self._shares = self._expected
 
     @property
     def file(self) -> str:
-        """A name for the file of what was learned about these labels."""
+        """The name of the file for the state; another for other labels."""
         return f"site-{zlib.crc32(chr(0).join(self.labels).encode()):08x}.npy"
 
     @property
     def known(self) -> bool:
-        """Whether anything was learned that is worth keeping."""
-        return bool(self._seen)
+        """Whether there is anything to store."""
+        return bool(self._window)
 
     @property
     def shares(self) -> dict[str, float]:
-        """Each label's share, as decisions use it."""
-        return dict(zip(self.labels, (round(float(share), 4) for share in self._found), strict=True))
+        """The share of each label in use."""
+        return dict(zip(self.labels, (round(float(share), 4) for share in self._shares), strict=True))
 
     def apply_prior(self, probabilities: Float64Array) -> Float64Array:
-        """Probabilities of an item as they hold here: one a label, summing to 1, as are the ones given."""
-        return reweight(probabilities, self._usual, self._found)
+        """Probabilities of an item, reweighted with the prior. Takes and returns one a label, summing to 1."""
+        return reweight(probabilities, self._usual, self._shares)
 
     def observe(self, probabilities: Float64Array) -> None:
-        """Learn from one item, given its probabilities before `apply_prior`. About a millisecond; nothing where it may not learn."""
+        """Learn from one item, unless `learn` is off. probabilities: before `apply_prior`. Takes about a millisecond."""
         if self._learns:
-            self._seen.append(probabilities)
-            self._found = estimate_shares(np.stack(self._seen), self._usual, self._expected)
+            self._window.append(probabilities)
+            self._shares = estimate_shares(np.stack(self._window), self._usual, self._expected)
 
     def export(self) -> Float64Array:
-        """What was learned from: items x labels."""
-        return np.stack(self._seen) if self._seen else np.zeros((0, len(self.labels)))
+        """The items learned from: items x labels."""
+        return np.stack(self._window) if self._window else np.zeros((0, len(self.labels)))
 
     def restore(self, stored: Float64Array) -> None:
-        """Take what `export` gave before. Raises ValueError for other labels than these."""
+        """Take what `export` returned. Raises ValueError for another number of labels."""
         if stored.ndim != 2 or stored.shape[1] != len(self.labels):
             raise ValueError(f"expected probabilities of {len(self.labels)} labels an item, found shape {stored.shape}")
         if self._learns and len(stored):
-            self._seen.extend(stored[-WINDOW_ITEMS:])
-            self._found = estimate_shares(np.stack(self._seen), self._usual, self._expected)
+            self._window.extend(stored[-WINDOW_ITEMS:])
+            self._shares = estimate_shares(np.stack(self._window), self._usual, self._expected)
 
 
-def _within(found: Float64Array, least: Float64Array, most: Float64Array) -> Float64Array:
-    """Shares in proportion to `found` wherever the bounds allow it, summing to 1: the factor is found by bisection."""
-    low, high = 0.0, float(most.sum() / found[found > 0].min())
+def _within(shares: Float64Array, least: Float64Array, most: Float64Array) -> Float64Array:
+    """Shares in proportion to `shares` where the bounds allow it, summing to 1. The factor is found by bisection."""
+    low, high = 0.0, float(most.sum() / shares[shares > 0].min())
     for _ in range(80):
         factor = (low + high) / 2
-        total = np.clip(found * factor, least, most).sum()
+        total = np.clip(shares * factor, least, most).sum()
         low, high = (factor, high) if total < 1 else (low, factor)
-    bounded: Float64Array = np.clip(found * high, least, most)
+    bounded: Float64Array = np.clip(shares * high, least, most)
     return np.divide(bounded, bounded.sum())

@@ -1,1 +1,1 @@
-"""Frames kept for a person to review, within limits: which to keep, and the store on disk. Imports vision.inference and common."""
+"""Frames stored for a person to label: which ones (`collector`), and the folder they are in (`store`). May import vision.inference and common."""

@@ -1,7 +1,7 @@
-"""Frames that a bin kept because a person's label for them is worth something.
+"""The folder of samples: frames that a bin has stored for a person to label.
 
-A folder of pictures `<time>-<item>.jpg`, each with a note `<time>-<item>.json` beside it: what the device made of the item. Only the
-picture is needed; one without a note, or with a note that cannot be read, is still a frame that can be labelled.
+Each picture `<time>-<item>.jpg` has a note `<time>-<item>.json` beside it, with the device's judgement. A picture without a note, or with one that
+cannot be read, can still be labelled.
 """
 
 from dataclasses import dataclass
@@ -21,32 +21,32 @@ _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
 class SampleNote(msgspec.Struct, frozen=True, kw_only=True):
-    """What the device made of the item on a kept frame. Keys of later versions are passed over."""
+    """The device's judgement of the item on a stored frame. Keys of later versions are ignored."""
 
     item: str
     """the item's own id, as in its event"""
     label: str
-    """the likeliest label, and with p its probability"""
+    """the likeliest label; p is its probability"""
     p: Probability
     probabilities: dict[str, Probability]
     """calibrated, one per label, in the bundle's order"""
     bin: str
     """where the item went"""
     reason: str
-    """why it was not sorted, or why the frame was kept: a short name, as `unsure` or `unknown`"""
+    """why the frame was stored: `unlike` for a sorted item, or why it was rejected, as `unsure` or `unknown`"""
     bundle: str
     """name of the bundle that judged it"""
     time: str
     """RFC 3339, UTC"""
     mask: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] | None = None
-    """the item's pixels: lengths of the runs of ground, item, ground, ... over the picture's rows, from its top left corner on"""
+    """the item's pixels as run lengths: ground, item, ground, ... over the picture's rows"""
     embedding: tuple[float, ...] | None = None
     """the network's pooled features"""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSample:
-    """A picture that can be decoded, and its note where there is one."""
+    """A picture that can be decoded, and its note where it has one."""
 
     picture: Path
     note: SampleNote | None
@@ -54,28 +54,28 @@ class StoredSample:
 
 @dataclass(frozen=True, slots=True)
 class SampleFolder:
-    """What was found in a folder: frames sorted by path, and one line for each picture or note that was passed over."""
+    """The samples in a folder, sorted by path, and one line for each picture or note that cannot be used."""
 
-    frames: tuple[StoredSample, ...]
+    samples: tuple[StoredSample, ...]
     problems: tuple[str, ...]
 
 
 def read_samples(folder: Path) -> SampleFolder:
-    """Read the kept frames in and below a folder. Every picture is decoded once, at an eighth of its size, to know that it can be.
+    """Read the samples in and below a folder. Every picture is decoded once, at an eighth of its size, to find damaged ones.
 
-    Nothing is written. Raises PictureError when there is no such folder, it may not be entered, or there is no picture in it.
+    Raises PictureError when there is no such folder, it may not be entered, or there is no picture in it.
     """
     try:
         is_folder, there = folder.is_dir(), folder.exists()
     except OSError as error:
-        raise PictureError(f"{folder}: {error.strerror}; expected a folder of kept frames") from error
+        raise PictureError(f"{folder}: {error.strerror}; expected a folder of stored frames") from error
     if not is_folder:
-        raise PictureError(f"{folder}: expected a folder of kept frames, found {'a file' if there else 'nothing'}")
-    frames: list[StoredSample] = []
+        raise PictureError(f"{folder}: expected a folder of stored frames, found {'a file' if there else 'nothing'}")
+    samples: list[StoredSample] = []
     problems: list[str] = []
     for picture in find_pictures(folder):
         try:
-            _require_picture(picture)
+            _check_picture(picture)
         except PictureError as error:
             problems.append(f"{error}; left out")
             continue
@@ -84,12 +84,12 @@ def read_samples(folder: Path) -> SampleFolder:
         except _NoteError as error:
             problems.append(f"{error}; its picture is shown without a guess")
             note = None
-        frames.append(StoredSample(picture, note))
-    return SampleFolder(tuple(frames), tuple(problems))
+        samples.append(StoredSample(picture, note))
+    return SampleFolder(tuple(samples), tuple(problems))
 
 
 class _NoteError(ValueError):
-    """A note that is there and cannot be read."""
+    """A note that cannot be read."""
 
 
 def _read_note(file: Path) -> SampleNote | None:
@@ -102,16 +102,16 @@ def _read_note(file: Path) -> SampleNote | None:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise _NoteError(f"{file}: {describe_error(error) if isinstance(error, msgspec.MsgspecError) else 'expected UTF-8'}") from error
     if note.label not in note.probabilities:
-        raise _NoteError(f"{file}: probabilities: expected one for {note.label} among them, which is the label")
+        raise _NoteError(f"{file}: probabilities: expected one for the label {note.label}")
     return note
 
 
-def _require_picture(file: Path) -> None:
+def _check_picture(file: Path) -> None:
     try:
         data = file.read_bytes()
     except OSError as error:
         raise PictureError(f"{file}: {error.strerror}") from error
-    # The decoder fills what is missing with grey. Inside a scan an end marker cannot occur, so one must come after the last scan began.
+    # OpenCV fills what is missing with grey. A scan holds no end marker, so a whole file has one after its last scan began.
     if data.startswith(_JPEG_START) and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN):
         raise PictureError(f"{file}: breaks off before the picture is complete")
     try:

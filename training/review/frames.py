@@ -46,7 +46,7 @@ def read_frames(folder: Path) -> Frames:
     kept = read_samples(folder)
     problems = list(kept.problems)
     frames: dict[str, Frame] = {}
-    for one in kept.frames:
+    for one in kept.samples:
         try:
             frame = _frame(folder, one)
         except OSError as error:

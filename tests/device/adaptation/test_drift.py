@@ -1,4 +1,4 @@
-"""Drift: told when something changes, silent when nothing does."""
+"""Drift raises one alarm when something changes, and none when nothing does."""
 
 import numpy as np
 import pytest
@@ -23,14 +23,14 @@ def frame(rng: np.random.Generator, *, light: float = 1.0, pushed: int = 0) -> P
 
 
 def item(rng: np.random.Generator, mix: tuple[float, ...] = (0.5, 0.3, 0.2)) -> tuple[np.ndarray, float]:
-    """Probabilities of an item, and how strange it is."""
+    """Probabilities of an item, and how novel it is."""
     probabilities = np.full(3, 0.02)
     probabilities[rng.choice(3, p=mix)] = 0.96
     return probabilities, float(rng.random())
 
 
-def usual(seed: int = 1) -> tuple[DriftMonitor, np.random.Generator]:
-    """A monitor that knows what is usual."""
+def trained(seed: int = 1) -> tuple[DriftMonitor, np.random.Generator]:
+    """A monitor whose baselines are complete."""
     monitor, rng = DriftMonitor(3), np.random.default_rng(seed)
     for _ in range(BASELINE_ITEMS * 5 // 4 + 20):
         assert monitor.observe(measure_item(frame(rng), *item(rng))) == []
@@ -41,24 +41,24 @@ def usual(seed: int = 1) -> tuple[DriftMonitor, np.random.Generator]:
     ("signal", "change", "sign"),
     [("brightness", {"light": 0.7}, -1), ("brightness", {"light": 1.25}, 1), ("view", {"pushed": 40}, -1)],
 )
-def test_a_lamp_and_a_pushed_camera_are_told_once_by_name(signal: str, change: dict[str, float], sign: int) -> None:
-    monitor, rng = usual()
-    told = [drift for _ in range(60) for drift in monitor.observe(measure_item(frame(rng, **change), *item(rng)))]  # type: ignore[arg-type]
-    of_signal = [drift for drift in told if drift.signal == signal]
+def test_a_changed_lamp_or_camera_raises_one_alarm_for_its_signal(signal: str, change: dict[str, float], sign: int) -> None:
+    monitor, rng = trained()
+    alarms = [drift for _ in range(60) for drift in monitor.observe(measure_item(frame(rng, **change), *item(rng)))]  # type: ignore[arg-type]
+    of_signal = [drift for drift in alarms if drift.signal == signal]
     assert len(of_signal) == 1 and of_signal[0].strayed * sign > 0
     assert signal in monitor.drifted
 
 
-def test_another_mix_of_labels_and_strange_items_are_told() -> None:
-    monitor, rng = usual()
-    told = [drift.signal for _ in range(150) for drift in monitor.observe(measure_item(frame(rng), item(rng, (0.0, 0.1, 0.9))[0], 0.97))]
-    assert set(told) == {"labels", "strangeness"}
+def test_new_label_mix_and_novel_items_raise_alarms() -> None:
+    monitor, rng = trained()
+    alarms = [drift.signal for _ in range(150) for drift in monitor.observe(measure_item(frame(rng), item(rng, (0.0, 0.1, 0.9))[0], 0.97))]
+    assert set(alarms) == {"labels", "strangeness"}
 
 
-def test_what_has_come_back_is_told_again_the_next_time() -> None:
-    monitor, rng = usual()
+def test_a_signal_that_came_back_can_raise_an_alarm_again() -> None:
+    monitor, rng = trained()
 
-    def told(light: float, items: int) -> list[Drift]:
+    def alarms(light: float, items: int) -> list[Drift]:
         return [
             drift
             for _ in range(items)
@@ -66,50 +66,50 @@ def test_what_has_come_back_is_told_again_the_next_time() -> None:
             if drift.signal == "brightness"
         ]
 
-    assert len(told(0.7, 80)) == 1
-    assert told(1.0, 300) == [] and "brightness" not in monitor.drifted
-    assert len(told(0.7, 80)) == 1
+    assert len(alarms(0.7, 80)) == 1
+    assert alarms(1.0, 300) == [] and "brightness" not in monitor.drifted
+    assert len(alarms(0.7, 80)) == 1
 
 
-def test_a_restart_changes_nothing() -> None:
-    monitor, rng = usual()
+def test_state_survives_a_restart() -> None:
+    monitor, rng = trained()
     again = DriftMonitor(3)
     again.restore(monitor.export())
-    look = measure_item(frame(rng, light=0.5), *item(rng))
+    signals = measure_item(frame(rng, light=0.5), *item(rng))
     for _ in range(10):
-        monitor.observe(look)
-        again.observe(look)
+        monitor.observe(signals)
+        again.observe(signals)
     assert again.deviations == monitor.deviations
     with pytest.raises(ValueError, match="expected"):
         DriftMonitor(4).restore(monitor.export())
 
 
-def test_a_drift_that_was_told_is_not_told_again_after_a_restart() -> None:
-    monitor, rng = usual()
+def test_a_drift_is_not_reported_again_after_a_restart() -> None:
+    monitor, rng = trained()
     assert [drift.signal for _ in range(80) for drift in monitor.observe(measure_item(frame(rng, light=0.5), *item(rng)))].count("brightness") == 1
     again = DriftMonitor(3)
     again.restore(monitor.export())
     assert "brightness" in again.drifted
-    alarms = [drift.signal for _ in range(80) for drift in again.observe(measure_item(frame(rng, light=0.5), *item(rng)))]
-    assert "brightness" not in alarms
+    repeated = [drift.signal for _ in range(80) for drift in again.observe(measure_item(frame(rng, light=0.5), *item(rng)))]
+    assert "brightness" not in repeated
 
 
-def test_a_bundle_that_does_not_say_what_it_knows_has_no_strangeness() -> None:
+def test_without_novelty_scores_strangeness_stays_zero() -> None:
     monitor, rng = DriftMonitor(3), np.random.default_rng(2)
     for _ in range(BASELINE_ITEMS * 2):
         monitor.observe(measure_item(frame(rng), item(rng)[0], None))
     assert monitor.deviations["strangeness"] == 0
 
 
-def test_a_black_frame_and_a_tiny_one_are_no_trouble() -> None:
+def test_black_and_tiny_frames_give_finite_signals() -> None:
     for pixels in (np.zeros((480, 640, 3), np.uint8), np.full((5, 7, 3), 255, np.uint8)):
-        look = measure_item(pixels, np.array([1.0, 0.0]), None)
-        assert isinstance(look, ItemSignals) and np.isfinite([look.brightness, look.sharpness]).all() and np.isfinite(look.edges).all()
+        signals = measure_item(pixels, np.array([1.0, 0.0]), None)
+        assert isinstance(signals, ItemSignals) and np.isfinite([signals.brightness, signals.sharpness]).all() and np.isfinite(signals.edges).all()
 
 
 @settings(max_examples=20)
 @given(st.floats(-5, 5), st.floats(0.5, 3))
-def test_a_chart_measures_a_step_in_standard_deviations(mean: float, spread: float) -> None:
+def test_chart_measures_a_step_in_standard_deviations(mean: float, spread: float) -> None:
     rng, chart = np.random.default_rng(0), ControlChart(1, 1e-6)
     for _ in range(BASELINE_ITEMS):
         chart.add(rng.normal(mean, spread, 1))

@@ -62,7 +62,7 @@ def test_a_bin_that_works_is_said_to_work_part_by_part(config: Path, capsys: pyt
         (
             "site",
             ("[camera]", '[site]\nlabels = ["glas"]\n[camera]'),
-            "site.labels: glas: not a label that is known here; expected some of",
+            "site.labels: glas: no such label; expected some of",
         ),
         ("keep", ("[camera]", '[keep]\nfolder = "/proc/kept"\n[camera]'), "keep.folder /proc/kept: No such file or directory; expected a folder"),
         ("broker", ("[camera]", '[mqtt]\nhost = "127.0.0.1"\nport = 1\n[camera]'), "nothing listens there"),

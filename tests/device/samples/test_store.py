@@ -1,4 +1,4 @@
-"""Frames that a bin kept are read as far as they can be."""
+"""A folder of samples is read as far as possible; what cannot be used is named."""
 
 import json
 from pathlib import Path
@@ -35,30 +35,30 @@ def put(folder: Path, name: str = "20261120T0915-7f3a.jpg", note: bytes | None =
     return picture
 
 
-def test_a_frame_comes_with_the_note_beside_it(tmp_path: Path) -> None:
+def test_a_picture_comes_with_the_note_beside_it(tmp_path: Path) -> None:
     picture = put(tmp_path, note=json.dumps(NOTE | {"mask": [100, 20, 2952], "embedding": [0.5, -1.25]}).encode())
-    kept = read_samples(tmp_path)
-    assert kept.problems == ()
-    (frame,) = kept.frames
+    found = read_samples(tmp_path)
+    assert found.problems == ()
+    (frame,) = found.samples
     assert frame.picture == picture
     assert frame.note is not None
     assert (frame.note.item, frame.note.probabilities, frame.note.reason) == ("7f3a", {"glass": 0.6, "metal": 0.4}, "unsure")
     assert (frame.note.mask, frame.note.embedding) == ((100, 20, 2952), (0.5, -1.25))
 
 
-def test_a_picture_alone_is_a_frame_and_is_nothing_to_complain_about(tmp_path: Path) -> None:
+def test_a_picture_without_a_note_is_no_problem(tmp_path: Path) -> None:
     put(tmp_path)
-    kept = read_samples(tmp_path)
-    assert [frame.note for frame in kept.frames] == [None]
-    assert kept.problems == ()
+    found = read_samples(tmp_path)
+    assert [frame.note for frame in found.samples] == [None]
+    assert found.problems == ()
 
 
-def test_frames_in_folders_of_several_bins_are_found_and_keys_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
+def test_subfolders_are_read_and_unknown_keys_ignored(tmp_path: Path) -> None:
     put(tmp_path / "bin-b", note=json.dumps(NOTE | {"sharpness": 0.2}).encode())
     put(tmp_path / "bin-a", note=json.dumps(NOTE).encode())
-    kept = read_samples(tmp_path)
-    assert [frame.picture.parent.name for frame in kept.frames] == ["bin-a", "bin-b"]
-    assert all(frame.note for frame in kept.frames)
+    found = read_samples(tmp_path)
+    assert [frame.picture.parent.name for frame in found.samples] == ["bin-a", "bin-b"]
+    assert all(frame.note for frame in found.samples)
 
 
 @pytest.mark.parametrize(
@@ -69,33 +69,33 @@ def test_frames_in_folders_of_several_bins_are_found_and_keys_of_a_later_version
         (b"\xff\xfe", "7f3a.json"),
         (json.dumps({key: value for key, value in NOTE.items() if key != "label"}).encode(), "missing key"),
         (json.dumps(NOTE | {"p": 1.5}).encode(), "p: expected a number of at most 1"),
-        (json.dumps(NOTE | {"probabilities": {"metal": 1.0}}).encode(), "probabilities: expected one for glass"),
+        (json.dumps(NOTE | {"probabilities": {"metal": 1.0}}).encode(), "probabilities: expected one for the label glass"),
     ],
 )
-def test_a_damaged_note_is_named_and_its_picture_is_kept(note: bytes, said: str, tmp_path: Path) -> None:
+def test_a_damaged_note_is_named_and_its_picture_stays(note: bytes, said: str, tmp_path: Path) -> None:
     put(tmp_path, note=note)
-    kept = read_samples(tmp_path)
-    assert [frame.note for frame in kept.frames] == [None]
-    (problem,) = kept.problems
+    found = read_samples(tmp_path)
+    assert [frame.note for frame in found.samples] == [None]
+    (problem,) = found.problems
     assert problem.startswith(str(tmp_path / "20261120T0915-7f3a.json"))
     assert said in problem
     assert "\n" not in problem
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "half", "last byte"])
-def test_a_picture_that_cannot_be_shown_whole_is_named_and_left_out(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_picture_is_named_and_left_out(damage: str, tmp_path: Path) -> None:
     good, bad = put(tmp_path, "good.jpg"), put(tmp_path, "bad.jpg")
     data = bad.read_bytes()
     bad.write_bytes({"empty": b"", "text": b"no picture", "half": data[: len(data) // 2], "last byte": data[:-1]}[damage])
-    kept = read_samples(tmp_path)
-    assert [frame.picture for frame in kept.frames] == [good]
-    (problem,) = kept.problems
+    found = read_samples(tmp_path)
+    assert [frame.picture for frame in found.samples] == [good]
+    (problem,) = found.problems
     assert problem.startswith(f"{bad}: ")
     assert "\n" not in problem
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "a file", "refused by the system"])
-def test_a_folder_without_pictures_is_refused_by_name(what: str, tmp_path: Path) -> None:
+def test_a_folder_without_pictures_is_named_and_refused(what: str, tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     if what == "empty":
         folder.mkdir()
@@ -117,7 +117,7 @@ share = st.floats(0, 1)
     mask=st.none() | st.lists(st.integers(0, 10_000)).map(tuple),
     embedding=st.none() | st.lists(st.floats(-1e6, 1e6)).map(tuple),
 )
-def test_every_note_that_a_device_can_write_is_read_back(
+def test_every_note_is_read_back_as_written(
     probabilities: dict[str, float],
     words: tuple[str, ...],
     mask: tuple[int, ...] | None,
@@ -139,4 +139,4 @@ def test_every_note_that_a_device_can_write_is_read_back(
         embedding=embedding,
     )
     put(tmp_path, note=msgspec.json.encode(note))
-    assert [frame.note for frame in read_samples(tmp_path).frames] == [note]
+    assert [frame.note for frame in read_samples(tmp_path).samples] == [note]

@@ -81,7 +81,7 @@ def test_after_kill_9_every_acknowledged_decision_is_there_and_the_review_goes_o
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere", "--out", "out"], "nowhere: expected a folder of kept frames, found nothing"),
+        (["nowhere", "--out", "out"], "nowhere: expected a folder of stored frames, found nothing"),
         (["kept", "--out", "kept/out"], "kept/out: lies in kept"),
         (["kept", "--out", "out", "--labels", "a/b"], "label a/b: expected no /"),
         (["kept", "--out", "out", "--port", "99999"], "--port 99999: expected a port"),
