@@ -6,10 +6,13 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from device.common.cli import float_range, int_range
 from device.common.wording import counted
+
+if TYPE_CHECKING:
+    from training.prepare import Prepared, PrepareOptions
 
 FLAGS = ("truncated", "tiny", "aspect", "duplicate", "near", "conflict", "transparent")
 LEFT_OUT = ("aspect", "conflict", "tiny", "truncated")
@@ -35,6 +38,29 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     option = parser.add_argument
     option("source", metavar="SOURCE", help="folder, .zip, .tar[.gz|.bz2|.xz], URL, or cifar100")
     option("--out", type=Path, required=True, metavar="DATASET", help="folder to write; of an earlier run with the same options, to go on")
+    _add_checks(parser)
+    _add_splits(parser)
+    option(
+        "--isolate",
+        action="store_true",
+        help="make masks of the items, for training, calibration and evaluation as a bin sees: taken over from SOURCE/masks/LABEL/NAME.png, "
+        "else found against the empty views, else against plain light card",
+    )
+    option(
+        "--background",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="EMPTY.jpg",
+        help="an empty view: the place without an item; may be given again; those in the folder SOURCE/empty count as well",
+    )
+    option("--names-encoding", type=_encoding, metavar="NAME", help="of names in a zip that does not say so, for example gbk")
+    option("--json", action="store_true", help="the result as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def _add_checks(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
     option("--min-side", type=int_range(1), default=32, metavar="PIXELS", help="a shorter side below this is tiny (default: %(default)s)")
     option("--max-aspect", type=float_range(ge=1, le=1000), default=3.0, metavar="RATIO", help="longest side ratio that is not odd (default: 3)")
     option("--cap", type=int_range(1), metavar="N", help="most pictures of a label, drawn with the seed (default: no limit)")
@@ -59,6 +85,10 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="COSINE",
         help="of embeddings of near-duplicates, at least (default: %(default)s)",
     )
+
+
+def _add_splits(parser: argparse.ArgumentParser) -> None:
+    option = parser.add_argument
     option(
         "--group-by",
         default="",
@@ -86,23 +116,6 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help=f"flagged pictures that are in no split, of {', '.join(FLAGS)}, or `none`; what cannot be decoded always is left out "
         f"(default: {','.join(LEFT_OUT)})",
     )
-    option(
-        "--isolate",
-        action="store_true",
-        help="make masks of the items, for training, calibration and evaluation as a bin sees: taken over from SOURCE/masks/LABEL/NAME.png, "
-        "else found against the empty views, else against plain light card",
-    )
-    option(
-        "--background",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="EMPTY.jpg",
-        help="an empty view: the place without an item; may be given again; those in the folder SOURCE/empty count as well",
-    )
-    option("--names-encoding", type=_encoding, metavar="NAME", help="of names in a zip that does not say so, for example gbk")
-    option("--json", action="store_true", help="the result as one JSON object")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -110,8 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
     import msgspec
 
     from converter.common.progress import Progress
-    from device.vision.inference.bundle import default_bundle
-    from training.prepare import Order, PrepareError, prepare
+    from training.prepare import PrepareError, prepare
 
     began_s = time.monotonic()
     if arguments.split_lists and not 2 <= len(arguments.split_lists) <= 3:
@@ -120,8 +132,29 @@ def run(arguments: argparse.Namespace) -> int:
         raise PrepareError("--val-share and --test-share: expected less than 1 together, so that something is left for training")
     if arguments.background and not arguments.isolate:
         raise PrepareError("--background: an empty view is for --isolate, which is missing")
+    options = _options(arguments)
+    progress = Progress()
+    try:
+        prepared = prepare(options, arguments.out, progress)
+    except KeyboardInterrupt:
+        progress.close()
+        print("training prepare: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    finally:
+        progress.close()
+    if arguments.json:
+        print(msgspec.json.encode(prepared).decode())
+    else:
+        _print_result(prepared, arguments.out, time.monotonic() - began_s)
+    return 0
+
+
+def _options(arguments: argparse.Namespace) -> "PrepareOptions":
+    from device.vision.inference.bundle import default_bundle
+    from training.prepare import PrepareOptions
+
     bundle = default_bundle() if arguments.embeddings == DEFAULT_BUNDLE else arguments.embeddings and Path(arguments.embeddings)
-    order = Order(
+    return PrepareOptions(
         source=arguments.source,
         min_side=arguments.min_side,
         max_aspect=arguments.max_aspect,
@@ -140,18 +173,11 @@ def run(arguments: argparse.Namespace) -> int:
         isolate=arguments.isolate,
         backgrounds=tuple(arguments.background),
     )
-    progress = Progress()
-    try:
-        prepared = prepare(order, arguments.out, progress)
-    except KeyboardInterrupt:
-        progress.close()
-        print("training prepare: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
-    finally:
-        progress.close()
-    if arguments.json:
-        print(msgspec.json.encode(prepared).decode())
-        return 0
+
+
+def _print_result(prepared: "Prepared", out: Path, took_s: float) -> None:
+    import msgspec
+
     for line in prepared.remarks:
         print(line)
     info = prepared.info
@@ -170,8 +196,7 @@ def run(arguments: argparse.Namespace) -> int:
     if prepared.resumed:
         print(f"{prepared.resumed} of {info.pictures} pictures had been inspected before")
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-    print(f"wrote {arguments.out}: {counted(info.pictures, 'picture')}, {time.monotonic() - began_s:.1f} s, peak memory {peak_mib:.0f} MiB")
-    return 0
+    print(f"wrote {out}: {counted(info.pictures, 'picture')}, {took_s:.1f} s, peak memory {peak_mib:.0f} MiB")
 
 
 def _flags(text: str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""Preparing pictures for training: looked at one by one, compared with each other, and split without a leak."""
+"""Pictures to a checked data set: inspected, compared with each other, and split without a leak. Imports report."""
 
-from training.prepare.order import Order, PrepareError
+from training.prepare.options import PrepareError, PrepareOptions
 from training.prepare.steps import Prepared, prepare
 
-__all__ = ["Order", "PrepareError", "Prepared", "prepare"]
+__all__ = ["PrepareError", "PrepareOptions", "Prepared", "prepare"]

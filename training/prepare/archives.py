@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from training.prepare.offer import Offer, require_sane
-from training.prepare.order import PrepareError
-from training.prepare.sieve import Sieve
+from training.prepare.name_filter import NameFilter
+from training.prepare.options import PrepareError
+from training.prepare.source import SourcePicture, require_sane
 
 Opening = Callable[[], contextlib.AbstractContextManager[IO[bytes]]]
 
@@ -42,21 +42,21 @@ class Zip:
 
     def __init__(self, name: str, opening: Opening, names_encoding: str | None = None) -> None:
         self._name, self._opening, self._encoding = name, opening, names_encoding
-        self.sieve = Sieve()
+        self.names = NameFilter()
 
-    def offers(self) -> Iterator[Offer]:
+    def pictures(self) -> Iterator[SourcePicture]:
         """Every picture; size and CRC-32 are its tag."""
         with _explained(self._name), self._opening() as stream, zipfile.ZipFile(stream, metadata_encoding=self._encoding) as archive:
             for entry in archive.infolist():
                 path = entry.filename.replace("\\", "/")
                 if entry.is_dir():
-                    self.sieve.folder(path)
+                    self.names.folder(path)
                     continue
                 if not (path.isascii() or entry.flag_bits & UTF8_NAME or self._encoding):
                     raise PrepareError(f"{self._name}: does not say how its names are spelt; say it with --names-encoding, for example gbk or cp437")
-                if self.sieve.takes(path):
+                if self.names.takes(path):
                     require_sane(f"{self._name}: {path}", entry.file_size)
-                    yield Offer(path, f"{entry.file_size} bytes, CRC {entry.CRC:08x}", _reader(f"{self._name}: {path}", archive, entry))
+                    yield SourcePicture(path, f"{entry.file_size} bytes, CRC {entry.CRC:08x}", _reader(f"{self._name}: {path}", archive, entry))
 
 
 class Tar:
@@ -68,9 +68,9 @@ class Tar:
 
     def __init__(self, name: str, opening: Opening, decompressor: Callable[[Any], Any]) -> None:
         self._name, self._opening, self._decompressor = name, opening, decompressor
-        self.sieve = Sieve()
+        self.names = NameFilter()
 
-    def offers(self) -> Iterator[Offer]:
+    def pictures(self) -> Iterator[SourcePicture]:
         """Every picture; size and time of the last change are its tag."""
         with _explained(self._name), self._opening() as stream:
             whole = _Ending(self._decompressor(stream))
@@ -79,10 +79,10 @@ class Tar:
                     archive.members.clear()  # it would remember every one of them
                     path = member.name.removeprefix("./")
                     if member.isdir():
-                        self.sieve.folder(path)
-                    elif member.isreg() and self.sieve.takes(path):
+                        self.names.folder(path)
+                    elif member.isreg() and self.names.takes(path):
                         require_sane(f"{self._name}: {path}", member.size)
-                        yield Offer(path, f"{member.size} bytes, {int(member.mtime)} s", _extractor(f"{self._name}: {path}", archive, member))
+                        yield SourcePicture(path, f"{member.size} bytes, {int(member.mtime)} s", _extractor(f"{self._name}: {path}", archive, member))
             if not whole.ended:
                 raise EOFError("its end is missing")
 

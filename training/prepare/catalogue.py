@@ -1,4 +1,4 @@
-"""All pictures of a source side by side: the few numbers of each that everything else is decided on."""
+"""All pictures of a source as arrays: the few numbers of each that decide about it."""
 
 from dataclasses import dataclass
 
@@ -13,16 +13,16 @@ from training.prepare.records import Records
 Numbers = npt.NDArray[np.int64]
 Marks = npt.NDArray[np.bool_]
 
-UNKNOWN = -1
+UNASSIGNED = -1
 
 
 @dataclass(frozen=True)
 class Catalogue:
     """One entry for each picture, ordered by path.
 
-    ids: in the records. names: labels, sorted; labels: index into them. given: index into SPLITS that the layout says, else UNKNOWN.
+    ids: in the records. names: labels, sorted; labels: index into them. given: index into SPLITS that the layout says, else UNASSIGNED.
     width, height: pixels, 0 for what cannot be decoded. truncated: a part of it is missing. transparent: some of it was.
-    first: the first picture with the same pixels.
+    first: index of the first picture with the same pixels.
     hashes: perceptual, meaningful where hashed is set. moments: N x 6, mean of R, G, B, then mean of their squares, 0..1.
     """
 
@@ -48,7 +48,7 @@ class Catalogue:
 
 
 def read_catalogue(records: Records, layout: Layout) -> Catalogue:
-    """Read it from records in which every picture has a place and is inspected."""
+    """Read the catalogue. Every picture in the records must be inspected and have a label."""
     count = records.count()
     ids, labels, given, width, height = (np.zeros(count, np.int64) for _ in range(5))
     truncated, transparent, hashed = (np.zeros(count, np.bool_) for _ in range(3))
@@ -60,7 +60,7 @@ def read_catalogue(records: Records, layout: Layout) -> Catalogue:
         assert place is not None  # those without one were dropped
         ids[index], width[index], height[index] = known.id, known.width, known.height
         labels[index] = numbers.setdefault(place.label, len(numbers))
-        given[index] = SPLITS.index(place.split) if place.split else UNKNOWN
+        given[index] = SPLITS.index(place.split) if place.split else UNASSIGNED
         truncated[index] = known.fault == "truncated"
         transparent[index] = bool(known.transparent)
         # What cannot be decoded is like nothing, so its own id stands in for the hash of its pixels.

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from converter.common.silence import silenced
-from training.prepare.offer import Offer
-from training.prepare.order import PrepareError
-from training.prepare.sieve import Sieve
+from training.prepare.name_filter import NameFilter
+from training.prepare.options import PrepareError
+from training.prepare.source import SourcePicture
 
 NAME = "cifar100"
 
@@ -38,15 +38,15 @@ class Cifar100:
     at_once = 1
 
     def __init__(self) -> None:
-        self.sieve = Sieve()
+        self.names = NameFilter()
 
-    def offers(self) -> Iterator[Offer]:
+    def pictures(self) -> Iterator[SourcePicture]:
         """Every picture; they never change. Raises PrepareError when they cannot be downloaded."""
         for split, (pictures, numbers) in zip(("train", "test"), _load(), strict=True):
             for index, (pixels, number) in enumerate(zip(pictures, np.ravel(numbers).tolist(), strict=True)):
                 path = f"{split}/{LABELS[number]}/{index:05}.png"
-                if self.sieve.takes(path):
-                    yield Offer(path, NAME, _encoder(pixels))
+                if self.names.takes(path):
+                    yield SourcePicture(path, NAME, _encoder(pixels))
 
 
 def _load() -> Any:

@@ -1,4 +1,4 @@
-"""Photos with the outlines of their masks, side by side, for a person to see where one failed."""
+"""Rows of photos with the outlines of their masks, so that a person sees where a mask is wrong."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +15,14 @@ COLOUR = (255, 0, 200)
 """RGB of the outline: next to no item is of it"""
 
 
-class Pictured(NamedTuple):
+class MaskedPicture(NamedTuple):
     """A picture, and its mask where it has one."""
 
     picture: Path
     mask: Path | None
 
 
-def strip(shown: Sequence[Pictured]) -> bytes | None:
+def strip(shown: Sequence[MaskedPicture]) -> bytes | None:
     """The pictures in a row as a PNG: what the mask leaves out paler, its outline drawn. None when all of them have vanished."""
     tiles = [tile for one in shown if (tile := _tile(one)) is not None]
     if not tiles:
@@ -38,7 +38,7 @@ def chosen(areas: Sequence[float], most: int) -> list[int]:
     return [int(order[place]) for place in np.unique(np.linspace(0, len(order) - 1, min(most, len(order))).round().astype(int))] if len(order) else []
 
 
-def _tile(shown: Pictured) -> Pixels | None:
+def _tile(shown: MaskedPicture) -> Pixels | None:
     try:
         pixels = read_pixels(shown.picture)
         mask = read_mask(shown.mask) if shown.mask else None

@@ -1,4 +1,4 @@
-"""Near-duplicates by the features of a bundle's network: the same thing seen again, where hashes of the pixels differ."""
+"""Near-duplicates by the embeddings of a bundle: they find the same thing photographed again, which pixel hashes miss."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,9 +7,10 @@ import numpy as np
 
 from converter.common.progress import Progress
 from converter.data.photos import read_pixels
+from device.common.arrays import Float32Array
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.classifier import Classifier
-from training.prepare.records import Records, Vectors
+from training.prepare.records import Records
 
 BLOCK = 1024
 
@@ -36,7 +37,7 @@ def near_embeddings(records: Records, ids: Sequence[int], alike: float) -> Itera
     for top in range(0, len(ids), BLOCK):
         rows = records.embeddings(ids[top : top + BLOCK])
         for left in range(top, len(ids), BLOCK):
-            columns: Vectors = rows if left == top else records.embeddings(ids[left : left + BLOCK])
+            columns: Float32Array = rows if left == top else records.embeddings(ids[left : left + BLOCK])
             cosines = rows @ columns.T
             for one, other in zip(*np.nonzero(cosines >= alike), strict=True):
                 if top + one < left + other:

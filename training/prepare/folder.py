@@ -5,9 +5,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.prepare.offer import Offer
-from training.prepare.order import PrepareError
-from training.prepare.sieve import Sieve
+from training.prepare.name_filter import NameFilter
+from training.prepare.options import PrepareError
+from training.prepare.source import SourcePicture
 
 
 class Folder:
@@ -19,9 +19,9 @@ class Folder:
     def __init__(self, folder: Path) -> None:
         self.folder: Path | None = folder
         self._folder = folder
-        self.sieve = Sieve()
+        self.names = NameFilter()
 
-    def offers(self) -> Iterator[Offer]:
+    def pictures(self) -> Iterator[SourcePicture]:
         """Every picture; size and time of the last change are its tag."""
         entered = set()
         for place, folders, files in os.walk(self._folder, followlinks=True, onerror=_refuse):
@@ -32,12 +32,12 @@ class Folder:
             entered.add((status.st_dev, status.st_ino))
             folders.sort()
             below = Path(place).relative_to(self._folder).as_posix()
-            self.sieve.folder(below)
+            self.names.folder(below)
             for name in sorted(files):
                 path = name if below == "." else f"{below}/{name}"
                 file = self._folder / path
-                if (tag := _tag(file)) and self.sieve.takes(path):
-                    yield Offer(path, tag, file.read_bytes)
+                if (tag := _tag(file)) and self.names.takes(path):
+                    yield SourcePicture(path, tag, file.read_bytes)
 
 
 def _tag(file: Path) -> str:

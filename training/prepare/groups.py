@@ -1,4 +1,4 @@
-"""Which pictures belong together, so that no split separates them: those alike, and those of one shooting sequence."""
+"""Groups of pictures that no split may separate: near-duplicates, and pictures of one shooting sequence."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import numpy.typing as npt
 
-from training.prepare.layout import Place
-from training.prepare.order import PrepareError
+from training.prepare.layout import PathLabel
+from training.prepare.options import PrepareError
 
-Key = Callable[[str, Place], str]
-"""what a picture's path and place say of the sequence it belongs to; empty for none"""
+Key = Callable[[str, PathLabel], str]
+"""the sequence that a picture belongs to by its path; empty for none"""
 
 NUMBERED = re.compile(r"(.*?)[ _.-]*(\d+)\D*", re.DOTALL)
 """a name and the last number in it"""
 
 
 class Groups:
-    """Members 0 to n - 1, each alone at first. A group goes by its lowest member."""
+    """Union-find over members 0 to n - 1. A group is named by its lowest member."""
 
     def __init__(self, n: int) -> None:
         self._above = np.arange(n)

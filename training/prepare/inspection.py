@@ -1,4 +1,4 @@
-"""What can be said of one picture file by itself."""
+"""Inspection of one picture file by itself."""
 
 import hashlib
 from pathlib import Path
@@ -8,14 +8,16 @@ import msgspec
 
 from device.vision.inference.completeness import is_cut, lacks_a_part
 from device.vision.inference.images import PictureError, read_picture
-from training.prepare.likeness import perceptual_hash, thumbnail
+from training.prepare.perceptual_hash import perceptual_hash, thumbnail
 
 
 class Inspected(msgspec.Struct, frozen=True):
-    """sha256: of the file's bytes, 64 hexadecimal digits, empty when it cannot be read. pixels: sha256 of what it decodes to, empty when it
+    """Findings on one picture.
+
+    sha256: of the file's bytes, 64 hexadecimal digits, empty when it cannot be read. pixels: sha256 of what it decodes to, empty when it
     cannot be decoded; width and height are 0 then. fault: `truncated`, `unreadable` or empty, with the reason. hash: 64 bits, None for a
     picture without any contrast. thumbnail: see `likeness.thumbnail`. moments: mean of R, G, B, then mean of their squares, 0..1.
-    transparent: whether some of it was; plain ground is shown there.
+    transparent: whether some pixels are transparent; plain ground replaces them.
     """
 
     sha256: str = ""
@@ -31,7 +33,7 @@ class Inspected(msgspec.Struct, frozen=True):
 
 
 def inspect(file: Path) -> Inspected:
-    """Read and decode a picture. Raises nothing for a broken one: that is a finding."""
+    """Read and decode a picture. A broken picture raises nothing: it is a finding."""
     try:
         encoded = file.read_bytes()
     except OSError as error:

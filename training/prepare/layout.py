@@ -1,4 +1,4 @@
-"""How a source lays out its labels: a folder for each, maybe below folders for training, validation and test."""
+"""Find the folders of the labels in a source, and folders for training, validation and test above them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ SPLIT_FOLDERS = {
 }
 
 
-class Place(NamedTuple):
-    """What a picture's folders say. split: train, val, test, or empty where the layout does not tell. below: the folders below the label's."""
+class PathLabel(NamedTuple):
+    """Label and split that a picture's folders give. split: train, val, test, or empty. below: the folders below the label's."""
 
     label: str
     split: str
@@ -36,13 +36,13 @@ class Layout:
         """The path without the folders around those of the labels."""
         return "/".join(path.split("/")[len(self.wrapping) :])
 
-    def place(self, path: str) -> Place | None:
+    def place(self, path: str) -> PathLabel | None:
         """Label and split of a picture; None for one that lies beside the folders of the labels.
 
         Labels are as `label_of` has them, since file systems and archives differ in how they spell an accent. Raises LabelError.
         """
         split, folders = self._folders(path)
-        return Place(label_of(folders[0]), split, "/".join(folders[1:])) if folders else None
+        return PathLabel(label_of(folders[0]), split, "/".join(folders[1:])) if folders else None
 
     def label_folders(self, paths: Iterable[str]) -> Iterator[str]:
         """The name of the label's folder of each picture that lies in one, as it is spelt there."""
@@ -55,7 +55,7 @@ class Layout:
 
 
 def find_layout(folders: Iterable[str], *, unwrap: bool) -> Layout:
-    """The layout of a source whose pictures lie in these folders. unwrap: whether a lone folder around everything is to be looked into."""
+    """The layout of a source whose pictures lie in these folders. unwrap: whether a single folder around everything is skipped."""
     split = [tuple(folder.split("/")) for folder in folders if folder != "."]
     wrapping: tuple[str, ...] = ()
     while unwrap and len({parts[0] for parts in split}) == 1 and all(len(parts) > 1 for parts in split):

@@ -1,4 +1,4 @@
-"""Masks of the items: taken over where the source has them, else found against empty views, else against light card."""
+"""Masks of the items: from the source where it has them, else from empty views, else from light card."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import isolate
 from training.prepare.layout import Layout, find_layout
-from training.prepare.records import Masked, Records, Waiting
+from training.prepare.records import MaskRecord, PendingPicture, Records
 
 EMPTY = "empty"
 """folder beside those of the labels with pictures of the place without an item"""
@@ -34,8 +34,8 @@ METHOD = "1"
 
 
 @dataclass(frozen=True)
-class Aside:
-    """Pictures of a source that are no items. masks: of a picture, by that one's path; strays: masks of no picture; empty: of nothing at all."""
+class NonItems:
+    """Pictures of a source that show no item to learn. masks: by the path of their picture; strays: masks without a picture; empty: empty views."""
 
     masks: Mapping[str, str]
     strays: tuple[str, ...]
@@ -48,9 +48,9 @@ class Aside:
 
 @dataclass(frozen=True)
 class Masks:
-    """What was made. of: by id in the records, for every picture in a split; made: how many just now, in took_s."""
+    """The masks of a data set. of: mask records by picture id, for every picture in a split; made: number made in this run, in took_s seconds."""
 
-    of: Mapping[int, Masked]
+    of: Mapping[int, MaskRecord]
     made: int
     took_s: float
 
@@ -69,7 +69,7 @@ def mask_file(path: str) -> str:
     return f"{MASKS}/{path}.png"
 
 
-def find_aside(paths: Iterable[str], *, unwrap: bool, empty: bool) -> Aside:
+def find_non_items(paths: Iterable[str], *, unwrap: bool, empty: bool) -> NonItems:
     """Find masks, `masks/can/7.png` of `can/7.jpg`, and where `empty` says so the pictures of the folder `empty` beside the labels' folders.
 
     paths: of all pictures, below the source; a label may be called as these folders are, as long as nothing in it is a picture's mask.
@@ -80,7 +80,7 @@ def find_aside(paths: Iterable[str], *, unwrap: bool, empty: bool) -> Aside:
     views: tuple[str, ...] = ()
     if empty:
         views = _find_empty([path for path in every if path not in taken], unwrap=unwrap)
-    return Aside(masks, strays, views)
+    return NonItems(masks, strays, views)
 
 
 def _find_masks(paths: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -133,20 +133,32 @@ def _beside_labels(path: str, layout: Layout) -> bool:
     return place is not None and place.label == EMPTY and not place.below and folders[: len(layout.wrapping)] == layout.wrapping
 
 
-def make_masks(
-    out: Path, folder: Path, records: Records, used: Set[int], aside: Aside, aside_tags: str, backgrounds: Sequence[Pixels], progress: Progress
-) -> Masks:
-    """Make the masks of these pictures (`used`, by id in the records) that were not made of what they are now, and write them below `out`.
+@dataclass(frozen=True)
+class MaskSources:
+    """What masks are made from.
 
-    folder: where the source's pictures lie. aside_tags: what the masks and empty views of the source were, in one string. backgrounds: further
-    empty views, H x W x 3 uint8 RGB. Raises PhotosError for an empty view that cannot be decoded, and OSError.
+    folder: where the source's pictures are. tags: the tags of the source's masks and empty views, in one string: other tags make other masks.
+    backgrounds: further empty views, H x W x 3 uint8 RGB.
     """
-    views = BackgroundModel([*(read_pixels(folder / path) for path in aside.empty), *backgrounds])
+
+    folder: Path
+    non_items: NonItems
+    tags: str
+    backgrounds: Sequence[Pixels]
+
+
+def make_masks(out: Path, records: Records, used: Set[int], sources: MaskSources, progress: Progress) -> Masks:
+    """Make every mask that is missing or out of date, and write it below `out`.
+
+    used: ids of the pictures that need one. Raises PhotosError for an empty view that cannot be decoded, and OSError.
+    """
+    folder = sources.folder
+    views = BackgroundModel([*(read_pixels(folder / path) for path in sources.non_items.empty), *sources.backgrounds])
     kept = views.export()
-    recipe = hashlib.sha256(f"{METHOD} {aside_tags} ".encode() + (b"" if kept is None else kept.tobytes())).hexdigest()
-    finder = _Finder(folder, aside.masks, views)
+    recipe = hashlib.sha256(f"{METHOD} {sources.tags} ".encode() + (b"" if kept is None else kept.tobytes())).hexdigest()
+    finder = _Finder(folder, sources.non_items.masks, views)
     known = records.masks()
-    found: dict[int, Masked] = {}
+    found: dict[int, MaskRecord] = {}
     made, began_s = 0, time.monotonic()
     with ThreadPoolExecutor(THREADS) as pool:
         for page in records.decodable():
@@ -162,13 +174,13 @@ def make_masks(
     return Masks(found, made, time.monotonic() - began_s)
 
 
-def _still(masked: Masked | None, recipe: str, picture: Waiting, out: Path) -> bool:
+def _still(masked: MaskRecord | None, recipe: str, picture: PendingPicture, out: Path) -> bool:
     if masked is None or masked.made_of != f"{recipe} {picture.tag}":
         return False
     return masked.origin == NONE or (out / mask_file(picture.path)).is_file()
 
 
-def _made(finder: "_Finder", picture: Waiting, recipe: str, out: Path) -> Masked:
+def _made(finder: "_Finder", picture: PendingPicture, recipe: str, out: Path) -> MaskRecord:
     file = out / mask_file(picture.path)
     origin, mask = finder.find(picture.path)
     if mask is None:
@@ -177,7 +189,7 @@ def _made(finder: "_Finder", picture: Waiting, recipe: str, out: Path) -> Masked
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as new:
             new.write_bytes(cv2.imencode(".png", mask)[1].tobytes())
-    return Masked(f"{recipe} {picture.tag}", origin, 0.0 if mask is None else float(mask.mean()) / 255)
+    return MaskRecord(f"{recipe} {picture.tag}", origin, 0.0 if mask is None else float(mask.mean()) / 255)
 
 
 class _Finder:

@@ -1,4 +1,4 @@
-"""What is known of each picture so far, kept on disk: it survives a kill, and little of it has to be in memory."""
+"""Records of each picture in an SQLite file: they survive a kill, and need little memory."""
 
 import contextlib
 import sqlite3
@@ -12,7 +12,7 @@ import numpy as np
 from converter.data.manifest import RECORDS_FILE
 from device.common.arrays import Float32Array
 from training.prepare.inspection import Inspected
-from training.prepare.order import PrepareError
+from training.prepare.options import PrepareError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -31,24 +31,22 @@ CREATE TABLE IF NOT EXISTS embedding (id INTEGER PRIMARY KEY, made_of TEXT NOT N
 """
 
 READER = "2"
-"""how pictures are read and what is noted of them; records of another reader are made anew"""
+"""version of how pictures are read and what is recorded; records of another version are made again"""
 
 PAGE = 64
 """pictures that are gone through before what was found about them is written down"""
 
-Vectors = Float32Array
 
-
-class Waiting(NamedTuple):
-    """A picture that something has yet to be done with."""
+class PendingPicture(NamedTuple):
+    """A picture that still needs a step."""
 
     id: int
     path: str
     tag: str
 
 
-class Known(NamedTuple):
-    """What the inspection found. Fields as in `Inspected`; pixels is half of that hash, hash is None without contrast."""
+class PictureRecord(NamedTuple):
+    """One inspected picture. Fields as in `Inspected`; pixels is the first half of that hash, hash is None without contrast."""
 
     id: int
     path: str
@@ -63,8 +61,8 @@ class Known(NamedTuple):
     transparent: int
 
 
-class Masked(NamedTuple):
-    """What became of a picture's mask. origin: where it comes from, empty where there is none; area: its share of the picture, 0..1."""
+class MaskRecord(NamedTuple):
+    """The mask of a picture. origin: how it was made, `none` where there is none; area: its share of the picture, 0..1."""
 
     made_of: str
     origin: str
@@ -104,7 +102,7 @@ class Records:
         self._execute("BEGIN IMMEDIATE")
 
     def about(self, key: str) -> str:
-        """What `note` noted last; empty when it never did."""
+        """The value that `note` stored for this key; empty when there is none."""
         row = self._execute("SELECT value FROM about WHERE key = ?", key).fetchone()
         return str(row[0]) if row else ""
 
@@ -112,7 +110,7 @@ class Records:
         self._execute("INSERT OR REPLACE INTO about VALUES (?, ?)", key, value)
 
     def see(self, path: str, tag: str, round_number: int) -> str:
-        """Note that the source has this picture, and return the tag for which it was brought, empty when it was not."""
+        """Record that the source has this picture. Returns the tag for which it was downloaded, empty when it was not."""
         row = self._execute(
             "INSERT INTO picture (path, tag, round) VALUES (?, ?, ?)"
             " ON CONFLICT (path) DO UPDATE SET tag = excluded.tag, round = excluded.round RETURNING brought",
@@ -123,11 +121,11 @@ class Records:
         return str(row[0])
 
     def brought(self, path: str, tag: str) -> None:
-        """Note that this picture, as its tag says, lies in the data set now."""
+        """Record that the picture with this tag was downloaded."""
         self._execute("UPDATE picture SET brought = ? WHERE path = ?", tag, path)
 
     def forget_unseen(self, round_number: int) -> None:
-        """Drop the pictures that the source has no more."""
+        """Drop pictures that the source no longer has."""
         self._execute("DELETE FROM picture WHERE round <> ?", round_number)
 
     def drop(self, paths: Sequence[str]) -> None:
@@ -148,12 +146,12 @@ class Records:
         """How many are inspected as they are now."""
         return int(self._execute("SELECT count(*) FROM picture WHERE inspected = tag").fetchone()[0])
 
-    def uninspected(self) -> Iterator[list[Waiting]]:
+    def uninspected(self) -> Iterator[list[PendingPicture]]:
         """The pictures not inspected as they are now, a page at a time."""
         yield from self._pages("SELECT id, path, tag FROM picture WHERE inspected <> tag AND id > ? ORDER BY id LIMIT ?")
 
-    def store(self, picture: Waiting, found: Inspected) -> None:
-        """Note what an inspection found."""
+    def store(self, picture: PendingPicture, found: Inspected) -> None:
+        """Store the result of an inspection."""
         self._execute(
             "UPDATE picture SET inspected = ?, sha256 = ?, pixels = ?, width = ?, height = ?, fault = ?, reason = ?, hash = ?, moments = ?,"
             " transparent = ?"
@@ -172,10 +170,10 @@ class Records:
         )
         self._execute("INSERT OR REPLACE INTO thumbnail VALUES (?, ?)", picture.id, found.thumbnail)
 
-    def known(self) -> Iterator[Known]:
-        """What was found, ordered by path."""
-        for row in self._execute(f"SELECT {', '.join(Known._fields)} FROM picture ORDER BY path"):
-            yield Known(*row)
+    def known(self) -> Iterator[PictureRecord]:
+        """Every inspected picture, ordered by path."""
+        for row in self._execute(f"SELECT {', '.join(PictureRecord._fields)} FROM picture ORDER BY path"):
+            yield PictureRecord(*row)
 
     def path(self, picture: int) -> str:
         """The path of the picture with this id."""
@@ -185,7 +183,7 @@ class Records:
         """The thumbnail of the picture with this id."""
         return bytes(self._execute("SELECT pixels FROM thumbnail WHERE id = ?", picture).fetchone()[0])
 
-    def unembedded(self, bundle: str) -> Iterator[list[Waiting]]:
+    def unembedded(self, bundle: str) -> Iterator[list[PendingPicture]]:
         """The decodable pictures without an embedding of this bundle, a page at a time."""
         yield from self._pages(
             "SELECT picture.id, path, ?1 || ' ' || inspected FROM picture LEFT JOIN embedding ON embedding.id = picture.id"
@@ -193,35 +191,35 @@ class Records:
             bundle,
         )
 
-    def embed(self, picture: Waiting, embedding: Vectors) -> None:
+    def embed(self, picture: PendingPicture, embedding: Float32Array) -> None:
         """Note a picture's embedding, as float16."""
         self._execute("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)", picture.id, picture.tag, embedding.astype("<f2").tobytes())
 
-    def embeddings(self, pictures: Sequence[int]) -> Vectors:
+    def embeddings(self, pictures: Sequence[int]) -> Float32Array:
         """The embeddings of these ids, N x D."""
         rows = [self._execute("SELECT vector FROM embedding WHERE id = ?", picture).fetchone()[0] for picture in pictures]
-        vectors: Vectors = np.stack([np.frombuffer(row, "<f2") for row in rows]).astype(np.float32)
+        vectors: Float32Array = np.stack([np.frombuffer(row, "<f2") for row in rows]).astype(np.float32)
         return vectors
 
-    def decodable(self) -> Iterator[list[Waiting]]:
+    def decodable(self) -> Iterator[list[PendingPicture]]:
         """The decodable pictures, a page at a time; their tags are what they were inspected as."""
         yield from self._pages("SELECT id, path, inspected FROM picture WHERE width > 0 AND id > ? ORDER BY id LIMIT ?")
 
-    def mask(self, picture: int, masked: Masked) -> None:
-        """Note what became of a picture's mask."""
+    def mask(self, picture: int, masked: MaskRecord) -> None:
+        """Store the mask record of a picture."""
         self._execute("INSERT OR REPLACE INTO mask VALUES (?, ?, ?, ?)", picture, *masked)
 
-    def masks(self) -> dict[int, Masked]:
-        """What `mask` noted, by picture; of pictures that have vanished too."""
-        return {row[0]: Masked(*row[1:]) for row in self._execute("SELECT id, made_of, origin, area FROM mask")}
+    def masks(self) -> dict[int, MaskRecord]:
+        """All mask records by picture id, also of pictures that no longer exist."""
+        return {row[0]: MaskRecord(*row[1:]) for row in self._execute("SELECT id, made_of, origin, area FROM mask")}
 
     def tag(self, path: str) -> str:
         """The tag of a picture."""
         return str(self._execute("SELECT tag FROM picture WHERE path = ?", path).fetchone()[0])
 
-    def _pages(self, query: str, *values: Any) -> Iterator[list[Waiting]]:
+    def _pages(self, query: str, *values: Any) -> Iterator[list[PendingPicture]]:
         last = 0
-        while page := [Waiting(*row) for row in self._execute(query, *values, last, PAGE)]:
+        while page := [PendingPicture(*row) for row in self._execute(query, *values, last, PAGE)]:
             yield page
             last = page[-1].id
 
@@ -243,7 +241,7 @@ class Records:
 
 
 def _bring_up_to_date(database: sqlite3.Connection) -> None:
-    """Have pictures inspected anew that an earlier version of the reader looked at."""
+    """Mark pictures that an earlier version inspected as not inspected."""
     if "transparent" not in [column for _, column, *_ in database.execute("PRAGMA table_info(picture)")]:
         database.execute("ALTER TABLE picture ADD COLUMN transparent INTEGER")
     if database.execute("SELECT value FROM about WHERE key = 'reader'").fetchone() != (READER,):

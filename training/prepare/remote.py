@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from training.prepare.offer import Offer, require_sane
-from training.prepare.order import PrepareError
-from training.prepare.sieve import Sieve
+from training.prepare.name_filter import NameFilter
+from training.prepare.options import PrepareError
+from training.prepare.source import SourcePicture, require_sane
 
 MARKS = ("ETag", "etag", "md5Hash", "crc32c", "LastModified", "updated", "mtime", "created")
 """what stores call the fields that change with the content"""
@@ -29,9 +29,9 @@ class Remote:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.sieve = Sieve()
+        self.names = NameFilter()
 
-    def offers(self) -> Iterator[Offer]:
+    def pictures(self) -> Iterator[SourcePicture]:
         """Every picture; its size and what the store says of its content are its tag."""
         with _reached(self._url):
             import fsspec
@@ -44,9 +44,9 @@ class Remote:
                     place = about["name"]
                     path = place.removeprefix(top).lstrip("/")
                     size = about.get("size") or 0
-                    if path and self.sieve.takes(path):
+                    if path and self.names.takes(path):
                         require_sane(f"{self._url.rstrip('/')}/{path}", size)
-                        yield Offer(path, _tag(size, about), _reader(self._url, store, place))
+                        yield SourcePicture(path, _tag(size, about), _reader(self._url, store, place))
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The report of a prepared data set: a page that stands alone, its pictures, and the figures behind them as JSON."""
+"""The report of a prepared data set: a self-contained page, its pictures, and the figures as JSON."""
 
 import base64
 import html
@@ -16,15 +16,13 @@ from converter.data.manifest import SPLITS
 from converter.data.photos import PhotosError, read_pixels
 from device.common.files import replacing_durably
 from device.vision.inference.preprocess import Pixels
-from training.prepare.alike import Alike, Pair
-from training.prepare.catalogue import Catalogue
-from training.prepare.contact_sheet import Pictured, chosen, strip
+from training.prepare.contact_sheet import MaskedPicture, chosen, strip
+from training.prepare.duplicates import PicturePair
 from training.prepare.manifest import channel_statistics, counts, write_json
 from training.prepare.masks import NONE, Masks
-from training.prepare.order import Order
+from training.prepare.options import PrepareOptions
 from training.prepare.plots import draw_aspects, draw_labels, draw_sizes
-from training.prepare.records import Records
-from training.prepare.verdict import Verdict
+from training.prepare.survey import Survey
 
 REPORT_FILE = "report.html"
 PICTURES = "report"
@@ -83,28 +81,17 @@ class Section(NamedTuple):
     pairs: list[NamedPair]
 
 
-def write_report(
-    out: Path,
-    source: Path,
-    records: Records,
-    catalogue: Catalogue,
-    alike: Alike,
-    verdict: Verdict,
-    masks: Masks | None,
-    order: Order,
-    lines: Sequence[str],
-    progress: Progress,
-) -> None:
-    """Write `report.html`, and pictures and `report.json` into the folder `report`."""
+def write_report(out: Path, source: Path, survey: Survey, lines: Sequence[str], progress: Progress) -> None:
+    """Write `report.html`, and pictures and `report.json` into the folder `report`. source: where the pictures are. lines: the remarks."""
     folder = out / PICTURES
     folder.mkdir(exist_ok=True)
     for left in folder.glob("*.png"):
         left.unlink()
-    figures = _figures(records, catalogue, alike, verdict, masks, lines)
+    figures = _figures(survey, lines)
     progress.step("drawing")
-    draw_sizes(folder / "sizes.png", figures.sizes, order.min_side, order.max_aspect)
+    draw_sizes(folder / "sizes.png", figures.sizes, survey.options.min_side, survey.options.max_aspect)
     draw_labels(folder / "labels.png", figures.counts, figures.left_out)
-    draw_aspects(folder / "aspects.png", figures.aspects, order.max_aspect)
+    draw_aspects(folder / "aspects.png", figures.aspects, survey.options.max_aspect)
     write_json(folder / "report.json", figures)
     across = [pair for pair in figures.near if pair.one_label != pair.other_label]
     within = [pair for pair in figures.near if pair.one_label == pair.other_label]
@@ -115,11 +102,11 @@ def write_report(
         Section("same", "The same picture twice", "Kept in one group, so no split separates them.", figures.same),
     )
     with replacing_durably(out / REPORT_FILE) as new, new.open("w", encoding="utf-8", newline="") as page:
-        page.write(_HEAD + _summary(order, figures, lines))
+        page.write(_HEAD + _summary(survey.options, figures, lines))
         for name, title in (("labels", "Pictures per label"), ("sizes", "Sizes"), ("aspects", "Aspect ratios")):
             page.write(f"<h2>{title}</h2>\n{_image(folder / f'{name}.png', title)}\n")
-        if masks is not None:
-            page.write(_outlines(out, source, folder, records, catalogue, masks))
+        if survey.masks is not None:
+            page.write(_outlines(out, source, survey, survey.masks))
         for section in sections:
             page.write(f"<h2>{section.title}: {len(section.pairs)}</h2>\n<p>{section.what if section.pairs else 'None found.'}</p>\n")
             for number, pair in enumerate(section.pairs[:SHOWN], start=1):
@@ -131,42 +118,37 @@ def write_report(
         page.write("</main>\n</html>\n")
 
 
-def _figures(records: Records, catalogue: Catalogue, alike: Alike, verdict: Verdict, masks: Masks | None, lines: Sequence[str]) -> Figures:
+def _figures(survey: Survey, lines: Sequence[str]) -> Figures:
+    catalogue, duplicates, assignment, masks = survey.catalogue, survey.duplicates, survey.assignment, survey.masks
     decodable = catalogue.decodable
     width, height = catalogue.width[decodable], catalogue.height[decodable]
     sizes, pictures = np.unique(np.column_stack([width, height]), axis=0, return_counts=True)
     ratios = np.maximum(width, height) / np.minimum(width, height)
-    mean, std = channel_statistics(catalogue, verdict)
-    left_out = Counter(catalogue.names[label] for label in catalogue.labels[verdict.split < 0].tolist())
+    mean, std = channel_statistics(catalogue, assignment)
+    left_out = Counter(catalogue.names[label] for label in catalogue.labels[assignment.split < 0].tolist())
 
-    def named(pairs: list[Pair]) -> list[NamedPair]:
+    def named(pairs: list[PicturePair]) -> list[NamedPair]:
         return [
-            NamedPair(
-                records.path(int(catalogue.ids[pair.one])),
-                records.path(int(catalogue.ids[pair.other])),
-                catalogue.names[catalogue.labels[pair.one]],
-                catalogue.names[catalogue.labels[pair.other]],
-                round(pair.likeness, 4),
-            )
+            NamedPair(survey.path(pair.one), survey.path(pair.other), survey.label(pair.one), survey.label(pair.other), round(pair.likeness, 4))
             for pair in pairs
         ]
 
     return Figures(
         pictures=len(catalogue),
         decodable=int(decodable.sum()),
-        counts=counts(catalogue, verdict),
+        counts=counts(catalogue, assignment),
         left_out=dict(sorted(left_out.items())),
-        flags={flag: verdict.count(flag) for flag in verdict.flags},
+        flags={flag: assignment.count(flag) for flag in assignment.flags},
         mean=mean,
         std=std,
         sizes=[(int(w), int(h), int(n)) for (w, h), n in zip(sizes, pictures, strict=True)],
         aspects=list(zip(ASPECTS[:-1], np.histogram(ratios, ASPECTS)[0].tolist(), strict=True)),
-        conflicts=named(alike.conflicts),
-        same=named(alike.same),
-        near=named(alike.near),
+        conflicts=named(duplicates.conflicts),
+        same=named(duplicates.same),
+        near=named(duplicates.near),
         remarks=list(lines),
         masks=masks.counts() if masks else msgspec.UNSET,
-        without_mask=sorted(records.path(picture) for picture in _without(masks)) if masks else msgspec.UNSET,
+        without_mask=sorted(map(survey.records.path, _without(masks))) if masks else msgspec.UNSET,
     )
 
 
@@ -174,8 +156,9 @@ def _without(masks: Masks) -> list[int]:
     return [picture for picture, masked in masks.of.items() if masked.origin == NONE]
 
 
-def _outlines(out: Path, source: Path, folder: Path, records: Records, catalogue: Catalogue, masks: Masks) -> str:
-    """The part of the page about masks, its pictures written below `folder`."""
+def _outlines(out: Path, source: Path, survey: Survey, masks: Masks) -> str:
+    """The part of the page about masks. Its pictures are written into the folder `report`."""
+    folder, records, catalogue = out / PICTURES, survey.records, survey.catalogue
     rows = "".join(f"<tr><td>{origin}</td><td>{count}</td></tr>\n" for origin, count in masks.counts().items())
     what = (
         "Where the masks of the pictures in a split come from, and some of them, from the smallest to the largest of each label. "
@@ -186,7 +169,7 @@ def _outlines(out: Path, source: Path, folder: Path, records: Records, catalogue
     def show(name: str, caption: str, pictures: Sequence[int]) -> None:
         paths = [records.path(picture) for picture in pictures]
         files = [out / file if (file := masks.file(picture, path)) else None for picture, path in zip(pictures, paths, strict=True)]
-        row = strip([Pictured(source / path, file) for path, file in zip(paths, files, strict=True)])
+        row = strip([MaskedPicture(source / path, file) for path, file in zip(paths, files, strict=True)])
         if row is not None:
             (folder / name).write_bytes(row)
             told = html.escape(caption)
@@ -226,7 +209,7 @@ def _shown(file: Path) -> Pixels:
     return np.asarray(cv2.copyMakeBorder(small, below // 2, below - below // 2, 0, 0, cv2.BORDER_CONSTANT, value=(255,) * 3), np.uint8)
 
 
-def _summary(order: Order, figures: Figures, lines: Sequence[str]) -> str:
+def _summary(options: PrepareOptions, figures: Figures, lines: Sequence[str]) -> str:
     splits = [split for split in SPLITS if split in figures.counts]
     rows = "".join(
         f"<tr><td>{html.escape(label)}</td>"
@@ -242,7 +225,7 @@ def _summary(order: Order, figures: Figures, lines: Sequence[str]) -> str:
         for name, mean, std in zip(("red", "green", "blue"), figures.mean, figures.std, strict=True)
     )
     told = "".join(f"<li>{html.escape(line)}</li>\n" for line in lines) or "<li>Nothing to remark.</li>\n"
-    return f"""<h1>{html.escape(order.source)}</h1>
+    return f"""<h1>{html.escape(options.source)}</h1>
 <p>{figures.pictures} pictures, {figures.decodable} of them can be decoded.</p>
 <div class="wide"><table><tr><th>label</th>{"".join(f"<th>{split}</th>" for split in splits)}<th>left out</th></tr>
 {rows}<tr><th>all</th>{total}<td>{sum(figures.left_out.values())}</td></tr></table></div>

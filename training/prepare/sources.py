@@ -1,4 +1,4 @@
-"""Which kind of source a command line means."""
+"""Open the kind of source that a command line names."""
 
 import functools
 import urllib.parse
@@ -9,12 +9,12 @@ from training.prepare import archives, cifar100, remote
 from training.prepare.archives import Opening, Tar, Zip
 from training.prepare.cifar100 import Cifar100
 from training.prepare.folder import Folder
-from training.prepare.offer import Source
-from training.prepare.order import PrepareError
+from training.prepare.options import PrepareError
 from training.prepare.remote import Remote
+from training.prepare.source import PictureSource
 
 
-def open_source(name: str, names_encoding: str | None = None) -> Source:
+def open_source(name: str, names_encoding: str | None = None) -> PictureSource:
     """The source of that name: `cifar100`, a URL that fsspec knows, a folder, or a zip or tar, which may also lie at a URL.
 
     Nothing at a URL is asked for yet. Raises PrepareError when there is nothing of that name, or nothing that pictures can be taken from.
@@ -29,7 +29,7 @@ def open_source(name: str, names_encoding: str | None = None) -> Source:
     return _local(Path(name), names_encoding)
 
 
-def _local(path: Path, names_encoding: str | None) -> Source:
+def _local(path: Path, names_encoding: str | None) -> PictureSource:
     if path.is_dir():
         if is_dataset(path):
             raise PrepareError(f"{path}: is a prepared data set itself; name what it was made of")
@@ -42,7 +42,7 @@ def _local(path: Path, names_encoding: str | None) -> Source:
     return archive
 
 
-def _archive(name: str, opening: Opening, names_encoding: str | None) -> Source | None:
+def _archive(name: str, opening: Opening, names_encoding: str | None) -> PictureSource | None:
     lowered = name.lower()
     if lowered.endswith(".zip"):
         return Zip(name, opening, names_encoding)

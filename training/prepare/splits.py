@@ -1,4 +1,4 @@
-"""Sharing pictures out over splits or folds: each label in the wanted proportion, no group in two of them."""
+"""Distribute pictures over splits or folds: each label in the wanted proportion, no group in two parts."""
 
 from collections.abc import Sequence
 

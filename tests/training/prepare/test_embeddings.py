@@ -12,8 +12,8 @@ from tests.training.prepare.pictures import drawn, encoded, rows
 from training.prepare import embeddings
 from training.prepare.embeddings import near_embeddings
 from training.prepare.inspection import Inspected
-from training.prepare.order import PrepareError
-from training.prepare.records import Records, Waiting
+from training.prepare.options import PrepareError
+from training.prepare.records import PendingPicture, Records
 
 
 def test_a_mirrored_copy_is_found_by_embedding_and_not_by_hash(prepare, source: Path, out: Path, tmp_path: Path, tiny_bundle: Bundle) -> None:
@@ -57,8 +57,8 @@ def test_pairs_are_the_same_in_blocks_as_all_at_once(tmp_path: Path, monkeypatch
     with Records(tmp_path) as records:
         for number, vector in enumerate(vectors, start=1):
             records.see(f"a/{number:02}.png", "tag", 1)
-            records.store(Waiting(number, "", "tag"), Inspected(width=1))
-            records.embed(Waiting(number, "", "b tag"), vector)
+            records.store(PendingPicture(number, "", "tag"), Inspected(width=1))
+            records.embed(PendingPicture(number, "", "b tag"), vector)
         found = {(one, other): cosine for one, other, cosine in near_embeddings(records, range(1, 41), 0.5)}
     cosines = vectors @ vectors.T
     assert (2, 33) in found

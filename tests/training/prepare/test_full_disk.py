@@ -13,7 +13,7 @@ import pytest
 
 from tests.training.prepare.pictures import fill, rows
 from tests.training.prepare.test_resume import COMMAND, ROOT
-from training.prepare.order import PrepareError
+from training.prepare.options import PrepareError
 
 ON_A_SMALL_DISK = """
 mount -t tmpfs -o size=300k none "$1" || exit 77
@@ -57,7 +57,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path: Path) ->
         pytest.skip("may not mount a small disk")
     refused = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1, done.stderr  # Python's own, for the error that `training` prints as one line
-    assert refused.startswith("training.prepare.order.PrepareError: ")
+    assert refused.startswith("training.prepare.options.PrepareError: ")
     assert "No space left on device" in refused or "disk is full" in refused
     assert refused.endswith(("run the same command again: it goes on where it stopped", "run the same command again: it goes on"))
     assert "dataset.json" not in done.stdout.splitlines()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from training.prepare.groups import Groups, sequence_key
 from training.prepare.layout import Layout
-from training.prepare.order import PrepareError
+from training.prepare.options import PrepareError
 
 PLAIN = Layout((), by_split=False)
 

@@ -2,13 +2,13 @@
 
 import unicodedata
 
-from training.prepare.layout import Layout, Place, find_layout
+from training.prepare.layout import Layout, PathLabel, find_layout
 
 
 def test_the_folders_below_the_source_are_the_labels() -> None:
     layout = find_layout(["glass", "metal", "metal/kitchen", "."], unwrap=False)
-    assert layout.place("glass/1.jpg") == Place("glass", "", "")
-    assert layout.place("metal/kitchen/day 1/1.jpg") == Place("metal", "", "kitchen/day 1")
+    assert layout.place("glass/1.jpg") == PathLabel("glass", "", "")
+    assert layout.place("metal/kitchen/day 1/1.jpg") == PathLabel("metal", "", "kitchen/day 1")
     assert layout.place("cover.jpg") is None
 
 
@@ -16,15 +16,15 @@ def test_folders_around_everything_are_looked_into_in_archives_alone() -> None:
     folders = ["data/resized/glass", "data/resized/metal"]
     inner = find_layout(folders, unwrap=True)
     assert inner.wrapping == ("data", "resized")
-    assert inner.place("data/resized/metal/1.jpg") == Place("metal", "", "")
+    assert inner.place("data/resized/metal/1.jpg") == PathLabel("metal", "", "")
     assert inner.unwrapped("data/resized/metal/1.jpg") == "metal/1.jpg"
-    assert find_layout(folders, unwrap=False).place("data/resized/metal/1.jpg") == Place("data", "", "resized/metal")
+    assert find_layout(folders, unwrap=False).place("data/resized/metal/1.jpg") == PathLabel("data", "", "resized/metal")
 
 
 def test_folders_named_after_splits_are_splits() -> None:
     layout = find_layout(["Train/glass", "Train/metal", "valid/glass", "test/metal"], unwrap=False)
-    assert layout.place("valid/glass/1.jpg") == Place("glass", "val", "")
-    assert layout.place("Train/metal/1.jpg") == Place("metal", "train", "")
+    assert layout.place("valid/glass/1.jpg") == PathLabel("glass", "val", "")
+    assert layout.place("Train/metal/1.jpg") == PathLabel("metal", "train", "")
     assert layout.place("test/1.jpg") is None
 
 

@@ -17,8 +17,8 @@ from converter.data.photos import PhotosError, read_fold, read_mask, read_part, 
 from device.vision.inference.ground import PLAIN
 from tests.training.prepare.pictures import drawn, encoded, fill, rows
 from training.cli import main
-from training.prepare.masks import find_aside
-from training.prepare.order import PrepareError
+from training.prepare.masks import find_non_items
+from training.prepare.options import PrepareError
 
 COLOURS = {"box": (200, 40, 30), "lid": (30, 60, 190)}
 WIDTH, HEIGHT = 160, 120
@@ -228,15 +228,15 @@ def test_labels_may_be_called_masks_and_empty(prepare, tmp_path: Path, out: Path
 
 
 def test_empty_cans_below_a_label_are_items() -> None:
-    aside = find_aside(["can/empty/1.jpg", "can/full/1.jpg", "jar/2.jpg", "empty/0.jpg"], unwrap=False, empty=True)
-    assert aside.empty == ("empty/0.jpg",)
+    found = find_non_items(["can/empty/1.jpg", "can/full/1.jpg", "jar/2.jpg", "empty/0.jpg"], unwrap=False, empty=True)
+    assert found.empty == ("empty/0.jpg",)
 
 
 def test_masks_and_empty_views_of_split_folders_are_found() -> None:
     paths = ["train/can/1.jpg", "val/can/2.jpg", "val/masks/can/2.png", "masks/train/can/1.png", "train/empty/a.jpg", "empty/b.jpg"]
-    aside = find_aside(paths, unwrap=False, empty=True)
-    assert aside.masks == {"val/can/2.jpg": "val/masks/can/2.png", "train/can/1.jpg": "masks/train/can/1.png"}
-    assert set(aside.empty) == {"train/empty/a.jpg", "empty/b.jpg"}
+    found = find_non_items(paths, unwrap=False, empty=True)
+    assert found.masks == {"val/can/2.jpg": "val/masks/can/2.png", "train/can/1.jpg": "masks/train/can/1.png"}
+    assert set(found.empty) == {"train/empty/a.jpg", "empty/b.jpg"}
 
 
 NAMES = st.sampled_from(["masks", "empty", "can", "jar", "train", "val"])
@@ -247,11 +247,11 @@ PATHS = st.builds(
 
 @given(st.sets(PATHS, max_size=12), st.booleans(), st.booleans())
 def test_what_is_set_aside_is_a_mask_of_a_picture_that_is_not_or_an_empty_view(paths: set[str], unwrap: bool, empty: bool) -> None:
-    aside = find_aside(sorted(paths), unwrap=unwrap, empty=empty)
-    assert set(aside.paths) <= paths
-    assert not set(aside.masks) & set(aside.masks.values())
-    assert all("/masks/" in f"/{path}" for path in (*aside.masks.values(), *aside.strays))
-    assert all(path.split("/")[-2] == "empty" for path in aside.empty) and (empty or not aside.empty)
+    found = find_non_items(sorted(paths), unwrap=unwrap, empty=empty)
+    assert set(found.paths) <= paths
+    assert not set(found.masks) & set(found.masks.values())
+    assert all("/masks/" in f"/{path}" for path in (*found.masks.values(), *found.strays))
+    assert all(path.split("/")[-2] == "empty" for path in found.empty) and (empty or not found.empty)
 
 
 def test_an_empty_view_without_isolating_is_one_line(tmp_path: Path, source: Path, out: Path, capsys) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from converter.data.photos import read_fold, read_photos, read_split
 from tests.training.prepare.pictures import LABELS, drawn, encoded, fill, rows, splits
-from training.prepare.order import PrepareError
+from training.prepare.options import PrepareError
 from training.prepare.plots import draw_labels
 
 TRASHNET = Path(__file__).parents[3].parent / "shared" / "data" / "trashnet"

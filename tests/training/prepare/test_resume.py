@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.prepare.pictures import fill, rows
-from training.prepare.order import PrepareError
+from training.prepare.options import PrepareError
 from training.prepare.records import Records
 
 COMMAND = """

@@ -10,7 +10,7 @@ import pytest
 
 from converter.data.photos import read_split
 from tests.training.prepare.pictures import rows
-from training.prepare.order import PrepareError
+from training.prepare.options import PrepareError
 
 pytest.importorskip("s3fs")
 server = pytest.importorskip("moto.server")

@@ -14,13 +14,13 @@ import pytest
 from device.vision.inference.images import read_pixels
 from tests.training.prepare.pictures import LABELS, drawn, encoded, fill
 from training.prepare.cifar100 import LABELS as CIFAR_LABELS
-from training.prepare.offer import LARGEST_BYTES, Source
-from training.prepare.order import PrepareError
+from training.prepare.options import PrepareError
+from training.prepare.source import LARGEST_BYTES, PictureSource
 from training.prepare.sources import open_source
 
 
-def contents(source: Source) -> dict[str, bytes]:
-    return {offer.path: offer.read() for offer in source.offers()}
+def contents(source: PictureSource) -> dict[str, bytes]:
+    return {offer.path: offer.read() for offer in source.pictures()}
 
 
 def on_disk(folder: Path) -> dict[str, bytes]:
@@ -52,8 +52,8 @@ def test_a_folder_gives_its_pictures_and_keeps_the_rest_in_mind(source: Path) ->
     opened = open_source(str(source))
     assert opened.folder == source
     assert contents(opened) == expected
-    assert opened.sieve.others == {".heic": 1}
-    assert {"empty", "splits", *LABELS} <= opened.sieve.folders
+    assert opened.names.others == {".heic": 1}
+    assert {"empty", "splits", *LABELS} <= opened.names.folders
     assert contents(open_source(source.as_uri())) == expected
 
 
@@ -63,7 +63,7 @@ def test_a_folder_is_entered_once_and_what_is_no_file_is_passed_over(source: Pat
     os.mkfifo(source / "glass" / "pipe.png")
     assert set(contents(open_source(str(source)))) == before
     (source / "glass" / "gone.png").symlink_to(source / "nowhere.png")
-    assert {offer.path for offer in open_source(str(source)).offers()} == before | {"glass/gone.png"}
+    assert {offer.path for offer in open_source(str(source)).pictures()} == before | {"glass/gone.png"}
 
 
 def test_a_name_that_is_not_utf_8_is_named_and_passed_over(source: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_name_that_is_not_utf_8_is_named_and_passed_over(source: Path) -> None
         pytest.skip("this file system takes UTF-8 names only")
     opened = open_source(str(source))
     assert contents(opened) == {path: data for path, data in on_disk(source).items() if "caf" not in path}
-    assert list(opened.sieve.strange.values()) == ["its name is not UTF-8"]
+    assert list(opened.names.strange.values()) == ["its name is not UTF-8"]
 
 
 @pytest.mark.parametrize("around", ["", "trashnet-main/resized/"])
@@ -83,7 +83,7 @@ def test_a_zip_gives_what_was_packed(source: Path, tmp_path: Path, around: str) 
     opened = open_source(str(zipped(source, tmp_path / "Photos.ZIP", around)))
     assert opened.folder is None
     assert contents(opened) == {around + path: data for path, data in on_disk(source).items()}
-    assert f"{around}empty" in opened.sieve.folders
+    assert f"{around}empty" in opened.names.folders
 
 
 @pytest.mark.parametrize(("suffix", "mode"), [("tar", "w"), ("tar.gz", "w:gz"), ("tgz", "w:gz"), ("tar.bz2", "w:bz2"), ("txz", "w:xz")])
@@ -124,8 +124,8 @@ def test_members_that_point_out_of_an_archive_are_not_taken(tmp_path: Path) -> N
             archive.writestr(name, encoded(drawn(1)))
     opened = open_source(str(file))
     assert set(contents(opened)) == {"glass/1.png"}
-    assert set(opened.sieve.strange.values()) == {"points out of the source"}
-    assert len(opened.sieve.strange) == 3
+    assert set(opened.names.strange.values()) == {"points out of the source"}
+    assert len(opened.names.strange) == 3
 
 
 def test_names_in_a_zip_that_says_nothing_of_their_encoding_need_one(tmp_path: Path) -> None:

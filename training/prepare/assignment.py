@@ -1,4 +1,4 @@
-"""What becomes of each picture: its flags, its group, its split and its fold."""
+"""Assign to each picture its flags, group, split and fold."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from converter.data.manifest import SPLITS
-from training.prepare.alike import Alike
-from training.prepare.catalogue import UNKNOWN, Catalogue, Marks, Numbers
+from training.prepare.catalogue import UNASSIGNED, Catalogue, Marks, Numbers
+from training.prepare.duplicates import Duplicates
 from training.prepare.groups import sequence_key
 from training.prepare.layout import Layout
-from training.prepare.order import FLAGS, Order, PrepareError
+from training.prepare.options import FLAGS, PrepareError, PrepareOptions
 from training.prepare.records import Records
 from training.prepare.splits import share_out
 
@@ -20,11 +20,11 @@ TRAIN, VAL, TEST = range(len(SPLITS))
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Assignment:
     """One entry a picture, as in the catalogue.
 
-    flags: a mark per flag. group: the first picture of its group. split: index into SPLITS, UNKNOWN where it is left out. fold: UNKNOWN
-    outside of cross-validation. unnumbered: pictures that --group-by could not place, each a group of its own as far as that goes.
+    flags: one array per flag. group: the first picture of its group. split: index into SPLITS, UNASSIGNED where left out. fold: UNASSIGNED
+    outside cross-validation. unnumbered: number of pictures whose name --group-by could not read; each is a group of its own.
     """
 
     flags: dict[str, Marks]
@@ -38,51 +38,51 @@ class Verdict:
         return int(self.flags[flag].sum())
 
 
-def judge(records: Records, catalogue: Catalogue, alike: Alike, layout: Layout, order: Order) -> Verdict:
-    """Decide. Raises PrepareError when a list names what is not there, or when no picture is left."""
-    flags = _findings(catalogue, alike, order)
-    alike_group = alike.groups.lowest()
+def assign(records: Records, catalogue: Catalogue, duplicates: Duplicates, layout: Layout, options: PrepareOptions) -> Assignment:
+    """Assign all pictures. Raises PrepareError when a list names a missing picture, or when no picture is left."""
+    flags = _findings(catalogue, duplicates, options)
+    alike_group = duplicates.groups.lowest()
     flags["near"] = (alike_group != np.arange(len(catalogue))) & ~flags["duplicate"]
-    groups, unnumbered = alike.groups, 0
-    if order.group_by:
-        key = sequence_key(order.group_by)
+    groups, unnumbered = duplicates.groups, 0
+    if options.group_by:
+        key = sequence_key(options.group_by)
         unnumbered = groups.join_by(key(path, place) for path in records.paths() if (place := layout.place(path)))
     group = groups.lowest()
 
     kept = catalogue.decodable.copy()
-    for flag in order.leave_out:
+    for flag in options.leave_out:
         kept &= ~flags[flag]
     given = catalogue.given
-    if order.lists:
-        given = _listed(records, layout, order.lists)
-        flags["unlisted"] = given == UNKNOWN
-        kept &= given != UNKNOWN
-    if order.cap is not None:
-        flags["capped"] = kept & ~_within_cap(records, catalogue, kept, order.cap, order.seed)
+    if options.lists:
+        given = _listed(records, layout, options.lists)
+        flags["unlisted"] = given == UNASSIGNED
+        kept &= given != UNASSIGNED
+    if options.cap is not None:
+        flags["capped"] = kept & ~_within_cap(records, catalogue, kept, options.cap, options.seed)
         kept &= ~flags["capped"]
     if not kept.any():
-        raise PrepareError(f"{order.source}: none of its {len(catalogue)} pictures is left to use; see --leave-out")
+        raise PrepareError(f"{options.source}: none of its {len(catalogue)} pictures is left to use; see --leave-out")
 
-    split = np.where(kept, given, UNKNOWN)
-    _draw(split, kept, group, catalogue.labels, order)
+    split = np.where(kept, given, UNASSIGNED)
+    _draw(split, kept, group, catalogue.labels, options)
     flags["straddles"] = _straddling(split, group)
-    fold = np.full(len(catalogue), UNKNOWN)
-    if order.folds:
+    fold = np.full(len(catalogue), UNASSIGNED)
+    if options.folds:
         turn = np.flatnonzero((split == TRAIN) | (split == VAL))
-        fold[turn] = share_out(group[turn], catalogue.labels[turn], [1 / order.folds] * order.folds, order.seed)
-    return Verdict({flag: flags[flag] for flag in FLAGS}, group, split, fold, unnumbered)
+        fold[turn] = share_out(group[turn], catalogue.labels[turn], [1 / options.folds] * options.folds, options.seed)
+    return Assignment({flag: flags[flag] for flag in FLAGS}, group, split, fold, unnumbered)
 
 
-def _findings(catalogue: Catalogue, alike: Alike, order: Order) -> dict[str, Marks]:
+def _findings(catalogue: Catalogue, duplicates: Duplicates, options: PrepareOptions) -> dict[str, Marks]:
     shorter, longer = np.minimum(catalogue.width, catalogue.height), np.maximum(catalogue.width, catalogue.height)
     flags = {flag: np.zeros(len(catalogue), np.bool_) for flag in FLAGS}
     flags["truncated"] = catalogue.truncated
     flags["transparent"] = catalogue.transparent
     flags["unreadable"] = ~catalogue.decodable & ~catalogue.truncated
-    flags["tiny"] = catalogue.decodable & (shorter < order.min_side)
-    flags["aspect"] = catalogue.decodable & (longer > order.max_aspect * shorter)
+    flags["tiny"] = catalogue.decodable & (shorter < options.min_side)
+    flags["aspect"] = catalogue.decodable & (longer > options.max_aspect * shorter)
     flags["duplicate"] = catalogue.first != np.arange(len(catalogue))
-    flags["conflict"] = alike.conflicting
+    flags["conflict"] = duplicates.conflicting
     return flags
 
 
@@ -93,7 +93,7 @@ def _listed(records: Records, layout: Layout, lists: tuple[Path, ...]) -> Number
         for name in _names(file):
             if wanted.setdefault(name, split) != split:
                 raise PrepareError(f"{file}: {name} is in {lists[wanted[name]]} too")
-    given = np.full(records.count(), UNKNOWN)
+    given = np.full(records.count(), UNASSIGNED)
     found = set()
     for index, path in enumerate(records.paths()):
         for name in (path, layout.unwrapped(path)):
@@ -128,22 +128,22 @@ def _within_cap(records: Records, catalogue: Catalogue, kept: Marks, cap: int, s
     return within
 
 
-def _draw(split: Numbers, kept: Marks, group: Numbers, labels: Numbers, order: Order) -> None:
+def _draw(split: Numbers, kept: Marks, group: Numbers, labels: Numbers, options: PrepareOptions) -> None:
     """Give a split to the kept pictures without one, and to the training pictures of a source that says train and test but not validation."""
-    open_to_draw = kept & (split == UNKNOWN)
-    shares = {TRAIN: 1 - order.val_share - order.test_share, VAL: order.val_share, TEST: order.test_share}
-    if not open_to_draw.any() and not order.lists and not (split == VAL).any():
+    open_to_draw = kept & (split == UNASSIGNED)
+    shares = {TRAIN: 1 - options.val_share - options.test_share, VAL: options.val_share, TEST: options.test_share}
+    if not open_to_draw.any() and not options.lists and not (split == VAL).any():
         open_to_draw = split == TRAIN
-        shares = {TRAIN: 1 - order.val_share, VAL: order.val_share}
+        shares = {TRAIN: 1 - options.val_share, VAL: options.val_share}
     drawn = np.flatnonzero(open_to_draw)
     parts = [part for part, share in shares.items() if share > 0]
-    split[drawn] = np.array(parts)[share_out(group[drawn], labels[drawn], [shares[part] for part in parts], order.seed)]
+    split[drawn] = np.array(parts)[share_out(group[drawn], labels[drawn], [shares[part] for part in parts], options.seed)]
 
 
 def _straddling(split: Numbers, group: Numbers) -> Marks:
     """Pictures whose group is in more than one split."""
-    used = split != UNKNOWN
-    lowest, highest = np.full(len(split), len(SPLITS)), np.full(len(split), UNKNOWN)
+    used = split != UNASSIGNED
+    lowest, highest = np.full(len(split), len(SPLITS)), np.full(len(split), UNASSIGNED)
     np.minimum.at(lowest, group[used], split[used])
     np.maximum.at(highest, group[used], split[used])
     straddling: Marks = used & (lowest[group] != highest[group])

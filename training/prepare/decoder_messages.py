@@ -1,4 +1,4 @@
-"""What the decoders under OpenCV write to stderr: the one place where they tell of a damaged picture that they decode all the same."""
+"""Messages of OpenCV's decoders on stderr. They report damage there, and nowhere else, when they can still decode a picture."""
 
 import os
 import re
@@ -11,8 +11,8 @@ DAMAGE = re.compile(r"Corrupt JPEG data: (premature end of data segment|bad Huff
 """libjpeg's words for data that is missing or wrong; it also warns of bytes too many, which do no harm"""
 
 
-class Complaints:
-    """Holds back what is written to the file descriptor of stderr while it is entered, and tells it when asked."""
+class DecoderMessages:
+    """Captures the file descriptor of stderr while it is entered."""
 
     def __enter__(self) -> Self:
         sys.stderr.flush()
@@ -28,7 +28,7 @@ class Complaints:
         self._held.close()
 
     def damage(self) -> str:
-        """The first complaint of damage since this was last asked, empty for none."""
+        """The first message about damage since the last call; empty for none."""
         self._held.seek(0)
         told = self._held.read().decode(errors="replace")
         self._held.seek(0)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training.prepare.pictures import drawn, encoded
-from training.prepare.likeness import LEAST_CORRELATION, correlation, near_hashes, perceptual_hash, thumbnail
+from training.prepare.perceptual_hash import LEAST_CORRELATION, correlation, near_hashes, perceptual_hash, thumbnail
 
 WORDS = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=4)
 FLIPS = st.lists(st.tuples(st.integers(0, 3), st.lists(st.integers(0, 63), max_size=12)), max_size=40)

@@ -1,8 +1,8 @@
-"""How alike pictures are: perceptual hashes find candidates among all pairs, small copies of the pictures confirm them.
+"""Similarity of pictures: perceptual hashes find candidate pairs, the correlation of thumbnails confirms them.
 
 The hash is that of Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010: signs of the 8 x 8 lowest frequencies
-of the cosine transform against their median. Alone it takes different things on the same white card for each other; together with the
-correlation of small colour copies it does not. Mirrored, turned or cropped copies are not found by it.
+of the cosine transform against their median. Alone it confuses different things on the same white card; together with the correlation of
+colour thumbnails it does not. It does not find mirrored, rotated or cropped copies.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""What to prepare, and how: everything that decides the result."""
+"""The options of `training prepare`: everything that decides the result."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class PrepareError(SortbinError, ValueError):
     """A source, an option or a place to write to that cannot be used. The message names it and says what to do."""
 
 
-class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PrepareOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The command line of `training prepare`. Shares are of the pictures, 0..1."""
 
     source: str
@@ -67,8 +67,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backgrounds: tuple[Path, ...] = ()
     """pictures without an item, for isolating"""
 
-    def options(self) -> dict[str, Any]:
-        """The order as it is recorded: files that it names come with a sha256, so that a changed file makes another order.
+    def recorded(self) -> dict[str, Any]:
+        """The options as they are stored in the data set. Files come with their sha256, so a changed file changes the options.
 
         Raises PrepareError for a file that cannot be read.
         """
@@ -81,6 +81,6 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             recorded["backgrounds"] = [f"{file.name} {hash_file(file)}" for file in self.backgrounds]
         except OSError as error:
             raise PrepareError(f"{error.filename}: {error.strerror}") from error
-        if not self.isolate:  # a data set that was prepared before there were masks is of the same options
+        if not self.isolate:  # data sets from before there were masks have no such options
             del recorded["isolate"], recorded["backgrounds"]
         return recorded

@@ -1,4 +1,4 @@
-"""Which of the names in a source are pictures to prepare, and what the rest is."""
+"""Which file names of a source are pictures to prepare, and which are not."""
 
 from collections import Counter
 from pathlib import PurePosixPath
@@ -9,11 +9,11 @@ from device.vision.inference.images import SUFFIXES
 LISTS_FOLDER = "splits"
 
 
-class Sieve:
-    """Takes the names of a source one after the other, and remembers what it did not let through.
+class NameFilter:
+    """Takes file names one after the other, and records those that it refuses.
 
-    Hidden names and what a Mac adds to archives are passed over in silence. others: files of other kinds, by suffix. strange: names that
-    cannot be kept, with the reason. folders: every folder of the source, with or without pictures.
+    Hidden files and those that macOS adds to archives are ignored. others: number of files of other kinds, by suffix. strange: names that
+    cannot be used, with the reason. folders: every folder of the source, with or without pictures.
     """
 
     def __init__(self) -> None:
