@@ -1,1 +1,1 @@
-"""The record of every event on disk (SQLite): written once, read by everybody, salvaged when damaged. Imports events and common."""
+"""Every event on disk (SQLite): written by one thread, read by any process, salvaged when damaged. Imports events and common."""

@@ -1,4 +1,4 @@
-"""The events of a ledger for whoever only reads it: beside a daemon that writes, as another user, or on a disk that cannot be written."""
+"""Reads a ledger without changing it: while a daemon writes, as another user, or on a read-only disk."""
 
 import contextlib
 import functools
@@ -20,14 +20,14 @@ T = TypeVar("T")
 _NOT_WRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 
-def read_events(folder: Path, after_seq: int = 0, say: Callable[[str], None] = lambda _: None) -> Iterator[tuple[int, bytes]]:
-    """The events in a ledger above `after_seq` (0 to NUMBERS_UP_TO), oldest first: number and JSON. A daemon may be writing meanwhile.
+def read_events(folder: Path, after_seq: int = 0, warn: Callable[[str], None] = lambda _: None) -> Iterator[tuple[int, bytes]]:
+    """The events above `after_seq` (0 to NUMBERS_UP_TO), oldest first: number and JSON. A daemon may write meanwhile.
 
-    Nothing is held open while the caller does something with an event: the daemon cannot shorten its journal while somebody reads. say: told in a
-    line when the newest events may be missing. Raises LedgerError.
+    Reads page by page and closes the database in between, since the daemon cannot shorten its journal while it is open here. warn: called with a
+    line where the newest events may be missing. Raises LedgerError.
     """
     while True:
-        events = _asked(folder / FILE, say, functools.partial(_page, after_seq=after_seq)) or []
+        events = _query(folder / FILE, warn, functools.partial(_page, after_seq=after_seq)) or []
         yield from events
         if len(events) < PAGE:
             return
@@ -35,8 +35,8 @@ def read_events(folder: Path, after_seq: int = 0, say: Callable[[str], None] = l
 
 
 def read_ledger_state(folder: Path) -> tuple[LedgerState, ItemSorted | ItemRejected | None]:
-    """What a ledger knows beside its events, and the item that was sorted or rejected last. Raises LedgerError."""
-    found = _asked(folder / FILE, lambda _: None, lambda db: (tables.load_state(db), tables.newest_item(db)))
+    """The state of a ledger, and the item that was sorted or rejected last. Raises LedgerError."""
+    found = _query(folder / FILE, lambda _: None, lambda db: (tables.load_state(db), tables.newest_item(db)))
     if found is None:
         raise LedgerError(f"{folder / FILE}: holds nothing yet")
     return found
@@ -46,8 +46,8 @@ def _page(db: sqlite3.Connection, after_seq: int) -> list[tuple[int, bytes]]:
     return db.execute("SELECT seq, CAST(payload AS BLOB) FROM event WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, PAGE)).fetchall()
 
 
-def _asked(file: Path, say: Callable[[str], None], question: Callable[[sqlite3.Connection], T]) -> T | None:
-    """The answer to a question; None where a ledger has no tables yet. Raises LedgerError."""
+def _query(file: Path, warn: Callable[[str], None], query: Callable[[sqlite3.Connection], T]) -> T | None:
+    """The result of `query`; None where the ledger has no tables yet. Raises LedgerError."""
     with ledger_errors(file):
         try:
             file.open("rb").close()
@@ -57,17 +57,17 @@ def _asked(file: Path, say: Callable[[str], None], question: Callable[[sqlite3.C
             raise LedgerError(f"{file}: may not be read by this user; run it as the user sortbin runs as: sudo -u sortbin") from error
         journal = file.with_name(file.name + "-wal")
         try:
-            # A reader with the right to write takes the journal away when it closes as the last one; it may only do so where none was.
-            return _answer(file, "mode=ro" if journal.exists() else "mode=rw", question)
+            # A reader that may write deletes the journal when it is the last one to close: it opens read-write only where no journal is.
+            return _open_and_query(file, "mode=ro" if journal.exists() else "mode=rw", query)
         except sqlite3.OperationalError as error:
             if code(error) not in _NOT_WRITABLE:
                 raise
         if journal.exists() and journal.stat().st_size:
-            say(f"{file}: its journal {journal.name} cannot be read by this user: the newest events may be missing")
-        return _answer(file, "immutable=1", question)
+            warn(f"{file}: its journal {journal.name} cannot be read by this user: the newest events may be missing")
+        return _open_and_query(file, "immutable=1", query)
 
 
-def _answer(file: Path, how: str, question: Callable[[sqlite3.Connection], T]) -> T | None:
-    with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?{how}", uri=True, timeout=5.0)) as db:
+def _open_and_query(file: Path, mode: str, query: Callable[[sqlite3.Connection], T]) -> T | None:
+    with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?{mode}", uri=True, timeout=5.0)) as db:
         db.execute("PRAGMA query_only = ON")
-        return question(db) if db.execute("SELECT 1 FROM sqlite_master").fetchone() else None
+        return query(db) if db.execute("SELECT 1 FROM sqlite_master").fetchone() else None

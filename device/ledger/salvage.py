@@ -1,7 +1,7 @@
-"""A new ledger from what can be read of a damaged one, such that a power cut at any moment loses nothing.
+"""Makes a new ledger from what can be read of a damaged one. A power cut at any moment loses nothing.
 
-The damaged database stays what it is, where it is, until all that can be read of it lies on disk as `ledger.saved.sqlite3`; only then do the two
-change places. As long as a file of that name is there, whatever is called `ledger.sqlite3` is the damaged one, and the change is finished first.
+The damaged database is not touched until everything that can be read of it is on disk as `ledger.saved.sqlite3`. Then `swap` renames both. While
+`ledger.saved.sqlite3` is there, `ledger.sqlite3` is the damaged one, and the next start finishes the swap first.
 """
 
 import contextlib
@@ -22,26 +22,26 @@ from device.events import AnyEvent, decode
 from device.ledger import schema as tables
 
 SET_ASIDE = 3
-"""most damaged databases that are kept"""
+"""most damaged databases that stay in the folder"""
 
 _NEW, _SAVED, _COPY = "ledger.new.sqlite3", "ledger.saved.sqlite3", "ledger.copy.sqlite3"
 _JOURNALS = ("-wal", "-shm", "-journal")
 _PAGE_SIZE, _SIZE_VALID_FOR = 4096, slice(92, 96)
-"""SQLite's page, and where in the first one it says for which state the size is valid that stands there; otherwise that of the file counts"""
+"""SQLite's page size, and the bytes of the header that say whether its database size is valid; where not, SQLite uses the file size"""
 _CHUNK = 1000
-"""rows that are copied at once"""
-_NARROW = 4
-"""numbers in a row that cannot be read, below which none is looked for between them"""
-_FRUITLESS = 2000
-"""most ranges of numbers in a row that are looked into and hold damage alone"""
+"""rows copied at once"""
+_MIN_RANGE = 4
+"""a range of fewer unreadable numbers is not searched further"""
+_MAX_EMPTY_RANGES = 2000
+"""the search ends after so many ranges in a row without a readable event"""
 _ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError, tables.Damaged)
-"""what reading raises; the second when even SQLite's own message quotes what is damaged"""
+"""what reading raises; UnicodeDecodeError where SQLite's message quotes damaged text"""
 _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 
 
 @dataclass(frozen=True, slots=True)
 class LastKnown:
-    """What is known of a damaged ledger beside what can be read of it: its highest number, and at least so many counted and given up."""
+    """What is known of a damaged ledger from elsewhere: its highest number, and lower bounds of its totals and of dropped events."""
 
     highest: int
     counts: Mapping[tuple[str, str], int]
@@ -49,21 +49,21 @@ class LastKnown:
 
 
 def save(file: Path, known: LastKnown) -> int:
-    """Have what can be read of a damaged database on disk as `ledger.saved.sqlite3`, sound and complete. Returns how many events that is.
+    """Save what can be read of a damaged database to `ledger.saved.sqlite3`, as a sound database. Returns the number of events.
 
-    Events up to the highest number, the totals, and the intents are saved. Where the outbox is damaged, all events count as undelivered: better
-    twice than not at all. Raises sqlite3.Error and OSError when that cannot be written; then nothing has changed.
+    Saves events up to the highest number, totals and intents. Where the outbox is damaged, all events count as undelivered: publishing twice is
+    better than not at all. Raises sqlite3.Error and OSError where that cannot be written, and then nothing has changed.
     """
     new, copy = file.with_name(_NEW), file.with_name(_COPY)
     _remove(new)
     _remove(copy)
     try:
-        with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db, contextlib.closing(_readable_in(file, copy)) as damaged:
+        with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db, contextlib.closing(_open_readable(file, copy)) as damaged:
             db.execute("PRAGMA journal_mode = OFF")
             db.execute("PRAGMA synchronous = OFF")
             with tables.transaction(db):
                 tables.create(db, given_out=known.highest)
-                tables.note(db, clean=0, dropped=max(known.dropped, _dropped(damaged, known.highest)), **_name(damaged))
+                tables.note(db, clean=0, dropped=max(known.dropped, _dropped(damaged, known.highest)), **_identity(damaged))
                 saved = _save_events(damaged, db, known)
                 _save_intents(damaged, db)
         sync(new)
@@ -78,9 +78,9 @@ def save(file: Path, known: LastKnown) -> int:
 
 
 def swap(file: Path) -> Path | None:
-    """Put what was saved in the place of the damaged database, which becomes `ledger-corrupt-<n>.sqlite3`; of those the newest SET_ASIDE stay.
+    """Rename the damaged database to `ledger-corrupt-<n>.sqlite3` and the saved one to its place. Only the newest SET_ASIDE damaged ones stay.
 
-    Returns the name that it has now, None where nothing was saved. After a kill at any moment the next call goes on. Raises OSError.
+    Returns the damaged one's path, or None where nothing was saved. After a kill at any moment, the next call finishes. Raises OSError.
     """
     saved = file.with_name(_SAVED)
     if not saved.exists():
@@ -96,7 +96,7 @@ def swap(file: Path) -> Path | None:
 
 
 def _set_aside(file: Path) -> Path:
-    """Rename a database, after its journals: a new one must not meet them."""
+    """Rename a database. Its journals first: a new database must not find them."""
     number = max(_damaged_ones(file.parent), default=0) + file.exists()
     aside = file.with_name(f"ledger-corrupt-{number}.sqlite3")
     for end in (*_JOURNALS, ""):
@@ -114,12 +114,12 @@ def _remove(database: Path) -> None:
         database.with_name(database.name + end).unlink(missing_ok=True)
 
 
-def _readable_in(file: Path, copy: Path) -> sqlite3.Connection:
-    """A damaged database, in a copy with a sound first page where its own is not: without that SQLite reads none of the others.
+def _open_readable(file: Path, copy: Path) -> sqlite3.Connection:
+    """Open a damaged database. Where its first page is damaged, open a copy with a sound one: without it SQLite reads no page.
 
-    The first page says where the tables are, and that is the same in every ledger.
+    The first page says where the tables are, which is the same in every ledger.
     """
-    damaged = _opened(file)
+    damaged = _open_read_only(file)
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as sound:
         sound.text_factory = bytes
         tables.create(sound, given_out=0)
@@ -133,15 +133,15 @@ def _readable_in(file: Path, copy: Path) -> sqlite3.Connection:
             shutil.copyfile(file.with_name(file.name + end), copy.with_name(copy.name + end))
     with copy.open("r+b") as pages:
         pages.write(first_page)
-    return _opened(copy)
+    return _open_read_only(copy)
 
 
 def _layout(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
     return list(_readable(db, "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master ORDER BY name"))
 
 
-def _opened(file: Path) -> sqlite3.Connection:
-    """To be read only: one that may write would write the journal back and take it away when it is closed."""
+def _open_read_only(file: Path) -> sqlite3.Connection:
+    """Open read-only: a connection that may write would write the journal back and delete it when it is closed."""
     damaged = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
     damaged.text_factory = bytes
     return damaged
@@ -169,7 +169,7 @@ def _save_intents(damaged: sqlite3.Connection, db: sqlite3.Connection) -> None:
 
 
 def _totals(damaged: sqlite3.Connection, highest: int) -> Counter[tuple[str, str]]:
-    """What was counted since the ledger began, of which the events that are kept are only the newest."""
+    """Totals since the ledger began; the events in the database are only the newest of them."""
     totals: Counter[tuple[str, str]] = Counter()
     for name, kind, n in _readable(damaged, "SELECT bin, kind, n FROM total"):
         to_bin, known_kind = _text(name), _text(kind)
@@ -182,37 +182,37 @@ def _dropped(damaged: sqlite3.Connection, highest: int) -> int:
     return max((n for (n,) in _readable(damaged, "SELECT value FROM note WHERE name = 'dropped'") if _plausible(n, highest)), default=0)
 
 
-def _name(damaged: sqlite3.Connection) -> dict[str, str]:
-    """What its events call the ledger, and where it got that name."""
+def _identity(damaged: sqlite3.Connection) -> dict[str, str]:
+    """The ledger's name in its events, and where it got that name."""
     notes = {_text(name): _text(value) for name, value in _readable(damaged, "SELECT name, value FROM note WHERE name IN ('install', 'place')")}
     return {name: text for name, text in notes.items() if name and text}
 
 
 def _undelivered(damaged: sqlite3.Connection) -> set[int] | None:
-    """The numbers in the outbox; None where it is damaged."""
+    """The numbers in the outbox; None where the outbox is damaged."""
     if [verdict for (verdict,) in _readable(damaged, "PRAGMA quick_check('outbox')")] != [b"ok"]:
         return None
     return {seq for (seq,) in _readable(damaged, "SELECT seq FROM outbox")}
 
 
 def _events(damaged: sqlite3.Connection, highest: int) -> Iterator[tuple[AnyEvent, bytes]]:
-    """What can be read between 1 and `highest`, looked for on both sides of each damaged page, in wide gaps first."""
+    """The readable events from 1 to `highest`. At damage, the range is split in halves and both are searched, wide ranges first."""
     query = "SELECT seq, CAST(payload AS BLOB) FROM event WHERE seq BETWEEN ? AND ? ORDER BY seq"
     ranges = deque([(1, highest)])
-    fruitless = 0
-    while ranges and fruitless < _FRUITLESS:
+    empty_ranges = 0
+    while ranges and empty_ranges < _MAX_EMPTY_RANGES:
         low, high = ranges.popleft()
-        fruitless += 1
+        empty_ranges += 1
         try:
             for seq, payload in damaged.execute(query, (low, high)):
                 if not low <= seq <= high:
                     raise tables.Damaged("numbers out of order")
-                low, fruitless = seq + 1, 0
+                low, empty_ranges = seq + 1, 0
                 if (event := _event(seq, payload)) is not None:
                     yield event, payload
         except _ERRORS as error:
-            _unreadable(error)
-            if high - low >= _NARROW:
+            _ignore_damage(error)
+            if high - low >= _MIN_RANGE:
                 middle = (low + high) // 2
                 ranges += [(low, middle), (middle + 1, high)]
 
@@ -232,11 +232,11 @@ def _readable(damaged: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ..
     try:
         yield from damaged.execute(query)
     except _ERRORS as error:
-        _unreadable(error)
+        _ignore_damage(error)
 
 
-def _unreadable(error: Exception) -> None:
-    """Pass over what says that a page cannot be read. Raises the error again where it says that nothing can, for now: a lock, a full disk."""
+def _ignore_damage(error: Exception) -> None:
+    """Ignore an error that means an unreadable page. Raise any other again: a lock, a full disk."""
     if not tables.is_damage(error) and getattr(error, "sqlite_errorcode", 0) not in _UNREADABLE:
         raise error
 

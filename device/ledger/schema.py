@@ -1,4 +1,4 @@
-"""The ledger's SQLite file: its tables, and whether it is sound."""
+"""The ledger's SQLite file: its tables, its integrity check, and its errors."""
 
 import contextlib
 import sqlite3
@@ -15,12 +15,12 @@ from device.events import AnyEvent, Hazard, ItemInterrupted, ItemRejected, ItemS
 
 FILE = "ledger.sqlite3"
 KINDS = ("sorted", "rejected", "interrupted", "jams", "hazards")
-"""what is counted of a bin"""
+"""what is counted for a bin"""
 
 _FORMAT = 1
-"""a newer one has other tables: the same tables with another number are damage"""
+"""a newer format has other tables: these tables with another number are damage"""
 _WRITE_VERSION_AT, _WRITE_VERSIONS = 18, b"\x01\x02"
-"""byte of an SQLite file that says how it is written, and what it may be; SQLite takes a file with another for one that may only be read"""
+"""offset and valid values of the write version in an SQLite header; SQLite opens a file with another value read-only"""
 _APPLICATION = 0x534F5254
 _SCHEMA = (
     "CREATE TABLE event (seq INTEGER PRIMARY KEY AUTOINCREMENT, payload BLOB NOT NULL)",
@@ -39,7 +39,7 @@ _DAMAGE = {
     sqlite3.SQLITE_FORMAT,
     sqlite3.SQLITE_NOTADB,
 }
-"""what SQLite, and Python with 0, say of a database with other things in it than were put there"""
+"""SQLite's result codes for a damaged database; 0: Python's own errors"""
 _DAMAGED = "is damaged: sortbin, while it runs or at its next start, saves what can be read, sets it aside, and goes on"
 _REASONS = {
     sqlite3.SQLITE_FULL: "no space left on the disk: free some, and the ledger goes on",
@@ -51,56 +51,59 @@ _REASONS = {
 
 
 class LedgerError(SortbinError, OSError):
-    """What happened could not be stored or read. The message names the file and what to do; nothing of the request was stored."""
+    """A request that could not be stored or read. The message names the file and what to do; nothing of the request is stored."""
 
     damaged = False
-    """whether the database itself is broken, and what can be read of it has to be saved"""
+    """whether the database itself is damaged"""
 
 
 class Unstorable(LedgerError):
-    """An event that no ledger can hold, for what it says: to offer it again is no use."""
+    """An event that no ledger can store because of its content: no retry helps."""
 
 
 class Damaged(Exception):
-    """A file that is no sound ledger any more, and why, in one line."""
+    """A database that is damaged, and why, in one line."""
 
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class Notes(msgspec.Struct, frozen=True):
-    """Small facts that a ledger remembers from start to start."""
+    """Facts that the ledger stores from run to run."""
 
     clean: Count
-    """1 after a clean stop, 0 in use"""
+    """1 after a clean stop, 0 while in use"""
     restarts: Count = 0
     crashes: Count = 0
     kernel: str = ""
+    """boot id of the kernel at the last start"""
     begun_s: Count | None = None
-    """CLOCK_BOOTTIME of the last start, in seconds"""
+    """CLOCK_BOOTTIME at the last start, in seconds"""
     dropped: Count = 0
     install: str = ""
-    """names this ledger in its events"""
+    """name of this ledger in its events"""
     place: str = ""
-    """where it got that name: elsewhere it is a copy, and gets another"""
+    """the folder and machine that it got that name in; elsewhere it is a copy and gets another name"""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerState:
-    """What a ledger knows at a start beside its events: the highest number given out and stored, what waits, and what was counted."""
+    """What the ledger stores besides its events."""
 
     notes: Notes
     given_out: int
+    """highest number that was given out"""
     newest_seq: int
+    """highest number that is stored"""
     undelivered: int
     counts: Counter[tuple[str, str]]
     intents: list[tuple[str, str, str]]
-    """item, bin and label of what was on its way"""
+    """item, bin and label of each item on its way"""
 
 
 @contextlib.contextmanager
 def ledger_errors(file: Path) -> Iterator[None]:
-    """Turn what SQLite and the operating system raise into LedgerError."""
+    """Turn errors of SQLite and of the operating system into LedgerError."""
     try:
         yield
     except LedgerError:
@@ -116,7 +119,7 @@ def ledger_errors(file: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All of it on disk, or nothing."""
+    """Commit the block as a whole, or nothing of it."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -129,7 +132,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def connect(file: Path) -> sqlite3.Connection:
-    """A connection for any thread, one at a time, that commits only where told."""
+    """A connection in autocommit mode, for any thread, one at a time."""
     return sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=5.0)
 
 
@@ -142,7 +145,7 @@ def open_reader(file: Path) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def raising_damaged() -> Iterator[None]:
-    """Turn every error that comes from damage into Damaged."""
+    """Turn errors that come from damage into Damaged."""
     try:
         yield
     except Exception as error:
@@ -152,7 +155,7 @@ def raising_damaged() -> Iterator[None]:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether an error says that a database holds other things than were put there, not that it cannot be reached or written for now."""
+    """Whether an error means that the database is damaged, not that it cannot be reached or written for now."""
     match error:
         case Damaged() | UnicodeDecodeError() | msgspec.ValidationError():
             return True
@@ -165,7 +168,7 @@ def is_damage(error: Exception) -> bool:
 
 
 def open_checked(file: Path) -> sqlite3.Connection:
-    """Open or begin a database and check every page of it. Raises Damaged, or LedgerError when it is not ours to write."""
+    """Open or create a database and check every page of it. Raises Damaged, and LedgerError for a file of another program or a newer version."""
     db = connect(file)
     try:
         with raising_damaged():
@@ -200,7 +203,7 @@ def _check(db: sqlite3.Connection, file: Path) -> None:
 
 
 def load_state(db: sqlite3.Connection) -> LedgerState:
-    """What a ledger knows. Raises Damaged where that cannot be."""
+    """Read what the ledger stores besides its events. Raises Damaged where it is not plausible."""
     with raising_damaged():
         notes = msgspec.convert(dict(db.execute("SELECT name, value FROM note")), Notes)
         numbers = db.execute(
@@ -216,7 +219,7 @@ def load_state(db: sqlite3.Connection) -> LedgerState:
 
 
 def newest_item(db: sqlite3.Connection) -> ItemSorted | ItemRejected | None:
-    """The item that was sorted or rejected last. Events that this version cannot read are passed over."""
+    """The item that was sorted or rejected last. Events that this version cannot read are skipped."""
     with contextlib.closing(db.execute("SELECT CAST(payload AS BLOB) FROM event ORDER BY seq DESC")) as rows:
         for (payload,) in rows:
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
@@ -226,12 +229,12 @@ def newest_item(db: sqlite3.Connection) -> ItemSorted | ItemRejected | None:
 
 
 def is_empty(db: sqlite3.Connection) -> bool:
-    """Whether the tables are still to be created."""
+    """Whether there are no tables yet."""
     return not db.execute("SELECT 1 FROM sqlite_master").fetchone()
 
 
 def create(db: sqlite3.Connection, given_out: int) -> None:
-    """Create the tables; numbers go on above `given_out`."""
+    """Create the tables. The first event gets a number above `given_out`."""
     for statement in _SCHEMA:
         db.execute(statement)
     db.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -240,7 +243,7 @@ def create(db: sqlite3.Connection, given_out: int) -> None:
 
 
 def store(db: sqlite3.Connection, event: AnyEvent, payload: bytes) -> None:
-    """Add a numbered event to the events and the outbox, count it, and end the intent of an item whose journey it ends."""
+    """Insert a numbered event into the events and the outbox, count it, and delete the intent of an item that it ends."""
     db.execute("INSERT INTO event VALUES (?, ?)", (event.seq, payload))
     db.execute("INSERT INTO outbox VALUES (?)", (event.seq,))
     count(db, event)
@@ -255,7 +258,7 @@ def count(db: sqlite3.Connection, event: AnyEvent) -> None:
 
 
 def counted_as(event: AnyEvent) -> tuple[str, str] | None:
-    """The bin and the kind of total that an event adds to, None for events of no bin."""
+    """The bin and the kind of total that an event adds to; None for an event without a bin."""
     match event:
         case ItemSorted(bin=bin):
             return bin, "sorted"
@@ -272,24 +275,24 @@ def counted_as(event: AnyEvent) -> tuple[str, str] | None:
 
 
 def intend(db: sqlite3.Connection, item: str, to_bin: str, label: str) -> None:
-    """Note that an item is about to go to a bin; the newest intent of an item counts."""
+    """Insert an intent; it replaces an earlier one of the same item."""
     db.execute("INSERT OR REPLACE INTO intent (item, bin, label) VALUES (?, ?, ?)", (item, to_bin, label))
 
 
 def remove_from_outbox(db: sqlite3.Connection, seqs: Iterable[int]) -> int:
-    """Events that were delivered. Returns how many of them were still there."""
+    """Remove delivered events. Returns how many of them were in the outbox."""
     return max(0, db.executemany("DELETE FROM outbox WHERE seq = ?", ((seq,) for seq in seqs)).rowcount)
 
 
 def note(db: sqlite3.Connection, **values: int | str) -> None:
-    """Remember small facts by name."""
+    """Store facts by name: see `Notes`."""
     db.executemany("INSERT INTO note VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", values.items())
 
 
 def prune(db: sqlite3.Connection, *, keep: int, keep_undelivered: int) -> int:
-    """Forget all but the newest `keep` events, save undelivered ones, of which the newest `keep_undelivered` stay.
+    """Delete delivered events except the newest `keep`, and undelivered ones except the newest `keep_undelivered`.
 
-    Returns how many undelivered ones were given up.
+    Returns how many undelivered ones were dropped.
     """
     (undelivered,) = db.execute("SELECT count(*) FROM outbox").fetchone()
     dropped: int = max(0, undelivered - keep_undelivered)
@@ -306,6 +309,6 @@ def _reason(error: Exception) -> str:
 
 
 def code(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; 0 for errors of Python's own."""
+    """SQLite's primary result code; 0 for an error of Python's own."""
     extended: int = getattr(error, "sqlite_errorcode", 0)
     return extended & 0xFF
