@@ -1,0 +1,44 @@
+"""Ledgers to write to, and a disk that is full."""
+
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from device.common.clock import Clock
+from device.ledger.ledger import Ledger
+from device.ledger.schema import FILE
+from tests.device.ledger.ledgers import WAIT_S, Opener
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def opener(state: Path) -> Iterator[Opener]:
+    """Opens ledgers in `state`, and closes at the end what the test left open."""
+    opened: list[Ledger] = []
+
+    def open_ledger(folder: Path = state, clock: Clock | None = None, **settings: Any) -> Ledger:
+        opened.append(Ledger(folder, "bin1", clock or Clock(), **settings))
+        return opened[-1]
+
+    yield open_ledger
+    for ledger in opened:
+        ledger.close(WAIT_S)
+
+
+@pytest.fixture
+def full_disk(state: Path) -> Iterator[Callable[[], None]]:
+    """Lets no file grow above the size that the ledger's journal has when called; the limit is lifted by `lift`, and at the end."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_up() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((state / f"{FILE}-wal").stat().st_size, before[1]))
+
+    yield fill_up
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

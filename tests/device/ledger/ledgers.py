@@ -1,0 +1,79 @@
+"""Helpers for tests of the ledger: example events, and folders as a power cut leaves them."""
+
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+from device.events import AnyEvent, Fault, ItemRejected, ItemSorted, decode
+from device.ledger.database import NUMBERS
+from device.ledger.ledger import WAITING, Ledger
+from device.ledger.reader import read_events
+from device.ledger.schema import FILE
+
+WAIT_S = 20.0
+ROOT = Path(__file__).parents[3]
+
+Opener = Callable[..., Ledger]
+
+
+def fault(n: int = 0) -> Fault:
+    return Fault(fault="camera", message=f"no frame ({n})")
+
+
+def sorted_item(item: str, to_bin: str = "paper", p: float = 0.97) -> ItemSorted:
+    return ItemSorted(
+        item=item,
+        bin=to_bin,
+        label="cardboard",
+        p=p,
+        probabilities={"cardboard": 0.97, "glass": 0.03},
+        frames=2,
+        decided_s=0.4,
+        moved_s=1.5,
+        bundle="b",
+    )
+
+
+def rejected_item(item: str, to_bin: str = "other") -> ItemRejected:
+    known = {field: getattr(sorted_item(item, to_bin), field) for field in ("label", "p", "probabilities", "frames", "decided_s", "moved_s")}
+    return ItemRejected(item=item, bin=to_bin, bundle="b", reason="unsure", **known)
+
+
+def stored(*told: "Future[AnyEvent]") -> list[AnyEvent]:
+    return [future.result(WAIT_S) for future in told]
+
+
+def fill(ledger: Ledger, n: int) -> list[int]:
+    seqs: list[int] = []
+    while len(seqs) < n:
+        seqs += [event.seq for event in stored(*(ledger.record(fault(i)) for i in range(min(n - len(seqs), WAITING // 2))))]
+    return seqs
+
+
+def events_in(state: Path) -> list[AnyEvent]:
+    return [decode(payload) for _, payload in read_events(state)]
+
+
+def power_cut(state: Path, to: Path) -> Path:
+    """What a disk that keeps its promises holds when the power goes at this moment.
+
+    While it is copied a reader keeps SQLite from emptying the WAL, so the copies of database and WAL fit together.
+    """
+    to.mkdir()
+    with contextlib.closing(sqlite3.connect(state / FILE, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        for name in (FILE, f"{FILE}-wal", NUMBERS):
+            if (state / name).exists():
+                shutil.copy(state / name, to / name)
+    return to
+
+
+def altered(state: Path, statement: str) -> None:
+    db = sqlite3.connect(state / FILE)
+    db.execute(statement)
+    db.commit()
+    db.close()
