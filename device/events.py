@@ -1,4 +1,4 @@
-"""What happens in a bin, as the ledger keeps it and MQTT carries it. The JSON schemas are generated from these types."""
+"""The types of all events, as the ledger stores them and MQTT publishes them. The JSON schemas are generated from these types."""
 
 from typing import Literal
 
@@ -6,11 +6,11 @@ import msgspec
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=False):
-    """What every event says of itself. The ledger fills these in when it commits the event; until then `seq` is 0.
+    """The fields of every event. The ledger fills them in when it stores the event; until then `seq` is 0.
 
-    seq never repeats for a device. install names the ledger that gave it, which stays the same until the ledger is copied elsewhere or begun anew;
-    empty in events of earlier versions. time is RFC 3339 in UTC, as the wall clock had it; clock says whether that was synchronised.
-    boot names one start of the daemon, uptime_s counts from it on the monotonic clock.
+    seq: never repeats for a device. install: id of the ledger that gave it; another one once the ledger is copied elsewhere or begun anew; empty in
+    events of earlier versions. time: RFC 3339, UTC, by the wall clock; clock: whether that was synchronised. boot: id of one start of the daemon;
+    uptime_s: monotonic seconds since then.
     """
 
     device: str = ""
@@ -23,7 +23,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_de
 
 
 class Item(Event, frozen=True, kw_only=True):
-    """One item that was looked at. item is its own id; probabilities are calibrated, one per label, and sum to 1."""
+    """One item that was judged. item: its own id. probabilities: calibrated, one a label, summing to 1."""
 
     item: str
     bin: str
@@ -34,17 +34,17 @@ class Item(Event, frozen=True, kw_only=True):
     decided_s: float
     """from the item's arrival to the decision"""
     moved_s: float
-    """from the decision until the chamber was seen empty"""
+    """from the decision until the tray was seen empty"""
     bundle: str
     """name of the bundle that judged it"""
     isolated: bool = False
-    """whether the item was told apart from the empty view, rather than the whole frame looked at"""
+    """whether the item was isolated from the empty tray; otherwise the whole frame was judged"""
     not_isolated: str = ""
-    """why the whole frame was looked at, in a few words; empty where the item was isolated, and in events of earlier versions"""
+    """why the whole frame was judged, in a few words; empty where the item was isolated, and in events of earlier versions"""
     unknown: float | None = None
-    """how unlike everything known it looked, 0 familiar to 1; None where the bundle does not say what it knows, and in events of earlier versions"""
+    """novelty score, 0 familiar to 1 out of distribution; None where the bundle has no novelty model, and in events of earlier versions"""
     pieces: int = 1
-    """in how many pieces it lay, apart or joined by a neck, each looked at alone: two for two things, or for one thing under a strap; 1 in events of
+    """number of pieces it lay in, apart or joined by a neck, each judged alone: 2 for two things, or for one thing under a strap; 1 in events of
     earlier versions
     """
 
@@ -54,15 +54,15 @@ class ItemSorted(Item, frozen=True, kw_only=True, tag="item_sorted"):
 
 
 class ItemRejected(Item, frozen=True, kw_only=True, tag="item_rejected"):
-    """An item went to the residual bin because it was better not to guess, or not possible to do as decided; one that may be a hazard, and several
-    things that do not belong in one bin, went where the rule pack says.
+    """An item went to the residual bin, because it was unsure or unknown, or its own bin was closed. A suspected hazard, and several things for
+    different bins, went where the rule pack says.
     """
 
     reason: Literal["unsure", "unknown", "safe_mode", "hazard", "several"]
 
 
 class ItemInterrupted(Event, frozen=True, kw_only=True, tag="item_interrupted"):
-    """An item was on its way to `bin` when the daemon stopped or the power failed, or it left by itself: where it went is not known."""
+    """An item was on its way to `bin`, and where it went is not known: the daemon stopped, the power failed, or the item was taken away."""
 
     item: str
     bin: str
@@ -71,9 +71,9 @@ class ItemInterrupted(Event, frozen=True, kw_only=True, tag="item_interrupted"):
 
 
 class Hazard(Event, frozen=True, kw_only=True, tag="hazard"):
-    """An item that may be a hazard lies on the tray. p is the probability of all hazards of the rule pack together, label the likeliest of them.
+    """An item that may be a hazard lies on the tray. p: the probability of all hazards of the rule pack together; label: the likeliest of them.
 
-    bin is where it is going now; empty where no gate opens until a hand has taken it out, which is the fault `hazard`.
+    bin: where it goes now; empty where no gate opens until a hand has taken it out, which is the fault `hazard`.
     """
 
     item: str
@@ -91,9 +91,9 @@ class Jam(Event, frozen=True, kw_only=True, tag="jam"):
 
 
 class Fault(Event, frozen=True, kw_only=True, tag="fault"):
-    """A part failed, a hazard is held, or something reaches in, and sorting stopped.
+    """Sorting stopped: a part failed, a hazard is held, or something reaches in.
 
-    fault is a short name that stays the same, message a line for a person.
+    fault: a short name that never changes; message: one line for a person.
     """
 
     fault: Literal["camera", "classifier", "gate", "jam", "ledger", "hazard", "obstruction"]
@@ -118,11 +118,11 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
 
 
 class Drift(Event, frozen=True, kw_only=True, tag="drift"):
-    """What the bin sees has changed from what it saw at first. signal is a short name that stays the same, message one line for a person."""
+    """What the bin sees has drifted from its baseline. signal: a short name that never changes; message: one line for a person."""
 
     signal: Literal["confidence", "labels", "strangeness", "brightness", "sharpness", "view"]
     strayed: float
-    """how far its running mean is off what was usual, in standard deviations of that difference, with its sign"""
+    """how far the running mean is off the baseline, in standard deviations of that difference, with its sign"""
     message: str
 
 
@@ -137,5 +137,5 @@ def encode(event: Event) -> bytes:
 
 
 def decode(data: bytes) -> AnyEvent:
-    """The event that `encode` wrote. Raises msgspec.MsgspecError, or UnicodeDecodeError, when it is none."""
+    """The event in the JSON that `encode` returned. Raises msgspec.MsgspecError, or UnicodeDecodeError, for anything else."""
     return _DECODER.decode(data)

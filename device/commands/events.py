@@ -1,4 +1,4 @@
-"""`sortbin events`: what happened in this bin."""
+"""`sortbin events`: list the events in a ledger."""
 
 import argparse
 import functools
@@ -32,10 +32,10 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a line for each event. Returns the exit status."""
+    """Print one line for each event. Returns the exit status."""
     last = arguments.since
     while True:
-        for seq, payload in read_events(arguments.state, last, _say):
+        for seq, payload in read_events(arguments.state, last, _warn):
             print(payload.decode(errors="replace") if arguments.json else line(seq, payload), flush=arguments.follow)
             last = seq
         if not arguments.follow:
@@ -44,33 +44,33 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 @functools.cache
-def _say(what: str) -> None:
-    """Once, however often it is read again."""
+def _warn(what: str) -> None:
+    """Print a remark on stderr, once however often it comes up."""
     print(f"sortbin events: {what}", file=sys.stderr)
 
 
 def line(seq: int, payload: bytes) -> str:
-    """An event for people: number, time, type, and what there is to say. One of a type that this version does not know stays JSON."""
+    """An event for people: number, time, type, summary. An event of a type that this version cannot read stays JSON."""
     try:
         event = decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return f"{seq:>8}  {payload.decode(errors='replace')}"
     kind = event.__struct_config__.tag
-    return f"{seq:>8}  {_when(event)}  {kind:<16}  {_told(event)}"
+    return f"{seq:>8}  {_timestamp(event)}  {kind:<16}  {_summary(event)}"
 
 
-def _when(event: Event) -> str:
+def _timestamp(event: Event) -> str:
     return event.time[:19].replace("T", " ") + (" " if event.clock == "synced" else "~")
 
 
-def _told(event: AnyEvent) -> str:
+def _summary(event: AnyEvent) -> str:
     match event:
         case ItemSorted():
             return f"{event.label} {event.p:.1%} -> {event.bin}"
         case ItemRejected():
             return f"{event.label} {event.p:.1%} -> {event.bin} ({event.reason})"
         case ItemInterrupted():
-            return f"{event.label} -> {event.bin}, never seen to arrive ({event.reason})"
+            return f"{event.label} -> {event.bin}, arrival not confirmed ({event.reason})"
         case Hazard():
             return f"{event.label} {event.p:.1%} -> {event.bin or 'held'}"
         case Jam():

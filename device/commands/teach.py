@@ -1,4 +1,4 @@
-"""`sortbin teach`: show the bin what comes at its place, or give it photos of that."""
+"""`sortbin teach`: teach the bin labels from photos, or from items shown to its camera."""
 
 import argparse
 import contextlib
@@ -33,15 +33,15 @@ from device.vision.isolation.isolate import isolate, whole_frame
 from device.vision.isolation.occupancy import OccupancyDetector, PresenceSettings
 from device.vision.isolation.tta import taught_views
 
-PERSON_S = 120.0
+PERSON_TIMEOUT_S = 120.0
 """longest wait for a person to lay the next item on the tray"""
-MOSTLY_SURE = 0.8
-"""share of the taught photos that are named surely enough for their bin below which it is said what helps"""
-FRAMES = 10
-"""frames of a label where nothing else is asked for"""
+ADVISE_BELOW = 0.8
+"""share of the taught photos that reach their bin below which the command says what helps"""
+DEFAULT_FRAMES = 10
+"""default for --frames"""
 
 LABEL, FROM, OUT, LIST, UNDO = "LABEL", "--from", "--out", "--list", "--undo"
-"""what can be asked for; OUT with FROM, to a file instead of a bin's state folder"""
+"""what the command can do; OUT goes with FROM, and writes a file instead of the bin's state folder"""
 GOES_WITH = {
     "--frames": (LABEL,),
     "--background": (FROM, OUT),
@@ -54,10 +54,11 @@ GOES_WITH = {
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """One teaching, as `--json` shows it. photos, distinct, isolated: by label, all that was taught, these with alike ones counted once, and those in
-    which an item was told apart from the empty view. copies: photos that were set aside this time, null for --list. right, sure: shares of the
-    distinct named right, and named surely enough for their bin, while left out of the fit; null where no label has two of them, and sure also for a
-    file that does not say.
+    """One few-shot head, as `--json` shows it.
+
+    photos, distinct, isolated: counts by label: all photos; near-duplicates counted once; those in which the item was isolated from the empty view.
+    copies: photos that were set aside this time; null for --list. right, sure: cross-validated shares of the distinct photos that get the right
+    label, and that reach their bin; null where no label has two of them, and sure also for a file of an earlier version.
     """
 
     file: str
@@ -77,15 +78,15 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `teach` to the command line."""
     parser = commands.add_parser(
         "teach",
-        help="teach the bin the items of its place, old labels or new ones",
+        help="teach the bin the items of its site, under old labels or new ones",
         description="Teach from photos (--from, a folder a label), or show items to the bin's own camera (LABEL --frames N). Ten photos a label are "
-        "a good start; more, of other items, are better than more of the same. What was taught is kept apart from the bundle. "
-        "With --out it is written to one file, for `sortbin classify --teaching`; without, it goes into the bin's state folder and counts from its "
-        "next start on. A new label needs a bin before it goes into a bin's state folder: add it to the rule pack first. "
+        "a good start; more photos of other items help more than more of the same. The bundle itself does not change. "
+        "With --out it is written to one file, for `sortbin classify --teaching`; without, it goes into the bin's state folder and is used from "
+        "the next start on. A new label needs a bin before it goes into a bin's state folder: add it to the rule pack first. "
         "Exit status: 0 done, 2 photos, settings, a bundle or a rule pack that cannot be used.",
     )
     parser.add_argument("label", type=_label, metavar=LABEL, nargs="?", help="what will be laid on the tray, in front of the bin's camera")
-    parser.add_argument("--frames", type=int_range(1, 500), metavar="N", help=f"with LABEL: how many frames to take (default: {FRAMES})")
+    parser.add_argument("--frames", type=int_range(1, 500), metavar="N", help=f"with LABEL: how many frames to take (default: {DEFAULT_FRAMES})")
     parser.add_argument("--from", dest="source", type=Path, metavar="DIR", help="photos: a folder a label, pictures in and below it")
     parser.add_argument(
         "--background",
@@ -97,31 +98,31 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="with --from: pictures, or a folder of them, of what the camera sees without an item; photos are then isolated as the bin does",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="with --from: write what was taught to this file")
-    parser.add_argument("--only", action="store_true", help="from now on know only labels that were taught")
-    parser.add_argument("--list", action="store_true", help="list what the bin was taught; the last line counts")
-    parser.add_argument("--undo", action="store_true", help="take back what was taught last; what counted before counts again")
+    parser.add_argument("--only", action="store_true", help="from now on use only labels that were taught")
+    parser.add_argument("--list", action="store_true", help="list what the bin was taught; the last line is in use")
+    parser.add_argument("--undo", action="store_true", help="delete what was taught last; what was in use before is in use again")
     parser.add_argument("--bundle", type=find_bundle, metavar="BUNDLE", help="with --out: folder of the bundle (default: the one that comes along)")
     parser.add_argument(
         "--rules", metavar="PACK", help="with --out: rule pack, its file or name, that must have a bin for every label (default: none has to)"
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help=f"without --out: settings file (default: {DEFAULT_FILE})")
-    parser.add_argument("--json", action="store_true", help="say what was taught as one JSON object (--list: one a line)")
+    parser.add_argument("--json", action="store_true", help="print what was taught as one JSON object (--list: one a line)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Teach, list or undo. Returns the exit status."""
-    if _asked(arguments) == OUT:
-        return _to_file(arguments)
+    if _chosen_action(arguments) == OUT:
+        return _teach_to_file(arguments)
     settings = read_settings(arguments.config or DEFAULT_FILE)
     state = Path(settings.device.state)
     if arguments.list:
         bundle = read_bundle(find_bundle(settings.model.bundle) if settings.model.bundle else default_bundle())
         files = head_files(state)
         if not files:
-            _tell(f"{state / FOLDER}: nothing was taught")
+            _progress(f"{state / FOLDER}: nothing was taught")
         for file in files:
-            _say(read_fewshot_head(file, bundle), file, None, as_json=arguments.json)
+            _report(read_fewshot_head(file, bundle), file, None, as_json=arguments.json)
         return 0
     with require_bin_stopped(state):
         if arguments.undo:
@@ -138,15 +139,15 @@ def run(arguments: argparse.Namespace) -> int:
             seen = look_at(_photos(folders, arguments.background, classifier.bundle), classifier)
         else:
             with contextlib.closing(open_camera(settings.camera)) as camera:
-                shown = _shown(arguments.label, camera, settings.presence, classifier.bundle, arguments.frames or FRAMES)
-                seen = look_at(_told_apart(shown), classifier)
-        teaching, copies = _taught(seen if before is None else before.examples.followed_by(seen), classifier.bundle, only=only)
-        _say(teaching, save_head(teaching, state), copies, as_json=arguments.json)
+                shown = _photos_from_camera(arguments.label, camera, settings.presence, classifier.bundle, arguments.frames or DEFAULT_FRAMES)
+                seen = look_at(_report_isolation(shown), classifier)
+        teaching, copies = _fit_without_copies(seen if before is None else before.examples.followed_by(seen), classifier.bundle, only=only)
+        _report(teaching, save_head(teaching, state), copies, as_json=arguments.json)
     return 0
 
 
-def _asked(arguments: argparse.Namespace) -> str:
-    """Which one thing is asked for. Raises TeachingError for none or several, and for an option that does not go with it."""
+def _chosen_action(arguments: argparse.Namespace) -> str:
+    """The one thing to do. Raises TeachingError for none or several, and for an option that does not go with it."""
     wanted = {LABEL: arguments.label, FROM: arguments.source, LIST: arguments.list, UNDO: arguments.undo}
     asked = [name for name, given in wanted.items() if given]
     if len(asked) != 1:
@@ -160,8 +161,8 @@ def _asked(arguments: argparse.Namespace) -> str:
     return way
 
 
-def _to_file(arguments: argparse.Namespace) -> int:
-    _require_place(arguments.out)
+def _teach_to_file(arguments: argparse.Namespace) -> int:
+    _check_output(arguments.out)
     bundle = read_bundle(arguments.bundle or default_bundle())
     classifier = Classifier(bundle)
     classifier.check_known_answer()
@@ -170,33 +171,33 @@ def _to_file(arguments: argparse.Namespace) -> int:
     if arguments.rules:
         read_rules(find_rules(arguments.rules), labels, classifier.labels)
     seen = look_at(_photos(folders, arguments.background, bundle), classifier)
-    teaching, copies = _taught(seen, bundle, only=arguments.only)
+    teaching, copies = _fit_without_copies(seen, bundle, only=arguments.only)
     try:
         teaching.write(arguments.out)
     except OSError as error:
         raise TeachingError(f"--out {arguments.out}: {error.strerror}") from error
-    _say(teaching, arguments.out, copies, as_json=arguments.json)
+    _report(teaching, arguments.out, copies, as_json=arguments.json)
     return 0
 
 
-def _require_place(out: Path) -> None:
-    """Raises TeachingError where no file can be written, before photos are looked at for minutes."""
+def _check_output(out: Path) -> None:
+    """Raises TeachingError where the file cannot be written, before photos are embedded for minutes."""
     try:
-        place, other = out.parent.is_dir(), out.exists() and not out.is_file()
+        has_folder, is_other = out.parent.is_dir(), out.exists() and not out.is_file()
     except OSError as error:
         raise TeachingError(f"--out {out}: {error.strerror}") from error
-    if other or not place:
-        raise TeachingError(f"--out {out}: expected a file in a folder that is there, found {'something else' if other else 'no such folder'}")
+    if is_other or not has_folder:
+        raise TeachingError(f"--out {out}: expected a file in an existing folder, found {'something else' if is_other else 'no such folder'}")
 
 
-def _taught(examples: Examples, bundle: Bundle, *, only: bool) -> tuple[FewshotHead, int]:
-    """What is taught by photos of which none is a copy, and how many copies were set aside."""
+def _fit_without_copies(examples: Examples, bundle: Bundle, *, only: bool) -> tuple[FewshotHead, int]:
+    """Fit a head without copies. Returns it, and how many copies were set aside."""
     kept = examples.without_copies()
     return teach(kept, bundle, read_embedding_stats(bundle), read_novelty_model(bundle), only=only), examples.count - kept.count
 
 
 def _folders(source: Path) -> dict[str, list[Path]]:
-    """The folders of each label, by the label: two names that are one in Unicode may be two on a disk."""
+    """The folders of each label. One label may have two, since a disk tells apart names that Unicode does not."""
     expected = "expected a folder with a folder of photos for each label"
     try:
         found = sorted(folder for folder in source.iterdir() if folder.is_dir() and not is_hidden(folder.name))
@@ -207,7 +208,7 @@ def _folders(source: Path) -> dict[str, list[Path]]:
     if not found:
         raise TeachingError(f"{source}: expected a folder of photos for each label in it, found no folder")
     for remark in (*label_remarks(folder.name for folder in found), *passed_over([source])):
-        _tell(remark)
+        _progress(remark)
     folders: dict[str, list[Path]] = {}
     for folder in found:
         folders.setdefault(label_of(folder.name), []).append(folder)
@@ -215,15 +216,15 @@ def _folders(source: Path) -> dict[str, list[Path]]:
 
 
 def _photos(folders: Mapping[str, list[Path]], backgrounds: list[Path], bundle: Bundle) -> Iterator[TaughtPhoto]:
-    """One at a time: a hundred large ones with their views would fill the memory."""
+    """The photos, one at a time: a hundred large ones with their views would fill the memory."""
     empty = BackgroundModel(read_pixels(view) for path in backgrounds for view in find_pictures(path))
     files = [(label, file) for label, own in folders.items() for folder in own for file in find_pictures(folder)]
-    taken = (_taken(label, pixels, empty, bundle) for label, pixels in _read(files))
-    return _told_apart(taken) if empty.known else (each.photo for each in taken)
+    taken = (_prepare(label, pixels, empty, bundle) for label, pixels in _read(files))
+    return _report_isolation(taken) if empty.known else (each.photo for each in taken)
 
 
 def _read(files: list[tuple[str, Path]]) -> Iterator[tuple[str, Pixels]]:
-    """Raises PictureError at the first that cannot be read, and names all others of that kind with it."""
+    """Label and pixels of each file. Raises PictureError at the first that cannot be read, and names all of them."""
     for number, (label, file) in enumerate(files):
         try:
             yield label, read_pixels(file)
@@ -231,50 +232,50 @@ def _read(files: list[tuple[str, Path]]) -> Iterator[tuple[str, Pixels]]:
             raise PictureError(refusal(unreadable([later for _, later in files[number:]]), len(files))) from error
 
 
-class _Taken(NamedTuple):
-    """why: no item was told apart in the photo; empty where one was."""
+class _PreparedPhoto(NamedTuple):
+    """why: why the item was not isolated; empty where it was."""
 
     photo: TaughtPhoto
     why: str
 
 
-def _taken(label: str, pixels: Pixels, empty: BackgroundModel, bundle: Bundle) -> _Taken:
+def _prepare(label: str, pixels: Pixels, empty: BackgroundModel, bundle: Bundle) -> _PreparedPhoto:
     ground = bundle.info.ground
     item = isolate(pixels, empty, ground) if empty.known else whole_frame(pixels, "no empty view")
-    return _Taken(TaughtPhoto(label, taught_views(pixels, item, ground), item.found), item.why)
+    return _PreparedPhoto(TaughtPhoto(label, taught_views(pixels, item, ground), item.found), item.why)
 
 
-def _told_apart(taken: Iterable[_Taken]) -> Iterator[TaughtPhoto]:
-    """The photos; after the last, say in how many an item was told apart, and why not in the others."""
+def _report_isolation(taken: Iterable[_PreparedPhoto]) -> Iterator[TaughtPhoto]:
+    """The photos; after the last, print in how many the item was isolated, and why not in the others."""
     reasons: Counter[str] = Counter()
     for photo, why in taken:
         reasons[why] += 1
         yield photo
     others = ", ".join(f"{count} {why}" for why, count in reasons.most_common() if why)
-    said = f"{reasons['']} of {reasons.total()} photos told apart from the empty view"
-    _tell(f"{said}; the others are taught as whole views: {others}" if others else said)
+    count = f"{reasons['']} of {reasons.total()} photos isolated from the empty view"
+    _progress(f"{count}; the others are taught as whole views: {others}" if others else count)
 
 
-def _tell(line: str) -> None:
-    """Say something on the way: what is printed on stdout is what was taught."""
+def _progress(line: str) -> None:
+    """Print progress on stderr; stdout is for the result."""
     print(line, file=sys.stderr, flush=True)
 
 
-def _shown(label: str, camera: CameraThread, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[_Taken]:
-    """One frame each time something new has come to rest on the tray, isolated against the tray as it was at first."""
+def _photos_from_camera(label: str, camera: CameraThread, presence: PresenceSettings, bundle: Bundle, count: int) -> Iterator[_PreparedPhoto]:
+    """One photo each time something new lies still on the tray, isolated against the empty tray at the beginning."""
     view, empty = OccupancyDetector(presence), BackgroundModel()
     frames = _frames(camera)
-    _tell("leave the tray empty")
+    _progress("leave the tray empty")
     try:
         while not view.known:
             frame = next(frames)
             view.learn(frame.pixels)
         empty.see(frame.pixels)
         for taken in range(count):
-            _tell(f"{taken + 1} of {count}: {'lay an item on the tray' if taken == 0 else 'turn it, or lay another'}")
-            yield _taken(label, _rested(frames, view, presence), empty, bundle)
+            _progress(f"{taken + 1} of {count}: {'lay an item on the tray' if taken == 0 else 'turn it, or lay another'}")
+            yield _prepare(label, _wait_until_still(frames, view, presence), empty, bundle)
             if taken + 1 < count:
-                _changed(frames, view)
+                _wait_until_moved(frames, view)
     except EndOfFrames as error:
         raise TeachingError("the camera has shown all it has before enough frames were taken") from error
 
@@ -289,10 +290,10 @@ def _frames(camera: CameraThread) -> Iterator[Frame]:
         yield frame
 
 
-def _rested(frames: Iterator[Frame], view: OccupancyDetector, presence: PresenceSettings) -> Pixels:
-    """The first frame on which something has lain still for long enough."""
+def _wait_until_still(frames: Iterator[Frame], view: OccupancyDetector, presence: PresenceSettings) -> Pixels:
+    """The first frame in which something has lain still for long enough."""
     still_since_s: float | None = None
-    for frame in _awaited(frames, "nothing came to rest on the tray"):
+    for frame in _until_timeout(frames, "nothing came to rest on the tray"):
         sight = view.look(frame.pixels)
         if sight.moving or not sight.present:
             still_since_s = None
@@ -303,26 +304,26 @@ def _rested(frames: Iterator[Frame], view: OccupancyDetector, presence: Presence
     raise AssertionError("frames never end")
 
 
-def _changed(frames: Iterator[Frame], view: OccupancyDetector) -> None:
-    for frame in _awaited(frames, "the item was not moved"):
+def _wait_until_moved(frames: Iterator[Frame], view: OccupancyDetector) -> None:
+    for frame in _until_timeout(frames, "the item was not moved"):
         sight = view.look(frame.pixels)
         if sight.moving or not sight.present:
             return
 
 
-def _awaited(frames: Iterator[Frame], missed: str) -> Iterator[Frame]:
-    deadline_s = time.monotonic() + PERSON_S
+def _until_timeout(frames: Iterator[Frame], missed: str) -> Iterator[Frame]:
+    deadline_s = time.monotonic() + PERSON_TIMEOUT_S
     for frame in frames:
         if time.monotonic() > deadline_s:
-            raise TeachingError(f"{missed} within {PERSON_S:g} s; nothing was taught")
+            raise TeachingError(f"{missed} within {PERSON_TIMEOUT_S:g} s; nothing was taught")
         yield frame
 
 
-def _say(teaching: FewshotHead, file: Path, copies: int | None, *, as_json: bool) -> None:
-    """copies: photos set aside, None where it is not known."""
+def _report(teaching: FewshotHead, file: Path, copies: int | None, *, as_json: bool) -> None:
+    """Print one head. copies: photos set aside, None where that is not known."""
     counts, distinct = teaching.examples.counts(), teaching.distinct
     if copies:
-        _tell(f"{copies} of the photos are copies of others, and were set aside")
+        _progress(f"{copies} of the photos are copies of others and were set aside")
     if as_json:
         summary = Summary(
             file=str(file),
@@ -339,26 +340,24 @@ def _say(teaching: FewshotHead, file: Path, copies: int | None, *, as_json: bool
         )
         print(json.dumps(msgspec.to_builtins(summary), ensure_ascii=False), flush=True)
         return
-    taught = ", ".join(f"{label} {count}{_alike(count, distinct[label])}" for label, count in counts.items())
-    rest = "these alone are known" if teaching.only else f"{len(teaching.labels)} labels are known"
-    right = "" if teaching.right is None else f"; left out of the fit {teaching.right:.1%} of them are named right"
-    surely = "" if teaching.sure is None else f", {teaching.sure:.1%} surely enough for their bin"
+    taught = ", ".join(f"{label} {count}{_note_duplicates(count, distinct[label])}" for label, count in counts.items())
+    rest = "these labels alone are in use" if teaching.only else f"{len(teaching.labels)} labels are in use"
+    right = "" if teaching.right is None else f"; cross-validated, {teaching.right:.1%} of them get the right label"
+    surely = "" if teaching.sure is None else f", {teaching.sure:.1%} reach their bin"
     print(f"{file}: photos of {taught}; {rest}{right}{surely}", flush=True)
     once = [label for label, count in distinct.items() if count == 1]
     if once:
-        print(f"{', '.join(once)}: all photos show the same, so nothing can be said of how other items are named; show others", flush=True)
-    if teaching.sure is not None and teaching.sure < MOSTLY_SURE:
-        print("the others go to the residual bin: more photos, of other items, or --only where nothing else comes, make it surer", flush=True)
+        print(f"{', '.join(once)}: all photos show the same, so there is no estimate for other items; show others", flush=True)
+    if teaching.sure is not None and teaching.sure < ADVISE_BELOW:
+        print("the others go to the residual bin. What helps: more photos of other items; --only, where nothing else comes", flush=True)
     for label, rival in teaching.rivals():
-        print(
-            f"{label} is {rival} to the bundle, and {rival} stays known beside it; --only, where nothing else comes, leaves no room for that mistake"
-        )
+        print(f"{label}: the bundle takes it for {rival}, a label that stays in use. --only avoids that mistake, where nothing else comes")
 
 
-def _alike(count: int, distinct: int) -> str:
+def _note_duplicates(count: int, distinct: int) -> str:
     if distinct == count:
         return ""
-    return " (all alike)" if distinct == 1 else f" ({distinct} not alike)"
+    return " (all alike)" if distinct == 1 else f" ({distinct} distinct)"
 
 
 def _rounded(share: float | None) -> float | None:

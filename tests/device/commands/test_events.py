@@ -43,51 +43,51 @@ EVENTS: list[Event] = [
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     opened = Ledger(tmp_path / "state", "bin1", Clock(synced=lambda: False))
-    for told in [opened.record(event) for event in EVENTS]:
-        told.result(WAIT_S)
+    for stored in [opened.record(event) for event in EVENTS]:
+        stored.result(WAIT_S)
     yield opened
     opened.close(WAIT_S)
 
 
-def test_each_event_is_a_line_that_says_what_happened(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_event_is_one_line_with_a_summary(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["events", "--state", str(ledger.file.parent)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    told = [line.split("~", 1)[1].split() for line in lines]
+    summaries = [line.split("~", 1)[1].split() for line in lines]
     assert [int(line.split()[0]) for line in lines] == [1, 2, 3, 4, 5, 6, 7]
-    assert [" ".join(words) for words in told] == [
+    assert [" ".join(words) for words in summaries] == [
         "started sortbin 0.1.0, trashnet on ai-edge-litert, restart 2 without a clean stop",
         "item_sorted 纸 97.3% -> 可回收物",
         "item_rejected 纸 97.3% -> other (unsure)",
-        "item_interrupted 纸 -> paper, never seen to arrive (restart)",
+        "item_interrupted 纸 -> paper, arrival not confirmed (restart)",
         "jam at the gate of paper, after 8.0 s",
         "fault camera: no frame for 3 s",
         "cleared camera, after 12 s",
     ]
 
 
-def test_json_is_what_the_journal_says_and_since_leaves_out_what_is_known(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_equals_the_journal_and_since_skips_older_events(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["events", "--state", str(ledger.file.parent), "--json", "--since", "5"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.encode() for line in lines] == [payload for _, payload in ledger.outbox(5, 10)]
     assert [json.loads(line)["seq"] for line in lines] == [6, 7]
 
 
-def test_an_event_of_a_newer_version_is_shown_as_it_is() -> None:
+def test_an_event_type_of_a_newer_version_stays_json() -> None:
     payload = b'{"type":"teleported","seq":7}'
     assert line(7, payload).split(maxsplit=1) == ["7", payload.decode()]
 
 
 @pytest.mark.parametrize("content", [None, b"no database"])
-def test_a_folder_without_a_ledger_or_with_a_damaged_one_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None) -> None:
+def test_a_missing_or_damaged_ledger_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None) -> None:
     if content is not None:
         (tmp_path / FILE).write_bytes(content)
     assert main(["events", "--state", str(tmp_path)]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"sortbin events: {tmp_path / FILE}: ")
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"sortbin events: {tmp_path / FILE}: ")
+    assert message.count("\n") == 1
 
 
-def test_following_shows_what_happens_from_now_on_until_interrupted(ledger: Ledger) -> None:
+def test_follow_prints_new_events_until_interrupted(ledger: Ledger) -> None:
     command = [sys.executable, "-m", "device.cli", "events", "--state", str(ledger.file.parent), "--follow", "--since", "6"]
     heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may ignore it, and children inherit that
     environment = os.environ | {"PYTHONIOENCODING": "utf-8"}
@@ -101,7 +101,7 @@ def test_following_shows_what_happens_from_now_on_until_interrupted(ledger: Ledg
     process.stdout.close()
 
 
-def test_a_stopped_daemons_ledger_is_read_without_leaving_anything_behind(ledger: Ledger) -> None:
+def test_reading_a_closed_ledger_leaves_no_files_behind(ledger: Ledger) -> None:
     assert ledger.close(WAIT_S)
     folder = ledger.file.parent
     before = sorted(path.name for path in folder.iterdir())

@@ -1,4 +1,4 @@
-"""`sortbin teach`: from photos to a file, from the camera to the state folder, and back."""
+"""`sortbin teach`: from photos to a file, from the camera to the state folder, listing and undoing."""
 
 import fcntl
 import io
@@ -127,12 +127,12 @@ def config(tmp_path: Path, bundle: Bundle, pack: Path) -> Callable[..., Path]:
     return write
 
 
-def test_a_state_folder_that_the_system_refuses_is_one_line(tmp_path: Path) -> None:
+def test_an_unusable_state_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(TeachingError, match=r"File name too long; expected device\.state, a folder"):
         head_files(tmp_path / ("x" * 300))
 
 
-def test_photos_of_new_things_make_a_file_that_classify_uses(
+def test_new_labels_from_photos_work_in_classify(
     bundle: Bundle, photos: Path, pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "site.npz"
@@ -153,7 +153,7 @@ def test_photos_of_new_things_make_a_file_that_classify_uses(
     assert json.loads(capsys.readouterr().out)["label"] != "can"
 
 
-def test_an_item_told_apart_from_the_taught_tray_has_the_name_it_was_taught_there_and_its_old_one_elsewhere(
+def test_taught_label_holds_at_the_site_and_the_old_one_elsewhere(
     bundle: Bundle, pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Cans of this tray are blue, which is metal elsewhere."""
@@ -175,7 +175,7 @@ def test_an_item_told_apart_from_the_taught_tray_has_the_name_it_was_taught_ther
     judge, blue = Judge(Classifier(bundle), teaching), plain((0, 0, 255), 52)
     at_the_place, anywhere = (judge.look(blue, here=here).probabilities[judge.labels.index("can")] for here in (True, False))
     assert at_the_place > 1.5 * anywhere
-    assert "pot is plastic to the bundle" in capsys.readouterr().out
+    assert "pot: the bundle takes it for plastic" in capsys.readouterr().out
     later, elsewhere = laid("later.png", (0, 0, 255), 50), save(tmp_path / "elsewhere.png", plain((0, 0, 255), 51))
     taught = ["--teaching", str(tmp_path / "site.npz"), "--json", *options]
     assert main(["classify", str(later), "--background", str(empty), *taught]) == 0
@@ -185,19 +185,17 @@ def test_an_item_told_apart_from_the_taught_tray_has_the_name_it_was_taught_ther
     assert there["label"] == "metal"
 
 
-def test_it_says_how_many_will_go_to_the_residual_bin_and_what_helps(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_few_sure_photos_bring_advice(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed in range(12):
         save(tmp_path / "photos" / ("can", "pot")[seed % 2] / f"{seed}.png", plain(ORANGE, seed))
     assert main(["teach", "--from", str(tmp_path / "photos"), "--out", str(tmp_path / "site.npz"), "--bundle", str(bundle.folder)]) == 0
     said, advice, *_ = capsys.readouterr().out.splitlines()
-    surely = re.search(r"named right, ([\d.]+)% surely enough for their bin$", said)
+    surely = re.search(r"get the right label, ([\d.]+)% reach their bin$", said)
     assert surely is not None and float(surely[1]) < 50
-    assert advice.startswith("the others go to the residual bin: more photos")
+    assert advice.startswith("the others go to the residual bin. What helps: more photos")
 
 
-def test_a_label_has_a_bin_of_its_own_where_no_pack_is_named_and_several_empty_views_may_be_given(
-    bundle: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_pack_each_label_has_its_own_bin(bundle: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, empty = tmp_path / "site.npz", [str(save(tmp_path / f"empty{seed}.png", plain((90, 90, 95), seed))) for seed in (1, 2, 3)]
     options = ["--bundle", str(bundle.folder)]
     assert main(["teach", "--from", str(photos), "--background", *empty, "--out", str(out), *options]) == 0
@@ -209,17 +207,17 @@ def test_a_label_has_a_bin_of_its_own_where_no_pack_is_named_and_several_empty_v
     assert (said["bin"], said["decision"]) in {("can", "confident"), ("trash", "unsure")}
 
 
-def test_only_what_was_taught_needs_a_bin(bundle: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_only_just_the_taught_labels_need_a_bin(bundle: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pack = tmp_path / "small.toml"
     pack.write_text('name = "s"\nversion = "1"\nresidual = "rest"\n[bins.rest]\nlabels = ["pot"]\n[bins.cans]\nlabels = ["can"]\n', encoding="utf-8")
     options = ["--from", str(photos), "--out", str(tmp_path / "site.npz"), "--bundle", str(bundle.folder), "--rules", str(pack)]
     assert main(["teach", *options]) == 2
     assert "no bin for the label cardboard" in capsys.readouterr().err
     assert main(["teach", *options, "--only"]) == 0
-    assert "these alone are known" in capsys.readouterr().out
+    assert "these labels alone are in use" in capsys.readouterr().out
 
 
-def test_copies_are_set_aside_photos_that_are_alike_count_as_one_and_later_items_stay_known(
+def test_copies_are_set_aside_and_near_duplicates_count_once(
     bundle: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each can was copied, and each pot is there at another size too."""
@@ -231,7 +229,7 @@ def test_copies_are_set_aside_photos_that_are_alike_count_as_one_and_later_items
     assert main(["teach", "--from", str(photos), "--out", str(out), "--json", *options]) == 0
     said, err = capsys.readouterr()
     summary = json.loads(said)
-    assert f"{summary['copies']} of the photos are copies of others, and were set aside" in err.splitlines()
+    assert f"{summary['copies']} of the photos are copies of others and were set aside" in err.splitlines()
     assert summary["copies"] >= summary["photos"]["can"] == 8 < summary["photos"]["pot"] == 24 - summary["copies"]
     assert summary["distinct"]["pot"] <= 8
     later = [str(save(tmp_path / "later" / f"{seed}.png", plain(colour, 90 + seed))) for seed, colour in enumerate([ORANGE, TEAL] * 4)]
@@ -241,7 +239,7 @@ def test_copies_are_set_aside_photos_that_are_alike_count_as_one_and_later_items
     assert sum(each["decision"] == "unknown" for each in judged) <= 1
 
 
-def test_a_folder_that_is_taught_again_teaches_nothing_new(
+def test_teaching_a_folder_twice_changes_nothing(
     photos: Path, config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):
@@ -254,22 +252,20 @@ def test_a_folder_that_is_taught_again_teaches_nothing_new(
     assert first == second
 
 
-def test_one_photo_of_each_label_tells_nothing_of_others(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_photo_per_label_gives_no_estimate(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for label, colour in (("can", ORANGE), ("pot", TEAL)):
         save(tmp_path / "photos" / label / "1.png", plain(colour, 1))
     options = ["teach", "--from", str(tmp_path / "photos"), "--out", str(tmp_path / "site.npz"), "--bundle", str(bundle.folder)]
     assert main(options) == 0
     said, advice, *_ = capsys.readouterr().out.splitlines()
-    assert said.endswith("photos of can 1, pot 1; 8 labels are known")
-    assert advice == "can, pot: all photos show the same, so nothing can be said of how other items are named; show others"
+    assert said.endswith("photos of can 1, pot 1; 8 labels are in use")
+    assert advice == "can, pot: all photos show the same, so there is no estimate for other items; show others"
     assert main([*options, "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["right"], summary["sure"]) == (None, None)
 
 
-def test_it_says_how_many_items_were_told_apart_from_the_empty_view_and_why_others_were_not(
-    bundle: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_isolation_is_counted_with_reasons_for_failures(bundle: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tray = plain((90, 90, 95), 1)
     empty = save(tmp_path / "empty.png", tray)
     for seed in range(3):
@@ -280,19 +276,19 @@ def test_it_says_how_many_items_were_told_apart_from_the_empty_view_and_why_othe
     options = ["--from", str(photos), "--out", str(tmp_path / "site.npz"), "--bundle", str(bundle.folder), "--json"]
     assert main(["teach", *options, "--background", str(empty)]) == 0
     said, err = capsys.readouterr()
-    lines = [line for line in err.splitlines() if "told apart" in line]
+    lines = [line for line in err.splitlines() if "isolated from" in line]
     assert len(lines) == 1
-    why = re.fullmatch("3 of 20 photos told apart from the empty view; the others are taught as whole views: (.+)", lines[0])
+    why = re.fullmatch("3 of 20 photos isolated from the empty view; the others are taught as whole views: (.+)", lines[0])
     assert why is not None
     reasons = dict(reversed(reason.split(" ", 1)) for reason in why[1].split(", "))
     assert set(reasons) <= {"nothing differs", "fills the view", "another view"} and "nothing differs" in reasons
     assert sum(map(int, reasons.values())) == 17
     assert json.loads(said)["isolated"] == {"can": 0, "pot": 3}
     assert main(["teach", *options]) == 0
-    assert "told apart" not in capsys.readouterr().err
+    assert "isolated from" not in capsys.readouterr().err
 
 
-def test_a_label_is_one_however_its_accents_are_written(
+def test_composed_and_decomposed_labels_are_one(
     bundle: Bundle, photos: Path, config: Callable[..., Path], pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written, typed = unicodedata.normalize("NFC", "bière"), unicodedata.normalize("NFD", "bière")
@@ -305,7 +301,7 @@ def test_a_label_is_one_however_its_accents_are_written(
     assert "no bin for the label" not in capsys.readouterr().err
 
 
-def test_mistakes_are_one_line_and_status_2(
+def test_mistakes_give_one_line_and_status_2(
     bundle: Bundle, photos: Path, pack: Path, config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "nothing").mkdir()
@@ -320,9 +316,9 @@ def test_mistakes_are_one_line_and_status_2(
         (["--from", str(photos), *out, "--rules", "trashnet"], "trashnet.toml: bins: no bin for the label can; add it to one bin's labels"),
         (
             ["--from", str(photos), "--out", str(tmp_path / "no" / "x.npz"), "--bundle", str(bundle.folder)],
-            "x.npz: expected a file in a folder that is there",
+            "x.npz: expected a file in an existing folder",
         ),
-        (["--from", str(photos), "--out", str(photos), "--bundle", str(bundle.folder)], f"--out {photos}: expected a file in a folder"),
+        (["--from", str(photos), "--out", str(photos), "--bundle", str(bundle.folder)], f"--out {photos}: expected a file in an existing folder"),
         (["tin", "--config", settings], "mine.toml: bins: no bin for the label tin"),
         (["--undo", "--config", settings], "nothing was taught that could be undone"),
         (["--from", str(photos), "--config", settings, "--rules", "mine"], "--rules: goes with --out, not with --from alone"),
@@ -340,9 +336,7 @@ def test_mistakes_are_one_line_and_status_2(
         assert len(lines) == 1 and message in lines[0], (arguments, lines)
 
 
-def test_what_is_taught_adds_up_is_listed_and_is_undone_exactly(
-    photos: Path, config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lessons_add_up_are_listed_and_undone(photos: Path, config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings, state = str(config(photos)), tmp_path / "state"
     assert main(["teach", "--list", "--config", settings]) == 0
     assert capsys.readouterr().err.splitlines()[-1] == f"{state / 'taught'}: nothing was taught"
@@ -361,7 +355,7 @@ def test_what_is_taught_adds_up_is_listed_and_is_undone_exactly(
     assert head_files(state) == []
 
 
-def test_a_full_disk_leaves_what_was_taught_before_and_nothing_else(
+def test_a_full_disk_leaves_earlier_lessons_untouched(
     photos: Path, config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = str(config(photos))
@@ -378,7 +372,7 @@ def test_a_full_disk_leaves_what_was_taught_before_and_nothing_else(
     assert [(file.name, file.read_bytes()) for file in (tmp_path / "state" / "taught").iterdir()] == [(first.name, kept)]
 
 
-def test_large_photos_are_not_all_held_at_once(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_large_photos_are_not_all_in_memory_at_once(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A hundred photos of a telephone, with their views, would not fit into a bin's memory."""
     for seed in range(12):
         save(tmp_path / "photos" / ("can", "pot")[seed % 2] / f"{seed}.png", plain(ORANGE, seed, 900, 1200))
@@ -391,7 +385,7 @@ def test_large_photos_are_not_all_held_at_once(bundle: Bundle, tmp_path: Path, c
         tracemalloc.stop()
 
 
-def test_items_are_taught_in_front_of_the_camera(config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_items_shown_to_the_camera_are_taught(config: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tray = tmp_path / "tray"
     empty = plain((90, 90, 95), 1)
     save(tray / "00.png", empty)
@@ -403,15 +397,15 @@ def test_items_are_taught_in_front_of_the_camera(config: Callable[..., Path], tm
     assert main(["teach", "can", "--frames", "3", "--config", settings, "--json"]) == 0
     said, err = capsys.readouterr()
     assert json.loads(said)["photos"] == {"can": 3}
-    told = ["leave the tray empty", "1 of 3: lay an item on the tray", "2 of 3: turn it, or lay another", "3 of 3: turn it, or lay another"]
-    assert [line for line in err.splitlines() if line in told] == told
-    assert "3 of 3 photos told apart from the empty view" in err.splitlines()
+    prompts = ["leave the tray empty", "1 of 3: lay an item on the tray", "2 of 3: turn it, or lay another", "3 of 3: turn it, or lay another"]
+    assert [line for line in err.splitlines() if line in prompts] == prompts
+    assert "3 of 3 photos isolated from the empty view" in err.splitlines()
     assert main(["teach", "can", "--frames", "4", "--config", settings]) == 2
     assert "the camera has shown all it has before enough frames were taken" in capsys.readouterr().err
     assert len(head_files(tmp_path / "state")) == 1
 
 
-def test_a_running_bin_is_left_alone(config: Callable[..., Path], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_teach_is_refused_while_the_bin_runs(config: Callable[..., Path], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "state").mkdir()
     with (tmp_path / "state" / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -419,7 +413,7 @@ def test_a_running_bin_is_left_alone(config: Callable[..., Path], photos: Path, 
     assert "in use; stop the bin first" in capsys.readouterr().err
 
 
-def test_what_was_taught_on_another_bundle_is_said_and_the_bin_goes_on(
+def test_a_head_of_another_bundle_is_logged_and_ignored(
     photos: Path, config: Callable[..., Path], bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = read_settings(config(photos))
@@ -437,7 +431,7 @@ def test_what_was_taught_on_another_bundle_is_said_and_the_bin_goes_on(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_what_root_teaches_belongs_to_the_service(config: Callable[..., Path], photos: Path, tmp_path: Path) -> None:
+def test_files_written_by_root_belong_to_the_service(config: Callable[..., Path], photos: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
     os.chown(state, 12345, 12346)
