@@ -1,4 +1,4 @@
-"""What the commands `sortbin`, `converter` and `training` have in common."""
+"""Runs the subcommands of `sortbin`, `converter` and `training`: arguments, exit status, one-line errors."""
 
 import argparse
 import codecs
@@ -14,21 +14,20 @@ from collections.abc import Callable, Sequence
 from device import __version__
 from device.common.errors import SortbinError
 
-OF_EXTRAS = frozenset({"ai_edge_quantizer", "keras", "matplotlib", "optuna", "sklearn", "tensorboard", "tensorflow"})
-"""packages that a plain installation does not bring"""
+EXTRA_PACKAGES = frozenset({"ai_edge_quantizer", "keras", "matplotlib", "optuna", "sklearn", "tensorboard", "tensorflow"})
+"""packages of the optional dependencies; a plain installation lacks them"""
 
-OF_NO_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""what writing to an open file ends with, which does not say its name"""
+ERRORS_WITHOUT_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""errors of a write to an open file, which do not name the file"""
 
 
 def run(program: str, description: str, package: str, names: Sequence[str], argv: list[str] | None) -> int:
-    """Run a subcommand and return the exit status: its own, 2 for a user's mistake or a file or folder that the system refuses, which is told in one
-    line, 130 when interrupted.
+    """Run a subcommand. Returns its exit status, or 2 for a user's mistake or a refused file, printed in one line, or 130 when interrupted.
 
-    package: where each name is a module whose `add_parser` adds the subcommand, with `run` among its defaults. Only the one that is asked for is
-    imported: `sortbin gate --release` has to work when another cannot even be loaded. argv: without it, that of the process.
+    package: holds a module for each name. Its `add_parser` adds the subcommand, with `run` among its defaults. Only the module of the given
+    subcommand is imported: `sortbin gate --release` must work where another cannot be loaded. argv: default: that of the process.
     """
-    _print_anything()
+    _escape_unprintable()
     parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("--version", action="version", version=f"{program} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -36,7 +35,7 @@ def run(program: str, description: str, package: str, names: Sequence[str], argv
     try:
         for name in asked if set(asked) <= set(names) and asked else names:
             importlib.import_module(f"{package}.{name}").add_parser(commands)
-    except Exception as error:  # a package that is missing or was built for another NumPy fails in ways of its own
+    except Exception as error:  # a missing package, or one built for another NumPy, raises many types
         print(f"{program} {name}: cannot be loaded ({type(error).__name__}: {_one_line(error)}); install {program} again", file=sys.stderr)
         return 2
     arguments = parser.parse_args(argv)
@@ -46,16 +45,16 @@ def run(program: str, description: str, package: str, names: Sequence[str], argv
         print(f"{program} {arguments.command}: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in OF_EXTRAS:
+        if (error.name or "").partition(".")[0] not in EXTRA_PACKAGES:
             raise
         print(f'{program} {arguments.command}: {error.name} is not installed: pip install "sortbin[{program}]"', file=sys.stderr)
         return 2
     except BrokenPipeError:
-        # The reader of our output (`| head`) has gone: nothing more to say, and nothing to flush at exit.
+        # The reader of the output (`| head`) is gone: print nothing more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.filename is None and error.errno not in OF_NO_FILE:
+        if error.filename is None and error.errno not in ERRORS_WITHOUT_FILE:
             raise
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         print(f"{program} {arguments.command}: {where}{error.strerror}", file=sys.stderr)
@@ -64,8 +63,8 @@ def run(program: str, description: str, package: str, names: Sequence[str], argv
         return 130
 
 
-def _print_anything() -> None:
-    """Have text printed whatever the terminal's character set is: a letter that it has not becomes \\uXXXX, which JSON reads as that letter."""
+def _escape_unprintable() -> None:
+    """Print any text in any terminal: a letter that its character set lacks becomes \\uXXXX, which JSON reads as that letter."""
     codecs.register_error("sortbin", _escaped)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

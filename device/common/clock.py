@@ -1,4 +1,4 @@
-"""The clocks of one start of the daemon: monotonic for everything that is measured, wall time only as a label."""
+"""The clocks of one run of the daemon: monotonic time for what is measured, wall time only as a label."""
 
 import ctypes
 import time
@@ -15,7 +15,7 @@ _TIME_ERROR = 5
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One moment as an event carries it: which start of the daemon, seconds since, and the wall clock's RFC 3339 label in UTC."""
+    """The time of an event: id of the daemon's run, seconds since its start, and the wall clock as RFC 3339 in UTC."""
 
     boot: str
     uptime_s: float
@@ -24,9 +24,9 @@ class Reading:
 
 
 def wall_clock_synced() -> bool:
-    """Whether something (timesyncd, chrony, ntpd, PTP) keeps the kernel's clock synchronised. False where the kernel does not tell.
+    """Whether the kernel's clock is synchronised (by timesyncd, chrony, ntpd or PTP). False where that is unknown.
 
-    Asks adjtimex(2) and changes nothing. A Raspberry Pi has no battery clock, so until then its wall time is a guess.
+    Reads adjtimex(2) and changes nothing. A Raspberry Pi has no battery clock: before the first synchronisation its wall time is wrong.
     """
     timex = ctypes.create_string_buffer(512)
     try:
@@ -37,7 +37,7 @@ def wall_clock_synced() -> bool:
 
 
 def kernel_boot_id() -> str:
-    """Names one start of the kernel: while it is the same, whatever a killed process wrote, or switched on, is still there. Empty: unknown."""
+    """The id of the kernel's present run. While it is the same, outputs that a killed process switched on are still on. Empty: unknown."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -45,9 +45,9 @@ def kernel_boot_id() -> str:
 
 
 class Clock:
-    """Names one start of the daemon and reads its clocks. Reading is quick, safe from every thread and touches no disk.
+    """The id of one run of the daemon, and its clocks. Thread safe; reads no disk.
 
-    now_s is monotonic, wall_s Unix time, since_boot_s counts from the kernel's start, suspension included; all in seconds.
+    now_s: monotonic time. wall_s: Unix time. since_boot_s: time since the kernel's start, suspension included. All in seconds.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Clock:
         self._started_s = now_s()
 
     def read(self) -> Reading:
-        """This moment."""
+        """The present time."""
         label = datetime.fromtimestamp(self._wall_s(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return Reading(
             boot=self.boot,

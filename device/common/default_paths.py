@@ -1,4 +1,4 @@
-"""Where a bin's files are unless something else is said."""
+"""Default paths of a bin's files."""
 
 from pathlib import Path
 

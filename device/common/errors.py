@@ -1,4 +1,4 @@
-"""The error every part of Sortbin shows its user."""
+"""The base of all errors that are shown to a user, and one-line descriptions of msgspec's errors."""
 
 import functools
 import re
@@ -20,9 +20,9 @@ _WORDS = {
     "bool": "true or false",
     "null": "nothing",
 }
-"""what a person calls the types of a file's values"""
+"""types as they are called in messages"""
 _NAMES_A_KEY = re.compile("[a-z_]+: ")
-"""how a check of several keys begins that blames one of them"""
+"""how a message begins that names one key of a table"""
 _BOUNDS = (
     (" or nothing", ""),
     (" of length >= 1$", ", not empty"),
@@ -37,9 +37,9 @@ _BOUNDS = (
 
 
 class SortbinError(Exception):
-    """Something the user can mend. The message is one line: which file or part, which key, what was expected.
+    """An error that the user can correct. The message is one line: file or part, key, what was expected.
 
-    Each part raises its own subclass, which also inherits the builtin it is a kind of. Commands print the message and exit with status 2.
+    Each part raises its own subclass, which also inherits the fitting builtin exception. Commands print the message and exit with status 2.
     """
 
 
@@ -48,7 +48,7 @@ class UsageError(SortbinError, ValueError):
 
 
 def describe_toml_error(error: msgspec.MsgspecError, read_as: Any, text: str) -> str:
-    """As `describe_error`, of a TOML text; where msgspec calls an entry of a table `[...]`, its name stands in the key."""
+    """As `describe_error`, for a TOML text. A table entry that msgspec calls `[...]` gets its name in the key."""
     said = describe_error(error, read_as)
     if not isinstance(error, msgspec.ValidationError):
         return said
@@ -63,9 +63,9 @@ def describe_toml_error(error: msgspec.MsgspecError, read_as: Any, text: str) ->
 
 
 def describe_error(error: msgspec.MsgspecError, read_as: Any = None) -> str:
-    """What msgspec says of a value, with the key first: `camera.fps: expected a number of at most 120`.
+    """An error of msgspec in one line, with the key first: `camera.fps: expected a number of at most 120`.
 
-    read_as: the type that was read; with it, a value that is none of a few words is told those words.
+    read_as: the type that was read. With it, the line lists the choices of a key that has only a few.
     """
     if found := re.fullmatch(r"(.+) \(at ([^()]+)\)", str(error), re.DOTALL):
         return _not_toml(found[1], found[2])
@@ -78,7 +78,7 @@ def describe_error(error: msgspec.MsgspecError, read_as: Any = None) -> str:
 
 
 def _not_toml(said: str, where: str) -> str:
-    """What is wrong with a text that is no TOML. where: line and column."""
+    """The syntax error of a TOML text. where: line and column."""
     if found := re.fullmatch(r"Cannot declare \('(.+)',\) twice", said):
         return f"[{found[1]}] stands there twice, expected once (at {where})"
     if said == "Cannot overwrite a value":
@@ -105,7 +105,7 @@ def _in_words(said: str, read_as: Any, key: str) -> str:
 
 
 def _narrowed(written: Any, steps: list[str]) -> Iterator[tuple[list[str], Any]]:
-    """What is written with one entry left of each table that is `[...]` in the steps to a place, for each choice; and the names of these entries."""
+    """Variants of a parsed text. Each keeps one entry of every table that is `[...]` in `steps`; with the names of these entries."""
     if not steps:
         yield [], written
         return
@@ -121,13 +121,13 @@ def _narrowed(written: Any, steps: list[str]) -> Iterator[tuple[list[str], Any]]
 
 
 def _choices(read_as: Any, key: str) -> list[str]:
-    """The words, or numbers, that may stand at a key, where only a few may."""
+    """The words or numbers that are valid for a key, where it has only a few."""
     values = (value for kind in _at(read_as, key) if isinstance(kind, inspect.LiteralType) for value in kind.values)
     return list(dict.fromkeys(str(value) or '""' for value in values))
 
 
 def _whose(read_as: Any, key: str, field: str) -> str:
-    """Of which other kinds of this table the field is a key."""
+    """The other kinds of this table that have the field as a key, as an end of the message."""
     kinds = [
         f'"{kind.tag}"' for kind in _at(read_as, key) if isinstance(kind, inspect.StructType) and field in {each.encode_name for each in kind.fields}
     ]
@@ -140,7 +140,7 @@ def _description(read_as: Any, key: str) -> str:
 
 
 def _at(read_as: Any, key: str) -> list[inspect.Type]:
-    """The types that a key such as `gate[0].kind` may have, those that are wrapped in others beside these."""
+    """The types that are valid for a key such as `gate[0].kind`, with those that they wrap."""
     found = [] if read_as is None else list(_unwrapped(inspect.type_info(read_as)))
     for step in re.findall(r"[^.\[\]]+", key):
         found = [inner for kind in found for below in _below(kind, step) for inner in _unwrapped(below)]

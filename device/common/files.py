@@ -50,7 +50,7 @@ def sync(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, where it is not there yet, with all above it. Raises OSError, whose text says so where a file is in the way."""
+    """Make a folder with its parents, where it is missing. Raises OSError; where a file is in the way, its text says so."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -58,7 +58,7 @@ def make_folder(folder: Path) -> None:
 
 
 def hand_over(folder: Path, *made: Path) -> None:
-    """Give what root made in a folder to the user whose folder it is: what root has in the service's folder, the service cannot write to."""
+    """Give paths that root made in a folder to the folder's owner: the service could not write to files of root. Does nothing for other users."""
     if os.geteuid() != 0:
         return
     owner = folder.stat()

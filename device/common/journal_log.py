@@ -1,4 +1,4 @@
-"""Log lines on stderr, which is the journal where systemd runs the program: there each line says how bad it is (sd-daemon(3))."""
+"""Logs to stderr. Where systemd runs the program, each line gets its priority for the journal (sd-daemon(3))."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ _DEBUG = 7
 
 
 def is_the_journal() -> bool:
-    """Whether stderr is a stream of systemd's journal, and not a file or terminal that it was redirected to."""
+    """Whether stderr is a stream of systemd's journal, not a file or a terminal."""
     try:
         status = os.fstat(sys.stderr.fileno())
     except (OSError, ValueError):
@@ -18,7 +18,7 @@ def is_the_journal() -> bool:
 
 
 def with_level(text: str, level: int) -> str:
-    """The text as the journal takes it, each line with its level; unchanged elsewhere. level: one of logging's."""
+    """The text with the priority before each line; unchanged where stderr is not the journal. level: one of logging's."""
     if not is_the_journal():
         return text
     priority = next((priority for least, priority in _PRIORITIES if level >= least), _DEBUG)
@@ -31,7 +31,7 @@ class _Formatter(logging.Formatter):
 
 
 def log_to_stderr() -> None:
-    """Log from INFO on, and have exceptions that nothing handles logged too."""
+    """Log from INFO on. Exceptions that nothing handles are logged too."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

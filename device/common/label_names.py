@@ -1,4 +1,4 @@
-"""What a label is called: one spelling, whichever disk, archive or keyboard it comes from."""
+"""The name of a label: one spelling, from any disk, archive or keyboard."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -7,18 +7,18 @@ from device.common.errors import SortbinError
 
 
 class LabelError(SortbinError, ValueError):
-    """A name that cannot be a label. The message gives it and says what was expected."""
+    """A name that cannot be a label. The message gives the name and what was expected."""
 
 
 def is_label(text: str) -> bool:
-    """Whether a list with a label a line can hold it: one line, not empty, no space around it."""
+    """Whether a text is one line, not empty, without space around it, so that it fits a list with one label per line."""
     return text.strip() == text and text.splitlines() == [text]
 
 
 def label_of(name: str) -> str:
-    """The label that a folder of this name, or a word typed by a person, stands for: composed Unicode (NFC), without space around it.
+    """The label for a folder name or a typed word: composed Unicode (NFC), without space around it.
 
-    Raises LabelError where nothing is left, or several lines.
+    Raises LabelError where nothing or several lines are left.
     """
     label = unicodedata.normalize("NFC", name).strip()
     if not is_label(label):
@@ -27,7 +27,7 @@ def label_of(name: str) -> str:
 
 
 def label_remarks(folders: Iterable[str]) -> Iterator[str]:
-    """What is odd about names of label folders: space around them, and labels that differ in upper and lower case only."""
+    """Warnings about names of label folders: space around them, and labels that differ in upper and lower case only."""
     names = sorted(set(folders))
     for name in names:
         if name != name.strip():

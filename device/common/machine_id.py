@@ -1,4 +1,4 @@
-"""Which machine this is: for the id of a bin that was given none, and for a ledger that wants to know whether it was copied."""
+"""Identifies this machine: for the default id of a bin, and so that a copied ledger is noticed."""
 
 import hashlib
 import platform
@@ -6,15 +6,15 @@ import re
 from pathlib import Path
 
 _PERMANENT = "0"
-"""`addr_assign_type` of an address that the card came with"""
+"""`addr_assign_type` of an address that is built into the card"""
 _NOT_UNIQUE = 0b11
-"""bits of an address's first byte: for a group, or chosen by the local administrator, as virtual machines do"""
+"""bits of an address's first byte: group address, and locally administered, as in virtual machines"""
 
 
 def machine_key(root: Path = Path("/")) -> str:
-    """What tells this machine from every other: its board's serial number, else a built-in network card's address, else the system's machine-id.
+    """A text that is unique to this machine: the board's serial number, else a built-in network card's address, else the machine-id.
 
-    The machine-id comes last because a copied memory card takes it along. Reads a few files; never raises. root: where the file system begins.
+    The machine-id comes last because it is on the memory card, which may be copied. Reads a few files; never raises. root: of the file system.
     """
     serial = _text(root / "proc/device-tree/serial-number").strip("\0").lower()
     if re.fullmatch("[0-9a-f]{8,}", serial) and len(set(serial)) > 1:
@@ -28,16 +28,16 @@ def machine_key(root: Path = Path("/")) -> str:
 
 
 def default_device_id(root: Path = Path("/")) -> str:
-    """An id for the bin in this machine: `bin-` and the last eight digits of a board's serial number, or eight that stand for its other key.
+    """The id of a bin without one in its settings: `bin-` and the last eight digits of the serial number, or of a hash of `machine_key`.
 
-    The same after every restart and reinstall of the same machine.
+    It is the same after each restart and reinstall.
     """
     key = machine_key(root)
     return f"bin-{key[-8:] if key.startswith('serial ') else _short(key)}"
 
 
 def folder_id(folder: Path, root: Path = Path("/")) -> str:
-    """Names a folder on this machine. A copy of the folder is another place, on the same machine or in another. Raises OSError."""
+    """An id of a folder on this machine. A copy of the folder has another one, on the same or another machine. Raises OSError."""
     return _short(f"{machine_key(root)} {folder.stat().st_ino}")
 
 

@@ -1,7 +1,4 @@
-"""Memory that nothing needs any more goes back to the system, on a computer that has little of it: asked of the C library, for Python cannot.
-
-All do nothing where the C library or the system has no such thing.
-"""
+"""Returns unused memory to the system, through the C library. Each function does nothing where the C library or the system lacks the call."""
 
 import contextlib
 import ctypes
@@ -10,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 LARGE = 1 << 18
-"""bytes from which on a block, such as a frame of 640 x 480 or its mask, is mapped for itself"""
+"""malloc maps blocks of at least this many bytes separately, such as a frame of 640 x 480 or its mask"""
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 """mallopt(3)"""
@@ -20,9 +17,9 @@ _MAPS, _SMAPS = Path("/proc/self/maps"), Path("/proc/self/smaps")
 
 
 def limit_malloc() -> None:
-    """Have LARGE blocks go back as soon as nobody holds them, instead of leaving holes in the heap, and all threads share one heap. Call it first.
+    """Map LARGE blocks separately, so that freeing them returns their memory; use one heap for all threads; no huge pages. Call it first.
 
-    No huge pages either: where pages have 16 KiB, as on a Raspberry Pi 5, a huge one has 32 MiB, and the first byte of it takes them all.
+    With pages of 16 KiB, as on a Raspberry Pi 5, a huge page has 32 MiB, which its first byte takes.
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
@@ -32,7 +29,7 @@ def limit_malloc() -> None:
 
 
 def release_mapped_pages(file: Path) -> None:
-    """Give back the memory of a file that this process has mapped to read. What is asked for after all is read from the file again."""
+    """Release the memory of a file that this process has mapped. A page that is used again is read from the file again."""
     with contextlib.suppress(OSError, AttributeError):
         madvise = ctypes.CDLL(None).madvise
         for line in _MAPS.read_text(encoding="utf-8").splitlines():
@@ -41,9 +38,9 @@ def release_mapped_pages(file: Path) -> None:
 
 
 def release_code_pages() -> None:
-    """Give back the memory of the libraries' code: most of it runs at the start alone. What runs again is mapped again, from the system's cache.
+    """Release the memory of the libraries' code: most of it runs only at the start. Code that runs again is mapped again from the page cache.
 
-    Code that was changed in memory, as debuggers and a few linkers do, stays.
+    Code that was changed in memory, as by debuggers, stays.
     """
     with contextlib.suppress(OSError, AttributeError):
         madvise = ctypes.CDLL(None).madvise

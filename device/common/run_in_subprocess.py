@@ -1,7 +1,6 @@
-"""A question put to a process of its own.
+"""Runs a function in a process of its own and returns its result within a time limit.
 
-Runtimes crash, hang, eat memory and break one another when two of them are loaded into one process; whoever asks through here only hears
-of it, within a bounded time.
+For runtimes that crash, hang, use much memory, or fail when two are loaded in one process: the caller only gets an error.
 """
 
 import contextlib
@@ -25,11 +24,11 @@ _END_WAIT_S = 10.0
 
 
 class ChildFault(SortbinError, RuntimeError):
-    """A process that did not answer: refused, crashed or hung. The message is one line and says which."""
+    """A process that gave no result: refused, crashed or hung. The message is one line and says which."""
 
 
 class ChildRefused(ChildFault):
-    """A process that answered with a SortbinError; the message is the error's."""
+    """A process in which a SortbinError was raised; the message is that error's."""
 
 
 class _Reply(msgspec.Struct):
@@ -38,15 +37,15 @@ class _Reply(msgspec.Struct):
 
 
 def ask(module: str, question: object, answer: type[A], *, timeout_s: float) -> A:
-    """Run `python -m module`, which calls `reply`, and return what it answers. question, answer: what msgspec can encode.
+    """Run `python -m module`, which calls `reply`, and return its answer. question, answer: types that msgspec can encode.
 
     Raises ChildRefused when the process raised a SortbinError, ChildFault when it failed, was killed, or took longer than timeout_s.
     """
-    with tempfile.TemporaryDirectory(prefix="sortbin-") as folder, tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryDirectory(prefix="sortbin-") as folder, tempfile.TemporaryFile() as output:
         file = Path(folder) / "reply.json"
-        # A group of its own: what the child started ends with it.
+        # A process group of its own, so that `_end` ends the child's children too.
         child = subprocess.Popen(
-            [sys.executable, "-m", module, str(file)], stdin=subprocess.PIPE, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+            [sys.executable, "-m", module, str(file)], stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
             child.communicate(msgspec.json.encode(question), timeout=timeout_s)
@@ -55,7 +54,7 @@ def ask(module: str, question: object, answer: type[A], *, timeout_s: float) -> 
         finally:
             _end(child)
         if child.returncode != 0:
-            raise ChildFault(_how_it_ended(child.returncode, said))
+            raise ChildFault(_how_it_ended(child.returncode, output))
         found = msgspec.json.decode(file.read_bytes(), type=_Reply)
         if found.refused:
             raise ChildRefused(found.refused)
@@ -63,7 +62,7 @@ def ask(module: str, question: object, answer: type[A], *, timeout_s: float) -> 
 
 
 def reply(question: type[Q], work: Callable[[Q], object]) -> None:
-    """The other side: read the question from stdin, do the work, and leave the answer, or why it was refused, where `ask` looks for it."""
+    """In the child: read the question from stdin, call `work`, and write its result or its SortbinError to the file that `ask` reads."""
     asked = msgspec.json.decode(sys.stdin.buffer.read(), type=question)
     try:
         found = _Reply(answer=msgspec.Raw(msgspec.json.encode(work(asked))))
@@ -73,9 +72,9 @@ def reply(question: type[Q], work: Callable[[Q], object]) -> None:
 
 
 def peak_memory_mib(status: Path = Path("/proc/self/status")) -> float | None:
-    """The most memory this process had resident so far, in MiB; None where the system does not tell.
+    """The peak resident memory of this process in MiB; None where it is unknown.
 
-    Not `getrusage`: on Linux that also counts what the parent had resident when it started this process.
+    `getrusage` would also count the parent's memory at the time of the fork.
     """
     with contextlib.suppress(OSError):
         for line in status.read_text().splitlines():
@@ -93,9 +92,9 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
         child.wait(_END_WAIT_S)
 
 
-def _how_it_ended(status: int, said: IO[bytes]) -> str:
-    said.seek(0)
-    lines = [line.strip() for line in said.read().decode(errors="replace").splitlines() if line.strip()]
+def _how_it_ended(status: int, output: IO[bytes]) -> str:
+    output.seek(0)
+    lines = [line.strip() for line in output.read().decode(errors="replace").splitlines() if line.strip()]
     last = f": {lines[-1][:300]}" if lines else ""
     if status < 0:
         with contextlib.suppress(ValueError):

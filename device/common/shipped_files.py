@@ -1,6 +1,6 @@
-"""Files that Sortbin comes with and users name without a path: rule packs, recipes, search spaces.
+"""Files that come with Sortbin and are named without a path: rule packs, recipes, search spaces.
 
-They lie in `config/`; `device/config` is a link to it, so that they are package data of `device` and are found however Sortbin was installed.
+They are in `config/`. `device/config` is a link to it, so they are package data of `device` in every kind of installation.
 """
 
 from pathlib import Path
@@ -15,12 +15,12 @@ _IN_WORDS: dict[Kind, str] = {"rules": "rule pack", "recipes": "recipe", "spaces
 
 
 def shipped(kind: Kind) -> dict[str, Path]:
-    """The files of one kind by their bare names, in order."""
+    """The files of one kind by name, sorted."""
     return {file.stem: file for file in sorted((_CONFIG / kind).glob("*.toml"))}
 
 
 def find(kind: Kind, named: str, refusal: type[SortbinError]) -> Path:
-    """The file behind a bare name that Sortbin comes with, or else behind a path. Raises `refusal` where there is neither."""
+    """The shipped file of this name, else the file at this path. Raises `refusal` where there is neither."""
     ours = shipped(kind)
     if named in ours:
         return ours[named]

@@ -1,4 +1,4 @@
-"""How the process ends: when it is asked to, and without a crash at the very end."""
+"""Ends the process: on signals, and without a crash of a thread in a driver."""
 
 import contextlib
 import logging
@@ -8,33 +8,33 @@ import sys
 import threading
 
 _UNSTOPPABLE = {signal.SIGKILL, signal.SIGSTOP}
-_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS}
-"""what the process brings upon itself: a handler would return to the same fault"""
+_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS}
+"""signals of a crash: a handler would return to the same fault"""
 _HARMLESS = {signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH}
 
 
 def stop_on_signals() -> threading.Event:
-    """An event that every signal sets from now on that would end the process or, as Ctrl-Z does, halt it with a gate open.
+    """An event that is set by every signal that would end the process, or stop it with a gate open as Ctrl-Z does.
 
-    A signal that is ignored, as SIGHUP is below `nohup`, or that has another handler stays as it is. Nothing can be done in the process about SIGKILL
-    and SIGSTOP.
+    A signal that is ignored, as SIGHUP under `nohup`, or that has another handler stays as it is. SIGKILL and SIGSTOP cannot be handled.
     """
     stop = threading.Event()
-    for number in signal.valid_signals() - _UNSTOPPABLE - _FAULTS - _HARMLESS:
+    for number in signal.valid_signals() - _UNSTOPPABLE - _CRASHES - _HARMLESS:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, lambda *_: stop.set())
     return stop
 
 
 def driver_thread_alive() -> bool:
-    """Whether a thread is left that may be inside a driver."""
+    """Whether a daemon thread is left, which may be inside a driver."""
     return any(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
 
 
 def exit_now(status: int) -> None:
-    """End the process here and now where a thread may still be inside a driver; return where none is.
+    """End the process at once where a thread may be inside a driver; else return.
 
-    Until Python 3.13 the interpreter, when it ends, kills such a thread as it comes back, and in C++ that is `terminate called`, exit status 134.
+    Before Python 3.14 the interpreter at its end kills such a thread when it returns from the driver. In C++ that is `terminate called`, exit
+    status 134.
     """
     if not driver_thread_alive():
         return

@@ -1,10 +1,10 @@
-"""How far a measured share may be from the true one."""
+"""Confidence intervals of measured shares."""
 
 import math
 
 
 def wilson_interval(right: int, n: int) -> tuple[float, float]:
-    """The 95 % interval for a share of `right` among `n` (Wilson 1927): honest also near 0 and 1, where one of +/- is not."""
+    """The 95 % Wilson interval (1927) for a share of `right` among `n`, as (low, high): valid near 0 and 1 too."""
     z = 1.959964
     share = right / n
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)

@@ -1,4 +1,4 @@
-"""Columns of text in a terminal, where a Chinese character takes two."""
+"""The width of text in a terminal, where a Chinese character takes two columns."""
 
 import unicodedata
 
@@ -6,12 +6,12 @@ CUT = "…"
 
 
 def width(text: str) -> int:
-    """How many columns a text takes."""
+    """The number of columns of a text."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def padded(text: str, columns: int) -> str:
-    """The text in exactly so many columns: with blanks behind it, or cut off with a sign of that."""
+    """The text in exactly `columns` columns: padded with spaces, or cut off with an ellipsis."""
     if width(text) > columns:
         while width(text) > columns - width(CUT):
             text = text[:-1]

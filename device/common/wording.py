@@ -15,7 +15,7 @@ def listed(items: Sequence[object], most: int) -> str:
 
 
 def alternatives(choices: Sequence[str]) -> str:
-    """What may stand at a place: `red, green or blue`. Empty for no choices."""
+    """Choices as text: `red, green or blue`. Empty for no choices."""
     return " or ".join(filter(None, (", ".join(choices[:-1]), *choices[-1:])))
 
 
