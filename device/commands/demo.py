@@ -28,7 +28,7 @@ from device.mqtt.settings import MqttSettings, TlsSettings
 from device.policy.rules import RulePack
 from device.settings import BinSettings, DeviceSettings, ModelSettings
 from device.simulation.hardware import simulated_gates, virtual_hardware
-from device.simulation.items import VirtualItem, photo_items, shipped_items, without_end
+from device.simulation.items import VirtualItem, endless_items, photo_items, shipped_items
 from device.simulation.narrator import Narrator
 from device.vision.inference.images import find_pictures
 
@@ -81,15 +81,15 @@ def run(arguments: argparse.Namespace) -> int:
         open_hardware = (
             functools.partial(_watching_hardware, seen)
             if seen is not None
-            else functools.partial(virtual_hardware, things=without_end(things, arguments.seed), audience=narrator, seed=arguments.seed, fps=FPS)
+            else functools.partial(virtual_hardware, items=endless_items(things, arguments.seed), observer=narrator, seed=arguments.seed, fps=FPS)
         )
-        with open_parts(settings, open_hardware, narrator.told) as parts:
+        with open_parts(settings, open_hardware, narrator.on_stored) as parts:
             narrator.begin(_opening(parts, things, mqtt), parts.rules)
             if arguments.seconds is not None:
                 timer = threading.Timer(arguments.seconds, stop.set)
                 timer.daemon = True
                 timer.start()
-            run_control_loop(settings, parts, stop, narrator.told, SystemdNotifier())
+            run_control_loop(settings, parts, stop, narrator.on_stored, SystemdNotifier())
         narrator.finish()
     return 0
 

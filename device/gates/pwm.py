@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from device.gates import GateError
@@ -20,10 +21,19 @@ EXPORT_S = 2.0
 LOOK_S = 0.02
 
 
+@dataclass(frozen=True)
+class PwmWiring:
+    """Where a servo is wired to. chip: N for pwmchipN, the name of the device behind it, or empty for that of a Raspberry Pi's header."""
+
+    chip: int | str
+    channel: int
+    period_us: float
+
+
 class PwmChannel:
     """A channel that only this process uses. The constructor switches its pulses off and leaves their length as it was.
 
-    name: who uses it, for messages. chip: N for pwmchipN, the name of the device behind it, or empty for that of a Raspberry Pi's header.
+    name: who uses it, for messages.
     Where the channel has to be exported, the constructor waits at most two seconds for udev to hand the files to our group. It stays exported: the
     kernel then remembers the last pulse, from which the next start goes on. Every method raises GateError naming the file.
     """
@@ -31,9 +41,7 @@ class PwmChannel:
     def __init__(
         self,
         name: str,
-        chip: int | str,
-        channel: int,
-        period_us: float,
+        wiring: PwmWiring,
         *,
         root: Path = PWM_CLASS,
         clock: Callable[[], float] = time.monotonic,
@@ -41,16 +49,16 @@ class PwmChannel:
     ) -> None:
         self._name = name
         self._lock: int | None = None
-        folder, device = self._find_chip(chip, root)
-        self._folder = root / folder / f"pwm{channel}"
-        self.output = f"channel {channel} of {folder} ({device}{', the fan of a Pi 5' if device == FAN else ''})"
+        folder, device = self._find_chip(wiring.chip, root)
+        self._folder = root / folder / f"pwm{wiring.channel}"
+        self.output = f"channel {wiring.channel} of {folder} ({device}{', the fan of a Pi 5' if device == FAN else ''})"
         """which one it is, for people"""
-        self._export(channel, clock, sleep)
+        self._export(wiring.channel, clock, sleep)
         self._claim()
         try:
             if self._read("enable") != "0":
                 self._write("enable", "0")
-            self._set_period(round(1000 * period_us))
+            self._set_period(round(1000 * wiring.period_us))
             if self._read("polarity") != "normal":
                 self._write("polarity", "normal")
         except GateError:

@@ -87,7 +87,7 @@ class SerialSettings(GateBase, frozen=True, kw_only=True, tag="serial"):
         return SerialGate(self)
 
 
-class Answer(NamedTuple):
+class BoardAnswer(NamedTuple):
     """A line of the microcontroller: `ok` (received), `done` (arrived) or `err`, the number of the command, and the reason of an error."""
 
     verb: str
@@ -175,7 +175,7 @@ class SerialGate:
         self._sent_s = now_s
         self._unanswered += 1
 
-    def _take(self, answer: Answer, now_s: float) -> None:
+    def _take(self, answer: BoardAnswer, now_s: float) -> None:
         if not self._acknowledged:
             self._acknowledged = True
             self._deadline_s = now_s + self._settings.move_s
@@ -236,7 +236,7 @@ class SerialPort:
         except OSError as error:
             raise self._lost(error) from error
 
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[BoardAnswer]:
         """The answers that have arrived. Other lines, damaged ones among them, are passed over."""
         file = self._descriptor()
         try:
@@ -265,14 +265,14 @@ class SerialPort:
         with contextlib.suppress(OSError):
             os.close(file)
 
-    def _parse(self, line: bytes) -> Answer | None:
+    def _parse(self, line: bytes) -> BoardAnswer | None:
         text, star, given = line.partition(b"*")
         if self._checksum and not star:
             return None
         if star and given.upper() != b"%02X" % checksum(text):
             return None
         found = ANSWER.fullmatch(text.decode("ascii", "replace"))
-        return Answer(found[1], int(found[2]), found[3] or "") if found else None
+        return BoardAnswer(found[1], int(found[2]), found[3] or "") if found else None
 
     def _descriptor(self) -> int:
         if self._file is None:

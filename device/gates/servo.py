@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from msgspec import Meta, field, structs
 
 from device.gates import GateError, Position
-from device.gates.pwm import PWM_CLASS, PwmChannel
+from device.gates.pwm import PWM_CLASS, PwmChannel, PwmWiring
 from device.gates.settings import BinName, GateBase, require_bin_or_bins, require_places_apart
 
 LONGEST_STEP_S = 0.1
@@ -106,7 +106,7 @@ class ServoGate:
         self._target_us = self._closed_us
         self._on = False
         self._moved_s = self._arrives_s = 0.0
-        self._channel = PwmChannel(f"gate {settings.name}", settings.chip, settings.channel, settings.period_us, root=root)
+        self._channel = PwmChannel(f"gate {settings.name}", PwmWiring(settings.chip, settings.channel, settings.period_us), root=root)
         try:
             pulse_us = self._channel.pulse_us
         except GateError:

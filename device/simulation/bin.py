@@ -12,120 +12,124 @@ from device.simulation.items import VirtualItem
 from device.simulation.tray_renderer import Pose, TrayRenderer
 from device.vision.inference.preprocess import Pixels
 
-WIDE_ENOUGH = 0.6
+SLIP_OPENING = 0.6
 """how far a gate has to be open for an item to slip, 0..1"""
 FALL_S = 0.35
 ARRIVE_S = 0.25
 HAND_S = 3.0
+"""a hand takes an item out so long after it came"""
 
 
 @dataclass(frozen=True)
-class Landed:
+class FallenItem:
     """An item that has fallen into a bin."""
 
-    thing: VirtualItem
+    item: VirtualItem
     bin: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """What happens at a virtual bin, and when."""
+
+    seed: int = 0
+    """seed of the light, the noise and where items lie"""
+    first_after_s: float = 1.5
+    """from `may_begin` to the first item"""
+    gap_s: float = 0.5
+    """from an empty tray and closed gates to the next item"""
+    may_begin: Callable[[], bool] = lambda: True
+    """whether items may come"""
+    sticks: Callable[[VirtualItem], bool] = lambda _: False
+    """whether an item never falls"""
+    hand_comes: Callable[[], bool] = lambda: False
+    """whether a hand takes out what lies there"""
+    on_fallen: Callable[[FallenItem], None] = lambda _: None
+    """called when an item has fallen into a bin"""
+
+
 class VirtualBin:
-    """Physics of one bin under a clock that its user reads: `picture(now_s)` shows the tray at that time.
+    """Physics of one bin under a clock that its user reads: `picture(now_s)` shows the tray at that time. Any thread may call any method."""
 
-    Items come from `things`, each `gap_s` after the tray became empty and every gate closed, the first `first_after_s` after `may_begin` said so;
-    a thing that `sticks` does not fall. A thing for which a `hand_comes` is taken out HAND_S after it came.
-    """
-
-    def __init__(
-        self,
-        gates: Iterable[SimulatedGate],
-        things: Iterable[VirtualItem],
-        *,
-        seed: int = 0,
-        gap_s: float = 0.5,
-        first_after_s: float = 1.5,
-        may_begin: Callable[[], bool] = lambda: True,
-        landed: Callable[[Landed], None] = lambda _: None,
-        sticks: Callable[[VirtualItem], bool] = lambda _: False,
-        hand_comes: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self._gates, self._things, self._landed = tuple(gates), iter(things), landed
-        self._rng = np.random.default_rng(seed)
-        self._sticks, self._hand_comes = sticks, hand_comes
+    def __init__(self, gates: Iterable[SimulatedGate], items: Iterable[VirtualItem], scenario: Scenario = Scenario()) -> None:
+        self._gates, self._items, self._scenario = tuple(gates), iter(items), scenario
+        self._rng = np.random.default_rng(scenario.seed)
         self._tray = TrayRenderer(self._rng)
-        self._gap_s, self._first_after_s, self._may_begin = gap_s, first_after_s, may_begin
+        self._pause_s = scenario.first_after_s
         self._next_at_s: float | None = None
-        self._thing: VirtualItem | None = None
+        self._item: VirtualItem | None = None
         self._rest = Pose(0.5, 0.5, 0.0)
         self._arrived_s = self._fell_s = 0.0
-        self._into: str | None = None
-        self._drift = 0.0
+        self._falls_into: str | None = None
+        self._exposure_drift = 0.0
         self._lock = threading.Lock()
-        self._last_gone_s: float | None = None
+        self._empty_since_s: float | None = None
+        """since when there are no more items"""
 
-    @property
-    def lying(self) -> VirtualItem | None:
-        """The item on the tray or on its way through, None when there is none."""
-        return self._thing
-
-    def over(self, now_s: float) -> bool:
+    def is_over(self, now_s: float) -> bool:
         """Whether the last item has been gone for a second."""
-        return self._last_gone_s is not None and now_s - self._last_gone_s > 1.0
+        return self._empty_since_s is not None and now_s - self._empty_since_s > 1.0
 
     def take_away(self) -> None:
-        """A hand takes the item off the tray."""
+        """Take the item off the tray at once, as a hand does. Tests call it."""
         with self._lock:
-            self._thing, self._next_at_s = None, None
+            self._remove_item()
 
     def picture(self, now_s: float) -> Pixels:
         """The camera's view at `now_s`, H x W x 3 uint8 RGB. Time must not go back."""
         with self._lock:
-            self._live(now_s)
-            self._drift = 0.995 * self._drift + float(self._rng.normal(0, 0.003))
-            exposure = 1 + 0.03 * np.sin(now_s / 7.0) + self._drift
-            if self._thing is None:
+            self._simulate(now_s)
+            self._exposure_drift = 0.995 * self._exposure_drift + float(self._rng.normal(0, 0.003))
+            exposure = 1 + 0.03 * np.sin(now_s / 7.0) + self._exposure_drift
+            if self._item is None:
                 return self._tray.picture(None, 0.0, exposure)
-            came = min(1.0, (now_s - self._arrived_s) / ARRIVE_S)
-            fallen = 0.0 if self._into is None else min(1.0, (now_s - self._fell_s) / FALL_S)
+            arrived = min(1.0, (now_s - self._arrived_s) / ARRIVE_S)
+            fallen = 0.0 if self._falls_into is None else min(1.0, (now_s - self._fell_s) / FALL_S)
             rest = self._rest
-            pose = rest if came >= 1 else Pose(rest.x, rest.y - 0.5 * (1 - came) ** 2, rest.angle_deg + 25 * (1 - came))
+            pose = rest if arrived >= 1 else Pose(rest.x, rest.y - 0.5 * (1 - arrived) ** 2, rest.angle_deg + 25 * (1 - arrived))
             return self._tray.picture(pose, fallen, exposure)
 
-    def _live(self, now_s: float) -> None:
-        if self._thing is None:
+    def _simulate(self, now_s: float) -> None:
+        if self._item is None:
             self._maybe_arrive(now_s)
-        elif self._into is None:
-            self._maybe_slip(now_s)
+        elif self._falls_into is None:
+            self._maybe_slip(self._item, now_s)
         elif now_s - self._fell_s >= FALL_S:
-            thing, self._thing = self._thing, None
-            self._next_at_s = None
-            self._landed(Landed(thing, self._into))
+            fallen = FallenItem(self._item, self._falls_into)
+            self._remove_item()
+            self._scenario.on_fallen(fallen)
+
+    def _remove_item(self) -> None:
+        self._item, self._next_at_s = None, None
 
     def _maybe_arrive(self, now_s: float) -> None:
-        if any(gate.opening(now_s) > 0 for gate in self._gates) or not self._may_begin():
+        if any(gate.opening(now_s) > 0 for gate in self._gates) or not self._scenario.may_begin():
             return
         if self._next_at_s is None:
-            self._next_at_s = now_s + self._first_after_s
-            self._first_after_s = self._gap_s
+            self._next_at_s = now_s + self._pause_s
+            self._pause_s = self._scenario.gap_s
         if now_s < self._next_at_s:
             return
-        thing = next(self._things, None)
-        if thing is None:
-            self._last_gone_s = now_s if self._last_gone_s is None else self._last_gone_s
+        item = next(self._items, None)
+        if item is None:
+            self._empty_since_s = now_s if self._empty_since_s is None else self._empty_since_s
             return
-        self._tray.lay(thing)
-        self._thing, self._into, self._arrived_s = thing, None, now_s
-        jitter = self._rng.uniform(-0.07, 0.07, 2) if thing.size_cm else np.zeros(2)
-        angle_deg = float(self._rng.uniform(-35, 35)) if thing.size_cm else 0.0
+        self._tray.lay(item)
+        self._item, self._falls_into, self._arrived_s = item, None, now_s
+        jitter = self._rng.uniform(-0.07, 0.07, 2) if item.size_cm else np.zeros(2)
+        angle_deg = float(self._rng.uniform(-35, 35)) if item.size_cm else 0.0
         self._rest = Pose(0.5 + float(jitter[0]), 0.5 + float(jitter[1]), angle_deg)
 
-    def _maybe_slip(self, now_s: float) -> None:
-        if self._hand_comes() and now_s - self._arrived_s > HAND_S:
-            self._thing, self._next_at_s = None, None
-        if self._thing is None or self._sticks(self._thing):
+    def _maybe_slip(self, item: VirtualItem, now_s: float) -> None:
+        if self._scenario.hand_comes() and now_s - self._arrived_s > HAND_S:
+            self._remove_item()
+            return
+        if self._scenario.sticks(item):
             return
         for gate in self._gates:
             for name, opening in gate.openings(now_s).items():
-                if opening >= WIDE_ENOUGH:
-                    self._into, self._fell_s = name, now_s
+                if opening >= SLIP_OPENING:
+                    self._falls_into, self._fell_s = name, now_s
                     return
 
 
@@ -142,7 +146,7 @@ class VirtualCamera:
         """The next frame, after at most one period."""
         self._closed.wait(min(wait_s, max(0.0, self._due_s - self._clock())))
         now_s = self._clock()
-        if self._bin.over(now_s):
+        if self._bin.is_over(now_s):
             raise EndOfFrames
         self._due_s = max(self._due_s + self._period_s, now_s)
         self._number += 1

@@ -79,39 +79,39 @@ def photo_items(folder: Path) -> list[VirtualItem]:
         ]
     except OSError as error:
         raise ItemsError(f"{error.filename}: {error.strerror}; expected a folder of photos, or of a folder for each label") from error
-    things = labelled or loose
-    if not things:
+    items = labelled or loose
+    if not items:
         raise ItemsError(f"{folder}: expected photos in it or in folders below it, found none ({', '.join(sorted(SUFFIXES))})")
-    return things
+    return items
 
 
-def without_end(things: Sequence[VirtualItem], seed: int) -> Iterator[VirtualItem]:
-    """The things again and again, each time in another chance order. One that cannot be decoded is left out and logged once.
+def endless_items(items: Sequence[VirtualItem], seed: int) -> Iterator[VirtualItem]:
+    """The items again and again, each time in another chance order. One that cannot be decoded is left out and logged once.
 
     Raises ItemsError when none is left.
     """
-    left = list(things)
+    left = list(items)
     for turn in itertools.count():
-        for thing in shuffled(left, seed + turn):
+        for item in shuffled(left, seed + turn):
             try:
-                thing.picture()
+                item.picture()
             except ItemsError as error:
-                left.remove(thing)
+                left.remove(item)
                 log.warning("%s, left out", error)
             else:
-                yield thing
+                yield item
         if not left:
-            raise ItemsError(f"{things[0].file.parent}: expected photos, found none that can be decoded")
+            raise ItemsError(f"{items[0].file.parent}: expected photos, found none that can be decoded")
 
 
-def shuffled(things: Sequence[VirtualItem], seed: int) -> list[VirtualItem]:
-    """The things in a chance order that mixes the labels evenly, so that a short run sees all of them."""
+def shuffled(items: Sequence[VirtualItem], seed: int) -> list[VirtualItem]:
+    """The items in a chance order that mixes the labels evenly, so that a short run sees all of them."""
     rng = np.random.default_rng(seed)
     by_label: dict[str | None, list[VirtualItem]] = {}
-    for i in rng.permutation(len(things)):
-        by_label.setdefault(things[i].label, []).append(things[i])
-    placed = [((position + rng.random()) / len(own), thing) for own in by_label.values() for position, thing in enumerate(own)]
-    return [thing for _, thing in sorted(placed, key=lambda pair: pair[0])]
+    for i in rng.permutation(len(items)):
+        by_label.setdefault(items[i].label, []).append(items[i])
+    placed = [((position + rng.random()) / len(own), item) for own in by_label.values() for position, item in enumerate(own)]
+    return [item for _, item in sorted(placed, key=lambda pair: pair[0])]
 
 
 def _pictures(folder: Path) -> list[Path]:

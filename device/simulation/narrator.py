@@ -11,7 +11,7 @@ from device.common.text_width import padded, width
 from device.common.wording import counted
 from device.events import AnyEvent, Cleared, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started
 from device.policy.rules import RulePack
-from device.simulation.bin import Landed
+from device.simulation.bin import FallenItem
 
 WHAT_COLUMNS, LABEL_COLUMNS = 26, 12
 
@@ -23,7 +23,7 @@ class Narrator:
         self._out, self._stop, self._most = out, stop, most
         self._started, self._held = threading.Event(), threading.Event()
         self._told: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
-        self._fallen: deque[Landed] = deque()
+        self._fallen: deque[FallenItem] = deque()
         self._rules: RulePack | None = None
         self._items = self._rejected = self._hazards_held = 0
         self._bin_columns = 0
@@ -32,12 +32,12 @@ class Narrator:
         self._began_s = time.monotonic()
         self._thread = threading.Thread(target=self._narrate, name="narrator", daemon=True)
 
-    def landed(self, landed: Landed) -> None:
-        """An item fell into a bin. Call it before the event of that item is told; any thread."""
-        self._fallen.append(landed)
+    def item_fell(self, fallen: FallenItem) -> None:
+        """An item has fallen into a bin. Call it before `on_stored` of that item's event. Any thread."""
+        self._fallen.append(fallen)
 
-    def told(self, event: AnyEvent) -> None:
-        """An event was stored. Returns at once; any thread."""
+    def on_stored(self, event: AnyEvent) -> None:
+        """An event was stored. Returns at once. Any thread."""
         if isinstance(event, Started):
             self._started.set()
         if isinstance(event, Fault | Cleared) and event.fault == "hazard":
@@ -91,7 +91,7 @@ class Narrator:
         what, verdict = "", ""
         if self._fallen:
             fell = self._fallen.popleft()
-            what = fell.thing.name if fell.thing.label is None else f"{fell.thing.name} ({fell.thing.label})"
+            what = fell.item.name if fell.item.label is None else f"{fell.item.name} ({fell.item.label})"
             verdict = self._judge(fell, event)
         if isinstance(event, ItemRejected):
             self._rejected += 1
@@ -101,21 +101,21 @@ class Narrator:
         if self._items == self._most:
             self._stop.set()
 
-    def _judge(self, fell: Landed, event: ItemSorted | ItemRejected) -> str:
+    def _judge(self, fell: FallenItem, event: ItemSorted | ItemRejected) -> str:
         """Count an item whose label is known. Returns `right` or `wrong` for its bin."""
         belongs = self._belongs(fell)
         if belongs is None:
             return ""
         self._landed[fell.bin, belongs] += 1
         self._judged += 1
-        self._named += event.label == fell.thing.label
+        self._named += event.label == fell.item.label
         self._right += fell.bin == belongs
         return "right" if fell.bin == belongs else "wrong"
 
-    def _belongs(self, fell: Landed) -> str | None:
+    def _belongs(self, fell: FallenItem) -> str | None:
         assert self._rules is not None
         try:
-            return self._rules.bin_of(fell.thing.label) if fell.thing.label is not None else None
+            return self._rules.bin_of(fell.item.label) if fell.item.label is not None else None
         except KeyError:
             return None
 

@@ -39,25 +39,25 @@ class TrayRenderer:
         self._lying: tuple[Pose, Float32Array] | None = None
         self._lit_ground = np.asarray(self._ground * self._light, np.float32)
 
-    def lay(self, thing: VirtualItem) -> None:
-        """Take a thing up to draw it from now on. Raises ItemsError when its picture cannot be read."""
-        rgb, alpha = thing.picture()
-        if thing.size_cm is None:
+    def lay(self, item: VirtualItem) -> None:
+        """Take a item up to draw it from now on. Raises ItemsError when its picture cannot be read."""
+        rgb, alpha = item.picture()
+        if item.size_cm is None:
             size = round(PHOTO * WIDTH), round(PHOTO * HEIGHT)
             rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
             alpha = np.ones(size[::-1], np.float32)
         else:
-            side = HEIGHT * float(np.clip(thing.size_cm / TRAY_CM, 0.25, 0.85))
+            side = HEIGHT * float(np.clip(item.size_cm / TRAY_CM, 0.25, 0.85))
             scale = side / max(rgb.shape[:2])
             size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
             rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC), np.uint8)
             alpha = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.float32)
-        self._thing, self._upright, self._lying = thing, (rgb.astype(np.float32), alpha), None
+        self._thing, self._upright, self._lying = item, (rgb.astype(np.float32), alpha), None
 
     def picture(self, pose: Pose | None, fallen: float, exposure: float) -> Pixels:
         """Draw one frame.
 
-        pose: of the thing laid last, None for an empty tray; fallen: 0 lies on the tray, 1 is gone; exposure: about 1.
+        pose: of the item laid last, None for an empty tray; fallen: 0 lies on the tray, 1 is gone; exposure: about 1.
         """
         scene = self._lit_ground if pose is None or fallen >= 1 else self._with_item(pose, fallen)
         top, left = self._rng.integers(0, 64, 2)
@@ -65,7 +65,7 @@ class TrayRenderer:
         return np.asarray(cv2.addWeighted(scene, exposure, noise, 1.0, 0.0, dtype=cv2.CV_8U), np.uint8)
 
     def _with_item(self, pose: Pose, fallen: float) -> Float32Array:
-        """The thing on its ground in the lamp's light."""
+        """The item on its ground in the lamp's light."""
         if fallen == 0 and self._lying is not None and self._lying[0] == pose:
             return self._lying[1]
         scene = np.asarray(self._composed(pose, fallen) * self._light, np.float32)

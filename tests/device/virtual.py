@@ -20,7 +20,7 @@ from device.ledger.ledger import Ledger
 from device.ledger.schema import LedgerError
 from device.policy.rules import default_rules, read_rules
 from device.samples.collector import Sample
-from device.simulation.bin import Landed, VirtualBin
+from device.simulation.bin import FallenItem, Scenario, VirtualBin
 from device.simulation.hardware import simulated_gates
 from device.simulation.items import VirtualItem
 from device.sorting.control_steps import SortingSettings
@@ -105,9 +105,11 @@ class Bench:
         self.rules = read_rules(setup.rules or default_rules(), labels, self.classifier.labels)
         actuators = [each.claim() for each in setup.gates] or list(simulated_gates(self.rules).values())
         self.gates: dict[str, SimulatedGate] = {name: gate for gate in actuators for name in gate.bins}
-        self.landed: list[Landed] = []
+        self.landed: list[FallenItem] = []
         self.bin = VirtualBin(
-            actuators, things, landed=self.landed.append, sticks=setup.sticks, first_after_s=setup.first_after_s, may_begin=lambda: self.throws
+            actuators,
+            things,
+            Scenario(first_after_s=setup.first_after_s, may_begin=lambda: self.throws, sticks=setup.sticks, on_fallen=self.landed.append),
         )
         self.ledger = Ledger(state, "bench", Clock())
         self.disk = Disk(self.ledger)

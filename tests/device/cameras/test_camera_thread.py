@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from device.cameras import CameraError, EndOfFrames, Frame
 from device.cameras.camera_thread import CameraThread, rotate_and_crop
-from device.cameras.settings import Region
+from device.cameras.settings import CameraBase, Region
 from device.vision.inference.preprocess import Pixels
 
 PATIENCE_S = 20.0
@@ -56,7 +57,9 @@ def start() -> Iterator[Callable[..., CameraThread]]:
     cameras: list[CameraThread] = []
     sources: list[Script] = []
 
-    def begin(*script: Script | Exception, **how: object) -> CameraThread:
+    def begin(
+        *script: Script | Exception, pause_s: tuple[float, float] = QUICK, clock: Callable[[], float] = time.monotonic, **keys: Any
+    ) -> CameraThread:
         sources.extend(each for each in script if isinstance(each, Script))
         left = iter(script)
 
@@ -66,7 +69,7 @@ def start() -> Iterator[Callable[..., CameraThread]]:
                 raise source
             return source
 
-        cameras.append(CameraThread(open_source, **({"pause_s": QUICK} | how)))
+        cameras.append(CameraThread(open_source, CameraBase(**keys), pause_s=pause_s, clock=clock))
         return cameras[-1]
 
     yield begin

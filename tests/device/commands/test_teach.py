@@ -417,11 +417,11 @@ def test_a_head_of_another_bundle_is_logged_and_ignored(
     photos: Path, config: Callable[..., Path], bundle: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = read_settings(config(photos))
-    audience = Narrator(io.StringIO(), threading.Event(), None)
+    narrator = Narrator(io.StringIO(), threading.Event(), None)
     assert main(["teach", "--from", str(photos), "--config", str(config(photos))]) == 0
 
     def labels() -> tuple[str, ...]:
-        with open_parts(settings, lambda rules: virtual_hardware(rules, (), audience, seed=0, fps=10), audience.told) as parts:
+        with open_parts(settings, lambda rules: virtual_hardware(rules, (), narrator, seed=0, fps=10), narrator.on_stored) as parts:
             return parts.judge.labels
 
     assert labels() == (*bundle.info.labels, "can", "pot")

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from device.gates import GateError
-from device.gates.pwm import PwmChannel
+from device.gates.pwm import PwmChannel, PwmWiring
 
 
 def channel(kernel: Any, chip: int | str = 2, number: int = 0, period_us: float = 20000, **how: Any) -> PwmChannel:
-    return PwmChannel("gate paper", chip, number, period_us, root=kernel.path, **how)
+    return PwmChannel("gate paper", PwmWiring(chip, number, period_us), root=kernel.path, **how)
 
 
 def test_a_fresh_channel_is_exported_and_silent(kernel: Any) -> None:
@@ -93,7 +93,7 @@ def test_a_chip_that_is_not_there_lists_those_that_are(kernel: Any) -> None:
 def test_where_no_chip_is_named_it_is_that_of_the_header_whatever_its_number(device: str, pwm_kernel: Any) -> None:
     """Which of them is pwmchip0 depends on the kernel; on some it is the fan's."""
     kernel = pwm_kernel({0: "1f0009c000.pwm", 3: "1-0040", 5: device})
-    gate = PwmChannel("gate paper", "", 1, 20000, root=kernel.path)
+    gate = PwmChannel("gate paper", PwmWiring("", 1, 20000), root=kernel.path)
     gate.set_pulse(1500)
     assert kernel.state[kernel.root / "pwmchip5/pwm1"]["duty_cycle"] == 1_500_000
     assert gate.output == f"channel 1 of pwmchip5 ({device})"
@@ -102,13 +102,13 @@ def test_where_no_chip_is_named_it_is_that_of_the_header_whatever_its_number(dev
 def test_where_no_chip_is_named_another_device_is_not_taken(pwm_kernel: Any) -> None:
     kernel = pwm_kernel({0: "1f0009c000.pwm"})
     with pytest.raises(GateError, match=r"no PWM chip of a Pi's header in .*, there is pwmchip0 \(1f0009c000\.pwm\)"):
-        PwmChannel("gate paper", "", 0, 20000, root=kernel.path)
-    assert PwmChannel("gate paper", 0, 0, 20000, root=kernel.path).output == "channel 0 of pwmchip0 (1f0009c000.pwm, the fan of a Pi 5)"
+        PwmChannel("gate paper", PwmWiring("", 0, 20000), root=kernel.path)
+    assert PwmChannel("gate paper", PwmWiring(0, 0, 20000), root=kernel.path).output == "channel 0 of pwmchip0 (1f0009c000.pwm, the fan of a Pi 5)"
 
 
 def test_no_chip_at_all_says_what_is_missing(tmp_path: Any) -> None:
     with pytest.raises(GateError, match="there is none; a Pi needs an overlay, dtoverlay=pwm-2chan"):
-        PwmChannel("gate paper", 0, 0, 20000, root=tmp_path / "nothing")
+        PwmChannel("gate paper", PwmWiring(0, 0, 20000), root=tmp_path / "nothing")
 
 
 def test_a_channel_the_chip_has_not_is_an_error(kernel: Any) -> None:

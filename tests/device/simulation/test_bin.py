@@ -1,7 +1,7 @@
 """The virtual bin: items come, rest, and fall only through a gate that is open."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -9,44 +9,52 @@ import numpy as np
 import pytest
 
 from device.gates.simulated import SimulatedSettings
-from device.simulation.bin import FALL_S, Landed, VirtualBin, VirtualCamera
+from device.simulation.bin import FALL_S, FallenItem, Scenario, VirtualBin, VirtualCamera
 from device.simulation.items import ItemsError, VirtualItem, photo_items, shipped_items, shuffled
 from device.simulation.tray_renderer import HEIGHT, WIDTH, Pose, TrayRenderer
 from device.vision.inference.preprocess import Pixels
 
 
 @pytest.fixture
-def thing(tmp_path: Path) -> VirtualItem:
-    """A round green thing with soft edges, 15 cm wide."""
+def item(tmp_path: Path) -> VirtualItem:
+    """A round green item with soft edges, 15 cm wide."""
     alpha = np.zeros((200, 200), np.float32)
     cv2.circle(alpha, (100, 100), 90, 1.0, -1)
     cut_out = np.dstack([np.full((200, 200), 40), np.full((200, 200), 160), np.full((200, 200), 60), 255 * alpha]).astype(np.uint8)
-    file = tmp_path / "thing.png"
+    file = tmp_path / "item.png"
     cv2.imwrite(str(file), cut_out)
-    return VirtualItem("thing", "glass", file, 15.0)
+    return VirtualItem("item", "glass", file, 15.0)
 
 
-def test_nothing_is_thrown_in_before_the_bin_is_ready(thing: VirtualItem) -> None:
+def throw(item: VirtualItem, thrown: list[VirtualItem]) -> Iterator[VirtualItem]:
+    """One item; `thrown` holds it once it was thrown in."""
+    thrown.append(item)
+    yield item
+
+
+def test_nothing_is_thrown_in_before_the_bin_is_ready(item: VirtualItem) -> None:
     ready: list[bool] = []
-    bin_ = VirtualBin([SimulatedSettings(bin="glass").claim()], [thing], may_begin=lambda: bool(ready))
+    thrown: list[VirtualItem] = []
+    bin_ = VirtualBin([SimulatedSettings(bin="glass").claim()], throw(item, thrown), Scenario(may_begin=lambda: bool(ready)))
     for step in range(100):
         bin_.picture(step * 0.1)
-    assert bin_.lying is None
+    assert thrown == []
     ready.append(True)
     bin_.picture(10.0)
     bin_.picture(12.0)
-    assert bin_.lying is thing
+    assert thrown == [item]
 
 
-def test_an_item_rests_until_a_gate_is_open_far_enough_and_then_lands_there(thing: VirtualItem) -> None:
+def test_an_item_rests_until_a_gate_is_open_far_enough_and_then_lands_there(item: VirtualItem) -> None:
     gates = {"glass": SimulatedSettings(bin="glass").claim(), "paper": SimulatedSettings(bin="paper").claim()}
-    landed: list[Landed] = []
-    bin_ = VirtualBin(gates.values(), [thing], landed=landed.append)
+    landed: list[FallenItem] = []
+    thrown: list[VirtualItem] = []
+    bin_ = VirtualBin(gates.values(), throw(item, thrown), Scenario(on_fallen=landed.append))
     bin_.picture(0.0)
     bin_.picture(2.0)
-    assert bin_.lying is thing
+    assert thrown == [item]
     bin_.picture(60.0)
-    assert bin_.lying is thing
+    assert not landed
     gates["paper"].open("paper", 60.0)
     now_s = 60.0
     while not landed:
@@ -54,24 +62,24 @@ def test_an_item_rests_until_a_gate_is_open_far_enough_and_then_lands_there(thin
         gates["paper"].update(now_s)
         bin_.picture(now_s)
         assert now_s < 65
-    assert landed == [Landed(thing, "paper")]
-    assert bin_.lying is None
+    assert landed == [FallenItem(item, "paper")]
     assert now_s > 60 + FALL_S
 
 
-def test_nothing_is_thrown_in_while_a_gate_is_open(thing: VirtualItem) -> None:
+def test_nothing_is_thrown_in_while_a_gate_is_open(item: VirtualItem) -> None:
     gate = SimulatedSettings(bin="glass").claim()
     gate.open("glass", 0.0)
     gate.update(1.0)
-    bin_ = VirtualBin([gate], [thing])
+    thrown: list[VirtualItem] = []
+    bin_ = VirtualBin([gate], throw(item, thrown))
     for second in range(1, 30):
         bin_.picture(float(second))
-    assert bin_.lying is None
+    assert thrown == []
 
 
-def test_a_cut_out_lies_where_its_pose_says_and_throws_a_shadow(thing: VirtualItem) -> None:
+def test_a_cut_out_lies_where_its_pose_says_and_throws_a_shadow(item: VirtualItem) -> None:
     tray = TrayRenderer(np.random.default_rng(0))
-    tray.lay(thing)
+    tray.lay(item)
     empty = tray.picture(None, 0.0, 1.0).astype(int)
     seen = tray.picture(Pose(0.3, 0.4, 0.0), 0.0, 1.0).astype(int)
     x, y = round(0.3 * WIDTH), round(0.4 * HEIGHT)
@@ -93,8 +101,8 @@ def test_a_photo_covers_the_view(tmp_path: Path, painted: Callable[..., Pixels])
     assert (seen[..., 2] > 150).mean() > 0.99
 
 
-def test_the_same_seed_gives_the_same_pictures(thing: VirtualItem) -> None:
-    first, second = (VirtualBin([SimulatedSettings(bin="glass").claim()], [thing], seed=9) for _ in range(2))
+def test_the_same_seed_gives_the_same_pictures(item: VirtualItem) -> None:
+    first, second = (VirtualBin([SimulatedSettings(bin="glass").claim()], [item], Scenario(seed=9)) for _ in range(2))
     for now_s in (0.0, 1.0, 2.0, 3.0):
         np.testing.assert_array_equal(first.picture(now_s), second.picture(now_s))
 
@@ -115,13 +123,13 @@ def test_folders_name_the_truth_and_a_shuffle_mixes_the_labels(tmp_path: Path, p
         (tmp_path / label).mkdir()
         for number in range(10):
             (tmp_path / label / f"{number}.png").write_bytes(cv2.imencode(".png", painted("glass", 4, 4))[1].tobytes())
-    things = photo_items(tmp_path)
-    assert len(things) == 30
-    order = shuffled(things, 1)
-    assert sorted(thing.file for thing in order) == sorted(thing.file for thing in things)
-    assert order != shuffled(things, 2)
-    assert order == shuffled(things, 1)
-    assert {thing.label for thing in order[:8]} == {"glass", "paper", "厨余垃圾_薯条"}
+    items = photo_items(tmp_path)
+    assert len(items) == 30
+    order = shuffled(items, 1)
+    assert sorted(item.file for item in order) == sorted(item.file for item in items)
+    assert order != shuffled(items, 2)
+    assert order == shuffled(items, 1)
+    assert {item.label for item in order[:8]} == {"glass", "paper", "厨余垃圾_薯条"}
 
 
 @pytest.mark.parametrize("folder", ["missing", "empty", "x" * 300])
@@ -142,8 +150,8 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
 
 def test_the_items_that_come_along_can_all_be_laid_on_the_tray() -> None:
     tray = TrayRenderer(np.random.default_rng(0))
-    things = shipped_items()
-    assert {thing.label for thing in things} == {"cardboard", "glass", "metal", "paper", "plastic", "trash"}
-    for thing in things[::7]:
-        tray.lay(thing)
+    items = shipped_items()
+    assert {item.label for item in items} == {"cardboard", "glass", "metal", "paper", "plastic", "trash"}
+    for item in items[::7]:
+        tray.lay(item)
         assert tray.picture(Pose(0.5, 0.5, 20.0), 0.0, 1.0).std() > 3

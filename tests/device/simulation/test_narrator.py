@@ -6,7 +6,7 @@ from pathlib import Path
 
 from device.events import Hazard, ItemSorted
 from device.policy.rules import find_rules, read_rules
-from device.simulation.bin import Landed
+from device.simulation.bin import FallenItem
 from device.simulation.items import VirtualItem
 from device.simulation.narrator import Narrator
 
@@ -23,9 +23,9 @@ def said_of(*events: ItemSorted | Hazard) -> list[str]:
     narrator.begin([], read_rules(find_rules("recyclable"), LABELS))
     for event in events:
         if isinstance(event, ItemSorted):
-            thing = VirtualItem("a-cardboard-parcel", "cardboard", Path("parcel.png"), 10.0)
-            narrator.landed(Landed(thing, event.bin))
-        narrator.told(event)
+            item = VirtualItem("a-cardboard-parcel", "cardboard", Path("parcel.png"), 10.0)
+            narrator.item_fell(FallenItem(item, event.bin))
+        narrator.on_stored(event)
     narrator.finish()
     return out.getvalue().splitlines()
 
