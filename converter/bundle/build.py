@@ -140,7 +140,7 @@ def quantize(run: Run, floating: FloatNetwork, order: QuantizeRequest, progress:
 
         remarks = tuple(plausibility_remarks(before, run.labels))
         by_itself = _by_itself(best, run, order, size, targets, progress)
-        progress.step("working out the known answer")
+        progress.step("working out the golden output")
         with silenced():
             answer = golden_output(trial.exact, trial.shipped, order.seed, NetworkInputs(chosen[:KNOWN_ANSWER_PHOTOS], size, shown=shown))
         embeddings, trained = _learnt(trial, run, order, size, progress)

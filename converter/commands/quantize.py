@@ -80,7 +80,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     option("--name", metavar="NAME", help="name of the bundle (default: that of the folder)")
     option("--calibration", type=int_range(2), default=200, metavar="N", help="training photos that set the ranges (default: %(default)s)")
-    option("--seed", type=int_range(0), default=1, metavar="N", help="draws the calibration photos and the known answer (default: %(default)s)")
+    option("--seed", type=int_range(0), default=1, metavar="N", help="draws the calibration photos and the golden output (default: %(default)s)")
     option("--notes", type=Path, metavar="FILE", help="Markdown to add to the model card: where data and weights come from, their licences")
     quantize.set_defaults(run=_quantize)
 

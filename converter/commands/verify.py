@@ -13,7 +13,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "verify",
         help="check a bundle: bytes, model, and every runtime's answers",
-        description="Check a bundle's hashes, its model (operations that the runtimes have, raw bytes in, named outputs), and its known answer on "
+        description="Check a bundle's hashes, its model (operations that the runtimes have, raw bytes in, named outputs), and its golden output on "
         "every runtime installed, each in a process of its own; with --data also accuracy and agreement on photos, and with --run against the "
         "float network. Exit status: 0 all is good, 1 something is wrong, 2 bad usage or input.",
         epilog="example: converter verify bundle --data photos/trashnet --run runs/trashnet",

@@ -1,4 +1,4 @@
-"""The known answer of a bundle: what the device compares its runtime against at every start."""
+"""The golden output of a bundle: what the device compares its runtime against at every start."""
 
 from collections.abc import Callable
 

@@ -33,7 +33,7 @@ class TrialModel:
         return Classifier(self._bundle)
 
     def exact(self) -> Classifier:
-        """The same model on the kernels that a known answer is taken from. Raises RuntimeFault where ai-edge-litert is not installed."""
+        """The same model on the kernels that a golden output is taken from. Raises RuntimeFault where ai-edge-litert is not installed."""
         return Classifier(self._bundle, load_runtime(self._bundle, package="ai-edge-litert", kernels="builtin"))
 
     def logits(self, pictures: Indexable[Pixels]) -> Float64Array:

@@ -21,7 +21,7 @@ class Check(msgspec.Struct, frozen=True):
 class RuntimeResult(msgspec.Struct, frozen=True):
     """A runtime and what it answered. name: package, version and kernels, or package and kernels where it never got to say its version.
 
-    good: None where it is not installed. off_steps: the largest difference from the known answer in steps of the quantized logits, of
+    good: None where it is not installed. off_steps: the largest difference from the golden output in steps of the quantized logits, of
     which allowed_steps are. On photos, where there are some: accuracy; agreement, the share on which it names the same label as the
     runtime that ships; and the largest difference from that one's logits, in steps and as they are.
     """
@@ -37,7 +37,7 @@ class RuntimeResult(msgspec.Struct, frozen=True):
     differs: float | None = None
 
     def __str__(self) -> str:
-        return str(Check("known answer", self.good, f"{self.name}: {self.text}"))
+        return str(Check("golden output", self.good, f"{self.name}: {self.text}"))
 
 
 class PhotoResults(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ class Verification(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         rows: list[Check | RuntimeResult] = [*self.checks, *self.runtimes]
         if not any(row.good for row in self.runtimes) and self.checks and self.checks[0].good:
-            rows.append(Check("known answer", None, "no runtime gave it"))
+            rows.append(Check("golden output", None, "no runtime gave it"))
         wrong = sum(row.good is False for row in rows)
         verdict = "good" if self.good else f"{wrong} {'thing is' if wrong == 1 else 'things are'} wrong"
         return "\n".join([*map(str, rows), f"{self.bundle}: {verdict}"])

@@ -1,4 +1,4 @@
-"""One runtime in a process of its own: what it makes of the known answer, and of photos. Asked by `device.common.run_in_subprocess.ask`.
+"""One runtime in a process of its own: what it makes of the golden output, and of photos. Asked by `device.common.run_in_subprocess.ask`.
 
 tflite-runtime has to be alone: it binds to TensorFlow's symbols and fails on every model where TensorFlow was loaded first.
 """
@@ -26,7 +26,7 @@ class ProbeRequest(msgspec.Struct, frozen=True):
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
-    """runtime: package, version and kernels. off: the largest difference from the known answer, in steps; exact: none is allowed.
+    """runtime: package, version and kernels. off: the largest difference from the golden output, in steps; exact: none is allowed.
 
     degraded: why it did not run on what was asked for, else empty.
     """

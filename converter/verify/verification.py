@@ -1,4 +1,4 @@
-"""`converter verify`: hashes, contract, the known answer on every runtime, and accuracy on photos, each in the order in which it can fail."""
+"""`converter verify`: hashes, contract, the golden output on every runtime, and accuracy on photos, each in the order in which it can fail."""
 
 import importlib.util
 import tempfile

@@ -60,7 +60,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "check",
         help="say for each part of this bin whether it works",
-        description="Try each part as the daemon does at its start, up to the first movement: settings, bundle, its known answer, rule pack, site, "
+        description="Try each part as the daemon does at its start, up to the first movement: settings, bundle, its golden output, rule pack, site, "
         "camera, gates, folders, what the service may reach, broker. Stop the service first, for it holds camera and gates. "
         "Exit status: 0 all work, 1 one does not, 2 the settings cannot be read.",
     )
@@ -145,14 +145,14 @@ class _Remarks(logging.Handler):
 
 def _bundle(judge: Judge) -> str:
     info, runtime = judge.classifier.bundle.info, judge.classifier.runtime
-    return f"{info.name} {info.version} gives its known answer on {runtime.name}"
+    return f"{info.name} {info.version} gives its golden output on {runtime.name}"
 
 
 def _edgetpu(judge: Judge) -> str:
     runtime = judge.classifier.runtime
     if runtime.degraded:
         raise RuntimeFault(f"model.edgetpu: the CPU does its work: {runtime.degraded}")
-    return "gives the known answer"
+    return "gives the golden output"
 
 
 def _rules(settings: Settings, judge: Judge) -> str:

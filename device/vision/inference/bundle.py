@@ -157,7 +157,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """sha256 over the names and bytes of the training and validation photos"""
     files: dict[str, str]
     precision: Precision | msgspec.UnsetType = msgspec.UNSET
-    """what the model computes in, left out of `bundle.json` where that is INT8; `metrics.int8` and the known answer are then this model's"""
+    """what the model computes in, left out of `bundle.json` where that is INT8; `metrics.int8` and the golden output are then this model's"""
     edgetpu: EdgeTpu | msgspec.UnsetType = msgspec.UNSET
     """left out of `bundle.json` altogether where no model was compiled"""
     unknown_above: Annotated[float, msgspec.Meta(ge=0, le=1)] | msgspec.UnsetType = msgspec.UNSET

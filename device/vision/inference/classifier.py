@@ -92,7 +92,7 @@ class Classifier:
         if off.max() > allowed:
             worst = int(off.argmax())
             raise BundleError(
-                f"{self.runtime.model}: wrong known answer on {self.runtime.name}: {info.labels[worst]} is {found[worst]}, "
+                f"{self.runtime.model}: wrong golden output on {self.runtime.name}: {info.labels[worst]} is {found[worst]}, "
                 f"expected {answer.logits[worst]} within {allowed}; try another runtime, or quantize again"
             )
 

@@ -21,7 +21,7 @@ class ProbeRequest(msgspec.Struct, frozen=True):
 
 
 def run(question: ProbeRequest) -> None:
-    """Ask the bundle's known answer of the Edge TPU. Waits at most TRIAL_S seconds and a little. Raises ChildFault where it is not given."""
+    """Ask the bundle's golden output of the Edge TPU. Waits at most TRIAL_S seconds and a little. Raises ChildFault where it is not given."""
     ask(__name__, question, bool, timeout_s=TRIAL_S)
 
 

@@ -52,7 +52,7 @@ class Runtime:
     """A loaded network, its tensors allocated.
 
     name: package, version and what runs the network, as in `ai-edge-litert 2.3.0 xnnpack`: looked up in the loaded network, not taken from what was
-    asked for. exact: on the kernels that gave the known answer, the builtin ones of ai-edge-litert on a processor of the same architecture, in whole
+    asked for. exact: on the kernels that gave the golden output, the builtin ones of ai-edge-litert on a processor of the same architecture, in whole
     numbers, so that it must come out bit for bit (those of tflite-runtime 2.14 round a MEAN otherwise, and those for ARM other operations, by one
     step).
     model: the file that was loaded. degraded: why there is no Edge TPU although one was asked for, else empty.

@@ -61,7 +61,7 @@ def test_another_model_does_not_know_the_answer(shapes_bundle: Path) -> None:
     bundle = read_bundle(shapes_bundle)
     wrong = tuple(-step for step in bundle.info.known_answer.logits)
     info = msgspec.structs.replace(bundle.info, known_answer=msgspec.structs.replace(bundle.info.known_answer, logits=wrong))
-    with pytest.raises(BundleError, match="wrong known answer"):
+    with pytest.raises(BundleError, match="wrong golden output"):
         Classifier(msgspec.structs.replace(bundle, info=info)).check_known_answer()
 
 

@@ -48,7 +48,7 @@ def wrong(bundle: Path, capfd: Captured, *more: str) -> str:
 def test_a_good_bundle_knows_its_answer_on_every_runtime(shapes_bundle: Path, capfd: Captured) -> None:
     found = lines(shapes_bundle, capfd, status=0)
     assert found[-1].endswith(": good") and not any(line.startswith("WRONG") for line in found)
-    asked = [line for line in found if "known answer" in line]
+    asked = [line for line in found if "golden output" in line]
     assert len(asked) == 4
     for way in ("ai-edge-litert", "tflite-runtime"):
         assert sum(way in line for line in asked) == 2
@@ -148,7 +148,7 @@ def test_another_network_under_right_hashes_gives_a_wrong_answer(own_bundle: Pat
 def test_a_claim_of_more_accuracy_than_there_is_is_wrong(
     own_bundle: Path, own_photos: Path, shapes_run: Path, capfd: Captured, litert_alone: None
 ) -> None:
-    # Labels in another order: the network is the same, and right about nothing but its known answer.
+    # Labels in another order: the network is the same, and right about nothing but its golden output.
     info = read_bundle(own_bundle).info
     write_bundle(own_bundle, msgspec.structs.replace(info, labels=info.labels[::-1]))
     (own_photos / "splits").mkdir()
@@ -195,7 +195,7 @@ def test_a_runtime_that_crashes_hangs_or_cannot_be_loaded_is_a_line(
 def test_a_runtime_that_is_not_installed_is_said_to_be_missing(shapes_bundle: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "PACKAGES", ("no-such-runtime",))
     found = lines(shapes_bundle, capfd, status=1)
-    assert "-     known answer no-such-runtime default: not installed" in found
+    assert "-     golden output no-such-runtime default: not installed" in found
     assert "no runtime gave it" in found[-2]
 
 

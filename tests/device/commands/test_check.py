@@ -48,7 +48,7 @@ def test_a_bin_that_works_is_said_to_work_part_by_part(config: Path, capsys: pyt
     assert list(found) == ["settings", "bundle", "rules", "site", "camera", "gates", "state", "keep", "service", "broker"]
     assert all(ok for ok, _ in found.values())
     assert found["settings"][1].endswith("this bin is bench")
-    assert "gives its known answer on ai-edge-litert" in found["bundle"][1]
+    assert "gives its golden output on ai-edge-litert" in found["bundle"][1]
     assert "640 x 480" in found["camera"][1]
 
 

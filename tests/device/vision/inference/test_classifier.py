@@ -111,14 +111,14 @@ def test_a_float_picture_is_no_answer(tiny_bundle: Bundle) -> None:
 def test_a_wrong_known_answer_is_refused_and_says_which_label(tiny_copy: Bundle, package: Package, kernels: Kernels) -> None:
     right = tiny_copy.info.known_answer.logits
     bundle = changed(tiny_copy, known_answer=KnownAnswer(7, (*right[:3], right[3] + 5, *right[4:]), tolerance=2))
-    with pytest.raises(BundleError, match=rf"wrong known answer on {package} .*paper is"):
+    with pytest.raises(BundleError, match=rf"wrong golden output on {package} .*paper is"):
         Classifier(bundle, load_runtime(bundle, package=package, kernels=kernels)).check_known_answer()
 
 
 def test_on_the_kernels_that_gave_the_answer_one_step_off_is_wrong(tiny_copy: Bundle) -> None:
     right = tiny_copy.info.known_answer.logits
     bundle = changed(tiny_copy, known_answer=KnownAnswer(7, (right[0] + 1, *right[1:]), tolerance=2))
-    with pytest.raises(BundleError, match="wrong known answer"):
+    with pytest.raises(BundleError, match="wrong golden output"):
         Classifier(bundle, load_runtime(bundle, package="ai-edge-litert", kernels="builtin")).check_known_answer()
 
 

@@ -15,7 +15,7 @@ from device.vision.inference.bundle import EDGETPU_FILE, MODEL_FILE, Bundle, Bun
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.runtime import PACKAGES, Kernels, Package, RuntimeFault, load_runtime
 
-# The interface that libedgetpu has, without an accelerator behind it: one that takes the whole network and always gives this known answer, one that
+# The interface that libedgetpu has, without an accelerator behind it: one that takes the whole network and always gives this golden output, one that
 # takes no operation, one that finds no device, and two that do not fit the runtime.
 WHOLE_DELEGATE = """
 #include <stddef.h>
@@ -237,7 +237,7 @@ def test_an_accelerator_that_computes_something_else_leaves_the_cpu(compiled: Bu
     right = compiled.info.known_answer.logits
     monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, answering((right[0] - 50, *right[1:]))))
     loaded = load_runtime(compiled, kernels="edgetpu")
-    assert "wrong known answer on ai-edge-litert" in loaded.degraded
+    assert "wrong golden output on ai-edge-litert" in loaded.degraded
     Classifier(compiled, loaded).check_known_answer()
 
 
