@@ -31,7 +31,7 @@ exit $status
 """arguments: folder for the disk, python, data, recipe, where to put the network"""
 
 
-def test_a_full_disk_is_one_line_and_the_same_command_goes_on(shapes: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_the_command_can_resume(shapes: Path, tmp_path: Path) -> None:
     disk, recipe = tmp_path / "disk", tmp_path / "recipe.toml"
     disk.mkdir()
     recipe.write_text(RECIPE)

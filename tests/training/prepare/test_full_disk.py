@@ -38,7 +38,7 @@ def files_of_at_most(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_the_command_can_resume(tmp_path: Path) -> None:
     source = fill(tmp_path / "photos", per_label=60)
     disk = tmp_path / "disk"
     disk.mkdir()

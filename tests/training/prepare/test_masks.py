@@ -75,7 +75,7 @@ def masks_of(out: Path) -> dict[str, int]:
     return {origin: count for origin, count in found.items() if count}
 
 
-def test_items_on_light_card_get_masks_and_the_source_is_left_alone(prepare, tmp_path: Path, out: Path, capsys) -> None:
+def test_items_on_light_card_get_masks_and_the_source_stays_unchanged(prepare, tmp_path: Path, out: Path, capsys) -> None:
     truth = items(tmp_path / "photos", card)
     before = sorted(tmp_path.rglob("*"))
     assert prepare(tmp_path / "photos", "--out", out, "--isolate", "--folds", "2") == 0
@@ -131,7 +131,7 @@ def test_without_an_empty_view_a_dark_tray_gives_no_mask(prepare, tmp_path: Path
     assert all(photo.mask is None for photo in read_photos(out))
 
 
-def test_masks_of_the_source_are_taken_over_where_they_show_an_item(prepare, tmp_path: Path, out: Path, capsys) -> None:
+def test_plausible_masks_of_the_source_are_used(prepare, tmp_path: Path, out: Path, capsys) -> None:
     source = tmp_path / "photos"
     truth = items(source, in_tray, per_label=4)
     for path, mask in truth.items():
@@ -149,7 +149,7 @@ def test_masks_of_the_source_are_taken_over_where_they_show_an_item(prepare, tmp
     assert "masks/box/nobody.png: mask of no picture; passed over" in capsys.readouterr().out
 
 
-def test_without_the_option_masks_are_no_label_and_one_is_told_of_them(prepare, tmp_path: Path, out: Path, capsys) -> None:
+def test_without_isolate_masks_are_no_label_and_are_remarked_on(prepare, tmp_path: Path, out: Path, capsys) -> None:
     for path, mask in items(tmp_path / "photos", in_tray, per_label=4).items():
         write(tmp_path / "photos/masks" / path, mask)
     assert prepare(tmp_path / "photos", "--out", out, "--near", "0") == 0
@@ -211,7 +211,7 @@ def test_a_data_set_prepared_without_masks_is_no_other_one_now(prepare, source: 
         prepare(source, "--out", out, "--isolate")
 
 
-def test_pictures_that_differ_in_their_suffix_alone_have_masks_of_their_own(prepare, tmp_path: Path, out: Path) -> None:
+def test_pictures_that_differ_only_in_suffix_have_separate_masks(prepare, tmp_path: Path, out: Path) -> None:
     items(tmp_path / "photos", card, per_label=4)
     pixels = card(np.random.default_rng(5))
     cv2.circle(pixels, (40, 80), 25, (10, 120, 30), -1)
@@ -246,7 +246,7 @@ PATHS = st.builds(
 
 
 @given(st.sets(PATHS, max_size=12), st.booleans(), st.booleans())
-def test_what_is_set_aside_is_a_mask_of_a_picture_that_is_not_or_an_empty_view(paths: set[str], unwrap: bool, empty: bool) -> None:
+def test_only_masks_of_pictures_and_empty_views_are_set_aside(paths: set[str], unwrap: bool, empty: bool) -> None:
     found = find_non_items(sorted(paths), unwrap=unwrap, empty=empty)
     assert set(found.paths) <= paths
     assert not set(found.masks) & set(found.masks.values())

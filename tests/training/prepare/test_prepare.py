@@ -113,7 +113,7 @@ def test_sequences_never_straddle_and_shares_are_kept(prepare, tmp_path: Path, o
     assert all(row["fold"] == "" for row in found.values() if row["split"] == "test")
 
 
-def test_given_lists_are_kept_to_and_what_they_tear_apart_is_said(prepare, source: Path, out: Path, tmp_path: Path, capsys) -> None:
+def test_given_lists_are_used_and_groups_they_split_are_reported(prepare, source: Path, out: Path, tmp_path: Path, capsys) -> None:
     shutil.copy(source / GLASS / "shot_000.png", source / GLASS / "twin.png")
     train, val = tmp_path / "train.txt", tmp_path / "val.txt"
     train.write_bytes(f"{GLASS}/shot_000.png\r\n{METAL}/shot_000.png\r\n\r\n{GLASS}/shot_001.png\r\n".encode())
@@ -147,7 +147,7 @@ def test_lists_that_cannot_be_kept_to_are_refused(prepare, source: Path, out: Pa
         prepare(source, "--out", out, "--split-lists", *files)
 
 
-def test_folders_named_after_splits_are_kept_to_and_validation_is_drawn_from_training(prepare, tmp_path: Path, out: Path) -> None:
+def test_split_folders_are_used_and_validation_comes_from_training(prepare, tmp_path: Path, out: Path) -> None:
     fill(tmp_path / "photos" / "train", per_label=10)
     for number, label in enumerate(LABELS):
         (tmp_path / "photos" / "test" / label).mkdir(parents=True)
@@ -159,7 +159,7 @@ def test_folders_named_after_splits_are_kept_to_and_validation_is_drawn_from_tra
     assert read_split(out).labels == LABELS
 
 
-def test_cifar_100_is_brought_and_its_test_pictures_stay_for_the_test(prepare, cifar100, out: Path) -> None:
+def test_cifar_100_keeps_its_test_pictures_for_the_test(prepare, cifar100, out: Path) -> None:
     cifar100.pictures = np.stack([drawn(seed, 32, 32) for seed in range(30)])
     cifar100.numbers, cifar100.training = [0, 8, 99] * 10, 24
     assert prepare("cifar100", "--out", out, "--val-share", "0.25") == 0
@@ -170,7 +170,7 @@ def test_cifar_100_is_brought_and_its_test_pictures_stay_for_the_test(prepare, c
     assert all(photo.path.is_file() for photo in read_photos(out))
 
 
-def test_a_cap_keeps_as_many_of_each_label_and_the_same_ones_again(prepare, source: Path, out: Path, tmp_path: Path) -> None:
+def test_a_cap_keeps_the_same_pictures_of_each_label_again(prepare, source: Path, out: Path, tmp_path: Path) -> None:
     assert prepare(source, "--out", out, "--cap", "5") == 0
     kept = {path for path, row in rows(out).items() if row["split"]}
     assert [sum(path.startswith(label) for path in kept) for label in LABELS] == [5, 5, 5]
@@ -251,7 +251,7 @@ def test_lone_pictures_and_empty_folders_get_a_line_each(prepare, source: Path, 
     assert rows(out)["battery/1.png"]["split"] == "train"
 
 
-def test_a_zip_with_folders_around_it_gives_the_same_set_as_its_folder(prepare, source: Path, out: Path, tmp_path: Path) -> None:
+def test_a_zip_gives_the_same_data_set_as_its_folder(prepare, source: Path, out: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         for file in sorted(source.rglob("*.png")):
             archive.write(file, f"photos-main/{file.relative_to(source).as_posix()}")
@@ -262,7 +262,7 @@ def test_a_zip_with_folders_around_it_gives_the_same_set_as_its_folder(prepare, 
     assert all(photo.path.is_file() for photo in read_photos(moved))
 
 
-def test_the_same_command_gives_the_same_bytes_and_sees_what_has_changed(prepare, source: Path, out: Path, tmp_path: Path, capsys) -> None:
+def test_preparing_again_gives_the_same_bytes_and_notices_changes(prepare, source: Path, out: Path, tmp_path: Path, capsys) -> None:
     assert prepare(source, "--out", out, "--folds", "3") == 0
     first = {name: (out / name).read_bytes() for name in ("manifest.csv", "dataset.json")}
     capsys.readouterr()

@@ -78,14 +78,14 @@ def test_a_zip_on_s3_is_brought_and_prepared(bucket, prepare, source: Path, out:
 
 
 @pytest.mark.parametrize("url", [f"s3://{BUCKET}/nothing", "s3://nobody/photos", "s3://nobody", "s3://nobody/photos.zip"])
-def test_what_is_not_on_s3_is_named_and_the_folder_takes_another_url(bucket, prepare, out: Path, url: str) -> None:
+def test_a_missing_s3_folder_is_named_and_another_url_still_works(bucket, prepare, out: Path, url: str) -> None:
     with pytest.raises(PrepareError, match=rf"^{url}: nothing there; check the name of the bucket") as refused:
         prepare(url, "--out", out)
     assert "\n" not in str(refused.value)
     assert prepare(f"s3://{BUCKET}/photos", "--out", out) == 0
 
 
-def test_a_kind_of_url_whose_library_is_missing_names_what_brings_it(monkeypatch: pytest.MonkeyPatch, prepare, out: Path) -> None:
+def test_a_url_without_its_library_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch, prepare, out: Path) -> None:
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(PrepareError, match=r"^gs://nobody/photos: needs pip install 'sortbin\[gcs\]'$"):
         prepare("gs://nobody/photos", "--out", out)

@@ -57,7 +57,7 @@ def test_a_folder_gives_its_pictures_and_keeps_the_rest_in_mind(source: Path) ->
     assert contents(open_source(source.as_uri())) == expected
 
 
-def test_a_folder_is_entered_once_and_what_is_no_file_is_passed_over(source: Path) -> None:
+def test_each_folder_is_read_once_and_only_files_count(source: Path) -> None:
     before = set(contents(open_source(str(source))))
     (source / "glass" / "round").symlink_to(source, target_is_directory=True)
     os.mkfifo(source / "glass" / "pipe.png")
@@ -66,7 +66,7 @@ def test_a_folder_is_entered_once_and_what_is_no_file_is_passed_over(source: Pat
     assert {offer.path for offer in open_source(str(source)).pictures()} == before | {"glass/gone.png"}
 
 
-def test_a_name_that_is_not_utf_8_is_named_and_passed_over(source: Path) -> None:
+def test_a_file_name_that_is_not_utf_8_is_reported_and_skipped(source: Path) -> None:
     bad = os.fsencode(source / "glass") + b"/caf\xe9.png"
     try:
         Path(os.fsdecode(bad)).write_bytes(encoded(drawn(1)))
@@ -128,7 +128,7 @@ def test_members_that_point_out_of_an_archive_are_not_taken(tmp_path: Path) -> N
     assert len(opened.names.strange) == 3
 
 
-def test_names_in_a_zip_that_says_nothing_of_their_encoding_need_one(tmp_path: Path) -> None:
+def test_a_zip_without_a_name_encoding_needs_the_option(tmp_path: Path) -> None:
     file = tmp_path / "photos.zip"
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("AAAA/1.png", encoded(drawn(1)))

@@ -54,7 +54,7 @@ def index(out):
     return [json.loads(line) for line in (out / "index.jsonl").read_text().splitlines()]
 
 
-def test_every_picture_of_an_item_has_a_mask_a_box_and_a_row(out, painter):
+def test_every_item_picture_has_mask_box_and_row(out, painter):
     assert fill(out, painter, series(), processes=2) == album.Filled(8, 0)
     found = index(out)
     assert [row["image"] for row in found] == [shot.image for shot in series() if shot.kind]
@@ -121,7 +121,7 @@ def test_no_half_written_file_has_the_name_of_a_picture(out, painter, monkeypatc
     assert not target.exists() and half.name.startswith(".") and half.suffix not in (".jpg", ".png")
 
 
-def test_renderers_end_when_the_command_is_killed_and_the_next_run_goes_on(out, painter, tmp_path):
+def test_renderers_end_with_the_command_and_the_next_run_resumes(out, painter, tmp_path):
     program = tmp_path / "run.py"
     program.write_text(
         "import sys\n"
@@ -158,19 +158,19 @@ def _alive(number):
         return False
 
 
-def test_an_item_that_cannot_be_seen_is_left_out_and_the_rest_is_taken(out, painter):
+def test_an_invisible_item_is_skipped_and_the_rest_is_rendered(out, painter):
     assert fill(out, painter, series(names=("hidden", "can"), places=1)) == album.Filled(3, 1)
     assert [row["kind"] for row in index(out)] == ["can"]
 
 
-def test_a_renderer_that_dies_is_one_clear_line_and_the_rest_goes_on_next_time(out, painter):
+def test_a_renderer_that_dies_is_one_line_and_the_run_can_resume(out, painter):
     with pytest.raises(album.AlbumError, match=r"a renderer was killed.*goes on"):
         fill(out, painter, series(names=("can", "deadly"), places=1))
     assert fill(out, painter, series(names=("can",), places=1)).taken >= 1
     assert len(index(out)) == 2
 
 
-def test_a_disk_that_fills_up_is_one_clear_line_and_leaves_nothing_half_written(out, painter):
+def test_a_full_disk_is_one_line_and_leaves_no_partial_file(out, painter):
     with pytest.raises(album.AlbumError, match=r"places: cannot be written: File too large"):
         fill(out, painter, series(names=("can", "large"), places=1))
     assert [row["kind"] for row in index(out)] == ["can"]

@@ -56,6 +56,6 @@ def test_kinds_are_asked_for_by_name_whatever_their_label(drawer):
     }
 
 
-def test_a_kind_that_there_is_not_is_named_beside_those_that_there_are(drawer):
+def test_an_unknown_kind_is_named_with_the_known_ones(drawer):
     with pytest.raises(catalogue.KindError, match=r"--kind ladle: expected one of .*fork, .*knife"):
         catalogue.named(["fork", "ladle"])

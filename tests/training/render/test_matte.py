@@ -71,7 +71,7 @@ def test_an_empty_render_is_an_error():
         matte.cropped(np.zeros((8, 8, 4)))
 
 
-def test_clear_pixels_take_the_colour_of_the_nearest_part_of_the_item():
+def test_transparent_pixels_take_the_nearest_item_colour():
     canvas = np.zeros((5, 9, 4))
     canvas[:, :2] = (1, 0, 0, 1)
     canvas[:, 7:] = (0, 0, 1, 1)

@@ -57,7 +57,7 @@ def test_a_random_place_can_be_built_lit_and_looked_into(number):
     assert np.allclose(middle, 0.5, atol=1e-6)
 
 
-def test_some_random_places_are_looked_into_from_below_and_most_kinds_of_floor_occur():
+def test_random_places_cover_cameras_from_below_and_most_floors():
     some = [anywhere.place(1, number) for number in range(400)]
     assert {place.floor.kind for place in some} == {"plain", "belt", "rails", "bars", "grid", "vee", "bowl"}
     below = [place for place in some if place.camera.position[2] < 0]
@@ -66,7 +66,7 @@ def test_some_random_places_are_looked_into_from_below_and_most_kinds_of_floor_o
 
 @settings(max_examples=60)
 @given(number=numbers, side=st.floats(0.2, 1.0))
-def test_an_item_put_down_rests_on_the_floor_and_inside_the_walls(number, side):
+def test_an_item_rests_on_the_floor_inside_the_walls(number, side):
     place = anywhere.place(3, number)
     points = block(side, side, side)
     where = spot(place, points, Wanted(), ASPECT, np.random.default_rng(number))
@@ -94,7 +94,7 @@ def test_what_is_smaller_than_the_gap_falls_through_to_the_bottom():
     assert settled(cap, grid, 2.0) == pytest.approx(-1.5)
 
 
-def test_a_bowl_and_a_trough_hold_a_ball_where_they_touch_it():
+def test_a_ball_rests_where_a_bowl_or_trough_touches_it():
     assert settled(np.array([[0.0, 0.0, 0.0]]), Floor("bowl", PLAIN, radius=3.0), 2.0) == 0
     trough = Floor("vee", PLAIN, slope_deg=45.0)
     angle = np.linspace(0, math.tau, 3600)
@@ -110,7 +110,7 @@ def test_a_bowl_and_a_trough_hold_a_ball_where_they_touch_it():
     st.floats(-0.9, 0.9),
     st.floats(-0.9, 0.9),
 )
-def test_what_lies_on_a_ray_through_a_pixel_is_seen_in_that_pixel(position, fov, roll, right, up):
+def test_a_point_on_a_pixels_ray_projects_to_that_pixel(position, fov, roll, right, up):
     camera = Camera(position, (0.1, -0.2, 0.0), fov, roll)
     axes = camera.axes()
     assert np.allclose(axes.T @ axes, np.eye(3), atol=1e-9) and np.linalg.det(axes) == pytest.approx(1)
@@ -142,7 +142,7 @@ def test_drift_is_small_and_its_own_for_every_picture():
     assert set(still.lamps) == {1.0} and still.turn_deg == (0.0, 0.0)
 
 
-def test_the_bench_has_at_least_ten_places_of_their_own_names_that_no_random_place_takes():
+def test_the_bench_has_ten_places_whose_names_are_never_random():
     names = [place.name for place in bench.places()]
     assert len(set(names)) == len(names) >= 10
     assert bench.places() == bench.places()

@@ -46,7 +46,7 @@ def test_vignetting_darkens_corners_only():
     assert dark[0, 0, 0] < dark[12, 16, 0] == shown(flat(0.3))[12, 16, 0]
 
 
-def test_noise_comes_from_the_generator_alone_and_grows_with_the_noise_level():
+def test_noise_comes_only_from_the_generator_and_grows_with_its_level():
     noisy = Sensor(noise=2e-3, vignetting=0, flare=0, blur_px=0, sharpening=0)
     assert (shown(flat(0.2), noisy, seed=1) == shown(flat(0.2), noisy, seed=1)).all()
     assert (shown(flat(0.2), noisy, seed=1) != shown(flat(0.2), noisy, seed=2)).any()

@@ -43,13 +43,13 @@ def test_held_out_kinds_take_turns_with_the_others(kinds):
     assert {kind.name for kind in turns} == {"can", "lid", "ball", "page", "bag"}
 
 
-def test_empty_views_come_place_by_place_so_that_each_has_one_early():
+def test_each_place_gets_its_empty_view_early():
     views = shots.empties(bench.places(), 2, 1)
     assert len({shot.place.name for shot in views[:12]}) == 12
     assert all(shot.mask is None and "/empty/" in shot.image for shot in views)
 
 
-def test_items_are_dealt_evenly_to_places_and_labels_and_kinds_by_their_share(kinds):
+def test_items_spread_evenly_over_places_labels_and_kinds(kinds):
     places = [anywhere.place(1, number) for number in range(20)]
     series = shots.dealt(places, kinds, 410, 1)
     assert len(series) == 410 == len({shot.image for shot in series})

@@ -65,7 +65,7 @@ def test_the_command_renders_places_and_goes_on(tmp_path, capsys):
     assert all(row["kind"] not in bench.HELD_OUT[row["label"]] for row in rows)
 
 
-def test_the_command_renders_a_bench_of_the_kinds_that_are_asked_for(tmp_path, capsys):
+def test_the_command_renders_a_bench_of_the_requested_kinds(tmp_path, capsys):
     out = tmp_path / "bench"
     asked = ["render", "bench", "--out", str(out), "--place", "belt", "--size", "64x48", "--samples", "1", "--empties", "1", "--per-label", "1"]
     assert cli.main([*asked, "--kind", "drinks-can", "--kind", "pet-bottle"]) == 0

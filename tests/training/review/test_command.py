@@ -17,7 +17,7 @@ from training.review.journal import FILE
 Contents = Callable[[Path], dict[str, bytes]]
 
 
-def test_it_says_how_many_frames_there_are_where_to_look_and_in_the_end_what_was_decided(
+def test_the_command_prints_frame_count_address_and_summary(
     command: Callable[..., Any], page: Callable[[str], Any], kept: Path, tmp_path: Path
 ) -> None:
     (kept / "20261120T0915-broken.jpg").write_bytes(b"")
@@ -42,7 +42,7 @@ def test_done_ends_it_too(command: Callable[..., Any], page: Callable[[str], Any
     assert out.startswith("0 confirmed")
 
 
-def test_after_kill_9_every_acknowledged_decision_is_there_and_the_review_goes_on(
+def test_kill_9_loses_no_acknowledged_decision(
     command: Callable[..., Any], page: Callable[[str], Any], kept: Path, tmp_path: Path, contents: Contents
 ) -> None:
     out = tmp_path / "out"

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from training.review.frames import read_frames, uncertainty
 
 
-def test_the_least_sure_frame_comes_first_and_one_without_a_guess_before_it(kept: Path) -> None:
+def test_frames_without_a_guess_come_first_then_the_least_sure(kept: Path) -> None:
     found = read_frames(kept)
     assert [frame.name.removesuffix(".jpg")[-1] for frame in found.frames] == ["e", "d", "c", "b", "a"]
     assert [frame.guess for frame in found.frames] == [None, "metal", "paper", "glass", "glass"]
     assert found.problems == ()
 
 
-def test_an_unknown_item_comes_before_all_others_however_sure_the_network_was(kept: Path, frame: Callable, note: Callable) -> None:
+def test_unknown_items_come_before_all_others(kept: Path, frame: Callable, note: Callable) -> None:
     frame(kept, "20261120T0915-u", (9, 9, 9), note("u", {"glass": 0.99, "metal": 0.01}, reason="unknown"))
     assert read_frames(kept).frames[0].name == "20261120T0915-u.jpg"
 

@@ -44,7 +44,7 @@ def test_rows_come_back_in_order_as_one_line_of_json_each(tmp_path: Path) -> Non
     assert "纸" in data.decode()
 
 
-def test_a_line_cut_anywhere_is_dropped_and_the_lines_before_it_stay(tmp_path: Path) -> None:
+def test_a_cut_last_line_is_dropped_and_earlier_lines_stay(tmp_path: Path) -> None:
     data = written(tmp_path)
     last = data.rstrip(b"\n").rfind(b"\n") + 1
     for cut in range(last, len(data)):
@@ -70,7 +70,7 @@ def test_zeros_that_a_power_cut_left_behind_are_cut_off(tmp_path: Path) -> None:
         (b"\xff", "line 5"),
     ],
 )
-def test_a_line_that_is_no_row_is_refused_with_its_number_and_the_file_is_left_alone(line: bytes, said: str, tmp_path: Path) -> None:
+def test_a_malformed_line_is_refused_by_number_and_nothing_is_changed(line: bytes, said: str, tmp_path: Path) -> None:
     data = written(tmp_path) + line + b"\n"
     (tmp_path / FILE).write_bytes(data)
     with pytest.raises(JournalError, match=FILE) as refused:
@@ -80,7 +80,7 @@ def test_a_line_that_is_no_row_is_refused_with_its_number_and_the_file_is_left_a
     assert (tmp_path / FILE).read_bytes() == data
 
 
-def test_a_second_review_of_the_same_folder_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
+def test_a_second_review_of_a_folder_is_refused_while_one_runs(tmp_path: Path) -> None:
     first = Journal(tmp_path)
     with pytest.raises(JournalError, match="another `training review`"):
         Journal(tmp_path)
@@ -105,7 +105,7 @@ def test_a_row_is_on_disk_when_it_counts_as_stored(tmp_path: Path, monkeypatch: 
     journal.close()
 
 
-def test_a_row_that_finds_no_room_is_refused_and_leaves_no_trace(tmp_path: Path, limited_to: Callable[[int | None], None]) -> None:
+def test_a_row_on_a_full_disk_is_refused_and_leaves_nothing(tmp_path: Path, limited_to: Callable[[int | None], None]) -> None:
     data = written(tmp_path)
     journal = Journal(tmp_path)
     limited_to(len(data) + 10)

@@ -37,6 +37,6 @@ def test_what_is_taken_stays_in_its_folder_and_is_taken_again(text: str) -> None
     assert checked(label) == label
 
 
-def test_two_labels_that_differ_by_case_alone_are_told_apart_from_others() -> None:
+def test_a_label_that_differs_only_in_case_is_found() -> None:
     assert same_but_for_case("paper", ["glass", "Paper"]) == "Paper"
     assert same_but_for_case("paper", ["glass", "paper"]) is None

@@ -144,7 +144,7 @@ def test_on_another_layout_the_place_of_a_key_counts(browser: Browser, server: R
     assert out() == {"e": "metal"}
 
 
-def test_a_click_leaves_no_focus_that_the_next_space_would_press_again(browser: Browser, server: ReviewServer, review: Review, out) -> None:
+def test_a_click_leaves_no_focused_button_for_the_space_key(browser: Browser, server: ReviewServer, review: Review, out) -> None:
     browser.open(server.url)
     browser.click("document.querySelectorAll('#labels button')[0]")
     showing(browser, review, 1)
@@ -212,7 +212,7 @@ def test_labels_and_names_are_shown_as_text_never_as_markup(
     review.close()
 
 
-def test_a_second_window_that_is_behind_is_brought_up_to_date_before_it_decides(browser: Browser, server: ReviewServer, review: Review, out) -> None:
+def test_an_outdated_second_window_is_updated_before_it_decides(browser: Browser, server: ReviewServer, review: Review, out) -> None:
     browser.open(server.url)
     review.decide(review.frames[1].id, "paper", 0)
     browser.press("1")
@@ -225,7 +225,7 @@ def test_a_second_window_that_is_behind_is_brought_up_to_date_before_it_decides(
     assert out() == {"d": "paper", "e": "glass"}
 
 
-def test_a_picture_that_is_gone_gets_no_label_and_can_be_discarded(browser: Browser, server: ReviewServer, review: Review, out) -> None:
+def test_a_missing_picture_can_be_discarded_but_not_labelled(browser: Browser, server: ReviewServer, review: Review, out) -> None:
     review.frames[0].picture.unlink()
     browser.open(server.url)
     browser.wait_for("document.querySelector('#stage').textContent.includes('cannot be shown')")
@@ -248,7 +248,7 @@ def test_what_could_not_be_used_is_said_on_the_page(browser: Browser, kept: Path
     review.close()
 
 
-def test_the_keys_are_told_by_a_question_mark_and_do_nothing_meanwhile(browser: Browser, server: ReviewServer, review: Review) -> None:
+def test_question_mark_shows_the_keys_and_disables_them(browser: Browser, server: ReviewServer, review: Review) -> None:
     browser.open(server.url)
     browser.press("?", "Slash", modifiers=8)
     browser.wait_for("document.querySelector('#keys').open")
@@ -258,7 +258,7 @@ def test_the_keys_are_told_by_a_question_mark_and_do_nothing_meanwhile(browser: 
     assert review.state().rows == 0
 
 
-def test_loading_again_goes_on_at_the_first_frame_that_is_not_decided(browser: Browser, server: ReviewServer, review: Review) -> None:
+def test_reloading_resumes_at_the_first_undecided_frame(browser: Browser, server: ReviewServer, review: Review) -> None:
     browser.open(server.url)
     browser.press("1")
     showing(browser, review, 1)
@@ -277,7 +277,7 @@ def test_done_says_what_came_of_it(browser: Browser, server: ReviewServer, revie
     assert server.done.is_set()
 
 
-def test_when_the_review_has_ended_the_page_says_so_and_claims_nothing(browser: Browser, server: ReviewServer, review: Review, out) -> None:
+def test_the_page_says_when_the_review_has_ended(browser: Browser, server: ReviewServer, review: Review, out) -> None:
     browser.open(server.url)
     server.close()
     browser.press("1")

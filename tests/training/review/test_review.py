@@ -51,7 +51,7 @@ def copies(out: Path) -> dict[str, list[str]]:
     return {folder.name: sorted(file.name.split("-")[1] for file in folder.iterdir()) for folder in sorted(out.iterdir()) if folder.is_dir()}
 
 
-def test_a_confirmed_a_corrected_and_a_new_label_lie_in_their_folders_and_a_discarded_frame_in_none(opened: Review, kept: Path) -> None:
+def test_each_labelled_frame_is_in_its_folder_and_discarded_frames_in_none(opened: Review, kept: Path) -> None:
     assert decide(opened, 0, "纸板") == Stands(what="labelled", label="纸板")
     assert decide(opened, 1, "metal") == Stands(what="confirmed", label="metal")
     assert decide(opened, 2, "glass") == Stands(what="corrected", label="glass")
@@ -65,7 +65,7 @@ def test_a_confirmed_a_corrected_and_a_new_label_lie_in_their_folders_and_a_disc
     )
 
 
-def test_the_result_is_a_data_folder_with_nothing_else_that_looks_like_a_photo(opened: Review) -> None:
+def test_the_result_is_a_data_folder_without_other_pictures(opened: Review) -> None:
     for index, label in enumerate(["glass", "metal", "glass", "glass", None]):
         decide(opened, index, label)
     assert sorted((photo.label, photo.path.name.split("-")[1]) for photo in read_photos(opened.out)) == [
@@ -137,7 +137,7 @@ def test_an_id_that_is_no_frame_is_refused(opened: Review) -> None:
         opened.decide("0" * 64, "glass", rows(opened))
 
 
-def test_a_picture_that_changed_or_went_meanwhile_is_not_stored_as_what_was_seen(opened: Review, contents: Contents) -> None:
+def test_a_picture_that_changed_or_vanished_meanwhile_is_not_stored(opened: Review, contents: Contents) -> None:
     before = contents(opened.out)
     frames = opened.frames
     frames[1].picture.write_bytes(frames[2].picture.read_bytes())
@@ -151,7 +151,7 @@ def test_a_picture_that_changed_or_went_meanwhile_is_not_stored_as_what_was_seen
     assert decide(opened, 3, None) == Stands(what="discarded", label=None)
 
 
-def test_when_the_folder_of_a_label_cannot_be_made_the_decision_is_not_in_the_journal(opened: Review) -> None:
+def test_a_label_folder_that_cannot_be_made_leaves_no_decision(opened: Review) -> None:
     (opened.out / "glass").write_text("a file where the folder has to be")
     with pytest.raises(DatasetError, match="glass"):
         decide(opened, 1, "glass")
@@ -174,9 +174,7 @@ def test_a_journal_without_room_leaves_no_trace_of_the_decision(opened: Review, 
     assert decide(opened, 1, "metal") == Stands(what="confirmed", label="metal")
 
 
-def test_a_disk_without_room_for_the_picture_leaves_no_trace_of_the_decision(
-    opened: Review, contents: Contents, limited_to: Callable[[int | None], None]
-) -> None:
+def test_a_disk_too_full_for_the_picture_leaves_no_decision(opened: Review, contents: Contents, limited_to: Callable[[int | None], None]) -> None:
     before = contents(opened.out)
     limited_to(500)
     with pytest.raises(DatasetError, match="File too large"):
@@ -186,7 +184,7 @@ def test_a_disk_without_room_for_the_picture_leaves_no_trace_of_the_decision(
     assert copies(opened.out) == {}
 
 
-def test_a_copy_that_was_cut_short_before_its_decision_was_stored_is_removed(kept: Path, tmp_path: Path) -> None:
+def test_a_partial_copy_without_a_decision_is_removed(kept: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for label, name in [("glass", ".x-0123abcd.jpg.part"), ("metal", ".mine.part"), ("metal", "mine.jpg.part")]:
         (out / label).mkdir(parents=True, exist_ok=True)
@@ -286,9 +284,7 @@ steps = st.lists(
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
-def test_after_any_decisions_undos_and_restarts_the_folder_is_what_a_fresh_replay_of_the_journal_makes(
-    steps: list[tuple], kept: Path, tmp_path: Path, contents: Contents
-) -> None:
+def test_the_folder_always_equals_a_replay_of_the_journal(steps: list[tuple], kept: Path, tmp_path: Path, contents: Contents) -> None:
     out, again = tmp_path / "out", tmp_path / "again"
     for left in (out, again, tmp_path / "before"):
         shutil.rmtree(left, ignore_errors=True)

@@ -46,7 +46,7 @@ def test_a_picture_comes_as_it_is_on_disk(here: Any, kept: Path) -> None:
     assert response.read() == (kept / first["name"]).read_bytes()
 
 
-def test_a_decision_and_its_undo_are_answered_with_what_stands_and_the_totals(here: Any, tmp_path: Path) -> None:
+def test_a_decision_and_its_undo_return_the_new_state_and_totals(here: Any, tmp_path: Path) -> None:
     frame = here.get("state")["frames"][1]
     status, answer = here.post("decide", {"picture": frame["id"], "label": "纸板", "rows": 0})
     assert (status, answer["rows"], answer["stands"]) == (200, 1, {"what": "corrected", "label": "纸板"})
@@ -59,7 +59,7 @@ def test_a_decision_and_its_undo_are_answered_with_what_stands_and_the_totals(he
     assert not (tmp_path / "out" / "纸板").exists()
 
 
-def test_of_two_windows_that_decide_at_once_one_is_told_to_look_again(server: ReviewServer, page: Callable[[str], Any]) -> None:
+def test_of_two_windows_deciding_at_once_one_must_reload(server: ReviewServer, page: Callable[[str], Any]) -> None:
     windows = [page(server.url) for _ in range(2)]
     frames = windows[0].get("state")["frames"]
     with concurrent.futures.ThreadPoolExecutor(2) as both:
@@ -182,7 +182,7 @@ def test_it_listens_on_the_loopback_address_alone(server: ReviewServer, here: An
     assert all(refused)
 
 
-def test_a_client_that_leaves_in_the_middle_of_a_request_disturbs_nobody(here: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_client_that_disconnects_mid_request_disturbs_nobody(here: Any, capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_connection((here.address.hostname, here.address.port), timeout=5) as rude:
         rude.sendall(b"POST " + here.address.path.encode() + b"undo HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
         rude.sendall(b"Content-Length: 100\r\n\r\n{")
