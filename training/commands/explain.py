@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     from converter.common.progress import Progress
     from converter.common.silence import silenced
-    from training.evaluate.models import read_network
+    from training.evaluate.models import network_model, read_network
 
     progress = Progress()
     try:
@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.images:
             chosen, left_out = subjects.named(arguments.images)
         else:
-            chosen, left_out = subjects.worst(arguments.folder, network, labels, arguments.data, arguments.split, arguments.worst, progress)
+            model = network_model(arguments.folder, network, labels)
+            chosen, left_out = subjects.worst(model, arguments.data, arguments.split, arguments.worst, progress)
         found = explanation.explain(network, labels, chosen, arguments.out, progress)
     finally:
         progress.close()

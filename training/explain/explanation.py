@@ -24,7 +24,7 @@ MAPPED = 3
 """photos whose feature maps are shown"""
 
 
-class Evidence(msgspec.Struct, frozen=True):
+class GradCamEvidence(msgspec.Struct, frozen=True):
     """Where Grad-CAM finds what speaks for `label`. x, y: the strongest place, 0..1 from the left and the top; None where nothing does.
 
     area: the least share of the frame that holds half of the evidence, 0..0.5: small is concentrated.
@@ -43,7 +43,7 @@ class Explanation(msgspec.Struct, frozen=True):
     label: str | None
     named: str
     p_named: float
-    evidence: list[Evidence]
+    evidence: list[GradCamEvidence]
 
 
 def explain(network: keras.Model, labels: tuple[str, ...], subjects: Sequence[Subject], out: Path, progress: Progress) -> list[Explanation]:
@@ -97,13 +97,13 @@ def _explained(network: keras.Model, labels: tuple[str, ...], subjects: Sequence
     return rows, told
 
 
-def _evidence(label: str, heat: Float32Array) -> Evidence:
+def _evidence(label: str, heat: Float32Array) -> GradCamEvidence:
     if not heat.any():
-        return Evidence(label, None, None, None)
+        return GradCamEvidence(label, None, None, None)
     y, x = np.unravel_index(int(heat.argmax()), heat.shape)
     ranked = np.sort(heat.ravel().astype(np.float64))[::-1]
     area = (int(np.searchsorted(np.cumsum(ranked), ranked.sum() / 2)) + 1) / heat.size
-    return Evidence(label, (float(x) + 0.5) / heat.shape[1], (float(y) + 0.5) / heat.shape[0], area)
+    return GradCamEvidence(label, (float(x) + 0.5) / heat.shape[1], (float(y) + 0.5) / heat.shape[0], area)
 
 
 def _first_layer(network: keras.Model, subjects: Sequence[Subject]) -> bytes:

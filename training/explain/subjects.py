@@ -1,10 +1,9 @@
-"""Which photos to explain: those a user names, or those a network gets most wrong."""
+"""The photos to explain: those a user names, or those a model gets most wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from converter.common.progress import Progress
 from converter.data.photos import read_pixels
@@ -13,11 +12,8 @@ from device.vision.inference.classifier import softmax
 from device.vision.inference.images import PictureError
 from device.vision.inference.preprocess import Pixels
 from training.evaluate.evaluation import judge_photos, photo_predictions
-from training.evaluate.models import network_model
+from training.evaluate.models import Model
 from training.evaluate.photo_selection import select_photos
-
-if TYPE_CHECKING:
-    import keras
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +26,7 @@ class Subject:
 
 
 def named(paths: Sequence[Path]) -> tuple[list[Subject], list[str]]:
-    """The pictures at these paths or in these folders, and what is wrong with those that cannot be read.
+    """The pictures at these paths or in these folders, and one line for each that cannot be read.
 
     Raises PictureError when there is nothing at a path, or none can be read.
     """
@@ -46,15 +42,12 @@ def named(paths: Sequence[Path]) -> tuple[list[Subject], list[str]]:
     return subjects, left_out
 
 
-def worst(
-    run: Path, network: "keras.Model", labels: tuple[str, ...], data: Path, split: str, count: int, progress: Progress
-) -> tuple[list[Subject], list[str]]:
-    """The `count` photos of a split whose true label the network finds least likely, worst first, and what is wrong with unreadable ones.
+def worst(model: Model, data: Path, split: str, count: int, progress: Progress) -> tuple[list[Subject], list[str]]:
+    """The `count` photos of a split whose true label the model finds least likely, worst first; and one line for each unreadable photo.
 
     Raises what `select_photos` and `judge_photos` raise.
     """
-    model = network_model(run, network, labels)
     judged = judge_photos(model, select_photos(data, split, model), progress)
-    entries = photo_predictions(judged.photos, softmax(judged.answers.logits, 1.0), judged.answers.targets, labels)
+    entries = photo_predictions(judged.photos, softmax(judged.answers.logits, 1.0), judged.answers.targets, model.labels)
     ranked = sorted(zip(entries, judged.photos, strict=True), key=lambda pair: pair[0].p_label)[:count]
     return [Subject(entry.photo, read_pixels(photo.path), entry.label) for entry, photo in ranked], judged.left_out

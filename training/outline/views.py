@@ -8,6 +8,7 @@ place and one at the item: in another exposure, white balance, lamp, noise and c
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -142,6 +143,14 @@ def _patches(rng: Rng, stock: Stock) -> Float32Array:
     return cv2.GaussianBlur(room, (0, 0), rng.uniform(0.4, 2)) + _waves(rng, 2)[..., None] * rng.uniform(0, 6)
 
 
+class LaidItem(NamedTuple):
+    """An item in the view. colour: H x W x 3, counts of 255. mask: H x W, 0..1. middle: x, y in pixels."""
+
+    colour: Float32Array
+    mask: Float32Array
+    middle: tuple[float, float]
+
+
 def _with_item(ground: Float32Array, rng: Rng, stock: Stock) -> tuple[Float32Array, Float32Array]:
     """Lay an item on the ground. Returns the scene, and the item's mask 0..1."""
     colour, mask, middle = _laid(rng, stock)
@@ -152,12 +161,12 @@ def _with_item(ground: Float32Array, rng: Rng, stock: Stock) -> tuple[Float32Arr
         colour = np.clip(colour + ((near - colour[mask > 0.5].mean()) if (mask > 0.5).any() else 0) * rng.uniform(0.5, 1), 0, 255)
     scene = _around(ground, colour, mask, middle, rng)
     if rng.random() < CLEAR:
-        colour = _clear(ground, scene, colour, mask, middle, np.clip(near / 120, 0.1, 1), rng)
+        colour = _clear(ground, scene, LaidItem(colour, mask, middle), np.clip(near / 120, 0.1, 1), rng)
     return scene * (1 - mask[..., None]) + colour * mask[..., None], mask
 
 
-def _laid(rng: Rng, stock: Stock) -> tuple[Float32Array, Float32Array, tuple[float, float]]:
-    """An item's colours and mask somewhere in the view, at any size and angle, now and then cut off; and its middle."""
+def _laid(rng: Rng, stock: Stock) -> LaidItem:
+    """An item somewhere in the view, at any size and angle, now and then cut off."""
     colour, mask = _from_photo(rng, stock) if rng.random() < 0.5 else _shape(rng, stock)
     mask, colour = np.pad(mask, 2), np.pad(colour, ((2, 2), (2, 2), (0, 0)), mode="edge")
     scale = np.exp(rng.uniform(np.log(0.12), np.log(1.3))) * HEIGHT / max(mask.shape)
@@ -174,7 +183,7 @@ def _laid(rng: Rng, stock: Stock) -> tuple[Float32Array, Float32Array, tuple[flo
     if scale < 0.5:  # fine patterns must fade before they are sampled
         colour, mask = (cv2.GaussianBlur(each, (0, 0), 0.35 / scale) for each in (colour, mask))
     mask = cv2.warpAffine(mask, there, (WIDTH, HEIGHT))
-    return cv2.warpAffine(colour, there, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE), mask, (x, y)
+    return LaidItem(cv2.warpAffine(colour, there, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE), mask, (x, y))
 
 
 def _from_photo(rng: Rng, stock: Stock) -> tuple[Float32Array, Float32Array]:
@@ -258,11 +267,9 @@ def _falling(middle: tuple[float, float], rng: Rng) -> Float64Array:
     return np.array([[1, slant, x - slant * middle[1]], [0, length, y + (1 - length) * middle[1]]])
 
 
-def _clear(
-    ground: Float32Array, scene: Float32Array, colour: Float32Array, mask: Float32Array, middle: tuple[float, float], lit: Float32Array, rng: Rng
-) -> Float32Array:
+def _clear(ground: Float32Array, scene: Float32Array, item: LaidItem, lit: Float32Array, rng: Rng) -> Float32Array:
     """A clear item: the place shines through it bent, dimmed most at the rim; its fine structure, glints, a label or a cap lie over that."""
-    x, y = middle
+    colour, mask, (x, y) = item
     zoom = rng.uniform(0.75, 1.35) if rng.random() < 0.7 else -rng.uniform(0.5, 1)
     high = np.sqrt(abs(zoom))
     lens = np.array([[zoom, 0, (1 - zoom) * x + rng.normal(0, 4)], [0, high, (1 - high) * y + rng.normal(0, 4)]])

@@ -11,7 +11,7 @@ from training.review.labels import composed
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class ReviewFrame:
     """A kept frame under review. id is the sha256 of the picture's bytes, name its path below the folder, to be shown."""
 
     id: str
@@ -31,21 +31,21 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Frames:
-    """Frames in the order of review, and one line for each file that was passed over."""
+class ReviewFrames:
+    """ReviewFrames in the order of review, and one line for each file that was passed over."""
 
-    frames: tuple[Frame, ...]
+    frames: tuple[ReviewFrame, ...]
     problems: tuple[str, ...]
 
 
-def read_frames(folder: Path) -> Frames:
+def read_frames(folder: Path) -> ReviewFrames:
     """Read a folder of kept frames; nothing in it is changed. Of pictures with the same bytes the first is taken.
 
     Raises PictureError when there is no such folder, or no picture in it.
     """
     kept = read_samples(folder)
     problems = list(kept.problems)
-    frames: dict[str, Frame] = {}
+    frames: dict[str, ReviewFrame] = {}
     for one in kept.samples:
         try:
             frame = _frame(folder, one)
@@ -56,7 +56,7 @@ def read_frames(folder: Path) -> Frames:
             problems.append(f"{one.picture}: the same picture as {frames[frame.id].name}; left out")
         else:
             frames[frame.id] = frame
-    return Frames(tuple(sorted(frames.values(), key=_unsurest_first)), tuple(problems))
+    return ReviewFrames(tuple(sorted(frames.values(), key=_unsurest_first)), tuple(problems))
 
 
 def uncertainty(probabilities: Collection[float]) -> float:
@@ -67,15 +67,15 @@ def uncertainty(probabilities: Collection[float]) -> float:
     return entropy / math.log(len(probabilities))
 
 
-def _unsurest_first(frame: Frame) -> tuple[bool, float, str]:
+def _unsurest_first(frame: ReviewFrame) -> tuple[bool, float, str]:
     """An item unlike all that was trained on teaches most, however sure the network took it for something else."""
     unknown = frame.note is not None and frame.note.reason == "unknown"
     return not unknown, -uncertainty(frame.probabilities.values()), frame.name
 
 
-def _frame(folder: Path, kept: StoredSample) -> Frame:
+def _frame(folder: Path, kept: StoredSample) -> ReviewFrame:
     with kept.picture.open("rb") as opened:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     name = kept.picture.relative_to(folder).as_posix()
     # A name that is not UTF-8 could be neither shown nor written into the journal.
-    return Frame(sha256, name.encode("utf-8", "replace").decode(), kept.picture, kept.note)
+    return ReviewFrame(sha256, name.encode("utf-8", "replace").decode(), kept.picture, kept.note)

@@ -10,7 +10,7 @@ import msgspec
 from device.common.errors import SortbinError, describe_error
 from device.common.files import sync
 from training.review.decisions import Decisions, Discarded, Labelled, Row, Undone
-from training.review.labels import LabelError, checked
+from training.review.labels import FolderLabelError, checked
 
 FILE = "review.jsonl"
 
@@ -87,10 +87,10 @@ class Journal:
         try:
             row: Row = msgspec.json.decode(line, type=Labelled | Discarded | Undone)
             if isinstance(row, Labelled) and checked(row.label) != row.label:
-                raise LabelError(f"label {row.label}: expected it composed and without space around it")
+                raise FolderLabelError(f"label {row.label}: expected it composed and without space around it")
         except msgspec.MsgspecError as error:
             raise JournalError(f"{self.file}: line {number}: {describe_error(error)}") from error
-        except (LabelError, UnicodeDecodeError) as error:
+        except (FolderLabelError, UnicodeDecodeError) as error:
             raise JournalError(f"{self.file}: line {number}: {error}") from error
         return row
 

@@ -7,7 +7,7 @@ from device.common.errors import SortbinError
 LONGEST_BYTES = 200
 
 
-class LabelError(SortbinError, ValueError):
+class FolderLabelError(SortbinError, ValueError):
     """A label that cannot name a folder. The message says why."""
 
 
@@ -17,7 +17,7 @@ def composed(label: str) -> str:
 
 
 def checked(label: str) -> str:
-    """The label as it is stored: composed, without space around it. Raises LabelError.
+    """The label as it is stored: composed, without space around it. Raises FolderLabelError.
 
     Any script will do. Refused is what would leave the folder (`/`, `\\`, `..`), hide it (a dot in front), not be seen (control
     characters), be longer than file names go, or be taken for a data folder's own `splits`.
@@ -25,17 +25,17 @@ def checked(label: str) -> str:
     name = composed(label).strip()
     shown = name if name.isprintable() else repr(name)
     if not name:
-        raise LabelError("expected a label, got nothing")
+        raise FolderLabelError("expected a label, got nothing")
     if not name.isprintable():
-        raise LabelError(f"label {shown}: expected characters that can be seen, on one line")
+        raise FolderLabelError(f"label {shown}: expected characters that can be seen, on one line")
     if any(sign in name for sign in "/\\"):
-        raise LabelError(f"label {shown}: expected no / and no \\, since it names a folder")
+        raise FolderLabelError(f"label {shown}: expected no / and no \\, since it names a folder")
     if name.startswith("."):
-        raise LabelError(f"label {shown}: expected no dot in front, since it names a folder")
+        raise FolderLabelError(f"label {shown}: expected no dot in front, since it names a folder")
     if name == "splits":
-        raise LabelError(f"label {shown}: expected another name; a data folder keeps its lists there")
+        raise FolderLabelError(f"label {shown}: expected another name; a data folder keeps its lists there")
     if len(name.encode()) > LONGEST_BYTES:
-        raise LabelError(f"label {shown[:20]}...: expected at most {LONGEST_BYTES} bytes in UTF-8, got {len(name.encode())}")
+        raise FolderLabelError(f"label {shown[:20]}...: expected at most {LONGEST_BYTES} bytes in UTF-8, got {len(name.encode())}")
     return name
 
 

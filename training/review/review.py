@@ -12,9 +12,9 @@ from device.common.errors import SortbinError
 from device.common.wording import counted
 from training.review.dataset import Dataset
 from training.review.decisions import Counts, Decision, Decisions, Discarded, Labelled, Row, Undone, outcome
-from training.review.frames import Frame, read_frames
+from training.review.frames import ReviewFrame, read_frames
 from training.review.journal import Journal
-from training.review.labels import LabelError, checked, composed, same_but_for_case
+from training.review.labels import FolderLabelError, checked, composed, same_but_for_case
 
 
 class ReviewError(SortbinError, ValueError):
@@ -46,7 +46,7 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     stands: Stands | None
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class ReviewState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the page shows. rows is the length of the journal: a request names it, and is refused when it has grown since."""
 
     labels: tuple[str, ...]
@@ -78,7 +78,7 @@ class Review:
         """Read the frames in `source` and open or create `out`.
 
         labels: those to choose from, in their order; without any, the device's. Others can be given all the same.
-        Raises PictureError for `source`, LabelError for `labels`, ReviewError, JournalError or DatasetError for `out`.
+        Raises PictureError for `source`, FolderLabelError for `labels`, ReviewError, JournalError or DatasetError for `out`.
         """
         chosen = [checked(label) for label in labels]
         _require_apart(source, out)
@@ -106,10 +106,10 @@ class Review:
         self.problems = (*found.problems, *mended)
         self._labels = list(dict.fromkeys([*(chosen or _guessed(found.frames)), *self._labels_so_far()]))
 
-    def state(self) -> State:
+    def state(self) -> ReviewState:
         """Everything, for a page that begins."""
         with self._one_at_a_time:
-            return State(
+            return ReviewState(
                 labels=tuple(self._labels),
                 frames=tuple(self._shown(frame) for frame in self.frames),
                 rows=len(self._journal.rows),
@@ -127,7 +127,7 @@ class Review:
         """Give a frame its label, or None to discard it. To decide what stands already changes nothing.
 
         rows: length of the journal as the person who decides knows it. Raises Outdated when it has grown, ReviewError for a frame that
-        is not of this review, LabelError, and JournalError or DatasetError when it cannot be stored; nothing has changed then.
+        is not of this review, FolderLabelError, and JournalError or DatasetError when it cannot be stored; nothing has changed then.
         """
         with self._one_at_a_time:
             self._require_current(rows)
@@ -171,13 +171,13 @@ class Review:
             self._closed = True
             self._journal.close()
 
-    def _decision(self, frame: Frame, label: str | None) -> Decision:
+    def _decision(self, frame: ReviewFrame, label: str | None) -> Decision:
         if label is None:
             return Discarded(at=_now(), picture=frame.id, name=frame.name, guess=frame.guess)
         name = checked(label)
         alike = same_but_for_case(name, self._labels)
         if alike:
-            raise LabelError(f"label {name}: there is {alike} already, which differs by its case alone")
+            raise FolderLabelError(f"label {name}: there is {alike} already, which differs by its case alone")
         return Labelled(at=_now(), picture=frame.id, name=frame.name, guess=frame.guess, label=name)
 
     def _add(self, row: Row) -> None:
@@ -201,7 +201,7 @@ class Review:
             counts=self._decisions.counts(),
         )
 
-    def _shown(self, frame: Frame) -> Shown:
+    def _shown(self, frame: ReviewFrame) -> Shown:
         note = frame.note
         return Shown(
             id=frame.id,
@@ -228,7 +228,7 @@ def _require_apart(source: Path, out: Path) -> None:
         raise ReviewError(f"{out}: {source} lies in it and would become a label; name another folder for the result")
 
 
-def _guessed(frames: Sequence[Frame]) -> list[str]:
+def _guessed(frames: Sequence[ReviewFrame]) -> list[str]:
     """The labels of the notes, in the order of the bundles."""
     seen = dict.fromkeys(label for frame in frames for label in frame.probabilities)
     return [label for label in seen if _is_label(label)]
@@ -237,7 +237,7 @@ def _guessed(frames: Sequence[Frame]) -> list[str]:
 def _is_label(text: str) -> bool:
     try:
         return checked(text) == composed(text)
-    except LabelError:
+    except FolderLabelError:
         return False
 
 

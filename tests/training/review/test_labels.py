@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.review.labels import LabelError, checked, same_but_for_case
+from training.review.labels import FolderLabelError, checked, same_but_for_case
 
 
 @pytest.mark.parametrize("label", ["glass", "干净的纸", "Altpapier (weiß)", "قارورة", "1.5 l", "a, b", "🍾"])
@@ -20,7 +20,7 @@ def test_the_same_word_typed_on_another_system_is_the_same_label() -> None:
 
 @pytest.mark.parametrize("label", ["", "   ", ".", "..", ".hidden", "a/b", "a\\b", "/etc", "a\nb", "a\0b", "splits", "\u200b", "纸" * 67])
 def test_what_cannot_name_a_folder_is_refused_in_one_line(label: str) -> None:
-    with pytest.raises(LabelError) as refused:
+    with pytest.raises(FolderLabelError) as refused:
         checked(label)
     assert str(refused.value).splitlines() == [str(refused.value)]
 
@@ -30,7 +30,7 @@ def test_what_cannot_name_a_folder_is_refused_in_one_line(label: str) -> None:
 def test_what_is_taken_stays_in_its_folder_and_is_taken_again(text: str) -> None:
     try:
         label = checked(text)
-    except LabelError:
+    except FolderLabelError:
         return
     assert Path("/data", label).parent == Path("/data")
     assert Path("/data", label).resolve() == Path("/data", label)

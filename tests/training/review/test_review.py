@@ -15,7 +15,7 @@ from training.commands import prepare
 from training.review import Review, ReviewError
 from training.review.dataset import DatasetError
 from training.review.journal import FILE, JournalError
-from training.review.labels import LabelError
+from training.review.labels import FolderLabelError
 from training.review.review import Outdated, Stands
 
 Contents = Callable[[Path], dict[str, bytes]]
@@ -126,7 +126,7 @@ def test_a_decision_made_on_an_old_view_is_refused(opened: Review) -> None:
 @pytest.mark.parametrize("label", ["../up", "Glass", "", "."])
 def test_a_label_that_cannot_be_is_refused_and_nothing_changes(label: str, opened: Review, contents: Contents) -> None:
     before = contents(opened.out)
-    with pytest.raises(LabelError):
+    with pytest.raises(FolderLabelError):
         decide(opened, 1, label)
     assert contents(opened.out) == before
     assert sorted(opened.out.parent.iterdir()) == [opened.out.parent / "kept", opened.out]
