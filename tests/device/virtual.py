@@ -1,4 +1,4 @@
-"""A whole bin under a clock of its own: virtual tray and camera, simulated gates, real model, real ledger, and the sorter between them."""
+"""A whole bin in simulated time: virtual tray and camera, simulated gates, and the real model, ledger and sorter."""
 
 import concurrent.futures
 from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +39,7 @@ STEP_S = 0.02
 
 
 class Disk:
-    """The ledger as the sorter has it, with faults: `works` refuses events, `before_intents` is called before an intent is stored."""
+    """The ledger as the sorter uses it, with faults: while `works` is False it refuses events. before_intents: called before an intent is stored."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -83,10 +83,10 @@ class BenchSetup:
     teaching: FewshotHead | None = None
     classifier: Classifier | None = None
     open_spare: Callable[[str], Classifier] | None = None
-    view: OccupancyDetector | None = None
-    """what an earlier start has stored of the empty tray"""
-    before: EmptyReference | None = None
-    """an older empty tray, see TrayMonitor"""
+    occupancy: OccupancyDetector | None = None
+    """the occupancy detector that an earlier start has stored"""
+    earlier_reference: EmptyReference | None = None
+    """the earlier reference, see TrayMonitor"""
     residual_only: bool = False
     sticks: Callable[[VirtualItem], bool] = lambda _: False
     """things that do not fall"""
@@ -97,7 +97,7 @@ class BenchSetup:
 
 
 class Bench:
-    """One bin whose time passes only when `live` is called. Disk writes are waited for, so time under test never outruns them."""
+    """One bin whose time passes only while `live` runs. It waits for the disk, so simulated time never outruns it."""
 
     def __init__(self, bundle: Bundle, state: Path, things: Iterable[VirtualItem], setup: BenchSetup = BenchSetup()) -> None:
         self.classifier = setup.classifier or Classifier(bundle)
@@ -122,7 +122,7 @@ class Bench:
         self.sees: Callable[[Pixels], Pixels] = lambda pixels: pixels
         self.opened: set[str] = set()
         self.judge = Judge(self.classifier, setup.teaching, setup.open_spare)
-        self.view = setup.view or OccupancyDetector(PresenceSettings())
+        self.occupancy = setup.occupancy or OccupancyDetector(PresenceSettings())
         self.sorter = Sorter(
             setup.sorting,
             setup.presence,
@@ -132,8 +132,8 @@ class Bench:
                 drift_monitor=DriftMonitor(len(labels)),
                 rules=self.rules,
                 gates=Gates(actuators),
-                reference=EmptyReference(self.view, BackgroundModel()),
-                earlier_reference=setup.before,
+                reference=EmptyReference(self.occupancy, BackgroundModel()),
+                earlier_reference=setup.earlier_reference,
                 ledger=self.disk,
                 on_stored=lambda _: None,
                 collect=self.offered.append,
@@ -145,7 +145,7 @@ class Bench:
         self._frame_due_s = self.now_s
 
     def live(self, most_s: float, until: Callable[[], bool] = lambda: False, *, frame_s: float = FRAME_S) -> bool:
-        """Let at most `most_s` seconds pass; True when `until` came true before that. frame_s: from frame to frame, longer where little happens."""
+        """Let at most `most_s` seconds pass. True when `until` became true before that. frame_s: time between frames; longer runs faster."""
         end_s = self.now_s + most_s
         while self.now_s < end_s:
             self.now_s += STEP_S
@@ -176,7 +176,7 @@ class Bench:
 
 
 def photos(folder: Path, painted: Callable[..., Pixels], labels: Iterable[str]) -> list[VirtualItem]:
-    """One plain photo for each label, in order, that the tiny bundle takes for that label."""
+    """One plain photo a label, in order, that the tiny bundle gives that label."""
     things = []
     for number, label in enumerate(labels):
         file = folder / f"{number:02}-{label}.png"

@@ -1,3 +1,5 @@
+"""The event queue: order, retries after a full disk, and events that can never be stored."""
+
 import concurrent.futures
 import contextlib
 import logging
@@ -58,7 +60,7 @@ def jam(waited_s: float) -> Jam:
     return Jam(item="a", bin="paper", waited_s=waited_s)
 
 
-def test_what_a_full_disk_refused_is_a_fault_and_is_stored_in_order_when_there_is_room(disk: Disk) -> None:
+def test_refused_events_are_a_fault_and_stored_in_order_later(disk: Disk) -> None:
     queue = EventQueue(disk, disk.on_stored.append)
     queue.put(jam(1.0))
     disk.full = True
@@ -75,7 +77,7 @@ def test_what_a_full_disk_refused_is_a_fault_and_is_stored_in_order_when_there_i
     assert disk.waited_s == [1.0, 2.0, 3.0]
 
 
-def test_what_is_stored_later_says_when_it_happened(tmp_path: Path) -> None:
+def test_an_event_stored_later_keeps_its_time(tmp_path: Path) -> None:
     now = [100.0]
     disk = Disk(tmp_path, Clock(now_s=lambda: now[0], wall_s=lambda: now[0]))
     queue = EventQueue(disk, disk.on_stored.append)
@@ -90,7 +92,7 @@ def test_what_is_stored_later_says_when_it_happened(tmp_path: Path) -> None:
     disk.ledger.close(WAIT_S)
 
 
-def test_a_disk_that_stays_full_is_logged_once_until_there_is_room(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_logged_once_until_there_is_room(disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
     ledger = disk.ledger
     queue = EventQueue(disk, disk.on_stored.append)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -110,20 +112,18 @@ def test_a_disk_that_stays_full_is_logged_once_until_there_is_room(disk: Disk, c
 
 
 @pytest.mark.parametrize("nonsense", [jam(float("nan")), jam(float("inf")), Fault(fault="camera", message="\ud800")], ids=["nan", "inf", "surrogate"])
-def test_an_event_that_no_ledger_can_hold_is_logged_and_given_up_not_offered_for_ever(
-    disk: Disk, nonsense: Event, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_event_that_no_ledger_can_hold_is_logged_and_dropped(disk: Disk, nonsense: Event, caplog: pytest.LogCaptureFixture) -> None:
     queue = EventQueue(disk, disk.on_stored.append)
     for event in (jam(1.0), nonsense, jam(2.0)):
         queue.put(event)
     queue.check()
     assert queue.all_stored()
     assert disk.waited_s == [1.0, 2.0]
-    (said,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert f"event {nonsense.__struct_config__.tag} is dropped" in said.getMessage()
+    (logged,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert f"event {nonsense.__struct_config__.tag} is dropped" in logged.getMessage()
 
 
-def test_an_event_that_no_ledger_can_hold_does_not_keep_those_that_a_full_disk_refused(disk: Disk) -> None:
+def test_a_dropped_event_does_not_block_refused_ones(disk: Disk) -> None:
     queue = EventQueue(disk, disk.on_stored.append)
     disk.full = True
     queue.put(jam(1.0))
@@ -137,7 +137,7 @@ def test_an_event_that_no_ledger_can_hold_does_not_keep_those_that_a_full_disk_r
     assert sorted(disk.waited_s) == [1.0, 2.0]
 
 
-def test_damage_met_in_writing_is_a_fault_that_ends_when_it_is_mended_and_costs_no_event(disk: Disk) -> None:
+def test_a_damaged_ledger_is_a_fault_and_loses_no_event(disk: Disk) -> None:
     queue = EventQueue(disk, disk.on_stored.append)
     queue.put(jam(1.0))
     file = disk.ledger.file

@@ -1,4 +1,4 @@
-"""Whatever goes wrong, in whatever order: every item is told of once, and a bin that works again sorts again."""
+"""Random mishaps in random order: every item is recorded once, and a bin that works again sorts again."""
 
 import tempfile
 from collections import Counter
@@ -43,7 +43,7 @@ mishaps = st.lists(st.tuples(st.floats(0.05, 12), st.sampled_from(sorted(MISHAPS
 
 @given(before=mishaps, sticky=st.sets(st.sampled_from(LABELS), max_size=1))
 @settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_item_is_told_of_once_and_a_mended_bin_sorts_again(
+def test_every_item_is_recorded_once_and_a_mended_bin_sorts_again(
     before: list[tuple[float, str]], sticky: set[str], tiny_bundle: Bundle, painted: Callable[..., Pixels]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -62,17 +62,17 @@ def test_every_item_is_told_of_once_and_a_mended_bin_sorts_again(
                 MISHAPS[mishap](bin_)
             if not bin_.live(150, until=lambda: bin_.sorter.fault is None):
                 MISHAPS["a hand takes the item"](bin_)
-            assert bin_.live(30, until=lambda: bin_.sorter.fault is None), "what works again is told so"
+            assert bin_.live(30, until=lambda: bin_.sorter.fault is None), "what works again is no fault"
             sticky.clear()
             done = len(bin_.landed)
             assert bin_.live(120, until=lambda: len(bin_.landed) >= done + 2), "and sorts"
             assert bin_.live(60, until=lambda: bin_.sorter.mode == "ready")
         finally:
             bin_.close()
-        told = Counter(event.item for event in bin_.events if isinstance(event, ItemSorted | ItemRejected | ItemInterrupted))
-        assert set(told.values()) <= {1}
+        ended = Counter(event.item for event in bin_.events if isinstance(event, ItemSorted | ItemRejected | ItemInterrupted))
+        assert set(ended.values()) <= {1}
         counted = [event for event in bin_.events if isinstance(event, ItemSorted | ItemRejected)]
-        assert len(counted) <= len(bin_.landed) <= len(told)
+        assert len(counted) <= len(bin_.landed) <= len(ended)
         assert not Counter(event.bin for event in counted) - Counter(landed.bin for landed in bin_.landed)
         begun, over = Counter(event.fault for event in bin_.recorded(Fault)), Counter(event.fault for event in bin_.recorded(Cleared))
         assert begun == over

@@ -1,4 +1,4 @@
-"""While an arm reaches into the view no gate opens, and none closes on it; after a while that is told."""
+"""While an arm reaches into the view no gate opens or closes on it; after a while that is the fault `obstruction`."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,7 +55,7 @@ def open_gates(bin_: Bench) -> list[str]:
     return [name for name, gate in bin_.gates.items() if gate.position is not Position.CLOSED]
 
 
-def test_an_arm_that_is_there_before_an_item_is_judged_holds_the_gates_and_is_told(bench: Benches) -> None:
+def test_an_arm_before_judging_holds_the_gates_and_is_a_fault(bench: Benches) -> None:
     bin_ = bench(1)
     assert bin_.live(10, until=lambda: bin_.sorter.mode == "sorting")
     bin_.sees = arm
@@ -67,7 +67,7 @@ def test_an_arm_that_is_there_before_an_item_is_judged_holds_the_gates_and_is_to
     assert [event.fault for event in bin_.recorded(Cleared)] == ["obstruction"] and len(bin_.landed) == 1
 
 
-def test_an_arm_that_comes_when_the_gate_is_about_to_open_keeps_it_shut(bench: Benches) -> None:
+def test_an_arm_keeps_a_gate_shut_that_is_about_to_open(bench: Benches) -> None:
     bin_ = bench(1)
     bin_.disk.before_intents = lambda: setattr(bin_, "sees", arm)
     bin_.live(9)
@@ -77,7 +77,7 @@ def test_an_arm_that_comes_when_the_gate_is_about_to_open_keeps_it_shut(bench: B
     assert bin_.live(20, until=lambda: done(bin_) == 1)
 
 
-def test_a_gate_that_is_open_stays_open_while_an_arm_is_there(bench: Benches) -> None:
+def test_an_open_gate_stays_open_while_an_arm_reaches_in(bench: Benches) -> None:
     bin_ = bench(1, sticks=lambda _: True)
     assert bin_.live(20, until=lambda: any(gate.opening(bin_.now_s) > 0.3 for gate in bin_.gates.values()))
     bin_.sees = arm
@@ -90,7 +90,7 @@ def test_a_gate_that_is_open_stays_open_while_an_arm_is_there(bench: Benches) ->
     assert not open_gates(bin_) and not bin_.recorded(Jam)
 
 
-def test_a_gate_that_closes_turns_round_for_an_arm(bench: Benches) -> None:
+def test_a_closing_gate_reopens_for_an_arm(bench: Benches) -> None:
     bin_ = bench(1)
     assert bin_.live(20, until=lambda: any(gate.position is Position.CLOSING for gate in bin_.gates.values()) and done(bin_) == 1)
     for gate in bin_.gates.values():
@@ -106,7 +106,7 @@ def test_a_gate_that_closes_turns_round_for_an_arm(bench: Benches) -> None:
     assert not open_gates(bin_) and not bin_.recorded(Fault)
 
 
-def test_no_gate_is_mended_on_a_hand(bench: Benches) -> None:
+def test_a_gate_fault_is_not_retried_while_an_arm_reaches_in(bench: Benches) -> None:
     bin_ = bench(1)
     assert bin_.live(10, until=lambda: bin_.sorter.mode == "sorting")
     for gate in bin_.gates.values():
@@ -124,7 +124,7 @@ def test_no_gate_is_mended_on_a_hand(bench: Benches) -> None:
     assert not open_gates(bin_)
 
 
-def test_a_hand_that_came_for_a_jam_and_went_is_over_though_the_jam_is_not(bench: Benches) -> None:
+def test_obstruction_is_over_though_the_jam_is_not(bench: Benches) -> None:
     bin_ = bench(1, sticks=lambda _: True)
     assert bin_.live(30, until=lambda: bin_.sorter.mode == "fault")
     bin_.sees = arm
@@ -135,7 +135,7 @@ def test_a_hand_that_came_for_a_jam_and_went_is_over_though_the_jam_is_not(bench
     assert bin_.sorter.fault is not None and bin_.sorter.fault.fault == "jam" and "reaches in" not in bin_.sorter.fault.message
 
 
-def test_a_hand_that_was_learned_with_the_tray_leaves_no_ghost(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_hand_learned_with_the_tray_leaves_no_ghost(tiny_bundle: Bundle, tmp_path: Path) -> None:
     bin_ = Bench(tiny_bundle, tmp_path / "state", [])
     bin_.sees = lambda pixels: cv2.line(pixels.copy(), (320, -20), (310, 80), (205, 160, 135), 40)  # type: ignore[assignment,return-value]
     assert bin_.live(10, until=lambda: bin_.sorter.mode == "ready")
@@ -148,7 +148,7 @@ def test_a_hand_that_was_learned_with_the_tray_leaves_no_ghost(tiny_bundle: Bund
     bin_.close()
 
 
-def test_a_hand_that_rests_for_long_is_not_learned(bench: Benches) -> None:
+def test_a_resting_hand_is_never_learned(bench: Benches) -> None:
     bin_ = bench(1)
     assert bin_.live(10, until=lambda: bin_.sorter.mode == "sorting")
     bin_.sees = arm
@@ -163,7 +163,7 @@ def test_an_item_that_flies_in_over_the_border_is_no_arm(bench: Benches) -> None
 
 
 @pytest.mark.parametrize("border", [(), ("left", "right", "bottom")])
-def test_a_side_that_is_not_watched_holds_nothing(bench: Benches, border: tuple[str, ...]) -> None:
+def test_a_side_that_is_not_watched_holds_no_gate(bench: Benches, border: tuple[str, ...]) -> None:
     bin_ = bench(1, presence=PresenceSettings(border=border))  # type: ignore[arg-type]
     assert bin_.live(10, until=lambda: bin_.sorter.mode == "sorting")
     bin_.sees = arm
@@ -172,7 +172,7 @@ def test_a_side_that_is_not_watched_holds_nothing(bench: Benches, border: tuple[
 
 @given(visits=st.lists(st.tuples(st.floats(0.05, 6), st.floats(0.4, 15)), max_size=4))
 @settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_whenever_an_arm_comes_no_gate_begins_to_move_and_every_item_is_told_of_once(
+def test_no_arm_at_any_time_starts_a_gate_or_loses_an_item(
     visits: list[tuple[float, float]], tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     can = next(thing for thing in shipped_items() if thing.name == "drinks-can")
@@ -188,7 +188,7 @@ def test_whenever_an_arm_comes_no_gate_begins_to_move_and_every_item_is_told_of_
         bin_.sees = nothing
     assert bin_.live(90, until=lambda: len(bin_.landed) == 3 and bin_.sorter.mode == "ready")
     bin_.live(2)
-    told = [event.item for event in bin_.events if isinstance(event, ItemSorted | ItemRejected | ItemInterrupted)]
-    assert len(told) == len(set(told)) and len(told) >= 3 and not bin_.recorded(Jam)
+    ended = [event.item for event in bin_.events if isinstance(event, ItemSorted | ItemRejected | ItemInterrupted)]
+    assert len(ended) == len(set(ended)) and len(ended) >= 3 and not bin_.recorded(Jam)
     assert len(bin_.recorded(Fault)) == len(bin_.recorded(Cleared))
     bin_.close()

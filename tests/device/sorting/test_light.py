@@ -1,4 +1,4 @@
-"""The light is not an item: nothing is counted and no gate moves for it, and the bin says what is wrong and goes on by itself."""
+"""Changes of light and view are no items: no gate moves, the fault `camera` names the cause, and the bin goes on by itself."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,7 +65,7 @@ def done(bin_: Bench) -> int:
 
 
 def sorts_one(bin_: Bench) -> bool:
-    """Throw one thing in; whether it falls through a gate and is told of once."""
+    """Throw one thing in. Whether it falls through a gate and is recorded once."""
     before, fallen = done(bin_), len(bin_.landed)
     bin_.throws = True
     came = bin_.live(10, until=lambda: bin_.bin.lying is not None)
@@ -74,7 +74,7 @@ def sorts_one(bin_: Bench) -> bool:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_another_light_moves_nothing_is_told_and_the_bin_goes_on(bench: Benches, change: str) -> None:
+def test_a_changed_light_or_view_is_a_fault_and_then_learned(bench: Benches, change: str) -> None:
     bin_ = bench("drinks-can", "drinks-can")
     bin_.sees, cause = CHANGES[change]
     bin_.live(30)
@@ -93,7 +93,7 @@ def test_another_light_moves_nothing_is_told_and_the_bin_goes_on(bench: Benches,
 
 
 @pytest.mark.parametrize("change", ["a dead lamp", "half the light", "a fifth darker", "a camera that was knocked"])
-def test_an_item_that_lies_there_when_the_light_changes_is_told_of_once(bench: Benches, change: str) -> None:
+def test_an_item_lying_there_when_the_light_changes_is_recorded_once(bench: Benches, change: str) -> None:
     bin_ = bench("drinks-can")
     bin_.throws = True
     assert bin_.live(10, until=lambda: bin_.bin.lying is not None)
@@ -106,7 +106,7 @@ def test_an_item_that_lies_there_when_the_light_changes_is_told_of_once(bench: B
 
 
 @pytest.mark.parametrize("change", ["black", "a camera that was knocked"])
-def test_a_gate_is_not_opened_again_for_an_item_that_cannot_be_seen(bench: Benches, change: str) -> None:
+def test_no_gate_opens_again_for_an_item_that_cannot_be_seen(bench: Benches, change: str) -> None:
     bin_ = bench("drinks-can", sticks=lambda _: True)
     bin_.throws = True
     assert bin_.live(20, until=lambda: bool(bin_.opened))
@@ -119,7 +119,7 @@ def test_a_gate_is_not_opened_again_for_an_item_that_cannot_be_seen(bench: Bench
 
 
 @pytest.mark.parametrize("change", ["half the light", "a camera that was knocked"])
-def test_what_is_thrown_in_while_another_look_is_learned_is_no_part_of_it(bench: Benches, change: str) -> None:
+def test_an_item_thrown_in_while_learning_is_not_learned(bench: Benches, change: str) -> None:
     bin_ = bench("drinks-can", "drinks-can")
     bin_.sees = CHANGES[change][0]
     assert bin_.live(10, until=lambda: bin_.sorter.mode == "fault")
@@ -138,7 +138,7 @@ def with_disc(sees: Sees) -> Sees:
     return seen
 
 
-def test_a_thing_that_lay_in_the_new_look_and_went_leaves_no_ghost(bench: Benches) -> None:
+def test_a_thing_removed_while_learning_leaves_no_ghost(bench: Benches) -> None:
     bin_ = bench("drinks-can")
     bin_.sees = with_disc(knocked)
     assert bin_.live(10, until=lambda: bin_.sorter.mode == "fault")
@@ -160,7 +160,7 @@ def test_a_dark_tray_is_not_learned_at_the_start(tiny_bundle: Bundle, tmp_path: 
 
 
 @pytest.mark.parametrize("ramp_s", [20.0, 180.0])
-def test_dusk_and_dawn_and_a_lamp_that_warms_up_are_no_items(bench: Benches, ramp_s: float) -> None:
+def test_slowly_changing_light_is_no_item(bench: Benches, ramp_s: float) -> None:
     bin_ = bench("drinks-can")
     began_s = bin_.now_s
 
@@ -175,7 +175,7 @@ def test_dusk_and_dawn_and_a_lamp_that_warms_up_are_no_items(bench: Benches, ram
     assert sorts_one(bin_)
 
 
-def test_a_tube_that_flickers_moves_no_gate_and_is_told(bench: Benches) -> None:
+def test_a_flickering_lamp_moves_no_gate_and_is_a_fault(bench: Benches) -> None:
     bin_ = bench("drinks-can")
     bin_.lamp_flickers = True
     bin_.live(40)
@@ -186,7 +186,7 @@ def test_a_tube_that_flickers_moves_no_gate_and_is_told(bench: Benches) -> None:
     assert sorts_one(bin_)
 
 
-def test_a_large_item_is_an_item(tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]) -> None:
+def test_an_item_that_covers_most_of_the_view_is_an_item(tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]) -> None:
     """70 % of the view, of one colour."""
     cv2.imwrite(str(tmp_path / "sheet.png"), cv2.cvtColor(painted("glass", 48, 64), cv2.COLOR_RGB2BGR))
     bin_ = Bench(tiny_bundle, tmp_path / "state", [VirtualItem("sheet", "glass", tmp_path / "sheet.png", None)])
@@ -196,7 +196,7 @@ def test_a_large_item_is_an_item(tiny_bundle: Bundle, tmp_path: Path, painted: C
 
 
 @pytest.mark.parametrize("change", ["a fifth darker", "half the light", "white balance", "a camera that was knocked"])
-def test_an_item_that_is_thrown_in_amid_the_fault_leaves_through_a_gate(bench: Benches, change: str) -> None:
+def test_an_item_thrown_in_during_the_fault_leaves_through_a_gate(bench: Benches, change: str) -> None:
     bin_ = bench("drinks-can", "drinks-can")
     bin_.sees = CHANGES[change][0]
     assert bin_.live(10, until=lambda: bin_.sorter.mode == "fault")

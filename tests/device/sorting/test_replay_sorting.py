@@ -74,7 +74,7 @@ def test_every_item_of_a_replayed_folder_is_sorted_once(replayed: Callable[[list
     assert [event.isolated for event in events] == [True] * len(things)
 
 
-def test_a_lamp_that_flickers_is_no_item(tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_changing_exposure_is_no_item(tiny_bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / "replayed"
     folder.mkdir()
     tray = TrayRenderer(np.random.default_rng(6))
