@@ -112,7 +112,7 @@ def _run(
         frame = np.clip(frame * np.exp(rng.normal(0, 0.03)) + rng.normal(0, 2, frame.shape), 0, 255).astype(np.uint8)
         amount = min(1.0, since / arguments.over) if since >= 0 else 0.0
         frame = change(frame, amount)
-        opinion = judge.look(np.ascontiguousarray(frame[y : y + 120, x : x + 160]), here=True)
+        opinion = judge.predict(np.ascontiguousarray(frame[y : y + 120, x : x + 160]), in_domain=True)
         for drift in monitor.observe(measure_item(frame, opinion.probabilities, opinion.unknown)):
             signals.add(drift.signal)
             first = since if first is None else first

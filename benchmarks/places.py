@@ -28,14 +28,14 @@ from converter.data.photos import read_part, read_pixels
 from device.commands.classify import labels
 from device.common.arrays import Float64Array
 from device.common.errors import SortbinError
-from device.vision.fewshot.fewshot_head import EmbeddedPhoto, FewshotHead, examples_of, teach
+from device.vision.fewshot.fewshot_head import EmbeddedPhoto, FewshotHead, teach, to_examples
 from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier, Outputs, softmax
 from device.vision.inference.embedding_stats import read_embedding_stats
 from device.vision.inference.fusion import fuse
 from device.vision.inference.novelty import read_novelty_model
 from device.vision.isolation.isolate import isolate, whole_frame
-from device.vision.isolation.tta import TAUGHT_LOOKS, VIEW_WEIGHTS, looks
+from device.vision.isolation.tta import FRAME_CROP_WEIGHTS, TEACHING_CROPS, tta_crops
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class JudgedPicture:
 
     def as_taught(self, named: Mapping[str, str]) -> EmbeddedPhoto:
         """A photo that is taught. named: label -> the name it is taught under."""
-        return EmbeddedPhoto(named.get(self.label, self.label), self.looks[:TAUGHT_LOOKS], self.found)
+        return EmbeddedPhoto(named.get(self.label, self.label), self.looks[:TEACHING_CROPS], self.found)
 
 
 class FewshotDraw(NamedTuple):
@@ -96,7 +96,7 @@ def look_at(places: Path, classifier: Classifier) -> Iterator[JudgedPicture]:
     ground = classifier.bundle.info.ground
     for row, frame, empty in frames(places):
         item = isolate(frame, empty, ground)
-        whole, shown = looks(frame, whole_frame(frame, ""), ground), looks(frame, item, ground)
+        whole, shown = tta_crops(frame, whole_frame(frame, ""), ground), tta_crops(frame, item, ground)
         yield JudgedPicture(row.place, row.label, tuple(map(classifier.outputs, whole)), tuple(map(classifier.outputs, shown)), item.found)
 
 
@@ -109,7 +109,12 @@ def untaught(seen: Sequence[JudgedPicture], bundle: Bundle, competing: tuple[str
         return bundle.info.labels[int(np.where(allowed, fused, 0).argmax())] == label
 
     def of(each: JudgedPicture) -> tuple[bool, ...]:
-        kinds = (each.whole[:1], None), (each.whole, VIEW_WEIGHTS), (each.looks[:1], None), (each.looks, None if each.found else VIEW_WEIGHTS)
+        kinds = (
+            (each.whole[:1], None),
+            (each.whole, FRAME_CROP_WEIGHTS),
+            (each.looks[:1], None),
+            (each.looks, None if each.found else FRAME_CROP_WEIGHTS),
+        )
         return tuple(names(outputs, each.label, weights) for outputs, weights in kinds)
 
     return np.array([of(each) for each in seen], float).T
@@ -144,7 +149,7 @@ def lessons(seen: Sequence[JudgedPicture], bundle: Bundle, shots: int, protocol:
             if len(taught_labels) < (2 if only else 1):
                 continue
             photos = [here[number].as_taught(named) for number in shown]
-            teaching = teach(examples_of(photos, bundle), bundle, reference, familiar, only=only)
+            teaching = teach(to_examples(photos, bundle), bundle, reference, familiar, only=only)
             asked = [each for number, each in enumerate(here) if number not in shown and each.label in taught_labels]
             right = [_named(each.looks, teaching, bundle, here=each.found) == named.get(each.label, each.label) for each in asked]
             others = [each for each in beside.others if each.place == place]

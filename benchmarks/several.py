@@ -38,9 +38,9 @@ from device.vision.inference.images import PictureError, find_pictures, read_pix
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import isolate
-from device.vision.isolation.pieces import looks_at, pieces
-from device.vision.isolation.tta import looks
-from device.vision.judge import Judge, PieceByPiece, mean_unknown
+from device.vision.isolation.pieces import find_pieces, piece_crops
+from device.vision.isolation.tta import tta_crops
+from device.vision.judge import Judge, PieceFusion, mean_unknown_score
 
 KINDS = ("one", "strap", "shadow", "hand", "apart", "near", "touching", "overlapping")
 PAIRS = KINDS[4:]
@@ -135,10 +135,10 @@ def judged(picture: StagedPicture, judge: Judge, rules: RulePack) -> tuple[Choic
     """The choice by the whole alone, and the one that looks at its pieces, too."""
     ground = judge.classifier.bundle.info.ground
     item = isolate(picture.frame, picture.empty, ground)
-    opinions = [judge.look(view, here=item.found) for view in looks(picture.frame, item, ground)[:LOOKS]]
-    whole = Evidence(fuse([opinion.probabilities for opinion in opinions]), unknown=judge.rejects(mean_unknown(opinions)))
-    apart, by_piece = pieces(item), PieceByPiece(judge)
-    told = [by_piece.look(looks_at(picture.frame, apart, ground, number)) for number in range(LOOKS)]
+    opinions = [judge.predict(view, in_domain=item.found) for view in tta_crops(picture.frame, item, ground)[:LOOKS]]
+    whole = Evidence(fuse([opinion.probabilities for opinion in opinions]), unknown=judge.is_unknown(mean_unknown_score(opinions)))
+    apart, by_piece = find_pieces(item), PieceFusion(judge)
+    told = [by_piece.add_frame(piece_crops(picture.frame, apart, ground, number)) for number in range(LOOKS)]
     both = whole, Evidence(whole.probabilities, unknown=whole.unknown, pieces=tuple(told[-1]), gap=apart.gap if apart else 0.0)
     before, after = (decide(evidence, judge.labels, rules, reject_below=judge.reject_below) for evidence in both)
     return before, after

@@ -22,7 +22,7 @@ from benchmarks.places import JudgedPicture, drawn, look_at, probabilities, rena
 from device.commands.classify import labels
 from device.common.arrays import Float64Array
 from device.common.errors import SortbinError
-from device.vision.fewshot.fewshot_head import FewshotHead, examples_of, teach
+from device.vision.fewshot.fewshot_head import FewshotHead, teach, to_examples
 from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.embedding_stats import read_embedding_stats
@@ -71,7 +71,7 @@ def meetings(seen: Sequence[JudgedPicture], bundle: Bundle, shots: int, draws: i
                 strangers = [each for each in here if each.label == stranger]
                 if len(names) < 2 or not strangers:
                     continue
-                teaching = teach(examples_of(photos, bundle), bundle, reference, familiar, only=True)
+                teaching = teach(to_examples(photos, bundle), bundle, reference, familiar, only=True)
                 yield Met(stranger, _scores(known, teaching, bundle), _scores(strangers, teaching, bundle), teaching.unknown_above)
 
 

@@ -11,7 +11,7 @@ from converter.common.accuracy import Predictions
 from converter.common.proportion import proportion
 from converter.data.run import Run
 from converter.quantization.bias_correction import Correction
-from device.vision.inference.bundle import BundleInfo, Measured
+from device.vision.inference.bundle import BundleInfo, MeasuredAccuracy
 from device.vision.inference.classifier import softmax
 from device.vision.inference.novelty import FILE as KNOWN_FILE
 
@@ -219,7 +219,7 @@ def _share(answers: Predictions) -> tuple[str, str]:
     return _told(int(answers.right.sum()), len(answers.targets))
 
 
-def _of(measured: Measured) -> tuple[str, str]:
+def _of(measured: MeasuredAccuracy) -> tuple[str, str]:
     return _told(round(measured.accuracy * measured.n), measured.n)
 
 

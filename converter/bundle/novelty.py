@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.common.arrays import Float32Array, Float64Array
-from device.vision.inference.novelty import NoveltyModel, distances, doubts, fit_novelty, unit
+from device.vision.inference.novelty import NoveltyModel, fit_novelty, head_doubts, normalize, prototype_distances
 
 PROTOTYPES = 16
 """a label; with 8 or 32 labels left out are told apart as well"""
@@ -20,9 +20,9 @@ def fit_novelty_model(embeddings: Float32Array, targets: npt.NDArray[np.int64], 
     embeddings: training photos x features, whose labels are `targets`. unseen: embeddings of validation photos; probabilities: calibrated, the same
     photos x labels.
     """
-    rows = unit(embeddings)
+    rows = normalize(embeddings)
     prototypes = np.concatenate([_prototypes(rows[targets == label]) for label in np.unique(targets)])
-    return fit_novelty(prototypes, distances(unseen, prototypes), doubts(probabilities))
+    return fit_novelty(prototypes, prototype_distances(unseen, prototypes), head_doubts(probabilities))
 
 
 def _prototypes(rows: Float64Array) -> Float64Array:
@@ -32,5 +32,5 @@ def _prototypes(rows: Float64Array) -> Float64Array:
     middles: Float64Array = rows[np.linspace(0, len(rows) - 1, min(PROTOTYPES, len(rows))).astype(int)]
     for _ in range(_ROUNDS):
         nearest = (rows @ middles.T).argmax(axis=1)
-        middles = unit(np.stack([rows[nearest == i].mean(axis=0) if (nearest == i).any() else middle for i, middle in enumerate(middles)]))
+        middles = normalize(np.stack([rows[nearest == i].mean(axis=0) if (nearest == i).any() else middle for i, middle in enumerate(middles)]))
     return middles

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.common.arrays import Float64Array
-from device.vision.inference.bundle import Measured
+from device.vision.inference.bundle import MeasuredAccuracy
 from device.vision.inference.classifier import softmax
 
 Ints = npt.NDArray[np.int64]
@@ -50,10 +50,10 @@ class Predictions:
         size = self.logits.shape[1]
         return np.bincount(self.targets * size + self.logits.argmax(axis=1), minlength=size * size).reshape(size, size)
 
-    def measured(self, labels: Sequence[str], temperature: float, runtime: str) -> Measured:
+    def measured(self, labels: Sequence[str], temperature: float, runtime: str) -> MeasuredAccuracy:
         """The same in the form of `bundle.json`; nll is that of the calibrated probabilities."""
         recall = dict(zip(labels, self.recall(), strict=True))
-        return Measured(self.accuracy, len(self.targets), round(self.nll(temperature), 6), recall, runtime)
+        return MeasuredAccuracy(self.accuracy, len(self.targets), round(self.nll(temperature), 6), recall, runtime)
 
 
 def agreement(one: Predictions, other: Predictions) -> float:

@@ -213,13 +213,13 @@ def folder_remarks(data: Path) -> list[str]:
         return []
     folders = _label_folders(data)
     files = [file for folder in folders for file in folder.iterdir() if not pictures.is_hidden(file.name) and not file.is_dir()]
-    others = pictures.of_other_kinds(file.name for file in files)
+    others = pictures.count_unread_kinds(file.name for file in files)
     deeper = sum(_is_picture(file) for folder in folders for file in folder.glob("*/**/*"))
     beside = sum(_is_picture(file) for file in data.iterdir())
     return [
         *label_remarks(folder.name for folder in folders),
         *(f"{folder}: no photo in it, so it is no label" for folder in empty_folders(data)),
-        *([f"{data}: {pictures.kinds_told(others)}"] if others else []),
+        *([f"{data}: {pictures.describe_unread_kinds(others)}"] if others else []),
         *(
             [f"{data}: {counted(deeper, 'picture')} in folders below those of the labels; passed over, `training prepare` takes them"]
             if deeper
@@ -265,9 +265,11 @@ def require_readable(photos: Sequence[Photo]) -> None:
     Raises PhotosError, which names all that cannot be read.
     """
     files = [file for photo in photos for file in (photo.path, photo.mask) if file is not None]
-    problems = [line for lines in parallel_map(len(files), lambda: lambda number: pictures.unreadable(files[number : number + 1])) for line in lines]
+    problems = [
+        line for lines in parallel_map(len(files), lambda: lambda number: pictures.find_unreadable(files[number : number + 1])) for line in lines
+    ]
     if problems:
-        raise PhotosError(pictures.refusal(problems, len(files)))
+        raise PhotosError(pictures.unreadable_message(problems, len(files)))
 
 
 @contextlib.contextmanager

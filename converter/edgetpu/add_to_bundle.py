@@ -19,7 +19,7 @@ from device.vision.inference.bundle import (
     Bundle,
     BundleInfo,
     EdgeTpu,
-    Mapping,
+    OperationMapping,
     encode,
     hash_file,
     read_bundle,
@@ -76,7 +76,7 @@ def _told(compiled: CompiledModel) -> EdgeTpu:
         on_cpu=report.on_cpu,
         on_chip_bytes=report.on_chip_bytes,
         off_chip_bytes=report.off_chip_bytes,
-        mapping=tuple(Mapping(row.operation, row.count, row.status) for row in report.rows),
+        mapping=tuple(OperationMapping(row.operation, row.count, row.status) for row in report.rows),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from converter.common.parallel_map import parallel_map
 from converter.common.progress import Indexable
 from device.common.arrays import Float32Array, Float64Array
-from device.vision.inference.bundle import MODEL_FILE, Bundle, BundleInfo, CalibrationSet, InputSpec, KnownAnswer, Measured, Metrics
+from device.vision.inference.bundle import MODEL_FILE, Bundle, BundleInfo, CalibrationSet, InputSpec, KnownAnswer, MeasuredAccuracy, Metrics
 from device.vision.inference.classifier import Classifier, Outputs
 from device.vision.inference.preprocess import Pixels, to_float
 from device.vision.inference.runtime import Runtime, load_runtime
@@ -85,7 +85,7 @@ def _kept(model: bytes, labels: tuple[str, ...], size: int, scratch: Path) -> Bu
 
 def _draft(labels: tuple[str, ...], size: int) -> BundleInfo:
     """What a classifier needs to know of a bundle before anything was measured."""
-    nothing = Measured(0.0, 0, 0.0, {}, "")
+    nothing = MeasuredAccuracy(0.0, 0, 0.0, {}, "")
     return BundleInfo(
         name="draft",
         version="",

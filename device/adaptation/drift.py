@@ -128,7 +128,7 @@ class DriftMonitor:
         self._drifted: set[Signal] = set()
 
     @property
-    def known(self) -> bool:
+    def learned(self) -> bool:
         """Whether there is anything to store."""
         return self._items > 0
 

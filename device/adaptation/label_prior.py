@@ -113,7 +113,7 @@ class LabelPrior:
         return f"site-{zlib.crc32(chr(0).join(self.labels).encode()):08x}.npy"
 
     @property
-    def known(self) -> bool:
+    def learned(self) -> bool:
         """Whether there is anything to store."""
         return bool(self._window)
 

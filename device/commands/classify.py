@@ -22,13 +22,13 @@ from device.vision.inference.bundle import default_bundle, find_bundle, read_bun
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.fusion import fuse
 from device.vision.inference.ground import Ground
-from device.vision.inference.images import PictureError, find_pictures, passed_over, read_pixels
+from device.vision.inference.images import PictureError, find_pictures, read_pixels, unread_kinds_notes
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import isolate, whole_frame
-from device.vision.isolation.pieces import looks_at, pieces
-from device.vision.isolation.tta import looks
-from device.vision.judge import Judge, PieceByPiece, mean_unknown
+from device.vision.isolation.pieces import find_pieces, piece_crops
+from device.vision.isolation.tta import tta_crops
+from device.vision.judge import Judge, PieceFusion, mean_unknown_score
 
 HELD = "held"
 """what people read in place of a bin, where a hazard goes nowhere"""
@@ -43,7 +43,7 @@ class IsolatedItem(msgspec.Struct, frozen=True):
     area: float
 
 
-class Judgement(msgspec.Struct, frozen=True):
+class ClassifiedImage(msgspec.Struct, frozen=True):
     """One line of `--json`. ms: isolation, resize, network and decision, without reading and decoding the file.
 
     bin: empty where a hazard is held. isolated: null where no background was given, for then the whole picture is judged. An isolated item is judged
@@ -63,7 +63,7 @@ class Judgement(msgspec.Struct, frozen=True):
     pieces: int
 
 
-class Unread(msgspec.Struct, frozen=True):
+class UnreadableImage(msgspec.Struct, frozen=True):
     """One line of `--json` for a picture that could not be read."""
 
     image: str
@@ -119,22 +119,22 @@ def run(arguments: argparse.Namespace) -> int:
     bundle = read_bundle(arguments.bundle or default_bundle())
     teaching = read_fewshot_head(arguments.teaching, bundle) if arguments.teaching else None
     judge = Judge(Classifier(bundle), teaching)
-    label_prior = LabelPrior(judge.labels, judge.usual, SiteSettings(labels=arguments.labels, others=arguments.others))
+    label_prior = LabelPrior(judge.labels, judge.expected_shares, SiteSettings(labels=arguments.labels, others=arguments.others))
     rules = read_rules(find_rules(arguments.rules), judge.labels, bundle.info.labels) if arguments.rules else default_pack(judge.labels)
     pictures = list(itertools.chain.from_iterable(find_pictures(path) for path in paths))
-    for remark in passed_over(paths):
+    for remark in unread_kinds_notes(paths):
         print(f"sortbin classify: {remark}", file=sys.stderr)
     empty = BackgroundModel(itertools.chain.from_iterable(_empty_views(group, bundle.info.ground) for group in groups))
     judge.classifier.check_known_answer()
 
-    write = _write_json if arguments.json else _Table(judge.labels, rules, isolates=empty.known).write
+    write = _write_json if arguments.json else _Table(judge.labels, rules, isolates=empty.learned).write
     unread = 0
     for picture in pictures:
         try:
-            line: Judgement | Unread = _judge(picture, judge, label_prior, rules, empty)
+            line: ClassifiedImage | UnreadableImage = _judge(picture, judge, label_prior, rules, empty)
         except PictureError as error:
             unread += 1
-            line = Unread(_shown(picture), _printable(str(error)))
+            line = UnreadableImage(_shown(picture), _printable(str(error)))
             print(f"sortbin classify: {line.error}", file=sys.stderr)
         write(line)
     return 1 if unread else 0
@@ -167,7 +167,7 @@ def _empty_views(group: Sequence[Path], ground: Ground) -> Iterator[Pixels]:
                     file=sys.stderr,
                 )
             if path == group[0]:
-                first.see(view)
+                first.add(view)
             yield view
 
 
@@ -179,26 +179,26 @@ def labels(text: str) -> tuple[str, ...]:
     return named
 
 
-def _judge(picture: Path, judge: Judge, label_prior: LabelPrior, rules: RulePack, empty: BackgroundModel) -> Judgement:
+def _judge(picture: Path, judge: Judge, label_prior: LabelPrior, rules: RulePack, empty: BackgroundModel) -> ClassifiedImage:
     pixels = read_pixels(picture)
     began_s = time.perf_counter()
     ground = judge.classifier.bundle.info.ground
-    isolated = isolate(pixels, empty, ground) if empty.known else None
+    isolated = isolate(pixels, empty, ground) if empty.learned else None
     item = isolated or whole_frame(pixels, "no empty view")
-    opinions = [judge.look(picture, here=item.found) for picture in looks(pixels, item, ground)]
-    weights = [judge.weight(item, number) for number in range(len(opinions))]
-    unknown = mean_unknown(opinions)
+    opinions = [judge.predict(picture, in_domain=item.found) for picture in tta_crops(pixels, item, ground)]
+    weights = [judge.crop_weight(item, number) for number in range(len(opinions))]
+    unknown = mean_unknown_score(opinions)
     seen = fuse([opinion.probabilities for opinion in opinions], weights=weights)
     probabilities = label_prior.apply_prior(seen)
-    apart, by_piece = pieces(item), PieceByPiece(judge)
+    apart, by_piece = find_pieces(item), PieceFusion(judge)
     found: list[Float64Array] = []
     for number in range(len(opinions)):
-        found = by_piece.look(looks_at(pixels, apart, ground, number))
+        found = by_piece.add_frame(piece_crops(pixels, apart, ground, number))
     gap = 0.0 if apart is None else apart.gap
-    evidence = Evidence(probabilities, seen, judge.rejects(unknown), tuple(label_prior.apply_prior(piece) for piece in found), gap)
+    evidence = Evidence(probabilities, seen, judge.is_unknown(unknown), tuple(label_prior.apply_prior(piece) for piece in found), gap)
     choice = decide(evidence, judge.labels, rules, reject_below=judge.reject_below)
     took_s = time.perf_counter() - began_s
-    return Judgement(
+    return ClassifiedImage(
         image=_shown(picture),
         label=choice.label,
         p=round(choice.p, 6),
@@ -212,7 +212,7 @@ def _judge(picture: Path, judge: Judge, label_prior: LabelPrior, rules: RulePack
     )
 
 
-def _write_json(line: Judgement | Unread) -> None:
+def _write_json(line: ClassifiedImage | UnreadableImage) -> None:
     print(msgspec.json.encode(line).decode(), flush=True)
 
 
@@ -225,11 +225,11 @@ class _Table:
         self._isolated_width = len("  whole: nothing differs") if isolates else 0
         self._columns = self._label_width + self._bin_width + len("  100.0%  ->   confident  1000.0 ms") + self._isolated_width
 
-    def write(self, line: Judgement | Unread) -> None:
+    def write(self, line: ClassifiedImage | UnreadableImage) -> None:
         match line:
-            case Unread():
+            case UnreadableImage():
                 print(f"{'cannot be read':<{self._columns}}  {line.image}", flush=True)
-            case Judgement():
+            case ClassifiedImage():
                 what, where = padded(line.label, self._label_width), padded(line.bin or HELD, self._bin_width)
                 apart = f"{_apart(line.isolated):<{self._isolated_width}}"
                 print(f"{what}  {line.p:6.1%}  -> {where}  {line.decision:<9}  {line.ms:6.1f} ms{apart}  {line.image}", flush=True)

@@ -21,17 +21,34 @@ from device.common.label_names import LabelError, label_of, label_remarks
 from device.daemon.startup import open_classifier, read_rule_pack
 from device.policy.rules import find_rules, read_rules
 from device.settings import read_settings
-from device.vision.fewshot.fewshot_head import Examples, FewshotHead, TaughtPhoto, TeachingError, labels_after, look_at, read_fewshot_head, teach
+from device.vision.fewshot.fewshot_head import (
+    Examples,
+    FewshotHead,
+    TaughtPhoto,
+    TeachingError,
+    embed_photos,
+    labels_after_teaching,
+    read_fewshot_head,
+    teach,
+)
 from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.embedding_stats import read_embedding_stats
-from device.vision.inference.images import PictureError, find_pictures, is_hidden, passed_over, read_pixels, refusal, unreadable
+from device.vision.inference.images import (
+    PictureError,
+    find_pictures,
+    find_unreadable,
+    is_hidden,
+    read_pixels,
+    unread_kinds_notes,
+    unreadable_message,
+)
 from device.vision.inference.novelty import read_novelty_model
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import isolate, whole_frame
 from device.vision.isolation.occupancy import OccupancyDetector, PresenceSettings
-from device.vision.isolation.tta import taught_views
+from device.vision.isolation.tta import teaching_crops
 
 PERSON_TIMEOUT_S = 120.0
 """longest wait for a person to lay the next item on the tray"""
@@ -133,14 +150,14 @@ def run(arguments: argparse.Namespace) -> int:
         known = before.examples.labels if before is not None else ()
         only = arguments.only or (before is not None and before.only)
         folders = _folders(arguments.source) if arguments.source else {}
-        labels = labels_after(classifier.labels, (*known, *(folders or (arguments.label,))), only=only)
+        labels = labels_after_teaching(classifier.labels, (*known, *(folders or (arguments.label,))), only=only)
         read_rule_pack(settings, labels, classifier.labels)
         if arguments.source:
-            seen = look_at(_photos(folders, arguments.background, classifier.bundle), classifier)
+            seen = embed_photos(_photos(folders, arguments.background, classifier.bundle), classifier)
         else:
             with contextlib.closing(open_camera(settings.camera)) as camera:
                 shown = _photos_from_camera(arguments.label, camera, settings.presence, classifier.bundle, arguments.frames or DEFAULT_FRAMES)
-                seen = look_at(_report_isolation(shown), classifier)
+                seen = embed_photos(_report_isolation(shown), classifier)
         teaching, copies = _fit_without_copies(seen if before is None else before.examples.followed_by(seen), classifier.bundle, only=only)
         _report(teaching, save_head(teaching, state), copies, as_json=arguments.json)
     return 0
@@ -167,10 +184,10 @@ def _teach_to_file(arguments: argparse.Namespace) -> int:
     classifier = Classifier(bundle)
     classifier.check_known_answer()
     folders = _folders(arguments.source)
-    labels = labels_after(classifier.labels, tuple(folders), only=arguments.only)
+    labels = labels_after_teaching(classifier.labels, tuple(folders), only=arguments.only)
     if arguments.rules:
         read_rules(find_rules(arguments.rules), labels, classifier.labels)
-    seen = look_at(_photos(folders, arguments.background, bundle), classifier)
+    seen = embed_photos(_photos(folders, arguments.background, bundle), classifier)
     teaching, copies = _fit_without_copies(seen, bundle, only=arguments.only)
     try:
         teaching.write(arguments.out)
@@ -207,7 +224,7 @@ def _folders(source: Path) -> dict[str, list[Path]]:
         raise TeachingError(f"{source}: {error.strerror}; {expected}") from error
     if not found:
         raise TeachingError(f"{source}: expected a folder of photos for each label in it, found no folder")
-    for remark in (*label_remarks(folder.name for folder in found), *passed_over([source])):
+    for remark in (*label_remarks(folder.name for folder in found), *unread_kinds_notes([source])):
         _progress(remark)
     folders: dict[str, list[Path]] = {}
     for folder in found:
@@ -220,7 +237,7 @@ def _photos(folders: Mapping[str, list[Path]], backgrounds: list[Path], bundle: 
     empty = BackgroundModel(read_pixels(view) for path in backgrounds for view in find_pictures(path))
     files = [(label, file) for label, own in folders.items() for folder in own for file in find_pictures(folder)]
     taken = (_prepare(label, pixels, empty, bundle) for label, pixels in _read(files))
-    return _report_isolation(taken) if empty.known else (each.photo for each in taken)
+    return _report_isolation(taken) if empty.learned else (each.photo for each in taken)
 
 
 def _read(files: list[tuple[str, Path]]) -> Iterator[tuple[str, Pixels]]:
@@ -229,7 +246,7 @@ def _read(files: list[tuple[str, Path]]) -> Iterator[tuple[str, Pixels]]:
         try:
             yield label, read_pixels(file)
         except PictureError as error:
-            raise PictureError(refusal(unreadable([later for _, later in files[number:]]), len(files))) from error
+            raise PictureError(unreadable_message(find_unreadable([later for _, later in files[number:]]), len(files))) from error
 
 
 class _PreparedPhoto(NamedTuple):
@@ -241,8 +258,8 @@ class _PreparedPhoto(NamedTuple):
 
 def _prepare(label: str, pixels: Pixels, empty: BackgroundModel, bundle: Bundle) -> _PreparedPhoto:
     ground = bundle.info.ground
-    item = isolate(pixels, empty, ground) if empty.known else whole_frame(pixels, "no empty view")
-    return _PreparedPhoto(TaughtPhoto(label, taught_views(pixels, item, ground), item.found), item.why)
+    item = isolate(pixels, empty, ground) if empty.learned else whole_frame(pixels, "no empty view")
+    return _PreparedPhoto(TaughtPhoto(label, teaching_crops(pixels, item, ground), item.found), item.why)
 
 
 def _report_isolation(taken: Iterable[_PreparedPhoto]) -> Iterator[TaughtPhoto]:
@@ -267,10 +284,10 @@ def _photos_from_camera(label: str, camera: CameraThread, presence: PresenceSett
     frames = _frames(camera)
     _progress("leave the tray empty")
     try:
-        while not view.known:
+        while not view.learned:
             frame = next(frames)
             view.learn(frame.pixels)
-        empty.see(frame.pixels)
+        empty.add(frame.pixels)
         for taken in range(count):
             _progress(f"{taken + 1} of {count}: {'lay an item on the tray' if taken == 0 else 'turn it, or lay another'}")
             yield _prepare(label, _wait_until_still(frames, view, presence), empty, bundle)
@@ -294,7 +311,7 @@ def _wait_until_still(frames: Iterator[Frame], view: OccupancyDetector, presence
     """The first frame in which something has lain still for long enough."""
     still_since_s: float | None = None
     for frame in _until_timeout(frames, "nothing came to rest on the tray"):
-        sight = view.look(frame.pixels)
+        sight = view.observe(frame.pixels)
         if sight.moving or not sight.present:
             still_since_s = None
         elif still_since_s is None:
@@ -306,7 +323,7 @@ def _wait_until_still(frames: Iterator[Frame], view: OccupancyDetector, presence
 
 def _wait_until_moved(frames: Iterator[Frame], view: OccupancyDetector) -> None:
     for frame in _until_timeout(frames, "the item was not moved"):
-        sight = view.look(frame.pixels)
+        sight = view.observe(frame.pixels)
         if sight.moving or not sight.present:
             return
 

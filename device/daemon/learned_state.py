@@ -21,7 +21,7 @@ class LearnedState(Protocol):
     """Something learned that can be stored as one array."""
 
     @property
-    def known(self) -> bool:
+    def learned(self) -> bool:
         """Whether anything was learned yet."""
 
     def export(self) -> npt.NDArray[Any] | None:
@@ -53,7 +53,7 @@ class LearnedStateFile:
 
     def update(self, now_s: float) -> None:
         """Save once the state is learned and then every SAVE_EVERY_S seconds, on a thread of its own. now_s: monotonic seconds."""
-        if not self._state.known or (self._due_s is not None and now_s < self._due_s):
+        if not self._state.learned or (self._due_s is not None and now_s < self._due_s):
             return
         self._due_s = now_s + SAVE_EVERY_S
         if self._writer is None or not self._writer.is_alive():
@@ -62,7 +62,7 @@ class LearnedStateFile:
 
     def close(self) -> None:
         """Save a last time. Waits for the disk."""
-        if self._state.known:
+        if self._state.learned:
             self._write(self._state.export())
 
     def _write(self, exported: npt.NDArray[Any] | None) -> None:

@@ -146,6 +146,6 @@ def read_rule_pack(settings: BinSettings, labels: tuple[str, ...], also: tuple[s
 def open_label_prior(settings: BinSettings, judge: Judge) -> LabelPrior:
     """The label prior of `[site]`, for the labels of the judge. Raises SiteError."""
     try:
-        return LabelPrior(judge.labels, judge.usual, settings.site)
+        return LabelPrior(judge.labels, judge.expected_shares, settings.site)
     except SiteError as error:
         raise SiteError(f"site.{error}") from error

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from device.common.arrays import Float32Array
 from device.common.files import replacing
 from device.samples.store import SampleNote
-from device.vision.inference.novelty import unit
+from device.vision.inference.novelty import normalize
 from device.vision.inference.preprocess import Pixels
 
 log = logging.getLogger("sortbin")
@@ -105,7 +105,7 @@ class SampleCollector:
         """Why a sample is worth labelling; empty where it is not."""
         if sample.mask is None or border_coverage(sample.mask) > MOST_AT_BORDER:
             return ""
-        direction = unit(sample.embedding).astype(np.float32)
+        direction = normalize(sample.embedding).astype(np.float32)
         novel = not self._stored or float(1 - (np.stack(self._stored) @ direction).max()) > NOVEL_ABOVE
         if sample.note.reason != "confident":
             self._stored.append(direction)

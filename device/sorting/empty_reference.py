@@ -16,7 +16,7 @@ class EmptyReference(NamedTuple):
     @property
     def known(self) -> bool:
         """Whether both have been learned."""
-        return self.occupancy.known and self.background.known
+        return self.occupancy.learned and self.background.learned
 
     def copy(self) -> "EmptyReference":
         """The same reference, which does not change with this one."""
@@ -24,11 +24,11 @@ class EmptyReference(NamedTuple):
 
     def take_over(self, other: "EmptyReference") -> None:
         """Take the state of another reference."""
-        self.occupancy.take_over(other.occupancy)
-        self.background.take_over(other.background)
+        self.occupancy.copy_from(other.occupancy)
+        self.background.copy_from(other.background)
 
     def adopt(self, pixels: Pixels) -> None:
         """Take one frame (H x W x 3 uint8 RGB) for the empty tray from now on."""
-        self.occupancy.adopt(pixels)
-        self.background.forget()
-        self.background.see(pixels)
+        self.occupancy.replace(pixels)
+        self.background.clear()
+        self.background.add(pixels)

@@ -45,7 +45,7 @@ from device.vision.inference.fusion import fuse
 from device.vision.inference.runtime import RuntimeFault
 from device.vision.isolation.burst import Burst
 from device.vision.isolation.occupancy import PresenceSettings
-from device.vision.judge import Judge, Opinion, PieceByPiece, mean_unknown
+from device.vision.judge import CropPrediction, Judge, PieceFusion, mean_unknown_score
 
 FALL_S = 0.2
 """least time from a gate's command until an item can have fallen out of sight: free fall through 20 cm, g t^2 / 2"""
@@ -173,21 +173,21 @@ class Sorter:
     def _judge_burst(self, arrived_s: float) -> Generator[None, Tick, Judgement | None]:
         """Judge the item by several frames, fewer once its bin is clear. Returns None when it went away meanwhile, or something reached in."""
         item = uuid.uuid4().hex
-        opinions: list[Opinion] = []
+        opinions: list[CropPrediction] = []
         weights: list[float] = []
-        burst, by_piece = Burst(self._tray.occupancy, self._tray.background, self._judge.classifier.bundle.info.ground), PieceByPiece(self._judge)
+        burst, by_piece = Burst(self._tray.occupancy, self._tray.background, self._judge.classifier.bundle.info.ground), PieceFusion(self._judge)
         while True:
             now_s, frame, sight = yield from self._tray.next_observation()
             if not sight.present or self._tray.reached_into:
                 return None
-            isolated = burst.isolated(frame.pixels)
-            weights.append(self._judge.weight(isolated, len(opinions)))
-            opinions.append(self._judge.look(isolated.picture, here=True))
-            posterior, unknown = fuse([opinion.probabilities for opinion in opinions], weights=weights), mean_unknown(opinions)
+            isolated = burst.add_frame(frame.pixels)
+            weights.append(self._judge.crop_weight(isolated, len(opinions)))
+            opinions.append(self._judge.predict(isolated.picture, in_domain=True))
+            posterior, unknown = fuse([opinion.probabilities for opinion in opinions], weights=weights), mean_unknown_score(opinions)
             probabilities = self._label_prior.apply_prior(posterior)
-            pieces = tuple(self._label_prior.apply_prior(piece) for piece in by_piece.look(burst.piece_looks(frame.pixels)))
+            pieces = tuple(self._label_prior.apply_prior(piece) for piece in by_piece.add_frame(burst.piece_crops(frame.pixels)))
             gap = 0.0 if burst.pieces is None else burst.pieces.gap
-            evidence = Evidence(probabilities, posterior, self._judge.rejects(unknown), pieces, gap)
+            evidence = Evidence(probabilities, posterior, self._judge.is_unknown(unknown), pieces, gap)
             choice = decide(evidence, self._judge.labels, self._rules, reject_below=self._judge.reject_below, closed=self._closed_bins)
             decided = choice.p_bin >= self._settings.decided_above and choice.reason not in ("unknown", "several")
             if decided or len(opinions) == self._settings.burst:
@@ -296,9 +296,9 @@ class Sorter:
     def _replace_runtime(self) -> Generator[None, Tick, None]:
         """Go on with the spare runtime. Raises RuntimeFault where there is none, and what opening it raises: only a restart helps."""
         assert self._runtime_fault is not None, "a runtime is replaced because it failed"
-        spare = self._judge.spare(str(self._runtime_fault))
+        spare = self._judge.start_spare(str(self._runtime_fault))
         if spare is None:
             raise self._runtime_fault
         while not spare.done():
             yield from self._steps.rest()
-        self._judge.go_on_with(spare.result())
+        self._judge.switch_to(spare.result())

@@ -13,9 +13,9 @@ from device.sorting.control_steps import ControlSteps, Tick
 from device.sorting.empty_reference import EmptyReference
 from device.sorting.faults import SortingFault
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.occupancy import PresenceSettings, Sight
-from device.vision.isolation.scene import Change, SceneChange, scene_of, unusable
-from device.vision.isolation.view_change import NewLook, has_gone
+from device.vision.isolation.occupancy import Occupancy, PresenceSettings
+from device.vision.isolation.scene import Change, SceneChange, classify_scene, unusable
+from device.vision.isolation.view_change import NewViewCandidate, item_was_removed
 
 OTHER_VIEW_SPREAD = 0.8
 """share of the view's cells that differ from the empty tray above which it is another view or another light, and no item"""
@@ -52,7 +52,7 @@ class Observation(NamedTuple):
 
     now_s: float
     frame: Frame
-    sight: Sight
+    sight: Occupancy
 
 
 class TrayMonitor:
@@ -75,7 +75,7 @@ class TrayMonitor:
         self._scene_checked_s: float | None = None
         self._lost = False
         self._lost_since_s: float | None = None
-        self._look_when_lost: NewLook | None = None
+        self._look_when_lost: NewViewCandidate | None = None
         self._unsteady_since_s: float | None = None
         self._crossing_since_s: float | None = None
         self._crossing_reported = False
@@ -89,18 +89,18 @@ class TrayMonitor:
         if self._ready:
             return
         frame = yield from self._wait_for_exposure(began_s, frame)
-        if self.occupancy.known and self._shows_another_view(frame.pixels):
-            self.occupancy.forget()
-        self._unproven = self.occupancy.known
-        if not self.occupancy.known:
-            self.background.forget()
-            while not self.occupancy.known:
+        if self.occupancy.learned and self._shows_another_view(frame.pixels):
+            self.occupancy.reset()
+        self._unproven = self.occupancy.learned
+        if not self.occupancy.learned:
+            self.background.clear()
+            while not self.occupancy.learned:
                 now_s, frame = yield from self._steps.next_frame()
                 if now_s - began_s > UNSTEADY_AFTER_S:
                     raise SortingFault("camera", f"the empty tray cannot be learned in {UNSTEADY_AFTER_S:g} s: {UNSTEADY}")
                 if unusable(frame.pixels) is None:
                     self.occupancy.learn(frame.pixels)
-            self.background.see(frame.pixels)
+            self.background.add(frame.pixels)
         self._ready = True
 
     def wait_until_occupied(self) -> Generator[None, Tick, float]:
@@ -159,8 +159,8 @@ class TrayMonitor:
         What was learned as a part of the empty tray and has gone since is no hand: the tray is learned again without it.
         """
         reached_in_s = frame_s = None
-        look: NewLook | None = None
-        while self.occupancy.known and self._ready:
+        look: NewViewCandidate | None = None
+        while self.occupancy.learned and self._ready:
             tick = yield from self._steps.rest()
             frame_s = tick.now_s if frame_s is None or tick.frame is not None else frame_s
             if tick.now_s - frame_s > NO_FRAME_S:
@@ -170,8 +170,13 @@ class TrayMonitor:
             _, frame, sight = self._observe(tick.now_s, tick.frame)
             if self.reached_into:
                 reached_in_s = tick.now_s
-                look = None if sight.moving else NewLook(frame.pixels, tick.now_s) if look is None else look
-                if look is not None and self.background.known and look.stays(frame.pixels, tick.now_s) and has_gone(frame.pixels, self.background):
+                look = None if sight.moving else NewViewCandidate(frame.pixels, tick.now_s) if look is None else look
+                if (
+                    look is not None
+                    and self.background.learned
+                    and look.is_confirmed_by(frame.pixels, tick.now_s)
+                    and item_was_removed(frame.pixels, self.background)
+                ):
                     self._relearn(look)
             elif reached_in_s is None or tick.now_s - reached_in_s >= self._presence.still_s:
                 return
@@ -186,17 +191,17 @@ class TrayMonitor:
         still_since_s: float | None = None
         while self._lost:
             now_s, frame = yield from self._steps.next_frame()
-            still_since_s = None if self.occupancy.look(frame.pixels).moving else now_s if still_since_s is None else still_since_s
+            still_since_s = None if self.occupancy.observe(frame.pixels).moving else now_s if still_since_s is None else still_since_s
             if still_since_s is None or now_s - still_since_s < self._presence.still_s:
                 continue
-            change = scene_of(frame.pixels, self.background).change
+            change = classify_scene(frame.pixels, self.background).change
             if change not in LOST or self._matches_earlier_reference(frame.pixels):
                 self._end_lost()
             elif unusable(frame.pixels) is not None:
                 look = None
             elif look is None:
-                look = NewLook(frame.pixels, now_s)
-            elif look.stays(frame.pixels, now_s) and (look.something_left or not self.holds_hazard):
+                look = NewViewCandidate(frame.pixels, now_s)
+            elif look.is_confirmed_by(frame.pixels, now_s) and (look.item_was_removed or not self.holds_hazard):
                 self._relearn(look)
 
     def still_shows(self, thumbnail: Float32Array) -> Generator[None, Tick, bool]:
@@ -245,7 +250,7 @@ class TrayMonitor:
         self._reference.adopt(pixels)
 
     def _observe(self, now_s: float, frame: Frame) -> Observation:
-        sight = self.occupancy.look(frame.pixels)
+        sight = self.occupancy.observe(frame.pixels)
         self._unsteady_since_s = None if not sight.moving else now_s if self._unsteady_since_s is None else self._unsteady_since_s
         if self._unsteady_since_s is not None and now_s - self._unsteady_since_s > UNSTEADY_AFTER_S:
             self._lose_view(UNSTEADY)
@@ -253,12 +258,12 @@ class TrayMonitor:
         self._watch_border(now_s, sight)
         return Observation(now_s, frame, sight)
 
-    def _check_scene(self, now_s: float, frame: Frame, sight: Sight) -> Sight:
+    def _check_scene(self, now_s: float, frame: Frame, sight: Occupancy) -> Occupancy:
         """The sight, corrected where nothing moves: another light is no item, and a dark item on dark ground is one.
 
         While the view is lost it counts as moving, so that nothing is decided on it.
         """
-        if sight.moving or not self.background.known:
+        if sight.moving or not self.background.learned:
             self._scene_checked_s = None
             return sight
         if self._scene_checked_s is None or now_s - self._scene_checked_s >= SCENE_CHECK_S:
@@ -269,19 +274,19 @@ class TrayMonitor:
             return replace(sight, present=change == "item", crossing=crossing)
         self._lost_since_s = now_s if self._lost_since_s is None else self._lost_since_s
         if now_s - self._lost_since_s >= LOST_AFTER_S:
-            self._look_when_lost = NewLook(frame.pixels, now_s) if unusable(frame.pixels) is None else None
+            self._look_when_lost = NewViewCandidate(frame.pixels, now_s) if unusable(frame.pixels) is None else None
             self._lose_view(LOST[change])
         return replace(sight, present=True, moving=True, crossing=0.0)
 
-    def _examine(self, pixels: Pixels, sight: Sight) -> SceneChange:
-        scene = scene_of(pixels, self.background, self._presence.border)
+    def _examine(self, pixels: Pixels, sight: Occupancy) -> SceneChange:
+        scene = classify_scene(pixels, self.background, self._presence.border)
         if scene.change != "nothing" and self._matches_earlier_reference(pixels):
             scene = SceneChange("nothing")
         if scene.change == "nothing" and sight.present:
             self.occupancy.relight(pixels)
         return scene
 
-    def _watch_border(self, now_s: float, sight: Sight) -> None:
+    def _watch_border(self, now_s: float, sight: Occupancy) -> None:
         if sight.crossing <= CROSSING_SHARE:
             self._crossing_since_s, self._crossing_reported = None, False
             return
@@ -296,13 +301,13 @@ class TrayMonitor:
     def _update_background(self, now_s: float, frame: Frame) -> None:
         if self._background_s is None or now_s - self._background_s >= BACKGROUND_EVERY_S:
             self._background_s = now_s
-            self.background.see(frame.pixels)
+            self.background.add(frame.pixels)
 
     def _is_moving_item(self, pixels: Pixels) -> bool:
         """Whether what never settled is an item. Raises SortingFault where it is rather the light."""
-        if not self.background.known:
+        if not self.background.learned:
             return True
-        change = scene_of(pixels, self.background).change
+        change = classify_scene(pixels, self.background).change
         if change != "item":
             self._lose_view(LOST.get(change, UNSTEADY))
         return True
@@ -317,10 +322,10 @@ class TrayMonitor:
         self._lost_since_s = self._scene_checked_s = self._crossing_since_s = self._unsteady_since_s = None
         self._crossing_reported = False
 
-    def _relearn(self, look: NewLook) -> None:
+    def _relearn(self, look: NewViewCandidate) -> None:
         self._earlier = self._reference.copy()
-        self.occupancy.adopt(look.pixels)
-        self.background.take_over(look.empty)
+        self.occupancy.replace(look.pixels)
+        self.background.copy_from(look.empty)
         self._unproven = True
         self._end_lost()
 
@@ -332,15 +337,15 @@ class TrayMonitor:
         return frame
 
     def _shows_another_view(self, pixels: Pixels) -> bool:
-        if self.background.known:
-            return scene_of(pixels, self.background).change in LOST
-        return self.occupancy.look(pixels).spread > OTHER_VIEW_SPREAD
+        if self.background.learned:
+            return classify_scene(pixels, self.background).change in LOST
+        return self.occupancy.observe(pixels).spread > OTHER_VIEW_SPREAD
 
     def _matches_earlier_reference(self, pixels: Pixels) -> bool:
         """Whether the tray looks as the earlier reference. Then the two change places."""
         if self._earlier is None or not self._earlier.known:
             return False
-        if self._earlier.occupancy.look(pixels).present or scene_of(pixels, self._earlier.background).change != "nothing":
+        if self._earlier.occupancy.observe(pixels).present or classify_scene(pixels, self._earlier.background).change != "nothing":
             return False
         earlier, self._earlier = self._earlier, self._reference.copy()
         self._reference.take_over(earlier)

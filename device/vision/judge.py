@@ -17,10 +17,10 @@ from device.vision.inference.fusion import fuse
 from device.vision.inference.novelty import read_novelty_model
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.isolate import Isolated
-from device.vision.isolation.tta import VIEW_WEIGHTS
+from device.vision.isolation.tta import FRAME_CROP_WEIGHTS
 
 
-class Opinion(NamedTuple):
+class CropPrediction(NamedTuple):
     """One look at an item. probabilities: calibrated, one a label of the judge, summing to 1; unknown: 0 familiar to 1 unlike everything known, None
     where the bundle does not say what it knows; embedding: float32, the network's pooled features.
     """
@@ -30,27 +30,27 @@ class Opinion(NamedTuple):
     embedding: Logits
 
 
-def mean_unknown(opinions: Sequence[Opinion]) -> float | None:
+def mean_unknown_score(opinions: Sequence[CropPrediction]) -> float | None:
     """How unknown an item is that was looked at several times: frames of a still item differ by noise, so their mean is taken."""
     scores = [opinion.unknown for opinion in opinions if opinion.unknown is not None]
     return sum(scores) / len(scores) if scores else None
 
 
-class PieceByPiece:
+class PieceFusion:
     """What the frames of a burst say of the pieces that lie in them, each looked at alone."""
 
     def __init__(self, judge: "Judge") -> None:
         self._judge = judge
         self._seen: list[list[Float64Array]] = []
 
-    def look(self, pictures: Sequence[Pixels]) -> list[Float64Array]:
+    def add_frame(self, pictures: Sequence[Pixels]) -> list[Float64Array]:
         """Look at one more frame: a picture a piece. Returns the probabilities of each piece by all frames so far; by this one alone where there were
         more or fewer pieces before. Raises RuntimeFault.
         """
         if len(pictures) != len(self._seen):
             self._seen = [[] for _ in pictures]
         for picture, seen in zip(pictures, self._seen, strict=True):
-            seen.append(self._judge.look(picture, here=True).probabilities)
+            seen.append(self._judge.predict(picture, in_domain=True).probabilities)
         return [fuse(seen) for seen in self._seen]
 
 
@@ -75,11 +75,11 @@ class Judge:
     @property
     def drift_file(self) -> str:
         """A name for the file of what is usual at this bin, in the eyes of this judge."""
-        text = "\0".join((self.classifier.bundle.info.learned_on, *self.labels))
+        text = "\0".join((self.classifier.bundle.info.learning_digest, *self.labels))
         return f"usual-{zlib.crc32(text.encode()):08x}.npy"
 
     @property
-    def usual(self) -> Float64Array:
+    def expected_shares(self) -> Float64Array:
         """How often each label is supposed to occur by its probabilities, as shares: as in the training photos, or at a taught place."""
         try:
             counts = read_embedding_stats(self.classifier.bundle).counts if self.teaching is None else self.teaching.prior.often
@@ -87,14 +87,14 @@ class Judge:
             counts = np.ones(len(self.labels))
         return np.divide(counts, counts.sum())
 
-    def look(self, picture: Pixels, *, here: bool) -> Opinion:
-        """here: whether the picture is known to be of the place where the bin was taught. Raises RuntimeFault."""
-        probabilities, embedding = self.classifier.look(picture)
+    def predict(self, picture: Pixels, *, in_domain: bool) -> CropPrediction:
+        """in_domain: whether the picture is known to be of the place where the bin was taught. Raises RuntimeFault."""
+        probabilities, embedding = self.classifier.predict(picture)
         if self.teaching is not None:
-            return Opinion(*self.teaching.judge(probabilities, embedding, here=here), embedding)
-        return Opinion(probabilities, None if self._known is None else self._known.score(embedding, probabilities), embedding)
+            return CropPrediction(*self.teaching.judge(probabilities, embedding, here=in_domain), embedding)
+        return CropPrediction(probabilities, None if self._known is None else self._known.score(embedding, probabilities), embedding)
 
-    def spare(self, why: str) -> "Future[Classifier] | None":
+    def start_spare(self, why: str) -> "Future[Classifier] | None":
         """A classifier for `go_on_with`, opened and tried on a thread of its own; None where there is no other. why: what is wrong with this one."""
         if self._open_spare is None:
             return None
@@ -110,18 +110,18 @@ class Judge:
         threading.Thread(target=open_it, name="spare", daemon=True).start()
         return opened
 
-    def go_on_with(self, classifier: Classifier) -> None:
+    def switch_to(self, classifier: Classifier) -> None:
         """Judge with another classifier of the same bundle from now on."""
         # The one that failed is never freed: to let go of a device that does not answer may hang.
         self._failed, self.classifier = self.classifier, classifier
 
-    def weight(self, item: Isolated, number: int) -> float:
+    def crop_weight(self, item: Isolated, number: int) -> float:
         """How much the look of that number tells beside others at the same item, or at the same view without one.
 
         A head that was taught by all looks reads them alike.
         """
-        return 1.0 if item.found or self.teaching is not None else VIEW_WEIGHTS[number % len(VIEW_WEIGHTS)]
+        return 1.0 if item.found or self.teaching is not None else FRAME_CROP_WEIGHTS[number % len(FRAME_CROP_WEIGHTS)]
 
-    def rejects(self, unknown: float | None) -> bool:
+    def is_unknown(self, unknown: float | None) -> bool:
         """Whether an item with that score counts as unknown."""
         return unknown is not None and unknown > self._unknown_above

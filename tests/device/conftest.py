@@ -20,7 +20,7 @@ from device.vision.inference.bundle import (
     CalibrationSet,
     InputSpec,
     KnownAnswer,
-    Measured,
+    MeasuredAccuracy,
     Metrics,
     read_bundle,
     write_bundle,
@@ -105,7 +105,7 @@ def _tiny_network(config: pytest.Config) -> Path:
 
 
 def _info() -> BundleInfo:
-    measured = Measured(accuracy=1.0, n=6, nll=0.001, recall=dict.fromkeys(COLOURS, 1.0), runtime="ai-edge-litert")
+    measured = MeasuredAccuracy(accuracy=1.0, n=6, nll=0.001, recall=dict.fromkeys(COLOURS, 1.0), runtime="ai-edge-litert")
     return BundleInfo(
         name="tiny",
         version="1",

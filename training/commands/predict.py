@@ -61,11 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Judge the pictures and print a line for each. Returns the exit status."""
     from device.policy.rules import find_rules, read_rules
     from device.vision.inference.bundle import default_bundle
-    from device.vision.inference.images import find_pictures, passed_over
+    from device.vision.inference.images import find_pictures, unread_kinds_notes
     from training.evaluate.models import open_model
 
     files = list(itertools.chain.from_iterable(find_pictures(path) for path in arguments.images))
-    for line in passed_over(arguments.images):
+    for line in unread_kinds_notes(arguments.images):
         print(f"training predict: {line}", file=sys.stderr)
     model = open_model(arguments.model or default_bundle(), arguments.labels)
     pack = read_rules(find_rules(arguments.rules), model.labels) if arguments.rules else None

@@ -12,7 +12,7 @@ import tensorflow as tf
 from device.common.arrays import Float32Array
 from device.common.files import replacing
 from device.vision.isolation.background import HEIGHT, WIDTH, BackgroundModel
-from device.vision.isolation.difference import CHANNELS, difference
+from device.vision.isolation.difference import CHANNELS, difference_image
 from training.outline.network import outline_network
 from training.outline.views import Stock, View, random_view
 
@@ -95,8 +95,8 @@ def write_outline(network: keras.Model, lessons: Lessons, file: Path) -> None:
 
 
 def _lesson(view: View) -> tuple[Float32Array, npt.NDArray[np.uint8]]:
-    mask = BackgroundModel.shrunk(np.repeat(view.mask[..., None], 3, axis=2))[..., 0]
-    return difference(view.frame, BackgroundModel(view.empty)), mask
+    mask = BackgroundModel.shrink(np.repeat(view.mask[..., None], 3, axis=2))[..., 0]
+    return difference_image(view.frame, BackgroundModel(view.empty)), mask
 
 
 def _loss(logits: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:

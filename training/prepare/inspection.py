@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import msgspec
 
-from device.vision.inference.completeness import is_cut, lacks_a_part
+from device.vision.inference.completeness import has_missing_restarts, is_truncated
 from device.vision.inference.images import PictureError, read_picture
 from training.prepare.perceptual_hash import perceptual_hash, thumbnail
 
@@ -45,8 +45,8 @@ def inspect(file: Path) -> Inspected:
         if not encoded:
             return Inspected(sha256, fault="unreadable", reason="empty")
         reason = str(error).removeprefix(f"{file}: ")
-        cut = is_cut(encoded)
-        fault = "truncated" if cut or lacks_a_part(encoded) else "unreadable"
+        cut = is_truncated(encoded)
+        fault = "truncated" if cut or has_missing_restarts(encoded) else "unreadable"
         return Inspected(sha256, fault=fault, reason="the end is missing, nothing can be decoded" if cut and "decoded" in reason else reason)
     height, width = pixels.shape[:2]
     mean, deviation = (values.ravel() / 255 for values in cv2.meanStdDev(pixels))

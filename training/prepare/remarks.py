@@ -9,7 +9,7 @@ from converter.data.photos import MASKS
 from device.common.label_names import label_remarks
 from device.common.wording import counted
 from device.vision.inference.ground import PLAIN
-from device.vision.inference.images import kinds_told
+from device.vision.inference.images import describe_unread_kinds
 from training.prepare.assignment import TEST, TRAIN, VAL, Assignment
 from training.prepare.catalogue import Catalogue
 from training.prepare.masks import EMPTY, NONE, NonItems
@@ -66,7 +66,7 @@ def _done(flag: str, options: PrepareOptions) -> str:
 
 def _others(names: NameFilter) -> Iterator[str]:
     if names.others:
-        yield kinds_told(names.others)
+        yield describe_unread_kinds(names.others)
 
 
 def _non_items(non_items: NonItems, options: PrepareOptions) -> Iterator[str]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.common.arrays import Float64Array
-from device.vision.inference.covariance import Moments
+from device.vision.inference.covariance import LowRankCovariance
 
 Ints = npt.NDArray[np.integer[Any]]
 
@@ -45,7 +45,9 @@ class FittedDomain(NamedTuple):
     unseen: Float64Array
 
 
-def learn(training: Moments, means: Float64Array, embeddings: Float64Array, probabilities: Float64Array, targets: Ints, photos: Ints) -> FittedDomain:
+def fit_domain(
+    training: LowRankCovariance, means: Float64Array, embeddings: Float64Array, probabilities: Float64Array, targets: Ints, photos: Ints
+) -> FittedDomain:
     """Learn a place from all that was taught there, each label counting the same.
 
     training: how embeddings of training photos of one label vary. means: labels of the bundle x features, where they lie. embeddings: taught views x
@@ -53,7 +55,7 @@ def learn(training: Moments, means: Float64Array, embeddings: Float64Array, prob
     """
     differs = embeddings - probabilities @ means
     photo_of, of_photos, shares = _photos(differs, targets, photos)
-    ridge = np.full(differs.shape[1], SMOOTH * training.total / differs.shape[1])
+    ridge = np.full(differs.shape[1], SMOOTH * training.trace / differs.shape[1])
     directions = training.solve(of_photos, ridge)
     whole = shares @ directions
     weights = _unit(training, whole[np.newaxis])[0]
@@ -61,8 +63,8 @@ def learn(training: Moments, means: Float64Array, embeddings: Float64Array, prob
     return FittedDomain(DomainDirection(weights, means @ weights), _here((differs * apart[photo_of]).sum(axis=1)))
 
 
-def shift(means: Float64Array, embeddings: Float64Array, probabilities: Float64Array, targets: Ints, photos: Ints) -> Float64Array:
-    """By how much embeddings differ at a place, one a feature. See `learn`.
+def domain_shift(means: Float64Array, embeddings: Float64Array, probabilities: Float64Array, targets: Ints, photos: Ints) -> Float64Array:
+    """By how much embeddings differ at a place, one a feature. See `fit_domain`.
 
     It is the mean of the taught labels and of one more that does not differ: what a label has of its own is no part of the place, and where one alone
     was taught, half of what it differs by is supposed to be its own.
@@ -81,9 +83,9 @@ def _photos(differs: Float64Array, targets: Ints, photos: Ints) -> tuple[Ints, F
     return photo_of, of_photos / np.bincount(photo_of)[:, np.newaxis], 1 / (counts[of_label] * len(counts))
 
 
-def _unit(training: Moments, directions: Float64Array) -> Float64Array:
+def _unit(training: LowRankCovariance, directions: Float64Array) -> Float64Array:
     """Directions in which training photos vary by 1, or 0 for what is none."""
-    widths = np.sqrt(training.along(directions))[:, np.newaxis]
+    widths = np.sqrt(training.variance_along(directions))[:, np.newaxis]
     return np.divide(directions, widths, out=np.zeros_like(directions), where=widths > 0)
 
 

@@ -16,13 +16,13 @@ from device.common.arrays import Float32Array, Float64Array
 from device.common.errors import SortbinError
 from device.common.files import replacing_durably
 from device.vision.fewshot.domain import DomainDirection
-from device.vision.fewshot.head import Fitter, HeadRecipe, Ints, LinearHead, TrainingSet, balanced
-from device.vision.fewshot.near_duplicates import alike, copies
-from device.vision.fewshot.prior import Prior, Views, begin, elsewhere
+from device.vision.fewshot.head import HeadFitter, HeadRecipe, Ints, LinearHead, TrainingSet, balanced_weights
+from device.vision.fewshot.near_duplicates import exact_copies, group_near_duplicates
+from device.vision.fewshot.prior import FewshotPrior, FoldedExamples, excluded_evidence, fit_prior
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.classifier import Classifier, Outputs, softmax
 from device.vision.inference.embedding_stats import EmbeddingStats
-from device.vision.inference.novelty import NoveltyModel, adapt_novelty, distances, doubts, fit_novelty, unit
+from device.vision.inference.novelty import NoveltyModel, adapt_novelty, fit_novelty, head_doubts, normalize, prototype_distances
 from device.vision.inference.npz import read_arrays, write_arrays
 from device.vision.inference.preprocess import Pixels
 
@@ -107,7 +107,7 @@ class Examples:
 
     def without_copies(self) -> "Examples":
         """These without photos that are copies of earlier ones of their label."""
-        kept = ~copies(self.embeddings, self.targets, self.photos)
+        kept = ~exact_copies(self.embeddings, self.targets, self.photos)
         return Examples(self.labels, self.targets[kept], self.photos[kept], self.embeddings[kept], self.probabilities[kept], self.isolated[kept])
 
 
@@ -145,9 +145,9 @@ class FewshotHead:
 
     labels: all that it tells apart: those of the bundle that stay (all, or the taught ones alone), in its order, then new ones. only: whether labels
     that were not taught were left out. prior: what the bundle alone thinks of them here. distinct: photos by label, those that are alike counted
-    once (see `alike`). right, sure: shares of these that were named right, and that were named surely enough not to be rejected, while left out of
-    the fit, of labels with two of them at least; None where there are no such labels, and sure also where an older file does not say. temperature,
-    reject_below, unknown_above, known: as a bundle has them, for this head. digest: of the bundle it belongs to.
+    once (see `group_near_duplicates`). right, sure: shares of these that were named right, and that were named surely enough not to be rejected,
+    while left out of the fit, of labels with two of them at least; None where there are no such labels, and sure also where an older file does not
+    say. temperature, reject_below, unknown_above, known: as a bundle has them, for this head. digest: of the bundle it belongs to.
     """
 
     digest: str
@@ -157,7 +157,7 @@ class FewshotHead:
     examples: Examples
     head: LinearHead
     recipe: HeadRecipe
-    prior: Prior
+    prior: FewshotPrior
     temperature: float
     reject_below: float
     unknown_above: float
@@ -177,7 +177,7 @@ class FewshotHead:
         found: Float64Array = softmax(self.head.logits(features, start), self.temperature)[0]
         if self.examples.mostly_isolated and not self.only:
             found = likely * found + (1 - likely) * self.prior.not_here(before)[0]
-        return found, self.known.score(embedding, found, float(elsewhere(start)[0]))
+        return found, self.known.score(embedding, found, float(excluded_evidence(start)[0]))
 
     def rivals(self) -> list[tuple[str, str]]:
         """New labels and those of the bundle that it mostly takes them for, where these stay known although nobody taught them."""
@@ -231,10 +231,10 @@ def read_fewshot_head(file: Path, bundle: Bundle) -> FewshotHead:
         raise TeachingError(f"{file}: {error.strerror}; expected a file that `sortbin teach --out` wrote") from error
     except (ValueError, msgspec.MsgspecError) as error:
         raise TeachingError(f"{file}: {error}; expected a file that `sortbin teach --out` wrote") from error
-    if about.bundle != bundle.info.learned_on:
+    if about.bundle != bundle.info.learning_digest:
         raise TeachingError(
-            f"{file}: taught on the bundle {about.name} ({about.bundle[:12]}), and this one is {bundle.info.name} ({bundle.info.learned_on[:12]}); "
-            "teach it again from the photos"
+            f"{file}: taught on the bundle {about.name} ({about.bundle[:12]}), and this one is {bundle.info.name} "
+            f"({bundle.info.learning_digest[:12]}); teach it again from the photos"
         )
     columns, features = _columns(bundle.info.labels, about.labels), embeddings.shape[-1]
     labels, old = len(about.labels), len(bundle.info.labels)
@@ -255,7 +255,7 @@ def read_fewshot_head(file: Path, bundle: Bundle) -> FewshotHead:
         examples,
         LinearHead(weights.astype(np.float64), bias.astype(np.float64), about.trust),
         HeadRecipe(about.trust, about.loose, about.keep),
-        Prior(columns, taken.astype(np.float64), often, kin, place),
+        FewshotPrior(columns, taken.astype(np.float64), often, kin, place),
         about.temperature,
         about.reject_below,
         about.unknown_above,
@@ -267,7 +267,7 @@ def read_fewshot_head(file: Path, bundle: Bundle) -> FewshotHead:
 
 
 class TaughtPhoto(NamedTuple):
-    """A taught photo. views: H x W x 3 uint8 RGB, as `taught_views` gives them; isolated: whether they show an item that was told apart."""
+    """A taught photo. views: H x W x 3 uint8 RGB, as `teaching_crops` gives them; isolated: whether they show an item that was told apart."""
 
     label: str
     views: Sequence[Pixels]
@@ -282,13 +282,13 @@ class EmbeddedPhoto(NamedTuple):
     isolated: bool
 
 
-def look_at(photos: Iterable[TaughtPhoto], classifier: Classifier) -> Examples:
+def embed_photos(photos: Iterable[TaughtPhoto], classifier: Classifier) -> Examples:
     """See taught photos, of which one at a time is held. Raises RuntimeFault."""
     seen = [EmbeddedPhoto(label, [classifier.outputs(view) for view in views], isolated) for label, views, isolated in photos]
-    return examples_of(seen, classifier.bundle)
+    return to_examples(seen, classifier.bundle)
 
 
-def examples_of(seen: Sequence[EmbeddedPhoto], bundle: Bundle) -> Examples:
+def to_examples(seen: Sequence[EmbeddedPhoto], bundle: Bundle) -> Examples:
     """What can be taught by what was seen."""
     labels = tuple(dict.fromkeys(photo.label for photo in seen))
     views = [(number, photo, outputs) for number, photo in enumerate(seen) for outputs in photo.outputs]
@@ -309,11 +309,11 @@ def teach(examples: Examples, bundle: Bundle, reference: EmbeddingStats, familia
     judgement is trusted less, and a head beside imagined photos is looser, only where that is better for SURE. Raises TeachingError for nothing to
     tell apart.
     """
-    labels = labels_after(bundle.info.labels, examples.labels, only=only)
+    labels = labels_after_teaching(bundle.info.labels, examples.labels, only=only)
     views = _views(examples, labels, reference)
-    start = begin(reference, _columns(bundle.info.labels, labels), views, only=only, isolated=examples.mostly_isolated)
-    lessons = TrainingSet(views.embeddings, start.unseen, views.targets, balanced(views.targets, views.photos))
-    fitter = Fitter(reference, lessons, start.imagined)
+    start = fit_prior(reference, _columns(bundle.info.labels, labels), views, only=only, isolated=examples.mostly_isolated)
+    lessons = TrainingSet(views.embeddings, start.unseen, views.targets, balanced_weights(views.targets, views.photos))
+    fitter = HeadFitter(reference, lessons, start.imagined)
     # Where labels stay that nobody taught, or the head judges what lies elsewhere as well, they are known from the bundle's own head.
     free = only or (examples.mostly_isolated and set(labels) == set(examples.labels))
     trusts, keeps = ((WHOLLY, HALF, NOT), (KEEP, LITTLE)) if free else ((WHOLLY,), (KEEP,))
@@ -321,7 +321,7 @@ def teach(examples: Examples, bundle: Bundle, reference: EmbeddingStats, familia
     if len(start.imagined.without):
         # A looser head would know the imagined photos, which are all alike, and the taught ones less: it needs a reason, too.
         recipes = [[recipe] for recipe in itertools.chain(*recipes)]
-    unseen = {recipe: fitter.unseen(recipe, views.folds) for recipe in itertools.chain(*recipes)}
+    unseen = {recipe: fitter.out_of_fold_logits(recipe, views.folds) for recipe in itertools.chain(*recipes)}
     first = np.unique(views.photos, return_index=True)[1]
     told = _told(views.targets[first])
     telling = replace(lessons, weights=lessons.weights * np.isin(views.photos, views.photos[first[told]])) if told.any() else lessons
@@ -332,14 +332,14 @@ def teach(examples: Examples, bundle: Bundle, reference: EmbeddingStats, familia
     posteriors = softmax(unseen[recipe], temperature)[first]
     best, right = posteriors.max(axis=1)[told], (posteriors.argmax(axis=1) == views.targets[first])[told]
     reject_below = _reject_below(best, right) if told.any() else bundle.info.reject_below
-    left_out = elsewhere(start.unseen)[first] if only else None
+    left_out = excluded_evidence(start.unseen)[first] if only else None
     prototypes = _prototypes(examples, None if only else familiar)
     if told.all() or familiar is None:
-        knows = fit_novelty(prototypes, _far(examples, views.photos, first, None if only else familiar), doubts(posteriors), left_out)
+        knows = fit_novelty(prototypes, _far(examples, views.photos, first, None if only else familiar), head_doubts(posteriors), left_out)
     else:
-        knows = adapt_novelty(familiar, prototypes, reference.apart if only else None, left_out)
+        knows = adapt_novelty(familiar, prototypes, reference.mean_pair_distance if only else None, left_out)
     return FewshotHead(
-        bundle.info.learned_on,
+        bundle.info.learning_digest,
         bundle.info.name,
         labels,
         only,
@@ -357,7 +357,7 @@ def teach(examples: Examples, bundle: Bundle, reference: EmbeddingStats, familia
     )
 
 
-def labels_after(old: tuple[str, ...], taught: Sequence[str], *, only: bool) -> tuple[str, ...]:
+def labels_after_teaching(old: tuple[str, ...], taught: Sequence[str], *, only: bool) -> tuple[str, ...]:
     """What is told apart once labels were taught: old ones first, in their order, then new ones by name. Raises TeachingError for fewer than two."""
     labels = (*(label for label in old if not only or label in taught), *sorted(set(taught) - set(old)))
     if len(labels) < 2:
@@ -373,12 +373,12 @@ def _counts(labels: Sequence[str], targets: npt.NDArray[np.integer[Any]], photos
     return {label: len(np.unique(photos[targets == i])) for i, label in enumerate(labels)}
 
 
-def _views(examples: Examples, labels: tuple[str, ...], reference: EmbeddingStats) -> Views:
+def _views(examples: Examples, labels: tuple[str, ...], reference: EmbeddingStats) -> FoldedExamples:
     """Targets are indices of `labels`; photos that are alike are one."""
     targets = np.array([labels.index(label) for label in examples.labels], np.int64)[examples.targets]
     embeddings = examples.embeddings.astype(np.float64)
-    photos = alike(embeddings, targets, examples.photos, examples.isolated, reference.spread().total)
-    return Views(embeddings, examples.probabilities.astype(np.float64), targets, photos, _folds(targets, photos))
+    photos = group_near_duplicates(embeddings, targets, examples.photos, examples.isolated, reference.covariance().trace)
+    return FoldedExamples(embeddings, examples.probabilities.astype(np.float64), targets, photos, _folds(targets, photos))
 
 
 def _folds(targets: Ints, photos: Ints) -> Ints:
@@ -440,13 +440,13 @@ def _reject_below(best: Float64Array, right: npt.NDArray[np.bool_]) -> float:
 
 def _prototypes(examples: Examples, familiar: NoveltyModel | None) -> Float64Array:
     """Where known things lie: taught photos are prototypes themselves, beside those that the bundle has."""
-    own = unit(examples.embeddings[np.unique(examples.photos, return_index=True)[1]])
+    own = normalize(examples.embeddings[np.unique(examples.photos, return_index=True)[1]])
     return own if familiar is None else np.concatenate([own, familiar.prototypes.astype(np.float64)])
 
 
 def _far(examples: Examples, groups: Ints, first: Ints, familiar: NoveltyModel | None) -> Float64Array:
-    """How far photos lie from all that are not alike: one a row of `first`, a view of each. groups: of each view, see `alike`."""
+    """How far photos lie from all that are not alike: one a row of `first`, a view of each. groups: of each view, see `group_near_duplicates`."""
     shown = np.unique(examples.photos, return_index=True)[1]
-    one_each, own = unit(examples.embeddings[first]), unit(examples.embeddings[shown])
+    one_each, own = normalize(examples.embeddings[first]), normalize(examples.embeddings[shown])
     far = 1 - np.where(groups[first, np.newaxis] == groups[shown], -1.0, one_each @ own.T).max(axis=1)
-    return far if familiar is None else np.minimum(far, distances(one_each, familiar.prototypes))
+    return far if familiar is None else np.minimum(far, prototype_distances(one_each, familiar.prototypes))

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from device.common.arrays import Float64Array
-from device.vision.fewshot.lbfgs import minimum
-from device.vision.inference.covariance import Moments
+from device.vision.fewshot.lbfgs import minimize
+from device.vision.inference.covariance import LowRankCovariance
 from device.vision.inference.embedding_stats import EmbeddingStats
 
 Ints = npt.NDArray[np.int64]
@@ -79,7 +79,7 @@ class PseudoExamples(NamedTuple):
     without: Ints
 
 
-def balanced(targets: Ints, photos: Ints) -> Float64Array:
+def balanced_weights(targets: Ints, photos: Ints) -> Float64Array:
     """Weights for views so that each label counts the same, each photo of a label the same, and all together as many as there are photos."""
     _, photo_of, views = np.unique(photos, return_inverse=True, return_counts=True)
     labels, label_of = np.unique(targets, return_inverse=True)
@@ -88,7 +88,7 @@ def balanced(targets: Ints, photos: Ints) -> Float64Array:
     return np.asarray(weights * of_label.sum() / (len(labels) * of_label[label_of]), np.float64)
 
 
-def spanning(targets: Ints, most: int) -> Ints:
+def spanning_rows(targets: Ints, most: int) -> Ints:
     """Which views stand for all, as indices in ascending order: at most so many (but one of each label), of each label as many as can be, spread
     evenly. targets: the label of each view.
     """
@@ -97,7 +97,7 @@ def spanning(targets: Ints, most: int) -> Ints:
     return np.sort(np.concatenate([own[np.linspace(0, len(own) - 1, min(share, len(own))).round().astype(np.int64)] for own in of_each]))
 
 
-class Fitter:
+class HeadFitter:
     """Fits heads to lessons. What does not depend on the photos chosen, it works out once for what holds a recipe back."""
 
     def __init__(self, reference: EmbeddingStats, lessons: TrainingSet, imagined: PseudoExamples | None = None) -> None:
@@ -106,7 +106,7 @@ class Fitter:
         self._lessons = lessons = lessons if imagined is None else lessons.followed_by(imagined.lessons)
         means, shares = reference.means.astype(np.float64), reference.counts / reference.counts.sum()
         middle = shares @ means
-        spread = reference.spread()
+        spread = reference.covariance()
         between = np.sqrt(shares)[:, np.newaxis] * (means - middle)
         strong, rest = np.concatenate([spread.strong, between]), spread.rest
         self._scale = 1 / np.sqrt(np.square(strong).sum() + rest.sum())
@@ -129,7 +129,7 @@ class Fitter:
         weights = self._scale * whole[:, :-1]
         return LinearHead(weights, whole[:, -1] - weights @ self._middle, recipe.trust)
 
-    def unseen(self, recipe: HeadRecipe, folds: Ints) -> Float64Array:
+    def out_of_fold_logits(self, recipe: HeadRecipe, folds: Ints) -> Float64Array:
         """Logits of every taught view, views x labels, by a head that was fitted without the views of its fold."""
         before, coordinates = self._lessons.before[: self._taught], self._space(recipe).coordinates[: self._taught]
         logits = np.zeros_like(before)
@@ -158,14 +158,14 @@ class Fitter:
             wrong = (powers / totals[:, np.newaxis] - truth) * weights[:, np.newaxis]
             return loss, np.asarray(wrong.T @ coordinates + found * ridge, np.float64).ravel()
 
-        found = minimum(cost, np.zeros(truth.shape[1] * len(ridge)))
+        found = minimize(cost, np.zeros(truth.shape[1] * len(ridge)))
         return np.divide(found.reshape(truth.shape[1], -1), space.stretch)
 
     def _space(self, recipe: HeadRecipe) -> "_Space":
         held = recipe.loose, recipe.keep
         if held not in self._spaces:
-            kept = Moments(np.sqrt(recipe.keep) * self._moved, recipe.keep * self._rest)
-            few = spanning(self._lessons.targets, MOST_SPANNING)
+            kept = LowRankCovariance(np.sqrt(recipe.keep) * self._moved, recipe.keep * self._rest)
+            few = spanning_rows(self._lessons.targets, MOST_SPANNING)
             self._spaces[held] = _Space(self._features, few, kept, recipe.loose, self._lessons.weights)
         return self._spaces[held]
 
@@ -177,7 +177,7 @@ class _Space:
     cost is about as steep in every direction.
     """
 
-    def __init__(self, features: Float64Array, spanning: Ints, kept: Moments, loose: float, weights: Float64Array) -> None:
+    def __init__(self, features: Float64Array, spanning: Ints, kept: LowRankCovariance, loose: float, weights: Float64Array) -> None:
         ridge = np.full(features.shape[1], 1 / loose**2)
         ridge[-1] = 1 / SHIFT**2
         solved = kept.solve(features[spanning], ridge)

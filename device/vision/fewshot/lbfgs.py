@@ -11,7 +11,7 @@ MEMORY = 12
 """pairs of steps and changes of the gradient that the curvature is told from"""
 
 
-def minimum(
+def minimize(
     function: Callable[[Float64Array], tuple[float, Float64Array]], start: Float64Array, *, steps: int = 200, close: float = 1e-6
 ) -> Float64Array:
     """Where a convex function is least, by limited-memory BFGS (Nocedal 1980; Nocedal and Wright 2006, algorithm 7.4) with backtracking.

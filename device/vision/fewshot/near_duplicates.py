@@ -20,7 +20,7 @@ WHOLE, ISOLATED = 0.05, 0.12
 which have their surroundings in common, and of items told apart. Noise, other light and JPEG move a photo by less (docs/research/teaching.md)"""
 
 
-def alike(embeddings: Float64Array, targets: Whole, photos: Whole, isolated: Flags, total: float) -> Ints:
+def group_near_duplicates(embeddings: Float64Array, targets: Whole, photos: Whole, isolated: Flags, total: float) -> Ints:
     """For each view the group of its photo, which is the number of the group's first photo: photos of one label that are alike, or are both like a
     third.
 
@@ -35,7 +35,7 @@ def alike(embeddings: Float64Array, targets: Whole, photos: Whole, isolated: Fla
     return numbers[_joined(near)][photo_of].astype(np.int64)
 
 
-def copies(embeddings: npt.NDArray[np.floating[Any]], targets: Whole, photos: Whole) -> Flags:
+def exact_copies(embeddings: npt.NDArray[np.floating[Any]], targets: Whole, photos: Whole) -> Flags:
     """Whether each view is of a photo that says nothing new: all its views are, number by number, those of an earlier photo of its label."""
     seen: set[tuple[int, bytes]] = set()
     again = np.zeros(len(photos), np.bool_)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from device.common.arrays import Float64Array
-from device.vision.fewshot.domain import DomainDirection, learn, shift
+from device.vision.fewshot.domain import DomainDirection, domain_shift, fit_domain
 from device.vision.fewshot.head import WHOLE, Ints, PseudoExamples, TrainingSet
 from device.vision.fewshot.label_transfer import certainty_gap, claim_shares, label_affinity, label_affinity_without_own, split_posterior
 from device.vision.inference.embedding_stats import EmbeddingStats
@@ -24,7 +24,7 @@ SURELY = 0.9
 """what the bundle is supposed to think of the label of an imagined photo"""
 
 
-class Views(NamedTuple):
+class FoldedExamples(NamedTuple):
     """Taught views, a row each.
 
     embeddings: x features, float64. probabilities: x labels of the bundle. targets, photos, folds: the label of each, after teaching, which photo it
@@ -39,7 +39,7 @@ class Views(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Prior:
+class FewshotPrior:
     """Log probabilities of labels of which the bundle knows some.
 
     columns: its labels that stay, as indices, in the order of labels after teaching; new ones come last. taken: what each new label takes over
@@ -71,24 +71,24 @@ class Prior:
         return np.concatenate([probabilities[:, self.columns], new], axis=1)
 
 
-def elsewhere(start: Float64Array) -> Float64Array:
+def excluded_evidence(start: Float64Array) -> Float64Array:
     """How surely the bundle takes each view for labels that do not count here, in nats, 0 where none were left out. start: as `Prior.of` gives it."""
     return np.asarray(np.maximum(-np.logaddexp.reduce(start, axis=1), 0.0), np.float64)
 
 
-class Start(NamedTuple):
+class FittedPrior(NamedTuple):
     """A prior; what it says of each taught view by other photos than its own, views x labels; and what is imagined of labels that nobody taught."""
 
-    prior: Prior
+    prior: FewshotPrior
     unseen: Float64Array
     imagined: PseudoExamples
 
 
-def begin(reference: EmbeddingStats, columns: Ints, views: Views, *, only: bool, isolated: bool) -> Start:
+def fit_prior(reference: EmbeddingStats, columns: Ints, views: FoldedExamples, *, only: bool, isolated: bool) -> FittedPrior:
     """What is known before a head is fitted.
 
-    columns: see `Prior`. only: whether labels that were not taught are left out. isolated: whether the views show items that were told apart from the
-    place's empty view: they lie here for sure.
+    columns: see `FewshotPrior`. only: whether labels that were not taught are left out. isolated: whether the views show items that were told apart
+    from the place's empty view: they lie here for sure.
     """
     means = reference.means.astype(np.float64)
     labels = np.unique(views.targets)
@@ -114,15 +114,15 @@ def begin(reference: EmbeddingStats, columns: Ints, views: Views, *, only: bool,
     taking, apart = shares(kin), shares(kin_to_others)
     here, place = np.ones(len(views.targets)), None
     if not only and (isolated or len(new) + len(untaught)):
-        found = learn(reference.spread(), means, views.embeddings, views.probabilities, views.targets, views.photos)
+        found = fit_domain(reference.covariance(), means, views.embeddings, views.probabilities, views.targets, views.photos)
         here, place = here if isolated else found.unseen, found.place
-    prior = Prior(columns, taking, often, kin, place)
+    prior = FewshotPrior(columns, taking, often, kin, place)
     # Labels of its own the bundle tells apart by itself; beside new ones, all that lies here would be taken for what was taught.
     imagined = _imagined(prior, untaught if len(new) else untaught[:0], means, views, RARE * of_each)
-    return Start(prior, prior.of(views.probabilities, here, (apart, kin_to_others)), imagined)
+    return FittedPrior(prior, prior.of(views.probabilities, here, (apart, kin_to_others)), imagined)
 
 
-def _imagined(prior: Prior, untaught: Ints, means: Float64Array, views: Views, photos: float) -> PseudoExamples:
+def _imagined(prior: FewshotPrior, untaught: Ints, means: Float64Array, views: FoldedExamples, photos: float) -> PseudoExamples:
     """One of each label that nobody taught, as it would look here. means: of training photos, labels of the bundle x features. photos: that each is
     worth, less where new labels take its label over.
     """
@@ -137,5 +137,5 @@ def _imagined(prior: Prior, untaught: Ints, means: Float64Array, views: Views, p
     return PseudoExamples(functools.reduce(TrainingSet.followed_by, made, nothing), np.repeat(np.array(folds, np.int64), len(own)))
 
 
-def _shift(means: Float64Array, views: Views, chosen: Flags) -> Float64Array:
-    return shift(means, views.embeddings[chosen], views.probabilities[chosen], views.targets[chosen], views.photos[chosen])
+def _shift(means: Float64Array, views: FoldedExamples, chosen: Flags) -> Float64Array:
+    return domain_shift(means, views.embeddings[chosen], views.probabilities[chosen], views.targets[chosen], views.photos[chosen])

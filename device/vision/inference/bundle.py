@@ -35,7 +35,7 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zero_point: int = 127
 
 
-class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MeasuredAccuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Accuracy on n photos, 0..1, with each label's recall (None where the photos had none of it) and the runtime it was measured on."""
 
     accuracy: float
@@ -52,8 +52,8 @@ class IsolatedMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     items: int
-    float32: Measured
-    int8: Measured
+    float32: MeasuredAccuracy
+    int8: MeasuredAccuracy
     agreement: float
 
 
@@ -61,8 +61,8 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Float model and INT8 model on the same photos. agreement is the share of photos on which both name the same label."""
 
     data: str
-    float32: Measured
-    int8: Measured
+    float32: MeasuredAccuracy
+    int8: MeasuredAccuracy
     agreement: float
     isolated: IsolatedMetrics | msgspec.UnsetType = msgspec.UNSET
     """left out of `bundle.json` where no item could be told from its ground, and by converters before there was isolation"""
@@ -83,7 +83,7 @@ class KnownAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """of the processor that gave it, as `aarch64`; left out of `bundle.json` where that is x86_64"""
 
     @property
-    def given_on(self) -> str:
+    def on_architecture(self) -> str:
         """The architecture of the processor that gave it."""
         return "x86_64" if self.architecture is msgspec.UNSET else self.architecture
 
@@ -98,7 +98,7 @@ class CalibrationSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """how many of them showed their item by itself, as a bin does; left out of `bundle.json` where none did"""
 
 
-class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class OperationMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many operations of a name had the same fate. status is in the compiler's words, `Mapped to Edge TPU` for those that run there."""
 
     operation: str
@@ -118,7 +118,7 @@ class EdgeTpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     on_cpu: int
     on_chip_bytes: int | None
     off_chip_bytes: int | None
-    mapping: tuple[Mapping, ...]
+    mapping: tuple[OperationMapping, ...]
 
 
 class ForeignModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,7 +173,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digest: str = ""
 
     @property
-    def learned_on(self) -> str:
+    def learning_digest(self) -> str:
         """The digest that what a bin learns on this bundle is kept under: what it learned on one that this replaces counts here too."""
         return self.digest if self.replaces is msgspec.UNSET else self.replaces[0]
 

@@ -73,7 +73,7 @@ class Classifier:
         self._run(pixels)
         return self._calibrated()
 
-    def look(self, pixels: Pixels) -> tuple[Float64Array, Logits]:
+    def predict(self, pixels: Pixels) -> tuple[Float64Array, Logits]:
         """Calibrated probabilities as of `posterior`, and the embedding of the same run. Raises RuntimeFault."""
         self._run(pixels)
         return self._calibrated(), self._embedding.read()

@@ -15,7 +15,7 @@ SCAN_END = re.compile(rb"\xff(?![\x00\xff\xd0-\xd7])", re.DOTALL)
 RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 
 
-def is_cut(encoded: bytes) -> bool:
+def is_truncated(encoded: bytes) -> bool:
     """Whether the end of a JPEG, PNG, WebP or BMP is missing. Bytes after the end, which some cameras add, do no harm.
 
     False for other formats, and for files too broken to tell: decoding will show.
@@ -31,7 +31,7 @@ def is_cut(encoded: bytes) -> bool:
     return False
 
 
-def lacks_a_part(encoded: bytes) -> bool:
+def has_missing_restarts(encoded: bytes) -> bool:
     """Whether the restart markers of a JPEG are out of turn: what lay between them was lost, as cameras on a bad cable do. False without any."""
     if not encoded.startswith(b"\xff\xd8"):
         return False
@@ -39,7 +39,7 @@ def lacks_a_part(encoded: bytes) -> bool:
     return any(_out_of_turn(RESTART.findall(encoded, *scan)) for scan in scans)
 
 
-def has_wrong_checksum(encoded: bytes) -> bool:
+def has_bad_checksum(encoded: bytes) -> bool:
     """Whether a chunk of a PNG that its pixels need is not what was written (RFC 2083, 3.2). False for other formats."""
     at = len(PNG)
     while encoded.startswith(PNG) and at + 12 <= len(encoded):

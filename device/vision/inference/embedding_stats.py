@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from device.common.arrays import Float32Array
 from device.vision.inference.bundle import Bundle, BundleError
-from device.vision.inference.covariance import Moments
+from device.vision.inference.covariance import LowRankCovariance
 from device.vision.inference.npz import read_arrays, write_arrays
 
 FILE = "reference.npz"
@@ -29,15 +29,15 @@ class EmbeddingStats:
     variances: Float32Array
     rest: Float32Array
 
-    def spread(self) -> Moments:
+    def covariance(self) -> LowRankCovariance:
         """The covariance within labels."""
         strong = np.sqrt(self.variances.astype(np.float64))[:, np.newaxis] * self.directions
-        return Moments(strong, self.rest.astype(np.float64))
+        return LowRankCovariance(strong, self.rest.astype(np.float64))
 
     @property
-    def apart(self) -> float:
+    def mean_pair_distance(self) -> float:
         """How far two photos of one label lie apart on the mean, 1 - cosine of their embeddings, nearly."""
-        total = self.spread().total
+        total = self.covariance().trace
         return float(np.mean(total / (np.square(self.means.astype(np.float64)).sum(axis=1) + total)))
 
     def write(self, file: Path) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 
 from device.common.errors import SortbinError
 from device.common.wording import counted
-from device.vision.inference.completeness import PNG, has_wrong_checksum, is_cut, lacks_a_part
+from device.vision.inference.completeness import PNG, has_bad_checksum, has_missing_restarts, is_truncated
 from device.vision.inference.ground import PLAIN
-from device.vision.inference.orientation import chunks, orientation, turned
+from device.vision.inference.orientation import apply_orientation, container_chunks, read_orientation
 from device.vision.inference.preprocess import Pixels
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
@@ -50,15 +50,15 @@ def find_pictures(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise PictureError(f"{error.filename}: {error.strerror}; expected a picture or a folder of pictures that can be read") from error
     if not found:
-        others = of_other_kinds(file.name for file in _files(path))
-        beside = f"; {kinds_told(others)}" if others else ""
+        others = count_unread_kinds(file.name for file in _files(path))
+        beside = f"; {describe_unread_kinds(others)}" if others else ""
         raise PictureError(f"{path}: expected pictures in this folder or below, found none ({', '.join(sorted(SUFFIXES))}){beside}")
     yield from found
 
 
-def others_in(folder: Path) -> Counter[str]:
+def unread_kinds(folder: Path) -> Counter[str]:
     """The files in and below a folder that `find_pictures` passes over for their kind, by suffix, as far as it can be read."""
-    return of_other_kinds(file.name for file in _files(folder, None))
+    return count_unread_kinds(file.name for file in _files(folder, None))
 
 
 def is_hidden(name: str) -> bool:
@@ -66,21 +66,21 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def of_other_kinds(names: Iterable[str]) -> Counter[str]:
+def count_unread_kinds(names: Iterable[str]) -> Counter[str]:
     """Files of kinds that are not read, by suffix, or by name where they have none."""
     return Counter(suffix or Path(name).name for name in names if (suffix := Path(name).suffix.lower()) not in SUFFIXES)
 
 
-def kinds_told(others: Counter[str]) -> str:
+def describe_unread_kinds(others: Counter[str]) -> str:
     """One line on files that are passed over for their kind."""
     kinds = ", ".join(f"{kind} {count}" for kind, count in others.most_common(5))
     return f"{counted(others.total(), 'file')} of a kind that is not read ({kinds}), only {', '.join(sorted(SUFFIXES))}; passed over"
 
 
-def passed_over(paths: Iterable[Path]) -> list[str]:
+def unread_kinds_notes(paths: Iterable[Path]) -> list[str]:
     """For each of these that is a folder with files of kinds that are not read, one line that counts them."""
-    found = [(path, others_in(path)) for path in paths if path.is_dir()]
-    return [f"{path}: {kinds_told(others)}" for path, others in found if others]
+    found = [(path, unread_kinds(path)) for path in paths if path.is_dir()]
+    return [f"{path}: {describe_unread_kinds(others)}" for path, others in found if others]
 
 
 def _raised(error: OSError) -> None:
@@ -108,21 +108,21 @@ def read_picture(path: Path) -> Picture:
         encoded = path.read_bytes()
     except OSError as error:
         raise PictureError(f"{path}: {error.strerror}") from error
-    if lacks_a_part(encoded):
+    if has_missing_restarts(encoded):
         raise PictureError(f"{path}: a part in its middle is missing")
     try:
         # OpenCV and libpng write to the terminal of these.
-        picture = None if (encoded.startswith((PNG, b"BM")) and is_cut(encoded)) or has_wrong_checksum(encoded) else _decoded(encoded)
+        picture = None if (encoded.startswith((PNG, b"BM")) and is_truncated(encoded)) or has_bad_checksum(encoded) else _decoded(encoded)
     except cv2.error as error:
         raise PictureError(f"{path}: not a picture that can be decoded: {error.err}") from error
     if picture is None:
         raise PictureError(f"{path}: {_why_not(encoded)}")
-    if is_cut(encoded):
+    if is_truncated(encoded):
         raise PictureError(f"{path}: its end is missing")
     return picture
 
 
-def unreadable(files: Sequence[Path]) -> list[str]:
+def find_unreadable(files: Sequence[Path]) -> list[str]:
     """What is wrong with those of these pictures that cannot be read, a line each."""
     problems = []
     for file in files:
@@ -133,7 +133,7 @@ def unreadable(files: Sequence[Path]) -> list[str]:
     return problems
 
 
-def refusal(problems: Sequence[str], of: int) -> str:
+def unreadable_message(problems: Sequence[str], of: int) -> str:
     """The message that names every bad one of so many pictures: one line where it is only one."""
     if len(problems) == 1:
         return problems[0]
@@ -145,18 +145,18 @@ def _decoded(encoded: bytes) -> Picture | None:
     if not encoded:
         return None
     data = np.frombuffer(encoded, np.uint8)
-    upright = orientation(encoded)
+    upright = read_orientation(encoded)
     ground = _over_ground(data) if _may_be_transparent(encoded) else None
     if ground is not None:
-        return Picture(turned(ground, upright), True)
+        return Picture(apply_orientation(ground, upright), True)
     how = cv2.IMREAD_COLOR if encoded.startswith(b"\xff\xd8") else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(data, how)
-    return None if pixels is None else Picture(turned(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), upright), False)
+    return None if pixels is None else Picture(apply_orientation(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), upright), False)
 
 
 def _may_be_transparent(encoded: bytes) -> bool:
     """Whether a PNG or WebP has alpha, by its header."""
-    for name, content in chunks(encoded):
+    for name, content in container_chunks(encoded):
         match name:
             case b"IHDR" if content[9:10] in (b"\x04", b"\x06"):
                 return True
@@ -191,9 +191,9 @@ def _over_ground(data: Pixels) -> Pixels | None:
 
 
 def _why_not(encoded: bytes) -> str:
-    if is_cut(encoded):
+    if is_truncated(encoded):
         return "not a picture that can be decoded: its end is missing"
-    if has_wrong_checksum(encoded):
+    if has_bad_checksum(encoded):
         return "not a picture that can be decoded: a part of it is damaged"
     kind = HEIF_BRANDS.get(encoded[8:12]) if encoded[4:8] == b"ftyp" else OTHER_KINDS.get(encoded[:4])
     return "not a picture that can be decoded" + (f": it is {kind}, whatever its name; save it as JPEG or PNG" if kind else "")

@@ -53,7 +53,7 @@ class NoveltyModel:
         Beyond the strangest known photo it goes on rising towards 1. embedding: features; probabilities: calibrated, one a label; elsewhere: see
         `prior.elsewhere`, nats.
         """
-        parts = distances(embedding[np.newaxis], self.prototypes), doubts(probabilities[np.newaxis]), np.array([elsewhere])
+        parts = prototype_distances(embedding[np.newaxis], self.prototypes), head_doubts(probabilities[np.newaxis]), np.array([elsewhere])
         strange = self._strangeness(*parts)[0]
         most = float(self.quantiles[-1])
         beyond = 1 / (int(self.photos) + 1)
@@ -71,8 +71,8 @@ class NoveltyModel:
 
 
 def fit_novelty(prototypes: Float64Array, far: Float64Array, doubt: Float64Array, elsewhere: Float64Array | None = None) -> NoveltyModel:
-    """From known photos that neither the prototypes nor the head was fitted to: their `distances` and `doubts`, one a photo, and where labels were
-    left out what `prior.elsewhere` says of them.
+    """From known photos that neither the prototypes nor the head was fitted to: their `prototype_distances` and `head_doubts`, one a photo, and where
+    labels were left out what `prior.elsewhere` says of them.
     """
     nothing = np.zeros(STEPS, np.float32)
     middles = _middle(far, LEAST_SPREAD[0]), _middle(doubt, LEAST_SPREAD[1])
@@ -105,18 +105,18 @@ def read_novelty_model(bundle: Bundle) -> NoveltyModel | None:
     return found
 
 
-def distances(embeddings: npt.NDArray[np.floating[Any]], prototypes: npt.NDArray[np.floating[Any]]) -> Float64Array:
+def prototype_distances(embeddings: npt.NDArray[np.floating[Any]], prototypes: npt.NDArray[np.floating[Any]]) -> Float64Array:
     """1 - cosine to the nearest prototype: one a row of `embeddings` (n x features)."""
-    return np.asarray(1 - (unit(embeddings).astype(np.float32) @ prototypes.astype(np.float32, copy=False).T).max(axis=1), np.float64)
+    return np.asarray(1 - (normalize(embeddings).astype(np.float32) @ prototypes.astype(np.float32, copy=False).T).max(axis=1), np.float64)
 
 
-def doubts(probabilities: Float64Array) -> Float64Array:
+def head_doubts(probabilities: Float64Array) -> Float64Array:
     """Log odds against the best label, one a row of probabilities (n x labels)."""
     best = np.clip(probabilities.max(axis=1), _LEAST, 1 - _LEAST)
     return np.asarray(np.log1p(-best) - np.log(best), np.float64)
 
 
-def unit(embeddings: npt.NDArray[np.floating[Any]]) -> Float64Array:
+def normalize(embeddings: npt.NDArray[np.floating[Any]]) -> Float64Array:
     """Rows brought to length 1, float64; a row of zeros stays as it is."""
     rows = embeddings.astype(np.float64)
     return np.divide(rows, np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))

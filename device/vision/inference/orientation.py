@@ -16,15 +16,15 @@ MIRRORS = {2: 1, 4: 0, 5: 1, 7: 1}
 """by cv2.flip's code, after turning"""
 
 
-def orientation(encoded: bytes) -> int:
+def read_orientation(encoded: bytes) -> int:
     """1 (upright) to 8, as EXIF counts them (JEITA CP-3451, 4.6.4); 1 for other formats and where nothing, or nonsense, is said."""
-    for name, content in chunks(encoded):
+    for name, content in container_chunks(encoded):
         if name in (b"eXIf", b"EXIF"):
             return _orientation(content.removeprefix(b"Exif\0\0"))
     return UPRIGHT
 
 
-def turned(pixels: Pixels, orientation: int) -> Pixels:
+def apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
     """The picture upright: H x W or H x W x C uint8."""
     if orientation in TURNS:
         pixels = np.asarray(cv2.rotate(pixels, TURNS[orientation]), np.uint8)
@@ -33,7 +33,7 @@ def turned(pixels: Pixels, orientation: int) -> Pixels:
     return pixels
 
 
-def chunks(encoded: bytes) -> Iterator[tuple[bytes, bytes]]:
+def container_chunks(encoded: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Names and contents of a PNG's or WebP's chunks, as far as they are whole; nothing of other formats."""
     png, webp = encoded.startswith(b"\x89PNG\r\n\x1a\n"), encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP"
     at = 8 if png else 12

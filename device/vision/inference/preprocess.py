@@ -32,7 +32,7 @@ def fill_input(pixels: Pixels, made: Pixels) -> None:
     cv2.resize(pixels, (size, size), dst=made, interpolation=cv2.INTER_LINEAR)
 
 
-def halved(pixels: Pixels, width: int, height: int) -> Pixels:
+def halve_repeatedly(pixels: Pixels, width: int, height: int) -> Pixels:
     """A picture, H x W x 3 uint8, halved while both sides are at least twice as long as these: fast, and does not alias."""
     high, wide = pixels.shape[:2]
     while high >= 2 * height and wide >= 2 * width:

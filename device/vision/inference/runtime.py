@@ -79,14 +79,14 @@ def load_runtime(bundle: Bundle, *, package: Package | None = None, kernels: Ker
     if kernels == "edgetpu":
         try:
             return _tried_on_edgetpu(bundle, found)
-        except NoEdgeTpu as error:
+        except EdgeTpuUnavailable as error:
             return _on_cpu(bundle, found, "default", threads, degraded=str(error))
     return _on_cpu(bundle, found, kernels, threads, degraded)
 
 
 def on_edgetpu(bundle: Bundle, package: Package, library: str) -> Runtime:
     """Load the compiled model onto the Edge TPU here and now. library: file of its driver, which may crash or hang this process when it does not
-    match the package: that is why `load_runtime` has another process try it first. Raises NoEdgeTpu and RuntimeFault.
+    match the package: that is why `load_runtime` has another process try it first. Raises EdgeTpuUnavailable and RuntimeFault.
     """
     return _on_edgetpu(bundle, _import(package), library)
 
@@ -117,7 +117,7 @@ class _Imported:
     api: Any
 
 
-class NoEdgeTpu(SortbinError):
+class EdgeTpuUnavailable(SortbinError):
     """Why the Edge TPU cannot be used."""
 
 
@@ -147,19 +147,19 @@ def _on_cpu(bundle: Bundle, found: _Imported, kernels: Kernels, threads: int, de
     if delegated:
         release_mapped_pages(model)  # XNNPACK has laid out all weights anew
     whole = bundle.info.precision is msgspec.UNSET
-    exact = not delegated and found.package == "ai-edge-litert" and whole and bundle.info.known_answer.given_on == architecture()
+    exact = not delegated and found.package == "ai-edge-litert" and whole and bundle.info.known_answer.on_architecture == architecture()
     return Runtime(interpreter, f"{found.package} {found.version} {'xnnpack' if delegated else 'builtin'}", exact, model, degraded)
 
 
 def _tried_on_edgetpu(bundle: Bundle, found: _Imported) -> Runtime:
     if EDGETPU_FILE not in bundle.info.files:
-        raise NoEdgeTpu(f"{bundle.folder}: no {EDGETPU_FILE} in this bundle; compile one with `converter edgetpu`")
+        raise EdgeTpuUnavailable(f"{bundle.folder}: no {EDGETPU_FILE} in this bundle; compile one with `converter edgetpu`")
     try:
         edgetpu_trial.run(edgetpu_trial.ProbeRequest(str(bundle.folder.absolute()), found.package, EDGETPU_LIBRARY))
     except ChildRefused as refusal:
-        raise NoEdgeTpu(f"{EDGETPU_LIBRARY}, tried with {found.package} {found.version}: {refusal}") from refusal
+        raise EdgeTpuUnavailable(f"{EDGETPU_LIBRARY}, tried with {found.package} {found.version}: {refusal}") from refusal
     except ChildFault as fault:
-        raise NoEdgeTpu(
+        raise EdgeTpuUnavailable(
             f"{EDGETPU_LIBRARY}, tried with {found.package} {found.version}: {fault}; "
             "expected a libedgetpu built for this TensorFlow Lite: docs/edgetpu.md says which"
         ) from fault
@@ -170,20 +170,20 @@ def _on_edgetpu(bundle: Bundle, found: _Imported, library: str) -> Runtime:
     try:
         ctypes.CDLL(library)  # `load_delegate` leaves a half-built object behind when there is no such library
     except OSError as error:
-        raise NoEdgeTpu(f"it cannot be loaded ({error}); install the Edge TPU runtime") from error
+        raise EdgeTpuUnavailable(f"it cannot be loaded ({error}); install the Edge TPU runtime") from error
     try:
         delegate = found.api.load_delegate(library)
     except ValueError as error:
-        raise NoEdgeTpu("it finds no Edge TPU; is one plugged in, and may this user open it?") from error
+        raise EdgeTpuUnavailable("it finds no Edge TPU; is one plugged in, and may this user open it?") from error
     model = bundle.folder / EDGETPU_FILE
     # Without XNNPACK, what is delegated is what the Edge TPU has taken.
     resolver = found.api.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         interpreter = _open(found, model, experimental_delegates=[delegate], experimental_op_resolver_type=resolver)
     except BundleError as error:
-        raise NoEdgeTpu(str(error)) from error
+        raise EdgeTpuUnavailable(str(error)) from error
     if not is_delegated(interpreter):
-        raise NoEdgeTpu(f"{model}: nothing in it is for an Edge TPU; compile the model again with `converter edgetpu`")
+        raise EdgeTpuUnavailable(f"{model}: nothing in it is for an Edge TPU; compile the model again with `converter edgetpu`")
     return Runtime(interpreter, f"{found.package} {found.version} edgetpu", False, model)
 
 

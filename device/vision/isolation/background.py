@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from device.common.arrays import Float32Array, Float64Array
-from device.vision.inference.preprocess import Pixels, halved
-from device.vision.isolation.light import BRIGHTEST, fitted_light, grey, logarithm
-from device.vision.isolation.registration import Landmarks, landmarks, moved, structure
+from device.vision.inference.preprocess import Pixels, halve_repeatedly
+from device.vision.isolation.light import BRIGHTEST, fit_light, grey, to_log
+from device.vision.isolation.registration import Landmarks, find_landmarks, fine_structure, warp
 
 WIDTH, HEIGHT = 128, 96
 """pixels at which frames are compared, whatever their own shape"""
@@ -65,15 +65,15 @@ class BackgroundStats:
 
     @cached_property
     def uneven(self) -> tuple[npt.NDArray[np.int64], Float32Array]:
-        """Which pixels of `few` have the most texture, where any have, counted row by row, and how much they have: n and n."""
-        texture = few(self.texture)
+        """Which pixels of `subsample` have the most texture, where any have, counted row by row, and how much they have: n and n."""
+        texture = subsample(self.texture)
         places = np.flatnonzero(texture > max(quantile(texture.copy(), 1 - UNEVEN), LEAST_UNEVEN))
         return places, texture[places]
 
-    def moved(self, there: Float64Array) -> "BackgroundStats":
+    def warped(self, there: Float64Array) -> "BackgroundStats":
         """The same as a moved camera sees it; there: from its pixels to these, 2 x 3."""
-        low, middle, high, texture = (moved(view, there) for view in (self.low, self.middle, self.high, self.texture))
-        saturated = moved(self.saturated.astype(np.float32), there) > 0
+        low, middle, high, texture = (warp(view, there) for view in (self.low, self.middle, self.high, self.texture))
+        saturated = warp(self.saturated.astype(np.float32), there) > 0
         return BackgroundStats(low, middle, high, saturated, texture, self.landmarks)
 
 
@@ -82,13 +82,13 @@ class BackgroundModel:
 
     def __init__(self, frames: Iterable[Pixels] = ()) -> None:
         """frames: H x W x 3 uint8 RGB, of any sizes; of more than MOST_VIEWS, that many are kept, spread evenly."""
-        views = [self.shrunk(frame) for frame in frames]
+        views = [self.shrink(frame) for frame in frames]
         kept = np.linspace(0, len(views) - 1, min(len(views), MOST_VIEWS)).round().astype(int)
         self._views: deque[Pixels] = deque((views[number] for number in kept), maxlen=MOST_VIEWS)
-        self._reference: BackgroundStats | None = None
+        self._stats: BackgroundStats | None = None
 
     @property
-    def known(self) -> bool:
+    def learned(self) -> bool:
         """Whether there is any view, so that items can be isolated against them."""
         return bool(self._views)
 
@@ -97,38 +97,38 @@ class BackgroundModel:
         """The view that was taken last, HEIGHT x WIDTH x 3 uint8. At least one must be known."""
         return self._views[-1]
 
-    def see(self, frame: Pixels) -> None:
+    def add(self, frame: Pixels) -> None:
         """Take one more frame (H x W x 3 uint8 RGB) of the empty tray; the oldest view goes once there are MOST_VIEWS."""
-        self._views.append(self.shrunk(frame))
-        self._reference = None
+        self._views.append(self.shrink(frame))
+        self._stats = None
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Know nothing any more."""
         self._views.clear()
-        self._reference = None
+        self._stats = None
 
     def copy(self) -> "BackgroundModel":
         """The same views, which do not change with these."""
         other = BackgroundModel()
-        other.take_over(self)
+        other.copy_from(self)
         return other
 
-    def take_over(self, other: "BackgroundModel") -> None:
+    def copy_from(self, other: "BackgroundModel") -> None:
         """Take the views of another one."""
         self._views = other._views.copy()
-        self._reference = None
+        self._stats = None
 
     @staticmethod
-    def shrunk(frame: Pixels) -> Pixels:
+    def shrink(frame: Pixels) -> Pixels:
         """A frame at the size of the views, HEIGHT x WIDTH x 3 uint8."""
-        return np.asarray(cv2.resize(halved(frame, WIDTH, HEIGHT), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR), np.uint8)
+        return np.asarray(cv2.resize(halve_repeatedly(frame, WIDTH, HEIGHT), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR), np.uint8)
 
     @property
-    def reference(self) -> BackgroundStats:
+    def stats(self) -> BackgroundStats:
         """What a frame is compared with. At least one view must be known."""
-        if self._reference is None:
-            self._reference = _reference(list(self._views))
-        return self._reference
+        if self._stats is None:
+            self._stats = _compute_stats(list(self._views))
+        return self._stats
 
     def export(self) -> Pixels | None:
         """The views as n x HEIGHT x WIDTH x 3 uint8, oldest first, or None while there is none."""
@@ -140,10 +140,10 @@ class BackgroundModel:
             shape = " x ".join(map(str, stored.shape))
             raise ValueError(f"expected 1 to {MOST_VIEWS} empty views of {HEIGHT} x {WIDTH} x 3 uint8, found {shape} {stored.dtype}")
         self._views = deque(stored, maxlen=MOST_VIEWS)
-        self._reference = None
+        self._stats = None
 
 
-def few(view: Float32Array) -> Float32Array:
+def subsample(view: Float32Array) -> Float32Array:
     """Some of its pixels, row by row: H x W to n."""
     return view[1::FEW, 1::FEW].flatten()
 
@@ -155,18 +155,18 @@ def quantile(values: Float32Array, share: float) -> float:
     return float(values[place])
 
 
-def _reference(views: list[Pixels]) -> BackgroundStats:
-    newest = logarithm(views[-1])
+def _compute_stats(views: list[Pixels]) -> BackgroundStats:
+    newest = to_log(views[-1])
     saturated = newest >= BRIGHTEST
     low, high = newest, newest
     for view in views[:-1]:
-        seen = logarithm(view)
+        seen = to_log(view)
         clipped = seen >= BRIGHTEST
-        seen = seen - fitted_light(seen, newest, saturated.any(axis=2))
+        seen = seen - fit_light(seen, newest, saturated.any(axis=2))
         low, high = np.minimum(low, seen), np.maximum(high, seen)
         saturated = saturated | clipped
     middle = (low + high) / 2
     plain = grey(middle)
     square = np.ones((3, 3), np.uint8)
     texture = np.maximum(cv2.dilate(plain, square) - cv2.erode(plain, square), LEAST_TEXTURE)
-    return BackgroundStats(low, middle, np.where(saturated, NO_LIMIT, high), saturated, texture, landmarks(structure(plain)))
+    return BackgroundStats(low, middle, np.where(saturated, NO_LIMIT, high), saturated, texture, find_landmarks(fine_structure(plain)))

@@ -12,8 +12,8 @@ from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import Isolated, isolate, whole_frame
 from device.vision.isolation.occupancy import OccupancyDetector
-from device.vision.isolation.pieces import Pieces, looks_at, pieces
-from device.vision.isolation.tta import look
+from device.vision.isolation.pieces import Pieces, find_pieces, piece_crops
+from device.vision.isolation.tta import tta_crop
 
 Isolate = Callable[[Pixels, BackgroundModel, Ground], Isolated]
 
@@ -31,25 +31,25 @@ class Burst:
         """of the item that was isolated last; None where it lies in one"""
         self._frames = 0
 
-    def isolated(self, pixels: Pixels) -> Isolated:
+    def add_frame(self, pixels: Pixels) -> Isolated:
         """The item of one more frame (H x W x 3 uint8 RGB), the one that `view` looked at last; the whole frame while there is no empty view.
 
         An item that was told apart keeps its mask until something moves against the frame that it was drawn in. The picture is the next of the looks.
         """
         number, self._frames = self._frames, self._frames + 1
         item = self._item(pixels)
-        return item if number == 0 else replace(item, picture=look(pixels, item, self._ground, number))
+        return item if number == 0 else replace(item, picture=tta_crop(pixels, item, self._ground, number))
 
-    def piece_looks(self, pixels: Pixels) -> list[Pixels]:
+    def piece_crops(self, pixels: Pixels) -> list[Pixels]:
         """What the network is shown of each piece in the frame that was isolated last; nothing where the item is in one."""
-        return looks_at(pixels, self.pieces, self._ground, self._frames - 1)
+        return piece_crops(pixels, self.pieces, self._ground, self._frames - 1)
 
     def _item(self, pixels: Pixels) -> Isolated:
-        if not self._empty.known:
+        if not self._empty.learned:
             return whole_frame(pixels, "no empty view yet")
         if self._drawn is None or self._view.moved_since(self._drawn[1]):
             item = self._isolate(pixels, self._empty, self._ground)
             self._drawn = (item, self._view.thumbnail) if item.found else None
-            self.pieces = pieces(item)
+            self.pieces = find_pieces(item)
             return item
         return self._drawn[0]

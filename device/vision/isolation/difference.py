@@ -9,9 +9,9 @@ import numpy as np
 
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.background import BackgroundModel, BackgroundStats, few, quantile
-from device.vision.isolation.light import BRIGHTEST, DARKEST, fitted_light, grey, logarithm
-from device.vision.isolation.registration import movement, structure
+from device.vision.isolation.background import BackgroundModel, BackgroundStats, quantile, subsample
+from device.vision.isolation.light import BRIGHTEST, DARKEST, fit_light, grey, to_log
+from device.vision.isolation.registration import estimate_motion, fine_structure
 
 CHANNELS = 7
 """brightness and two of colour over their noise, brightness and colour as they are, the frame, the empty view"""
@@ -31,25 +31,25 @@ MOST_ROUGH = 0.5
 """most of the range among a pixel's neighbours that may count as noise: a camera that moved by half a pixel"""
 
 
-def difference(frame: Pixels, empty: BackgroundModel) -> Float32Array:
-    """What `channels` gives, pixel by pixel as networks take it: HEIGHT x WIDTH x CHANNELS."""
-    return np.asarray(cv2.merge(list(channels(frame, empty))), np.float32)
+def difference_image(frame: Pixels, empty: BackgroundModel) -> Float32Array:
+    """What `difference_channels` gives, pixel by pixel as networks take it: HEIGHT x WIDTH x CHANNELS."""
+    return np.asarray(cv2.merge(list(difference_channels(frame, empty))), np.float32)
 
 
-def channels(frame: Pixels, empty: BackgroundModel) -> Float32Array:
+def difference_channels(frame: Pixels, empty: BackgroundModel) -> Float32Array:
     """Compare a frame (H x W x 3 uint8 RGB) with the empty views, of which at least one must be known.
 
     Returns CHANNELS x HEIGHT x WIDTH of `empty`'s size, each -1..1: how much brighter, redder and bluer than any of the empty views, over the
     noise of that place (0.5 is STRONG standard deviations); how much brighter and how much more coloured in logarithms; and the frame and the empty
     view in the same light, in logarithms about the frame's median.
     """
-    reference = empty.reference
-    seen = logarithm(empty.shrunk(frame))
+    reference = empty.stats
+    seen = to_log(empty.shrink(frame))
     plain = grey(seen)
-    there = movement(structure(plain), reference.landmarks)
+    there = estimate_motion(fine_structure(plain), reference.landmarks)
     if there is not None:
-        reference = reference.moved(there)
-    light = fitted_light(seen, reference.middle, reference.dazzling)
+        reference = reference.warped(there)
+    light = fit_light(seen, reference.middle, reference.dazzling)
     expected = reference.grey + grey(light)
     # A sensor's noise is about the same in counts, so in logarithms it grows towards the dark.
     darkness = np.asarray(cv2.exp(np.maximum(plain, expected) * np.float32(-2)), np.float32)
@@ -60,10 +60,10 @@ def channels(frame: Pixels, empty: BackgroundModel) -> Float32Array:
     stray = np.asarray(cv2.magnitude(red, blue), np.float32)
     over_noise, as_it_is = differs[:3], differs[3:]
     np.abs(opponents, out=over_noise)
-    over_noise[0] += _strong_noise(few(over_noise[0]), darkness, reference, TONE_FLOOR)
-    over_noise[1:] += _strong_noise(few(stray), darkness, reference, COLOUR_FLOOR)
+    over_noise[0] += _strong_noise(subsample(over_noise[0]), darkness, reference, TONE_FLOOR)
+    over_noise[1:] += _strong_noise(subsample(stray), darkness, reference, COLOUR_FLOOR)
     np.divide(opponents, over_noise, out=over_noise)
-    middle = quantile(few(plain), 0.5)
+    middle = quantile(subsample(plain), 0.5)
     as_it_is[TONE - 3] = tone
     np.multiply(stray, np.float32(STRAY_GAIN), out=as_it_is[STRAY - 3])
     for view, place in ((plain, 2), (expected, 3)):
@@ -88,9 +88,9 @@ def _outside(seen: Float32Array, light: Float32Array, reference: BackgroundStats
 def _strong_noise(strength: Float32Array, darkness: Float32Array, reference: BackgroundStats, floor: float) -> Float32Array:
     """STRONG standard deviations of `strength` by chance, from its quiet part: some that grows towards the dark, some with texture. H x W.
 
-    strength: of `few` pixels. darkness: squared, of all. floor: the least standard deviation.
+    strength: of `subsample` pixels. darkness: squared, of all. floor: the least standard deviation.
     """
-    even = quantile(strength * strength / few(darkness), QUIET) / QUIET_DEVIATIONS**2
+    even = quantile(strength * strength / subsample(darkness), QUIET) / QUIET_DEVIATIONS**2
     uneven, texture = reference.uneven
     share = quantile(strength[uneven] / texture, QUIET) / QUIET_DEVIATIONS if len(uneven) > 50 else 0.0
     weights = STRONG**2 * even, (STRONG * min(share, MOST_ROUGH)) ** 2, (STRONG * floor) ** 2

@@ -15,7 +15,7 @@ ROWS = 24
 """so many rows or a few more, and as many columns for their length, are enough to tell how bright it is"""
 
 
-def lifted(picture: Pixels) -> Pixels:
+def brighten_dark(picture: Pixels) -> Pixels:
     """A picture that is dark all over, as much brighter as its brightest pixels allow; any other as it is. H x W x 3 uint8 RGB."""
     step = max(1, min(picture.shape[:2]) // ROWS)
     brightest = picture[::step, ::step].max(axis=2).ravel()

@@ -15,9 +15,9 @@ from device.common.arrays import Float32Array
 from device.vision.inference.ground import Ground
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import HEIGHT, WIDTH, BackgroundModel, quantile
-from device.vision.isolation.difference import STRAY, STRAY_GAIN, TONE, channels
-from device.vision.isolation.exposure import lifted
-from device.vision.isolation.outline import CERTAIN, outline
+from device.vision.isolation.difference import STRAY, STRAY_GAIN, TONE, difference_channels
+from device.vision.isolation.exposure import brighten_dark
+from device.vision.isolation.outline import CERTAIN, find_outline
 
 Box = tuple[int, int, int, int]
 
@@ -66,14 +66,14 @@ def isolate(frame: Pixels, empty: BackgroundModel | Sequence[Pixels], ground: Gr
     ground: the bundle's, to be shown round the item.
     """
     views = empty if isinstance(empty, BackgroundModel) else BackgroundModel(empty)
-    differs = channels(frame, views)
-    item, certainty, likely = outline(differs)
-    area = area_of(item)
+    differs = difference_channels(frame, views)
+    item, certainty, likely = find_outline(differs)
+    area = area_share(item)
     if area < LEAST_AREA or certainty < CERTAIN:
         return whole_frame(frame, "nothing differs")
     if area > MOST_AREA:
         return whole_frame(frame, "fills the view")
-    if unlike(differs, item) > UNLIKE:
+    if surroundings_change(differs, item) > UNLIKE:
         return whole_frame(frame, "another view")
     mask, box = _drawn(item, frame)
     if box is None:
@@ -95,7 +95,7 @@ def paint(pixels: Pixels, mask: Pixels, ground: Ground, margin: float = MARGIN) 
     return _cut(pixels, mask, box, ground, margin)
 
 
-def unlike(differs: Float32Array, item: Pixels) -> float:
+def surroundings_change(differs: Float32Array, item: Pixels) -> float:
     """How much half of what is round the item differs at least, in brightness or colour, judged by every few rows and columns."""
     few = slice(None, None, LOOKED_AT)
     tone, stray = differs[TONE, few, few], differs[STRAY, few, few]
@@ -103,7 +103,7 @@ def unlike(differs: Float32Array, item: Pixels) -> float:
     return quantile(around, 0.5) if len(around) else 0.0
 
 
-def area_of(item: Pixels) -> float:
+def area_share(item: Pixels) -> float:
     """The item's share of the view."""
     return np.count_nonzero(item > HALF) / item.size
 
@@ -125,7 +125,7 @@ def _cut(pixels: Pixels, mask: Pixels, box: Box, ground: Ground, margin: float) 
     down, across = min(side, mask.shape[0]), min(side, mask.shape[1])
     y = min(max((top + bottom - down) // 2, 0), mask.shape[0] - down)
     x = min(max((left + right - across) // 2, 0), mask.shape[1] - across)
-    near, shown = lifted(pixels[y : y + down, x : x + across]), mask[y : y + down, x : x + across]
+    near, shown = brighten_dark(pixels[y : y + down, x : x + across]), mask[y : y + down, x : x + across]
     if ground.painted == 0:
         return near
     kept = np.asarray(cv2.convertScaleAbs(shown, alpha=ground.painted, beta=255 * (1 - ground.painted)), np.uint8)

@@ -33,7 +33,7 @@ DEVIATIONS = 5.0
 """standard deviations of those fitted at which a pixel does not count any more"""
 
 
-def logarithm(pixels: Pixels) -> Float32Array:
+def to_log(pixels: Pixels) -> Float32Array:
     """Natural logarithms of counts + TOE, where light that is so many times as bright is a constant more. H x W x 3 uint8 to float32."""
     return np.asarray(cv2.LUT(pixels, _LOGARITHMS), np.float32)
 
@@ -43,10 +43,10 @@ def grey(seen: Float32Array) -> Float32Array:
     return np.asarray(cv2.transform(seen, _MEAN[None]), np.float32)
 
 
-def fitted_light(seen: Float32Array, empty: Float32Array, saturated: Flags) -> Float32Array:
+def fit_light(seen: Float32Array, empty: Float32Array, saturated: Flags) -> Float32Array:
     """How much brighter `seen` is than `empty`, in logarithms and for each channel a plane over the view: H x W x 3.
 
-    seen, empty: H x W x 3 as `logarithm` gives them. saturated: H x W, where `empty` may be brighter than it says.
+    seen, empty: H x W x 3 as `to_log` gives them. saturated: H x W, where `empty` may be brighter than it says.
 
     An item may cover much of the view, so this is no mean: the commonest change is looked for first, then a plane is fitted by
     iteratively reweighted least squares with Tukey's biweight (Beaton and Tukey 1974).

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from msgspec import Meta
 
 from device.common.arrays import Float32Array
-from device.vision.inference.preprocess import Pixels, halved
+from device.vision.inference.preprocess import Pixels, halve_repeatedly
 
 Side = Literal["left", "right", "top", "bottom"]
 
@@ -42,7 +42,7 @@ class PresenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Occupancy:
     """What one frame shows.
 
     changed and moved are shares 0..1 of the view: against the empty tray, and against the frame before. spread is the share of a 4 x 4 grid's cells
@@ -70,8 +70,8 @@ class OccupancyDetector:
         self._gain = 1.0
 
     @property
-    def known(self) -> bool:
-        """Whether the empty tray has been learned, so that `look` can tell."""
+    def learned(self) -> bool:
+        """Whether the empty tray has been learned, so that `observe` can tell."""
         return self._mean is not None
 
     def learn(self, pixels: Pixels) -> None:
@@ -87,9 +87,9 @@ class OccupancyDetector:
             self._last = thumbnail
             self._seen.clear()
 
-    def look(self, pixels: Pixels) -> Sight:
+    def observe(self, pixels: Pixels) -> Occupancy:
         """Compare one frame (H x W x 3 uint8 RGB) with the empty view and with the frame before. The view must be known."""
-        assert self._mean is not None, "look() before the empty view was learned"
+        assert self._mean is not None, "observe() before the empty view was learned"
         thumbnail = _thumbnail(pixels)
         differs = _solid(_difference(thumbnail, self._mean, self._gain) > self._threshold())
         changed = float(differs.mean())
@@ -97,12 +97,12 @@ class OccupancyDetector:
         self._last = thumbnail
         present = changed > self._settings.min_area
         crossing = _on_border(differs, self._settings.border) if present else 0.0
-        return Sight(changed, _spread(differs), moved, present=present, moving=self._is_movement(moved), crossing=crossing)
+        return Occupancy(changed, _spread(differs), moved, present=present, moving=self._is_movement(moved), crossing=crossing)
 
     @property
     def thumbnail(self) -> Float32Array:
         """The last frame that was looked at, HEIGHT x WIDTH x 3 counts, for `moved_since`."""
-        assert self._last is not None, "thumbnail before a look()"
+        assert self._last is not None, "thumbnail before an observe()"
         return self._last
 
     def moved_since(self, thumbnail: Float32Array) -> bool:
@@ -123,22 +123,22 @@ class OccupancyDetector:
         self._mean = _thumbnail(pixels)
         self._gain = 1.0
 
-    def adopt(self, pixels: Pixels) -> None:
+    def replace(self, pixels: Pixels) -> None:
         """Take one frame (H x W x 3 uint8 RGB) for the empty tray; its noise is learned by `adapt`."""
         self.relight(pixels)
         self._noise = np.zeros((HEIGHT, WIDTH, 3), np.float32)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Learn anew."""
         self._mean = self._last = None
 
     def copy(self) -> "OccupancyDetector":
         """The same view, which does not change with this one."""
         other = OccupancyDetector(self._settings)
-        other.take_over(self)
+        other.copy_from(self)
         return other
 
-    def take_over(self, other: "OccupancyDetector") -> None:
+    def copy_from(self, other: "OccupancyDetector") -> None:
         """Take the view that another one has learned; what moves is still told against the last frame that this one looked at."""
         self._mean, self._noise, self._gain = None if other._mean is None else other._mean.copy(), other._noise.copy(), other._gain
 
@@ -163,7 +163,7 @@ class OccupancyDetector:
 
 
 def _thumbnail(pixels: Pixels) -> Float32Array:
-    return np.asarray(cv2.resize(halved(pixels, WIDTH, HEIGHT), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
+    return np.asarray(cv2.resize(halve_repeatedly(pixels, WIDTH, HEIGHT), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _difference(now: Float32Array, before: Float32Array, usual_gain: float) -> Float32Array:

@@ -48,7 +48,7 @@ class Outline(NamedTuple):
     likely: Pixels
 
 
-def outline(differs: Float32Array) -> Outline:
+def find_outline(differs: Float32Array) -> Outline:
     """Draw the outline of the item.
 
     differs: CHANNELS x HEIGHT x WIDTH as `difference.channels` gives it. Not for two threads at once. Raises RuntimeFault where nothing can run

@@ -14,7 +14,7 @@ from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.ground import Ground
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.isolate import Isolated
-from device.vision.isolation.tta import look_at_mask
+from device.vision.isolation.tta import mask_crop
 
 LEAST = 0.004
 """share of the view that a piece covers at least"""
@@ -36,7 +36,7 @@ class Pieces(NamedTuple):
     gap: float
 
 
-def pieces(item: Isolated) -> Pieces | None:
+def find_pieces(item: Isolated) -> Pieces | None:
     """The two largest pieces of what differs from the empty view; None where it is in one that has no neck. About half a millisecond."""
     if item.likely is None:
         return None
@@ -51,7 +51,7 @@ def pieces(item: Isolated) -> Pieces | None:
     return Pieces((one, other), float(_distance(one > 0)[other > 0].min()) / one.shape[1])
 
 
-def looks_at(frame: Pixels, found: Pieces | None, ground: Ground, number: int) -> list[Pixels]:
+def piece_crops(frame: Pixels, found: Pieces | None, ground: Ground, number: int) -> list[Pixels]:
     """What the network is shown of each piece in the look of that number, the other one covered with the colour round both.
 
     frame: H x W x 3 uint8 RGB, in which they lie. Returns a picture a piece, RGB uint8 of any size; nothing for None.
@@ -61,7 +61,7 @@ def looks_at(frame: Pixels, found: Pieces | None, ground: Ground, number: int) -
     one, other = found.masks
     colour = _colour_around(frame, np.maximum(one, other))
     each = (one, other), (other, one)
-    return [look_at_mask(_covered(frame, hidden, colour), _stretched(shown, frame), ground, number) for shown, hidden in each]
+    return [mask_crop(_covered(frame, hidden, colour), _stretched(shown, frame), ground, number) for shown, hidden in each]
 
 
 def _place(stats: npt.NDArray[np.int32]) -> tuple[slice, slice]:

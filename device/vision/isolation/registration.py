@@ -33,7 +33,7 @@ TIMES = cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 12, 1e-3
 class Landmarks:
     """Where a view has most structure.
 
-    structure: the view as `structure` gives it. places: n of its pixels, counted row by row. there: what is there. strength: how strong that is,
+    structure: the view as `fine_structure` gives it. places: n of its pixels, counted row by row. there: what is there. strength: how strong that is,
     at least LEAST_STRUCTURE.
     """
 
@@ -43,24 +43,24 @@ class Landmarks:
     strength: Float32Array
 
 
-def structure(grey: Float32Array) -> Float32Array:
+def fine_structure(grey: Float32Array) -> Float32Array:
     """What stays of a view in any light: its fine structure. grey: H x W logarithms. Returns H / COARSE x W / COARSE."""
     coarse = cv2.resize(grey, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.blur(coarse, (3, 3)) - cv2.blur(coarse, (11, 11)), np.float32)
 
 
-def landmarks(view: Float32Array) -> Landmarks:
-    """What other views are compared with. view: as `structure` gives it."""
+def find_landmarks(view: Float32Array) -> Landmarks:
+    """What other views are compared with. view: as `fine_structure` gives it."""
     strength = np.abs(view).ravel()
     most = int(LANDMARKS * strength.size)
     places = np.sort(np.argpartition(strength, -most)[-most:])
     return Landmarks(view, places, view.ravel()[places], np.maximum(strength[places], LEAST_STRUCTURE))
 
 
-def movement(seen: Float32Array, empty: Landmarks) -> Map | None:
+def estimate_motion(seen: Float32Array, empty: Landmarks) -> Map | None:
     """The affine map, 2 x 3, from pixels of the frame to pixels of the empty view; None where the camera is where it was, or nothing fits.
 
-    seen: as `structure` gives it. A shift is found by phase correlation (Kuglin and Hines 1975), turned and zoomed by
+    seen: as `fine_structure` gives it. A shift is found by phase correlation (Kuglin and Hines 1975), turned and zoomed by
     the enhanced correlation coefficient (Evangelidis and Psarakis 2008), and believed if then less differs.
     """
     before = _misfit(seen, empty)
@@ -78,14 +78,14 @@ def movement(seen: Float32Array, empty: Landmarks) -> Map | None:
     there = np.asarray(found, np.float64)
     if not _farthest(there, *seen.shape) > STILL or np.abs(there[:, :2] - np.eye(2)).max() > FARTHEST:
         return None
-    if _misfit(seen, landmarks(moved(still, there))) > BETTER * before:
+    if _misfit(seen, find_landmarks(warp(still, there))) > BETTER * before:
         return None
     # Pixels are counted from their middles, so what is a shift of the coarse view is COARSE times that, and a little for the corner.
     there[:, 2] = COARSE * there[:, 2] + (COARSE - 1) / 2 * (1 - there[:, :2].sum(axis=1))
     return there
 
 
-def moved(view: Float32Array, there: Map) -> Float32Array:
+def warp(view: Float32Array, there: Map) -> Float32Array:
     """The view as the moved camera sees it. view: H x W or H x W x n."""
     height, width = view.shape[:2]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

@@ -15,12 +15,12 @@ import numpy.typing as npt
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import HEIGHT, WIDTH, BackgroundModel, BackgroundStats
-from device.vision.isolation.difference import channels
-from device.vision.isolation.isolate import HALF, LEAST_AREA, UNLIKE, area_of, unlike
-from device.vision.isolation.light import BRIGHTEST, fitted_light, grey, logarithm
+from device.vision.isolation.difference import difference_channels
+from device.vision.isolation.isolate import HALF, LEAST_AREA, UNLIKE, area_share, surroundings_change
+from device.vision.isolation.light import BRIGHTEST, fit_light, grey, to_log
 from device.vision.isolation.occupancy import Side
-from device.vision.isolation.outline import CERTAIN, outline
-from device.vision.isolation.registration import structure
+from device.vision.isolation.outline import CERTAIN, find_outline
+from device.vision.isolation.registration import fine_structure
 
 Flags = npt.NDArray[np.bool_]
 Change = Literal["nothing", "item", "dark", "overexposed", "another light", "another view"]
@@ -82,20 +82,20 @@ def unusable(frame: Pixels) -> Literal["dark", "overexposed"] | None:
     return None
 
 
-def scene_of(frame: Pixels, empty: BackgroundModel, sides: Collection[Side] = ()) -> SceneChange:
+def classify_scene(frame: Pixels, empty: BackgroundModel, sides: Collection[Side] = ()) -> SceneChange:
     """What a frame (H x W x 3 uint8 RGB) shows in which nothing moves. empty: at least one view must be known. sides: of the border to watch."""
     trouble = unusable(frame)
     if trouble is not None:
         return SceneChange(trouble)
-    small = empty.shrunk(frame)
-    differs = channels(small, empty)
-    item, certainty, likely = outline(differs)
-    found = area_of(item) >= LEAST_AREA and certainty >= CERTAIN
-    around = unlike(differs, item)
-    seen = logarithm(small)
-    if not found and around <= UNLIKE and _like_a_lamp(seen, empty.reference):
+    small = empty.shrink(frame)
+    differs = difference_channels(small, empty)
+    item, certainty, likely = find_outline(differs)
+    found = area_share(item) >= LEAST_AREA and certainty >= CERTAIN
+    around = surroundings_change(differs, item)
+    seen = to_log(small)
+    if not found and around <= UNLIKE and _like_a_lamp(seen, empty.stats):
         return SceneChange("nothing")
-    blocks = _blocks(seen, empty.reference)
+    blocks = _blocks(seen, empty.stats)
     change = _with_something(blocks, item, certainty, around) if found else _without_anything(blocks, around)
     return SceneChange(change, 0.0 if change != "item" or blocks.ring_is_as_it_was() else _on_border(likely, sides))
 
@@ -159,7 +159,7 @@ def _with_something(blocks: _Blocks, item: Pixels, certainty: float, around: flo
     fits = blocks.share_kept(beside) >= FITS if blocks.enough(beside) else evenly
     if fits and certainty < SURE and _lit(blocks, touched):
         return _light(blocks)
-    return "item" if fits or blocks.ring_is_as_it_was() or (area_of(item) >= LARGE and blocks.ring_fits()) else "another view"
+    return "item" if fits or blocks.ring_is_as_it_was() or (area_share(item) >= LARGE and blocks.ring_fits()) else "another view"
 
 
 def _lit(blocks: _Blocks, touched: Flags) -> bool:
@@ -190,10 +190,10 @@ def _like_a_lamp(seen: Float32Array, reference: BackgroundStats) -> bool:
 
 
 def _blocks(seen: Float32Array, reference: BackgroundStats) -> _Blocks:
-    now, before = structure(grey(seen)), reference.landmarks.structure
+    now, before = fine_structure(grey(seen)), reference.landmarks.structure
     strength = _in_blocks(before * before)
     alike = _in_blocks(now * before) / np.sqrt(strength * _in_blocks(now * now) + 1e-12)
-    light = fitted_light(seen, reference.middle, reference.dazzling)
+    light = fit_light(seen, reference.middle, reference.dazzling)
     change = seen - reference.middle
     off = np.sqrt(_in_blocks(np.square(change - light).mean(axis=2)))
     bright = seen.max(axis=2)
@@ -217,4 +217,4 @@ def _on_border(likely: Pixels, sides: Collection[Side]) -> float:
 
 _RING = np.ones((DOWN, ACROSS), np.bool_)
 _RING[1:-1, 1:-1] = False
-_DARK = logarithm(np.full((1, 1, 3), 12, np.uint8)).item(0)
+_DARK = to_log(np.full((1, 1, 3), 12, np.uint8)).item(0)

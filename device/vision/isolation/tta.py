@@ -11,43 +11,43 @@ from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.isolate import MARGIN, Isolated, paint
 
 NEAR, FAR = 0.06, 0.25
-LOOKS = ((MARGIN, False), (NEAR, True), (FAR, False), (MARGIN, True), (NEAR, False), (FAR, True))
+ITEM_CROPS = ((MARGIN, False), (NEAR, True), (FAR, False), (MARGIN, True), (NEAR, False), (FAR, True))
 """the margin of each look at an item, as `paint` has it, and whether it is mirrored; the first is what `isolate` gives"""
-TAUGHT_LOOKS = 3
+TEACHING_CROPS = 3
 """looks at each taught item; with all of them the head is hardly better, and teaching takes twice as long"""
 
 WHOLE = 0.0
 MIDDLE, NEARER = 1.0, 0.7
-VIEW_LOOKS = ((WHOLE, False), (MIDDLE, True), (NEARER, False))
+FRAME_CROPS = ((WHOLE, False), (MIDDLE, True), (NEARER, False))
 """looks at a view in which no item is told apart: the side of a square in its middle, as a share of the view's shorter side, and whether it is
 mirrored; WHOLE shows all of the view"""
-VIEW_WEIGHTS = 3.0, 1.0, 1.0
+FRAME_CROP_WEIGHTS = 3.0, 1.0, 1.0
 """how much each of these tells a network that was trained on whole photos"""
 
 
-def look(frame: Pixels, item: Isolated, ground: Ground, number: int) -> Pixels:
+def tta_crop(frame: Pixels, item: Isolated, ground: Ground, number: int) -> Pixels:
     """What the network is shown in the look of that number, from 0 on; after the last they begin again.
 
     frame: H x W x 3 uint8 RGB; item: what was isolated in it, or in another frame where it lay the same. Returns RGB uint8 of any size.
     """
     if item.found:
-        return look_at_mask(frame, item.mask, ground, number)
-    return _of_view(frame, *VIEW_LOOKS[number % len(VIEW_LOOKS)])
+        return mask_crop(frame, item.mask, ground, number)
+    return _of_view(frame, *FRAME_CROPS[number % len(FRAME_CROPS)])
 
 
-def look_at_mask(frame: Pixels, mask: Pixels, ground: Ground, number: int) -> Pixels:
+def mask_crop(frame: Pixels, mask: Pixels, ground: Ground, number: int) -> Pixels:
     """The look of that number at what a mask shows. frame: H x W x 3 uint8 RGB; mask: H x W uint8, 0 ground to 255 item."""
-    return _of_item(frame, mask, ground, *LOOKS[number % len(LOOKS)])
+    return _of_item(frame, mask, ground, *ITEM_CROPS[number % len(ITEM_CROPS)])
 
 
-def looks(frame: Pixels, item: Isolated, ground: Ground) -> list[Pixels]:
-    """What the network is shown in all looks. frame, item: as for `look`."""
-    return [look(frame, item, ground, number) for number in range(len(LOOKS if item.found else VIEW_LOOKS))]
+def tta_crops(frame: Pixels, item: Isolated, ground: Ground) -> list[Pixels]:
+    """What the network is shown in all looks. frame, item: as for `tta_crop`."""
+    return [tta_crop(frame, item, ground, number) for number in range(len(ITEM_CROPS if item.found else FRAME_CROPS))]
 
 
-def taught_views(frame: Pixels, item: Isolated, ground: Ground) -> list[Pixels]:
-    """What the network is shown of a frame that something is taught by: the first looks at it. frame, item: as for `look`."""
-    return [look(frame, item, ground, number) for number in range(TAUGHT_LOOKS)]
+def teaching_crops(frame: Pixels, item: Isolated, ground: Ground) -> list[Pixels]:
+    """What the network is shown of a frame that something is taught by: the first looks at it. frame, item: as for `tta_crop`."""
+    return [tta_crop(frame, item, ground, number) for number in range(TEACHING_CROPS)]
 
 
 def _of_item(frame: Pixels, mask: Pixels, ground: Ground, margin: float, mirrored: bool) -> Pixels:

@@ -6,20 +6,20 @@ import numpy as np
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import BackgroundModel
-from device.vision.isolation.difference import channels
-from device.vision.isolation.outline import outline
-from device.vision.isolation.scene import scene_of
+from device.vision.isolation.difference import difference_channels
+from device.vision.isolation.outline import find_outline
+from device.vision.isolation.scene import classify_scene
 
 STAYS_S = 10.0
 """how long another look has to stay before it is learned"""
 
 
-class NewLook:
+class NewViewCandidate:
     """How the tray looked when its new look was first still. What comes to lie on it meanwhile does not become a part of it."""
 
     def __init__(self, pixels: Pixels, now_s: float) -> None:
         """pixels: H x W x 3 uint8 RGB, a frame in which nothing moves."""
-        self.something_left = False
+        self.item_was_removed = False
         """whether something lay there when the look was first still, and lies there no more"""
         self._begin(pixels, now_s)
 
@@ -27,23 +27,23 @@ class NewLook:
         self.pixels, self.empty = pixels, BackgroundModel([pixels])
         self._since_s = now_s
 
-    def stays(self, pixels: Pixels, now_s: float) -> bool:
+    def is_confirmed_by(self, pixels: Pixels, now_s: float) -> bool:
         """Take one more frame in which nothing moves. Whether the look, which is `pixels` and `empty`, is to be believed now."""
-        change = scene_of(pixels, self.empty).change
-        gone = change == "item" and has_gone(pixels, self.empty)
-        self.something_left |= gone
+        change = classify_scene(pixels, self.empty).change
+        gone = change == "item" and item_was_removed(pixels, self.empty)
+        self.item_was_removed |= gone
         if gone or change not in ("nothing", "item"):
             self._begin(pixels, now_s)
         return now_s - self._since_s >= STAYS_S
 
 
-def has_gone(pixels: Pixels, empty: BackgroundModel) -> bool:
+def item_was_removed(pixels: Pixels, empty: BackgroundModel) -> bool:
     """Whether what differs from the empty views lay there when the newest of them was taken, and lies there no more.
 
     The view with the thing has the stronger edges along its outline. pixels: H x W x 3 uint8 RGB. At least one view must be known.
     """
-    small = BackgroundModel.shrunk(pixels)
-    item = outline(channels(small, empty)).item
+    small = BackgroundModel.shrink(pixels)
+    item = find_outline(difference_channels(small, empty)).item
     solid = np.asarray(cv2.threshold(item, 127, 255, cv2.THRESH_BINARY)[1], np.uint8)
     edge = cv2.morphologyEx(solid, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     now, then = (_edges(view)[edge].mean() if edge.any() else 0.0 for view in (small, empty.newest))

@@ -8,7 +8,7 @@ import pytest
 
 from converter.cli import main
 from converter.tflite.flatbuffer import read_model
-from device.vision.inference.bundle import EDGETPU_FILE, INFO_FILE, MODEL_FILE, Bundle, EdgeTpu, Mapping, read_bundle
+from device.vision.inference.bundle import EDGETPU_FILE, INFO_FILE, MODEL_FILE, Bundle, EdgeTpu, OperationMapping, read_bundle
 from device.vision.inference.runtime import load_runtime
 from tests.converter.edgetpu.conftest import ALL_MAPPED, PRINTED, table
 
@@ -33,7 +33,7 @@ def test_the_compiled_model_is_added_with_its_mapping(
     told = added.info.edgetpu
     assert isinstance(told, EdgeTpu)
     assert (told.compiler, told.mapped, told.on_cpu, told.on_chip_bytes, told.off_chip_bytes) == ("16.0.384591198", 76, 0, 2516582, 0)
-    assert Mapping("CONV_2D", 41, "Mapped to Edge TPU") in told.mapping
+    assert OperationMapping("CONV_2D", 41, "Mapped to Edge TPU") in told.mapping
     after = contents(own_bundle.folder)
     assert after.keys() - before.keys() == {EDGETPU_FILE}
     assert [name for name in before if after[name] != before[name]] == [INFO_FILE]

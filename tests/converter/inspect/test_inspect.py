@@ -12,7 +12,7 @@ import pytest
 
 from converter.cli import main
 from converter.tflite.metadata import with_metadata
-from device.vision.inference.bundle import EDGETPU_FILE, MODEL_FILE, EdgeTpu, Mapping, default_bundle, read_bundle, write_bundle
+from device.vision.inference.bundle import EDGETPU_FILE, MODEL_FILE, EdgeTpu, OperationMapping, default_bundle, read_bundle, write_bundle
 from tests.converter.edgetpu.conftest import compiled_from
 
 
@@ -107,7 +107,14 @@ def test_it_needs_no_tensorflow() -> None:
 def test_a_bundle_with_a_compiled_model_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(shutil.copytree(default_bundle(), tmp_path / "bundle"))
     (folder / EDGETPU_FILE).write_bytes(b"compiled")
-    told = EdgeTpu("16.0", 66, 1, None, None, (Mapping("CONV_2D", 66, "Mapped to Edge TPU"), Mapping("MEAN", 1, "Operation version not supported")))
+    told = EdgeTpu(
+        "16.0",
+        66,
+        1,
+        None,
+        None,
+        (OperationMapping("CONV_2D", 66, "Mapped to Edge TPU"), OperationMapping("MEAN", 1, "Operation version not supported")),
+    )
     write_bundle(folder, msgspec.structs.replace(read_bundle(folder).info, edgetpu=told))
     lines = shown(capsys, str(folder)).splitlines()
     assert f"{EDGETPU_FILE}: 66 of 67 operations on the Edge TPU, compiler 16.0" in lines

@@ -173,7 +173,7 @@ def test_taught_label_holds_at_the_site_and_the_old_one_elsewhere(
     teaching = read_fewshot_head(tmp_path / "site.npz", bundle)
     assert teaching.examples.isolated.all()
     judge, blue = Judge(Classifier(bundle), teaching), plain((0, 0, 255), 52)
-    at_the_place, anywhere = (judge.look(blue, here=here).probabilities[judge.labels.index("can")] for here in (True, False))
+    at_the_place, anywhere = (judge.predict(blue, in_domain=here).probabilities[judge.labels.index("can")] for here in (True, False))
     assert at_the_place > 1.5 * anywhere
     assert "pot: the bundle takes it for plastic" in capsys.readouterr().out
     later, elsewhere = laid("later.png", (0, 0, 255), 50), save(tmp_path / "elsewhere.png", plain((0, 0, 255), 51))

@@ -22,13 +22,13 @@ def tray() -> Pixels:
 
 def test_both_kinds_of_empty_view_come_back_after_a_restart(tray: Pixels, tmp_path: Path) -> None:
     view, views = OccupancyDetector(PresenceSettings()), BackgroundModel([tray])
-    view.adopt(tray)
+    view.replace(tray)
     for name, learned in ((VIEW_FILE, view), (VIEWS_FILE, views)):
         LearnedStateFile(tmp_path / name, learned).close()
     again, several = OccupancyDetector(PresenceSettings()), BackgroundModel()
     for name, learned in ((VIEW_FILE, again), (VIEWS_FILE, several)):
         LearnedStateFile(tmp_path / name, learned).restore()
-    assert again.known and not again.look(tray).present
+    assert again.learned and not again.observe(tray).present
     np.testing.assert_array_equal(several.export(), views.export())
 
 
@@ -37,7 +37,7 @@ def test_a_damaged_file_is_as_if_there_were_none(content: bytes, tmp_path: Path)
     views = BackgroundModel()
     (tmp_path / VIEWS_FILE).write_bytes(content)
     LearnedStateFile(tmp_path / VIEWS_FILE, views).restore()
-    assert not views.known
+    assert not views.learned
 
 
 @given(st.data())
@@ -45,7 +45,7 @@ def test_a_file_with_a_few_wrong_bytes_is_learned_from_or_learned_anew(data: st.
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / VIEW_FILE
         view = OccupancyDetector(PresenceSettings())
-        view.adopt(np.full((48, 64, 3), 90, np.uint8))
+        view.replace(np.full((48, 64, 3), 90, np.uint8))
         LearnedStateFile(file, view).close()
         content = bytearray(file.read_bytes())
         for _ in range(data.draw(st.integers(1, 4))):
@@ -61,7 +61,7 @@ def test_a_view_that_is_no_number_is_learned_anew(tmp_path: Path) -> None:
     np.save(tmp_path / VIEW_FILE, np.full((2, 60, 80, 3), np.nan, np.float32))
     view = OccupancyDetector(PresenceSettings())
     LearnedStateFile(tmp_path / VIEW_FILE, view).restore()
-    assert not view.known
+    assert not view.learned
 
 
 def test_nothing_is_written_before_anything_was_learned(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device.common.arrays import Float64Array
-from device.vision.fewshot.domain import FittedDomain, learn, shift
-from device.vision.inference.covariance import Moments
+from device.vision.fewshot.domain import FittedDomain, domain_shift, fit_domain
+from device.vision.inference.covariance import LowRankCovariance
 
 FEATURES = 40
 RNG = np.random.default_rng(0)
 MEANS = RNG.normal(size=(3, FEATURES))
-TRAINING = Moments(0.3 * RNG.normal(size=(4, FEATURES)), RNG.uniform(0.05, 0.2, FEATURES))
+TRAINING = LowRankCovariance(0.3 * RNG.normal(size=(4, FEATURES)), RNG.uniform(0.05, 0.2, FEATURES))
 COVARIANCE = TRAINING.strong.T @ TRAINING.strong + np.diag(TRAINING.rest)
 SHIFT = RNG.normal(0, 1.0, FEATURES)
 SURE = np.eye(3)
@@ -25,7 +25,7 @@ def photos(targets: np.ndarray, seed: int, *, shift: float) -> Float64Array:
 
 
 def learned(embeddings: Float64Array, targets: np.ndarray, of_photo: np.ndarray | None = None) -> FittedDomain:
-    return learn(TRAINING, MEANS, embeddings, SURE[targets], targets, np.arange(len(targets)) if of_photo is None else of_photo)
+    return fit_domain(TRAINING, MEANS, embeddings, SURE[targets], targets, np.arange(len(targets)) if of_photo is None else of_photo)
 
 
 @pytest.mark.parametrize("count", [3, 10])
@@ -35,14 +35,14 @@ def test_items_here_are_told_from_training_photos_of_any_label(count: int) -> No
     everything = np.repeat(np.arange(3), 100)
     assert (found.place.here(photos(everything, 2, shift=1.0), SURE[everything]) > 0.5).mean() > 0.9
     assert (found.place.here(photos(everything, 3, shift=0.0), SURE[everything]) > 0.5).mean() < 0.02
-    found_shift = shift(MEANS, photos(taught, 1, shift=1.0), SURE[taught], taught, np.arange(len(taught)))
+    found_shift = domain_shift(MEANS, photos(taught, 1, shift=1.0), SURE[taught], taught, np.arange(len(taught)))
     assert np.corrcoef(found_shift, SHIFT)[0, 1] > 0.6
 
 
 @pytest.mark.parametrize("labels", [1, 2, 3])
 def test_the_fewer_labels_tell_of_a_place_the_more_of_it_is_supposed_to_be_their_own(labels: int) -> None:
     taught = np.arange(labels)
-    found = shift(MEANS, MEANS[taught] + SHIFT, SURE[taught], taught, taught)
+    found = domain_shift(MEANS, MEANS[taught] + SHIFT, SURE[taught], taught, taught)
     np.testing.assert_allclose(found, SHIFT * labels / (labels + 1))
 
 

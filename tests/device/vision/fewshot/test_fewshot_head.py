@@ -17,10 +17,10 @@ from converter.bundle.embedding_stats import fit_embedding_stats
 from converter.bundle.novelty import fit_novelty_model
 from device.common.arrays import Float64Array
 from device.vision.fewshot import fewshot_head as teaching
-from device.vision.fewshot.fewshot_head import KEEP, LITTLE, Examples, FewshotHead, TeachingError, labels_after, read_fewshot_head, teach
-from device.vision.fewshot.head import balanced
+from device.vision.fewshot.fewshot_head import KEEP, LITTLE, Examples, FewshotHead, TeachingError, labels_after_teaching, read_fewshot_head, teach
+from device.vision.fewshot.head import balanced_weights
 from device.vision.fewshot.label_transfer import split_posterior
-from device.vision.fewshot.lbfgs import minimum
+from device.vision.fewshot.lbfgs import minimize
 from device.vision.fewshot.prior import RARE
 from device.vision.inference.bundle import Bundle, write_bundle
 from device.vision.inference.classifier import Classifier, softmax
@@ -122,10 +122,10 @@ def test_without_an_item_the_bundle_reads_the_whole_view_best_and_a_taught_head_
     view = whole_frame(frame, "nothing differs")
     item = Isolated(True, "", view.mask, view.box, frame)
     alone, with_teaching = (Judge(Classifier(tiny_bundle), teaching) for teaching in (None, taught))
-    assert [alone.weight(view, number) for number in range(5)] == [3, 1, 1, 3, 1]
-    assert {judge.weight(shown, number) for judge, shown in ((with_teaching, view), (alone, item), (with_teaching, item)) for number in range(5)} == {
-        1
-    }
+    assert [alone.crop_weight(view, number) for number in range(5)] == [3, 1, 1, 3, 1]
+    assert {
+        judge.crop_weight(shown, number) for judge, shown in ((with_teaching, view), (alone, item), (with_teaching, item)) for number in range(5)
+    } == {1}
 
 
 def test_old_labels_taught_at_another_place_are_known_better_there(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
@@ -257,7 +257,7 @@ def test_what_was_taught_here_is_likelier_here_than_what_was_not(tiny_bundle: Bu
     here, anywhere = (dict(zip(teaching.labels, teaching.judge(either, between, here=known)[0], strict=True)) for known in (True, False))
     assert here["glass"] > 2 * here["paper"]
     assert here["glass"] / here["paper"] > 2.5 * anywhere["glass"] / anywhere["paper"]
-    usual = dict(zip(teaching.labels, Judge(Classifier(tiny_bundle), teaching).usual, strict=True))
+    usual = dict(zip(teaching.labels, Judge(Classifier(tiny_bundle), teaching).expected_shares, strict=True))
     assert usual["glass"] == usual["metal"] == pytest.approx(usual["paper"] / RARE)
 
 
@@ -455,7 +455,7 @@ def test_what_was_shown_once_is_known_by_how_far_training_photos_lie_apart(
 ) -> None:
     """Nothing tells how unlike another can may look, so the bundle's own sense of it counts; strangers are stranger than later items all the same."""
     teaching = teach(shown_again(WORLD.examples(("can", "pet"), np.array([6, 7]), 25), 5, moved=0.02), tiny_bundle, reference, familiar, only=True)
-    assert teaching.known.distance.tolist() == pytest.approx([reference.apart, float(familiar.distance[1])])
+    assert teaching.known.distance.tolist() == pytest.approx([reference.mean_pair_distance, float(familiar.distance[1])])
     later, strangers = WORLD.photos(np.repeat([6, 7], 40), 27), WORLD.photos(np.repeat([1, 3], 40), 28)
     known, strange = (
         [teaching.judge(*row, here=True)[1] for row in zip(WORLD.before(of), of.astype(np.float32), strict=True)] for of in (later, strangers)
@@ -475,15 +475,15 @@ def test_copies_are_left_out_of_what_was_taught_before_too() -> None:
 
 def test_one_label_alone_is_refused() -> None:
     with pytest.raises(TeachingError, match="can: one label alone"):
-        labels_after(OLD, ("can",), only=True)
-    assert labels_after(OLD, ("zinc", "metal", "can"), only=True) == ("metal", "can", "zinc")
+        labels_after_teaching(OLD, ("can",), only=True)
+    assert labels_after_teaching(OLD, ("zinc", "metal", "can"), only=True) == ("metal", "can", "zinc")
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), min_size=1, max_size=20))
 def test_every_label_and_every_photo_of_a_label_counts_the_same(photos: list[tuple[int, int]]) -> None:
     targets = np.array([label for label, views in photos for _ in range(views)])
     numbers = np.array([number for number, (_, views) in enumerate(photos) for _ in range(views)])
-    weights = balanced(targets, numbers)
+    weights = balanced_weights(targets, numbers)
     assert weights.sum() == pytest.approx(len(photos))
     of_label = [weights[targets == label].sum() for label in np.unique(targets)]
     assert of_label == pytest.approx([of_label[0]] * len(of_label))
@@ -496,5 +496,5 @@ def test_the_minimum_of_a_quadratic_is_found(seed: int, size: int) -> None:
     root = rng.normal(size=(size, size)) * np.exp(rng.normal(0, 1, size))
     matrix, aim = root @ root.T + 0.1 * np.eye(size), rng.normal(size=size)
     best = np.linalg.solve(matrix, aim)
-    found = minimum(lambda x: (0.5 * float(x @ matrix @ x) - float(aim @ x), matrix @ x - aim), np.zeros(size), steps=2000, close=1e-14)
+    found = minimize(lambda x: (0.5 * float(x @ matrix @ x) - float(aim @ x), matrix @ x - aim), np.zeros(size), steps=2000, close=1e-14)
     assert (0.5 * found @ matrix @ found - aim @ found) == pytest.approx(0.5 * best @ matrix @ best - aim @ best, rel=1e-4, abs=1e-6)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from converter.bundle.embedding_stats import fit_embedding_stats
 from device.common.arrays import Float64Array
-from device.vision.fewshot.head import MOST_SPANNING, SHIFT, Fitter, HeadRecipe, LinearHead, TrainingSet, spanning
+from device.vision.fewshot.head import MOST_SPANNING, SHIFT, HeadFitter, HeadRecipe, LinearHead, TrainingSet, spanning_rows
 from device.vision.inference.embedding_stats import EmbeddingStats
 
 FEATURES, LABELS, KEEP = 30, 3, 5.0
@@ -46,7 +46,7 @@ def cost(head: LinearHead, lessons: TrainingSet, reference: EmbeddingStats, loos
 def test_no_head_nearby_costs_less(loose: float, seed: int, photos: int, step: float) -> None:
     rng = np.random.default_rng(seed)
     reference, lessons = reference_of(rng), lessons_of(rng, photos)
-    found = Fitter(reference, lessons).head(HeadRecipe(1.0, loose, KEEP))
+    found = HeadFitter(reference, lessons).head(HeadRecipe(1.0, loose, KEEP))
     least = cost(found, lessons, reference, loose)
     for _ in range(5):
         moved = LinearHead(found.weights + step * rng.normal(size=found.weights.shape), found.bias + step * rng.normal(size=LABELS), found.trust)
@@ -57,7 +57,7 @@ def test_no_head_nearby_costs_less(loose: float, seed: int, photos: int, step: f
 @given(counts=st.lists(st.integers(1, 60), min_size=1, max_size=6), most=st.integers(6, 200))
 def test_of_many_views_each_label_has_as_many_as_can_be(counts: list[int], most: int) -> None:
     targets = np.repeat(np.arange(len(counts)), counts)
-    few = spanning(targets, most)
+    few = spanning_rows(targets, most)
     assert (np.diff(few) > 0).all() and few[0] == 0 and len(few) <= most
     kept = np.bincount(targets[few], minlength=len(counts))
     assert len(few) == len(targets) or np.minimum(counts, kept.max() + 1).sum() > most
@@ -70,6 +70,6 @@ def test_photos_left_out_have_no_say_in_their_own_logits() -> None:
     folds = np.arange(12) % 4
     otherwise = np.where(folds == 2, (lessons.targets + 1) % LABELS, lessons.targets)
     relabelled = TrainingSet(lessons.embeddings, lessons.before, otherwise, lessons.weights)
-    logits: list[Float64Array] = [Fitter(reference, each).unseen(HeadRecipe(1.0, 4.0, KEEP), folds) for each in (lessons, relabelled)]
+    logits: list[Float64Array] = [HeadFitter(reference, each).out_of_fold_logits(HeadRecipe(1.0, 4.0, KEEP), folds) for each in (lessons, relabelled)]
     np.testing.assert_allclose(logits[0][folds == 2], logits[1][folds == 2], atol=1e-9)
     assert np.abs(logits[0][folds != 2] - logits[1][folds != 2]).max() > 0.1

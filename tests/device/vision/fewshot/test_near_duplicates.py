@@ -7,7 +7,7 @@ import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.vision.fewshot.near_duplicates import ISOLATED, WHOLE, alike, copies
+from device.vision.fewshot.near_duplicates import ISOLATED, WHOLE, exact_copies, group_near_duplicates
 
 TOTAL = 0.5
 """so that distances are squares themselves"""
@@ -17,7 +17,7 @@ def groups(places: list[float], *, targets: list[int] | None = None, isolated: l
     """Of photos with one view and one feature each, numbered from 0."""
     n = len(places)
     rows = np.sqrt(WHOLE) * np.array(places)[:, np.newaxis]
-    found = alike(rows, np.array(targets or [0] * n), np.arange(n), np.array(isolated or [False] * n), TOTAL)
+    found = group_near_duplicates(rows, np.array(targets or [0] * n), np.arange(n), np.array(isolated or [False] * n), TOTAL)
     return [int(group) for group in found]
 
 
@@ -38,7 +38,7 @@ def test_items_told_apart_are_alike_over_longer_distances_than_whole_views_which
 def test_a_photo_lies_where_its_views_do_on_the_mean() -> None:
     views = np.sqrt(WHOLE) * np.array([[3.0], [-3.0], [3.5], [-3.5], [3.0], [3.0]])
     photos = np.array([4, 4, 7, 7, 9, 9])
-    assert alike(views, np.zeros(6, np.int64), photos, np.zeros(6, np.bool_), TOTAL).tolist() == [4, 4, 4, 4, 9, 9]
+    assert group_near_duplicates(views, np.zeros(6, np.int64), photos, np.zeros(6, np.bool_), TOTAL).tolist() == [4, 4, 4, 4, 9, 9]
 
 
 @given(st.lists(st.tuples(st.floats(-20, 20), st.integers(0, 2)), min_size=1, max_size=15), st.randoms(use_true_random=False))
@@ -55,4 +55,4 @@ def test_a_copy_has_all_views_of_an_earlier_photo_of_its_label() -> None:
     embeddings: npt.NDArray[np.float16] = np.array([[1], [2], [1], [2], [1], [3], [2], [1], [1], [2]], np.float16)
     photos = np.repeat(np.arange(5), 2)
     targets = np.repeat([0, 0, 0, 0, 1], 2)
-    assert copies(embeddings, targets, photos).tolist() == [False] * 2 + [True] * 2 + [False] * 6
+    assert exact_copies(embeddings, targets, photos).tolist() == [False] * 2 + [True] * 2 + [False] * 6

@@ -8,7 +8,7 @@ import pytest
 from converter.bundle.embedding_stats import fit_embedding_stats
 from device.common.arrays import Float64Array
 from device.vision.fewshot.head import WHOLE
-from device.vision.fewshot.prior import RARE, Prior, Start, Views, begin
+from device.vision.fewshot.prior import RARE, FewshotPrior, FittedPrior, FoldedExamples, fit_prior
 
 OLD, FEATURES = 4, 24
 RNG = np.random.default_rng(0)
@@ -19,20 +19,20 @@ REFERENCE = fit_embedding_stats(
 CAN, PET = OLD, OLD + 1
 
 
-def views(targets: list[int], seed: int = 1) -> Views:
+def views(targets: list[int], seed: int = 1) -> FoldedExamples:
     """A photo each, two views of it; can is the third old label to the bundle, pet the fourth."""
     twice = np.repeat(targets, 2)
     looks_like = np.where(twice >= OLD, twice - 2, twice)
     drawn = np.random.default_rng(seed).normal(0, 0.3, (len(twice), FEATURES))
     numbers = np.repeat(np.arange(len(targets)), 2)
-    return Views(MEANS[looks_like] + drawn, np.full((len(twice), OLD), 0.05) + 0.8 * np.eye(OLD)[looks_like], twice, numbers, numbers % 3)
+    return FoldedExamples(MEANS[looks_like] + drawn, np.full((len(twice), OLD), 0.05) + 0.8 * np.eye(OLD)[looks_like], twice, numbers, numbers % 3)
 
 
-def started(taught: Views, *, only: bool = False, isolated: bool = True) -> Start:
-    return begin(REFERENCE, np.arange(OLD), taught, only=only, isolated=isolated)
+def started(taught: FoldedExamples, *, only: bool = False, isolated: bool = True) -> FittedPrior:
+    return fit_prior(REFERENCE, np.arange(OLD), taught, only=only, isolated=isolated)
 
 
-def of(prior: Prior, probabilities: list[float], here: float) -> Float64Array:
+def of(prior: FewshotPrior, probabilities: list[float], here: float) -> Float64Array:
     return np.asarray(np.exp(prior.of(np.array([probabilities]), np.array([here])))[0], np.float64)
 
 
@@ -73,7 +73,7 @@ def test_nothing_is_imagined_where_nothing_is_new_or_only_what_was_taught_is_lef
     assert len(started(views([0, 0, 1, 1])).imagined.without) == 0
     alone = views([CAN, CAN, PET, PET])
     alone = alone._replace(targets=alone.targets - CAN)
-    assert len(begin(REFERENCE, np.arange(0), alone, only=True, isolated=True).imagined.without) == 0
+    assert len(fit_prior(REFERENCE, np.arange(0), alone, only=True, isolated=True).imagined.without) == 0
 
 
 def test_where_pictures_were_taken_has_to_be_told_unless_they_were_isolated_or_nothing_else_counts() -> None:

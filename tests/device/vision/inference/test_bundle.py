@@ -17,7 +17,7 @@ from device.vision.inference.bundle import (
     BundleError,
     BundleInfo,
     EdgeTpu,
-    Mapping,
+    OperationMapping,
     default_bundle,
     digest,
     encode,
@@ -152,7 +152,12 @@ def test_sealing_twice_changes_nothing_and_the_digest_does_not_depend_on_itself(
 
 
 COMPILED = EdgeTpu(
-    "16.0.384591198", 60, 7, 2_400_000, None, (Mapping("CONV_2D", 60, "Mapped to Edge TPU"), Mapping("MEAN", 7, "Operation not supported"))
+    "16.0.384591198",
+    60,
+    7,
+    2_400_000,
+    None,
+    (OperationMapping("CONV_2D", 60, "Mapped to Edge TPU"), OperationMapping("MEAN", 7, "Operation not supported")),
 )
 
 

@@ -52,7 +52,7 @@ def test_probabilities_are_the_softmax_of_the_logits_of_the_same_picture(tiny_co
         pixels = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
         logits, embedding = classifier.outputs(pixels)
         np.testing.assert_allclose(classifier.posterior(pixels), softmax(logits, temperature), rtol=1e-9, atol=1e-12)
-        probabilities, looked = classifier.look(pixels)
+        probabilities, looked = classifier.predict(pixels)
         np.testing.assert_array_equal(probabilities, classifier.posterior(pixels))
         np.testing.assert_array_equal(looked, embedding)
 

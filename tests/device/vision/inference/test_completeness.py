@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.vision.inference.completeness import is_cut, lacks_a_part
+from device.vision.inference.completeness import has_missing_restarts, is_truncated
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 FORMATS = {
@@ -25,7 +25,7 @@ HEAD = 12
 @given(st.sampled_from(sorted(FILES)), st.binary(max_size=64))
 @settings(max_examples=60)
 def test_a_whole_file_is_whole_whatever_a_camera_adds_to_its_end(name: str, added: bytes) -> None:
-    assert not is_cut(FILES[name] + added)
+    assert not is_truncated(FILES[name] + added)
 
 
 @given(st.sampled_from(sorted(FILES)), st.data())
@@ -33,33 +33,33 @@ def test_a_whole_file_is_whole_whatever_a_camera_adds_to_its_end(name: str, adde
 def test_a_file_cut_anywhere_is_cut(name: str, data: st.DataObject) -> None:
     end = data.draw(st.integers(HEAD, len(FILES[name]) - 1))
     # Of a PNG, the last 8 bytes are the name and checksum of an empty chunk.
-    assert is_cut(FILES[name][: min(end, len(FILES[name]) - (8 if name == "png" else 1))])
+    assert is_truncated(FILES[name][: min(end, len(FILES[name]) - (8 if name == "png" else 1))])
 
 
 def test_the_end_of_a_thumbnail_inside_is_not_taken_for_the_end() -> None:
     photo, thumbnail = FILES["baseline"], FILES["progressive"][:400] + b"\xff\xd9"
     segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2) + thumbnail
     whole = photo[:2] + segment + photo[2:]
-    assert not is_cut(whole)
-    assert is_cut(whole[: len(whole) // 2])
+    assert not is_truncated(whole)
+    assert is_truncated(whole[: len(whole) // 2])
 
 
 def test_a_jpeg_filled_up_with_zeros_after_a_cut_is_cut_although_it_decodes() -> None:
     half = FILES["baseline"][: len(FILES["baseline"]) // 2]
-    assert is_cut(half + bytes(len(half)))
+    assert is_truncated(half + bytes(len(half)))
 
 
 @given(st.binary(max_size=200))
 @settings(max_examples=100)
 def test_what_is_of_no_known_format_is_not_called_cut(noise: bytes) -> None:
-    assert not is_cut(b"GIF89a" + noise)
-    assert not is_cut(b"")
+    assert not is_truncated(b"GIF89a" + noise)
+    assert not is_truncated(b"")
 
 
 def test_a_jpeg_that_lost_what_lay_between_restart_markers_lacks_a_part() -> None:
     whole = FILES["restarts"]
     markers = [at for at in range(len(whole) - 1) if whole[at] == 0xFF and 0xD0 <= whole[at + 1] <= 0xD7]
     assert len(markers) > 8
-    assert not lacks_a_part(whole)
-    assert lacks_a_part(whole[: markers[2]] + whole[markers[5] :])
-    assert not any(lacks_a_part(file) for file in FILES.values())
+    assert not has_missing_restarts(whole)
+    assert has_missing_restarts(whole[: markers[2]] + whole[markers[5] :])
+    assert not any(has_missing_restarts(file) for file in FILES.values())

@@ -13,7 +13,15 @@ from PIL import Image
 
 from device.common.label_names import LabelError, is_label, label_of, label_remarks
 from device.vision.inference.ground import PLAIN
-from device.vision.inference.images import PictureError, kinds_told, others_in, read_picture, read_pixels, refusal, unreadable
+from device.vision.inference.images import (
+    PictureError,
+    describe_unread_kinds,
+    find_unreadable,
+    read_picture,
+    read_pixels,
+    unread_kinds,
+    unreadable_message,
+)
 from device.vision.inference.preprocess import Pixels
 
 TO_STORED = {
@@ -163,19 +171,19 @@ def test_every_bad_picture_is_named_and_one_alone_is_one_line(tmp_path: Path) ->
     good.write_bytes(encoded(upright_picture(), "PNG"))
     for file in bad:
         file.write_bytes(b"nothing")
-    problems = unreadable([good, *bad])
-    assert refusal(problems[:1], 3) == f"{bad[0]}: not a picture that can be decoded"
-    assert refusal(problems, 3).splitlines()[0] == "2 of 3 pictures cannot be read; mend or remove them:"
-    assert all(str(file) in refusal(problems, 3) for file in bad)
-    assert refusal(problems * 40, 99).endswith("\n  and 30 more")
+    problems = find_unreadable([good, *bad])
+    assert unreadable_message(problems[:1], 3) == f"{bad[0]}: not a picture that can be decoded"
+    assert unreadable_message(problems, 3).splitlines()[0] == "2 of 3 pictures cannot be read; mend or remove them:"
+    assert all(str(file) in unreadable_message(problems, 3) for file in bad)
+    assert unreadable_message(problems * 40, 99).endswith("\n  and 30 more")
 
 
 def test_files_of_other_kinds_are_counted_and_hidden_ones_are_not(tmp_path: Path) -> None:
     for name in ("a.HEIC", "b/c.heic", "b/d.tif", "e.jpg", ".f.heic", ".g/h.heic", "__MACOSX/i.heic"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert others_in(tmp_path) == {".heic": 2, ".tif": 1}
-    assert kinds_told(others_in(tmp_path)).startswith("3 files of a kind that is not read (.heic 2, .tif 1), only .bmp")
+    assert unread_kinds(tmp_path) == {".heic": 2, ".tif": 1}
+    assert describe_unread_kinds(unread_kinds(tmp_path)).startswith("3 files of a kind that is not read (.heic 2, .tif 1), only .bmp")
 
 
 @given(st.text(max_size=12))

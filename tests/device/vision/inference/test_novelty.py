@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from converter.bundle.novelty import PROTOTYPES, fit_novelty_model
 from device.vision.inference.bundle import Bundle, BundleError, read_bundle, write_bundle
-from device.vision.inference.novelty import FILE, NoveltyModel, distances, doubts, fit_novelty, read_novelty_model
+from device.vision.inference.novelty import FILE, NoveltyModel, fit_novelty, head_doubts, prototype_distances, read_novelty_model
 
 FEATURES = 40
 MIDDLES = np.abs(np.random.default_rng(0).normal(size=(4, FEATURES)))
@@ -61,7 +61,7 @@ def test_what_the_bundle_takes_for_something_left_out_is_stranger_the_surer_it_i
     known: NoveltyModel, nats: list[float]
 ) -> None:
     embeddings, _, probabilities = photos(60, 6)
-    parts = distances(embeddings, known.prototypes), doubts(probabilities)
+    parts = prototype_distances(embeddings, known.prototypes), head_doubts(probabilities)
     after = fit_novelty(known.prototypes, *parts, np.linspace(0, 2, 60))
     of = [after.score(embeddings[0], probabilities[0], out) for out in (0.0, *nats)]
     assert after.usual == pytest.approx(1.5)

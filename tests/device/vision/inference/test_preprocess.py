@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.vision.inference.preprocess import halved, to_float, to_input
+from device.vision.inference.preprocess import halve_repeatedly, to_float, to_input
 
 
 @settings(max_examples=60)
@@ -61,7 +61,7 @@ def test_the_whole_view_is_kept() -> None:
 def test_a_picture_is_halved_while_both_sides_are_twice_too_long(size: tuple[int, int], expected: tuple[int, int]) -> None:
     noise = np.random.default_rng(2).integers(0, 256, (3, 4, 3), dtype=np.uint8)
     pixels = np.asarray(cv2.resize(noise, size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
-    found = halved(pixels, 80, 60)
+    found = halve_repeatedly(pixels, 80, 60)
     assert found.shape == (*expected, 3)
     exact = cv2.resize(pixels, found.shape[1::-1], interpolation=cv2.INTER_AREA)
     assert np.abs(found.astype(int) - exact).max() <= 2

@@ -11,7 +11,7 @@ from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.burst import Burst
 from device.vision.isolation.isolate import Ground, Isolated, isolate
 from device.vision.isolation.occupancy import OccupancyDetector, PresenceSettings
-from device.vision.isolation.tta import look
+from device.vision.isolation.tta import tta_crop
 
 GROUND = PLAIN
 HERE, AWAY = Pose(0.45, 0.5, 20.0), Pose(0.55, 0.5, 20.0)
@@ -23,17 +23,17 @@ class Bin:
     def __init__(self, thing: VirtualItem) -> None:
         self.tray = TrayRenderer(np.random.default_rng(3))
         self.view, self.empty = OccupancyDetector(PresenceSettings()), BackgroundModel()
-        while not self.view.known:
+        while not self.view.learned:
             self.view.learn(self.tray.picture(None, 0.0, 1.0))
-        self.empty.see(self.tray.picture(None, 0.0, 1.0))
+        self.empty.add(self.tray.picture(None, 0.0, 1.0))
         self.tray.lay(thing)
         self.isolated: list[Pixels] = []
         self.burst = Burst(self.view, self.empty, GROUND, self._isolate)
 
     def look(self, pose: Pose | None, exposure: float = 1.0) -> tuple[Pixels, Isolated]:
         frame = self.tray.picture(pose, 0.0, exposure)
-        self.view.look(frame)
-        return frame, self.burst.isolated(frame)
+        self.view.observe(frame)
+        return frame, self.burst.add_frame(frame)
 
     def _isolate(self, frame: Pixels, empty: BackgroundModel, ground: Ground) -> Isolated:
         self.isolated.append(frame)
@@ -56,7 +56,7 @@ def test_an_item_that_lies_still_is_isolated_once_and_every_frame_gives_another_
     for number, exposure in enumerate((1.0, 0.99, 1.01, 1.0), 1):
         frame, again = bin_.look(HERE, exposure)
         assert again.mask is first.mask and again.box == first.box
-        np.testing.assert_array_equal(again.picture, look(frame, first, GROUND, number))
+        np.testing.assert_array_equal(again.picture, tta_crop(frame, first, GROUND, number))
         assert overlap(again, isolate(frame, bin_.empty, GROUND)) > 0.95
     assert len(bin_.isolated) == 1
 
@@ -82,12 +82,12 @@ def test_as_long_as_no_item_is_told_apart_every_frame_is_looked_at_afresh(bin_: 
     for number in range(3):
         frame, nothing = bin_.look(None)
         assert not nothing.found and nothing.why == "nothing differs"
-        np.testing.assert_array_equal(nothing.picture, look(frame, nothing, GROUND, number))
+        np.testing.assert_array_equal(nothing.picture, tta_crop(frame, nothing, GROUND, number))
     assert len(bin_.isolated) == 3
 
 
 def test_without_an_empty_view_the_whole_frame_is_looked_at(bin_: Bin) -> None:
-    bin_.empty.forget()
+    bin_.empty.clear()
     frame, whole = bin_.look(HERE)
     assert (whole.found, whole.why) == (False, "no empty view yet") and whole.picture is frame
     _, nearer = bin_.look(HERE)

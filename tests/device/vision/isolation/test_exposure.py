@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from device.vision.inference.ground import Ground
-from device.vision.isolation.exposure import LIT, MOST_GAIN, lifted
+from device.vision.isolation.exposure import LIT, MOST_GAIN, brighten_dark
 from device.vision.isolation.isolate import paint
 
 BARE = Ground((216, 216, 216), 0.0)
@@ -21,7 +21,7 @@ def chequers(low: int, high: int) -> np.ndarray:
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))))
 def test_nothing_gets_darker_and_what_was_black_stays_black(picture: np.ndarray) -> None:
-    after = lifted(picture)
+    after = brighten_dark(picture)
     assert after.shape == picture.shape and after.dtype == np.uint8
     assert (after >= picture).all()
     assert not after[picture == 0].any()
@@ -29,13 +29,13 @@ def test_nothing_gets_darker_and_what_was_black_stays_black(picture: np.ndarray)
 
 def test_a_dark_picture_is_lifted_to_where_its_brightest_pixels_are_lit_and_keeps_its_colours() -> None:
     dark = chequers(20, 80) * np.array([1.0, 0.5, 0.25])
-    after = lifted(dark.astype(np.uint8))
+    after = brighten_dark(dark.astype(np.uint8))
     assert after.max() == LIT
     np.testing.assert_allclose(after, dark * 2, atol=2)
 
 
 def test_next_to_no_light_is_not_made_into_noise() -> None:
-    np.testing.assert_array_equal(lifted(chequers(2, 9)), np.rint(chequers(2, 9) * MOST_GAIN))
+    np.testing.assert_array_equal(brighten_dark(chequers(2, 9)), np.rint(chequers(2, 9) * MOST_GAIN))
 
 
 @pytest.mark.parametrize("lit", ["pale ground", "a window", "a glint"])
@@ -47,7 +47,7 @@ def test_a_picture_with_something_bright_in_it_is_as_it_was(lit: str) -> None:
         picture[:60] = 255
     else:
         cv2.circle(picture, (120, 120), 24, (240, 240, 240), -1)
-    np.testing.assert_array_equal(lifted(picture), picture)
+    np.testing.assert_array_equal(brighten_dark(picture), picture)
 
 
 def test_an_item_in_a_dark_chamber_is_shown_lifted_by_what_is_round_it_alone() -> None:

@@ -248,17 +248,17 @@ def test_paint_without_an_item_keeps_the_whole_picture() -> None:
 
 def test_empty_views_survive_a_restart(tray: TrayRenderer, laid: Laid, solid: list[VirtualItem]) -> None:
     views = BackgroundModel()
-    assert not views.known and views.export() is None
+    assert not views.learned and views.export() is None
     for exposure in np.linspace(0.9, 1.1, MOST_VIEWS + 3):
-        views.see(tray.picture(None, 0.0, exposure))
+        views.add(tray.picture(None, 0.0, exposure))
     stored = views.export()
     assert stored is not None and len(stored) == MOST_VIEWS
     restored = BackgroundModel()
     restored.restore(stored)
     frame, _ = laid(solid[2])
     np.testing.assert_array_equal(isolate(frame, restored, GROUND).mask, isolate(frame, views, GROUND).mask)
-    views.forget()
-    assert not views.known
+    views.clear()
+    assert not views.learned
 
 
 @pytest.mark.parametrize(

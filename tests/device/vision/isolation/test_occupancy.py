@@ -21,7 +21,7 @@ def tray() -> Pixels:
 def view(tray: Pixels) -> OccupancyDetector:
     view = OccupancyDetector(PresenceSettings())
     rng = np.random.default_rng(0)
-    while not view.known:
+    while not view.learned:
         view.learn(noisy(tray, rng))
     return view
 
@@ -41,9 +41,9 @@ def with_item(pixels: Pixels, side: int, shade: int) -> Pixels:
 def test_an_item_from_a_bottle_cap_upwards_is_seen_under_any_light(tray: Pixels, side: int, shade: int, gain: float) -> None:
     view = OccupancyDetector(PresenceSettings())
     rng = np.random.default_rng(side)
-    while not view.known:
+    while not view.learned:
         view.learn(noisy(tray, rng))
-    sight = view.look(noisy(with_item(tray, side, shade), rng, gain))
+    sight = view.observe(noisy(with_item(tray, side, shade), rng, gain))
     assert sight.present
     assert sight.changed == pytest.approx(min(side, HEIGHT // 2) * side / (HEIGHT * WIDTH), rel=0.35, abs=0.01)
 
@@ -52,7 +52,7 @@ def test_an_hour_of_lamp_drift_is_no_item(view: OccupancyDetector, tray: Pixels)
     rng = np.random.default_rng(1)
     for minute in range(240):
         gain = 1 + 0.15 * np.sin(minute / 40)
-        sight = view.look(noisy(tray, rng, gain))
+        sight = view.observe(noisy(tray, rng, gain))
         assert not sight.present, minute
         view.adapt()
 
@@ -61,16 +61,16 @@ def test_a_resting_item_is_not_absorbed(view: OccupancyDetector, tray: Pixels) -
     rng = np.random.default_rng(2)
     item = with_item(tray, 90, 120)
     for _ in range(100):
-        sight = view.look(noisy(item, rng))
+        sight = view.observe(noisy(item, rng))
         assert sight.present
-    assert not view.look(noisy(tray, rng)).present
+    assert not view.observe(noisy(tray, rng)).present
 
 
 def test_movement_is_told_from_rest(view: OccupancyDetector, tray: Pixels) -> None:
     rng = np.random.default_rng(4)
-    view.look(noisy(with_item(tray, 100, 60), rng))
-    assert not view.look(noisy(with_item(tray, 100, 60), rng)).moving
-    assert view.look(noisy(np.roll(with_item(tray, 100, 60), 40, axis=1), rng)).moving
+    view.observe(noisy(with_item(tray, 100, 60), rng))
+    assert not view.observe(noisy(with_item(tray, 100, 60), rng)).moving
+    assert view.observe(noisy(np.roll(with_item(tray, 100, 60), 40, axis=1), rng)).moving
 
 
 def test_learning_starts_again_when_something_moves(tray: Pixels) -> None:
@@ -78,10 +78,10 @@ def test_learning_starts_again_when_something_moves(tray: Pixels) -> None:
     rng = np.random.default_rng(5)
     for step in range(8):
         view.learn(noisy(np.roll(with_item(tray, 120, 40), 30 * step, axis=1), rng))
-    assert not view.known
+    assert not view.learned
     for _ in range(4):
         view.learn(noisy(tray, rng))
-    assert view.known
+    assert view.learned
 
 
 def test_a_view_survives_a_restart(view: OccupancyDetector, tray: Pixels, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_view_survives_a_restart(view: OccupancyDetector, tray: Pixels, tmp_pa
     restored = OccupancyDetector(PresenceSettings())
     restored.restore(np.load(tmp_path / "view.npy"))
     rng = np.random.default_rng(6)
-    assert not restored.look(noisy(tray, rng)).present
-    assert restored.look(noisy(with_item(tray, 90, 120), rng)).present
+    assert not restored.observe(noisy(tray, rng)).present
+    assert restored.observe(noisy(with_item(tray, 90, 120), rng)).present
     with pytest.raises(ValueError, match="expected an empty view of shape"):
         restored.restore(np.zeros((2, 3, 4, 3), np.float32))

@@ -10,7 +10,7 @@ from device.vision.inference.ground import PLAIN
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import HEIGHT, WIDTH
 from device.vision.isolation.isolate import Isolated
-from device.vision.isolation.pieces import LEAST, looks_at, pieces
+from device.vision.isolation.pieces import LEAST, find_pieces, piece_crops
 
 GREEN, BLUE, TRAY = (0, 160, 0), (0, 0, 200), (200, 198, 190)
 
@@ -32,7 +32,7 @@ def found(likely: Pixels | None) -> Isolated:
 
 @pytest.mark.parametrize("joined", [0, 3])
 def test_two_discs_are_two_pieces_apart_or_joined(joined: int) -> None:
-    two = pieces(found(discs((40, 40, 14), (80, 50, 10), joined=joined)))
+    two = find_pieces(found(discs((40, 40, 14), (80, 50, 10), joined=joined)))
     assert two is not None
     one, other = two.masks
     assert (one[40, 40], one[50, 80], other[40, 40], other[50, 80]) == (255, 0, 0, 255)
@@ -51,11 +51,11 @@ def test_two_discs_are_two_pieces_apart_or_joined(joined: int) -> None:
     ids=["disc", "disc and speck", "bar", "nothing", "not isolated"],
 )
 def test_what_has_no_neck_is_in_one_piece(likely: Pixels | None) -> None:
-    assert pieces(found(likely)) is None
+    assert find_pieces(found(likely)) is None
 
 
 def test_a_third_piece_is_left_out() -> None:
-    two = pieces(found(discs((20, 20, 12), (70, 60, 10), (110, 20, 5))))
+    two = find_pieces(found(discs((20, 20, 12), (70, 60, 10), (110, 20, 5))))
     assert two is not None and [mask[20, 110] for mask in two.masks] == [0, 0]
 
 
@@ -63,7 +63,7 @@ def test_a_third_piece_is_left_out() -> None:
 @given(st.lists(st.tuples(st.integers(0, WIDTH - 1), st.integers(0, HEIGHT - 1), st.integers(0, 30)), max_size=5), st.integers(0, 6))
 def test_two_pieces_share_nothing_and_lie_where_something_lies(circles: list[tuple[int, int, int]], joined: int) -> None:
     likely = discs(*circles, joined=joined if len(circles) > 1 else 0)
-    two = pieces(found(likely))
+    two = find_pieces(found(likely))
     if two is not None:
         one, other = two.masks
         assert one.any() and other.any() and not (one & other).any()
@@ -77,8 +77,8 @@ def test_each_piece_is_shown_without_the_other(number: int) -> None:
     frame = np.full((2 * HEIGHT, 2 * WIDTH, 3), TRAY, np.uint8)
     cv2.circle(frame, (80, 96), 24, GREEN, -1)
     cv2.circle(frame, (132, 96), 20, BLUE, -1)
-    green, blue = looks_at(frame, pieces(found(likely)), PLAIN, number)
+    green, blue = piece_crops(frame, find_pieces(found(likely)), PLAIN, number)
     for shown, own, other in ((green, GREEN, BLUE), (blue, BLUE, GREEN)):
         assert (np.abs(shown.astype(int) - own).max(axis=2) < 40).mean() > 0.3
         assert (np.abs(shown.astype(int) - other).max(axis=2) < 40).mean() < 0.02
-    assert looks_at(frame, None, PLAIN, number) == []
+    assert piece_crops(frame, None, PLAIN, number) == []

@@ -10,7 +10,7 @@ from device.common.arrays import Float32Array
 from device.simulation.items import VirtualItem, shipped_items
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import BackgroundModel
-from device.vision.isolation.scene import scene_of
+from device.vision.isolation.scene import classify_scene
 
 HEIGHT, WIDTH = 240, 320
 SIDES = ("left", "right", "top", "bottom")
@@ -67,7 +67,7 @@ def laid(place: Float32Array, thing: VirtualItem, size: float, x: float, y: floa
 @given(gain=gains, slope=st.floats(-0.3, 0.3), seed=st.integers(0, 99))
 def test_light_alone_is_no_item(place: Float32Array, empty: BackgroundModel, gain: tuple[float, float, float], slope: float, seed: int) -> None:
     across = 1 + slope * (np.arange(WIDTH, dtype=np.float32) / WIDTH - 0.5)[None, :, None]
-    assert scene_of(shot(lit(place * across, gain), seed), empty).change in ("nothing", "another light")
+    assert classify_scene(shot(lit(place * across, gain), seed), empty).change in ("nothing", "another light")
 
 
 @settings(derandomize=True, max_examples=25)
@@ -84,7 +84,7 @@ def test_an_item_is_an_item_in_any_light(
     seed: int,
 ) -> None:
     frame = shot(lit(laid(place, things[which % len(things)], size, x, y), gain), seed)
-    assert scene_of(frame, empty).change == "item"
+    assert classify_scene(frame, empty).change == "item"
 
 
 @pytest.mark.parametrize(("x", "y", "angle_deg"), [(64, 30, 0), (120, -50, 0), (20, 10, 12), (90, 0, 90)])
@@ -92,12 +92,12 @@ def test_a_camera_that_was_knocked_sees_another_view(place: Float32Array, empty:
     turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), angle_deg, 1.0)
     turn[:, 2] += (x, y)
     seen = np.asarray(cv2.warpAffine(place, turn, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT), np.float32)
-    assert scene_of(shot(seen, 1), empty).change == "another view"
+    assert classify_scene(shot(seen, 1), empty).change == "another view"
 
 
 @pytest.mark.parametrize(("level", "change"), [(0.0, "dark"), (3.0, "dark"), (400.0, "overexposed")])
 def test_where_nothing_can_be_seen_that_is_said(place: Float32Array, empty: BackgroundModel, level: float, change: str) -> None:
-    assert scene_of(shot(np.full_like(place, level), 1), empty).change == change
+    assert classify_scene(shot(np.full_like(place, level), 1), empty).change == change
 
 
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
@@ -107,7 +107,7 @@ def test_a_large_plain_item_is_an_item(place: Float32Array, empty: BackgroundMod
     scene = place.copy()
     top, left = (HEIGHT - down) // 2, (WIDTH - across) // 2
     scene[top : top + down, left : left + across] = colour
-    seen = scene_of(shot(scene, 3), empty, SIDES)  # type: ignore[arg-type]
+    seen = classify_scene(shot(scene, 3), empty, SIDES)  # type: ignore[arg-type]
     assert (seen.change, seen.crossing) == ("item", 0.0)
 
 
@@ -115,6 +115,6 @@ def test_a_large_plain_item_is_an_item(place: Float32Array, empty: BackgroundMod
 def test_what_crosses_a_side_is_seen_where_that_is_watched(place: Float32Array, empty: BackgroundModel, side: str) -> None:
     ends = {"left": (0, 120), "right": (WIDTH, 120), "top": (160, 0), "bottom": (160, HEIGHT)}
     frame = shot(np.asarray(cv2.line(place.copy(), ends[side], (160, 120), (200, 150, 130), 40), np.float32), 2)
-    assert scene_of(frame, empty, (side,)).crossing > 0.03  # type: ignore[arg-type]
+    assert classify_scene(frame, empty, (side,)).crossing > 0.03  # type: ignore[arg-type]
     others = tuple(other for other in SIDES if other != side)
-    assert scene_of(frame, empty, others).crossing < 0.01  # type: ignore[arg-type]
+    assert classify_scene(frame, empty, others).crossing < 0.01  # type: ignore[arg-type]

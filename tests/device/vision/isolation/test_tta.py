@@ -5,7 +5,7 @@ import pytest
 
 from device.vision.inference.ground import Ground
 from device.vision.isolation.isolate import Isolated, paint, whole_frame
-from device.vision.isolation.tta import LOOKS, NEARER, TAUGHT_LOOKS, VIEW_LOOKS, look, looks, taught_views
+from device.vision.isolation.tta import FRAME_CROPS, ITEM_CROPS, NEARER, TEACHING_CROPS, teaching_crops, tta_crop, tta_crops
 
 BARE = Ground((216, 216, 216), 0.0)
 
@@ -34,43 +34,43 @@ def nothing(frame: np.ndarray) -> Isolated:
 
 
 def test_the_first_look_is_what_isolating_gives_and_after_the_last_they_begin_again(frame: np.ndarray, item: Isolated) -> None:
-    np.testing.assert_array_equal(look(frame, item, BARE, 0), item.picture)
-    for number in range(len(LOOKS)):
-        np.testing.assert_array_equal(look(frame, item, BARE, number), look(frame, item, BARE, number + len(LOOKS)))
+    np.testing.assert_array_equal(tta_crop(frame, item, BARE, 0), item.picture)
+    for number in range(len(ITEM_CROPS)):
+        np.testing.assert_array_equal(tta_crop(frame, item, BARE, number), tta_crop(frame, item, BARE, number + len(ITEM_CROPS)))
 
 
 def test_every_look_shows_all_of_the_item_and_no_two_are_the_same(frame: np.ndarray, item: Isolated) -> None:
-    seen = looks(frame, item, BARE)
-    for picture, (_, mirrored) in zip(seen, LOOKS, strict=True):
+    seen = tta_crops(frame, item, BARE)
+    for picture, (_, mirrored) in zip(seen, ITEM_CROPS, strict=True):
         columns, rows = picture[..., 0].astype(int), picture[..., 1].astype(int)
         assert columns.min() <= 50 and columns.max() >= 99 and rows.min() <= 40 and rows.max() >= 79
         assert (np.diff(columns[0]) == (-1 if mirrored else 1)).all()
-    assert len({picture.tobytes() for picture in seen}) == len(LOOKS)
+    assert len({picture.tobytes() for picture in seen}) == len(ITEM_CROPS)
 
 
 def test_looks_that_follow_each_other_differ_in_margin_and_in_direction() -> None:
-    for one, other in zip(LOOKS, [*LOOKS[1:], LOOKS[0]], strict=True):
+    for one, other in zip(ITEM_CROPS, [*ITEM_CROPS[1:], ITEM_CROPS[0]], strict=True):
         assert one[0] != other[0] and one[1] != other[1]
 
 
 def test_a_view_without_an_item_is_looked_at_whole_and_in_its_middle(frame: np.ndarray, nothing: Isolated) -> None:
-    whole, middle, nearer = looks(frame, nothing, BARE)
+    whole, middle, nearer = tta_crops(frame, nothing, BARE)
     assert whole is frame
     np.testing.assert_array_equal(middle, frame[:, 20:140][:, ::-1])
     side = round(120 * NEARER)
     np.testing.assert_array_equal(nearer, frame[18 : 18 + side, 38 : 38 + side])
-    np.testing.assert_array_equal(look(frame, nothing, BARE, len(VIEW_LOOKS) + 1), middle)
+    np.testing.assert_array_equal(tta_crop(frame, nothing, BARE, len(FRAME_CROPS) + 1), middle)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (3, 2)])
 def test_the_smallest_view_has_a_middle(size: tuple[int, int]) -> None:
     frame = np.zeros((*size, 3), np.uint8)
-    assert all(picture.size for picture in looks(frame, whole_frame(frame, "nothing differs"), BARE))
+    assert all(picture.size for picture in tta_crops(frame, whole_frame(frame, "nothing differs"), BARE))
 
 
 def test_what_is_taught_is_seen_in_its_first_looks(frame: np.ndarray, item: Isolated, nothing: Isolated) -> None:
-    views = taught_views(frame, item, BARE)
+    views = teaching_crops(frame, item, BARE)
     for number, view in enumerate(views):
-        np.testing.assert_array_equal(view, look(frame, item, BARE, number))
-    assert len(views) == TAUGHT_LOOKS == len({margin for margin, _ in LOOKS[:TAUGHT_LOOKS]}), "each margin once"
-    assert len(taught_views(frame, nothing, BARE)) == len(VIEW_LOOKS)
+        np.testing.assert_array_equal(view, tta_crop(frame, item, BARE, number))
+    assert len(views) == TEACHING_CROPS == len({margin for margin, _ in ITEM_CROPS[:TEACHING_CROPS]}), "each margin once"
+    assert len(teaching_crops(frame, nothing, BARE)) == len(FRAME_CROPS)
