@@ -143,7 +143,7 @@ def test_damaged_pictures_are_counted_over_reopenings_and_logged_once(start: Cal
     assert brightness(camera.latest(2, PATIENCE_S)) == 3
     assert camera.damaged == 8, "two each before 1, 2, the failure and 3"
     assert [message for message in caplog.messages if "damaged" in message] == [
-        "camera: pictures arrive damaged and are dropped, 2 so far; another USB port or a shorter cable may help"
+        "camera: frames arrive damaged and are dropped, 2 so far; another USB port or a shorter cable may help"
     ]
 
 
