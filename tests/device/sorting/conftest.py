@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from converter.bundle.embedding_stats import fit_embedding_stats
-from device.vision.fewshot.fewshot_head import EmbeddedPhoto, FewshotHead, examples_of, teach
+from device.vision.fewshot.fewshot_head import EmbeddedPhoto, FewshotHead, teach, to_examples
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.classifier import Classifier, Outputs
 from device.vision.inference.preprocess import Pixels
@@ -45,4 +45,4 @@ def taught_as(renamed: dict[str, str], tiny_bundle: Bundle, painted: Callable[..
     trained = [(number, outputs(label)) for number, label in enumerate(labels) for _ in range(12)]
     reference = fit_embedding_stats(np.stack([made.embedding for _, made in trained]), np.array([number for number, _ in trained]), len(labels))
     shown = [EmbeddedPhoto(renamed.get(label, label), [outputs(label)], isolated=True) for label in labels for _ in range(8)]
-    return teach(examples_of(shown, tiny_bundle), tiny_bundle, reference, None, only=False)
+    return teach(to_examples(shown, tiny_bundle), tiny_bundle, reference, None, only=False)
