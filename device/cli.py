@@ -12,9 +12,9 @@ COMMANDS = ("run", "demo", "check", "classify", "events", "gate", "teach")
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 it ran and the answer is no, 2 bad usage or input, 130 interrupted."""
-    # NumPy reads this when it loads. Its threads would only keep memory: what is multiplied here is small.
+    # NumPy reads this when it is imported. Its threads would only use memory: the matrices here are small.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # OpenCV tells of every way to open a file that it has tried; what fails in the end, Sortbin says itself.
+    # OpenCV logs each attempt to open a file. Sortbin reports what fails in the end.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     own_process = argv is None
     try:
@@ -24,10 +24,10 @@ def main(argv: list[str] | None = None) -> int:
             sys.excepthook(*sys.exc_info())
             exit_now(1)
         raise
-    if own_process and sys.argv[1:2] == ["run"] and "device.commands.run" not in sys.modules and (refused := backoff_of_service()) is not None:
-        # It could not be loaded, as after an upgrade that was broken off, and could not wait itself.
+    if own_process and sys.argv[1:2] == ["run"] and "device.commands.run" not in sys.modules and (backoff := backoff_of_service()) is not None:
+        # `run` could not be imported, as after an interrupted upgrade, so its own back-off did not run.
         stop = stop_on_signals()
-        refused.wait(refused.add(), lambda: False, stop)
+        backoff.wait(backoff.add(), lambda: False, stop)
     if own_process:
         exit_now(status)
     return status

@@ -1,6 +1,6 @@
-"""The settings file: typed, checked as a whole, and every mistake named in one line.
+"""The settings file: its tables, checks across tables, and reading it. A mistake is one line.
 
-Each part's keys live with the part; this module puts them together and reads the TOML.
+The keys of each table are defined beside the part that uses them.
 """
 
 import re
@@ -24,9 +24,9 @@ from device.sorting.tray_monitor import UNSTEADY_AFTER_S
 from device.vision.isolation.occupancy import PresenceSettings
 
 LATE_FRAMES = 1.5
-"""how many frames' time one may take at least before it counts as missing"""
+"""a stale_s must be at least this many frame periods"""
 LEARN_SHARE = 0.8
-"""share of the time in which the empty tray has to be learned that its frames may take: cameras give fewer than they are asked for"""
+"""share of UNSTEADY_AFTER_S that learning the empty tray may take at camera.fps: cameras give fewer frames than they are asked for"""
 StateFolder = Annotated[str, msgspec.Meta(pattern="^[^~]", description="a folder, written in full, without ~")]
 
 
@@ -35,30 +35,30 @@ class SettingsError(SortbinError, ValueError):
 
 
 class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who this bin is, and where it keeps what must not be lost."""
+    """`[device]`: the name of this bin, and the folder of its state."""
 
     id: DeviceId = msgspec.field(default_factory=default_device_id)
-    """name in MQTT topics; without one, the machine's own"""
+    """name in MQTT topics; default: made from this machine's serial number"""
     state: StateFolder = str(DEFAULT_STATE)
     """folder of the ledger and the learned empty view"""
 
 
 class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What judges the items."""
+    """`[model]`: the bundle that classifies the items, and how it is run."""
 
     bundle: str = ""
-    """folder of a bundle, or the name of one that comes with Sortbin; empty takes `trashnet`"""
+    """folder of a bundle, or the name of one that comes with Sortbin; empty: `trashnet`"""
     runtime: Literal["", "ai-edge-litert", "tflite-runtime"] = ""
-    """package that runs the network; empty takes the first that is installed"""
+    """package that runs the network; empty: the first that is installed"""
     edgetpu: bool = False
-    """use a Coral Edge TPU, and fall back to the CPU when it does not answer"""
+    """use a Coral Edge TPU, or the CPU where that fails"""
     threads: Annotated[int, msgspec.Meta(ge=1, le=8)] = 2
     rules: str = ""
-    """rule pack file; empty takes the one for TrashNet's labels"""
+    """rule pack file, or the name of one that comes with Sortbin; empty: `trashnet`"""
 
 
 class BinSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a bin is told whatever it sees with and moves."""
+    """All tables but `[camera]` and `[[gate]]`; the demo has no others."""
 
     device: DeviceSettings = msgspec.field(default_factory=DeviceSettings)
     model: ModelSettings = ModelSettings()
@@ -67,18 +67,18 @@ class BinSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     site: SiteSettings = SiteSettings()
     keep: KeepSettings = KeepSettings()
     mqtt: MqttSettings | None = None
-    """no table, no MQTT: events stay in the ledger"""
+    """without the table nothing is published; events stay in the ledger"""
 
     def __post_init__(self) -> None:
         still_s, drop_s = self.presence.still_s, self.sorting.drop_s
         if still_s >= drop_s:
             raise ValueError(
-                f"presence.still_s: expected less than sorting.drop_s, or no item is ever seen to leave; found {still_s:g} and {drop_s:g}"
+                f"presence.still_s: expected less than sorting.drop_s, or the tray never counts as empty in time; found {still_s:g} and {drop_s:g}"
             )
 
 
 class Settings(BinSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file: a real bin, with its camera and a gate for each bin of the rule pack."""
+    """The whole file, with the camera and the gates."""
 
     camera: CameraSettings
     gate: tuple[GateSettings, ...]
@@ -106,11 +106,11 @@ class Settings(BinSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def _require_frames_in_time(self) -> None:
         camera, learn_frames = self.camera, self.presence.learn_frames
         if not camera.fps:
-            raise ValueError("camera.fps: expected more than 0: a bin sees by the clock whether an item lies still; found 0")
+            raise ValueError("camera.fps: expected more than 0: the time between frames tells whether an item lies still; found 0")
         least_s, at = LATE_FRAMES / camera.fps, f"with camera.fps = {camera.fps:g}"
         for key, stale_s in (("camera.stale_s", camera.stale_s), ("sorting.stale_s", self.sorting.stale_s)):
             if stale_s < least_s:
-                raise ValueError(f"{key}: expected at least {least_s:g} {at}, or each frame comes too late; found {stale_s:g}")
+                raise ValueError(f"{key}: expected at least {least_s:g} {at}, or every frame counts as late; found {stale_s:g}")
         most_frames = int(LEARN_SHARE * UNSTEADY_AFTER_S * camera.fps)
         if learn_frames > most_frames:
             raise ValueError(f"presence.learn_frames: expected at most {most_frames} {at}, or the empty tray is never learned; found {learn_frames}")
@@ -134,19 +134,19 @@ def read_settings(file: Path) -> Settings:
     return settings
 
 
-def _with_brackets(said: str) -> str:
-    """What is said of a table, in TOML's words where a pair of brackets is missing or too many."""
-    if found := re.fullmatch("([a-z]+): expected a list, found a table", said):
-        return f"{said}: write [[{found[1]}]], with two pairs of brackets"
-    if found := re.fullmatch("([a-z]+): expected a table(?: or nothing)?, found a list", said):
-        return f"{said}: write [{found[1]}], with one pair of brackets"
-    if said == "missing key gate":
-        return f"{said}; expected a [[gate]] for each bin"
-    return said
+def _with_brackets(message: str) -> str:
+    """A message about a table, with the brackets to write where a pair is missing or too many."""
+    if found := re.fullmatch("([a-z]+): expected a list, found a table", message):
+        return f"{message}: write [[{found[1]}]], with two pairs of brackets"
+    if found := re.fullmatch("([a-z]+): expected a table(?: or nothing)?, found a list", message):
+        return f"{message}: write [{found[1]}], with one pair of brackets"
+    if message == "missing key gate":
+        return f"{message}; expected a [[gate]] for each bin"
+    return message
 
 
 def _texts(value: object, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in nested tables and lists, names in tables too, with its key."""
+    """Every text in nested tables and lists with its key, names in tables too."""
     match value:
         case str():
             yield key, value

@@ -1,4 +1,4 @@
-"""`sortbin check`: does each part of this bin work, and what to do if not."""
+"""`sortbin check`: tries each part of this bin and says what to do where one fails."""
 
 import argparse
 import contextlib
@@ -36,19 +36,21 @@ from device.vision.isolation.occupancy import OccupancyDetector
 from device.vision.judge import Judge
 
 SECOND_TRY_S = 4.0
-"""how long a camera that says what is wrong is tried again"""
+"""how long a camera that reports an error is retried"""
 BROKER_S = 5.0
 FRAME_S = 0.1
-"""longest wait for one more frame before it is seen whether to stop"""
+"""longest wait for a frame before the stop signal is checked"""
+DARK_BELOW = 25.0
+"""mean brightness, of 255, below which the picture is reported as very dark"""
 
 
 class NotTriedError(SortbinError):
-    """A part that needs another one, which does not work."""
+    """A part that was not tried, since it needs another one that does not work."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One part: whether it works, and what was seen or what to do."""
+    """The result for one part. message: what was found, or what to do."""
 
     part: str
     ok: bool
@@ -70,7 +72,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check every part, telling of each as it is done. Returns the exit status."""
+    """Check every part, and print each result as it comes. Returns the exit status."""
     stop = stop_on_signals()
     settings = read_settings(arguments.config)
     findings = []
@@ -86,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def check(settings: Settings, file: Path, stop: threading.Event) -> Iterator[Finding]:
-    """Try the parts one after the other, as the daemon opens them; a part that fails, however it does, does not keep the others from being tried."""
+    """Try the parts in the order in which the daemon opens them. One that fails, in any way, does not stop the others from being tried."""
     opened: list[Judge] = []
 
     def judge() -> Judge:
@@ -98,48 +100,48 @@ def check(settings: Settings, file: Path, stop: threading.Event) -> Iterator[Fin
         opened.append(open_judge(settings))
         return _bundle(opened[0])
 
-    with _Remarks() as remarks:
+    with _Trials() as trials:
         yield Finding("settings", True, f"{file}; this bin is {settings.device.id}")
-        yield remarks.tried("bundle", open_bundle)
+        yield trials.run("bundle", open_bundle)
         if settings.model.edgetpu:
-            yield remarks.tried("edgetpu", lambda: _edgetpu(judge()))
-        yield remarks.tried("rules", lambda: _rules(settings, judge()))
-        yield remarks.tried("site", lambda: _site(settings, judge()))
-        yield remarks.tried("camera", lambda: _camera(settings, stop))
-        yield remarks.tried("gates", lambda: _gates(settings))
-        yield remarks.tried("state", lambda: _state(settings))
-        yield remarks.tried("keep", lambda: _keep(settings))
-        yield remarks.tried("service", lambda: _service(settings, file))
-        yield remarks.tried("broker", lambda: _broker(settings))
+            yield trials.run("edgetpu", lambda: _edgetpu(judge()))
+        yield trials.run("rules", lambda: _rules(settings, judge()))
+        yield trials.run("site", lambda: _site(settings, judge()))
+        yield trials.run("camera", lambda: _camera(settings, stop))
+        yield trials.run("gates", lambda: _gates(settings))
+        yield trials.run("state", lambda: _state(settings))
+        yield trials.run("keep", lambda: _keep(settings))
+        yield trials.run("service", lambda: _service(settings, file))
+        yield trials.run("broker", lambda: _broker(settings))
 
 
-class _Remarks(logging.Handler):
-    """What parts log while they are tried, as a warning or worse: it is shown with the part."""
+class _Trials(logging.Handler):
+    """Tries parts. Warnings and errors that a part logs are added to its result."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._said: list[str] = []
+        self._logged: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._said.append(record.getMessage())
+        self._logged.append(record.getMessage())
 
-    def __enter__(self) -> "_Remarks":
+    def __enter__(self) -> "_Trials":
         logging.getLogger().addHandler(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         logging.getLogger().removeHandler(self)
 
-    def tried(self, part: str, attempt: Callable[[], str]) -> Finding:
-        """What came of an attempt, in one line whatever it raised."""
-        self._said.clear()
+    def run(self, part: str, attempt: Callable[[], str]) -> Finding:
+        """The result of an attempt, in one line, whatever it raises."""
+        self._logged.clear()
         try:
             ok, message = True, attempt()
         except (SortbinError, SortingFault) as error:
             ok, message = False, str(error)
         except (Exception, SystemExit) as error:
-            ok, message = False, f"failed in a way that nobody foresaw: {type(error).__name__}: {error}"
-        remarks = [said for said in dict.fromkeys(self._said) if said not in message]
+            ok, message = False, f"unexpected error: {type(error).__name__}: {error}"
+        remarks = [line for line in dict.fromkeys(self._logged) if line not in message]
         return Finding(part, ok, " ".join("; ".join([message, *remarks]).split()))
 
 
@@ -151,7 +153,7 @@ def _bundle(judge: Judge) -> str:
 def _edgetpu(judge: Judge) -> str:
     runtime = judge.classifier.runtime
     if runtime.degraded:
-        raise RuntimeFault(f"model.edgetpu: the CPU does its work: {runtime.degraded}")
+        raise RuntimeFault(f"model.edgetpu: the CPU is used instead: {runtime.degraded}")
     return "gives the golden output"
 
 
@@ -159,7 +161,7 @@ def _rules(settings: Settings, judge: Judge) -> str:
     rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
     check_gates(settings, rules)
     unseen = rules.hazards_without_label(judge.labels)
-    warning = f"; hazards that pass unnoticed until they are taught: {', '.join(unseen)}" if unseen else ""
+    warning = f"; hazards without a label, not recognised until they are taught: {', '.join(unseen)}" if unseen else ""
     return f"{rules.name} {rules.version}: {', '.join(rules.bins)}; a gate for each{warning}"
 
 
@@ -182,14 +184,14 @@ def _camera(settings: Settings, stop: threading.Event) -> str:
         if min(height, width) < LEAST_SIDE:
             raise CameraError(f"camera.region: expected at least {LEAST_SIDE} pixels each way, found {width} x {height}")
         _learn(settings, camera, stop)
-    dark = "; very dark: is the lamp on and the lens free?" if brightness < 25 else ""
+    dark = "; very dark: is the lamp on and the lens free?" if brightness < DARK_BELOW else ""
     return f"{width} x {height} after {took_s:.1f} s, mean brightness {brightness:.0f} of 255{dark}"
 
 
 def _learn(settings: Settings, camera: CameraThread, stop: threading.Event) -> None:
-    """Learn the empty tray, as the daemon does before anything else. Raises SortingFault as it would."""
-    bare = EmptyReference(OccupancyDetector(settings.presence), BackgroundModel())
-    tray = TrayMonitor(settings.presence, bare, None, ControlSteps(settings.sorting, Gates(()), lambda: None)).recognise_or_learn()
+    """Learn the empty tray as the daemon does at its start. Raises SortingFault."""
+    reference = EmptyReference(OccupancyDetector(settings.presence), BackgroundModel())
+    tray = TrayMonitor(settings.presence, reference, None, ControlSteps(settings.sorting, Gates(()), lambda: None)).recognise_or_learn()
     number = 0
     with contextlib.suppress(StopIteration, EndOfFrames):
         next(tray)
@@ -213,29 +215,29 @@ def _state(settings: Settings) -> str:
 
 def _keep(settings: Settings) -> str:
     if not settings.keep.folder:
-        return "no folder named: no frames are kept"
+        return "keep.folder is empty: no frames are kept"
     return require_writable("keep.folder", Path(settings.keep.folder))
 
 
 def _service(settings: Settings, file: Path) -> str:
     service = find_service()
     if service is None or str(file.absolute()) not in service.command:
-        return "none installed that reads this file"
+        return "no installed service reads this file"
     require_reach(service, settings)
     require_rights(service, settings)
-    return "sees and writes to all that these settings name"
+    return "can reach every path of these settings"
 
 
 def _broker(settings: Settings) -> str:
     if settings.mqtt is None:
-        return "none named: events stay in the ledger"
+        return "no [mqtt] table: events stay in the ledger"
     broker = f"{settings.mqtt.host}:{settings.mqtt.port}"
     probe(settings.mqtt, BROKER_S)
     topics = Topics(settings.device.id, settings.mqtt.base)
     match may_publish(settings.mqtt, topics.check, BROKER_S):
         case True:
-            return f"{broker} lets this device in and takes what it publishes"
+            return f"{broker} accepts this device and what it publishes"
         case False:
             raise MqttError(f"broker {broker}: forbids the topic {topics.check}: expected an ACL that lets it write to {topics.all}")
         case None:
-            return f"{broker} lets this device in; it does not say whether it takes what is published: see whether {topics.all} arrives"
+            return f"{broker} accepts this device; it does not say whether it accepts what is published: see whether {topics.all} arrives"

@@ -124,9 +124,9 @@ def test_the_shipped_file_has_a_gate_for_each_bin_of_the_default_rules() -> None
         (("[device]", "[site]\nlabels = { paper = 1, glass = nan }\n[device]"), "site.labels.glass: expected a number above 0"),
         (("[device]", "[site]\nothers = 0.02\n[device]"), "site.others: 0.02 of what, while no labels are named"),
         (('kind = "v4l2"', 'kind = "v4l2"\nregion = { x = 0.6, w = 0.6 }'), "camera.region: expected x + w of at most 1"),
-        (('kind = "v4l2"', 'kind = "replay"\npath = "photos"\nfps = 0'), "camera.fps: expected more than 0: a bin sees by the clock"),
-        (('kind = "v4l2"', 'kind = "v4l2"\nfps = 1\nstale_s = 0.5'), "camera.stale_s: expected at least 1.5 with camera.fps = 1, or each frame"),
-        (('kind = "v4l2"', 'kind = "v4l2"\nfps = 0.3\nstale_s = 9'), "sorting.stale_s: expected at least 5 with camera.fps = 0.3, or each frame"),
+        (('kind = "v4l2"', 'kind = "replay"\npath = "photos"\nfps = 0'), "camera.fps: expected more than 0: the time between frames"),
+        (('kind = "v4l2"', 'kind = "v4l2"\nfps = 1\nstale_s = 0.5'), "camera.stale_s: expected at least 1.5 with camera.fps = 1, or every frame"),
+        (('kind = "v4l2"', 'kind = "v4l2"\nfps = 0.3\nstale_s = 9'), "sorting.stale_s: expected at least 5 with camera.fps = 0.3, or every frame"),
         (
             ('kind = "v4l2"', 'kind = "v4l2"\nfps = 5\n[presence]\nlearn_frames = 200'),
             "presence.learn_frames: expected at most 120 with camera.fps = 5, or the empty tray is never learned; found 200",

@@ -58,7 +58,7 @@ def test_a_bin_that_works_is_said_to_work_part_by_part(config: Path, capsys: pyt
         ("camera", ('kind = "replay"', 'kind = "v4l2"\ndevice = "/dev/video97"'), "/dev/video97"),
         ("rules", ('bin = "glass"', 'bin = "glas"'), 'no [[gate]] with bin = "glass"'),
         ("gates", ('kind = "simulated"\nbin = "metal"', 'kind = "line"\nline = "GPIO17"\nbin = "metal"'), "GPIO17"),
-        ("edgetpu", ("[camera]", "edgetpu = true\n[camera]"), "the CPU does its work: {tmp}/bundle: no model_int8_edgetpu.tflite in this bundle"),
+        ("edgetpu", ("[camera]", "edgetpu = true\n[camera]"), "the CPU is used instead: {tmp}/bundle: no model_int8_edgetpu.tflite in this bundle"),
         (
             "site",
             ("[camera]", '[site]\nlabels = ["glas"]\n[camera]'),
@@ -146,7 +146,7 @@ def test_what_the_service_cannot_reach_is_named(
     main(["check", "--config", str(config), "--json"])
     ok, message = findings(capsys)["service"]
     assert ok is not bool(said)
-    assert message.startswith(said.replace("{tmp}", str(tmp_path)) or "sees and writes to all")
+    assert message.startswith(said.replace("{tmp}", str(tmp_path)) or "can reach every path of these settings")
 
 
 def test_a_service_that_reads_another_file_says_nothing_of_this_one(
@@ -156,7 +156,7 @@ def test_a_service_that_reads_another_file_says_nothing_of_this_one(
     other = tmp_path / "other.toml"
     other.write_bytes(config.read_bytes())
     assert main(["check", "--config", str(other), "--json"]) == 0
-    assert findings(capsys)["service"] == (True, "none installed that reads this file")
+    assert findings(capsys)["service"] == (True, "no installed service reads this file")
 
 
 def test_what_the_user_of_the_service_may_not_use_is_named(

@@ -136,7 +136,7 @@ def test_without_a_broker_of_its_own_it_sorts_all_the_same(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
     status, said, errors = demo("--items", "1", "--images", pictures).end()
     assert status == 0, errors
-    assert "nothing is published: a broker of its own takes" in said and "-m pip install amqtt" in said
+    assert "nothing is published: for a built-in broker" in said and "-m pip install amqtt" in said
     assert "1 item in" in said
 
 

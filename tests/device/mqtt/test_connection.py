@@ -169,7 +169,7 @@ def test_check_names_the_topic_that_is_forbidden(
     (said,) = (part for part in json.loads(capsys.readouterr().out) if part["part"] == "broker")
     where = f"127.0.0.1:{broker.port}"
     expected = {
-        "bin-1": (True, f"{where} lets this device in and takes what it publishes"),
+        "bin-1": (True, f"{where} accepts this device and what it publishes"),
         "another": (False, f"broker {where}: forbids the topic sortbin/bin-1/check: expected an ACL that lets it write to sortbin/bin-1/#"),
     }
     assert (said["ok"], said["message"]) == expected[allowed]
