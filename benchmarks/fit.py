@@ -20,8 +20,9 @@ import numpy as np
 
 from converter.data.photos import read_split
 from training.fit.callbacks import AfterEpoch
+from training.fit.job import TrainingJob
 from training.fit.recipe import Stage, TrainingRecipe
-from training.fit.trainer import TrainingJob, fine_tune
+from training.fit.stages import RunContext, fine_tune
 from training.models.backbones import build_trunk
 from training.models.batch_norm_folding import fold_batch_norm
 from training.models.network import add_heads
@@ -88,7 +89,8 @@ def measure(size: int, rounds: int, folder: Path) -> tuple[list[float], list[flo
 
     (folder / "run").mkdir()
     recipe = TrainingRecipe(stage=(Stage(size=size, epochs=rounds + 1, learning_rate=RATE, batch=BATCH),))
-    fine_tune(new_network(size), TrainingJob(recipe, read_split(folder / "photos")), 0, 0, folder / "run", lambda line: None, turn)
+    job = TrainingJob(recipe, read_split(folder / "photos"))
+    fine_tune(new_network(size), RunContext(job, folder / "run", lambda line: None, turn), 0, 0)
     return ours[1:], theirs[1:]
 
 

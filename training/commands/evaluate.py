@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     from converter.common.progress import Progress
     from device.policy.rules import find_rules, read_rules
     from training.evaluate import report
-    from training.evaluate.evaluation import evaluate
+    from training.evaluate.evaluation import EvaluationOptions, evaluate
     from training.evaluate.isolated_items import IsolatedItems
     from training.evaluate.models import open_model
     from training.evaluate.photo_selection import select_photos
@@ -64,16 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
         model = open_model(arguments.model, arguments.labels)
         pack = read_rules(find_rules(arguments.rules), model.labels) if arguments.rules else None
         chosen = select_photos(arguments.data, arguments.split, model)
-        evaluation = evaluate(
-            model,
-            chosen,
-            pack,
-            wanted_error=arguments.error,
-            corruptions=arguments.corruptions,
-            seed=arguments.seed,
-            progress=progress,
-            items=IsolatedItems(model.ground) if arguments.isolated else None,
-        )
+        items = IsolatedItems(model.ground) if arguments.isolated else None
+        options = EvaluationOptions(pack, arguments.error, arguments.corruptions, arguments.seed, items)
+        evaluation = evaluate(model, chosen, options, progress)
         usual = Path("evaluation", f"{model.name}-{chosen.split}{'-isolated' if arguments.isolated else ''}")
         page = report.write_report(evaluation, arguments.out or usual, arguments.seed, progress)
     finally:

@@ -90,14 +90,15 @@ def run(arguments: argparse.Namespace) -> int:
     with silenced():
         from training.fit.checkpoint import storage_errors
         from training.fit.distributed import join_cluster
-        from training.fit.trainer import TrainingJob, fit
+        from training.fit.job import TrainingJob
+        from training.fit.trainer import fit
 
         workers = join_cluster()
-    lesson = TrainingJob(recipe, split, rules, tuple(arguments.teacher), start, beside, arguments.remember)
+    job = TrainingJob(recipe, split, rules, tuple(arguments.teacher), start, beside, arguments.remember)
     with storage_errors(out):
         if not (out / "progress.json").exists():
             out.mkdir(parents=True, exist_ok=True)
             (out / "recipe.toml").write_text(text, encoding="utf-8")
-        score = fit(lesson, out, None if arguments.weights == "none" else arguments.weights, lambda line: print(line, flush=True), workers=workers)
+        score = fit(job, out, None if arguments.weights == "none" else arguments.weights, lambda line: print(line, flush=True), workers=workers)
     print(f"wrote {out / 'model.keras'}: validation accuracy {score.accuracy:.4f} of {score.n} photos")
     return 0

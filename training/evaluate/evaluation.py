@@ -158,23 +158,26 @@ class Evaluation:
     shown: PhotoView
 
 
-def evaluate(
-    model: Model,
-    chosen: SelectedPhotos,
-    pack: RulePack | None,
-    *,
-    wanted_error: float,
-    corruptions: bool,
-    seed: int,
-    progress: Progress,
-    items: IsolatedItems | None = None,
-) -> Evaluation:
-    """Judge every chosen photo and measure. corruptions: every photo is judged again at each level of each corruption, drawn with `seed`.
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What to measure. pack: the rule pack for the bins, if any. wanted_error: share of the accepted photos that may be wrong, 0..1.
 
-    items: shows the items by themselves, in place of whole photos.
+    corruptions: judge every photo again at each level of each corruption, drawn with `seed`. items: judge isolated items in place of whole photos.
+    """
+
+    pack: RulePack | None = None
+    wanted_error: float = 0.02
+    corruptions: bool = False
+    seed: int = 0
+    items: IsolatedItems | None = None
+
+
+def evaluate(model: Model, chosen: SelectedPhotos, options: EvaluationOptions, progress: Progress) -> Evaluation:
+    """Judge every chosen photo and measure.
 
     Photos that cannot be decoded are left out and named in the report. Raises PhotosError when none is left, and RuntimeFault.
     """
+    pack, items = options.pack, options.items
     shown = items or whole_view
     judged = judge_photos(model, chosen, progress, shown)
     photos, answers, targets = judged.photos, judged.answers, judged.answers.targets
@@ -205,10 +208,10 @@ def evaluate(
         confusion=answers.confusion().tolist(),
         confused=measures.confused_pairs(answers.confusion(), model.labels),
         calibration=calibration,
-        selective=risk_coverage(probabilities, targets, wanted_error),
+        selective=risk_coverage(probabilities, targets, options.wanted_error),
         conformal=[conformal_sets(probabilities, targets, alpha) for alpha in ALPHAS],
         sorting=_sorting(model, judged, probabilities, pack, least) if pack is not None else None,
-        robustness=_robustness(model, photos, answers, seed, progress) if corruptions else None,
+        robustness=_robustness(model, photos, answers, options.seed, progress) if options.corruptions else None,
         mistakes=sorted((entry for entry in named if entry.label != entry.named), key=lambda entry: entry.p_label),
     )
     return Evaluation(report, photos, named, probabilities, answers, shown)

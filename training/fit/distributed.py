@@ -41,6 +41,9 @@ class SingleWorker:
         return list(tensors)
 
 
+SINGLE_WORKER = SingleWorker()
+
+
 class Cluster:
     """One of several workers, joined by TensorFlow's collectives. Waits for the others when it is made."""
 
@@ -73,7 +76,7 @@ def join_cluster() -> Workers:
     """
     told = os.environ.get("TF_CONFIG", "")
     if not told:
-        return SingleWorker()
+        return SINGLE_WORKER
     try:
         config = json.loads(told)
         workers, task = config["cluster"]["worker"], config["task"]
@@ -84,7 +87,7 @@ def join_cluster() -> Workers:
     if not fits:
         wanted = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
         raise WorkersError(f"TF_CONFIG: expected {wanted}, got {told}")
-    return Cluster(index, len(workers)) if len(workers) > 1 else SingleWorker()
+    return Cluster(index, len(workers)) if len(workers) > 1 else SINGLE_WORKER
 
 
 def require_agreement(workers: Workers, what: str, values: Sequence[float]) -> None:

@@ -75,7 +75,7 @@ class FeatureTeacher:
         return np.asarray(self._embed(tf.constant(inputs)), np.float32)
 
     @property
-    def strayed(self) -> Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]:
+    def loss(self) -> Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]:
         """A loss: how far embeddings (B, D) are from those wanted, in squared standard deviations, the mean over their values, (B,).
 
         Hints after Romero et al. 2015, scaled: a value that is mostly small may be all that tells one kind of thing from another.

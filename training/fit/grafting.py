@@ -35,12 +35,12 @@ def write_graft(stock: Path, scion: Path, after: str, out: Path) -> keras.Model:
 
     stock, scion: finished runs of the same architecture. Raises GraftError, StartError, NetworkError, OutputError.
     """
-    networks = [_read(run) for run in (stock, scion)]
-    heads = head_layers(networks[0])
+    stock_network, scion_network = _read(stock), _read(scion)
+    heads = head_layers(stock_network)
     if heads != [HEAD]:
         raise GraftError(f"{stock / 'model.keras'}: expected one head and no hidden layers, found {', '.join(heads)}")
-    network = graft(*networks, after)
-    made_of = {"after": after, "stock": run_reference(stock), "scion": run_reference(scion)}
+    network = graft(stock_network, scion_network, after)
+    made_of: dict[str, object] = {"after": after, "stock": run_reference(stock), "scion": run_reference(scion)}
     with atomic_directory(out) as folder:
         _write(network, stock, folder, made_of)
     return network

@@ -26,12 +26,12 @@ class Score:
         """What makes one score better than another: accuracy, then likelihood."""
         return self.accuracy, -self.nll
 
-    def beside(self, other: "Score") -> "Score":
+    def averaged_with(self, other: "Score") -> "Score":
         """The mean of this score and another of the same photos seen otherwise."""
         recall = tuple((own + its) / 2 for own, its in zip(self.recall, other.recall, strict=True))
         return Score((self.accuracy + other.accuracy) / 2, self.n, (self.nll + other.nll) / 2, recall)
 
-    def described(self, labels: Sequence[str]) -> str:
+    def summary(self, labels: Sequence[str]) -> str:
         """One line for a person."""
         recall = " ".join(f"{label} {share:.2f}" for label, share in zip(labels, self.recall, strict=True))
         return f"val {self.accuracy:.4f} of {self.n}  nll {self.nll:.3f}  recall {recall}"

@@ -44,10 +44,10 @@ class RunInputs:
         }
 
 
-def require_same_inputs(run: Path, beginning: RunInputs, *, goes_on: bool) -> None:
+def require_same_inputs(run: Path, beginning: RunInputs, *, resumed: bool) -> None:
     """Note in `run` what it is begun with; where it goes on, compare. Raises BeginningError."""
     file, described = run / INPUTS_FILE, json.dumps(beginning.described(), ensure_ascii=False, indent=1)
-    if not goes_on:
+    if not resumed:
         file.write_text(described + "\n", encoding="utf-8")
         return
     begun = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

@@ -28,8 +28,9 @@ from device.policy.rules import find_rules, read_rules
 from training.fit.curves import EXPLAINED as CURVES_EXPLAINED
 from training.fit.curves import render_curves
 from training.fit.history import read_history, train_sample
+from training.fit.job import TrainingJob
 from training.fit.recipe import RECIPE_FILE, read_recipe, read_run_recipe
-from training.fit.trainer import TrainingJob, fit
+from training.fit.trainer import fit
 from training.report.colours import BLUE, GREY, INK, ORANGE
 from training.report.page import Page
 

@@ -26,9 +26,11 @@ from converter.data.photos import Split
 from device.common.errors import SortbinError
 from device.policy.rules import find_rules, read_rules
 from training.fit.history import METRICS
+from training.fit.job import TrainingJob
 from training.fit.metrics import Score
 from training.fit.provenance import photos_digest
-from training.fit.trainer import DivergedError, TrainingJob, fit
+from training.fit.stages import DivergedError
+from training.fit.trainer import fit
 from training.tune.space import Choices, Space, Value, recipe_toml
 
 Report = Callable[[str], None]

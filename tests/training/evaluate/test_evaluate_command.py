@@ -22,7 +22,7 @@ from device.policy.rules import find_rules, read_rules
 from tests.training.evaluate.conftest import LABELS
 from training.evaluate import plots
 from training.evaluate.corruptions import CORRUPTIONS
-from training.evaluate.evaluation import EvaluationReport, evaluate
+from training.evaluate.evaluation import EvaluationOptions, EvaluationReport, evaluate
 from training.evaluate.models import open_model
 from training.evaluate.photo_selection import select_photos
 from training.evaluate.report import summary
@@ -46,7 +46,7 @@ def measured(model: Path, data: Path, split: str = "all", *, rules: str = "", co
     opened, progress = open_model(model), Progress()
     pack = read_rules(find_rules(rules), opened.labels) if rules else None
     chosen = select_photos(data, split, opened)
-    return evaluate(opened, chosen, pack, wanted_error=0.02, corruptions=corruptions, seed=0, progress=progress).report
+    return evaluate(opened, chosen, EvaluationOptions(pack, corruptions=corruptions), progress).report
 
 
 def test_a_run_is_measured_on_its_validation_photos(
@@ -169,7 +169,7 @@ def test_a_bundle_measured_on_what_it_was_trained_on_says_so(discs_tflite: Path,
     listed = read_photos(few)
     bundle = replace(open_model(discs_tflite / "int8.tflite"), photo_list=photo_list(listed[::2], listed[1::2]))
     for data in (few, discs):  # under whatever names they lie there
-        report = evaluate(bundle, select_photos(data, "all", bundle), None, wanted_error=0.02, corruptions=False, seed=0, progress=Progress()).report
+        report = evaluate(bundle, select_photos(data, "all", bundle), EvaluationOptions(), Progress()).report
         assert report.data.trained_on == 10 and report.data.n == len(read_photos(data))
     assert select_photos(few, "val", bundle).photos == tuple(listed[1::2])
 

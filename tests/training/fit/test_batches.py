@@ -12,7 +12,7 @@ from converter.data.photos import Split, read_split
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import to_float
 from training.fit.augment import AUGMENTATIONS, Augmentation
-from training.fit.batches import TrainingBatches
+from training.fit.batches import BatchSpec, TrainingBatches, TrainingExamples
 from training.fit.distillation import distillation_loss
 
 LABELS = 3
@@ -30,8 +30,8 @@ def batches(
     photos = split.train
     targets = np.eye(LABELS, dtype=np.float32)[[split.labels.index(photo.label) for photo in photos]]
     widths, weights = {"logits": LABELS}, np.ones(len(photos), np.float32)
-    views = {"size": 32, "batch": 8, "mixup": mixup, "cutmix": 0.0, "augmentation": augmentation, "seed": 1}
-    return TrainingBatches(photos, targets, widths, weights, **views, teach=teach, untaught=untaught)
+    spec = BatchSpec(32, 8, mixup, 0.0, augmentation, seed=1)
+    return TrainingBatches(TrainingExamples(photos, targets, widths, weights, untaught), spec, teach=teach)
 
 
 def fair(inputs: Float32Array) -> Float32Array:

@@ -19,11 +19,12 @@ from training.cli import main
 from training.fit.checkpoint import TrainingProgress
 from training.fit.distillation import TeacherError
 from training.fit.feature_distillation import FeatureDistillationError
+from training.fit.job import TrainingJob, label_weights
 from training.fit.linear_head import HeadExamples, fit_heads, fit_logistic_regression
 from training.fit.metrics import Score, evaluate, predict
 from training.fit.provenance import ProvenanceError
 from training.fit.recipe import HeadTraining, Stage, TrainingRecipe, read_recipe, read_run_recipe
-from training.fit.trainer import TrainingJob, fit, label_weights
+from training.fit.trainer import fit
 from training.fit.warm_start import WarmStartError
 from training.models.backbones import build_trunk
 from training.models.batch_norm_folding import fold_batch_norm
@@ -152,23 +153,23 @@ def test_a_run_goes_on_with_what_it_was_begun_with_alone(
     other = tmp_path / "other"
     shutil.copytree(first, other)
     network.save(other / "model.keras")
-    lesson = TrainingJob(TrainingRecipe(remember_share=0.3, **GENTLY), split, None, (first,), first, split.val[:2], first)
+    job = TrainingJob(TrainingRecipe(remember_share=0.3, **GENTLY), split, None, (first,), first, split.val[:2], first)
     with monkeypatch.context() as patched:
         patched.setattr(TrainingProgress, "write", die)
         with pytest.raises(Killed):
-            fit(lesson, run, None, silent)
+            fit(job, run, None, silent)
 
     def contents() -> dict[str, bytes]:
         return {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
 
     before = contents()
     changed = {
-        "--recipe": replace(lesson, recipe=TrainingRecipe(remember_share=0.4, **GENTLY)),
-        "--from": replace(lesson, start=other),
-        "--teacher": replace(lesson, teachers=(first, first)),
-        "--remember": replace(lesson, remembered=None),
-        "--also": replace(lesson, further=split.val[1:3]),
-        "--data": replace(lesson, split=replace(split, train=split.train[1:])),
+        "--recipe": replace(job, recipe=TrainingRecipe(remember_share=0.4, **GENTLY)),
+        "--from": replace(job, start=other),
+        "--teacher": replace(job, teachers=(first, first)),
+        "--remember": replace(job, feature_teacher=None),
+        "--also": replace(job, extra_photos=split.val[1:3]),
+        "--data": replace(job, split=replace(split, train=split.train[1:])),
     }
     for option, another in changed.items():
         with pytest.raises(ProvenanceError, match=f"was begun with another {option}; give what begun.json there names"):
@@ -181,7 +182,7 @@ def test_a_run_goes_on_with_what_it_was_begun_with_alone(
     (run / "begun.json").write_text(json.dumps(begun))
     moved = tmp_path / "moved"
     shutil.copytree(first, moved)
-    fit(replace(lesson, start=moved, teachers=(moved,)), run, None, silent)
+    fit(replace(job, start=moved, teachers=(moved,)), run, None, silent)
     assert (run / "model.keras").is_file(), "it is the same wherever the runs lie, and an earlier version's keys are read"
 
 
@@ -218,8 +219,8 @@ def test_photos_beside_that_have_a_strange_label_are_refused(shapes: Path, tmp_p
 
 def test_a_head_on_frozen_features_knows_the_photos_it_was_fitted_to(split: Split) -> None:
     network = build_network(3, 48, width=0.35)
-    lesson = TrainingJob(RECIPE, split)
-    examples = HeadExamples(split.train, lesson.indices(split.train), lesson.weights())
+    job = TrainingJob(RECIPE, split)
+    examples = HeadExamples(split.train, job.target_indices(split.train), job.photo_weights())
     assert not fit_heads(network, examples, examples, RECIPE), "a regression has no epochs"
     own = Split(split.labels, split.train, split.train)
     assert evaluate(network, own.val, own.labels).accuracy > 0.9
@@ -329,8 +330,8 @@ def test_a_broken_photo_is_named(shapes: Path, tmp_path: Path, capsys: pytest.Ca
     assert "03.png: not a picture" in capsys.readouterr().err
 
 
-def trained(lesson: TrainingJob, run: Path) -> tuple[keras.Model, list[dict[str, float]]]:
-    fit(lesson, run, None, silent)
+def trained(job: TrainingJob, run: Path) -> tuple[keras.Model, list[dict[str, float]]]:
+    fit(job, run, None, silent)
     metrics = run / "metrics.jsonl"
     lines = metrics.read_text().splitlines() if metrics.exists() else []
     return keras.models.load_model(run / "model.keras", compile=False), [json.loads(line) for line in lines]
@@ -383,17 +384,17 @@ def test_a_network_remembers_another_run_than_it_starts_from(finished: tuple[Pat
     far = {}
     for share in (0.0, 0.9):
         recipe = TrainingRecipe(remember_share=share, **GENTLY)
-        lesson = TrainingJob(recipe, split, start=finished[0], remembered=tmp_path / "other" if share else None)
-        network, _ = trained(lesson, tmp_path / str(share))
+        job = TrainingJob(recipe, split, start=finished[0], feature_teacher=tmp_path / "other" if share else None)
+        network, _ = trained(job, tmp_path / str(share))
         far[share] = float(np.square(predict(network, split.val, 48)["embedding"] - wanted).mean())
     assert far[0.9] < 0.7 * far[0.0]
 
 
 def test_a_run_that_cannot_be_remembered_is_refused(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
     def refusal(remembered: Path, share: float = 0.5) -> str:
-        lesson = TrainingJob(TrainingRecipe(remember_share=share, **GENTLY), split, start=finished[0], remembered=remembered)
+        job = TrainingJob(TrainingRecipe(remember_share=share, **GENTLY), split, start=finished[0], feature_teacher=remembered)
         with pytest.raises(FeatureDistillationError) as refused:
-            fit(lesson, tmp_path / "run", None, silent)
+            fit(job, tmp_path / "run", None, silent)
         return str(refused.value)
 
     narrow = ScratchCnnOptions(layers=3, features=8, kernel=3, activation="relu")

@@ -28,10 +28,11 @@ from device.vision.inference.preprocess import Pixels, to_float
 from training.cli import main
 from training.fit.checkpoint import TrainingProgress
 from training.fit.distributed import WorkersError
+from training.fit.job import TrainingJob
 from training.fit.metrics import predict
 from training.fit.provenance import ProvenanceError
 from training.fit.recipe import RecipeError, Stage, TrainingRecipe, read_recipe
-from training.fit.trainer import TrainingJob, fit
+from training.fit.trainer import fit
 from training.models.backbones import set_noise_statistics
 from training.models.batch_norm_folding import fold_batch_norm
 from training.models.fake_quantization import (
@@ -297,8 +298,8 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_ends_as_a_plain_network(
         pass
 
     stage = Stage(size=48, epochs=2, learning_rate=1e-3, batch=8, fake_quantize=True)
-    lesson = TrainingJob(TrainingRecipe(stage=(stage,), first_phase=False, **QUICK), split, start=learned)
-    fit(lesson, tmp_path / "straight", None, silent)
+    job = TrainingJob(TrainingRecipe(stage=(stage,), first_phase=False, **QUICK), split, start=learned)
+    fit(job, tmp_path / "straight", None, silent)
     written = TrainingProgress.write
 
     def write_then_die(progress: TrainingProgress, run: Path) -> None:
@@ -309,10 +310,10 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_ends_as_a_plain_network(
     with monkeypatch.context() as patched:
         patched.setattr(TrainingProgress, "write", write_then_die)
         with pytest.raises(Killed):
-            fit(lesson, tmp_path / "killed", None, silent)
+            fit(job, tmp_path / "killed", None, silent)
     with pytest.raises(ProvenanceError, match="was begun with another --from"):
-        fit(replace(lesson, start=None), tmp_path / "killed", None, silent)
-    fit(lesson, tmp_path / "killed", None, silent)
+        fit(replace(job, start=None), tmp_path / "killed", None, silent)
+    fit(job, tmp_path / "killed", None, silent)
 
     straight, resumed = (keras.models.load_model(tmp_path / name / "model.keras") for name in ("straight", "killed"))
     for ours, theirs in zip(resumed.get_weights(), straight.get_weights(), strict=True):
