@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from device import __version__
 from device.common.errors import SortbinError
 
-EXTRA_PACKAGES = frozenset({"ai_edge_quantizer", "keras", "matplotlib", "optuna", "sklearn", "tensorboard", "tensorflow"})
+EXTRA_PACKAGES = frozenset({"ai_edge_quantizer", "jinja2", "keras", "matplotlib", "optuna", "sklearn", "tensorboard", "tensorflow", "tomlkit"})
 """packages of the optional dependencies; a plain installation lacks them"""
 
 ERRORS_WITHOUT_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

@@ -1,82 +1,70 @@
-"""A page that stands alone: no file beside it, no script, nothing fetched; readable on a phone."""
+"""Report pages: one HTML file that needs no other, has no script and loads nothing; readable on a phone. `page.html.j2` is its template."""
 
 import base64
-import html
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from training.report.fonts import web_font
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 0; padding: 1rem; }
-body > * { max-width: 58rem; margin-left: auto; margin-right: auto; }
-h1 { font-size: 1.5rem; margin: .5rem auto; } h2 { font-size: 1.15rem; margin: 2rem auto .5rem; border-bottom: 1px solid #ddd; }
-img { max-width: min(58rem, 100%); height: auto; display: block; margin: .5rem auto; }
-div.wide { overflow-x: auto; width: fit-content; min-width: min(58rem, 100%); max-width: 100%; }
-table { border-collapse: collapse; font-size: .9rem; margin: .5rem 0; }
-td:first-child, th:first-child { position: sticky; left: 0; background: #fff; } tr > th:first-child { background: #f5f5f5; }
-th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #eee; }
-td.words { text-align: left; min-width: 12rem; }
-th:first-child, td:first-child { text-align: left; } th { background: #f5f5f5; font-weight: 600; }
-@media print { div.wide { overflow: visible; } div.wide table { font-size: .6rem; } }
-p.note { color: #555; font-size: .9rem; } strong.figure { font-size: 1.6rem; }
-@media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818; } th { background: #2a2a2a; } p.note { color: #aaa; }
-  th, td { border-color: #333; }
-  td:first-child { background: #181818; } tr > th:first-child { background: #2a2a2a; } h2 { border-color: #444; } img { background: #fff; } }
-"""
-
-
 LONG = 40
-"""characters from which on a cell is text that may be broken into lines"""
+"""characters from which on a cell may be broken into lines"""
 
 
 class Page:
-    """Collects a page from top to bottom. Texts are plain text and are escaped here."""
+    """Collects a page from top to bottom. Texts are plain; the template escapes them."""
 
     def __init__(self, title: str) -> None:
         self._title = title
-        self._parts: list[str] = [f"<h1>{html.escape(title)}</h1>"]
+        self._parts: list[tuple[str, Any]] = []
         self._texts: list[str] = [title]
 
     def heading(self, text: str) -> None:
-        self._parts.append(f"<h2>{self._told(text)}</h2>")
+        """A heading below the title."""
+        self._add("heading", text, [text])
 
     def paragraph(self, text: str) -> None:
-        self._parts.append(f"<p>{self._told(text)}</p>")
+        """Running text."""
+        self._add("paragraph", text, [text])
 
     def note(self, text: str) -> None:
-        """In small print."""
-        self._parts.append(f'<p class="note">{self._told(text)}</p>')
+        """Small print."""
+        self._add("note", text, [text])
 
     def figure(self, number: str, meaning: str) -> None:
-        """One number that matters, and what it is."""
-        self._parts.append(f'<p><strong class="figure">{self._told(number)}</strong> {self._told(meaning)}</p>')
+        """One number in large print, and what it is."""
+        self._add("figure", {"number": number, "meaning": meaning}, [number, meaning])
 
     def table(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Rows of cells; the first column and long texts are aligned left, numbers in the others right. What is wider than the page can be moved."""
-        top = "".join(f"<th>{self._told(cell).replace('.', '.<wbr>').replace('_', '_<wbr>')}</th>" for cell in head)
-        body = "".join("<tr>" + "".join(map(self._cell, row)) + "</tr>" for row in rows)
-        self._parts.append(f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>')
-
-    def _cell(self, text: str) -> str:
-        return f"<td{' class=words' if len(text) > LONG else ''}>{self._told(text)}</td>"
+        """Rows of cells. The first column and long texts are aligned left, other cells right. A table wider than the page scrolls."""
+        cells = [list(row) for row in rows]
+        self._add("table", {"head": head, "rows": cells}, [*head, *(cell for row in cells for cell in row)])
 
     def picture(self, encoded: bytes, kind: str, shows: str) -> None:
-        """kind: png or jpeg. shows: what a reader who cannot see it is told."""
-        data = base64.b64encode(encoded).decode()
-        self._parts.append(f'<img src="data:image/{kind};base64,{data}" alt="{self._told(shows)}">')
+        """kind: png or jpeg. shows: the alternative text."""
+        self._add("picture", {"format": kind, "data": base64.b64encode(encoded).decode(), "shows": shows}, [shows])
 
     def html(self) -> str:
         """The whole document."""
-        font = web_font(self._texts)
-        face = f'@font-face {{ font-family: "labels"; src: url("{font}"); }} body {{ font-family: system-ui, sans-serif, "labels"; }}'
-        return (
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{html.escape(self._title)}</title>\n<style>{_STYLE}{face if font else ''}</style>\n</head>\n<body>\n"
-            + "\n".join(self._parts)
-            + "\n</body>\n</html>\n"
-        )
+        return _TEMPLATE.render(title=self._title, parts=self._parts, font=web_font(self._texts), long=LONG)
 
-    def _told(self, text: str) -> str:
-        self._texts.append(text)
-        return html.escape(text)
+    def _add(self, kind: str, part: object, texts: Sequence[str]) -> None:
+        self._parts.append((kind, part))
+        self._texts.extend(texts)
+
+
+def breakable(text: str) -> Markup:
+    """A text that a browser may break behind each dot and underscore, as in `stage.0.learning_rate`."""
+    return escape(text).replace(".", Markup(".<wbr>")).replace("_", Markup("_<wbr>"))
+
+
+def environment(package: str, folder: str) -> Environment:
+    """The templates in a folder of a package. Every value is escaped."""
+    found = Environment(loader=PackageLoader(package, folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    found.filters["breakable"] = breakable
+    return found
+
+
+_TEMPLATE = environment("training", "report").get_template("page.html.j2")
