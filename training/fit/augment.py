@@ -1,4 +1,4 @@
-"""Views of a photo as a careless camera would take it: moved, turned, lit and blurred by chance, the item on any ground, near or far."""
+"""Random views of training photos: moved, turned, lit and blurred, the item on any background, near or far."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
@@ -17,25 +17,25 @@ from device.vision.isolation.isolate import LEAST_AREA, MARGIN, paint
 from training.fit.backgrounds import random_background
 
 IN_PLACE_SHARE = 0.5
-"""how many of the items that are isolated are so where they were photographed, on their own ground"""
+"""share of the isolated views that show the item where it was photographed, on its own background"""
 BITE_SHARE = 0.25
-"""how often an isolated item lacks a piece"""
+"""share of the isolated views in which the mask lacks a piece of the item"""
 
 
 class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How far views may stray. Shares are probabilities 0..1."""
+    """How much views may differ from the photo. Shares are probabilities 0..1."""
 
     smallest_crop: float = 0.6
-    """least share of the picture's area that a crop keeps"""
+    """smallest share of the picture's area that a crop keeps"""
     aspect: float = 1.2
-    """largest stretch of width against height, either way"""
+    """largest stretch of width against height, in either direction"""
     turn_deg: float = 15.0
-    """largest small rotation"""
+    """largest rotation beside quarter turns, in degrees"""
     shear_deg: float = 0.0
     mirrors: bool = True
-    """mirror images, left for right"""
+    """mirror images, left to right"""
     quarter_turns: bool = True
-    """quarter turns and the picture upside down, as items on a tray lie"""
+    """turns by 90, 180 and 270 degrees, as items lie on a tray"""
     gain: float = 0.25
     """largest relative change of brightness"""
     contrast: float = 0.2
@@ -47,19 +47,19 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     noise_sigma: float = 8.0
     """largest standard deviation of pixel noise, in counts of 255"""
     erase_share: float = 0.0
-    """how often a rectangle of chance colour hides a part (Zhong et al. 2020)"""
+    """share of the views in which a rectangle of random colour hides a part (random erasing; Zhong et al. 2020)"""
     elsewhere_share: float = 0.0
-    """how often the item is taken off its card and laid on another ground, at any place and size; needs photos on light card"""
+    """share of the views that show the item cut out and pasted on another background; needs photos on light card, or masks"""
     smallest_item: float = 0.25
-    """least side of an item laid elsewhere, as a share of the view's"""
+    """smallest longer side of a pasted item, as a share of the view's side"""
     farthest_out: float = 0.3
-    """how much of an item laid elsewhere may lie beyond the view's side"""
+    """largest share of a pasted item that may lie outside the view"""
     isolated_share: float = 0.0
-    """how many of the items laid elsewhere are then isolated as a bin does it, with a bin's mistakes: a square round the item, the rest painted"""
+    """share of the pasted items that are then isolated as a bin does it, with a bin's mistakes: a square round the item, the rest painted"""
     bare_share: float = 0.35
-    """how often the surroundings of an isolated item are left as they are"""
+    """share of the isolated views whose surroundings stay as they are"""
     painted_share: float = 0.3
-    """how often they are painted over altogether; else something between"""
+    """share whose surroundings are painted over altogether; the rest is painted in part"""
 
 
 AUGMENTATIONS: Mapping[str, Augmentation] = {
@@ -94,44 +94,45 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
     "bin": Augmentation(gain=0.4, contrast=0.3, cast=0.15, gamma=0.35, elsewhere_share=0.5),
     "isolated": Augmentation(gain=0.4, contrast=0.3, cast=0.15, gamma=0.4, elsewhere_share=0.7, isolated_share=0.6),
 }
-"""the sets that a recipe can name: nothing, what a bin's camera does, much more than that, items in bins of all kinds, the same isolated"""
+"""the sets that a recipe can name: none, what a bin's camera does, much more than that, items in bins of all kinds, the same isolated"""
 
 
 LEVELS = np.linspace(0.0, 1.0, 256)[:, np.newaxis]
+"""brightness 0..1 of each 8-bit value"""
 
 
 def add_card_mask(photo: Pixels) -> Pixels:
-    """Add the item's mask as a fourth channel, for views that lay it elsewhere: S x S x 3 uint8 RGB to S x S x 4, alpha 255 on the item.
+    """Add the item's mask as a fourth channel: S x S x 3 uint8 RGB to S x S x 4, alpha 255 on the item.
 
-    The photo shows one item on light card. Alpha is 0 all over where no item could be told from the card.
+    The photo shows one item on light card. Alpha is 0 everywhere where no item stands out from the card.
     """
-    return add_mask(photo, segment_item(photo).mask.astype(np.uint8) * 255)
+    return add_mask(photo, np.where(segment_item(photo).mask, 255, 0).astype(np.uint8))
 
 
 def add_mask(photo: Pixels, mask: Pixels) -> Pixels:
-    """Add a mask (S x S uint8, 255 on the item) to a photo as `add_card_mask` does; one that is all item tells nothing, and alpha is 0 all over."""
+    """Add a mask (S x S uint8, 255 on the item) to a photo as `add_card_mask` does. A mask that covers the whole photo counts as none."""
     alpha = np.zeros_like(mask) if mask.mean() > ALL_ITEM * 255 else mask
     return np.dstack([photo, cv2.GaussianBlur(alpha, (0, 0), 0.8)])
 
 
 class AugmentedView(NamedTuple):
-    """S x S x 3 uint8 RGB, and whether it shows the item where it was photographed, with what was round it."""
+    """pixels: S x S x 3 uint8 RGB. as_taken: whether the item is where it was photographed, on its own background."""
 
     pixels: Pixels
     as_taken: bool
 
 
 class Augmenter(Protocol):
-    """Turns a square photo (S x S x 3 uint8 RGB, or S x S x 4 from `add_card_mask`) into one view, drawn by a generator.
+    """Draws one view of a square photo: S x S x 3 uint8 RGB, or S x S x 4 from `add_card_mask` or `add_mask`.
 
-    aspect: width over height of the photo before it was made square; an isolated item has its own shape again.
+    aspect: width over height of the photo before it was made square; isolated items get their own shape back.
     """
 
     def __call__(self, photo: Pixels, rng: np.random.Generator, aspect: float = 1.0) -> AugmentedView: ...
 
 
 def make_augmenter(settings: Augmentation, size: int) -> Augmenter:
-    """Views have size x size pixels. Only photos with a mask are ever laid elsewhere."""
+    """Make views of size x size pixels. Only items of photos with a mask are pasted elsewhere."""
 
     def augment(photo: Pixels, rng: np.random.Generator, aspect: float = 1.0) -> AugmentedView:
         if photo.shape[2] == 3 or rng.random() >= settings.elsewhere_share or not photo[..., 3].any():
@@ -149,18 +150,18 @@ def make_augmenter(settings: Augmentation, size: int) -> Augmenter:
 
 
 def _apply_camera(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
-    """What a camera makes of a view: its exposure and colour, blur and noise."""
+    """Exposure, colour, blur and noise of a camera."""
     view = _jitter_colours(view, settings, rng)
     if rng.random() < settings.blur_share:
-        view = cv2.GaussianBlur(view, (0, 0), rng.uniform(0.4, 1.6))
+        view = np.asarray(cv2.GaussianBlur(view, (0, 0), rng.uniform(0.4, 1.6)), np.uint8)
     if rng.random() < settings.noise_share:
         noise = rng.standard_normal(view.shape, np.float32) * np.float32(rng.uniform(1.0, settings.noise_sigma))
-        view = cv2.add(view, noise, dtype=cv2.CV_8U)
+        view = np.asarray(cv2.add(view, noise, dtype=cv2.CV_8U), np.uint8)
     return view
 
 
 def _random_warp(photo: Pixels, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
-    """Crop, stretch, mirror and turn in one interpolation; what lies outside the photo mirrors its border."""
+    """Crop, stretch, mirror and turn in one interpolation. Outside the photo its border is mirrored."""
     whole = photo.shape[0]
     side = whole * np.sqrt(rng.uniform(settings.smallest_crop, 1.0))
     stretch = np.exp(rng.uniform(-1, 1) * np.log(settings.aspect) / 2)
@@ -174,18 +175,19 @@ def _random_warp(photo: Pixels, settings: Augmentation, size: int, rng: np.rando
     linear = turn @ shear @ scale
     offset = centre - linear @ np.array([size / 2, size / 2])
     from_view = np.column_stack([linear, offset])
-    return cv2.warpAffine(photo, from_view, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(photo, from_view, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101), np.uint8)
 
 
 def _paste_on_background(photo: Pixels, settings: Augmentation, size: int, aspect: float, rng: np.random.Generator) -> tuple[Pixels, Float32Array]:
-    """The item by itself on a chance ground, turned and stretched, with the shadow of a lamp; and where it is, S x S float32 0..1."""
+    """The item, turned and stretched, on a random background with a lamp's shadow; and its mask, S x S float32 0..1."""
     alpha = photo[..., 3]
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     item = photo[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     longest = size * rng.uniform(settings.smallest_item, 1.0)
     scale = longest / max(item.shape[:2])
-    if scale < 1:  # fine patterns must fade before they are sampled
-        item = cv2.resize(item, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    if scale < 1:  # area averaging, so that fine patterns do not alias
+        item = np.asarray(cv2.resize(item, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
         scale = 1.0
     height, width = item.shape[:2]
     stretch = np.exp(rng.uniform(-1, 1) * np.log(settings.aspect) / 2)
@@ -199,13 +201,14 @@ def _paste_on_background(photo: Pixels, settings: Augmentation, size: int, aspec
     low, high = np.minimum(nearest, size / 2), np.maximum(size - nearest, size / 2)
     offset = rng.uniform(low, high) - linear @ (width / 2, height / 2)
     premultiplied = np.dstack([item[..., :3] * (item[..., 3:] / np.float32(255)), item[..., 3] / np.float32(255)])
-    there = cv2.warpAffine(premultiplied.astype(np.float32), np.column_stack([linear, offset]), (size, size), flags=cv2.INTER_LINEAR)
-    ground = random_background(size, rng) * _shadow(there[..., 3], rng)
-    return np.rint(there[..., :3] + (1 - there[..., 3:]) * ground).astype(np.uint8), there[..., 3]
+    to_view = np.column_stack([linear, offset])
+    pasted = np.asarray(cv2.warpAffine(premultiplied.astype(np.float32), to_view, (size, size), flags=cv2.INTER_LINEAR), np.float32)
+    background = random_background(size, rng) * _shadow(pasted[..., 3], rng)
+    return np.rint(pasted[..., :3] + (1 - pasted[..., 3:]) * background).astype(np.uint8), pasted[..., 3]
 
 
 def _rotate_in_place(photo: Pixels, settings: Augmentation, aspect: float, rng: np.random.Generator) -> tuple[Pixels, Float32Array]:
-    """The photo in its own shape, mirrored and turned: H x W x 3; and where the item is, H x W float32 0..1. What lies outside mirrors its border."""
+    """The photo in its own shape, mirrored and turned, H x W x 3; and its mask, H x W float32 0..1. Outside the photo its border is mirrored."""
     side = photo.shape[0]
     shaped = cv2.resize(photo, (round(side * min(aspect, 1)), round(side / max(aspect, 1))), interpolation=cv2.INTER_AREA)
     if settings.mirrors and rng.random() < 0.5:
@@ -219,15 +222,15 @@ def _rotate_in_place(photo: Pixels, settings: Augmentation, aspect: float, rng: 
 
 
 def _isolate(view: Pixels, alpha: Float32Array, settings: Augmentation, size: int, rng: np.random.Generator) -> Pixels:
-    """The view as the bin isolates it: a mask with bays and outgrowths, now and then a bite or holes where glass shows the ground, then `paint`.
+    """The view as the bin isolates it: the mask gets dents and bumps, sometimes a bite or holes as in glass, then `paint`.
 
-    What is round the item is painted over by any share, so that a network learns both: an item by itself, and one in its place.
+    The surroundings are painted over by a random share, so that a network learns isolated items and items in their place.
     """
     height, width = alpha.shape
-    mask = cv2.GaussianBlur(alpha, (0, 0), width * rng.uniform(0.002, 0.02))
+    mask: Float32Array = np.asarray(cv2.GaussianBlur(alpha, (0, 0), width * rng.uniform(0.002, 0.02)), np.float32)
     for cells, strength in ((4, 0.25), (12, 0.2)):
         field = rng.standard_normal((cells, cells)).astype(np.float32) * np.float32(strength * rng.uniform())
-        mask += cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC) * (mask > 0.02)
+        mask += np.asarray(cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC), np.float32) * (mask > 0.02)
     mask += np.float32(rng.normal(0, 0.15)) * (mask > 0.02)
     if rng.random() < BITE_SHARE:
         _cut_bite(mask, alpha > 0.5, rng)
@@ -235,28 +238,28 @@ def _isolate(view: Pixels, alpha: Float32Array, settings: Augmentation, size: in
     drawn = np.rint(soft * 255).astype(np.uint8)
     if (drawn > 127).mean() < LEAST_AREA:
         return to_input(view, size)
-    drawn_by = rng.random()
-    painted = 0.0 if drawn_by < settings.bare_share else 1.0 if drawn_by > 1 - settings.painted_share else float(rng.random())
+    kind = rng.random()
+    painted = 0.0 if kind < settings.bare_share else 1.0 if kind > 1 - settings.painted_share else float(rng.random())
     return to_input(paint(view, drawn, Ground(PLAIN.colour, painted), MARGIN * rng.uniform(0.2, 1.6)), size)
 
 
 def _cut_bite(mask: Float32Array, item: npt.NDArray[np.bool_], rng: np.random.Generator) -> None:
-    """Take an ellipse anywhere on the item out of its mask."""
+    """Remove an ellipse anywhere on the item from its mask."""
     rows, columns = np.nonzero(item)
     if not len(rows):
         return
     place = rng.integers(len(rows))
     reach = np.sqrt(len(rows)) * rng.uniform(0.1, 0.35) * np.array([1, rng.uniform(0.4, 1)])
     axes = (max(1, round(reach[0])), max(1, round(reach[1])))
-    cv2.ellipse(mask, (int(columns[place]), int(rows[place])), axes, rng.uniform(0, 180), 0, 360, 0, -1)
+    cv2.ellipse(mask, (int(columns[place]), int(rows[place])), axes, rng.uniform(0, 180), 0, 360, (0.0,), -1)
 
 
-def _shadow(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What an item's shadow leaves of the light: S x S x 1 of 0..1, soft and pushed to one side."""
+def _shadow(alpha: Float32Array, rng: np.random.Generator) -> Float32Array:
+    """How much light an item's shadow leaves: S x S x 1 of 0..1, soft and moved to one side."""
     size = alpha.shape[0]
     push = np.array([[1, 0, rng.normal(0, 0.03 * size)], [0, 1, rng.normal(0, 0.03 * size)]])
     cast = cv2.GaussianBlur(cv2.warpAffine(alpha, push, (size, size)), (0, 0), size * rng.uniform(0.01, 0.05))
-    return (1 - rng.uniform(0, 0.7) * cast)[..., np.newaxis]
+    return (1 - rng.uniform(0, 0.7) * np.asarray(cast))[..., np.newaxis]
 
 
 def _random_erase(view: Pixels, settings: Augmentation, rng: np.random.Generator) -> Pixels:
@@ -276,4 +279,4 @@ def _jitter_colours(view: Pixels, settings: Augmentation, rng: np.random.Generat
     gamma = np.exp(rng.uniform(-settings.gamma, settings.gamma))
     cast = 1 + rng.uniform(-settings.cast, settings.cast, 3)
     curve = ((LEVELS**gamma - 0.5) * contrast + 0.5) * gain * 255
-    return cv2.LUT(view, np.clip(curve * cast, 0, 255).astype(np.uint8)[np.newaxis])
+    return np.asarray(cv2.LUT(view, np.clip(curve * cast, 0, 255).astype(np.uint8)[np.newaxis]), np.uint8)
