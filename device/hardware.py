@@ -1,4 +1,4 @@
-"""What a bin sees with and what it moves: opened together, closed together."""
+"""The camera and the gates of a bin, opened and closed together."""
 
 import logging
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from device.cameras.camera_thread import CameraThread, open_camera
 from device.common.errors import SortbinError
-from device.gates.claimed_outputs import claimed, forget_claim, note_claim
+from device.gates.claimed_outputs import clear_claim, read_claim, write_claim
 from device.gates.gates import Gates, open_gates
 from device.gates.release import make_safe
 from device.policy.rules import RulePack
@@ -22,37 +22,37 @@ class HardwareError(SortbinError, ValueError):
 
 @dataclass(frozen=True)
 class BinHardware:
-    """A camera and the gates, with the `kind` that the settings call each of them (gates by bin)."""
+    """The camera and the gates, and the kind of each in the settings (of gates by bin)."""
 
     camera: CameraThread
     camera_kind: str
     gates: Gates
     gate_kinds: Mapping[str, str]
     state: Path | None = None
-    """folder where it is written down that the gates are claimed, for those that are real"""
+    """folder in which claimed outputs are stored; None for simulated gates"""
 
     def close(self) -> None:
-        """Make the gates safe, give the camera back. Any number of calls; never raises."""
+        """Make the gates safe and close the camera. Any number of calls; never raises."""
         self.gates.release()
         if self.state is not None:
-            forget_claim(self.state)
+            clear_claim(self.state)
         self.camera.close(0.2)
 
 
 def open_hardware(settings: Settings, rules: RulePack) -> BinHardware:
-    """Open the camera and the gates that the settings name. Raises HardwareError when a bin has no gate, GateError when hardware refuses.
+    """Open the camera and the gates of the settings. Raises HardwareError when a bin has no gate, GateError when hardware refuses.
 
-    A camera that cannot be opened yet raises nothing: the sorter reports it as a fault and goes on when it is there.
+    A camera that cannot be opened raises nothing: the sorter reports it as a fault and continues when it is there.
     """
     check_gates(settings, rules)
     presence = settings.presence
     if warning := settings.camera.warning(max(presence.still_s, presence.learn_frames / settings.camera.fps)):
         log.warning("%s", warning)
     sorting, state = settings.sorting, Path(settings.device.state)
-    left_on = [gate for gate in claimed(state) if gate not in settings.gate]
+    left_on = [gate for gate in read_claim(state) if gate not in settings.gate]
     for error in make_safe(left_on):
-        log.warning("%s; a bin that crashed had claimed this gate, and the settings do not name it any more", error)
-    note_claim(state, settings.gate)
+        log.warning("%s; claimed by a bin that crashed, and no longer in the settings", error)
+    write_claim(state, settings.gate)
     gates = open_gates(settings.gate, max_open_s=sorting.drop_s + 2 * sorting.gate_s)
     kinds = {name: gate.kind for gate in settings.gate for name in gate.serves}
     try:

@@ -13,7 +13,7 @@ import pytest
 from device.cli import main as sortbin
 from device.common.clock import Clock, kernel_boot_id
 from device.events import ItemInterrupted, decode
-from device.gates.claimed_outputs import claimed
+from device.gates.claimed_outputs import read_claim
 from device.ledger.ledger import Ledger
 from device.mqtt import payloads
 from device.samples.store import read_samples
@@ -83,7 +83,7 @@ def test_the_settings_file_of_then_is_read_as_it_is() -> None:
 def test_gates_claimed_before_an_update_are_found_after_it(tmp_path: Path) -> None:
     claim = json.loads((WRITTEN / "claimed-gates.json").read_text(encoding="utf-8"))
     (tmp_path / "claimed-gates.json").write_text(json.dumps({**claim, "kernel": kernel_boot_id()}), encoding="utf-8")
-    assert [(gate.bin, type(gate).__struct_config__.tag) for gate in claimed(tmp_path)] == [
+    assert [(gate.bin, type(gate).__struct_config__.tag) for gate in read_claim(tmp_path)] == [
         ("paper", "servo"),
         ("glass", "line"),
         ("trash", "simulated"),

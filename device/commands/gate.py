@@ -4,10 +4,12 @@ import argparse
 import functools
 import json
 import logging
+import math
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from device.common.default_paths import DEFAULT_FILE, DEFAULT_STATE
 from device.common.journal_log import with_level
 from device.common.shutdown import stop_on_signals
 from device.gates import Gate, GateError, Position
-from device.gates.claimed_outputs import claimed, forget_claim
+from device.gates.claimed_outputs import clear_claim, read_claim
 from device.gates.kinds import GateSettings
 from device.gates.release import make_safe, read_gates
 from device.gates.servo import LONGEST_US, SHORTEST_US
@@ -25,9 +27,9 @@ TICK_S = 0.02
 SLOW_TRAVEL_S = 2.0
 HOLD_S, LONGEST_HOLD_S = 10.0, 600.0
 LET_GO_S = 0.25
-"""so long before `max_on_s` a line that is held is let go"""
+"""how long before `max_on_s` a held line is switched off"""
 MOVE_S = 15.0
-"""more than any gate takes for its way"""
+"""longer than any usual gate takes to arrive"""
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -35,10 +37,10 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "gate",
         help="move one gate by hand, or make all outputs safe",
-        description="Open and close the gate over one bin, slowly, to see that it is wired and set right. Without BIN, list the gates. "
-        "Stop the service first, for it holds the gates. Outputs are switched off at the end: a servo stays where it is, a line lets go. "
-        "Ctrl-Z and a lost connection end it, too. --release makes safe what it finds, whatever else is wrong with the settings. "
-        "Exit status: 0 done, 1 an output could not be made safe or be read of (--release), 2 settings or hardware that cannot be used.",
+        description="Open and close the gate over one bin, slowly, to check its wiring and settings. Without BIN, list the gates. "
+        "Stop the service first, since it holds the gates. Outputs are switched off at the end: a servo stays where it is, a line closes. "
+        "Ctrl-Z and a lost connection end the command, too. --release works with mistakes in the settings. "
+        "Exit status: 0 done, 1 an output could not be made safe or not be read from the settings (--release), 2 unusable settings or hardware.",
     )
     parser.add_argument("bin", metavar="BIN", nargs="?", help="the bin whose gate to move")
     parser.add_argument("--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help="settings file (default: %(default)s)")
@@ -65,58 +67,99 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked. Returns the exit status."""
+    """Run the command. Returns the exit status."""
     stop = stop_on_signals()
     if arguments.release:
         return _release(arguments.config)
-    # Imported here: without what the camera needs, --release is done three times as fast after a crash, and works where that is broken.
+    # Imported here: without the camera's packages, --release is three times as fast after a crash, and works if they are broken.
     from device.settings import read_settings
 
     gates = read_settings(arguments.config).gate
     if arguments.bin is None:
         if arguments.open or arguments.close or arguments.pulse is not None:
-            raise GateError(f"name the bin whose gate to move: {', '.join(name for each in gates for name in each.serves)}")
+            raise GateError(f"name the bin whose gate to move: {', '.join(_bins(gates))}")
         _list(gates, as_json=arguments.json)
         return 0
-    name = arguments.bin
-    settings = _find(gates, name)
+    settings = _find(gates, arguments.bin)
     if not arguments.full_speed:
         settings = settings.slowed(SLOW_TRAVEL_S)
     if arguments.pulse is not None:
-        settings = settings.at_pulse(name, arguments.pulse)
+        settings = settings.at_pulse(arguments.bin, arguments.pulse)
     hold_s = _hold_s(settings, arguments.seconds)
     gate = settings.claim()
     try:
-        if arguments.pulse is not None:
-            _hold(gate, name, f"{name}: at {arguments.pulse:g} us", hold_s, stop)
-        elif arguments.open:
-            _hold(gate, name, f"{name}: open", hold_s, stop)
-        elif arguments.close:
-            _move(gate, gate.close, f"{name}: closed", stop)
-        else:
-            for _ in range(arguments.times):
-                _move(gate, functools.partial(gate.open, name), f"{name}: open", stop)
-                _move(gate, gate.close, f"{name}: closed", stop)
+        _move(_ManualGate(gate, arguments.bin, stop), arguments, hold_s)
     finally:
         gate.release()
     return 0
 
 
+@dataclass(frozen=True)
+class _ManualGate:
+    """A gate that is moved over one of its bins until a signal sets `stop`. Each move is printed with its time."""
+
+    gate: Gate
+    bin: str
+    stop: threading.Event
+
+    def open(self, at: str = "open") -> None:
+        self._move(functools.partial(self.gate.open, self.bin), at)
+
+    def close(self) -> None:
+        self._move(self.gate.close, "closed")
+
+    def hold(self, seconds: float) -> None:
+        until_s = time.monotonic() + seconds
+        self._update_until(lambda: time.monotonic() >= until_s)
+
+    def _move(self, start: Callable[[float], None], at: str) -> None:
+        if self.stop.is_set():
+            return
+        began_s = time.monotonic()
+        start(began_s)
+        self._update_until(lambda: self.gate.position in (Position.OPEN, Position.CLOSED), MOVE_S)
+        if not self.stop.is_set():
+            print(f"{self.bin}: {at} after {time.monotonic() - began_s:.1f} s", flush=True)
+
+    def _update_until(self, reached: Callable[[], bool], limit_s: float = math.inf) -> None:
+        deadline_s = time.monotonic() + limit_s
+        while not reached() and not self.stop.wait(TICK_S):
+            now_s = time.monotonic()
+            self.gate.update(now_s)
+            if now_s > deadline_s:
+                raise GateError(f"the gate did not arrive within {limit_s:g} s")
+
+
+def _move(gate: _ManualGate, arguments: argparse.Namespace, hold_s: float) -> None:
+    if arguments.pulse is not None:
+        gate.open(f"at {arguments.pulse:g} us")
+        gate.hold(hold_s)
+    elif arguments.open:
+        gate.open()
+        gate.hold(hold_s)
+    elif arguments.close:
+        gate.close()
+    else:
+        for _ in range(arguments.times):
+            gate.open()
+            gate.close()
+
+
 def _release(file: Path) -> int:
-    """Make all outputs safe that the settings file names or that a bin had claimed when it died. Returns the exit status."""
+    """Make all outputs safe that are in the settings file or were claimed by a bin that crashed. Returns the exit status."""
     found = read_gates(file)
     states = dict.fromkeys((found.state or DEFAULT_STATE, DEFAULT_STATE))
-    left_on = {state: gates for state in states if (gates := claimed(state))}
-    # What was claimed comes last: it says how the outputs really were wired.
+    left_on = {state: gates for state in states if (gates := read_claim(state))}
+    # Claimed gates come last, since they say how the outputs really were wired.
     errors: list[object] = list(make_safe(found.gates))
     for state, gates in left_on.items():
         unsafe = make_safe(gates)
         errors += unsafe
         if not unsafe:
-            forget_claim(state)
-    for line in (*found.troubles, *errors):
+            clear_claim(state)
+    for line in (*found.mistakes, *errors):
         print(with_level(f"sortbin gate: {line}", logging.ERROR), file=sys.stderr)
-    return 1 if errors or (found.troubles and not left_on) else 0
+    return 1 if errors or (found.mistakes and not left_on) else 0
 
 
 def _list(gates: Sequence[GateSettings], *, as_json: bool) -> None:
@@ -132,11 +175,15 @@ def _find(gates: Sequence[GateSettings], name: str) -> GateSettings:
     for each in gates:
         if name in each.serves:
             return each
-    raise GateError(f'no [[gate]] with bin = "{name}"; there is {", ".join(name for each in gates for name in each.serves) or "none"}')
+    raise GateError(f'no [[gate]] with bin = "{name}"; there is {", ".join(_bins(gates)) or "none"}')
+
+
+def _bins(gates: Sequence[GateSettings]) -> list[str]:
+    return [name for each in gates for name in each.serves]
 
 
 def _hold_s(settings: GateSettings, asked_s: float | None) -> float:
-    """How long it may be held: as asked, or by itself as long as is usual and the gate allows."""
+    """How long the gate is held open, seconds: as asked, by default HOLD_S or as long as the gate allows."""
     most_s = max(0.0, settings.max_on_s - settings.way_s - LET_GO_S)
     if asked_s is None:
         return min(HOLD_S, most_s)
@@ -145,28 +192,3 @@ def _hold_s(settings: GateSettings, asked_s: float | None) -> float:
             f"gate {settings.name}: --seconds: expected at most {most_s:g}, since its max_on_s is {settings.max_on_s:g}; found {asked_s:g}"
         )
     return asked_s
-
-
-def _hold(gate: Gate, bin_: str, there: str, hold_s: float, stop: threading.Event) -> None:
-    _move(gate, functools.partial(gate.open, bin_), there, stop)
-    until_s = time.monotonic() + hold_s
-    _carry_on(gate, lambda: time.monotonic() >= until_s, stop)
-
-
-def _move(gate: Gate, start: Callable[[float], None], there: str, stop: threading.Event) -> None:
-    if stop.is_set():
-        return
-    began_s = time.monotonic()
-    start(began_s)
-    _carry_on(gate, lambda: gate.position in (Position.OPEN, Position.CLOSED), stop, limit_s=MOVE_S)
-    if not stop.is_set():
-        print(f"{there} after {time.monotonic() - began_s:.1f} s", flush=True)
-
-
-def _carry_on(gate: Gate, until: Callable[[], bool], stop: threading.Event, *, limit_s: float = float("inf")) -> None:
-    deadline_s = time.monotonic() + limit_s
-    while not until() and not stop.wait(TICK_S):
-        now_s = time.monotonic()
-        gate.update(now_s)
-        if now_s > deadline_s:
-            raise GateError(f"the gate did not arrive within {limit_s:g} s")

@@ -1,4 +1,4 @@
-"""Which gates a bin has claimed, on disk while it has them: an output that is on after a crash is found even where the settings changed meanwhile."""
+"""The gates that a bin has claimed, on disk until they are released: finds an output that is on after a crash, even if the settings have changed."""
 
 import contextlib
 import logging
@@ -18,12 +18,12 @@ FILE = "claimed-gates.json"
 
 class _Claim(msgspec.Struct, frozen=True):
     kernel: str
-    """which start of the kernel: outputs do not stay on over the next one, and by then other things may be wired to them"""
+    """id of the kernel's start: outputs do not stay on over the next one, and by then other things may be wired to them"""
     gates: tuple[GateSettings, ...]
 
 
-def claimed(state: Path) -> tuple[GateSettings, ...]:
-    """Gates that a bin claimed since the computer was switched on and has not given back. None where nothing of the kind can be read."""
+def read_claim(state: Path) -> tuple[GateSettings, ...]:
+    """The gates that were claimed since the computer was switched on and not released. Empty where the file is missing or damaged."""
     try:
         claim = msgspec.json.decode((state / FILE).read_bytes(), type=_Claim)
     except (OSError, ValueError):
@@ -31,8 +31,8 @@ def claimed(state: Path) -> tuple[GateSettings, ...]:
     return claim.gates if claim.kernel and claim.kernel == kernel_boot_id() else ()
 
 
-def note_claim(state: Path, gates: Iterable[GateSettings]) -> None:
-    """Write down which gates are about to be claimed. A disk that cannot take it is logged: the settings name them, too."""
+def write_claim(state: Path, gates: Iterable[GateSettings]) -> None:
+    """Store which gates are about to be claimed. A failing disk is logged and no error: the settings name the gates, too."""
     claim = _Claim(kernel_boot_id(), tuple(gates))
     try:
         with replacing(state / FILE) as new:
@@ -42,7 +42,7 @@ def note_claim(state: Path, gates: Iterable[GateSettings]) -> None:
         log.warning("%s: %s; after a crash only the gates that the settings then name can be made safe", state / FILE, error.strerror)
 
 
-def forget_claim(state: Path) -> None:
-    """All gates were given back."""
+def clear_claim(state: Path) -> None:
+    """Remove the file, once all gates were released."""
     with contextlib.suppress(OSError):
         (state / FILE).unlink()

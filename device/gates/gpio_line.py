@@ -1,4 +1,4 @@
-"""A gate on one digital output, over the GPIO character device: active opens it, inactive lets it close."""
+"""A gate on one digital output of the GPIO character device: active opens it, inactive lets it close."""
 
 import contextlib
 import logging
@@ -22,7 +22,7 @@ class LineSettings(GateBase, frozen=True, kw_only=True, tag="line"):
     """A digital output: a relay, a solenoid, the input of a motor driver. Active opens."""
 
     bin: BinName
-    """name of the bin that it opens, as the rule pack spells it"""
+    """the bin that it opens"""
     line: Annotated[str, Meta(min_length=1)]
     """name of the line as `gpioinfo` shows it, "GPIO17" on a Pi; or its number, with `chip`"""
     chip: str = ""
@@ -30,7 +30,7 @@ class LineSettings(GateBase, frozen=True, kw_only=True, tag="line"):
     active_low: bool = False
     """true for relay boards that switch on when their input is pulled low"""
     travel_s: Annotated[float, Meta(ge=0.02, le=30)] = 0.5
-    """time for the whole way"""
+    """time from closed to open"""
     max_on_s: Annotated[float, Meta(ge=0.1, le=600)] = 10.0
     """longest time the output may stay active: a solenoid burns out when held"""
 
@@ -60,9 +60,9 @@ class LineSettings(GateBase, frozen=True, kw_only=True, tag="line"):
 
 
 class LineGate:
-    """Claims the line as an output that is inactive from the first moment; the kernel lets no other process have it meanwhile.
+    """Claims the line as an output, inactive at first; the kernel refuses it to other processes meanwhile.
 
-    A line does not tell where the flap is: it counts as arrived after `travel_s`. Once active for `max_on_s` it is switched off and
+    A line does not report its position: the gate counts as arrived after `travel_s`. After `max_on_s` active, the line is switched off and
     `update` raises GateError, whatever was commanded. libgpiod is imported only when such a gate is chosen.
     """
 
@@ -139,7 +139,7 @@ def _request(name: str, settings: LineSettings, devices: Path) -> "tuple[str, in
         from gpiod.line import Direction, Value
 
         output = gpiod.LineSettings(direction=Direction.OUTPUT, active_low=settings.active_low, output_value=Value.INACTIVE)
-    except Exception as error:  # a package that is missing, of an old version or built for another system fails in ways of its own
+    except Exception as error:  # a package that is missing, outdated or built for another system may raise anything
         raise GateError(f"{name}: gpiod cannot be imported ({error}); install it with `pip install gpiod`") from error
     chips = [Path(settings.chip)] if settings.chip else sorted(devices.glob("gpiochip*"))
     refused: OSError | None = None

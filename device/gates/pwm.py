@@ -14,16 +14,16 @@ log = logging.getLogger(__name__)
 
 PWM_CLASS = Path("/sys/class/pwm")
 HEADER = ("1f00098000.pwm", "fe20c000.pwm", "3f20c000.pwm", "2020c000.pwm")
-"""the device whose pulses a Raspberry Pi has on its 40-pin header: Pi 5, Pi 4, Pi 3 and Zero 2 W, Pi 1 and Zero"""
+"""PWM devices whose outputs are on the 40-pin header: of a Pi 5, Pi 4, Pi 3 and Zero 2 W, Pi 1 and Zero"""
 FAN = "1f0009c000.pwm"
-"""the device that drives a Pi 5's fan"""
+"""the PWM device that drives the fan of a Pi 5"""
 EXPORT_S = 2.0
-LOOK_S = 0.02
+POLL_S = 0.02
 
 
 @dataclass(frozen=True)
 class PwmWiring:
-    """Where a servo is wired to. chip: N for pwmchipN, the name of the device behind it, or empty for that of a Raspberry Pi's header."""
+    """The output that a servo is wired to. chip: N for pwmchipN, the name of its device, or empty for the one of a Raspberry Pi's header."""
 
     chip: int | str
     channel: int
@@ -31,11 +31,11 @@ class PwmWiring:
 
 
 class PwmChannel:
-    """A channel that only this process uses. The constructor switches its pulses off and leaves their length as it was.
+    """A channel that only this process uses. The constructor switches its pulses off and leaves their length unchanged.
 
-    name: who uses it, for messages.
-    Where the channel has to be exported, the constructor waits at most two seconds for udev to hand the files to our group. It stays exported: the
-    kernel then remembers the last pulse, from which the next start goes on. Every method raises GateError naming the file.
+    name: the user of the channel, for messages.
+    If the channel has to be exported, the constructor waits at most two seconds for udev to give the files to our group. The channel stays
+    exported, so that the kernel remembers the last pulse for the next start. Every method raises GateError naming the file.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class PwmChannel:
         folder, device = self._find_chip(wiring.chip, root)
         self._folder = root / folder / f"pwm{wiring.channel}"
         self.output = f"channel {wiring.channel} of {folder} ({device}{', the fan of a Pi 5' if device == FAN else ''})"
-        """which one it is, for people"""
+        """the channel, for messages"""
         self._export(wiring.channel, clock, sleep)
         self._claim()
         try:
@@ -67,11 +67,11 @@ class PwmChannel:
 
     @property
     def pulse_us(self) -> float:
-        """Length of the pulse, whether pulses are on or off."""
+        """Length of the pulse in microseconds, whether pulses are on or off."""
         return int(self._read("duty_cycle")) / 1000
 
     def set_pulse(self, pulse_us: float) -> None:
-        """Set the length of the pulse."""
+        """Set the length of the pulse, microseconds."""
         self._write("duty_cycle", str(round(1000 * pulse_us)))
 
     def on(self) -> None:
@@ -79,11 +79,11 @@ class PwmChannel:
         self._write("enable", "1")
 
     def off(self) -> None:
-        """Send none: the output stays low."""
+        """Stop the pulses: the output stays low."""
         self._write("enable", "0")
 
     def release(self) -> None:
-        """Switch the pulses off and let other processes have the channel. Any number of calls; never raises."""
+        """Stop the pulses and release the channel for other processes. Any number of calls; never raises."""
         if self._lock is None:
             return
         try:
@@ -94,7 +94,7 @@ class PwmChannel:
         self._lock = None
 
     def _find_chip(self, chip: int | str, root: Path) -> tuple[str, str]:
-        """The names of the chip and of the device behind it."""
+        """The names of the chip and of its device."""
         there = {folder.name: (folder / "device").resolve().name for folder in sorted(root.glob("pwmchip*"))}
         for folder, device in there.items():
             if device in HEADER if chip == "" else chip in (device, folder) or f"pwmchip{chip}" == folder:
@@ -110,10 +110,10 @@ class PwmChannel:
         while not all(os.access(self._folder / name, os.R_OK | os.W_OK) for name in ("enable", "period", "duty_cycle")):
             if clock() >= deadline_s:
                 raise GateError(f"{self._name}: {self._folder} may not be written; install 60-sortbin.rules and add the user to the group `gpio`")
-            sleep(LOOK_S)
+            sleep(POLL_S)
 
     def _claim(self) -> None:
-        """Lock the folder, which the kernel undoes when the process ends however it ends."""
+        """Lock the folder. The kernel unlocks it when the process ends, however it ends."""
         try:
             lock = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
@@ -126,7 +126,7 @@ class PwmChannel:
         self._lock = lock
 
     def _set_period(self, period_ns: int) -> None:
-        """The kernel refuses any state in which the pulse is longer than the period."""
+        """Set the period. The kernel refuses any state in which the pulse is longer than the period."""
         if int(self._read("period")) == period_ns:
             return
         if int(self._read("duty_cycle")) > period_ns:
@@ -146,7 +146,7 @@ class PwmChannel:
         self._write_file(self._folder / name, text)
 
     def _write_file(self, file: Path, text: str) -> None:
-        # Unbuffered, so that the kernel's answer is raised by this write and not by a later flush.
+        # Unbuffered, so that this write raises the kernel's error, not a later flush.
         try:
             with file.open("wb", buffering=0) as out:
                 out.write(text.encode("ascii"))

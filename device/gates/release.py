@@ -1,4 +1,4 @@
-"""Outputs made safe after a process died with one of them on, for the kernel does not do that by itself: as far as possible whatever is wrong."""
+"""Switch outputs off after a process died, which the kernel does not do. Works as far as possible with a broken settings file."""
 
 import contextlib
 import re
@@ -20,39 +20,39 @@ _TABLE = re.compile(r"^[ \t]*(?=\[)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a settings file says of the gates. troubles: what of it could not be read, a line each. state: the folder that it names, if any."""
+class FoundGates:
+    """The gates in a settings file. mistakes: what could not be read, one line each. state: the state folder that it names, if any."""
 
     gates: tuple[GateSettings, ...]
     state: Path | None
-    troubles: tuple[str, ...]
+    mistakes: tuple[str, ...]
 
 
 def make_safe(settings: Iterable[GateBase]) -> list[GateError]:
-    """Switch off pulses and lines of every gate, each for itself. Returns what could not be reached."""
+    """Switch off the outputs of every gate. Returns an error for each gate that could not be reached."""
     errors = []
     for each in settings:
         try:
             each.claim().release()
         except GateError as error:
             errors.append(error)
-        except Exception as error:  # whatever it is, the gates after it have to be made safe, too
+        except Exception as error:  # the gates after it have to be made safe, too
             errors.append(GateError(f"gate {each.name}: {type(error).__name__}: {error}"))
     return errors
 
 
-def read_gates(file: Path) -> Found:
-    """The gates of a settings file with mistakes in it: each table counts by itself, and what is not about a gate does not count. Never raises."""
+def read_gates(file: Path) -> FoundGates:
+    """The gates of a settings file that may have mistakes: each table is read by itself, and other tables do not matter. Never raises."""
     try:
         text = file.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
-        return Found((), None, (f"{file}: {error.strerror}",))
+        return FoundGates((), None, (f"{file}: {error.strerror}",))
     gates: list[GateSettings] = []
-    troubles: list[str] = []
+    mistakes: list[str] = []
     state = None
     for table in _tables(text):
         if isinstance(table, Exception):
-            troubles.append(f"{file}: {table}")
+            mistakes.append(f"{file}: {table}")
             continue
         device, tables = table.get("device"), table.get("gate", [])
         if isinstance(device, dict) and isinstance(device.get("state"), str):
@@ -61,12 +61,12 @@ def read_gates(file: Path) -> Found:
             try:
                 gates.append(msgspec.convert(gate, GateSettings))
             except msgspec.ValidationError as error:
-                troubles.append(f"{file}: gate: {describe_error(error, GateSettings)}")
-    return Found(tuple(gates), state, tuple(troubles))
+                mistakes.append(f"{file}: gate: {describe_error(error, GateSettings)}")
+    return FoundGates(tuple(gates), state, tuple(mistakes))
 
 
 def _tables(text: str) -> Iterator[dict[str, Any] | Exception]:
-    """The whole file at once; where that is no TOML, why, and then one table after the other without those that are none."""
+    """The file as one table; if it is no TOML, the error, and then each part between table headers that is TOML."""
     try:
         yield tomllib.loads(text)
         return

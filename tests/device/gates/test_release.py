@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.gates.claimed_outputs import FILE, claimed, forget_claim, note_claim
+from device.gates.claimed_outputs import FILE, clear_claim, read_claim, write_claim
 from device.gates.gpio_line import LineSettings
 from device.gates.release import read_gates
 from device.gates.servo import ServoSettings
@@ -17,12 +17,12 @@ LINE = LineSettings(bin="glass", line="GPIO18", active_low=True)
 
 
 def read(text: str) -> "tuple[list[str], int]":
-    """The bins whose gates are found, and how many troubles."""
+    """The bins whose gates are found, and how many mistakes are named."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "sortbin.toml")
         file.write_text(text, encoding="utf-8", errors="surrogateescape")
         found = read_gates(file)
-    return [gate.bin for gate in found.gates], len(found.troubles)
+    return [gate.bin for gate in found.gates], len(found.mistakes)
 
 
 def test_all_gates_of_the_shipped_settings_are_found() -> None:
@@ -31,16 +31,16 @@ def test_all_gates_of_the_shipped_settings_are_found() -> None:
 
 @pytest.mark.parametrize("broken", ["[mqtt", "host = ", 'id = "bin', "[[gate", "\x00"])
 def test_a_mistake_in_another_table_hides_no_gate(broken: str) -> None:
-    bins, troubles = read(f"{TEXT}\n[other]\n{broken}\n")
+    bins, mistakes = read(f"{TEXT}\n[other]\n{broken}\n")
     assert bins == ["paper", "glass", "metal", "plastic", "trash"]
-    assert troubles == 1
+    assert mistakes == 1
 
 
 @pytest.mark.parametrize("line", ["channel = 0\n", 'kind = "servo"\n'])
 def test_a_mistake_in_one_gate_hides_only_that(line: str) -> None:
-    bins, troubles = read(TEXT.replace(line, line.replace(" ", "", 1).replace("=", "= ,", 1), 1))
+    bins, mistakes = read(TEXT.replace(line, line.replace(" ", "", 1).replace("=", "= ,", 1), 1))
     assert bins == ["glass", "metal", "plastic", "trash"]
-    assert troubles >= 1
+    assert mistakes >= 1
 
 
 @settings(max_examples=100)
@@ -56,28 +56,28 @@ def test_nesting_without_an_end_is_a_mistake_like_others() -> None:
 
 def test_what_was_claimed_is_known_until_it_is_given_back(tmp_path: Path) -> None:
     gates = (LINE, ServoSettings(bin="paper", channel=1, closed_us=1000, open_us=2000))
-    assert claimed(tmp_path) == ()
-    note_claim(tmp_path, gates)
-    assert claimed(tmp_path) == gates
-    forget_claim(tmp_path)
-    assert claimed(tmp_path) == ()
+    assert read_claim(tmp_path) == ()
+    write_claim(tmp_path, gates)
+    assert read_claim(tmp_path) == gates
+    clear_claim(tmp_path)
+    assert read_claim(tmp_path) == ()
 
 
 def test_a_claim_from_before_the_computer_was_switched_off_does_not_count(tmp_path: Path) -> None:
     """By now the pin may be wired to something else."""
-    note_claim(tmp_path, (LINE,))
+    write_claim(tmp_path, (LINE,))
     said = (tmp_path / FILE).read_text()
     kernel = said.split('"')[3]
     (tmp_path / FILE).write_text(said.replace(kernel, "0" * len(kernel)))
-    assert claimed(tmp_path) == ()
+    assert read_claim(tmp_path) == ()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"kernel":1}', "\x00"])
 def test_a_damaged_claim_is_none(content: str, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(content)
-    assert claimed(tmp_path) == ()
+    assert read_claim(tmp_path) == ()
 
 
 def test_a_disk_that_cannot_take_the_claim_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    note_claim(tmp_path / "missing", (LINE,))
+    write_claim(tmp_path / "missing", (LINE,))
     assert "only the gates that the settings then name can be made safe" in caplog.text

@@ -245,7 +245,7 @@ def test_the_gates_of_a_file_with_mistakes_are_found(tmp_path: Path) -> None:
     file.write_text(f"[camera\n{TILTING}[[gate]]\nkind = 'servo'\nchannel = 1\nclosed_us = 1\nbins = {{ metal = 2 }}\n", encoding="utf-8")
     found = read_gates(file)
     assert [gate.serves for gate in found.gates] == [("paper", "glass")]
-    assert len(found.troubles) == 2
+    assert len(found.mistakes) == 2
 
 
 def test_two_gates_on_one_chip_or_two_are_told_apart(servo: Callable[[], int]) -> None:
