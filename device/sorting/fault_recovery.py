@@ -112,10 +112,10 @@ class FaultRecovery:
     def _until_jam_is_over(self) -> Generator[None, Tick, None]:
         """A jam is over once the tray is seen empty: a hand has taken the item.
 
-        Where the tray was never seen empty since the start, more likely the reference is wrong: then the tray as it is becomes the reference.
+        Where the reference is wrong, no item lies there: then the tray as it is becomes the reference.
         """
         assert self._jammed is not None, "a jam names its item"
-        if self._tray.reference_is_unproven:
+        if self._tray.reference_is_wrong(self._jammed.item_pixels):
             self._tray.adopt_as_empty(self._jammed.item_pixels)
         else:
             yield from self._tray.wait_until_empty(deadline_s=None)

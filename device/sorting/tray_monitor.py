@@ -5,7 +5,7 @@ Whatever is called `wait_...`, `next_...` or `still_...` is a step of the sorter
 
 from collections.abc import Generator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from device.cameras import Frame
 from device.common.arrays import Float32Array
@@ -69,7 +69,8 @@ class TrayMonitor:
         self.holds_hazard = False
         """what lies there must not leave unnoticed: a new view is learned only once something was seen to leave it"""
         self._ready = False
-        self._unproven = False
+        self._unproven: Literal["restored", "relearned"] | None = None
+        """how the reference came about, until the tray has matched it once"""
         self._background_s: float | None = None
         self._scene = SceneChange("nothing")
         self._scene_checked_s: float | None = None
@@ -91,7 +92,7 @@ class TrayMonitor:
         frame = yield from self._wait_for_exposure(began_s, frame)
         if self.occupancy.learned and self._shows_another_view(frame.pixels):
             self.occupancy.reset()
-        self._unproven = self.occupancy.learned
+        self._unproven = "restored" if self.occupancy.learned else None
         if not self.occupancy.learned:
             self.background.clear()
             while not self.occupancy.learned:
@@ -136,7 +137,7 @@ class TrayMonitor:
             gone_since_s = None if sight.present else now_s if gone_since_s is None else gone_since_s
             still_since_s = None if sight.present or sight.moving else now_s if still_since_s is None else still_since_s
             if gone_since_s is not None and still_since_s is not None and now_s - still_since_s >= self._presence.still_s:
-                self._unproven = False
+                self._unproven = None
                 return gone_since_s
             if deadline_s is not None and self.reached_into:
                 deadline_s = max(deadline_s, now_s + SCENE_CHECK_S)
@@ -238,14 +239,17 @@ class TrayMonitor:
             self._observe(tick.now_s, tick.frame)
         return self._crossing_since_s is not None and tick.now_s - self._crossing_since_s >= ARM_AFTER_S
 
-    @property
-    def reference_is_unproven(self) -> bool:
-        """Whether the tray was never seen empty since the reference was restored or learned again: the reference itself may be wrong."""
-        return self._unproven
+    def reference_is_wrong(self, pixels: Pixels) -> bool:
+        """Whether the tray is empty in a frame (H x W x 3 uint8 RGB) though it differs from the reference.
+
+        That can be only until the tray has matched the reference once. A restored one is wrong where something will not leave: the tray changed while
+        the bin was off. One that was learned again is wrong where something lay there then, and has gone.
+        """
+        return self._unproven == "restored" or (self._unproven == "relearned" and has_gone(pixels, self.background))
 
     def adopt_as_empty(self, pixels: Pixels) -> None:
         """Take one frame (H x W x 3 uint8 RGB) for the empty tray from now on."""
-        self._unproven = False
+        self._unproven = None
         self._earlier = self._reference.copy()
         self._reference.adopt(pixels)
 
@@ -326,7 +330,7 @@ class TrayMonitor:
         self._earlier = self._reference.copy()
         self.occupancy.replace(look.pixels)
         self.background.copy_from(look.empty)
-        self._unproven = True
+        self._unproven = "relearned"
         self._end_lost()
 
     def _wait_for_exposure(self, began_s: float, frame: Frame) -> Generator[None, Tick, Frame]:

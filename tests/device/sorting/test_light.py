@@ -149,6 +149,32 @@ def test_a_thing_removed_while_learning_leaves_no_ghost(bench: Benches) -> None:
     assert not bin_.opened and bin_.sorter.mode == "ready"
 
 
+@pytest.mark.parametrize("change", ["half the light", "a camera that was knocked"])
+def test_an_item_that_jams_first_after_learning_waits_for_a_hand(bench: Benches, change: str) -> None:
+    bin_ = bench("drinks-can")
+    bin_.sees = CHANGES[change][0]
+    assert bin_.live(10, until=lambda: bin_.sorter.mode == "fault")
+    assert bin_.live(30, until=lambda: bin_.sorter.mode == "ready"), "the new look is learned"
+    empty_look = bin_.sees
+    bin_.sees = with_disc(empty_look)
+    assert bin_.live(30, until=lambda: bool(bin_.recorded(Jam)))
+    bin_.live(40)
+    assert bin_.sorter.fault is not None and bin_.sorter.fault.fault == "jam", "the item is not taken for the tray"
+    bin_.sees = empty_look
+    assert bin_.live(20, until=lambda: bin_.sorter.mode == "ready")
+    assert [event.fault for event in bin_.recorded(Cleared)] == ["camera", "jam"]
+
+
+def test_a_thing_learned_with_a_new_view_leaves_no_jam_once_removed(bench: Benches) -> None:
+    bin_ = bench("drinks-can")
+    bin_.sees = with_disc(knocked)
+    assert bin_.live(10, until=lambda: bin_.sorter.mode == "fault")
+    assert bin_.live(30, until=lambda: bin_.sorter.mode == "ready"), "the thing is learned with the new look"
+    bin_.sees = knocked
+    assert bin_.live(60, until=lambda: bool(bin_.recorded(Jam)))
+    assert bin_.live(20, until=lambda: bin_.sorter.mode == "ready"), "nothing lies there that a hand could take"
+
+
 def test_a_dark_tray_is_not_learned_at_the_start(tiny_bundle: Bundle, tmp_path: Path) -> None:
     bin_ = Bench(tiny_bundle, tmp_path / "state", [])
     bin_.sees = CHANGES["a dead lamp"][0]
