@@ -262,9 +262,9 @@ class Sorter:
             yield from self._tray.wait_until_clear()
             tick = yield from self._steps.next()
             self._gates.open(name, tick.now_s)
-            emptied_s = yield from self._tray.wait_until_empty(tick.now_s + self._settings.drop_s)
-            if emptied_s is not None:
-                return emptied_s if emptied_s - tick.now_s >= FALL_S else None
+            emptied = yield from self._tray.wait_until_empty(tick.now_s + self._settings.drop_s)
+            if emptied is not None:
+                return emptied.since_s if emptied.first_s - tick.now_s >= FALL_S else None
             yield from self._close(name)
         self.record(Jam(item=judgement.item, bin=name, waited_s=round(tick.now_s + self._settings.drop_s - judgement.decided_s, 3)))
         self._current = None

@@ -55,6 +55,16 @@ class Observation(NamedTuple):
     sight: Occupancy
 
 
+class Emptied(NamedTuple):
+    """When the tray became empty, monotonic seconds. first_s: the first frame without an item; since_s: the first one of those up to now.
+
+    They differ where something seemed to lie there again in between, as when the light steps.
+    """
+
+    first_s: float
+    since_s: float
+
+
 class TrayMonitor:
     """The tray as the camera shows it, compared with the reference: what it looks like empty.
 
@@ -126,19 +136,23 @@ class TrayMonitor:
             if now_s - began_s >= self._presence.settle_timeout_s:
                 return sight.present and self._is_moving_item(frame.pixels)
 
-    def wait_until_empty(self, deadline_s: float | None) -> Generator[None, Tick, float | None]:
-        """Wait until the tray has been empty and still for a moment. Returns since when it was empty, None when the deadline came first.
+    def wait_until_empty(self, deadline_s: float | None) -> Generator[None, Tick, Emptied | None]:
+        """Wait until the tray has been empty and still for a moment. Returns None when the deadline came first.
 
         The deadline waits while something reaches in.
         """
-        gone_since_s = still_since_s = None
+        first_gone_s = gone_since_s = still_since_s = None
         while True:
             now_s, _, sight = yield from self.next_observation()
-            gone_since_s = None if sight.present else now_s if gone_since_s is None else gone_since_s
-            still_since_s = None if sight.present or sight.moving else now_s if still_since_s is None else still_since_s
-            if gone_since_s is not None and still_since_s is not None and now_s - still_since_s >= self._presence.still_s:
-                self._unproven = None
-                return gone_since_s
+            if sight.present:
+                gone_since_s = still_since_s = None
+            else:
+                first_gone_s = now_s if first_gone_s is None else first_gone_s
+                gone_since_s = now_s if gone_since_s is None else gone_since_s
+                still_since_s = None if sight.moving else now_s if still_since_s is None else still_since_s
+                if still_since_s is not None and now_s - still_since_s >= self._presence.still_s:
+                    self._unproven = None
+                    return Emptied(first_gone_s, gone_since_s)
             if deadline_s is not None and self.reached_into:
                 deadline_s = max(deadline_s, now_s + SCENE_CHECK_S)
             if deadline_s is not None and now_s > deadline_s:

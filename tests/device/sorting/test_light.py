@@ -175,6 +175,20 @@ def test_a_thing_learned_with_a_new_view_leaves_no_jam_once_removed(bench: Bench
     assert bin_.live(20, until=lambda: bin_.sorter.mode == "ready"), "nothing lies there that a hand could take"
 
 
+@pytest.mark.parametrize("gain", [0.85, 0.9, 1.12])
+def test_an_item_removed_as_its_gate_opens_is_not_sorted_though_the_light_steps(bench: Benches, gain: float) -> None:
+    bin_ = bench("drinks-can")
+    bin_.throws = True
+    assert bin_.live(20, until=lambda: any(gate.opening(bin_.now_s) > 0 for gate in bin_.gates.values()))
+    bin_.bin.take_away()
+    bin_.throws = False
+    bin_.live(0.12)
+    bin_.sees = times(gain, gain, gain)
+    assert bin_.live(20, until=lambda: bin_.sorter.mode == "ready")
+    assert done(bin_) == 0 and not bin_.landed
+    assert [event.reason for event in bin_.recorded(ItemInterrupted)] == ["removed"]
+
+
 def test_a_dark_tray_is_not_learned_at_the_start(tiny_bundle: Bundle, tmp_path: Path) -> None:
     bin_ = Bench(tiny_bundle, tmp_path / "state", [])
     bin_.sees = CHANGES["a dead lamp"][0]
