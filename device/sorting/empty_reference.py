@@ -14,7 +14,7 @@ class EmptyReference(NamedTuple):
     background: BackgroundModel
 
     @property
-    def known(self) -> bool:
+    def learned(self) -> bool:
         """Whether both have been learned."""
         return self.occupancy.learned and self.background.learned
 
@@ -22,12 +22,12 @@ class EmptyReference(NamedTuple):
         """The same reference, which does not change with this one."""
         return EmptyReference(self.occupancy.copy(), self.background.copy())
 
-    def take_over(self, other: "EmptyReference") -> None:
+    def copy_from(self, other: "EmptyReference") -> None:
         """Take the state of another reference."""
         self.occupancy.copy_from(other.occupancy)
         self.background.copy_from(other.background)
 
-    def adopt(self, pixels: Pixels) -> None:
+    def replace(self, pixels: Pixels) -> None:
         """Take one frame (H x W x 3 uint8 RGB) for the empty tray from now on."""
         self.occupancy.replace(pixels)
         self.background.clear()

@@ -17,7 +17,7 @@ class Judgement:
     """What a burst of frames says of one item, and the bin that was chosen for it. Times are monotonic seconds.
 
     posterior: fused over the frames and calibrated, one probability a label, before the label prior of this site. probabilities: after it. unknown:
-    see Opinion. not_isolated: why the last frame was judged as a whole; empty where the item was isolated. pieces: see `events.Item`.
+    see CropPrediction. not_isolated: why the last frame was judged as a whole; empty where the item was isolated. pieces: see `events.Item`.
     embedding: of the first frame. pixels, mask: the last frame, H x W x 3 uint8 RGB, and the item in it, H x W uint8, None where it was not isolated.
     thumbnail: the last frame as `OccupancyDetector.thumbnail` has it, to see later whether the item still lies there.
     """

@@ -173,7 +173,7 @@ class Sorter:
     def _judge_burst(self, arrived_s: float) -> Generator[None, Tick, Judgement | None]:
         """Judge the item by several frames, fewer once its bin is clear. Returns None when it went away meanwhile, or something reached in."""
         item = uuid.uuid4().hex
-        opinions: list[CropPrediction] = []
+        predictions: list[CropPrediction] = []
         weights: list[float] = []
         burst, by_piece = Burst(self._tray.occupancy, self._tray.background, self._judge.classifier.bundle.info.ground), PieceFusion(self._judge)
         while True:
@@ -181,16 +181,16 @@ class Sorter:
             if not sight.present or self._tray.reached_into:
                 return None
             isolated = burst.add_frame(frame.pixels)
-            weights.append(self._judge.crop_weight(isolated, len(opinions)))
-            opinions.append(self._judge.predict(isolated.picture, in_domain=True))
-            posterior, unknown = fuse([opinion.probabilities for opinion in opinions], weights=weights), mean_unknown_score(opinions)
+            weights.append(self._judge.crop_weight(isolated, len(predictions)))
+            predictions.append(self._judge.predict(isolated.picture, in_domain=True))
+            posterior, unknown = fuse([each.probabilities for each in predictions], weights=weights), mean_unknown_score(predictions)
             probabilities = self._label_prior.apply_prior(posterior)
             pieces = tuple(self._label_prior.apply_prior(piece) for piece in by_piece.add_frame(burst.piece_crops(frame.pixels)))
             gap = 0.0 if burst.pieces is None else burst.pieces.gap
             evidence = Evidence(probabilities, posterior, self._judge.is_unknown(unknown), pieces, gap)
             choice = decide(evidence, self._judge.labels, self._rules, reject_below=self._judge.reject_below, closed=self._closed_bins)
             decided = choice.p_bin >= self._settings.decided_above and choice.reason not in ("unknown", "several")
-            if decided or len(opinions) == self._settings.burst:
+            if decided or len(predictions) == self._settings.burst:
                 return Judgement(
                     item=item,
                     arrived_s=arrived_s,
@@ -200,11 +200,11 @@ class Sorter:
                     posterior=posterior,
                     probabilities=probabilities,
                     unknown=unknown,
-                    frames=len(opinions),
+                    frames=len(predictions),
                     choice=choice,
                     not_isolated=isolated.why,
                     pieces=max(1, len(pieces)),
-                    embedding=opinions[0].embedding,
+                    embedding=predictions[0].embedding,
                     pixels=frame.pixels,
                     mask=isolated.mask if isolated.found else None,
                     thumbnail=self._tray.occupancy.thumbnail,

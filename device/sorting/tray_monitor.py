@@ -259,13 +259,13 @@ class TrayMonitor:
         That can be only until the tray has matched the reference once. A restored one is wrong where something will not leave: the tray changed while
         the bin was off. One that was learned again is wrong where something lay there then, and has gone.
         """
-        return self._unproven == "restored" or (self._unproven == "relearned" and has_gone(pixels, self.background))
+        return self._unproven == "restored" or (self._unproven == "relearned" and item_was_removed(pixels, self.background))
 
     def adopt_as_empty(self, pixels: Pixels) -> None:
         """Take one frame (H x W x 3 uint8 RGB) for the empty tray from now on."""
         self._unproven = None
         self._earlier = self._reference.copy()
-        self._reference.adopt(pixels)
+        self._reference.replace(pixels)
 
     def _observe(self, now_s: float, frame: Frame) -> Observation:
         sight = self.occupancy.observe(frame.pixels)
@@ -361,10 +361,10 @@ class TrayMonitor:
 
     def _matches_earlier_reference(self, pixels: Pixels) -> bool:
         """Whether the tray looks as the earlier reference. Then the two change places."""
-        if self._earlier is None or not self._earlier.known:
+        if self._earlier is None or not self._earlier.learned:
             return False
         if self._earlier.occupancy.observe(pixels).present or classify_scene(pixels, self._earlier.background).change != "nothing":
             return False
         earlier, self._earlier = self._earlier, self._reference.copy()
-        self._reference.take_over(earlier)
+        self._reference.copy_from(earlier)
         return True
