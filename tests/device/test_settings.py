@@ -66,7 +66,7 @@ def table_of(name: str) -> str:
         ("mqtt.tls", [TlsSettings]),
     ],
 )
-def test_the_shipped_file_shows_every_key_and_the_defaults_it_shows_are_true(table: str, types: list[type[msgspec.Struct]]) -> None:
+def test_the_shipped_file_shows_every_key_and_its_default(table: str, types: list[type[msgspec.Struct]]) -> None:
     shown = dict(re.findall(r"^(?:# )?([a-z0-9_]+) = (.+)$", table_of(table), re.MULTILINE))
     commented = dict(re.findall(r"^# ([a-z0-9_]+) = (.+)$", table_of(table), re.MULTILINE))
     fields = {field.name: field for kind in types for field in msgspec.structs.fields(kind) if field.name != "tls"}
@@ -176,7 +176,7 @@ def test_a_mistake_is_one_line_with_file_key_and_expectation(
         (('kind = "simulated"', LINE + "max_on_s = 4.0\n"), "gate[0].max_on_s (paper): expected more than sorting.drop_s"),
     ],
 )
-def test_times_that_never_fit_together_are_refused(change: tuple[str, str], said: str, tmp_path: Path) -> None:
+def test_times_that_contradict_each_other_are_refused(change: tuple[str, str], said: str, tmp_path: Path) -> None:
     """A gate that shuts itself before the time to fall is over, or is not open by then, cannot let an item through."""
     file = tmp_path / "sortbin.toml"
     assert change[0] in SMALLEST
@@ -187,13 +187,13 @@ def test_times_that_never_fit_together_are_refused(change: tuple[str, str], said
 
 
 @pytest.mark.parametrize("gate", [SERVO, LINE, SERIAL, 'kind = "simulated"\n'])
-def test_the_defaults_of_every_kind_of_gate_fit_those_of_sorting(gate: str, tmp_path: Path) -> None:
+def test_the_defaults_of_every_gate_kind_fit_the_sorting_defaults(gate: str, tmp_path: Path) -> None:
     file = tmp_path / "sortbin.toml"
     file.write_text(SMALLEST.replace('kind = "simulated"\n', gate), encoding="utf-8")
     assert read_settings(file).gate[0].bin == "paper"
 
 
-def test_a_byte_order_mark_is_passed_over_and_another_encoding_is_said_so(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted_and_another_encoding_refused(tmp_path: Path) -> None:
     file = tmp_path / "sortbin.toml"
     file.write_text(SMALLEST, encoding="utf-8-sig")
     assert read_settings(file).device.id == "bin-1"
@@ -202,7 +202,7 @@ def test_a_byte_order_mark_is_passed_over_and_another_encoding_is_said_so(tmp_pa
         read_settings(file)
 
 
-def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"none\.toml: No such file"):
         read_settings(tmp_path / "none.toml")
 
@@ -219,7 +219,7 @@ def test_a_bin_without_a_gate_and_a_gate_without_a_bin_are_named(tmp_path: Path)
         check_gates(read_settings(file), rules)
 
 
-def test_settings_that_were_read_can_be_trusted_to_be_of_their_types(tmp_path: Path) -> None:
+def test_settings_have_the_types_that_they_declare(tmp_path: Path) -> None:
     file = tmp_path / "sortbin.toml"
     file.write_text(SMALLEST, encoding="utf-8")
     settings = read_settings(file)

@@ -9,7 +9,7 @@ DEVICE_CLASSES = {"gpio": {"gpiochip"}, "usb": {"usb_device"}, "tty": {"ttyACM",
 FILES_IN_SYSFS = {"pwm"}
 
 
-def test_the_service_may_open_every_device_that_the_rules_give_to_its_groups() -> None:
+def test_the_service_may_open_every_device_of_the_udev_rules() -> None:
     rules, unit = (SYSTEMD / "60-sortbin.rules").read_text(encoding="utf-8"), (SYSTEMD / "sortbin.service").read_text(encoding="utf-8")
     given = set(re.findall(r'^SUBSYSTEM=="(\w+)"', rules, re.MULTILINE)) - FILES_IN_SYSFS
     allowed = set(re.findall(r"^DeviceAllow=char-(\w+) rw$", unit, re.MULTILINE))

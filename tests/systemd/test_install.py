@@ -49,7 +49,7 @@ def installed(below: Path, python: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_checkout_is_left_as_it_was(below: Path, python: Path) -> None:
+def test_installing_does_not_change_the_checkout(below: Path, python: Path) -> None:
     before = sorted(ROOT.iterdir())
     installed(below, python)
     built_from = Path((below / "opt/sortbin/built-from").read_text(encoding="utf-8").strip())
@@ -58,7 +58,7 @@ def test_the_checkout_is_left_as_it_was(below: Path, python: Path) -> None:
     assert sorted(ROOT.iterdir()) == before
 
 
-def test_what_pip_does_meanwhile_is_shown(below: Path, python: Path) -> None:
+def test_the_output_of_pip_is_shown(below: Path, python: Path) -> None:
     done = run("install", below, python)
     first, *others = done.stdout.splitlines()
     assert first == f"installing Sortbin into {below}/opt/sortbin: some minutes the first time"
@@ -75,20 +75,20 @@ def test_a_32_bit_system_is_refused_in_one_line(below: Path, tmp_path: Path) -> 
     assert not below.exists()
 
 
-def test_scripts_name_the_place_where_they_will_lie(below: Path, python: Path) -> None:
+def test_scripts_name_their_final_path(below: Path, python: Path) -> None:
     installed(below, python)
     assert (below / "opt/sortbin/bin/sortbin").read_text(encoding="utf-8").startswith("#!/opt/sortbin/bin/python\n")
     assert (below / "opt/sortbin/pyvenv.cfg").read_text(encoding="utf-8") == "command = python3 -m venv /opt/sortbin\n"
 
 
-def test_the_command_is_on_the_path_and_the_state_has_a_folder(below: Path, python: Path) -> None:
+def test_the_command_is_linked_and_the_state_folder_made(below: Path, python: Path) -> None:
     installed(below, python)
     assert (below / "usr/local/bin/sortbin").readlink() == Path("/opt/sortbin/bin/sortbin")
     assert (below / "var/lib/sortbin").stat().st_mode & 0o777 == 0o755
     assert (below / "etc/systemd/system/sortbin.service").read_bytes() == (ROOT / "systemd/sortbin.service").read_bytes()
 
 
-def test_what_a_user_has_made_is_left_alone_by_an_upgrade(below: Path, python: Path) -> None:
+def test_an_upgrade_does_not_change_user_files(below: Path, python: Path) -> None:
     installed(below, python)
     link, settings = below / "usr/local/bin/sortbin", below / "etc/sortbin/sortbin.toml"
     link.unlink()
@@ -101,7 +101,7 @@ def test_what_a_user_has_made_is_left_alone_by_an_upgrade(below: Path, python: P
 
 
 @pytest.mark.parametrize("arguments", [(), ("--purge",)])
-def test_uninstalling_leaves_data_unless_told_to_delete_it(below: Path, python: Path, arguments: tuple[str, ...]) -> None:
+def test_uninstalling_keeps_data_unless_purged(below: Path, python: Path, arguments: tuple[str, ...]) -> None:
     installed(below, python)
     (below / "var/lib/sortbin/ledger.sqlite3").touch()
     done = run("uninstall", below, None, *arguments)
@@ -110,7 +110,7 @@ def test_uninstalling_leaves_data_unless_told_to_delete_it(below: Path, python: 
     assert left == (set() if arguments else {"etc/sortbin/sortbin.toml", "var/lib/sortbin/ledger.sqlite3"})
 
 
-def test_uninstalling_takes_no_command_that_is_not_ours(below: Path, python: Path) -> None:
+def test_uninstalling_keeps_a_command_of_another_program(below: Path, python: Path) -> None:
     installed(below, python)
     link = below / "usr/local/bin/sortbin"
     link.unlink()

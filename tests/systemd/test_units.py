@@ -34,7 +34,7 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_the_sandbox_lets_it_ask_whether_the_clock_is_synchronised(service: configparser.SectionProxy) -> None:
+def test_the_sandbox_allows_reading_the_clock_status(service: configparser.SectionProxy) -> None:
     """A call that the filter does not name kills the service, or fails where there is an error number; `ProtectClock=` forbids adjtimex by itself."""
 
     def calls(names: list[str]) -> set[str]:
@@ -50,7 +50,7 @@ def test_the_sandbox_lets_it_ask_whether_the_clock_is_synchronised(service: conf
     assert service["SystemCallErrorNumber"] == "EPERM"
 
 
-def test_the_watchdog_waits_longer_than_any_loop_may_be_silent(service: configparser.SectionProxy) -> None:
+def test_the_watchdog_waits_longer_than_any_heartbeat_may_be_late(service: configparser.SectionProxy) -> None:
     watchdog_s = float(service["WatchdogSec"])
     longest_silence_s = watchdog.HEARTBEAT_TIMEOUT_S + watchdog_s / 3
     assert longest_silence_s < watchdog_s
@@ -59,7 +59,7 @@ def test_the_watchdog_waits_longer_than_any_loop_may_be_silent(service: configpa
     assert control_loop.TICK_S < watchdog.HEARTBEAT_TIMEOUT_S
 
 
-def test_a_crash_is_a_restart_within_three_seconds_for_ever(service: configparser.SectionProxy) -> None:
+def test_a_crash_is_restarted_within_three_seconds_without_limit(service: configparser.SectionProxy) -> None:
     assert service["Restart"] == "always"
     of_a_small_pi_s = 1.2
     """what `gate --release` takes there until the restart begins"""
@@ -67,7 +67,7 @@ def test_a_crash_is_a_restart_within_three_seconds_for_ever(service: configparse
     assert service.parser["Unit"]["StartLimitIntervalSec"] == "0"
 
 
-def test_the_count_of_refused_starts_lasts_from_restart_to_restart(service: configparser.SectionProxy) -> None:
+def test_the_count_of_refused_starts_survives_restarts(service: configparser.SectionProxy) -> None:
     assert service["RuntimeDirectory"] == "sortbin"
     assert service["RuntimeDirectoryPreserve"] == "restart"
     assert float(service["TimeoutStartSec"]) / 2 > restart_backoff.LONGEST_S + exit_fault.PUBLISH_S
@@ -81,9 +81,9 @@ def test_a_camera_may_be_plugged_in_after_the_start(service: configparser.Sectio
         assert f"modprobe@{module}.service" in unit["After"].split()
 
 
-def test_stopping_is_given_longer_than_the_daemon_takes(service: configparser.SectionProxy) -> None:
+def test_the_stop_time_out_is_longer_than_the_daemon_takes(service: configparser.SectionProxy) -> None:
     assert float(service["TimeoutStopSec"]) > msgspec.json.schema(SortingSettings)["$defs"]["SortingSettings"]["properties"]["gate_s"]["maximum"] + 2
 
 
-def test_outputs_are_made_safe_after_any_exit(service: configparser.SectionProxy) -> None:
+def test_outputs_are_released_after_any_exit(service: configparser.SectionProxy) -> None:
     assert "gate --release" in service["ExecStopPost"]

@@ -42,7 +42,7 @@ def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[bool, str]]:
     return {finding["part"]: (finding["ok"], finding["message"]) for finding in json.loads(capsys.readouterr().out)}
 
 
-def test_a_bin_that_works_is_said_to_work_part_by_part(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_part_of_a_working_bin_is_ok(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--config", str(config), "--json"]) == 0
     found = findings(capsys)
     assert list(found) == ["settings", "bundle", "rules", "site", "camera", "gates", "state", "keep", "service", "broker"]
@@ -68,7 +68,7 @@ def test_a_bin_that_works_is_said_to_work_part_by_part(config: Path, capsys: pyt
         ("broker", ("[camera]", '[mqtt]\nhost = "127.0.0.1"\nport = 1\n[camera]'), "nothing listens there"),
     ],
 )
-def test_a_part_that_fails_is_named_and_the_others_are_tried_all_the_same(
+def test_a_failing_part_is_named_and_the_others_are_tried(
     part: str, change: tuple[str, str], said: str, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = config.read_text(encoding="utf-8")
@@ -128,7 +128,7 @@ def installed(tmp_path: Path, config: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("PrivateTmp=\nProtectSystem=", None, ""),
     ],
 )
-def test_what_the_service_cannot_reach_is_named(
+def test_a_path_that_the_service_cannot_reach_is_named(
     edited: str,
     change: tuple[str, str] | None,
     said: str,
@@ -149,7 +149,7 @@ def test_what_the_service_cannot_reach_is_named(
     assert message.startswith(said.replace("{tmp}", str(tmp_path)) or "can reach every path of these settings")
 
 
-def test_a_service_that_reads_another_file_says_nothing_of_this_one(
+def test_a_service_with_another_settings_file_is_ignored(
     installed: Callable[[str], None], config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     installed("")
@@ -159,7 +159,7 @@ def test_a_service_that_reads_another_file_says_nothing_of_this_one(
     assert findings(capsys)["service"] == (True, "no installed service reads this file")
 
 
-def test_what_the_user_of_the_service_may_not_use_is_named(
+def test_a_file_that_the_service_user_may_not_use_is_named(
     installed: Callable[[str], None], config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A check as root sees no fault in a lock that root left behind, and the service cannot start with it."""
@@ -177,13 +177,13 @@ def test_what_the_user_of_the_service_may_not_use_is_named(
     assert main(["check", "--config", str(config), "--json"]) == 0
 
 
-def test_a_service_of_a_user_who_is_not_there_is_said_so(installed: Callable[[str], None], config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_service_of_a_missing_user_is_named(installed: Callable[[str], None], config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     installed("User=nobody-of-that-name\nPrivateTmp=no\nProtectSystem=no")
     assert main(["check", "--config", str(config), "--json"]) == 1
     assert "User=nobody-of-that-name: there is no such user" in findings(capsys)["service"][1]
 
 
-def test_a_file_of_the_state_that_cannot_be_written_is_named(config: Path, tmp_path: Path, without_privileges: Callable[[], None]) -> None:
+def test_a_state_file_that_cannot_be_written_is_named(config: Path, tmp_path: Path, without_privileges: Callable[[], None]) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state/ledger.lock").touch(0o444)
     command = [sys.executable, "-m", "device.cli", "check", "--config", config, "--json"]
@@ -201,7 +201,7 @@ def test_a_check_leaves_nothing_behind(config: Path, tmp_path: Path) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_ledger_in_use_and_a_damaged_one_are_told_and_left_as_they_are(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_ledger_in_use_or_damaged_is_reported_and_not_changed(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ledger = Ledger(tmp_path / "state", "bench", Clock())
     assert main(["check", "--config", str(config), "--json"]) == 1
     assert "another sortbin uses this ledger" in findings(capsys)["state"][1]
@@ -213,7 +213,7 @@ def test_a_ledger_in_use_and_a_damaged_one_are_told_and_left_as_they_are(config:
 
 
 @pytest.mark.parametrize("raised", ["RuntimeError('two\\nlines')", "SystemExit(3)", "KeyError('chip')"])
-def test_whatever_a_part_raises_is_one_line_and_the_others_are_tried(
+def test_any_exception_of_a_part_is_one_line(
     raised: str, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Drivers and what is built on them raise what they please; here, the package behind a line."""
@@ -236,7 +236,7 @@ def test_whatever_a_part_raises_is_one_line_and_the_others_are_tried(
     assert "\n" not in found["gates"][1] and raised.partition("(")[0] in found["gates"][1]
 
 
-def test_a_package_behind_the_camera_that_cannot_be_loaded_is_named(
+def test_a_camera_package_that_cannot_be_imported_is_named(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What importing picamera2 raises beside a NumPy that apt's packages were not built for."""
@@ -252,7 +252,7 @@ def test_a_package_behind_the_camera_that_cannot_be_loaded_is_named(
     assert "picamera2 cannot be loaded (numpy.dtype size changed); does NumPy" in found["camera"][1]
 
 
-def test_a_view_that_is_never_still_fails_as_it_would_in_the_daemon(
+def test_a_view_that_is_never_still_fails_as_in_the_daemon(
     config: Path, tmp_path: Path, painted: Callable[..., Pixels], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tray_monitor, "UNSTEADY_AFTER_S", 0.5)

@@ -87,7 +87,7 @@ def kept(state: Path) -> list[dict[str, object]]:
     return [json.loads(payload) for _, payload in read_events(state)]
 
 
-def test_it_tells_of_each_item_sums_up_and_ends_by_itself(demo: Callable[..., Demo], pictures: Path) -> None:
+def test_the_demo_prints_each_item_and_a_summary_and_ends(demo: Callable[..., Demo], pictures: Path) -> None:
     status, said, errors = demo("--items", "3", "--images", pictures).end()
     assert status == 0, errors
     assert "Traceback" not in errors
@@ -96,7 +96,7 @@ def test_it_tells_of_each_item_sums_up_and_ends_by_itself(demo: Callable[..., De
     assert re.search(r"contamination", said)
 
 
-def test_a_replayed_folder_is_sorted_once_and_ends_it_also_when_its_last_picture_is_an_item(demo: Callable[..., Demo], tmp_path: Path) -> None:
+def test_a_replayed_folder_is_sorted_once_and_ends_the_demo(demo: Callable[..., Demo], tmp_path: Path) -> None:
     (tmp_path / "replayed").mkdir()
     tray, can = TrayRenderer(np.random.default_rng(0)), next(thing for thing in shipped_items() if thing.name == "drinks-can")
     tray.lay(can)
@@ -109,7 +109,7 @@ def test_a_replayed_folder_is_sorted_once_and_ends_it_also_when_its_last_picture
     assert item["type"] in ("item_sorted", "item_rejected") and item["isolated"]
 
 
-def test_photos_that_cannot_be_decoded_are_left_out_and_named_once(demo: Callable[..., Demo], pictures: Path) -> None:
+def test_unreadable_photos_are_left_out_and_named_once(demo: Callable[..., Demo], pictures: Path) -> None:
     (pictures / "glass" / "cut-off.jpg").write_bytes(b"\xff\xd8\xff")
     (pictures / "paper" / "empty.png").touch()
     status, said, errors = demo("--items", "6", "--images", pictures).end()
@@ -119,7 +119,7 @@ def test_photos_that_cannot_be_decoded_are_left_out_and_named_once(demo: Callabl
     assert sorted(Path(line.split(":")[0].split()[-1]).name for line in left_out) == ["cut-off.jpg", "empty.png"]
 
 
-def test_a_folder_without_a_photo_that_can_be_decoded_is_a_mistake(demo: Callable[..., Demo], tmp_path: Path) -> None:
+def test_a_folder_without_readable_photos_is_refused(demo: Callable[..., Demo], tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     status, _, errors = demo("--images", tmp_path).end()
     assert status == 2
@@ -127,7 +127,7 @@ def test_a_folder_without_a_photo_that_can_be_decoded_is_a_mistake(demo: Callabl
     assert "Traceback" not in errors
 
 
-def test_without_a_broker_of_its_own_it_sorts_all_the_same(
+def test_without_the_broker_package_the_demo_still_sorts(
     demo: Callable[..., Demo], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An installed bin has no amqtt, which only a demo needs."""
@@ -141,7 +141,7 @@ def test_without_a_broker_of_its_own_it_sorts_all_the_same(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly_and_the_ledger_says_so(demo: Callable[..., Demo], pictures: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_the_demo_with_a_clean_stop(demo: Callable[..., Demo], pictures: Path, tmp_path: Path, number: signal.Signals) -> None:
     running = demo("--images", pictures, "--state", tmp_path / "state")
     running.wait_for_items(1)
     running.process.send_signal(number)
@@ -154,7 +154,7 @@ def test_a_signal_ends_it_cleanly_and_the_ledger_says_so(demo: Callable[..., Dem
     assert [event["restarts"] for event in started] == [0, 0]
 
 
-def test_killed_in_the_middle_no_event_is_lost_or_told_twice(demo: Callable[..., Demo], pictures: Path, tmp_path: Path) -> None:
+def test_a_killed_demo_loses_and_doubles_no_event(demo: Callable[..., Demo], pictures: Path, tmp_path: Path) -> None:
     for kills in range(2):
         running = demo("--images", pictures, "--state", tmp_path / "state")
         running.wait_for_items(kills + 1)
@@ -197,7 +197,7 @@ def test_a_mistake_is_one_line(demo: Callable[..., Demo], arguments: list[str], 
     assert "Traceback" not in errors
 
 
-def test_a_broker_that_refuses_keeps_nothing_from_being_sorted(demo: Callable[..., Demo], pictures: Path, tmp_path: Path) -> None:
+def test_items_are_sorted_while_the_broker_refuses(demo: Callable[..., Demo], pictures: Path, tmp_path: Path) -> None:
     running = demo("--items", "2", "--images", pictures, "--broker", "mqtt://127.0.0.1:1", "--state", tmp_path / "state")
     status, _, errors = running.end()
     assert status == 0

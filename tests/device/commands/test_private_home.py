@@ -62,7 +62,7 @@ def test_the_first_command_of_the_readme_works(tmp_path: Path, from_a_private_ho
         ("run", "--config", "mine.toml"),
     ],
 )
-def test_a_name_that_this_user_may_not_look_up_is_one_line(
+def test_a_path_that_this_user_may_not_read_is_one_line(
     arguments: tuple[str, ...], from_a_private_home: Callable[..., "subprocess.CompletedProcess[str]"]
 ) -> None:
     done = from_a_private_home(*arguments)
@@ -72,7 +72,7 @@ def test_a_name_that_this_user_may_not_look_up_is_one_line(
     assert len([line for line in done.stderr.splitlines() if line.startswith("sortbin ")]) == 1
 
 
-def test_a_folder_here_does_not_hide_what_sortbin_comes_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_the_same_name_does_not_hide_a_shipped_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "trashnet").mkdir()
     assert find_bundle("trashnet").is_absolute() and find_rules("trashnet").is_absolute()

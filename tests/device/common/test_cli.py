@@ -44,13 +44,13 @@ def test_a_file_that_cannot_be_used_is_named(failing: list[OSError], error: OSEr
     assert capsys.readouterr().err == said
 
 
-def test_what_is_no_mistake_of_a_user_is_not_hidden(failing: list[OSError]) -> None:
+def test_a_bug_is_not_hidden(failing: list[OSError]) -> None:
     failing.append(OSError(errno.EBADF, os.strerror(errno.EBADF)))
     with pytest.raises(OSError, match="Bad file descriptor"):
         run("program", "", "commands", ["write"], ["write"])
 
 
-def test_a_package_that_cannot_be_loaded_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_package_that_cannot_be_imported_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """As OpenCV or TensorFlow Lite beside a NumPy that they were not built for."""
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/write.py").write_text("raise ValueError('numpy.dtype size changed,\\nmay indicate binary incompatibility')")
@@ -61,7 +61,7 @@ def test_a_package_that_cannot_be_loaded_is_one_line(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_any_text_can_be_printed_whatever_the_terminal_knows(encoding: str, tmp_path: Path) -> None:
+def test_any_text_can_be_printed_in_any_terminal(encoding: str, tmp_path: Path) -> None:
     said = ["Müll", "可回收物", "\U0001f5d1", "\udcff"]
     (tmp_path / "package").mkdir()
     (tmp_path / "package/say.py").write_text(

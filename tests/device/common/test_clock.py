@@ -3,7 +3,7 @@ from datetime import datetime
 from device.common.clock import Clock
 
 
-def test_a_reading_counts_from_the_start_on_the_monotonic_clock_whatever_the_wall_clock_does() -> None:
+def test_uptime_does_not_depend_on_the_wall_clock() -> None:
     now_s, wall_s = [100.0], [1_700_000_000.0]
     clock = Clock(now_s=lambda: now_s[0], wall_s=lambda: wall_s[0], synced=lambda: False)
     now_s[0], wall_s[0] = 112.5, 0.0
@@ -18,7 +18,7 @@ def test_the_label_is_rfc_3339_in_utc() -> None:
     assert reading.clock == "synced"
 
 
-def test_each_start_has_a_name_of_its_own() -> None:
+def test_each_run_has_its_own_id() -> None:
     clocks = [Clock() for _ in range(50)]
     assert len({clock.boot for clock in clocks}) == 50
     assert clocks[0].read().boot == clocks[0].read().boot

@@ -26,7 +26,7 @@ def said(script: str, log: Path, *, journal: bool) -> list[str]:
     return log.read_text().splitlines()
 
 
-def test_each_line_says_how_bad_it_is(tmp_path: Path) -> None:
+def test_each_line_has_its_priority(tmp_path: Path) -> None:
     lines = said(CRASH, tmp_path / "log", journal=True)
     assert lines[:5] == ["<6>INFO connected", "<4>WARNING no picture", "<3>ERROR two", "<3>lines", "<2>CRITICAL crashed"]
     assert lines[-1] == "<2>ZeroDivisionError: a bug"

@@ -33,17 +33,17 @@ def machine(root: Path, *, serial: str = "", machine_id: str = MACHINE_ID, cards
     return root
 
 
-def test_a_raspberry_pi_is_named_by_its_serial_number(tmp_path: Path) -> None:
+def test_a_raspberry_pi_gets_an_id_from_its_serial_number(tmp_path: Path) -> None:
     assert default_device_id(machine(tmp_path / "pi", serial="10000000a1b2c3d4", cards={"eth0 platform": "b8:27:eb:01:02:03"})) == "bin-a1b2c3d4"
 
 
-def test_a_card_copied_to_a_second_board_makes_another_id(tmp_path: Path) -> None:
+def test_a_memory_card_copied_to_another_board_gives_another_id(tmp_path: Path) -> None:
     first = machine(tmp_path / "first", serial="10000000a1b2c3d4")
     second = machine(tmp_path / "second", serial="10000000a1b2c3d5")
     assert default_device_id(first) != default_device_id(second)
 
 
-def test_a_disk_copied_to_a_second_computer_without_serial_numbers_makes_another_id(tmp_path: Path) -> None:
+def test_a_disk_copied_to_another_computer_gives_another_id(tmp_path: Path) -> None:
     first = machine(tmp_path / "first", cards={"eth0 pci": "b8:27:eb:01:02:03"})
     second = machine(tmp_path / "second", cards={"eth0 pci": "b8:27:eb:01:02:04"})
     assert default_device_id(first) != default_device_id(second)
@@ -68,19 +68,19 @@ def test_a_reinstalled_system_keeps_the_id_of_its_machine(tmp_path: Path) -> Non
         {"wlan0 pci": "b8:27:eb:01:02:04"},
     ],
 )
-def test_network_cards_that_come_and_go_leave_the_id_as_it_is(more: dict[str, str], tmp_path: Path) -> None:
+def test_removable_network_cards_do_not_change_the_id(more: dict[str, str], tmp_path: Path) -> None:
     soldered = {"enp3s0 pci": "b8:27:eb:01:02:03"}
     assert default_device_id(machine(tmp_path / "with", cards=soldered | more)) == default_device_id(machine(tmp_path / "without", cards=soldered))
 
 
 @pytest.mark.parametrize("serial", ["", "0000000000000000", "1234", "to be filled by o.e.m."])
-def test_a_machine_without_a_usable_serial_number_and_card_is_named_by_its_system(serial: str, tmp_path: Path) -> None:
+def test_without_serial_number_and_card_the_machine_id_is_used(serial: str, tmp_path: Path) -> None:
     root = machine(tmp_path / "machine", serial=serial, cards={"eth0 pci": "52:54:00:12:34:56"})
     assert default_device_id(root) == default_device_id(machine(tmp_path / "same", serial=serial))
     assert default_device_id(root) != default_device_id(machine(tmp_path / "other", serial="0000", machine_id="f" * 32))
 
 
-def test_every_machine_has_an_id_that_topics_can_hold_and_does_not_give_away_what_it_is_made_from(tmp_path: Path) -> None:
+def test_the_id_is_valid_in_topics_and_hides_its_source(tmp_path: Path) -> None:
     bare = machine(tmp_path / "bare", machine_id="")
     for root in (bare, machine(tmp_path / "odd", serial="ÄÖÜ/+#00000"), machine(tmp_path / "plain"), Path("/")):
         Topics(default_device_id(root))
@@ -88,7 +88,7 @@ def test_every_machine_has_an_id_that_topics_can_hold_and_does_not_give_away_wha
     assert machine_key(bare).startswith("name ")
 
 
-def test_a_copied_folder_is_another_place_and_so_is_the_same_one_in_another_machine(tmp_path: Path) -> None:
+def test_a_copied_folder_or_another_machine_gives_another_folder_id(tmp_path: Path) -> None:
     here, there = machine(tmp_path / "here", serial="10000000a1b2c3d4"), machine(tmp_path / "there", serial="10000000a1b2c3d5")
     folder = tmp_path / "state"
     folder.mkdir()
@@ -97,7 +97,7 @@ def test_a_copied_folder_is_another_place_and_so_is_the_same_one_in_another_mach
     assert len({folder_id(folder, here), folder_id(copy, here), folder_id(folder, there)}) == 3
 
 
-def test_settings_without_an_id_take_the_machines_own_and_an_id_that_is_given_stays(tmp_path: Path) -> None:
+def test_settings_without_an_id_use_the_machine_id(tmp_path: Path) -> None:
     assert DeviceSettings().id == default_device_id()
     assert msgspec.convert({"state": "/srv"}, DeviceSettings).id == default_device_id()
     assert msgspec.convert({"id": "bin-1"}, DeviceSettings).id == "bin-1"

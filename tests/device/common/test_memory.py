@@ -41,7 +41,7 @@ def resident_kib(file: Path) -> int:
     return sum(int(size) for size in re.findall(rf" {re.escape(str(file.resolve()))}\n(?:.*\n)*?Rss: +(\d+) kB", smaps))
 
 
-def test_memory_of_a_file_is_given_back_and_what_is_asked_for_again_is_read_again(tmp_path: Path) -> None:
+def test_mapped_pages_are_released_and_read_again(tmp_path: Path) -> None:
     file = tmp_path / "weights.bin"
     file.write_bytes(bytes(range(256)) * 4096)
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as view:
@@ -52,13 +52,13 @@ def test_memory_of_a_file_is_given_back_and_what_is_asked_for_again_is_read_agai
         assert view[:].count(7) == 4096
 
 
-def test_a_file_that_is_not_mapped_is_nothing_to_give_back(tmp_path: Path) -> None:
+def test_a_file_that_is_not_mapped_is_no_error(tmp_path: Path) -> None:
     file = tmp_path / "weights"
     release_mapped_pages(file)
     assert resident_kib(file) == 0
 
 
-def test_a_network_answers_as_before_without_the_memory_of_its_file(tiny_bundle: Bundle) -> None:
+def test_a_network_runs_without_the_pages_of_its_file(tiny_bundle: Bundle) -> None:
     loaded = load_runtime(tiny_bundle)
     classifier = Classifier(tiny_bundle, loaded)
     picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
@@ -93,17 +93,17 @@ def run(program: str) -> list[str]:
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60).stdout.split()
 
 
-def test_code_that_only_the_start_needed_is_given_back_and_the_rest_still_runs() -> None:
+def test_code_pages_are_released_and_the_code_still_runs() -> None:
     before, after, answer = map(int, run(CODE))
     assert after < before / 2
     assert answer == cv2.resize(np.arange(48, dtype=np.uint8).reshape(4, 4, 3), (2, 2)).sum()
 
 
-def test_no_page_is_a_huge_one() -> None:
+def test_huge_pages_are_off() -> None:
     assert run(HUGE) == ["1"]
 
 
-def test_large_blocks_go_back_though_one_above_them_is_held() -> None:
+def test_large_blocks_are_released_while_a_later_one_is_held() -> None:
     runs = [subprocess.run([sys.executable, "-c", BLOCKS, how], capture_output=True, check=True, timeout=60) for how in ("usual", "little")]
     usual, little = (int(run.stdout) for run in runs)
     assert little > 39 * 2 * LARGE / 1024 - 1024

@@ -27,7 +27,7 @@ def test_the_answer_comes_back_whatever_else_is_printed(asked: Callable[[str], s
     assert ask(module, [1, 2, 39], dict[str, int], timeout_s=60) == {"sum": 42}
 
 
-def test_a_refusal_is_told_in_its_own_words(asked: Callable[[str], str]) -> None:
+def test_a_refusal_keeps_its_message(asked: Callable[[str], str]) -> None:
     module = asked(
         "from device.common.errors import SortbinError\n"
         "def refuse(asked):\n    print('noise')\n    raise SortbinError(f'{asked}: no such thing')\nreply(str, refuse)"

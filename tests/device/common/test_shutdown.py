@@ -53,7 +53,7 @@ def ran(script: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False, env=os.environ)
 
 
-def test_every_signal_that_ends_or_halts_a_process_stops_it_in_order() -> None:
+def test_every_signal_that_ends_a_process_sets_the_event() -> None:
     done = ran(SIGNALS)
     deadly, unhandled = (set(ast.literal_eval(line)) for line in done.stdout.splitlines())
     assert {signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGKILL} <= deadly
@@ -61,13 +61,13 @@ def test_every_signal_that_ends_or_halts_a_process_stops_it_in_order() -> None:
     assert unhandled == faults | {signal.SIGKILL, signal.SIGSTOP}
 
 
-def test_a_thread_inside_a_driver_changes_no_exit_status() -> None:
+def test_a_thread_in_a_driver_does_not_change_the_exit_status() -> None:
     for _ in range(3):
         done = ran(A_DRIVER.format(end="return 1"))
         assert (done.returncode, done.stdout, done.stderr) == (1, "sorted 3 items\n", "")
 
 
-def test_a_crash_beside_a_thread_inside_a_driver_is_a_traceback() -> None:
+def test_a_crash_with_a_thread_in_a_driver_prints_a_traceback() -> None:
     done = ran(A_DRIVER.format(end="raise ZeroDivisionError('a bug')"))
     assert (done.returncode, done.stdout) == (1, "sorted 3 items\n")
     assert done.stderr.endswith("ZeroDivisionError: a bug\n")

@@ -117,7 +117,7 @@ def running(
         process.stderr.close()
 
 
-def test_a_dashboard_hears_who_it_is_what_it_does_and_that_it_left(running: Callable[..., subprocess.Popen[bytes]], listener: Listener) -> None:
+def test_a_dashboard_receives_info_state_events_and_offline(running: Callable[..., subprocess.Popen[bytes]], listener: Listener) -> None:
     process = running()
     newest = listener.wait_for(
         lambda seen: (
@@ -144,9 +144,7 @@ def test_a_dashboard_hears_who_it_is_what_it_does_and_that_it_left(running: Call
     assert {"started", "item_sorted"} <= {event["type"] for event in journal}
 
 
-def test_a_camera_that_cannot_be_opened_is_told_in_its_own_words(
-    running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path
-) -> None:
+def test_the_state_gives_the_error_of_a_missing_camera(running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "pictures")
     running()
     newest = listener.wait_for(lambda seen: json.loads(seen.get("sortbin/bench/state", b"{}")).get("mode") == "fault")
@@ -161,7 +159,7 @@ def counted(journal: list[bytes]) -> Counter[str]:
     return Counter(f"{event['bin']} {named[event['type']]}" for event in events if event["type"] in named)
 
 
-def test_what_stays_at_the_broker_after_a_stop_amid_an_item_counts_that_item(
+def test_the_last_state_counts_an_item_interrupted_by_the_stop(
     running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path
 ) -> None:
     process = running()
@@ -217,7 +215,7 @@ def test_after_a_restart_the_state_still_names_the_last_item(
     assert first["last_item"] == {key: last[key] for key in ("item", "bin", "label", "p", "time", "reason")}
 
 
-def test_an_item_that_was_on_its_way_at_a_power_cut_is_logged_once_and_counted_once(
+def test_an_item_interrupted_by_a_power_cut_is_logged_and_counted_once(
     running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path
 ) -> None:
     before = Ledger(tmp_path / "state", "bench", Clock())
@@ -232,7 +230,7 @@ def test_an_item_that_was_on_its_way_at_a_power_cut_is_logged_once_and_counted_o
     assert counted(listener.all_of("sortbin/bench/journal"))["glass interrupted"] == 1
 
 
-def test_what_it_was_taught_and_cannot_use_is_remarked(running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path) -> None:
+def test_a_taught_head_that_cannot_be_used_is_a_remark(running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path) -> None:
     (tmp_path / "state/taught").mkdir(parents=True)
     (tmp_path / "state/taught/0001.npz").write_bytes(b"no teaching")
     running()
@@ -241,14 +239,14 @@ def test_what_it_was_taught_and_cannot_use_is_remarked(running: Callable[..., su
     assert [remark.partition(":")[0] for remark in info["remarks"]] == ["what was taught does not count"]
 
 
-def test_the_broker_says_offline_for_a_daemon_that_was_killed(running: Callable[..., subprocess.Popen[bytes]], listener: Listener) -> None:
+def test_the_broker_publishes_offline_for_a_killed_daemon(running: Callable[..., subprocess.Popen[bytes]], listener: Listener) -> None:
     process = running()
     listener.wait_for(lambda seen: seen.get("sortbin/bench/availability") == b"online")
     process.kill()
     listener.wait_for(lambda seen: seen["sortbin/bench/availability"] == b"offline")
 
 
-def test_systemd_is_told_ready_fed_and_told_the_end(running: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
+def test_systemd_gets_ready_watchdog_and_stopping(running: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(60.0)
@@ -267,7 +265,7 @@ def test_systemd_is_told_ready_fed_and_told_the_end(running: Callable[..., subpr
     assert any(message.startswith(b"STATUS=ready") for message in heard)
 
 
-def test_an_edge_tpu_that_goes_away_is_a_fault_and_then_the_cpu_sorts_the_item(
+def test_the_cpu_sorts_the_item_after_an_edge_tpu_fails(
     running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tiny_copy: Bundle, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     shutil.copyfile(tiny_copy.folder / MODEL_FILE, tiny_copy.folder / EDGETPU_FILE)
@@ -302,7 +300,7 @@ package.Interpreter = Sick
 """
 
 
-def test_a_runtime_that_fails_for_good_is_a_crash_after_which_the_item_is_still_an_item(
+def test_an_item_is_still_seen_after_a_crash_of_the_runtime(
     running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path, painted: Callable[..., Pixels]
 ) -> None:
     (tmp_path / "sick").mkdir()

@@ -20,7 +20,7 @@ def tray() -> Pixels:
     return TrayRenderer(np.random.default_rng(3)).picture(None, 0.0, 1.0)
 
 
-def test_both_kinds_of_empty_view_come_back_after_a_restart(tray: Pixels, tmp_path: Path) -> None:
+def test_the_empty_reference_is_restored_after_a_restart(tray: Pixels, tmp_path: Path) -> None:
     view, views = OccupancyDetector(PresenceSettings()), BackgroundModel([tray])
     view.replace(tray)
     for name, learned in ((VIEW_FILE, view), (VIEWS_FILE, views)):
@@ -33,7 +33,7 @@ def test_both_kinds_of_empty_view_come_back_after_a_restart(tray: Pixels, tmp_pa
 
 
 @pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }"])
-def test_a_damaged_file_is_as_if_there_were_none(content: bytes, tmp_path: Path) -> None:
+def test_a_damaged_file_is_ignored(content: bytes, tmp_path: Path) -> None:
     views = BackgroundModel()
     (tmp_path / VIEWS_FILE).write_bytes(content)
     LearnedStateFile(tmp_path / VIEWS_FILE, views).restore()
@@ -41,7 +41,7 @@ def test_a_damaged_file_is_as_if_there_were_none(content: bytes, tmp_path: Path)
 
 
 @given(st.data())
-def test_a_file_with_a_few_wrong_bytes_is_learned_from_or_learned_anew(data: st.DataObject) -> None:
+def test_a_file_with_wrong_bytes_restores_finite_numbers_or_nothing(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / VIEW_FILE
         view = OccupancyDetector(PresenceSettings())
@@ -57,14 +57,14 @@ def test_a_file_with_a_few_wrong_bytes_is_learned_from_or_learned_anew(data: st.
         assert stored is None or np.isfinite(stored).all()
 
 
-def test_a_view_that_is_no_number_is_learned_anew(tmp_path: Path) -> None:
+def test_a_stored_nan_is_ignored(tmp_path: Path) -> None:
     np.save(tmp_path / VIEW_FILE, np.full((2, 60, 80, 3), np.nan, np.float32))
     view = OccupancyDetector(PresenceSettings())
     LearnedStateFile(tmp_path / VIEW_FILE, view).restore()
     assert not view.learned
 
 
-def test_nothing_is_written_before_anything_was_learned(tmp_path: Path) -> None:
+def test_nothing_is_written_before_something_is_learned(tmp_path: Path) -> None:
     keeper = LearnedStateFile(tmp_path / VIEWS_FILE, BackgroundModel())
     keeper.update(0.0)
     keeper.close()

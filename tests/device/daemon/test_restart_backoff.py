@@ -49,7 +49,7 @@ def run(tmp_path: Path, config: Path, manager: socket.socket) -> Iterator[Run]:
         process.communicate(timeout=10)
 
 
-def test_each_start_that_is_refused_waits_longer_up_to_a_minute(tmp_path: Path) -> None:
+def test_each_refused_start_waits_longer_up_to_a_minute(tmp_path: Path) -> None:
     starts = [RestartBackoff(tmp_path) for _ in range(9)]
     assert [start.add() for start in starts] == [0, 2, 4, 8, 16, 32, 60, 60, 60]
     starts[0].reset()
@@ -57,17 +57,17 @@ def test_each_start_that_is_refused_waits_longer_up_to_a_minute(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("text", ["", "x", "-3", "9" * 400])
-def test_a_damaged_count_waits_no_longer_than_ever(text: str, tmp_path: Path) -> None:
+def test_a_damaged_count_waits_a_minute_at_most(text: str, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(text)
     assert 0 <= RestartBackoff(tmp_path).add() <= 60
 
 
-def test_without_a_place_for_the_count_nothing_waits(tmp_path: Path) -> None:
+def test_without_a_folder_for_the_count_nothing_waits(tmp_path: Path) -> None:
     starts = RestartBackoff(tmp_path / "missing")
     assert [starts.add(), starts.add()] == [0, 0]
 
 
-def test_the_first_says_why_and_ends_at_once(run: Run, tmp_path: Path) -> None:
+def test_the_first_refused_start_ends_at_once_with_its_reason(run: Run, tmp_path: Path) -> None:
     process = run()
     assert process.wait(60) == 2
     assert process.stderr is not None
@@ -84,7 +84,7 @@ def waiting(run: Run, manager: socket.socket, tmp_path: Path) -> "subprocess.Pop
     return process
 
 
-def test_a_restart_by_hand_does_not_wait(run: Run, manager: socket.socket, tmp_path: Path) -> None:
+def test_a_signal_ends_the_wait_and_resets_the_count(run: Run, manager: socket.socket, tmp_path: Path) -> None:
     process = waiting(run, manager, tmp_path)
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 0
@@ -92,7 +92,7 @@ def test_a_restart_by_hand_does_not_wait(run: Run, manager: socket.socket, tmp_p
     assert (tmp_path / FILE).read_text() == "1\n"
 
 
-def test_one_that_cannot_even_be_loaded_waits_too(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_cannot_be_imported_waits_too(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "cv2.py").write_text("raise ImportError('half an upgrade')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
@@ -110,7 +110,7 @@ def test_one_that_cannot_even_be_loaded_waits_too(run: Run, tmp_path: Path, monk
     assert not (tmp_path / FILE).exists()
 
 
-def test_changed_settings_are_tried_at_once(run: Run, manager: socket.socket, config: Path, tmp_path: Path) -> None:
+def test_changed_settings_end_the_wait(run: Run, manager: socket.socket, config: Path, tmp_path: Path) -> None:
     process = waiting(run, manager, tmp_path)
     config.write_text("[device]\nid = 8\n", encoding="utf-8")
     assert process.wait(10) == 2

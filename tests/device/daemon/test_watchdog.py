@@ -28,7 +28,7 @@ def heard(manager: socket.socket) -> list[str]:
         return found
 
 
-def test_ready_is_said_once_and_the_watchdog_fed_three_times_a_period(manager: socket.socket) -> None:
+def test_ready_is_sent_once_and_watchdog_three_times_a_period(manager: socket.socket) -> None:
     notifier = SystemdNotifier({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "3000000"})
     for step in range(200):
         notifier.ready()
@@ -37,14 +37,14 @@ def test_ready_is_said_once_and_the_watchdog_fed_three_times_a_period(manager: s
     assert heard(manager) == ["READY=1", "WATCHDOG=1", "STATUS=ready", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"]
 
 
-def test_without_a_manager_or_with_one_that_is_gone_nothing_happens(tmp_path: Path) -> None:
+def test_a_missing_service_manager_is_no_error(tmp_path: Path) -> None:
     SystemdNotifier({}).ready()
     gone = SystemdNotifier({"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "1000000"})
     gone.alive(1.0)
     gone.stopping()
 
 
-def test_an_abstract_socket_is_understood() -> None:
+def test_an_abstract_socket_gets_the_messages() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind("\0sortbin-test-notify")
         SystemdNotifier({"NOTIFY_SOCKET": "@sortbin-test-notify"}).stopping()
@@ -52,14 +52,14 @@ def test_an_abstract_socket_is_understood() -> None:
         assert listener.recv(100) == b"STOPPING=1"
 
 
-def test_a_loop_that_stopped_beating_is_named() -> None:
+def test_a_thread_without_a_recent_heartbeat_is_named() -> None:
     beats = Heartbeats(["control", "ledger"], 10.0)
     beats.beat("control", 14.0)
     assert beats.silent(10.0 + HEARTBEAT_TIMEOUT_S) == []
     assert beats.silent(10.1 + HEARTBEAT_TIMEOUT_S) == ["ledger"]
 
 
-def test_a_loop_that_never_began_is_named() -> None:
+def test_a_thread_without_any_heartbeat_is_named() -> None:
     beats = Heartbeats(["control", "link"], 10.0)
     beats.beat("control", 16.0)
     assert beats.silent(16.0) == ["link"]

@@ -67,7 +67,7 @@ def numbers(state: Path, said: list[str], after_seq: int = 0) -> list[int]:
     return [seq for seq, _ in read_events(state, after_seq, said.append)]
 
 
-def test_somebody_who_stops_reading_midway_does_not_hold_up_the_journal(ledger: Ledger, state: Path) -> None:
+def test_a_paused_reader_does_not_hold_up_the_journal(ledger: Ledger, state: Path) -> None:
     fill(ledger, 2 * PAGE)
     reading = read_events(state)
     assert next(reading)[0] == 1
@@ -81,14 +81,14 @@ def test_somebody_who_stops_reading_midway_does_not_hold_up_the_journal(ledger: 
 
 
 @pytest.mark.parametrize("n", [0, 1, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE])
-def test_every_event_is_read_once_however_many_pages_they_fill(state: Path, n: int) -> None:
+def test_every_event_of_many_pages_is_read_once(state: Path, n: int) -> None:
     ledger = Ledger(state, "bin1", Clock())
     fill(ledger, n)
     assert numbers(state, []) == list(range(1, n + 1))
     ledger.close(WAIT_S)
 
 
-def test_another_user_reads_beside_the_daemon_and_sees_the_newest(ledger: Ledger, state: Path) -> None:
+def test_another_user_reads_the_newest_while_the_daemon_writes(ledger: Ledger, state: Path) -> None:
     said: list[str] = []
     with another_user(state):
         assert numbers(state, said) == list(range(1, 21))
@@ -97,7 +97,7 @@ def test_another_user_reads_beside_the_daemon_and_sees_the_newest(ledger: Ledger
     assert numbers(state, said, 20) == [21, 22, 23, 24, 25]
 
 
-def test_a_stopped_ledger_is_read_where_nothing_may_be_written(ledger: Ledger, state: Path) -> None:
+def test_a_closed_ledger_is_read_on_a_read_only_disk(ledger: Ledger, state: Path) -> None:
     ledger.close(WAIT_S)
     before, said = sorted(path.name for path in state.iterdir()), list[str]()
     with another_user(state):
@@ -106,16 +106,14 @@ def test_a_stopped_ledger_is_read_where_nothing_may_be_written(ledger: Ledger, s
     assert sorted(path.name for path in state.iterdir()) == before
 
 
-def test_a_ledger_in_which_nothing_is_written_yet_has_no_events(state: Path) -> None:
+def test_an_empty_ledger_has_no_events(state: Path) -> None:
     state.mkdir()
     (state / FILE).touch()
     assert numbers(state, []) == []
 
 
 @pytest.mark.parametrize("mode", [0o444, 0])
-def test_where_the_journal_may_not_be_read_the_rest_is_and_that_is_said_once(
-    ledger: Ledger, state: Path, capsys: pytest.CaptureFixture[str], mode: int
-) -> None:
+def test_an_unreadable_journal_is_warned_of_once(ledger: Ledger, state: Path, capsys: pytest.CaptureFixture[str], mode: int) -> None:
     after = state.parent / "after"
     after.mkdir()
     db = sqlite3.connect(state / FILE)
@@ -135,7 +133,7 @@ def test_where_the_journal_may_not_be_read_the_rest_is_and_that_is_said_once(
     assert told.err.count("the newest events may be missing") == told.err.count("\n") == 1
 
 
-def test_a_folder_that_may_not_be_entered_is_named_in_one_line(ledger: Ledger, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_forbidden_folder_is_named_in_one_line(ledger: Ledger, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ledger.close(WAIT_S)
     with another_user(state):
         os.seteuid(os.getuid())
@@ -150,7 +148,7 @@ def test_a_folder_that_may_not_be_entered_is_named_in_one_line(ledger: Ledger, s
 
 
 @pytest.mark.parametrize("number", ["99999999999999999999", "-1", "x", "1.5", "9" * 5000])
-def test_a_number_that_no_event_has_is_refused_by_name(state: Path, number: str) -> None:
+def test_an_impossible_number_is_refused(state: Path, number: str) -> None:
     command = [sys.executable, "-m", "device.cli", "events", "--state", str(state), f"--since={number}"]
     refused = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert refused.returncode == 2
@@ -158,7 +156,7 @@ def test_a_number_that_no_event_has_is_refused_by_name(state: Path, number: str)
     assert "Traceback" not in refused.stderr
 
 
-def test_an_event_that_is_no_text_any_more_is_shown_as_far_as_it_goes(ledger: Ledger, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_event_that_is_not_utf_8_is_shown_escaped(ledger: Ledger, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ledger.close(WAIT_S)
     db = sqlite3.connect(state / FILE)
     db.execute("UPDATE event SET payload = ? WHERE seq = 7", (b'{"type":"jam","item":"\xff"}',))

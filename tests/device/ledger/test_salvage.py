@@ -97,7 +97,7 @@ def sound_in_the_end(state: Path) -> Ledger:
 
 
 @pytest.mark.parametrize("table", ["outbox", "event leaf", "intent", "sqlite_sequence", "note"])
-def test_totals_of_events_that_are_not_kept_any_more_survive_damage_elsewhere(state: Path, table: str) -> None:
+def test_totals_of_deleted_events_survive_damage_elsewhere(state: Path, table: str) -> None:
     overwritten(state, leaf_of_events(state) if table == "event leaf" else page_of(state, table))
     ledger = opened(state)
     assert ledger.warnings
@@ -105,7 +105,7 @@ def test_totals_of_events_that_are_not_kept_any_more_survive_damage_elsewhere(st
     ledger.close(WAIT_S)
 
 
-def test_what_was_given_up_stays_counted(tmp_path: Path) -> None:
+def test_the_dropped_count_survives_damage(tmp_path: Path) -> None:
     state = tmp_path / "state"
     ledger = Ledger(state, "bin1", Clock(), keep=10, keep_undelivered=100)
     for first in range(0, 2 * BLOCK + 1, 100):
@@ -122,7 +122,7 @@ def test_what_was_given_up_stays_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("table", ["outbox", "event leaf"])
-def test_a_mended_ledger_keeps_its_name(state: Path, table: str) -> None:
+def test_a_mended_ledger_keeps_its_install_name(state: Path, table: str) -> None:
     first = opened(state)
     first.close(WAIT_S)
     overwritten(state, leaf_of_events(state) if table == "event leaf" else page_of(state, table))
@@ -132,7 +132,7 @@ def test_a_mended_ledger_keeps_its_name(state: Path, table: str) -> None:
     mended.close(WAIT_S)
 
 
-def test_counts_that_no_ledger_can_have_are_not_believed(state: Path) -> None:
+def test_impossible_counts_are_not_saved(state: Path) -> None:
     with contextlib.closing(sqlite3.connect(state / FILE)) as db:
         db.execute("UPDATE total SET n = 1000000000")
         db.execute("INSERT INTO total VALUES ('glass', 'stolen', 5), ('paper', 'jams', -5), (x'ff', 'jams', 5)")
@@ -154,7 +154,7 @@ def test_events_between_two_damaged_pages_are_saved(state: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["zeros", "noise", "a shorter file"])
-def test_a_lost_first_page_or_end_costs_no_more_than_what_lay_there(state: Path, damage: str) -> None:
+def test_a_lost_first_page_or_end_loses_only_its_own_events(state: Path, damage: str) -> None:
     before = events_in(state)
     if damage == "a shorter file":
         os.truncate(state / FILE, (state / FILE).stat().st_size - PAGE)
@@ -172,7 +172,7 @@ def test_a_lost_first_page_or_end_costs_no_more_than_what_lay_there(state: Path,
 
 
 @pytest.mark.parametrize("name", ["total", "note", "event", "outbox"])
-def test_tables_with_other_things_in_them_than_were_put_there_are_mended(state: Path, name: str) -> None:
+def test_tables_with_wrong_values_are_mended(state: Path, name: str) -> None:
     spoilt = {
         "total": "UPDATE total SET n = 'many'",
         "note": "DELETE FROM note",
@@ -216,7 +216,7 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_whatever_happens_to_the_file_the_bin_starts_and_goes_on(sound: Path, tmp_path: Path, seed: int) -> None:
+def test_any_damage_to_the_file_is_mended(sound: Path, tmp_path: Path, seed: int) -> None:
     rng, content = random.Random(seed), (sound / FILE).read_bytes()
     for n in range(12):
         state = tmp_path / str(n)
@@ -227,7 +227,7 @@ def test_whatever_happens_to_the_file_the_bin_starts_and_goes_on(sound: Path, tm
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_whatever_happens_to_the_journal_the_bin_starts_and_goes_on(sound: Path, tmp_path: Path, seed: int) -> None:
+def test_any_damage_to_the_journal_is_mended(sound: Path, tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     shutil.copytree(sound, tmp_path / "running")
     ledger = opened(tmp_path / "running")
@@ -311,7 +311,7 @@ def salvaged(state: Path) -> None:
         swap(file)
 
 
-def test_a_new_database_never_meets_the_journal_of_the_old(sound: Path, tmp_path: Path) -> None:
+def test_a_new_database_never_uses_the_old_journal(sound: Path, tmp_path: Path) -> None:
     """The journal of the damaged one is sound and would be written over the new one's pages."""
     state = tmp_path / "state"
     shutil.copytree(sound, state)
@@ -342,7 +342,7 @@ def test_nothing_changes_where_nothing_can_be_saved(state: Path) -> None:
     ledger.close(WAIT_S)
 
 
-def test_the_newest_damaged_ones_are_kept_also_when_the_change_was_cut_off(state: Path) -> None:
+def test_an_interrupted_swap_keeps_the_newest_damaged_ones(state: Path) -> None:
     file = state / FILE
     for n in range(1, SET_ASIDE + 1):
         (state / f"ledger-corrupt-{n}.sqlite3").write_bytes(b"old")
@@ -353,7 +353,7 @@ def test_the_newest_damaged_ones_are_kept_also_when_the_change_was_cut_off(state
     assert databases(state)[:-1] == [f"ledger-corrupt-{n}.sqlite3" for n in range(2, SET_ASIDE + 2)]
 
 
-def test_a_lock_is_no_damage_and_saves_no_half(state: Path) -> None:
+def test_a_locked_database_is_not_damaged(state: Path) -> None:
     with contextlib.closing(sqlite3.connect(state / FILE, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode = DELETE")
         other.execute("BEGIN EXCLUSIVE")

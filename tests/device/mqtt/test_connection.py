@@ -91,7 +91,7 @@ def refusal(settings: MqttSettings, wait_s: float = WAIT_S) -> str:
     return str(refused.value)
 
 
-def test_a_broker_that_lets_us_in_is_said_nothing_about(broker: Any, version: int) -> None:
+def test_a_successful_login_raises_nothing(broker: Any, version: int) -> None:
     assert probe(at(broker.port, version=version), WAIT_S) is None
 
 
@@ -108,15 +108,15 @@ def test_a_host_that_does_not_exist_is_named(host: str) -> None:
     assert "mqtt.host" in said
 
 
-def test_something_that_takes_the_connection_and_says_nothing_is_no_broker(listener: socket.socket) -> None:
+def test_a_server_that_never_answers_is_no_broker(listener: socket.socket) -> None:
     assert "is that an MQTT broker?" in refusal(at(listener.getsockname()[1]), wait_s=0.2)
 
 
-def test_a_login_is_asked_for_where_the_broker_lets_nobody_in_without(guarded: Any) -> None:
+def test_a_missing_login_is_named(guarded: Any) -> None:
     assert "set mqtt.username and mqtt.password_file" in refusal(at(guarded.port))
 
 
-def test_the_right_password_opens_and_a_wrong_one_is_said_to_be_wrong(guarded: Any, password_file: Path) -> None:
+def test_a_wrong_password_is_named_and_the_right_one_connects(guarded: Any, password_file: Path) -> None:
     settings = at(guarded.port, username="bin1", password_file=str(password_file))
     assert probe(settings, WAIT_S) is None
     password_file.write_text("guess")
@@ -138,7 +138,7 @@ def rationed(mosquitto: Callable[..., Any], tmp_path: Path) -> Callable[..., Any
     return start
 
 
-def test_a_device_that_may_only_write_may_publish_and_leaves_nothing_behind(rationed: Callable[..., Any], subscribe: Callable[[int], Any]) -> None:
+def test_the_probe_publishes_nothing_that_stays(rationed: Callable[..., Any], subscribe: Callable[[int], Any]) -> None:
     broker = rationed("write sortbin/bin1/#")
     assert may_publish(at(broker.port), "sortbin/bin1/check", WAIT_S) is True, "nobody listens yet"
     early = subscribe(broker.port)
@@ -150,16 +150,14 @@ def test_a_device_that_may_only_write_may_publish_and_leaves_nothing_behind(rati
     assert not late.heard[0].retain
 
 
-def test_a_topic_that_the_broker_forbids_is_known_though_it_lets_the_device_in(rationed: Callable[..., Any]) -> None:
+def test_a_forbidden_topic_is_found_after_a_successful_login(rationed: Callable[..., Any]) -> None:
     broker = rationed("write sortbin/another/#")
     assert probe(at(broker.port), WAIT_S) is None
     assert may_publish(at(broker.port), "sortbin/bin1/check", WAIT_S) is False
 
 
 @pytest.mark.parametrize("allowed", ["bin-1", "another"])
-def test_check_names_the_topic_that_is_forbidden(
-    allowed: str, rationed: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_names_the_forbidden_topic(allowed: str, rationed: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broker = rationed(f"write sortbin/{allowed}/#")
     file = tmp_path / "sortbin.toml"
     state, nothing = tmp_path / "state", tmp_path / "nothing"
@@ -175,7 +173,7 @@ def test_check_names_the_topic_that_is_forbidden(
     assert (said["ok"], said["message"]) == expected[allowed]
 
 
-def test_a_broker_that_speaks_no_mqtt_5_says_nothing_about_topics() -> None:
+def test_a_broker_without_mqtt_5_does_not_tell_of_topics() -> None:
     pytest.importorskip("amqtt")
     from device.simulation.broker import EmbeddedBroker
 
@@ -200,7 +198,7 @@ def test_tls_with_the_right_authority_connects(encrypted: Any, certificates: Pat
 
 
 @pytest.mark.parametrize("ca_file", ["stranger.pem", None])
-def test_a_broker_signed_by_a_stranger_is_not_trusted(encrypted: Any, certificates: Path, ca_file: str | None) -> None:
+def test_a_certificate_of_another_authority_is_not_trusted(encrypted: Any, certificates: Path, ca_file: str | None) -> None:
     broker = encrypted()
     said = refusal(at(broker.port, tls=TlsSettings(ca_file=str(certificates / ca_file) if ca_file else None)))
     assert "certificate is not trusted" in said
@@ -214,7 +212,7 @@ def test_a_broker_signed_by_a_stranger_is_not_trusted(encrypted: Any, certificat
         ("20000101000000Z", "20010101000000Z", "no longer valid by"),
     ],
 )
-def test_a_certificate_of_another_time_points_to_the_clock(encrypted: Any, certificates: Path, valid_from: str, valid_until: str, said: str) -> None:
+def test_an_expired_certificate_points_to_the_clock(encrypted: Any, certificates: Path, valid_from: str, valid_until: str, said: str) -> None:
     """A Pi has no battery behind its clock: without a network it starts in the past."""
     (certificates / "ca.conf").write_text("[ca]\ndefault_ca=own\n[own]\ndatabase=index\nserial=number\npolicy=any\n[any]\ncommonName=supplied\n")
     (certificates / "index").touch()
@@ -235,7 +233,7 @@ def test_a_certificate_for_another_host_is_not_trusted(encrypted: Any, certifica
     assert "mqtt.host" in said
 
 
-def test_a_broker_that_asks_for_a_certificate_gets_it_or_says_so(encrypted: Any, certificates: Path) -> None:
+def test_a_broker_gets_the_client_certificate_that_it_asks_for(encrypted: Any, certificates: Path) -> None:
     broker = encrypted("require_certificate true", "allow_anonymous true")
     ca = str(certificates / "ca.pem")
     own = TlsSettings(ca_file=ca, cert_file=str(certificates / "client.pem"), key_file=str(certificates / "client.key"))
@@ -243,14 +241,14 @@ def test_a_broker_that_asks_for_a_certificate_gets_it_or_says_so(encrypted: Any,
     assert "mqtt.tls.cert_file" in refusal(at(broker.port, tls=TlsSettings(ca_file=ca)))
 
 
-def test_plain_and_encrypted_mixed_up_are_told_apart(encrypted: Any, mosquitto: Callable[..., Any]) -> None:
+def test_tls_on_one_side_only_is_named(encrypted: Any, mosquitto: Callable[..., Any]) -> None:
     plain = mosquitto()
     plain.start()
     assert "[mqtt.tls]" in refusal(at(encrypted().port))
     assert "does that port speak TLS?" in refusal(at(plain.port, tls=TlsSettings()))
 
 
-def test_tls_files_that_are_none_are_named(tmp_path: Path) -> None:
+def test_tls_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     missing, empty = str(tmp_path / "missing.pem"), tmp_path / "empty.pem"
     empty.touch()
     assert f"mqtt.tls.ca_file {missing}: " in refusal(at(1, tls=TlsSettings(ca_file=missing)))
@@ -280,17 +278,17 @@ def test_tls_files_that_are_none_are_named(tmp_path: Path) -> None:
         {"host": "broker/"},
     ],
 )
-def test_settings_that_cannot_work_are_refused(table: dict[str, Any]) -> None:
+def test_invalid_mqtt_settings_are_refused(table: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(table, MqttSettings)
 
 
 @pytest.mark.parametrize("host", ["broker", "broker.local", "10.0.0.2", "::1", "fe80::1%eth0", "müll.example", "my_broker"])
-def test_names_and_addresses_of_all_kinds_are_hosts(host: str) -> None:
+def test_names_and_addresses_of_all_kinds_are_valid_hosts(host: str) -> None:
     assert msgspec.convert({"host": host}, MqttSettings).host == host
 
 
-def test_one_set_of_topics_has_one_client_id_on_every_machine() -> None:
+def test_one_device_and_base_give_one_client_id() -> None:
     assert client_id("bin1") == "sortbin-bin1"
     ids = [client_id("bin1"), client_id("bin2"), client_id("bin1", "site/floor1"), client_id("bin1", "site/floor2")]
     assert len(set(ids)) == 4

@@ -79,7 +79,7 @@ def sorted_item() -> ItemSorted:
         (('bin = "glass"', 'bin = "glas"'), 'no [[gate]] with bin = "glass"'),
     ],
 )
-def test_what_keeps_it_from_starting_stands_in_its_state(
+def test_the_reason_of_a_refused_start_is_published(
     wrong: tuple[str, str],
     said: str,
     settings: Settings,
@@ -101,7 +101,7 @@ def test_what_keeps_it_from_starting_stands_in_its_state(
     assert late.wait_for("availability", bool)[-1] == "offline"
 
 
-def test_what_it_has_counted_stays_in_its_state(
+def test_the_fault_state_keeps_the_totals(
     settings: Settings,
     tmp_path: Path,
     mosquitto: Callable[..., Any],
@@ -119,7 +119,7 @@ def test_what_it_has_counted_stays_in_its_state(
     assert told["last_item"]["item"] == "a"
 
 
-def test_a_bug_is_told_by_its_name(
+def test_an_unexpected_exception_is_published_with_its_type(
     settings: Settings,
     mosquitto: Callable[..., Any],
     subscribe: Callable[[int], Any],
@@ -130,7 +130,7 @@ def test_a_bug_is_told_by_its_name(
     assert subscribe(broker.port).wait_for("state", bool)[-1]["fault"]["message"] == "ZeroDivisionError: division by zero"
 
 
-def test_a_second_one_does_not_speak_over_the_one_that_runs(
+def test_a_second_daemon_publishes_nothing_while_one_runs(
     settings: Settings,
     tmp_path: Path,
     mosquitto: Callable[..., Any],
@@ -147,7 +147,7 @@ def test_a_second_one_does_not_speak_over_the_one_that_runs(
     assert [state["fault"]["message"] for state in listener.wait_for("state", bool)] == ["no"]
 
 
-def test_a_forbidden_journal_stands_in_health_and_in_the_line_that_systemd_shows(
+def test_a_forbidden_journal_is_in_health_and_the_status_line(
     settings: Settings, tmp_path: Path, mosquitto: Callable[..., Any], subscribe: Callable[[int], Any]
 ) -> None:
     acl = tmp_path / "acl"
@@ -172,7 +172,7 @@ def test_a_forbidden_journal_stands_in_health_and_in_the_line_that_systemd_shows
     assert {name.rpartition("/")[2] for name in (message.topic for message in listener.heard)} == {"health"}
 
 
-def test_a_file_that_names_no_broker_soundly_tells_nobody(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_without_a_valid_broker_publishes_nothing(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     file = settings(1, ('[mqtt]\nhost = "127.0.0.1"\nport = 1\n', ""))
     publish_exit_fault(file, SettingsError("no"))
     for text in ("[device", "", '[mqtt]\ntsl = { ca_file = "ca.pem" }\n', '[device]\nid = "No Id"\n[mqtt]\n'):
@@ -183,12 +183,12 @@ def test_a_file_that_names_no_broker_soundly_tells_nobody(settings: Settings, ca
 
 
 @pytest.mark.parametrize("wrong", [("", ""), ('/state"', '/state\\u0000"')])
-def test_what_keeps_it_from_telling_does_not_hide_the_reason(wrong: tuple[str, str], settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_to_publish_does_not_hide_the_reason(wrong: tuple[str, str], settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
     publish_exit_fault(settings(1, wrong), SettingsError("no"))
     assert "the broker could not be told why" in caplog.text
 
 
-def test_a_broker_that_never_answers_and_a_name_that_is_never_found_are_given_up(
+def test_a_silent_broker_or_a_hanging_look_up_ends_in_time(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     silent = RawBroker(lambda packet: b"")

@@ -41,7 +41,7 @@ def done(heard: list[Any]) -> list[int]:
     return [told["totals"]["paper"]["sorted"] for told in heard]
 
 
-def test_a_new_listener_finds_what_the_device_is_and_that_it_is_online(broker: Any, connect: Connect, subscribe: Subscribe) -> None:
+def test_a_new_subscriber_gets_info_and_online(broker: Any, connect: Connect, subscribe: Subscribe) -> None:
     early = subscribe(broker.port)
     link = connect(broker.port)
     link.publish_state(state(3))
@@ -57,7 +57,7 @@ def test_a_new_listener_finds_what_the_device_is_and_that_it_is_online(broker: A
     assert kept == {"sortbin/bin1/state", "sortbin/bin1/bin/可回收物", "sortbin/bin1/availability"}
 
 
-def test_online_is_said_after_what_was_known_before_the_connection(broker: Any, connect: Connect, subscribe: Subscribe, road: Any) -> None:
+def test_online_is_published_after_the_retained_values(broker: Any, connect: Connect, subscribe: Subscribe, road: Any) -> None:
     to_broker = road(broker.port)
     to_broker.shut()
     listener = subscribe(broker.port)
@@ -70,7 +70,7 @@ def test_online_is_said_after_what_was_known_before_the_connection(broker: Any, 
     assert done(listener.payloads("state")) == [2]
 
 
-def test_of_many_states_in_a_second_the_first_and_the_newest_are_sent(broker: Any, connect: Connect, subscribe: Subscribe) -> None:
+def test_of_many_states_in_a_second_two_are_published(broker: Any, connect: Connect, subscribe: Subscribe) -> None:
     listener = subscribe(broker.port)
     link = connect(broker.port)
     listener.wait_for("availability", bool)
@@ -81,7 +81,7 @@ def test_of_many_states_in_a_second_the_first_and_the_newest_are_sent(broker: An
     assert told == sorted(told)
 
 
-def test_an_event_is_heard_live_and_in_the_journal_in_the_same_words(broker: Any, ledger: Ledger, connect: Connect, subscribe: Subscribe) -> None:
+def test_an_event_is_the_same_on_event_and_journal(broker: Any, ledger: Ledger, connect: Connect, subscribe: Subscribe) -> None:
     listener = subscribe(broker.port)
     connect(broker.port)
     listener.wait_for("availability", bool)
@@ -92,7 +92,7 @@ def test_an_event_is_heard_live_and_in_the_journal_in_the_same_words(broker: Any
     assert not any(message.retain for message in listener.heard if message.topic.endswith(("event", "journal")))
 
 
-def test_stopping_delivers_what_was_recorded(broker: Any, ledger: Ledger, connect: Connect, subscribe: Subscribe) -> None:
+def test_stopping_delivers_recorded_events(broker: Any, ledger: Ledger, connect: Connect, subscribe: Subscribe) -> None:
     listener = subscribe(broker.port)
     link = connect(broker.port)
     listener.wait_for("availability", bool)
@@ -104,7 +104,7 @@ def test_stopping_delivers_what_was_recorded(broker: Any, ledger: Ledger, connec
     assert not link.alive
 
 
-def test_the_last_words_are_the_newest_state_and_offline(
+def test_the_newest_state_and_offline_are_published_last(
     mosquitto: Callable[..., Any], ledger: Ledger, connect: Connect, subscribe: Subscribe
 ) -> None:
     # Not with amqtt, which forgets what it has acknowledged when the sender disconnects.
@@ -133,7 +133,7 @@ def test_stopping_without_a_broker_ends_the_thread(connect: Connect, link_log: A
     assert not link.alive
 
 
-def test_a_refused_password_is_said_once_tried_for_ever_and_taken_when_it_is_mended(
+def test_a_refused_password_is_logged_once_and_retried(
     mosquitto: Callable[..., Any], tmp_path: Path, connect: Connect, link_log: Any, subscribe: Subscribe
 ) -> None:
     password, users = tmp_path / "password", tmp_path / "users"
@@ -155,7 +155,7 @@ def test_a_refused_password_is_said_once_tried_for_ever_and_taken_when_it_is_men
     assert sum("refused" in line for line in link_log.lines) == 1
 
 
-def test_two_bins_with_one_id_are_told_what_throws_them_out(mosquitto: Callable[..., Any], connect: Connect, link_log: Any) -> None:
+def test_two_bins_with_one_id_log_the_cause(mosquitto: Callable[..., Any], connect: Connect, link_log: Any) -> None:
     broker = mosquitto()
     broker.start()
     connect(broker.port)
@@ -163,9 +163,7 @@ def test_two_bins_with_one_id_are_told_what_throws_them_out(mosquitto: Callable[
     link_log.wait_for("has another bin the id bin1?")
 
 
-def test_a_broker_that_takes_few_messages_at_a_time_gets_no_more(
-    mosquitto: Callable[..., Any], ledger: Ledger, connect: Connect, link_log: Any
-) -> None:
+def test_a_small_receive_maximum_of_the_broker_is_kept(mosquitto: Callable[..., Any], ledger: Ledger, connect: Connect, link_log: Any) -> None:
     broker = mosquitto("allow_anonymous true", "max_inflight_messages 3")
     broker.start()
     for _ in range(100):
@@ -179,7 +177,7 @@ def test_a_broker_that_takes_few_messages_at_a_time_gets_no_more(
     assert sum("connected" in line for line in link_log.lines) == 1
 
 
-def test_a_journal_that_the_broker_forbids_stays_in_the_ledger_is_told_and_arrives_when_it_is_allowed(
+def test_a_forbidden_journal_is_delivered_once_it_is_allowed(
     mosquitto: Callable[..., Any], tmp_path: Path, ledger: Ledger, connect: Connect, subscribe: Subscribe, link_log: Any, road: Any
 ) -> None:
     acl = tmp_path / "acl"
@@ -211,7 +209,7 @@ def test_a_journal_that_the_broker_forbids_stays_in_the_ledger_is_told_and_arriv
     assert (link.refused, ledger.undelivered) == ((), 0)
 
 
-def test_all_that_is_retained_comes_again_on_the_same_connection_once_the_broker_allows_it(
+def test_refused_retained_values_are_published_once_allowed(
     mosquitto: Callable[..., Any], tmp_path: Path, connect: Connect, subscribe: Subscribe, link_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("device.mqtt.link.REFUSED_S", 0.1)
@@ -241,7 +239,7 @@ def test_all_that_is_retained_comes_again_on_the_same_connection_once_the_broker
     assert subscribe(broker.port).wait_for("availability", bool) == ["online"]
 
 
-def test_what_nobody_thought_of_is_said_and_the_link_tried_again(
+def test_an_unexpected_exception_is_logged_and_the_link_reconnects(
     mosquitto: Callable[..., Any], tmp_path: Path, connect: Connect, link_log: Any
 ) -> None:
     """A password beyond what MQTT can carry makes the client's library raise what it documents nowhere."""
@@ -274,7 +272,7 @@ while True:
 """
 
 
-def test_a_killed_device_is_said_to_be_offline_and_nothing_it_stored_is_lost(broker: Any, version: Any, tmp_path: Path, subscribe: Subscribe) -> None:
+def test_a_killed_device_goes_offline_and_loses_no_event(broker: Any, version: Any, tmp_path: Path, subscribe: Subscribe) -> None:
     listener = subscribe(broker.port)
     folder = tmp_path / "killed"
     process = subprocess.Popen(
@@ -302,9 +300,7 @@ def test_a_killed_device_is_said_to_be_offline_and_nothing_it_stored_is_lost(bro
     assert seqs == list(range(1, len(seqs) + 1))
 
 
-def test_a_device_back_from_a_power_cut_before_the_broker_missed_it_ends_up_online(
-    mosquitto: Callable[..., Any], tmp_path: Path, subscribe: Subscribe
-) -> None:
+def test_a_quick_restart_ends_up_online(mosquitto: Callable[..., Any], tmp_path: Path, subscribe: Subscribe) -> None:
     # The broker still holds the old connection, whose will must not follow the new connection's `online`.
     broker = mosquitto()
     broker.start()
@@ -325,7 +321,7 @@ def test_a_device_back_from_a_power_cut_before_the_broker_missed_it_ends_up_onli
     ledger.close(WAIT_S)
 
 
-def test_names_that_topics_cannot_hold_are_refused_at_once(broker: Any, connect: Connect, ledger: Ledger) -> None:
+def test_invalid_topic_names_are_refused_at_once(broker: Any, connect: Connect, ledger: Ledger) -> None:
     link = connect(broker.port)
     with pytest.raises(TopicError, match="bin 'a/b'"):
         link.publish_bin("a/b", BinState(fill_percent=None, full=False, items=0, hazards=0))

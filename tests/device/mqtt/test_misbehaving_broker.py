@@ -115,7 +115,7 @@ def refusal(broker: RawBroker, wait_s: float = WAIT_S, **more: Any) -> str:
 
 
 @pytest.mark.parametrize("what", AFTER_CONNECT)
-def test_an_answer_to_connect_that_is_none_is_said_and_tried_again(what: str, raw_broker: RawBroker, ledger: Ledger, link_log: Any) -> None:
+def test_an_invalid_connack_is_logged_and_retried(what: str, raw_broker: RawBroker, ledger: Ledger, link_log: Any) -> None:
     raw_broker.answers = well_after(4, lambda packet: Farewell(AFTER_CONNECT[what]))
     fill(ledger)
     link_to(raw_broker, ledger)
@@ -124,7 +124,7 @@ def test_an_answer_to_connect_that_is_none_is_said_and_tried_again(what: str, ra
 
 
 @pytest.mark.parametrize("what", AFTER_PUBLISH)
-def test_what_is_no_mqtt_amid_the_traffic_ends_the_connection_and_the_next_goes_on(what: str, raw_broker: RawBroker, ledger: Ledger) -> None:
+def test_a_malformed_packet_ends_the_connection_and_the_next_goes_on(what: str, raw_broker: RawBroker, ledger: Ledger) -> None:
     junk = AFTER_PUBLISH[what]
     raw_broker.answers = well_after(1, lambda packet: junk + well_behaved(packet) if packet.number == 5 else well_behaved(packet))
     fill(ledger)
@@ -143,7 +143,7 @@ JUNK = st.one_of(
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(junk=st.lists(JUNK, min_size=1, max_size=3), at=st.integers(1, 12), hangs_up=st.booleans())
-def test_whatever_bytes_come_the_journal_arrives_whole(
+def test_no_bytes_from_a_broker_lose_an_event(
     junk: list[bytes], at: int, hangs_up: bool, raw_broker: RawBroker, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     begun = max((packet.connection for packet in raw_broker.heard), default=0)
@@ -168,12 +168,12 @@ def test_whatever_bytes_come_the_journal_arrives_whole(
 # Silence
 
 
-def test_a_broker_that_takes_the_connection_and_never_answers_is_given_up(raw_broker: RawBroker) -> None:
+def test_a_broker_without_connack_times_out(raw_broker: RawBroker) -> None:
     raw_broker.answers = lambda packet: b""
     assert "is that an MQTT broker?" in refusal(raw_broker, wait_s=0.2)
 
 
-def test_a_tls_handshake_that_never_ends_is_given_up(raw_broker: RawBroker) -> None:
+def test_a_tls_handshake_times_out(raw_broker: RawBroker) -> None:
     raw_broker.answers = lambda packet: b""
     patient = MqttSettings(host="127.0.0.1", port=raw_broker.port, keepalive_s=3600, tls=TlsSettings())
     with pytest.raises(MqttError, match=r"no answer within 0\.2 s"):
@@ -181,9 +181,7 @@ def test_a_tls_handshake_that_never_ends_is_given_up(raw_broker: RawBroker) -> N
 
 
 @pytest.mark.parametrize("answers_pings", [False, True])
-def test_a_broker_that_falls_silent_amid_the_traffic_is_left_and_the_next_connection_goes_on(
-    answers_pings: bool, raw_broker: RawBroker, ledger: Ledger, link_log: Any
-) -> None:
+def test_a_broker_that_falls_silent_is_left_and_the_next_goes_on(answers_pings: bool, raw_broker: RawBroker, ledger: Ledger, link_log: Any) -> None:
     def silent(packet: Packet) -> bytes:
         spoken = packet.number <= 5 or (answers_pings and packet.kind == PINGREQ)
         return well_behaved(packet) if spoken else b""
@@ -196,7 +194,7 @@ def test_a_broker_that_falls_silent_amid_the_traffic_is_left_and_the_next_connec
     assert link_log.lines.count(f"broker 127.0.0.1:{raw_broker.port}: connected in MQTT 5") == 2
 
 
-def test_one_message_that_is_never_acknowledged_among_others_that_are_comes_again(raw_broker: RawBroker, ledger: Ledger, link_log: Any) -> None:
+def test_a_message_without_acknowledgement_is_published_again(raw_broker: RawBroker, ledger: Ledger, link_log: Any) -> None:
     raw_broker.answers = well_after(1, lambda packet: b"" if packet.number == 5 else well_behaved(packet))
     fill(ledger)
     link_to(raw_broker, ledger)
@@ -210,13 +208,13 @@ def test_one_message_that_is_never_acknowledged_among_others_that_are_comes_agai
 
 @pytest.mark.parametrize("version", [4, 5])
 @pytest.mark.parametrize("code", [*range(1, 6), *range(0x80, 0xA3), 0xFF])
-def test_a_refusal_is_one_line_whatever_its_code(version: int, code: int, raw_broker: RawBroker) -> None:
+def test_a_refusal_of_any_code_is_one_line(version: int, code: int, raw_broker: RawBroker) -> None:
     raw_broker.answers = lambda packet: Farewell(connack(packet, code if packet.is_mqtt_5 == (version == 5) else 1))
     assert refusal(raw_broker)
 
 
 @pytest.mark.parametrize("answer", [Farewell(b"\x20\x02\x00\x01"), Farewell(b"\x20\x03\x00\x84\x00"), HANG_UP])
-def test_a_broker_that_knows_only_mqtt_3_is_spoken_to_in_that(answer: Farewell, raw_broker: RawBroker, ledger: Ledger, link_log: Any) -> None:
+def test_a_broker_without_mqtt_5_gets_mqtt_3(answer: Farewell, raw_broker: RawBroker, ledger: Ledger, link_log: Any) -> None:
     raw_broker.answers = lambda packet: answer if packet.is_mqtt_5 else well_behaved(packet)
     fill(ledger)
     link_to(raw_broker, ledger)
@@ -225,7 +223,7 @@ def test_a_broker_that_knows_only_mqtt_3_is_spoken_to_in_that(answer: Farewell, 
     assert {packet.connection for packet in raw_broker.heard} == {1, 2}
 
 
-def test_a_broker_that_leaves_mqtt_5_unanswered_can_be_spoken_to_in_mqtt_3_at_once(raw_broker: RawBroker) -> None:
+def test_version_3_begins_with_mqtt_3(raw_broker: RawBroker) -> None:
     raw_broker.answers = lambda packet: b"" if packet.is_mqtt_5 else well_behaved(packet)
     assert connect(raw_broker, 0.2).protocol.startswith("MQTT 3.1.1")
     heard = len(raw_broker.heard)
@@ -235,13 +233,13 @@ def test_a_broker_that_leaves_mqtt_5_unanswered_can_be_spoken_to_in_mqtt_3_at_on
 
 
 @pytest.mark.parametrize("code", [0x86, 0x87, 0x8A])
-def test_who_is_not_let_in_does_not_try_again_in_an_older_version(code: int, raw_broker: RawBroker) -> None:
+def test_a_refused_login_is_not_retried_in_an_older_version(code: int, raw_broker: RawBroker) -> None:
     raw_broker.answers = lambda packet: Farewell(connack(packet, code))
     refusal(raw_broker)
     assert len(raw_broker.heard) == 1
 
 
-def test_a_broker_that_says_who_took_over_is_believed(raw_broker: RawBroker, ledger: Ledger, link_log: Any) -> None:
+def test_session_taken_over_names_the_device_id(raw_broker: RawBroker, ledger: Ledger, link_log: Any) -> None:
     raw_broker.answers = well_after(1, lambda packet: Farewell(b"\xe0\x01\x8e") if packet.number == 5 else well_behaved(packet))
     fill(ledger)
     link_to(raw_broker, ledger)
@@ -249,7 +247,7 @@ def test_a_broker_that_says_who_took_over_is_believed(raw_broker: RawBroker, led
     until(lambda: not ledger.undelivered)
 
 
-def test_a_broker_that_sends_nonsense_again_and_again_is_not_taken_for_another_bin(raw_broker: RawBroker, ledger: Ledger, link_log: Any) -> None:
+def test_malformed_packets_do_not_point_to_another_bin(raw_broker: RawBroker, ledger: Ledger, link_log: Any) -> None:
     raw_broker.answers = well_after(6, lambda packet: b"\x90\x00" if packet.number == 3 else well_behaved(packet))
     fill(ledger)
     link_to(raw_broker, ledger)
@@ -258,7 +256,7 @@ def test_a_broker_that_sends_nonsense_again_and_again_is_not_taken_for_another_b
     assert not any("another bin" in line for line in link_log.lines)
 
 
-def test_the_device_pings_as_often_as_the_broker_asks(raw_broker: RawBroker) -> None:
+def test_the_server_keep_alive_is_kept(raw_broker: RawBroker) -> None:
     within_a_second = b"\x13\x00\x01"
     raw_broker.answers = lambda packet: connack(packet, 0, within_a_second) if packet.kind == CONNECT else well_behaved(packet)
     patient = MqttSettings(host="127.0.0.1", port=raw_broker.port, keepalive_s=3600)
@@ -267,7 +265,7 @@ def test_the_device_pings_as_often_as_the_broker_asks(raw_broker: RawBroker) -> 
     connection.close()
 
 
-def test_no_more_messages_are_under_way_than_the_broker_takes(raw_broker: RawBroker, ledger: Ledger) -> None:
+def test_the_receive_maximum_limits_messages_in_flight(raw_broker: RawBroker, ledger: Ledger) -> None:
     at_most_three = b"\x21\x00\x03"
     unanswered: list[Packet] = []
 
@@ -288,7 +286,7 @@ def test_no_more_messages_are_under_way_than_the_broker_takes(raw_broker: RawBro
     assert {packet.connection for packet in raw_broker.heard} == {1}
 
 
-def test_an_event_that_is_refused_stays_and_comes_again(raw_broker: RawBroker, ledger: Ledger, link_log: Any) -> None:
+def test_a_refused_event_is_published_again(raw_broker: RawBroker, ledger: Ledger, link_log: Any) -> None:
     def forbids_the_journal(packet: Packet) -> bytes:
         if packet.kind == PUBLISH and topic_of(packet).endswith("/journal"):
             return b"\x40\x03" + message_id(packet) + NOT_AUTHORIZED

@@ -48,7 +48,7 @@ def wait_until_acknowledged(ledger: Ledger, link: Link) -> None:
     assert ledger.outbox(0, 1) == []
 
 
-def test_events_of_an_outage_arrive_when_the_killed_broker_is_back(
+def test_events_of_an_outage_arrive_once_the_broker_is_back(
     broker: Any, ledger: Ledger, connect: Callable[..., Link], subscribe: Callable[[int], Any], road: Callable[[int], Any]
 ) -> None:
     to_broker = road(broker.port)
@@ -69,7 +69,7 @@ def test_events_of_an_outage_arrive_when_the_killed_broker_is_back(
     assert first_times(heard_by(consumers)) == seqs == list(range(1, 5 * MANY + 1))
 
 
-def test_a_broker_killed_in_the_middle_of_the_traffic_costs_no_event(
+def test_a_killed_broker_loses_no_event(
     mosquitto: Callable[..., Any], ledger: Ledger, connect: Callable[..., Link], subscribe: Callable[[int], Any], road: Callable[[int], Any]
 ) -> None:
     # Mosquitto passes a message on before it acknowledges it; with QoS 0 to the consumer nothing stays behind in it.
@@ -95,7 +95,7 @@ def test_a_broker_killed_in_the_middle_of_the_traffic_costs_no_event(
 
 
 @pytest.mark.parametrize("cut_after", [1, 7, 30])
-def test_a_network_that_breaks_in_the_middle_of_the_traffic_costs_no_event(
+def test_a_broken_network_loses_no_event(
     broker: Any,
     ledger: Ledger,
     connect: Callable[..., Link],
@@ -117,9 +117,7 @@ def test_a_network_that_breaks_in_the_middle_of_the_traffic_costs_no_event(
     assert first_times(consumer.payloads("journal")) == seqs
 
 
-def test_events_from_before_a_restart_of_the_device_go_to_the_journal_and_not_to_the_live_topic(
-    broker: Any, version: Any, tmp_path: Path, subscribe: Callable[[int], Any]
-) -> None:
+def test_events_of_an_earlier_run_are_published_on_journal_only(broker: Any, version: Any, tmp_path: Path, subscribe: Callable[[int], Any]) -> None:
     before = Ledger(tmp_path / "restarted", "bin1", Clock())
     seqs = stored(record(before, MANY))
     assert before.close(20)

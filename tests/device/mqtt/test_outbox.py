@@ -29,7 +29,7 @@ def fill(ledger: Ledger, n: int) -> None:
         future.result(20)
 
 
-def test_at_most_twenty_are_under_way_and_each_acknowledgement_makes_room_for_one(ledger: Ledger) -> None:
+def test_at_most_twenty_events_are_in_flight(ledger: Ledger) -> None:
     fill(ledger, 50)
     wire = Wire()
     outbox = Outbox(ledger, wire.publish)
@@ -43,7 +43,7 @@ def test_at_most_twenty_are_under_way_and_each_acknowledgement_makes_room_for_on
     assert not outbox.empty
 
 
-def test_the_next_connection_begins_at_the_oldest_that_was_not_acknowledged(ledger: Ledger) -> None:
+def test_the_next_connection_begins_at_the_oldest_unacknowledged_event(ledger: Ledger) -> None:
     fill(ledger, 5)
     first, second = Wire(), Wire()
     outbox = Outbox(ledger, first.publish)
@@ -53,7 +53,7 @@ def test_the_next_connection_begins_at_the_oldest_that_was_not_acknowledged(ledg
     assert second.sent == [2, 4, 5]
 
 
-def test_acknowledgements_of_other_messages_are_none_of_its_business(ledger: Ledger) -> None:
+def test_acknowledgements_of_other_topics_are_ignored(ledger: Ledger) -> None:
     fill(ledger, 1)
     wire = Wire()
     outbox = Outbox(ledger, wire.publish)
@@ -63,7 +63,7 @@ def test_acknowledgements_of_other_messages_are_none_of_its_business(ledger: Led
     assert ledger.undelivered == 1
 
 
-def test_a_ledger_that_cannot_be_read_is_tried_again_after_a_rest(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreadable_ledger_is_tried_again_after_a_pause(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
     fill(ledger, 3)
     now_s, wire = [0.0], Wire()
     outbox = Outbox(ledger, wire.publish, now_s=lambda: now_s[0])
@@ -87,7 +87,7 @@ def test_a_ledger_that_cannot_be_read_is_tried_again_after_a_rest(ledger: Ledger
         st.sampled_from(["record", "feed", "acknowledge first", "acknowledge last", "refuse first", "refuse last", "rest", "reconnect"]), max_size=40
     )
 )
-def test_each_connection_hears_in_order_and_nothing_acknowledged_comes_again(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
+def test_each_connection_gets_unacknowledged_events_in_order(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
     ledger = Ledger(tmp_path_factory.mktemp("state"), "bin1", Clock())
     wires, now_s = [Wire()], [0.0]
     outbox = Outbox(ledger, wires[-1].publish, now_s=lambda: now_s[0])
@@ -123,7 +123,7 @@ def test_each_connection_hears_in_order_and_nothing_acknowledged_comes_again(tmp
     ledger.close(20)
 
 
-def test_refused_events_stay_and_come_again_after_a_rest_the_oldest_alone(ledger: Ledger) -> None:
+def test_after_a_refusal_the_oldest_event_is_published_alone(ledger: Ledger) -> None:
     fill(ledger, 30)
     now_s, wire = [0.0], Wire()
     outbox = Outbox(ledger, wire.publish, now_s=lambda: now_s[0])
@@ -145,7 +145,7 @@ def test_refused_events_stay_and_come_again_after_a_rest_the_oldest_alone(ledger
     assert ledger.undelivered == 30 - 6
 
 
-def test_an_event_refused_again_keeps_the_others_back(ledger: Ledger) -> None:
+def test_an_event_refused_again_holds_the_others_back(ledger: Ledger) -> None:
     fill(ledger, 5)
     now_s, wire = [0.0], Wire()
     outbox = Outbox(ledger, wire.publish, now_s=lambda: now_s[0])

@@ -19,7 +19,7 @@ EXAMPLES = re.findall(r"^sortbin/demo/(\w+)\S* (\{.*\})$", REFERENCE, re.MULTILI
 ITEM = {"item": "a", "bin": "paper", "label": "paper", "p": 0.9, "probabilities": {"paper": 1.0}, "frames": 1, "bundle": "b"}
 
 
-def test_the_reference_shows_an_example_of_every_topic_and_every_type_of_event() -> None:
+def test_the_docs_show_an_example_of_every_topic_and_event() -> None:
     assert {topic for topic, _ in EXAMPLES} == set(TYPES)
     shown = {json.loads(example)["type"] for topic, example in EXAMPLES if topic in ("event", "journal")}
     assert shown == {kind.__struct_config__.tag for kind in get_args(AnyEvent)}
@@ -27,7 +27,7 @@ def test_the_reference_shows_an_example_of_every_topic_and_every_type_of_event()
 
 
 @pytest.mark.parametrize(("topic", "example"), EXAMPLES)
-def test_an_example_of_the_reference_is_what_the_types_write(topic: str, example: str) -> None:
+def test_each_example_in_the_docs_fits_its_type(topic: str, example: str) -> None:
     decoded = msgspec.json.decode(example, type=TYPES[topic])
     assert msgspec.json.encode(decoded).decode() == example
 
@@ -42,20 +42,20 @@ def test_an_example_of_the_reference_is_what_the_types_write(topic: str, example
         ("### drift", "signal", Drift.__annotations__["signal"]),
     ],
 )
-def test_the_reference_lists_the_words_that_a_field_may_hold_and_no_others(heading: str, field: str, written: Any) -> None:
+def test_the_docs_list_the_values_of_each_field(heading: str, field: str, written: Any) -> None:
     section = REFERENCE.partition(f"\n{heading}\n")[2].partition("\n#")[0]
     listed = re.search(rf"`{field}`(?: is|:) ([^.;]*)[.;]", section)
     assert listed is not None
     assert re.findall(r"`(\w+)`", listed[1]) == list(get_args(written))
 
 
-def test_what_the_sorter_may_say_is_what_the_payloads_may_hold() -> None:
+def test_modes_of_the_sorter_and_the_payload_agree() -> None:
     assert set(get_args(SorterMode)) == set(get_args(Mode))
     assert set(get_args(Reason)) - {"confident"} == set(get_args(ItemRejected.__annotations__["reason"]))
     assert get_args(failure.FaultName) == get_args(Fault.__annotations__["fault"])
 
 
-def test_the_schema_of_each_topic_names_every_field_the_type_has() -> None:
+def test_each_schema_has_every_field_of_its_type() -> None:
     made = schemas()
     assert set(made) == set(TYPES)
     for topic in ("info", "state", "bin", "health"):
@@ -66,14 +66,14 @@ def test_the_schema_of_each_topic_names_every_field_the_type_has() -> None:
     assert set(tags) == {kind.__struct_config__.tag for kind in get_args(AnyEvent)}
 
 
-def test_the_state_shows_an_item_and_why_it_was_rejected() -> None:
+def test_last_item_has_the_reason_of_a_rejection() -> None:
     rejected = ItemRejected(**ITEM, decided_s=0.1, moved_s=0.1, reason="unknown", time="t")
     accepted = ItemSorted(**ITEM, decided_s=0.1, moved_s=0.1, time="t")
     assert last_item(rejected) == LastItem(item="a", bin="paper", label="paper", p=0.9, reason="unknown", time="t")
     assert last_item(accepted).reason is None
 
 
-def test_the_state_shows_a_fault_in_its_own_words() -> None:
+def test_the_state_has_name_and_message_of_a_fault() -> None:
     shown = fault_state(Fault(fault="camera", message="no frame"))
     assert shown is not None
     assert (shown.fault, shown.message) == ("camera", "no frame")

@@ -17,7 +17,7 @@ def numbers(due: list[tuple[str, bytes]]) -> list[tuple[str, int]]:
     return [(topic, msgspec.json.decode(payload, type=BinState).items) for topic, payload in due]
 
 
-def test_a_newer_value_takes_the_place_of_one_that_was_not_sent() -> None:
+def test_a_newer_value_replaces_an_unsent_one() -> None:
     retained = Retained()
     retained.put("a", full(1))
     retained.put("a", full(2))
@@ -34,7 +34,7 @@ def test_the_same_value_is_sent_once() -> None:
     assert retained.wait_s(1.0) is None
 
 
-def test_a_topic_waits_for_its_acknowledgement_and_then_sends_only_the_newest() -> None:
+def test_after_an_acknowledgement_only_the_newest_value_is_due() -> None:
     retained = Retained()
     retained.put("a", full(1))
     retained.due(0.0)
@@ -45,7 +45,7 @@ def test_a_topic_waits_for_its_acknowledgement_and_then_sends_only_the_newest() 
     assert numbers(retained.due(0.0)) == [("a", 4)]
 
 
-def test_a_new_connection_gets_everything_at_once() -> None:
+def test_a_new_connection_makes_every_value_due() -> None:
     retained = Retained()
     retained.put("a", full(1), interval_s=60.0)
     retained.put("b", full(2))
@@ -55,7 +55,7 @@ def test_a_new_connection_gets_everything_at_once() -> None:
     assert numbers(retained.due(0.1)) == [("a", 1), ("b", 2)]
 
 
-def test_a_value_that_is_refused_is_due_again_later_or_a_newer_one_in_its_place() -> None:
+def test_a_refused_value_or_a_newer_one_is_due_later() -> None:
     retained = Retained()
     retained.put("a", full(1))
     retained.due(0.0)
@@ -77,7 +77,7 @@ STEPS = st.one_of(
 
 @settings(max_examples=60)
 @given(st.lists(STEPS, max_size=40))
-def test_sent_values_keep_their_distance_and_the_newest_is_always_sent_in_the_end(steps: list[tuple[str, Any]]) -> None:
+def test_messages_keep_the_interval_and_the_newest_is_sent(steps: list[tuple[str, Any]]) -> None:
     retained, now_s = Retained(), 0.0
     sent: list[tuple[float, int]] = []
     newest = None
