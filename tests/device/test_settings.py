@@ -1,4 +1,4 @@
-"""The settings file: the shipped one is complete and true, and every mistake is one line that names file, key and expectation."""
+"""The settings file: the shipped one is complete and correct; a mistake is one line with file, key and expectation."""
 
 import re
 import tomllib
@@ -177,7 +177,7 @@ def test_a_mistake_is_one_line_with_file_key_and_expectation(
     ],
 )
 def test_times_that_contradict_each_other_are_refused(change: tuple[str, str], said: str, tmp_path: Path) -> None:
-    """A gate that shuts itself before the time to fall is over, or is not open by then, cannot let an item through."""
+    """An item cannot fall through a gate that closes too early or opens too late."""
     file = tmp_path / "sortbin.toml"
     assert change[0] in SMALLEST
     file.write_text(SMALLEST.replace(*change), encoding="utf-8")

@@ -1,11 +1,11 @@
-"""The udev rules and the unit speak of the same devices."""
+"""The udev rules and the unit name the same devices."""
 
 import re
 from pathlib import Path
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 DEVICE_CLASSES = {"gpio": {"gpiochip"}, "usb": {"usb_device"}, "tty": {"ttyACM", "ttyUSB", "ttyAMA"}}
-"""what the kernel calls the devices of a subsystem, where the names differ"""
+"""kernel names of device classes that differ from the subsystem's name"""
 FILES_IN_SYSFS = {"pwm"}
 
 

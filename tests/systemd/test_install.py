@@ -1,4 +1,4 @@
-"""What `systemd/install` and `systemd/uninstall` put where, with a stand-in for Python that makes an environment without downloading any."""
+"""`systemd/install` and `systemd/uninstall`, with a stand-in for Python that makes an environment without downloads."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PYTHON = """#!/bin/sh
-# As far as the installer sees: `-m venv DIR` makes DIR/bin/python, and `-m pip install ... SOURCE` builds in SOURCE and writes scripts that name it.
+# Used by the installer: `-m venv DIR` makes DIR/bin/python, and `-m pip install ... SOURCE` builds in SOURCE and writes scripts that name it.
 case "$1 $2" in
 "-m venv")
     for made; do :; done

@@ -35,7 +35,7 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_the_sandbox_allows_reading_the_clock_status(service: configparser.SectionProxy) -> None:
-    """A call that the filter does not name kills the service, or fails where there is an error number; `ProtectClock=` forbids adjtimex by itself."""
+    """A system call outside the filter fails with SystemCallErrorNumber=; `ProtectClock=` would forbid adjtimex too."""
 
     def calls(names: list[str]) -> set[str]:
         sets = [name for name in names if name.startswith("@")]
@@ -62,7 +62,7 @@ def test_the_watchdog_waits_longer_than_any_heartbeat_may_be_late(service: confi
 def test_a_crash_is_restarted_within_three_seconds_without_limit(service: configparser.SectionProxy) -> None:
     assert service["Restart"] == "always"
     of_a_small_pi_s = 1.2
-    """what `gate --release` takes there until the restart begins"""
+    """time of `gate --release` there, before the restart begins"""
     assert float(service["RestartSec"]) + run.CRASH_PUBLISH_S + of_a_small_pi_s < 3
     assert service.parser["Unit"]["StartLimitIntervalSec"] == "0"
 
@@ -74,7 +74,7 @@ def test_the_count_of_refused_starts_survives_restarts(service: configparser.Sec
 
 
 def test_a_camera_may_be_plugged_in_after_the_start(service: configparser.SectionProxy) -> None:
-    """systemd looks up the device classes of DeviceAllow= in /proc/devices, where a class only stands once its module is loaded."""
+    """systemd looks up the classes of DeviceAllow= in /proc/devices, which lists a class only once its module is loaded."""
     unit = service.parser["Unit"]
     for module in ("videodev", "mc", "usbcore", "cdc_acm", "usbserial"):
         assert f"modprobe@{module}.service" in unit["Wants"].split()

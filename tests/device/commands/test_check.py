@@ -1,4 +1,4 @@
-"""`sortbin check`: each part is tried, and what fails says what to do."""
+"""`sortbin check`: every part is tried, and a failing one says what to do."""
 
 import json
 import os
@@ -137,7 +137,7 @@ def test_a_path_that_the_service_cannot_reach_is_named(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A person sees and writes to more than the service: the sandbox of its unit hides homes and makes all else read-only."""
+    """The sandbox of the unit hides home folders and makes other folders read-only."""
     installed(edited.replace("{tmp}", str(tmp_path)))
     if change is not None:
         text = config.read_text(encoding="utf-8")
@@ -162,7 +162,7 @@ def test_a_service_with_another_settings_file_is_ignored(
 def test_a_file_that_the_service_user_may_not_use_is_named(
     installed: Callable[[str], None], config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A check as root sees no fault in a lock that root left behind, and the service cannot start with it."""
+    """A lock file of root lets a check as root pass, but the service cannot start with it."""
     installed("User=nobody\nPrivateTmp=no\nProtectSystem=no")
     (tmp_path / "state").mkdir(mode=0o777)
     (tmp_path / "state").chmod(0o777)
@@ -216,7 +216,7 @@ def test_a_ledger_in_use_or_damaged_is_reported_and_not_changed(config: Path, tm
 def test_any_exception_of_a_part_is_one_line(
     raised: str, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Drivers and what is built on them raise what they please; here, the package behind a line."""
+    """Drivers raise exceptions of any type; here, the package behind a line gate."""
     (tmp_path / "packages/gpiod").mkdir(parents=True)
     (tmp_path / "packages/gpiod/__init__.py").write_text(
         f"def LineSettings(**_): pass\ndef Chip(path): raise {raised}\n",
@@ -239,7 +239,7 @@ def test_any_exception_of_a_part_is_one_line(
 def test_a_camera_package_that_cannot_be_imported_is_named(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What importing picamera2 raises beside a NumPy that apt's packages were not built for."""
+    """What the import of picamera2 raises with a NumPy that apt's packages were not built for."""
     (tmp_path / "packages/picamera2").mkdir(parents=True)
     (tmp_path / "packages/picamera2/__init__.py").write_text("raise ValueError('numpy.dtype size changed')", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path / "packages")

@@ -1,4 +1,4 @@
-"""The daemon as a user runs it: `sortbin demo` in a process of its own, with a real broker, killed and stopped at bad moments."""
+"""`sortbin demo` in a process of its own with a real broker, stopped and killed at bad moments."""
 
 import json
 import re
@@ -45,13 +45,13 @@ class Demo:
         self._reader.start()
 
     def wait_for_items(self, count: int, wait_s: float = 60.0) -> None:
-        """Wait until `count` items were told."""
+        """Wait until `count` items are printed."""
         with self._news:
             seen = self._news.wait_for(lambda: sum(bool(re.match(r" +\d+  ", line)) for line in self.lines) >= count, wait_s)
         assert seen, "".join(self.lines)
 
     def end(self, wait_s: float = 60.0) -> tuple[int, str, str]:
-        """Wait for its end: exit status, output, errors."""
+        """Wait for its end. Returns exit status, output, errors."""
         status = self.process.wait(wait_s)
         self._reader.join(5.0)
         assert self.process.stderr is not None

@@ -1,4 +1,4 @@
-"""Commands that are run from a folder that their user may not look into, as `sudo -u sortbin sortbin check` from a private home."""
+"""Commands run from a folder that their user may not read, as `sudo -u sortbin sortbin check` in a private home."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from device.vision.inference.bundle import find_bundle
 
 @pytest.fixture
 def from_a_private_home(tmp_path: Path, without_privileges: Callable[[], None]) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Runs a command of sortbin in a folder that it may not look into."""
+    """Runs a sortbin command in a folder that it may not read."""
     home = tmp_path / "home"
     home.mkdir()
 

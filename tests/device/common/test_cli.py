@@ -1,4 +1,4 @@
-"""What holds for every command: what the system refuses is told in one line, and any text can be printed."""
+"""Every command: an error of the system is one line, and any text can be printed."""
 
 import argparse
 import errno
@@ -51,7 +51,7 @@ def test_a_bug_is_not_hidden(failing: list[OSError]) -> None:
 
 
 def test_a_package_that_cannot_be_imported_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """As OpenCV or TensorFlow Lite beside a NumPy that they were not built for."""
+    """As OpenCV or TensorFlow Lite with a NumPy that they were not built for."""
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/write.py").write_text("raise ValueError('numpy.dtype size changed,\\nmay indicate binary incompatibility')")
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,4 +1,4 @@
-"""Log lines on the journal of systemd, for which a file stands in: each says how bad it is. Elsewhere they are plain."""
+"""Log lines get a priority in systemd's journal (here a file stands in for it) and are plain elsewhere."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A machine's own id: the same from start to start, and never the one of a machine that its memory card was copied from."""
+"""A machine's id: the same after each start, and different after its memory card is copied to another machine."""
 
 import shutil
 from pathlib import Path

@@ -36,7 +36,7 @@ print(held - mapped())
 
 
 def resident_kib(file: Path) -> int:
-    """How much of a mapped file lies in this process's memory."""
+    """How much of a mapped file is resident in this process."""
     smaps = Path("/proc/self/smaps").read_text(encoding="utf-8")
     return sum(int(size) for size in re.findall(rf" {re.escape(str(file.resolve()))}\n(?:.*\n)*?Rss: +(\d+) kB", smaps))
 

@@ -1,4 +1,4 @@
-"""A question to a process of its own, and everything that can happen to it."""
+"""A child process that answers, refuses, crashes or hangs."""
 
 from collections.abc import Callable
 from pathlib import Path

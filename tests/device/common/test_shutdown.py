@@ -1,4 +1,4 @@
-"""Which signals stop a command, held against what the kernel does with each; and an end without a crash."""
+"""Signals that stop a command, compared with what the kernel does by default; and an exit without a crash."""
 
 import ast
 import os

@@ -1,4 +1,4 @@
-"""The daemon on a broker: what is published, and what is said when it is stopped or killed."""
+"""The daemon with a broker: what it publishes, also when it is stopped or killed."""
 
 import contextlib
 import itertools
@@ -36,7 +36,7 @@ BINS = ("paper", "glass", "metal", "plastic", "trash")
 
 
 class Listener:
-    """A dashboard: subscribes to everything and keeps it."""
+    """A dashboard: subscribes to everything and stores it."""
 
     def __init__(self, port: int) -> None:
         self.heard: list[tuple[str, bytes, bool]] = []
@@ -153,7 +153,7 @@ def test_the_state_gives_the_error_of_a_missing_camera(running: Callable[..., su
 
 
 def counted(journal: list[bytes]) -> Counter[str]:
-    """Items that went into each bin, and those that were interrupted on the way, as `state` and `bin/<bin>` count them."""
+    """Items per bin and outcome, as `state` and `bin/<bin>` count them."""
     named = {"item_sorted": "sorted", "item_rejected": "rejected", "item_interrupted": "interrupted"}
     events = [json.loads(event) for event in journal]
     return Counter(f"{event['bin']} {named[event['type']]}" for event in events if event["type"] in named)
@@ -195,7 +195,7 @@ def test_a_hazard_raises_an_event_and_an_alarm(
     journal = [json.loads(event) for event in listener.all_of("sortbin/bench/journal")]
     hazard = next(event for event in journal if event["type"] == "hazard")
     assert (hazard["label"], hazard["bin"]) == ("glass", into)
-    assert into or not json.loads(newest["sortbin/bench/state"])["totals"], "an item that is held went nowhere"
+    assert into or not json.loads(newest["sortbin/bench/state"])["totals"], "a held item is in no bin"
 
 
 def test_after_a_restart_the_state_still_names_the_last_item(
@@ -261,7 +261,7 @@ def test_systemd_gets_ready_watchdog_and_stopping(running: Callable[..., subproc
             heard.append(manager.recv(4096))
         assert process.wait(10) == 0
     assert heard.count(b"READY=1") == 1
-    assert not (tmp_path / "run" / restart_backoff.FILE).exists(), "starts that were refused before are forgotten"
+    assert not (tmp_path / "run" / restart_backoff.FILE).exists(), "the count of refused starts is reset"
     assert any(message.startswith(b"STATUS=ready") for message in heard)
 
 
@@ -287,16 +287,16 @@ def test_the_cpu_sorts_the_item_after_an_edge_tpu_fails(
     assert [event.fault for event in told if isinstance(event, Fault | Cleared)] == ["classifier"] * 2
 
 
-SICK_RUNTIME = """
+FAILING_RUNTIME = """
 import ai_edge_litert.interpreter as package
-class Sick(package.Interpreter):
+class Failing(package.Interpreter):
     invoked = 0
     def invoke(self):
         self.invoked += 1
         if self.invoked > 1:
             raise RuntimeError("failed to invoke")
         super().invoke()
-package.Interpreter = Sick
+package.Interpreter = Failing
 """
 
 
@@ -304,7 +304,7 @@ def test_an_item_is_still_seen_after_a_crash_of_the_runtime(
     running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path, painted: Callable[..., Pixels]
 ) -> None:
     (tmp_path / "sick").mkdir()
-    (tmp_path / "sick" / "sitecustomize.py").write_text(SICK_RUNTIME)
+    (tmp_path / "sick" / "sitecustomize.py").write_text(FAILING_RUNTIME)
     sick = running(PYTHONPATH=str(tmp_path / "sick"))
     assert sick.wait(60) == 1
     assert sick.stderr is not None

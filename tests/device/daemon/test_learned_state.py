@@ -1,4 +1,4 @@
-"""What was learned of the empty tray outlives the process that learned it."""
+"""The learned empty tray is restored by the next process."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Starts that are refused: the first ends at once, further ones wait ever longer, unless a person sees to it."""
+"""Refused starts: the first ends at once, later ones wait longer each time, until somebody changes something."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
-    """Where systemd listens for what the service says of itself."""
+    """The socket on which systemd receives messages of the service."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
         listener.settimeout(60.0)
@@ -75,7 +75,7 @@ def test_the_first_refused_start_ends_at_once_with_its_reason(run: Run, tmp_path
 
 
 def waiting(run: Run, manager: socket.socket, tmp_path: Path) -> "subprocess.Popen[str]":
-    """One that was refused for the eighth time and has begun to wait."""
+    """A start that was refused for the eighth time and waits."""
     (tmp_path / FILE).write_text("7\n")
     process = run()
     while b"tries again in 60 s" not in manager.recv(4096):

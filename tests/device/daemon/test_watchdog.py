@@ -1,4 +1,4 @@
-"""Heartbeats and the service manager: told once, fed only while every loop moves."""
+"""Heartbeats, and messages to the service manager."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Ledgers to write to, and a disk that is full."""
+"""Fixtures: a ledger's folder, opened ledgers, a full disk."""
 
 import resource
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ def state(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opener(state: Path) -> Iterator[Opener]:
-    """Opens ledgers in `state`, and closes at the end what the test left open."""
+    """Opens ledgers in `state`; closes them at the end."""
     opened: list[Ledger] = []
 
     def open_ledger(folder: Path = state, clock: Clock | None = None, **settings: Any) -> Ledger:
@@ -34,7 +34,7 @@ def opener(state: Path) -> Iterator[Opener]:
 
 @pytest.fixture
 def full_disk(state: Path) -> Iterator[Callable[[], None]]:
-    """Lets no file grow above the size that the ledger's journal has when called; the limit is lifted by `lift`, and at the end."""
+    """Call it: no file can grow above the present size of the ledger's journal, until `lift` or the end of the test."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def fill_up() -> None:

@@ -1,4 +1,4 @@
-"""Helpers for tests of the ledger: example events, and folders as a power cut leaves them."""
+"""Helpers for tests of the ledger: example events, and copies of a folder as a power cut leaves it."""
 
 import contextlib
 import shutil
@@ -58,7 +58,7 @@ def events_in(state: Path) -> list[AnyEvent]:
 
 
 def power_cut(state: Path, to: Path) -> Path:
-    """What a disk that keeps its promises holds when the power goes at this moment.
+    """Copy what is on disk now, as an honest disk holds it after a power cut.
 
     While it is copied a reader keeps SQLite from emptying the WAL, so the copies of database and WAL fit together.
     """

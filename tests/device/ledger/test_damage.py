@@ -41,7 +41,7 @@ def one_page_overwritten(state: Path) -> None:
 
 
 def written_back(state: Path) -> None:
-    """Have everything in the database's own file, none of it in its journal."""
+    """Move everything from the journal into the database file."""
     db = sqlite3.connect(state / FILE, isolation_level=None)
     assert db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
     db.close()

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def state() -> Iterator[Path]:
-    """A folder that every user may enter, as /var/lib is."""
+    """A folder that every user may enter, like /var/lib."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder / "state"
@@ -49,7 +49,7 @@ def fill(ledger: Ledger, n: int) -> None:
 
 @contextlib.contextmanager
 def another_user(state: Path) -> Iterator[None]:
-    """Nothing in `state` may be written, and root is root no more."""
+    """As another user, who may read but not write `state`."""
     for path in (*state.iterdir(), state):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = os.geteuid()

@@ -114,7 +114,7 @@ def test_totals_count_per_bin_and_survive_a_restart(opener: Opener) -> None:
 
 
 def test_a_visible_number_is_counted_in_the_totals(opener: Opener) -> None:
-    """At every call that the writing thread makes, for then another thread may look."""
+    """Checks at every call of the writing thread, when another thread could read."""
     early: list[tuple[int, int]] = []
     looked: list[Ledger] = []
 

@@ -25,7 +25,7 @@ KEEP = 200
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger of 600 items, of which it still holds some 300, the newest 60 undelivered, and of one on its way; closed."""
+    """A closed ledger of 600 items: about 300 are still stored, the newest 60 are undelivered, one more is on its way."""
     state = tmp_path_factory.mktemp("sound") / "state"
     ledger = Ledger(state, "bin1", Clock(), keep=KEEP)
     for first in range(0, 600, 60):
@@ -66,7 +66,7 @@ def page_of(state: Path, table: str) -> int:
 
 
 def leaf_of_events(state: Path) -> int:
-    """A page in which events lie."""
+    """A page with events."""
     content = (state / FILE).read_bytes()
     return (
         next(n for n in range(9, len(content) // PAGE) if content[n * PAGE] == 13 and content.count(b'"item_sorted"', n * PAGE, (n + 1) * PAGE)) + 1
@@ -80,7 +80,7 @@ def overwritten(state: Path, page: int, content: bytes = b"\xa5" * PAGE) -> None
 
 
 def sound_in_the_end(state: Path) -> Ledger:
-    """What holds however a ledger was damaged. Returns it, opened again."""
+    """Check what holds after any damage. Returns the ledger, opened again."""
     ledger = opened(state)
     assert ledger.record(item("new")).result(WAIT_S).seq > 600
     assert len(ledger.outbox(0, 10_000)) == ledger.undelivered
@@ -93,7 +93,7 @@ def sound_in_the_end(state: Path) -> Ledger:
     return again
 
 
-# What is kept
+# What is saved
 
 
 @pytest.mark.parametrize("table", ["outbox", "event leaf", "intent", "sqlite_sequence", "note"])
@@ -189,11 +189,11 @@ def test_tables_with_wrong_values_are_mended(state: Path, name: str) -> None:
     sound_in_the_end(state).close(WAIT_S)
 
 
-# Whatever the damage
+# Any damage
 
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
-    """One of many things that happen to files on cards."""
+    """Damage a file in one of the ways that happen on memory cards."""
     spoilt, pages = bytearray(content), len(content) // PAGE
     page = rng.choice([rng.randrange(pages), rng.randrange(min(8, pages))]) * PAGE
     match rng.randrange(6):
@@ -247,7 +247,7 @@ def test_any_damage_to_the_journal_is_mended(sound: Path, tmp_path: Path, seed: 
 
 
 def killed_after(calls: int, work: Callable[[], object]) -> bool:
-    """Do `work` in a process of its own, which is killed at its `calls`-th change of a name or sync of a disk. Whether it was."""
+    """Do `work` in a child process that is killed at its `calls`-th rename, removal or opening of a file. Whether it was killed."""
     child = os.fork()
     if child == 0:
         left = [calls]
@@ -312,7 +312,7 @@ def salvaged(state: Path) -> None:
 
 
 def test_a_new_database_never_uses_the_old_journal(sound: Path, tmp_path: Path) -> None:
-    """The journal of the damaged one is sound and would be written over the new one's pages."""
+    """The damaged one's journal is sound: SQLite would write it over the new one's pages."""
     state = tmp_path / "state"
     shutil.copytree(sound, state)
     journal = state / f"{FILE}-wal"

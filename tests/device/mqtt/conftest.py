@@ -1,4 +1,4 @@
-"""Brokers that can be killed, a subscriber that waits, and a road to the broker that can be closed."""
+"""Fixtures: brokers that can be killed, a subscriber, and a TCP forwarder that can be cut."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ from device.mqtt.link import Link
 from device.mqtt.settings import MqttSettings
 
 WAIT_S = 20.0
-"""longest wait for anything that should come at once"""
+"""longest wait for anything"""
 ROOT = Path(__file__).parents[3]
 MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
@@ -37,7 +37,7 @@ class Broker(Protocol):
 
 
 class _Process:
-    """A broker in a process of its own, on one port for all its lives."""
+    """A broker in a process of its own, on the same port after each restart."""
 
     ready = ""
 
@@ -82,7 +82,7 @@ class Mosquitto(_Process):
         return [MOSQUITTO, "-c", str(self._file)]
 
     def reload(self) -> None:
-        """Have it read its files again, as `systemctl reload mosquitto` does."""
+        """Reload its files, as `systemctl reload mosquitto` does."""
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
 
@@ -102,7 +102,7 @@ class Amqtt(_Process):
 
 
 class Subscriber:
-    """Hears everything below `sortbin/` from its making on, in the order of arrival."""
+    """Receives everything below `sortbin/` from its creation on, in the order of arrival."""
 
     def __init__(self, port: int) -> None:
         self.heard: list[paho.MQTTMessage] = []
@@ -122,11 +122,11 @@ class Subscriber:
             self._news.notify_all()
 
     def payloads(self, name: str) -> list[Any]:
-        """What was heard on the topic that ends in `name`: JSON, or text where it is none."""
+        """What was received on the topic that ends in `name`: parsed JSON, or text where it is no JSON."""
         return [_decoded(message.payload) for message in list(self.heard) if message.topic.endswith(f"/{name}")]
 
     def wait_for(self, name: str, enough: Callable[[list[Any]], bool]) -> list[Any]:
-        """Wait until what was heard on a topic is enough."""
+        """Wait until what was received on a topic is enough."""
         with self._news:
             assert self._news.wait_for(lambda: enough(self.payloads(name)), WAIT_S), f"{name}: {self.payloads(name)[-3:]}"
         return self.payloads(name)
@@ -137,7 +137,7 @@ class Subscriber:
 
 
 class Road:
-    """A TCP forwarder: closed, it hangs up on whoever comes and on those who are there."""
+    """A TCP forwarder. While closed, it drops all connections."""
 
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port
@@ -188,7 +188,7 @@ class Road:
 
 
 class Log(logging.Handler):
-    """What the link says, to be waited for."""
+    """The log lines of the link, to wait for."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -236,7 +236,7 @@ def link_log() -> Iterator[Log]:
 
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
-    """Makes mosquittos with settings of their own; skips where it is not installed."""
+    """Makes mosquitto brokers with given settings; skips where mosquitto is not installed."""
     if MOSQUITTO is None:
         pytest.skip("mosquitto is not installed")
     made: list[Mosquitto] = []
@@ -252,7 +252,7 @@ def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
 
 @pytest.fixture(params=["mosquitto", "amqtt"])
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """A running broker, once of each kind."""
+    """A running broker of each kind."""
     if request.param == "mosquitto":
         made: _Process = request.getfixturevalue("mosquitto")()
     else:
@@ -298,14 +298,14 @@ def road() -> Iterator[Callable[[int], Road]]:
 
 @pytest.fixture
 def version(request: pytest.FixtureRequest) -> int:
-    """What to speak to the broker of this test: amqtt leaves MQTT 5 unanswered."""
+    """The MQTT version for the broker of this test: amqtt does not answer to MQTT 5."""
     parameters = getattr(request.node, "callspec", None)
     return 3 if parameters is not None and "amqtt" in parameters.params.values() else 5
 
 
 @pytest.fixture
 def connect(ledger: Ledger, version: Any) -> Iterator[Callable[..., Link]]:
-    """Makes links that hardly wait between attempts."""
+    """Makes links with very short waits between attempts."""
     made: list[Link] = []
 
     def make(port: int, **settings: Any) -> Link:

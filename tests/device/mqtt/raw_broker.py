@@ -1,4 +1,4 @@
-"""A broker made of a bare socket, which answers each packet with whatever bytes a test wants."""
+"""A broker on a bare socket that answers each packet with the bytes that a test gives."""
 
 import contextlib
 import socket
@@ -17,7 +17,7 @@ HANG_UP = Farewell()
 
 
 class Packet(NamedTuple):
-    """connection: 1 for the first that came. number: 1 for its first packet. kind: MQTT's number of the packet's type."""
+    """connection: 1 for the first one. number: 1 for its first packet. kind: MQTT's packet type."""
 
     connection: int
     number: int
@@ -33,7 +33,7 @@ Answers = Callable[[Packet], bytes]
 
 
 def well_behaved(packet: Packet) -> bytes:
-    """What a broker answers that takes everything."""
+    """The answers of a broker that accepts everything."""
     match packet.kind:
         case 1:
             return connack(packet)
@@ -46,7 +46,7 @@ def well_behaved(packet: Packet) -> bytes:
 
 
 def connack(packet: Packet, code: int = 0, properties: bytes = b"") -> bytes:
-    """The answer to CONNECT in the version it is in."""
+    """CONNACK in the version of the CONNECT."""
     body = bytes([0, code]) + (bytes([len(properties)]) + properties if packet.is_mqtt_5 else b"")
     return bytes([0x20, len(body)]) + body
 

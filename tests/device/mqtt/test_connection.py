@@ -1,4 +1,4 @@
-"""Being let in, and saying why not: every message names the broker or the file, and the key to look at."""
+"""Connecting, and the error messages: each names the broker or the file, and the settings key to look at."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def at(port: int, **settings: Any) -> MqttSettings:
 
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
-    """Takes connections, as far as TCP goes."""
+    """Accepts TCP connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as door:
         yield door
 
@@ -40,7 +40,7 @@ def password_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def guarded(mosquitto: Callable[..., Any], tmp_path: Path) -> Any:
-    """A broker that knows one user."""
+    """A broker with one user."""
     users = tmp_path / "users"
     users.touch(mode=0o600)
     made = shutil.which("mosquitto_passwd")
@@ -54,7 +54,7 @@ def guarded(mosquitto: Callable[..., Any], tmp_path: Path) -> Any:
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
-    """A folder with an authority `ca.pem`, and what it signed: `server.pem` for 127.0.0.1, `client.pem`; keys as `.key`."""
+    """A folder with an authority `ca.pem` and its certificates: `server.pem` for 127.0.0.1, `client.pem`; keys as `.key`."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is not installed")
@@ -125,7 +125,7 @@ def test_a_wrong_password_is_named_and_the_right_one_connects(guarded: Any, pass
 
 @pytest.fixture
 def rationed(mosquitto: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    """A broker with an access list, and what it has heard below `sortbin/`."""
+    """A broker with an access list, and what was published below `sortbin/`."""
 
     def start(*lines: str) -> Any:
         acl = tmp_path / "acl"
@@ -213,7 +213,7 @@ def test_a_certificate_of_another_authority_is_not_trusted(encrypted: Any, certi
     ],
 )
 def test_an_expired_certificate_points_to_the_clock(encrypted: Any, certificates: Path, valid_from: str, valid_until: str, said: str) -> None:
-    """A Pi has no battery behind its clock: without a network it starts in the past."""
+    """A Pi has no battery clock: without a network its time is in the past."""
     (certificates / "ca.conf").write_text("[ca]\ndefault_ca=own\n[own]\ndatabase=index\nserial=number\npolicy=any\n[any]\ncommonName=supplied\n")
     (certificates / "index").touch()
     (certificates / "number").write_text("1000\n")

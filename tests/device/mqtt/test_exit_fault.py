@@ -1,4 +1,4 @@
-"""A daemon that cannot start, or ends by itself, says why at its broker before it goes, and never holds the next start up for long."""
+"""A daemon that cannot start or crashes publishes the reason first, and does not delay the next start for long."""
 
 import os
 import socket
@@ -34,7 +34,7 @@ Settings = Callable[..., Path]
 
 @pytest.fixture
 def settings(tmp_path: Path, tiny_bundle: Bundle) -> Settings:
-    """Writes the settings of a bin that would start, with one thing in it replaced."""
+    """Writes valid settings with one text replaced."""
 
     def write(port: int, wrong: tuple[str, str] = ("", "")) -> Path:
         gates = "".join(f'[[gate]]\nkind = "simulated"\nbin = "{name}"\n' for name in BINS)

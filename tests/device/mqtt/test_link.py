@@ -107,7 +107,7 @@ def test_stopping_delivers_recorded_events(broker: Any, ledger: Ledger, connect:
 def test_the_newest_state_and_offline_are_published_last(
     mosquitto: Callable[..., Any], ledger: Ledger, connect: Connect, subscribe: Subscribe
 ) -> None:
-    # Not with amqtt, which forgets what it has acknowledged when the sender disconnects.
+    # Not with amqtt: it loses acknowledged messages when the sender disconnects.
     broker = mosquitto()
     broker.start()
     listener = subscribe(broker.port)
@@ -242,7 +242,7 @@ def test_refused_retained_values_are_published_once_allowed(
 def test_an_unexpected_exception_is_logged_and_the_link_reconnects(
     mosquitto: Callable[..., Any], tmp_path: Path, connect: Connect, link_log: Any
 ) -> None:
-    """A password beyond what MQTT can carry makes the client's library raise what it documents nowhere."""
+    """With a password that is too long for MQTT, paho raises an undocumented exception."""
     password = tmp_path / "password"
     password.write_text("x" * 70_000)
     broker = mosquitto()

@@ -1,4 +1,4 @@
-"""Whatever a broker answers, and wherever it stops answering, the link says so, comes back by itself, and the journal arrives."""
+"""Wrong, missing or late answers of a broker: the link logs them, reconnects, and the whole journal arrives."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -81,7 +81,7 @@ def fill(ledger: Ledger, n: int = EVENTS) -> None:
 
 
 def journal_of(heard: list[Packet]) -> list[int]:
-    """Numbers of the events that came on the journal, in order of arrival."""
+    """Numbers of the events on the journal, in order of arrival."""
     published = (packet for packet in heard if packet.kind == PUBLISH and topic_of(packet).endswith("/journal"))
     return [decode(packet.body[packet.body.index(b'{"type"') :]).seq for packet in published]
 
@@ -94,7 +94,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def well_after(connections: int, answers: Callable[[Packet], bytes]) -> Callable[[Packet], bytes]:
-    """A broker that mends its ways after so many connections."""
+    """A broker that behaves well after so many connections."""
     return lambda packet: well_behaved(packet) if packet.connection > connections else answers(packet)
 
 
@@ -111,7 +111,7 @@ def refusal(broker: RawBroker, wait_s: float = WAIT_S, **more: Any) -> str:
     return said
 
 
-# What is no MQTT
+# Malformed packets
 
 
 @pytest.mark.parametrize("what", AFTER_CONNECT)
@@ -203,7 +203,7 @@ def test_a_message_without_acknowledgement_is_published_again(raw_broker: RawBro
     assert len(journal_of(raw_broker.heard)) == EVENTS + 1
 
 
-# What a broker may say
+# Refusals and options
 
 
 @pytest.mark.parametrize("version", [4, 5])

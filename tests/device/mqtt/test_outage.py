@@ -1,4 +1,4 @@
-"""The promise of the journal: whatever happens to broker and network, every event arrives, in order, and none twice after deduplication.
+"""The journal: whatever happens to broker and network, every event arrives in order, and once only after deduplication.
 
 A broker without persistence forgets what it acknowledged, so whoever counts has to be there first: after each restart the road from the
 device to the broker opens when the consumer has subscribed again.
@@ -29,7 +29,7 @@ def stored(recorded: "list[Future[AnyEvent]]") -> list[int]:
 
 
 def first_times(journal: list[dict[str, Any]]) -> list[int]:
-    """Sequence numbers as a consumer knows them that dedupes on (device, install, seq)."""
+    """Sequence numbers as a consumer gets them that deduplicates on (device, install, seq)."""
     return [seq for _, _, seq in dict.fromkeys((event["device"], event["install"], event["seq"]) for event in journal)]
 
 
@@ -72,7 +72,7 @@ def test_events_of_an_outage_arrive_once_the_broker_is_back(
 def test_a_killed_broker_loses_no_event(
     mosquitto: Callable[..., Any], ledger: Ledger, connect: Callable[..., Link], subscribe: Callable[[int], Any], road: Callable[[int], Any]
 ) -> None:
-    # Mosquitto passes a message on before it acknowledges it; with QoS 0 to the consumer nothing stays behind in it.
+    # Mosquitto forwards a message before it acknowledges it; with QoS 0 to the consumer nothing is left in it.
     broker = mosquitto()
     broker.start()
     to_broker = road(broker.port)

@@ -11,7 +11,7 @@ from device.mqtt.outbox import IN_FLIGHT, PAUSE_S, REFUSED_S, Outbox
 
 
 class Wire:
-    """A broker's side: what was published, by message id."""
+    """Stands in for the connection: what was published, by message number."""
 
     def __init__(self) -> None:
         self.sent: list[int] = []
