@@ -28,7 +28,9 @@ from converter.data.photos import read_part, read_pixels
 from device.commands.classify import labels
 from device.common.arrays import Float64Array
 from device.common.errors import SortbinError
-from device.vision.fewshot.fewshot_head import EmbeddedPhoto, FewshotHead, teach, to_examples
+from device.vision.fewshot.examples import EmbeddedPhoto, to_examples
+from device.vision.fewshot.fewshot_head import FewshotHead
+from device.vision.fewshot.teach import teach
 from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier, Outputs, softmax
 from device.vision.inference.embedding_stats import read_embedding_stats
@@ -170,7 +172,7 @@ def drawn(here: Sequence[JudgedPicture], shots: int, draw: int) -> frozenset[int
 
 
 def _named(outputs: Sequence[Outputs], teaching: FewshotHead, bundle: Bundle, *, here: bool) -> str:
-    fused = fuse([teaching.judge(probabilities(made, bundle), made.embedding, here=here)[0] for made in outputs])
+    fused = fuse([teaching.predict(probabilities(made, bundle), made.embedding, in_domain=here)[0] for made in outputs])
     return teaching.labels[int(fused.argmax())]
 
 

@@ -22,7 +22,9 @@ from benchmarks.places import JudgedPicture, drawn, look_at, probabilities, rena
 from device.commands.classify import labels
 from device.common.arrays import Float64Array
 from device.common.errors import SortbinError
-from device.vision.fewshot.fewshot_head import FewshotHead, teach, to_examples
+from device.vision.fewshot.examples import to_examples
+from device.vision.fewshot.fewshot_head import FewshotHead
+from device.vision.fewshot.teach import teach
 from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.embedding_stats import read_embedding_stats
@@ -76,7 +78,7 @@ def meetings(seen: Sequence[JudgedPicture], bundle: Bundle, shots: int, draws: i
 
 
 def _scores(seen: Sequence[JudgedPicture], teaching: FewshotHead, bundle: Bundle) -> Float64Array:
-    judged = [[teaching.judge(probabilities(made, bundle), made.embedding, here=each.found) for made in each.looks] for each in seen]
+    judged = [[teaching.predict(probabilities(made, bundle), made.embedding, in_domain=each.found) for made in each.looks] for each in seen]
     return np.array([np.mean([(unknown, 1 - found.max()) for found, unknown in looks], axis=0) for looks in judged])
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from device.common.files import hand_over, make_folder
 from device.ledger.lock import LOCK, hold_lock
 from device.ledger.schema import LedgerError
-from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError, read_fewshot_head
+from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError
+from device.vision.fewshot.head_file import read_fewshot_head, write_fewshot_head
 from device.vision.inference.bundle import Bundle
 
 FOLDER = "taught"
@@ -34,7 +35,7 @@ def save_head(head: FewshotHead, state: Path) -> Path:
     file = state / FOLDER / f"{int(files[-1].stem) + 1 if files else 1:04}.npz"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        head.write(file)
+        write_fewshot_head(head, file)
         hand_over(state, file.parent, file)
     except OSError as error:
         raise TeachingError(f"{file}: {error.strerror}; expected a state folder that this user can write to") from error

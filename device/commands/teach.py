@@ -21,16 +21,10 @@ from device.common.label_names import LabelError, label_of, label_remarks
 from device.daemon.startup import open_classifier, read_rule_pack
 from device.policy.rules import find_rules, read_rules
 from device.settings import read_settings
-from device.vision.fewshot.fewshot_head import (
-    Examples,
-    FewshotHead,
-    TaughtPhoto,
-    TeachingError,
-    embed_photos,
-    labels_after_teaching,
-    read_fewshot_head,
-    teach,
-)
+from device.vision.fewshot.examples import Examples, TaughtPhoto, embed_photos
+from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError, labels_after_teaching
+from device.vision.fewshot.head_file import read_fewshot_head, write_fewshot_head
+from device.vision.fewshot.teach import teach
 from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.embedding_stats import read_embedding_stats
@@ -190,7 +184,7 @@ def _teach_to_file(arguments: argparse.Namespace) -> int:
     seen = embed_photos(_photos(folders, arguments.background, bundle), classifier)
     teaching, copies = _fit_without_copies(seen, bundle, only=arguments.only)
     try:
-        teaching.write(arguments.out)
+        write_fewshot_head(teaching, arguments.out)
     except OSError as error:
         raise TeachingError(f"--out {arguments.out}: {error.strerror}") from error
     _report(teaching, arguments.out, copies, as_json=arguments.json)

@@ -82,7 +82,7 @@ class Judge:
     def expected_shares(self) -> Float64Array:
         """How often each label is supposed to occur by its probabilities, as shares: as in the training photos, or at a taught place."""
         try:
-            counts = read_embedding_stats(self.classifier.bundle).counts if self.teaching is None else self.teaching.prior.often
+            counts = read_embedding_stats(self.classifier.bundle).counts if self.teaching is None else self.teaching.prior.frequencies
         except BundleError:
             counts = np.ones(len(self.labels))
         return np.divide(counts, counts.sum())
@@ -91,7 +91,7 @@ class Judge:
         """in_domain: whether the picture is known to be of the place where the bin was taught. Raises RuntimeFault."""
         probabilities, embedding = self.classifier.predict(picture)
         if self.teaching is not None:
-            return CropPrediction(*self.teaching.judge(probabilities, embedding, here=in_domain), embedding)
+            return CropPrediction(*self.teaching.predict(probabilities, embedding, in_domain=in_domain), embedding)
         return CropPrediction(probabilities, None if self._known is None else self._known.score(embedding, probabilities), embedding)
 
     def start_spare(self, why: str) -> "Future[Classifier] | None":

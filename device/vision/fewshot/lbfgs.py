@@ -1,4 +1,4 @@
-"""The minimum of a smooth convex function of many numbers, given its gradient."""
+"""Minimize a smooth convex function of many numbers, given its gradient."""
 
 from collections import deque
 from collections.abc import Callable
@@ -8,16 +8,16 @@ import numpy as np
 from device.common.arrays import Float64Array
 
 MEMORY = 12
-"""pairs of steps and changes of the gradient that the curvature is told from"""
+"""pairs of step and gradient change that approximate the curvature"""
 
 
 def minimize(
     function: Callable[[Float64Array], tuple[float, Float64Array]], start: Float64Array, *, steps: int = 200, close: float = 1e-6
 ) -> Float64Array:
-    """Where a convex function is least, by limited-memory BFGS (Nocedal 1980; Nocedal and Wright 2006, algorithm 7.4) with backtracking.
+    """The minimum of a convex function, by limited-memory BFGS (Nocedal 1980; Nocedal and Wright 2006, algorithm 7.4) with backtracking.
 
-    function: gives its value and its gradient at a point, both of the shape of `start`. steps: the most that are taken; it ends sooner where
-    the value falls by less than `close`, relative to its size, in one step.
+    function: returns the value and the gradient at a point; the gradient has the shape of `start`. steps: most steps. It ends earlier when one step
+    lowers the value by less than `close`, relative to its size.
     """
     point, (value, gradient) = start, function(start)
     pairs: deque[tuple[Float64Array, Float64Array]] = deque(maxlen=MEMORY)
@@ -46,7 +46,7 @@ def minimize(
 
 
 def _curved(gradient: Float64Array, pairs: "deque[tuple[Float64Array, Float64Array]]") -> Float64Array:
-    """The gradient multiplied by the inverse Hessian, as far as the pairs tell it: the two-loop recursion."""
+    """The gradient multiplied by the inverse Hessian that the pairs approximate: the two-loop recursion."""
     result, used = gradient.copy(), []
     for step, change in reversed(pairs):
         weight = 1.0 / float((step * change).sum())

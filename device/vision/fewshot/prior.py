@@ -1,4 +1,4 @@
-"""What a bundle thinks of the labels of a place before a head is fitted to photos from there."""
+"""What the bundle says about the labels of a site before a head is fitted to photos from there."""
 
 import functools
 from dataclasses import dataclass
@@ -16,19 +16,18 @@ from device.vision.inference.embedding_stats import EmbeddingStats
 Flags = npt.NDArray[np.bool_]
 
 RARE = 0.25
-"""how often a label that nobody taught is supposed to come here, to one that was taught: who teaches a place shows what comes there"""
-UNLIKE = 0.5
-"""how much it tells against a new label that the bundle is surer of an item than it was of that label's photos (see `certainty_gap`), 0..1: half-way
-between the two pools"""
+"""assumed frequency of a label that was not taught, relative to a taught one: people teach what comes to their bin"""
+CERTAINTY_WEIGHT = 0.5
+"""weight of `certainty_gap` against a new label, 0..1; 0.5 is half-way between the linear and the logarithmic pool"""
 SURELY = 0.9
-"""what the bundle is supposed to think of the label of an imagined photo"""
+"""probability that the bundle is assumed to give the label of a pseudo-example"""
 
 
 class FoldedExamples(NamedTuple):
-    """Taught views, a row each.
+    """Taught photos ready for fitting, one row for each crop.
 
-    embeddings: x features, float64. probabilities: x labels of the bundle. targets, photos, folds: the label of each, after teaching, which photo it
-    is of, and with which others that is left out.
+    embeddings: rows x features, float64. probabilities: rows x labels of the bundle. targets: index of the label after teaching. photos: number of
+    the photo. folds: number of the fold in which the row is left out.
     """
 
     embeddings: Float64Array
@@ -40,102 +39,112 @@ class FoldedExamples(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FewshotPrior:
-    """Log probabilities of labels of which the bundle knows some.
+    """The bundle's opinion, carried over to the labels after teaching.
 
-    columns: its labels that stay, as indices, in the order of labels after teaching; new ones come last. taken: what each new label takes over
-    of each label of the bundle (see `claim_shares`). often: how often each label after teaching is supposed to come here, to one that was taught.
-    kin: what the bundle takes each new label's photos for, new x its labels; where it is all one of them, that tells nothing. place: tells whether a
-    view lies here, None where all are taken to.
+    columns: indices of the bundle labels that stay, in the order of the labels after teaching; new labels follow them.
+    claims: new labels x labels of the bundle, see `claim_shares`. frequencies: how often each label after teaching is assumed to come, relative to a
+    taught one. affinity: new labels x labels of the bundle, see `label_affinity`; where it is all one label it says nothing.
+    domain: tells items at the site from others; None where all items are taken to lie at the site.
     """
 
     columns: Ints
-    taken: Float64Array
-    often: Float64Array
-    kin: Float64Array
-    place: DomainDirection | None
+    claims: Float64Array
+    frequencies: Float64Array
+    affinity: Float64Array
+    domain: DomainDirection | None
 
-    def here(self, probabilities: Float64Array, embeddings: Float64Array) -> Float64Array:
-        """How likely each view lies here, 0..1. probabilities: views x labels of the bundle, calibrated; embeddings: views x features."""
-        return np.ones(len(embeddings)) if self.place is None else self.place.here(embeddings, probabilities)
+    def in_domain(self, probabilities: Float64Array, embeddings: Float64Array) -> Float64Array:
+        """The probability, 0..1, that each row lies at the site. probabilities: rows x labels of the bundle, calibrated; embeddings: rows x
+        features.
+        """
+        return np.ones(len(embeddings)) if self.domain is None else self.domain.in_domain(embeddings, probabilities)
 
-    def of(self, probabilities: Float64Array, here: Float64Array, apart: tuple[Float64Array, Float64Array] | None = None) -> Float64Array:
-        """Views x labels, not brought to a sum of 1. here: see `here`. apart: taken and kin of each view, where these are others."""
-        shares, kin = (self.taken, self.kin) if apart is None else apart
-        found = split_posterior(probabilities, self.columns, shares, here) + np.log(1 - here[:, np.newaxis] * (1 - self.often))
-        found[:, len(self.columns) :] += UNLIKE * here[:, np.newaxis] * certainty_gap(probabilities, kin)
+    def log_probabilities(
+        self, probabilities: Float64Array, in_domain: Float64Array, own: tuple[Float64Array, Float64Array] | None = None
+    ) -> Float64Array:
+        """Log probabilities of the labels after teaching, rows x labels, not normalized.
+
+        probabilities: rows x labels of the bundle. in_domain: see there. own: claims and affinity for each row, in place of those of all rows.
+        """
+        claims, affinity = (self.claims, self.affinity) if own is None else own
+        found = split_posterior(probabilities, self.columns, claims, in_domain) + np.log(1 - in_domain[:, np.newaxis] * (1 - self.frequencies))
+        found[:, len(self.columns) :] += CERTAINTY_WEIGHT * in_domain[:, np.newaxis] * certainty_gap(probabilities, affinity)
         return np.asarray(found, np.float64)
 
-    def not_here(self, probabilities: Float64Array) -> Float64Array:
-        """What the bundle thinks of views that lie elsewhere, where no label was left out: views x labels, summing to 1."""
-        new = np.zeros((len(probabilities), len(self.often) - len(self.columns)))
+    def out_of_domain(self, probabilities: Float64Array) -> Float64Array:
+        """Probabilities of rows that lie elsewhere: the bundle's own, with 0 for new labels. rows x labels, summing to 1 where no label was left
+        out.
+        """
+        new = np.zeros((len(probabilities), len(self.frequencies) - len(self.columns)))
         return np.concatenate([probabilities[:, self.columns], new], axis=1)
 
 
 def excluded_evidence(start: Float64Array) -> Float64Array:
-    """How surely the bundle takes each view for labels that do not count here, in nats, 0 where none were left out. start: as `Prior.of` gives it."""
+    """How strongly the bundle takes each row for labels that were left out, in nats; 0 where none was. start: from `log_probabilities`."""
     return np.asarray(np.maximum(-np.logaddexp.reduce(start, axis=1), 0.0), np.float64)
 
 
 class FittedPrior(NamedTuple):
-    """A prior; what it says of each taught view by other photos than its own, views x labels; and what is imagined of labels that nobody taught."""
+    """A prior; its log probabilities of each taught row without the row's photo; pseudo-examples of labels that were not taught."""
 
     prior: FewshotPrior
-    unseen: Float64Array
-    imagined: PseudoExamples
+    out_of_fold: Float64Array
+    pseudo_examples: PseudoExamples
 
 
-def fit_prior(reference: EmbeddingStats, columns: Ints, views: FoldedExamples, *, only: bool, isolated: bool) -> FittedPrior:
-    """What is known before a head is fitted.
+def fit_prior(stats: EmbeddingStats, columns: Ints, rows: FoldedExamples, *, only: bool, isolated: bool) -> FittedPrior:
+    """Fit the prior to taught photos.
 
-    columns: see `FewshotPrior`. only: whether labels that were not taught are left out. isolated: whether the views show items that were told apart
-    from the place's empty view: they lie here for sure.
+    columns: see `FewshotPrior`. only: whether labels that were not taught are left out. isolated: whether the rows show isolated items, which lie at
+    the site for certain.
     """
-    means = reference.means.astype(np.float64)
-    labels = np.unique(views.targets)
+    means = stats.means.astype(np.float64)
+    labels = np.unique(rows.targets)
     new = labels[labels >= len(columns)]
     untaught = np.setdiff1d(np.arange(len(columns)), labels)
-    once = 1 / np.unique(views.photos, return_counts=True)[1][np.unique(views.photos, return_inverse=True)[1]]
-    often = np.ones(len(columns) + len(new))
-    often[untaught] = RARE
+    once = 1 / np.unique(rows.photos, return_counts=True)[1][np.unique(rows.photos, return_inverse=True)[1]]
+    frequencies = np.ones(len(columns) + len(new))
+    frequencies[untaught] = RARE
     of_each = once.sum() / len(labels)
 
-    def shares(kin: Float64Array) -> Float64Array:
-        # What is taken for a label that does not occur here tells little of which it is: as if all that was shown were taken for that one as well.
-        supposed = np.full((*kin.shape[:-2], kin.shape[-1]), once.sum())
-        supposed[..., columns] = 0.0
-        # A label that stays is supposed to come as well, unless it is what new labels are called elsewhere.
+    def shares(affinity: Float64Array) -> Float64Array:
+        # A left-out label says little about which new label an item is: as if all photos were taken for it as well.
+        others = np.full((*affinity.shape[:-2], affinity.shape[-1]), once.sum())
+        others[..., columns] = 0.0
+        # An untaught label that stays is assumed to come as well, except as far as new labels claim it.
         stays = columns[untaught]
-        supposed[..., stays] = of_each * (1 - kin.max(axis=-2, initial=0.0))[..., stays]
-        taught = (once * (views.targets < len(columns))) @ views.probabilities
-        return claim_shares(kin, np.bincount(views.targets, once)[new], supposed + taught)
+        others[..., stays] = of_each * (1 - affinity.max(axis=-2, initial=0.0))[..., stays]
+        taught = (once * (rows.targets < len(columns))) @ rows.probabilities
+        return claim_shares(affinity, np.bincount(rows.targets, once)[new], others + taught)
 
-    shown = views.probabilities, views.targets, views.photos, new
-    kin, kin_to_others = label_affinity(*shown), label_affinity_without_own(*shown)
-    taking, apart = shares(kin), shares(kin_to_others)
-    here, place = np.ones(len(views.targets)), None
+    shown = rows.probabilities, rows.targets, rows.photos, new
+    affinity, own_affinity = label_affinity(*shown), label_affinity_without_own(*shown)
+    claims, own_claims = shares(affinity), shares(own_affinity)
+    in_domain, domain = np.ones(len(rows.targets)), None
     if not only and (isolated or len(new) + len(untaught)):
-        found = fit_domain(reference.covariance(), means, views.embeddings, views.probabilities, views.targets, views.photos)
-        here, place = here if isolated else found.unseen, found.place
-    prior = FewshotPrior(columns, taking, often, kin, place)
-    # Labels of its own the bundle tells apart by itself; beside new ones, all that lies here would be taken for what was taught.
-    imagined = _imagined(prior, untaught if len(new) else untaught[:0], means, views, RARE * of_each)
-    return FittedPrior(prior, prior.of(views.probabilities, here, (apart, kin_to_others)), imagined)
+        found = fit_domain(stats.covariance(), means, rows.embeddings, rows.probabilities, rows.targets, rows.photos)
+        in_domain, domain = in_domain if isolated else found.out_of_fold, found.direction
+    prior = FewshotPrior(columns, claims, frequencies, affinity, domain)
+    # The bundle tells its own labels apart by itself. Beside new labels, the head would take every item for a taught label without pseudo-examples.
+    pseudo = _pseudo_examples(prior, untaught if len(new) else untaught[:0], means, rows, RARE * of_each)
+    return FittedPrior(prior, prior.log_probabilities(rows.probabilities, in_domain, (own_claims, own_affinity)), pseudo)
 
 
-def _imagined(prior: FewshotPrior, untaught: Ints, means: Float64Array, views: FoldedExamples, photos: float) -> PseudoExamples:
-    """One of each label that nobody taught, as it would look here. means: of training photos, labels of the bundle x features. photos: that each is
-    worth, less where new labels take its label over.
+def _pseudo_examples(prior: FewshotPrior, untaught: Ints, means: Float64Array, rows: FoldedExamples, photos: float) -> PseudoExamples:
+    """One pseudo-example of each untaught label: the mean of its training photos, moved by the domain shift. One more for each fold, without it.
+
+    means: labels of the bundle x features. photos: weight of each, less where new labels claim its label.
     """
     own = prior.columns[untaught]
-    probabilities = np.full((len(own), prior.taken.shape[1]), (1 - SURELY) / prior.taken.shape[1])
+    probabilities = np.full((len(own), prior.claims.shape[1]), (1 - SURELY) / prior.claims.shape[1])
     probabilities[np.arange(len(own)), own] += SURELY
-    before = prior.of(probabilities, np.ones(len(own)))
-    worth = photos * (1 - prior.taken.sum(axis=0)[own])
-    folds = [WHOLE, *np.unique(views.folds).tolist()] if len(own) else []
-    made = [TrainingSet(means[own] + _shift(means, views, views.folds != fold), before, untaught, worth) for fold in folds]
+    before = prior.log_probabilities(probabilities, np.ones(len(own)))
+    worth = photos * (1 - prior.claims.sum(axis=0)[own])
+    folds = [WHOLE, *np.unique(rows.folds).tolist()] if len(own) else []
+    made = [TrainingSet(means[own] + _shift(means, rows, rows.folds != fold), before, untaught, worth) for fold in folds]
     nothing = TrainingSet(means[:0], before[:0], untaught[:0], worth[:0])
     return PseudoExamples(functools.reduce(TrainingSet.followed_by, made, nothing), np.repeat(np.array(folds, np.int64), len(own)))
 
 
-def _shift(means: Float64Array, views: FoldedExamples, chosen: Flags) -> Float64Array:
-    return domain_shift(means, views.embeddings[chosen], views.probabilities[chosen], views.targets[chosen], views.photos[chosen])
+def _shift(means: Float64Array, rows: FoldedExamples, chosen: Flags) -> Float64Array:
+    return domain_shift(means, rows.embeddings[chosen], rows.probabilities[chosen], rows.targets[chosen], rows.photos[chosen])

@@ -27,7 +27,8 @@ from device.ledger.lock import LOCK
 from device.settings import read_settings
 from device.simulation.hardware import virtual_hardware
 from device.simulation.narrator import Narrator
-from device.vision.fewshot.fewshot_head import TeachingError, read_fewshot_head
+from device.vision.fewshot.fewshot_head import TeachingError
+from device.vision.fewshot.head_file import read_fewshot_head
 from device.vision.inference.bundle import Bundle, write_bundle
 from device.vision.inference.classifier import Classifier, softmax
 from device.vision.inference.embedding_stats import FILE as REFERENCE_FILE

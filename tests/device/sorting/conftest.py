@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from converter.bundle.embedding_stats import fit_embedding_stats
-from device.vision.fewshot.fewshot_head import EmbeddedPhoto, FewshotHead, teach, to_examples
+from device.vision.fewshot.examples import EmbeddedPhoto, to_examples
+from device.vision.fewshot.fewshot_head import FewshotHead
+from device.vision.fewshot.teach import teach
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.classifier import Classifier, Outputs
 from device.vision.inference.preprocess import Pixels

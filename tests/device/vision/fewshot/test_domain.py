@@ -33,8 +33,8 @@ def test_items_here_are_told_from_training_photos_of_any_label(count: int) -> No
     taught = np.repeat([0, 1], count)
     found = learned(photos(taught, 1, shift=1.0), taught)
     everything = np.repeat(np.arange(3), 100)
-    assert (found.place.here(photos(everything, 2, shift=1.0), SURE[everything]) > 0.5).mean() > 0.9
-    assert (found.place.here(photos(everything, 3, shift=0.0), SURE[everything]) > 0.5).mean() < 0.02
+    assert (found.direction.in_domain(photos(everything, 2, shift=1.0), SURE[everything]) > 0.5).mean() > 0.9
+    assert (found.direction.in_domain(photos(everything, 3, shift=0.0), SURE[everything]) > 0.5).mean() < 0.02
     found_shift = domain_shift(MEANS, photos(taught, 1, shift=1.0), SURE[taught], taught, np.arange(len(taught)))
     assert np.corrcoef(found_shift, SHIFT)[0, 1] > 0.6
 
@@ -49,8 +49,8 @@ def test_the_fewer_labels_tell_of_a_place_the_more_of_it_is_supposed_to_be_their
 def test_photos_like_those_of_training_make_no_place() -> None:
     taught = np.repeat([0, 1, 2], 5)
     found = learned(photos(taught, 4, shift=0.0), taught)
-    assert found.unseen.max() < 0.5
-    assert (found.place.here(photos(np.repeat([0, 1, 2], 50), 5, shift=0.0), SURE[np.repeat([0, 1, 2], 50)]) > 0.5).mean() < 0.02
+    assert found.out_of_fold.max() < 0.5
+    assert (found.direction.in_domain(photos(np.repeat([0, 1, 2], 50), 5, shift=0.0), SURE[np.repeat([0, 1, 2], 50)]) > 0.5).mean() < 0.02
 
 
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=8), st.integers(0, 2**32 - 1))
@@ -60,15 +60,15 @@ def test_no_photo_has_a_say_in_where_it_lies(views: list[int], seed: int) -> Non
     of_view = np.repeat(np.arange(len(views)), views)
     embeddings = photos(of_photo[of_view], seed, shift=0.6)
     found = learned(embeddings, of_photo[of_view], of_view)
-    assert ((found.unseen >= 0) & (found.unseen <= 1)).all()
+    assert ((found.out_of_fold >= 0) & (found.out_of_fold <= 1)).all()
     last = of_view == of_view[-1]
     moved = np.where(last[:, np.newaxis], embeddings + 0.5 * SHIFT, embeddings)
     again = learned(moved, of_photo[of_view], of_view)
-    ahead, ahead_moved = (np.log(each.unseen[last]) - np.log1p(-each.unseen[last]) for each in (found, again))
+    ahead, ahead_moved = (np.log(each.out_of_fold[last]) - np.log1p(-each.out_of_fold[last]) for each in (found, again))
     gained = ahead_moved - ahead
     np.testing.assert_allclose(gained, gained[0], atol=1e-4)
 
 
 def test_one_photo_alone_tells_nothing() -> None:
     found = learned(photos(np.array([1]), 6, shift=1.0), np.array([1]))
-    assert found.unseen[0] < 0.01
+    assert found.out_of_fold[0] < 0.01

@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 from converter.bundle.embedding_stats import fit_embedding_stats
 from converter.bundle.novelty import fit_novelty_model
 from device.common.arrays import Float64Array
-from device.vision.fewshot import fewshot_head as teaching
-from device.vision.fewshot.fewshot_head import KEEP, LITTLE, Examples, FewshotHead, TeachingError, labels_after_teaching, read_fewshot_head, teach
+from device.vision.fewshot import teach as teaching_module
+from device.vision.fewshot.examples import Examples
+from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError, labels_after_teaching
 from device.vision.fewshot.head import balanced_weights
+from device.vision.fewshot.head_file import read_fewshot_head, write_fewshot_head
 from device.vision.fewshot.label_transfer import split_posterior
 from device.vision.fewshot.lbfgs import minimize
 from device.vision.fewshot.prior import RARE
+from device.vision.fewshot.teach import KEEP, LITTLE, teach
 from device.vision.inference.bundle import Bundle, write_bundle
 from device.vision.inference.classifier import Classifier, softmax
 from device.vision.inference.embedding_stats import EmbeddingStats
@@ -73,7 +76,7 @@ class World:
 
     def named(self, teaching: FewshotHead, embeddings: Float64Array, *, here: bool = False) -> list[str]:
         rows = zip(self.before(embeddings), embeddings.astype(np.float32), strict=True)
-        return [teaching.labels[int(teaching.judge(*row, here=here)[0].argmax())] for row in rows]
+        return [teaching.labels[int(teaching.predict(*row, in_domain=here)[0].argmax())] for row in rows]
 
 
 WORLD = World()
@@ -137,7 +140,7 @@ def test_old_labels_taught_at_another_place_are_known_better_there(tiny_bundle: 
     after = share(WORLD.named(teaching, there), [OLD[i] for i in targets])
     assert after > before + 0.05
     assert teaching.right == pytest.approx(after, abs=0.12)
-    surest = [teaching.judge(*row, here=False)[0].max() for row in zip(WORLD.before(there), there.astype(np.float32), strict=True)]
+    surest = [teaching.predict(*row, in_domain=False)[0].max() for row in zip(WORLD.before(there), there.astype(np.float32), strict=True)]
     assert teaching.sure == pytest.approx(np.mean(np.array(surest) >= teaching.reject_below), abs=0.12)
 
 
@@ -176,7 +179,7 @@ def test_where_only_taught_labels_are_left_they_may_contradict_what_the_bundle_w
     later, truth = blurred.photos(targets, 22), ["plastic"] * 200 + ["metal"] * 200
     right: dict[float, list[float]] = {}
     for tried in (LITTLE, KEEP):
-        monkeypatch.setattr(teaching, "LITTLE", tried)
+        monkeypatch.setattr(teaching_module, "LITTLE", tried)
         for seed in range(60, 66):
             examples = blurred.examples(("plastic", "metal"), np.repeat([2, 4], 10), seed, shift=0.0)
             found = teach(examples, tiny_bundle, reference, familiar, only=True)
@@ -244,7 +247,7 @@ def test_elsewhere_the_bundle_judges_as_if_nothing_had_been_taught(tiny_bundle: 
     later, old = world.photos(np.repeat(np.arange(6), 30), 20, shift=1.0), world.photos(np.repeat(np.arange(6), 30), 21)
     assert share(world.named(teaching, later, here=True), [OLD[(i + 1) % 6] for i in np.repeat(np.arange(6), 30)]) > 0.9
     before = world.before(old)
-    after = np.array([teaching.judge(row, embedding, here=False)[0] for row, embedding in zip(before, old.astype(np.float32), strict=True)])
+    after = np.array([teaching.predict(row, embedding, in_domain=False)[0] for row, embedding in zip(before, old.astype(np.float32), strict=True)])
     assert np.abs(after - before).mean() < 0.005
     assert (after.argmax(axis=1) == before.argmax(axis=1)).all()
 
@@ -254,7 +257,7 @@ def test_what_was_taught_here_is_likelier_here_than_what_was_not(tiny_bundle: Bu
     teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
     between = ((MIDDLES[1] + MIDDLES[3]) / 2).astype(np.float32)
     either = np.array([0.0, 0.5, 0.0, 0.5, 0.0, 0.0])
-    here, anywhere = (dict(zip(teaching.labels, teaching.judge(either, between, here=known)[0], strict=True)) for known in (True, False))
+    here, anywhere = (dict(zip(teaching.labels, teaching.predict(either, between, in_domain=known)[0], strict=True)) for known in (True, False))
     assert here["glass"] > 2 * here["paper"]
     assert here["glass"] / here["paper"] > 2.5 * anywhere["glass"] / anywhere["paper"]
     usual = dict(zip(teaching.labels, Judge(Classifier(tiny_bundle), teaching).expected_shares, strict=True))
@@ -273,7 +276,7 @@ def test_an_item_that_nobody_taught_scores_as_unknown(tiny_bundle: Bundle, refer
 
     def scores(target: int) -> Float64Array:
         embeddings = WORLD.photos(np.repeat(target, 40), 11, shift=1.0).astype(np.float32)
-        return np.array([teaching.judge(before, row, here=False)[1] for row, before in zip(embeddings, WORLD.before(embeddings), strict=True)])
+        return np.array([teaching.predict(before, row, in_domain=False)[1] for row, before in zip(embeddings, WORLD.before(embeddings), strict=True)])
 
     assert np.median(scores(7)) > 0.97
     assert np.median(scores(6)) < 0.9
@@ -286,29 +289,29 @@ def test_what_the_bundle_surely_takes_for_a_label_that_was_left_out_scores_as_un
     teaching = teach(examples, tiny_bundle, reference, familiar, only=True)
     like_glass = WORLD.photos(np.repeat(1, 40), 13, shift=1.0).astype(np.float32)
     paper = np.full(6, 0.002) + 0.988 * (np.arange(6) == OLD.index("paper"))
-    surely = [teaching.judge(paper, row, here=False)[1] for row in like_glass]
-    as_before = [teaching.judge(before, row, here=False)[1] for before, row in zip(WORLD.before(like_glass), like_glass, strict=True)]
+    surely = [teaching.predict(paper, row, in_domain=False)[1] for row in like_glass]
+    as_before = [teaching.predict(before, row, in_domain=False)[1] for before, row in zip(WORLD.before(like_glass), like_glass, strict=True)]
     assert np.mean(np.array(surely) > teaching.unknown_above) > 0.9
     assert np.mean(np.array(as_before) > teaching.unknown_above) < 0.2
-    teaching.write(tmp_path / "taught.npz")
-    assert read_fewshot_head(tmp_path / "taught.npz", tiny_bundle).known.usual == teaching.known.usual < 14
+    write_fewshot_head(teaching, tmp_path / "taught.npz")
+    assert read_fewshot_head(tmp_path / "taught.npz", tiny_bundle).novelty.usual == teaching.novelty.usual < 14
     beside = teach(examples, tiny_bundle, reference, familiar, only=False)
-    assert math.isinf(beside.known.usual)
+    assert math.isinf(beside.novelty.usual)
 
 
 def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught: FewshotHead, tiny_bundle: Bundle, tmp_path: Path) -> None:
     file = tmp_path / "taught.npz"
-    taught.write(file)
+    write_fewshot_head(taught, file)
     read = read_fewshot_head(file, tiny_bundle)
     embedding, before = WORLD.photos(np.array([6]), 12)[0].astype(np.float32), np.full(6, 1 / 6)
-    for found, expected in zip(*(each.judge(before, embedding, here=False) for each in (read, taught)), strict=True):
+    for found, expected in zip(*(each.predict(before, embedding, in_domain=False) for each in (read, taught)), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert (read.known.usual, read.right, read.sure) == (taught.known.usual, taught.right, taught.sure)
+    assert (read.novelty.usual, read.right, read.sure) == (taught.novelty.usual, taught.right, taught.sure)
     assert (read.labels, read.only, read.examples.counts()) == (taught.labels, False, {"can": 10, "pet": 10})
     assert read.examples.isolated.tolist() == taught.examples.isolated.tolist() == [False] * 10 + [True] * 10
-    assert read.prior.often.tolist() == [RARE] * 6 + [1, 1]
-    np.testing.assert_array_equal(read.prior.kin, taught.prior.kin)
-    read.write(tmp_path / "again.npz")
+    assert read.prior.frequencies.tolist() == [RARE] * 6 + [1, 1]
+    np.testing.assert_array_equal(read.prior.affinity, taught.prior.affinity)
+    write_fewshot_head(read, tmp_path / "again.npz")
     assert (tmp_path / "again.npz").read_bytes() == file.read_bytes()
 
     other = msgspec.structs.replace(tiny_bundle, info=msgspec.structs.replace(tiny_bundle.info, name="other", digest="0" * 64))
@@ -318,7 +321,7 @@ def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught
 
 def test_what_was_taught_counts_on_a_bundle_that_differs_in_words_alone(taught: FewshotHead, tiny_copy: Bundle, tmp_path: Path) -> None:
     """An upgrade that mends the model card must not cost a bin what it was taught."""
-    taught.write(tmp_path / "taught.npz")
+    write_fewshot_head(taught, tmp_path / "taught.npz")
     (tiny_copy.folder / "MODEL_CARD.md").write_text("# Tiny\n\nKnows six colours.\n", encoding="utf-8")
     reworded = write_bundle(tiny_copy.folder, msgspec.structs.replace(tiny_copy.info, replaces=(tiny_copy.info.digest,)))
     assert reworded.info.digest != tiny_copy.info.digest
@@ -329,7 +332,7 @@ def test_what_was_taught_counts_on_a_bundle_that_differs_in_words_alone(taught: 
 @pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: b"no archive", lambda whole: whole[: len(whole) // 2]])
 def test_a_damaged_file_is_named(damage: object, taught: FewshotHead, tiny_bundle: Bundle, tmp_path: Path) -> None:
     file = tmp_path / "taught.npz"
-    taught.write(file)
+    write_fewshot_head(taught, file)
     file.write_bytes(damage(file.read_bytes()))  # type: ignore[operator]
     with pytest.raises(TeachingError, match=r"taught\.npz: .*sortbin teach"):
         read_fewshot_head(file, tiny_bundle)
@@ -362,7 +365,7 @@ def test_a_file_without_what_is_needed_now_is_refused(
     change: Callable[[dict[str, np.ndarray]], object], said: str, taught: FewshotHead, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     file = tmp_path / "taught.npz"
-    taught.write(file)
+    write_fewshot_head(taught, file)
     with np.load(file) as archive:
         stored = dict(archive)
     change(stored)
@@ -373,7 +376,7 @@ def test_a_file_without_what_is_needed_now_is_refused(
 
 def test_a_file_from_before_it_said_all_this_is_read_as_it_was_judged_by_then(taught: FewshotHead, tiny_bundle: Bundle, tmp_path: Path) -> None:
     file = tmp_path / "taught.npz"
-    taught.write(file)
+    write_fewshot_head(taught, file)
     with np.load(file) as archive:
         stored = dict(archive)
     retell(stored, lambda about: [about.pop(name) for name in ("often", "kin", "isolated", "sure", "distinct")])
@@ -382,9 +385,9 @@ def test_a_file_from_before_it_said_all_this_is_read_as_it_was_judged_by_then(ta
     assert read.sure is None
     assert read.distinct == {"can": 10, "pet": 10}
     assert not read.examples.isolated.any()
-    assert read.prior.often.tolist() == [1] * 8
-    linear = split_posterior(taught.examples.probabilities.astype(np.float64), read.prior.columns, read.prior.taken, np.ones(20))
-    np.testing.assert_allclose(read.prior.of(taught.examples.probabilities.astype(np.float64), np.ones(20)), linear)
+    assert read.prior.frequencies.tolist() == [1] * 8
+    linear = split_posterior(taught.examples.probabilities.astype(np.float64), read.prior.columns, read.prior.claims, np.ones(20))
+    np.testing.assert_allclose(read.prior.log_probabilities(taught.examples.probabilities.astype(np.float64), np.ones(20)), linear)
     later = WORLD.photos(np.repeat([6, 7], 30), 22, shift=1.0)
     assert share(WORLD.named(read, later, here=True), ["can"] * 30 + ["pet"] * 30) >= 0.95
 
@@ -402,7 +405,7 @@ def test_more_photos_later_are_as_good_as_all_at_once(tiny_bundle: Bundle, refer
 def test_the_same_photos_give_the_same_file(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel, tmp_path: Path) -> None:
     for name in ("a", "b"):
         examples = WORLD.examples(("can", "pet"), np.repeat([6, 7], 4), 16)
-        teach(examples, tiny_bundle, reference, familiar, only=False).write(tmp_path / name)
+        write_fewshot_head(teach(examples, tiny_bundle, reference, familiar, only=False), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -427,7 +430,7 @@ def test_photos_that_are_alike_teach_what_one_of_them_does(
     assert often.distinct == once.distinct == {"can": 6, "pet": 6}
     later = WORLD.photos(np.repeat([6, 7], 50), 24, shift=1.0)
     rows = list(zip(WORLD.before(later), later.astype(np.float32), strict=True))
-    found, expected = ([teaching.judge(*row, here=True) for row in rows] for teaching in (often, once))
+    found, expected = ([teaching.predict(*row, in_domain=True) for row in rows] for teaching in (often, once))
     np.testing.assert_allclose([p for p, _ in found], [p for p, _ in expected], atol=0.05)
     assert np.mean([unknown > often.unknown_above for _, unknown in found]) < 0.2
     assert (often.right, often.reject_below) == pytest.approx((once.right, once.reject_below), abs=0.1)
@@ -445,7 +448,7 @@ def test_of_other_items_than_one_that_was_shown_nothing_is_said(
     assert told.distinct == {"can": 1, "pet": 10}
     assert told.right is not None and told.right > 0.5 and (10 * told.right) == pytest.approx(round(10 * told.right))
     for each in (teaching, told):
-        each.write(tmp_path / "taught.npz")
+        write_fewshot_head(each, tmp_path / "taught.npz")
         read = read_fewshot_head(tmp_path / "taught.npz", tiny_bundle)
         assert (read.distinct, read.right, read.sure) == (each.distinct, each.right, each.sure)
 
@@ -455,10 +458,10 @@ def test_what_was_shown_once_is_known_by_how_far_training_photos_lie_apart(
 ) -> None:
     """Nothing tells how unlike another can may look, so the bundle's own sense of it counts; strangers are stranger than later items all the same."""
     teaching = teach(shown_again(WORLD.examples(("can", "pet"), np.array([6, 7]), 25), 5, moved=0.02), tiny_bundle, reference, familiar, only=True)
-    assert teaching.known.distance.tolist() == pytest.approx([reference.mean_pair_distance, float(familiar.distance[1])])
+    assert teaching.novelty.distance.tolist() == pytest.approx([reference.mean_pair_distance, float(familiar.distance[1])])
     later, strangers = WORLD.photos(np.repeat([6, 7], 40), 27), WORLD.photos(np.repeat([1, 3], 40), 28)
     known, strange = (
-        [teaching.judge(*row, here=True)[1] for row in zip(WORLD.before(of), of.astype(np.float32), strict=True)] for of in (later, strangers)
+        [teaching.predict(*row, in_domain=True)[1] for row in zip(WORLD.before(of), of.astype(np.float32), strict=True)] for of in (later, strangers)
     )
     assert np.median(known) < np.median(strange)
 

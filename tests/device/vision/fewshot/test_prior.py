@@ -33,7 +33,7 @@ def started(taught: FoldedExamples, *, only: bool = False, isolated: bool = True
 
 
 def of(prior: FewshotPrior, probabilities: list[float], here: float) -> Float64Array:
-    return np.asarray(np.exp(prior.of(np.array([probabilities]), np.array([here])))[0], np.float64)
+    return np.asarray(np.exp(prior.log_probabilities(np.array([probabilities]), np.array([here])))[0], np.float64)
 
 
 def test_what_was_not_taught_is_rarer_here_and_as_frequent_as_ever_elsewhere() -> None:
@@ -43,7 +43,7 @@ def test_what_was_not_taught_is_rarer_here_and_as_frequent_as_ever_elsewhere() -
 
 
 def test_a_new_label_takes_most_of_what_it_is_called_elsewhere_and_little_of_what_was_not_taught() -> None:
-    shares = started(views([CAN] * 6 + [PET] * 6)).prior.taken
+    shares = started(views([CAN] * 6 + [PET] * 6)).prior.claims
     assert shares[0, 2] > 0.6 and shares[1, 3] > 0.6
     assert shares[:, :2].max() < 0.2
 
@@ -52,7 +52,7 @@ def test_what_the_bundle_is_surer_of_than_of_a_new_labels_photos_tells_against_i
     taught = views([CAN] * 5)
     prior = started(taught._replace(probabilities=np.full_like(taught.probabilities, 1 / OLD))).prior
     sure, here = [0.94, 0.02, 0.02, 0.02], 1.0
-    linear = replace(prior, kin=np.eye(1, OLD))
+    linear = replace(prior, affinity=np.eye(1, OLD))
     assert of(prior, sure, here)[CAN] < 0.7 * of(linear, sure, here)[CAN]
     np.testing.assert_allclose(of(prior, sure, here)[:OLD], of(linear, sure, here)[:OLD])
     np.testing.assert_allclose(of(prior, sure, 0.0), of(linear, sure, 0.0))
@@ -63,23 +63,23 @@ def test_what_the_bundle_is_surer_of_than_of_a_new_labels_photos_tells_against_i
 def test_views_that_are_left_out_had_no_say_in_what_was_imagined_without_them(isolated: bool) -> None:
     taught = views([CAN] * 4 + [PET] * 5)
     moved = taught._replace(embeddings=np.where((taught.folds == 1)[:, np.newaxis], taught.embeddings + 1, taught.embeddings))
-    before, after = (started(each, isolated=isolated).imagined for each in (taught, moved))
+    before, after = (started(each, isolated=isolated).pseudo_examples for each in (taught, moved))
     assert before.without.tolist() == after.without.tolist() == [fold for fold in (WHOLE, 0, 1, 2) for _ in range(OLD)]
-    same = np.isclose(before.lessons.embeddings, after.lessons.embeddings).all(axis=1)
+    same = np.isclose(before.training_set.embeddings, after.training_set.embeddings).all(axis=1)
     np.testing.assert_array_equal(same, before.without == 1)
 
 
 def test_nothing_is_imagined_where_nothing_is_new_or_only_what_was_taught_is_left() -> None:
-    assert len(started(views([0, 0, 1, 1])).imagined.without) == 0
+    assert len(started(views([0, 0, 1, 1])).pseudo_examples.without) == 0
     alone = views([CAN, CAN, PET, PET])
     alone = alone._replace(targets=alone.targets - CAN)
-    assert len(fit_prior(REFERENCE, np.arange(0), alone, only=True, isolated=True).imagined.without) == 0
+    assert len(fit_prior(REFERENCE, np.arange(0), alone, only=True, isolated=True).pseudo_examples.without) == 0
 
 
 def test_where_pictures_were_taken_has_to_be_told_unless_they_were_isolated_or_nothing_else_counts() -> None:
     taught = views([CAN] * 4 + [PET] * 4)
-    assert started(taught).prior.place is not None
-    assert started(taught, only=True).prior.place is None
-    at_the_place = np.exp(started(taught).unseen).sum(axis=1)
-    unsure = np.exp(started(taught, isolated=False).unseen).sum(axis=1)
+    assert started(taught).prior.domain is not None
+    assert started(taught, only=True).prior.domain is None
+    at_the_place = np.exp(started(taught).out_of_fold).sum(axis=1)
+    unsure = np.exp(started(taught, isolated=False).out_of_fold).sum(axis=1)
     assert (at_the_place < unsure).all()
