@@ -1,4 +1,4 @@
-"""A sensor that repeats one picture. Drivers may report success with an old buffer, so only the pixels tell."""
+"""Detects a camera that repeats one picture. Drivers may report success with an old buffer, so only the pixels tell."""
 
 import zlib
 
@@ -9,10 +9,10 @@ ROW_STEP = 4
 
 
 class FrozenPicture:
-    """Watches that a camera's picture changes, judged by every fourth row. A live sensor always has noise.
+    """Checks by every fourth row that a camera's picture changes. A live sensor always has noise.
 
-    name: the camera's, for the message. limit_s: how long a picture may stay the same to the last bit; 0 for ever. One that is shared by all
-    sources that are opened on a camera does not take the picture that froze for a living one after the camera was opened again.
+    name: the camera, for the message. limit_s: how long a picture may stay the same to the last bit; 0: for ever. All sources that are opened on a
+    camera share one checker, so that a frozen picture still counts as frozen after the camera was opened again.
     """
 
     def __init__(self, name: str, limit_s: float) -> None:
@@ -21,8 +21,8 @@ class FrozenPicture:
         self._checksum = -1
         self._since_s = 0.0
 
-    def look(self, pixels: Pixels, now_s: float) -> None:
-        """Take note of a picture, H x W x 3 uint8. Raises CameraError when it has been the same for too long."""
+    def check(self, pixels: Pixels, now_s: float) -> None:
+        """Check a picture, H x W x 3 uint8. Raises CameraError when it has been the same for too long."""
         checksum = zlib.crc32(pixels[::ROW_STEP].tobytes())
         if checksum != self._checksum:
             self._checksum, self._since_s = checksum, now_s

@@ -1,6 +1,6 @@
-"""The Raspberry Pi's own camera through picamera2, which is imported only here and only when this camera is chosen.
+"""The camera on a Raspberry Pi's ribbon cable, through picamera2, which is imported only when this camera is chosen.
 
-Asked for are `BGR888` pictures: picamera2 names formats as libcamera does, from the highest byte down, so in memory these are R, G, B.
+The format is `BGR888`: picamera2 names formats as libcamera does, from the highest byte down, so the bytes in memory are R, G, B.
 """
 
 import importlib
@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 
 FIRST_PICTURE_S = 3.0
 FOCUS_S = 3.0
-"""most time for the one search for focus"""
+"""longest time for the search for focus"""
 LOCKABLE = ("ExposureTime", "AnalogueGain", "ColourGains")
 SAME_VIEW = 0.99
-"""share of the widest view, by area, from which on a sensor mode has all of it"""
+"""share of the widest view, by area, from which a sensor mode counts as showing all of it"""
 
 AF_MANUAL, AF_AUTO, AF_START = 0, 1, 0
 AF_IDLE, AF_SCANNING, AF_FOCUSED = 0, 1, 2
@@ -39,17 +39,17 @@ class Picamera2Settings(CameraBase, frozen=True, kw_only=True, tag="picamera2"):
     index: Annotated[int, Meta(ge=0, le=7)] = 0
     """which camera, in the order of `rpicam-hello --list-cameras`"""
     warm_up_s: Annotated[float, Meta(ge=0, le=5)] = 2.0
-    """time for exposure and white balance to settle before the first picture is used"""
+    """time for exposure and white balance to settle before the first frame is used"""
     lock_exposure: bool = True
-    """keep exposure and white balance as they are after the warm-up, so that an item does not change the light of the whole picture"""
+    """lock exposure and white balance after the warm-up, so that an item does not change the light of the whole frame"""
     focus: Literal["auto"] | Annotated[float, Meta(ge=0, le=32)] = "auto"
-    """of a lens that can be moved: auto finds it once, after the warm-up, and keeps it; or 100 divided by the distance in cm, 0 for far away"""
+    """of a lens that can be moved: auto focuses once, after the warm-up, and keeps that; or 100 divided by the distance in cm, 0 for far away"""
     frozen_s: FrozenLimit = 10.0
-    """a picture that is the same to the last bit for so long means a dead sensor, for a live one has noise; 0: do not look"""
+    """a picture that is the same to the last bit for so long means a dead sensor, since a live one has noise; 0: no check"""
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The camera in messages."""
         return f"camera {self.index}"
 
     def opener(self) -> Callable[[], Source]:
@@ -58,10 +58,10 @@ class Picamera2Settings(CameraBase, frozen=True, kw_only=True, tag="picamera2"):
 
 
 class Picamera2Source:
-    """Pictures of a camera on the ribbon cable. Each is copied once and its buffer given back before `read` returns.
+    """Frames of a camera on the ribbon cable. Each is copied once, and its buffer is released before `read` returns.
 
-    The constructor takes `warm_up_s` and a little more. Closing a camera that has stopped answering may hang inside libcamera: use it
-    through CameraThread, which gives up a reader that does not come back. frozen: what sees that the picture stands still; one of its own where None.
+    The constructor takes `warm_up_s` and a little more. Closing a camera that does not answer any more may hang inside libcamera: use it
+    through CameraThread, which abandons a thread that hangs. frozen: the check shared by all openings of this camera; None: a new one.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Picamera2Source:
             raise
 
     def read(self, wait_s: float) -> Frame:
-        """The next picture. taken_s is when the sensor began to read it out.
+        """The next frame. taken_s is when the sensor began to read it out.
 
         Raises CameraError when none came within `wait_s`, it was older than `stale_s`, or it has been the same for longer than `frozen_s`.
         """
@@ -102,16 +102,16 @@ class Picamera2Source:
         age_s = self._boot_clock() - metadata["SensorTimestamp"] / 1e9 if "SensorTimestamp" in metadata else 0.0
         if age_s > self._stale_s:
             raise CameraError(f"{self._name}: gave a picture that is {age_s:.1f} s old; the system may be overloaded")
-        self._frozen.look(pixels, now_s)
+        self._frozen.check(pixels, now_s)
         self._number += 1
         return Frame(pixels, self._number, now_s - max(0.0, age_s))
 
     def close(self) -> None:
         try:
-            # A request that timed out still stands in line before the stop, which would wait behind it for ever.
+            # A request that timed out is still queued before the stop, which would wait behind it for ever.
             self._camera.cancel_all_and_flush()
             self._camera.close()
-        except Exception as error:  # picamera2 and libcamera raise whatever they please, and closing must not fail
+        except Exception as error:  # picamera2 and libcamera may raise anything, and closing must not fail
             log.warning("%s: closing it failed: %s", self._name, error)
 
     def _open(self, settings: Picamera2Settings) -> Any:
@@ -122,7 +122,7 @@ class Picamera2Source:
                 f"{self._name}: picamera2 cannot be imported ({error}); install it with `sudo apt install python3-picamera2` and "
                 "make the virtual environment with `--system-site-packages`"
             ) from error
-        except Exception as error:  # what a package raises that was built for another NumPy
+        except Exception as error:  # a package that was built for another NumPy may raise anything
             raise CameraError(
                 f"{self._name}: picamera2 cannot be loaded ({error}); does NumPy {np.__version__} fit what apt installed? "
                 "`sudo systemd/install` puts one back that does"
@@ -156,7 +156,7 @@ class Picamera2Source:
         self._warm_up(settings)
 
     def _warm_up(self, settings: Picamera2Settings) -> None:
-        """Let exposure and white balance settle, then hold them where they are: an item must not change the light of the whole picture."""
+        """Let exposure and white balance settle, then lock them: an item must not change the light of the whole frame."""
         warm_s = self._clock() + settings.warm_up_s
         metadata = self._metadata()
         while self._clock() < warm_s:
@@ -167,7 +167,7 @@ class Picamera2Source:
         self._focus(settings.focus)
 
     def _focus(self, wanted: float | str) -> None:
-        """Look for focus once, where the lens can be moved, and keep it: a lens that searches blurs every item."""
+        """Focus once, if the lens can be moved, and keep that focus: a lens that searches blurs every item."""
         if "AfMode" not in self._camera.camera_controls:
             if wanted != "auto":
                 log.warning("%s: its lens cannot be moved, camera.focus has no effect", self._name)
@@ -186,13 +186,13 @@ class Picamera2Source:
             self._camera.set_controls({"AfMode": AF_MANUAL, "LensPosition": float(position)})
 
     def _metadata(self) -> Metadata:
-        """What is said of the next picture."""
+        """The metadata of the next frame."""
         request = self._request(FIRST_PICTURE_S)
         try:
-            said: Metadata = request.get_metadata()
+            metadata: Metadata = request.get_metadata()
         finally:
             request.release()
-        return said
+        return metadata
 
     def _request(self, wait_s: float) -> Any:
         try:
@@ -204,10 +204,10 @@ class Picamera2Source:
 
 
 def whole_view(modes: Sequence[Mapping[str, Any]], size: tuple[int, int], fps: float) -> tuple[int, int] | None:
-    """Width and height of the smallest sensor mode that sees all the sensor can see; None where the modes do not say what they see.
+    """Width and height of the smallest sensor mode that shows the whole view of the sensor; None if the modes do not list their crop.
 
-    modes: picamera2's `sensor_modes`. size, fps: what is wanted; a mode that is large and fast enough goes before a smaller one. Without a mode being
-    asked for, libcamera takes one near `size`, and the small ones of most sensors show the middle alone.
+    modes: picamera2's `sensor_modes`. size, fps: as wanted; modes that are large and fast enough are preferred. Unless a mode is named, libcamera
+    takes one near `size`, and the small modes of most sensors show only the middle.
     """
     known = [mode for mode in modes if {"crop_limits", "size", "fps"} <= mode.keys()]
     if not known:

@@ -1,4 +1,4 @@
-"""Pictures or a video shown as if a camera took them: for trying a bin without one, and for looking at a recorded fault again."""
+"""Pictures or a video from a file in place of a camera: to try a bin without one, and to replay a recorded fault."""
 
 import logging
 import time
@@ -19,16 +19,16 @@ log = logging.getLogger(__name__)
 
 
 class ReplaySettings(CameraBase, frozen=True, kw_only=True, tag="replay"):
-    """Pictures or a video from a file, shown as if a camera took them."""
+    """Pictures or a video from a file in place of a camera."""
 
     path: Annotated[str, Meta(min_length=1)]
     """a video file, a picture, or a folder: all pictures in it and below it, in the order of their paths"""
     fps: Annotated[float, Meta(ge=0, le=120)] = 10.0
-    """pictures a second, also for a video, whatever its own rate; 0: as fast as they are asked for, which no bin takes"""
+    """frames a second, also for a video, whatever its own rate; 0: as fast as they are read, which a bin refuses"""
     hold_s: Annotated[float, Meta(ge=0, le=3600)] = 2.0
     """how long each picture of a folder stays in view"""
     loop: bool = True
-    """start again at the end, rather than stop; a folder then ends with its first picture once more, which is the empty view"""
+    """start again at the end; else stop, and a folder shows its first picture once more before that, which is the empty view"""
 
     def opener(self) -> Callable[[], Source]:
         return lambda: ReplaySource(self)
@@ -48,11 +48,11 @@ class ReplaySettings(CameraBase, frozen=True, kw_only=True, tag="replay"):
 class ReplaySource:
     """Shows each picture for `hold_s`, or each frame of a video once, at `fps`, never stretched.
 
-    All frames have one size: that of the first, fitted into the width and height that are set. A picture of another shape gets black bars.
+    All frames have the size of the first, fitted into the width and height of the settings. A picture of another shape gets black bars.
 
-    A picture that cannot be decoded is left out, counted in `skipped` and logged once. After the last one the first comes again: for ever
-    with `loop`, else once more, where it is a folder of several, so that what lay there last is seen to leave; then comes EndOfFrames.
-    Raises CameraError when the path does not exist or holds nothing that can be shown.
+    A picture that cannot be decoded is skipped, counted in `skipped` and logged once. After the last one: with `loop` it starts again; else a folder
+    of several shows its first picture once more, so that the last item leaves the view, and EndOfFrames is raised.
+    Raises CameraError when the path does not exist or has nothing that can be shown.
     """
 
     def __init__(self, settings: ReplaySettings, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -62,24 +62,24 @@ class ReplaySource:
         self._size: tuple[int, int] | None = None
         self._loop = settings.loop
         self._period_s = 1 / settings.fps if settings.fps else 0.0
-        self._hold = max(1, round(settings.hold_s * settings.fps))
+        self._repeats = max(1, round(settings.hold_s * settings.fps))
         self._clock = clock
         self._sleep = sleep
         self._due_s = clock()
         self._number = 0
         self._broken: set[Path] = set()
         self._pictures = self._find_pictures()
-        self._shown = self._show()
+        self._frames = self._all_frames()
 
     def read(self, wait_s: float) -> Frame:
-        """The next picture when its time has come. Raises EndOfFrames after the last, CameraError when it is not due within `wait_s`."""
+        """The next frame, at its time. Raises EndOfFrames after the last, CameraError when it is not due within `wait_s`."""
         early_s = self._due_s - self._clock()
         if early_s > wait_s:
             self._sleep(wait_s)
             raise CameraError(f"{self._path}: no picture is due within {wait_s:g} s; raise fps")
         if early_s > 0:
             self._sleep(early_s)
-        pixels = next(self._shown, None)
+        pixels = next(self._frames, None)
         if pixels is None:
             raise EndOfFrames(f"{self._path}: all has been shown")
         now_s = self._clock()
@@ -88,7 +88,7 @@ class ReplaySource:
         return Frame(pixels, self._number, now_s)
 
     def close(self) -> None:
-        self._shown.close()
+        self._frames.close()
 
     def _find_pictures(self) -> list[Path]:
         try:
@@ -104,7 +104,7 @@ class ReplaySource:
             raise CameraError(f"{self._path}: no such file or folder; camera.path names what to replay")
         return [self._path] if self._path.suffix.lower() in SUFFIXES else []
 
-    def _show(self) -> Generator[Pixels, None, None]:
+    def _all_frames(self) -> Generator[Pixels, None, None]:
         while True:
             shown = 0
             for pixels in self._decode_pictures(self._pictures) if self._pictures else self._decode_video():
@@ -120,9 +120,9 @@ class ReplaySource:
     def _decode_pictures(self, paths: list[Path]) -> Iterator[Pixels]:
         for path in paths:
             if path not in self._broken:
-                yield from self._hold_up(path)
+                yield from self._repeat_picture(path)
 
-    def _hold_up(self, path: Path) -> Iterator[Pixels]:
+    def _repeat_picture(self, path: Path) -> Iterator[Pixels]:
         try:
             pixels = read_pixels(path)
         except PictureError:
@@ -131,8 +131,8 @@ class ReplaySource:
             log.warning("%s: not a picture that can be decoded, left out", path)
             return
         scaled = self._scale(pixels)
-        scaled.flags.writeable = False  # the same pixels for as long as it is held up
-        for _ in range(self._hold):
+        scaled.flags.writeable = False  # the same pixels in each repeat
+        for _ in range(self._repeats):
             yield scaled
 
     def _decode_video(self) -> Iterator[Pixels]:
@@ -161,7 +161,7 @@ class ReplaySource:
 
 
 def _fitted(pixels: Pixels, most: tuple[int, int]) -> tuple[int, int]:
-    """The largest width and height of a picture's own shape within these."""
+    """The largest width and height with the shape of the picture that fit into `most`."""
     height, width = pixels.shape[:2]
     scale = min(most[0] / width, most[1] / height)
     return max(1, round(width * scale)), max(1, round(height * scale))

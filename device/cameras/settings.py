@@ -8,11 +8,11 @@ from msgspec import Meta, Struct
 from device.cameras import Source
 
 LEAST_SIDE = 32
-"""least width and height of what is looked at, in pixels"""
+"""least width and height of the region, pixels"""
 
 
 class Region(Struct, frozen=True, forbid_unknown_fields=True):
-    """The part of the picture to look at, as fractions of its width and height after rotation: x to the right, y down."""
+    """The part of the frame that is used, as fractions of its width and height after rotation: x to the right, y down."""
 
     x: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """left edge"""
@@ -38,15 +38,15 @@ class CameraBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     height: Annotated[int, Meta(ge=LEAST_SIDE, le=8192, multiple_of=2)] = 480
     """pixels"""
     fps: Annotated[float, Meta(gt=0, le=120)] = 10.0
-    """pictures a second; each costs work, and ten are enough to see an item lie still"""
+    """frames a second; each takes processor time, and ten are enough to see that an item lies still"""
     rotate_deg: Literal[0, 90, 180, 270] = 0
-    """turn the picture clockwise, for a camera that is mounted on its side or upside down"""
+    """rotate the frame clockwise, for a camera that is mounted on its side or upside down"""
     region: Region = Region()
-    """the part of the turned picture that shows the tray"""
+    """the part of the rotated frame that shows the tray"""
     stale_s: Annotated[float, Meta(ge=0.2, le=10)] = 2.0
-    """without a new picture for so long, the camera is closed and opened again"""
+    """without a new frame for so long, the camera is closed and opened again"""
     hang_s: Annotated[float, Meta(ge=11, le=120)] = 12.0
-    """a driver that does not answer for so long is given up, and the camera opened anew; OpenCV itself may wait 10 s"""
+    """a driver that does not answer for so long is abandoned, and the camera opened again; OpenCV itself may wait 10 s"""
 
     def __post_init__(self) -> None:
         width, height = (self.height, self.width) if self.rotate_deg in (90, 270) else (self.width, self.height)
@@ -60,18 +60,18 @@ class CameraBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return str(self.__struct_config__.tag)
 
     def opener(self) -> Callable[[], Source]:
-        """A function that opens the camera. It is called again after each failure, and raises CameraError, saying what to do.
+        """A function that opens the camera. It is called again after each failure, and raises CameraError.
 
-        The driver's package is imported by that call, not before.
+        That call imports the driver's package, not an earlier one.
         """
         raise NotImplementedError
 
     def files_read(self) -> Mapping[str, str]:
-        """Paths that the camera is read from, other than devices, by their settings key. The service must be able to read them."""
+        """Files that the frames are read from, by settings key. The service must be able to read them."""
         return {}
 
     def warning(self, learn_s: float) -> str:
-        """What is likely to be a mistake in these settings, one line; empty: nothing. learn_s: time in which the empty tray is learned."""
+        """A likely mistake in these settings, one line; empty: none. learn_s: time in which the empty tray is learned."""
         return ""
 
 

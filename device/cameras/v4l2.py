@@ -1,4 +1,4 @@
-"""A webcam through V4L2 and OpenCV. Its answers are not taken at their word: time stamps and pixels say whether a picture is new."""
+"""A webcam through V4L2 and OpenCV. Drivers may return old or damaged pictures as new: time stamps and pixels decide."""
 
 import contextlib
 import errno
@@ -25,13 +25,13 @@ SAME_CLOCK_S = 5.0
 RETRY_S = 0.005
 JPEGS = ("MJPG", "JPEG")
 PADDED = ("BGR3", "RGB3")
-"""formats that OpenCV takes before all others. Drivers may pad their lines, which OpenCV does not take out, and they are the largest"""
+"""formats that OpenCV prefers. Avoided here: drivers may pad their lines, which OpenCV does not remove, and they are the largest"""
 WARM_UP_S = 2.0
 """time for exposure and white balance to settle before they are locked"""
 SETTLED_S = 0.3
-"""time until a changed control shows"""
+"""time until a changed control has an effect"""
 LEAST_FPS = 1.0
-"""pictures a second below which they come too seldom to lock anything within the time that opening a camera may take"""
+"""frames a second below which nothing is locked: it would take longer than opening a camera may take"""
 
 
 class V4l2Settings(CameraBase, frozen=True, kw_only=True, tag="v4l2"):
@@ -40,13 +40,13 @@ class V4l2Settings(CameraBase, frozen=True, kw_only=True, tag="v4l2"):
     device: Annotated[int, Meta(ge=0, le=255)] | Annotated[str, Meta(min_length=1)] = 0
     """N for /dev/videoN, or a path; those in /dev/v4l/by-id/ stay the same when another camera is plugged in"""
     pixel_format: Literal["", "MJPG", "YUYV"] = ""
-    """how the camera sends pictures; empty: YUYV or what the driver has. Large pictures often need MJPG to reach their frame rate"""
+    """format in which the camera sends frames; empty: YUYV or the driver's default. Large frames often need MJPG to reach their rate"""
     lock_exposure: bool = True
-    """keep exposure and white balance as they are after two seconds, where the camera can; false leaves all its controls alone"""
+    """lock exposure and white balance after two seconds, if the camera can; false leaves all its controls alone"""
     focus: Literal["auto"] | Annotated[int, Meta(ge=0, le=65535)] = "auto"
     """auto leaves it to the camera; a number holds the lens there, in the camera's own unit (`focus_absolute` of `v4l2-ctl --list-ctrls`)"""
     frozen_s: FrozenLimit = 10.0
-    """a picture that is the same to the last bit for so long means a dead camera, for a live one has noise; 0: do not look"""
+    """a picture that is the same to the last bit for so long means a dead camera, since a live one has noise; 0: no check"""
 
     @property
     def path(self) -> str:
@@ -55,7 +55,7 @@ class V4l2Settings(CameraBase, frozen=True, kw_only=True, tag="v4l2"):
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The camera in messages."""
         return f"camera {self.path}"
 
     def opener(self) -> Callable[[], Source]:
@@ -64,7 +64,7 @@ class V4l2Settings(CameraBase, frozen=True, kw_only=True, tag="v4l2"):
 
 
 class Capture(Protocol):
-    """What is used of `cv2.VideoCapture`."""
+    """The part of `cv2.VideoCapture` that is used here."""
 
     def isOpened(self) -> bool: ...  # noqa: N802 (OpenCV's name)
 
@@ -87,7 +87,7 @@ def open_device(path: str) -> Capture:
     except OSError as error:
         raise CameraError(f"camera {path}: {_why(error)}") from error
     if card is None:
-        raise CameraError(f"camera {path}: cannot be opened as a camera, for it gives no pictures; `ls /dev/v4l/by-id/` shows those that do")
+        raise CameraError(f"camera {path}: cannot be opened as a camera, since it gives no pictures; `ls /dev/v4l/by-id/` shows those that do")
     capture = cv2.VideoCapture(path, cv2.CAP_V4L2)
     if not capture.isOpened():
         raise CameraError(f"camera {path}: {card} cannot be opened; another program may be using it (`fuser -v {path}`)")
@@ -95,7 +95,7 @@ def open_device(path: str) -> Capture:
 
 
 def open_controls(path: str) -> Controls | None:
-    """The device's controls; None where it has none that can be opened."""
+    """The controls of the device; None if they cannot be opened."""
     try:
         return Controls(path)
     except OSError:
@@ -115,12 +115,12 @@ def _why(error: OSError) -> str:
 
 
 class V4l2Source:
-    """Pictures of a webcam, at most `fps` a second; those in between are taken from the driver and thrown away undecoded.
+    """Frames of a webcam, at most `fps` a second; those in between are taken from the driver and dropped undecoded.
 
-    Pictures that lost bytes on their way are dropped and counted in `damaged`.
+    Frames that lost bytes on the cable are dropped and counted in `damaged`.
 
-    OpenCV waits up to 10 s inside the driver whatever `wait_s` says, and longer if the driver hangs: read it through CameraThread, which
-    gives up a reader that does not come back. frozen: what sees that the picture stands still; one of its own where None.
+    OpenCV waits up to 10 s inside the driver whatever `wait_s` is, and longer if the driver hangs: use it through CameraThread, which
+    abandons a thread that hangs. frozen: the check shared by all openings of this camera; None: a new one.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class V4l2Source:
         if size != (settings.width, settings.height):
             log.warning("%s: gives %d x %d pixels instead of %d x %d", self._name, *size, settings.width, settings.height)
         self._controls = open_controls(settings.path)
-        self._freed: list[v4l2_controls.Automatic] = []
+        self._automatics: list[v4l2_controls.Automatic] = []
         try:
             self._set_controls(settings)
         except CameraError:
@@ -163,9 +163,9 @@ class V4l2Source:
             raise
 
     def read(self, wait_s: float) -> Frame:
-        """The next new picture. taken_s is the kernel's stamp where the driver stamps with the monotonic clock, else the time of arrival.
+        """The next new frame. taken_s is the driver's time stamp if that uses the monotonic clock, else the time of arrival.
 
-        Raises CameraError when the driver gives nothing, only old or broken pictures for `wait_s`, or the same one beyond `frozen_s`.
+        Raises CameraError when the driver gives nothing, only old or broken frames for `wait_s`, or the same picture for longer than `frozen_s`.
         """
         deadline_s, damaged_before = self._clock() + wait_s, self.damaged
         while True:
@@ -187,16 +187,16 @@ class V4l2Source:
                     else "unplug it and plug it in again"
                 )
                 raise CameraError(f"{self._name}: only old or broken pictures for {wait_s:g} s; {cure}")
-        self._frozen.look(pixels, now_s)
+        self._frozen.check(pixels, now_s)
         self._taken_s = taken_s
         self._number += 1
         return Frame(pixels, self._number, taken_s)
 
     def close(self) -> None:
         if self._controls is not None:
-            # Controls outlive the program: whoever opens the camera next expects it to follow the light.
-            if self._freed:
-                v4l2_controls.free(self._controls)
+            # Controls outlive the program, and the next one expects a camera that follows the light.
+            if self._automatics:
+                v4l2_controls.enable_automatics(self._controls)
             self._controls.close()
         try:
             self._capture.release()
@@ -220,23 +220,23 @@ class V4l2Source:
                 log.warning("%s: cannot set its focus, camera.focus has no effect", self._name)
         if not settings.lock_exposure or settings.fps < LEAST_FPS:
             return
-        self._freed = v4l2_controls.free(self._controls)
-        if not self._freed:
+        self._automatics = v4l2_controls.enable_automatics(self._controls)
+        if not self._automatics:
             return
         settled_s = self._clock() + WARM_UP_S
         while self._clock() < settled_s:
             self.read(self._stale_s)
-        for automatic in v4l2_controls.hold(self._controls, self._freed, self._look):
+        for automatic in v4l2_controls.lock(self._controls, self._automatics, self._mean_colour):
             log.warning("%s: cannot hold its %s, so an item may change the light of the whole picture", self._name, automatic.name)
 
-    def _look(self) -> Float64Array:
-        """Mean red, green and blue of a picture that shows what was set last."""
+    def _mean_colour(self) -> Float64Array:
+        """Mean red, green and blue of a frame that was taken after the last change of a control, 0..255."""
         for _ in range(self._settled_frames):
             frame = self.read(self._stale_s)
         return np.asarray(frame.pixels.mean(axis=(0, 1)))
 
     def _time_of_exposure(self, now_s: float) -> float:
-        """The driver's stamp of the picture grabbed last. uvcvideo and Unicam stamp with the monotonic clock, some drivers do not stamp."""
+        """The time stamp of the frame grabbed last. uvcvideo and Unicam use the monotonic clock; some drivers have no stamps."""
         stamp_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if self._has_stamps is None:
             self._has_stamps = stamp_s > 0 and abs(now_s - stamp_s) < SAME_CLOCK_S
@@ -244,8 +244,8 @@ class V4l2Source:
 
     @property
     def _format(self) -> str:
-        """The four letters of how the driver sends pictures, as MJPG or YUYV; empty where it does not say."""
-        code = int(self._capture.get(cv2.CAP_PROP_FOURCC)) & 0x7FFFFFFF  # the highest bit says that bytes are the other way round
+        """Four letters for the format in which the driver sends frames, such as MJPG or YUYV; empty if unknown."""
+        code = int(self._capture.get(cv2.CAP_PROP_FOURCC)) & 0x7FFFFFFF  # the highest bit means big-endian
         return code.to_bytes(4, "little").decode("ascii", "replace").strip("\0")
 
     def _decode(self) -> Pixels | None:

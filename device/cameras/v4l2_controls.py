@@ -1,7 +1,6 @@
-"""A webcam's own exposure, white balance and focus, through the control requests of V4L2 (linux/videodev2.h).
+"""Exposure, white balance and focus of a webcam, through the control requests of V4L2 (linux/videodev2.h).
 
-They go to the device on a descriptor of their own: OpenCV has properties for most of them, but complains on standard error of each that a camera
-lacks.
+The requests use a descriptor of their own: OpenCV has properties for most controls, but prints an error for each that a camera lacks.
 """
 
 import fcntl
@@ -16,7 +15,7 @@ from device.common.arrays import Float64Array
 
 QUERYCAP, G_CTRL, S_CTRL = 0x80685600, 0xC008561B, 0xC008561C
 CAPABILITY = struct.Struct("=16s32s32sIII12x")
-"""driver, card, bus, version, capabilities of the whole device, those of this file"""
+"""driver, card, bus, version, capabilities of the device, capabilities of this file"""
 CONTROL = struct.Struct("=Ii")
 CAPTURES, HAS_DEVICE_CAPS = 0x1, 0x80000000
 
@@ -24,10 +23,10 @@ EXPOSURE_AUTO, EXPOSURE_ABSOLUTE, FOCUS_AUTO, FOCUS_ABSOLUTE = 0x9A0901, 0x9A090
 AUTOGAIN, GAIN, AUTO_WHITE_BALANCE, WHITE_BALANCE_TEMPERATURE = 0x980912, 0x980913, 0x98090C, 0x98091A
 
 LEAST_COUNTS, TOLERANCE = 3.0, 0.1
-"""how far a mean may move when an automatic is switched off: counts of 255, and share of what it was"""
+"""how far a mean may move when an automatic is switched off: counts of 255, and share of the mean before"""
 MOST_TRIES = 4
 MOST_STEP = 4.0
-"""by how much the exposure is changed at most in one try"""
+"""largest factor by which the exposure changes in one try"""
 
 Request = Callable[[int, int, bytearray], int]
 Means = Float64Array
@@ -35,8 +34,8 @@ Means = Float64Array
 
 @dataclass(frozen=True, slots=True)
 class Automatic:
-    """What a camera may follow by itself. mode: the control that says so; on: its values for that, the first that is taken counts; off: for holding
-    still. values: the controls that it moves.
+    """A quantity that a camera may adjust by itself. mode: the control that switches this. on: values of `mode` for automatic, tried in this order.
+    off: the value for manual. values: the controls that the automatic adjusts.
     """
 
     name: str
@@ -55,14 +54,14 @@ AUTOMATICS = (
 
 
 class Controls:
-    """The controls of one video device. Raises OSError where it cannot be opened; what the device lacks or refuses raises nothing."""
+    """The controls of one video device. The constructor raises OSError if it cannot be opened; a control that it lacks or refuses raises nothing."""
 
     def __init__(self, path: str, request: Request = fcntl.ioctl) -> None:
         self._request = request
         self._file: int | None = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def card(self) -> str | None:
-        """What the device calls itself if it gives pictures; None where it is none that does."""
+        """The name of the device; None if it is no camera."""
         answer = bytearray(CAPABILITY.size)
         if not self._ask(QUERYCAP, answer):
             return None
@@ -71,16 +70,16 @@ class Controls:
         return card.partition(b"\0")[0].decode("utf-8", "replace") if gives_pictures else None
 
     def get(self, control: int) -> int | None:
-        """Its value; None where the device has no such control, or does not tell."""
+        """The value of a control; None if the device has no such control, or does not report it."""
         answer = bytearray(CONTROL.pack(control, 0))
         return int(CONTROL.unpack(answer)[1]) if self._ask(G_CTRL, answer) else None
 
     def set(self, control: int, value: int) -> bool:
-        """Whether the device took the value, which it may bring into its range."""
+        """Set a control. Returns whether the device accepted the value, which it may clip to its range."""
         return self._ask(S_CTRL, bytearray(CONTROL.pack(control, value)))
 
     def close(self) -> None:
-        """Any number of calls; never raises."""
+        """Close the device. Any number of calls; never raises."""
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
@@ -95,8 +94,8 @@ class Controls:
         return True
 
 
-def free(controls: Controls) -> list[Automatic]:
-    """Let the camera follow the light by itself, also where an earlier program had it hold still. Returns what it can follow."""
+def enable_automatics(controls: Controls) -> list[Automatic]:
+    """Switch every automatic on, also where an earlier program had switched it off. Returns those that the camera has."""
     found = []
     for automatic in AUTOMATICS:
         mode = controls.get(automatic.mode)
@@ -107,43 +106,43 @@ def free(controls: Controls) -> list[Automatic]:
     return found
 
 
-def hold(controls: Controls, automatics: list[Automatic], look: Callable[[], Means]) -> list[Automatic]:
-    """Have the camera keep the exposure and white balance that it has now. Returns what it cannot hold, which stays automatic.
+def lock(controls: Controls, automatics: list[Automatic], measure: Callable[[], Means]) -> list[Automatic]:
+    """Lock exposure and white balance at their present values. Returns the automatics that cannot be locked; they stay on.
 
-    look: the mean red, green and blue of a picture, 0 to 255, that was taken after all changes so far. Cameras forget what their automatic had found,
-    and some never tell: so the picture decides, and exposure is sought until it is as bright as it was.
+    measure: the mean red, green and blue, 0..255, of a frame that was taken after all changes so far. Cameras forget the values that their automatic
+    had found, and some never report them. So the frame decides, and the exposure is searched until the frame is as bright as before.
     """
-    wanted = look()
-    return [automatic for automatic in automatics if not _holds(controls, automatic, wanted, look)]
+    wanted = measure()
+    return [automatic for automatic in automatics if not _lock_one(controls, automatic, wanted, measure)]
 
 
-def _holds(controls: Controls, automatic: Automatic, wanted: Means, look: Callable[[], Means]) -> bool:
+def _lock_one(controls: Controls, automatic: Automatic, wanted: Means, measure: Callable[[], Means]) -> bool:
     mode, settled = controls.get(automatic.mode), {control: controls.get(control) for control in automatic.values}
     if mode is None or not controls.set(automatic.mode, automatic.off):
         return False
     for control, value in settled.items():
         if value is not None:
             controls.set(control, value)
-    seen = look()
+    found = measure()
     if automatic is EXPOSURE:
-        seen = _sought(controls, wanted, seen, look)
-    if _strayed(wanted, seen):
+        found = _search_exposure(controls, wanted, found, measure)
+    if _differs(wanted, found):
         controls.set(automatic.mode, mode)
         return False
     return True
 
 
-def _sought(controls: Controls, wanted: Means, seen: Means, look: Callable[[], Means]) -> Means:
-    """Seek the exposure time at which pictures are as bright as `wanted`, from `seen` on. Returns what is seen with the last one tried."""
+def _search_exposure(controls: Controls, wanted: Means, found: Means, measure: Callable[[], Means]) -> Means:
+    """Search the exposure time at which frames are as bright as `wanted`; they are `found` now. Returns the means with the last one tried."""
     exposure = controls.get(EXPOSURE_ABSOLUTE)
     for _ in range(MOST_TRIES):
-        if not exposure or not _strayed(wanted, seen):
+        if not exposure or not _differs(wanted, found):
             break
-        exposure = max(1, round(exposure * np.clip((wanted.mean() + 1) / (seen.mean() + 1), 1 / MOST_STEP, MOST_STEP)))
+        exposure = max(1, round(exposure * np.clip((wanted.mean() + 1) / (found.mean() + 1), 1 / MOST_STEP, MOST_STEP)))
         controls.set(EXPOSURE_ABSOLUTE, exposure)
-        seen = look()
-    return seen
+        found = measure()
+    return found
 
 
-def _strayed(wanted: Means, seen: Means) -> bool:
-    return bool((np.abs(seen - wanted) > np.maximum(LEAST_COUNTS, TOLERANCE * wanted)).any())
+def _differs(wanted: Means, found: Means) -> bool:
+    return bool((np.abs(found - wanted) > np.maximum(LEAST_COUNTS, TOLERANCE * wanted)).any())

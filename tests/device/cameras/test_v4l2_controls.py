@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from device.cameras import v4l2_controls as v4l2
-from device.cameras.v4l2_controls import AUTOMATICS, EXPOSURE, Controls, free, hold
+from device.cameras.v4l2_controls import AUTOMATICS, EXPOSURE, Controls, enable_automatics, lock
 from tests.device.cameras.webcam import Webcam
 
 HEADER = Path("/usr/include/linux/videodev2.h")
@@ -67,17 +67,17 @@ def test_what_is_no_video_device_has_no_controls(tmp_path: Path) -> None:
     assert controls.card() is None
     assert controls.get(v4l2.GAIN) is None
     assert not controls.set(v4l2.GAIN, 1)
-    assert free(controls) == []
+    assert enable_automatics(controls) == []
     controls.close()
     controls.close()
     assert controls.get(v4l2.GAIN) is None
 
 
 def test_exposure_and_white_balance_stay_as_they_were(controls: Controls, webcam: Webcam) -> None:
-    freed = free(controls)
+    freed = enable_automatics(controls)
     assert [automatic.name for automatic in freed] == ["exposure", "white balance"]
     before = webcam.means()
-    assert hold(controls, freed, webcam.means) == []
+    assert lock(controls, freed, webcam.means) == []
     assert webcam.values[v4l2.EXPOSURE_AUTO] == 1
     assert webcam.values[v4l2.AUTO_WHITE_BALANCE] == 0
     webcam.light *= 0.5
@@ -90,7 +90,7 @@ def test_exposure_and_white_balance_stay_as_they_were(controls: Controls, webcam
 def test_a_camera_that_forgets_its_exposure_is_led_back_to_it(controls: Controls, webcam: Webcam, forgotten: int) -> None:
     webcam.tells_exposure, webcam.manual_exposure = False, forgotten
     before = webcam.means()
-    assert hold(controls, free(controls), webcam.means) == []
+    assert lock(controls, enable_automatics(controls), webcam.means) == []
     assert webcam.means() == pytest.approx(before, rel=0.12)
     assert webcam.values[v4l2.EXPOSURE_AUTO] == 1
 
@@ -99,7 +99,7 @@ def test_what_cannot_be_held_stays_automatic_and_is_said(controls: Controls, web
     webcam.manual_kelvin = 2800
     webcam.refuses = {v4l2.WHITE_BALANCE_TEMPERATURE}
     webcam.tells_kelvin = False
-    assert [automatic.name for automatic in hold(controls, free(controls), webcam.means)] == ["white balance"]
+    assert [automatic.name for automatic in lock(controls, enable_automatics(controls), webcam.means)] == ["white balance"]
     assert webcam.values[v4l2.AUTO_WHITE_BALANCE] == 1
     assert webcam.values[v4l2.EXPOSURE_AUTO] == 1, "the other is held"
 
@@ -107,13 +107,13 @@ def test_what_cannot_be_held_stays_automatic_and_is_said(controls: Controls, web
 def test_a_camera_that_refuses_all_is_left_as_it_was(controls: Controls, webcam: Webcam) -> None:
     webcam.refuses = {automatic.mode for automatic in AUTOMATICS}
     before = dict(webcam.values)
-    assert len(hold(controls, free(controls), webcam.means)) == 2
+    assert len(lock(controls, enable_automatics(controls), webcam.means)) == 2
     assert webcam.values == before
 
 
 def test_what_an_earlier_program_locked_is_freed(controls: Controls, webcam: Webcam) -> None:
     webcam.values |= {v4l2.EXPOSURE_AUTO: 1, v4l2.AUTO_WHITE_BALANCE: 0}
-    assert len(free(controls)) == 2
+    assert len(enable_automatics(controls)) == 2
     assert webcam.values[v4l2.EXPOSURE_AUTO] == 3
     assert webcam.values[v4l2.AUTO_WHITE_BALANCE] == 1
 
@@ -121,11 +121,11 @@ def test_what_an_earlier_program_locked_is_freed(controls: Controls, webcam: Web
 def test_a_camera_that_knows_only_full_automatic_is_freed_too(controls: Controls, webcam: Webcam) -> None:
     webcam.exposure_menu = {0, 1}
     webcam.values[v4l2.EXPOSURE_AUTO] = 1
-    assert EXPOSURE in free(controls)
+    assert EXPOSURE in enable_automatics(controls)
     assert webcam.values[v4l2.EXPOSURE_AUTO] == 0
 
 
 def test_in_the_dark_noise_is_no_change(controls: Controls, webcam: Webcam) -> None:
     webcam.light = 1e-6
     noise = iter(np.random.default_rng(0).normal(1.5, 0.5, (100, 3)))
-    assert hold(controls, free(controls), lambda: next(noise)) == []
+    assert lock(controls, enable_automatics(controls), lambda: next(noise)) == []
