@@ -31,9 +31,9 @@ def run(program: str, description: str, package: str, names: Sequence[str], argv
     parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("--version", action="version", version=f"{program} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    asked = sys.argv[1:2] if argv is None else argv[:1]
+    given = sys.argv[1:2] if argv is None else argv[:1]
     try:
-        for name in asked if set(asked) <= set(names) and asked else names:
+        for name in given if set(given) <= set(names) and given else names:
             importlib.import_module(f"{package}.{name}").add_parser(commands)
     except Exception as error:  # a missing package, or one built for another NumPy, raises many types
         print(f"{program} {name}: cannot be loaded ({type(error).__name__}: {_one_line(error)}); install {program} again", file=sys.stderr)

@@ -49,17 +49,17 @@ class UsageError(SortbinError, ValueError):
 
 def describe_toml_error(error: msgspec.MsgspecError, read_as: Any, text: str) -> str:
     """As `describe_error`, for a TOML text. A table entry that msgspec calls `[...]` gets its name in the key."""
-    said = describe_error(error, read_as)
+    message = describe_error(error, read_as)
     if not isinstance(error, msgspec.ValidationError):
-        return said
+        return message
     steps = re.findall(r"\[[^\]]+\]|[^.\[\]`]+", str(error).partition(" - at `$")[2])
     for names, narrowed in _narrowed(tomllib.loads(text), steps):
         try:
             msgspec.convert(narrowed, read_as)
         except msgspec.ValidationError as alone:
             if str(alone) == str(error):
-                return functools.reduce(lambda told, name: told.replace("[...]", f".{name}", 1), names, said)
-    return said
+                return functools.reduce(lambda text_so_far, name: text_so_far.replace("[...]", f".{name}", 1), names, message)
+    return message
 
 
 def describe_error(error: msgspec.MsgspecError, read_as: Any = None) -> str:
@@ -69,39 +69,39 @@ def describe_error(error: msgspec.MsgspecError, read_as: Any = None) -> str:
     """
     if found := re.fullmatch(r"(.+) \(at ([^()]+)\)", str(error), re.DOTALL):
         return _not_toml(found[1], found[2])
-    said, _, place = str(error).partition(" - at `$")
+    message, _, place = str(error).partition(" - at `$")
     key = place.rstrip("`").lstrip(".")
-    what = _in_words(said, read_as, key)
+    description = _in_words(message, read_as, key)
     if not key:
-        return what
-    return f"{key}.{what}" if _NAMES_A_KEY.match(what) else f"{key}: {what}"
+        return description
+    return f"{key}.{description}" if _NAMES_A_KEY.match(description) else f"{key}: {description}"
 
 
-def _not_toml(said: str, where: str) -> str:
+def _not_toml(message: str, where: str) -> str:
     """The syntax error of a TOML text. where: line and column."""
-    if found := re.fullmatch(r"Cannot declare \('(.+)',\) twice", said):
-        return f"[{found[1]}] stands there twice, expected once (at {where})"
-    if said == "Cannot overwrite a value":
-        return f"a key or table stands there twice, or [[...]] once with one pair of brackets (at {where})"
-    if said == "Invalid value":
+    if found := re.fullmatch(r"Cannot declare \('(.+)',\) twice", message):
+        return f"[{found[1]}] is there twice, expected once (at {where})"
+    if message == "Cannot overwrite a value":
+        return f"a key or table is there twice, or [[...]] once with one pair of brackets (at {where})"
+    if message == "Invalid value":
         return f"expected a number, true, false, or text between straight quotes (at {where})"
-    return f"expected TOML: {said[:1].lower()}{said[1:]} (at {where})"
+    return f"expected TOML: {message[:1].lower()}{message[1:]} (at {where})"
 
 
-def _in_words(said: str, read_as: Any, key: str) -> str:
-    if found := re.fullmatch(r"Invalid (?:enum )?value (.+)", said, re.DOTALL):
+def _in_words(message: str, read_as: Any, key: str) -> str:
+    if found := re.fullmatch(r"Invalid (?:enum )?value (.+)", message, re.DOTALL):
         return f"expected {alternatives(_choices(read_as, key)) or 'another value'}, found {found[1]}"
-    if (found := re.fullmatch(r"Expected `str` matching regex .+", said, re.DOTALL)) and (described := _description(read_as, key)):
+    if (found := re.fullmatch(r"Expected `str` matching regex .+", message, re.DOTALL)) and (described := _description(read_as, key)):
         return f"expected {described}"
-    if found := re.fullmatch(r"Object missing required field `(.+)`", said):
+    if found := re.fullmatch(r"Object missing required field `(.+)`", message):
         choices = _choices(read_as, f"{key}.{found[1]}")
         return f"missing key {found[1]}" + (f"; expected {alternatives(choices)}" if choices else "")
-    if found := re.fullmatch(r"Object contains unknown field `(.+)`", said, re.DOTALL):
+    if found := re.fullmatch(r"Object contains unknown field `(.+)`", message, re.DOTALL):
         return f"unknown key {found[1]}{_whose(read_as, key, found[1])}"
-    what = re.sub(r"`([a-z]+(?: \| [a-z]+)*)`", lambda types: " or ".join(_WORDS.get(name, name) for name in types[1].split(" | ")), said)
-    for written, meant in _BOUNDS:
-        what = re.sub(written, meant, what)
-    return what if what[:4] == "JSON" else f"{what[0].lower()}{what[1:]}"
+    description = re.sub(r"`([a-z]+(?: \| [a-z]+)*)`", lambda types: " or ".join(_WORDS.get(name, name) for name in types[1].split(" | ")), message)
+    for pattern, replacement in _BOUNDS:
+        description = re.sub(pattern, replacement, description)
+    return description if description[:4] == "JSON" else f"{description[0].lower()}{description[1:]}"
 
 
 def _narrowed(written: Any, steps: list[str]) -> Iterator[tuple[list[str], Any]]:

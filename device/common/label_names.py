@@ -32,8 +32,8 @@ def label_remarks(folders: Iterable[str]) -> Iterator[str]:
     for name in names:
         if name != name.strip():
             yield f"{name!r}: the folder's name has space around it; its pictures count as {label_of(name)}"
-    seen: dict[str, str] = {}
+    by_folded: dict[str, str] = {}
     for label in sorted({label_of(name) for name in names}):
-        twin = seen.setdefault(label.casefold(), label)
+        twin = by_folded.setdefault(label.casefold(), label)
         if twin != label:
             yield f"{twin} and {label}: two labels that differ in upper and lower case only; if they are one, rename a folder"

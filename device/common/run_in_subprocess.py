@@ -63,9 +63,9 @@ def ask(module: str, question: object, answer: type[A], *, timeout_s: float) -> 
 
 def reply(question: type[Q], work: Callable[[Q], object]) -> None:
     """In the child: read the question from stdin, call `work`, and write its result or its SortbinError to the file that `ask` reads."""
-    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=question)
+    received = msgspec.json.decode(sys.stdin.buffer.read(), type=question)
     try:
-        found = _Reply(answer=msgspec.Raw(msgspec.json.encode(work(asked))))
+        found = _Reply(answer=msgspec.Raw(msgspec.json.encode(work(received))))
     except SortbinError as error:
         found = _Reply(refused=str(error))
     Path(sys.argv[1]).write_bytes(msgspec.json.encode(found))

@@ -44,7 +44,7 @@ def publish_exit_fault(file: Path, error: Exception, most_s: float = PUBLISH_S) 
     try:
         _publish(file, error, most_s)
     except Exception as failure:  # of any type: it must not hide the reason
-        log.warning("the broker could not be told why: %s", failure)
+        log.warning("the reason could not be published: %s", failure)
 
 
 def _publish(file: Path, error: Exception, most_s: float) -> None:

@@ -287,7 +287,7 @@ class Ledger:
             self._database.apply(commit)
         if commit.dropped:
             most = self._retention.keep_undelivered
-            log.warning("%s: %d events given up that no broker took; at most %d are kept", self.file, commit.dropped, most)
+            log.warning("%s: %d events dropped that no broker has acknowledged; at most %d are kept", self.file, commit.dropped, most)
         for request in intents:
             request.done.set_result(None)
         for event_request, numbered in events:

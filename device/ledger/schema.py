@@ -304,8 +304,8 @@ def prune(db: sqlite3.Connection, *, keep: int, keep_undelivered: int) -> int:
 
 
 def _reason(error: Exception) -> str:
-    known = _REASONS.get(code(error)) if isinstance(error, sqlite3.Error) else None
-    return known or str(error)
+    reason = _REASONS.get(code(error)) if isinstance(error, sqlite3.Error) else None
+    return reason or str(error)
 
 
 def code(error: sqlite3.Error) -> int:

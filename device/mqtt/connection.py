@@ -140,14 +140,14 @@ class Connection:
 
     def acknowledgements(self) -> list[Acknowledgement]:
         """Acknowledgements since the last call, in order. Also sends messages that waited for them."""
-        taken = []
+        acknowledgements = []
         while self._acknowledged:
             identifier, reason = self._acknowledged.popleft()
             number, _ = self._in_flight.pop(identifier)
-            taken.append(Acknowledgement(number, reason if reason.is_failure else None))
+            acknowledgements.append(Acknowledgement(number, reason if reason.is_failure else None))
         while self._waiting and len(self._in_flight) < self._max_in_flight:
             self._send(*self._waiting.popleft())
-        return taken
+        return acknowledgements
 
     def _send(self, number: int, topic: str, payload: bytes, retain: bool) -> None:
         identifier = self._client.publish(topic, payload, 1, retain).mid

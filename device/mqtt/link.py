@@ -206,8 +206,8 @@ class Link:
         is_new = name not in self._refused and (name == "journal" or reason not in self._refused.values())
         self._refused = {**self._refused, name: reason}
         if is_new:
-            kept = "; events stay in the ledger" if name == "journal" else ""
-            log.warning("%s: refuses %s (%s): expected an ACL that lets it write to %s%s", self._broker, name, reason, self.topics.all, kept)
+            effect = "; events stay in the ledger" if name == "journal" else ""
+            log.warning("%s: refuses %s (%s): expected an ACL that lets it write to %s%s", self._broker, name, reason, self.topics.all, effect)
 
     def _publish_offline(self, connection: Connection) -> None:
         offline = connection.publish(self.topics.availability, b"offline", retain=True)

@@ -68,9 +68,9 @@ def _require_host_alone(host: str) -> None:
         return
     if re.fullmatch(r"[^\s/:@\[\]]+", host):
         return
-    meant = ""
+    host_alone = ""
     with contextlib.suppress(ValueError):
-        meant = urllib.parse.urlsplit(host if "://" in host else f"//{host}").hostname or ""
+        host_alone = urllib.parse.urlsplit(host if "://" in host else f"//{host}").hostname or ""
     expected = "the name or address of a broker alone, without mqtt://, brackets or a port, which has keys of its own"
-    as_in = f", as {meant}" if meant and meant != host else ""
+    as_in = f", as {host_alone}" if host_alone and host_alone != host else ""
     raise ValueError(f"host: expected {expected}{as_in}; found {host}")
