@@ -24,7 +24,7 @@ from converter.data.photos import Photo
 from converter.data.run import Run, read_run
 from converter.quantization import calibration
 from converter.quantization import tf_converter as tflite
-from converter.quantization.calibration import NetworkInputs
+from converter.quantization.calibration import CalibrationPhotos
 from converter.quantization.candidates import CandidateSpec
 
 BUDGET = 1.2
@@ -40,7 +40,7 @@ def bare(run: Run, alone: frozenset[Photo]) -> float:
         network = tflite.KerasNetwork(run.model, len(run.labels))
         chosen = calibration.choose_photos(run.train, CALIBRATION, SEED)
         with network.exported() as saved:
-            tflite.to_int8(saved, NetworkInputs(chosen, network.size, shown=calibration.view_partly_isolated(alone), full_range=True))
+            tflite.to_int8(saved, CalibrationPhotos(chosen, alone).inputs(network.size, full_range=True))
     return time.monotonic() - began_s
 
 

@@ -20,7 +20,6 @@ from converter.bundle.photo_list import choose_evaluation_photos
 from converter.common.accuracy import Ints, Predictions, agreement
 from converter.common.atomic_directory import OutputError
 from converter.common.progress import Progress
-from converter.common.proportion import proportion
 from converter.data import pixel_cache
 from converter.data.photos import Photo, PhotosError
 from converter.data.run import RunError, read_run
@@ -311,7 +310,7 @@ def _measured(
     answers = Predictions(np.load(logits).astype(np.float64), material.targets)
     logits.unlink()
     reference = answers if floating is None and row.format == KERAS.name else floating
-    row = msgspec.structs.replace(row, accuracy=proportion(int(answers.right.sum()), material.count))
+    row = msgspec.structs.replace(row, accuracy=answers.proportion_right())
     if reference is not None:
         differs = float(np.abs(answers.logits - reference.logits).max())
         row = msgspec.structs.replace(row, agreement=agreement(answers, reference), differs=differs)

@@ -1,4 +1,4 @@
-"""`converter quantize`: from a training run to a bundle whose INT8 model was measured and found good enough, or to none."""
+"""`converter quantize`: makes a bundle of a training run. A model that loses too much accuracy is refused, and nothing is written."""
 
 import tempfile
 from dataclasses import dataclass, replace
@@ -19,13 +19,12 @@ from converter.common.accuracy import Ints, Predictions, agreement
 from converter.common.atomic_directory import atomic_directory
 from converter.common.network_error import NetworkError
 from converter.common.progress import Progress
-from converter.common.proportion import proportion
 from converter.common.silence import silenced
 from converter.data.isolated_view import GROUND, try_isolate
 from converter.data.photos import Photo
 from converter.data.run import Run
 from converter.quantization import calibration
-from converter.quantization.calibration import NetworkInputs
+from converter.quantization.calibration import CalibrationPhotos, NetworkInputs
 from converter.quantization.candidates import TITLES, Candidate, CandidateSpec, best_candidate
 from converter.quantization.float_network import FloatNetwork
 from converter.quantization.golden_output import golden_output
@@ -33,7 +32,7 @@ from converter.quantization.layer_errors import LayerError, layer_errors
 from converter.quantization.tf_converter import ConversionError
 from converter.quantization.trial_model import TrialModel
 from converter.tflite.metadata import CARD_FILE, with_metadata
-from device.common.arrays import Float32Array
+from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.bundle import (
     Bundle,
     BundleError,
@@ -42,6 +41,7 @@ from device.vision.inference.bundle import (
     ForeignModel,
     InputSpec,
     IsolatedMetrics,
+    KnownAnswer,
     Metrics,
     model_file,
     write_bundle,
@@ -53,15 +53,15 @@ from device.vision.inference.novelty import FILE as KNOWN_FILE
 from device.vision.inference.preprocess import Pixels
 from device.vision.inference.runtime import load_runtime
 
-KNOWN_ANSWER_PHOTOS = 32
+GOLDEN_OUTPUT_PHOTOS = 32
 LAYER_PHOTOS = 16
-LEARNT_PHOTOS = 900
-"""about how many training photos fit what is in distribution; twice as many changed no figure (docs/research/quantization.md)"""
-ALONE_PHOTOS = 240
-"""training photos whose items are also looked at by themselves for what is known: enough for a few prototypes a label"""
+EMBEDDING_PHOTOS = 900
+"""about how many training photos the embedding statistics are fitted to; twice as many changed no figure (docs/research/quantization.md)"""
+ISOLATED_EMBEDDING_PHOTOS = 240
+"""training photos whose isolated items are added to those; enough for a few prototypes per label"""
 WORST_LAYERS = 5
 HELD_BACK = "photos held back by the converter; the network may have been trained on them"
-"""what a network of another maker is measured on"""
+"""describes the validation photos of a foreign network"""
 FOREIGN_ADVICE = "more --calibration photos, --recipe auto, --precision int16x8 or float16, or another --tolerance"
 """for a network that `training fit` did not make"""
 ADVICE = (
@@ -71,17 +71,17 @@ ADVICE = (
 
 
 class QuantizationRefused(Exception):
-    """The model loses more than was allowed. The message, of several lines, gives both accuracies, whose recall was lost, which layers lose most, and
-    what to try.
+    """The model loses more accuracy than allowed. The message has several lines: both accuracies, the labels whose recall changed, the layers with
+    the largest errors, and what to try.
     """
 
 
 @dataclass(frozen=True)
 class QuantizeRequest:
-    """What to make of a run. tolerance_points: how many points of validation accuracy may be lost; notes: Markdown for the model card.
+    """What to make of a run. tolerance_points: points of validation accuracy that may be lost. calibration: number of photos.
 
-    further: photos beside the run's own that it was trained on as well; they count as known. ground: what is shown round an isolated item.
-    foreign: what is known of a network that `training fit` did not make.
+    notes: Markdown for the model card. further: photos beside those of the run that the network was trained on too; they count as in distribution.
+    ground: what surrounds an isolated item. foreign: set for a network that `training fit` did not make.
     """
 
     out: Path
@@ -97,168 +97,247 @@ class QuantizeRequest:
     ground: Ground = GROUND
     foreign: ForeignModel | None = None
 
+    @property
+    def title(self) -> str:
+        """What the model computes in, as people call it."""
+        return TITLES[self.wanted.precision]
+
 
 @dataclass(frozen=True)
 class QuantizedBundle:
-    """A bundle, and what its maker should look into, a line each."""
+    """A bundle. remarks: what its maker should look into, one line each."""
 
     bundle: Bundle
     remarks: tuple[str, ...]
 
 
-def quantize(run: Run, floating: FloatNetwork, order: QuantizeRequest, progress: Progress) -> QuantizedBundle:
-    """Write the bundle to `order.out`, which does not exist yet, or raise and leave nothing there.
+def quantize(run: Run, floating: FloatNetwork, request: QuantizeRequest, progress: Progress) -> QuantizedBundle:
+    """Write the bundle to `request.out`. On an error nothing is left there.
 
     floating: the network of the run. Raises QuantizationRefused when the model loses more than the tolerance; NetworkError, CandidateError,
-    PhotosError, OutputError and BundleError for what was given.
+    PhotosError, OutputError and BundleError for bad input.
     """
-    keras.utils.set_random_seed(order.seed)
-    with atomic_directory(order.out) as folder, tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
-        size = floating.size
-        chosen = calibration.choose_photos(run.train, order.calibration, order.seed)
-        progress.step("isolating items of calibration photos")
-        alone = calibration.photos_to_isolate(chosen)
-        shown = calibration.view_partly_isolated(alone, order.ground)
-        try:
-            best = best_candidate(floating, run.labels, order.wanted, chosen, Path(scratch), progress, shown)
-        except ConversionError as error:
-            raise NetworkError(f"{run.model}: {error}") from error
-        except BundleError as error:  # names a file that is gone by the time it is read
-            raise NetworkError(f"{run.model}: what was made of it does not run: {str(error).partition(': ')[2]}") from error
-        trial, title = best.trial, TITLES[order.wanted.precision]
+    keras.utils.set_random_seed(request.seed)
+    with atomic_directory(request.out) as folder, tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
+        photos = _calibration_photos(run, request, progress)
+        candidate = _best_candidate(run, floating, request, photos, Path(scratch), progress)
+        trial, size = candidate.trial, floating.size
 
-        targets = np.array([run.target(photo) for photo in run.val])
-        measured = best.floating.predict(progress.track(NetworkInputs(run.val, size), "measuring the float network on the validation photos"))
-        before = Predictions(measured["logits"].astype(np.float64), targets)
-        logits, unseen = trial.answers(progress.track(NetworkInputs(run.val, size), f"measuring {title} on the validation photos"))
-        after = Predictions(logits, targets)
-        if _lost_points(before, after) > order.tolerance_points + 1e-9:
+        whole = _compare_on_photos(candidate, run, request, size, progress)
+        if whole.lost_points > request.tolerance_points + 1e-9:
             progress.step("looking for the layers that lose most")
-            layers = layer_errors(best.float32, trial.model, NetworkInputs(chosen[:LAYER_PHOTOS], size, shown=shown))
-            advice = ADVICE if order.foreign is None else FOREIGN_ADVICE
-            raise QuantizationRefused(f"{_refusal(title, before, after, run.labels, order.tolerance_points, layers)}\ntry {advice}")
-
-        remarks = tuple(plausibility_remarks(before, run.labels))
-        by_itself = _by_itself(best, run, order, size, targets, progress)
-        progress.step("working out the golden output")
+            layers = layer_errors(candidate.float32, trial.model, photos.inputs(size, LAYER_PHOTOS))
+            raise QuantizationRefused(_refusal(request, run.labels, whole, layers))
+        remarks = tuple(plausibility_remarks(whole.before, run.labels))
+        isolated = _compare_on_isolated_items(candidate, run, request, size, progress)
+        progress.step("working out the known answer")
         with silenced():
-            answer = golden_output(trial.exact, trial.shipped, order.seed, NetworkInputs(chosen[:KNOWN_ANSWER_PHOTOS], size, shown=shown))
-        embeddings, trained = _learnt(trial, run, order, size, progress)
-        reference = fit_embedding_stats(embeddings, trained, len(run.labels))
-        as_seen = after if by_itself is None else after.joined(by_itself.after)
-        temperature = confidence.choose_temperature(as_seen)
-        strange = unseen if by_itself is None else np.concatenate([unseen, by_itself.embeddings])
-        known = fit_novelty_model(embeddings, trained, strange, softmax(as_seen.logits, temperature))
+            answer = golden_output(trial.exact, trial.shipped, request.seed, photos.inputs(size, GOLDEN_OUTPUT_PHOTOS))
+        embeddings, targets = _training_embeddings(trial, run, request, size, progress)
+
+        both = whole if isolated is None else whole.joined(isolated.comparison)
+        temperature = confidence.choose_temperature(both.after)
+        reject_below = confidence.choose_reject_below(both.after, temperature)
+        novelty = fit_novelty_model(embeddings, targets, both.embeddings, softmax(both.after.logits, temperature))
 
         progress.step("writing")
-        info = BundleInfo(
-            name=order.name,
-            version=order.version,
-            labels=run.labels,
-            input=InputSpec(size),
-            temperature=temperature,
-            reject_below=confidence.choose_reject_below(as_seen, temperature),
-            metrics=Metrics(
-                data=f"{order.data}, {'validation photos' if order.foreign is None else HELD_BACK}",
-                float32=before.measured(run.labels, temperature, best.floating.name),
-                int8=after.measured(run.labels, temperature, trial.shipping.runtime.name),
-                agreement=agreement(before, after),
-                isolated=by_itself.metrics(run.labels, temperature, best) if by_itself else msgspec.UNSET,
-            ),
-            known_answer=answer,
-            calibration=CalibrationSet(len(chosen), order.seed, calibration.fingerprint(chosen, names=False), len(alone) or msgspec.UNSET),
-            data_fingerprint=calibration.fingerprint(sorted(run.train + run.val), names=True),
-            files={},
-            unknown_above=1 - FALSE_REJECTS,
-            painted=order.ground.painted,
-            precision=msgspec.UNSET if order.wanted.precision == "int8" else order.wanted.precision,
-            foreign=order.foreign or msgspec.UNSET,
-        )
-        card = ModelCard(title, info, order.tolerance_points, run, before, after, best.recipe, best.correction, {}, order.notes, remarks)
-        described = with_metadata(trial.model, name=order.name, version=order.version, labels=run.labels, card=card.text())
-        (folder / model_file(info)).write_bytes(described)
-        reference.write(folder / REFERENCE_FILE)
-        known.write(folder / KNOWN_FILE)
-        (folder / PHOTOS_FILE).write_text(photo_list(run.train, run.val).text(), encoding="utf-8")
-        sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
-        (folder / CARD_FILE).write_text(replace(card, sizes=sizes).text(), encoding="utf-8")
-        bundle = write_bundle(folder, info)
-        _require_known_answer(bundle)
-    return QuantizedBundle(msgspec.structs.replace(bundle, folder=order.out), remarks)
+        made = _Measured(run, request, photos, candidate, whole, isolated, answer, temperature, reject_below, remarks)
+        fit_embedding_stats(embeddings, targets, len(run.labels)).write(folder / REFERENCE_FILE)
+        novelty.write(folder / KNOWN_FILE)
+        bundle = _write(made, folder, size)
+    return QuantizedBundle(msgspec.structs.replace(bundle, folder=request.out), remarks)
 
 
 @dataclass(frozen=True, eq=False)
-class _ByItself:
-    """What both networks make of the validation photos' items by themselves.
+class _Comparison:
+    """Predictions of the float network and of the quantized model for the same photos. embeddings: of the quantized model."""
 
-    items: how many could be isolated; embeddings: as what was quantized has them.
-    """
-
-    items: int
     before: Predictions
     after: Predictions
     embeddings: Float32Array
 
-    def metrics(self, labels: tuple[str, ...], temperature: float, best: Candidate) -> IsolatedMetrics:
-        float32 = self.before.measured(labels, temperature, best.floating.name)
-        int8 = self.after.measured(labels, temperature, best.trial.shipping.runtime.name)
-        return IsolatedMetrics(self.items, float32, int8, agreement(self.before, self.after))
+    @property
+    def lost_points(self) -> float:
+        """Points of accuracy that quantizing cost."""
+        return 100 * (self.before.accuracy - self.after.accuracy)
+
+    @property
+    def agreement(self) -> float:
+        """The share of photos on which both name the same label."""
+        return agreement(self.before, self.after)
+
+    def joined(self, other: "_Comparison") -> "_Comparison":
+        return _Comparison(self.before.joined(other.before), self.after.joined(other.after), np.concatenate([self.embeddings, other.embeddings]))
 
 
-def _by_itself(best: Candidate, run: Run, order: QuantizeRequest, size: int, targets: Ints, progress: Progress) -> _ByItself | None:
-    """None where no item can be told from its ground."""
+@dataclass(frozen=True, eq=False)
+class _IsolatedComparison:
+    """The same for the validation photos with their items isolated. items: how many could be isolated; the other photos are whole."""
+
+    items: int
+    comparison: _Comparison
+
+
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """Everything that `bundle.json` and the model card are written from."""
+
+    run: Run
+    request: QuantizeRequest
+    photos: CalibrationPhotos
+    candidate: Candidate
+    whole: _Comparison
+    isolated: _IsolatedComparison | None
+    golden_output: KnownAnswer
+    temperature: float
+    reject_below: float
+    remarks: tuple[str, ...]
+
+
+def _calibration_photos(run: Run, request: QuantizeRequest, progress: Progress) -> CalibrationPhotos:
+    chosen = calibration.choose_photos(run.train, request.calibration, request.seed)
+    progress.step("isolating items of calibration photos")
+    return CalibrationPhotos(chosen, calibration.photos_to_isolate(chosen), request.ground)
+
+
+def _best_candidate(
+    run: Run, floating: FloatNetwork, request: QuantizeRequest, photos: CalibrationPhotos, scratch: Path, progress: Progress
+) -> Candidate:
+    try:
+        return best_candidate(floating, run.labels, request.wanted, photos, scratch, progress)
+    except ConversionError as error:
+        raise NetworkError(f"{run.model}: {error}") from error
+    except BundleError as error:  # it names a file in `scratch`, which is gone when the user reads the message
+        raise NetworkError(f"{run.model}: what was made of it does not run: {str(error).partition(': ')[2]}") from error
+
+
+def _compare_on_photos(candidate: Candidate, run: Run, request: QuantizeRequest, size: int, progress: Progress) -> _Comparison:
+    inputs = NetworkInputs(run.val, size)
+    outputs = candidate.floating.predict(progress.track(inputs, "measuring the float network on the validation photos"))
+    logits, embeddings = candidate.trial.answers(progress.track(inputs, f"measuring {request.title} on the validation photos"))
+    return _comparison(outputs["logits"], logits, embeddings, run)
+
+
+def _compare_on_isolated_items(candidate: Candidate, run: Run, request: QuantizeRequest, size: int, progress: Progress) -> _IsolatedComparison | None:
+    """None where no item can be isolated."""
     progress.step("isolating items of validation photos")
-    pictures, items = calibration.isolated_inputs(run.val, size, order.ground)
+    pictures, items = calibration.isolated_inputs(run.val, size, request.ground)
     if not items:
         return None
-    logits = best.floating.predict(progress.track(pictures, "measuring the float network on isolated items"))["logits"].astype(np.float64)
-    rounded, embeddings = best.trial.answers(progress.track(pictures, "measuring what was quantized on isolated items"))
-    return _ByItself(items, Predictions(logits, targets), Predictions(rounded, targets), embeddings)
+    outputs = candidate.floating.predict(progress.track(pictures, "measuring the float network on isolated items"))
+    logits, embeddings = candidate.trial.answers(progress.track(pictures, f"measuring {request.title} on isolated items"))
+    return _IsolatedComparison(items, _comparison(outputs["logits"], logits, embeddings, run))
 
 
-def _learnt(trial: TrialModel, run: Run, order: QuantizeRequest, size: int, progress: Progress) -> tuple[Float32Array, Ints]:
-    """Embeddings of what the network was trained on, as photos and by itself, and the labels' numbers."""
-    whole = calibration.thin_photos(run.train, max(1, round(len(run.train) / LEARNT_PHOTOS)))
-    asked = (*calibration.choose_photos(run.train, ALONE_PHOTOS, order.seed), *order.further)
-    told: set[Photo] = set()
+def _comparison(before: Float32Array, after: Float64Array, embeddings: Float32Array, run: Run) -> _Comparison:
+    targets = np.array([run.target(photo) for photo in run.val])
+    return _Comparison(Predictions(before.astype(np.float64), targets), Predictions(after, targets), embeddings)
 
-    def by_itself(photo: Photo) -> Pixels:
-        picture, found = try_isolate(photo, order.ground)
+
+def _training_embeddings(trial: TrialModel, run: Run, request: QuantizeRequest, size: int, progress: Progress) -> tuple[Float32Array, Ints]:
+    """Embeddings of training photos, whole and then isolated, and the index of each one's label."""
+    whole = calibration.thin_photos(run.train, max(1, round(len(run.train) / EMBEDDING_PHOTOS)))
+    to_isolate = (*calibration.choose_photos(run.train, ISOLATED_EMBEDDING_PHOTOS, request.seed), *request.further)
+    isolated: set[Photo] = set()
+
+    def view(photo: Photo) -> Pixels:
+        picture, found = try_isolate(photo, request.ground)
         if found:
-            told.add(photo)
+            isolated.add(photo)
         return picture
 
     embeddings = trial.embeddings(progress.track(NetworkInputs(whole, size), "collecting the embeddings of the training photos"))
-    alone = trial.embeddings(progress.track(NetworkInputs(asked, size, shown=by_itself), "collecting those of items by themselves"))
-    items = [number for number, photo in enumerate(asked) if photo in told]
-    targets = np.array([run.target(photo) for photo in (*whole, *(asked[number] for number in items))])
-    return np.concatenate([embeddings, alone[items]]), targets
+    others = trial.embeddings(progress.track(NetworkInputs(to_isolate, size, shown=view), "collecting the embeddings of isolated items"))
+    rows = [number for number, photo in enumerate(to_isolate) if photo in isolated]
+    targets = np.array([run.target(photo) for photo in (*whole, *(to_isolate[number] for number in rows))])
+    return np.concatenate([embeddings, others[rows]]), targets
 
 
-def _lost_points(before: Predictions, after: Predictions) -> float:
-    return 100 * (before.accuracy - after.accuracy)
+def _write(made: _Measured, folder: Path, size: int) -> Bundle:
+    """Write model, photo list, model card and `bundle.json`, and check the known answer of the finished bundle."""
+    run, request = made.run, made.request
+    info = _bundle_info(made, size)
+    card = ModelCard(
+        title=request.title,
+        info=info,
+        tolerance_points=request.tolerance_points,
+        run=run,
+        float32=made.whole.before,
+        int8=made.whole.after,
+        recipe=made.candidate.recipe,
+        correction=made.candidate.correction,
+        sizes={},
+        notes=request.notes,
+        remarks=made.remarks,
+    )
+    described = with_metadata(made.candidate.trial.model, name=request.name, version=request.version, labels=run.labels, card=card.text())
+    (folder / model_file(info)).write_bytes(described)
+    (folder / PHOTOS_FILE).write_text(photo_list(run.train, run.val).text(), encoding="utf-8")
+    sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+    (folder / CARD_FILE).write_text(replace(card, sizes=sizes).text(), encoding="utf-8")
+    bundle = write_bundle(folder, info)
+    with silenced():
+        for runtime in (load_runtime(bundle), load_runtime(bundle, package="ai-edge-litert", kernels="builtin")):
+            Classifier(bundle, runtime).check_known_answer()
+    return bundle
 
 
-def _refusal(title: str, before: Predictions, after: Predictions, labels: tuple[str, ...], tolerance_points: float, layers: list[LayerError]) -> str:
+def _bundle_info(made: _Measured, size: int) -> BundleInfo:
+    run, request, chosen = made.run, made.request, made.photos.photos
+    return BundleInfo(
+        name=request.name,
+        version=request.version,
+        labels=run.labels,
+        input=InputSpec(size),
+        temperature=made.temperature,
+        reject_below=made.reject_below,
+        metrics=_metrics(made),
+        known_answer=made.golden_output,
+        calibration=CalibrationSet(
+            len(chosen), request.seed, calibration.fingerprint(chosen, names=False), len(made.photos.isolated) or msgspec.UNSET
+        ),
+        data_fingerprint=calibration.fingerprint(sorted(run.train + run.val), names=True),
+        files={},
+        unknown_above=1 - FALSE_REJECTS,
+        painted=request.ground.painted,
+        precision=msgspec.UNSET if request.wanted.precision == "int8" else request.wanted.precision,
+        foreign=request.foreign or msgspec.UNSET,
+    )
+
+
+def _metrics(made: _Measured) -> Metrics:
+    labels, request, whole, isolated = made.run.labels, made.request, made.whole, made.isolated
+    float_runtime, runtime = made.candidate.floating.name, made.candidate.trial.shipping.runtime.name
+    return Metrics(
+        data=f"{request.data}, {'validation photos' if request.foreign is None else HELD_BACK}",
+        float32=whole.before.measured(labels, made.temperature, float_runtime),
+        int8=whole.after.measured(labels, made.temperature, runtime),
+        agreement=whole.agreement,
+        isolated=msgspec.UNSET
+        if isolated is None
+        else IsolatedMetrics(
+            isolated.items,
+            isolated.comparison.before.measured(labels, made.temperature, float_runtime),
+            isolated.comparison.after.measured(labels, made.temperature, runtime),
+            isolated.comparison.agreement,
+        ),
+    )
+
+
+def _refusal(request: QuantizeRequest, labels: tuple[str, ...], compared: _Comparison, layers: list[LayerError]) -> str:
+    before, after = compared.before, compared.after
     photos = np.bincount(before.targets, minlength=len(labels))
     pairs = zip(labels, photos, before.recall(), after.recall(), strict=True)
     changed = [f"{label} {was:.3f} -> {now:.3f} of {n}" for label, n, was, now in pairs if was != now]
-    interval = proportion(int(after.right.sum()), len(after.targets)).interval()
     verdict = (
-        f"{title} is right on {after.accuracy:.4f} (95 % interval {interval}) of {len(after.targets)} validation photos, "
-        f"float on {before.accuracy:.4f}: {_lost_points(before, after):.2f} points lost, {tolerance_points:g} allowed; "
+        f"{request.title} is right on {after.accuracy:.4f} (95 % interval {after.proportion_right().interval()}) of {len(after.targets)} "
+        f"validation photos, float on {before.accuracy:.4f}: {compared.lost_points:.2f} points lost, {request.tolerance_points:g} allowed; "
         f"recall {', '.join(changed) or 'unchanged'}. Nothing was written"
     )
     lines = [
         verdict,
         "the layers that lose most (error relative to the float network's output: all of it / what was added there):",
         *(f"  {layer.error:6.3f} / {layer.added:6.3f}  {layer.op:18}  {layer.name.partition(';')[0]}" for layer in layers[:WORST_LAYERS]),
+        f"try {ADVICE if request.foreign is None else FOREIGN_ADVICE}",
     ]
     return "\n".join(lines)
-
-
-def _require_known_answer(bundle: Bundle) -> None:
-    """Ask the finished folder, as the device will."""
-    with silenced():
-        for runtime in (load_runtime(bundle), load_runtime(bundle, package="ai-edge-litert", kernels="builtin")):
-            Classifier(bundle, runtime).check_known_answer()

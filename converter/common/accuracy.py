@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from converter.common.proportion import Proportion, proportion
 from device.common.arrays import Float64Array
 from device.vision.inference.bundle import MeasuredAccuracy
 from device.vision.inference.classifier import softmax
@@ -29,6 +30,10 @@ class Predictions:
     @property
     def accuracy(self) -> float:
         return float(self.right.mean())
+
+    def proportion_right(self) -> Proportion:
+        """The accuracy with its interval."""
+        return proportion(int(self.right.sum()), len(self.targets))
 
     def joined(self, others: "Predictions") -> "Predictions":
         """These and others together."""

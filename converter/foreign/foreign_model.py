@@ -103,11 +103,6 @@ class ForeignClassifier:
             raise NetworkError(f"{self._file}: does not run: {first_sentence(error)}") from error
 
 
-def read_foreign_network(file: Path, label_count: int, pixels: str) -> ForeignNetwork:
-    """Read a classifier with one output. pixels: one of RANGES, the values it was trained on. Raises NetworkError as `ForeignClassifier` does."""
-    return ForeignClassifier(file, label_count).network(pixels)
-
-
 def _as_trained(image: tf.Tensor, shape: tuple[int, int, int], pixels: str) -> tf.Tensor:
     """A square picture of -1..1 with the values, the size and the channels that a network was trained on."""
     height, width, channels = shape

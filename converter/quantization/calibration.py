@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -50,11 +51,6 @@ def photos_to_isolate(photos: Sequence[Photo]) -> frozenset[Photo]:
     return frozenset(found)
 
 
-def view_partly_isolated(alone: Set[Photo], ground: Ground = GROUND) -> PhotoView:
-    """What is shown of a photo where only these are shown isolated."""
-    return lambda photo: isolated_view(photo, ground) if photo in alone else whole_view(photo)
-
-
 def isolated_inputs(photos: Sequence[Photo], size: int, ground: Ground = GROUND) -> tuple[list[Pixels], int]:
     """What the device would give the network for each photo's item by itself, size x size x 3 uint8 RGB, and how many could be isolated.
 
@@ -70,6 +66,23 @@ def isolated_inputs(photos: Sequence[Photo], size: int, ground: Ground = GROUND)
 
     rows = list(parallel_map(len(photos), equipped))
     return [picture for picture, _ in rows], sum(alone for _, alone in rows)
+
+
+@dataclass(frozen=True)
+class CalibrationPhotos:
+    """Photos that the quantizer is calibrated with, in the order drawn. isolated: those of which the network sees the item alone, on `ground`."""
+
+    photos: tuple[Photo, ...]
+    isolated: Set[Photo] = frozenset()
+    ground: Ground = GROUND
+
+    def view(self, photo: Photo) -> Pixels:
+        """What the network sees of a photo: H x W x 3 uint8 RGB. Raises PhotosError."""
+        return isolated_view(photo, self.ground) if photo in self.isolated else whole_view(photo)
+
+    def inputs(self, size: int, most: int | None = None, *, full_range: bool = False) -> "NetworkInputs":
+        """The network's inputs for the first `most` photos, or for all. size, full_range: as for `NetworkInputs`."""
+        return NetworkInputs(self.photos[:most], size, shown=self.view, full_range=full_range)
 
 
 class NetworkInputs:

@@ -12,19 +12,18 @@ from converter.common.accuracy import kl_divergence
 from converter.common.exception_text import first_sentence
 from converter.common.progress import Indexable, Progress
 from converter.common.silence import silenced
-from converter.data.isolated_view import PhotoView, whole_view
-from converter.data.photos import Photo
 from converter.edgetpu.graph import build_graph
 from converter.edgetpu.prediction import predict
 from converter.quantization import tf_converter as tflite
 from converter.quantization.bias_correction import Correction, correct_biases
-from converter.quantization.calibration import NetworkInputs
+from converter.quantization.calibration import CalibrationPhotos
 from converter.quantization.float_network import FloatNetwork
 from converter.quantization.ranges import measure_ranges, with_ranges
 from converter.quantization.trial_model import FloatModel, TrialModel
 from converter.quantization.uint8_io import with_uint8_io
 from converter.tflite.flatbuffer import read_model
 from converter.tflite.metadata import unpack_model
+from device.common.arrays import Float32Array
 from device.common.errors import SortbinError
 from device.vision.inference.preprocess import Pixels, to_float
 
@@ -48,7 +47,7 @@ class CandidateError(SortbinError, ValueError):
 
 @dataclass(frozen=True)
 class CandidateSpec:
-    """precision: what the model computes in; recipe: whose converter makes it; target: where it has to run, whole."""
+    """Which models may be made. precision: what the model computes in; recipe: whose quantizer; target: where all of it has to run."""
 
     precision: Precision
     recipe: Recipe
@@ -57,7 +56,7 @@ class CandidateSpec:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """The candidate that was chosen, and what bias correction did for it; float32, floating: the network converted without quantizing."""
+    """A quantized model. correction: what bias correction did, None without. float32, floating: the network converted without quantizing."""
 
     trial: TrialModel
     correction: Correction | None
@@ -66,53 +65,77 @@ class Candidate:
     floating: FloatModel
 
 
-def best_candidate(
-    network: FloatNetwork,
-    labels: Sequence[str],
-    wanted: CandidateSpec,
-    chosen: Sequence[Photo],
-    scratch: Path,
-    progress: Progress,
-    shown: PhotoView = whole_view,
-) -> Candidate:
-    """Make every candidate that `wanted` allows of the network, and return the one whose probabilities on calibration photos stray least.
+@dataclass(frozen=True, eq=False)
+class _Workbench:
+    """What every candidate is made from and judged by.
 
-    chosen: calibration photos, drawn evenly over the labels: the first fit the bias correction, the rest judge. shown: what of
-    them the network is given. Raises CandidateError.
+    fitting, judging: calibration pictures, size x size x 3 uint8, that bias correction is measured on, and that choose the candidate.
+    outputs: of the float network for `judging`, by name. scratch: a folder for files.
     """
-    size = network.size
-    cut = min(CORRECTION_PHOTOS, len(chosen) // 2)
-    fitting, judging = (NetworkInputs(photos, size, shown=shown).all() for photos in (chosen[:cut], chosen[cut:]))
-    pictures = [*NetworkInputs(chosen[:1], size, shown=shown, full_range=True), *fitting[1:], *judging]
+
+    labels: Sequence[str]
+    size: int
+    spec: CandidateSpec
+    float32: bytes
+    floating: FloatModel
+    fitting: list[Pixels]
+    judging: list[Pixels]
+    outputs: Mapping[str, Float32Array]
+    scratch: Path
+
+    def divergence(self, model: TrialModel) -> float:
+        """Mean divergence of the model's probabilities from the float network's on `judging`, in nats."""
+        return kl_divergence(self.outputs["logits"].astype(np.float64), model.logits(self.judging))
+
+
+def best_candidate(
+    network: FloatNetwork, labels: Sequence[str], spec: CandidateSpec, photos: CalibrationPhotos, scratch: Path, progress: Progress
+) -> Candidate:
+    """Make every model that `spec` allows of the network and return the one whose probabilities differ least from the float network's.
+
+    photos: calibration photos, drawn evenly over the labels. The first ones fit the bias correction, the rest choose the candidate.
+    scratch: a folder to write into. Raises CandidateError, ConversionError and PhotosError.
+    """
+    size, count = network.size, len(photos.photos)
+    pictures = photos.inputs(size).all()
+    cut = min(CORRECTION_PHOTOS, count // 2)
+    # The first picture holds black and white, so that calibration sees all of the input's range.
+    ranged = [*photos.inputs(size, 1, full_range=True), *pictures[1:]]
     found: list[tuple[float, Candidate]] = []
     refused: list[str] = []
     with silenced(), network.exported() as saved:
-        float32 = tflite.to_calibrated(saved, pictures[:1]) if wanted.precision == "int8" else tflite.to_float32(saved)
+        float32 = tflite.to_calibrated(saved, ranged[:1]) if spec.precision == "int8" else tflite.to_float32(saved)
         floating = FloatModel(float32, scratch)
+        judging = pictures[cut:]
         _require_same(network, floating, judging[:SAME_PHOTOS])
-        answers = floating.predict(judging)
-        aim = answers["logits"].astype(np.float64)
-        if len(aim) > 1 and not np.ptp(aim, axis=0).any():
-            raise CandidateError(f"the network gives all of {len(aim)} photos the same values; it has learnt nothing, or takes other pixels")
-        for recipe, make in _makers(wanted, saved, float32, progress.track(pictures, "calibrating on training photos"), scratch):
-            model = with_uint8_io(make(), {name: HEADROOM * float(np.abs(values).max()) for name, values in answers.items()})
-            plain = TrialModel(model, labels, size, scratch)
-            best = Candidate(plain, None, recipe, float32, floating)
-            strayed = kl_divergence(aim, plain.logits(judging))
-            if wanted.precision == "int8":
-                progress.step("correcting biases")
-                amended = TrialModel(correct_biases(model, float32, fitting, scratch), labels, size, scratch)
-                after = kl_divergence(aim, amended.logits(judging))
-                correction = Correction(after < strayed, len(fitting), len(judging), strayed, after)
-                best, strayed = Candidate(amended if correction.kept else plain, correction, recipe, float32, floating), min(strayed, after)
-            on_cpu = _left_to_cpu(best.trial.model, scratch) if wanted.target != "cpu" else []
+        outputs = floating.predict(judging)
+        if len(judging) > 1 and not np.ptp(outputs["logits"], axis=0).any():
+            raise CandidateError(f"the network gives all of {len(judging)} photos the same values; it has learnt nothing, or takes other pixels")
+        bench = _Workbench(labels, size, spec, float32, floating, pictures[:cut], judging, outputs, scratch)
+        for recipe, make in _makers(spec, saved, float32, progress.track(ranged, "calibrating on training photos"), scratch):
+            divergence, candidate = _finish(make(), recipe, bench, progress)
+            on_cpu = _operations_on_cpu(candidate.trial.model, scratch) if spec.target != "cpu" else []
             if on_cpu:
                 refused.append(f"{recipe}: the Edge TPU would leave {', '.join(on_cpu)} to the CPU")
             else:
-                found.append((strayed, best))
+                found.append((divergence, candidate))
     if not found:
         raise CandidateError(f"no candidate runs on the Edge TPU as a whole; {'; '.join(refused)}; try --target cpu")
-    return min(found, key=lambda candidate: candidate[0])[1]
+    return min(found, key=lambda each: each[0])[1]
+
+
+def _finish(model: bytes, recipe: str, bench: _Workbench, progress: Progress) -> tuple[float, Candidate]:
+    """The candidate with uint8 input, whole-number outputs and, in INT8, corrected biases where they help; and its divergence in nats."""
+    model = with_uint8_io(model, {name: HEADROOM * float(np.abs(values).max()) for name, values in bench.outputs.items()})
+    plain = TrialModel(model, bench.labels, bench.size, bench.scratch)
+    before = bench.divergence(plain)
+    if bench.spec.precision != "int8":
+        return before, Candidate(plain, None, recipe, bench.float32, bench.floating)
+    progress.step("correcting biases")
+    corrected = TrialModel(correct_biases(model, bench.float32, bench.fitting, bench.scratch), bench.labels, bench.size, bench.scratch)
+    after = bench.divergence(corrected)
+    correction = Correction(after < before, len(bench.fitting), len(bench.judging), before, after)
+    return min(before, after), Candidate(corrected if correction.kept else plain, correction, recipe, bench.float32, bench.floating)
 
 
 def _require_same(network: FloatNetwork, floating: FloatModel, pictures: list[Pixels]) -> None:
@@ -125,8 +148,8 @@ def _require_same(network: FloatNetwork, floating: FloatModel, pictures: list[Pi
         )
 
 
-def _makers(wanted: CandidateSpec, saved: Path, float32: bytes, pictures: Indexable[Pixels], scratch: Path) -> list[tuple[str, Callable[[], bytes]]]:
-    match wanted.precision:
+def _makers(spec: CandidateSpec, saved: Path, float32: bytes, pictures: Indexable[Pixels], scratch: Path) -> list[tuple[str, Callable[[], bytes]]]:
+    match spec.precision:
         case "int16x8":
             return [("tensorflow", lambda: tflite.to_int16x8(saved, pictures))]
         case "float16":
@@ -140,7 +163,7 @@ def _makers(wanted: CandidateSpec, saved: Path, float32: bytes, pictures: Indexa
                 ("tensorflow", lambda: by_tensorflow(float32, pictures, scratch)),
                 ("ai-edge-quantizer", lambda: by_ai_edge_quantizer(float32, pictures)),
             ]
-            return [maker for maker in makers if wanted.recipe in (maker[0], "auto")]
+            return [maker for maker in makers if spec.recipe in (maker[0], "auto")]
 
 
 def by_tensorflow(calibrated: bytes, pictures: Indexable[Pixels], scratch: Path) -> bytes:
@@ -178,7 +201,7 @@ class _Fed:
         return ({"image": to_float(self._pictures[number])[None]} for number in range(len(self._pictures)))
 
 
-def _left_to_cpu(model: bytes, scratch: Path) -> list[str]:
+def _operations_on_cpu(model: bytes, scratch: Path) -> list[str]:
     file = scratch / "candidate.tflite"
     file.write_bytes(model)
     return sorted({fate.name for fate in predict(build_graph(read_model(file))).on_cpu})

@@ -27,7 +27,7 @@ def with_uint8_io(model: bytes, largest: Mapping[str, float]) -> bytes:
     image = int(graph.inputs[0])
     if graph.tensors[image].type == schema.TensorType.UINT8:
         return model
-    raw = _tensor(graph, parsed, "raw_image", graph.tensors[image], schema.TensorType.UINT8, RAW_SCALE, RAW_ZERO_POINT)
+    raw = _tensor(parsed, "raw_image", graph.tensors[image], schema.TensorType.UINT8, RAW_SCALE, RAW_ZERO_POINT)
     if graph.tensors[image].type == schema.TensorType.INT8:
         quantization = graph.tensors[image].quantization
         if not np.isclose(quantization.scale[0], RAW_SCALE, rtol=1e-3) or int(quantization.zeroPoint[0]) != RAW_ZERO_POINT - 128:
@@ -45,14 +45,15 @@ def with_uint8_io(model: bytes, largest: Mapping[str, float]) -> bytes:
         if graph.tensors[inner].type != schema.TensorType.FLOAT32:
             continue
         name = output.name.decode()
-        outer = _tensor(graph, parsed, f"{name}_int16", graph.tensors[inner], schema.TensorType.INT16, largest[name] / _LARGEST, 0)
+        outer = _tensor(parsed, f"{name}_int16", graph.tensors[inner], schema.TensorType.INT16, largest[name] / _LARGEST, 0)
         graph.operators = [*graph.operators, _operator(parsed, schema.BuiltinOperator.QUANTIZE, inner, outer)]
         graph.outputs = [outer if int(index) == inner else int(index) for index in graph.outputs]
         output.tensorIndex = outer
     return pack_model(parsed)
 
 
-def _tensor(graph: schema.SubGraphT, model: schema.ModelT, name: str, like: schema.TensorT, dtype: int, scale: float, zero_point: int) -> int:
+def _tensor(model: schema.ModelT, name: str, like: schema.TensorT, dtype: int, scale: float, zero_point: int) -> int:
+    graph = model.subgraphs[0]
     tensor = schema.TensorT()
     tensor.name, tensor.shape, tensor.type = name.encode(), like.shape, dtype
     tensor.quantization = schema.QuantizationParametersT()

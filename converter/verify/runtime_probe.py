@@ -15,7 +15,7 @@ from device.vision.inference.classifier import Classifier, known_input
 from device.vision.inference.runtime import Kernels, Package, load_runtime
 
 
-class ProbeRequest(msgspec.Struct, frozen=True):
+class RuntimeProbeRequest(msgspec.Struct, frozen=True):
     """pictures: what `pixel_cache.write_pixels` wrote, or None; logits: the `.npy` file to write their logits to, photos x labels float32."""
 
     bundle: str
@@ -25,8 +25,8 @@ class ProbeRequest(msgspec.Struct, frozen=True):
     logits: str | None = None
 
 
-class ProbeResult(msgspec.Struct, frozen=True):
-    """runtime: package, version and kernels. off: the largest difference from the golden output, in steps; exact: none is allowed.
+class RuntimeProbeResult(msgspec.Struct, frozen=True):
+    """runtime: package, version and kernels. off: the largest difference from the known answer, in steps; exact: none is allowed.
 
     degraded: why it did not run on what was asked for, else empty.
     """
@@ -38,7 +38,7 @@ class ProbeResult(msgspec.Struct, frozen=True):
     degraded: str
 
 
-def run_probe(question: ProbeRequest) -> ProbeResult:
+def run_probe(question: RuntimeProbeRequest) -> RuntimeProbeResult:
     """Load the bundle as a bin does and run it. Raises BundleError and RuntimeFault."""
     bundle = read_bundle(Path(question.bundle))
     info = bundle.info
@@ -48,8 +48,8 @@ def run_probe(question: ProbeRequest) -> ProbeResult:
     runtime = classifier.runtime
     if question.pictures is not None and question.logits is not None:
         np.save(question.logits, np.stack([classifier.logits(picture) for picture in map_pixels(Path(question.pictures))]))
-    return ProbeResult(runtime.name, int(off.max()), info.labels[int(off.argmax())], runtime.exact, runtime.degraded)
+    return RuntimeProbeResult(runtime.name, int(off.max()), info.labels[int(off.argmax())], runtime.exact, runtime.degraded)
 
 
 if __name__ == "__main__":
-    reply(ProbeRequest, run_probe)
+    reply(RuntimeProbeRequest, run_probe)

@@ -1,9 +1,10 @@
-"""`converter verify`: hashes, contract, the golden output on every runtime, and accuracy on photos, each in the order in which it can fail."""
+"""`converter verify`: hashes, model contract, the known answer on every runtime, and accuracy on photos."""
 
 import importlib.util
 import tempfile
 import unicodedata
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -21,24 +22,27 @@ from converter.quantization.calibration import NetworkInputs, fingerprint, isola
 from converter.tflite.flatbuffer import ModelFileError, read_model
 from converter.verify import contract, float_probe, runtime_probe
 from converter.verify.report import Check, PhotoResults, RuntimeResult, Verification
-from device.common.arrays import Float64Array
 from device.common.run_in_subprocess import ChildFault, ask
 from device.common.wording import counted
 from device.vision.inference.bundle import EDGETPU_FILE, INFO_FILE, Bundle, BundleError, read_bundle
+from device.vision.inference.preprocess import Pixels
 from device.vision.inference.runtime import PACKAGES, Kernels, Package
 
 START_S = 120.0
 """time that a process has to start, load and answer once; each photo gives it a second more"""
 
 OTHER_RUNTIMES_POINTS = 2.0
-"""accuracy that a runtime which does not ship may lose, in points: other kernels round otherwise, and 8 of 431 names changed by that once"""
+"""points of accuracy that a runtime may lose which does not ship: its kernels round otherwise, which once changed 8 of 431 labels"""
+
+ROUNDING = 1e-9
+"""difference of two accuracies that counts as none"""
 
 
 @dataclass(frozen=True)
 class VerifyRequest:
-    """What to verify. data, split: photos to measure on; run: what the bundle was made of, for its float network and its validation photos.
+    """What to verify. data, split: photos to measure on. run: the run that the bundle was made of, to measure its float network too.
 
-    tolerance_points: accuracy that may be missing against what the bundle claims. timeout_s: for each process, None to go by the work.
+    tolerance_points: points of accuracy that may be missing from what the bundle claims. timeout_s: for each process; None: by the work.
     """
 
     bundle: Path
@@ -63,39 +67,71 @@ class _TestPhotos:
     run: Run | None
 
 
-def verify(order: VerifyRequest, progress: Progress) -> Verification:
-    """Look at everything; what is wrong is in the answer. Raises SortbinError for an order that cannot be carried out: no such folder,
-    photos that cannot be read or are labelled otherwise.
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A runtime that answered. predictions: for the photos, None without photos. package, kernels: how it was loaded."""
+
+    package: Package
+    kernels: Kernels
+    result: RuntimeResult
+    predictions: Predictions | None
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What all steps of a verification need. scratch: a folder for files."""
+
+    request: VerifyRequest
+    bundle: Bundle
+    scratch: Path
+    progress: Progress
+
+    @property
+    def claimed(self) -> Proportion:
+        """The accuracy that the bundle claims."""
+        claim = self.bundle.info.metrics.int8
+        return proportion(round(claim.accuracy * claim.n), claim.n)
+
+    def within_tolerance(self, lost_points: float) -> bool:
+        return lost_points <= self.request.tolerance_points + ROUNDING
+
+    def timeout_s(self, photos: _TestPhotos | None) -> float:
+        given = self.request.timeout_s
+        return START_S + (len(photos.photos) if photos is not None else 0) if given is None else given
+
+    def cache(self, pictures: Iterable[Pixels], count: int, file: Path) -> None:
+        """Write pictures for the processes to read. Raises OutputError."""
+        size = self.bundle.info.input.size
+        try:
+            pixel_cache.write_pixels(pictures, size, file)
+        except OSError as error:
+            raise OutputError(f"{self.scratch}: {error.strerror}; decoded photos take {count * size * size * 3 / 1e6:.0f} MB there") from error
+
+
+def verify(request: VerifyRequest, progress: Progress) -> Verification:
+    """Check everything. Faults of the bundle are in the result.
+
+    Raises SortbinError for a request that cannot be carried out: no such folder, photos that cannot be read or have other labels.
     """
-    if not order.bundle.is_dir():
-        raise BundleError(f"{order.bundle}: expected the folder of a bundle, as `converter quantize` writes it, found none")
+    if not request.bundle.is_dir():
+        raise BundleError(f"{request.bundle}: expected the folder of a bundle, as `converter quantize` writes it, found none")
     progress.step("hashing")
     try:
-        bundle = read_bundle(order.bundle)
+        bundle = read_bundle(request.bundle)
     except BundleError as error:
-        return Verification(str(order.bundle), "", "", False, [Check("files", False, str(error))], [])
-    checks = [_files(bundle), *_contract(bundle)]
+        return Verification(str(request.bundle), "", "", False, [Check("files", False, str(error))], [])
     with tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
-        material = _material(order, bundle, Path(scratch), progress)
-        runtimes, logits, ways = _ask_all(order, bundle, material, Path(scratch), progress)
-        photos = None
-        if material is not None:
-            if material.remark:
-                checks.append(Check("photos seen", None, material.remark))
-            if material.run is not None:
-                provenance = _provenance(bundle, material.run)
-                checks.append(provenance)
-                if not provenance.good:
-                    checks.append(Check("float", None, "not measured: another run's network says nothing about this bundle"))
-                    material = replace(material, run=None)
-            runtimes, photos, more = _judge(order, bundle, material, runtimes, logits, Path(scratch), progress)
+        session = _Session(request, bundle, Path(scratch), progress)
+        photos = _read_photos(session)
+        runtimes, answered = _ask_runtimes(session, photos)
+        checks = [_files(bundle), *_contract(bundle)]
+        results = None
+        if photos is not None:
+            more, runtimes, results = _check_on_photos(session, photos, runtimes, answered)
             checks += more
-            if photos is not None and bundle.info.metrics.isolated is not msgspec.UNSET:
-                photos, check = _by_themselves(order, bundle, material, photos, ways[photos.ships], Path(scratch), progress)
-                checks.append(check)
     found: list[Check | RuntimeResult] = [*checks, *runtimes]
     good = all(each.good is not False for each in found) and any(runtime.good for runtime in runtimes)
-    return Verification(str(order.bundle), f"{bundle.info.name} {bundle.info.version}", bundle.info.digest, good, checks, runtimes, photos)
+    return Verification(str(request.bundle), f"{bundle.info.name} {bundle.info.version}", bundle.info.digest, good, checks, runtimes, results)
 
 
 def _files(bundle: Bundle) -> Check:
@@ -112,196 +148,195 @@ def _contract(bundle: Bundle) -> list[Check]:
         return [Check("model", False, str(error))]
 
 
-def _material(order: VerifyRequest, bundle: Bundle, scratch: Path, progress: Progress) -> _TestPhotos | None:
-    if order.data is None:
+def _read_photos(session: _Session) -> _TestPhotos | None:
+    """The photos to measure on, decoded; None where no data was named."""
+    request, bundle = session.request, session.bundle
+    if request.data is None:
         return None
     labels = bundle.info.labels
-    run = read_run(order.run, order.data) if order.run is not None else None
+    run = read_run(request.run, request.data) if request.run is not None else None
     if run is not None and run.labels != labels:
-        raise RunError(f"{order.run}: its labels are {', '.join(run.labels)}, those of {order.bundle} are {', '.join(labels)}")
-    judging = choose_evaluation_photos(bundle, order.data, order.split, run)
-    photos = judging.photos
-    known = {unicodedata.normalize("NFC", label): index for index, label in enumerate(labels)}
-    spelled = [unicodedata.normalize("NFC", photo.label) for photo in photos]
-    for photo, label in zip(photos, spelled, strict=True):
-        if label not in known:
-            raise PhotosError(f"{order.data}: {photo.name} is labelled {photo.label}, which {order.bundle} does not know: {', '.join(labels)}")
-    size, pictures = bundle.info.input.size, scratch / "pictures.npy"
-    try:
-        pixel_cache.write_pixels(progress.track(NetworkInputs(photos, size), "decoding photos"), size, pictures)
-    except OSError as error:
-        raise OutputError(f"{scratch}: {error.strerror}; decoded photos take {len(photos) * size * size * 3 / 1e6:.0f} MB there") from error
-    return _TestPhotos(photos, np.array([known[label] for label in spelled]), judging.claimed, judging.remark, pictures, run)
+        raise RunError(f"{request.run}: its labels are {', '.join(run.labels)}, those of {request.bundle} are {', '.join(labels)}")
+    chosen = choose_evaluation_photos(bundle, request.data, request.split, run)
+    index = {unicodedata.normalize("NFC", label): number for number, label in enumerate(labels)}
+    spelled = [unicodedata.normalize("NFC", photo.label) for photo in chosen.photos]
+    for photo, label in zip(chosen.photos, spelled, strict=True):
+        if label not in index:
+            raise PhotosError(f"{request.data}: {photo.name} is labelled {photo.label}, which {request.bundle} does not know: {', '.join(labels)}")
+    file = session.scratch / "pictures.npy"
+    inputs = NetworkInputs(chosen.photos, bundle.info.input.size)
+    session.cache(session.progress.track(inputs, "decoding photos"), len(inputs), file)
+    return _TestPhotos(chosen.photos, np.array([index[label] for label in spelled]), chosen.claimed, chosen.remark, file, run)
 
 
-def _ask_all(
-    order: VerifyRequest, bundle: Bundle, material: _TestPhotos | None, scratch: Path, progress: Progress
-) -> tuple[list[RuntimeResult], dict[str, Float64Array], dict[str, tuple[Package, Kernels]]]:
-    """What each runtime answers, and by its name the logits of those that ran on photos and what was asked for; the one that ships comes first."""
+def _ask_runtimes(session: _Session, photos: _TestPhotos | None) -> tuple[list[RuntimeResult], list[_Asked]]:
+    """The result of every runtime, and those that ran as asked for. The runtime that ships comes first."""
     ways: list[tuple[Package, Kernels]] = [(package, kernels) for package in PACKAGES for kernels in ("default", "builtin")]
-    if EDGETPU_FILE in bundle.info.files:
+    if EDGETPU_FILE in session.bundle.info.files:
         ways += [(package, "edgetpu") for package in PACKAGES]
-    found: list[RuntimeResult] = []
-    logits: dict[str, Float64Array] = {}
-    asked_for: dict[str, tuple[Package, Kernels]] = {}
+    results: list[RuntimeResult] = []
+    answered: list[_Asked] = []
     for package, kernels in ways:
         if importlib.util.find_spec(package.replace("-", "_")) is None:
-            found.append(RuntimeResult(f"{package} {kernels}", None, "not installed"))
+            results.append(RuntimeResult(f"{package} {kernels}", None, "not installed"))
             continue
-        progress.step(f"asking {package} {kernels}")
-        file = scratch / f"{package}-{kernels}.npy"
-        pictures = str(material.pictures) if material is not None else None
-        question = runtime_probe.ProbeRequest(str(order.bundle.resolve()), package, kernels, pictures, str(file))
+        session.progress.step(f"asking {package} {kernels}")
+        file = session.scratch / f"{package}-{kernels}.npy"
         try:
-            told = ask(runtime_probe.__name__, question, runtime_probe.ProbeResult, timeout_s=_timeout_s(order, material))
+            answer = _probe(session, package, kernels, None if photos is None else photos.pictures, file, session.timeout_s(photos))
         except ChildFault as fault:
-            found.append(RuntimeResult(f"{package} {kernels}", False, str(fault)))
+            results.append(RuntimeResult(f"{package} {kernels}", False, str(fault)))
             continue
-        if told.degraded:
-            found.append(RuntimeResult(f"{package} {kernels}", None, told.degraded))
+        if answer.degraded:
+            results.append(RuntimeResult(f"{package} {kernels}", None, answer.degraded))
             continue
-        found.append(_asked(told, bundle))
-        if material is not None:
-            logits[told.runtime] = np.load(file).astype(np.float64)
-            asked_for[told.runtime] = package, kernels
-    return found, logits, asked_for
+        predictions = None if photos is None else Predictions(np.load(file).astype(np.float64), photos.targets)
+        results.append(_known_answer_result(answer, session.bundle))
+        answered.append(_Asked(package, kernels, results[-1], predictions))
+    return results, answered
 
 
-def _asked(told: runtime_probe.ProbeResult, bundle: Bundle) -> RuntimeResult:
-    allowed = 0 if told.exact else bundle.info.known_answer.tolerance
-    good = told.off <= allowed
-    text = f"{counted(told.off, 'step')} off" if told.off else "exact"
-    text += f", {allowed} allowed" if told.off or allowed else ""
-    return RuntimeResult(told.runtime, good, text if good else f"{text} (at {told.worst}); do not run the bundle on it", told.off, allowed)
+def _probe(
+    session: _Session, package: Package, kernels: Kernels, pictures: Path | None, logits: Path, timeout_s: float
+) -> runtime_probe.RuntimeProbeResult:
+    """Run the bundle in a process of its own. pictures: those to write the logits of. Raises ChildFault."""
+    folder = str(session.request.bundle.resolve())
+    request = runtime_probe.RuntimeProbeRequest(folder, package, kernels, None if pictures is None else str(pictures), str(logits))
+    return ask(runtime_probe.__name__, request, runtime_probe.RuntimeProbeResult, timeout_s=timeout_s)
+
+
+def _known_answer_result(answer: runtime_probe.RuntimeProbeResult, bundle: Bundle) -> RuntimeResult:
+    allowed = 0 if answer.exact else bundle.info.known_answer.tolerance
+    good = answer.off <= allowed
+    text = f"{counted(answer.off, 'step')} off" if answer.off else "exact"
+    text += f", {allowed} allowed" if answer.off or allowed else ""
+    return RuntimeResult(answer.runtime, good, text if good else f"{text} (at {answer.worst}); do not run the bundle on it", answer.off, allowed)
+
+
+def _check_on_photos(
+    session: _Session, photos: _TestPhotos, runtimes: list[RuntimeResult], answered: list[_Asked]
+) -> tuple[list[Check], list[RuntimeResult], PhotoResults | None]:
+    """Compare the runtimes with one another, with what the bundle claims, and with the float network."""
+    checks = [Check("photos seen", None, photos.remark)] if photos.remark else []
+    run = photos.run
+    if run is not None:
+        provenance = _provenance(session.bundle, run)
+        checks.append(provenance)
+        if not provenance.good:
+            checks.append(Check("float", None, "not measured: another run's network says nothing about this bundle"))
+            run = None
+    predictions = {asked.result.name: asked.predictions for asked in answered if asked.predictions is not None}
+    if not predictions:
+        return [*checks, Check("accuracy", None, "no runtime to measure it on")], runtimes, None
+    ships = next(iter(predictions))
+    compared = _compare_runtimes(session, photos, runtimes, predictions)
+    check, results = _check_accuracy(session, photos, ships, predictions[ships])
+    checks.append(check)
+    if run is not None:
+        more, results = _check_float(session, photos, run, results, predictions[ships])
+        checks += more
+    if session.bundle.info.metrics.isolated is not msgspec.UNSET:
+        way = next(asked for asked in answered if asked.result.name == ships)
+        check, results = _check_isolated(session, photos, way, results)
+        checks.append(check)
+    return checks, compared, results
 
 
 def _provenance(bundle: Bundle, run: Run) -> Check:
-    found = fingerprint(sorted(run.train + run.val), names=True)
-    if found != bundle.info.data_fingerprint:
-        said = bundle.info.data_fingerprint
-        return Check("photos", False, f"the run's photos have sha256 {found[:12]}..., the bundle was made of {said[:12]}...: another run or data set")
+    found, wanted = fingerprint(sorted(run.train + run.val), names=True), bundle.info.data_fingerprint
+    if found != wanted:
+        text = f"the run's photos have sha256 {found[:12]}..., the bundle was made of {wanted[:12]}...: another run or data set"
+        return Check("photos", False, text)
     return Check("photos", True, f"the {len(run.train)} training and {len(run.val)} validation photos that the bundle was made of")
 
 
-def _judge(
-    order: VerifyRequest,
-    bundle: Bundle,
-    material: _TestPhotos,
-    runtimes: list[RuntimeResult],
-    logits: dict[str, Float64Array],
-    scratch: Path,
-    progress: Progress,
-) -> tuple[list[RuntimeResult], PhotoResults | None, list[Check]]:
-    """Every runtime's answers for the photos beside those of the runtime that ships, and that one's beside what the bundle claims."""
-    if not logits:
-        return runtimes, None, [Check("accuracy", None, "no runtime to measure it on")]
-    answers = {name: Predictions(found, material.targets) for name, found in logits.items()}
-    ships = next(iter(answers))
-    claim = bundle.info.metrics.int8
-    claimed = proportion(round(claim.accuracy * claim.n), claim.n)
-    same = material.claimed
-    step = contract.logits_step(read_model(bundle.model))
-    measured = []
-    for asked in runtimes:
-        if asked.name in answers:
-            allowed = order.tolerance_points if asked.name == ships else max(order.tolerance_points, OTHER_RUNTIMES_POINTS)
-            asked = _measured(asked, answers[asked.name], answers[ships], step, claimed.share - allowed / 100 if same else None)
-        measured.append(asked)
-    int8 = _of(answers[ships])
-    precision = "INT8" if bundle.info.precision is msgspec.UNSET else bundle.info.precision
-    told = f"{precision} {int8} on {ships}"
-    if same:
-        lost = 100 * (claimed.share - int8.share)
-        checks = [Check("accuracy", lost <= order.tolerance_points + 1e-9, f"{told}; the bundle claims {claimed.share:.4f}")]
-    else:
-        other = f"; the bundle claims {claimed.share:.4f} of {claimed.n} other photos"
-        checks = [Check("accuracy", None, told + other)]
-    photos = PhotoResults(material.photos[0].path.parents[1].name, len(material.photos), ships, claimed, int8)
-    if material.run is not None:
-        progress.step("asking the float network")
-        try:
-            floating = _floating(order, bundle, material, material.run, scratch)
-        except ChildFault as fault:
-            return measured, photos, [*checks, Check("float", False, f"{material.run.model}: {fault}")]
-        photos = msgspec.structs.replace(photos, float32=_of(floating), agreement=agreement(floating, answers[ships]))
-        checks += _against_float(order, bundle, photos, same)
-    return measured, photos, checks
+def _compare_runtimes(
+    session: _Session, photos: _TestPhotos, runtimes: list[RuntimeResult], predictions: dict[str, Predictions]
+) -> list[RuntimeResult]:
+    """The results with accuracy and agreement added. The first of `predictions` is the runtime that ships."""
+    ships = next(iter(predictions))
+    step = contract.logits_step(read_model(session.bundle.model))
+    results = []
+    for result in runtimes:
+        if result.name in predictions:
+            tolerance = session.request.tolerance_points
+            allowed = tolerance if result.name == ships else max(tolerance, OTHER_RUNTIMES_POINTS)
+            least = session.claimed.share - allowed / 100 if photos.claimed else None
+            result = _with_photos(result, predictions[result.name], predictions[ships], step, least)
+        results.append(result)
+    return results
 
 
-def _by_themselves(
-    order: VerifyRequest, bundle: Bundle, material: _TestPhotos, photos: PhotoResults, way: tuple[Package, Kernels], scratch: Path, progress: Progress
-) -> tuple[PhotoResults, Check]:
-    """What the runtime that ships makes of the photos' items by themselves, beside what the bundle claims of them."""
-    claim = bundle.info.metrics.isolated
-    assert claim is not msgspec.UNSET
-    progress.step("isolating items")
-    size, pictures, file = bundle.info.input.size, scratch / "isolated.npy", scratch / "isolated-logits.npy"
-    shown, items = isolated_inputs(material.photos, size, bundle.info.ground)
-    try:
-        pixel_cache.write_pixels(shown, size, pictures)
-    except OSError as error:
-        raise OutputError(f"{scratch}: {error.strerror}; decoded photos take {len(shown) * size * size * 3 / 1e6:.0f} MB there") from error
-    question = runtime_probe.ProbeRequest(str(order.bundle.resolve()), *way, str(pictures), str(file))
-    try:
-        ask(runtime_probe.__name__, question, runtime_probe.ProbeResult, timeout_s=_timeout_s(order, material))
-    except ChildFault as fault:
-        return photos, Check("isolated", False, str(fault))
-    found = _of(Predictions(np.load(file).astype(np.float64), material.targets))
-    told = f"{found} with {items} items by themselves; the bundle claims {claim.int8.accuracy:.4f}"
-    if not material.claimed:
-        check = Check("isolated", None, f"{told} of {claim.int8.n} other photos")
-    elif items != claim.items:
-        check = Check("isolated", None, f"{told} with {claim.items}: other masks than those it was made with")
-    else:
-        check = Check("isolated", 100 * (claim.int8.accuracy - found.share) <= order.tolerance_points + 1e-9, told)
-    return msgspec.structs.replace(photos, isolated=found), check
-
-
-def _measured(asked: RuntimeResult, own: Predictions, ships: Predictions, step: float | None, least: float | None) -> RuntimeResult:
-    """The same with what it made of the photos. least: accuracy that it must have, or None where the bundle claims nothing for them."""
-    accuracy, agrees = _of(own), agreement(own, ships)
+def _with_photos(result: RuntimeResult, own: Predictions, ships: Predictions, step: float | None, least: float | None) -> RuntimeResult:
+    """The result with what was measured on photos. least: accuracy that it must have; None where the bundle claims nothing for these photos."""
+    accuracy, agrees = own.proportion_right(), agreement(own, ships)
     differs = float(np.abs(own.logits - ships.logits).max())
     steps = round(differs / step) if step else None
-    text = f"{asked.text}; accuracy {accuracy.share:.4f}"
+    text = f"{result.text}; accuracy {accuracy.share:.4f}"
     if own is not ships:
         most = f"{differs:.3g}" if steps is None else f"{counted(steps, 'step')} ({differs:.3g})"
         text += f", agrees with what ships on {agrees:.4f}, logits differ by at most {most}"
     else:
         text += ", ships"
-    good = asked.good
-    if least is not None and accuracy.share < least - 1e-9:
+    good = result.good
+    if least is not None and accuracy.share < least - ROUNDING:
         good, text = False, f"{text}: too much below what the bundle claims"
-    return msgspec.structs.replace(asked, good=good, text=text, accuracy=accuracy, agreement=agrees, differs_steps=steps, differs=differs)
+    return msgspec.structs.replace(result, good=good, text=text, accuracy=accuracy, agreement=agrees, differs_steps=steps, differs=differs)
 
 
-def _floating(order: VerifyRequest, bundle: Bundle, material: _TestPhotos, run: Run, scratch: Path) -> Predictions:
-    file = scratch / "float.npy"
-    question = float_probe.FloatProbeRequest(str(run.model.resolve()), len(bundle.info.labels), str(material.pictures), str(file))
-    ask(float_probe.__name__, question, str, timeout_s=_timeout_s(order, material))
-    return Predictions(np.load(file).astype(np.float64), material.targets)
+def _check_accuracy(session: _Session, photos: _TestPhotos, ships: str, predictions: Predictions) -> tuple[Check, PhotoResults]:
+    """Hold the runtime that ships against what the bundle claims."""
+    info, claimed = session.bundle.info, session.claimed
+    found = predictions.proportion_right()
+    text = f"{'INT8' if info.precision is msgspec.UNSET else info.precision} {found} on {ships}; the bundle claims {claimed.share:.4f}"
+    if photos.claimed:
+        check = Check("accuracy", session.within_tolerance(100 * (claimed.share - found.share)), text)
+    else:
+        check = Check("accuracy", None, f"{text} of {claimed.n} other photos")
+    return check, PhotoResults(photos.photos[0].path.parents[1].name, len(photos.photos), ships, claimed, found)
 
 
-def _against_float(order: VerifyRequest, bundle: Bundle, photos: PhotoResults, same: bool) -> list[Check]:
-    metrics = bundle.info.metrics
-    found, agrees = photos.float32, photos.agreement
-    assert found is not None and agrees is not None
+def _check_float(session: _Session, photos: _TestPhotos, run: Run, results: PhotoResults, ships: Predictions) -> tuple[list[Check], PhotoResults]:
+    """Run the float network on the photos and compare."""
+    session.progress.step("asking the float network")
+    metrics, file = session.bundle.info.metrics, session.scratch / "float.npy"
+    request = float_probe.FloatProbeRequest(str(run.model.resolve()), len(session.bundle.info.labels), str(photos.pictures), str(file))
+    try:
+        ask(float_probe.__name__, request, str, timeout_s=session.timeout_s(photos))
+    except ChildFault as fault:
+        return [Check("float", False, f"{run.model}: {fault}")], results
+    floating = Predictions(np.load(file).astype(np.float64), photos.targets)
+    found, agrees = floating.proportion_right(), agreement(floating, ships)
     claimed_loss = 100 * (metrics.float32.accuracy - metrics.int8.accuracy)
-    lost = 100 * (found.share - photos.int8.share)
-    float_text = f"float {found}" + (f"; the bundle claims {metrics.float32.accuracy:.4f}" if same else "")
-    float_good = abs(100 * (found.share - metrics.float32.accuracy)) <= order.tolerance_points + 1e-9 if same else None
-    return [
-        Check("float", float_good, float_text),
-        Check(
-            "loss",
-            lost <= claimed_loss + order.tolerance_points + 1e-9 if same else None,
-            f"{lost:.2f} points lost against float (the bundle claims {claimed_loss:.2f}); both name the same label on {agrees:.4f} of the photos",
-        ),
+    lost = 100 * (found.share - results.int8.share)
+    text = f"float {found}" + (f"; the bundle claims {metrics.float32.accuracy:.4f}" if photos.claimed else "")
+    good = session.within_tolerance(abs(100 * (found.share - metrics.float32.accuracy))) if photos.claimed else None
+    loss_text = f"{lost:.2f} points lost against float (the bundle claims {claimed_loss:.2f}); both name the same label on {agrees:.4f} of the photos"
+    checks = [
+        Check("float", good, text),
+        Check("loss", session.within_tolerance(lost - claimed_loss) if photos.claimed else None, loss_text),
     ]
+    return checks, msgspec.structs.replace(results, float32=found, agreement=agrees)
 
 
-def _timeout_s(order: VerifyRequest, material: _TestPhotos | None) -> float:
-    return START_S + (len(material.photos) if material is not None else 0) if order.timeout_s is None else order.timeout_s
-
-
-def _of(answers: Predictions) -> Proportion:
-    return proportion(int(answers.right.sum()), len(answers.targets))
+def _check_isolated(session: _Session, photos: _TestPhotos, way: _Asked, results: PhotoResults) -> tuple[Check, PhotoResults]:
+    """Run the runtime that ships on the photos with their items isolated, and compare with what the bundle claims."""
+    claim = session.bundle.info.metrics.isolated
+    assert claim is not msgspec.UNSET
+    session.progress.step("isolating items")
+    file, logits = session.scratch / "isolated.npy", session.scratch / "isolated-logits.npy"
+    pictures, items = isolated_inputs(photos.photos, session.bundle.info.input.size, session.bundle.info.ground)
+    session.cache(pictures, len(pictures), file)
+    try:
+        _probe(session, way.package, way.kernels, file, logits, session.timeout_s(photos))
+    except ChildFault as fault:
+        return Check("isolated", False, str(fault)), results
+    found = Predictions(np.load(logits).astype(np.float64), photos.targets).proportion_right()
+    text = f"{found} with {items} items by themselves; the bundle claims {claim.int8.accuracy:.4f}"
+    if not photos.claimed:
+        check = Check("isolated", None, f"{text} of {claim.int8.n} other photos")
+    elif items != claim.items:
+        check = Check("isolated", None, f"{text} with {claim.items}: other masks than those it was made with")
+    else:
+        check = Check("isolated", session.within_tolerance(100 * (claim.int8.accuracy - found.share)), text)
+    return check, msgspec.structs.replace(results, isolated=found)

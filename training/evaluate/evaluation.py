@@ -200,7 +200,7 @@ def evaluate(model: Model, chosen: SelectedPhotos, options: EvaluationOptions, p
             _trained_on(model, photos),
             sum(photo in items.told for photo in photos) if items else None,
         ),
-        accuracy=proportion(int(answers.right.sum()), len(targets)),
+        accuracy=answers.proportion_right(),
         top={k: measures.top_k(probabilities, targets, k) for k in TOP if k < len(model.labels)},
         macro_f1=measures.mean_of_labels([entry.f1 for entry in by_label]),
         macro_recall=measures.mean_of_labels([entry.recall.share if entry.recall else None for entry in by_label]),
@@ -280,7 +280,7 @@ def _robustness(model: Model, photos: tuple[Photo, ...], answers: Predictions, s
         levels = [LevelAccuracy(level, next(accuracies)) for level in corruption.levels]
         mean = sum(entry.accuracy.share for entry in levels) / len(levels)
         measured.append(CorruptionAccuracy(corruption.name, corruption.meaning, levels, mean))
-    clean = proportion(int(answers.right.sum()), len(photos))
+    clean = answers.proportion_right()
     corrupted = sum(entry.mean for entry in measured) / len(measured)
     return Robustness(len(photos), seed, clean, laid_back, corrupted, (clean.share + corrupted) / 2, measured)
 

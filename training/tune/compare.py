@@ -21,7 +21,7 @@ from converter.data.run import Run, read_run
 from converter.quantization import calibration
 from converter.quantization import float_network as network
 from converter.quantization import tf_converter as tflite
-from converter.quantization.calibration import NetworkInputs
+from converter.quantization.calibration import CalibrationPhotos, NetworkInputs
 from converter.quantization.candidates import CandidateSpec, best_candidate
 from device.common.errors import SortbinError
 from device.policy.rules import find_rules, read_rules
@@ -234,15 +234,15 @@ def _epochs(run: Path) -> tuple[int, int] | None:
 def _int8(run: Run, targets: np.ndarray) -> Int8Result:
     floating = tflite.KerasNetwork(run.model, len(run.labels))
     chosen = calibration.choose_photos(run.train, CALIBRATION_PHOTOS, seed=1)
-    shown = calibration.view_partly_isolated(calibration.photos_to_isolate(chosen))
+    photos = CalibrationPhotos(chosen, calibration.photos_to_isolate(chosen))
     with tempfile.TemporaryDirectory(prefix="sortbin-") as scratch:
-        trial = best_candidate(floating, run.labels, CandidateSpec("int8", "tensorflow", "cpu"), chosen, Path(scratch), Progress(), shown).trial
+        trial = best_candidate(floating, run.labels, CandidateSpec("int8", "tensorflow", "cpu"), photos, Path(scratch), Progress()).trial
         answers = Predictions(trial.logits(NetworkInputs(run.val, floating.size)), targets)
         picture = next(iter(NetworkInputs(run.val, floating.size)))
         for _ in range(WARM_UP + TIMED):
             trial.shipping.logits(picture)
         took_ms = np.array(trial.shipping.took_ms)[-TIMED:]
-    right = proportion(int(answers.right.sum()), len(targets))
+    right = answers.proportion_right()
     median_ms, p95_ms = np.percentile(took_ms, (50, 95)).tolist()
     return Int8Result(right, len(trial.model), median_ms, p95_ms, len(took_ms), trial.shipping.runtime.name)
 

@@ -9,7 +9,7 @@ import pytest
 
 from converter.cli import main
 from converter.data.photos import read_photos
-from converter.foreign.foreign_model import read_foreign_network
+from converter.foreign.foreign_model import ForeignClassifier
 from converter.quantization.calibration import NetworkInputs
 from converter.quantization.float_network import NetworkError
 from device.vision.inference.bundle import read_bundle
@@ -63,7 +63,7 @@ def test_another_classifier_gives_the_logits_and_embeddings_it_had(
     theirs.save(file) if save == "keras" else theirs.export(file, verbose=False)
     pictures = NetworkInputs(read_photos(photos)[:5], SIZE)
     wanted = trunk.predict_on_batch(np.stack([picture / np.float32(127.5) - 1 for picture in pictures]))
-    found = read_foreign_network(file, len(LABELS), pixels).predict(pictures)
+    found = ForeignClassifier(file, len(LABELS)).network(pixels).predict(pictures)
     np.testing.assert_allclose(found["logits"], wanted["logits"], atol=1e-4)
     np.testing.assert_allclose(found["embedding"], wanted["embedding"], atol=1e-4)
 
@@ -112,6 +112,6 @@ def test_what_is_no_such_classifier_is_one_clear_line(build: Callable[..., keras
     model = build(keras.Input((SIZE, SIZE, 3)))
     model.save(file) if form == "keras" else model.export(file, verbose=False)
     with pytest.raises(NetworkError, match=said) as raised:
-        read_foreign_network(file, 3, "-1,1")
+        ForeignClassifier(file, 3).network("-1,1")
     assert str(raised.value).count("\n") == 0
     assert str(raised.value).startswith(str(file))

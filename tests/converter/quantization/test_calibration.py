@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from converter.data.isolated_view import isolated_view
 from converter.data.photos import Photo, PhotosError, read_photos, read_pixels
 from converter.quantization.calibration import (
+    CalibrationPhotos,
     NetworkInputs,
     choose_photos,
     fingerprint,
     isolated_inputs,
     photos_to_isolate,
     thin_photos,
-    view_partly_isolated,
 )
 from device.vision.inference.preprocess import to_input
 
@@ -85,7 +85,7 @@ def test_inputs_of_isolated_photos_are_what_a_bin_would_show(masked_photos: Path
     pictures, items = isolated_inputs(some, 32)
     assert items == 3
     np.testing.assert_array_equal(pictures[0], to_input(read_pixels(some[0].path), 32))
-    mixed = [*NetworkInputs(some, 32, shown=view_partly_isolated({some[1]}))]
+    mixed = [*CalibrationPhotos(tuple(some), {some[1]}).inputs(32)]
     np.testing.assert_array_equal(mixed[1], pictures[1])
     np.testing.assert_array_equal(mixed[1], to_input(isolated_view(some[1]), 32))
     np.testing.assert_array_equal(mixed[2], to_input(read_pixels(some[2].path), 32))

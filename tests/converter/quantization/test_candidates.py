@@ -10,7 +10,7 @@ import pytest
 from converter.cli import main
 from converter.common.progress import Progress
 from converter.data.run import read_run
-from converter.quantization.calibration import NetworkInputs
+from converter.quantization.calibration import CalibrationPhotos, NetworkInputs
 from converter.quantization.candidates import CandidateError, CandidateSpec, best_candidate
 from converter.quantization.float_network import predict, read_network
 from converter.quantization.tf_converter import KerasNetwork
@@ -90,4 +90,6 @@ def test_a_conversion_that_says_something_else_than_the_network_is_not_gone_on_w
 
     run = read_run(shapes_run, photos)
     with pytest.raises(CandidateError, match=r"logits of the float model are off by up to 0\.1"):
-        best_candidate(SaysMore(run.model, 3), LABELS, CandidateSpec("int8", "tensorflow", "cpu"), run.train[:12], tmp_path, Progress())
+        best_candidate(
+            SaysMore(run.model, 3), LABELS, CandidateSpec("int8", "tensorflow", "cpu"), CalibrationPhotos(run.train[:12]), tmp_path, Progress()
+        )
