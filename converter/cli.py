@@ -1,4 +1,4 @@
-"""The command `converter`."""
+"""The command line of `converter`."""
 
 import sys
 
@@ -9,14 +9,16 @@ COMMANDS = ("quantize", "verify", "benchmark", "edgetpu", "inspect")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 done, 1 it ran and the answer is no, 2 bad usage or input, 130 interrupted."""
+    """Run the command and return its exit status: 0 done, 1 refused or failed checks, 2 bad usage or input, 130 interrupted."""
     only_errors()
     given = sys.argv[1:] if argv is None else argv
-    return run("converter", "Turn a trained network into a bundle that a bin can trust.", "converter.commands", COMMANDS, _pixels_joined(given))
+    return run(
+        "converter", "Convert a trained network to a bundle for the bin, and check bundles.", "converter.commands", COMMANDS, _pixels_joined(given)
+    )
 
 
 def _pixels_joined(argv: list[str]) -> list[str]:
-    """The same with `--pixels -1,1` as one word: argparse takes a value that begins with a dash for another option."""
+    """The arguments with `--pixels -1,1` as one word, because argparse takes a value that begins with a dash for an option."""
     if "--pixels" not in argv[:-1]:
         return argv
     place = argv.index("--pixels")

@@ -1,1 +1,1 @@
-"""What a network costs on this computer, by format and runtime, and how right it is in each: time and accuracy are of the same file."""
+"""Measures time, memory, size and accuracy of a network on this computer, by format and runtime. Imports bundle and what it imports."""

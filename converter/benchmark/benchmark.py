@@ -1,4 +1,4 @@
-"""`converter benchmark`: every format on every runtime, one after the other, each in a process of its own."""
+"""`converter benchmark`: measures every format on every runtime, one after the other, each in a process of its own."""
 
 import ctypes
 import importlib.util
@@ -32,28 +32,28 @@ from device.vision.inference.bundle import EDGETPU_FILE, Bundle, hash_file, read
 from device.vision.inference.runtime import EDGETPU_LIBRARY
 
 MAKING_S = 900.0
-"""most that making all files of one batch size may take"""
+"""time limit for converting all formats of one batch size"""
 
 START_S = 120.0
 QUERY_S = 1.0
-"""what a process may take to start, and for each picture: a Raspberry Pi Zero needs no more"""
+"""time limits for the start of a process and for each picture; enough for a Raspberry Pi Zero"""
 
 NOISE = 16
-"""pictures of noise to time with where there are no photos"""
+"""number of noise pictures that are timed if there are no photos"""
 
 ALONE = 0.9
-"""processor time for each second from which on a process counts as undisturbed"""
+"""a process with less processor time per second was disturbed by others"""
 
 
 class BenchmarkError(SortbinError, ValueError):
-    """A benchmark that cannot be carried out. The message says why and what to do."""
+    """A benchmark that cannot be carried out. The message says why, and the cure."""
 
 
 @dataclass(frozen=True)
 class BenchmarkRequest:
-    """What to measure: a bundle, a run, or a bundle and the run behind it; at least one of them. data: photos for accuracy and calibration.
+    """What to measure: a bundle, a run, or a bundle and the run it was made of. data: photos for accuracy and calibration.
 
-    batches, threads: every pair of them is measured. timeout_s: for each process, None to go by the work.
+    batches, threads: every pair is measured. queries, seconds: at least, per pair. timeout_s: for each process; None: by the work.
     """
 
     bundle: Path | None
@@ -68,9 +68,7 @@ class BenchmarkRequest:
 
 @dataclass(frozen=True)
 class BenchmarkInputs:
-    """What an order comes to: the network's labels, and the photos to calibrate by and to judge by, where there are some.
-    remark: what is to be said of those, or empty.
-    """
+    """Labels of the network, photos for calibration, and photos for accuracy; both may be empty. remark: a note on the photos, or empty."""
 
     labels: tuple[str, ...]
     bundle: Bundle | None
@@ -81,7 +79,9 @@ class BenchmarkInputs:
 
 @dataclass(frozen=True, eq=False)
 class BenchmarkFiles:
-    """Files by format and batch, or why there is none; pictures on disk and their labels' indices, None where they are noise."""
+    """files: by format and batch size; a text instead of a path says why there is none. pictures: a file of `pixel_cache.write_pixels`; count: how
+    many. targets: index of each picture's label, None for noise.
+    """
 
     files: dict[tuple[Format, int], Path | str]
     pictures: Path
@@ -89,64 +89,64 @@ class BenchmarkFiles:
     targets: Ints | None
 
 
-def benchmark(order: BenchmarkRequest, scratch: Path, progress: Progress) -> BenchmarkReport:
-    """Measure everything. scratch: a folder that keeps the files which were made and measured.
+def benchmark(request: BenchmarkRequest, scratch: Path, progress: Progress) -> BenchmarkReport:
+    """Measure everything. scratch: a folder for the converted files, which stay there.
 
-    Raises SortbinError for an order that cannot be carried out; what goes wrong with one format or runtime is in the report.
+    Raises SortbinError for a request that cannot be carried out. Failures of single formats or runtimes are in the report.
     """
-    subject, pictures = read_subject(order), scratch / "pictures.npy"
-    # Where the size is known already, a broken photo is told before minutes of converting.
+    subject, pictures = read_subject(request), scratch / "pictures.npy"
+    # If the size is known already, a damaged photo is reported before minutes of converting.
     count = _decode(subject, subject.bundle.info.input.size, pictures, progress) if subject.bundle is not None else 0
     progress.step("making the formats")
-    size, files = _files(order, subject, scratch)
+    size, files = _files(request, subject, scratch)
     count = count or _decode(subject, size, pictures, progress)
     targets = np.array([subject.labels.index(photo.label) for photo in subject.judging]) if subject.judging else None
     material = BenchmarkFiles(files, pictures, count, targets)
     computer, before = read_machine(), machine_state()
-    rows = _rows(order, subject, material, progress)
+    rows = _rows(request, subject, material, progress)
     pictures.unlink()
     after = machine_state()
-    named = order.bundle if order.bundle is not None else order.run
+    named = request.bundle if request.bundle is not None else request.run
     assert named is not None
     measured = [row.measured for row in rows if row.measured is not None]
     return BenchmarkReport(
         subject=named.resolve().name,
-        data=order.data.resolve().name if order.data is not None else None,
+        data=request.data.resolve().name if request.data is not None else None,
         photos=material.count if material.targets is not None else 0,
-        queries=order.queries,
-        seconds=order.seconds,
+        queries=request.queries,
+        seconds=request.seconds,
         mlperf=bool(measured) and all(is_mlperf(found.queries, found.seconds) for found in measured),
         machine=computer,
         before=before,
         after=after,
-        notes=[*filter(None, [subject.remark]), *_notes(order, measured, is_busy(before, computer.cores))],
+        notes=[*filter(None, [subject.remark]), *_notes(request, measured, is_busy(before, computer.cores))],
         rows=rows,
     )
 
 
-def read_subject(order: BenchmarkRequest) -> BenchmarkInputs:
+def read_subject(request: BenchmarkRequest) -> BenchmarkInputs:
     """Read the bundle and the run. Raises BundleError, RunError and PhotosError."""
-    bundle = read_bundle(order.bundle) if order.bundle is not None else None
+    bundle = read_bundle(request.bundle) if request.bundle is not None else None
     labels = bundle.info.labels if bundle is not None else ()
     chosen: tuple[Photo, ...] = ()
     judging: tuple[Photo, ...] = ()
     remark = ""
-    run = read_run(order.run, order.data) if order.run is not None and order.data is not None else None
+    run = read_run(request.run, request.data) if request.run is not None and request.data is not None else None
     if run is not None:
         chosen = calibration.choose_photos(run.train, convert_formats.CALIBRATION_PHOTOS, convert_formats.SEED)
         own, judging = run.labels, run.val
-    elif order.run is not None:
-        own = _labels(order.run)
+    elif request.run is not None:
+        own = _labels(request.run)
     else:
         own = labels
-    if bundle is not None and order.data is not None and own == labels:
-        found = choose_evaluation_photos(bundle, order.data, "val", run)
+    if bundle is not None and request.data is not None and own == labels:
+        found = choose_evaluation_photos(bundle, request.data, "val", run)
         judging, remark = found.photos, found.remark
     if labels and own != labels:
-        raise RunError(f"{order.run}: its labels are {', '.join(own)}, those of {order.bundle} are {', '.join(labels)}")
+        raise RunError(f"{request.run}: its labels are {', '.join(own)}, those of {request.bundle} are {', '.join(labels)}")
     strange = [photo for photo in judging if photo.label not in own]
     if strange:
-        raise PhotosError(f"{order.data}: {strange[0].name} is labelled {strange[0].label}; expected one of {', '.join(own)}")
+        raise PhotosError(f"{request.data}: {strange[0].name} is labelled {strange[0].label}; expected one of {', '.join(own)}")
     return BenchmarkInputs(own, bundle, chosen, judging, remark)
 
 
@@ -157,41 +157,43 @@ def _labels(run: Path) -> tuple[str, ...]:
     return tuple(line for line in (run / "labels.txt").read_text(encoding="utf-8").split("\n") if line)
 
 
-def _files(order: BenchmarkRequest, subject: BenchmarkInputs, scratch: Path) -> tuple[int, dict[tuple[Format, int], Path | str]]:
-    """Side of the input, and what there is of each format."""
+def _files(request: BenchmarkRequest, subject: BenchmarkInputs, scratch: Path) -> tuple[int, dict[tuple[Format, int], Path | str]]:
+    """The side of the input in pixels, and the file of each format and batch size, or why there is none."""
     files: dict[tuple[Format, int], Path | str] = {}
     bundle = subject.bundle
     size = bundle.info.input.size if bundle is not None else 0
-    made: convert_formats.ConversionResult | None = None
+    converted: convert_formats.ConversionResult | None = None
     why = "made from a training run; name it with --run"
-    if order.run is not None:
+    if request.run is not None:
         try:
-            made = _made(order, subject, scratch)
+            converted = _convert(request, subject, scratch)
         except ChildFault as fault:
             if bundle is None:
-                raise BenchmarkError(f"{order.run / 'model.keras'}: {fault}") from fault
+                raise BenchmarkError(f"{request.run / 'model.keras'}: {fault}") from fault
             why = f"could not be made: {fault}"
-    if made is not None:
-        if bundle is not None and made.size != size:
-            raise BenchmarkError(f"{order.run}: takes pictures of {made.size} pixels, {order.bundle} of {size}; it is not the run behind this bundle")
-        size = made.size
+    if converted is not None:
+        if bundle is not None and converted.size != size:
+            raise BenchmarkError(
+                f"{request.run}: takes pictures of {converted.size} pixels, {request.bundle} of {size}; it is not the run behind this bundle"
+            )
+        size = converted.size
     for form in FORMATS:
-        for batch in order.batches:
+        for batch in request.batches:
             name = file_name(form.key, form.suffix, batch)
-            found: Path | str = why if made is None else made.refused.get(name, scratch / name)
-            if form is KERAS and order.run is not None:
-                found = order.run / "model.keras"
+            found: Path | str = why if converted is None else converted.refused.get(name, scratch / name)
+            if form is KERAS and request.run is not None:
+                found = request.run / "model.keras"
             elif form.name == EDGETPU:
                 found = _edgetpu(bundle, batch)
             elif bundle is not None and form.key == _precision(bundle) and form.suffix == ".tflite" and batch == 1:
                 found = bundle.model
             elif form.name == INT16X8:
                 continue
-            elif form.name == INT8 and made is not None and not subject.calibration:
+            elif form.name == INT8 and converted is not None and not subject.calibration:
                 found = "calibrated with training photos; name them with --data"
-            elif form.name == INT8 and order.run is None and batch > 1:
+            elif form.name == INT8 and request.run is None and batch > 1:
                 found = "the bundle's file is for batches of 1; others are made from the training run, name it with --run"
-            elif form.suffix == ".onnx" and made is not None and not _makes_onnx():
+            elif form.suffix == ".onnx" and converted is not None and not _makes_onnx():
                 found = "made with tf2onnx, which is not installed: pip install 'sortbin[benchmark]'"
             files[form, batch] = found
     return size, files
@@ -201,23 +203,23 @@ def _precision(bundle: Bundle) -> str:
     return "int8" if bundle.info.precision is msgspec.UNSET else bundle.info.precision
 
 
-def _made(order: BenchmarkRequest, subject: BenchmarkInputs, scratch: Path) -> convert_formats.ConversionResult:
-    assert order.run is not None
+def _convert(request: BenchmarkRequest, subject: BenchmarkInputs, scratch: Path) -> convert_formats.ConversionResult:
+    assert request.run is not None
     keys = [form.key for form in FORMATS if form.suffix == ".tflite" and form.name not in (EDGETPU, INT16X8)]
     if not subject.calibration:
         keys = [key for key in keys if key != "int8"]
-    if subject.bundle is not None and order.batches == (1,):
+    if subject.bundle is not None and request.batches == (1,):
         keys = [key for key in keys if key != _precision(subject.bundle)]
-    question = convert_formats.ConversionRequest(
-        str((order.run / "model.keras").resolve()),
+    conversion = convert_formats.ConversionRequest(
+        str((request.run / "model.keras").resolve()),
         len(subject.labels),
         tuple(str(photo.path.resolve()) for photo in subject.calibration),
         tuple(keys),
         _makes_onnx() and any(form.suffix == ".onnx" for form in FORMATS),
-        order.batches,
+        request.batches,
         str(scratch.resolve()),
     )
-    return ask(convert_formats.__name__, question, convert_formats.ConversionResult, timeout_s=MAKING_S * len(order.batches))
+    return ask(convert_formats.__name__, conversion, convert_formats.ConversionResult, timeout_s=MAKING_S * len(request.batches))
 
 
 def _makes_onnx() -> bool:
@@ -237,19 +239,19 @@ def _edgetpu(bundle: Bundle | None, batch: int) -> Path | str:
 
 
 def _decode(subject: BenchmarkInputs, size: int, file: Path, progress: Progress) -> int:
-    """Write what to show the networks, photos or noise, and return how many pictures that are."""
+    """Write the pictures, photos or noise, and return their number."""
     noise = np.random.default_rng(0).integers(0, 256, (NOISE, size, size, 3), dtype=np.uint8)
-    shown = progress.track(NetworkInputs(subject.judging, size), "decoding photos") if subject.judging else noise
+    pictures = progress.track(NetworkInputs(subject.judging, size), "decoding photos") if subject.judging else noise
     try:
-        return pixel_cache.write_pixels(shown, size, file)
+        return pixel_cache.write_pixels(pictures, size, file)
     except OSError as error:
         raise OutputError(
             f"{file.parent}: {error.strerror}; decoded photos take {len(subject.judging) * size * size * 3 / 1e6:.0f} MB there"
         ) from error
 
 
-def _rows(order: BenchmarkRequest, subject: BenchmarkInputs, material: BenchmarkFiles, progress: Progress) -> list[BenchmarkRow]:
-    planned = list(_planned(order, material))
+def _rows(request: BenchmarkRequest, subject: BenchmarkInputs, material: BenchmarkFiles, progress: Progress) -> list[BenchmarkRow]:
+    planned = list(_planned(request, material))
     total = sum(row.state == "measured" for row in planned)
     rows: list[BenchmarkRow] = []
     floating: Predictions | None = None
@@ -259,49 +261,49 @@ def _rows(order: BenchmarkRequest, subject: BenchmarkInputs, material: Benchmark
             number += 1
             threads = counted(row.threads, "thread")
             progress.step(f"{number}/{total} {row.format} on {row.runtime}, batch {row.batch}, {threads}")
-            row, answers = _measured(order, subject, material, row, floating)
+            row, answers = _measure(request, subject, material, row, floating)
             if floating is None and row.format == KERAS.name:
                 floating = answers
         rows.append(row)
     return rows
 
 
-def _planned(order: BenchmarkRequest, material: BenchmarkFiles) -> Iterator[BenchmarkRow]:
-    """What will be measured, as if it had been, and what is missing."""
+def _planned(request: BenchmarkRequest, material: BenchmarkFiles) -> Iterator[BenchmarkRow]:
+    """A row without results for each measurement to make, and one for each that is missing."""
     for form in dict.fromkeys(form for form, _ in material.files):
         for runtime in form.runtimes:
             if not installed(runtime):
                 yield BenchmarkRow(form.name, runtime, 0, 0, "missing", f"{runtime} is not installed: {HOW_TO_INSTALL[runtime]}")
                 continue
-            for batch in order.batches:
+            for batch in request.batches:
                 file = material.files[form, batch]
                 if isinstance(file, str):
                     yield BenchmarkRow(form.name, runtime, 0, 0, "missing", file)
                     continue
-                for threads in order.threads:
+                for threads in request.threads:
                     yield BenchmarkRow(form.name, runtime, batch, threads, "measured", file=str(file))
 
 
-def _measured(
-    order: BenchmarkRequest, subject: BenchmarkInputs, material: BenchmarkFiles, row: BenchmarkRow, floating: Predictions | None
+def _measure(
+    request: BenchmarkRequest, subject: BenchmarkInputs, material: BenchmarkFiles, row: BenchmarkRow, floating: Predictions | None
 ) -> tuple[BenchmarkRow, Predictions | None]:
     file, logits = Path(row.file), material.pictures.with_name("logits.npy")
     row = msgspec.structs.replace(row, file=file.name, size_bytes=file.stat().st_size, sha256=hash_file(file))
-    question = measure_runtime.MeasurementRequest(
+    measurement = measure_runtime.MeasurementRequest(
         row.runtime,
         str(file.resolve()),
         row.batch,
         row.threads,
         len(subject.labels),
-        order.queries,
-        order.seconds,
+        request.queries,
+        request.seconds,
         str(material.pictures.resolve()),
         str(logits.resolve()) if material.targets is not None else None,
     )
-    work = (order.queries + measure_runtime.HELD) * row.batch + material.count
-    timeout_s = START_S + 2 * order.seconds + QUERY_S * work if order.timeout_s is None else order.timeout_s
+    work = (request.queries + measure_runtime.SAMPLE_PICTURES) * row.batch + material.count
+    timeout_s = START_S + 2 * request.seconds + QUERY_S * work if request.timeout_s is None else request.timeout_s
     try:
-        found = ask(measure_runtime.__name__, question, measure_runtime.Measurement, timeout_s=timeout_s)
+        found = ask(measure_runtime.__name__, measurement, measure_runtime.Measurement, timeout_s=timeout_s)
     except ChildFault as fault:
         return msgspec.structs.replace(row, state="failed", why=str(fault)), None
     row = msgspec.structs.replace(row, measured=found)
@@ -317,18 +319,18 @@ def _measured(
     return row, answers
 
 
-def _notes(order: BenchmarkRequest, measured: Sequence[measure_runtime.Measurement], load: bool) -> Iterator[str]:
-    if order.queries < QUERIES or order.seconds < SECONDS:
+def _notes(request: BenchmarkRequest, measured: Sequence[measure_runtime.Measurement], load: bool) -> Iterator[str]:
+    if request.queries < QUERIES or request.seconds < SECONDS:
         yield f"fewer than MLPerf's mobile rules ask for ({QUERIES} queries and {SECONDS:g} s each): for orientation only"
     alone = [found.cpu_share for found in measured if found.cpu_share <= 1]
-    if alone and 1 in order.threads:  # what one thread got tells more than a load average, which remembers what was over before
+    if alone and 1 in request.threads:  # more reliable than the load average, which includes work that has ended
         got = statistics.median(alone)
         busy, how = got < ALONE, f"a process got {got:.2f} s of processor time a second"
     else:
         busy, how = load, "its load was high before measuring"
     if busy:
         yield f"the machine was busy ({how}): times are longer than its own"
-    if order.run is not None and order.bundle is None and order.data is not None:
+    if request.run is not None and request.bundle is None and request.data is not None:
         yield "INT8 is the plain quantization of the run, without the bias correction of `converter quantize`; name a BUNDLE and --run for that"
-    if order.run is None:
+    if request.run is None:
         yield "agreement with float is not known without the training run (--run)"

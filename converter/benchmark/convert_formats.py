@@ -1,4 +1,4 @@
-"""A run's network in every format, made in a process of its own: TensorFlow stays out of the one that measures. Asked by `run_in_subprocess.ask`."""
+"""Converts a network to every format, in a process that `run_in_subprocess.ask` starts: the process that measures has no TensorFlow."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,8 +18,8 @@ CALIBRATION_PHOTOS, SEED = 200, 1
 
 
 class ConversionRequest(msgspec.Struct, frozen=True):
-    """network: a `.keras` file; calibration: paths of training photos for INT8, in order; keys: of formats to convert as `.tflite`; onnx: also as
-    `.onnx`; out: the folder to write into.
+    """network: a `.keras` file. calibration: training photos for INT8, in order. keys: of the `.tflite` formats. onnx: whether to write `.onnx` too.
+    out: the folder to write into.
     """
 
     network: str
@@ -32,28 +32,28 @@ class ConversionRequest(msgspec.Struct, frozen=True):
 
 
 class ConversionResult(msgspec.Struct, frozen=True):
-    """size: side of the network's input in pixels. refused: by the name of a file, why it could not be made; the others lie in the folder."""
+    """size: side of the network's input in pixels. refused: by file name, why it could not be converted; the other files exist."""
 
     size: int
     refused: dict[str, str]
 
 
 def file_name(key: str, suffix: str, batch: int) -> str:
-    """What a format's file for batches of that size is called."""
+    """The file name of a format for one batch size."""
     return f"{key}{suffix}" if batch == 1 else f"{key}.batch{batch}{suffix}"
 
 
-def convert(question: ConversionRequest) -> ConversionResult:
-    """Raises NetworkError, PhotosError and OSError."""
+def convert(request: ConversionRequest) -> ConversionResult:
+    """Convert the network. Raises NetworkError, PhotosError and OSError."""
     from converter.quantization.float_network import read_network
 
-    network = read_network(Path(question.network), question.label_count)
-    size, out = int(network.inputs[0].shape[1]), Path(question.out)
-    photos = [Photo(path, "", Path(path)) for path in question.calibration]
+    network = read_network(Path(request.network), request.label_count)
+    size, out = int(network.inputs[0].shape[1]), Path(request.out)
+    photos = [Photo(path, "", Path(path)) for path in request.calibration]
     refused: dict[str, str] = {}
-    for batch in question.batches:
-        refused |= _as_tflite(network, size, batch, question.keys, photos, out)
-        if question.onnx:
+    for batch in request.batches:
+        refused |= _as_tflite(network, size, batch, request.keys, photos, out)
+        if request.onnx:
             refused |= _as_onnx(network, size, batch, out)
     return ConversionResult(size, refused)
 
@@ -66,7 +66,7 @@ def _as_tflite(network: "keras.Model", size: int, batch: int, keys: Sequence[str
 
     refused = {}
     with tempfile.TemporaryDirectory(prefix="sortbin-") as saved:
-        # The batch is fixed, as it is in what ships: with an open one XNNPACK does not take over, and tflite-runtime is ten times slower.
+        # The batch size is fixed, as in bundles. With an open one XNNPACK is not used, and tflite-runtime is ten times slower.
         network.export(saved, verbose=False, input_signature=[tf.TensorSpec((batch, size, size, 3), tf.float32, name="image")])
         for key in keys:
             name = file_name(key, ".tflite", batch)
@@ -95,7 +95,7 @@ def _converted(saved: Path, key: str, batch: int, size: int, photos: Sequence[Ph
 
 
 def _int8(saved: Path, batch: int, size: int, photos: Sequence[Photo]) -> bytes:
-    """As `tflite.to_int8`, calibrated with whole batches."""
+    """As `to_int8`, calibrated with whole batches."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
@@ -111,14 +111,14 @@ def _calibration(photos: Sequence[Photo], size: int, batch: int) -> Iterator[lis
     from converter.quantization.calibration import NetworkInputs
     from device.vision.inference.preprocess import to_float
 
-    held: list[npt.NDArray[Any]] = []
+    pending: list[npt.NDArray[Any]] = []
     for picture in NetworkInputs(photos, size, full_range=True):
-        held.append(to_float(picture))
-        if len(held) == batch:
-            yield [np.stack(held)]
-            held = []
-    if held:
-        yield [np.stack([*held, *[held[-1]] * (batch - len(held))])]
+        pending.append(to_float(picture))
+        if len(pending) == batch:
+            yield [np.stack(pending)]
+            pending = []
+    if pending:
+        yield [np.stack([*pending, *[pending[-1]] * (batch - len(pending))])]
 
 
 def _as_onnx(network: "keras.Model", size: int, batch: int, out: Path) -> dict[str, str]:

@@ -1,7 +1,6 @@
-"""Each runtime behind the same three steps: pictures to its input, its input through the network, its output to logits.
+"""The runtimes behind one interface of three steps: pictures to the runtime's input, the network, the runtime's output to logits.
 
-Pictures are batch x size x size x 3 uint8, RGB; logits are batch x labels float32. Libraries are imported by `load_engine`, so that a process
-loads the one it measures and no other.
+Pictures are batch x size x size x 3 uint8, RGB; logits are batch x labels float32. A process imports only the library that it measures.
 """
 
 import ctypes
@@ -27,11 +26,11 @@ _Loader = Callable[[str, Any, Path, int, int, int], "Engine"]
 
 
 class EngineError(SortbinError, RuntimeError):
-    """A runtime that cannot run a file. The message says what it says."""
+    """A runtime that cannot be imported or cannot run a file. The message quotes its error."""
 
 
 class Engine(NamedTuple):
-    """A loaded network. name: runtime and version. prepare, run and finish are the three steps, each fed with what the one before gave."""
+    """A loaded network. name: runtime and version. prepare, run, finish: the three steps; each takes the result of the one before."""
 
     name: str
     prepare: Callable[[Pixels], Any]
@@ -40,7 +39,7 @@ class Engine(NamedTuple):
 
 
 def import_runtime(runtime: str) -> Any:
-    """Import what the runtime needs. Raises EngineError."""
+    """Import the module of a runtime. Raises EngineError."""
     module = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime": "tflite_runtime.interpreter", "ONNX Runtime": "onnxruntime"}
     try:
         return importlib.import_module(module.get(runtime, runtime.lower()))
@@ -49,7 +48,7 @@ def import_runtime(runtime: str) -> Any:
 
 
 def load_engine(runtime: str, found: Any, file: Path, *, batch: int, threads: int, label_count: int) -> Engine:
-    """Load a file into a runtime. found: what `import_runtime` gave. Raises EngineError for a file or a batch that the runtime refuses."""
+    """Load a file into a runtime. found: the module from `import_runtime`. Raises EngineError for a file or a batch size that it refuses."""
     loaders: dict[str, _Loader] = {"Keras": _keras, "ONNX Runtime": _onnx, "OpenVINO": _openvino}
     into: _Loader = loaders.get(runtime, _tflite)
     try:
@@ -68,7 +67,7 @@ def _keras(runtime: str, keras: Any, file: Path, batch: int, threads: int, label
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     network = read_network(file, label_count)
-    # As `predict` runs it, without that one's own bookkeeping for each call.
+    # As `Model.predict` runs it, without its bookkeeping for each call.
     function = tf.function(lambda picture: network(picture, training=False)["logits"])
     return Engine(f"Keras {keras.__version__}, TensorFlow {tf.__version__}", to_float, function, lambda raw: raw.numpy())
 
@@ -115,7 +114,7 @@ def _openvino(runtime: str, ov: Any, file: Path, batch: int, threads: int, label
     properties = {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
-        # Left alone it runs float32 in bfloat16 where the processor can.
+        # By default it computes float32 in bfloat16 on processors that can.
         "INFERENCE_PRECISION_HINT": "f32",
     }
     compiled = core.compile_model(model, "CPU", properties)
@@ -143,7 +142,7 @@ def _tflite_logits(interpreter: Any, label_count: int) -> dict[str, Any]:
 
 
 def _openvino_logits(file: Path, outputs: Any, label_count: int) -> tuple[Any, float, int]:
-    """The output that holds the logits, with its scale and zero point: OpenVINO keeps a `.tflite` file's tensor names, not its signature."""
+    """The output of the logits, its scale and zero point. Of a `.tflite` file OpenVINO has the tensor names but not the signature."""
     if file.suffix == ".onnx":
         return next(output for output in outputs if "logits" in output.get_names()), 0.0, 0
     from converter.tflite.flatbuffer import read_model
@@ -160,7 +159,7 @@ def _openvino_logits(file: Path, outputs: Any, label_count: int) -> tuple[Any, f
 
 
 def _to_input(dtype: Any) -> Callable[[Pixels], npt.NDArray[Any]]:
-    """Bytes go untouched into a quantized input."""
+    """A uint8 input takes the pictures unchanged; others take floats of -1..1."""
     return (lambda pictures: pictures) if dtype == np.uint8 else to_float
 
 
@@ -171,5 +170,5 @@ def _from_output(scale: float, zero_point: int) -> Callable[[npt.NDArray[Any]], 
 
 
 def to_rows(logits: Logits, batch: int) -> Logits:
-    """batch x labels, whatever else a file's output was shaped like."""
+    """Reshape an output of any shape to batch x labels."""
     return np.asarray(logits, np.float32).reshape(batch, math.prod(logits.shape) // batch)

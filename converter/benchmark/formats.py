@@ -1,4 +1,4 @@
-"""The formats a network is measured in, and what runs each of them."""
+"""The formats that are measured, and the runtimes of each."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ PYTHON_MODULES = {
     "ONNX Runtime": "onnxruntime",
     "OpenVINO": "openvino",
 }
-"""every runtime, and the module whose presence says that it is installed"""
+"""every runtime and its Python module"""
 
 HOW_TO_INSTALL = {
     "Keras": "pip install 'sortbin[converter]'",
@@ -23,12 +23,12 @@ HOW_TO_INSTALL = {
 EDGETPU = "TFLite INT8, Edge TPU"
 INT8 = "TFLite INT8"
 INT16X8 = "TFLite INT16x8"
-"""measured only where a bundle is of it"""
+"""measured only for a bundle of this precision"""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file. key: part of its name; runtimes: those that can run it, of PYTHON_MODULES."""
+    """A file format. key: part of the file name. runtimes: those of PYTHON_MODULES that can run it."""
 
     name: str
     key: str
@@ -52,5 +52,5 @@ FORMATS = (
 
 
 def installed(runtime: str) -> bool:
-    """Whether the runtime is there. Nothing is imported."""
+    """Whether the runtime is installed. Nothing is imported."""
     return importlib.util.find_spec(PYTHON_MODULES[runtime]) is not None

@@ -1,4 +1,4 @@
-"""The computer that was measured: what it is, and what may have slowed it down."""
+"""Reads what the computer is, and what may slow it down."""
 
 import importlib.metadata
 import os
@@ -24,12 +24,12 @@ PACKAGES = (
 )
 
 BUSY_SHARE = 0.3
-"""load average over cores from which on others' work is taken to be in the way"""
+"""load average per core above which the computer counts as busy"""
 
 
 class MachineState(msgspec.Struct, frozen=True):
-    """What changes while measuring. temperature_c: of the hottest zone; throttled: whether a Raspberry Pi slows itself down; governors: of
-    the cores, each once; load: average of the last minute, in runnable tasks. None where the system does not tell.
+    """The state of the computer at one time. temperature_c: of the hottest zone. throttled: whether a Raspberry Pi reduces its clock. governors: of
+    the cores, each once. load: average number of runnable tasks in the last minute. None where it is not available.
     """
 
     temperature_c: float | None
@@ -39,7 +39,7 @@ class MachineState(msgspec.Struct, frozen=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """packages: version of each of PACKAGES that is installed."""
+    """The computer. packages: version of each of PACKAGES that is installed."""
 
     cpu: str
     cores: int
@@ -50,7 +50,7 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 def read_machine(proc: Path = Path("/proc")) -> Machine:
-    """What this computer is."""
+    """Read what this computer is."""
     return Machine(
         _cpu(proc),
         cores(),
@@ -62,7 +62,7 @@ def read_machine(proc: Path = Path("/proc")) -> Machine:
 
 
 def machine_state(cpufreq: Path = Path("/sys/devices/system/cpu")) -> MachineState:
-    """How it is now."""
+    """Read the current state of the computer."""
     found = {file.read_text().strip() for file in cpufreq.glob("cpu[0-9]*/cpufreq/scaling_governor") if os.access(file, os.R_OK)}
     try:
         load = os.getloadavg()[0]
@@ -72,17 +72,17 @@ def machine_state(cpufreq: Path = Path("/sys/devices/system/cpu")) -> MachineSta
 
 
 def is_busy(before: MachineState, cores: int) -> bool:
-    """Whether other work was going on when measuring began, so that the figures are worse than the computer's own."""
+    """Whether the computer was busy when measuring began."""
     return before.load is not None and before.load > BUSY_SHARE * cores
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def version_of(package: str) -> str | None:
-    """Its version, or None where it is not installed."""
+    """The version of a package, or None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -90,7 +90,7 @@ def version_of(package: str) -> str | None:
 
 
 def _cpu(proc: Path) -> str:
-    """`model name` on x86, the board's own name on ARM, where /proc/cpuinfo has no such line."""
+    """The name of the processor: `model name` in /proc/cpuinfo, or `Model`, the name of the board, on ARM."""
     for file, key in ((proc / "cpuinfo", "model name"), (proc / "cpuinfo", "Model")):
         try:
             lines = file.read_text(errors="replace").splitlines()

@@ -1,4 +1,4 @@
-"""One file on one runtime in a process of its own: start, latency, memory, answers. Asked by `device.common.run_in_subprocess.ask`."""
+"""Measures one file on one runtime, in a process that `device.common.run_in_subprocess.ask` starts: start, latency, memory, logits."""
 
 import time
 from pathlib import Path
@@ -13,12 +13,12 @@ from converter.data.pixel_cache import map_pixels
 from device.common.run_in_subprocess import peak_memory_mib, reply
 from device.vision.inference.preprocess import Pixels
 
-HELD = 64
-"""pictures that queries are drawn from, held in memory as MLPerf's sample library holds its own"""
+SAMPLE_PICTURES = 64
+"""number of pictures that queries are drawn from, in memory as in MLPerf's sample library"""
 
 
 class MeasurementRequest(msgspec.Struct, frozen=True):
-    """pictures: what `converter.data.pixel_cache.write_pixels` wrote; logits: the `.npy` file to leave their logits in, or None to time only."""
+    """pictures: a file of `pixel_cache.write_pixels`. logits: the `.npy` file to write their logits to, or None to measure time only."""
 
     runtime: str
     file: str
@@ -32,12 +32,11 @@ class MeasurementRequest(msgspec.Struct, frozen=True):
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """Milliseconds. runtime: with its version. Cold start: import_ms for the library, load_ms for the file, first_ms to the first answer.
+    """runtime: with its version. Cold start: import_ms for the library, load_ms for the file, first_ms to the first answer.
 
-    p50_ms, p90_ms, p99_ms: of `queries` queries in `seconds`, a query being a batch of pictures in the network's size, from bytes to
-    float logits. prepare_ms, run_ms, finish_ms: medians of its three parts. images_per_s: over the whole time. cpu_share: processor time
-    that the process got for each second of it and each thread; well below 1 means that others were in the way, or that threads idled.
-    peak_mib: most memory resident until then, the accuracy measured afterwards left out.
+    p50_ms, p90_ms, p99_ms: percentiles of `queries` queries in `seconds`; a query takes one batch from uint8 pixels to float logits.
+    prepare_ms, run_ms, finish_ms: medians of its three steps. images_per_s: over the whole time. cpu_share: processor time per second and thread;
+    well below 1 other processes were in the way, or threads were idle. peak_mib: peak resident memory, before accuracy is measured.
     """
 
     runtime: str
@@ -59,26 +58,26 @@ class Measurement(msgspec.Struct, frozen=True):
     after: MachineState
 
 
-def measure(question: MeasurementRequest) -> Measurement:
-    """Raises EngineError, and NetworkError for a damaged Keras file."""
-    every = map_pixels(Path(question.pictures))
-    held = np.array(every[:HELD])
+def measure(request: MeasurementRequest) -> Measurement:
+    """Measure the file. Raises EngineError, and NetworkError for a damaged Keras file."""
+    every = map_pixels(Path(request.pictures))
+    sample = np.array(every[:SAMPLE_PICTURES])
     drawn = np.random.default_rng(0)
-    batch = question.batch
+    batch = request.batch
     before = machine_state()
 
     marks = [time.perf_counter()]
-    found = import_runtime(question.runtime)
+    found = import_runtime(request.runtime)
     marks.append(time.perf_counter())
-    engine = load_engine(question.runtime, found, Path(question.file), batch=batch, threads=question.threads, label_count=question.label_count)
+    engine = load_engine(request.runtime, found, Path(request.file), batch=batch, threads=request.threads, label_count=request.label_count)
     marks.append(time.perf_counter())
-    engine.finish(engine.run(engine.prepare(_filled(held[:batch], batch))))
+    engine.finish(engine.run(engine.prepare(_filled(sample[:batch], batch))))
     marks.append(time.perf_counter())
 
     parts: list[tuple[float, float, float, float]] = []
 
     def query(_number: int) -> None:
-        pictures = held[drawn.integers(0, len(held), batch)]
+        pictures = sample[drawn.integers(0, len(sample), batch)]
         began = time.perf_counter()
         ready = engine.prepare(pictures)
         prepared = time.perf_counter()
@@ -88,16 +87,16 @@ def measure(question: MeasurementRequest) -> Measurement:
         parts.append((began, prepared, ran, time.perf_counter()))
 
     cpu_s, began_s = time.process_time(), time.perf_counter()
-    count = len(single_stream(query, queries=question.queries, seconds=question.seconds))
+    count = len(single_stream(query, queries=request.queries, seconds=request.seconds))
     cpu_s, wall_s = time.process_time() - cpu_s, time.perf_counter() - began_s
     steps_ms = 1000 * np.diff(np.array(parts[-count:]), axis=1)
     took_ms = steps_ms.sum(axis=1).tolist()
     peak_mib, after = peak_memory_mib(), machine_state()
 
-    if question.logits is not None:
+    if request.logits is not None:
         starts = range(0, len(every), batch)
         answers = [to_rows(engine.finish(engine.run(engine.prepare(_filled(every[at : at + batch], batch)))), batch) for at in starts]
-        np.save(question.logits, np.concatenate(answers)[: len(every)])
+        np.save(request.logits, np.concatenate(answers)[: len(every)])
     import_ms, load_ms, first_ms = (1000 * np.diff(marks)).tolist()
     prepare_ms, run_ms, finish_ms = np.median(steps_ms, axis=0).tolist()
     return Measurement(
@@ -114,7 +113,7 @@ def measure(question: MeasurementRequest) -> Measurement:
         images_per_s=1000 * batch * count / sum(took_ms),
         queries=count,
         seconds=sum(took_ms) / 1000,
-        cpu_share=cpu_s / wall_s / question.threads,
+        cpu_share=cpu_s / wall_s / request.threads,
         peak_mib=peak_mib,
         before=before,
         after=after,
@@ -122,7 +121,7 @@ def measure(question: MeasurementRequest) -> Measurement:
 
 
 def _filled(pictures: Pixels, batch: int) -> Pixels:
-    """A whole batch: the last picture again where there are too few."""
+    """A whole batch: the last picture is repeated if there are too few."""
     return np.concatenate([pictures, *([pictures[-1:]] * (batch - len(pictures)))])
 
 

@@ -1,4 +1,4 @@
-"""The benchmark as a picture: latency against accuracy, and against the size of the file."""
+"""Plots of a benchmark: latency against accuracy, and latency against file size."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ TICKS_MS = [step * 10**power for power in range(-2, 6) for step in (1, 2, 5)]
 
 
 def figure(report: BenchmarkReport) -> Figure:
-    """One marker for each measured row with the smallest batch and fewest threads: colour is the runtime, shape the format."""
+    """One marker for each measured row with the smallest batch and the fewest threads. The colour is the runtime, the shape the format."""
     rows = report.with_state("measured")
     batch, threads = min((row.batch for row in rows), default=1), min((row.threads for row in rows), default=1)
     rows = [row for row in rows if (row.batch, row.threads) == (batch, threads)]
@@ -54,7 +54,7 @@ def _points(axes: Axes, rows: Sequence[BenchmarkRow], heights: Sequence[float]) 
 
 
 def _band(axes: Axes, rows: Sequence[BenchmarkRow]) -> None:
-    """How sure the float network's accuracy is: differences within it may be the draw of the photos."""
+    """The confidence interval of the float network's accuracy. Differences within it may be chance."""
     for row in rows:
         if row.format == KERAS.name and row.accuracy is not None:
             axes.axhspan(row.accuracy.low, row.accuracy.high, color="#f0f0f0", zorder=0)

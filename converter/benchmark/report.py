@@ -1,4 +1,4 @@
-"""What a benchmark found: `report.json`, and the same as a table."""
+"""The result of a benchmark: `report.json`, and a table of it."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -14,10 +14,10 @@ State = Literal["measured", "failed", "missing"]
 
 
 class BenchmarkRow(msgspec.Struct, frozen=True):
-    """One format on one runtime. Of a missing one batch and threads are 0, and of all that were not measured `why` says why not.
+    """One format on one runtime. why: the reason if it was not measured. batch, threads: 0 if it is missing.
 
-    sha256, size_bytes: of the file that was run. accuracy: of the same file on the same runtime. agreement: share of the photos on which it
-    names the label that the float network names in Keras; differs: the largest difference from that one's logits.
+    file, size_bytes, sha256: of the file that was run. accuracy: of the same file on the same runtime. agreement: the share of photos with the same
+    label as the float network in Keras. differs: the largest difference from that network's logits.
     """
 
     format: str
@@ -36,8 +36,9 @@ class BenchmarkRow(msgspec.Struct, frozen=True):
 
 
 class BenchmarkReport(msgspec.Struct, frozen=True):
-    """subject: what was measured, as it was named. data, photos: the photos of the accuracies, None without. queries, seconds: least of each
-    for each row. mlperf: whether every measured row keeps the rules of MLPerf's mobile suite. notes: what a reader must know.
+    """subject: name of the bundle or run. data, photos: name and number of the photos for accuracy, None and 0 without. queries, seconds: at least,
+    for each row. mlperf: whether every measured row follows the rules of MLPerf's mobile suite. before, after: the computer's state. notes: for
+    readers.
     """
 
     subject: str
@@ -53,6 +54,7 @@ class BenchmarkReport(msgspec.Struct, frozen=True):
     rows: list[BenchmarkRow]
 
     def with_state(self, state: State) -> list[BenchmarkRow]:
+        """The rows of one state."""
         return [row for row in self.rows if row.state == state]
 
 
@@ -75,11 +77,11 @@ HEAD = (
 )
 REFERENCES = ("Keras float32", "TFLite float32")
 WORDS = 2
-"""columns of words; the others hold numbers"""
+"""number of columns with text; the others hold numbers"""
 
 
 def text(report: BenchmarkReport) -> str:
-    """Everything for a person: a Markdown table that is also aligned for a terminal, and below it what failed, what is missing, the notes."""
+    """A Markdown table, aligned for a terminal, then what failed, what is missing, and the notes."""
     measured = report.with_state("measured")
     reference = reference_row(measured)
     parts = [_aligned([HEAD, *(_cells(row, speed_up(row, measured, reference)) for row in measured)])]
@@ -90,12 +92,12 @@ def text(report: BenchmarkReport) -> str:
 
 
 def reference_row(rows: Sequence[BenchmarkRow]) -> BenchmarkRow | None:
-    """What the others' speed is told against: the float network in Keras, else the first float TFLite there is; None without either."""
+    """The row that speed-up is relative to: the float network in Keras, else the first float TFLite; None without either."""
     return next((row for name in REFERENCES for row in rows if row.format == name), None)
 
 
 def speed_up(row: BenchmarkRow, rows: Sequence[BenchmarkRow], reference: BenchmarkRow | None) -> float | None:
-    """How many times as fast as the reference a row is, by the 90th percentile, at the same batch and threads; None where that was not measured."""
+    """The speed relative to the reference, by the 90th percentile at the same batch and threads; None if that was not measured."""
     place = reference and (reference.format, reference.runtime, row.batch, row.threads)
     other = next((one for one in rows if (one.format, one.runtime, one.batch, one.threads) == place), None)
     return other.measured.p90_ms / row.measured.p90_ms if other and other.measured and row.measured else None
@@ -122,11 +124,11 @@ def _cells(row: BenchmarkRow, faster: float | None) -> tuple[str, ...]:
 
 
 def _missing(rows: Sequence[BenchmarkRow]) -> list[str]:
-    """One line for each runtime or file that is missing, with all that it keeps from being measured."""
+    """One line for each reason, with the formats and runtimes that were not measured for it."""
     by_reason: dict[str, list[str]] = {}
     for row in rows:
         by_reason.setdefault(f"missing: {row.why}", []).append(f"{row.format} on {row.runtime}")
-    return [f"{reason} ({', '.join(kept)})" for reason, kept in by_reason.items()]
+    return [f"{reason} ({', '.join(names)})" for reason, names in by_reason.items()]
 
 
 def _about(report: BenchmarkReport) -> list[str]:
@@ -152,8 +154,8 @@ def _load(now: MachineState) -> str:
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
     rule = ["-" * width if column < WORDS else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
-    told = [_padded(line, widths) for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [told[0], rule, *told[1:]])
+    padded = [_padded(line, widths) for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
 
 
 def _padded(line: Sequence[str], widths: Sequence[int]) -> list[str]:

@@ -1,7 +1,7 @@
-"""Latency as MLPerf's single-stream scenario measures it: one query after the other, the next one begun when the last one is answered.
+"""Latency by MLPerf's single-stream scenario: one query at a time, each starts when the one before is answered.
 
-MLPerf Inference asks for at least 1,024 queries, and for a least duration: 600 s in its own rules, 60 s in its mobile suite. Its figure is
-the 90th percentile. Percentiles are taken by nearest rank, so each is a time that was measured.
+MLPerf Inference requires at least 1,024 queries and a minimum duration: 600 s, or 60 s in its mobile suite. Its figure is the 90th percentile.
+Percentiles are by nearest rank, so each is a measured time.
 """
 
 import math
@@ -14,9 +14,9 @@ WARM_UP = 8
 
 
 def single_stream(query: Callable[[int], None], *, queries: int, seconds: float, clock: Callable[[], float] = time.perf_counter) -> list[float]:
-    """Ask until there were at least `queries` and at least `seconds` went by, after WARM_UP that do not count. Returns seconds, one a query.
+    """Run at least `queries` queries for at least `seconds`, after WARM_UP queries that do not count. Returns the seconds of each query.
 
-    query: takes its number, from 0.
+    query: is called with its number, from 0.
     """
     for number in range(WARM_UP):
         query(number)
@@ -31,11 +31,11 @@ def single_stream(query: Callable[[int], None], *, queries: int, seconds: float,
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The least of `values`, at least one, that `share` of them do not exceed. share: 0..1."""
+    """The smallest of `values` that is at least as large as `share` of them. share: 0..1; values: not empty."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)]
 
 
 def is_mlperf(queries: int, seconds: float) -> bool:
-    """Whether that many queries in that time are enough for the mobile suite's rules."""
+    """Whether the number of queries and the duration follow the rules of MLPerf's mobile suite."""
     return queries >= QUERIES and seconds >= SECONDS

@@ -1,1 +1,1 @@
-"""The folder that a device reads: thresholds, statistics, model card, and `quantize` that writes it whole. Imports quantization, data, tflite."""
+"""Makes a bundle, the folder that a device reads: model, thresholds, statistics, model card. Imports quantization, data, tflite."""

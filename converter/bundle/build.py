@@ -141,10 +141,10 @@ def quantize(run: Run, floating: FloatNetwork, request: QuantizeRequest, progres
         novelty = fit_novelty_model(embeddings, targets, both.embeddings, softmax(both.after.logits, temperature))
 
         progress.step("writing")
-        made = _Measured(run, request, photos, candidate, whole, isolated, answer, temperature, reject_below, remarks)
+        measured = _Measured(run, request, photos, candidate, whole, isolated, answer, temperature, reject_below, remarks)
         fit_embedding_stats(embeddings, targets, len(run.labels)).write(folder / REFERENCE_FILE)
         novelty.write(folder / KNOWN_FILE)
-        bundle = _write(made, folder, size)
+        bundle = _write(measured, folder, size)
     return QuantizedBundle(msgspec.structs.replace(bundle, folder=request.out), remarks)
 
 
@@ -247,30 +247,30 @@ def _training_embeddings(trial: TrialModel, run: Run, request: QuantizeRequest, 
         return picture
 
     embeddings = trial.embeddings(progress.track(NetworkInputs(whole, size), "collecting the embeddings of the training photos"))
-    others = trial.embeddings(progress.track(NetworkInputs(to_isolate, size, shown=view), "collecting the embeddings of isolated items"))
+    others = trial.embeddings(progress.track(NetworkInputs(to_isolate, size, view=view), "collecting the embeddings of isolated items"))
     rows = [number for number, photo in enumerate(to_isolate) if photo in isolated]
     targets = np.array([run.target(photo) for photo in (*whole, *(to_isolate[number] for number in rows))])
     return np.concatenate([embeddings, others[rows]]), targets
 
 
-def _write(made: _Measured, folder: Path, size: int) -> Bundle:
+def _write(measured: _Measured, folder: Path, size: int) -> Bundle:
     """Write model, photo list, model card and `bundle.json`, and check the known answer of the finished bundle."""
-    run, request = made.run, made.request
-    info = _bundle_info(made, size)
+    run, request = measured.run, measured.request
+    info = _bundle_info(measured, size)
     card = ModelCard(
         title=request.title,
         info=info,
         tolerance_points=request.tolerance_points,
         run=run,
-        float32=made.whole.before,
-        int8=made.whole.after,
-        recipe=made.candidate.recipe,
-        correction=made.candidate.correction,
+        float32=measured.whole.before,
+        int8=measured.whole.after,
+        recipe=measured.candidate.recipe,
+        correction=measured.candidate.correction,
         sizes={},
         notes=request.notes,
-        remarks=made.remarks,
+        remarks=measured.remarks,
     )
-    described = with_metadata(made.candidate.trial.model, name=request.name, version=request.version, labels=run.labels, card=card.text())
+    described = with_metadata(measured.candidate.trial.model, name=request.name, version=request.version, labels=run.labels, card=card.text())
     (folder / model_file(info)).write_bytes(described)
     (folder / PHOTOS_FILE).write_text(photo_list(run.train, run.val).text(), encoding="utf-8")
     sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
@@ -282,19 +282,19 @@ def _write(made: _Measured, folder: Path, size: int) -> Bundle:
     return bundle
 
 
-def _bundle_info(made: _Measured, size: int) -> BundleInfo:
-    run, request, chosen = made.run, made.request, made.photos.photos
+def _bundle_info(measured: _Measured, size: int) -> BundleInfo:
+    run, request, chosen = measured.run, measured.request, measured.photos.photos
     return BundleInfo(
         name=request.name,
         version=request.version,
         labels=run.labels,
         input=InputSpec(size),
-        temperature=made.temperature,
-        reject_below=made.reject_below,
-        metrics=_metrics(made),
-        known_answer=made.golden_output,
+        temperature=measured.temperature,
+        reject_below=measured.reject_below,
+        metrics=_metrics(measured),
+        known_answer=measured.golden_output,
         calibration=CalibrationSet(
-            len(chosen), request.seed, calibration.fingerprint(chosen, names=False), len(made.photos.isolated) or msgspec.UNSET
+            len(chosen), request.seed, calibration.fingerprint(chosen, names=False), len(measured.photos.isolated) or msgspec.UNSET
         ),
         data_fingerprint=calibration.fingerprint(sorted(run.train + run.val), names=True),
         files={},
@@ -305,20 +305,20 @@ def _bundle_info(made: _Measured, size: int) -> BundleInfo:
     )
 
 
-def _metrics(made: _Measured) -> Metrics:
-    labels, request, whole, isolated = made.run.labels, made.request, made.whole, made.isolated
-    float_runtime, runtime = made.candidate.floating.name, made.candidate.trial.shipping.runtime.name
+def _metrics(measured: _Measured) -> Metrics:
+    labels, request, whole, isolated = measured.run.labels, measured.request, measured.whole, measured.isolated
+    float_runtime, runtime = measured.candidate.floating.name, measured.candidate.trial.shipping.runtime.name
     return Metrics(
         data=f"{request.data}, {'validation photos' if request.foreign is None else HELD_BACK}",
-        float32=whole.before.measured(labels, made.temperature, float_runtime),
-        int8=whole.after.measured(labels, made.temperature, runtime),
+        float32=whole.before.measured(labels, measured.temperature, float_runtime),
+        int8=whole.after.measured(labels, measured.temperature, runtime),
         agreement=whole.agreement,
         isolated=msgspec.UNSET
         if isolated is None
         else IsolatedMetrics(
             isolated.items,
-            isolated.comparison.before.measured(labels, made.temperature, float_runtime),
-            isolated.comparison.after.measured(labels, made.temperature, runtime),
+            isolated.comparison.before.measured(labels, measured.temperature, float_runtime),
+            isolated.comparison.after.measured(labels, measured.temperature, runtime),
             isolated.comparison.agreement,
         ),
     )

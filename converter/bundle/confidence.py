@@ -1,4 +1,4 @@
-"""How far to believe a network: the temperature that makes its probabilities honest, and when to rather not sort."""
+"""Confidence calibration: the temperature that makes probabilities match accuracy, and the rejection threshold."""
 
 import math
 
@@ -8,26 +8,27 @@ from converter.common.accuracy import Predictions
 from device.vision.inference.classifier import softmax
 
 WANTED_RIGHT = 0.95
-"""share of the accepted validation photos that shall be right"""
+"""share of the accepted validation photos that must be right"""
 
 LEAST_REJECTION, MOST_REJECTION = 0.5, 0.95
+"""bounds of the rejection threshold"""
 
 _RANGE = math.log(0.05), math.log(20.0)
 _FOLDS = 5
 
 
 def choose_temperature(answers: Predictions) -> float:
-    """The number to divide logits by before the softmax (Guo et al. 2017), or 1 where that does not help photos it was not fitted to.
+    """The number by which logits are divided before the softmax (Guo et al. 2017), or 1 if that does not help.
 
-    Fitted by negative log likelihood, judged by five-fold cross-validation. Rounded to three digits after the point.
+    It is fitted by negative log likelihood and rounded to three digits. Five-fold cross-validation decides whether it helps.
     """
     return round(fit_temperature(answers), 3) if _helps(answers) else 1.0
 
 
 def choose_reject_below(answers: Predictions, temperature: float) -> float:
-    """The least probability, in hundredths, from which on at least WANTED_RIGHT of the photos are named right.
+    """The smallest threshold, in hundredths, at which at least WANTED_RIGHT of the accepted photos are right.
 
-    Between LEAST_REJECTION (below it something else is likelier than the best label) and MOST_REJECTION (where no threshold will do).
+    At least LEAST_REJECTION, below which other labels together are likelier than the best one; MOST_REJECTION if no threshold is enough.
     """
     best, right = softmax(answers.logits, temperature).max(axis=1), answers.right
     for hundredths in range(round(100 * LEAST_REJECTION), round(100 * MOST_REJECTION)):
@@ -38,7 +39,7 @@ def choose_reject_below(answers: Predictions, temperature: float) -> float:
 
 
 def fit_temperature(answers: Predictions) -> float:
-    """The temperature of the highest likelihood, whether or not it helps other photos.
+    """The temperature of the highest likelihood on these photos.
 
     Golden-section search over its logarithm; the likelihood has one maximum.
     """
@@ -54,6 +55,7 @@ def fit_temperature(answers: Predictions) -> float:
 
 
 def _helps(answers: Predictions) -> bool:
+    """Whether the temperature of the other folds reduces the negative log likelihood of each fold, on average."""
     by_label = np.argsort(answers.targets, kind="stable")
     folds = [by_label[start::_FOLDS] for start in range(_FOLDS)]
     if min(map(len, folds)) == 0:
@@ -61,7 +63,7 @@ def _helps(answers: Predictions) -> bool:
     gained = 0.0
     for held_out in folds:
         rest = np.setdiff1d(by_label, held_out)
-        seen = Predictions(answers.logits[held_out], answers.targets[held_out])
+        judged = Predictions(answers.logits[held_out], answers.targets[held_out])
         of_rest = fit_temperature(Predictions(answers.logits[rest], answers.targets[rest]))
-        gained += (seen.nll() - seen.nll(of_rest)) * len(held_out)
+        gained += (judged.nll() - judged.nll(of_rest)) * len(held_out)
     return gained > 0

@@ -1,4 +1,4 @@
-"""The model card: what the model is, how it was made, and how far to trust it, in figures that were measured and not typed."""
+"""The model card of a bundle: what the model is, how it was made, and its measured figures."""
 
 import shlex
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,9 @@ from device.vision.inference.novelty import FILE as KNOWN_FILE
 
 @dataclass(frozen=True, eq=False)
 class ModelCard:
-    """Everything a card tells. title: what the model computes in; int8: what it answered; sizes: bytes of each other file, left out where the card
-    goes into one of them; notes: Markdown by the maker; remarks: what to look into, a line each.
+    """The content of a model card. title: what the model computes in. float32, int8: predictions of the float network and the quantized model.
+
+    sizes: bytes of each other file; empty for the card inside the model. notes: Markdown by the maker. remarks: what to look into, one line each.
     """
 
     title: str
@@ -53,7 +54,7 @@ class ModelCard:
     def _accuracy(self) -> list[str]:
         metrics = self.info.metrics
         rows = [
-            (name, *_share(answers), f"{measured.nll:.3f}", measured.runtime)
+            (name, *_accuracy_cells(answers), f"{measured.nll:.3f}", measured.runtime)
             for name, answers, measured in (("float32", self.float32, metrics.float32), (self.title, self.int8, metrics.int8))
         ]
         return [
@@ -71,7 +72,7 @@ class ModelCard:
         found = self.info.metrics.isolated
         if found is msgspec.UNSET:
             return []
-        rows = [(name, *_of(measured), f"{measured.nll:.3f}") for name, measured in (("float32", found.float32), (self.title, found.int8))]
+        rows = [(name, *_claim_cells(measured), f"{measured.nll:.3f}") for name, measured in (("float32", found.float32), (self.title, found.int8))]
         others = found.int8.n - found.items
         return [
             "",
@@ -155,25 +156,25 @@ class ModelCard:
         return lines
 
     def _source(self) -> str:
-        """What was quantized, as the command line names it."""
-        told = self.info.foreign
-        if told is msgspec.UNSET:
+        """The model and its options, as on the command line."""
+        foreign = self.info.foreign
+        if foreign is msgspec.UNSET:
             return "RUN"
-        output = f" --output {shlex.quote(told.output)}" if told.output is not None else ""
-        target = f" --target {told.target}" if told.target != "cpu" else ""
-        return f"{shlex.quote(told.model)} --labels {shlex.quote(told.labels_file)} --pixels={told.pixels}{output}{target}"
+        output = f" --output {shlex.quote(foreign.output)}" if foreign.output is not None else ""
+        target = f" --target {foreign.target}" if foreign.target != "cpu" else ""
+        return f"{shlex.quote(foreign.model)} --labels {shlex.quote(foreign.labels_file)} --pixels={foreign.pixels}{output}{target}"
 
     def _part(self) -> str:
         return "Training photos" if self.info.foreign is msgspec.UNSET else "Photos for calibration and for what is known"
 
     def _foreign(self) -> list[str]:
-        """What is known of a network that `training fit` did not make."""
-        told = self.info.foreign
-        if told is msgspec.UNSET:
+        """Lines on a network that `training fit` did not make."""
+        foreign = self.info.foreign
+        if foreign is msgspec.UNSET:
             return []
         return [
-            f"- Made from `{told.model}`, which `training fit` did not make. Which photos it was trained on is not known.",
-            f"- Trained on pixels of `{told.pixels}`; labels from `{told.labels_file}`; made to run on: {told.target}.",
+            f"- Made from `{foreign.model}`, which `training fit` did not make. Which photos it was trained on is not known.",
+            f"- Trained on pixels of `{foreign.pixels}`; labels from `{foreign.labels_file}`; made to run on: {foreign.target}.",
         ]
 
     def _isolated_photos(self) -> str:
@@ -205,7 +206,7 @@ class ModelCard:
         )
 
     def _strangers(self) -> str:
-        """What becomes of an item of no known label."""
+        """What happens to an item of no label."""
         above = self.info.unknown_above
         if above is msgspec.UNSET:
             return "- An item of no known label is given one of these labels all the same, often with confidence."
@@ -215,15 +216,15 @@ class ModelCard:
         )
 
 
-def _share(answers: Predictions) -> tuple[str, str]:
-    return _told(int(answers.right.sum()), len(answers.targets))
+def _accuracy_cells(answers: Predictions) -> tuple[str, str]:
+    return _share_cells(int(answers.right.sum()), len(answers.targets))
 
 
-def _of(measured: MeasuredAccuracy) -> tuple[str, str]:
-    return _told(round(measured.accuracy * measured.n), measured.n)
+def _claim_cells(measured: Measured) -> tuple[str, str]:
+    return _share_cells(round(measured.accuracy * measured.n), measured.n)
 
 
-def _told(right: int, n: int) -> tuple[str, str]:
+def _share_cells(right: int, n: int) -> tuple[str, str]:
     found = proportion(right, n)
     return f"{found.share:.4f} ({right} of {n})", found.interval()
 

@@ -1,6 +1,6 @@
-"""`photos.txt` of a bundle: which photos it was made from, by what is in them, so that nobody takes photos it was trained on for a test.
+"""`photos.txt` of a bundle: the photos it was made from, so that none of its training photos is used to test it.
 
-A line a photo: the first digits of its sha256, and `train` or `val`.
+One line per photo: the first digits of its sha256, and `train` or `val`.
 """
 
 from collections import Counter
@@ -21,8 +21,8 @@ _DIGITS = 16
 
 @dataclass(frozen=True)
 class PhotoList:
-    """Digests of photos, each as often as there were copies of it. train: what the network was trained on, or was calibrated on where another
-    maker trained it; val: what its claims were measured on.
+    """Digests of photos; each is counted once per copy. train: training photos, or the calibration photos of a foreign network. val: the photos
+    that the bundle's figures were measured on.
     """
 
     train: Counter[str]
@@ -36,7 +36,7 @@ class PhotoList:
 
 @dataclass(frozen=True)
 class EvaluationPhotos:
-    """Photos to measure a bundle on. claimed: whether they are those that its claims are about. remark: what else is to be said of them, or empty."""
+    """Photos to measure a bundle on. claimed: whether the bundle's claims are about exactly these. remark: a note for the user, or empty."""
 
     photos: tuple[Photo, ...]
     claimed: bool
@@ -44,7 +44,7 @@ class EvaluationPhotos:
 
 
 def read_photo_list(bundle: Bundle) -> PhotoList | None:
-    """The photos that a bundle lists; None of an older one, which lists none."""
+    """The photo list of a bundle; None for an older bundle without one."""
     if FILE not in bundle.info.files:
         return None
     parts: dict[str, Counter[str]] = {"train": Counter(), "val": Counter()}
@@ -56,15 +56,15 @@ def read_photo_list(bundle: Bundle) -> PhotoList | None:
 
 
 def photo_list(train: Iterable[Photo], val: Iterable[Photo]) -> PhotoList:
-    """The list of these photos, whose files are read."""
+    """The list of these photos. Their files are read. Raises OSError."""
     return PhotoList(Counter(map(photo_digest, train)), Counter(map(photo_digest, val)))
 
 
 def choose_evaluation_photos(bundle: Bundle, data: Path, split: str, run: Run | None = None) -> EvaluationPhotos:
-    """What to measure a bundle on: photos of `split` below `data`, those of the bundle's own validation where they are there.
+    """The photos of `split` below `data` to measure a bundle on. For `val` these are the bundle's own validation photos if they exist there.
 
-    Photos that it was trained on are left out of `val` and `test`, and are named in the others. run: what it is said to be made of. Raises
-    PhotosError, also where nothing is left.
+    Photos that it was trained on are left out of `val` and `test`; for other splits the remark counts them. run: the run it is said to be made of.
+    Raises PhotosError, also if no photo is left.
     """
     listed = _listed(bundle, data, run)
     if listed is None:
@@ -79,21 +79,21 @@ def choose_evaluation_photos(bundle: Bundle, data: Path, split: str, run: Run | 
                 own, not missing, _foreign(bundle) or (f"{missing} of its {listed.val.total()} validation photos missing" if missing else "")
             )
     photos = own if split == "val" and run is not None else read_part(data, split)
-    seen = {photo for photo in photos if photo_digest(photo) in listed.train}
-    if not seen:
+    trained_on = {photo for photo in photos if photo_digest(photo) in listed.train}
+    if not trained_on:
         return EvaluationPhotos(photos, False, _foreign(bundle) or f"it was {word} on none of these {len(photos)} photos")
     if split not in ("val", "test"):
-        return EvaluationPhotos(photos, False, f"it was {word} on {len(seen)} of these {len(photos)} photos: this is no test")
-    rest = tuple(photo for photo in photos if photo not in seen)
-    if not rest:
+        return EvaluationPhotos(photos, False, f"it was {word} on {len(trained_on)} of these {len(photos)} photos: this is no test")
+    others = tuple(photo for photo in photos if photo not in trained_on)
+    if not others:
         raise PhotosError(
             f"{data}: {bundle.folder} was {word} on all {len(photos)} photos of {split}: no test; expected other photos, or --split all"
         )
-    return EvaluationPhotos(rest, False, f"{len(seen)} photos that it was {word} on are left out")
+    return EvaluationPhotos(others, False, f"{len(trained_on)} photos that it was {word} on are left out")
 
 
 def photos_with_digests(photos: Iterable[Photo], wanted: Counter[str]) -> tuple[Photo, ...]:
-    """The photos with these digests, as many copies of each as are wanted."""
+    """The photos with these digests, as many copies of each as `wanted` counts."""
     left, found = Counter(wanted), []
     for photo in photos:
         digest = photo_digest(photo)
@@ -104,12 +104,12 @@ def photos_with_digests(photos: Iterable[Photo], wanted: Counter[str]) -> tuple[
 
 
 def photo_digest(photo: Photo) -> str:
-    """What a list calls a photo. Raises OSError."""
+    """The digest of a photo in a list. Raises OSError."""
     return hash_file(photo.path)[:_DIGITS]
 
 
 def listed_split(bundle: Bundle, data: Path) -> Split | None:
-    """The photos below `data` that a bundle was trained on and chosen by, where all of them are there and it is known which were which."""
+    """The split that a bundle was made with; None unless the list is known and all of its photos are below `data`."""
     listed = _listed(bundle, data, None)
     if listed is None:
         return None
@@ -120,7 +120,7 @@ def listed_split(bundle: Bundle, data: Path) -> Split | None:
 
 
 def _listed(bundle: Bundle, data: Path, run: Run | None) -> PhotoList | None:
-    """What the bundle lists; of an older one, the split of `run` or `data` that it was made with, if that can be told."""
+    """The bundle's own list. For an older bundle without one: the split of `run` or `data` whose photos match its hashes, or None."""
     found = read_photo_list(bundle)
     if found is not None:
         return found
@@ -130,7 +130,7 @@ def _listed(bundle: Bundle, data: Path, run: Run | None) -> PhotoList | None:
 
 
 def _made_with(bundle: Bundle, split: Split | Run) -> bool:
-    """Whether the bundle was made of these photos, and calibrated on its training photos."""
+    """Whether the hashes of the bundle match these photos and calibration photos drawn from their training part."""
     info = bundle.info
     if not _same_photos(bundle, (*split.train, *split.val)):
         return False

@@ -1,4 +1,4 @@
-"""What makes a network's answers look like a mistake of the person who named its files: no better than chance, or right under other names."""
+"""Recognizes a wrong model, labels file or pixel range: accuracy no better than chance, or much better with labels in another order."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,11 +9,11 @@ from device.common.statistics import wilson_interval
 
 MOST_CHANCE = 0.001
 LEAST_GAIN = 0.2
-"""share of photos that other names must get right beyond the own ones: two labels alike gain less when they change places"""
+"""accuracy that another order of labels must gain; exchanging two similar labels gains less"""
 
 
 def plausibility_remarks(answers: Predictions, labels: Sequence[str]) -> Iterator[str]:
-    """A line for each thing to look into. answers: of the float network for photos that it should know."""
+    """One line for each thing to look into. answers: of the float network for validation photos."""
     photos = len(answers.targets)
     counts = np.bincount(answers.targets, minlength=len(labels))
     order = _other_order(answers)
@@ -33,15 +33,15 @@ def plausibility_remarks(answers: Predictions, labels: Sequence[str]) -> Iterato
 
 
 def in_likely_order(answers: Predictions) -> Predictions:
-    """The answers as if the labels stood in the order that the network seems to mean; the same where it is the one they stand in."""
+    """The answers with the labels in the order that fits best. Unchanged if that is the given order."""
     order = _other_order(answers)
     return answers if order is None else Predictions(answers.logits, np.argsort(order)[answers.targets])
 
 
 def _other_order(answers: Predictions) -> Ints | None:
-    """The label that each output seems to mean, as an index, where the photos would be right far more often so; else None.
+    """The index of the label that each output seems to stand for, if that order is far more accurate; else None.
 
-    What is found on one half of each label's photos is judged on the other.
+    The order found on one half of each label's photos is judged on the other half.
     """
     by_label = np.argsort(answers.targets, kind="stable")
     right = answers.right.copy()
@@ -55,7 +55,7 @@ def _other_order(answers: Predictions) -> Ints | None:
 
 
 def _best_order(answers: Predictions) -> Ints:
-    """For each output the label that it names most often, the most frequent pair first, no label twice."""
+    """For each output the label it occurs with most often. The most frequent pair is assigned first; no label is assigned twice."""
     confusion = answers.confusion()
     order = np.full(len(confusion), -1)
     for place in np.argsort(-confusion, axis=None, kind="stable"):

@@ -1,4 +1,4 @@
-"""`converter benchmark`: what a network costs on this computer in every format, and how right it is in each."""
+"""`converter benchmark`: measures speed, size and accuracy of a network in every format on this computer."""
 
 import argparse
 import contextlib
@@ -19,24 +19,30 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "benchmark",
         help="measure latency, size and accuracy by format and runtime",
-        description="Measure a network in every format on every runtime installed, one after the other, each in a process of its own: cold start, "
-        "latency by MLPerf's single-stream rules, images a second, memory, and with --data accuracy and agreement with float of the same file. "
-        "Names what is missing. A bundle holds INT8 only; the training run gives the other formats. "
+        description="Measure a network in every format on every installed runtime, each in a process of its own: cold start, latency by "
+        "MLPerf's single-stream rules, images per second and memory. With --data also accuracy and agreement with the float network. Missing "
+        "formats and runtimes are listed. A bundle holds INT8 only; the other formats need its training run. "
         "Exit status: 0 measured, 1 something failed to run, 2 bad usage or input.",
         epilog="example: converter benchmark bundle --run runs/trashnet --data photos/trashnet",
     )
     option = parser.add_argument
     option("subject", type=Path, metavar="BUNDLE|RUN", help="what `converter quantize` or `training fit` wrote")
     option(
-        "--run", dest="run_folder", type=Path, metavar="RUN", help="the training run behind a BUNDLE: adds Keras, float32, float16, dynamic and ONNX"
+        "--run",
+        dest="run_folder",
+        type=Path,
+        metavar="RUN",
+        help="the training run that BUNDLE was made of: adds Keras, float32, float16, dynamic and ONNX",
     )
-    option("--data", type=Path, metavar="DIR", help="the photos it was trained on; without them there is time only, and a RUN has no INT8")
-    option("--batch", type=int_range(1), nargs="+", default=[1], metavar="N", help="pictures in a query (default: 1)")
+    option("--data", type=Path, metavar="DIR", help="the photos it was trained on; without them only time is measured, and a RUN has no INT8")
+    option("--batch", type=int_range(1), nargs="+", default=[1], metavar="N", help="pictures per query (default: 1)")
     option("--threads", type=int_range(1), nargs="+", metavar="N", help="threads (default: 1, and all cores)")
-    option("--queries", type=int_range(1), default=1024, metavar="N", help="least number of queries for each row (default: %(default)s)")
-    option("--seconds", type=float_range(ge=0, unit="seconds"), default=60.0, metavar="S", help="least time for each row (default: %(default)g)")
-    option("--timeout", type=float_range(ge=0, unit="seconds"), metavar="S", help="most time for each row (default: by the work)")
-    option("--out", type=Path, metavar="DIR", help="folder of report.json, benchmark.png and the files measured (default: evaluation/NAME-benchmark)")
+    option("--queries", type=int_range(1), default=1024, metavar="N", help="least number of queries per row (default: %(default)s)")
+    option("--seconds", type=float_range(ge=0, unit="seconds"), default=60.0, metavar="S", help="least time per row (default: %(default)g)")
+    option("--timeout", type=float_range(ge=0, unit="seconds"), metavar="S", help="time limit per row (default: from the amount of work)")
+    option(
+        "--out", type=Path, metavar="DIR", help="folder for report.json, benchmark.png and the measured files (default: evaluation/NAME-benchmark)"
+    )
     option("--json", action="store_true", help="print report.json instead of the table")
     parser.set_defaults(run=_benchmark)
 
@@ -56,7 +62,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     is_bundle = (subject / INFO_FILE).is_file()
     if not is_bundle and arguments.run_folder is not None:
         raise BenchmarkError(f"--run: goes with a BUNDLE, and {subject} is none; name one of the two only")
-    order = BenchmarkRequest(
+    request = BenchmarkRequest(
         bundle=subject if is_bundle else None,
         run=arguments.run_folder if is_bundle else subject,
         data=arguments.data,
@@ -71,18 +77,18 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     try:
         with _replacing(out) as folder:
             (folder / "models").mkdir()
-            report = benchmark(order, folder / "models", progress)
+            report = benchmark(request, folder / "models", progress)
             encoded = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
             (folder / REPORT_FILE).write_bytes(encoded)
-            told = text(report)
-            (folder / "table.md").write_text(told + "\n", encoding="utf-8")
+            table = text(report)
+            (folder / "table.md").write_text(table + "\n", encoding="utf-8")
             drawn = _draw(report, folder / "benchmark.png")
     finally:
         progress.close()
     if arguments.json:
         print(encoded.decode(), end="")
     else:
-        print(f"{told}\n\nwrote {out / REPORT_FILE}" + (f" and {out / 'benchmark.png'}" if drawn else ""))
+        print(f"{table}\n\nwrote {out / REPORT_FILE}" + (f" and {out / 'benchmark.png'}" if drawn else ""))
     if not drawn:
         print("converter benchmark: no picture: matplotlib is not installed (pip install 'sortbin[benchmark]')", file=sys.stderr)
     return 1 if report.with_state("failed") else 0
@@ -90,9 +96,9 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
-    """Give an empty folder to write into, which takes the place of an earlier benchmark's when the block is done, and not before.
+    """Yield an empty folder that replaces `out` after the block. `out` may hold an earlier benchmark.
 
-    Raises OutputError when `out` is something else, or the disk refuses.
+    Raises OutputError if `out` is anything else, or cannot be written.
     """
     from converter.common.atomic_directory import OutputError, atomic_directory
 
@@ -111,6 +117,7 @@ def _replacing(out: Path) -> Iterator[Path]:
 
 
 def _draw(report: Any, file: Path) -> bool:
+    """Draw the report. Returns False if matplotlib is not installed."""
     try:
         from converter.benchmark.plot import figure
     except ImportError:

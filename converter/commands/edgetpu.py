@@ -1,4 +1,4 @@
-"""`converter edgetpu`: a bundle's model compiled for the Edge TPU."""
+"""`converter edgetpu`: compiles a bundle's model for the Edge TPU."""
 
 import argparse
 import sys
@@ -14,16 +14,18 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "edgetpu",
         help="compile a bundle's model for the Edge TPU and add it",
-        description="Run Coral's edgetpu_compiler on a bundle's model and add the compiled model, with labels, card and the compiler's report, to "
-        "the bundle. Exit status: 0 added, 1 the compiler mapped nothing, 2 no compiler (then the mapping is foretold, and the commands that "
-        "install one are printed), a compiler that failed, or bad input; the bundle then stays as it was.",
+        description="Compile a bundle's model with Coral's edgetpu_compiler, and add the compiled model, with labels, card and the compiler's "
+        "report, to the bundle. Without a compiler the predicted mapping and the commands that install one are printed. Exit status: 0 added, "
+        "1 the compiler mapped nothing, 2 no compiler, a compiler that failed, or bad input. After 1 and 2 the bundle is unchanged.",
         epilog="example in a container: converter edgetpu bundle --compiler "
-        "'docker run --rm -v {folder}:/model -w /model IMAGE edgetpu_compiler'; {folder} becomes the folder that the model lies in",
+        "'docker run --rm -v {folder}:/model -w /model IMAGE edgetpu_compiler'; {folder} becomes the folder of the model",
     )
     option = parser.add_argument
     option("bundle", type=Path, metavar="BUNDLE", help="the folder that `converter quantize` wrote")
     option("--compiler", metavar="COMMAND", help="the compiler's command line (default: edgetpu_compiler, looked up on the PATH)")
-    option("--timeout", type=float_range(gt=0, unit="seconds"), default=300, metavar="SECONDS", help="how long it may take (default: %(default)s)")
+    option(
+        "--timeout", type=float_range(gt=0, unit="seconds"), default=300, metavar="SECONDS", help="time limit of the compiler (default: %(default)s)"
+    )
     parser.set_defaults(run=_edgetpu)
 
 
@@ -58,7 +60,7 @@ def _edgetpu(arguments: argparse.Namespace) -> int:
         added = add_compiled(bundle, compiled, folder)
     otherwise = difference(prediction, report)
     if otherwise:
-        print(f"note: not as foretold: {otherwise}")
+        print(f"note: not as predicted: {otherwise}")
     off_chip = f", {byte_size(report.off_chip_bytes)} fetched for every picture" if report.off_chip_bytes else ""
     print(
         f"wrote {bundle.folder / EDGETPU_FILE}: {byte_size((added.folder / EDGETPU_FILE).stat().st_size)}, {report.mapped} of "

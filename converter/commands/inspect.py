@@ -1,4 +1,4 @@
-"""`converter inspect`: what is in a model?"""
+"""`converter inspect`: shows what is in a model."""
 
 import argparse
 from pathlib import Path
@@ -11,13 +11,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "inspect",
         help="show what is in a model: operations, quantization, sizes, labels",
         description="Show what is in a TensorFlow Lite model, or in the model of a bundle: inputs and outputs, operations with their versions, "
-        "quantization and size of every layer, metadata and labels. Any .tflite will do, compiled ones for the Edge TPU too. Nothing is run.",
+        "quantization and size of every layer, metadata and labels. Any .tflite works, also one compiled for the Edge TPU. The model is not run.",
         epilog="example: converter inspect bundle --edgetpu",
     )
     option = parser.add_argument
     option("model", type=Path, metavar="MODEL", help="a .tflite file, or the folder of a bundle")
-    option("--edgetpu", action="store_true", help="foretell what an Edge TPU will run of it, and why not the rest")
-    option("--json", action="store_true", help="print everything as JSON, each tensor with all its scales")
+    option("--edgetpu", action="store_true", help="predict which operations an Edge TPU runs, and why not the others")
+    option("--json", action="store_true", help="print all facts as JSON, each tensor with all its scales")
     parser.set_defaults(run=_inspect)
 
 

@@ -1,4 +1,4 @@
-"""`converter quantize`: a training run, or any Keras classifier, to a bundle."""
+"""`converter quantize`: makes a bundle of a training run or of any Keras classifier."""
 
 import argparse
 import sys
@@ -29,8 +29,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     quantize = commands.add_parser(
         "quantize",
         help="make an INT8 bundle of a trained network",
-        description="Quantize a network, to INT8 unless told otherwise, measure it on the validation photos on the runtime that ships, and write a "
-        "bundle. Refuses with exit status 1, and writes nothing, when it loses more than the tolerance.",
+        description="Quantize a network, to INT8 by default, measure it on the validation photos with the runtime of the device, and write a bundle. "
+        "If it loses more accuracy than the tolerance, nothing is written. Exit status: 0 written, 1 refused, 2 bad usage or input.",
         epilog="example: converter quantize runs/trashnet --data photos/trashnet --out bundle",
     )
     option = quantize.add_argument
@@ -40,15 +40,17 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="MODEL",
         help="the folder that `training fit --out` wrote, or any Keras classifier with --labels: .keras, .h5, SavedModel",
     )
-    option("--labels", type=Path, metavar="FILE", help="labels of a classifier that training fit did not make, one a line in its order")
+    option(
+        "--labels", type=Path, metavar="FILE", help="labels of a classifier that training fit did not make, one per line, in the order of its output"
+    )
     option(
         "--pixels",
         choices=tuple(RANGES),
         metavar="RANGE",
-        help=f"pixel values that classifier was trained on: {' or '.join(RANGES)} (default: found out on validation photos)",
+        help=f"pixel values that classifier was trained on: {' or '.join(RANGES)} (default: found with validation photos)",
     )
-    option("--output", metavar="NAME", help="which output of that classifier, where it has several")
-    option("--size", type=int_range(2), metavar="PIXELS", help="side of its input, where that classifier takes any size")
+    option("--output", metavar="NAME", help="which output of that classifier, if it has several")
+    option("--size", type=int_range(2), metavar="PIXELS", help="side of its input, if that classifier takes any size")
     option("--data", type=Path, required=True, metavar="DIR", help="its photos: what `training prepare` wrote, or a folder for each label")
     option(
         "--also",
@@ -56,9 +58,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="what `training fit --also` was given: items that look like these are known ones; may be given again",
+        help="the folder given to `training fit --also`: items like these are not taken for unknown; may be repeated",
     )
-    option("--out", type=Path, required=True, metavar="BUNDLE", help="the folder to write; it must not exist")
+    option("--out", type=Path, required=True, metavar="BUNDLE", help="the folder to write; it must not exist yet")
     option(
         "--tolerance",
         type=float_range(unit="points"),
@@ -67,21 +69,29 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="accuracy that may be lost, in points (default: %(default)s)",
     )
     option(
-        "--precision", default="int8", choices=("int8", "int16x8", "float16", "dynamic", "float32"), help="what it computes in (default: %(default)s)"
+        "--precision",
+        default="int8",
+        choices=("int8", "int16x8", "float16", "dynamic", "float32"),
+        help="number format that it computes in (default: %(default)s)",
     )
-    option("--recipe", default="tensorflow", choices=("tensorflow", "ai-edge-quantizer", "auto"), help="whose INT8; auto: the most faithful of all")
-    option("--target", default="cpu", choices=("cpu", "edgetpu", "both"), help="where it has to run, whole (default: %(default)s)")
+    option(
+        "--recipe",
+        default="tensorflow",
+        choices=("tensorflow", "ai-edge-quantizer", "auto"),
+        help="quantizer for INT8; auto: the one closest to the float network",
+    )
+    option("--target", default="cpu", choices=("cpu", "edgetpu", "both"), help="where all of it must run (default: %(default)s)")
     option(
         "--painted",
         type=float_range(ge=0, le=1),
         default=GROUND.painted,
         metavar="SHARE",
-        help="how far what is round an isolated item is painted over: 0, for networks trained on many grounds, to 1 (default: %(default)s)",
+        help="how strongly the ground of an isolated item is painted over: from 0, for networks trained on many grounds, to 1 (default: %(default)s)",
     )
-    option("--name", metavar="NAME", help="name of the bundle (default: that of the folder)")
-    option("--calibration", type=int_range(2), default=200, metavar="N", help="training photos that set the ranges (default: %(default)s)")
-    option("--seed", type=int_range(0), default=1, metavar="N", help="draws the calibration photos and the golden output (default: %(default)s)")
-    option("--notes", type=Path, metavar="FILE", help="Markdown to add to the model card: where data and weights come from, their licences")
+    option("--name", metavar="NAME", help="name of the bundle (default: the name of the folder)")
+    option("--calibration", type=int_range(2), default=200, metavar="N", help="number of training photos for calibration (default: %(default)s)")
+    option("--seed", type=int_range(0), default=1, metavar="N", help="seed for the calibration photos and the known answer (default: %(default)s)")
+    option("--notes", type=Path, metavar="FILE", help="Markdown for the model card: sources and licences of data and weights")
     quantize.set_defaults(run=_quantize)
 
 
@@ -89,7 +99,10 @@ def _quantize(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     require_free(arguments.out)
     if arguments.precision != "int8" and (arguments.recipe != "tensorflow" or arguments.target != "cpu"):
-        print(f"converter quantize: --precision {arguments.precision}: goes with neither --recipe nor --target, which are for int8", file=sys.stderr)
+        print(
+            f"converter quantize: --precision {arguments.precision}: cannot be combined with --recipe or --target; they are for int8",
+            file=sys.stderr,
+        )
         return 2
     run = _read(arguments)
     further = tuple(photo for folder in arguments.also for photo in read_extra_photos(folder, run.labels))
@@ -102,7 +115,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
     try:
         with report_all_unreadable((*run.train, *run.val, *further)):
             floating, foreign = _network(arguments, run, progress)
-            order = QuantizeRequest(
+            request = QuantizeRequest(
                 out=arguments.out,
                 wanted=CandidateSpec(arguments.precision, arguments.recipe, arguments.target),
                 name=arguments.name or arguments.out.resolve().name,
@@ -116,20 +129,20 @@ def _quantize(arguments: argparse.Namespace) -> int:
                 ground=GROUND._replace(painted=arguments.painted),
                 foreign=foreign,
             )
-            made = quantize(run, floating, order, progress)
+            made = quantize(run, floating, request, progress)
     except QuantizationRefused as refusal:
         progress.close()
         print(f"converter quantize: refused: {refusal}", file=sys.stderr)
         return 1
     finally:
         progress.close()
-    _tell(made.bundle, TITLES[arguments.precision], time.monotonic() - began)
+    _print_summary(made.bundle, TITLES[arguments.precision], time.monotonic() - began)
     for remark in made.remarks:
         print(f"converter quantize: look out: {remark}", file=sys.stderr)
     return 0
 
 
-def _tell(bundle: Bundle, title: str, took_s: float) -> None:
+def _print_summary(bundle: Bundle, title: str, took_s: float) -> None:
     metrics = bundle.info.metrics
     alone = metrics.isolated
     isolated = f", isolated {title} {alone.int8.accuracy:.4f}, float {alone.float32.accuracy:.4f}" if alone is not msgspec.UNSET else ""
@@ -141,7 +154,7 @@ def _tell(bundle: Bundle, title: str, took_s: float) -> None:
 
 
 def _network(arguments: argparse.Namespace, run: Run, progress: Progress) -> tuple["FloatNetwork", ForeignModel | None]:
-    """What is quantized, and what is known of it where `training fit` did not make it. Raises NetworkError."""
+    """The network to quantize, and its description if `training fit` did not make it. Raises NetworkError."""
     progress.step("reading the network")
     with silenced():
         if not arguments.labels:
@@ -153,15 +166,15 @@ def _network(arguments: argparse.Namespace, run: Run, progress: Progress) -> tup
 
         classifier = ForeignClassifier(run.model, len(run.labels), arguments.output, arguments.size)
         choice = choose_pixels(classifier, arguments.pixels, run, arguments.seed, progress)
-    if choice.told:
+    if choice.text:
         progress.step("")
-        print(choice.told)
-    told = ForeignModel(run.model.name, choice.pixels, arguments.labels.name, arguments.target, arguments.output)
-    return choice.network, told
+        print(choice.text)
+    foreign = ForeignModel(run.model.name, choice.pixels, arguments.labels.name, arguments.target, arguments.output)
+    return choice.network, foreign
 
 
 def _read(arguments: argparse.Namespace) -> Run:
-    """What to quantize and its photos. What is wrong with it is told here, before TensorFlow starts."""
+    """The run to quantize. Most errors of the user are found here, before TensorFlow is imported. Raises RunError, NetworkError, PhotosError."""
     model: Path = arguments.model
     if arguments.labels:
         require_model(model)
@@ -171,7 +184,7 @@ def _read(arguments: argparse.Namespace) -> Run:
             raise RunError(f"--{name}: goes with --labels, for a classifier that `training fit` did not make")
     if model.is_file() or (model / "saved_model.pb").is_file():
         require_model(model)
-        raise RunError(f"{model}: a classifier that `training fit` did not make; name its labels with --labels FILE, one a line in its order")
+        raise RunError(f"{model}: a classifier that `training fit` did not make; name its labels with --labels FILE, one per line in its order")
     return read_run(model, arguments.data)
 
 

@@ -1,1 +1,1 @@
-"""Helpers of converter and training that know nothing of bundles: processes, folders written whole, tables, progress. Imports the device alone."""
+"""Helpers for converter and training: predictions and their accuracy, atomic folders, progress, tables. Imports device only."""

@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all."""
+"""A folder that is written as a whole or not at all."""
 
 import contextlib
 import os
@@ -10,20 +10,20 @@ from device.common.errors import SortbinError
 
 
 class OutputError(SortbinError, OSError):
-    """A place that cannot be written to, or that holds something already. The message names it."""
+    """A path that cannot be written to, or that exists already. The message names it."""
 
 
 def require_free(folder: Path) -> None:
-    """Raise OutputError when `folder` exists, whatever it is."""
+    """Raise OutputError if `folder` exists, whether as a folder, a file or a link."""
     if folder.exists() or folder.is_symlink():
         raise OutputError(f"{folder}: exists already; name another folder, or remove this one first")
 
 
 @contextlib.contextmanager
 def atomic_directory(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder` to write into, and rename it when the block is done; when the block raises, nothing is left.
+    """Yield an empty temporary folder beside `folder` and rename it to `folder` after the block. If the block raises, the folder is removed.
 
-    Raises OutputError when `folder` exists, or the disk refuses.
+    Raises OutputError if `folder` exists or cannot be written.
     """
     require_free(folder)
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")

@@ -1,7 +1,7 @@
-"""What is said of a network that cannot be used, for code that must not wait for Keras."""
+"""The error for unusable networks. It stands in a module of its own so that importing it does not import Keras."""
 
 from device.common.errors import SortbinError
 
 
 class NetworkError(SortbinError, ValueError):
-    """A network that is damaged or whose inputs and outputs are not a classifier's. The message names the file and says what to do."""
+    """A network that is damaged, or whose inputs and outputs are not those of a classifier. The message names the file and the cure."""

@@ -1,4 +1,4 @@
-"""Many pictures through one model on all processors, in order."""
+"""A function applied to many items on all processors."""
 
 import os
 import threading
@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-Worked = TypeVar("Worked")
+Result = TypeVar("Result")
 
 
-def parallel_map(count: int, equipped: Callable[[], Callable[[int], Worked]]) -> Iterator[Worked]:
-    """What a worker makes of 0 to count - 1, in that order, on as many threads as there are processors.
+def parallel_map(count: int, make_worker: Callable[[], Callable[[int], Result]]) -> Iterator[Result]:
+    """Call a worker with the numbers 0 to count - 1 on as many threads as there are processors, and yield the results in order.
 
-    equipped: called once on each thread, gives that thread its worker, which may hold an interpreter that no two threads may use at once.
+    make_worker: called once on each thread, so that each worker can have an interpreter of its own.
     """
     own = threading.local()
 
     def equip() -> None:
-        own.work = equipped()
+        own.work = make_worker()
 
     with ThreadPoolExecutor(os.cpu_count(), initializer=equip) as pool:
         yield from pool.map(lambda number: own.work(number), range(count))

@@ -1,4 +1,4 @@
-"""Where a long command has got to, on one line of a terminal; silent where there is none."""
+"""Progress of a long command, on the last line of the terminal. Nothing is written where stderr is no terminal."""
 
 import os
 import sys
@@ -6,34 +6,34 @@ from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
-Given = TypeVar("Given", covariant=True)
+Item = TypeVar("Item", covariant=True)
 
 
-class Indexable(Protocol[Given]):
-    """Things in a row that can be taken one by one or by their number."""
+class Indexable(Protocol[Item]):
+    """Items with a length, that can be read by index and in order: lists, arrays, `NetworkInputs`."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, number: int, /) -> Given: ...
-    def __iter__(self) -> Iterator[Given]: ...
+    def __getitem__(self, number: int, /) -> Item: ...
+    def __iter__(self) -> Iterator[Item]: ...
 
 
 class Progress:
-    """Rewrites the last line of the terminal that stderr is. It keeps a copy of the file descriptor, so `silenced` does not hold it back."""
+    """Rewrites the last line of the terminal. It has a copy of the file descriptor of stderr, so `silenced` does not stop it."""
 
     def __init__(self) -> None:
         self._terminal = os.dup(sys.stderr.fileno()) if sys.stderr.isatty() else None
 
     def step(self, text: str) -> None:
-        """Say what begins now."""
+        """Show the name of the step that begins."""
         if self._terminal is not None:
             os.write(self._terminal, f"\r\x1b[K{text}".encode())
 
     def track(self, items: Indexable[T], text: str) -> "TrackedItems[T]":
-        """The same items; each time they are gone through, they are counted."""
+        """The same items. Reading one shows `text` and its number."""
         return TrackedItems(items, text, self)
 
     def close(self) -> None:
-        """Clear the line."""
+        """Clear the line. Further steps show nothing."""
         if self._terminal is not None:
             self.step("")
             os.close(self._terminal)
@@ -41,7 +41,7 @@ class Progress:
 
 
 class TrackedItems(Generic[T]):
-    """Items that say how many of them were taken."""
+    """Items that show in a Progress which of them was read last."""
 
     def __init__(self, items: Indexable[T], text: str, progress: Progress) -> None:
         self._items, self._text, self._progress = items, text, progress

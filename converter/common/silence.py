@@ -1,4 +1,4 @@
-"""Silence for libraries that write to the terminal from C++ or warn about themselves."""
+"""Keeps libraries quiet that write to the terminal from C++ or emit warnings."""
 
 import contextlib
 import logging
@@ -12,22 +12,22 @@ from device.common.errors import SortbinError
 
 
 def only_errors() -> None:
-    """Have TensorFlow, in this process and its children, log errors only; to be called before it is imported. Whoever set its level keeps it."""
+    """Let TensorFlow log errors only, in this process and its children. Call it before the import. A level that the user has set stays."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Hold back what the block writes to stdout and stderr, at the level of file descriptors; show it on stderr when the block fails
-    for a reason that is no user's mistake.
+    """Capture what the block writes to stdout and stderr, at the level of file descriptors. Write it to stderr only if the block raises
+    anything but a SortbinError.
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 1)
-        os.dup2(held.fileno(), 2)
+    originals = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 1)
+        os.dup2(captured.fileno(), 2)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -42,9 +42,9 @@ def silenced() -> Iterator[None]:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            for number, copy in enumerate(kept, start=1):
+            for number, copy in enumerate(originals, start=1):
                 os.dup2(copy, number)
                 os.close(copy)
             if failed:
-                held.seek(0)
-                sys.stderr.write(held.read().decode(errors="replace"))
+                captured.seek(0)
+                sys.stderr.write(captured.read().decode(errors="replace"))

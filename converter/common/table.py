@@ -1,10 +1,10 @@
-"""Plain text in columns, for a terminal."""
+"""Tables in plain text, for a terminal."""
 
 from collections.abc import Iterator, Sequence
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> Iterator[str]:
-    """Lines of a table, two spaces between columns. right: the columns whose cells stand at the right, as numbers should."""
+    """Lines of a table, two spaces between columns. right: names of columns that are aligned to the right, for numbers."""
     lines = [list(head), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(line[number]) for line in lines) for number in range(len(head))]
     for line in lines:

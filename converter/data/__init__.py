@@ -1,1 +1,1 @@
-"""What a network is measured with: a finished run, its photos, the view that the device would have of them. Imports common."""
+"""Photos and finished training runs: read, split, and shown as the device would see them. Imports common."""

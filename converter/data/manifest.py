@@ -1,6 +1,6 @@
-"""A prepared data set on disk: the folder that `training prepare` writes and that everything with a `--data` option reads.
+"""A prepared data set: the folder that `training prepare` writes and that `--data` options read.
 
-`manifest.csv` has a row for each picture, `dataset.json` says where the pictures lie, what the labels are and how it was made.
+`manifest.csv` has one row per picture. `dataset.json` names the folder of the pictures, the labels, and how the data set was made.
 """
 
 import csv
@@ -16,25 +16,25 @@ from device.vision.inference.bundle import hash_file
 INFO_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.csv"
 RECORDS_FILE = "records.sqlite3"
-"""what `training prepare` goes on from; without an INFO_FILE beside it, the data set is unfinished"""
+"""from which `training prepare` resumes; while there is no INFO_FILE beside it, the data set is unfinished"""
 
 SPLITS = ("train", "val", "test")
 COLUMNS = ("path", "label", "group", "split", "fold", "sha256", "width", "height", "flags")
 MASK_COLUMN = "mask"
-"""after COLUMNS in format 2"""
+"""the column after COLUMNS in format 2"""
 FORMATS = (1, 2)
-"""2 where masks were made, `training prepare --isolate`; 1 else"""
+"""2 with masks (`training prepare --isolate`), 1 without"""
 
 
 class ManifestError(SortbinError, ValueError):
-    """A prepared data set that is unfinished, damaged or changed by hand. The message names the file and what to do."""
+    """A prepared data set that is unfinished, damaged or edited by hand. The message names the file and the cure."""
 
 
 class ManifestRow(msgspec.Struct, frozen=True):
-    """A picture. path: below the source that `dataset.json` names, with forward slashes. group: path of the group's first picture; pictures
-    of a group are alike or of one sequence. split: train, val, test, or empty where it was left out. fold: 0 and up, None outside of
-    cross-validation. sha256: of the file. width, height: in pixels, 0 where it cannot be decoded. flags: what was found about it.
-    mask: of the picture's size, below the data set, with forward slashes; empty where there is none.
+    """One picture. path: below the source folder, with forward slashes. group: path of the group's first picture; pictures of a group look alike
+    or are of one sequence. split: train, val, test, or empty for one that is left out. fold: from 0, None outside of cross-validation.
+    sha256: of the file. width, height: in pixels, 0 for a picture that cannot be decoded. flags: problems that were found. mask: file of the same
+    size, below the data set, with forward slashes; empty without one.
     """
 
     path: str
@@ -52,10 +52,10 @@ class ManifestRow(msgspec.Struct, frozen=True):
 class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`dataset.json`.
 
-    origin: what it was made of, as the user named it. source: the folder that holds the pictures, absolute, or relative to the data set.
-    mean, std: of the training pictures, per channel (RGB), 0..1, each picture counting the same whatever its size. counts: pictures per
-    split and label; flags: pictures per flag. options: what the command was told. fingerprint: sha256 of `manifest.csv`.
-    masks: pictures in a split by where their mask comes from, those without under `none`; left out in format 1.
+    origin: the source as the user named it. source: the folder of the pictures, absolute or relative to the data set. mean, std: of the training
+    pictures, per channel (RGB), 0..1; every picture has the same weight. counts: pictures by split and label. flags: pictures by flag.
+    options: of the command. fingerprint: sha256 of `manifest.csv`. masks: pictures by where their mask comes from, `none` for those without one; not
+    in format 1.
     """
 
     origin: str
@@ -74,18 +74,18 @@ class DatasetInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def is_dataset(folder: Path) -> bool:
-    """Whether `training prepare` made this folder, or has begun to."""
+    """Whether `training prepare` wrote this folder, even if it did not finish."""
     return (folder / INFO_FILE).is_file() or (folder / RECORDS_FILE).is_file()
 
 
 def read_info(folder: Path) -> DatasetInfo:
-    """Read `dataset.json` and check that `manifest.csv` is the one it was written with. Raises ManifestError."""
+    """Read `dataset.json` and check that `manifest.csv` belongs to it. Raises ManifestError."""
     file = folder / INFO_FILE
     try:
         info = msgspec.json.decode(file.read_bytes(), type=DatasetInfo)
         found = hash_file(folder / MANIFEST_FILE)
     except FileNotFoundError as error:
-        raise ManifestError(f"{error.filename}: missing, the data set is unfinished; run `training prepare` again, it goes on") from error
+        raise ManifestError(f"{error.filename}: missing, the data set is unfinished; run `training prepare` again, it resumes") from error
     except OSError as error:
         raise ManifestError(f"{error.filename}: {error.strerror}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -98,7 +98,7 @@ def read_info(folder: Path) -> DatasetInfo:
 
 
 def read_rows(folder: Path) -> Iterator[ManifestRow]:
-    """The rows of `manifest.csv`, in its order, which is by path. Raises ManifestError."""
+    """The rows of `manifest.csv`, sorted by path as in the file. Raises ManifestError."""
     file = folder / MANIFEST_FILE
     try:
         with file.open(encoding="utf-8", newline="") as opened:
@@ -115,10 +115,10 @@ def read_rows(folder: Path) -> Iterator[ManifestRow]:
 
 
 def source_of(folder: Path, info: DatasetInfo) -> Path:
-    """The folder that holds the pictures. Raises ManifestError when it is gone."""
+    """The folder of the pictures. Raises ManifestError if it no longer exists."""
     source = folder / info.source
     if not source.is_dir():
-        raise ManifestError(f"{source}: the pictures of {folder} lay in this folder, and it is gone; prepare the data set again")
+        raise ManifestError(f"{source}: the pictures of {folder} were in this folder, which no longer exists; prepare the data set again")
     return source
 
 

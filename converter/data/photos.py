@@ -1,4 +1,4 @@
-"""Photos on disk: a folder per label and the lists that split them, or a data set that `training prepare` made of one."""
+"""Labelled photos on disk: a folder per label with optional split lists, or a data set that `training prepare` wrote."""
 
 import contextlib
 from collections import Counter
@@ -19,21 +19,21 @@ from device.vision.inference.images import SUFFIXES
 from device.vision.inference.preprocess import Pixels
 
 MASKS = "masks"
-"""folder of the items' masks below a plain data folder or a place"""
+"""folder of the items' masks, below a plain data folder or a place"""
 ITEMS = "items"
-"""folder of a place's labelled items"""
+"""folder of the labelled items of a place"""
 
 
 class PhotosError(SortbinError, ValueError):
-    """A data folder, a split list or a picture that cannot be used; the message names it and says what was expected."""
+    """A data folder, a split list or a picture that cannot be used. The message names it and what was expected."""
 
 
 @dataclass(frozen=True, order=True)
 class Photo:
-    """One labelled picture. `name` is its path below the data folder (below the source of a prepared data set), with forward slashes.
+    """A labelled picture. name: its path below the data folder, or below the source of a prepared data set, with forward slashes.
 
-    mask: a grey picture of the same view where the item is known, 0 ground to 255 item: `masks/<label>/<name>.png` below a plain data folder,
-    and what the manifest of a prepared data set names below that.
+    mask: a grey picture of the same view, 0 ground to 255 item, or None. In a plain data folder it is `masks/<label>/<name>.png`; in a prepared
+    data set the manifest names it.
     """
 
     name: str
@@ -44,25 +44,26 @@ class Photo:
 
 @dataclass(frozen=True)
 class Split:
-    """Labels in the network's order, and the photos to train on and to choose by; no photo is in both."""
+    """Labels in the network's order, training photos and validation photos. No photo is in both."""
 
     labels: tuple[str, ...]
     train: tuple[Photo, ...]
     val: tuple[Photo, ...]
 
     def counts(self) -> dict[str, int]:
-        """Training photos per label, in label order."""
+        """The number of training photos of each label, in label order."""
         found = Counter(photo.label for photo in self.train)
         return {label: found[label] for label in self.labels}
 
 
 def read_split(data: Path, val_share: float = 0.15, seed: int = 0) -> Split:
-    """Read what to train on and to choose by, from a prepared data set or from a folder per label.
+    """Read the training and validation photos of a prepared data set or of a folder per label.
 
-    A prepared data set says itself what is for training and what for validation. A plain folder is split by `splits/*train.txt` and
-    `splits/*val.txt` below it where they exist; without lists, `val_share` of each label's photos (at least one, at least one left) is
-    drawn with `seed`. Raises PhotosError for a missing or empty folder, a list that names a missing photo, a photo in both lists, or a
-    prepared data set that is unfinished or has no photos for training or validation.
+    The manifest of a prepared data set names the split of each photo. A plain folder is split by `splits/*train.txt` and `splits/*val.txt`.
+    Without these lists `val_share` of each label's photos are drawn for validation with `seed`, at least one and never all.
+
+    Raises PhotosError for a missing or empty folder, a list that names a missing photo, a photo in both lists, and a prepared data set that is
+    unfinished or has no photos for training or validation.
     """
     if is_dataset(data):
         prepared = _prepared(data)
@@ -86,9 +87,9 @@ def read_split(data: Path, val_share: float = 0.15, seed: int = 0) -> Split:
 
 
 def read_fold(data: Path, fold: int) -> Split:
-    """A round of cross-validation: the photos of `fold` of a prepared data set to choose by, those of all other folds to train on.
+    """One round of cross-validation of a prepared data set: `fold` is for validation, all other folds are for training.
 
-    Raises PhotosError when the data set cannot be read or has no such fold.
+    Raises PhotosError if the data set cannot be read or has no such fold.
     """
     if not is_dataset(data):
         raise PhotosError(f"{data}: has no folds; `training prepare --folds` makes some")
@@ -99,10 +100,10 @@ def read_fold(data: Path, fold: int) -> Split:
 
 
 def read_part(data: Path, part: str) -> tuple[Photo, ...]:
-    """The photos of one part, sorted by name: train, val, test, all, or a fold of a prepared data set, as in `fold0`.
+    """The photos of one part, sorted by name: train, val, test, all, or a fold of a prepared data set, such as `fold0`.
 
-    In a plain folder train and val are those of `read_split`, and test is `splits/*test.txt`. Raises PhotosError as `read_split`, or when
-    there is no such part or nothing in it.
+    In a plain folder train and val are those of `read_split`, and test is `splits/*test.txt`. Raises PhotosError as `read_split` does, and for a part
+    that does not exist or is empty.
     """
     if part == "all":
         return tuple(read_photos(data))
@@ -123,10 +124,10 @@ def read_part(data: Path, part: str) -> tuple[Photo, ...]:
 
 
 def read_photos(data: Path) -> list[Photo]:
-    """Every picture in the folders of `data`, labelled by its folder, sorted by name; of a prepared data set, all it did not leave out.
+    """Every picture in the label folders of `data`, sorted by name. Of a prepared data set: every picture that is in a split.
 
-    Hidden names are left out. Labels are as `label_of` has them, as those of a prepared data set are. Raises PhotosError when there is none, and for
-    a name that no list could hold; LabelError.
+    Hidden files are skipped. `label_of` makes the label from the folder's name. Raises PhotosError if there is no picture, and for a name that a list
+    cannot hold; LabelError.
     """
     if is_dataset(data):
         return [photo for _, photo in _prepared(data).photos]
@@ -145,10 +146,10 @@ def read_photos(data: Path) -> list[Photo]:
 
 
 def read_extra_photos(folder: Path, labels: Sequence[str]) -> tuple[Photo, ...]:
-    """Pictures to train on beside a data set's own: a folder for each of some of its labels, or places as `training render` makes them.
+    """Photos to train on in addition to a data set: a folder per label, or places as `training render` writes them.
 
-    A place is a folder with `items/<label>/`, `masks/<label>/` and whatever else; names of its photos begin with the place's. Raises PhotosError when
-    there is none, and for a label that the data set does not know.
+    A place is a folder with `items/<label>/` and `masks/<label>/`. The names of its photos begin with the name of the place. Raises PhotosError if
+    there is no photo, and for a label that is not in `labels`.
     """
     places = sorted(items.parent for items in folder.glob(f"*/{ITEMS}") if items.is_dir())
     photos = [photo for place in places for photo in _in_place(folder, place)] if places else read_photos(folder)
@@ -181,7 +182,7 @@ def _photo(data: Path, folder: str, path: Path, mask: Path | None) -> Photo:
 
 
 def unlistable_reason(name: str) -> str:
-    """Why a list with a name a line cannot hold this one; empty where it can."""
+    """Why a list with one name per line cannot hold this name. Empty if it can."""
     if "\n" in name or "\r" in name:
         return "its name has a line break"
     try:
@@ -197,7 +198,7 @@ def _mask(data: Path, label: str, picture: Path) -> Path | None:
 
 
 def empty_folders(data: Path) -> list[Path]:
-    """Folders of a plain data folder that hold no photo and so give no label; not those with lists and masks."""
+    """Folders of a plain data folder without a photo, which therefore are no labels. The folders of lists and masks are not among them."""
     if is_dataset(data) or not data.is_dir():
         return []
     named = {photo.label for photo in read_photos(data)}
@@ -205,9 +206,9 @@ def empty_folders(data: Path) -> list[Path]:
 
 
 def folder_remarks(data: Path) -> list[str]:
-    """What a person should know about a plain data folder before it is used, a line each: odd names of labels, empty folders, what is passed over.
+    """Remarks about a plain data folder, one line each: unusual label names, empty folders, files that are skipped.
 
-    Of a prepared data set, `training prepare` has said it.
+    Empty for a prepared data set: `training prepare` has printed them.
     """
     if is_dataset(data) or not data.is_dir():
         return []
@@ -235,16 +236,16 @@ def _label_folders(data: Path) -> list[Path]:
 
 
 def read_list(file: Path, data: Path, by_name: dict[str, Photo]) -> list[Photo]:
-    """The photos that a list names, one name a line, in its order.
+    """The photos that a list names, one name per line, in the order of the list.
 
-    Raises PhotosError for a list that cannot be read, and for a name that no photo below `data` has.
+    Raises PhotosError for a list that cannot be read, and for a name of no photo below `data`.
     """
     try:
         names = [name for name in file.read_text(encoding="utf-8-sig").split("\n") if name]
     except OSError as error:
         raise PhotosError(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise PhotosError(f"{file}: expected UTF-8 text, the name of a photo a line") from error
+        raise PhotosError(f"{file}: expected UTF-8 text with the name of one photo per line") from error
     missing = [name for name in names if name not in by_name]
     if missing:
         raise PhotosError(f"{file}: names {missing[0]}, which is not below {data}")
@@ -252,7 +253,7 @@ def read_list(file: Path, data: Path, by_name: dict[str, Photo]) -> list[Photo]:
 
 
 def read_pixels(path: Path) -> Pixels:
-    """Decode a picture to H x W x 3 uint8, RGB. Raises PhotosError when the file is missing, empty or not a picture."""
+    """Decode a picture to H x W x 3 uint8, RGB. Raises PhotosError if the file is missing, empty or no picture."""
     try:
         return pictures.read_pixels(path)
     except pictures.PictureError as error:
@@ -260,9 +261,9 @@ def read_pixels(path: Path) -> Pixels:
 
 
 def require_readable(photos: Sequence[Photo]) -> None:
-    """Decode each photo and its mask once, on all processors: hours of training do not end at the last bad file, nor is one named at a time.
+    """Decode each photo and its mask once, on all processors, so that a bad file does not end hours of training.
 
-    Raises PhotosError, which names all that cannot be read.
+    Raises PhotosError, which names every file that cannot be read.
     """
     files = [file for photo in photos for file in (photo.path, photo.mask) if file is not None]
     problems = [
@@ -274,7 +275,7 @@ def require_readable(photos: Sequence[Photo]) -> None:
 
 @contextlib.contextmanager
 def report_all_unreadable(photos: Sequence[Photo]) -> Iterator[None]:
-    """Where the block ends at a photo that cannot be read, look for others like it and raise one PhotosError for all: each costs no second run."""
+    """If the block raises PhotosError, check all photos and raise one PhotosError that names every unreadable file."""
     try:
         yield
     except PhotosError:
@@ -283,31 +284,30 @@ def report_all_unreadable(photos: Sequence[Photo]) -> Iterator[None]:
 
 
 def read_mask(file: Path) -> Pixels:
-    """Decode a mask to H x W uint8, 0 ground to 255 item. Raises PhotosError as `read_pixels`."""
+    """Decode a mask to H x W uint8, 0 ground to 255 item. Raises PhotosError as `read_pixels` does."""
     return np.ascontiguousarray(read_pixels(file)[..., 0])
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A prepared data set without the pictures that it left out: each with its split and, where it has one, its fold, as in `fold0`.
-
-    labels are in the network's order.
+    """The pictures of a prepared data set that are in a split. labels: in the network's order. photos: each with the names of its parts, which are
+    its split and its fold, such as `fold0`, if it has one.
     """
 
     labels: tuple[str, ...]
     photos: tuple[tuple[tuple[str, ...], Photo], ...]
 
     def part(self, data: Path, name: str) -> tuple[Photo, ...]:
-        """The photos of a split or of a fold. Raises PhotosError when there are none."""
+        """The photos of a split or of a fold. Raises PhotosError if there are none."""
         found = tuple(photo for parts, photo in self.photos if name in parts)
         if not found:
-            known = sorted({part for parts, _ in self.photos for part in parts})
-            raise PhotosError(f"{data / manifest.MANIFEST_FILE}: no picture in {name}; expected one of {', '.join(known)}")
+            parts = sorted({part for own, _ in self.photos for part in own})
+            raise PhotosError(f"{data / manifest.MANIFEST_FILE}: no picture in {name}; expected one of {', '.join(parts)}")
         return found
 
 
 def photo_of(row: ManifestRow, data: Path, source: Path) -> Photo:
-    """The picture of a row in the manifest of the prepared data set `data`, whose pictures lie in `source`."""
+    """The photo of a row in the manifest of the prepared data set `data`. source: the folder of its pictures."""
     return Photo(row.path, row.label, source / row.path, data / row.mask if row.mask else None)
 
 

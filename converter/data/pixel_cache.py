@@ -1,4 +1,4 @@
-"""Photos decoded once, for several processes that need the same pixels."""
+"""A file of decoded pixels, for several processes that need the same photos."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,9 +10,9 @@ from device.vision.inference.preprocess import Pixels
 
 
 def write_pixels(pictures: Iterable[Pixels], size: int, file: Path) -> int:
-    """Write pictures of size x size x 3 uint8 to a `.npy` file, one after the other, and return how many. Raises OSError.
+    """Write pictures of size x size x 3 uint8 to a `.npy` file and return their number. Raises OSError.
 
-    Written, not mapped: a full disk is then an error and not a crash.
+    They are written and not memory-mapped: a full disk then raises an error and does not crash the process.
     """
     count = 0
     with file.open("wb") as opened:
@@ -26,12 +26,12 @@ def write_pixels(pictures: Iterable[Pixels], size: int, file: Path) -> int:
 
 
 def map_pixels(file: Path) -> Pixels:
-    """What `write_pixels` wrote: photos x size x size x 3 uint8, read from disk as it is used."""
+    """The pictures of a file that `write_pixels` wrote, memory-mapped: photos x size x size x 3 uint8."""
     pictures: Pixels = np.load(file, mmap_mode="r")
     return pictures
 
 
 def _header(opened: BinaryIO, count: int, size: int) -> None:
     write: Callable[..., None] = np.lib.format.write_array_header_1_0
-    # NumPy pads the header so that any count fits in the same bytes.
+    # NumPy pads the header, so every count takes the same number of bytes.
     write(opened, {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)})

@@ -1,4 +1,4 @@
-"""A finished training run: the network, its labels, and which photos it was trained on and chosen by."""
+"""A finished training run: the network, its labels, its training photos and its validation photos."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from device.common.errors import SortbinError
 
 
 class RunError(SortbinError, ValueError):
-    """A run folder that is unfinished or does not belong to the data. The message names the file and what was expected."""
+    """A run folder that is unfinished or does not match the data. The message names the file and what was expected."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What `training fit` left behind. labels are in the network's order; train and val name photos below the data folder, none in both."""
+    """What `training fit` wrote. labels: in the network's order. train, val: photos below the data folder; none is in both."""
 
     model: Path
     labels: tuple[str, ...]
@@ -27,9 +27,9 @@ class Run:
 
 
 def run_from_labels_file(model: Path, labels_file: Path, data: Path, seed: int) -> Run:
-    """A run for a model that something else trained: its labels from a file, one a line in its order, its photos split as `read_split` does.
+    """A run of a model that another program trained. labels_file: one label per line, in the model's order. The photos are split by `read_split`.
 
-    Raises RunError for a labels file that cannot be read or does not name the labels of `data`; PhotosError.
+    Raises RunError for a labels file that cannot be read or that differs from the labels of `data`; PhotosError.
     """
     labels = _read_labels(labels_file)
     split = read_split(data, seed=seed)
@@ -41,9 +41,9 @@ def run_from_labels_file(model: Path, labels_file: Path, data: Path, seed: int) 
 
 
 def read_run(folder: Path, data: Path) -> Run:
-    """Read a run folder and find its photos below `data`. Nothing is decoded yet.
+    """Read a run folder and find its photos below `data`. No photo is decoded.
 
-    Raises RunError for a folder that holds no finished run, or whose labels are not those of `data`; PhotosError for a missing photo.
+    Raises RunError for a folder without a finished run or with labels that differ from those of `data`; PhotosError for a missing photo.
     """
     files = require_finished(folder)
     labels = _read_labels(files["labels.txt"])
@@ -51,7 +51,7 @@ def read_run(folder: Path, data: Path) -> Run:
     train, val = (tuple(read_list(files[name], data, by_name)) for name in ("train.txt", "val.txt"))
     for name, photos in (("train.txt", train), ("val.txt", val)):
         if not photos:
-            raise RunError(f"{files[name]}: expected the name of a photo in each line, found none")
+            raise RunError(f"{files[name]}: expected the name of one photo per line, found none")
         strange = [photo for photo in photos if photo.label not in labels]
         if strange:
             raise RunError(f"{files[name]}: {strange[0].name} lies in a folder that {files['labels.txt']} does not name")
@@ -65,7 +65,7 @@ def read_run(folder: Path, data: Path) -> Run:
 
 
 def require_finished(folder: Path) -> dict[str, Path]:
-    """The files of a finished run by their names. Raises RunError where one is missing."""
+    """The files of a finished run by name. Raises RunError if one is missing."""
     if not folder.is_dir():
         raise RunError(f"{folder}: expected the folder that `training fit --out` wrote, found none")
     files = {name: folder / name for name in ("model.keras", "labels.txt", "train.txt", "val.txt")}
@@ -79,17 +79,17 @@ def _read_labels(file: Path) -> tuple[str, ...]:
     try:
         text = unicodedata.normalize("NFC", file.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise RunError(f"{file}: {error.strerror}; expected a text file with a label a line") from error
+        raise RunError(f"{file}: {error.strerror}; expected a text file with one label per line") from error
     except UnicodeDecodeError as error:
-        raise RunError(f"{file}: expected UTF-8 text with a label a line") from error
+        raise RunError(f"{file}: expected UTF-8 text with one label per line") from error
     labels = _without_numbers(tuple(line for line in text.split("\n") if line))
     if len(labels) < 2 or len(set(labels)) != len(labels):
-        raise RunError(f"{file}: expected at least two labels, one a line, none twice")
+        raise RunError(f"{file}: expected at least two labels, one per line, none twice")
     return labels
 
 
 def _without_numbers(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """The labels of a file of Teachable Machine, whose lines are "0 cardboard", "1 glass" and so on; any other lines as they are."""
+    """The labels without their numbers, as in a file of Teachable Machine: "0 cardboard", "1 glass". Other lines are returned unchanged."""
     numbered = [line.partition(" ") for line in lines]
     if any(number != str(index) or not label.strip() for index, (number, _, label) in enumerate(numbered)):
         return lines

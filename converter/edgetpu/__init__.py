@@ -1,1 +1,1 @@
-"""The Edge TPU: which operations of a model it will run, Coral's compiler for it, and compiled models in bundles."""
+"""The Edge TPU: predicts which operations it runs, calls Coral's compiler, and adds compiled models to bundles. Imports tflite, common."""

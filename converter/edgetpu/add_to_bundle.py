@@ -1,4 +1,4 @@
-"""A compiled model added to a bundle: named outputs, labels and card put back, hashes renewed, and never a bundle in between."""
+"""Adds a compiled model to a bundle: restores output names, labels and card, and updates the hashes."""
 
 import contextlib
 import tempfile
@@ -29,7 +29,7 @@ from device.vision.inference.bundle import (
 
 @contextlib.contextmanager
 def folder_beside(bundle: Bundle) -> Iterator[Path]:
-    """An empty folder on the same disk as the bundle, gone after the block. Raises OutputError when the disk refuses."""
+    """Yield an empty folder beside the bundle, on the same disk. It is removed after the block. Raises OutputError."""
     place = bundle.folder.resolve()
     try:
         with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as folder:
@@ -39,7 +39,7 @@ def folder_beside(bundle: Bundle) -> Iterator[Path]:
 
 
 def described(compiled: bytes, bundle: Bundle) -> bytes:
-    """The compiled model with what the compiler drops: the names of the outputs, labels, card and metadata."""
+    """The compiled model with what the compiler removes: names of the outputs, labels, card and metadata."""
     info, card = bundle.info, bundle.folder / CARD_FILE
     named = _with_signatures(compiled, (bundle.folder / MODEL_FILE).read_bytes())
     text = card.read_text(encoding="utf-8") if CARD_FILE in info.files else ""
@@ -47,10 +47,10 @@ def described(compiled: bytes, bundle: Bundle) -> bytes:
 
 
 def add_compiled(bundle: Bundle, compiled: CompiledModel, folder: Path) -> Bundle:
-    """Put the compiled model and what the compiler said into the bundle. folder: one of `folder_beside`.
+    """Write the compiled model and the compiler's report into the bundle. folder: from `folder_beside`.
 
-    Each step leaves a bundle that `read_bundle` takes: at first the old one, at last the new one, and between them, where it had a compiled
-    model already, one without. Raises OutputError when the disk refuses, with the old bundle in place.
+    After each step the bundle is valid: first the old one, then one without a compiled model if it had one, then the new one. Raises OutputError if
+    the disk refuses; the old bundle then stays.
     """
     info = bundle.info
     model = folder / "described.tflite"
@@ -58,17 +58,17 @@ def add_compiled(bundle: Bundle, compiled: CompiledModel, folder: Path) -> Bundl
         model.write_bytes(described(compiled.model, bundle))
         without = {name: value for name, value in info.files.items() if name != EDGETPU_FILE}
         files = dict(sorted({**without, EDGETPU_FILE: hash_file(model)}.items()))
-        finished = msgspec.structs.replace(info, files=files, edgetpu=_told(compiled))
+        finished = msgspec.structs.replace(info, files=files, edgetpu=_edgetpu_info(compiled))
         if EDGETPU_FILE in info.files:
-            _put(msgspec.structs.replace(info, files=without, edgetpu=msgspec.UNSET), folder, bundle.folder)
+            _replace_info(msgspec.structs.replace(info, files=without, edgetpu=msgspec.UNSET), folder, bundle.folder)
         model.replace(bundle.folder / EDGETPU_FILE)
-        _put(finished, folder, bundle.folder)
+        _replace_info(finished, folder, bundle.folder)
     except OSError as error:
         raise OutputError(f"{error.filename2 or error.filename or bundle.folder}: {error.strerror or error}") from error
     return read_bundle(bundle.folder)
 
 
-def _told(compiled: CompiledModel) -> EdgeTpu:
+def _edgetpu_info(compiled: CompiledModel) -> EdgeTpu:
     report = compiled.report
     return EdgeTpu(
         compiler=report.version,
@@ -80,14 +80,15 @@ def _told(compiled: CompiledModel) -> EdgeTpu:
     )
 
 
-def _put(info: BundleInfo, folder: Path, into: Path) -> None:
+def _replace_info(info: BundleInfo, folder: Path, into: Path) -> None:
+    """Seal the info and replace the one of the bundle `into`. folder: for the temporary file, on the same disk."""
     new = folder / INFO_FILE
     new.write_bytes(encode(seal(info)))
     new.replace(into / INFO_FILE)
 
 
 def _with_signatures(compiled: bytes, original: bytes) -> bytes:
-    """The compiled model with the original's signatures, whose tensors it still calls by the same names."""
+    """The compiled model with the signatures of the original. Its tensors still have the same names."""
     wanted = parse_model(original)
     parsed = schema.ModelT.InitFromPackedBuf(compiled, 0)
     places = {tensor.name.decode(): index for index, tensor in enumerate(parsed.subgraphs[0].tensors)}

@@ -1,4 +1,4 @@
-"""Coral's compiler, `edgetpu_compiler`: found, run within a time, and what it made of a model."""
+"""Finds and runs Coral's compiler, `edgetpu_compiler`, with a time limit."""
 
 import os
 import shlex
@@ -16,7 +16,7 @@ from device.common.errors import SortbinError
 
 PROGRAM = "edgetpu_compiler"
 FOLDER = "{folder}"
-"""stands in a given command for the folder that the model lies in, for containers to mount"""
+"""stands for the folder of the model in a given command, for containers to mount"""
 
 _GRACE_S = 5.0
 
@@ -28,27 +28,27 @@ INSTALL = (
     ),
     "sudo apt-get update && sudo apt-get install edgetpu-compiler",
 )
-"""the commands that install it on x86-64 Debian, after coral.ai/docs/edgetpu/compiler"""
+"""the commands that install it on x86-64 Debian, from coral.ai/docs/edgetpu/compiler"""
 
 
 class CompilerNotFoundError(SortbinError, FileNotFoundError):
-    """There is no such program. The message names it."""
+    """The compiler is not installed. The message names the program."""
 
 
 class CompilerError(SortbinError, RuntimeError):
-    """The compiler failed, hung, or left no model behind. The message gives its last words."""
+    """The compiler failed, hung, or wrote no model. The message quotes its last lines."""
 
 
 @dataclass(frozen=True)
 class CompiledModel:
-    """A compiled model, and what the compiler said of it."""
+    """A compiled model and the report of the compiler."""
 
     model: bytes
     report: CompilerReport
 
 
 def find_compiler(command: str | None) -> list[str]:
-    """The words of a command line, or of the program on the PATH when `command` is None. Raises CompilerNotFoundError."""
+    """The words of the command line; without `command` the program on the PATH. Raises CompilerNotFoundError."""
     try:
         words = [PROGRAM] if command is None else shlex.split(command)
     except ValueError as error:
@@ -60,33 +60,33 @@ def find_compiler(command: str | None) -> list[str]:
 
 
 def compile_model(model: Path, command: Sequence[str], timeout_s: float) -> CompiledModel:
-    """Compile `model` in the folder it lies in, where the compiler's files stay behind.
+    """Compile `model` in its folder, where the compiler's files stay.
 
-    Each `{folder}` in `command` becomes the path of that folder; the command runs there and gets `-s` and the model's name.
-    Raises CompilerError and ReportError. A model of which nothing was mapped is no error here: ask the report.
+    Each `{folder}` in `command` is replaced by the path of that folder. The command runs there, with `-s` and the model's name added. Raises
+    CompilerError and ReportError. It is no error here if nothing was mapped: see the report.
     """
     folder = model.parent.resolve()
     words = [word.replace(FOLDER, str(folder)) for word in command]
-    said = _run([*words, "-s", model.name], folder, timeout_s)
+    printed = _run([*words, "-s", model.name], folder, timeout_s)
     log = folder / f"{model.stem}_edgetpu.log"
-    # The log has the whole table; with many operations the printed one may stop short.
-    report = parse_report(said + "\n" + (log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""))
-    made = folder / f"{model.stem}_edgetpu.tflite"
-    if not made.is_file():
-        raise CompilerError(f"{words[0]} left no {made.name} behind; it said: {last_words(said)}")
-    content = made.read_bytes()
-    operators = parse_model(content, made.name).main.operators
+    # The log holds the whole table; the printed one may be cut off for many operations.
+    report = parse_report(printed + "\n" + (log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""))
+    output = folder / f"{model.stem}_edgetpu.tflite"
+    if not output.is_file():
+        raise CompilerError(f"{words[0]} wrote no {output.name}; it printed: {last_words(printed)}")
+    content = output.read_bytes()
+    operators = parse_model(content, output.name).main.operators
     if report.mapped and not any(operator.name == CUSTOM_OP for operator in operators):
-        raise CompilerError(f"{words[0]} says that it mapped {report.mapped} operations, but {made.name} holds no {CUSTOM_OP}")
+        raise CompilerError(f"{words[0]} says that it mapped {report.mapped} operations, but {output.name} holds no {CUSTOM_OP}")
     return CompiledModel(content, report)
 
 
 def _run(words: list[str], folder: Path, timeout_s: float) -> str:
-    """Run it and return what it printed, to whichever stream."""
-    said = folder / "compiler.out"
+    """Run the command and return what it printed to stdout and stderr."""
+    printed = folder / "compiler.out"
     try:
-        with said.open("wb") as out:
-            # Its own session, so that what it started itself ends with it.
+        with printed.open("wb") as out:
+            # A session of its own, so that its child processes can be ended with it.
             process = subprocess.Popen(words, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
             try:
                 status = process.wait(timeout_s)
@@ -94,15 +94,16 @@ def _run(words: list[str], folder: Path, timeout_s: float) -> str:
                 _end(process)
                 raise
     except subprocess.TimeoutExpired as error:
-        raise CompilerError(f"{words[0]} was not done after {timeout_s:g} s and was ended; it said: {_tail(said)}") from error
+        raise CompilerError(f"{words[0]} was not done after {timeout_s:g} s and was ended; it printed: {_tail(printed)}") from error
     except OSError as error:
         raise CompilerError(f"{words[0]}: {error.strerror}") from error
     if status != 0:
-        raise CompilerError(f"{words[0]} failed with status {status}; it said: {_tail(said)}")
-    return said.read_text(encoding="utf-8", errors="replace")
+        raise CompilerError(f"{words[0]} failed with status {status}; it printed: {_tail(printed)}")
+    return printed.read_text(encoding="utf-8", errors="replace")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End the process and its children: SIGTERM, and SIGKILL after _GRACE_S."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
@@ -113,5 +114,5 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             continue
 
 
-def _tail(said: Path) -> str:
-    return last_words(said.read_text(encoding="utf-8", errors="replace"))
+def _tail(printed: Path) -> str:
+    return last_words(printed.read_text(encoding="utf-8", errors="replace"))

@@ -1,4 +1,4 @@
-"""A model as the mapping rules see it: operations, their operands, and no weights. Small enough to keep as JSON."""
+"""A model in the form that the mapping rules need: operations and tensors without weights, small enough for JSON."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 from converter.tflite.flatbuffer import ModelFile, Operator, Tensor
 
 CUSTOM_OP = "edgetpu-custom-op"
-"""the custom operator that stands in a compiled model for all operations on the Edge TPU"""
+"""the custom operator of a compiled model that holds all operations on the Edge TPU"""
 
 _OPTIONS = {
     "fused_activation_function": 0,
@@ -20,14 +20,14 @@ _OPTIONS = {
     "ellipsis_mask": 0,
     "new_axis_mask": 0,
 }
-"""those that a rule asks for, and their defaults"""
+"""the options that rules read, with their defaults"""
 _KEPT_VALUES = 16
 _BITS = {"int4": 4, "int8": 8, "uint8": 8, "bool": 8, "int16": 16, "float16": 16, "int32": 32, "float32": 32, "int64": 64, "float64": 64}
 
 
 class GraphTensor(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An operand. values: the numbers of a small constant of whole numbers (axes, paddings, sizes), in order, else None.
-    zeros: a constant that stands for 0 throughout. scales: how many quantization scales it has, 0 for none.
+    """A tensor. scales: number of quantization scales. constant: whether its values are in the file. values: the numbers of a small integer constant
+    (axes, paddings, sizes), else None. zeros: whether it is a constant of real value 0. dynamic: whether a size other than the batch is open.
     """
 
     dtype: str
@@ -41,13 +41,13 @@ class GraphTensor(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def bytes(self) -> int:
-        """The size it takes in memory."""
+        """Its size in memory."""
         return math.prod(self.shape) * _BITS.get(self.dtype, 0) // 8
 
 
 class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """inputs, outputs: indices of tensors, -1 for an input left out. options: see `option`. folded: computes sizes alone, which are constants once
-    the batch is 1: a converter that knows this leaves it out.
+    """One operation. inputs, outputs: indices of tensors, -1 for an omitted input. options: those that differ from their defaults. folded: whether
+    its result is constant once the batch size is 1; a converter then removes the operation.
     """
 
     name: str
@@ -59,13 +59,13 @@ class Operation(msgspec.Struct, frozen=True, omit_defaults=True):
     folded: bool = False
 
     def option(self, name: str) -> int:
-        """An option that a rule asks for: as the file has it, or its default."""
+        """The value of an option: from the file, or its default."""
         return self.options.get(name, _OPTIONS[name])
 
 
 class Graph(msgspec.Struct, frozen=True):
-    """The graph that runs: operations stand in the order in which they run. subgraphs: how many graphs the file has. open_batch: whether the size of
-    the batch is open in the file; it is 1 here.
+    """The main graph, with operations in execution order. subgraphs: number of graphs in the file. open_batch: whether the batch size is open in the
+    file; here it is 1.
     """
 
     tensors: tuple[GraphTensor, ...]
@@ -74,12 +74,12 @@ class Graph(msgspec.Struct, frozen=True):
     open_batch: bool = False
 
     def tensor(self, index: int) -> GraphTensor | None:
-        """The tensor at an index, or None for -1, an operand left out."""
+        """The tensor at an index, or None for -1, an omitted input."""
         return self.tensors[index] if index >= 0 else None
 
 
 def build_graph(model: ModelFile) -> Graph:
-    """What the rules need of a model, as if its batch were 1 where that is open."""
+    """The graph of a model. An open batch size is taken as 1."""
     tensors, operations = list(map(_tensor, model.main.tensors)), list(map(_operation, model.main.operators))
     open_batch = any(tensor.signature[:1] == (-1,) for tensor in model.main.tensors)
     if open_batch:
@@ -88,7 +88,7 @@ def build_graph(model: ModelFile) -> Graph:
 
 
 def _fold(tensors: list[GraphTensor], operations: list[Operation]) -> None:
-    """Mark what is known before the model runs once the batch is: sizes of tensors, and what is computed of them."""
+    """Mark operations whose result is known once the batch size is: sizes of tensors, and what is computed from them."""
     for number, operation in enumerate(operations):
         given = [tensors[index] for index in operation.inputs if index >= 0]
         if (operation.name == "SHAPE" and not given[0].dynamic) or (given and all(tensor.constant for tensor in given)):

@@ -1,4 +1,4 @@
-"""What the Edge TPU will run of a model, foretold without the compiler, and what will be left to the CPU and why."""
+"""Predicts without the compiler which operations the Edge TPU runs, and why others stay on the CPU."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from converter.edgetpu.rules import refusal
 from device.common.errors import SortbinError
 
 ON_CHIP_BYTES = 8 * 1024 * 1024
-"""of memory on the chip for parameters, less what the program itself takes: Coral's compiler page says roughly 8 MB, and logs of small models
-that were published show 7.98 to 8.02 MiB"""
+"""memory on the chip for parameters and the program: Coral's compiler page says roughly 8 MB; published logs of small models show 7.98 to
+8.02 MiB for parameters"""
 
 
 class AlreadyCompiledError(SortbinError, ValueError):
-    """A model that the Edge TPU's compiler has made. The message says so."""
+    """A model that is compiled for the Edge TPU already."""
 
 
 @dataclass(frozen=True)
 class Fate:
-    """Where an operation will run. number: its place in the graph; reason: why not on the Edge TPU, else empty."""
+    """Where one operation will run. number: its index in the graph. status: in the compiler's words. reason: why not on the Edge TPU, else empty."""
 
     number: int
     name: str
@@ -29,15 +29,14 @@ class Fate:
 
     @property
     def mapped(self) -> bool:
-        """Whether the Edge TPU will run it."""
+        """Whether it runs on the Edge TPU."""
         return self.status == status.MAPPED
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """fates: one for each operation, in order, but for those that are gone once the batch is 1.
-    parameter_bytes: of the constants that the mapped operations use. cautions: what may go
-    wrong although it maps.
+    """The predicted mapping. fates: one per operation, in order, without the folded ones. parameter_bytes: of the constants that the mapped
+    operations use. cautions: problems that may occur although an operation maps.
     """
 
     fates: tuple[Fate, ...]
@@ -51,24 +50,24 @@ class Prediction:
 
     @property
     def mapped(self) -> int:
-        """How many operations the Edge TPU will run."""
+        """The number of operations that run on the Edge TPU."""
         return len(self.fates) - len(self.on_cpu)
 
     @property
     def fits(self) -> bool:
-        """Whether all parameters stay on the chip, as far as their plain size tells; the compiled ones take somewhat more."""
+        """Whether all parameters fit on the chip. Compiled parameters are somewhat larger than the ones counted here."""
         return self.parameter_bytes <= ON_CHIP_BYTES
 
     def counts(self) -> dict[tuple[str, str], int]:
-        """How many operations of each name and status, as the compiler's own table counts them."""
+        """The number of operations by name and status, as in the compiler's table."""
         return dict(Counter((fate.name, fate.status) for fate in self.fates))
 
 
 def predict(graph: Graph) -> Prediction:
-    """Foretell the mapping. The compiler makes one piece for the Edge TPU: whatever needs the result of an operation on the CPU that
-    itself needs a result of the Edge TPU stays on the CPU. Operations on the CPU before all that do not matter.
+    """Predict the mapping. Raises AlreadyCompiledError for a compiled model.
 
-    Raises AlreadyCompiledError for a compiled model.
+    The compiler makes one piece for the Edge TPU. After it, an operation stays on the CPU if its input comes from a CPU operation that itself comes
+    after the Edge TPU. CPU operations before the piece have no effect.
     """
     if any(operation.name == CUSTOM_OP for operation in graph.operations):
         raise AlreadyCompiledError(f"compiled for the Edge TPU already: it holds {CUSTOM_OP}; give the model it was compiled from")
@@ -108,7 +107,7 @@ def _cautions(graph: Graph, fates: list[Fate]) -> Iterator[str]:
     if graph.open_batch:
         folded = sum(operation.folded for operation in graph.operations)
         gone = f", without {folded} operations that compute sizes; convert it with a batch of 1 before you compile it" if folded else ""
-        yield f"its batch is open; foretold as if it were 1{gone}"
+        yield f"its batch size is open; predicted for a batch of 1{gone}"
     dense = (graph.operations[fate.number] for fate in fates if fate.mapped and fate.name == "FULLY_CONNECTED")
     if any(graph.tensors[operation.inputs[1]].scales > 1 for operation in dense):
         yield (

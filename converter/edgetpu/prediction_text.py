@@ -1,4 +1,4 @@
-"""A prediction, and the compiler's report beside it, as lines for a terminal."""
+"""A prediction as lines for a terminal, and its differences from the compiler's report."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ _SHOWN_NUMBERS = 6
 
 
 def prediction_lines(prediction: Prediction) -> Iterator[str]:
-    """What the Edge TPU will run, operation by operation, and what holds the others back."""
+    """The operations by status, the reasons for those on the CPU, cautions, and a summary."""
     yield "Edge TPU, predicted without its compiler"
     counts = [(name, count, words) for (name, words), count in prediction.counts().items()]
     yield from columns(("operation", "count", "status"), counts, right=("count",))
@@ -29,14 +29,14 @@ def prediction_lines(prediction: Prediction) -> Iterator[str]:
 
 
 def difference(prediction: Prediction, report: CompilerReport) -> str:
-    """In which operations the compiler did otherwise than foretold, in one line; empty when in none."""
-    foretold = {name: 0 for name, _ in prediction.counts()}
+    """One line with the operations that the compiler mapped differently than predicted; empty if there are none."""
+    predicted = {name: 0 for name, _ in prediction.counts()}
     for fate in prediction.fates:
-        foretold[fate.name] += fate.mapped
-    found = dict.fromkeys(foretold, 0)
+        predicted[fate.name] += fate.mapped
+    found = dict.fromkeys(predicted, 0)
     for row in report.rows:
         found[row.operation] = found.get(row.operation, 0) + row.count * row.mapped
-    wrong = [f"{name} {foretold.get(name, 0)} foretold, {count} mapped" for name, count in found.items() if count != foretold.get(name, 0)]
+    wrong = [f"{name} {predicted.get(name, 0)} predicted, {count} mapped" for name, count in found.items() if count != predicted.get(name, 0)]
     return ", ".join(wrong)
 
 

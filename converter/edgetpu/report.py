@@ -1,4 +1,4 @@
-"""What Coral's compiler prints and writes to its log, read."""
+"""Parses what Coral's compiler prints and writes to its log."""
 
 import re
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ _UNITS = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
 class ReportError(SortbinError, ValueError):
-    """Text that holds no table of operations. The message says what there was instead."""
+    """The compiler's output has no table of operations. The message quotes it."""
 
 
 @dataclass(frozen=True)
 class CompilerRow:
-    """How many operations of a name had the same fate; status in the compiler's words."""
+    """One row of the compiler's table: `count` operations of one name with one status, in the compiler's words."""
 
     operation: str
     count: int
@@ -27,14 +27,14 @@ class CompilerRow:
 
     @property
     def mapped(self) -> bool:
-        """Whether they run on the Edge TPU."""
+        """Whether these operations run on the Edge TPU."""
         return self.status == status.MAPPED
 
 
 @dataclass(frozen=True)
 class CompilerReport:
-    """version: of the compiler, empty where it does not say. on_chip_bytes, remaining_bytes, off_chip_bytes: of parameters kept on the chip, of
-    room left there, of parameters fetched at every run; None where it does not say.
+    """The compiler's report. version: empty if it is not printed. on_chip_bytes: parameters on the chip. remaining_bytes: free memory there.
+    off_chip_bytes: parameters that are fetched at every run. None if not printed.
     """
 
     version: str
@@ -45,25 +45,25 @@ class CompilerReport:
 
     @property
     def mapped(self) -> int:
-        """How many operations run on the Edge TPU. 0 is no success, whatever the compiler calls it (google-coral/edgetpu issue 358)."""
+        """The number of operations on the Edge TPU. 0 is a failure, although the compiler reports success (google-coral/edgetpu issue 358)."""
         return sum(row.count for row in self.rows if row.mapped)
 
     @property
     def on_cpu(self) -> int:
-        """How many do not."""
+        """The number of operations on the CPU."""
         return sum(row.count for row in self.rows if not row.mapped)
 
 
 def parse_report(text: str) -> CompilerReport:
-    """Read what the compiler prints with `-s`, what it writes to `<name>_edgetpu.log`, or both one after the other: the last table counts.
+    """Parse what the compiler prints with `-s`, its log `<name>_edgetpu.log`, or both in one text; the last table counts.
 
-    Raises ReportError when there is no table.
+    Raises ReportError if there is no table.
     """
     lines = [line.rstrip() for line in text.splitlines()]
     heads = [number for number, line in enumerate(lines) if _HEAD.match(line)]
     rows = tuple(_rows(lines[heads[-1] + 1 :])) if heads else ()
     if not rows:
-        raise ReportError(f"the compiler gave no table of operations; it said: {last_words(text)}")
+        raise ReportError(f"the compiler printed no table of operations; it printed: {last_words(text)}")
     version = _VERSION.search(text)
     return CompilerReport(
         version=version[1] if version else "",
@@ -75,7 +75,7 @@ def parse_report(text: str) -> CompilerReport:
 
 
 def last_words(text: str) -> str:
-    """The last lines of what a program printed that say something, in one line."""
+    """The last three lines of a text that are not blank, joined in one line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " / ".join(lines[-3:]) or "nothing"
 

@@ -1,8 +1,8 @@
-"""Which operations the Edge TPU's compiler maps, and why not the others: statements about single operations.
+"""The rules by which the Edge TPU's compiler maps single operations.
 
-The list of operations and most limits are those of Coral's page on models (coral.ai/docs/edgetpu/models-intro, runtime 14). The newest
-version of each operation is that of TensorFlow 2.5, which compiler 16 was built with (tensorflow/lite/tools/versioning). What rests
-on compiled models that Google published says so. The compiler itself is closed: it knows limits of size that are written down nowhere.
+The operations and most limits are from Coral's page on models (coral.ai/docs/edgetpu/models-intro, runtime 14). The newest version of each operation
+is that of TensorFlow 2.5, which compiler 16 was built with (tensorflow/lite/tools/versioning). Limits that were found in compiled models of Google
+are marked. The compiler's source is not public; it has undocumented size limits.
 """
 
 import math
@@ -14,15 +14,15 @@ from converter.edgetpu.graph import Graph, GraphTensor, Operation
 
 _SOFTMAX_ELEMENTS = 16_000
 _MEAN_CHANNELS = 4
-"""a mean over channels needs a multiple of so many"""
+"""a mean over channels needs a multiple of this number of channels"""
 _RESIZE_FACTOR = 8
-"""Published models map a factor of 2 and leave 15.5 and 33 on the CPU; where between them it ends is not known."""
+"""published models map a factor of 2 and leave 15.5 and 33 on the CPU; the exact limit is not known"""
 _RESIZE_SIDE = 256
-"""Users report 128 mapped, and 512 not (google-coral/edgetpu issue 31); where between them it ends is not known."""
+"""users report that 128 is mapped and 512 is not (google-coral/edgetpu issue 31); the exact limit is not known"""
 
 
 class Refusal(NamedTuple):
-    """Why an operation stays on the CPU. status: in the compiler's words; reason: in ours."""
+    """Why an operation stays on the CPU. status: in the compiler's words. reason: the details."""
 
     status: str
     reason: str
@@ -32,17 +32,17 @@ Rule = Callable[[Graph, Operation], Refusal | None]
 
 
 def refusal(graph: Graph, operation: Operation) -> Refusal | None:
-    """Why the compiler leaves this operation on the CPU, whatever stands before it, or None when it maps it."""
+    """Why this operation stays on the CPU, regardless of the operations before it; None if it is mapped."""
     if operation.custom:
         return Refusal(status.DATA_TYPE, f"{operation.name} is a custom operation")
     if operation.name == "DEQUANTIZE":
         return Refusal(status.DATA_TYPE, "its result is floating point")
-    kind = SUPPORTED.get(operation.name)
-    if kind is None:
+    support = SUPPORTED.get(operation.name)
+    if support is None:
         return Refusal(status.NOT_SUPPORTED, "the Edge TPU has no such operation")
-    if operation.version > kind.newest:
-        return Refusal(status.VERSION, f"version {operation.version}; the compiler knows up to {kind.newest}")
-    return next((found for rule in (*COMMON, *kind.rules) if (found := rule(graph, operation))), None)
+    if operation.version > support.newest:
+        return Refusal(status.VERSION, f"version {operation.version}; the compiler knows up to {support.newest}")
+    return next((found for rule in (*COMMON, *support.rules) if (found := rule(graph, operation))), None)
 
 
 def _eight_bits(graph: Graph, operation: Operation) -> Refusal | None:
@@ -108,7 +108,7 @@ def _zero_padding_only(graph: Graph, operation: Operation) -> Refusal | None:
 
 
 def _not_the_batch(graph: Graph, operation: Operation) -> Refusal | None:
-    """Of reductions: the axes are the second input."""
+    """For reductions, whose second input holds the axes."""
     given = graph.tensors[operation.inputs[0]]
     axes = _axes(graph.tensors[operation.inputs[1]], len(given.shape))
     return Refusal(status.LIMITATION, "works along the batch") if len(given.shape) == 4 and 0 in axes else None
@@ -164,7 +164,7 @@ def _alpha_per_channel(graph: Graph, operation: Operation) -> Refusal | None:
 
 
 class OperationSupport(NamedTuple):
-    """An operation that the Edge TPU has. newest: the last version that the compiler knows; parameters: which inputs must be constants."""
+    """What the Edge TPU supports of an operation. newest: its highest version. parameters: positions of inputs that must be constant."""
 
     newest: int
     parameters: tuple[int, ...] = ()
@@ -221,13 +221,13 @@ _WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"
 
 
 def _parameters(graph: Graph, operation: Operation) -> list[GraphTensor]:
-    """The inputs that must be constants, weights first."""
+    """The inputs that must be constant, weights first."""
     places = (operation.inputs[place] for place in SUPPORTED[operation.name].parameters if place < len(operation.inputs))
     return [tensor for index in places if (tensor := graph.tensor(index)) is not None]
 
 
 def _data(graph: Graph, operation: Operation) -> list[GraphTensor]:
-    """What flows through: the inputs that are no parameters and no state of its own, then the outputs."""
+    """The data tensors: inputs that are neither parameters nor variables, then the outputs."""
     parameters = SUPPORTED[operation.name].parameters
     places = [index for place, index in enumerate(operation.inputs) if place not in parameters]
     return [tensor for index in (*places, *operation.outputs) if (tensor := graph.tensor(index)) is not None and not tensor.variable]

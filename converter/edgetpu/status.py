@@ -1,4 +1,4 @@
-"""What Coral's compiler says of an operation, in its own words, and the ones it has been seen to use."""
+"""The texts that Coral's compiler prints as the status of an operation."""
 
 MAPPED = "Mapped to Edge TPU"
 SUBGRAPH = "More than one subgraph is not supported"

@@ -1,1 +1,1 @@
-"""Keras classifiers that our training did not make, brought into the form that a bundle needs."""
+"""Converts Keras classifiers of other programs to the form that a bundle needs. Imports bundle, quantization, data, common."""

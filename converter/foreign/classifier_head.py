@@ -1,4 +1,4 @@
-"""Where a classifier's graph ends: the value of each label before any softmax or sigmoid, and the features that its last layer weighs."""
+"""Finds the head of a classifier's graph: the score of each label before softmax or sigmoid, and the features that its last layer takes."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from converter.foreign.graph_edits import GraphError
 _PASSED_OVER = {"Identity", "IdentityN", "NoOp", "Reshape", "Squeeze", "ExpandDims", "Cast"}
 _PROBABILITIES = {"Softmax", "LogSoftmax", "Sigmoid"}
 _LOOPS = {"Enter", "While", "StatelessWhile", "Switch", "If", "StatelessIf", "Case"}
-"""loops and branches, as LSTM and GRU layers make them; TensorFlow's quantizer crashes on them"""
+"""loops and branches, which LSTM and GRU layers use; TensorFlow's quantizer crashes on them"""
 _WEIGHED = {"MatMul", "BatchMatMulV2", "Conv2D", "Einsum"}
 
 AUGMENTS = "exported while it augments pictures; give the .keras file, or export it with training=False (docs/converter.md)"
-"""what is said of a graph that draws random numbers"""
+"""the error message for a graph that draws random numbers"""
 MOST_FEATURES = 4096
-"""features beyond which the mean over a map is taken instead of every place of it: what is kept of training photos grows with them"""
+"""with more features, the mean over the feature map is the embedding, because the bundle's statistics grow with the number of features"""
 
 
 @dataclass(frozen=True, eq=False)
 class ClassifierHead:
-    """Tensors of a graph. scores: one value a label, or one for both of two. last: the operation that made probabilities of them, empty for none."""
+    """Tensors of a graph. scores: one value per label, or one for two labels. last: the operation that turned them into probabilities, or empty."""
 
     scores: Any
     embedding: Any
@@ -29,9 +29,9 @@ class ClassifierHead:
 
 
 def find_head(output: Any, image: Any) -> ClassifierHead:
-    """Follow a graph back from its output. image: its input.
+    """Follow the graph back from its output. image: its input.
 
-    Raises GraphError where it draws random numbers or loops, or where nothing on the way weighs features.
+    Raises GraphError if it draws random numbers, has loops, or has no dense layer or convolution.
     """
     live = _depending(image)
     found = _behind(output)
@@ -54,12 +54,12 @@ def find_head(output: Any, image: Any) -> ClassifierHead:
 
 
 def _depending(image: Any) -> set[Any]:
-    """The operations that depend on the picture, and those that draw random numbers."""
+    """The operations that depend on the picture or on random numbers."""
     waiting = [image.op, *filter(_is_random, image.graph.get_operations())]
     live = set(waiting)
     while waiting:
-        for made in waiting.pop().outputs:
-            further = [operation for operation in made.consumers() if operation not in live]
+        for tensor in waiting.pop().outputs:
+            further = [operation for operation in tensor.consumers() if operation not in live]
             live.update(further)
             waiting += further
     return live
@@ -70,26 +70,27 @@ def _is_random(operation: Any) -> bool:
 
 
 def _backwards(tensor: Any, live: set[Any]) -> Iterator[Any]:
-    """Tensors that depend on the picture, breadth first."""
-    seen = {tensor.op}
+    """The tensors before this one that are in `live`, breadth first."""
+    visited = {tensor.op}
     waiting = deque([tensor])
     while waiting:
         found = waiting.popleft()
         yield found
         for given in found.op.inputs:
-            if given.op in live and given.op not in seen:
-                seen.add(given.op)
+            if given.op in live and given.op not in visited:
+                visited.add(given.op)
                 waiting.append(given)
 
 
 def _behind(tensor: Any) -> Any:
+    """The tensor before operations that do not change values."""
     while tensor.op.type in _PASSED_OVER:
         tensor = tensor.op.inputs[tensor.value_index if tensor.op.type == "IdentityN" else 0]
     return tensor
 
 
 def _small(embedding: Any) -> Any:
-    """The map behind a flattened embedding of too many features."""
+    """The embedding, or the feature map before it if it was flattened to too many features."""
     features = embedding.shape.num_elements()
     behind = _behind(embedding)
     return behind if features is not None and features > MOST_FEATURES and behind.shape.rank == 4 else embedding

@@ -1,4 +1,4 @@
-"""What a file or folder holds that is said to be a Keras classifier: looked at before TensorFlow starts, which takes seconds."""
+"""Checks a Keras file or SavedModel before TensorFlow is imported, which takes seconds."""
 
 import json
 import zipfile
@@ -31,11 +31,11 @@ _CODE_LAYERS = {
     "TFOpLambda": "a TFOpLambda of Keras 2",
     "SlicingOpLambda": "a SlicingOpLambda of Keras 2",
 }
-"""layers whose code or operations are not in Keras 3; loading a Lambda would run code out of the file"""
+"""layers whose code is not in Keras 3; loading a Lambda would run code from the file"""
 
 
 def require_model(path: Path) -> None:
-    """Raises NetworkError for what is no `.keras` or `.h5` file and no folder of a SavedModel, and for layers whose code is not in Keras."""
+    """Raise NetworkError unless this is a `.keras` or `.h5` file or the folder of a SavedModel, and for layers whose code is not in Keras."""
     if path.is_dir():
         _require_saved_model(path)
         return
@@ -57,13 +57,13 @@ def require_model(path: Path) -> None:
 
 
 def export_advice(version: str) -> str:
-    """What to do about layers that only their own program knows. version: of the Keras that wrote the file, empty where that is not known."""
+    """The cure for layers whose code is not in Keras. version: of the Keras that wrote the file, or empty."""
     how = "model.save('folder')" if version.startswith("2.") else "model.export('folder')"
     return f"write a SavedModel where it was trained: {how}"
 
 
 def keras_version(path: Path) -> str:
-    """The version that wrote a `.keras` or `.h5` file, empty where it is not said."""
+    """The version of Keras that wrote a `.keras` or `.h5` file, or empty."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -131,7 +131,7 @@ def _require_layers(path: Path, config: Any) -> None:
 
 
 def _own_code(name: str, found: dict[str, Any]) -> str:
-    """What a serialized object of the user's own is to be called, empty for Keras's own. `module` and `registered_name` are there in Keras 3."""
+    """Words for a serialized custom object; empty for one of Keras. Files of Keras 3 have `module` and `registered_name`."""
     module, registered = found.get("module"), found.get("registered_name")
     if name == "function" and module == "builtins":
         return f"the custom function {str(found.get('config')).split('>')[-1]}"
@@ -143,7 +143,7 @@ def _own_code(name: str, found: dict[str, Any]) -> str:
 
 
 def _objects(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every serialized object, the outermost first."""
+    """Name and config of every serialized object, the outermost first."""
     if isinstance(config, dict):
         if isinstance(config.get("class_name"), str):
             yield config["class_name"], config

@@ -1,7 +1,7 @@
-"""Classifiers that our training did not make: a `.keras` or `.h5` file or a SavedModel, brought into the form that a bundle needs.
+"""Classifiers of other programs: a `.keras` or `.h5` file or a SavedModel, converted to the form that a bundle needs.
 
-The network is frozen to a plain graph. A softmax or sigmoid at its end is left off, what its last dense layer or convolution takes is the
-embedding, and the range of pixels it was made for goes in front, so that it takes a square of -1..1 as all of ours do.
+The network is frozen to a plain graph. A softmax or sigmoid at its end is removed. The input of its last dense layer or convolution is the embedding.
+The conversion to its range of pixels is added in front, so that it takes a square picture of -1..1 like the networks of `training fit`.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ class ForeignNetwork:
     """A frozen graph with the outputs `logits` and `embedding`, for one picture at a time. size: side of its square input in pixels."""
 
     def __init__(self, model: FrozenModel, head: ClassifierHead, label_count: int, pixels: str) -> None:
-        """pixels: one of RANGES. Raises GraphError where it does not give a value for each label."""
+        """pixels: one of RANGES. Raises GraphError if the network does not give one value per label."""
         self.size = max(model.shape[:2])
         graph = model.function.prune([model.image], [head.scores, head.embedding])
         values = int(tf.size(graph(tf.zeros((1, *model.shape)))[0]))
@@ -47,7 +47,7 @@ class ForeignNetwork:
         self._module.answer = tf.function(answer, input_signature=[tf.TensorSpec((1, self.size, self.size, 3), tf.float32, name="image")])
 
     def predict(self, pictures: Iterable[Pixels]) -> dict[str, Float32Array]:
-        """Outputs by name, one row a picture of size x size x 3 uint8."""
+        """Outputs by name, one row per picture of size x size x 3 uint8."""
         rows = [self._module.answer(to_float(picture)[None]) for picture in pictures]
         return {name: np.concatenate([row[name].numpy() for row in rows]) for name in ("logits", "embedding")}
 
@@ -55,20 +55,20 @@ class ForeignNetwork:
     def exported(self) -> Iterator[Path]:
         """The network as a SavedModel in a temporary folder."""
         with tempfile.TemporaryDirectory(prefix="sortbin-") as folder:
-            # Gradients of silu and its kind are functions of their own, which are not in a frozen graph.
+            # Gradients of silu and similar functions are separate functions, which a frozen graph does not contain.
             options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
             tf.saved_model.save(self._module, folder, signatures={"serving_default": self._module.answer}, options=options)
             yield Path(folder)
 
 
 class ForeignClassifier:
-    """A classifier as it was found, which becomes a network once its range of pixels is known."""
+    """A classifier as it was saved. `network` converts it once its range of pixels is known."""
 
     def __init__(self, file: Path, label_count: int, output: str | None = None, size: int | None = None) -> None:
-        """Read a `.keras` or `.h5` file or the folder of a SavedModel. output: which of several; size: side of its input where that is open.
+        """Read a `.keras` or `.h5` file or the folder of a SavedModel. output: which of several. size: side of its input if that is open.
 
-        Raises NetworkError for what is none of these, has other than one input for pictures, draws random numbers, or does not give a value
-        for each of `label_count` labels.
+        Raises NetworkError for other files, and for a model that does not have exactly one input of pictures, draws random numbers, or does not give
+        one value for each of `label_count` labels.
         """
         require_model(file)
         self._file, self._label_count = file, label_count
@@ -78,23 +78,24 @@ class ForeignClassifier:
 
     @property
     def ranges(self) -> tuple[str, ...]:
-        """The ranges of pixels that it can have been trained on."""
+        """The pixel ranges that it may have been trained on."""
         if self._model.whole_numbers:
             return ("0,255",)
         return GREY_RANGES if self._model.shape[2] == 1 else tuple(RANGES)
 
     @property
     def kind(self) -> str:
-        """What it takes, in words."""
+        """The kind of its input, in words."""
         return "whole numbers" if self._model.whole_numbers else "grey pictures" if self._model.shape[2] == 1 else "colour pictures"
 
     def network(self, pixels: str) -> ForeignNetwork:
-        """What is quantized. pixels: one of RANGES. Raises NetworkError."""
+        """The network to quantize. pixels: one of RANGES. Raises NetworkError."""
         with self._named():
             return ForeignNetwork(self._model, self._head, self._label_count, pixels)
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
+        """Turn the errors of the block into a NetworkError that names the file."""
         try:
             yield
         except GraphError as error:
@@ -104,7 +105,7 @@ class ForeignClassifier:
 
 
 def _as_trained(image: tf.Tensor, shape: tuple[int, int, int], pixels: str) -> tf.Tensor:
-    """A square picture of -1..1 with the values, the size and the channels that a network was trained on."""
+    """Convert a square picture of -1..1 to the pixel range, size and channels that the network was trained on."""
     height, width, channels = shape
     if (height, width) != tuple(image.shape[1:3]):
         image = tf.image.resize(image, (height, width))
@@ -115,7 +116,7 @@ def _as_trained(image: tf.Tensor, shape: tuple[int, int, int], pixels: str) -> t
 
 
 def _pooled(embedding: tf.Tensor) -> Any:
-    """The mean over every place of a map, or over all rows of a list: what is left is a value a feature."""
+    """The mean over all positions of a feature map, or over all rows of a list: one value per feature."""
     places = [axis for axis in range(1, embedding.shape.rank - 1) if embedding.shape[axis] != 1]
     if embedding.shape.rank == 2 and embedding.shape[0] != 1:
         places = [0]

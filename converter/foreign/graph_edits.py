@@ -1,4 +1,4 @@
-"""A frozen TensorFlow graph made to take one picture of float32, whatever it was saved for: half precision, whole numbers, a batch of many."""
+"""Edits a frozen TensorFlow graph so that it takes one float32 picture. It may have been saved for half precision, integers or a fixed batch."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,17 +11,17 @@ _FLOAT = types_pb2.DT_FLOAT
 _OTHER_FLOATS = {types_pb2.DT_HALF, types_pb2.DT_BFLOAT16, types_pb2.DT_DOUBLE}
 _WHOLE = {types_pb2.DT_UINT8, types_pb2.DT_INT8, types_pb2.DT_INT16, types_pb2.DT_INT32, types_pb2.DT_INT64}
 _MOVES = {"Identity", "Reshape", "ExpandDims", "Squeeze", "Transpose", "ReverseV2", "Pad", "StridedSlice", "ResizeNearestNeighbor"}
-"""operations that give numbers of the type they take"""
+"""operations whose output has the type of their input"""
 _TAKES = {"ResizeBilinear", "ResizeBicubic", "Shape"}
-"""operations that take any type and give a type of their own"""
+"""operations that take any type and have a fixed output type"""
 
 
 class GraphError(ValueError):
-    """A graph that cannot be changed as wanted. The message says why, in a few words."""
+    """A graph that cannot be edited as needed. The message says why in a few words."""
 
 
 def in_float32(graph: graph_pb2.GraphDef) -> None:
-    """Compute in float32 what is computed in half, bfloat16 or double precision; weights become float32 too."""
+    """Change half, bfloat16 and double precision to float32, in operations and weights."""
     for node in _nodes(graph):
         node.attr.pop("_output_shapes", None)
         node.attr.pop("_gradient_op_type", None)
@@ -42,9 +42,9 @@ def in_float32(graph: graph_pb2.GraphDef) -> None:
 
 
 def take_one_picture(graph: graph_pb2.GraphDef, image: str, shape: tuple[int, int, int], batch: int) -> None:
-    """Give the input the shape 1 x `shape` and the type float32. image: its name; batch: what it was traced with.
+    """Give the input the shape 1 x `shape` and the type float32. image: its name. batch: the batch size that the graph was traced with.
 
-    Raises GraphError where the graph computes with whole numbers.
+    Raises GraphError if the graph computes with integers.
     """
     by_name = {node.name: node for node in graph.node}
     placeholder = by_name[image]
@@ -61,12 +61,12 @@ def take_one_picture(graph: graph_pb2.GraphDef, image: str, shape: tuple[int, in
 
 
 def draws_random_numbers(graph: graph_pb2.GraphDef) -> bool:
-    """Whether any operation of it is random."""
+    """Whether any operation of the graph is random."""
     return any("Random" in node.op for node in _nodes(graph))
 
 
 def function_of(graph: graph_pb2.GraphDef) -> Any:
-    """The graph as a function that can be pruned. Raises GraphError."""
+    """The graph as a function that can be pruned to a part of it. Raises GraphError."""
     try:
         return tf.compat.v1.wrap_function(lambda: tf.compat.v1.import_graph_def(graph, name=""), [])
     except (ValueError, TypeError) as error:
@@ -74,7 +74,7 @@ def function_of(graph: graph_pb2.GraphDef) -> Any:
 
 
 def _float_from(graph: graph_pb2.GraphDef, image: str) -> None:
-    """Let everything that took whole numbers from the input take float32 instead."""
+    """Change all operations that take integers from the input to float32."""
     whole = [image]
     while whole:
         source = whole.pop()
@@ -101,7 +101,7 @@ def _make_identity(node: node_def_pb2.NodeDef) -> None:
 
 
 def _reshape_one(sizes: node_def_pb2.NodeDef, batch: int) -> None:
-    """Divide the first size of a reshape's constant by the batch."""
+    """Divide the first size of a reshape's constant by the batch size."""
     if sizes.op != "Const":
         return
     wanted = tf.make_ndarray(sizes.attr["value"].tensor)

@@ -1,4 +1,4 @@
-"""Why Keras could not load a model, in one line, and what its owner can do."""
+"""Explains in one line why Keras could not load a model, and the cure."""
 
 import re
 from pathlib import Path
@@ -11,11 +11,11 @@ _FUNCTION = re.compile(r"Could not locate function '?([\w>]+)|Unknown (?!layer)\
 
 
 def why_not_loaded(path: Path, error: BaseException) -> str:
-    """Why a Keras file or SavedModel could not be loaded or run."""
-    said = str(error)
+    """Why a Keras file or SavedModel could not be loaded or run, and the cure."""
+    text = str(error)
     version = "" if path.is_dir() else keras_version(path)
     for kind, pattern in (("layer", _CLASS), ("function", _FUNCTION)):
-        own = pattern.search(said)
+        own = pattern.search(text)
         if own:
             return f"the custom {kind} {own[own.lastindex or 0].split('>')[-1]}, whose code is not in Keras; {export_advice(version)}"
     if version.startswith("2."):

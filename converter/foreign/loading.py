@@ -1,4 +1,4 @@
-"""From a Keras file or a SavedModel to a frozen graph that takes one picture."""
+"""Loads a Keras file or a SavedModel as a frozen graph that takes one picture."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +18,10 @@ from converter.foreign.load_errors import why_not_loaded
 
 @dataclass(frozen=True, eq=False)
 class FrozenModel:
-    """function: what can be pruned to a part of its graph. image: its input, 1 x height x width x channels float32; output: what was asked for.
+    """A frozen graph. function: can be pruned to a part of the graph. image: its input, 1 x height x width x channels float32. output: the chosen
+    output.
 
-    shape: height, width, channels. whole_numbers: whether it was saved for pixels of 0 to 255 as whole numbers.
+    shape: height, width, channels. whole_numbers: whether it was saved for integer pixels of 0 to 255.
     """
 
     function: Any
@@ -32,7 +33,7 @@ class FrozenModel:
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """A classifier not frozen yet. spec: of its input; outputs: their names and shapes; call: gives the output of a name."""
+    """A classifier before freezing. spec: of its input. outputs: shapes by name. call: computes the output of a name."""
 
     spec: Any
     outputs: dict[str, tuple[int | None, ...]]
@@ -40,9 +41,9 @@ class _Source:
 
 
 def load_frozen(path: Path, output: str | None, size: int | None) -> FrozenModel:
-    """Read a `.keras` or `.h5` file or the folder of a SavedModel. output: a name where it has several; size: side of its input where that is open.
+    """Read a `.keras` or `.h5` file or the folder of a SavedModel. output: a name if it has several. size: side of its input if that is open.
 
-    Raises NetworkError, whatever a file of somebody else's does when it is loaded.
+    Raises NetworkError for any error while loading.
     """
     try:
         source = _saved_model(path) if path.is_dir() else _keras(path)
@@ -69,7 +70,7 @@ def _keras(path: Path) -> _Source:
     answered = network(keras.KerasTensor(given.shape, given.dtype), training=False)
     outputs = tf.nest.flatten(answered)
     if isinstance(answered, dict):
-        names = sorted(answered)  # the order of `flatten`
+        names = sorted(answered)  # the order of tf.nest.flatten
     else:
         names = list(getattr(network, "output_names", ()))
         names = names if len(names) == len(outputs) else [f"output_{number}" for number in range(len(outputs))]
@@ -93,16 +94,16 @@ def _saved_model(path: Path) -> _Source:
         raise NetworkError(f"{path}: expected one input, found {len(inputs)}")
     ((given, spec),) = inputs.items()
     outputs = {name: tuple(found.shape) if found.shape.rank is not None else () for name, found in signature.structured_outputs.items()}
-    # The signature lives as long as what it was loaded with.
+    # The closure keeps `loaded` alive; the signature needs it.
     return _Source(spec, outputs, lambda image, name: (loaded, signature(**{given: image})[name])[1])
 
 
 def _chosen(source: _Source, output: str | None) -> str:
-    told = ", ".join(f"{name} ({shape[-1] if shape else '?'})" for name, shape in source.outputs.items())
+    names = ", ".join(f"{name} ({shape[-1] if shape else '?'})" for name, shape in source.outputs.items())
     if output is None and len(source.outputs) > 1:
-        raise GraphError(f"expected one output, found {len(source.outputs)}: {told}; name one with --output")
+        raise GraphError(f"expected one output, found {len(source.outputs)}: {names}; name one with --output")
     if output is not None and output not in source.outputs:
-        raise GraphError(f"--output {output}: expected one of {told}")
+        raise GraphError(f"--output {output}: expected one of {names}")
     return output or next(iter(source.outputs))
 
 
@@ -114,7 +115,7 @@ def _frozen(source: _Source, name: str, size: int | None) -> FrozenModel:
     try:
         frozen = convert_variables_to_constants_v2(traced)
     except ValueError as error:
-        # Random layers keep a state, which cannot be frozen.
+        # Random layers have a state, which cannot be frozen.
         raise GraphError(AUGMENTS if draws_random_numbers(traced.graph.as_graph_def()) else first_sentence(error)) from error
     graph = frozen.graph.as_graph_def()
     image, output = frozen.inputs[0].name, frozen.outputs[0].name
@@ -126,17 +127,17 @@ def _frozen(source: _Source, name: str, size: int | None) -> FrozenModel:
 
 
 def _shape(spec: Any, size: int | None) -> tuple[int, int, int]:
-    """Height, width and channels of what it takes. Raises GraphError."""
+    """Height, width and channels of the input. Raises GraphError."""
     if spec.dtype == tf.string:
         raise GraphError("takes text or encoded pictures; export it with an input of pixels, (batch, height, width, 3)")
     shape: tuple[Any, ...] = tuple(spec.shape) if spec.shape.rank is not None else (None, None, None, 3)
-    told = f"({', '.join('any' if side is None else str(side) for side in shape)})"
+    text = f"({', '.join('any' if side is None else str(side) for side in shape)})"
     if len(shape) == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3, None):
-        raise GraphError(f"takes channels first, {told}; expected (batch, height, width, 3)")
+        raise GraphError(f"takes channels first, {text}; expected (batch, height, width, 3)")
     if len(shape) != 4 or shape[3] not in (1, 3, None):
-        raise GraphError(f"expected an input of (batch, height, width, 3) or grey ones of 1, found {told}")
+        raise GraphError(f"expected an input of (batch, height, width, 3) or grey ones of 1, found {text}")
     if None in shape[1:3] and size is None:
-        raise GraphError(f"takes pictures of any size, {told}; name the side it was trained on with --size")
+        raise GraphError(f"takes pictures of any size, {text}; name the side it was trained on with --size")
     if None not in shape[1:3] and size is not None:
         raise GraphError(f"--size {size}: takes pictures of {shape[1]} x {shape[2]} and no others; leave --size out")
     side = size or 0
@@ -144,14 +145,14 @@ def _shape(spec: Any, size: int | None) -> tuple[int, int, int]:
 
 
 class _DepthwiseConv2D(keras.layers.DepthwiseConv2D):  # type: ignore[misc]
-    """As files of Keras 2 have it, Teachable Machine's keras_model.h5 among them: with `groups`, which is always 1."""
+    """Accepts `groups`, always 1, as files of Keras 2 have it, among them Teachable Machine's keras_model.h5."""
 
     def __init__(self, *arguments: Any, groups: int = 1, **options: Any) -> None:
         super().__init__(*arguments, **options)
 
 
 class _SeparableConv2D(keras.layers.SeparableConv2D):  # type: ignore[misc]
-    """The same for the separable convolution."""
+    """The same for separable convolutions."""
 
     def __init__(self, *arguments: Any, groups: int = 1, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -1,4 +1,4 @@
-"""Which pixel values a stranger's classifier was trained on: the usual ranges are tried on validation photos, whose labels are known."""
+"""Finds the pixel range that a foreign classifier was trained on: tries the usual ranges on labelled validation photos."""
 
 import math
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from converter.quantization.calibration import NetworkInputs
 
 TRIED_PHOTOS = 96
 MOST_CHANCE = 0.01
-"""how likely it may be that a range which names more photos right than another does so by chance, for the other to be refused"""
+"""a range is refused if another one is more accurate with a p-value below this"""
 SELDOM = 20
-"""how many times rarer torch's and caffe's ranges are taken to be than the others: a guess, which a few photos outweigh"""
+"""prior: torch's and caffe's ranges count as this many times rarer than the others; a guess that a few photos outweigh"""
 
 
 @dataclass(frozen=True, eq=False)
 class PixelChoice:
-    """The range that was taken, one of `converter.foreign.pixel_range.RANGES`, and the network that it makes. told: how it was found."""
+    """The chosen range, one of `pixel_range.RANGES`, and the network with it. text: how it was chosen, or empty if it was given."""
 
     pixels: str
     network: ForeignNetwork
-    told: str
+    text: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +40,10 @@ class _Tried:
     answers: Predictions
 
     @property
-    def likely(self) -> float:
-        """Log probability of the range and of the photos' labels, in nats: compares ranges more finely than accuracy does.
+    def log_probability(self) -> float:
+        """Log probability of the range and of the photos' labels, in nats. It is more precise than accuracy.
 
-        The labels' is that at the temperature which suits them best.
+        The probability of the labels is taken at the temperature that fits best.
         """
         return math.log(1 / SELDOM if self.pixels in ("torch", "caffe") else 1.0) - self._nll() * len(self.answers.targets)
 
@@ -55,21 +55,21 @@ class _Tried:
 
 
 def choose_pixels(classifier: ForeignClassifier, given: str | None, run: Run, seed: int, progress: Progress) -> PixelChoice:
-    """Try every range that the classifier can have been trained on. given: what its owner says, None to find out.
+    """Try every range that the classifier may have been trained on. given: the range that the user named, or None.
 
-    Raises NetworkError where another range than the one given names more photos right, and that is no chance.
+    Raises NetworkError if another range is significantly more accurate than the given one.
     """
     photos = calibration.choose_photos(run.val, TRIED_PHOTOS, seed)
     tried = _tried(classifier, given, photos, run, progress)
-    ranked = sorted(tried, key=lambda one: one.likely, reverse=True)
+    ranked = sorted(tried, key=lambda one: one.log_probability, reverse=True)
     if given is None:
         best, *others = ranked
-        told = f"pixels {best.pixels}: {best.answers.accuracy:.2f} of {len(photos)} validation photos right"
+        text = f"pixels {best.pixels}: {best.answers.accuracy:.2f} of {len(photos)} validation photos right"
         if others:
-            told += f", {others[0]}"
+            text += f", {others[0]}"
             if mcnemar_p(best.answers.right, others[0].answers.right) > MOST_CHANCE:
-                told += "; too few photos to tell them apart: name --pixels if you know it"
-        return PixelChoice(best.pixels, best.network, told)
+                text += "; too few photos to tell them apart: name --pixels if you know it"
+        return PixelChoice(best.pixels, best.network, text)
     own = next(one for one in tried if one.pixels == given)
     better = next((one for one in ranked if _surely_better(one.answers, own.answers)), None)
     if better:
@@ -89,7 +89,7 @@ def _tried(classifier: ForeignClassifier, given: str | None, photos: Sequence[Ph
         network = classifier.network(pixels)
         pictures = progress.track(NetworkInputs(photos, network.size), f"trying pixels {pixels} on photo")
         answers = Predictions(network.predict(pictures)["logits"].astype(np.float64), targets)
-        # Labels in a wrong order are another mistake, which is told later; with it the right range would be right least often.
+        # Labels in a wrong order would make the right range the least accurate one. That mistake is reported later.
         tried.append(_Tried(pixels, network, in_likely_order(answers)))
     return tried
 

@@ -1,4 +1,4 @@
-"""The pixel values that networks are trained on, as what turns our -1..1 into them."""
+"""The pixel ranges that networks are trained on, and the conversion of -1..1 to them."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from device.common.arrays import Float32Array
 
 @dataclass(frozen=True)
 class PixelRange:
-    """Channel c is given `(pixel - means[c]) / divisors[c]`, pixel 0..255. blue_first: channels go B, G, R; means and divisors are in that order."""
+    """The value of channel c is `(pixel - means[c]) / divisors[c]`, pixel 0..255. blue_first: the order is B, G, R, also of means and divisors."""
 
     means: tuple[float, float, float]
     divisors: tuple[float, float, float]
     blue_first: bool = False
 
     def mixing(self, channels: int) -> tuple[Float32Array, Float32Array]:
-        """`given = picture @ matrix + bias` for a picture of -1..1, RGB. matrix: 3 x channels, bias: channels; of one channel: grey."""
+        """Matrix (3 x channels) and bias (channels) of `converted = picture @ matrix + bias`, for a picture of -1..1, RGB. One channel: grey."""
         means, divisors = np.array(self.means), np.array(self.divisors)
         if channels == 1:
             order, means, divisors = np.array(LUMA)[:, np.newaxis], means[:1], divisors[:1]
@@ -26,7 +26,7 @@ class PixelRange:
 
 
 LUMA = (0.299, 0.587, 0.114)
-"""what a grey picture takes of red, green and blue (ITU-R BT.601), as Pillow and TensorFlow have it"""
+"""weights of red, green and blue in a grey picture (ITU-R BT.601), as in Pillow and TensorFlow"""
 
 RANGES = {
     "-1,1": PixelRange((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
@@ -35,6 +35,7 @@ RANGES = {
     "torch": PixelRange((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "caffe": PixelRange((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), blue_first=True),
 }
-"""black to white; torch and caffe are modes of `keras.applications.imagenet_utils.preprocess_input`: DenseNet's, and ResNet's and VGG's"""
+"""values from black to white; torch and caffe are modes of `keras.applications.imagenet_utils.preprocess_input`: DenseNet's, and ResNet's and
+VGG's"""
 GREY_RANGES = ("-1,1", "0,1", "0,255")
-"""those that treat all channels alike"""
+"""the ranges that treat all channels alike"""

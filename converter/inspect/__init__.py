@@ -1,1 +1,1 @@
-"""What is in a `.tflite` file, for people: operations, sizes, quantization, metadata. Imports tflite, edgetpu and common."""
+"""Describes a `.tflite` file: operations, sizes, quantization, metadata. Imports tflite, edgetpu, common."""

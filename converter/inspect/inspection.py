@@ -1,4 +1,4 @@
-"""What there is to know of a `.tflite` file without running it, as plain values that JSON can hold."""
+"""Collects the facts of a `.tflite` file without running it, as values for JSON."""
 
 import hashlib
 from pathlib import Path
@@ -15,8 +15,8 @@ Sizes = dict[str, int]
 
 
 class TensorFacts(msgspec.Struct, frozen=True):
-    """name: of the tensor; called: its name in the first signature, or empty. shape: -1 where the size is open. scales, zero_points: one, or
-    one for each index along `axis` (None for one), or empty where it is not quantized. bytes: of a constant, else None.
+    """A tensor. called: its name in the first signature, or empty. shape: -1 for an open size. scales, zero_points: one, or one for each index along
+    `axis` (then not None); empty if it is not quantized. bytes: size of a constant, else None.
     """
 
     name: str
@@ -30,7 +30,7 @@ class TensorFacts(msgspec.Struct, frozen=True):
 
 
 class OperationFacts(msgspec.Struct, frozen=True):
-    """How often an operation occurs in a version of it, and the bytes of the parameters all of them use."""
+    """One version of an operation. count: how often it occurs. bytes: of the parameters of all of them."""
 
     name: str
     version: int
@@ -39,8 +39,8 @@ class OperationFacts(msgspec.Struct, frozen=True):
 
 
 class LayerFacts(msgspec.Struct, frozen=True):
-    """An operation in its place. output, weights: places in the list of tensors, None for none; weights are its largest constant.
-    bytes: of its parameters, each counted for the first operation that uses it, and of what a custom operation carries.
+    """One operation of the graph. output, weights: indices of tensors, or None; weights is its largest constant. bytes: of its parameters, each
+    counted for the first operation that uses it, and of the data of a custom operation.
     """
 
     number: int
@@ -51,11 +51,10 @@ class LayerFacts(msgspec.Struct, frozen=True):
 
 
 class Inspection(msgspec.Struct, frozen=True):
-    """A model file. maker: what the file says made it. runtime: the oldest TensorFlow Lite that it says it needs, or empty. graphs: how many
-    it has; all the rest is of the first. compiled: whether it is for the Edge TPU. inputs, outputs: places in the list of tensors.
-    metadata, files: sizes of the named buffers, and of the files packed with it. missing: files that its metadata promises and that are not
-    packed with it. labels: from the file that holds them, else empty. bundle: what `bundle.json` says, where a bundle was inspected.
-    edgetpu: the prediction, where asked for.
+    """A model file. maker: the program that made it. runtime: the oldest TensorFlow Lite that it needs, or empty. graphs: their number; everything
+    else is of the first one. compiled: whether it is compiled for the Edge TPU. inputs, outputs: indices of tensors. metadata: sizes of the named
+    buffers. files: sizes of the packed files. missing: files that the metadata names but that are not packed. labels: from the packed file, or empty.
+    bundle: the content of `bundle.json` if a bundle is inspected. edgetpu: the prediction if asked for.
     """
 
     file: str
@@ -81,9 +80,9 @@ class Inspection(msgspec.Struct, frozen=True):
 
 
 def inspect(path: Path, *, edgetpu: bool) -> Inspection:
-    """Look into a `.tflite` file, or into the model of a bundle whose folder is given. edgetpu: foretell the mapping too.
+    """Inspect a `.tflite` file, or the model of a bundle's folder. edgetpu: whether to predict the mapping too.
 
-    Raises ModelFileError, BundleError for a bundle that is not whole, and AlreadyCompiledError.
+    Raises ModelFileError, BundleError for a damaged bundle, and AlreadyCompiledError.
     """
     bundle = read_bundle(path).info if path.is_dir() else None
     file = path / MODEL_FILE if bundle else path
@@ -115,7 +114,7 @@ def inspect(path: Path, *, edgetpu: bool) -> Inspection:
 
 
 def compiled_file(inspection: Inspection) -> str:
-    """The name of the compiled model in the bundle inspected, or empty."""
+    """The file name of the compiled model in the inspected bundle, or empty."""
     return EDGETPU_FILE if inspection.bundle and EDGETPU_FILE in inspection.bundle.files else ""
 
 
@@ -127,15 +126,15 @@ def _tensors(model: ModelFile) -> tuple[TensorFacts, ...]:
 
 
 def _tensor(tensor: Tensor, called: str) -> TensorFacts:
-    told = tensor.quantization
+    quantization = tensor.quantization
     return TensorFacts(
         name=tensor.name,
         called=called,
         dtype=tensor.dtype,
         shape=tensor.signature or tensor.shape,
-        scales=told.scales if told else (),
-        zero_points=told.zero_points if told else (),
-        axis=told.axis if told and len(told.scales) > 1 else None,
+        scales=quantization.scales if quantization else (),
+        zero_points=quantization.zero_points if quantization else (),
+        axis=quantization.axis if quantization and len(quantization.scales) > 1 else None,
         bytes=None if tensor.data is None else int(tensor.data.size),
     )
 

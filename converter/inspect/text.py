@@ -1,4 +1,4 @@
-"""An inspection as lines for a terminal."""
+"""An inspection as text for a terminal."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ _SHOWN_LABELS = 12
 
 
 def inspection_lines(found: Inspection) -> Iterator[str]:
-    """Everything found, section by section, an empty line between them."""
+    """All facts in sections, separated by empty lines."""
     yield f"{found.file}: {byte_size(found.bytes)}, sha256 {found.sha256[:12]}..."
     yield f"made by: {found.maker or 'the file does not say'}" + (f"; {found.graphs} graphs, the first is shown" if found.graphs > 1 else "")
     yield from _bundle(found)
@@ -41,9 +41,10 @@ def _bundle(found: Inspection) -> Iterator[str]:
     info = found.bundle
     yield f"bundle {info.name} {info.version}: accuracy INT8 {info.metrics.int8.accuracy:.4f} of {info.metrics.int8.n} photos"
     if isinstance(info.edgetpu, EdgeTpu):
-        told = info.edgetpu
-        yield f"{compiled_file(found)}: {told.mapped} of {told.mapped + told.on_cpu} operations on the Edge TPU, compiler {told.compiler}"
-        yield from (f"  {entry.count} x {entry.operation} on the CPU: {entry.status}" for entry in told.mapping if entry.status != MAPPED)
+        compiled = info.edgetpu
+        operations = f"{compiled.mapped} of {compiled.mapped + compiled.on_cpu} operations"
+        yield f"{compiled_file(found)}: {operations} on the Edge TPU, compiler {compiled.compiler}"
+        yield from (f"  {entry.count} x {entry.operation} on the CPU: {entry.status}" for entry in compiled.mapping if entry.status != MAPPED)
 
 
 def _ends(found: Inspection) -> Iterator[tuple[str, ...]]:
@@ -72,9 +73,9 @@ def _metadata(found: Inspection) -> Iterator[str]:
     yield from (f"entry {name}: {byte_size(count)}" for name, count in found.metadata.items())
     if found.signatures:
         yield f"signatures: {', '.join(found.signatures)}"
-    told = found.description
-    if told is not None:
-        named = (("name", told.name), ("version", told.version), ("about", told.description), ("author", told.author), ("licence", told.license))
+    about = found.description
+    if about is not None:
+        named = (("name", about.name), ("version", about.version), ("about", about.description), ("author", about.author), ("licence", about.license))
         yield from (f"{word}: {text}" for word, text in named if text)
     yield from (f"file {name}: {byte_size(count)}" for name, count in found.files.items())
     yield from (f"file {name}: named by the metadata, but not packed with the model" for name in found.missing)

@@ -1,1 +1,1 @@
-"""A float network to INT8: calibration photos, value ranges, bias correction, and the best of several candidates. Imports data, tflite, edgetpu."""
+"""Quantizes a float network: calibration photos, value ranges, bias correction, choice among candidates. Imports data, tflite, edgetpu."""

@@ -1,8 +1,8 @@
-"""Bias correction: rounding moves the mean of what a layer gives, and its bias can take that back (Nagel et al. 2019, section 4.2).
+"""Bias correction: rounding shifts the mean output of a layer, and a change of its bias undoes the shift (Nagel et al. 2019, section 4.2).
 
-The means are measured on photos, layer by layer in the order in which they run, each in a model whose earlier layers are corrected already:
-correcting all at once from one measurement would take the same shift back several times over. Layers without activation are enough;
-MobileNetV2 ends each block with one, and the head is one.
+The means are measured on photos, layer by layer in the order in which they run, in a model whose earlier layers are corrected already. One
+measurement for all layers would correct the same shift several times. Only layers without an activation are corrected: MobileNetV2 ends each
+block with one, and the head is one.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,10 @@ from device.vision.inference.preprocess import Pixels, to_float
 
 @dataclass(frozen=True)
 class Correction:
-    """What bias correction did on the calibration photos that it was not measured on: divergence in nats from the float network."""
+    """The effect of bias correction. before, after: divergence from the float network in nats, on `judged_on` other calibration photos.
+
+    kept: whether it reduced the divergence and is used. fitted_on: number of photos that the means were measured on.
+    """
 
     kept: bool
     fitted_on: int
@@ -39,9 +42,9 @@ class Correction:
 
 
 def correct_biases(int8: bytes, float32: bytes, pictures: Indexable[Pixels], scratch: Path) -> bytes:
-    """Return the INT8 model with the mean output of each linear layer moved to where it is in the float model, channel by channel.
+    """The INT8 model with biases changed so that each channel of each linear layer has the mean output of the float model.
 
-    int8, float32: the same network, converted both ways. pictures: size x size x 3 uint8. scratch: a folder to write into.
+    int8, float32: conversions of the same network. pictures: size x size x 3 uint8. scratch: a folder to write into.
     """
     by_name = {layer.name: layer for layer in linear_layers(float32)}
     layers = [layer for layer in linear_layers(int8) if layer.name in by_name]
@@ -49,13 +52,13 @@ def correct_biases(int8: bytes, float32: bytes, pictures: Indexable[Pixels], scr
         return int8
     wanted = _channel_means(float32, [by_name[layer.name] for layer in layers], [to_float(picture) for picture in pictures], scratch)
     for layer, mean in zip(layers, wanted, strict=True):
-        (found,) = _channel_means(int8, [layer], pictures, scratch)
-        int8 = add_to_bias(int8, layer, mean - found)
+        (measured,) = _channel_means(int8, [layer], pictures, scratch)
+        int8 = add_to_bias(int8, layer, mean - measured)
     return int8
 
 
 def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Indexable[npt.NDArray[Any]], scratch: Path) -> list[Float64Array]:
-    """The mean of each channel of each layer's output over all places of all inputs."""
+    """For each layer the mean of each channel of its output, over all positions and all inputs."""
     cut = cut_after(model, layers)
     total, *others = parallel_map(len(inputs), lambda: _Means(cut, inputs, scratch))
     for means in others:
@@ -64,7 +67,7 @@ def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Indexable[npt.
 
 
 class _Means:
-    """The mean of each channel of each output of a model for one of the inputs."""
+    """Runs a model on one input and returns for each output the mean of each channel."""
 
     def __init__(self, model: bytes, inputs: Indexable[npt.NDArray[Any]], scratch: Path) -> None:
         self._inputs = inputs

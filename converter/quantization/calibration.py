@@ -1,4 +1,4 @@
-"""Calibration: the photos that show the converter which values each tensor takes, half of them as a bin shows them that isolates its items."""
+"""Calibration photos: those with which the quantizer finds the value range of each tensor. Half of them are shown isolated."""
 
 import hashlib
 from collections import Counter
@@ -15,9 +15,9 @@ from device.vision.inference.preprocess import Pixels, to_input
 
 
 def choose_photos(photos: Sequence[Photo], n: int, seed: int) -> tuple[Photo, ...]:
-    """Draw `n` photos, as equally over the labels as they last, and return them in the order drawn.
+    """Draw `n` photos at random, in equal numbers for each label while they last, and return them in the order drawn.
 
-    Every label counts the same, so a rare one is not left to chance. All photos are taken when there are at most `n`.
+    Equal numbers ensure that rare labels are among them. If there are at most `n` photos, all are returned.
     """
     rng = np.random.default_rng(seed)
     drawn: list[tuple[int, str, Photo]] = []
@@ -29,42 +29,42 @@ def choose_photos(photos: Sequence[Photo], n: int, seed: int) -> tuple[Photo, ..
 
 
 def thin_photos(photos: Sequence[Photo], step: int) -> tuple[Photo, ...]:
-    """The first of each label's photos and every `step`-th after it, in their order: labels keep their shares, and none is lost."""
+    """Of each label the first photo and every `step`-th after it, in their order. Labels keep their shares, and none is lost."""
     so_far: Counter[str] = Counter()
-    kept = []
+    thinned = []
     for photo in photos:
         if so_far[photo.label] % step == 0:
-            kept.append(photo)
+            thinned.append(photo)
         so_far[photo.label] += 1
-    return tuple(kept)
+    return tuple(thinned)
 
 
 def photos_to_isolate(photos: Sequence[Photo]) -> frozenset[Photo]:
-    """Every other of each label's photos, as far as their items can be told from their ground: those to show isolated. Raises PhotosError."""
-    shown: Counter[tuple[str, bool]] = Counter()
+    """Every second photo of each label whose item can be isolated. Raises PhotosError."""
+    counts: Counter[tuple[str, bool]] = Counter()
     found = set()
     for photo in photos:
-        alone = shown[photo.label, True] < shown[photo.label, False] and can_be_isolated(photo)
-        shown[photo.label, alone] += 1
+        alone = counts[photo.label, True] < counts[photo.label, False] and can_be_isolated(photo)
+        counts[photo.label, alone] += 1
         if alone:
             found.add(photo)
     return frozenset(found)
 
 
 def isolated_inputs(photos: Sequence[Photo], size: int, ground: Ground = GROUND) -> tuple[list[Pixels], int]:
-    """What the device would give the network for each photo's item by itself, size x size x 3 uint8 RGB, and how many could be isolated.
+    """The network's inputs for the isolated item of each photo, size x size x 3 uint8 RGB, and how many could be isolated.
 
-    The others are whole. Raises PhotosError.
+    The other photos are whole. Raises PhotosError.
     """
 
-    def equipped() -> Callable[[int], tuple[Pixels, bool]]:
-        def given(number: int) -> tuple[Pixels, bool]:
-            pixels, told = try_isolate(photos[number], ground)
-            return to_input(pixels, size), told
+    def make_worker() -> Callable[[int], tuple[Pixels, bool]]:
+        def load(number: int) -> tuple[Pixels, bool]:
+            pixels, isolated = try_isolate(photos[number], ground)
+            return to_input(pixels, size), isolated
 
-        return given
+        return load
 
-    rows = list(parallel_map(len(photos), equipped))
+    rows = list(parallel_map(len(photos), make_worker))
     return [picture for picture, _ in rows], sum(alone for _, alone in rows)
 
 
@@ -82,33 +82,33 @@ class CalibrationPhotos:
 
     def inputs(self, size: int, most: int | None = None, *, full_range: bool = False) -> "NetworkInputs":
         """The network's inputs for the first `most` photos, or for all. size, full_range: as for `NetworkInputs`."""
-        return NetworkInputs(self.photos[:most], size, shown=self.view, full_range=full_range)
+        return NetworkInputs(self.photos[:most], size, view=self.view, full_range=full_range)
 
 
 class NetworkInputs:
-    """What the device would give the network for each photo: size x size x 3 uint8, RGB. Decoded anew each time they are gone through.
+    """The network's input for each photo, as the device makes it: size x size x 3 uint8, RGB. A photo is decoded each time it is read.
 
-    shown: what of a photo that is, the whole of it unless told otherwise.
+    view: how a photo is shown, whole by default. full_range: two pixels of the first photo are made black and white. Only then is the input range
+    surely 0..255, so that camera bytes can go in unchanged.
 
-    Going through them raises PhotosError for a photo that cannot be decoded, which names all others like it. With `full_range`, two pixels of the
-    first one are made black and white: a range that photos alone leave to chance would break the promise that camera bytes go in untouched.
+    Reading raises PhotosError for a photo that cannot be decoded; the message names all such photos.
     """
 
-    def __init__(self, photos: Sequence[Photo], size: int, *, shown: PhotoView = whole_view, full_range: bool = False) -> None:
-        self._photos, self._size, self._shown, self._full_range = photos, size, shown, full_range
+    def __init__(self, photos: Sequence[Photo], size: int, *, view: PhotoView = whole_view, full_range: bool = False) -> None:
+        self._photos, self._size, self._view, self._full_range = photos, size, view, full_range
 
     def __len__(self) -> int:
         return len(self._photos)
 
     def __getitem__(self, number: int) -> Pixels:
         with report_all_unreadable(self._photos):
-            picture = to_input(self._shown(self._photos[number]), self._size)
+            picture = to_input(self._view(self._photos[number]), self._size)
         if self._full_range and number == 0:
             picture[0, 0], picture[0, 1] = 0, 255
         return picture
 
     def all(self) -> list[Pixels]:
-        """All of them at once, decoded on all processors."""
+        """All inputs as a list, decoded on all processors."""
         return list(parallel_map(len(self), lambda: self.__getitem__))
 
     def __iter__(self) -> Iterator[Pixels]:
@@ -116,7 +116,7 @@ class NetworkInputs:
 
 
 def fingerprint(photos: Sequence[Photo], *, names: bool) -> str:
-    """sha256 over the photos' bytes in the order given; with `names`, each photo's name, a zero byte and its length go before its bytes."""
+    """The sha256 of the photos' bytes, in the order given. names: each photo's name, a zero byte and its length go before its bytes."""
     total = hashlib.sha256()
     for photo in photos:
         content = photo.path.read_bytes()

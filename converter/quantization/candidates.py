@@ -1,4 +1,4 @@
-"""The ways to make a small model of a network, and the choice of the most faithful one. Validation photos have no say in it."""
+"""Makes a quantized model in each allowed way and chooses the one closest to the float network. Only calibration photos decide."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,14 +35,15 @@ PRECISIONS, RECIPES, TARGETS = get_args(Precision), get_args(Recipe), get_args(T
 TITLES: Mapping[Precision, str] = {"int8": "INT8", "int16x8": "INT16x8", "float16": "float16", "dynamic": "dynamic INT8", "float32": "TFLite float32"}
 
 CORRECTION_PHOTOS = 64
-"""more of them change little: the means of all places of 64 photos are known well enough"""
+"""more change little: the means over all positions of 64 photos are precise enough"""
 SAME_PHOTOS, MOST_OFF = 4, 1e-2
+"""photos on which the float model is compared with the network, and the largest relative difference of logits"""
 HEADROOM = 1.5
-"""how far outputs in 16 bits may go beyond what calibration photos gave"""
+"""the range of 16-bit outputs, as a multiple of the range on calibration photos"""
 
 
 class CandidateError(SortbinError, ValueError):
-    """No candidate can be made, or none runs where it has to. The message says why."""
+    """No candidate can be made, or none runs on the target. The message says why."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _finish(model: bytes, recipe: str, bench: _Workbench, progress: Progress) ->
 
 
 def _require_same(network: FloatNetwork, floating: FloatModel, pictures: list[Pixels]) -> None:
-    """Raises CandidateError where conversion alone, without any quantizing, changes what the network says."""
+    """Raise CandidateError if the conversion alone, without quantizing, changes the logits."""
     wanted = network.predict(pictures)["logits"]
     off = np.abs(wanted - floating.predict(pictures)["logits"]).max()
     if not off < MOST_OFF * max(1.0, np.abs(wanted).max()):
@@ -167,14 +168,14 @@ def _makers(spec: CandidateSpec, saved: Path, float32: bytes, pictures: Indexabl
 
 
 def by_tensorflow(calibrated: bytes, pictures: Indexable[Pixels], scratch: Path) -> bytes:
-    """Quantize with TensorFlow's quantizer, by ranges measured here. calibrated: a model with any ranges; pictures: size x size x 3 uint8."""
+    """Quantize with TensorFlow's quantizer and ranges measured here. calibrated: a model with any ranges; pictures: size x size x 3 uint8."""
     return tflite.quantize_calibrated(with_ranges(calibrated, measure_ranges(calibrated, pictures, scratch)))
 
 
 def by_ai_edge_quantizer(float32: bytes, pictures: Indexable[Pixels]) -> bytes:
     """Quantize with Google's AI Edge Quantizer (recipe static_wi8_ai8). pictures: size x size x 3 uint8.
 
-    Its calibration averages extremes over pictures, which would narrow the input; that is set to all of -1..1 here.
+    Its calibration averages the extremes of the pictures, which would narrow the input range; here the range is set to -1..1.
     """
     from ai_edge_quantizer import quantizer, recipe
 
@@ -182,17 +183,17 @@ def by_ai_edge_quantizer(float32: bytes, pictures: Indexable[Pixels]) -> bytes:
     whole = {"min": np.full((1, 1, 1, 1), -1, np.float32), "max": np.full((1, 1, 1, 1), 1, np.float32)}
     try:
         working = quantizer.Quantizer(bytearray(float32), recipe.static_wi8_ai8())
-        ranges = working.calibrate({"serving_default": _Fed(pictures)}, num_threads=1)
+        ranges = working.calibrate({"serving_default": _QuantizerInputs(pictures)}, num_threads=1)
         ranges[graph.tensors[graph.inputs[0]].name.decode()] = whole
         return bytes(working.quantize(ranges).quantized_model)
     except SortbinError:
         raise
-    except Exception as error:  # what it raises is documented nowhere
+    except Exception as error:  # its exceptions are not documented
         raise tflite.ConversionError(f"the AI Edge Quantizer refuses it: {first_sentence(error)}; try --recipe tensorflow") from error
 
 
-class _Fed:
-    """Pictures as the quantizer wants them; it goes through them more than once."""
+class _QuantizerInputs:
+    """Pictures in the form that the quantizer takes. It iterates over them several times."""
 
     def __init__(self, pictures: Indexable[Pixels]) -> None:
         self._pictures = pictures
@@ -202,6 +203,7 @@ class _Fed:
 
 
 def _operations_on_cpu(model: bytes, scratch: Path) -> list[str]:
+    """The operations that an Edge TPU would leave to the CPU."""
     file = scratch / "candidate.tflite"
     file.write_bytes(model)
     return sorted({fate.name for fate in predict(build_graph(read_model(file))).on_cpu})

@@ -1,4 +1,4 @@
-"""The float network of a run, checked for what a bundle needs."""
+"""Reads the float network of a run and checks its inputs and outputs."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -17,21 +17,21 @@ OUTPUTS = ("logits", "embedding")
 
 
 class FloatNetwork(Protocol):
-    """What is quantized. size: side of its square input in pixels."""
+    """A network to quantize. size: side of its square input in pixels."""
 
     size: int
 
     def predict(self, pictures: Iterable[Pixels]) -> dict[str, Float32Array]:
-        """`logits` and `embedding`, one row a picture of size x size x 3 uint8."""
+        """`logits` and `embedding`, one row per picture of size x size x 3 uint8."""
 
     def exported(self) -> AbstractContextManager[Path]:
-        """The network as a SavedModel for one picture at a time."""
+        """The network as a SavedModel in a temporary folder, for one picture at a time."""
 
 
 def read_network(file: Path, label_count: int) -> keras.Model:
-    """Load a `.keras` file and check it: one square RGB input of known size, outputs `logits` (one per label) and `embedding`.
+    """Load a `.keras` file and check it: one square RGB input of fixed size, outputs `logits` (one per label) and `embedding`.
 
-    Further heads, which only training has a use for, are taken off. Raises NetworkError.
+    Other outputs, which only training uses, are removed. Raises NetworkError.
     """
     network = read_heads(file, label_count)
     if set(network.output) == set(OUTPUTS):
@@ -40,7 +40,7 @@ def read_network(file: Path, label_count: int) -> keras.Model:
 
 
 def read_heads(file: Path, label_count: int) -> keras.Model:
-    """The same with every head it has. Raises NetworkError."""
+    """As `read_network`, with all outputs of the network. Raises NetworkError."""
     network = read_keras(file)
     shape = tuple(network.inputs[0].shape)
     if len(shape) != 4 or None in shape[1:] or shape[1] != shape[2] or shape[3] != 3:
@@ -67,7 +67,7 @@ def read_keras(file: Path) -> keras.Model:
 
 
 def predict(network: keras.Model, pictures: Iterable[Pixels]) -> dict[str, Float32Array]:
-    """Run the float network over inputs of size x size x 3 uint8. Returns what it gives by name, one row a picture."""
+    """Run the float network on inputs of size x size x 3 uint8. Returns its outputs by name, one row per picture."""
     parts = [network.predict_on_batch(to_float(batch)) for batch in _batches(pictures)]
     return {name: np.concatenate([part[name] for part in parts]) for name in network.output}
 

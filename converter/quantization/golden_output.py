@@ -1,4 +1,4 @@
-"""The golden output of a bundle: what the device compares its runtime against at every start."""
+"""The golden output of a bundle, `known_answer` in its JSON: the device compares its runtime with it at every start."""
 
 from collections.abc import Callable
 
@@ -17,25 +17,25 @@ MARGIN = 2
 
 
 def golden_output(exact: Callable[[], Classifier], shipping: Callable[[], Classifier], seed: int, photos: Indexable[Pixels]) -> KnownAnswer:
-    """Ask the exact kernels for the answer to a seeded input, and measure how far the shipping ones stray from them.
+    """Run the exact kernels on a seeded input, and set the tolerance by how far the shipping kernels differ from them.
 
-    exact, shipping: give a classifier of their own to each thread that asks. The tolerance is MARGIN times the largest difference seen on that
-    input, on other seeded ones and on `photos` (H x W x 3 uint8), plus one step: other packages and processors round in other places.
+    exact, shipping: make a classifier; each thread gets its own. The tolerance is MARGIN times the largest difference on that input, on other seeded
+    inputs and on `photos` (H x W x 3 uint8), plus one step, because other packages and processors round differently.
     """
     one = exact()
     size = one.bundle.info.input.size
     answer = one.raw_logits(known_input(seed, size))
     seeds = (seed, *NOISE_SEEDS)
 
-    def equipped() -> Callable[[int], int]:
+    def make_worker() -> Callable[[int], int]:
         kernels, others = exact(), shipping()
 
-        def strayed(number: int) -> int:
+        def difference(number: int) -> int:
             picture = known_input(seeds[number], size) if number < len(seeds) else photos[number - len(seeds)]
             return int(np.abs(kernels.raw_logits(picture) - others.raw_logits(picture)).max())
 
-        return strayed
+        return difference
 
     here = architecture()
-    strayed_most = max(parallel_map(len(seeds) + len(photos), equipped))
-    return KnownAnswer(seed, tuple(answer.tolist()), MARGIN * strayed_most + 1, msgspec.UNSET if here == "x86_64" else here)
+    most = max(parallel_map(len(seeds) + len(photos), make_worker))
+    return KnownAnswer(seed, tuple(answer.tolist()), MARGIN * most + 1, msgspec.UNSET if here == "x86_64" else here)

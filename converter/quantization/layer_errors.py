@@ -1,4 +1,4 @@
-"""Where INT8 goes wrong: each layer's output against the float network's, on real photos."""
+"""The error of each layer of an INT8 model: its output compared with that of the float network, on photos."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,9 +17,11 @@ _NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if n
 
 @dataclass(frozen=True)
 class LayerError:
-    """name: of the layer's output; op: such as CONV_2D. error: of each channel, the mean square of what INT8 gives minus what float gives over the
-    mean square of the latter, at most 1; the root of their mean, 0 being perfect. added: how much of it the worst of the layer's inputs did not
-    have yet. Channels count alike, so that one loud channel cannot hide what its range did to the others.
+    """The error of one layer. name: of its output tensor. op: such as CONV_2D.
+
+    error: relative root-mean-square error of the INT8 output, 0 is perfect: for each channel the mean square of the difference over the mean
+    square of the float output, at most 1; then the root of the mean over channels. All channels have the same weight, so that one with large values
+    does not hide the others. added: error minus the largest error among the layer's inputs.
     """
 
     name: str
@@ -29,9 +31,9 @@ class LayerError:
 
 
 def layer_errors(float32: bytes, int8: bytes, pictures: Iterable[Pixels]) -> list[LayerError]:
-    """Compare two conversions of one network layer by layer, the layer that adds most first.
+    """Compare an INT8 and a float conversion of one network layer by layer. The layer that adds most error comes first.
 
-    pictures: size x size x 3 uint8. Layers whose output has another name in the float model, or another shape, cannot be compared and are left out.
+    pictures: size x size x 3 uint8. Layers whose output has no tensor of the same name and shape in the float model are left out.
     """
     ours, theirs = _Traced(int8), _Traced(float32)
     shared = {name for name in ours.outputs if name in theirs.outputs and ours.shape(name) == theirs.shape(name)}
@@ -54,7 +56,7 @@ def layer_errors(float32: bytes, int8: bytes, pictures: Iterable[Pixels]) -> lis
 
 
 class _Traced:
-    """A model all of whose tensors can be looked at after a run. outputs: by name, which operator makes it of which tensors."""
+    """A model whose tensors can all be read after a run. outputs: for each output tensor, its operator and the operator's inputs, by name."""
 
     def __init__(self, model: bytes) -> None:
         parsed = unpack_model(model)

@@ -1,7 +1,6 @@
-"""Which values each tensor of a float model takes on calibration photos, measured on the device's own kernels.
+"""Measures the value range of each tensor of a float model on calibration photos.
 
-TensorFlow's calibrator runs slow reference kernels on one thread, photo after photo; the same extremes come out of XNNPACK on all processors in a
-tenth of the time.
+TensorFlow's calibrator uses slow reference kernels on one thread. XNNPACK on all processors finds the same extremes in a tenth of the time.
 """
 
 from collections.abc import Mapping
@@ -17,11 +16,11 @@ from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels, to_float
 
 Ranges = Mapping[int, tuple[float, float]]
-"""least and greatest value of a tensor, by its number"""
+"""least and greatest value of a tensor, by the tensor's index"""
 
 
 def measure_ranges(model: bytes, pictures: Indexable[Pixels], scratch: Path) -> Ranges:
-    """The range of every tensor that an operator of the float model gives, and -1..1 for its input, which any camera can fill.
+    """The range of every tensor that an operator of the float model computes, and -1..1 for the input, which a camera can fill.
 
     pictures: size x size x 3 uint8. scratch: a folder to write into.
     """
@@ -37,7 +36,7 @@ def measure_ranges(model: bytes, pictures: Indexable[Pixels], scratch: Path) -> 
 
 
 def with_ranges(model: bytes, ranges: Ranges) -> bytes:
-    """The float model with these ranges in the place of those it was calibrated with."""
+    """The float model with its ranges replaced."""
     parsed = unpack_model(model)
     for number, (least, greatest) in ranges.items():
         quantization = parsed.subgraphs[0].tensors[number].quantization
@@ -46,7 +45,7 @@ def with_ranges(model: bytes, ranges: Ranges) -> bytes:
 
 
 class _Extremes:
-    """Least and greatest value of each output of a model for a picture: outputs x 2 float32."""
+    """Runs a model on one picture and returns the least and greatest value of each output: outputs x 2 float32."""
 
     def __init__(self, model: bytes, pictures: Indexable[Pixels], scratch: Path) -> None:
         self._pictures = pictures

@@ -1,4 +1,4 @@
-"""TensorFlow's converter: from a Keras network to `.tflite` files that name their outputs."""
+"""Converts a Keras network to `.tflite` files with TensorFlow's converter. Their signatures name the outputs."""
 
 import contextlib
 import re
@@ -20,7 +20,7 @@ _OPERATION = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op|fa
 
 
 def why_not_converted(error: BaseException) -> str:
-    """Why TensorFlow's converter refused a network."""
+    """Why TensorFlow's converter refused a network, in one line."""
     found = _OPERATION.search(str(error))
     if found:
         return f"TensorFlow Lite has no operation {next(filter(None, found.groups()))}, which it uses; replace that layer"
@@ -28,19 +28,19 @@ def why_not_converted(error: BaseException) -> str:
 
 
 class ConversionError(SortbinError, ValueError):
-    """A network that TensorFlow's converter refuses. The message says why; it does not name the network's file."""
+    """A network that a converter refuses. The message says why; it does not name the file of the network."""
 
 
 class KerasNetwork:
-    """A network that `training fit` made, as something to quantize. size: side of its square input in pixels."""
+    """A network of `training fit`, to be quantized. size: side of its square input in pixels."""
 
     def __init__(self, file: Path, label_count: int) -> None:
-        """Raises NetworkError for a file whose inputs and outputs are not a bundle's."""
+        """Raises NetworkError for a file without the inputs and outputs that a bundle needs."""
         self._network = networks.read_network(file, label_count)
         self.size: int = self._network.inputs[0].shape[1]
 
     def predict(self, pictures: Iterable[Pixels]) -> dict[str, Float32Array]:
-        """Outputs by name, one row a picture of size x size x 3 uint8."""
+        """Outputs by name, one row per picture of size x size x 3 uint8."""
         return networks.predict(self._network, pictures)
 
     def exported(self) -> contextlib.AbstractContextManager[Path]:
@@ -50,9 +50,9 @@ class KerasNetwork:
 
 @contextlib.contextmanager
 def exported(network: keras.Model) -> Iterator[Path]:
-    """The network as a SavedModel in a temporary folder: input `image` of 1 x size x size x 3, outputs under the network's own names.
+    """The network as a SavedModel in a temporary folder: input `image` of 1 x size x size x 3, outputs with the network's own names.
 
-    The batch is fixed here: Keras leaves it open, and the Edge TPU takes static shapes only.
+    The batch size is fixed to 1, because the Edge TPU takes static shapes only.
     """
     size = network.inputs[0].shape[1]
     with tempfile.TemporaryDirectory(prefix="sortbin-") as folder:
@@ -66,10 +66,9 @@ def to_float32(saved: Path) -> bytes:
 
 
 def to_int8(saved: Path, pictures: Iterable[Pixels]) -> bytes:
-    """Quantize fully, weights per channel: uint8 input, int8 outputs. All of it is left to TensorFlow.
+    """Quantize fully with TensorFlow alone, weights per channel: uint8 input, int8 outputs.
 
-    pictures: size x size x 3 uint8, seen one after the other to set each tensor's range. Over all of them they must hold the values 0 and
-    255: only then does the input take camera bytes untouched.
+    pictures: size x size x 3 uint8, for calibration. The values 0 and 255 must occur in them; only then can camera bytes go in unchanged.
     """
     return _converted(_int8_converter(saved, pictures))
 
@@ -82,7 +81,7 @@ def to_calibrated(saved: Path, pictures: Iterable[Pixels]) -> bytes:
 
 
 def quantize_calibrated(model: bytes) -> bytes:
-    """Quantize what `to_calibrated` gave, as `to_int8` does, by the ranges that stand in it."""
+    """Quantize a model of `to_calibrated` with the ranges in it, as `to_int8` does."""
     try:
         return bytes(mlir_quantize(model, input_data_type=tf.uint8, output_data_type=tf.int8, disable_per_channel_for_dense_layers=True))
     except (RuntimeError, ValueError) as error:
@@ -94,7 +93,7 @@ def _converted(converter: tf.lite.TFLiteConverter) -> bytes:
         return bytes(converter.convert())
     except SortbinError:
         raise
-    except Exception as error:  # what TensorFlow raises here is documented nowhere
+    except Exception as error:  # the exceptions of the converter are not documented
         raise ConversionError(why_not_converted(error)) from error
 
 
@@ -105,7 +104,7 @@ def _int8_converter(saved: Path, pictures: Iterable[Pixels]) -> tf.lite.TFLiteCo
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = tf.uint8
     converter.inference_output_type = tf.int8
-    # One scale for a whole dense layer: software older than FULLY_CONNECTED 4 reads only the first of many without a word.
+    # One scale per dense layer: software older than FULLY_CONNECTED 4 silently uses only the first of several.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     return converter
 
@@ -120,7 +119,7 @@ def to_int16x8(saved: Path, pictures: Iterable[Pixels]) -> bytes:
 
 
 def to_float16(saved: Path) -> bytes:
-    """Convert with weights in half precision; what they are multiplied with stays float32."""
+    """Convert with weights in half precision. Activations stay float32."""
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
@@ -128,7 +127,7 @@ def to_float16(saved: Path) -> bytes:
 
 
 def to_dynamic(saved: Path) -> bytes:
-    """Convert with weights in 8 bits and activations quantized as they come, each time anew."""
+    """Convert with 8-bit weights. Activations are quantized at run time."""
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True  # FULLY_CONNECTED 12 would not load in tflite-runtime 2.14

@@ -1,4 +1,4 @@
-"""A model that is in no bundle yet, run by the device's own classifier: what is measured here is what will ship."""
+"""Runs a model that is in no bundle yet with the classifier of the device, so that what is measured is what ships."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,76 +16,76 @@ from device.vision.inference.runtime import Runtime, load_runtime
 
 
 def load_model(model: bytes, scratch: Path) -> Runtime:
-    """Load any `.tflite` as the device loads a bundle's. scratch: a folder to keep the file in. Raises BundleError for a model refused."""
-    return load_runtime(_kept(model, (), 1, scratch))
+    """Load any `.tflite` as the device loads the model of a bundle. scratch: a folder for the file. Raises BundleError if it is refused."""
+    return load_runtime(_draft_bundle(model, (), 1, scratch))
 
 
 class TrialModel:
-    """An INT8 model on trial. Raises BundleError when it does not take raw camera bytes, or its outputs are not a bundle's."""
+    """A quantized model to measure. Raises BundleError if its input does not take camera bytes, or its outputs are not those of a bundle."""
 
     def __init__(self, model: bytes, labels: Sequence[str], size: int, scratch: Path) -> None:
         self.model = model
-        self._bundle = _kept(model, tuple(labels), size, scratch)
+        self._bundle = _draft_bundle(model, tuple(labels), size, scratch)
         self.shipping = self.shipped()
 
     def shipped(self) -> Classifier:
-        """The model on what it will run on, by itself; `shipping` is one of these."""
+        """A new classifier on the runtime that ships. `shipping` is one of them."""
         return Classifier(self._bundle)
 
     def exact(self) -> Classifier:
-        """The same model on the kernels that a golden output is taken from. Raises RuntimeFault where ai-edge-litert is not installed."""
+        """A new classifier on the kernels that give the golden output. Raises RuntimeFault if ai-edge-litert is not installed."""
         return Classifier(self._bundle, load_runtime(self._bundle, package="ai-edge-litert", kernels="builtin"))
 
     def logits(self, pictures: Indexable[Pixels]) -> Float64Array:
-        """One row a picture, before temperature and softmax."""
+        """Logits before temperature and softmax, one row per picture."""
         return np.stack([outputs.logits for outputs in self._outputs(pictures)]).astype(np.float64)
 
     def answers(self, pictures: Indexable[Pixels]) -> tuple[Float64Array, Float32Array]:
-        """Logits, as `logits` gives them, and embeddings of the same run."""
+        """Logits as `logits` returns them, and embeddings, of the same run."""
         outputs = list(self._outputs(pictures))
         return np.stack([each.logits for each in outputs]).astype(np.float64), np.stack([each.embedding for each in outputs])
 
     def embeddings(self, pictures: Indexable[Pixels]) -> Float32Array:
-        """One row a picture, dequantized."""
+        """Embeddings, dequantized, one row per picture."""
         return np.stack([outputs.embedding for outputs in self._outputs(pictures)])
 
     def _outputs(self, pictures: Indexable[Pixels]) -> Iterator[Outputs]:
-        def equipped() -> Callable[[int], Outputs]:
+        def make_worker() -> Callable[[int], Outputs]:
             classifier = self.shipped()
             return lambda number: classifier.outputs(pictures[number])
 
-        return parallel_map(len(pictures), equipped)
+        return parallel_map(len(pictures), make_worker)
 
 
 class FloatModel:
-    """A float network as a `.tflite` with its signature, for the answers that a quantized one is held against: the same to five digits as in
-    Keras, and several times quicker. name: of the runtime.
+    """A float network as a `.tflite` with its signature. A quantized model is compared with its outputs. They equal those of Keras to five digits,
+    and it is several times faster. name: of the runtime.
     """
 
     def __init__(self, model: bytes, scratch: Path) -> None:
-        self._bundle = _kept(model, (), 1, scratch)
+        self._bundle = _draft_bundle(model, (), 1, scratch)
         self.name = load_runtime(self._bundle).name
 
     def predict(self, pictures: Indexable[Pixels]) -> dict[str, Float32Array]:
-        """Outputs by name, one row a picture of size x size x 3 uint8, each worked on by one of as many threads as there are processors."""
+        """Outputs by name, one row per picture of size x size x 3 uint8. It runs on all processors."""
 
-        def equipped() -> Callable[[int], dict[str, Float32Array]]:
+        def make_worker() -> Callable[[int], dict[str, Float32Array]]:
             run = load_runtime(self._bundle).interpreter.get_signature_runner("serving_default")
             return lambda number: run(image=to_float(pictures[number])[None])
 
-        rows = list(parallel_map(len(pictures), equipped))
+        rows = list(parallel_map(len(pictures), make_worker))
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-def _kept(model: bytes, labels: tuple[str, ...], size: int, scratch: Path) -> Bundle:
+def _draft_bundle(model: bytes, labels: tuple[str, ...], size: int, scratch: Path) -> Bundle:
     folder = Path(tempfile.mkdtemp(dir=scratch))
     (folder / MODEL_FILE).write_bytes(model)
-    return Bundle(folder, _draft(labels, size))
+    return Bundle(folder, _draft_info(labels, size))
 
 
-def _draft(labels: tuple[str, ...], size: int) -> BundleInfo:
-    """What a classifier needs to know of a bundle before anything was measured."""
-    nothing = MeasuredAccuracy(0.0, 0, 0.0, {}, "")
+def _draft_info(labels: tuple[str, ...], size: int) -> BundleInfo:
+    """The information that a classifier needs, with placeholders for what is not measured yet."""
+    nothing = Measured(0.0, 0, 0.0, {}, "")
     return BundleInfo(
         name="draft",
         version="",

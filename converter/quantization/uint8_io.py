@@ -1,7 +1,7 @@
-"""The ends of a model: camera bytes in and whole numbers out, whatever the network computes in between.
+"""Gives a model a uint8 input and whole-number outputs, whatever it computes in between.
 
-TensorFlow's converter gives INT8 models such ends; here every other model gets them, so that the device treats all alike. The zero point is 127
-where the middle of 0 and 255 is 127.5, so all of them see -1..1 shifted by a 255th.
+TensorFlow's converter does this for INT8 models. Here every other model gets the same input and outputs, so that the device treats all alike. The
+zero point is 127, but the middle of 0 and 255 is 127.5: all models see -1..1 shifted by 1/255.
 """
 
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ _LARGEST = 32767
 
 
 def with_uint8_io(model: bytes, largest: Mapping[str, float]) -> bytes:
-    """The model with a uint8 input of scale 1/127.5 and zero point 127, and int16 outputs where they were float32.
+    """The model with a uint8 input of scale 1/127.5 and zero point 127, and with int16 outputs in place of float32 ones.
 
-    model: one input, float32 or int8 over -1..1. largest: by the output's name in the signature, the largest magnitude it takes; a step is a
-    32,767th of that. Outputs that are whole numbers already stay as they are. Raises ValueError for an int8 input of another range.
+    model: one input, float32 or int8 over -1..1. largest: the largest magnitude of each output, by its name in the signature; its step is a 32,767th
+    of that. Outputs of whole numbers stay unchanged. Raises ValueError for an int8 input of another range.
     """
     parsed = unpack_model(model)
     graph = parsed.subgraphs[0]

@@ -1,1 +1,1 @@
-"""A `.tflite` file read and changed byte by byte, without TensorFlow: flatbuffer, layers, metadata. Imports common."""
+"""Reads and changes `.tflite` files without TensorFlow: flatbuffer, layers, metadata. Imports common."""

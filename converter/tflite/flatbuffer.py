@@ -1,6 +1,6 @@
-"""What a `.tflite` file holds: graphs, tensors, operators, signatures, metadata, and the files appended to it.
+"""Reads a `.tflite` file: graphs, tensors, operators, signatures, metadata, and the files appended to it.
 
-Reads any of them: float or quantized, Google's own, compiled for the Edge TPU. Nothing is run, and TensorFlow is not imported.
+Any model can be read, float or quantized, also compiled for the Edge TPU. The model is not run, and TensorFlow is not imported.
 """
 
 import importlib
@@ -22,16 +22,16 @@ IDENTIFIER = b"TFL3"
 
 _SCHEMAS = ("ai_edge_litert.schema_py_generated", "tensorflow.lite.python.schema_py_generated")
 _OUTSIDE = 1
-"""a buffer whose offset is greater lies behind the flatbuffer, as files of more than 2 GB need"""
+"""a buffer with a greater offset is stored after the flatbuffer, as in files of more than 2 GB"""
 
 
 class ModelFileError(SortbinError, ValueError):
-    """A file that is no TensorFlow Lite model, or a damaged one. The message names it."""
+    """A file that is no TensorFlow Lite model, or is damaged. The message names it."""
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """real = scale * (stored - zero_point): one pair for the tensor, or one for each index along `axis`."""
+    """real = scale * (stored - zero_point). One pair for the tensor, or one for each index along `axis`."""
 
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
@@ -40,9 +40,8 @@ class Quantization:
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """shape: as the file gives it; signature: the same with -1 where the size is open, empty when nothing is.
-    dtype: as NumPy spells it where NumPy has it (`int8`, `float32`), else in TensorFlow Lite's word. data: the bytes of a constant, which
-    may be shared by several tensors (then `buffer` is the same), or None.
+    """A tensor. shape: in the file. signature: the shape with -1 for open sizes, empty if none is open. dtype: NumPy's name (`int8`, `float32`), or
+    TensorFlow Lite's if NumPy has no such type. buffer: index of its buffer; several tensors may share one. data: bytes of a constant, else None.
     """
 
     name: str
@@ -56,11 +55,11 @@ class Tensor:
 
     @property
     def dynamic(self) -> bool:
-        """Whether a size along some dimension is open."""
+        """Whether the size of a dimension is open."""
         return -1 in self.signature
 
     def values(self) -> npt.NDArray[Any] | None:
-        """The constant's numbers in the tensor's shape, or None where there are none or NumPy cannot hold their type."""
+        """The values of a constant in the tensor's shape; None for other tensors and for types that NumPy does not have."""
         if self.data is None or self.dtype not in _NUMBERS:
             return None
         numbers = self.data.view(self.dtype)
@@ -69,8 +68,8 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """name: TensorFlow Lite's name (`CONV_2D`), or a custom operator's own. inputs, outputs: indices of tensors, -1 for an input left out.
-    options: those that are numbers, under the names of TensorFlow Lite's schema. custom_bytes: size of what a custom operator carries.
+    """An operator. name: TensorFlow Lite's (`CONV_2D`), or that of a custom operator. inputs, outputs: indices of tensors, -1 for an omitted input.
+    options: the numeric ones, with the names of TensorFlow Lite's schema. custom_bytes: size of a custom operator's data.
     """
 
     name: str
@@ -84,7 +83,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class Subgraph:
-    """A graph: inputs and outputs are indices of tensors, operators stand in the order in which they run."""
+    """A graph. inputs, outputs: indices of tensors. operators: in execution order."""
 
     name: str
     tensors: tuple[Tensor, ...]
@@ -95,7 +94,7 @@ class Subgraph:
 
 @dataclass(frozen=True)
 class Signature:
-    """A named way in: names of inputs and outputs to indices of tensors of the subgraph."""
+    """A named signature. inputs, outputs: indices of the subgraph's tensors, by name."""
 
     key: str
     subgraph: int
@@ -105,8 +104,8 @@ class Signature:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A `.tflite` file. metadata: the named buffers of the flatbuffer. files: those of the zip archive appended to it, which are TensorFlow
-    Lite's associated files: labels, a model card. size: of the whole, in bytes.
+    """A `.tflite` file. description: by its maker. metadata: named buffers of the flatbuffer. files: TensorFlow Lite's associated files, such as
+    labels, from the zip archive appended to the flatbuffer. size: of the file in bytes.
     """
 
     description: str
@@ -118,7 +117,7 @@ class ModelFile:
 
     @property
     def main(self) -> Subgraph:
-        """The graph that runs."""
+        """The main graph, which runs first."""
         return self.subgraphs[0]
 
 
@@ -132,7 +131,7 @@ def read_model(file: Path) -> ModelFile:
 
 
 def parse_model(content: bytes, name: str = "model") -> ModelFile:
-    """Read the bytes of a `.tflite` file. name: what errors call it. Raises ModelFileError."""
+    """Read the bytes of a `.tflite` file. name: for error messages. Raises ModelFileError."""
     if not content:
         raise ModelFileError(f"{name}: empty; expected a TensorFlow Lite model")
     if content[4:8] != IDENTIFIER:
@@ -140,7 +139,7 @@ def parse_model(content: bytes, name: str = "model") -> ModelFile:
     schema = _schema()
     try:
         parsed = schema.ModelT.InitFromPackedBuf(content, 0)
-        return _Reader(schema, parsed, content).model()
+        return _ModelReader(schema, parsed, content).model()
     except (struct.error, IndexError, TypeError, ValueError, AttributeError, OverflowError, MemoryError, zipfile.BadZipFile) as error:
         raise ModelFileError(f"{name}: a damaged TensorFlow Lite model, cut off or changed; copy or convert it again") from error
 
@@ -154,7 +153,9 @@ def _schema() -> Any:
     raise ModelFileError("nothing to read a TensorFlow Lite model with: install ai-edge-litert (tflite-runtime runs models, but cannot list them)")
 
 
-class _Reader:
+class _ModelReader:
+    """Turns a parsed flatbuffer into a ModelFile. Raises ValueError and the like for a damaged file."""
+
     def __init__(self, schema: Any, parsed: Any, content: bytes) -> None:
         self._parsed = parsed
         self._content = content
@@ -185,14 +186,14 @@ class _Reader:
         return Subgraph(_text(graph.name), tensors, inputs, outputs, operators)
 
     def _tensor(self, tensor: Any) -> Tensor:
-        told = tensor.quantization
-        scales = () if told is None else tuple(float(scale) for scale in _listed(told.scale))
+        stored = tensor.quantization
+        scales = () if stored is None else tuple(float(scale) for scale in _vector(stored.scale))
         return Tensor(
             name=_text(tensor.name),
             shape=_integers(tensor.shape),
             signature=_integers(tensor.shapeSignature),
             dtype=self._types.get(tensor.type, f"type {tensor.type}"),
-            quantization=Quantization(scales, _integers(told.zeroPoint), int(told.quantizedDimension)) if scales else None,
+            quantization=Quantization(scales, _integers(stored.zeroPoint), int(stored.quantizedDimension)) if scales else None,
             buffer=int(tensor.buffer),
             data=self._buffer(tensor.buffer),
             variable=bool(tensor.isVariable),
@@ -200,7 +201,7 @@ class _Reader:
 
     def _operator(self, operator: Any) -> Operator:
         code = self._parsed.operatorCodes[operator.opcodeIndex]
-        # Operators up to 127 stand in the old field alone in files of before 2020, and in both since.
+        # Operators up to 127: files from before 2020 have only the old field, newer ones have both.
         builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
         custom = builtin == self._custom
         return Operator(
@@ -209,8 +210,8 @@ class _Reader:
             version=int(code.version),
             inputs=_integers(operator.inputs),
             outputs=_integers(operator.outputs),
-            options={_snake(name): value for name, held in _fields(operator.builtinOptions) if (value := _number(held)) is not None},
-            custom_bytes=len(_listed(operator.customOptions)),
+            options={_snake(name): value for name, stored in _fields(operator.builtinOptions) if (value := _number(stored)) is not None},
+            custom_bytes=len(_vector(operator.customOptions)),
         )
 
     def _signature(self, definition: Any) -> Signature:
@@ -227,18 +228,19 @@ class _Reader:
             if buffer.offset + buffer.size > len(self._content):
                 raise ValueError("buffer out of range")
             return np.frombuffer(self._content, np.uint8, buffer.size, buffer.offset)
-        # An empty buffer is TensorFlow Lite's way to say none.
-        return np.asarray(buffer.data, np.uint8) if len(_listed(buffer.data)) else None
+        # In TensorFlow Lite an empty buffer means no data.
+        return np.asarray(buffer.data, np.uint8) if len(_vector(buffer.data)) else None
 
 
 _NUMBERS = {"float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"}
 
 
 _BEGUN_ZIP = re.compile(rb"PK\x03\x04[\x0a\x14\x2d]\x00[\x00-\xff]{2}[\x00\x08]\x00")
-"""the head of a member: version 1.0, 2.0 or 4.5, stored or deflated"""
+"""the header of a zip member: version 1.0, 2.0 or 4.5, stored or deflated"""
 
 
 def _appended(content: bytes) -> dict[str, bytes]:
+    """The files of the zip archive behind the flatbuffer. Raises ValueError if it is cut off."""
     if not zipfile.is_zipfile(io.BytesIO(content)):
         if _BEGUN_ZIP.search(content):
             raise ValueError("its zip has no end")
@@ -251,11 +253,11 @@ def _fields(options: Any) -> list[tuple[str, Any]]:
     return [] if options is None else list(vars(options).items())
 
 
-def _number(held: Any) -> int | float | bool | tuple[int, ...] | None:
-    if isinstance(held, bool | int | float):
-        return held
-    if isinstance(held, np.ndarray) and held.dtype.kind == "i":
-        return _integers(held)
+def _number(stored: Any) -> int | float | bool | tuple[int, ...] | None:
+    if isinstance(stored, bool | int | float):
+        return stored
+    if isinstance(stored, np.ndarray) and stored.dtype.kind == "i":
+        return _integers(stored)
     return None
 
 
@@ -264,16 +266,16 @@ def _snake(name: str) -> str:
 
 
 def _integers(numbers: Any) -> tuple[int, ...]:
-    return tuple(int(number) for number in _listed(numbers))
+    return tuple(int(number) for number in _vector(numbers))
 
 
-def _listed(numbers: Any) -> Any:
-    """The schema's vectors: an array, or None or 0 where the file has none."""
+def _vector(numbers: Any) -> Any:
+    """A vector of the schema as a sequence. The generated code gives None or 0 for one that the file does not have."""
     return () if numbers is None or isinstance(numbers, int) else numbers
 
 
-def _text(told: bytes | str | None) -> str:
-    return told.decode(errors="replace") if isinstance(told, bytes) else told or ""
+def _text(value: bytes | str | None) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
 def _bytes(data: npt.NDArray[np.uint8] | None) -> bytes:

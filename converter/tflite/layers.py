@@ -1,4 +1,4 @@
-"""The layers of a `.tflite` file that compute a weighted sum and nothing else, and how to look at and mend them."""
+"""Linear layers of a `.tflite` file: finds them, reads their outputs, and changes their biases."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _SUMS = {schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or dense layer without activation. name: of its output tensor, quantized or not; output, bias: indices of tensors."""
+    """A convolution or dense layer without activation. name: of its output tensor. output, bias: indices of tensors."""
 
     name: str
     output: int
@@ -22,7 +22,7 @@ class Layer:
 
 
 def linear_layers(model: bytes) -> list[Layer]:
-    """The convolutions and dense layers that have a bias and no activation, in the order in which they run."""
+    """The convolutions and dense layers with a bias and without activation, in execution order."""
     parsed = unpack_model(model)
     graph = parsed.subgraphs[0]
     return [
@@ -36,7 +36,7 @@ def linear_layers(model: bytes) -> list[Layer]:
 
 
 def cut_after(model: bytes, layers: Collection[Layer]) -> bytes:
-    """The model up to the last of `layers`, giving their outputs in that order instead of its own. It has no signature."""
+    """The model up to the last of `layers`. Its outputs are those of `layers`, in that order; it has no signature."""
     parsed = unpack_model(model)
     graph = parsed.subgraphs[0]
     graph.outputs = [layer.output for layer in layers]
@@ -47,9 +47,9 @@ def cut_after(model: bytes, layers: Collection[Layer]) -> bytes:
 
 
 def add_to_bias(model: bytes, layer: Layer, change: Float64Array) -> bytes:
-    """The INT8 model with `change`, one real number per output channel, added to the bias of `layer`. All other bytes stay.
+    """The INT8 model with `change`, one real number per output channel, added to the bias of `layer`. All other bytes stay the same.
 
-    A bias is int32, and its scale is far finer than a step of the layer's output.
+    A bias is int32; its scale is much finer than that of the layer's output.
     """
     content = bytearray(model)
     root = schema.Model.GetRootAsModel(content, 0)

@@ -1,6 +1,6 @@
-"""Labels and model card inside a `.tflite`, as TensorFlow Lite Metadata defines it: a description in the file, and a zip of files behind it.
+"""Writes labels and model card into a `.tflite`, as TensorFlow Lite Metadata: a description in the file, and a zip of files behind it.
 
-Any unzip program lists and extracts those files. The description follows the metadata schema 1.0.0 (identifier M001) of tflite-support.
+Unzip programs can extract these files. The description follows the metadata schema 1.0.0 (identifier M001) of tflite-support.
 """
 
 import io
@@ -23,26 +23,26 @@ _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
 def with_metadata(model: bytes, *, name: str, version: str, labels: Sequence[str], card: str) -> bytes:
-    """The model with a description of its input and outputs, `labels.txt` and `MODEL_CARD.md` in it. What was there of that is replaced.
+    """The model with a description of its input and outputs, `labels.txt` and `MODEL_CARD.md`. Earlier ones are replaced.
 
-    model: one input of RGB pixels; the output whose last axis has as many columns as there are labels, and that is named logits where there
-    are several, is described by the labels. The same arguments give the same bytes.
+    model: one input of RGB pixels. The labels are attached to the output whose last axis has one column per label, and which is named logits if there
+    are several outputs. The same arguments give the same bytes.
     """
     parsed = unpack_model(model)
     described = np.frombuffer(_description(parsed, name, version, len(labels)), np.uint8)
-    kept = [entry for entry in parsed.metadata or [] if entry.name != ENTRY]
+    others = [entry for entry in parsed.metadata or [] if entry.name != ENTRY]
     replaced = [entry for entry in parsed.metadata or [] if entry.name == ENTRY]
     entry = replaced[0] if replaced else schema.MetadataT()
     if not replaced:
         entry.name, entry.buffer = ENTRY, len(parsed.buffers)
         parsed.buffers.append(schema.BufferT())
     parsed.buffers[entry.buffer].data = described
-    parsed.metadata = [*kept, entry]
+    parsed.metadata = [*others, entry]
     return pack_model(parsed) + _zipped({LABELS_FILE: labels_text(tuple(labels)), CARD_FILE: card})
 
 
 def unpack_model(model: bytes) -> schema.ModelT:
-    """The content of a `.tflite`, buffers included that lie behind the flatbuffer instead of in it."""
+    """The content of a `.tflite`, including buffers that are stored after the flatbuffer."""
     parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0))
     for buffer in parsed.buffers:
         if buffer.offset > 1:
@@ -52,7 +52,7 @@ def unpack_model(model: bytes) -> schema.ModelT:
 
 
 def pack_model(model: schema.ModelT) -> bytes:
-    """A model as the bytes of a `.tflite`, each buffer on a multiple of 16 bytes as the schema asks; the generated code would not see to it."""
+    """A model as the bytes of a `.tflite`. Each buffer is on a multiple of 16 bytes, as the schema requires; the generated code does not do that."""
     model.buffers = [_AlignedBuffer(buffer.data) for buffer in model.buffers]
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), b"TFL3")
@@ -80,7 +80,7 @@ class _AlignedBuffer:
 
 
 def _zipped(files: dict[str, str]) -> bytes:
-    """A zip that does not depend on when or where it was made."""
+    """A zip archive. Its bytes depend only on the files, not on time or computer."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for name, text in files.items():
@@ -132,7 +132,7 @@ def _output(builder: flatbuffers.Builder, graph: schema.SubGraphT, model: schema
 
 
 _Value = Callable[[flatbuffers.Builder], Callable[[flatbuffers.Builder, int], None]]
-"""makes what a slot of a table needs before the table is begun, and returns what puts it there"""
+"""writes what a slot refers to, before its table is started, and returns a function that fills the slot"""
 
 
 def _table(builder: flatbuffers.Builder, slots: dict[int, _Value]) -> int:

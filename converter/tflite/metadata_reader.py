@@ -1,6 +1,6 @@
-"""TensorFlow Lite metadata: what a model says about itself, its inputs, its outputs and its labels.
+"""Reads TensorFlow Lite metadata: descriptions of a model, its inputs, outputs and labels.
 
-The flatbuffer that `TFLITE_METADATA` names. Its fields are those of tflite-support's metadata_schema.fbs, read by their numbers there.
+The metadata is the flatbuffer that `TFLITE_METADATA` names. Fields are read by their numbers in tflite-support's metadata_schema.fbs.
 """
 
 import struct
@@ -25,7 +25,7 @@ _Read = TypeVar("_Read")
 
 @dataclass(frozen=True)
 class AssociatedFile:
-    """A file packed with the model. kind: what it holds, empty where the metadata does not say."""
+    """A file packed with the model. kind: of its content, empty if the metadata does not name it."""
 
     name: str
     description: str
@@ -35,7 +35,7 @@ class AssociatedFile:
 
 @dataclass(frozen=True)
 class TensorDescription:
-    """An input or output. mean, std: an input's normalization, (value - mean) / std, one number or one per channel; empty where none is given."""
+    """An input or output. mean, std: the normalization (value - mean) / std of an input, one number or one per channel; empty without one."""
 
     name: str
     description: str
@@ -46,7 +46,7 @@ class TensorDescription:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What the metadata says; empty where it says nothing. inputs and outputs stand in the order of the main graph's."""
+    """The content of the metadata. Missing texts are empty. inputs, outputs: in the order of the main graph."""
 
     name: str
     description: str
@@ -64,12 +64,12 @@ class ModelDescription:
 
     @property
     def labels_file(self) -> str:
-        """The file with the label of each place of the output, or empty."""
+        """The file with the labels of the output's positions, or empty."""
         return next((file.name for file in self.all_files if file.kind == _FILE_KINDS[2]), "")
 
 
 def parse_description(content: bytes) -> ModelDescription:
-    """Read the buffer that `TFLITE_METADATA` names. Raises ModelFileError."""
+    """Parse the buffer that `TFLITE_METADATA` names. Raises ModelFileError."""
     if content[4:8] != IDENTIFIER:
         raise ModelFileError(f"{ENTRY}: not TensorFlow Lite metadata: bytes 4 to 8 are not {IDENTIFIER.decode()}")
     try:
@@ -79,7 +79,7 @@ def parse_description(content: bytes) -> ModelDescription:
 
 
 class _Fields:
-    """A table of a flatbuffer, whose fields are asked for by their numbers in the schema."""
+    """A table of a flatbuffer. Fields are read by their numbers in the schema."""
 
     def __init__(self, content: bytes, position: int) -> None:
         self._table = Table(content, position)

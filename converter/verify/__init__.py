@@ -1,1 +1,1 @@
-"""Whether a bundle is what it says: its bytes, its model, and the answers of every runtime on this computer."""
+"""Checks a bundle: its files, its model, and the answers of every runtime on this computer. Imports bundle and what it imports."""

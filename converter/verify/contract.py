@@ -1,4 +1,4 @@
-"""What a bundle's model has to be, read off the file without running it: raw bytes in, named outputs, operations that the runtimes have."""
+"""Checks that a bundle's model has the input, outputs, labels and operations that a device needs. The model is not run."""
 
 import math
 
@@ -12,12 +12,12 @@ OUTPUTS = ("logits", "embedding")
 
 
 def contract_checks(model: ModelFile, info: BundleInfo) -> list[Check]:
-    """Every point of the contract between a bundle and its model, good or not."""
+    """One check for each point of the contract between a bundle and its model, passed or not."""
     return [_input(model, info.input.size), _outputs(model, len(info.labels)), _labels(model, info.labels), _operations(model)]
 
 
 def logits_step(model: ModelFile) -> float | None:
-    """How much a step of the quantized logits is worth, or None where the model has no such output."""
+    """The scale of the quantized logits: the size of one step. None if the model has no such output."""
     tensor = _named_outputs(model).get("logits")
     return tensor.quantization.scales[0] if tensor is not None and tensor.quantization is not None else None
 
@@ -29,11 +29,11 @@ def _input(model: ModelFile, size: int) -> Check:
         return Check("input", False, f"{wanted}; found {len(tensors)} inputs")
     found = tensors[0]
     if found.dtype != "uint8" or found.shape != (1, size, size, 3) or found.dynamic:
-        return Check("input", False, f"{wanted}; found {_told(found)}")
+        return Check("input", False, f"{wanted}; found {_type_and_shape(found)}")
     scale, zero_point = _per_tensor(found) or (math.nan, 0)
     if not math.isclose(scale, RAW_SCALE, rel_tol=1e-4) or zero_point != RAW_ZERO_POINT:
         return Check("input", False, f"{wanted}; found scale {scale:.6g} and zero point {zero_point}")
-    return Check("input", True, f"{_told(found)}, scale 1/127.5, zero point 127: camera bytes go in untouched")
+    return Check("input", True, f"{_type_and_shape(found)}, scale 1/127.5, zero point 127: camera bytes go in untouched")
 
 
 def _outputs(model: ModelFile, label_count: int) -> Check:
@@ -42,11 +42,11 @@ def _outputs(model: ModelFile, label_count: int) -> Check:
         return Check("outputs", False, f"expected two, named logits and embedding; found {', '.join(sorted(named)) or 'none with a name'}")
     for name, tensor in named.items():
         if tensor.dtype not in ("int8", "uint8", "int16") or _per_tensor(tensor) is None:
-            return Check("outputs", False, f"{name}: expected int8 or int16 with one scale, found {_told(tensor)}")
+            return Check("outputs", False, f"{name}: expected int8 or int16 with one scale, found {_type_and_shape(tensor)}")
     logits, embedding = (named[name] for name in OUTPUTS)
     if math.prod(logits.shape) != label_count:
-        return Check("outputs", False, f"logits: expected one for each of the {label_count} labels, found {_told(logits)}")
-    return Check("outputs", True, f"logits {_told(logits)}, embedding {_told(embedding)}")
+        return Check("outputs", False, f"logits: expected one for each of the {label_count} labels, found {_type_and_shape(logits)}")
+    return Check("outputs", True, f"logits {_type_and_shape(logits)}, embedding {_type_and_shape(embedding)}")
 
 
 def _labels(model: ModelFile, labels: tuple[str, ...]) -> Check:
@@ -64,8 +64,8 @@ def _operations(model: ModelFile) -> Check:
     refused = [f"{operation} is not in {' nor '.join(who)}" for operation, who in lacking.items() if who]
     if refused:
         return Check("op versions", False, "; ".join(refused))
-    told = ", ".join(f"{name} v{version}" for name, version in used)
-    return Check("op versions", True, f"{told}: all in {', '.join(op_versions.RUNTIMES)}")
+    names = ", ".join(f"{name} v{version}" for name, version in used)
+    return Check("op versions", True, f"{names}: all in {', '.join(op_versions.RUNTIMES)}")
 
 
 def _named_outputs(model: ModelFile) -> dict[str, Tensor]:
@@ -77,10 +77,15 @@ def _named_outputs(model: ModelFile) -> dict[str, Tensor]:
 
 
 def _per_tensor(tensor: Tensor) -> tuple[float, int] | None:
-    told = tensor.quantization
-    return (told.scales[0], told.zero_points[0]) if told is not None and len(told.scales) == len(told.zero_points) == 1 else None
+    """Scale and zero point of a tensor with one of each, else None."""
+    quantization = tensor.quantization
+    return (
+        (quantization.scales[0], quantization.zero_points[0])
+        if quantization and len(quantization.scales) == len(quantization.zero_points) == 1
+        else None
+    )
 
 
-def _told(tensor: Tensor) -> str:
+def _type_and_shape(tensor: Tensor) -> str:
     shape = tensor.signature if tensor.dynamic else tensor.shape
     return f"{tensor.dtype} {'x'.join('?' if side < 0 else str(side) for side in shape)}"

@@ -1,4 +1,4 @@
-"""The float network of a run in a process of its own: what it makes of photos. Asked by `device.common.run_in_subprocess.ask`."""
+"""Runs the float network of a run on photos, in a process that `device.common.run_in_subprocess.ask` starts."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from device.common.run_in_subprocess import reply
 
 
 class FloatProbeRequest(msgspec.Struct, frozen=True):
-    """network: a `.keras` file; pictures: what `converter.data.pixel_cache.write_pixels` wrote; logits: the `.npy` file to leave their logits in."""
+    """network: a `.keras` file. pictures: a file of `pixel_cache.write_pixels`. logits: the `.npy` file to write, photos x labels float32."""
 
     network: str
     label_count: int
@@ -18,15 +18,15 @@ class FloatProbeRequest(msgspec.Struct, frozen=True):
     logits: str
 
 
-def run_probe(question: FloatProbeRequest) -> str:
-    """Run it and tell on what. Raises NetworkError."""
+def run_probe(request: FloatProbeRequest) -> str:
+    """Run the network and return the versions it ran on. Raises NetworkError."""
     import keras
     import tensorflow as tf
 
     from converter.quantization.float_network import predict, read_network
 
-    network = read_network(Path(question.network), question.label_count)
-    np.save(question.logits, predict(network, map_pixels(Path(question.pictures)))["logits"])
+    network = read_network(Path(request.network), request.label_count)
+    np.save(request.logits, predict(network, map_pixels(Path(request.pictures)))["logits"])
     return f"keras {keras.__version__}, tensorflow {tf.__version__}"
 
 

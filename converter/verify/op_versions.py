@@ -1,15 +1,15 @@
-"""Which versions of each operation the runtimes have, as asked of the published packages themselves.
+"""The versions of each operation that the runtimes have.
 
-A model names each operation it uses with a version, and a runtime refuses the whole file when it has not got that one. The numbers were
-read off the x86-64 wheels by loading, for each operation and version, a model that lists just this one; `tests/converter/verify` asks the
-installed packages again. In the sources they stand in `tensorflow/lite/core/kernels/register.cc` (tflite-runtime 2.14.0 is built from
-TensorFlow 2.14) and `tflite/core/kernels/register.cc` of LiteRT. ai-edge-litert 2.1.0 is the oldest that Sortbin runs on.
+A model names each operation with a version. A runtime refuses the whole file if it lacks one of them. The numbers were measured on the x86-64
+wheels: for each operation and version a model that lists only this one was loaded. `tests/converter/verify` repeats that with the installed
+packages. In the sources they are in `tensorflow/lite/core/kernels/register.cc` (tflite-runtime 2.14.0 is built from TensorFlow 2.14) and in
+`tflite/core/kernels/register.cc` of LiteRT. ai-edge-litert 2.1.0 is the oldest version that Sortbin supports.
 """
 
 RUNTIMES = ("tflite-runtime 2.14.0", "ai-edge-litert 2.1.0", "ai-edge-litert 2.3.0")
 
 FIRST = {"BROADCAST_TO": 2}
-"""the lowest version that they have, where it is not 1"""
+"""the lowest version of an operation, if not 1"""
 
 LAST: dict[str, tuple[int, int, int]] = {
     "ADD": (5, 5, 6),
@@ -185,14 +185,14 @@ LAST: dict[str, tuple[int, int, int]] = {
     "STABLEHLO_SHIFT_LEFT": (0, 1, 1),
     "STABLEHLO_CASE": (0, 1, 1),
 }
-"""the highest version that each of RUNTIMES has, in that order; 0 where it has none"""
+"""the highest version in each of RUNTIMES, in that order; 0 for none"""
 
 CUSTOM = ("AudioSpectrogram", "Mfcc", "NumericVerify", "TFLite_Detection_PostProcess")
-"""operations outside of the schema that the same sources register; a runtime misses others only once it prepares the model"""
+"""custom operations that the same sources register; a runtime reports other unknown ones only when it prepares the model"""
 
 
 def runtimes_without(name: str, version: int) -> list[str]:
-    """Those of RUNTIMES that have no such operation, or not in this version. name: as in the schema, or a custom operation's own."""
+    """Those of RUNTIMES without this version of the operation. name: as in the schema, or that of a custom operation."""
     if name in CUSTOM:
         return []
     last = LAST.get(name, (0, 0, 0))

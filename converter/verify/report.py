@@ -1,4 +1,4 @@
-"""What a verification found, for people and as JSON."""
+"""The result of a verification, as text and as JSON."""
 
 import msgspec
 
@@ -8,7 +8,7 @@ MARKS = {True: "ok   ", False: "WRONG", None: "-    "}
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing looked at. good: None where it could not be looked at, for the reason that `text` gives. text: one line."""
+    """One check. good: None if it could not be made; `text`, one line, then says why."""
 
     name: str
     good: bool | None
@@ -19,11 +19,11 @@ class Check(msgspec.Struct, frozen=True):
 
 
 class RuntimeResult(msgspec.Struct, frozen=True):
-    """A runtime and what it answered. name: package, version and kernels, or package and kernels where it never got to say its version.
+    """The answers of one runtime. name: package, version and kernels, without the version if it did not start.
 
-    good: None where it is not installed. off_steps: the largest difference from the golden output in steps of the quantized logits, of
-    which allowed_steps are. On photos, where there are some: accuracy; agreement, the share on which it names the same label as the
-    runtime that ships; and the largest difference from that one's logits, in steps and as they are.
+    good: None if it is not installed. off_steps: the largest difference from the known answer, in steps of the quantized logits; allowed_steps: the
+    tolerance. On photos, if there are any: accuracy; agreement, the share of photos with the same label as on the runtime that ships; differs_steps,
+    differs: the largest difference of its logits from that runtime's, in steps and in logits.
     """
 
     name: str
@@ -41,10 +41,10 @@ class RuntimeResult(msgspec.Struct, frozen=True):
 
 
 class PhotoResults(msgspec.Struct, frozen=True):
-    """What was measured on photos. ships: the runtime that a bin takes on this computer.
+    """Accuracy on photos. ships: the runtime that a device uses on this computer.
 
-    claimed: what the bundle says of INT8, and int8 what was measured; isolated: measured with the items by themselves, where the bundle says
-    something of that. float32 and agreement: of the run's network, where one was named.
+    claimed: the accuracy in the bundle. int8: the measured one. isolated: measured on isolated items, if the bundle claims an accuracy for them.
+    float32, agreement: of the float network, if a run was named.
     """
 
     data: str
@@ -58,7 +58,7 @@ class PhotoResults(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """Everything that was found. good: nothing is wrong."""
+    """The result of all checks. good: whether none failed and at least one runtime gave the known answer."""
 
     bundle: str
     name: str

@@ -1,6 +1,6 @@
-"""One runtime in a process of its own: what it makes of the golden output, and of photos. Asked by `device.common.run_in_subprocess.ask`.
+"""Runs a bundle on one runtime, in a process that `device.common.run_in_subprocess.ask` starts: the known answer, and photos.
 
-tflite-runtime has to be alone: it binds to TensorFlow's symbols and fails on every model where TensorFlow was loaded first.
+tflite-runtime needs a process without TensorFlow: if TensorFlow was loaded first, it binds to its symbols and fails on every model.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from device.vision.inference.runtime import Kernels, Package, load_runtime
 
 
 class RuntimeProbeRequest(msgspec.Struct, frozen=True):
-    """pictures: what `pixel_cache.write_pixels` wrote, or None; logits: the `.npy` file to write their logits to, photos x labels float32."""
+    """bundle: its folder. pictures: a file of `pixel_cache.write_pixels`, or None. logits: the `.npy` file to write, photos x labels float32."""
 
     bundle: str
     package: Package
@@ -26,9 +26,8 @@ class RuntimeProbeRequest(msgspec.Struct, frozen=True):
 
 
 class RuntimeProbeResult(msgspec.Struct, frozen=True):
-    """runtime: package, version and kernels. off: the largest difference from the known answer, in steps; exact: none is allowed.
-
-    degraded: why it did not run on what was asked for, else empty.
+    """runtime: package, version and kernels. off: the largest difference from the known answer, in steps of the quantized logits. worst: the label
+    with that difference. exact: whether no difference is allowed. degraded: why it did not run on the kernels asked for, else empty.
     """
 
     runtime: str
@@ -38,16 +37,16 @@ class RuntimeProbeResult(msgspec.Struct, frozen=True):
     degraded: str
 
 
-def run_probe(question: RuntimeProbeRequest) -> RuntimeProbeResult:
-    """Load the bundle as a bin does and run it. Raises BundleError and RuntimeFault."""
-    bundle = read_bundle(Path(question.bundle))
+def run_probe(request: RuntimeProbeRequest) -> RuntimeProbeResult:
+    """Load the bundle as a device does and run it. Raises BundleError and RuntimeFault."""
+    bundle = read_bundle(Path(request.bundle))
     info = bundle.info
-    classifier = Classifier(bundle, load_runtime(bundle, package=question.package, kernels=question.kernels))
+    classifier = Classifier(bundle, load_runtime(bundle, package=request.package, kernels=request.kernels))
     answer = info.known_answer
     off = np.abs(classifier.raw_logits(known_input(answer.seed, info.input.size)) - np.array(answer.logits, np.int64))
     runtime = classifier.runtime
-    if question.pictures is not None and question.logits is not None:
-        np.save(question.logits, np.stack([classifier.logits(picture) for picture in map_pixels(Path(question.pictures))]))
+    if request.pictures is not None and request.logits is not None:
+        np.save(request.logits, np.stack([classifier.logits(picture) for picture in map_pixels(Path(request.pictures))]))
     return RuntimeProbeResult(runtime.name, int(off.max()), info.labels[int(off.argmax())], runtime.exact, runtime.degraded)
 
 

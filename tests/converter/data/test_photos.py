@@ -201,7 +201,7 @@ def test_a_prepared_data_set_that_is_not_whole_is_refused(prepared: Path, tmp_pa
         read_photos(prepared)
     manifest.write_bytes(whole)
     write_info(prepared, source="gone")
-    with pytest.raises(PhotosError, match=r"gone: the pictures of .* lay in this folder, and it is gone"):
+    with pytest.raises(PhotosError, match=r"gone: the pictures of .* were in this folder, which no longer exists"):
         read_photos(prepared)
     write_info(prepared, format=3)
     with pytest.raises(PhotosError, match=r"dataset.json: format: expected 1 or 2, got 3"):

@@ -40,7 +40,7 @@ def test_the_compiled_model_is_added_with_its_mapping(
     assert [file.name for file in own_bundle.folder.parent.iterdir()] == ["bundle"]
     out = capsys.readouterr().out
     assert "76 of 76 operations on the Edge TPU" in out and "CONV_2D                        41         Mapped to Edge TPU" in out
-    assert "not as foretold" not in out
+    assert "not as predicted" not in out
 
 
 def test_what_the_compiler_drops_is_put_back(own_bundle: Bundle, stand_in: StandIn, compiled: bytes) -> None:
@@ -88,7 +88,7 @@ def test_a_mapping_that_was_not_foretold_is_told(own_bundle: Bundle, stand_in: S
     program = stand_in(printed=PRINTED.format(table=table(rows)), leaves=compiled)
     assert main(["edgetpu", str(own_bundle.folder), "--compiler", str(program)]) == 0
     out = capsys.readouterr().out
-    assert "note: not as foretold: MEAN 1 foretold, 0 mapped" in out and "75 of 76" in out
+    assert "note: not as predicted: MEAN 1 predicted, 0 mapped" in out and "75 of 76" in out
 
 
 def test_success_that_mapped_nothing_is_refused(own_bundle: Bundle, stand_in: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,9 +105,9 @@ def test_success_that_mapped_nothing_is_refused(own_bundle: Bundle, stand_in: St
     ("does", "message"),
     [
         ({"status": 1, "printed": "Compilation failed due to large activation tensors in model.\nCompilation failed!"}, "large activation tensors"),
-        ({"hangs": True, "printed": "Started a compilation timeout timer"}, "was not done after 2 s and was ended; it said: Started"),
-        ({"printed": "Internal compiler error. Aborting!"}, "no table of operations; it said: Internal compiler error"),
-        ({"printed": GOOD}, "left no model_int8_edgetpu.tflite behind"),
+        ({"hangs": True, "printed": "Started a compilation timeout timer"}, "was not done after 2 s and was ended; it printed: Started"),
+        ({"printed": "Internal compiler error. Aborting!"}, "no table of operations; it printed: Internal compiler error"),
+        ({"printed": GOOD}, "wrote no model_int8_edgetpu.tflite"),
         ({"printed": GOOD, "leaves": b"half a file"}, "model_int8_edgetpu.tflite: not a TensorFlow Lite model"),
     ],
     ids=["fails", "hangs", "breaks off", "leaves nothing", "leaves rubbish"],

@@ -206,7 +206,7 @@ def open_batch(*, second: int = 8) -> ModelFile:
 def test_an_open_batch_is_foretold_as_a_batch_of_one() -> None:
     prediction = predict(build_graph(open_batch()))
     assert [(fate.number, fate.mapped) for fate in prediction.fates] == [(0, True), (4, True), (5, True)]
-    assert prediction.cautions[0].startswith("its batch is open; foretold as if it were 1, without 3 operations that compute sizes")
+    assert prediction.cautions[0].startswith("its batch size is open; predicted for a batch of 1, without 3 operations that compute sizes")
 
 
 def test_another_open_size_stays_on_the_cpu() -> None:

@@ -64,7 +64,7 @@ def test_without_its_version_and_sizes_the_table_still_counts() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "it said: nothing"),
+        ("", "it printed: nothing"),
         ("Edge TPU Compiler version 16.0.384591198\n\nInternal compiler error. Aborting! \n", "Internal compiler error. Aborting!"),
         ("ERROR: Didn't find op for builtin opcode 'CONV_2D' version '6'\n", "opcode 'CONV_2D' version '6'"),
         ("Operator                       Count      Status\n\nCompilation failed! \n", "Compilation failed!"),

@@ -42,7 +42,7 @@ def run(photos: Path) -> Run:
 def test_the_range_is_found_out(pixels: str, trunk: keras.Model, run: Run, tmp_path: Path) -> None:
     choice = choose_pixels(ForeignClassifier(theirs(trunk, pixels, tmp_path), len(LABELS)), None, run, 1, Progress())
     assert choice.pixels == pixels
-    assert choice.told.startswith(f"pixels {pixels}: ") and "of 72 validation photos right" in choice.told
+    assert choice.text.startswith(f"pixels {pixels}: ") and "of 72 validation photos right" in choice.text
 
 
 def test_a_wrong_range_is_refused_and_the_right_one_named(trunk: keras.Model, run: Run, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_network_that_the_edge_tpu_cannot_run_whole_is_refused_for_it(photos: 
 
 def test_options_that_do_not_go_together_are_named(shapes_run: Path, photos: Path, tmp_path: Path, capsys) -> None:
     assert quantized(shapes_run, photos, tmp_path / "bundle", "--precision", "float16", "--target", "edgetpu") == 2
-    assert "--precision float16: goes with neither" in capsys.readouterr().err
+    assert "--precision float16: cannot be combined with" in capsys.readouterr().err
 
 
 def test_an_int8_bundle_does_not_mention_a_precision(shapes_bundle: Path) -> None:

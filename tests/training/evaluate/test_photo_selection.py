@@ -103,7 +103,7 @@ def test_a_prepared_data_set_brings_its_splits_and_keeps_out_what_was_left_out(p
 
 def test_a_prepared_data_set_whose_pictures_are_gone_says_so(prepared: Path, plain: Path) -> None:
     shutil.rmtree(plain)
-    with pytest.raises(SortbinError, match="and it is gone"):
+    with pytest.raises(SortbinError, match="no longer exists"):
         select_photos(prepared, "val", model())
 
 
