@@ -1,4 +1,4 @@
-"""A tiny run: coloured shapes, a network that tells them apart, and the bundle that `converter quantize` makes of it."""
+"""A tiny run: a network trained on coloured shapes, and its bundle."""
 
 import shutil
 from pathlib import Path
@@ -35,7 +35,7 @@ def draw(label: str, rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for each label with 24 photos in it."""
+    """A data folder with 24 photos per label."""
     folder = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(7)
     for label in LABELS:
@@ -47,7 +47,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def masked_photos(photos: Path, tmp_path: Path) -> Path:
-    """A copy of `photos` with the mask of every one."""
+    """A copy of `photos` with a mask for each."""
     folder = Path(shutil.copytree(photos, tmp_path / "masked"))
     for photo in read_photos(folder):
         file = folder / "masks" / photo.label / f"{photo.path.stem}.png"
@@ -59,7 +59,7 @@ def masked_photos(photos: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def shapes_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run over `photos`: every third photo is for validation."""
+    """A finished run on `photos`. Every third photo is for validation."""
     import keras
 
     keras.utils.set_random_seed(3)
@@ -90,7 +90,7 @@ def shapes_run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def shapes_order(shapes_run: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The command line that quantizes `shapes_run`, but for `--out`."""
+    """The command line that quantizes `shapes_run`, without `--out`."""
     notes = tmp_path_factory.mktemp("notes") / "notes.md"
     notes.write_text("## Data\n\nDrawn by a test, CC0.\n", encoding="utf-8")
     return [
@@ -111,7 +111,7 @@ def shapes_order(shapes_run: Path, photos: Path, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session")
 def shapes_bundle(shapes_order: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle that the command makes of `shapes_run`."""
+    """The bundle of `shapes_run`."""
     out = tmp_path_factory.mktemp("out") / "shapes"
     assert main([*shapes_order, "--out", str(out)]) == 0
     return out
@@ -119,7 +119,7 @@ def shapes_bundle(shapes_order: list[str], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def converted(shapes_run: Path, photos: Path) -> tuple[bytes, bytes]:
-    """The network of `shapes_run` as a float and as an INT8 `.tflite`, without any correction."""
+    """The network of `shapes_run` as a float and an INT8 `.tflite`, without bias correction."""
     from converter.quantization.float_network import read_network
     from converter.quantization.tf_converter import exported, to_float32, to_int8
 
@@ -130,11 +130,11 @@ def converted(shapes_run: Path, photos: Path) -> tuple[bytes, bytes]:
 
 @pytest.fixture
 def own_run(shapes_run: Path, tmp_path: Path) -> Path:
-    """A copy of `shapes_run` that a test may spoil."""
+    """A copy of `shapes_run` that a test may change."""
     return Path(shutil.copytree(shapes_run, tmp_path / "own_run"))
 
 
 @pytest.fixture
 def own_photos(photos: Path, tmp_path: Path) -> Path:
-    """A copy of `photos` that a test may spoil."""
+    """A copy of `photos` that a test may change."""
     return Path(shutil.copytree(photos, tmp_path / "own_photos"))

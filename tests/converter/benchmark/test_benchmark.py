@@ -1,4 +1,4 @@
-"""`converter benchmark` by the command itself."""
+"""`converter benchmark`."""
 
 import hashlib
 import importlib.util
@@ -22,7 +22,7 @@ QUICK = ("--queries", "3", "--seconds", "0")
 
 @pytest.fixture(scope="session")
 def measured(shapes_bundle: Path, shapes_run: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a benchmark of everything there is."""
+    """The folder of a benchmark of every format and runtime."""
     out = tmp_path_factory.mktemp("benchmark") / "shapes"
     order = ["benchmark", str(shapes_bundle), "--run", str(shapes_run), "--data", str(photos), *QUICK, "--threads", "1", "--out", str(out)]
     assert main(order) == 0
@@ -39,7 +39,7 @@ def row_of(report: BenchmarkReport, form: str, runtime: str) -> BenchmarkRow:
 
 
 def only(monkeypatch: pytest.MonkeyPatch, form: str, runtime: str) -> None:
-    """One format on one runtime, so that a test has one process to wait for."""
+    """Limit the benchmark to one format on one runtime, to save time."""
     (kept,) = [each for each in FORMATS if each.name == form]
     monkeypatch.setattr(benchmark, "FORMATS", (formats.Format(kept.name, kept.key, kept.suffix, (runtime,)),))
 
@@ -62,7 +62,7 @@ def test_every_format_on_every_runtime_is_measured_or_named_as_missing(measured:
     assert (measured / "benchmark.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_speed_is_told_against_the_float_network_at_the_same_batch_and_threads(measured: Path) -> None:
+def test_speed_up_is_relative_to_float_at_same_batch_and_threads(measured: Path) -> None:
     report = read(measured)
     rows = report.with_state("measured")
     keras, int8 = row_of(report, "Keras float32", "Keras"), row_of(report, "TFLite INT8", "ai-edge-litert")
@@ -75,9 +75,7 @@ def test_speed_is_told_against_the_float_network_at_the_same_batch_and_threads(m
     assert "speed-up against Keras float32 on Keras" in (measured / "table.md").read_text(encoding="utf-8")
 
 
-def test_a_row_tells_time_memory_and_what_the_file_of_that_hash_is_right_about(
-    measured: Path, shapes_bundle: Path, shapes_run: Path, photos: Path
-) -> None:
+def test_a_row_has_time_memory_and_accuracy_of_one_file(measured: Path, shapes_bundle: Path, shapes_run: Path, photos: Path) -> None:
     report, info = read(measured), read_bundle(shapes_bundle).info
     assert report.photos == len(read_run(shapes_run, photos).val) == 24
     keras, int8 = row_of(report, "Keras float32", "Keras"), row_of(report, "TFLite INT8", "ai-edge-litert")
@@ -97,7 +95,7 @@ def test_a_row_tells_time_memory_and_what_the_file_of_that_hash_is_right_about(
         assert found.peak_mib is None or 10 < found.peak_mib < 5000
 
 
-def test_another_benchmark_takes_the_place_of_an_earlier_one(
+def test_a_second_benchmark_replaces_the_first(
     measured: Path, shapes_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured
 ) -> None:
     out = Path(shutil.copytree(measured, tmp_path / "again"))
@@ -109,7 +107,9 @@ def test_another_benchmark_takes_the_place_of_an_earlier_one(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["again"] and list((out / "models").iterdir()) == []
 
 
-def test_a_bundle_alone_says_what_the_run_would_give(shapes_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured) -> None:
+def test_a_bundle_without_its_run_lists_what_is_missing(
+    shapes_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured
+) -> None:
     monkeypatch.setattr(benchmark, "FORMATS", tuple(formats.Format(form.name, form.key, form.suffix, form.runtimes[:1]) for form in FORMATS[:5]))
     assert main(["benchmark", str(shapes_bundle), *QUICK, "--batch", "1", "2", "--threads", "1", "--out", str(tmp_path / "out")]) == 0
     said = capfd.readouterr().out
@@ -119,7 +119,9 @@ def test_a_bundle_alone_says_what_the_run_would_give(shapes_bundle: Path, tmp_pa
     assert "missing: the bundle's file is for batches of 1" in said
 
 
-def test_batches_get_files_of_their_own_and_the_same_answers(shapes_run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_batch_size_has_its_own_file_and_the_same_accuracy(
+    shapes_run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     only(monkeypatch, "TFLite INT8", "ai-edge-litert")
     out = tmp_path / "out"
     order = ["benchmark", str(shapes_run), "--data", str(photos), *QUICK, "--batch", "1", "5", "--threads", "1", "--out", str(out)]
@@ -152,7 +154,7 @@ def test_a_runtime_that_crashes_hangs_or_cannot_be_loaded_is_a_failed_row(
     assert f"failed: TFLite INT8 on tflite-runtime, batch 1, threads 1: {row.why}" in capfd.readouterr().out
 
 
-def test_a_model_that_a_runtime_refuses_is_told_in_its_words(shapes_bundle: Path, tmp_path: Path) -> None:
+def test_a_runtimes_refusal_is_quoted(shapes_bundle: Path, tmp_path: Path) -> None:
     from converter.benchmark.engines import EngineError, import_runtime, load_engine
 
     broken = tmp_path / "model.tflite"
@@ -163,7 +165,7 @@ def test_a_model_that_a_runtime_refuses_is_told_in_its_words(shapes_bundle: Path
         load_engine("ai-edge-litert", import_runtime("ai-edge-litert"), shapes_bundle / MODEL_FILE, batch=2, threads=1, label_count=3)
 
 
-def test_an_engine_gives_the_logits_that_the_device_gives(shapes_bundle: Path) -> None:
+def test_engines_and_device_give_the_same_logits(shapes_bundle: Path) -> None:
     from converter.benchmark.engines import import_runtime, load_engine
     from device.vision.inference.classifier import Classifier
 
@@ -173,7 +175,7 @@ def test_an_engine_gives_the_logits_that_the_device_gives(shapes_bundle: Path) -
     np.testing.assert_array_equal(found[0], Classifier(read_bundle(shapes_bundle)).logits(picture))
 
 
-def test_what_cannot_be_measured_is_bad_usage(
+def test_bad_usage_is_refused_in_one_line(
     shapes_bundle: Path, shapes_run: Path, own_run: Path, own_photos: Path, tmp_path: Path, capfd: Captured
 ) -> None:
     def refused(*order: str) -> str:

@@ -1,4 +1,4 @@
-"""What is told of the computer, from files as Linux has them."""
+"""Facts of the computer, read from files of Linux."""
 
 from pathlib import Path
 
@@ -14,20 +14,20 @@ def proc(folder: Path, cpuinfo: str) -> Path:
     return folder
 
 
-def test_a_board_and_a_processor_are_named(tmp_path: Path) -> None:
+def test_processor_and_board_names_are_read(tmp_path: Path) -> None:
     found = read_machine(proc(tmp_path, CPUINFO_PI))
     assert (found.cpu, found.memory_mib) == ("Raspberry Pi 5 Model B Rev 1.0", 8050)
     assert read_machine(proc(tmp_path, CPUINFO_X86)).cpu == "Some CPU @ 2 GHz"
     assert found.cores >= 1 and found.packages["numpy"]
 
 
-def test_what_the_system_does_not_tell_is_none(tmp_path: Path) -> None:
+def test_missing_system_files_give_none(tmp_path: Path) -> None:
     found = read_machine(tmp_path / "none")
     assert found.memory_mib is None and found.cpu
     assert machine_state(tmp_path / "none").governors is None
 
 
-def test_every_core_says_its_governor(tmp_path: Path) -> None:
+def test_governors_of_all_cores_are_read(tmp_path: Path) -> None:
     for core, governor in enumerate(["schedutil", "performance", "schedutil"]):
         folder = tmp_path / f"cpu{core}" / "cpufreq"
         folder.mkdir(parents=True)
@@ -35,7 +35,7 @@ def test_every_core_says_its_governor(tmp_path: Path) -> None:
     assert machine_state(tmp_path).governors == ("performance", "schedutil")
 
 
-def test_load_tells_whether_others_are_at_work() -> None:
+def test_a_high_load_means_busy() -> None:
     def at(load: float | None) -> MachineState:
         return MachineState(None, None, None, load)
 

@@ -1,4 +1,4 @@
-"""MLPerf's single stream, on a clock that the test turns."""
+"""MLPerf's single stream, on a simulated clock."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from converter.benchmark.single_stream import WARM_UP, is_mlperf, percentile, si
 
 
 class Clock:
-    """Stands still but for what queries take."""
+    """A clock that advances only during queries."""
 
     def __init__(self) -> None:
         self.now_s = 5.0
@@ -23,7 +23,7 @@ class Clock:
 
 
 @pytest.mark.parametrize(("queries", "seconds", "expected"), [(10, 0, 10), (10, 5, 20), (1, 0.3, 2), (30, 5, 30)])
-def test_both_the_queries_and_the_time_have_to_be_reached(queries: int, seconds: float, expected: int) -> None:
+def test_it_runs_until_queries_and_time_are_reached(queries: int, seconds: float, expected: int) -> None:
     clock = Clock()
     took_s = single_stream(clock.query, queries=queries, seconds=seconds, clock=clock)
     assert took_s == [0.25] * expected
@@ -31,12 +31,12 @@ def test_both_the_queries_and_the_time_have_to_be_reached(queries: int, seconds:
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60), st.sampled_from([0.5, 0.9, 0.99, 1.0]))
-def test_a_percentile_is_the_least_measured_value_that_enough_do_not_exceed(values: list[float], share: float) -> None:
+def test_percentiles_are_nearest_rank(values: list[float], share: float) -> None:
     found = percentile(values, share)
     below = sum(value <= found for value in values)
     assert found in values and below >= share * len(values) - 1e-6
     assert all(sum(value <= smaller for value in values) < share * len(values) for smaller in values if smaller < found)
 
 
-def test_the_rules_ask_for_queries_and_time() -> None:
+def test_mlperf_rules_need_queries_and_time() -> None:
     assert is_mlperf(1024, 60) and not is_mlperf(1023, 60) and not is_mlperf(1024, 59.9)

@@ -1,4 +1,4 @@
-"""The whole way from a run to a bundle, by the command itself."""
+"""`converter quantize`, from a run to a bundle."""
 
 import re
 import shutil
@@ -28,13 +28,13 @@ def quantize(run: Path, photos: Path, out: Path, *more: str) -> int:
 
 
 def error_line(capfd: pytest.CaptureFixture[str]) -> str:
-    """The one line on stderr; anything else there is a failure."""
+    """The one line on stderr. More lines fail the test."""
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 1, lines
     return lines[0]
 
 
-def test_the_device_reads_the_bundle_and_is_as_right_as_it_says(shapes_bundle: Path, shapes_run: Path, photos: Path) -> None:
+def test_the_device_reaches_the_accuracy_in_the_bundle(shapes_bundle: Path, shapes_run: Path, photos: Path) -> None:
     bundle = read_bundle(shapes_bundle)
     classifier = Classifier(bundle)
     val = read_run(shapes_run, photos).val
@@ -48,7 +48,7 @@ def test_the_device_reads_the_bundle_and_is_as_right_as_it_says(shapes_bundle: P
 
 @pytest.mark.parametrize("kernels", ["builtin", "default"])
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_package_knows_the_answer(shapes_bundle: Path, package: str, kernels: str) -> None:
+def test_every_runtime_gives_the_known_answer(shapes_bundle: Path, package: str, kernels: str) -> None:
     bundle = read_bundle(shapes_bundle)
     try:
         runtime = load_runtime(bundle, package=package, kernels=kernels)
@@ -57,7 +57,7 @@ def test_every_package_knows_the_answer(shapes_bundle: Path, package: str, kerne
     Classifier(bundle, runtime).check_known_answer()
 
 
-def test_another_model_does_not_know_the_answer(shapes_bundle: Path) -> None:
+def test_another_model_fails_the_known_answer(shapes_bundle: Path) -> None:
     bundle = read_bundle(shapes_bundle)
     wrong = tuple(-step for step in bundle.info.known_answer.logits)
     info = msgspec.structs.replace(bundle.info, known_answer=msgspec.structs.replace(bundle.info.known_answer, logits=wrong))
@@ -65,7 +65,7 @@ def test_another_model_does_not_know_the_answer(shapes_bundle: Path) -> None:
         Classifier(msgspec.structs.replace(bundle, info=info)).check_known_answer()
 
 
-def test_the_same_order_gives_the_same_bytes_again(
+def test_the_same_request_gives_the_same_bytes(
     shapes_bundle: Path, shapes_order: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "again"
@@ -78,7 +78,7 @@ def test_the_same_order_gives_the_same_bytes_again(
     assert re.fullmatch(r"wrote .*again: 0\.\d MB, accuracy INT8 [01]\.\d{4}, float .* of 24 photos, agreement .*, \d+ s\n", said.out)
 
 
-def test_photos_with_masks_are_calibrated_on_and_measured_isolated_as_well(
+def test_photos_with_masks_are_also_used_isolated(
     shapes_bundle: Path, shapes_run: Path, masked_photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verification, "PACKAGES", ("ai-edge-litert",))
@@ -116,7 +116,7 @@ def test_photos_with_masks_are_calibrated_on_and_measured_isolated_as_well(
     assert re.search(r"^-     isolated .* with 16 items by themselves; the bundle claims .* with 24: other masks", capfd.readouterr().out, re.M)
 
 
-def test_photos_that_were_trained_on_beside_the_runs_own_are_known_items(
+def test_extra_training_photos_count_as_in_distribution(
     shapes_run: Path, masked_photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     place = tmp_path / "places" / "s1-00000"
@@ -132,7 +132,7 @@ def test_photos_that_were_trained_on_beside_the_runs_own_are_known_items(
     assert "places: expected folders named as labels" in capfd.readouterr().err
 
 
-def test_the_card_tells_the_figures_of_the_bundle_and_the_makers_notes(shapes_bundle: Path) -> None:
+def test_the_card_holds_the_bundles_figures_and_the_notes(shapes_bundle: Path) -> None:
     info = read_bundle(shapes_bundle).info
     card = (shapes_bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert info.name == "formen ◯"
@@ -143,7 +143,7 @@ def test_the_card_tells_the_figures_of_the_bundle_and_the_makers_notes(shapes_bu
     assert f"(a score above {info.unknown_above:g} by `known.npz`), a bin takes it for unknown" in card
 
 
-def test_the_reference_holds_the_means_of_what_the_int8_network_gives(shapes_bundle: Path, shapes_run: Path, photos: Path) -> None:
+def test_embedding_stats_hold_means_of_int8_embeddings(shapes_bundle: Path, shapes_run: Path, photos: Path) -> None:
     classifier = Classifier(read_bundle(shapes_bundle))
     run = read_run(shapes_run, photos)
     first = [classifier.outputs(read_pixels(photo.path)).embedding for photo in run.train if photo.label == run.labels[0]]
@@ -152,7 +152,7 @@ def test_the_reference_holds_the_means_of_what_the_int8_network_gives(shapes_bun
         np.testing.assert_allclose(reference["means"][0], np.mean(first, axis=0), rtol=1e-5)
 
 
-def test_too_much_loss_is_refused_and_nothing_is_left(own_run: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_too_much_loss_is_refused_and_nothing_written(own_run: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     import keras
 
     network = keras.models.load_model(own_run / "model.keras", compile=False)
@@ -176,7 +176,7 @@ def test_too_much_loss_is_refused_and_nothing_is_left(own_run: Path, photos: Pat
     assert advice.startswith("try `training fit --data DATA --from RUN")
 
 
-def test_an_existing_folder_is_left_alone(shapes_run: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_folder_is_not_touched(shapes_run: Path, photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "kept.txt").write_text("mine")
     assert quantize(shapes_run, photos, tmp_path / "bundle") == 2
@@ -200,7 +200,7 @@ def test_a_damaged_network_is_named(own_run: Path, photos: Path, tmp_path: Path,
     assert f"{own_run / 'model.keras'}: not a Keras model that can be read" in error_line(capfd)
 
 
-def test_a_model_that_would_need_other_bytes_than_the_cameras_is_not_tried(shapes_run: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_model_that_needs_other_input_bytes_is_refused(shapes_run: Path, photos: Path, tmp_path: Path) -> None:
     run = read_run(shapes_run, photos)
     network = read_network(run.model, len(run.labels))
     grey = [np.full((32, 32, 3), 100, np.uint8), np.full((32, 32, 3), 160, np.uint8)]

@@ -1,4 +1,4 @@
-"""Temperature and rejection."""
+"""Temperature and rejection threshold."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from device.vision.inference.classifier import softmax
 
 
 def drawn(temperature: float, n: int = 1000) -> Predictions:
-    """Logits whose probabilities are honest at `temperature`: the labels are drawn from them."""
+    """Logits that are calibrated at `temperature`: the labels are drawn from their probabilities."""
     rng = np.random.default_rng(8)
     logits = rng.normal(0, 4, (n, 4))
     chances = softmax(logits, temperature)
@@ -17,15 +17,15 @@ def drawn(temperature: float, n: int = 1000) -> Predictions:
 
 
 @pytest.mark.parametrize("true", [0.5, 2.0])
-def test_the_temperature_that_the_labels_were_drawn_with_is_found(true: float) -> None:
+def test_the_true_temperature_is_found(true: float) -> None:
     assert choose_temperature(drawn(true)) == pytest.approx(true, rel=0.15)
 
 
-def test_a_temperature_that_does_not_help_unseen_photos_is_not_kept() -> None:
+def test_a_temperature_that_does_not_help_is_not_used() -> None:
     assert choose_temperature(drawn(1.0, n=10)) == 1.0
 
 
-def test_what_passes_the_threshold_is_as_right_as_wanted_and_a_lower_threshold_is_not() -> None:
+def test_the_threshold_is_the_lowest_that_is_accurate_enough() -> None:
     answers = drawn(1.0)
     threshold = choose_reject_below(answers, 1.0)
     best = softmax(answers.logits, 1.0).max(axis=1)

@@ -1,4 +1,4 @@
-"""`reference.npz`: what it keeps of the embeddings."""
+"""`reference.npz`: statistics of the embeddings."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def reference() -> EmbeddingStats:
 
 
 def restored(reference: EmbeddingStats) -> np.ndarray:
-    """The covariance that a reference stands for."""
+    """The covariance matrix that the statistics describe."""
     directions = reference.directions.astype(np.float64)
     return directions.T @ np.diag(reference.variances) @ directions + np.diag(reference.rest)
 
@@ -36,7 +36,7 @@ def test_directions_are_unit_vectors_strongest_first(reference: EmbeddingStats) 
     assert reference.counts.tolist() == [200, 100, 20]
 
 
-def test_the_file_is_the_same_every_time_and_numpy_reads_it(reference: EmbeddingStats, tmp_path: Path) -> None:
+def test_the_file_is_reproducible_and_numpy_reads_it(reference: EmbeddingStats, tmp_path: Path) -> None:
     reference.write(tmp_path / "a.npz")
     reference.write(tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
@@ -53,7 +53,7 @@ def test_fewer_photos_than_directions_are_enough() -> None:
 
 
 @pytest.mark.parametrize("photos", [60, 140], ids=["fewer photos than features", "more photos than features"])
-def test_the_directions_are_those_of_the_covariance_however_many_photos_there_are(photos: int) -> None:
+def test_directions_are_eigenvectors_of_the_covariance(photos: int) -> None:
     rng = np.random.default_rng(5)
     embeddings = (rng.normal(0, 1, (photos, FEATURES)) * np.exp(-np.arange(FEATURES) / 15)).astype(np.float32)
     targets = np.arange(photos) % 2

@@ -1,4 +1,4 @@
-"""A bundle is never said to pass a test on photos it was trained on: photos are compared by what is in them."""
+"""A bundle is not tested on its training photos. Photos are recognized by their content."""
 
 import shutil
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ def bundle(shapes_bundle: Path) -> Bundle:
 
 
 def older(bundle: Bundle, folder: Path) -> Bundle:
-    """The same bundle as it was made before it listed its photos."""
+    """The bundle without its photo list, as older versions wrote it."""
     shutil.copytree(bundle.folder, folder)
     (folder / FILE).unlink()
     return write_bundle(folder, bundle.info)
 
 
 def renamed(photos: tuple[str, ...], data: Path, out: Path) -> Path:
-    """Copies of some photos under other names, in folders of the same labels."""
+    """Copies of photos under other names, in folders of the same labels."""
     for number, name in enumerate(photos):
         (out / Path(name).parent).mkdir(parents=True, exist_ok=True)
         shutil.copy(data / name, out / Path(name).parent / f"copy{number}.png")
@@ -51,13 +51,13 @@ def test_the_bundles_own_validation_photos_are_found_in_a_plain_folder(bundle: B
     assert judging.claimed and not judging.remark
 
 
-def test_they_are_found_under_other_names(bundle: Bundle, run: Run, photos: Path, tmp_path: Path) -> None:
+def test_renamed_validation_photos_are_found(bundle: Bundle, run: Run, photos: Path, tmp_path: Path) -> None:
     data = renamed(tuple(photo.name for photo in run.val), photos, tmp_path / "data")
     judging = choose_evaluation_photos(bundle, data, "val")
     assert len(judging.photos) == len(run.val) and judging.claimed
 
 
-def test_as_many_other_photos_are_not_the_claims(bundle: Bundle, run: Run, photos: Path, tmp_path: Path) -> None:
+def test_other_photos_are_not_claimed(bundle: Bundle, run: Run, photos: Path, tmp_path: Path) -> None:
     data = renamed(tuple(photo.name for photo in run.val), photos, tmp_path / "data")
     changed = read_photos(data)[0].path
     changed.write_bytes(changed.read_bytes() + b"changed")
@@ -65,7 +65,7 @@ def test_as_many_other_photos_are_not_the_claims(bundle: Bundle, run: Run, photo
     assert not judging.claimed and judging.remark == f"1 of its {len(run.val)} validation photos missing"
 
 
-def test_training_photos_are_no_test(bundle: Bundle, run: Run, photos: Path, tmp_path: Path) -> None:
+def test_measuring_on_training_photos_is_refused(bundle: Bundle, run: Run, photos: Path, tmp_path: Path) -> None:
     data = renamed(tuple(photo.name for photo in run.train), photos, tmp_path / "data")
     with pytest.raises(PhotosError, match=r"was trained on all \d+ photos of val: no test"):
         choose_evaluation_photos(bundle, data, "val")
@@ -85,7 +85,7 @@ def test_training_photos_among_others_are_left_out(bundle: Bundle, run: Run, pho
     assert judging.remark == "8 photos that it was trained on are left out" and not judging.claimed
 
 
-def test_an_older_bundle_of_a_split_that_can_be_told_is_measured_on_it(bundle: Bundle, run: Run, own_photos: Path, tmp_path: Path) -> None:
+def test_the_split_of_an_older_bundle_is_recognized(bundle: Bundle, run: Run, own_photos: Path, tmp_path: Path) -> None:
     (own_photos / "splits").mkdir()
     for name, listed in (("train.txt", run.train), ("val.txt", run.val)):
         (own_photos / "splits" / name).write_text("".join(f"{photo.name}\n" for photo in listed))
@@ -93,7 +93,7 @@ def test_an_older_bundle_of_a_split_that_can_be_told_is_measured_on_it(bundle: B
     assert names(judging.photos) == names(run.val) and judging.claimed
 
 
-def test_an_older_bundle_is_said_to_know_the_photos(bundle: Bundle, own_photos: Path, tmp_path: Path) -> None:
+def test_an_older_bundle_may_have_been_trained_on_the_photos(bundle: Bundle, own_photos: Path, tmp_path: Path) -> None:
     before = older(bundle, tmp_path / "older")
     judging = choose_evaluation_photos(before, own_photos, "val")
     assert not judging.claimed and "does not say which it was trained on: this is no test" in judging.remark
@@ -102,7 +102,7 @@ def test_an_older_bundle_is_said_to_know_the_photos(bundle: Bundle, own_photos: 
     assert not judging.claimed and "it may have been trained on some of these" in judging.remark
 
 
-def test_a_network_of_another_maker_may_know_any_photo(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_a_foreign_network_may_have_been_trained_on_any_photo(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle.folder, tmp_path / "theirs")
     told = ForeignModel("theirs.keras", "0,1", "labels.txt", "cpu")
     theirs = write_bundle(tmp_path / "theirs", msgspec.structs.replace(bundle.info, foreign=told))
@@ -122,14 +122,14 @@ def test_verify_and_benchmark_measure_on_the_validation_photos(
     assert names(subject.judging) == names(run.val)
 
 
-def test_a_bundles_split_is_known_where_all_its_photos_are(bundle: Bundle, run: Run, photos: Path, own_photos: Path) -> None:
+def test_the_split_is_returned_only_if_all_photos_exist(bundle: Bundle, run: Run, photos: Path, own_photos: Path) -> None:
     split = listed_split(bundle, photos)
     assert split is not None and (names(split.train), names(split.val)) == (names(run.train), names(run.val))
     read_photos(own_photos)[0].path.unlink()
     assert listed_split(bundle, own_photos) is None
 
 
-def test_the_list_does_not_depend_on_names(bundle: Bundle) -> None:
+def test_the_photo_list_does_not_depend_on_file_names(bundle: Bundle) -> None:
     text = (bundle.folder / FILE).read_text()
     assert text == "".join(sorted(text.splitlines(keepends=True))) and text.count(" val\n") == bundle.info.metrics.int8.n
     assert "disc" not in text

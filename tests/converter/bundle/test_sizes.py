@@ -1,4 +1,4 @@
-"""Networks of other sizes, with few and with many labels, with two heads, and of kinds that quantize badly go the same way."""
+"""Bundles of networks of other sizes, with few and many labels, with two heads, and of networks that quantize badly."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ NAMES = ["zwei Flaschen", "可回收物_鼠标", "trash"]
 
 @pytest.fixture(scope="module")
 def coloured(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """Data of 2, 3 and 100 labels, four plain pictures of each."""
+    """Data sets of 2, 3 and 100 labels with four plain pictures each."""
     folders = {}
     rng = np.random.default_rng(0)
     for count in (2, 3, 100):
@@ -36,7 +36,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 
 def run_of(data: Path, folder: Path, backbone: str, size: int, width: float, bins: int = 0) -> Path:
-    """A run whose network was never trained: what counts here is the way, not the answers."""
+    """A run with an untrained network: its answers do not matter here."""
     keras.utils.set_random_seed(1)
     split = read_split(data, seed=1)
     trunk = fold_batch_norm(build_trunk(backbone, size, width=width))
@@ -48,7 +48,7 @@ def run_of(data: Path, folder: Path, backbone: str, size: int, width: float, bin
 
 
 @pytest.mark.parametrize(("width", "size", "labels", "bins"), [(1.4, 96, 2, 4), (0.35, 224, 100, 0)])
-def test_other_sizes_and_numbers_of_labels(width: float, size: int, labels: int, bins: int, coloured: dict[int, Path], tmp_path: Path) -> None:
+def test_other_input_sizes_and_label_counts_work(width: float, size: int, labels: int, bins: int, coloured: dict[int, Path], tmp_path: Path) -> None:
     run = run_of(coloured[labels], tmp_path / "run", "mobilenet_v2", size, width, bins)
     order = ["quantize", str(run), "--data", str(coloured[labels]), "--tolerance", "100", "--calibration", "8", "--target", "both"]
     assert main([*order, "--out", str(tmp_path / "bundle")]) == 0
@@ -63,7 +63,7 @@ def test_other_sizes_and_numbers_of_labels(width: float, size: int, labels: int,
 
 
 @pytest.mark.parametrize("backbone", ["mobilenet_v3_small"])
-def test_a_kind_that_quantizes_badly_passes_the_gate_or_fails_it_with_the_reason(
+def test_a_badly_quantizing_network_passes_or_is_refused_with_reason(
     backbone: str, coloured: dict[int, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = run_of(coloured[3], tmp_path / "run", backbone, 32, 0.75)

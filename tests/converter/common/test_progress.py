@@ -1,4 +1,4 @@
-"""Progress on a terminal, silence elsewhere, and silence for chatty libraries."""
+"""Progress on a terminal, and silenced libraries."""
 
 import os
 import select
@@ -13,7 +13,7 @@ from device.common.errors import SortbinError
 CLEAR = "\r\x1b[K"
 
 
-def test_a_terminal_sees_every_step_even_while_libraries_are_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_are_shown_on_a_terminal_while_libraries_are_silenced(monkeypatch: pytest.MonkeyPatch) -> None:
     master, slave = os.openpty()
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
@@ -28,7 +28,7 @@ def test_a_terminal_sees_every_step_even_while_libraries_are_held_back(monkeypat
     assert seen == f"{CLEAR}looking at 1/2{CLEAR}looking at 2/2{CLEAR}"
 
 
-def test_no_terminal_sees_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_nothing_is_written(capfd: pytest.CaptureFixture[str]) -> None:
     progress = Progress()
     progress.step("working")
     assert len(progress.track([1, 2, 3], "counting")) == 3
@@ -36,7 +36,7 @@ def test_no_terminal_sees_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_libraries_say_is_shown_only_when_they_fail(capfd: pytest.CaptureFixture[str]) -> None:
+def test_library_output_is_shown_only_on_failure(capfd: pytest.CaptureFixture[str]) -> None:
     with silenced():
         os.write(2, b"chatter")
     with pytest.raises(SortbinError), silenced():

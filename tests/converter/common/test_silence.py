@@ -1,4 +1,4 @@
-"""What other libraries say: errors, and nothing else."""
+"""Silenced libraries: only errors are shown."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ logger.info("an info"); logger.warning("5 out of the last 5 calls triggered tf.f
 """
 
 
-def test_tensorflow_says_errors_only() -> None:
+def test_tensorflow_logs_errors_only() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run([sys.executable, "-c", SAYS_ALL], capture_output=True, text=True, timeout=280, env=environment)
     assert done.returncode == 0
@@ -29,13 +29,13 @@ def test_tensorflow_says_errors_only() -> None:
     assert line.endswith("an error")
 
 
-def test_a_level_that_a_person_set_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_level_set_by_the_user_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
     only_errors()
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
 
 
-def test_what_was_held_back_is_shown_when_a_program_fails_and_not_for_a_persons_mistake(capfd: pytest.CaptureFixture[str]) -> None:
+def test_captured_output_is_shown_for_crashes_but_not_user_errors(capfd: pytest.CaptureFixture[str]) -> None:
     for error, shown in ((RuntimeError("broken"), True), (SortbinError("yours"), False)):
         with pytest.raises(type(error)), silenced():
             os.write(2, b"why it broke\n")

@@ -1,4 +1,4 @@
-"""What the network is shown of a photo: whole, or its item by itself."""
+"""Whole and isolated views of a photo."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def photo(tmp_path: Path) -> Photo:
 
 
 @pytest.mark.parametrize(("painted", "round_it"), [(0.0, DARK), (1.0, (216, 100, 8)), (0.5, (128, 72, 29))])
-def test_the_item_lies_in_the_middle_of_the_ground_that_a_bundle_names(photo: Photo, painted: float, round_it: tuple[int, ...]) -> None:
+def test_the_isolated_item_is_centred_on_the_given_ground(photo: Photo, painted: float, round_it: tuple[int, ...]) -> None:
     shown = isolated_view(photo, Ground((216, 100, 8), painted))
     side = shown.shape[0]
     assert shown.shape == (side, side, 3) and 48 < side < 56
@@ -35,7 +35,7 @@ def test_the_item_lies_in_the_middle_of_the_ground_that_a_bundle_names(photo: Ph
     assert can_be_isolated(photo)
 
 
-def test_a_mask_of_another_size_is_stretched(photo: Photo) -> None:
+def test_a_mask_of_another_size_is_resized(photo: Photo) -> None:
     mask = cv2.imread(str(photo.mask), cv2.IMREAD_GRAYSCALE)
     before = isolated_view(photo)
     assert cv2.imwrite(str(photo.mask), cv2.resize(mask, (240, 180), interpolation=cv2.INTER_NEAREST))
@@ -49,7 +49,7 @@ def test_a_mask_without_item_or_without_ground_leaves_the_photo_whole(photo: Pho
     assert not can_be_isolated(photo)
 
 
-def test_without_a_mask_light_card_is_looked_for(photo: Photo) -> None:
+def test_without_a_mask_the_item_is_found_on_light_card(photo: Photo) -> None:
     dark = Photo(photo.name, photo.label, photo.path)
     assert not can_be_isolated(dark)
     pixels = cv2.imread(str(photo.path))
@@ -59,7 +59,7 @@ def test_without_a_mask_light_card_is_looked_for(photo: Photo) -> None:
     assert tuple(isolated_view(dark, Ground((1, 2, 3), 1.0))[0, 0]) == (1, 2, 3)
 
 
-def test_a_mask_that_vanished_is_named(photo: Photo) -> None:
+def test_a_missing_mask_is_named(photo: Photo) -> None:
     photo.mask.unlink()
     with pytest.raises(PhotosError, match=r"mask\.png"):
         isolated_view(photo)

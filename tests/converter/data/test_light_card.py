@@ -1,4 +1,4 @@
-"""Items on light card, told from it or doubted."""
+"""Items on light card are found, or reported as uncertain."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from converter.data.light_card import find_item, segment_item
 
 
 def on_card(shade: float = 215.0, fall: float = 30.0) -> np.ndarray:
-    """Card whose light falls off to one side, with a red disc: 90 x 120 x 3 uint8 RGB."""
+    """A red disc on unevenly lit card: 90 x 120 x 3 uint8 RGB."""
     light = np.repeat(np.linspace(shade, shade - fall, 120)[np.newaxis, :, np.newaxis], 90, axis=0).repeat(3, axis=2)
     noise = np.random.default_rng(3).normal(0, 1.5, light.shape)
     pixels = np.clip(light + noise, 0, 255).astype(np.uint8)
@@ -24,7 +24,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / (one | other).sum())
 
 
-def test_an_item_on_card_is_told_from_it_and_as_it_is_taken_off() -> None:
+def test_find_item_and_segment_item_agree() -> None:
     mask = find_item(on_card())
     assert mask is not None and overlap(mask, disc()) > 0.9
     assert (mask == segment_item(on_card()).mask).all()
@@ -40,11 +40,11 @@ def test_an_item_on_card_is_told_from_it_and_as_it_is_taken_off() -> None:
         pytest.param(cv2.rectangle(on_card(), (4, 0), (119, 89), (90, 60, 30), -1), id="an item that hides all but a strip"),
     ],
 )
-def test_where_the_item_cannot_be_told_there_is_no_mask(pixels: np.ndarray) -> None:
+def test_an_uncertain_item_has_no_mask(pixels: np.ndarray) -> None:
     assert find_item(pixels) is None
 
 
-def test_a_bin_with_bars_is_no_plain_card() -> None:
+def test_a_barred_tray_is_no_plain_card() -> None:
     pixels = np.full((90, 120, 3), 190, np.uint8)
     pixels[:, ::9] = pixels[:, 1::9] = pixels[:, 2::9] = pixels[:, 3::9] = 90
     cv2.circle(pixels, (60, 45), 20, (190, 30, 40), -1)

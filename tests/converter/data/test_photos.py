@@ -1,4 +1,4 @@
-"""Photos on disk and their split."""
+"""Labelled photos on disk, and their splits."""
 
 import hashlib
 import json
@@ -13,14 +13,14 @@ import pytest
 from converter.data.photos import Photo, PhotosError, empty_folders, read_fold, read_part, read_photos, read_pixels, read_split
 
 
-def test_a_drawn_split_leaves_no_photo_out_and_none_in_both(photos: Path) -> None:
+def test_a_drawn_split_has_every_photo_once(photos: Path) -> None:
     split = read_split(photos, val_share=0.25, seed=3)
     assert sorted(split.train + split.val) == read_photos(photos)
     assert split.counts() == dict.fromkeys(split.labels, 18)
     assert read_split(photos, val_share=0.25, seed=3) == split != read_split(photos, val_share=0.25, seed=4)
 
 
-def test_lists_below_the_data_are_kept_to(own_photos: Path) -> None:
+def test_split_lists_are_followed(own_photos: Path) -> None:
     (own_photos / "splits").mkdir()
     (own_photos / "splits" / "my_train.txt").write_text("disc/disc01.png\nframe/frame02.png\n")
     (own_photos / "splits" / "my_val.txt").write_text("disc/disc05.png\n")
@@ -35,7 +35,7 @@ def test_lists_below_the_data_are_kept_to(own_photos: Path) -> None:
         read_split(own_photos)
 
 
-def test_a_list_may_come_from_any_system_and_one_that_cannot_be_read_is_named(own_photos: Path) -> None:
+def test_lists_of_any_system_are_read_and_bad_ones_named(own_photos: Path) -> None:
     (own_photos / "splits").mkdir()
     train = own_photos / "splits" / "my_train.txt"
     train.write_bytes(b"\xef\xbb\xbfdisc/disc01.png\r\nframe/frame02.png\r\n")
@@ -46,7 +46,7 @@ def test_a_list_may_come_from_any_system_and_one_that_cannot_be_read_is_named(ow
         read_split(own_photos)
 
 
-def test_hidden_names_and_folders_called_as_pictures_are_no_photos(own_photos: Path) -> None:
+def test_hidden_files_and_folders_are_no_photos(own_photos: Path) -> None:
     before = read_photos(own_photos)
     (own_photos / "disc" / "._disc01.png").write_bytes(b"what a Mac leaves beside a file")
     (own_photos / "disc" / "folder.jpg").mkdir()
@@ -57,7 +57,7 @@ def test_hidden_names_and_folders_called_as_pictures_are_no_photos(own_photos: P
 @pytest.mark.parametrize(
     ("name", "reason"), [(b"new\nline.png", "line break"), (b"return\r.png", "line break"), (b"latin\xe9.png", "its name is not UTF-8")]
 )
-def test_a_name_that_no_list_could_hold_is_refused(own_photos: Path, name: bytes, reason: str) -> None:
+def test_a_name_that_a_list_cannot_hold_is_refused(own_photos: Path, name: bytes, reason: str) -> None:
     try:
         shutil.copy(own_photos / "disc" / "disc01.png", own_photos / "disc" / os.fsdecode(name))
     except OSError:
@@ -67,14 +67,14 @@ def test_a_name_that_no_list_could_hold_is_refused(own_photos: Path, name: bytes
     assert "\n" not in str(refused.value)
 
 
-def test_a_label_is_the_same_however_its_accent_is_spelt(own_photos: Path) -> None:
+def test_labels_are_normalized_unicode(own_photos: Path) -> None:
     (own_photos / "disc").rename(own_photos / "de\u0301chet")
     photo = next(photo for photo in read_photos(own_photos) if photo.label == "d\u00e9chet")
     assert photo.path.is_file()
     assert not empty_folders(own_photos), "its folder is not taken for an empty one"
 
 
-def test_pixels_come_as_rgb_and_what_is_no_picture_is_named(photos: Path, tmp_path: Path) -> None:
+def test_pixels_are_rgb_and_bad_pictures_are_named(photos: Path, tmp_path: Path) -> None:
     import cv2
 
     assert cv2.imwrite(str(tmp_path / "red.png"), np.full((2, 3, 3), (0, 0, 255), np.uint8))
@@ -133,7 +133,7 @@ def names(photos: Iterable[Photo]) -> list[str]:
     return [photo.name for photo in photos]
 
 
-def test_a_prepared_data_set_says_itself_what_is_for_what(prepared: Path, photos: Path) -> None:
+def test_a_prepared_data_set_defines_its_split(prepared: Path, photos: Path) -> None:
     split = read_split(prepared, val_share=0.9, seed=5)
     assert split.labels == ("disc", "frame")
     assert names(split.train) == ["disc/disc00.png", "disc/disc01.png", "disc/disc02.png"] + [f"frame/frame0{n}.png" for n in range(3)]
@@ -151,7 +151,7 @@ def test_a_prepared_data_set_finds_the_masks_that_its_manifest_names(prepared: P
     assert [photo.mask for photo in read_split(prepared).train[:2]] == [prepared / "masks/disc/disc00.png.png", None]
 
 
-def test_parts_and_folds_of_a_prepared_data_set(prepared: Path) -> None:
+def test_parts_and_folds_of_a_prepared_data_set_are_read(prepared: Path) -> None:
     assert names(read_part(prepared, "test")) == ["disc/disc04.png", "frame/frame04.png"]
     assert read_part(prepared, "train") == read_split(prepared).train
     assert read_part(prepared, "all") == tuple(read_photos(prepared))
@@ -162,7 +162,7 @@ def test_parts_and_folds_of_a_prepared_data_set(prepared: Path) -> None:
         read_fold(prepared, 2)
 
 
-def test_parts_of_a_plain_folder(own_photos: Path) -> None:
+def test_parts_of_a_plain_folder_are_read(own_photos: Path) -> None:
     split = read_split(own_photos)
     assert read_part(own_photos, "train") == split.train
     assert read_part(own_photos, "val") == split.val
@@ -178,14 +178,14 @@ def test_parts_of_a_plain_folder(own_photos: Path) -> None:
         read_fold(own_photos, 0)
 
 
-def test_pictures_that_were_brought_move_with_their_data_set(prepared: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_data_set_can_be_moved_with_its_pictures(prepared: Path, photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos, prepared / "images")
     write_info(prepared, source="images")
     moved = prepared.rename(tmp_path / "moved")
     assert all(photo.path.is_relative_to(moved) and photo.path.is_file() for photo in read_photos(moved))
 
 
-def test_a_prepared_data_set_that_is_not_whole_is_refused(prepared: Path, tmp_path: Path) -> None:
+def test_an_incomplete_prepared_data_set_is_refused(prepared: Path, tmp_path: Path) -> None:
     manifest, info = prepared / "manifest.csv", prepared / "dataset.json"
     whole, about = manifest.read_bytes(), info.read_bytes()
     manifest.write_bytes(whole.replace(b"disc01.png,disc", b"disc01.png,frame"))

@@ -1,4 +1,4 @@
-"""A run folder is checked before anything is worked out."""
+"""Reading and checking a run folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from converter.data.photos import PhotosError
 from converter.data.run import RunError, read_run, run_from_labels_file
 
 
-def test_a_run_knows_its_photos_and_their_labels(shapes_run: Path, photos: Path) -> None:
+def test_a_run_has_its_photos_and_labels(shapes_run: Path, photos: Path) -> None:
     run = read_run(shapes_run, photos)
     assert (len(run.train), len(run.val)) == (48, 24)
     assert {run.labels[run.target(photo)] == photo.label for photo in run.train} == {True}
@@ -36,13 +36,13 @@ def write(name: str, text: str) -> Callable[[Path], object]:
         (write("val.txt", "disc/disc01.png\n"), "val.txt: disc/disc01.png is in train.txt too"),
     ],
 )
-def test_a_spoiled_run_is_refused_with_its_reason(own_run: Path, photos: Path, spoil: Callable[[Path], object], message: str) -> None:
+def test_a_damaged_run_is_refused_with_reason(own_run: Path, photos: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(own_run)
     with pytest.raises(RunError, match=message):
         read_run(own_run, photos)
 
 
-def test_labels_may_come_from_any_system(own_photos: Path, tmp_path: Path) -> None:
+def test_label_files_of_any_system_are_read(own_photos: Path, tmp_path: Path) -> None:
     (own_photos / "disc").rename(own_photos / "de\u0301chet")
     labels = tmp_path / "labels.txt"
     names = ["d\u00e9chet", *sorted(folder.name for folder in own_photos.iterdir() if folder.name != "de\u0301chet")]

@@ -1,4 +1,4 @@
-"""Collects `public_pairs.jsonl`: what Coral's compiler did with models that Google published, and what the rules need to foretell it.
+"""Collects `public_pairs.jsonl`: graphs of models that Google published, and which operations Coral's compiler mapped.
 
     python tests/converter/edgetpu/collect_pairs.py google-coral/test_data=FOLDER google-coral/edgetpu=FOLDER ... > public_pairs.jsonl
 
@@ -19,7 +19,7 @@ from converter.tflite.flatbuffer import ModelFile, read_model
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """A published model and what the compiler left of it for the CPU."""
+    """A published model and the operations that the compiler left to the CPU."""
 
     repository: str
     file: str
@@ -30,7 +30,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 def pairs(repository: str, folder: Path) -> Iterator[Pair]:
-    """The pairs below a folder, in the order of their names."""
+    """The pairs below a folder, sorted by name."""
     for compiled in sorted(folder.rglob("*_edgetpu.tflite")):
         original = compiled.with_name(compiled.name.replace("_edgetpu.tflite", ".tflite"))
         if original.is_file():
@@ -46,7 +46,7 @@ def pairs(repository: str, folder: Path) -> Iterator[Pair]:
 
 
 def left_on_cpu(original: ModelFile, compiled: ModelFile) -> tuple[int, ...]:
-    """Places, in the original, of the operations that the compiled model still holds."""
+    """Indices, in the original, of the operations that are still in the compiled model."""
     made_by = {original.main.tensors[index].name: place for place, operator in enumerate(original.main.operators) for index in operator.outputs}
     left = (operator for operator in compiled.main.operators if operator.name != CUSTOM_OP)
     return tuple(sorted(made_by[compiled.main.tensors[operator.outputs[0]].name] for operator in left))

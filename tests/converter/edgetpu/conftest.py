@@ -1,4 +1,4 @@
-"""Coral's compiler is not at hand: a stand-in that prints, writes and leaves what a test tells it to."""
+"""A stand-in for Coral's compiler that prints and writes what a test asks for."""
 
 import shutil
 import sys
@@ -46,19 +46,19 @@ ALL_MAPPED = {
 
 @pytest.fixture
 def own_bundle(tmp_path: Path) -> Bundle:
-    """A copy of the bundle that Sortbin comes with, alone in its folder."""
+    """A copy of the bundle that Sortbin comes with."""
     return read_bundle(Path(shutil.copytree(default_bundle(), tmp_path / "home" / "bundle")))
 
 
 @pytest.fixture(scope="session")
 def compiled() -> bytes:
-    """What the compiler makes of the default bundle's model: one custom operation, the same inputs and outputs, nothing else that had a name."""
+    """The default bundle's model as the compiler writes it: one custom operation, the same inputs and outputs, no signature or metadata."""
     return compiled_from((default_bundle() / MODEL_FILE).read_bytes())
 
 
 @pytest.fixture
 def stand_in(tmp_path: Path) -> Callable[..., Path]:
-    """`stand_in(printed=..., log=..., leaves=..., status=0, hangs=False)`: a program to name as the compiler, in a folder of its own."""
+    """`stand_in(printed=..., log=..., leaves=..., status=0, hangs=False)` makes a program to use as the compiler."""
 
     def make(printed: str = "", log: str | None = None, leaves: bytes | None = None, status: int = 0, hangs: bool = False) -> Path:
         folder = tmp_path / "bin"
@@ -89,14 +89,14 @@ def stand_in(tmp_path: Path) -> Callable[..., Path]:
 
 
 def table(rows: dict[tuple[str, str], int]) -> str:
-    """Rows as the compiler prints them."""
+    """A table as the compiler prints it."""
     return "\n".join(
         ["Operator                       Count      Status", "", *(f"{name:30} {count:<10} {status}" for (name, status), count in rows.items())]
     )
 
 
 def compiled_from(model: bytes) -> bytes:
-    """The model with all its operations in one custom operation, as far as anything but an Edge TPU can tell."""
+    """The model with all its operations replaced by one custom operation."""
     parsed = schema.ModelT.InitFromPackedBuf(model, 0)
     graph = parsed.subgraphs[0]
     code = schema.OperatorCodeT()

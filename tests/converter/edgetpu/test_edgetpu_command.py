@@ -1,4 +1,4 @@
-"""`converter edgetpu`, on a stand-in for Coral's compiler."""
+"""`converter edgetpu`, with a stand-in for Coral's compiler."""
 
 import zipfile
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def test_the_compiled_model_is_added_with_its_mapping(
     assert "not as predicted" not in out
 
 
-def test_what_the_compiler_drops_is_put_back(own_bundle: Bundle, stand_in: StandIn, compiled: bytes) -> None:
+def test_removed_names_labels_and_card_are_restored(own_bundle: Bundle, stand_in: StandIn, compiled: bytes) -> None:
     assert main(["edgetpu", str(own_bundle.folder), "--compiler", str(stand_in(printed=GOOD, leaves=compiled))]) == 0
     file = own_bundle.folder / EDGETPU_FILE
     with zipfile.ZipFile(file) as archive:
@@ -63,14 +63,14 @@ def test_the_device_says_why_it_runs_the_plain_model(own_bundle: Bundle, stand_i
     assert "libedgetpu" in runtime.degraded
 
 
-def test_a_container_learns_the_folder_that_the_model_lies_in(own_bundle: Bundle, stand_in: StandIn, compiled: bytes) -> None:
+def test_the_models_folder_is_passed_to_a_container(own_bundle: Bundle, stand_in: StandIn, compiled: bytes) -> None:
     program = stand_in(printed=GOOD, leaves=compiled)
     assert main(["edgetpu", str(own_bundle.folder), "--compiler", f"'{program}' run -v {{folder}}:/model IMAGE edgetpu_compiler"]) == 0
     mounted = (program.parent / "asked").read_text().splitlines()[2]
     assert mounted.startswith(f"{own_bundle.folder.parent}/.bundle.") and mounted.endswith(":/model")
 
 
-def test_compiling_again_replaces_the_first(own_bundle: Bundle, stand_in: StandIn, compiled: bytes) -> None:
+def test_compiling_again_replaces_the_compiled_model(own_bundle: Bundle, stand_in: StandIn, compiled: bytes) -> None:
     program = stand_in(printed=GOOD, leaves=compiled)
     order = ["edgetpu", str(own_bundle.folder), "--compiler", str(program)]
     assert main(order) == 0
@@ -83,7 +83,9 @@ def test_compiling_again_replaces_the_first(own_bundle: Bundle, stand_in: StandI
     assert isinstance(told, EdgeTpu) and told.compiler == "17.0"
 
 
-def test_a_mapping_that_was_not_foretold_is_told(own_bundle: Bundle, stand_in: StandIn, compiled: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mapping_that_differs_from_the_prediction_is_noted(
+    own_bundle: Bundle, stand_in: StandIn, compiled: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = {**ALL_MAPPED, ("MEAN", "Mapped to Edge TPU"): 0, ("MEAN", "Operation version not supported"): 1}
     program = stand_in(printed=PRINTED.format(table=table(rows)), leaves=compiled)
     assert main(["edgetpu", str(own_bundle.folder), "--compiler", str(program)]) == 0
@@ -91,7 +93,7 @@ def test_a_mapping_that_was_not_foretold_is_told(own_bundle: Bundle, stand_in: S
     assert "note: not as predicted: MEAN 1 predicted, 0 mapped" in out and "75 of 76" in out
 
 
-def test_success_that_mapped_nothing_is_refused(own_bundle: Bundle, stand_in: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_compiler_that_mapped_nothing_is_refused(own_bundle: Bundle, stand_in: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(own_bundle.folder.parent)
     rows = {(name, "Operation is working on an unsupported data type"): count for (name, _), count in ALL_MAPPED.items()}
     whole = (own_bundle.folder / MODEL_FILE).read_bytes()
@@ -112,7 +114,7 @@ def test_success_that_mapped_nothing_is_refused(own_bundle: Bundle, stand_in: St
     ],
     ids=["fails", "hangs", "breaks off", "leaves nothing", "leaves rubbish"],
 )
-def test_a_compiler_that_fails_leaves_the_bundle_as_it_was(
+def test_a_failing_compiler_leaves_the_bundle_unchanged(
     own_bundle: Bundle, stand_in: StandIn, capsys: pytest.CaptureFixture[str], does: dict[str, object], message: str
 ) -> None:
     before = contents(own_bundle.folder.parent)
@@ -122,18 +124,14 @@ def test_a_compiler_that_fails_leaves_the_bundle_as_it_was(
     assert contents(own_bundle.folder.parent) == before
 
 
-def test_mapped_operations_that_the_file_does_not_hold_are_not_believed(
-    own_bundle: Bundle, stand_in: StandIn, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_report_without_compiled_operations_is_refused(own_bundle: Bundle, stand_in: StandIn, capsys: pytest.CaptureFixture[str]) -> None:
     program = stand_in(printed=GOOD, leaves=(own_bundle.folder / MODEL_FILE).read_bytes())
     assert main(["edgetpu", str(own_bundle.folder), "--compiler", str(program)]) == 2
     assert "holds no edgetpu-custom-op" in capsys.readouterr().err
     assert read_bundle(own_bundle.folder) == own_bundle
 
 
-def test_a_disk_that_refuses_leaves_the_bundle_as_it_was(
-    own_bundle: Bundle, stand_in: StandIn, compiled: bytes, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_full_disk_leaves_the_bundle_unchanged(own_bundle: Bundle, stand_in: StandIn, compiled: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     (own_bundle.folder / EDGETPU_FILE).mkdir()  # what the new file cannot take the place of
     before = contents(own_bundle.folder.parent)
     assert main(["edgetpu", str(own_bundle.folder), "--compiler", str(stand_in(printed=GOOD, leaves=compiled))]) == 2
@@ -142,7 +140,7 @@ def test_a_disk_that_refuses_leaves_the_bundle_as_it_was(
     assert read_bundle(own_bundle.folder) == own_bundle
 
 
-def test_without_a_compiler_the_mapping_is_foretold_and_the_way_told(
+def test_without_a_compiler_prediction_and_install_commands_are_printed(
     own_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -159,7 +157,7 @@ def test_without_a_compiler_the_mapping_is_foretold_and_the_way_told(
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "soon", "inf"])
-def test_a_timeout_is_a_number_of_seconds(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_timeout_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["edgetpu", "bundle", f"--timeout={text}"])
     assert ended.value.code == 2

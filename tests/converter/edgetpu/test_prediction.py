@@ -1,4 +1,4 @@
-"""What the Edge TPU will run, foretold."""
+"""The predicted mapping to the Edge TPU."""
 
 from pathlib import Path
 
@@ -41,11 +41,11 @@ def why(one: Graph) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: f"{pair.repository}/{pair.file}")
-def test_it_foretells_what_the_compiler_did_with_a_published_model(pair: Pair) -> None:
+def test_the_prediction_matches_the_compiler_for_published_models(pair: Pair) -> None:
     assert tuple(fate.number for fate in predict(pair.graph).on_cpu) == pair.on_cpu
 
 
-def test_the_published_models_are_the_28_and_no_two_are_the_same() -> None:
+def test_there_are_28_distinct_published_models() -> None:
     assert len({(pair.sha256, pair.compiled_sha256) for pair in PAIRS}) == len(PAIRS) == 28
     whole = [pair.file for pair in PAIRS if not pair.on_cpu]
     assert len(whole) == 14
@@ -88,7 +88,7 @@ def test_all_of_the_default_bundle_maps_and_fits() -> None:
         (graph("TRANSPOSE_CONV", [small(1, 8, 8, 4), PICTURE, PICTURE], [PICTURE]), status.NOT_CONSTANT, "computed"),
     ],
 )
-def test_what_stays_on_the_cpu_has_its_reason(one: Graph, words: str, reason: str) -> None:
+def test_cpu_operations_have_a_status_and_reason(one: Graph, words: str, reason: str) -> None:
     assert why(one)[0] == words
     assert reason in why(one)[1]
 
@@ -111,13 +111,13 @@ def test_what_stays_on_the_cpu_has_its_reason(one: Graph, words: str, reason: st
     ],
     ids=lambda one: one.operations[0].name,
 )
-def test_what_keeps_to_the_limits_is_mapped(one: Graph) -> None:
+def test_operations_within_the_limits_are_mapped(one: Graph) -> None:
     assert why(one) == (status.MAPPED, "")
 
 
 @st.composite
 def webs(draw: st.DrawFn) -> Graph:
-    """Operations that the Edge TPU has (ADD) and has not (a custom one), each on one or two results before it or the input."""
+    """Random graphs of operations that the Edge TPU has (ADD) and has not (a custom one)."""
     operations = []
     for place in range(draw(st.integers(1, 14))):
         inputs = draw(st.lists(st.integers(0, place), min_size=1, max_size=2))
@@ -128,7 +128,7 @@ def webs(draw: st.DrawFn) -> Graph:
 
 @settings(max_examples=150)
 @given(webs())
-def test_the_mapped_operations_make_one_piece_and_no_smaller_one_than_they_need(web: Graph) -> None:
+def test_the_mapped_operations_are_one_piece(web: Graph) -> None:
     fates = predict(web).fates
     before: dict[int, set[int]] = {}
     for place, operation in enumerate(web.operations):
@@ -145,7 +145,7 @@ def test_a_file_with_two_graphs_maps_nothing() -> None:
     assert [fate.status for fate in predict(msgspec.structs.replace(one, subgraphs=2)).fates] == [status.SUBGRAPH]
 
 
-def test_parameters_count_once_and_only_those_of_mapped_operations() -> None:
+def test_shared_parameters_of_mapped_operations_count_once() -> None:
     shared = Graph(
         (PICTURE, WEIGHTS, BIAS, PICTURE, PICTURE, GraphTensor("int8", (1024, 1024, 9), 1, True), PICTURE),
         (Operation("CONV_2D", 3, (0, 1, 2), (3,)), Operation("CONV_2D", 3, (3, 1, 2), (4,)), Operation("Own", 1, (4, 5), (6,), custom=True)),
@@ -156,12 +156,12 @@ def test_parameters_count_once_and_only_those_of_mapped_operations() -> None:
     assert predict(large).parameter_bytes == 9 * 1024**2 > ON_CHIP_BYTES and not predict(large).fits
 
 
-def test_a_dense_layer_with_a_scale_for_each_output_is_a_caution() -> None:
+def test_a_dense_layer_with_per_channel_scales_is_cautioned() -> None:
     dense = graph("FULLY_CONNECTED", [PICTURE, WEIGHTS, BIAS], [GraphTensor("int8", (1, 4), 1)])
     assert "1x1 convolution" in predict(dense).cautions[0]
 
 
-def test_a_compiled_model_is_not_foretold_again() -> None:
+def test_a_compiled_model_is_refused() -> None:
     with pytest.raises(AlreadyCompiledError, match="compiled for the Edge TPU already"):
         predict(Graph((PICTURE,), (Operation(CUSTOM_OP, 1, (0,), (0,), custom=True),), 1))
 
@@ -172,7 +172,7 @@ def test_the_graph_survives_json() -> None:
 
 
 def stored(signature: tuple[int, ...], dtype: str = "int8", data: list[int] | None = None) -> Tensor:
-    """A tensor of a file; -1 in its signature is an open size, for which 1 is stored."""
+    """A tensor of a file. -1 in its signature is an open size, stored as 1."""
     held = None if data is None else np.array(data, dtype).view(np.uint8)
     shape = tuple(max(size, 1) for size in signature)
     scale = Quantization((0.1,), (0,), 0) if dtype == "int8" else None
@@ -180,7 +180,7 @@ def stored(signature: tuple[int, ...], dtype: str = "int8", data: list[int] | No
 
 
 def open_batch(*, second: int = 8) -> ModelFile:
-    """A flattened map before a dense layer, as Keras exports it: the batch is read off the map and put into the reshape's size."""
+    """A flattened map before a dense layer, as Keras exports it: the batch size is computed from the shape of the map."""
     tensors = (
         stored((-1, second, 8, 4)),
         stored((4,), "int32"),
@@ -203,13 +203,13 @@ def open_batch(*, second: int = 8) -> ModelFile:
     return ModelFile("", (Subgraph("main", tensors, (0,), (8,), operators),), (), {}, {}, 0)
 
 
-def test_an_open_batch_is_foretold_as_a_batch_of_one() -> None:
+def test_an_open_batch_is_predicted_as_one() -> None:
     prediction = predict(build_graph(open_batch()))
     assert [(fate.number, fate.mapped) for fate in prediction.fates] == [(0, True), (4, True), (5, True)]
     assert prediction.cautions[0].startswith("its batch size is open; predicted for a batch of 1, without 3 operations that compute sizes")
 
 
-def test_another_open_size_stays_on_the_cpu() -> None:
+def test_other_open_sizes_stay_on_the_cpu() -> None:
     prediction = predict(build_graph(open_batch(second=-1)))
     assert {"RELU", "SHAPE", "RESHAPE"} <= {fate.name for fate in prediction.on_cpu}
     assert "is open" in prediction.on_cpu[0].reason

@@ -1,4 +1,4 @@
-"""What Coral's compiler prints and logs."""
+"""Parsing of what Coral's compiler prints and logs."""
 
 import pytest
 
@@ -26,13 +26,13 @@ Output: model_int8_edgetpu.tflite
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_every_status_seen_is_read_whole(status: str) -> None:
+def test_every_observed_status_is_parsed(status: str) -> None:
     report = parse_report(LOG.format(table=table({("RESIZE_NEAREST_NEIGHBOR", status): 12})))
     assert report.rows == (CompilerRow("RESIZE_NEAREST_NEIGHBOR", 12, status),)
     assert (report.mapped, report.on_cpu) == ((12, 0) if status == "Mapped to Edge TPU" else (0, 12))
 
 
-def test_printed_text_gives_counts_version_and_memory() -> None:
+def test_counts_version_and_memory_are_parsed() -> None:
     rows = {**ALL_MAPPED, ("ADD", "More than one subgraph is not supported"): 6, ("CUSTOM", "Operation is working on an unsupported data type"): 1}
     report = parse_report(PRINTED.format(table=table(rows)))
     assert report.version == "16.0.384591198"
@@ -40,23 +40,23 @@ def test_printed_text_gives_counts_version_and_memory() -> None:
     assert (report.on_chip_bytes, report.remaining_bytes, report.off_chip_bytes) == (2516582, 4676649, 0)
 
 
-def test_a_count_as_wide_as_its_column_and_trailing_spaces_do_no_harm() -> None:
+def test_wide_counts_and_trailing_spaces_are_parsed() -> None:
     text = "Operator                       Count      Status   \r\n\r\nUNIDIRECTIONAL_SEQUENCE_LSTM   1234567890 Mapped to Edge TPU   \r\n"
     assert parse_report(text).rows == (CompilerRow("UNIDIRECTIONAL_SEQUENCE_LSTM", 1234567890, "Mapped to Edge TPU"),)
 
 
-def test_the_last_table_counts_once_where_screen_and_log_both_have_it() -> None:
+def test_only_the_last_table_counts() -> None:
     screen, log = PRINTED.format(table=table({("ADD", STATUSES[0]): 10})), LOG.format(table=table(ALL_MAPPED))
     assert parse_report(screen + log).mapped == 76
     assert parse_report(screen + log).on_chip_bytes == 2516582
 
 
-def test_sizes_come_in_every_unit() -> None:
+def test_sizes_in_all_units_are_parsed() -> None:
     text = PRINTED.format(table=table(ALL_MAPPED)).replace("2.40MiB", "7.75KiB").replace("0.00B", "1.00GiB")
     assert (parse_report(text).on_chip_bytes, parse_report(text).off_chip_bytes) == (7936, 1024**3)
 
 
-def test_without_its_version_and_sizes_the_table_still_counts() -> None:
+def test_a_table_without_version_and_sizes_is_parsed() -> None:
     report = parse_report(table(ALL_MAPPED))
     assert (report.version, report.on_chip_bytes, report.mapped) == ("", None, 76)
 

@@ -1,4 +1,4 @@
-"""Classifiers that something else trained go the same way as our own."""
+"""Bundles of classifiers that another program trained."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ SIZE = 32
 
 
 def classifier(trunk: keras.Model, *, softmax: bool, dense: bool, scale: float, offset: float) -> keras.Model:
-    """The shapes network in somebody else's hands: other pixel values, a dense head, a softmax at its end."""
+    """The shapes network as a foreign model: another pixel range, a dense head, a softmax at the end."""
     image = keras.Input((SIZE, SIZE, 3))
     features = keras.Model(trunk.input, trunk.get_layer("pool").output)(keras.layers.Rescaling(scale, offset)(image))
     weights, bias = trunk.get_layer("head").get_weights()
@@ -55,7 +55,7 @@ def labels_file(tmp_path: Path) -> Path:
         ("-1,1", 1.0, 0.0, False, True, "saved"),
     ],
 )
-def test_another_classifier_gives_the_logits_and_embeddings_it_had(
+def test_a_foreign_network_keeps_its_logits_and_embeddings(
     pixels: str, scale: float, offset: float, softmax: bool, dense: bool, save: str, trunk: keras.Model, photos: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / ("theirs.keras" if save == "keras" else "theirs")
@@ -107,7 +107,7 @@ def two_outputs(image: keras.KerasTensor) -> keras.Model:
         (two_outputs, "expected one output, found 2: .*; name one with --output"),
     ],
 )
-def test_what_is_no_such_classifier_is_one_clear_line(build: Callable[..., keras.Model], said: str, form: str, tmp_path: Path) -> None:
+def test_an_unusable_model_is_refused_in_one_line(build: Callable[..., keras.Model], said: str, form: str, tmp_path: Path) -> None:
     file = tmp_path / ("theirs.keras" if form == "keras" else "theirs")
     model = build(keras.Input((SIZE, SIZE, 3)))
     model.save(file) if form == "keras" else model.export(file, verbose=False)

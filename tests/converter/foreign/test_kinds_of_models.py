@@ -1,4 +1,4 @@
-"""Models as tutorials and notebooks make them say the same inside a bundle's network as they do in Keras."""
+"""Typical Keras models of tutorials give the same scores after conversion."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ Signal = Any
 
 
 def pictures(size: int) -> list[np.ndarray]:
-    """Noise that is smooth, so that stretching changes it little: size x size x 3 uint8."""
+    """Smooth noise, which resizing changes little: size x size x 3 uint8."""
     rng = np.random.default_rng(5)
     return [cv2.resize(rng.integers(0, 256, (6, 6, 3), np.uint8), (size, size), interpolation=cv2.INTER_LINEAR) for _ in range(3)]
 
@@ -159,7 +159,7 @@ def saved(model: keras.Model, form: str, folder: Path) -> Path:
 
 
 def as_given(model: keras.Model, picture: np.ndarray, pixels: str) -> np.ndarray:
-    """What the owner would give the model: 1 x height x width x channels."""
+    """The input that the original model takes: 1 x height x width x channels."""
     _, height, width, channels = model.input_shape
     stretched = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
     if model.inputs[0].dtype == "uint8":
@@ -175,7 +175,7 @@ def said(model: keras.Model, picture: np.ndarray, pixels: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("build", "form"), [(build, form) for build, forms in KINDS.items() for form in forms.split()])
-def test_a_model_says_the_same_inside(build: Callable[[], keras.Model], form: str, tmp_path: Path) -> None:
+def test_the_converted_network_gives_the_same_scores(build: Callable[[], keras.Model], form: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(2)
     model = build()
     pixels = "0,255" if model.inputs[0].dtype == "uint8" else "0,1"
@@ -193,7 +193,7 @@ def test_a_model_says_the_same_inside(build: Callable[[], keras.Model], form: st
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", None])
-def test_one_output_stands_for_two_labels(activation: str | None, tmp_path: Path) -> None:
+def test_one_sigmoid_output_gives_two_labels(activation: str | None, tmp_path: Path) -> None:
     start = image()
     model = keras.Model(start, layers.Dense(1, activation=activation)(pooled(start)))
     network = ForeignClassifier(saved(model, "keras", tmp_path), 2).network("0,1")
@@ -215,14 +215,14 @@ def test_an_output_is_chosen_by_name(form: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(softmax(found["logits"], 1.0), wanted, atol=1e-4)
 
 
-def test_a_model_of_any_size_takes_the_size_it_is_told(tmp_path: Path) -> None:
+def test_a_model_of_any_size_takes_the_given_size(tmp_path: Path) -> None:
     start = keras.Input((None, None, 3))
     path = saved(keras.Model(start, labelled(pooled(start))), "keras", tmp_path)
     assert ForeignClassifier(path, LABELS, size=20).network("0,1").size == 20
 
 
 def test_a_keras_model_of_teachable_machine_is_read(tmp_path: Path) -> None:
-    """As make_tm_h5.py makes it: of Keras 2, where a depthwise convolution has `groups`."""
+    """A file like Teachable Machine's: of Keras 2, where a depthwise convolution has `groups`."""
     inside = keras.Sequential([image(), layers.DepthwiseConv2D(3, depth_multiplier=2), layers.GlobalAveragePooling2D()])
     model = keras.Sequential([keras.Sequential([inside]), keras.Sequential([keras.Input((6,)), layers.Dense(LABELS, activation="softmax")])])
     model.build((None, SIZE, SIZE, 3))
@@ -237,7 +237,7 @@ def test_a_keras_model_of_teachable_machine_is_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(softmax(found, 1.0), wanted, atol=1e-4)
 
 
-def test_features_of_a_flattened_map_stay_few(tmp_path: Path) -> None:
+def test_a_large_flattened_map_is_averaged(tmp_path: Path) -> None:
     start = image()
     wide = layers.Conv2D(40, 3, padding="same", activation="relu")(start)
     path = saved(keras.Model(start, labelled(layers.Flatten()(wide))), "keras", tmp_path)

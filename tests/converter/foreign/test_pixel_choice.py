@@ -1,4 +1,4 @@
-"""A wrong range of pixels is noticed before it becomes a bundle: the ranges are tried on photos whose labels are known."""
+"""The choice of the pixel range of a foreign classifier."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from device.vision.inference.bundle import read_bundle
 LABELS = ("disc", "frame", "streifen ≡")
 SIZE = 32
 AS_OURS = {"-1,1": (1.0, 0.0), "0,1": (2.0, -1.0), "0,255": (1 / 127.5, -1.0)}
-"""what makes -1..1 of each range"""
+"""converts each range to -1..1"""
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def trunk(shapes_run: Path) -> keras.Model:
 
 
 def theirs(trunk: keras.Model, pixels: str, folder: Path, dtype: str = "float32") -> Path:
-    """The trained shapes network as if it had been trained on these pixels."""
+    """The trained shapes network, changed to take this pixel range."""
     image = keras.Input((SIZE, SIZE, 3), dtype=dtype)
     logits = keras.Model(trunk.input, trunk.output["logits"])(keras.layers.Rescaling(*AS_OURS[pixels])(image))
     keras.Model(image, keras.layers.Softmax()(logits)).save(folder / "theirs.keras")
@@ -39,7 +39,7 @@ def run(photos: Path) -> Run:
 
 
 @pytest.mark.parametrize("pixels", list(AS_OURS))
-def test_the_range_is_found_out(pixels: str, trunk: keras.Model, run: Run, tmp_path: Path) -> None:
+def test_the_pixel_range_is_found(pixels: str, trunk: keras.Model, run: Run, tmp_path: Path) -> None:
     choice = choose_pixels(ForeignClassifier(theirs(trunk, pixels, tmp_path), len(LABELS)), None, run, 1, Progress())
     assert choice.pixels == pixels
     assert choice.text.startswith(f"pixels {pixels}: ") and "of 72 validation photos right" in choice.text
@@ -52,7 +52,7 @@ def test_a_wrong_range_is_refused_and_the_right_one_named(trunk: keras.Model, ru
     assert choose_pixels(classifier, "0,255", run, 1, Progress()).pixels == "0,255"
 
 
-def test_a_range_that_begins_with_a_dash_may_stand_by_itself(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_range_with_a_dash_can_be_a_separate_argument(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     order = ["quantize", str(tmp_path / "gone.keras"), "--labels", "labels.txt", "--data", str(photos), "--out", str(tmp_path / "bundle")]
     assert main([*order, "--pixels", "-1,1"]) == 2
     assert "gone.keras: No such file" in capsys.readouterr().err
@@ -61,16 +61,14 @@ def test_a_range_that_begins_with_a_dash_may_stand_by_itself(photos: Path, tmp_p
     assert "invalid choice: '-1,2'" in capsys.readouterr().err
 
 
-def test_whole_numbers_are_what_the_camera_gives(trunk: keras.Model, run: Run, tmp_path: Path) -> None:
+def test_integer_inputs_have_the_camera_range(trunk: keras.Model, run: Run, tmp_path: Path) -> None:
     classifier = ForeignClassifier(theirs(trunk, "0,255", tmp_path, "uint8"), len(LABELS))
     assert choose_pixels(classifier, None, run, 1, Progress()).pixels == "0,255"
     with pytest.raises(NetworkError, match="--pixels 0,1: expected 0,255, for it takes whole numbers"):
         choose_pixels(classifier, "0,1", run, 1, Progress())
 
 
-def test_labels_in_another_order_are_told_and_the_bundle_records_what_is_known(
-    trunk: keras.Model, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_labels_in_another_order_are_remarked(trunk: keras.Model, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("".join(f"{label}\n" for label in (LABELS[1], LABELS[2], LABELS[0])), encoding="utf-8")
     (photos_listed := tmp_path / "photos").mkdir()

@@ -1,4 +1,4 @@
-"""What cannot become a bundle is told in one line with what its owner can do, before TensorFlow starts wherever the file alone shows it."""
+"""Unusable models are refused in one line with a cure, before TensorFlow is imported if the file alone shows it."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ from converter.foreign.foreign_model import ForeignClassifier
 LABELS = 3
 SIZE = 24
 WIDTH = 120
-"""characters of a screen's line, which the message keeps to without the file's name"""
+"""most characters of a message without the file's name"""
 
 
 def features(start: keras.KerasTensor) -> keras.KerasTensor:
@@ -38,7 +38,7 @@ def model() -> keras.Model:
 
 
 class Doubled(layers.Layer):  # type: ignore[misc]
-    """A layer of the user's own, which is not registered."""
+    """A custom layer that is not registered."""
 
     def call(self, signal: keras.KerasTensor) -> keras.KerasTensor:
         return signal * 2
@@ -46,7 +46,7 @@ class Doubled(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="theirs")
 class Packed(Doubled):
-    """One that is, as AutoKeras's are, in the program that wrote the file."""
+    """A custom layer that is registered in the program that wrote the file, like those of AutoKeras."""
 
 
 def own_layer() -> keras.Model:
@@ -90,7 +90,7 @@ def a_loop() -> keras.Model:
 
 
 def told(path: Path) -> str:
-    """The one line that refuses a path."""
+    """The error message for a path."""
     with pytest.raises(NetworkError) as raised:
         ForeignClassifier(path, LABELS).network("-1,1")
     line = str(raised.value)
@@ -115,7 +115,7 @@ def told(path: Path) -> str:
     ],
 )
 @pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
-def test_a_model_that_cannot_be_taken_is_one_line(build: Callable[[], keras.Model], form: str, said: str, tmp_path: Path) -> None:
+def test_an_unsupported_model_is_refused_in_one_line(build: Callable[[], keras.Model], form: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / f"theirs.{form}"
     build().save(path)
     registered = dict(keras.saving.get_custom_objects())
@@ -127,7 +127,7 @@ def test_a_model_that_cannot_be_taken_is_one_line(build: Callable[[], keras.Mode
     assert said in line
 
 
-def test_what_was_exported_with_its_augmentation_is_told_so(tmp_path: Path) -> None:
+def test_a_model_exported_with_augmentation_is_refused(tmp_path: Path) -> None:
     start = image()
     model = keras.Model(start, layers.Dense(LABELS)(features(layers.RandomRotation(0.2)(layers.RandomFlip()(start)))))
     model.export(tmp_path / "theirs", verbose=False)
@@ -144,7 +144,7 @@ def test_an_operation_that_tensorflow_lite_lacks_is_named(photos: Path, tmp_path
     assert "TensorFlow Lite has no operation Erfinv" in error and error.count("\n") == 1
 
 
-def test_a_network_that_says_one_thing_always_is_told_so(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_constant_network_is_refused(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     start = image()
     dead = layers.Dense(LABELS, activation="relu", bias_initializer=keras.initializers.Constant(-1e3))
     keras.Model(start, layers.Softmax()(dead(features(start)))).save(tmp_path / "theirs.keras")
@@ -214,7 +214,7 @@ KERAS_2 = {
         (lambda folder: folder_with(folder, "labels.txt", "train.txt"), "leave out --labels and --pixels"),
     ],
 )
-def test_a_wrong_file_is_told_in_one_line(make: Callable[[Path], Path], said: str, tmp_path: Path) -> None:
+def test_a_wrong_file_is_refused_in_one_line(make: Callable[[Path], Path], said: str, tmp_path: Path) -> None:
     path = make(tmp_path)
     with pytest.raises(NetworkError) as raised:
         require_model(path)
@@ -222,7 +222,7 @@ def test_a_wrong_file_is_told_in_one_line(make: Callable[[Path], Path], said: st
     assert said in line and "\n" not in line and len(line.replace(str(tmp_path), "")) <= WIDTH
 
 
-def test_a_wrong_file_is_told_before_tensorflow_starts(photos: Path, tmp_path: Path) -> None:
+def test_a_wrong_file_is_refused_before_tensorflow_starts(photos: Path, tmp_path: Path) -> None:
     code = "import sys, converter.cli as c\nfor order in eval(sys.argv[1]): print(c.main(order))\nprint({'tensorflow', 'keras'} & set(sys.modules))"
     orders = [
         order(tmp_path / "gone.keras", photos, tmp_path),
@@ -234,7 +234,7 @@ def test_a_wrong_file_is_told_before_tensorflow_starts(photos: Path, tmp_path: P
     assert found.stderr.count("\n") == 3
 
 
-def test_a_model_without_labels_is_told_to_name_them(model: keras.Model, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_foreign_model_without_labels_is_refused(model: keras.Model, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model.save(tmp_path / "theirs.keras")
     assert main(["quantize", str(tmp_path / "theirs.keras"), "--data", str(photos), "--out", str(tmp_path / "bundle")]) == 2
     error = capsys.readouterr().err
@@ -243,7 +243,7 @@ def test_a_model_without_labels_is_told_to_name_them(model: keras.Model, photos:
     assert "--pixels: goes with --labels" in capsys.readouterr().err
 
 
-def test_a_keras_file_of_version_2_that_cannot_be_read_says_so(model: keras.Model, tmp_path: Path) -> None:
+def test_an_unreadable_keras_2_file_is_refused(model: keras.Model, tmp_path: Path) -> None:
     model.save(tmp_path / "new.keras")
     with zipfile.ZipFile(tmp_path / "new.keras") as opened:
         files = {name: opened.read(name) for name in opened.namelist()}
@@ -264,7 +264,7 @@ def test_labels_of_teachable_machine_lose_their_numbers(model: keras.Model, phot
     assert run_from_labels_file(tmp_path / "theirs.keras", labels, photos, 1).labels == ("disc", "frame", "streifen ≡")
 
 
-def test_wrong_labels_are_told_in_one_line(photos: Path, tmp_path: Path, model: keras.Model, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_labels_are_refused_in_one_line(photos: Path, tmp_path: Path, model: keras.Model, capsys: pytest.CaptureFixture[str]) -> None:
     model.save(tmp_path / "theirs.keras")
     asked = order(tmp_path / "theirs.keras", photos, tmp_path)
     short = tmp_path / "short.txt"

@@ -18,7 +18,7 @@ from tests.converter.edgetpu.conftest import compiled_from
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """The shipped model with labels and card packed in it, outside of any bundle."""
+    """The shipped model with labels and card packed in it, without a bundle."""
     file = tmp_path / "model.tflite"
     content = (default_bundle() / MODEL_FILE).read_bytes()
     file.write_bytes(with_metadata(content, name="home", version="3", labels=["α", "b", "c", "d", "e", "f"], card="# Card\n"))
@@ -30,7 +30,7 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
-def test_a_table_shows_ends_operations_layers_and_labels(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_shows_inputs_operations_layers_and_labels(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [" ".join(line.split()) for line in shown(capsys, str(model)).splitlines()]
     assert "input image uint8 1x224x224x3 0.00784314 127" in lines
     assert any(re.fullmatch(r"output logits int8 1x6 0\.0\d+ -?\d+", line) for line in lines)
@@ -42,12 +42,12 @@ def test_a_table_shows_ends_operations_layers_and_labels(model: Path, capsys: py
     assert not any("Edge TPU" in line for line in lines)
 
 
-def test_a_bundle_is_named_by_its_folder(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bundles_folder_can_be_inspected(capsys: pytest.CaptureFixture[str]) -> None:
     out = shown(capsys, str(default_bundle()), "--edgetpu")
     assert "bundle trashnet" in out and "76 of 76 operations on the Edge TPU" in out
 
 
-def test_json_holds_every_tensor_with_all_its_scales(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_every_tensor_with_all_scales(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(shown(capsys, str(model), "--json", "--edgetpu"))
     weights = found["tensors"][found["layers"][74]["weights"]]
     assert (weights["shape"], len(weights["scales"]), weights["axis"], weights["bytes"]) == ([6, 1, 1, 2560], 6, 0, 15360)
@@ -59,9 +59,7 @@ def test_json_holds_every_tensor_with_all_its_scales(model: Path, capsys: pytest
     assert sum(operation["bytes"] for operation in found["operations"]) == sum(layer["bytes"] for layer in found["layers"]) < found["bytes"]
 
 
-def test_a_float_model_shows_why_an_edge_tpu_runs_none_of_it(
-    converted: tuple[bytes, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_float_model_shows_why_nothing_maps(converted: tuple[bytes, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "float.tflite"
     file.write_bytes(converted[0])
     out = shown(capsys, str(file), "--edgetpu")
@@ -71,7 +69,7 @@ def test_a_float_model_shows_why_an_edge_tpu_runs_none_of_it(
     assert "labels: none in the file" in out
 
 
-def test_a_compiled_model_shows_what_its_one_operation_carries(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_compiled_model_shows_the_size_of_its_operation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "x_edgetpu.tflite"
     file.write_bytes(compiled_from((default_bundle() / MODEL_FILE).read_bytes()))
     out = shown(capsys, str(file))
@@ -81,13 +79,13 @@ def test_a_compiled_model_shows_what_its_one_operation_carries(tmp_path: Path, c
     assert "compiled for the Edge TPU already" in capsys.readouterr().err
 
 
-def test_a_promised_file_that_is_missing_is_told(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_named_by_the_metadata_but_missing_is_shown(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = model.read_bytes()
     model.write_bytes(content[: content.index(b"PK\x03\x04")])
     assert "file labels.txt: named by the metadata, but not packed with the model" in shown(capsys, str(model))
 
 
-def test_what_is_wrong_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_input_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "photo.tflite").write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF")
     shutil.copytree(default_bundle(), tmp_path / "bundle")
     (tmp_path / "bundle" / "labels.txt").write_text("other\n")
@@ -98,13 +96,13 @@ def test_what_is_wrong_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "not a TensorFlow Lite model" in err[0] and "No such file" in err[1] and "labels.txt: sha256" in err[2]
 
 
-def test_it_needs_no_tensorflow() -> None:
+def test_inspect_does_not_import_tensorflow() -> None:
     code = f"import sys, converter.cli as c; c.main(['inspect', {str(default_bundle())!r}, '--edgetpu']); print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "False"
 
 
-def test_a_bundle_with_a_compiled_model_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bundles_compiled_model_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(shutil.copytree(default_bundle(), tmp_path / "bundle"))
     (folder / EDGETPU_FILE).write_bytes(b"compiled")
     told = EdgeTpu(

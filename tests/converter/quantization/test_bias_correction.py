@@ -1,4 +1,4 @@
-"""Bias correction brings an INT8 model back to its float original."""
+"""Bias correction of an INT8 model."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from converter.quantization.trial_model import TrialModel
 LABELS = ["a", "b", "c"]
 
 
-def test_shifted_layers_are_moved_back_to_the_float_model(converted: tuple[bytes, bytes], shapes_run: Path, photos: Path, tmp_path: Path) -> None:
+def test_shifted_biases_are_corrected(converted: tuple[bytes, bytes], shapes_run: Path, photos: Path, tmp_path: Path) -> None:
     from converter.quantization.bias_correction import correct_biases
     from converter.quantization.float_network import predict, read_network
     from converter.tflite.layers import add_to_bias, linear_layers
@@ -35,7 +35,7 @@ def test_shifted_layers_are_moved_back_to_the_float_model(converted: tuple[bytes
     assert off["mended"] < 2 * off["plain"]
 
 
-def test_a_model_whose_layers_have_other_names_is_left_as_it_is(converted: tuple[bytes, bytes], tmp_path: Path) -> None:
+def test_layers_with_other_names_stay_unchanged(converted: tuple[bytes, bytes], tmp_path: Path) -> None:
     from converter.quantization.bias_correction import correct_biases
 
     float32, int8 = converted

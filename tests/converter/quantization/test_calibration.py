@@ -1,4 +1,4 @@
-"""Which photos set the ranges, and that they can be told apart from others."""
+"""The choice of calibration photos, their inputs and their fingerprint."""
 
 import math
 from collections import Counter
@@ -25,29 +25,29 @@ from device.vision.inference.preprocess import to_input
 MANY = [Photo(f"{label}/{i}.jpg", label, Path(f"{label}/{i}.jpg")) for label, n in (("can", 50), ("jar", 30), ("cup", 3)) for i in range(n)]
 
 
-def test_labels_are_drawn_equally_until_one_runs_out() -> None:
+def test_labels_are_drawn_equally_while_they_last() -> None:
     assert Counter(photo.label for photo in choose_photos(MANY, 9, 0)) == {"can": 3, "jar": 3, "cup": 3}
     assert Counter(photo.label for photo in choose_photos(MANY, 23, 0)) == {"can": 10, "jar": 10, "cup": 3}
     assert sorted(choose_photos(MANY, 1000, 0)) == sorted(MANY)
 
 
-def test_every_beginning_of_the_draw_is_a_fair_sample() -> None:
+def test_each_prefix_of_the_draw_is_balanced() -> None:
     assert Counter(photo.label for photo in choose_photos(MANY, 60, 0)[:6]) == {"can": 2, "jar": 2, "cup": 2}
 
 
-def test_a_seed_draws_the_same_photos_in_any_order_and_another_seed_others() -> None:
+def test_the_seed_decides_the_photos() -> None:
     assert choose_photos(MANY, 20, 5) == choose_photos(MANY[::-1], 20, 5)
     assert set(choose_photos(MANY, 20, 5)) != set(choose_photos(MANY, 20, 6))
 
 
 @given(order=st.permutations(MANY[::3]), step=st.integers(1, 40))
-def test_thinned_photos_keep_their_shares_and_every_label(order: list[Photo], step: int) -> None:
+def test_thinning_keeps_shares_and_every_label(order: list[Photo], step: int) -> None:
     before, after = (Counter(photo.label for photo in photos) for photos in (order, thin_photos(order, step)))
     assert after == {label: math.ceil(count / step) for label, count in before.items()}
     assert [photo for photo in order if photo in set(thin_photos(order, step))] == list(thin_photos(order, step))
 
 
-def test_inputs_are_what_the_device_prepares_and_only_full_range_touches_two_pixels(photos: Path) -> None:
+def test_inputs_are_those_of_the_device_except_two_pixels(photos: Path) -> None:
     some = read_photos(photos)[:3]
     plain, full = [*NetworkInputs(some, 32)], [*NetworkInputs(some, 32, full_range=True)]
     np.testing.assert_array_equal(plain[1], to_input(read_pixels(some[1].path), 32))
@@ -55,7 +55,7 @@ def test_inputs_are_what_the_device_prepares_and_only_full_range_touches_two_pix
     assert (full[0].min(), full[0].max()) == (0, 255)
 
 
-def test_every_photo_that_cannot_be_decoded_is_named_at_the_first(own_photos: Path) -> None:
+def test_all_unreadable_photos_are_named_at_once(own_photos: Path) -> None:
     everything = read_photos(own_photos)
     for photo in everything[5::20]:
         photo.path.write_bytes(b"cut")
@@ -64,7 +64,7 @@ def test_every_photo_that_cannot_be_decoded_is_named_at_the_first(own_photos: Pa
     assert all(str(photo.path) in str(refused.value) for photo in everything[5::20])
 
 
-def test_half_of_each_labels_photos_are_shown_isolated_as_far_as_they_can_be(masked_photos: Path) -> None:
+def test_half_of_each_labels_photos_are_isolated_if_possible(masked_photos: Path) -> None:
     everything = read_photos(masked_photos)
     drawn = choose_photos(everything, 36, 1)
     alone = photos_to_isolate(drawn)
@@ -78,7 +78,7 @@ def test_half_of_each_labels_photos_are_shown_isolated_as_far_as_they_can_be(mas
     assert photos_to_isolate(some) <= can and len(photos_to_isolate(some)) == 12, "others are taken in place of those that cannot be isolated"
 
 
-def test_inputs_of_isolated_photos_are_what_a_bin_would_show(masked_photos: Path) -> None:
+def test_isolated_inputs_are_those_of_the_device(masked_photos: Path) -> None:
     some = read_photos(masked_photos)[:4]
     assert some[0].mask is not None
     some[0] = Photo(some[0].name, some[0].label, some[0].path)
@@ -91,7 +91,7 @@ def test_inputs_of_isolated_photos_are_what_a_bin_would_show(masked_photos: Path
     np.testing.assert_array_equal(mixed[2], to_input(read_pixels(some[2].path), 32))
 
 
-def test_a_fingerprint_changes_with_a_byte_with_the_order_and_with_a_name(own_photos: Path) -> None:
+def test_fingerprints_depend_on_bytes_order_and_names(own_photos: Path) -> None:
     one, two = read_photos(own_photos)[:2]
     first = fingerprint([one, two], names=True)
     assert first == fingerprint([one, two], names=True) != fingerprint([two, one], names=True)

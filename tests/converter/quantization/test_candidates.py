@@ -1,4 +1,4 @@
-"""Every precision and every converter ends in a bundle that the device runs, with camera bytes going in untouched."""
+"""Every precision and quantizer gives a bundle that the device runs with camera bytes."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def quantized(shapes_run: Path, photos: Path, out: Path, *options: str) -> int:
 
 
 @pytest.mark.parametrize(("precision", "most_off"), [("int16x8", 0.5), ("float16", 0.15), ("dynamic", 0.8), ("float32", 0.15)])
-def test_every_precision_is_a_bundle_that_knows_its_answer(
+def test_every_precision_gives_a_valid_bundle(
     precision: str, most_off: float, shapes_run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert quantized(shapes_run, photos, tmp_path / "bundle", "--precision", precision) == 0
@@ -46,7 +46,7 @@ def test_every_precision_is_a_bundle_that_knows_its_answer(
     )
 
 
-def test_the_other_converter_makes_one_too_and_auto_keeps_the_better(shapes_run: Path, photos: Path, tmp_path: Path) -> None:
+def test_both_quantizers_work_and_auto_takes_the_better(shapes_run: Path, photos: Path, tmp_path: Path) -> None:
     strayed = {}
     for recipe in ("tensorflow", "ai-edge-quantizer", "auto"):
         assert quantized(shapes_run, photos, tmp_path / recipe, "--recipe", recipe, "--target", "both") == 0
@@ -59,7 +59,7 @@ def test_the_other_converter_makes_one_too_and_auto_keeps_the_better(shapes_run:
     assert strayed["auto"] == min(strayed["tensorflow"], strayed["ai-edge-quantizer"])
 
 
-def test_a_network_that_the_edge_tpu_cannot_run_whole_is_refused_for_it(photos: Path, shapes_run: Path, tmp_path: Path, capsys) -> None:
+def test_a_network_with_cpu_operations_is_refused_for_the_edge_tpu(photos: Path, shapes_run: Path, tmp_path: Path, capsys) -> None:
     import keras
 
     trunk = keras.models.load_model(shapes_run / "model.keras", compile=False)
@@ -74,16 +74,16 @@ def test_a_network_that_the_edge_tpu_cannot_run_whole_is_refused_for_it(photos: 
     assert not (tmp_path / "out").exists()
 
 
-def test_options_that_do_not_go_together_are_named(shapes_run: Path, photos: Path, tmp_path: Path, capsys) -> None:
+def test_conflicting_options_are_named(shapes_run: Path, photos: Path, tmp_path: Path, capsys) -> None:
     assert quantized(shapes_run, photos, tmp_path / "bundle", "--precision", "float16", "--target", "edgetpu") == 2
     assert "--precision float16: cannot be combined with" in capsys.readouterr().err
 
 
-def test_an_int8_bundle_does_not_mention_a_precision(shapes_bundle: Path) -> None:
+def test_an_int8_bundle_has_no_precision_key(shapes_bundle: Path) -> None:
     assert "precision" not in json.loads((shapes_bundle / "bundle.json").read_text())
 
 
-def test_a_conversion_that_says_something_else_than_the_network_is_not_gone_on_with(shapes_run: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_conversion_that_changes_the_network_is_refused(shapes_run: Path, photos: Path, tmp_path: Path) -> None:
     class SaysMore(KerasNetwork):
         def predict(self, pictures):
             return {name: values + 0.1 for name, values in super().predict(pictures).items()}

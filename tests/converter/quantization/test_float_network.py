@@ -1,4 +1,4 @@
-"""A Keras file is checked for what a bundle needs."""
+"""Checks of the inputs and outputs of a Keras file."""
 
 from pathlib import Path
 
@@ -30,14 +30,14 @@ def save(folder: Path, shape: tuple[int | None, ...], *, named: bool = True, log
         ({"shape": (16, 16, 3), "logits": 4}, r"expected 3 logits, one per label, found \(4,\)"),
     ],
 )
-def test_a_network_that_is_no_classifier_for_a_bundle_is_refused(tmp_path: Path, given: dict, message: str) -> None:
+def test_a_network_without_the_needed_outputs_is_refused(tmp_path: Path, given: dict, message: str) -> None:
     from converter.quantization.float_network import NetworkError, read_network
 
     with pytest.raises(NetworkError, match=message):
         read_network(save(tmp_path, **given), 3)
 
 
-def test_predictions_do_not_depend_on_how_pictures_are_batched(tmp_path: Path) -> None:
+def test_predictions_do_not_depend_on_batching(tmp_path: Path) -> None:
     import numpy as np
 
     from converter.quantization.float_network import predict, read_network

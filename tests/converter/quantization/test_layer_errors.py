@@ -1,4 +1,4 @@
-"""The layer that loses precision is the one that is named."""
+"""Errors of single layers of an INT8 model."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_a_network_that_quantizes_well_has_small_errors_everywhere(converted: tu
     assert all(0 <= layer.error < 0.2 for layer in layers)
 
 
-def test_a_layer_that_was_spoiled_adds_most(converted: tuple[bytes, bytes], pictures: NetworkInputs) -> None:
+def test_a_damaged_layer_adds_the_most_error(converted: tuple[bytes, bytes], pictures: NetworkInputs) -> None:
     float32, int8 = converted
     (narrow,) = [layer for layer in linear_layers(int8) if "narrow" in layer.name]
     before = next(layer for layer in layer_errors(float32, int8, pictures) if layer.name == narrow.name)
@@ -36,7 +36,7 @@ def test_a_layer_that_was_spoiled_adds_most(converted: tuple[bytes, bytes], pict
 
 
 def with_coarse_weights(model: bytes, name: str) -> bytes:
-    """The weights of the layer with four steps instead of 255, as too wide a range would leave them."""
+    """The layer's weights rounded to four steps instead of 255, as with a range that is too wide."""
     content = bytearray(model)
     graph = schema.Model.GetRootAsModel(content, 0).Subgraphs(0)
     for number in range(graph.OperatorsLength()):

@@ -1,4 +1,4 @@
-"""Ranges for quantizing: what each tensor of the float network truly takes."""
+"""Measured value ranges of the tensors of a float model."""
 
 from pathlib import Path
 
@@ -21,9 +21,7 @@ def calibrated_once(shapes_run: Path, photos: Path) -> tuple[bytes, bytes]:
         return tflite.to_calibrated(saved, [NetworkInputs(run.train, SIZE)[0]]), tflite.to_float32(saved)
 
 
-def test_the_ranges_of_the_outputs_are_the_extremes_of_what_the_network_says(
-    calibrated_once: tuple[bytes, bytes], shapes_run: Path, photos: Path, tmp_path: Path
-) -> None:
+def test_output_ranges_are_the_extremes_of_the_logits(calibrated_once: tuple[bytes, bytes], shapes_run: Path, photos: Path, tmp_path: Path) -> None:
     from converter.quantization.ranges import measure_ranges
     from converter.tflite.metadata import unpack_model
 
@@ -39,16 +37,14 @@ def test_the_ranges_of_the_outputs_are_the_extremes_of_what_the_network_says(
     assert set(ranges) == given | {int(graph.inputs[0])}
 
 
-def test_ranges_change_nothing_of_what_the_float_network_says(
-    calibrated_once: tuple[bytes, bytes], shapes_run: Path, photos: Path, tmp_path: Path
-) -> None:
+def test_ranges_do_not_change_the_float_network(calibrated_once: tuple[bytes, bytes], shapes_run: Path, photos: Path, tmp_path: Path) -> None:
     pictures = NetworkInputs(read_run(shapes_run, photos).train[:4], SIZE)
     with_ranges, without = (FloatModel(model, tmp_path).predict(pictures) for model in calibrated_once)
     for name, values in without.items():
         np.testing.assert_array_equal(with_ranges[name], values)
 
 
-def test_new_ranges_stand_in_the_file_and_the_network_says_the_same(calibrated_once: tuple[bytes, bytes]) -> None:
+def test_new_ranges_are_written_and_outputs_unchanged(calibrated_once: tuple[bytes, bytes]) -> None:
     from converter.quantization.ranges import with_ranges
     from converter.tflite.metadata import unpack_model
 
@@ -61,7 +57,7 @@ def test_new_ranges_stand_in_the_file_and_the_network_says_the_same(calibrated_o
         np.testing.assert_array_equal(ours.data if ours.data is not None else [], theirs.data if theirs.data is not None else [])
 
 
-def test_a_range_decides_how_finely_a_tensor_is_quantized(calibrated_once: tuple[bytes, bytes]) -> None:
+def test_a_range_sets_the_scale_of_its_tensor(calibrated_once: tuple[bytes, bytes]) -> None:
     from converter.quantization import tf_converter as tflite
     from converter.quantization.ranges import with_ranges
     from converter.tflite.metadata import unpack_model

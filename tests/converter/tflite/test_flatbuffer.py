@@ -1,4 +1,4 @@
-"""Any `.tflite` file, read without running it."""
+"""Reading `.tflite` files."""
 
 import io
 import sys
@@ -24,7 +24,7 @@ def shipped() -> bytes:
 
 
 def made(operators: int = 1) -> bytes:
-    """A small model: dense layers with a weight of their own, the first of which has a scale for each output."""
+    """A small model of dense layers. The first one has a scale for each output."""
     model, graph, code = schema.ModelT(), schema.SubGraphT(), schema.OperatorCodeT()
     model.version, model.description, model.metadata, model.signatureDefs = 3, "made by a test", [], []
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
@@ -56,7 +56,7 @@ def tensor(name: str, shape: list[int], buffer: int, scales: list[float], zero_p
     return one
 
 
-def test_a_model_reads_as_it_was_made() -> None:
+def test_a_model_is_read_as_written() -> None:
     model = parse_model(made(2))
     graph = model.main
     assert (model.description, len(model.subgraphs), graph.name, graph.inputs, graph.outputs) == ("made by a test", 1, "main", (0,), (4,))
@@ -71,7 +71,7 @@ def test_a_model_reads_as_it_was_made() -> None:
     assert values is not None and values.tolist() == [[1, -2], [3, -4]]
 
 
-def test_the_shipped_model_reads_whole(shipped: bytes) -> None:
+def test_the_shipped_model_is_read(shipped: bytes) -> None:
     model = parse_model(shipped)
     assert len(model.main.operators) == 76 and not any(one.custom for one in model.main.operators)
     signature = model.signatures[0]
@@ -81,7 +81,7 @@ def test_the_shipped_model_reads_whole(shipped: bytes) -> None:
     assert sum(one.data.size for one in model.main.tensors if one.data is not None) < model.size == len(shipped)
 
 
-def test_float_and_int8_models_of_tensorflow_read_alike(converted: tuple[bytes, bytes]) -> None:
+def test_float_and_int8_models_are_read(converted: tuple[bytes, bytes]) -> None:
     floating, quantized = map(parse_model, converted)
     assert {one.dtype for one in floating.main.tensors if one.dtype != "int32"} == {"float32"}
     assert {one.dtype for one in quantized.main.tensors} == {"uint8", "int8", "int32"}
@@ -105,7 +105,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
     return content.getvalue()
 
 
-def test_weights_behind_the_flatbuffer_are_found() -> None:
+def test_weights_after_the_flatbuffer_are_found() -> None:
     model = schema.ModelT.InitFromPackedBuf(made(), 0)
     weights = model.buffers[1].data
     model.buffers[1].data, model.buffers[1].offset, model.buffers[1].size = None, 1, 4
@@ -140,7 +140,7 @@ def test_operators_newer_than_the_schema_are_numbered() -> None:
         (b"\xff\xff\xff\xffTFL3" + bytes(64), "m.tflite: a damaged TensorFlow Lite model"),
     ],
 )
-def test_what_is_no_model_is_one_clear_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "m.tflite"
     file.write_bytes(content)
     with pytest.raises(ModelFileError) as raised:
@@ -148,21 +148,21 @@ def test_what_is_no_model_is_one_clear_line(tmp_path: Path, content: bytes, mess
     assert message in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"no\.tflite: No such file"):
         read_model(tmp_path / "no.tflite")
     with pytest.raises(ModelFileError, match="Is a directory"):
         read_model(tmp_path)
 
 
-def test_where_no_package_knows_the_schema_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_schema_package_the_error_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ai_edge_litert.schema_py_generated", "tensorflow.lite.python.schema_py_generated"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ModelFileError, match="install ai-edge-litert"):
         parse_model(made())
 
 
-def test_a_model_cut_off_anywhere_is_refused(shipped: bytes) -> None:
+def test_a_truncated_model_is_refused(shipped: bytes) -> None:
     for end in [*range(1, 64, 7), *range(64, len(shipped), len(shipped) // 20), len(shipped) - 1]:
         with pytest.raises(ModelFileError):
             parse_model(shipped[:end])
@@ -170,7 +170,7 @@ def test_a_model_cut_off_anywhere_is_refused(shipped: bytes) -> None:
 
 @settings(max_examples=300)
 @given(st.lists(st.tuples(st.integers(8, 4095), st.integers(0, 255)), min_size=1, max_size=4))
-def test_changed_bytes_give_a_model_or_a_clear_error(changes: list[tuple[int, int]]) -> None:
+def test_random_byte_changes_give_a_model_or_a_clear_error(changes: list[tuple[int, int]]) -> None:
     content = bytearray(made())
     for place, value in changes:
         content[8 + place % (len(content) - 8)] = value
@@ -181,7 +181,7 @@ def test_changed_bytes_give_a_model_or_a_clear_error(changes: list[tuple[int, in
     assert all(-1 <= index < len(model.main.tensors) for one in model.main.operators for index in one.inputs + one.outputs)
 
 
-def test_an_index_that_leads_nowhere_is_damage() -> None:
+def test_an_index_out_of_range_is_refused() -> None:
     model = schema.ModelT.InitFromPackedBuf(made(), 0)
     model.subgraphs[0].operators[0].outputs = [99]
     with pytest.raises(ModelFileError, match="damaged"):
@@ -190,12 +190,12 @@ def test_an_index_that_leads_nowhere_is_damage() -> None:
 
 @pytest.fixture(scope="module")
 def metadata() -> bytes:
-    """A classifier's metadata as the product writes it."""
+    """The metadata of a classifier, as `with_metadata` writes it."""
     content = with_metadata(made(), name="kitchen", version="1.2", labels=["a", "b"], card="# Card\n")
     return parse_model(content).metadata[ENTRY]
 
 
-def test_a_description_names_files_and_normalization(metadata: bytes) -> None:
+def test_metadata_has_files_and_normalization(metadata: bytes) -> None:
     found = parse_description(metadata)
     assert (found.name, found.version, found.labels_file) == ("kitchen", "1.2", "labels.txt")
     assert [file.name for file in found.all_files] == ["MODEL_CARD.md", "labels.txt"]
@@ -204,7 +204,7 @@ def test_a_description_names_files_and_normalization(metadata: bytes) -> None:
 
 @settings(max_examples=300)
 @given(data=st.data())
-def test_a_damaged_description_gives_one_or_a_clear_error(metadata: bytes, data: st.DataObject) -> None:
+def test_damaged_metadata_gives_a_description_or_a_clear_error(metadata: bytes, data: st.DataObject) -> None:
     content = bytearray(metadata)
     for place in data.draw(st.lists(st.integers(8, len(content) - 1), min_size=1, max_size=4)):
         content[place] = data.draw(st.integers(0, 255))
@@ -216,6 +216,6 @@ def test_a_damaged_description_gives_one_or_a_clear_error(metadata: bytes, data:
     assert isinstance(found.name, str)
 
 
-def test_a_description_of_another_kind_is_refused() -> None:
+def test_metadata_of_another_kind_is_refused() -> None:
     with pytest.raises(ModelFileError, match="bytes 4 to 8 are not M001"):
         parse_description(b"1.5.0\0\0\0")

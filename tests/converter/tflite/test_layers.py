@@ -1,4 +1,4 @@
-"""Looking into `.tflite` files and mending them."""
+"""Finding, cutting and changing linear layers of `.tflite` files."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def outputs_of(model: bytes, picture: np.ndarray, scratch: Path) -> list[np.ndar
     return found
 
 
-def test_layers_without_activation_have_one_name_before_and_after_quantization(converted: tuple[bytes, bytes]) -> None:
+def test_linear_layers_keep_their_names_when_quantized(converted: tuple[bytes, bytes]) -> None:
     from converter.tflite.layers import linear_layers
 
     float32, int8 = ([layer.name for layer in linear_layers(model)] for model in converted)
@@ -43,7 +43,7 @@ def test_a_model_cut_after_its_layers_gives_their_outputs(converted: tuple[bytes
     np.testing.assert_array_equal(alone, of_narrow)
 
 
-def test_a_changed_bias_moves_its_layer_by_that_much_and_touches_no_other_byte(converted: tuple[bytes, bytes], tmp_path: Path) -> None:
+def test_changing_a_bias_shifts_its_layer_and_no_other_byte(converted: tuple[bytes, bytes], tmp_path: Path) -> None:
     from converter.tflite.layers import add_to_bias, linear_layers
 
     _, int8 = converted

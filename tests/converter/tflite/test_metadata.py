@@ -1,4 +1,4 @@
-"""Labels and card travel inside the model, where any unzip program and TensorFlow's own readers find them."""
+"""Labels and card inside the model, as unzip programs and TensorFlow's readers find them."""
 
 import io
 import zipfile
@@ -28,7 +28,7 @@ def finished(converted: tuple[bytes, bytes]) -> bytes:
     return with_metadata(converted[1], name="formen ◯", version="1.2", labels=LABELS, card="# Formen\n")
 
 
-def test_any_unzip_program_finds_labels_and_card(finished: bytes, tmp_path: Path) -> None:
+def test_labels_and_card_can_be_unzipped(finished: bytes, tmp_path: Path) -> None:
     file = tmp_path / "model.tflite"
     file.write_bytes(finished)
     with zipfile.ZipFile(file) as archive:
@@ -37,12 +37,12 @@ def test_any_unzip_program_finds_labels_and_card(finished: bytes, tmp_path: Path
         assert archive.read("MODEL_CARD.md").decode() == "# Formen\n"
 
 
-def test_the_network_is_the_same_one(finished: bytes, converted: tuple[bytes, bytes]) -> None:
+def test_metadata_does_not_change_the_network(finished: bytes, converted: tuple[bytes, bytes]) -> None:
     for ours, theirs in zip(outputs_of(finished), outputs_of(converted[1]), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_every_buffer_lies_where_a_processor_may_read_it(finished: bytes) -> None:
+def test_every_buffer_is_aligned(finished: bytes) -> None:
     model = schema.Model.GetRootAsModel(finished, 0)
     base = np.frombuffer(finished, np.uint8).__array_interface__["data"][0]
     starts = [
@@ -54,7 +54,7 @@ def test_every_buffer_lies_where_a_processor_may_read_it(finished: bytes) -> Non
     assert all(start % 16 == 0 for start in starts)
 
 
-def test_the_description_says_what_goes_in_and_which_output_the_labels_name(finished: bytes) -> None:
+def test_metadata_describes_input_and_labelled_output(finished: bytes) -> None:
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(finished, 0))
     (entry,) = [entry for entry in model.metadata if entry.name == ENTRY]
     described = bytes(model.buffers[entry.buffer].data)
@@ -70,7 +70,7 @@ def test_the_description_says_what_goes_in_and_which_output_the_labels_name(fini
     assert labelled == {"logits": ["labels.txt"], "embedding": []}
 
 
-def test_the_same_again_gives_the_same_bytes_and_another_time_replaces(finished: bytes, converted: tuple[bytes, bytes]) -> None:
+def test_writing_metadata_again_replaces_it_with_equal_bytes(finished: bytes, converted: tuple[bytes, bytes]) -> None:
     assert with_metadata(converted[1], name="formen ◯", version="1.2", labels=LABELS, card="# Formen\n") == finished
     again = with_metadata(finished, name="other", version="2", labels=("a", "b", "c"), card="")
     with zipfile.ZipFile(io.BytesIO(again)) as archive:
@@ -82,7 +82,7 @@ def test_the_same_again_gives_the_same_bytes_and_another_time_replaces(finished:
 
 
 class Table:
-    """A table of a flatbuffer, read by slot numbers alone (https://flatbuffers.dev/internals), so as not to trust the code that wrote it."""
+    """A table of a flatbuffer, read by slot numbers (https://flatbuffers.dev/internals), independently of the code that wrote it."""
 
     def __init__(self, data: bytes, at: int) -> None:
         self._data, self._at = data, at

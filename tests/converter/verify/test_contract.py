@@ -1,4 +1,4 @@
-"""What is read off a model without running it."""
+"""The checks of a model that do not run it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -32,7 +32,7 @@ def with_tensor(model: ModelFile, index: int, **changes: Any) -> ModelFile:
     return replace(model, subgraphs=(replace(model.main, tensors=tuple(tensors)),))
 
 
-def test_a_bundle_of_ours_keeps_the_contract(model: ModelFile, info: BundleInfo) -> None:
+def test_a_quantized_bundle_fulfils_the_contract(model: ModelFile, info: BundleInfo) -> None:
     found = {check.name: check for check in contract_checks(model, info)}
     assert set(found) == {"input", "outputs", "labels", "op versions"}
     assert wrong(model, info) == {}
@@ -41,7 +41,7 @@ def test_a_bundle_of_ours_keeps_the_contract(model: ModelFile, info: BundleInfo)
     assert 0 < (logits_step(model) or 0) < 1
 
 
-def test_a_float_model_does_not(converted: tuple[bytes, bytes], info: BundleInfo) -> None:
+def test_a_float_model_breaks_the_contract(converted: tuple[bytes, bytes], info: BundleInfo) -> None:
     found = wrong(parse_model(converted[0]), info)
     assert "found float32 1x32x32x3" in found["input"]
     assert "expected int8 or int16 with one scale, found float32" in found["outputs"]
@@ -59,7 +59,7 @@ def test_a_float_model_does_not(converted: tuple[bytes, bytes], info: BundleInfo
         ({"quantization": None}, "found scale nan"),
     ],
 )
-def test_an_input_that_bytes_would_have_to_be_changed_for_is_wrong(model: ModelFile, info: BundleInfo, change: dict[str, Any], message: str) -> None:
+def test_an_input_with_another_scale_is_wrong(model: ModelFile, info: BundleInfo, change: dict[str, Any], message: str) -> None:
     changed = with_tensor(model, model.main.inputs[0], **change)
     assert list(wrong(changed, info)) == ["input"]
     assert message in wrong(changed, info)["input"]
@@ -91,7 +91,7 @@ def with_other_labels(model: ModelFile) -> ModelFile:
         (with_other_labels, "labels", "does not hold the labels of the bundle"),
     ],
 )
-def test_every_other_breach_is_named(model: ModelFile, info: BundleInfo, change: Callable[[ModelFile], ModelFile], name: str, message: str) -> None:
+def test_every_breach_is_named(model: ModelFile, info: BundleInfo, change: Callable[[ModelFile], ModelFile], name: str, message: str) -> None:
     found = wrong(change(model), info)
     assert list(found) == [name]
     assert message in found[name]

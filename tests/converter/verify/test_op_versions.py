@@ -1,4 +1,4 @@
-"""The table of operation versions, held against the packages that are installed."""
+"""The table of operation versions, compared with the installed packages."""
 
 import importlib
 import importlib.metadata
@@ -15,7 +15,7 @@ CODES = {name: code for name, code in vars(schema.BuiltinOperator).items() if is
 
 
 def model_of(code: int, version: int) -> bytes:
-    """A model that lists one operation and does not use it: enough for a runtime to say whether it has that."""
+    """A model that lists one operation without using it. A runtime that lacks the operation refuses the model."""
     operation = schema.OperatorCodeT()
     operation.builtinCode, operation.deprecatedBuiltinCode, operation.version = code, min(code, 127), version
     tensor = schema.TensorT()
@@ -38,7 +38,7 @@ def has(interpreter: Any, name: str, version: int) -> bool:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_the_installed_package_has_the_versions_that_the_table_says(package: str) -> None:
+def test_the_installed_runtime_has_the_versions_in_the_table(package: str) -> None:
     module = pytest.importorskip(f"{package.replace('-', '_')}.interpreter")
     installed = f"{package} {importlib.metadata.version(package)}"
     newest = [number for number, runtime in enumerate(RUNTIMES) if runtime.startswith(package)][-1]
@@ -53,11 +53,11 @@ def test_the_installed_package_has_the_versions_that_the_table_says(package: str
             assert first == 1 or not has(module.Interpreter, name, first - 1), (name, first - 1)
 
 
-def test_the_dense_layer_of_a_dynamic_range_model_is_too_new_for_tflite_runtime() -> None:
+def test_dynamic_range_dense_layers_are_too_new_for_tflite_runtime() -> None:
     assert runtimes_without("FULLY_CONNECTED", 12) == ["tflite-runtime 2.14.0"]
     assert runtimes_without("FULLY_CONNECTED", 9) == []
 
 
-def test_an_operation_that_nobody_has_is_in_no_runtime() -> None:
+def test_an_unknown_operation_is_in_no_runtime() -> None:
     assert runtimes_without("FlexErf", 1) == runtimes_without("BROADCAST_TO", 1) == list(RUNTIMES)
     assert runtimes_without("TFLite_Detection_PostProcess", 1) == []

@@ -1,4 +1,4 @@
-"""`converter verify` by the command itself, on bundles that are good and on bundles that are not."""
+"""`converter verify`, on good and damaged bundles."""
 
 import shutil
 from pathlib import Path
@@ -21,13 +21,13 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def own_bundle(shapes_bundle: Path, tmp_path: Path) -> Path:
-    """A copy of `shapes_bundle` that a test may spoil."""
+    """A copy of `shapes_bundle` that a test may change."""
     return Path(shutil.copytree(shapes_bundle, tmp_path / "own"))
 
 
 @pytest.fixture
 def litert_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a computer with ai-edge-litert only: two processes less to wait for."""
+    """As on a computer with ai-edge-litert only, to save time."""
     monkeypatch.setattr(verification, "PACKAGES", ("ai-edge-litert",))
 
 
@@ -39,13 +39,13 @@ def lines(bundle: Path, capfd: Captured, *more: str, status: int) -> list[str]:
 
 
 def wrong(bundle: Path, capfd: Captured, *more: str) -> str:
-    """The one line of what is wrong."""
+    """The only line that starts with WRONG."""
     found = [line for line in lines(bundle, capfd, *more, status=1) if line.startswith("WRONG")]
     assert len(found) == 1, found
     return found[0]
 
 
-def test_a_good_bundle_knows_its_answer_on_every_runtime(shapes_bundle: Path, capfd: Captured) -> None:
+def test_a_good_bundle_passes_on_every_runtime(shapes_bundle: Path, capfd: Captured) -> None:
     found = lines(shapes_bundle, capfd, status=0)
     assert found[-1].endswith(": good") and not any(line.startswith("WRONG") for line in found)
     asked = [line for line in found if "golden output" in line]
@@ -82,7 +82,7 @@ def test_photos_and_run_give_accuracies_and_agreement(
 
 @settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_any_one_byte_changed_in_any_file_is_found(own_bundle: Path, capfd: Captured, data: st.DataObject) -> None:
+def test_a_changed_byte_in_any_file_is_found(own_bundle: Path, capfd: Captured, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(sorted(own_bundle.iterdir())), label="file")
     content = file.read_bytes()
     position = data.draw(st.integers(0, len(content) - 1), label="position")
@@ -97,7 +97,7 @@ def test_any_one_byte_changed_in_any_file_is_found(own_bundle: Path, capfd: Capt
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_any_file_cut_off_is_found(own_bundle: Path, capfd: Captured, data: st.DataObject) -> None:
+def test_a_truncated_file_is_found(own_bundle: Path, capfd: Captured, data: st.DataObject) -> None:
     file = data.draw(st.sampled_from(sorted(own_bundle.iterdir())), label="file")
     content = file.read_bytes()
     file.write_bytes(content[: data.draw(st.integers(0, len(content) - 1), label="kept")])
@@ -107,7 +107,7 @@ def test_any_file_cut_off_is_found(own_bundle: Path, capfd: Captured, data: st.D
         file.write_bytes(content)
 
 
-def test_every_single_bit_of_bundle_json_counts(own_bundle: Path) -> None:
+def test_any_changed_bit_of_bundle_json_is_found(own_bundle: Path) -> None:
     file = own_bundle / INFO_FILE
     content = file.read_bytes()
     accepted = []
@@ -129,12 +129,12 @@ def test_a_missing_file_is_named(own_bundle: Path, capfd: Captured, name: str) -
     assert f"{own_bundle / name}: No such file" in wrong(own_bundle, capfd)
 
 
-def test_a_file_that_is_no_part_of_the_bundle_is_named_and_not_wrong(own_bundle: Path, capfd: Captured, litert_alone: None) -> None:
+def test_an_extra_file_is_named_but_not_wrong(own_bundle: Path, capfd: Captured, litert_alone: None) -> None:
     (own_bundle / "notes.txt").write_text("mine")
     assert "no part of it: notes.txt" in lines(own_bundle, capfd, status=0)[0]
 
 
-def test_another_network_under_right_hashes_gives_a_wrong_answer(own_bundle: Path, capfd: Captured, litert_alone: None) -> None:
+def test_another_network_with_valid_hashes_fails_the_known_answer(own_bundle: Path, capfd: Captured, litert_alone: None) -> None:
     info, file = read_bundle(own_bundle).info, own_bundle / MODEL_FILE
     weights = max((tensor.data for tensor in read_model(file).main.tensors if tensor.data is not None), key=len)
     content = file.read_bytes()
@@ -145,10 +145,8 @@ def test_another_network_under_right_hashes_gives_a_wrong_answer(own_bundle: Pat
     assert len(found) == 2 and all("do not run the bundle on it" in line for line in found)
 
 
-def test_a_claim_of_more_accuracy_than_there_is_is_wrong(
-    own_bundle: Path, own_photos: Path, shapes_run: Path, capfd: Captured, litert_alone: None
-) -> None:
-    # Labels in another order: the network is the same, and right about nothing but its golden output.
+def test_an_exaggerated_accuracy_claim_is_wrong(own_bundle: Path, own_photos: Path, shapes_run: Path, capfd: Captured, litert_alone: None) -> None:
+    # Labels in another order: the network is the same, and right about nothing but its known answer.
     info = read_bundle(own_bundle).info
     write_bundle(own_bundle, msgspec.structs.replace(info, labels=info.labels[::-1]))
     (own_photos / "splits").mkdir()
@@ -167,7 +165,7 @@ def test_a_run_of_other_photos_is_wrong(shapes_bundle: Path, own_photos: Path, s
     assert "-     float        not measured: another run's network" in found
 
 
-def test_other_photos_than_the_claims_are_measured_and_not_judged(shapes_bundle: Path, photos: Path, capfd: Captured, litert_alone: None) -> None:
+def test_other_photos_are_measured_but_not_judged(shapes_bundle: Path, photos: Path, capfd: Captured, litert_alone: None) -> None:
     found = "\n".join(lines(shapes_bundle, capfd, "--data", str(photos), "--split", "all", status=0))
     assert "of 24 other photos" in found and "of 72, 95 % interval" in found
 
@@ -180,7 +178,7 @@ def test_other_photos_than_the_claims_are_measured_and_not_judged(shapes_bundle:
         ("raise ImportError('built for another numpy')", "built for another numpy"),
     ],
 )
-def test_a_runtime_that_crashes_hangs_or_cannot_be_loaded_is_a_line(
+def test_a_crashing_or_hanging_runtime_is_one_line(
     shapes_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured, body: str, message: str
 ) -> None:
     (tmp_path / "tflite_runtime").mkdir()
@@ -192,14 +190,14 @@ def test_a_runtime_that_crashes_hangs_or_cannot_be_loaded_is_a_line(
     assert message in "\n".join(line for line in found if line.startswith("WRONG"))
 
 
-def test_a_runtime_that_is_not_installed_is_said_to_be_missing(shapes_bundle: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_is_not_installed_is_reported(shapes_bundle: Path, capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "PACKAGES", ("no-such-runtime",))
     found = lines(shapes_bundle, capfd, status=1)
     assert "-     golden output no-such-runtime default: not installed" in found
     assert "no runtime gave it" in found[-2]
 
 
-def test_what_cannot_be_verified_is_bad_usage(shapes_bundle: Path, own_photos: Path, shapes_run: Path, tmp_path: Path, capfd: Captured) -> None:
+def test_bad_usage_of_verify_is_refused(shapes_bundle: Path, own_photos: Path, shapes_run: Path, tmp_path: Path, capfd: Captured) -> None:
     def refused(*order: str) -> str:
         assert main(["verify", *order]) == 2
         said = capfd.readouterr()
