@@ -130,7 +130,7 @@ def quantize(run: Run, floating: FloatNetwork, request: QuantizeRequest, progres
             raise QuantizationRefused(_refusal(request, run.labels, whole, layers))
         remarks = tuple(plausibility_remarks(whole.before, run.labels))
         isolated = _compare_on_isolated_items(candidate, run, request, size, progress)
-        progress.step("working out the known answer")
+        progress.step("working out the golden output")
         with silenced():
             answer = golden_output(trial.exact, trial.shipped, request.seed, photos.inputs(size, GOLDEN_OUTPUT_PHOTOS))
         embeddings, targets = _training_embeddings(trial, run, request, size, progress)
@@ -254,7 +254,7 @@ def _training_embeddings(trial: TrialModel, run: Run, request: QuantizeRequest, 
 
 
 def _write(measured: _Measured, folder: Path, size: int) -> Bundle:
-    """Write model, photo list, model card and `bundle.json`, and check the known answer of the finished bundle."""
+    """Write model, photo list, model card and `bundle.json`, and check the golden output of the finished bundle."""
     run, request = measured.run, measured.request
     info = _bundle_info(measured, size)
     card = ModelCard(

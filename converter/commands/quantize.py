@@ -90,7 +90,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     option("--name", metavar="NAME", help="name of the bundle (default: the name of the folder)")
     option("--calibration", type=int_range(2), default=200, metavar="N", help="number of training photos for calibration (default: %(default)s)")
-    option("--seed", type=int_range(0), default=1, metavar="N", help="seed for the calibration photos and the known answer (default: %(default)s)")
+    option("--seed", type=int_range(0), default=1, metavar="N", help="seed for the calibration photos and the golden output (default: %(default)s)")
     option("--notes", type=Path, metavar="FILE", help="Markdown for the model card: sources and licences of data and weights")
     quantize.set_defaults(run=_quantize)
 

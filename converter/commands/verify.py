@@ -13,7 +13,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "verify",
         help="check a bundle: files, model, and the answers of every runtime",
-        description="Check the hashes of a bundle, its model (operations that the runtimes have, uint8 input, named outputs), and its known answer "
+        description="Check the hashes of a bundle, its model (operations that the runtimes have, uint8 input, named outputs), and its golden output "
         "on every installed runtime, each in a process of its own. With --data also accuracy and agreement on photos, and with --run the float "
         "network. Exit status: 0 all checks passed, 1 a check failed, 2 bad usage or input.",
         epilog="example: converter verify bundle --data photos/trashnet --run runs/trashnet",

@@ -21,7 +21,7 @@ class Check(msgspec.Struct, frozen=True):
 class RuntimeResult(msgspec.Struct, frozen=True):
     """The answers of one runtime. name: package, version and kernels, without the version if it did not start.
 
-    good: None if it is not installed. off_steps: the largest difference from the known answer, in steps of the quantized logits; allowed_steps: the
+    good: None if it is not installed. off_steps: the largest difference from the golden output, in steps of the quantized logits; allowed_steps: the
     tolerance. On photos, if there are any: accuracy; agreement, the share of photos with the same label as on the runtime that ships; differs_steps,
     differs: the largest difference of its logits from that runtime's, in steps and in logits.
     """
@@ -58,7 +58,7 @@ class PhotoResults(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """The result of all checks. good: whether none failed and at least one runtime gave the known answer."""
+    """The result of all checks. good: whether none failed and at least one runtime gave the golden output."""
 
     bundle: str
     name: str

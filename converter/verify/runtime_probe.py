@@ -1,4 +1,4 @@
-"""Runs a bundle on one runtime, in a process that `device.common.run_in_subprocess.ask` starts: the known answer, and photos.
+"""Runs a bundle on one runtime, in a process that `device.common.run_in_subprocess.ask` starts: the golden output, and photos.
 
 tflite-runtime needs a process without TensorFlow: if TensorFlow was loaded first, it binds to its symbols and fails on every model.
 """
@@ -26,7 +26,7 @@ class RuntimeProbeRequest(msgspec.Struct, frozen=True):
 
 
 class RuntimeProbeResult(msgspec.Struct, frozen=True):
-    """runtime: package, version and kernels. off: the largest difference from the known answer, in steps of the quantized logits. worst: the label
+    """runtime: package, version and kernels. off: the largest difference from the golden output, in steps of the quantized logits. worst: the label
     with that difference. exact: whether no difference is allowed. degraded: why it did not run on the kernels asked for, else empty.
     """
 

@@ -1,4 +1,4 @@
-"""`converter verify`: hashes, model contract, the known answer on every runtime, and accuracy on photos."""
+"""`converter verify`: hashes, model contract, the golden output on every runtime, and accuracy on photos."""
 
 import importlib.util
 import tempfile

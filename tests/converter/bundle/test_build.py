@@ -48,7 +48,7 @@ def test_the_device_reaches_the_accuracy_in_the_bundle(shapes_bundle: Path, shap
 
 @pytest.mark.parametrize("kernels", ["builtin", "default"])
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_runtime_gives_the_known_answer(shapes_bundle: Path, package: str, kernels: str) -> None:
+def test_every_runtime_gives_the_golden_output(shapes_bundle: Path, package: str, kernels: str) -> None:
     bundle = read_bundle(shapes_bundle)
     try:
         runtime = load_runtime(bundle, package=package, kernels=kernels)
@@ -57,7 +57,7 @@ def test_every_runtime_gives_the_known_answer(shapes_bundle: Path, package: str,
     Classifier(bundle, runtime).check_known_answer()
 
 
-def test_another_model_fails_the_known_answer(shapes_bundle: Path) -> None:
+def test_another_model_fails_the_golden_output(shapes_bundle: Path) -> None:
     bundle = read_bundle(shapes_bundle)
     wrong = tuple(-step for step in bundle.info.known_answer.logits)
     info = msgspec.structs.replace(bundle.info, known_answer=msgspec.structs.replace(bundle.info.known_answer, logits=wrong))

@@ -134,7 +134,7 @@ def test_an_extra_file_is_named_but_not_wrong(own_bundle: Path, capfd: Captured,
     assert "no part of it: notes.txt" in lines(own_bundle, capfd, status=0)[0]
 
 
-def test_another_network_with_valid_hashes_fails_the_known_answer(own_bundle: Path, capfd: Captured, litert_alone: None) -> None:
+def test_another_network_with_valid_hashes_fails_the_golden_output(own_bundle: Path, capfd: Captured, litert_alone: None) -> None:
     info, file = read_bundle(own_bundle).info, own_bundle / MODEL_FILE
     weights = max((tensor.data for tensor in read_model(file).main.tensors if tensor.data is not None), key=len)
     content = file.read_bytes()
@@ -146,7 +146,7 @@ def test_another_network_with_valid_hashes_fails_the_known_answer(own_bundle: Pa
 
 
 def test_an_exaggerated_accuracy_claim_is_wrong(own_bundle: Path, own_photos: Path, shapes_run: Path, capfd: Captured, litert_alone: None) -> None:
-    # Labels in another order: the network is the same, and right about nothing but its known answer.
+    # Labels in another order: the network is the same, and right about nothing but its golden output.
     info = read_bundle(own_bundle).info
     write_bundle(own_bundle, msgspec.structs.replace(info, labels=info.labels[::-1]))
     (own_photos / "splits").mkdir()
