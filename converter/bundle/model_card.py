@@ -220,7 +220,7 @@ def _accuracy_cells(answers: Predictions) -> tuple[str, str]:
     return _share_cells(int(answers.right.sum()), len(answers.targets))
 
 
-def _claim_cells(measured: Measured) -> tuple[str, str]:
+def _claim_cells(measured: MeasuredAccuracy) -> tuple[str, str]:
     return _share_cells(round(measured.accuracy * measured.n), measured.n)
 
 

@@ -32,5 +32,5 @@ def _prototypes(rows: Float64Array) -> Float64Array:
     centres: Float64Array = rows[np.linspace(0, len(rows) - 1, min(PROTOTYPES, len(rows))).astype(int)]
     for _ in range(_ROUNDS):
         nearest = (rows @ centres.T).argmax(axis=1)
-        centres = unit(np.stack([rows[nearest == i].mean(axis=0) if (nearest == i).any() else centre for i, centre in enumerate(centres)]))
+        centres = normalize(np.stack([rows[nearest == i].mean(axis=0) if (nearest == i).any() else centre for i, centre in enumerate(centres)]))
     return centres

@@ -57,7 +57,7 @@ class Predictions:
         size = self.logits.shape[1]
         return np.bincount(self.targets * size + self.logits.argmax(axis=1), minlength=size * size).reshape(size, size)
 
-    def measured(self, labels: Sequence[str], temperature: float, runtime: str) -> Measured:
+    def measured(self, labels: Sequence[str], temperature: float, runtime: str) -> MeasuredAccuracy:
         """The figures of `bundle.json`. nll: of the calibrated probabilities. runtime: what the predictions come from."""
         recall = dict(zip(labels, self.recall(), strict=True))
         return MeasuredAccuracy(self.accuracy, len(self.targets), round(self.nll(temperature), 6), recall, runtime)

@@ -85,7 +85,7 @@ def _draft_bundle(model: bytes, labels: tuple[str, ...], size: int, scratch: Pat
 
 def _draft_info(labels: tuple[str, ...], size: int) -> BundleInfo:
     """The information that a classifier needs, with placeholders for what is not measured yet."""
-    nothing = Measured(0.0, 0, 0.0, {}, "")
+    nothing = MeasuredAccuracy(0.0, 0, 0.0, {}, "")
     return BundleInfo(
         name="draft",
         version="",
