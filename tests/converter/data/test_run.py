@@ -32,7 +32,7 @@ def write(name: str, text: str) -> Callable[[Path], object]:
         (write("labels.txt", "disc\ndisc\nframe\n"), "none twice"),
         (write("labels.txt", "disc\nframe\n"), "lies in a folder that .*labels.txt does not name"),
         (write("labels.txt", "disc\nframe\nstreifen ≡\nblob\n"), "train.txt: no photo of blob"),
-        (write("val.txt", "\n"), "val.txt: expected the name of a photo in each line"),
+        (write("val.txt", "\n"), "val.txt: expected the name of one photo per line"),
         (write("val.txt", "disc/disc01.png\n"), "val.txt: disc/disc01.png is in train.txt too"),
     ],
 )
