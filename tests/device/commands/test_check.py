@@ -12,6 +12,7 @@ import cv2
 import pytest
 
 from device.cli import main
+from device.commands import check
 from device.common.clock import Clock
 from device.daemon import systemd_unit as service
 from device.ledger.ledger import Ledger
@@ -21,6 +22,12 @@ from device.vision.inference.preprocess import Pixels
 
 UNIT = Path(__file__).parents[3] / "systemd" / "sortbin.service"
 BINS = ("paper", "glass", "metal", "plastic", "trash")
+
+
+@pytest.fixture(autouse=True)
+def short_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera that reports an error is retried for a short time only."""
+    monkeypatch.setattr(check, "SECOND_TRY_S", 0.3)
 
 
 @pytest.fixture

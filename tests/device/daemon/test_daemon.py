@@ -159,6 +159,7 @@ def counted(journal: list[bytes]) -> Counter[str]:
     return Counter(f"{event['bin']} {named[event['type']]}" for event in events if event["type"] in named)
 
 
+@pytest.mark.slow
 def test_the_last_state_counts_an_item_interrupted_by_the_stop(
     running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path
 ) -> None:
@@ -176,6 +177,7 @@ def test_the_last_state_counts_an_item_interrupted_by_the_stop(
     assert Counter({f"{name} {kind}": n for name, each in totals.items() for kind, n in each.items() if n}) == told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("into", ["", "trash"])
 def test_a_hazard_raises_an_event_and_an_alarm(
     into: str, running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path
@@ -198,6 +200,7 @@ def test_a_hazard_raises_an_event_and_an_alarm(
     assert into or not json.loads(newest["sortbin/bench/state"])["totals"], "a held item is in no bin"
 
 
+@pytest.mark.slow
 def test_after_a_restart_the_state_still_names_the_last_item(
     running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path
 ) -> None:
@@ -265,6 +268,7 @@ def test_systemd_gets_ready_watchdog_and_stopping(running: Callable[..., subproc
     assert any(message.startswith(b"STATUS=ready") for message in heard)
 
 
+@pytest.mark.slow
 def test_the_cpu_sorts_the_item_after_an_edge_tpu_fails(
     running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tiny_copy: Bundle, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -300,6 +304,7 @@ package.Interpreter = Failing
 """
 
 
+@pytest.mark.slow
 def test_an_item_is_still_seen_after_a_crash_of_the_runtime(
     running: Callable[..., subprocess.Popen[bytes]], listener: Listener, tmp_path: Path, painted: Callable[..., Pixels]
 ) -> None:

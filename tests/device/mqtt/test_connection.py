@@ -157,7 +157,10 @@ def test_a_forbidden_topic_is_found_after_a_successful_login(rationed: Callable[
 
 
 @pytest.mark.parametrize("allowed", ["bin-1", "another"])
-def test_check_names_the_forbidden_topic(allowed: str, rationed: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_names_the_forbidden_topic(
+    allowed: str, rationed: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("device.commands.check.SECOND_TRY_S", 0.3)
     broker = rationed(f"write sortbin/{allowed}/#")
     file = tmp_path / "sortbin.toml"
     state, nothing = tmp_path / "state", tmp_path / "nothing"
