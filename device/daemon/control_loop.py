@@ -86,6 +86,7 @@ class _ControlLoop:
                 gates=parts.hardware.gates,
                 reference=reference,
                 earlier_reference=earlier_reference,
+                hazard_held=parts.ledger.hazard_held,
                 ledger=parts.ledger,
                 on_stored=on_stored,
                 collect=self._samples.offer,

@@ -83,6 +83,8 @@ class LedgerDatabase:
         """names this ledger in its events; a copy in another folder or machine gets another name"""
         self.item_before: ItemSorted | ItemRejected | None = None
         """the item that was sorted or rejected last before this start"""
+        self.hazard_held = False
+        """whether the previous run broke off while a hazard was held on the tray"""
         self.interrupted: list[AnyEvent] = []
         """events of the items that were on their way when the previous run broke off; opening has stored them"""
         self.restarts = self.crashes = 0
@@ -191,6 +193,7 @@ class LedgerDatabase:
         """Load the state, note this start, and turn intents that the previous run left into events."""
         state, kernel, since_boot_s = schema.load_state(db), kernel_boot_id(), int(self._clock.since_boot_s())
         self.item_before = schema.newest_item(db)
+        self.hazard_held = not state.notes.clean and schema.hazard_is_held(db)
         self._notes_before = state.notes
         start = count_restarts(state.notes, kernel, since_boot_s)
         self.restarts, self.crashes = start.restarts, start.crashes

@@ -103,6 +103,7 @@ class Ledger:
             self._opened = opened.pop_all()
         self.warnings, self.install = self._database.warnings, self._database.install
         self.item_before, self.interrupted = self._database.item_before, self._database.interrupted
+        self.hazard_held = self._database.hazard_held
         self._thread = threading.Thread(target=self._write_until_closed, name="ledger", daemon=True)
         self._thread.start()
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from device.common.errors import SortbinError
-from device.events import AnyEvent, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, decode
+from device.events import AnyEvent, Cleared, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started, decode
 
 FILE = "ledger.sqlite3"
 KINDS = ("sorted", "rejected", "interrupted", "jams", "hazards")
@@ -219,13 +219,28 @@ def load_state(db: sqlite3.Connection) -> LedgerState:
 
 
 def newest_item(db: sqlite3.Connection) -> ItemSorted | ItemRejected | None:
-    """The item that was sorted or rejected last. Events that this version cannot read are skipped."""
-    with contextlib.closing(db.execute("SELECT CAST(payload AS BLOB) FROM event ORDER BY seq DESC")) as rows:
+    """The item that was sorted or rejected last."""
+    return next((event for event in _newest_first(db) if isinstance(event, ItemSorted | ItemRejected)), None)
+
+
+def hazard_is_held(db: sqlite3.Connection) -> bool:
+    """Whether the last run ended in the fault `hazard`: it was recorded, and neither its end nor a run that was ready to sort came after it."""
+    for event in _newest_first(db, "fault", "cleared", "started"):
+        if isinstance(event, Fault | Cleared) and event.fault == "hazard":
+            return isinstance(event, Fault)
+        if isinstance(event, Started):
+            return False
+    return False
+
+
+def _newest_first(db: sqlite3.Connection, *types: str) -> Iterator[AnyEvent]:
+    """The events of these types, the newest first; of all types where none is named. Those that this version cannot read are skipped."""
+    of_types = " OR ".join(["CAST(payload AS TEXT) LIKE ?"] * len(types)) or "TRUE"
+    query = f"SELECT CAST(payload AS BLOB) FROM event WHERE {of_types} ORDER BY seq DESC"
+    with contextlib.closing(db.execute(query, [f'{{"type":"{name}"%' for name in types])) as rows:
         for (payload,) in rows:
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                if isinstance(event := decode(payload), ItemSorted | ItemRejected):
-                    return event
-    return None
+                yield decode(payload)
 
 
 def is_empty(db: sqlite3.Connection) -> bool:

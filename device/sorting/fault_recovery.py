@@ -121,9 +121,11 @@ class FaultRecovery:
             yield from self._tray.wait_until_empty(deadline_s=None)
 
     def _until_hazard_is_over(self) -> Generator[None, Tick, None]:
-        """A held hazard is over once the tray is seen empty: a hand has taken it."""
+        """A held hazard is over once the tray is seen empty: a hand has taken it. Without a reference that cannot be seen, and it stays."""
+        while not self._tray.occupancy.learned:
+            yield from self._steps.rest()
         yield from self._tray.wait_until_empty(deadline_s=None)
-        self._tray.holds_hazard = False
+        self._tray.release_hazard()
 
     def _until_ledger_is_over(self) -> Generator[None, Tick, None]:
         """The fault `ledger` is over once the ledger has stored every event, in order."""

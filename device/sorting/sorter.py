@@ -52,6 +52,8 @@ FALL_S = 0.2
 MOST_REOPENINGS = 3
 """how often a closing gate reopens for something that reaches in, before that is a fault"""
 
+REMOVE_HAZARD = "take it out by hand, sorting goes on by itself; if none lies there, restart the bin"
+
 Mode = Literal["starting", "ready", "sorting", "fault"]
 
 
@@ -60,8 +62,8 @@ class SortingParts:
     """What the sorter works with.
 
     reference: what the empty tray looks like, stored by an earlier start or not learned yet. earlier_reference: an older one that is not trusted, see
-    TrayMonitor. on_stored: called with each event once it is stored, on the ledger's thread. collect: takes the frame of each item, and may store it
-    for review.
+    TrayMonitor. hazard_held: whether the previous run broke off while a hazard was held on the tray. on_stored: called with each event once it is
+    stored, on the ledger's thread. collect: takes the frame of each item, and may store it for review.
     """
 
     judge: Judge
@@ -71,6 +73,7 @@ class SortingParts:
     gates: Gates
     reference: EmptyReference
     earlier_reference: EmptyReference | None
+    hazard_held: bool
     ledger: EventStore
     on_stored: Callable[[AnyEvent], None]
     collect: Callable[[Sample], None]
@@ -101,6 +104,7 @@ class Sorter:
         self._current: Judgement | None = None
         """the item that was judged and whose end is not recorded yet"""
         self._runtime_fault: RuntimeFault | None = None
+        self._hazard_held = parts.hazard_held
         self._mode: Mode = "starting"
         self._generator = self._run()
         next(self._generator)
@@ -144,6 +148,10 @@ class Sorter:
             self.record(judgement.interrupted("stopped"))
 
     def _run(self) -> Generator[None, Tick, None]:
+        if self._hazard_held:
+            self._tray.hold_hazard()
+            fault = SortingFault("hazard", f"a hazard lay on the tray when the bin broke off, and may still lie there: {REMOVE_HAZARD}")
+            yield from self._recovery.recover(fault)
         while True:
             try:
                 yield from self._steps.close_all()
@@ -218,9 +226,8 @@ class Sorter:
         self.record(Hazard(item=judgement.item, bin=judgement.choice.bin, label=hazard.label, p=round(hazard.p, 6)))
         if judgement.choice.held:
             self._adapt(judgement)
-            self._tray.holds_hazard = True
-            cure = "take it out by hand, sorting goes on by itself; if none lies there, restart the bin"
-            raise SortingFault("hazard", f"what lies on the tray may be {hazard.label} ({hazard.p:.0%}), which is a hazard: {cure}")
+            self._tray.hold_hazard()
+            raise SortingFault("hazard", f"what lies on the tray may be {hazard.label} ({hazard.p:.0%}), which is a hazard: {REMOVE_HAZARD}")
 
     def _deliver(self, judgement: Judgement, if_gone: Literal["removed", "fault"]) -> Generator[None, Tick, None]:
         """Intent, open, drop, confirm empty, close; record how it ended. if_gone: why it was interrupted, should the item not lie there any more.

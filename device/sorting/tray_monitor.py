@@ -76,8 +76,7 @@ class TrayMonitor:
         self._presence, self._steps = presence, steps
         self._reference, self._earlier = reference, earlier_reference
         self.occupancy, self.background = reference
-        self.holds_hazard = False
-        """what lies there must not leave unnoticed: a new view is learned only once something was seen to leave it"""
+        self._holds_hazard = False
         self._ready = False
         self._unproven: Literal["restored", "relearned"] | None = None
         """how the reference came about, until the tray has matched it once"""
@@ -202,7 +201,7 @@ class TrayMonitor:
             yield from self.recognise_or_learn()
             return
         now_s, frame = yield from self._steps.next_frame()
-        look = self._look_when_lost if self.holds_hazard else None
+        look = self._look_when_lost if self._holds_hazard else None
         still_since_s: float | None = None
         while self._lost:
             now_s, frame = yield from self._steps.next_frame()
@@ -216,7 +215,7 @@ class TrayMonitor:
                 look = None
             elif look is None:
                 look = NewViewCandidate(frame.pixels, now_s)
-            elif look.is_confirmed_by(frame.pixels, now_s) and (look.item_was_removed or not self.holds_hazard):
+            elif look.is_confirmed_by(frame.pixels, now_s) and (look.item_was_removed or not self._holds_hazard):
                 self._relearn(look)
 
     def still_shows(self, thumbnail: Float32Array) -> Generator[None, Tick, bool]:
@@ -252,6 +251,18 @@ class TrayMonitor:
         if tick.frame is not None:
             self._observe(tick.now_s, tick.frame)
         return self._crossing_since_s is not None and tick.now_s - self._crossing_since_s >= ARM_AFTER_S
+
+    def hold_hazard(self) -> None:
+        """What lies there must not leave unnoticed: until `release_hazard` a new view is learned only once something was seen to leave it.
+
+        At the start: a restored reference is used in any case, for what the camera shows has the hazard in it.
+        """
+        self._holds_hazard = True
+        self._ready = self.occupancy.learned
+
+    def release_hazard(self) -> None:
+        """What was held has left."""
+        self._holds_hazard = False
 
     def reference_is_wrong(self, pixels: Pixels) -> bool:
         """Whether the tray is empty in a frame (H x W x 3 uint8 RGB) though it differs from the reference.

@@ -85,6 +85,8 @@ class BenchSetup:
     open_spare: Callable[[str], Classifier] | None = None
     occupancy: OccupancyDetector | None = None
     """the occupancy detector that an earlier start has stored"""
+    background: BackgroundModel | None = None
+    """the background model that an earlier start has stored"""
     earlier_reference: EmptyReference | None = None
     """the earlier reference, see TrayMonitor"""
     residual_only: bool = False
@@ -122,7 +124,7 @@ class Bench:
         self.sees: Callable[[Pixels], Pixels] = lambda pixels: pixels
         self.opened: set[str] = set()
         self.judge = Judge(self.classifier, setup.teaching, setup.open_spare)
-        self.occupancy = setup.occupancy or OccupancyDetector(PresenceSettings())
+        self.occupancy, self.background = setup.occupancy or OccupancyDetector(PresenceSettings()), setup.background or BackgroundModel()
         self.sorter = Sorter(
             setup.sorting,
             setup.presence,
@@ -132,8 +134,9 @@ class Bench:
                 drift_monitor=DriftMonitor(len(labels)),
                 rules=self.rules,
                 gates=Gates(actuators),
-                reference=EmptyReference(self.occupancy, BackgroundModel()),
+                reference=EmptyReference(self.occupancy, self.background),
                 earlier_reference=setup.earlier_reference,
+                hazard_held=self.ledger.hazard_held,
                 ledger=self.disk,
                 on_stored=lambda _: None,
                 collect=self.offered.append,
@@ -168,6 +171,11 @@ class Bench:
     def recorded(self, kind: type[Event]) -> list[Event]:
         """The events of one type, in order."""
         return [event for event in self.events if isinstance(event, kind)]
+
+    def cut_power(self) -> None:
+        """End without a stop of the sorter and the ledger."""
+        self.events += self.disk.stored()
+        self.ledger.close(5.0, "crash")
 
     def close(self) -> None:
         self.sorter.stop()

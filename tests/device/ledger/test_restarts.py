@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from device.common.clock import Clock
+from device.events import Cleared, Event, Fault, Started
+from device.ledger.database import ExitKind
 from device.ledger.schema import LedgerError
 from tests.device.ledger.ledgers import WAIT_S, Opener, altered, events_in, fault, fill, power_cut, stored
 
@@ -77,3 +79,27 @@ def test_a_refused_start_does_not_change_the_crash_count(opener: Opener) -> None
     refused = opener()
     refused.close(WAIT_S, "not begun")
     assert (refused.restarts, opener().restarts) == (0, 0)
+
+
+HELD, OVER, JAM = Fault(fault="hazard", message="h"), Cleared(fault="hazard", lasted_s=1.0), Fault(fault="jam", message="j")
+READY = Started(version="1", bundle="b", runtime="r", restarts=0)
+
+
+@pytest.mark.parametrize(
+    ("events", "end", "held"),
+    [
+        ([READY, HELD, JAM], "crash", True),
+        ([READY, HELD], "not begun", False),
+        ([READY, HELD], "clean", False),
+        ([READY, HELD, OVER], "crash", False),
+        ([HELD, READY], "crash", False),
+        ([], "crash", False),
+    ],
+)
+def test_a_hazard_is_held_over_a_crash_until_its_end_or_a_clean_stop(
+    opener: Opener, state: Path, events: list[Event], end: ExitKind, held: bool
+) -> None:
+    ledger = opener()
+    stored(*map(ledger.record, events))
+    assert ledger.close(WAIT_S, end)
+    assert opener(state).hazard_held is held

@@ -11,6 +11,7 @@ import pytest
 from device.adaptation.label_prior import SiteSettings
 from device.events import Cleared, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted
 from device.policy.rules import default_rules
+from device.simulation.items import VirtualItem
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.preprocess import Pixels
 from tests.device.sorting.conftest import taught_as
@@ -83,6 +84,12 @@ def test_a_hazard_is_held_in_safe_mode(bench: Benches, guarded: Callable[..., Pa
     assert [event.bin for event in bin_.recorded(Hazard)] == [""] and not bin_.landed
 
 
+def knocked(pixels: Pixels) -> Pixels:
+    """The camera points at a patterned wall; what lies on the tray shows through."""
+    wall = cv2.resize(np.random.default_rng(4).integers(40, 220, (9, 12, 3), dtype=np.uint8), (640, 480), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.addWeighted(wall, 0.8, pixels, 0.2, 0), np.uint8)
+
+
 @pytest.mark.parametrize("taken_after_s", [5.0, 40.0])
 def test_a_held_hazard_is_not_learned_with_a_new_view(
     tiny_bundle: Bundle, painted: Callable[..., Pixels], guarded: Callable[..., Path], taken_after_s: float, tmp_path: Path
@@ -90,11 +97,58 @@ def test_a_held_hazard_is_not_learned_with_a_new_view(
     hazard = dataclasses.replace(photos(tmp_path, painted, ["glass"])[0], size_cm=14.0)
     bin_ = Bench(tiny_bundle, tmp_path / "state", [hazard], BenchSetup(rules=guarded("glass", into="")))
     assert bin_.live(20, until=lambda: bin_.sorter.mode == "fault")
-    wall = cv2.resize(np.random.default_rng(4).integers(40, 220, (9, 12, 3), dtype=np.uint8), (640, 480), interpolation=cv2.INTER_CUBIC)
-    bin_.sees = lambda pixels: np.asarray(cv2.addWeighted(wall, 0.8, pixels, 0.2, 0), np.uint8)
+    bin_.sees = knocked
     bin_.live(taken_after_s)
     assert bin_.sorter.mode == "fault" and not bin_.recorded(Cleared)
     bin_.bin.take_away()
     assert bin_.live(40, until=lambda: bin_.sorter.mode == "ready")
     assert [event.fault for event in bin_.recorded(Cleared)] == ["camera", "hazard"] and not bin_.opened
     bin_.close()
+
+
+def after_a_power_cut(hazard: VirtualItem, tiny_bundle: Bundle, state: Path, pack: Path, *, knock: bool) -> Bench:
+    """A bin that starts again, the hazard still on its tray, after the power failed while it was held."""
+    first = Bench(tiny_bundle, state, [hazard], BenchSetup(rules=pack))
+    assert first.live(20, until=lambda: first.sorter.mode == "fault")
+    first.cut_power()
+    stored = {"occupancy": first.occupancy.copy(), "background": first.background.copy()}
+    second = Bench(tiny_bundle, state, [hazard], BenchSetup(rules=pack, first_after_s=0.0, **stored))
+    second.sees = knocked if knock else second.sees
+    return second
+
+
+@pytest.mark.parametrize("knock", [False, True], ids=["same view", "camera knocked"])
+def test_a_held_hazard_stays_held_after_a_power_cut(
+    tiny_bundle: Bundle, painted: Callable[..., Pixels], guarded: Callable[..., Path], tmp_path: Path, knock: bool
+) -> None:
+    hazard = dataclasses.replace(photos(tmp_path, painted, ["glass"])[0], size_cm=14.0)
+    bin_ = after_a_power_cut(hazard, tiny_bundle, tmp_path / "state", guarded("glass", into=""), knock=knock)
+    bin_.live(40)
+    assert bin_.sorter.fault is not None and "hazard" in [event.fault for event in bin_.recorded(Fault)]
+    assert "hazard" not in [event.fault for event in bin_.recorded(Cleared)] and not bin_.opened
+    bin_.bin.take_away()
+    assert bin_.live(40, until=lambda: bin_.sorter.mode == "ready")
+    assert [event.fault for event in bin_.recorded(Cleared)] == (["camera"] if knock else []) + ["hazard"]
+    bin_.live(5)
+    assert bin_.sorter.mode == "ready" and not bin_.opened
+    bin_.close()
+
+
+def test_a_hazard_removed_while_the_power_was_off_is_over_at_once(
+    tiny_bundle: Bundle, painted: Callable[..., Pixels], guarded: Callable[..., Path], tmp_path: Path
+) -> None:
+    hazard = dataclasses.replace(photos(tmp_path, painted, ["glass"])[0], size_cm=14.0)
+    bin_ = after_a_power_cut(hazard, tiny_bundle, tmp_path / "state", guarded("glass", into=""), knock=False)
+    bin_.throws = False
+    assert bin_.live(10, until=lambda: bin_.sorter.mode == "ready")
+    assert [event.fault for event in bin_.recorded(Fault)] == [event.fault for event in bin_.recorded(Cleared)] == ["hazard"]
+    bin_.close()
+
+
+def test_a_clean_restart_releases_a_held_hazard(bench: Benches, guarded: Callable[..., Path]) -> None:
+    first = bench("glass", rules=guarded("glass", into=""))
+    assert first.live(20, until=lambda: first.sorter.mode == "fault")
+    first.close()
+    second = bench("paper", rules=guarded("glass", into=""))
+    assert second.live(30, until=lambda: bool(second.recorded(ItemSorted)))
+    assert not second.recorded(Fault)
