@@ -1,4 +1,4 @@
-"""What a bin makes of one picture: the bundle's network, and what was taught on top of it."""
+"""Judge one picture: the bundle's network, and on top of it the head that was taught on the device."""
 
 import threading
 import zlib
@@ -21,8 +21,10 @@ from device.vision.isolation.tta import FRAME_CROP_WEIGHTS
 
 
 class CropPrediction(NamedTuple):
-    """One look at an item. probabilities: calibrated, one a label of the judge, summing to 1; unknown: 0 familiar to 1 unlike everything known, None
-    where the bundle does not say what it knows; embedding: float32, the network's pooled features.
+    """The result for one crop.
+
+    probabilities: calibrated, one for each label of the judge, summing to 1. unknown: novelty score, 0 familiar to 1 unlike everything known; None
+    where the bundle has no novelty model. embedding: pooled features, float32.
     """
 
     probabilities: Float64Array
@@ -30,34 +32,35 @@ class CropPrediction(NamedTuple):
     embedding: Logits
 
 
-def mean_unknown_score(opinions: Sequence[CropPrediction]) -> float | None:
-    """How unknown an item is that was looked at several times: frames of a still item differ by noise, so their mean is taken."""
-    scores = [opinion.unknown for opinion in opinions if opinion.unknown is not None]
+def mean_unknown_score(predictions: Sequence[CropPrediction]) -> float | None:
+    """The novelty score of an item: the mean over its crops, which differ by noise. None where there is no score."""
+    scores = [prediction.unknown for prediction in predictions if prediction.unknown is not None]
     return sum(scores) / len(scores) if scores else None
 
 
 class PieceFusion:
-    """What the frames of a burst say of the pieces that lie in them, each looked at alone."""
+    """Judges the pieces of an item one by one and fuses the frames of a burst for each."""
 
     def __init__(self, judge: "Judge") -> None:
         self._judge = judge
-        self._seen: list[list[Float64Array]] = []
+        self._posteriors: list[list[Float64Array]] = []
 
     def add_frame(self, pictures: Sequence[Pixels]) -> list[Float64Array]:
-        """Look at one more frame: a picture a piece. Returns the probabilities of each piece by all frames so far; by this one alone where there were
-        more or fewer pieces before. Raises RuntimeFault.
+        """Judge one more frame, given one picture for each piece. Return the fused probabilities of each piece. Raises RuntimeFault.
+
+        When the number of pieces changes, earlier frames are dropped.
         """
-        if len(pictures) != len(self._seen):
-            self._seen = [[] for _ in pictures]
-        for picture, seen in zip(pictures, self._seen, strict=True):
-            seen.append(self._judge.predict(picture, in_domain=True).probabilities)
-        return [fuse(seen) for seen in self._seen]
+        if len(pictures) != len(self._posteriors):
+            self._posteriors = [[] for _ in pictures]
+        for picture, posteriors in zip(pictures, self._posteriors, strict=True):
+            posteriors.append(self._judge.predict(picture, in_domain=True).probabilities)
+        return [fuse(posteriors) for posteriors in self._posteriors]
 
 
 class Judge:
-    """Judges pictures: H x W x 3 uint8, RGB, of any size, isolated where the bin isolates. Not for two threads at once.
+    """Judges pictures: H x W x 3 uint8 RGB of any size, isolated where the bin isolates. For one thread at a time.
 
-    open_spare: opens a classifier of the same bundle that is there to go on when this one fails, given why it does; None where none is.
+    open_spare: opens another classifier of the same bundle, given why the first one failed; None where there is no other runtime.
     """
 
     def __init__(self, classifier: Classifier, teaching: FewshotHead | None = None, open_spare: Callable[[str], Classifier] | None = None) -> None:
@@ -66,7 +69,7 @@ class Judge:
         self._open_spare = open_spare
         self._failed: Classifier | None = None
         info = classifier.bundle.info
-        self._known = read_novelty_model(classifier.bundle) if teaching is None else None
+        self._novelty = read_novelty_model(classifier.bundle) if teaching is None else None
         self.labels = info.labels if teaching is None else teaching.labels
         self.reject_below = info.reject_below if teaching is None else teaching.reject_below
         bound = info.unknown_above if teaching is None else teaching.unknown_above
@@ -74,13 +77,13 @@ class Judge:
 
     @property
     def drift_file(self) -> str:
-        """A name for the file of what is usual at this bin, in the eyes of this judge."""
+        """The name of the drift monitor's file. It differs for each bundle and each set of labels, whose scores cannot be compared."""
         text = "\0".join((self.classifier.bundle.info.learning_digest, *self.labels))
         return f"usual-{zlib.crc32(text.encode()):08x}.npy"
 
     @property
     def expected_shares(self) -> Float64Array:
-        """How often each label is supposed to occur by its probabilities, as shares: as in the training photos, or at a taught place."""
+        """The share of each label that its probabilities assume: that of the training photos, or that of the taught site."""
         try:
             counts = read_embedding_stats(self.classifier.bundle).counts if self.teaching is None else self.teaching.prior.frequencies
         except BundleError:
@@ -88,14 +91,17 @@ class Judge:
         return np.divide(counts, counts.sum())
 
     def predict(self, picture: Pixels, *, in_domain: bool) -> CropPrediction:
-        """in_domain: whether the picture is known to be of the place where the bin was taught. Raises RuntimeFault."""
+        """Judge one picture. in_domain: whether it is known to show an item at the site where the bin was taught. Raises RuntimeFault."""
         probabilities, embedding = self.classifier.predict(picture)
         if self.teaching is not None:
             return CropPrediction(*self.teaching.predict(probabilities, embedding, in_domain=in_domain), embedding)
-        return CropPrediction(probabilities, None if self._known is None else self._known.score(embedding, probabilities), embedding)
+        return CropPrediction(probabilities, None if self._novelty is None else self._novelty.score(embedding, probabilities), embedding)
 
     def start_spare(self, why: str) -> "Future[Classifier] | None":
-        """A classifier for `go_on_with`, opened and tried on a thread of its own; None where there is no other. why: what is wrong with this one."""
+        """Open the spare classifier on its own thread, for `switch_to`. None where there is no other or it was opened before.
+
+        why: what is wrong with the current one.
+        """
         if self._open_spare is None:
             return None
         open_spare, self._open_spare = self._open_spare, None
@@ -111,17 +117,16 @@ class Judge:
         return opened
 
     def switch_to(self, classifier: Classifier) -> None:
-        """Judge with another classifier of the same bundle from now on."""
-        # The one that failed is never freed: to let go of a device that does not answer may hang.
+        """Use another classifier of the same bundle from now on."""
+        # Keep the failed one: freeing a device that does not answer may hang.
         self._failed, self.classifier = self.classifier, classifier
 
     def crop_weight(self, item: Isolated, number: int) -> float:
-        """How much the look of that number tells beside others at the same item, or at the same view without one.
-
-        A head that was taught by all looks reads them alike.
+        """The weight of crop `number` in the fusion. Crops of an isolated item weigh the same, and so do all crops for a taught head, which was
+        fitted to all of them.
         """
         return 1.0 if item.found or self.teaching is not None else FRAME_CROP_WEIGHTS[number % len(FRAME_CROP_WEIGHTS)]
 
     def is_unknown(self, unknown: float | None) -> bool:
-        """Whether an item with that score counts as unknown."""
+        """Whether an item with this novelty score counts as unknown."""
         return unknown is not None and unknown > self._unknown_above

@@ -1,4 +1,4 @@
-"""What the camera sees while nothing is there: several views of it, because lamps flicker, walls glint and the sun moves."""
+"""A model of the empty tray: several small views of it, because lamps flicker, walls glint and the sun moves."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -15,25 +15,26 @@ from device.vision.isolation.light import BRIGHTEST, fit_light, grey, to_log
 from device.vision.isolation.registration import Landmarks, find_landmarks, fine_structure, warp
 
 WIDTH, HEIGHT = 128, 96
-"""pixels at which frames are compared, whatever their own shape"""
+"""size in pixels at which frames are compared"""
 MOST_VIEWS = 8
-"""views that are kept; a new one takes the place of the oldest"""
+"""most views; a new one replaces the oldest"""
 NO_LIMIT = np.float32(1e6)
-"""logarithm of light that is brighter than any"""
+"""a logarithm above any real one"""
 LEAST_TEXTURE = np.float32(1e-3)
-"""logarithms below which there is no texture"""
+"""floor of the texture, in logarithms"""
 FEW = 3
-"""every so many rows and columns are enough to measure noise"""
+"""noise is measured on every FEW-th row and column"""
 UNEVEN, LEAST_UNEVEN = 0.3, 0.05
-"""the share of the view that has most texture, where that is at least so much, tells how texture differs by chance"""
+"""noise in texture is measured on this share of the view with the most texture, where it is at least LEAST_UNEVEN"""
 
 
 @dataclass(frozen=True, eq=False)
 class BackgroundStats:
-    """The empty views brought to the light of the newest: the darkest and brightest of them and what is between, as logarithms.
+    """Statistics of the empty views, as logarithms of light, all brought to the light of the newest view.
 
-    low, middle, high: HEIGHT x WIDTH x 3; high is NO_LIMIT where a view is saturated. saturated: HEIGHT x WIDTH x 3.
-    texture: HEIGHT x WIDTH, the range of grey among a pixel's neighbours, at least LEAST_TEXTURE. landmarks: what `registration` compares.
+    low, middle, high: least, middle and greatest value of each pixel, HEIGHT x WIDTH x 3; high is NO_LIMIT where a view is saturated.
+    saturated: HEIGHT x WIDTH x 3. texture: HEIGHT x WIDTH, the range of grey among a pixel's neighbours, at least LEAST_TEXTURE.
+    landmarks: for `registration`.
     """
 
     low: Float32Array
@@ -45,43 +46,43 @@ class BackgroundStats:
 
     @cached_property
     def grey(self) -> Float32Array:
-        """What is between, without colour: HEIGHT x WIDTH."""
+        """The grey of `middle`: HEIGHT x WIDTH."""
         return grey(self.middle)
 
     @cached_property
     def roughness(self) -> Float32Array:
-        """The square of the texture."""
+        """The squared texture."""
         return np.square(self.texture)
 
     @cached_property
     def ceiling(self) -> Float32Array | np.float32:
-        """The brightest that a pixel can be told from: NO_LIMIT where a view is saturated."""
+        """The greatest value to compare with: NO_LIMIT where a view is saturated."""
         return np.where(self.saturated, NO_LIMIT, BRIGHTEST) if self.dazzling.any() else BRIGHTEST
 
     @cached_property
     def dazzling(self) -> npt.NDArray[np.bool_]:
-        """Where a view is saturated in any channel: HEIGHT x WIDTH."""
+        """Whether a view is saturated in any channel: HEIGHT x WIDTH."""
         return np.asarray(self.saturated.any(axis=2), np.bool_)
 
     @cached_property
     def uneven(self) -> tuple[npt.NDArray[np.int64], Float32Array]:
-        """Which pixels of `subsample` have the most texture, where any have, counted row by row, and how much they have: n and n."""
+        """The subsampled pixels with the most texture: their flat indices and their texture, n and n. n is 0 where the view has none."""
         texture = subsample(self.texture)
         places = np.flatnonzero(texture > max(quantile(texture.copy(), 1 - UNEVEN), LEAST_UNEVEN))
         return places, texture[places]
 
     def warped(self, there: Float64Array) -> "BackgroundStats":
-        """The same as a moved camera sees it; there: from its pixels to these, 2 x 3."""
+        """The statistics as a moved camera sees them. there: affine map from its pixels to these, 2 x 3."""
         low, middle, high, texture = (warp(view, there) for view in (self.low, self.middle, self.high, self.texture))
         saturated = warp(self.saturated.astype(np.float32), there) > 0
         return BackgroundStats(low, middle, high, saturated, texture, self.landmarks)
 
 
 class BackgroundModel:
-    """Up to MOST_VIEWS small views of the empty tray or chamber."""
+    """Up to MOST_VIEWS small views of the empty tray or chamber, and their statistics."""
 
     def __init__(self, frames: Iterable[Pixels] = ()) -> None:
-        """frames: H x W x 3 uint8 RGB, of any sizes; of more than MOST_VIEWS, that many are kept, spread evenly."""
+        """frames: H x W x 3 uint8 RGB, of any sizes. Of more than MOST_VIEWS, evenly spread ones are taken."""
         views = [self.shrink(frame) for frame in frames]
         kept = np.linspace(0, len(views) - 1, min(len(views), MOST_VIEWS)).round().astype(int)
         self._views: deque[Pixels] = deque((views[number] for number in kept), maxlen=MOST_VIEWS)
@@ -89,53 +90,53 @@ class BackgroundModel:
 
     @property
     def learned(self) -> bool:
-        """Whether there is any view, so that items can be isolated against them."""
+        """Whether there is a view to compare with."""
         return bool(self._views)
 
     @property
     def newest(self) -> Pixels:
-        """The view that was taken last, HEIGHT x WIDTH x 3 uint8. At least one must be known."""
+        """The latest view, HEIGHT x WIDTH x 3 uint8. There must be one."""
         return self._views[-1]
 
     def add(self, frame: Pixels) -> None:
-        """Take one more frame (H x W x 3 uint8 RGB) of the empty tray; the oldest view goes once there are MOST_VIEWS."""
+        """Add a frame (H x W x 3 uint8 RGB) of the empty tray; beyond MOST_VIEWS the oldest view is dropped."""
         self._views.append(self.shrink(frame))
         self._stats = None
 
     def clear(self) -> None:
-        """Know nothing any more."""
+        """Drop all views."""
         self._views.clear()
         self._stats = None
 
     def copy(self) -> "BackgroundModel":
-        """The same views, which do not change with these."""
+        """An independent copy."""
         other = BackgroundModel()
         other.copy_from(self)
         return other
 
     def copy_from(self, other: "BackgroundModel") -> None:
-        """Take the views of another one."""
+        """Take over the views of another model."""
         self._views = other._views.copy()
         self._stats = None
 
     @staticmethod
     def shrink(frame: Pixels) -> Pixels:
-        """A frame at the size of the views, HEIGHT x WIDTH x 3 uint8."""
+        """A frame (H x W x 3 uint8 RGB) at the size of the views, HEIGHT x WIDTH x 3."""
         return np.asarray(cv2.resize(halve_repeatedly(frame, WIDTH, HEIGHT), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR), np.uint8)
 
     @property
     def stats(self) -> BackgroundStats:
-        """What a frame is compared with. At least one view must be known."""
+        """The statistics that frames are compared with. There must be a view."""
         if self._stats is None:
             self._stats = _compute_stats(list(self._views))
         return self._stats
 
     def export(self) -> Pixels | None:
-        """The views as n x HEIGHT x WIDTH x 3 uint8, oldest first, or None while there is none."""
+        """The views as n x HEIGHT x WIDTH x 3 uint8, oldest first; None where there is none."""
         return np.stack(self._views) if self._views else None
 
     def restore(self, stored: Pixels) -> None:
-        """Take views that `export` gave before. Raises ValueError for an array that it cannot have given."""
+        """Take over views from `export`. Raises ValueError for an array of another shape or type."""
         if stored.dtype != np.uint8 or stored.shape[1:] != (HEIGHT, WIDTH, 3) or not 1 <= len(stored) <= MOST_VIEWS:
             shape = " x ".join(map(str, stored.shape))
             raise ValueError(f"expected 1 to {MOST_VIEWS} empty views of {HEIGHT} x {WIDTH} x 3 uint8, found {shape} {stored.dtype}")
@@ -144,12 +145,12 @@ class BackgroundModel:
 
 
 def subsample(view: Float32Array) -> Float32Array:
-    """Some of its pixels, row by row: H x W to n."""
+    """Every FEW-th pixel of every FEW-th row: H x W to n."""
     return view[1::FEW, 1::FEW].flatten()
 
 
 def quantile(values: Float32Array, share: float) -> float:
-    """The value that a share, 0..1, of all others is not above. values: n; their order is lost."""
+    """The quantile of `share`, 0..1. values: n; reorders them."""
     place = int(share * (values.size - 1))
     values.partition(place)
     return float(values[place])

@@ -1,6 +1,6 @@
-"""Several frames of one lying item: while it lies still, it is in all of them where it is in the first, so it is isolated once.
+"""The frames of one still item. It is isolated in the first one; while it lies still, the others use the same mask.
 
-Each frame gives another look at it.
+Each frame gives the next of the test-time augmentation crops.
 """
 
 from collections.abc import Callable
@@ -21,27 +21,27 @@ Isolate = Callable[[Pixels, BackgroundModel, Ground], Isolated]
 class Burst:
     """The frames that one item is judged by.
 
-    view: what told of each frame that something lies there. empty: what items are isolated against. ground: what is shown round them.
+    view: detects movement between frames. empty: the empty tray, against which items are isolated. ground: the bundle's, painted round the item.
     """
 
     def __init__(self, view: OccupancyDetector, empty: BackgroundModel, ground: Ground, isolate: Isolate = isolate) -> None:
         self._view, self._empty, self._ground, self._isolate = view, empty, ground, isolate
         self._drawn: tuple[Isolated, Float32Array] | None = None
         self.pieces: Pieces | None = None
-        """of the item that was isolated last; None where it lies in one"""
+        """the pieces of the item that was isolated last; None where it is in one piece"""
         self._frames = 0
 
     def add_frame(self, pixels: Pixels) -> Isolated:
-        """The item of one more frame (H x W x 3 uint8 RGB), the one that `view` looked at last; the whole frame while there is no empty view.
+        """Isolate the item in one more frame (H x W x 3 uint8 RGB), the one that `view` observed last. Returns the whole frame without an empty view.
 
-        An item that was told apart keeps its mask until something moves against the frame that it was drawn in. The picture is the next of the looks.
+        The mask is reused until something moves against the frame that it was drawn in. The picture is the next crop.
         """
         number, self._frames = self._frames, self._frames + 1
         item = self._item(pixels)
         return item if number == 0 else replace(item, picture=tta_crop(pixels, item, self._ground, number))
 
     def piece_crops(self, pixels: Pixels) -> list[Pixels]:
-        """What the network is shown of each piece in the frame that was isolated last; nothing where the item is in one."""
+        """A picture of each piece in the frame that was added last; none where the item is in one piece."""
         return piece_crops(pixels, self.pieces, self._ground, self._frames - 1)
 
     def _item(self, pixels: Pixels) -> Isolated:

@@ -1,7 +1,7 @@
-"""How a frame differs from the empty view, pixel by pixel, once its light is taken out: in units of what differs by chance.
+"""The difference of a frame to the empty view, pixel by pixel, without the change of light, in units of noise.
 
-Nothing is compared with a fixed number of counts. Noise is what the quietest part of this very frame shows against the empty view, more of
-it in the dark and where the empty view is full of edges; the floors below are what an eye would not see either.
+There are no fixed thresholds in counts. The noise is measured on the quietest part of the frame itself; it grows in the dark and where the empty view
+has edges. The floors below are too small for an eye to see.
 """
 
 import cv2
@@ -14,34 +14,34 @@ from device.vision.isolation.light import BRIGHTEST, DARKEST, fit_light, grey, t
 from device.vision.isolation.registration import estimate_motion, fine_structure
 
 CHANNELS = 7
-"""brightness and two of colour over their noise, brightness and colour as they are, the frame, the empty view"""
+"""brightness and two of colour in units of noise, brightness and colour in logarithms, the frame, the empty view"""
 TONE, STRAY = 3, 4
-"""which channels are brightness and colour as they are"""
+"""channels of brightness and colour in logarithms"""
 STRAY_GAIN = 2
-"""by how much colour is stretched to fill its channel"""
+"""factor on the colour channel, so that it fills its range"""
 QUIET = 0.3
-"""the share of the view that is taken for empty whatever lies there, and its noise measured"""
+"""share of the view that is taken for empty, and whose noise is measured"""
 QUIET_DEVIATIONS = 0.385
-"""below so many standard deviations lie QUIET of all values of a normal distribution"""
+"""QUIET of the values of a normal distribution lie within this many standard deviations"""
 TONE_FLOOR, COLOUR_FLOOR = 0.012, 0.008
-"""least standard deviations of brightness and of colour, in logarithms"""
+"""floors of the standard deviation of brightness and of colour, in logarithms"""
 STRONG = 8.0
-"""standard deviations at which a difference is squashed to a half"""
+"""standard deviations that map to 0.5"""
 MOST_ROUGH = 0.5
-"""most of the range among a pixel's neighbours that may count as noise: a camera that moved by half a pixel"""
+"""most share of the texture that counts as noise: a camera that moved by half a pixel"""
 
 
 def difference_image(frame: Pixels, empty: BackgroundModel) -> Float32Array:
-    """What `difference_channels` gives, pixel by pixel as networks take it: HEIGHT x WIDTH x CHANNELS."""
+    """`difference_channels` with channels last, as networks take it: HEIGHT x WIDTH x CHANNELS."""
     return np.asarray(cv2.merge(list(difference_channels(frame, empty))), np.float32)
 
 
 def difference_channels(frame: Pixels, empty: BackgroundModel) -> Float32Array:
-    """Compare a frame (H x W x 3 uint8 RGB) with the empty views, of which at least one must be known.
+    """Compare a frame (H x W x 3 uint8 RGB) with the empty views; there must be one.
 
-    Returns CHANNELS x HEIGHT x WIDTH of `empty`'s size, each -1..1: how much brighter, redder and bluer than any of the empty views, over the
-    noise of that place (0.5 is STRONG standard deviations); how much brighter and how much more coloured in logarithms; and the frame and the empty
-    view in the same light, in logarithms about the frame's median.
+    Returns CHANNELS x HEIGHT x WIDTH, float32, -1..1: how much brighter, redder and bluer than any empty view in units of local noise (0.5 is STRONG
+    standard deviations); how much brighter and how much more coloured in logarithms; the frame, and the empty view in the same light, in logarithms
+    about the frame's median.
     """
     reference = empty.stats
     seen = to_log(empty.shrink(frame))
@@ -51,7 +51,7 @@ def difference_channels(frame: Pixels, empty: BackgroundModel) -> Float32Array:
         reference = reference.warped(there)
     light = fit_light(seen, reference.middle, reference.dazzling)
     expected = reference.grey + grey(light)
-    # A sensor's noise is about the same in counts, so in logarithms it grows towards the dark.
+    # Sensor noise is about constant in counts, so in logarithms it grows towards the dark.
     darkness = np.asarray(cv2.exp(np.maximum(plain, expected) * np.float32(-2)), np.float32)
     differs = np.empty((CHANNELS, *plain.shape), np.float32)
     opponents = np.empty((3, *plain.shape), np.float32)
@@ -74,7 +74,7 @@ def difference_channels(frame: Pixels, empty: BackgroundModel) -> Float32Array:
 
 
 def _outside(seen: Float32Array, light: Float32Array, reference: BackgroundStats) -> Float32Array:
-    """How far each pixel and channel is outside what the empty views show there in this light: H x W x 3, logarithms."""
+    """How far each pixel and channel is outside the range of the empty views in this light: H x W x 3, logarithms."""
     shown = reference.low + light
     np.minimum(shown, BRIGHTEST, out=shown)
     np.maximum(shown, seen, out=shown)
@@ -86,9 +86,9 @@ def _outside(seen: Float32Array, light: Float32Array, reference: BackgroundStats
 
 
 def _strong_noise(strength: Float32Array, darkness: Float32Array, reference: BackgroundStats, floor: float) -> Float32Array:
-    """STRONG standard deviations of `strength` by chance, from its quiet part: some that grows towards the dark, some with texture. H x W.
+    """STRONG standard deviations of the noise of each pixel, H x W. One part of it grows towards the dark, one with the texture.
 
-    strength: of `subsample` pixels. darkness: squared, of all. floor: the least standard deviation.
+    strength: absolute difference of the subsampled pixels. darkness: squared, of all pixels. floor: least standard deviation.
     """
     even = quantile(strength * strength / subsample(darkness), QUIET) / QUIET_DEVIATIONS**2
     uneven, texture = reference.uneven

@@ -1,7 +1,6 @@
-"""Isolate the item: what differs from the empty view is the item, and the network is shown that and little else.
+"""Isolate the item: what differs from the empty view is cut out, and its surroundings are painted over.
 
-The network then sees the item as it sees training photos, whatever chamber it lies in. Training and calibration prepare their photos with the
-same `paint`.
+So the network sees items in any chamber as it saw the training photos. Training and calibration prepare their photos with the same `paint`.
 """
 
 import math
@@ -22,28 +21,28 @@ from device.vision.isolation.outline import CERTAIN, find_outline
 Box = tuple[int, int, int, int]
 
 MARGIN = 0.15
-"""surroundings round the item, as a share of its longer side"""
+"""margin round the item, as a share of its longer side"""
 LEAST_AREA = 0.002
-"""share of the view below which what differs is no item"""
+"""least share of the view that an item covers"""
 MOST_AREA = 0.85
-"""share of the view above which what differs is another view, another light, or an item that hides everything"""
+"""most share of the view that an item covers; above, the view or the light has changed, or an item hides everything"""
 UNLIKE = 0.25
-"""how much half of what is left round the item may differ from the empty view, in logarithms of light: more, and it is another view"""
+"""most median difference of the surroundings to the empty view, in logarithms of light; above, it is another view"""
 LOOKED_AT = 3
-"""every so many rows and columns are enough to tell another view"""
+"""the surroundings are compared on every LOOKED_AT-th row and column"""
 HALF = 127
-"""a mask shows the item where it is above this"""
+"""mask values above this are on the item"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Isolated:
-    """An item apart from its surroundings, or the whole frame where that cannot be told.
+    """An isolated item, or the whole frame where none was found.
 
-    found: whether an item was told apart; why: the reason when not, one of "nothing differs", "fills the view" and "another view", else empty.
-    mask: H x W uint8, 0 ground to 255 item, soft at the edge, of the frame's size; all 255 when not found.
-    box: left, top, right, bottom in pixels of the frame, the last two exclusive; the whole frame when not found.
-    picture: RGB uint8 as `paint` makes it, for the classifier; the untouched frame when not found.
-    likely: all that may be an item, also what is not part of this one, as `Outline` has it; None when not found.
+    found: whether an item was found. why: the reason if not, as "nothing differs", "fills the view" or "another view"; else empty.
+    mask: H x W uint8 of the frame's size, 0 ground to 255 item, soft at the edge; all 255 if not found.
+    box: left, top, right, bottom in pixels of the frame, the last two exclusive; the whole frame if not found.
+    picture: RGB uint8 for the classifier, from `paint`; the untouched frame if not found.
+    likely: all that may be an item, also beside this one, see `Outline`; None if not found.
     """
 
     found: bool
@@ -55,15 +54,15 @@ class Isolated:
 
     @property
     def area(self) -> float:
-        """The mask's share of the frame, 0..1."""
+        """The share of the frame that the mask covers, 0..1."""
         return float(self.mask.mean()) / 255
 
 
 def isolate(frame: Pixels, empty: BackgroundModel | Sequence[Pixels], ground: Ground) -> Isolated:
-    """Find the item by what differs from the empty view.
+    """Isolate the item by its difference to the empty view.
 
-    frame: H x W x 3 uint8 RGB. empty: what the camera sees without an item, at least one view; frames of another size are stretched.
-    ground: the bundle's, to be shown round the item.
+    frame: H x W x 3 uint8 RGB. empty: the empty tray, at least one view; views of another size are stretched. ground: the bundle's, painted round the
+    item.
     """
     views = empty if isinstance(empty, BackgroundModel) else BackgroundModel(empty)
     differs = difference_channels(frame, views)
@@ -82,12 +81,11 @@ def isolate(frame: Pixels, empty: BackgroundModel | Sequence[Pixels], ground: Gr
 
 
 def paint(pixels: Pixels, mask: Pixels, ground: Ground, margin: float = MARGIN) -> Pixels:
-    """Cut out what the mask shows with some of its surroundings, lift it where it is dark, and paint over the surroundings as `ground` says: what the
-    network looks at.
+    """Make the network's picture: crop the item with a margin, brighten it if dark, and paint over the surroundings with `ground`.
 
-    pixels: H x W x 3 uint8 RGB. mask: H x W uint8, 0 ground to 255 item. margin: round the item's box, as a share of its longer side, which with
-    the margin at both ends is S. Returns min(S, H) x min(S, W) x 3 uint8 RGB: a square, moved so that it lies in the picture, where it fits into it.
-    A mask without any item is taken for one that is all item. Where nothing is painted over or lifted it is a part of `pixels`, not a copy.
+    pixels: H x W x 3 uint8 RGB. mask: H x W uint8, 0 ground to 255 item; a mask without an item counts as all item. margin: on each side, as a share
+    of the longer side of the item's box; that side with both margins is S. Returns min(S, H) x min(S, W) x 3 uint8 RGB: a square where it fits,
+    moved to lie within the picture. Where nothing is painted over or brightened it is a view of `pixels`, not a copy.
     """
     box = _box(mask)
     if box is None:
@@ -96,7 +94,10 @@ def paint(pixels: Pixels, mask: Pixels, ground: Ground, margin: float = MARGIN) 
 
 
 def surroundings_change(differs: Float32Array, item: Pixels) -> float:
-    """How much half of what is round the item differs at least, in brightness or colour, judged by every few rows and columns."""
+    """The median difference of the item's surroundings to the empty view, in brightness or colour, in logarithms.
+
+    differs: see `difference_channels`. item: mask of the same size.
+    """
     few = slice(None, None, LOOKED_AT)
     tone, stray = differs[TONE, few, few], differs[STRAY, few, few]
     around = np.maximum(np.abs(tone), stray / STRAY_GAIN)[item[few, few] <= HALF]
@@ -104,12 +105,12 @@ def surroundings_change(differs: Float32Array, item: Pixels) -> float:
 
 
 def area_share(item: Pixels) -> float:
-    """The item's share of the view."""
+    """The share of the view that the item covers. item: mask, uint8."""
     return np.count_nonzero(item > HALF) / item.size
 
 
 def whole_frame(frame: Pixels, why: str) -> Isolated:
-    """A frame (H x W x 3 uint8 RGB) of which no item is told apart, and why not."""
+    """The result for a frame (H x W x 3 uint8 RGB) without an isolated item, and why there is none."""
     height, width = frame.shape[:2]
     return Isolated(False, why, np.full((height, width), 255, np.uint8), (0, 0, width, height), frame)
 
@@ -135,7 +136,7 @@ def _cut(pixels: Pixels, mask: Pixels, box: Box, ground: Ground, margin: float) 
 
 
 def _faded(kept: Pixels, colour: tuple[int, int, int]) -> Pixels:
-    """The colour as far as nothing of the picture is kept there: H x W x 3."""
+    """The ground's colour, weighted by how little of the picture is kept: H x W x 3."""
     faded = {level: cv2.convertScaleAbs(kept, alpha=-level / 255, beta=level) for level in set(colour)}
     if len(faded) == 1:
         return np.asarray(cv2.cvtColor(faded[colour[0]], cv2.COLOR_GRAY2RGB), np.uint8)
@@ -143,7 +144,7 @@ def _faded(kept: Pixels, colour: tuple[int, int, int]) -> Pixels:
 
 
 def _drawn(small: Pixels, frame: Pixels) -> tuple[Pixels, Box | None]:
-    """The mask of the small view at the frame's size, and the box round the item in it."""
+    """The small mask enlarged to the frame's size, and the box round its item, None without one."""
     mask = np.zeros(frame.shape[:2], np.uint8)
     left, top, width, height = cv2.boundingRect(small)
     across, x = _whole_pixels(left, left + width, WIDTH, mask.shape[1])
@@ -155,9 +156,9 @@ def _drawn(small: Pixels, frame: Pixels) -> tuple[Pixels, Box | None]:
 
 
 def _whole_pixels(first: int, after: int, small: int, large: int) -> tuple[slice, slice]:
-    """From one pixel before the first of a side of `small` pixels to one after the last, and the same of a side of `large`.
+    """The range from one pixel before `first` to one after, on a side of `small` pixels, and the same range on a side of `large` pixels.
 
-    Both ends are moved outwards to where a pixel of one begins with a pixel of the other, so that enlarging the part is enlarging the whole.
+    Both ends move outwards to where pixel borders of both sides coincide. So enlarging the part gives the same as enlarging the whole.
     """
     together = math.gcd(small, large)
     step, large_step = small // together, large // together

@@ -1,4 +1,4 @@
-"""What light does to a whole view: exposure, white balance, a lamp that fades to one side. Fitted, so that it can be taken out."""
+"""Fit the change of light of a whole view, so that it can be removed: exposure, white balance, a lamp that fades to one side."""
 
 import functools
 
@@ -12,29 +12,29 @@ from device.vision.inference.preprocess import Pixels
 Flags = npt.NDArray[np.bool_]
 
 TOE = 12.0
-"""counts of 255 that are added before the logarithm: below, a sensor's noise and a lens's flare weigh more than the light"""
+"""counts of 255 that are added before the logarithm: in darker pixels sensor noise and lens flare outweigh the light"""
 ALIKE = 0.075
-"""how far apart from their middle changes of light may be to be taken for one and the same, in logarithms"""
+"""changes within this distance of their middle count as one change, in logarithms"""
 MOST = 2.0
-"""largest change of light that is believed, in logarithms: seven times as bright, or as dark"""
+"""largest change of light, in logarithms: seven times as bright, or as dark"""
 REACH = 0.3
-"""how far from the commonest change a pixel may be to be fitted at first, in logarithms: white balance moves the channels apart"""
+"""largest distance from the commonest change in the first fit, in logarithms: white balance moves the channels apart"""
 SATURATED = 250
-"""counts of 255 from which on a pixel may be any brighter than it says"""
+"""counts of 255 from which a pixel counts as saturated"""
 COMPARED = 6
-"""every so many rows and columns are enough for a fit"""
+"""the fit uses every COMPARED-th row and column"""
 LEAST_USABLE = 0.1
-"""share of pixels below which saturated ones are fitted too, for want of others"""
+"""least share of unsaturated pixels; below it, saturated ones are fitted too"""
 MOST_ROUNDS = 4
-"""fits at most, each with weights from the one before"""
+"""most fits, each with weights from the one before"""
 SETTLED = 0.02
-"""change from one fit to the next, in logarithms, below which there is no other: two per cent"""
+"""the fits end when the change from one to the next is below this, in logarithms"""
 DEVIATIONS = 5.0
-"""standard deviations of those fitted at which a pixel does not count any more"""
+"""a pixel this many standard deviations off gets weight 0"""
 
 
 def to_log(pixels: Pixels) -> Float32Array:
-    """Natural logarithms of counts + TOE, where light that is so many times as bright is a constant more. H x W x 3 uint8 to float32."""
+    """Natural logarithm of counts + TOE, which turns factors of brightness into differences. H x W x 3 uint8 to float32."""
     return np.asarray(cv2.LUT(pixels, _LOGARITHMS), np.float32)
 
 
@@ -44,12 +44,12 @@ def grey(seen: Float32Array) -> Float32Array:
 
 
 def fit_light(seen: Float32Array, empty: Float32Array, saturated: Flags) -> Float32Array:
-    """How much brighter `seen` is than `empty`, in logarithms and for each channel a plane over the view: H x W x 3.
+    """How much brighter `seen` is than `empty`, in logarithms: a plane over the view for each channel, H x W x 3.
 
-    seen, empty: H x W x 3 as `to_log` gives them. saturated: H x W, where `empty` may be brighter than it says.
+    seen, empty: H x W x 3, from `to_log`. saturated: H x W, where `empty` is saturated.
 
-    An item may cover much of the view, so this is no mean: the commonest change is looked for first, then a plane is fitted by
-    iteratively reweighted least squares with Tukey's biweight (Beaton and Tukey 1974).
+    An item may cover much of the view, so the fit is robust: first the commonest change, then planes by iteratively reweighted least squares with
+    Tukey's biweight (Beaton and Tukey 1974).
     """
     height, width = saturated.shape
     few = slice(COMPARED // 2, None, COMPARED)
@@ -67,19 +67,19 @@ def fit_light(seen: Float32Array, empty: Float32Array, saturated: Flags) -> Floa
 
 @functools.cache
 def _terms(height: int, width: int, step: int) -> Float32Array:
-    """1, x and y of every `step`th pixel, from -0.5 to 0.5: rows x columns x 3."""
+    """1, x and y of every `step`-th pixel, x and y from -0.5 to 0.5: rows x columns x 3."""
     x, y = np.meshgrid(*((np.arange(step // 2, side, step, dtype=np.float32) / side - 0.5) for side in (width, height)))
     return np.asarray(np.stack([np.ones_like(x), x, y], axis=2), np.float32)
 
 
 @functools.cache
 def _thinned_terms(height: int, width: int) -> Float32Array:
-    """The terms of the pixels that are compared: 3 x n."""
+    """The terms of the pixels that are fitted: 3 x n."""
     return np.ascontiguousarray(_terms(height, width, COMPARED).reshape(-1, 3).T)
 
 
 def _commonest(change: Float32Array) -> float:
-    """The middle of the change that most pixels share. That there was none is believed first."""
+    """The middle of the change that most pixels share. No change is preferred unless another has 25 % more pixels."""
     ordered = np.sort(change)
     shared = ordered.searchsorted(ordered + 2 * ALIKE)
     shared -= np.arange(len(ordered))
@@ -91,9 +91,9 @@ def _commonest(change: Float32Array) -> float:
 
 
 def _robust_planes(terms: Float32Array, change: Float32Array, start: float) -> Float32Array:
-    """A plane for each channel, as 3 x 3: its height in the middle and its slopes across and down, for each channel a column.
+    """A plane for each channel, 3 x 3, a column for each channel: the height in the middle, the slopes across and down.
 
-    A pixel weighs by the channel that is farthest off, for an item covers them all.
+    The channel that is farthest off sets a pixel's weight, because an item covers all channels.
     """
     planes = np.zeros((3, 3), np.float32)
     planes[0] = start
@@ -108,7 +108,7 @@ def _robust_planes(terms: Float32Array, change: Float32Array, start: float) -> F
         weighted = terms * weights
         normal, wanted = weighted @ terms.T, weighted @ change.T
         total = max(float(normal[0, 0]), 1.0)  # the first of the terms is 1
-        # A little ridge towards the start: a view without much in it, or half covered, tells nothing of the slopes.
+        # A small ridge towards the start: a plain or half-covered view does not determine the slopes.
         normal += total * _RIDGE
         wanted[0] += total * start * _RIDGE[0, 0]
         before, planes = planes, np.asarray(cv2.solve(normal, wanted)[1], np.float32)

@@ -1,4 +1,4 @@
-"""Is something on the tray, and does it lie still? Told from the difference to the bin's own empty view."""
+"""Detect whether something is on the tray and whether it moves, by the difference to the empty view and to the frame before."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -15,39 +15,40 @@ from device.vision.inference.preprocess import Pixels, halve_repeatedly
 Side = Literal["left", "right", "top", "bottom"]
 
 WIDTH, HEIGHT = 80, 60
-"""Pixels of the thumbnails that are compared: enough to see a bottle cap, and a whole fraction of common frame sizes, which shrinks fastest."""
+"""size of the thumbnails that are compared, pixels: enough for a bottle cap, and a whole fraction of common frame sizes, which is fast"""
 
 
 GAIN_STEP = 1.06
-"""largest change of exposure from one frame to the next that is taken for the lamp's"""
+"""largest change of exposure, as a factor, that is taken for the lamp's drift"""
 
 
 class PresenceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much of the view has to change, and for how long."""
+    """Table [presence]: how much of the view must change, and for how long."""
 
     learn_frames: Annotated[int, Meta(ge=3, le=200)] = 10
-    """frames of the empty tray that the first view is learned from"""
+    """frames of the empty tray that the empty view is learned from"""
     min_area: Annotated[float, Meta(gt=0, le=0.5)] = 0.006
-    """share of the view that has to differ from the empty tray for something to be there"""
+    """share of the view that must differ from the empty tray for an item to be there"""
     min_difference: Annotated[float, Meta(gt=0, le=128)] = 14.0
-    """least difference of a pixel, in counts of 255, after the lamp's drift is taken out"""
+    """least difference of a pixel, in counts of 255, without the lamp's drift"""
     still_s: Annotated[float, Meta(ge=0.05, le=5)] = 0.3
-    """how long nothing may move before an item counts as settled, and before a tray counts as empty"""
+    """how long nothing may move until an item counts as settled and a tray as empty"""
     settle_timeout_s: Annotated[float, Meta(ge=0.2, le=30)] = 4.0
-    """an item that still moves after this time is looked at as it is"""
+    """an item that still moves after this time is judged as it is"""
     border: tuple[Side, ...] = ("left", "right", "top", "bottom")
-    """sides of the view over which an arm can reach in: while something crosses one, no gate moves"""
+    """sides of the view over which an arm can reach in; no gate moves while something crosses one"""
     reach_s: Annotated[float, Meta(ge=1, le=600)] = 10.0
-    """how long something may cross the border before that is told"""
+    """how long something may cross the border until a fault is reported"""
 
 
 @dataclass(frozen=True, slots=True)
 class Occupancy:
     """What one frame shows.
 
-    changed and moved are shares 0..1 of the view: against the empty tray, and against the frame before. spread is the share of a 4 x 4 grid's cells
-    in which something differs from the empty tray: an item covers some, another light or another view covers nearly all. crossing is how much of the
-    view's border it covers on the sides that are watched, as a share of all of the border.
+    changed, moved: shares of the view, 0..1, that differ from the empty tray and from the frame before.
+    spread: share of the cells of a 4 x 4 grid that differ from the empty tray. An item covers some cells, another light or view nearly all.
+    present: whether something is there. moving: whether something moves.
+    crossing: share of the view's border that the item covers on the watched sides.
     """
 
     changed: float
@@ -59,7 +60,7 @@ class Occupancy:
 
 
 class OccupancyDetector:
-    """The tray as it looks with nothing on it: mean and noise of each thumbnail pixel, learned once and adapted while nothing is there."""
+    """Detects items against the empty tray: mean and noise of each thumbnail pixel, learned once and adapted while the tray is empty."""
 
     def __init__(self, settings: PresenceSettings) -> None:
         self._settings = settings
@@ -71,11 +72,11 @@ class OccupancyDetector:
 
     @property
     def learned(self) -> bool:
-        """Whether the empty tray has been learned, so that `observe` can tell."""
+        """Whether the empty tray was learned; only then may `observe` be called."""
         return self._mean is not None
 
     def learn(self, pixels: Pixels) -> None:
-        """Take one frame (H x W x 3 uint8 RGB) of the empty tray. Frames with movement start the learning again."""
+        """Learn from one frame (H x W x 3 uint8 RGB) of the empty tray. Movement between frames restarts the learning."""
         thumbnail = _thumbnail(pixels)
         if self._seen and self._moved(thumbnail, self._seen[-1]) > self._settings.min_area:
             self._seen.clear()
@@ -88,8 +89,8 @@ class OccupancyDetector:
             self._seen.clear()
 
     def observe(self, pixels: Pixels) -> Occupancy:
-        """Compare one frame (H x W x 3 uint8 RGB) with the empty view and with the frame before. The view must be known."""
-        assert self._mean is not None, "observe() before the empty view was learned"
+        """Compare one frame (H x W x 3 uint8 RGB) with the empty tray and with the frame before. The empty tray must be learned."""
+        assert self._mean is not None, "observe() before the empty tray was learned"
         thumbnail = _thumbnail(pixels)
         differs = _solid(_difference(thumbnail, self._mean, self._gain) > self._threshold())
         changed = float(differs.mean())
@@ -101,17 +102,17 @@ class OccupancyDetector:
 
     @property
     def thumbnail(self) -> Float32Array:
-        """The last frame that was looked at, HEIGHT x WIDTH x 3 counts, for `moved_since`."""
+        """The last observed frame, HEIGHT x WIDTH x 3 counts, for `moved_since`."""
         assert self._last is not None, "thumbnail before an observe()"
         return self._last
 
     def moved_since(self, thumbnail: Float32Array) -> bool:
-        """Whether the last frame that was looked at differs by more than noise from an earlier one, of which this is the `thumbnail`."""
+        """Whether something moved between an earlier frame, given as its `thumbnail`, and the last observed one."""
         return self._is_movement(self._moved(self.thumbnail, thumbnail))
 
     def adapt(self) -> None:
-        """Let the empty view follow the last frame a little: call it only while nothing is there and nothing moves."""
-        assert self._mean is not None and self._last is not None, "adapt() before the empty view was learned"
+        """Move mean and noise a little towards the last frame. Call it only while the tray is empty and nothing moves."""
+        assert self._mean is not None and self._last is not None, "adapt() before the empty tray was learned"
         gain = _gain(self._last, self._mean, self._gain)
         self._gain += 0.1 * (float(gain) - self._gain)
         residual = self._last * gain - self._mean
@@ -119,35 +120,35 @@ class OccupancyDetector:
         self._mean += np.float32(0.02) * residual
 
     def relight(self, pixels: Pixels) -> None:
-        """Take one frame (H x W x 3 uint8 RGB) for the empty tray in another light, with the noise that it had."""
+        """Take one frame (H x W x 3 uint8 RGB) as the empty tray in another light. The noise stays."""
         self._mean = _thumbnail(pixels)
         self._gain = 1.0
 
     def replace(self, pixels: Pixels) -> None:
-        """Take one frame (H x W x 3 uint8 RGB) for the empty tray; its noise is learned by `adapt`."""
+        """Take one frame (H x W x 3 uint8 RGB) as the empty tray. The noise starts at 0 and is learned by `adapt`."""
         self.relight(pixels)
         self._noise = np.zeros((HEIGHT, WIDTH, 3), np.float32)
 
     def reset(self) -> None:
-        """Learn anew."""
+        """Forget the empty tray."""
         self._mean = self._last = None
 
     def copy(self) -> "OccupancyDetector":
-        """The same view, which does not change with this one."""
+        """An independent copy of what was learned."""
         other = OccupancyDetector(self._settings)
         other.copy_from(self)
         return other
 
     def copy_from(self, other: "OccupancyDetector") -> None:
-        """Take the view that another one has learned; what moves is still told against the last frame that this one looked at."""
+        """Take over what another detector learned. Movement is still detected against the last frame that this one observed."""
         self._mean, self._noise, self._gain = None if other._mean is None else other._mean.copy(), other._noise.copy(), other._gain
 
     def export(self) -> Float32Array | None:
-        """The learned view as 2 x HEIGHT x WIDTH x 3 (mean, noise), or None while unknown."""
+        """Mean and noise as 2 x HEIGHT x WIDTH x 3, float32; None before the empty tray was learned."""
         return None if self._mean is None else np.stack([self._mean, self._noise])
 
     def restore(self, stored: Float32Array) -> None:
-        """Take a view that `export` gave before. Raises ValueError for another shape."""
+        """Take over mean and noise from `export`. Raises ValueError for another shape."""
         if stored.shape != (2, HEIGHT, WIDTH, 3):
             raise ValueError(f"expected an empty view of shape (2, {HEIGHT}, {WIDTH}, 3), found {stored.shape}")
         self._mean, self._noise = stored[0].astype(np.float32), stored[1].astype(np.float32)
@@ -167,14 +168,14 @@ def _thumbnail(pixels: Pixels) -> Float32Array:
 
 
 def _difference(now: Float32Array, before: Float32Array, usual_gain: float) -> Float32Array:
-    """Absolute difference in counts after one gain for the whole frame is taken out: H x W x 3."""
+    """Absolute difference in counts, after one gain for the whole frame: H x W x 3."""
     return np.asarray(np.abs(now * _gain(now, before, usual_gain) - before), np.float32)
 
 
 def _gain(now: Float32Array, before: Float32Array, usual: float) -> np.float32:
-    """Exposure of `before` over that of `now`: the median ratio of the pixels, which an item on a part of the tray cannot shift far.
+    """The exposure of `before` relative to `now`: the median ratio of the pixels, which an item on part of the tray hardly shifts.
 
-    A lamp drifts slowly and an item appears at once, so only GAIN_STEP to either side of the `usual` gain is believed.
+    It is limited to GAIN_STEP around the `usual` gain, because a lamp drifts slowly while an item appears at once.
     """
     ratio = np.median((before[::3, ::3, 1] + 1) / (now[::3, ::3, 1] + 1))
     return np.float32(np.clip(ratio, usual / GAIN_STEP, usual * GAIN_STEP))
@@ -185,7 +186,7 @@ def _share(changed: npt.NDArray[np.bool_]) -> float:
 
 
 def _solid(changed: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Pixels that changed in any channel, 1 or 0, single ones not counted: H x W."""
+    """1 for pixels that changed in any channel, without single ones, else 0: H x W."""
     return np.asarray(cv2.erode(changed.any(axis=2).astype(np.uint8), np.ones((2, 2), np.uint8)), np.uint8)
 
 

@@ -1,7 +1,7 @@
-"""The outline of one item, drawn by a small network from what differs: it knows how items, shadows, glints and clear bottles differ.
+"""Find the outline of one item with a small segmentation network, which tells items from shadows and glints and finds clear bottles.
 
-The network (`device/models/outline`, written by `training outline`) is a U-Net (Ronneberger, Fischer and Brox 2015) of 0.16 million INT8
-weights. It sees differences in units of this very camera's noise, not colours, so it carries over to places that it was not trained on.
+The network (`device/models/outline`, written by `training outline`) is a U-Net (Ronneberger, Fischer and Brox 2015) with 0.16 million INT8 weights.
+Its input is differences in units of the camera's own noise, not colours, so it works at sites that it was not trained on.
 """
 
 import functools
@@ -21,17 +21,15 @@ from device.vision.inference.runtime import Interpreter, RuntimeFault, first_lin
 
 MODEL = Path(__file__).parents[2] / "models" / "outline" / "outline_int8.tflite"
 CERTAIN = 2.5
-"""logit that an item reaches somewhere. On rendered places items reached at least 4.3 (n = 288), empty views at most 0.2 (n = 36)"""
+"""least of the highest logit for an item. In rendered places items reached at least 4.3 (n = 288), empty views at most 0.2 (n = 36)"""
 PART = 0.15
-"""least size of a second piece of an item, as a share of the largest"""
+"""least area of a further piece of an item, as a share of the largest piece"""
 NEAR = 0.12
-"""farthest that a second piece is from the largest, as a share of the view's width"""
-
-
+"""largest distance of a further piece from the largest one, as a share of the view's width"""
 SOFT = 2.0
-"""logits to either side between which the mask's edge is soft"""
+"""the mask's edge is soft between minus and plus this logit"""
 INSIDE = 32
-"""how far from its middle, of 127, the mask is at least, on the item, holes and all, as around it"""
+"""least distance of the mask from its middle value 127, both on the item, with its holes, and around it"""
 _LEAST_INSIDE, _MOST_AROUND = np.uint8(127 + INSIDE), np.uint8(127 - INSIDE)
 _NEIGHBOURS = np.ones((5, 5), np.uint8)
 
@@ -39,8 +37,8 @@ _NEIGHBOURS = np.ones((5, 5), np.uint8)
 class Outline(NamedTuple):
     """Where the item is.
 
-    item: HEIGHT x WIDTH uint8, 128 to 255 on it, 0 farther than two pixels from it. certainty: how certain that is at most, in logits. likely: 255
-    wherever something may lie, in whatever pieces, else 0.
+    item: HEIGHT x WIDTH uint8, 128 to 255 on the item, 0 beyond two pixels from it. certainty: the highest logit on the item. likely: 255 wherever
+    something may lie, in any number of pieces, else 0.
     """
 
     item: Pixels
@@ -49,10 +47,10 @@ class Outline(NamedTuple):
 
 
 def find_outline(differs: Float32Array) -> Outline:
-    """Draw the outline of the item.
+    """Find the outline of the item.
 
-    differs: CHANNELS x HEIGHT x WIDTH as `difference.channels` gives it. Not for two threads at once. Raises RuntimeFault where nothing can run
-    the network, or what runs it fails.
+    differs: CHANNELS x HEIGHT x WIDTH, from `difference_channels`. For one thread at a time. Raises RuntimeFault where no runtime is installed, or it
+    fails.
     """
     logits = _network().run(differs)
     likely = np.asarray(cv2.threshold(logits, 0, 255, cv2.THRESH_BINARY)[1], np.uint8)
@@ -66,7 +64,7 @@ def find_outline(differs: Float32Array) -> Outline:
 
 
 def _one_item(likely: Pixels) -> Pixels | None:
-    """The largest piece, its holes filled, and others that are near and not much smaller: a bottle is seen by its cap and its glints. 255 is it."""
+    """The largest piece with holes filled, and near pieces that are not much smaller: of a clear bottle only cap and glints differ. 255 on it."""
     contours, within = cv2.findContours(likely, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return None

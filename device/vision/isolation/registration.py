@@ -1,4 +1,4 @@
-"""A camera that was knocked, or held in a hand: by how much its view has moved against the empty one."""
+"""Estimate how far the camera has moved since the empty view, after it was knocked or while it is held in a hand."""
 
 import functools
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ Places = npt.NDArray[np.int64]
 Map = Float64Array
 
 COARSE = 2
-"""views are compared at so many times fewer pixels"""
+"""views are compared at 1 / COARSE of their size"""
 ALIKE = 0.15
-"""how far off the empty view's structure may be, as a share of its strength, for its camera to count as unmoved"""
+"""misfit of the empty view's structure, as a share of its strength, below which the camera counts as unmoved"""
 STILL = 0.35
-"""pixels of the coarse view by which a corner has to move for a movement to be believed"""
+"""least motion of a corner, pixels of the coarse view"""
 BETTER = 0.75
-"""what may be left of that difference at most, once the movement is taken out, for it to be believed"""
+"""most misfit that a motion may leave, as a share of the misfit without it"""
 LANDMARKS = 0.3
-"""share of the view, where it has most structure, that is compared"""
+"""share of the view that is compared: where it has most structure"""
 LEAST_STRUCTURE = np.float32(1e-3)
-"""logarithms below which there is no structure to compare"""
+"""floor of the strength of structure, in logarithms"""
 FARTHEST = 0.12
-"""largest movement that is believed, as a share of the view's width"""
+"""largest motion, as a share of the view's width"""
 TIMES = cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 12, 1e-3
 
 
@@ -33,8 +33,8 @@ TIMES = cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 12, 1e-3
 class Landmarks:
     """Where a view has most structure.
 
-    structure: the view as `fine_structure` gives it. places: n of its pixels, counted row by row. there: what is there. strength: how strong that is,
-    at least LEAST_STRUCTURE.
+    structure: the view, from `fine_structure`. places: flat indices of n of its pixels. there: their values. strength: their absolute values, at
+    least LEAST_STRUCTURE.
     """
 
     structure: Float32Array
@@ -44,13 +44,13 @@ class Landmarks:
 
 
 def fine_structure(grey: Float32Array) -> Float32Array:
-    """What stays of a view in any light: its fine structure. grey: H x W logarithms. Returns H / COARSE x W / COARSE."""
+    """The fine structure of a view, which stays the same in any light. grey: H x W logarithms. Returns H / COARSE x W / COARSE."""
     coarse = cv2.resize(grey, None, fx=1 / COARSE, fy=1 / COARSE, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.blur(coarse, (3, 3)) - cv2.blur(coarse, (11, 11)), np.float32)
 
 
 def find_landmarks(view: Float32Array) -> Landmarks:
-    """What other views are compared with. view: as `fine_structure` gives it."""
+    """The landmarks that other views are compared with. view: from `fine_structure`."""
     strength = np.abs(view).ravel()
     most = int(LANDMARKS * strength.size)
     places = np.sort(np.argpartition(strength, -most)[-most:])
@@ -58,10 +58,10 @@ def find_landmarks(view: Float32Array) -> Landmarks:
 
 
 def estimate_motion(seen: Float32Array, empty: Landmarks) -> Map | None:
-    """The affine map, 2 x 3, from pixels of the frame to pixels of the empty view; None where the camera is where it was, or nothing fits.
+    """The affine map, 2 x 3, from pixels of the frame to pixels of the empty view; None where the camera has not moved or no map fits.
 
-    seen: as `fine_structure` gives it. A shift is found by phase correlation (Kuglin and Hines 1975), turned and zoomed by
-    the enhanced correlation coefficient (Evangelidis and Psarakis 2008), and believed if then less differs.
+    seen: from `fine_structure`. Phase correlation finds the shift (Kuglin and Hines 1975), the enhanced correlation coefficient refines it to an
+    affine map (Evangelidis and Psarakis 2008). The map is taken only where it lowers the misfit to BETTER.
     """
     before = _misfit(seen, empty)
     if before < ALIKE:
@@ -80,26 +80,26 @@ def estimate_motion(seen: Float32Array, empty: Landmarks) -> Map | None:
         return None
     if _misfit(seen, find_landmarks(warp(still, there))) > BETTER * before:
         return None
-    # Pixels are counted from their middles, so what is a shift of the coarse view is COARSE times that, and a little for the corner.
+    # To full size: pixel coordinates are of pixel centres, so besides the factor the origin moves by a fraction of a pixel.
     there[:, 2] = COARSE * there[:, 2] + (COARSE - 1) / 2 * (1 - there[:, :2].sum(axis=1))
     return there
 
 
 def warp(view: Float32Array, there: Map) -> Float32Array:
-    """The view as the moved camera sees it. view: H x W or H x W x n."""
+    """The view as the moved camera sees it. view: H x W or H x W x n; there: affine map, 2 x 3."""
     height, width = view.shape[:2]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(view, there, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 def _farthest(there: Map, height: int, width: int) -> float:
-    """By how many pixels a corner moves at most."""
+    """The largest motion of a corner, pixels."""
     corners = np.array([[x, y, 1] for x in (0, width) for y in (0, height)])
     return float(np.linalg.norm(corners @ there.T - corners[:, :2], axis=1).max())
 
 
 def _misfit(seen: Float32Array, empty: Landmarks) -> float:
-    """How far off the empty view is where it has structure, by the median, which an item does not shift far."""
+    """The median relative difference at the landmarks, which an item hardly shifts."""
     off = seen.ravel()[empty.places]
     off -= empty.there
     np.abs(off, out=off)

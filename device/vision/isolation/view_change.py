@@ -1,4 +1,4 @@
-"""Another look of the tray: after a lamp died, a camera was knocked. It is believed once it has stayed for a while."""
+"""Recognise that the empty tray itself looks different, after a lamp died or the camera was knocked: the new view must stay for a while."""
 
 import cv2
 import numpy as np
@@ -11,16 +11,16 @@ from device.vision.isolation.outline import find_outline
 from device.vision.isolation.scene import classify_scene
 
 STAYS_S = 10.0
-"""how long another look has to stay before it is learned"""
+"""how long a new view must stay until it is learned"""
 
 
 class NewViewCandidate:
-    """How the tray looked when its new look was first still. What comes to lie on it meanwhile does not become a part of it."""
+    """A new view of the empty tray, taken when it was first still. Items that arrive later do not become part of it."""
 
     def __init__(self, pixels: Pixels, now_s: float) -> None:
-        """pixels: H x W x 3 uint8 RGB, a frame in which nothing moves."""
+        """pixels: H x W x 3 uint8 RGB, a frame without movement. now_s: monotonic seconds."""
         self.item_was_removed = False
-        """whether something lay there when the look was first still, and lies there no more"""
+        """whether an item that was part of the new view was taken away since"""
         self._begin(pixels, now_s)
 
     def _begin(self, pixels: Pixels, now_s: float) -> None:
@@ -28,7 +28,7 @@ class NewViewCandidate:
         self._since_s = now_s
 
     def is_confirmed_by(self, pixels: Pixels, now_s: float) -> bool:
-        """Take one more frame in which nothing moves. Whether the look, which is `pixels` and `empty`, is to be believed now."""
+        """Take one more frame without movement. Returns whether the new view, `pixels` and `empty`, has stayed for STAYS_S."""
         change = classify_scene(pixels, self.empty).change
         gone = change == "item" and item_was_removed(pixels, self.empty)
         self.item_was_removed |= gone
@@ -38,9 +38,9 @@ class NewViewCandidate:
 
 
 def item_was_removed(pixels: Pixels, empty: BackgroundModel) -> bool:
-    """Whether what differs from the empty views lay there when the newest of them was taken, and lies there no more.
+    """Whether what differs from the newest empty view is an item that lay there then and is gone now.
 
-    The view with the thing has the stronger edges along its outline. pixels: H x W x 3 uint8 RGB. At least one view must be known.
+    The picture with the item has the stronger edges along the outline. pixels: H x W x 3 uint8 RGB. empty: at least one view.
     """
     small = BackgroundModel.shrink(pixels)
     item = find_outline(difference_channels(small, empty)).item
@@ -50,6 +50,6 @@ def item_was_removed(pixels: Pixels, empty: BackgroundModel) -> bool:
     return bool(then > now)
 
 
-def _edges(small: Pixels) -> "Float32Array":
+def _edges(small: Pixels) -> Float32Array:
     grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.float32)
     return np.asarray(cv2.magnitude(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)), np.float32)
