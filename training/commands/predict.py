@@ -70,14 +70,14 @@ def run(arguments: argparse.Namespace) -> int:
     model = open_model(arguments.model or default_bundle(), arguments.labels)
     pack = read_rules(find_rules(arguments.rules), model.labels) if arguments.rules else None
     unread = 0
-    for line in _judged(files, model, pack, arguments.top):
-        if isinstance(line, UnreadablePicture):
+    for found in _judged(files, model, pack, arguments.top):
+        if isinstance(found, UnreadablePicture):
             unread += 1
-            print(f"training predict: {line.error}", file=sys.stderr)
+            print(f"training predict: {found.error}", file=sys.stderr)
         if arguments.json:
-            print(msgspec.json.encode(line).decode(), flush=True)
-        elif isinstance(line, PicturePrediction):
-            print(_line(line), flush=True)
+            print(msgspec.json.encode(found).decode(), flush=True)
+        elif isinstance(found, PicturePrediction):
+            print(_line(found), flush=True)
     return 1 if unread else 0
 
 

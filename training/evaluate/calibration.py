@@ -1,4 +1,4 @@
-"""Whether a probability of 0.9 is right nine times of ten, before and after a temperature."""
+"""Calibration: is a prediction with probability 0.9 right nine times of ten, before and after a temperature."""
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ FOLDS = 5
 
 
 class ReliabilityBin(msgspec.Struct, frozen=True):
-    """The photos whose likeliest label has a probability above `low` and at most `high`: its mean, and how often it is right."""
+    """Photos whose top probability is above `low` and at most `high`: its mean, and how often the label is right."""
 
     low: float
     high: float
@@ -35,7 +35,7 @@ class Reliability(msgspec.Struct, frozen=True):
 
 
 class CalibrationReport(msgspec.Struct, frozen=True):
-    """Reliability as the network comes, and with a temperature.
+    """Reliability without and with a temperature.
 
     temperature: the one used, and where it comes from: `bundle`, or `fit_temperature` on these photos. after: with the bundle's, or, so that no
     photo is judged by a temperature it helped to fit, with that of the four fifths of the photos it is not in.
@@ -48,7 +48,7 @@ class CalibrationReport(msgspec.Struct, frozen=True):
 
 
 def reliability(probabilities: Float64Array, targets: Ints) -> Reliability:
-    """Compare how sure the likeliest label is with how often it is right."""
+    """Compare the top probability with how often it is right."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == targets
     edges = np.linspace(0, 1, BINS + 1)
@@ -64,7 +64,7 @@ def reliability(probabilities: Float64Array, targets: Ints) -> Reliability:
 
 
 def calibrate(answers: Predictions, own_temperature: float | None) -> CalibrationReport:
-    """Measure the reliability before and after. own_temperature: what the bundle will use; None to fit one on these photos."""
+    """Measure the reliability before and after. own_temperature: the bundle's; None to fit one on these photos."""
     before = reliability(softmax(answers.logits, 1.0), answers.targets)
     if own_temperature is not None:
         after = reliability(softmax(answers.logits, own_temperature), answers.targets)
@@ -74,7 +74,7 @@ def calibrate(answers: Predictions, own_temperature: float | None) -> Calibratio
 
 
 def cross_fit(answers: Predictions) -> Float64Array:
-    """Probabilities of each photo under the temperature fitted to the folds that it is not in. As many folds as FOLDS, or as photos."""
+    """Probabilities of each photo with the temperature fitted on the other folds. FOLDS folds, or fewer where there are fewer photos."""
     by_label = np.argsort(answers.targets, kind="stable")
     folds = min(FOLDS, len(by_label))
     if folds < 2:

@@ -1,4 +1,4 @@
-"""Sets of labels that hold the true one as often as promised (split conformal prediction)."""
+"""Split conformal prediction: sets of labels that contain the true label with a given probability."""
 
 import math
 
@@ -13,10 +13,10 @@ FOLDS = 5
 
 
 class ConformalSets(msgspec.Struct, frozen=True):
-    """A set holds the labels of at least probability `least`, chosen so that a share of 1 - alpha of the sets hold the true label.
+    """A set contains the labels of at least probability `least`; a share of 1 - alpha of the sets contains the true label.
 
     This is the least ambiguous rule (Sadinle, Lei and Wasserman 2019): the smallest sets for a coverage, some of them empty. coverage and
-    sizes are measured on each fifth of the photos with a `least` set on the other four; sizes[k] counts the sets of k labels.
+    sizes are measured on each fifth of the photos, with `least` fitted on the other four; sizes[k] counts the sets of k labels.
     """
 
     alpha: float
@@ -27,7 +27,7 @@ class ConformalSets(msgspec.Struct, frozen=True):
 
 
 def conformal_sets(probabilities: Float64Array, targets: Ints, alpha: float) -> ConformalSets:
-    """alpha: share of sets that may miss the true label, between 0 and 1."""
+    """Fit and measure the sets. alpha: share of the sets that may miss the true label, 0..1."""
     by_label = np.argsort(targets, kind="stable")
     folds = min(FOLDS, len(by_label))
     sets = np.ones(probabilities.shape, bool)
@@ -47,7 +47,7 @@ def conformal_sets(probabilities: Float64Array, targets: Ints, alpha: float) -> 
 
 
 def least_probability(probabilities: Float64Array, targets: Ints, alpha: float) -> float:
-    """The probability from which on a label belongs to a set: 0, so that all do, where there are too few photos for any promise."""
+    """The smallest probability of a label in a set; 0, so that all labels are in it, where there are too few photos for a guarantee."""
     of_truth = np.sort(probabilities[np.arange(len(targets)), targets])
     rank = math.floor((len(of_truth) + 1) * alpha + 1e-9)
     return float(of_truth[rank - 1]) if rank >= 1 else 0.0

@@ -1,7 +1,7 @@
-"""What a bin's camera does to a picture: bad light, blur, noise, JPEG, items that lie elsewhere, and other grounds than white card.
+"""Corruptions as in a bin: bad light, blur, noise, JPEG, items at other places, and other backgrounds than white card.
 
-Every corruption is a pure function, H x W x 3 uint8 RGB to the same, at levels whose meaning is stated. Items are moved and laid on other
-grounds by the mask of `converter.data.light_card`, so these need photos of one item on plain light card.
+Every corruption is a pure function, H x W x 3 uint8 RGB to the same, at several levels. Items are moved and pasted by the mask of
+`converter.data.light_card`, so these need photos of one item on plain light card.
 """
 
 import zlib
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from converter.data.light_card import SegmentedPhoto, segment_item
-from device.common.arrays import Float32Array
+from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.preprocess import Pixels
 from training.evaluate.pasting import paste_at, paste_in_place
 
@@ -23,26 +23,26 @@ DAYLIGHT_K = 6504.0
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way to spoil a picture. meaning: what the numbers of `levels` are; they go from mild to hard."""
+    """One kind of corruption. meaning: unit of `levels`, which go from mild to hard."""
 
     name: str
     meaning: str
     levels: tuple[float, ...]
-    spoil: Callable[[SegmentedPhoto, float, Rng], Pixels]
+    apply: Callable[[SegmentedPhoto, float, Rng], Pixels]
 
 
 def corrupted_views(pixels: Pixels, name: str, seed: int) -> Iterator[Pixels]:
-    """First the item laid back where it was, on its card without shadow: what that costs is the mask's doing, as it is on other grounds.
-    Then every corruption of the photo at every level, in the order of CORRUPTIONS.
+    """First the item pasted back in place, on its card without shadow: a control for errors of the mask. Then every corruption of the photo at every
+    level, in the order of CORRUPTIONS.
 
-    Chance depends on the photo's name, the corruption, the level and `seed` alone, so a photo comes out the same in any company.
+    Random numbers depend only on the photo's name, the corruption, the level and `seed`, so other photos do not matter.
     """
     item = segment_item(pixels)
     yield paste_in_place(item, item.card)
     for corruption in CORRUPTIONS:
         for level in corruption.levels:
             rng = np.random.default_rng([seed, zlib.crc32(name.encode()), zlib.crc32(f"{corruption.name} {level:g}".encode())])
-            yield corruption.spoil(item, level, rng)
+            yield corruption.apply(item, level, rng)
 
 
 def dark(pixels: Pixels, share: float) -> Pixels:
@@ -51,7 +51,7 @@ def dark(pixels: Pixels, share: float) -> Pixels:
 
 
 def tinted(pixels: Pixels, kelvin: float) -> Pixels:
-    """Lit by a lamp of `kelvin` (1,667 to 25,000) while the camera stays balanced for daylight; white stays as bright as it was."""
+    """Lit by a lamp of `kelvin` (1,667 to 25,000), with the white balance of daylight; white keeps its brightness."""
     return _relit(pixels, _lamp(kelvin) / _lamp(DAYLIGHT_K))
 
 
@@ -65,7 +65,7 @@ def blurred(pixels: Pixels, share: float) -> Pixels:
 
 
 def noisy(pixels: Pixels, sigma: float, rng: Rng) -> Pixels:
-    """A sensor at high gain: independent noise of deviation `sigma` counts of 255 at mid grey, half of its variance growing with light."""
+    """A sensor at high gain: noise of deviation `sigma` counts of 255 at mid grey; half of its variance grows with brightness."""
     values = pixels.astype(np.float32)
     deviation = np.float32(sigma) * np.sqrt(0.5 + 0.5 * values / 127.5)
     return _rounded(values + deviation * rng.standard_normal(values.shape, np.float32))
@@ -78,7 +78,7 @@ def coded(pixels: Pixels, quality: float) -> Pixels:
 
 
 def off_centre(item: SegmentedPhoto, share: float, rng: Rng) -> Pixels:
-    """The item at 0.6 of the size that fills the frame, pushed `share` of the way from the middle to the rim, in any direction."""
+    """The item at 0.6 of the size that fills the frame, moved `share` of the way from the middle to the edge, in a random direction."""
     height, width = item.mask.shape
     scale = 0.6 * item.box.scale_to_fit(width, height)
     angle = rng.uniform(0, 2 * np.pi)
@@ -90,7 +90,7 @@ def off_centre(item: SegmentedPhoto, share: float, rng: Rng) -> Pixels:
 
 
 def cut_off(item: SegmentedPhoto, share: float, rng: Rng) -> Pixels:
-    """The item pushed over one side of the frame, drawn by chance, until `share` of it cannot be seen."""
+    """The item moved over a random side of the frame until `share` of it is outside."""
     height, width = item.mask.shape
     rows, columns = np.nonzero(item.mask)
     x, y = item.box.middle
@@ -107,13 +107,13 @@ def cut_off(item: SegmentedPhoto, share: float, rng: Rng) -> Pixels:
 
 
 def sized(item: SegmentedPhoto, share: float) -> Pixels:
-    """The item in the middle at `share` of the largest area that it can have and still be whole in the frame."""
+    """The item in the middle, at `share` of the largest area with which it is whole in the frame."""
     height, width = item.mask.shape
     return paste_at(item, float(np.sqrt(share)) * item.box.scale_to_fit(width, height), (width / 2, height / 2))
 
 
 def on_dark_ground(item: SegmentedPhoto, light: float, rng: Rng) -> Pixels:
-    """The item where it was, on dull plastic of mean brightness `light` (counts of 255), a little uneven and never quite grey."""
+    """The item in place, on dull plastic of mean brightness `light` (counts of 255), a little uneven and slightly tinted."""
     height, width = item.mask.shape
     tint = (1 + rng.uniform(-0.08, 0.08, 3)).astype(np.float32)
     slope = _waves(height, width, max(height, width) / 2, rng)
@@ -122,7 +122,7 @@ def on_dark_ground(item: SegmentedPhoto, light: float, rng: Rng) -> Pixels:
 
 
 def on_busy_ground(item: SegmentedPhoto, contrast: float, rng: Rng) -> Pixels:
-    """The item where it was, on a clutter of coloured shapes, lines and smudges. contrast: 0 plain grey, 1 any colour."""
+    """The item in place, on a clutter of coloured shapes, lines and smudges. contrast: 0 plain grey, 1 any colour."""
     height, width = item.mask.shape
     ground = np.full((height, width, 3), rng.integers(60, 200, 3), np.uint8)
     reach = max(height, width)
@@ -160,25 +160,25 @@ CORRUPTIONS: tuple[Corruption, ...] = (
 
 
 def _waves(height: int, width: int, length_px: float, rng: Rng) -> Float32Array:
-    """A smooth random surface of deviation 1, its hills about `length_px` apart: height x width x 1."""
+    """A smooth random surface of deviation 1 with hills about `length_px` apart: height x width x 1."""
     coarse = rng.standard_normal((max(2, round(height / length_px) + 2), max(2, round(width / length_px) + 2))).astype(np.float32)
     surface = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.asarray(surface / max(float(surface.std()), 1e-6), np.float32)[..., np.newaxis]
 
 
-def _relit(pixels: Pixels, gains: np.ndarray) -> Pixels:
-    """Each channel's light multiplied, in linear light as sRGB defines it (IEC 61966-2-1)."""
+def _relit(pixels: Pixels, gains: Float64Array) -> Pixels:
+    """Multiply each channel in linear light, as sRGB defines it (IEC 61966-2-1)."""
     shown = np.arange(256)[:, np.newaxis] / 255
     light = gains * np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4)
     table = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
-    return np.asarray(cv2.LUT(pixels, _rounded(255 * table)[np.newaxis]), np.uint8)
+    return np.asarray(cv2.LUT(pixels, _rounded(np.asarray(255 * table, np.float64))[np.newaxis]), np.uint8)
 
 
-def _rounded(values: np.ndarray) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+def _rounded(values: Float32Array | Float64Array) -> Pixels:
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
-def _lamp(kelvin: float) -> np.ndarray:
+def _lamp(kelvin: float) -> Float64Array:
     """Linear sRGB of a black body, its luminance 1 (the Planckian locus as Kim et al. 2002 approximate it)."""
     t = 1000 / kelvin
     x = (
@@ -194,4 +194,4 @@ def _lamp(kelvin: float) -> np.ndarray:
         y = ((3.0817580 * x - 5.87338670) * x + 3.75112997) * x - 0.37001483
     xyz = np.array([x / y, 1.0, (1 - x - y) / y])
     to_rgb = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
-    return np.maximum(to_rgb @ xyz, 0.0)
+    return np.asarray(np.maximum(to_rgb @ xyz, 0.0), np.float64)

@@ -1,4 +1,4 @@
-"""An evaluation: every measure of a model on one split of a data set, in the form of `report.json`."""
+"""Evaluation: every measure of a model on one split of a data set, as in `report.json`."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,11 +34,11 @@ from training.evaluate.sorting import SortingResult, measure_policy, measure_sor
 TOP = (1, 2, 3, 5, 10)
 ALPHAS = (0.1, 0.05)
 CHUNK = 256
-"""photos judged at a time, so that memory does not grow with their number"""
+"""photos judged at a time; bounds the memory"""
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """What was measured. temperature and reject_below: a bundle's own, null for other models."""
+    """The model that was measured. temperature and reject_below: the bundle's, null for other models."""
 
     path: str
     kind: str
@@ -50,10 +50,10 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
 
 class DataInfo(msgspec.Struct, frozen=True):
-    """What it was measured on. photos: how many of each label; sha256: over names and bytes; left_out: photos that could not be decoded.
+    """The photos it was measured on. photos: how many of each label. sha256: of names and bytes. left_out: photos that could not be decoded.
 
-    trained_on: how many of the photos the model was trained on, null where the model does not tell. isolated: how many photos' items were
-    shown by themselves, the others whole because theirs cannot be told from its ground; null where all were shown whole.
+    trained_on: how many of the photos the model was trained on, null where that is unknown. isolated: how many were shown isolated; the others were
+    shown whole, because their item cannot be isolated. Null where all were shown whole.
     """
 
     name: str
@@ -67,7 +67,7 @@ class DataInfo(msgspec.Struct, frozen=True):
 
 
 class PhotoPrediction(msgspec.Struct, frozen=True):
-    """One photo: its true label, the label it was given, and the calibrated probabilities of both."""
+    """One photo: its true label, the predicted label (`named`), and the calibrated probabilities of both."""
 
     photo: str
     label: str
@@ -84,7 +84,7 @@ class LevelAccuracy(msgspec.Struct, frozen=True):
 
 
 class CorruptionAccuracy(msgspec.Struct, frozen=True):
-    """One corruption. meaning: what the levels' numbers are. mean: over its levels."""
+    """One corruption. meaning: unit of the levels. mean: over its levels."""
 
     name: str
     meaning: str
@@ -93,10 +93,10 @@ class CorruptionAccuracy(msgspec.Struct, frozen=True):
 
 
 class Robustness(msgspec.Struct, frozen=True):
-    """corrupted: the mean over the corruptions, each counting the same; both: the mean of that and the clean accuracy. laid_back: with
-    the item taken off its card and laid back, a control for the other grounds; no part of the means.
+    """corrupted: mean over the corruptions, each with the same weight. both: mean of that and the clean accuracy. laid_back: with the item cut out
+    and pasted back, a control for the corruptions with another background; not part of the means.
 
-    These means have no interval: they are over the same n photos again and again.
+    The means have no interval, because they repeat the same n photos.
     """
 
     n: int
@@ -112,7 +112,7 @@ class EvaluationReport(msgspec.Struct, frozen=True):
     """`report.json`. Shares are 0..1 and carry their n and 95 % Wilson interval; entropies are in bits, likelihoods in nats.
 
     confusion: photos by true label (rows) and named label (columns). top: by k. sorting and robustness: null when not asked for.
-    All but `calibration.before` is of probabilities with `calibration.temperature`.
+    All but `calibration.before` uses probabilities with `calibration.temperature`.
     """
 
     sortbin: str
@@ -135,7 +135,7 @@ class EvaluationReport(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class JudgedPhotos:
-    """What a model made of the photos that could be decoded. bin_logits: of a second head, photos x bins. left_out: what is wrong with others."""
+    """The outputs for the photos that could be decoded. bin_logits: of a second head, photos x bins. left_out: errors of the others."""
 
     photos: tuple[Photo, ...]
     answers: Predictions
@@ -145,9 +145,9 @@ class JudgedPhotos:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The report, and what its pictures are made of. photos and probabilities (photos x labels) are in the same order.
+    """The report, and what its pictures are drawn from. photos and probabilities (photos x labels) are in the same order.
 
-    shown: what the model was shown of them.
+    shown: the view of each photo that the model was given.
     """
 
     report: EvaluationReport
@@ -198,7 +198,7 @@ def evaluate(model: Model, chosen: SelectedPhotos, options: EvaluationOptions, p
             fingerprint(photos, names=True),
             judged.left_out,
             _trained_on(model, photos),
-            sum(photo in items.told for photo in photos) if items else None,
+            sum(photo in items.isolated for photo in photos) if items else None,
         ),
         accuracy=answers.proportion_right(),
         top={k: measures.top_k(probabilities, targets, k) for k in TOP if k < len(model.labels)},
@@ -218,18 +218,18 @@ def evaluate(model: Model, chosen: SelectedPhotos, options: EvaluationOptions, p
 
 
 def _trained_on(model: Model, photos: Sequence[Photo]) -> int | None:
-    """How many of the photos the model was trained on, None where it does not tell."""
+    """How many of the photos the model was trained on, None where that is unknown."""
     if model.photo_list is not None:
         return sum(photo_digest(photo) in model.photo_list.train for photo in photos)
     return sum(photo.name in model.trained_on for photo in photos) if model.trained_on else None
 
 
 def judge_photos(model: Model, chosen: SelectedPhotos, progress: Progress, shown: PhotoView = whole_view) -> JudgedPhotos:
-    """Judge every chosen photo that can be decoded. shown: what of it the model is shown. Raises PhotosError when none can, and RuntimeFault."""
-    kept: list[int] = []
+    """Judge every chosen photo that can be decoded. shown: the view that the model gets. Raises PhotosError when none can, and RuntimeFault."""
+    decoded: list[int] = []
     left_out: list[str] = []
 
-    def decoded() -> Iterator[Pixels]:
+    def pixels_of_photos() -> Iterator[Pixels]:
         for index, photo in enumerate(chosen.photos):
             progress.step(f"judging photo {index + 1}/{len(chosen.photos)}")
             try:
@@ -237,16 +237,16 @@ def judge_photos(model: Model, chosen: SelectedPhotos, progress: Progress, shown
             except PhotosError as error:
                 left_out.append(str(error))
                 continue
-            kept.append(index)
+            decoded.append(index)
             yield pixels
 
-    outputs = [(found.logits, found.bin_logits) for found in (model.judge(chunk) for chunk in _chunks(decoded(), CHUNK))]
-    if not kept:
+    outputs = [(found.logits, found.bin_logits) for found in (model.judge(chunk) for chunk in _chunks(pixels_of_photos(), CHUNK))]
+    if not decoded:
         raise PhotosError(f"{left_out[0]}; no photo of {chosen.name}, split {chosen.split}, can be decoded")
-    targets = np.array([chosen.targets[index] for index in kept], np.int64)
+    targets = np.array([chosen.targets[index] for index in decoded], np.int64)
     bin_logits = [of_bins for _, of_bins in outputs if of_bins is not None]
     return JudgedPhotos(
-        tuple(chosen.photos[index] for index in kept),
+        tuple(chosen.photos[index] for index in decoded),
         Predictions(np.concatenate([logits for logits, _ in outputs]), targets),
         np.concatenate(bin_logits) if bin_logits else None,
         left_out,
@@ -254,7 +254,7 @@ def judge_photos(model: Model, chosen: SelectedPhotos, progress: Progress, shown
 
 
 def _sorting(model: Model, judged: JudgedPhotos, probabilities: Float64Array, pack: RulePack, least: float) -> SortingResult:
-    """A second head is measured where it was trained for the bins of this pack."""
+    """Measure the choice of bins; also that of a second head that was trained for the bins of this pack."""
     measured = measure_sorting(probabilities, judged.answers.targets, model.labels, pack, least)
     if judged.bin_logits is None or set(model.bins) != set(pack.bins):
         return measured
@@ -286,7 +286,7 @@ def _robustness(model: Model, photos: tuple[Photo, ...], answers: Predictions, s
 
 
 def photo_predictions(photos: tuple[Photo, ...], probabilities: Float64Array, targets: Ints, labels: tuple[str, ...]) -> tuple[PhotoPrediction, ...]:
-    """Each photo with its true label and the likeliest one, in the same order."""
+    """Each photo with its true and its most likely label, in the same order."""
     best = probabilities.argmax(axis=1)
     return tuple(
         PhotoPrediction(photo.name, labels[target], labels[called], float(row[target]), float(row[called]))
@@ -295,7 +295,7 @@ def photo_predictions(photos: tuple[Photo, ...], probabilities: Float64Array, ta
 
 
 def _chunks(pictures: Iterable[Pixels], size: int) -> Iterator[Iterable[Pixels]]:
-    """The pictures in runs of `size`, each to be gone through before the next; none is kept."""
+    """The pictures in chunks of `size`. Each chunk has to be used up before the next; nothing is stored."""
     rest = iter(pictures)
     for first in rest:
         yield itertools.chain([first], itertools.islice(rest, size - 1))

@@ -1,11 +1,12 @@
-"""How well embeddings carry to things that a network was not trained on: tell labels apart after a few photos of each.
+"""Few-shot accuracy: how well embeddings tell apart labels that a network was not trained on, after a few photos of each.
 
-A network can name its own labels ever better and lose what tells other things apart. Labels and photos are drawn many times, as in tests of
-few-shot learning (Vinyals et al. 2016), and every network gets the same draws.
+A network may get better on its own labels and lose the features that tell other things apart. Labels and photos are drawn many times (episodes;
+Vinyals et al. 2016), and every network gets the same episodes.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,65 +14,65 @@ import numpy.typing as npt
 from device.common.arrays import Float32Array, Float64Array
 from device.common.errors import SortbinError
 
-Ints = npt.NDArray[np.integer]
+Ints = npt.NDArray[np.integer[Any]]
 
 RIDGE = 0.3
-"""penalty on the length of the weights, for embeddings of length 1"""
+"""L2 penalty of the ridge regression, for embeddings of length 1"""
 QUERIES = 20
-"""photos of each label that are asked about in a draw"""
+"""query photos of each label in an episode, at most"""
 
 
 class FewShotError(SortbinError, ValueError):
-    """Photos that allow no draw. The message says how many labels have how many photos."""
+    """Too few photos for an episode. The message says how many labels have enough photos."""
 
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """Indices of photos that are shown with their labels, and of those that are asked about, none in both."""
+    """Indices of the support photos, shown with their labels, and of the query photos, none in both."""
 
-    shown: Ints
-    asked: Ints
+    support: Ints
+    queries: Ints
 
 
 @dataclass(frozen=True)
 class FewShotAccuracy:
-    """Share of asked photos told right, 0..1: the mean over draws, and its standard error."""
+    """Share of query photos classified right, 0..1: the mean over episodes, and its standard error."""
 
     mean: float
     error: float
 
 
 def draw_episodes(targets: Ints, labels: int, shots: int, draws: int, seed: int) -> Iterator[Episode]:
-    """Draw `labels` labels and `shots` photos of each to be shown. targets: the label of each photo. Raises CarryError."""
-    known, counts = np.unique(targets, return_counts=True)
-    usable = known[counts > shots]
+    """Draw `draws` episodes of `labels` labels with `shots` support photos each. targets: the label of each photo. Raises FewShotError."""
+    present, counts = np.unique(targets, return_counts=True)
+    usable = present[counts > shots]
     if len(usable) < labels:
         raise FewShotError(f"expected at least {labels} labels with more than {shots} photos, found {len(usable)}")
     for number in range(draws):
         rng = np.random.default_rng([seed, number])
-        shown, asked = [], []
+        support, queries = [], []
         for label in rng.choice(usable, labels, replace=False):
             own = rng.permutation(np.flatnonzero(targets == label))
-            shown.append(own[:shots])
-            asked.append(own[shots : shots + QUERIES])
-        yield Episode(np.concatenate(shown), np.concatenate(asked))
+            support.append(own[:shots])
+            queries.append(own[shots : shots + QUERIES])
+        yield Episode(np.concatenate(support), np.concatenate(queries))
 
 
-def few_shot_accuracy(embeddings: Float32Array, targets: Ints, draws: Sequence[Episode]) -> FewShotAccuracy:
-    """Tell the asked photos of each draw by a ridge regression from the embeddings of those shown to their labels. embeddings: photos x features."""
+def few_shot_accuracy(embeddings: Float32Array, targets: Ints, episodes: Sequence[Episode]) -> FewShotAccuracy:
+    """Classify the queries of each episode by ridge regression on the support embeddings. embeddings: photos x features."""
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     unit = embeddings.astype(np.float64) / np.maximum(lengths, 1e-9)
-    told = []
-    for draw in draws:
-        labels, wanted = np.unique(targets[draw.shown], return_inverse=True)
-        found = labels[_scores(unit[draw.shown], np.eye(len(labels))[wanted], unit[draw.asked]).argmax(axis=1)]
-        told.append(float((found == targets[draw.asked]).mean()))
-    return FewShotAccuracy(float(np.mean(told)), float(np.std(told) / np.sqrt(len(told))))
+    accuracies = []
+    for episode in episodes:
+        labels, wanted = np.unique(targets[episode.support], return_inverse=True)
+        found = labels[_scores(unit[episode.support], np.eye(len(labels))[wanted], unit[episode.queries]).argmax(axis=1)]
+        accuracies.append(float((found == targets[episode.queries]).mean()))
+    return FewShotAccuracy(float(np.mean(accuracies)), float(np.std(accuracies) / np.sqrt(len(accuracies))))
 
 
-def _scores(shown: Float64Array, wanted: Float64Array, asked: Float64Array) -> Float64Array:
-    """Asked x labels. In its dual form, for there are fewer photos than features."""
-    middle = shown.mean(axis=0)
-    rows = shown - middle
-    dual = np.linalg.solve(rows @ rows.T + RIDGE * np.eye(len(rows)), wanted - wanted.mean(axis=0))
-    return np.asarray((asked - middle) @ (rows.T @ dual), np.float64)
+def _scores(support: Float64Array, targets: Float64Array, queries: Float64Array) -> Float64Array:
+    """Queries x labels. In the dual form, as there are fewer photos than features."""
+    middle = support.mean(axis=0)
+    rows = support - middle
+    dual = np.linalg.solve(rows @ rows.T + RIDGE * np.eye(len(rows)), targets - targets.mean(axis=0))
+    return np.asarray((queries - middle) @ (rows.T @ dual), np.float64)

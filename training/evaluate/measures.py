@@ -1,6 +1,6 @@
-"""What a model's answers are worth, label by label. Pure NumPy.
+"""Measures of predictions, label by label. Pure NumPy.
 
-Everywhere in this package: probabilities is photos x labels, float64, rows summing to 1; targets is the index of each photo's true label.
+Everywhere in this package: probabilities are photos x labels, float64, each row sums to 1; targets are the indices of the true labels.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from device.common.arrays import Float64Array
 
 
 class LabelMeasures(msgspec.Struct, frozen=True):
-    """One label's figures. None where there is nothing to take a share of.
+    """The measures of one label; None where there are no photos to measure.
 
-    n: photos of it. precision: of the photos that were given this label; recall: of the photos of it. entropy_bits: mean of its photos.
+    n: photos of the label. precision: of the photos predicted as it. recall: of its photos. entropy_bits: mean over its photos.
     """
 
     label: str
@@ -28,7 +28,7 @@ class LabelMeasures(msgspec.Struct, frozen=True):
 
 
 class ConfusedPair(msgspec.Struct, frozen=True):
-    """Two labels that are taken for one another: how often the first was named the second, and the other way round."""
+    """Two confused labels: how often the first was predicted as the second, and the second as the first."""
 
     first: str
     second: str
@@ -46,15 +46,15 @@ def share_if_any(right: int, n: int) -> Proportion | None:
 
 
 def top_k(probabilities: Float64Array, targets: Ints, k: int) -> Proportion:
-    """How often the true label is among the k likeliest. Of equally likely labels the first in order goes first."""
+    """How often the true label is among the k most likely ones. Equally likely labels rank in their order."""
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return proportion(int((order == targets[:, np.newaxis]).any(axis=1).sum()), len(targets))
 
 
 def entropy_bits(probabilities: Float64Array) -> Float64Array:
-    """The entropy of each row: 0 when one label is certain, log2 of the number of labels when all are alike."""
+    """The entropy of each row: 0 when one label is certain, log2 of the number of labels when all are equally likely."""
     logs = np.log2(np.where(probabilities > 0, probabilities, 1.0))
-    return np.abs((probabilities * logs).sum(axis=1))
+    return np.asarray(np.abs((probabilities * logs).sum(axis=1)))
 
 
 def per_label(probabilities: Float64Array, targets: Ints, labels: Sequence[str]) -> list[LabelMeasures]:
@@ -72,13 +72,13 @@ def per_label(probabilities: Float64Array, targets: Ints, labels: Sequence[str])
 
 
 def mean_of_labels(values: Sequence[float | None]) -> float:
-    """The mean over the labels that have photos: each counts the same, however many photos there are of it."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known)
+    """The mean over the labels that have photos, each with the same weight."""
+    measured = [value for value in values if value is not None]
+    return sum(measured) / len(measured)
 
 
 def confused_pairs(confusion: Ints, labels: Sequence[str]) -> list[ConfusedPair]:
-    """Every pair of labels that was confused at least once, most often first. confusion: true label x named label."""
+    """Each pair of labels that was confused at least once, the most frequent first. confusion: true label x predicted label."""
     pairs = [
         ConfusedPair(labels[i], labels[j], int(confusion[i, j]), int(confusion[j, i])) for i in range(len(labels)) for j in range(i + 1, len(labels))
     ]

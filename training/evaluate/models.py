@@ -1,6 +1,6 @@
-"""One way into any model: the float network of a run, the INT8 network of a bundle, or a bare `.tflite` of either kind.
+"""Open any model for evaluation: the float network of a run, the INT8 network of a bundle, or a bare `.tflite` of either kind.
 
-All take pictures as a camera gives them and see the same pixels: the device's own preprocessing goes before each.
+All take camera pictures and use the device's own preprocessing, so they get the same pixels.
 """
 
 import tempfile
@@ -32,11 +32,11 @@ RUN_FILE = "model.keras"
 
 
 class ModelError(SortbinError, ValueError):
-    """Something that is no model, or one whose labels are not known. The message names the file and what was expected."""
+    """A path that is no model, or a model without labels. The message names the file and what was expected."""
 
 
 class ModelOutputs(NamedTuple):
-    """logits: photos x labels, float64, before any temperature. embeddings: photos x features, float32, what the head looks at.
+    """logits: photos x labels, float64, without temperature. embeddings: photos x features, float32, the input of the head.
 
     bin_logits: photos x bins, float64, of a run with a second head.
     """
@@ -48,11 +48,11 @@ class ModelOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Model:
-    """A model ready to judge. size_px: side of its input; runtime: what it runs on.
+    """A model that is ready to predict. size_px: side of its input. runtime: name and version of what runs it.
 
-    bins: what a second head names, in its order; empty without one, or where its rule pack cannot be read any more. temperature and
-    reject_below: a bundle's own, else None. trained_on and chosen_by: the names of a run's training and validation photos, empty where
-    the model does not tell. photo_list: the same of a bundle, by what is in the photos; None where it does not tell.
+    bins: those that a second head names, in its order; empty without one, or where its rule pack cannot be read any more. temperature and
+    reject_below: a bundle's, else None. trained_on and chosen_by: names of a run's training and validation photos, empty where unknown. photo_list:
+    digests of a bundle's photos; None where unknown.
     """
 
     path: Path
@@ -61,9 +61,9 @@ class Model:
     size_px: int
     runtime: str
     judge: Callable[[Iterable[Pixels]], ModelOutputs]
-    """pictures, H x W x 3 uint8 RGB of any sizes, at least one -> outputs, one row a picture"""
+    """outputs of pictures, one row each; pictures: at least one, H x W x 3 uint8 RGB, of any sizes"""
     ground: Ground = GROUND
-    """what is shown round isolated items"""
+    """what is shown around isolated items"""
     bins: tuple[str, ...] = ()
     temperature: float | None = None
     reject_below: float | None = None
@@ -73,17 +73,18 @@ class Model:
 
     @property
     def name(self) -> str:
+        """Folder or file name without its suffix."""
         return self.path.resolve().name if self.path.suffix == "" else self.path.stem
 
 
 def open_model(path: Path, labels_file: Path | None = None) -> Model:
     """Open a run folder, a bundle, or a `.tflite` file.
 
-    labels_file: one label a line, for a bare `.tflite`; without it, the `labels.txt` beside that. Raises ModelError, and BundleError,
-    RuntimeFault or NetworkError for a model that is damaged or of another shape.
+    labels_file: one label a line, for a bare `.tflite`; None for the `labels.txt` beside it. Raises ModelError; BundleError, RuntimeFault or
+    NetworkError for a model that is damaged or of another shape.
     """
     if labels_file is not None and path.suffix != ".tflite":
-        raise ModelError(f"{labels_file}: only a bare .tflite needs --labels; {path} brings its own")
+        raise ModelError(f"{labels_file}: expected no --labels: {path} has its own; only a bare .tflite needs them")
     if (path / INFO_FILE).is_file():
         return _bundle(path)
     if path.is_dir():
@@ -95,9 +96,9 @@ def open_model(path: Path, labels_file: Path | None = None) -> Model:
 
 
 def read_network(run: Path) -> tuple["keras.Model", tuple[str, ...]]:
-    """The Keras network of a run, for what needs gradients, and its labels. Raises ModelError and NetworkError."""
+    """The Keras network of a run, for gradients, and its labels. Raises ModelError and NetworkError."""
     if run.is_file() or (run / INFO_FILE).is_file():
-        raise ModelError(f"{run}: expected the folder of a training run; a .tflite and a bundle hold no gradients")
+        raise ModelError(f"{run}: expected the folder of a training run: a .tflite and a bundle have no gradients")
     for name in (RUN_FILE, LABELS_FILE):
         if not (run / name).is_file():
             raise ModelError(f"{run}: expected a finished training run, {name} is missing")
@@ -109,7 +110,7 @@ def read_network(run: Path) -> tuple["keras.Model", tuple[str, ...]]:
 
 
 def network_model(folder: Path, network: "keras.Model", labels: tuple[str, ...]) -> Model:
-    """The model of a run whose network is open already."""
+    """The model of a run whose network is open already. folder: the run."""
     with silenced():
         import keras
         import tensorflow as tf
@@ -137,7 +138,7 @@ def network_model(folder: Path, network: "keras.Model", labels: tuple[str, ...])
 
 
 def _bins(run: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """The bins of the rule pack that the run's recipe names, in the order in which its second head learned them."""
+    """The bins of the rule pack in the run's recipe, in the order of the second head; empty where recipe or pack cannot be read."""
     from training.fit.recipe import RecipeError, read_run_recipe
 
     try:
@@ -162,7 +163,7 @@ def _bundle(folder: Path) -> Model:
         ground=info.ground,
         temperature=info.temperature,
         reject_below=info.reject_below,
-        # What a network of another maker was trained on is not known.
+        # It is unknown what a foreign network was trained on.
         photo_list=read_photo_list(bundle) if info.foreign is msgspec.UNSET else None,
     )
 
@@ -183,7 +184,7 @@ def _tflite(file: Path, labels_file: Path) -> Model:
                 return Model(file, labels, "float32", size, runtime.name, _float_judge(file, runtime, source, len(labels)))
             trial = TrialModel(content, labels, size, Path(scratch))
         except BundleError as error:
-            # It speaks of the copy in `scratch`.
+            # The message names the copy in `scratch`.
             raise ModelError(f"{file}: {str(error).partition(': ')[2]}") from error
         return Model(file, labels, "int8", size, trial.shipping.runtime.name, _judged_by(trial.shipping))
 

@@ -1,4 +1,4 @@
-"""Pictures of photos: the worst mistakes with both labels, and a sample in green and red."""
+"""Grids of photos with their predictions: framed green where right, red where wrong."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ GROUND = 238
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """A photo (H x W x 3 uint8 RGB), whether it was named right, and up to two lines to write below it."""
+    """A photo (H x W x 3 uint8 RGB), whether its prediction is right, and up to two lines of text below it."""
 
     pixels: Pixels
     right: bool
@@ -25,7 +25,7 @@ class Tile:
 
 
 def tile_grid(tiles: Sequence[Tile], columns: int) -> Figure:
-    """The tiles in rows, framed green where right and red where wrong; a sign says the same to who cannot tell these colours apart."""
+    """The tiles in rows, framed green or red; a sign says the same for colour-blind readers."""
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
     across, down = TILE_PX + GAP_PX, TILE_PX + TEXT_PX + GAP_PX
@@ -48,7 +48,7 @@ def tile_grid(tiles: Sequence[Tile], columns: int) -> Figure:
 
 
 def frame(pixels: Pixels, right: bool, side_px: int = TILE_PX) -> Pixels:
-    """The whole picture on a square of side_px, undistorted, in a frame that is green where right and red where wrong."""
+    """The whole picture, undistorted, on a square of side_px with a green frame where right, a red one where wrong."""
     height, width = pixels.shape[:2]
     inner = side_px - 8
     scale = inner / max(height, width)
@@ -63,7 +63,7 @@ def frame(pixels: Pixels, right: bool, side_px: int = TILE_PX) -> Pixels:
 
 
 def truncate(text: str, columns: int) -> str:
-    """At most so many columns, a Chinese character taking two; what was cut off ends in an ellipsis."""
+    """The text in at most so many columns; a Chinese character takes two. A text that was cut ends in an ellipsis."""
     widths = [2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text]
     if sum(widths) <= columns:
         return text

@@ -1,4 +1,4 @@
-"""Which photos a model is measured on: one split of a prepared data set, or of a plain folder for each label."""
+"""Select the photos to measure a model on: one split of a prepared data set, or of plain folders, one a label."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ SPLITS = ("train", "val", "test", "all")
 
 @dataclass(frozen=True)
 class SelectedPhotos:
-    """Photos, at least one, and for each the index of its label among the model's. name: of the data set; split: one of SPLITS, or a fold."""
+    """Photos, at least one, and the index of each one's label in the model. name: of the data set. split: one of SPLITS, or a fold."""
 
     name: str
     split: str
@@ -24,21 +24,19 @@ class SelectedPhotos:
 
 
 def select_photos(data: Path, split: str, model: Model) -> SelectedPhotos:
-    """The photos of `split` below `data`, their labels found among the model's.
+    """The photos of `split` below `data`, with the indices of their labels in the model.
 
-    In a plain folder the lists `splits/*train.txt`, `*val.txt`, `*test.txt` decide; without them, the lists of the run or bundle.
-    Raises PhotosError for data without that split or with nothing in it, and for a label that the model does not have; ManifestError.
+    In plain folders the lists `splits/*train.txt`, `*val.txt`, `*test.txt` define the splits; without them the lists of the run or bundle.
+    Raises PhotosError for data without that split or with an empty one, and for a label that the model does not have; ManifestError.
     """
     photos = _prepared(data, split) if is_dataset(data) else _plain(data, split, model)
     if not photos:
         raise PhotosError(f"{data}: no photo in split {split}; choose another with --split ({', '.join(SPLITS)})")
-    known = {_composed(label): index for index, label in enumerate(model.labels)}
-    strange = [photo for photo in photos if _composed(photo.label) not in known]
-    if strange:
-        raise PhotosError(
-            f"{data}: {strange[0].name} is labelled {strange[0].label}, which {model.path} does not know; its labels are {', '.join(model.labels)}"
-        )
-    return SelectedPhotos(data.resolve().name, split, tuple(photos), tuple(known[_composed(photo.label)] for photo in photos))
+    index_of = {_composed(label): index for index, label in enumerate(model.labels)}
+    unknown = [photo for photo in photos if _composed(photo.label) not in index_of]
+    if unknown:
+        raise PhotosError(f"{data}: {unknown[0].name} is labelled {unknown[0].label}; expected a label of {model.path}: {', '.join(model.labels)}")
+    return SelectedPhotos(data.resolve().name, split, tuple(photos), tuple(index_of[_composed(photo.label)] for photo in photos))
 
 
 def _plain(data: Path, split: str, model: Model) -> Sequence[Photo]:
@@ -53,14 +51,14 @@ def _plain(data: Path, split: str, model: Model) -> Sequence[Photo]:
         return read_list(lists[0], data, by_name)
     if model.photo_list is not None and split in ("train", "val"):
         wanted = model.photo_list.train if split == "train" else model.photo_list.val
-        found = photos_with_digests(photos, wanted)
-        if len(found) == wanted.total():
-            return found
+        listed = photos_with_digests(photos, wanted)
+        if len(listed) == wanted.total():
+            return listed
     names = {"train": sorted(model.trained_on), "val": model.chosen_by}.get(split, ())
-    known = [by_name[name] for name in names if name in by_name]
-    if not names or len(known) < len(names):
+    found = [by_name[name] for name in names if name in by_name]
+    if not names or len(found) < len(names):
         raise PhotosError(f"{data}: no list splits/*{split}.txt says which photos are in split {split}; measure on all with --split all")
-    return known
+    return found
 
 
 def _prepared(dataset: Path, split: str) -> Sequence[Photo]:
@@ -72,5 +70,5 @@ def _prepared(dataset: Path, split: str) -> Sequence[Photo]:
 
 
 def _composed(label: str) -> str:
-    """File systems differ in how they spell an accent."""
+    """In Unicode NFC: file systems differ in how they encode accents."""
     return unicodedata.normalize("NFC", label)

@@ -1,12 +1,14 @@
-"""The pictures of an evaluation, as matplotlib figures. Labels in any language; colours that a colour-blind reader can tell apart."""
+"""The plots of an evaluation, as matplotlib figures. Labels may be in any language; colours suit colour-blind readers."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from converter.common.accuracy import Ints
 from converter.common.proportion import Proportion
 from device.common.arrays import Float64Array
 from training.evaluate.calibration import CalibrationReport, Reliability
@@ -17,7 +19,7 @@ from training.report.colours import BLUE, GREY, INK, ORANGE, RIGHT, WRONG
 
 
 def figures(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
-    """Every picture with its name, in the order of the report."""
+    """Every plot with its name, in the order of the report."""
     report = evaluation.report
     labels = report.model.labels
     yield "confusion", confusion(report.confusion, labels)
@@ -30,7 +32,7 @@ def figures(evaluation: Evaluation) -> Iterator[tuple[str, Figure]]:
 
 
 def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
-    """Photos by true label (rows) and named label (columns), shaded by the share of the row."""
+    """Photos by true label (rows) and predicted label (columns), shaded by the share of the row."""
     table = np.array(counts)
     n = len(labels)
     side = 1.6 + 0.45 * n if n <= 20 else 2.5 + 0.28 * n
@@ -59,13 +61,13 @@ def per_label(measured: Sequence[LabelMeasures]) -> Figure:
     """Precision, recall and F1 of each label; the first two with their 95 % intervals."""
     figure = Figure(figsize=(7.5, 1.4 + 0.5 * len(measured)), layout="constrained")
     axes = figure.add_subplot()
-    places = np.arange(len(measured))
+    places = np.arange(len(measured), dtype=np.float64)
     _shares(axes, places - 0.27, [entry.precision for entry in measured], BLUE, "precision")
     _shares(axes, places, [entry.recall for entry in measured], ORANGE, "recall")
     axes.barh(places + 0.27, [entry.f1 or 0 for entry in measured], 0.25, color=GREY, label="F1")
     axes.set_yticks(places, [f"{entry.label} ({entry.n})" for entry in measured])
     axes.set(xlim=(0, 1), title=f"Per label, {sum(entry.n for entry in measured)} photos; bars end at the value, lines are 95 % intervals")
-    axes.title.set_size(10)
+    axes.title.set_fontsize(10)
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#dddddd")
@@ -74,8 +76,8 @@ def per_label(measured: Sequence[LabelMeasures]) -> Figure:
     return figure
 
 
-def entropy(bits: Float64Array, targets: np.ndarray, right: np.ndarray, labels: Sequence[str]) -> Figure:
-    """How undecided the network is, photo by photo and label by label: right ones as dots, wrong ones as crosses, the mean as a bar."""
+def entropy(bits: Float64Array, targets: Ints, right: npt.NDArray[np.bool_], labels: Sequence[str]) -> Figure:
+    """Entropy of each photo's prediction by label: right predictions as dots, wrong ones as crosses, the mean as a bar."""
     figure = Figure(figsize=(7.5, 1.4 + 0.4 * len(labels)), layout="constrained")
     axes = figure.add_subplot()
     rng = np.random.default_rng(0)
@@ -97,7 +99,7 @@ def entropy(bits: Float64Array, targets: np.ndarray, right: np.ndarray, labels: 
 
 
 def reliability(calibration: CalibrationReport) -> Figure:
-    """How often the likeliest label is right against how likely it was said to be, before and after the temperature."""
+    """Share of right predictions against the top probability, before and after the temperature."""
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _reliability(left, calibration.before, "before: temperature 1")
@@ -108,7 +110,7 @@ def reliability(calibration: CalibrationReport) -> Figure:
 
 
 def risk_coverage(measured: RiskCoverage) -> Figure:
-    """What share of the accepted photos is wrong, against what share is accepted, the surest first."""
+    """Share of wrong predictions among the accepted photos, against the share that is accepted, the most certain first."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
     curve = thin_curve(measured.curve)
@@ -137,7 +139,7 @@ def risk_coverage(measured: RiskCoverage) -> Figure:
 
 
 def robustness(measured: Robustness) -> Figure:
-    """Accuracy at every level of every corruption, mildest left, beside the accuracy on the clean photos."""
+    """Accuracy at each level of each corruption, the mildest first, and on the clean photos."""
     figure = Figure(figsize=(8, 1.6 + 0.62 * len(measured.corruptions)), layout="constrained")
     axes = figure.add_subplot()
     clean = measured.clean
@@ -165,12 +167,12 @@ def robustness(measured: Robustness) -> Figure:
     return figure
 
 
-def _shares(axes: Axes, places: np.ndarray, shares: Sequence[Proportion | None], colour: str, name: str) -> None:
-    known = [(place, share) for place, share in zip(places, shares, strict=True) if share is not None]
-    values = np.array([share.share for _, share in known])
-    reach = np.abs(np.array([[share.low for _, share in known], [share.high for _, share in known]]) - values)
+def _shares(axes: Axes, places: Float64Array, shares: Sequence[Proportion | None], colour: str, name: str) -> None:
+    present = [(place, share) for place, share in zip(places, shares, strict=True) if share is not None]
+    values = np.array([share.share for _, share in present])
+    reach = np.abs(np.array([[share.low for _, share in present], [share.high for _, share in present]]) - values)
     style: dict[str, Any] = {"ecolor": INK, "elinewidth": 0.8, "capsize": 0}
-    axes.barh([place for place, _ in known], values, 0.25, xerr=reach, color=colour, label=name, error_kw=style)
+    axes.barh([place for place, _ in present], values, 0.25, xerr=reach, color=colour, label=name, error_kw=style)
 
 
 def _reliability(axes: Axes, measured: Reliability, title: str) -> None:

@@ -1,4 +1,4 @@
-"""An evaluation written down: `report.html` for people, `report.json` for programs, `photos.csv`, and every picture as a file."""
+"""The report of an evaluation: `report.html` for people, `report.json` for programs, `photos.csv`, and every picture as a file."""
 
 import csv
 import io
@@ -31,13 +31,13 @@ CURVES = "curves.png"
 
 
 def encode_report(report: EvaluationReport) -> bytes:
-    """The bytes of `report.json`: UTF-8, indented for people to read, the risk-coverage curve thinned to 200 points."""
+    """The bytes of `report.json`: UTF-8, indented, with at most 200 points of the risk-coverage curve."""
     curve = msgspec.structs.replace(report.selective, curve=thin_curve(report.selective.curve))
     return msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(report, selective=curve)), indent=1) + b"\n"
 
 
 def write_report(evaluation: Evaluation, folder: Path, seed: int, progress: Progress) -> Path:
-    """Write the report into `folder`, over an earlier one, and return the page. seed: draws the sample. Raises OutputError."""
+    """Write the report into `folder`, over an earlier one, and return the path of the page. seed: of the sample of photos. Raises OutputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         pictures = _pictures(evaluation, seed, progress)
@@ -107,7 +107,7 @@ def _pictures(evaluation: Evaluation, seed: int, progress: Progress) -> dict[str
 
 
 def tile(photo: Photo, named: PhotoPrediction, shown: PhotoView) -> Tile:
-    """What was shown of the photo with the label it was given and, where that is wrong, its true one."""
+    """The view that the model was given, with the predicted label and, where that is wrong, the true one."""
     if named.label == named.named:
         return Tile(shown(photo), True, (f"{named.named} {named.p_named:.0%}",))
     return Tile(shown(photo), False, (f"{named.named} {named.p_named:.0%}", f"is {named.label} {named.p_label:.0%}"))

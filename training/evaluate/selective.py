@@ -1,4 +1,4 @@
-"""What is gained by not sorting what the model is unsure of: risk against coverage, and the threshold for a wanted error."""
+"""Selective prediction: risk against coverage when uncertain photos are rejected, and the threshold for a wanted error."""
 
 import math
 
@@ -13,7 +13,7 @@ CERTAINTY = 0.95
 
 
 class OperatingPoint(msgspec.Struct, frozen=True):
-    """Accepting probabilities of at least `threshold`: the share of photos that pass, and how many of those are wrong."""
+    """Accepting probabilities of at least `threshold`: the share of photos accepted, and the share of those that is wrong."""
 
     threshold: float
     coverage: Proportion
@@ -21,10 +21,10 @@ class OperatingPoint(msgspec.Struct, frozen=True):
 
 
 class RiskCoverage(msgspec.Struct, frozen=True):
-    """The curve from the surest photo to all of them (Geifman and El-Yaniv 2017), one point for each probability that occurs.
+    """The risk-coverage curve from the most certain photo to all photos (Geifman and El-Yaniv 2017), one point for each probability that occurs.
 
-    aurc: area under it, the mean risk over all coverages. On these photos `reached` is the widest coverage whose risk is at most
-    `wanted_error`; `promised` is one whose risk in the long run is at most that with 95 % certainty. None where there is none.
+    aurc: area under the curve, the mean risk over all coverages. reached: the largest coverage whose risk on these photos is at most
+    `wanted_error`. promised: one whose long-term risk is at most that with 95 % confidence. None where there is none.
     """
 
     n: int
@@ -36,11 +36,11 @@ class RiskCoverage(msgspec.Struct, frozen=True):
 
 
 def risk_coverage(probabilities: Float64Array, targets: Ints, wanted_error: float) -> RiskCoverage:
-    """Order the photos by the probability of their likeliest label. wanted_error: share of the accepted that may be wrong, 0..1."""
+    """Order the photos by their top probability. wanted_error: share of the accepted photos that may be wrong, 0..1."""
     confidence = probabilities.max(axis=1)
     wrong = probabilities.argmax(axis=1) != targets
     order = np.argsort(-confidence, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))  # equal probabilities pass together
+    ends = np.flatnonzero(np.append(np.diff(confidence[order]) != 0, True))  # equal probabilities are accepted together
     errors = np.cumsum(wrong[order])
     n = len(targets)
     curve = [
@@ -55,16 +55,16 @@ def risk_coverage(probabilities: Float64Array, targets: Ints, wanted_error: floa
 
 
 def thin_curve(curve: list[OperatingPoint], most: int = 200) -> list[OperatingPoint]:
-    """At most `most` points of a curve, evenly, the first and the last among them."""
+    """At most `most` points of a curve, evenly spaced, with the first and the last."""
     if len(curve) <= most:
         return curve
     return [curve[i] for i in np.linspace(0, len(curve) - 1, most).round().astype(int)]
 
 
 def _promised(curve: list[OperatingPoint], wanted_error: float) -> OperatingPoint | None:
-    """Learn then test (Angelopoulos et al. 2021): thresholds from high to low, each by an exact binomial test, until one fails.
+    """Learn then test (Angelopoulos et al. 2021): an exact binomial test of each threshold, from high to low, until one fails.
 
-    Tests in a fixed order need no correction for their number. The first one is the smallest sample that could pass at all.
+    Tests in a fixed order need no correction for their number. Samples too small to pass at all are skipped.
     """
     promised = None
     for point in curve:

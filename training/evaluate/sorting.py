@@ -1,4 +1,4 @@
-"""What the bin would do with the photos: the device's own decision under a rule pack, and what its mistakes cost."""
+"""Measure the choice of bins: the device's own decision under a rule pack, and the cost of its mistakes."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ from training.evaluate.measures import share_if_any
 
 
 class BinMeasures(msgspec.Struct, frozen=True):
-    """One bin. n: photos that belong in it. right: of those, how many went there; residual: how many went to the residual bin instead;
-    purity: of all that went there, how much belongs there. None of nothing.
+    """One bin. n: photos that belong in it. right: the share of those that went there. residual: the share that went to the residual bin instead.
+    purity: of all photos that went there, the share that belongs there. None where there is no photo to measure.
     """
 
     bin: str
@@ -26,16 +26,16 @@ class BinMeasures(msgspec.Struct, frozen=True):
 
 
 class PolicyResult(msgspec.Struct, frozen=True):
-    """A way to choose bins: how often it is right, and the mean cost of an item in the pack's terms."""
+    """A way to choose bins: how often it is right, and the mean cost of an item by the pack."""
 
     right: Proportion
     mean_cost: float
 
 
 class SortingResult(msgspec.Struct, frozen=True):
-    """decided: by expected cost, and to the residual bin below `reject_below`, as the bin does it; a hazard that is held is sorted nowhere and
-    counts as in the residual bin. likeliest: the bin of the likeliest label, whatever the costs. all_residual: nothing sorted. bin_head: what a
-    second head names, for a run that learned this pack's bins. contamination: of what went to any other bin than the residual one, how much does not
+    """decided: as the device decides: by expected cost, and the residual bin below `reject_below`. A hazard that is held is not sorted and counts as
+    in the residual bin. likeliest: the bin of the most likely label, without costs. all_residual: everything to the residual bin. bin_head: the
+    choice of a second head trained for this pack's bins. contamination: of the photos in all bins but the residual one, the share that does not
     belong there. flows: photos by the bin they belong in (rows) and the bin chosen (columns), in the order of `bins`.
     """
 
@@ -53,7 +53,7 @@ class SortingResult(msgspec.Struct, frozen=True):
 
 
 def measure_sorting(probabilities: Float64Array, targets: Ints, labels: tuple[str, ...], pack: RulePack, reject_below: float) -> SortingResult:
-    """Decide on every photo. reject_below: least probability of the likeliest bin for which an item is not sent to the residual bin."""
+    """Decide on every photo. reject_below: smallest probability of the most likely bin; below it an item goes to the residual bin."""
     names = list(pack.bins)
     belongs = [pack.bin_of(labels[target]) for target in targets.tolist()]
     decided = [decide(Evidence(row), labels, pack, reject_below=reject_below).bin or pack.residual for row in probabilities]
@@ -89,7 +89,7 @@ def measure_sorting(probabilities: Float64Array, targets: Ints, labels: tuple[st
 
 
 def measure_policy(belongs: Sequence[str], chosen: Sequence[str], pack: RulePack) -> PolicyResult:
-    """Measure a choice of bins. belongs, chosen: a bin each, one a photo, at least one."""
+    """Measure a choice of bins. belongs, chosen: one bin a photo; at least one photo."""
     pairs = list(zip(belongs, chosen, strict=True))
     cost = sum(pack.cost(own, into) for own, into in pairs)
     return PolicyResult(proportion(sum(own == into for own, into in pairs), len(pairs)), cost / len(pairs))

@@ -1,4 +1,4 @@
-"""Curves of a run, epoch by epoch: loss and accuracy on training and on validation photos, as a picture and as a page."""
+"""Training curves of a run: loss and accuracy of each epoch on training and validation photos, as a picture and a page."""
 
 import io
 import math
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 PICTURE, PAGE = "curves.png", "report.html"
 HEAD = ("stage", "epoch", "loss", "train loss", "train accuracy", "val loss", "val accuracy", "isolated", "rate", "images/s")
 MOST_BESIDE = 4
-"""runs in one row of panels"""
+"""runs beside each other in one row of panels"""
 GREEN = "#1b7837"
 EXPLAINED = (
-    "Losses are mean negative log likelihoods of photos as they are, by the averaged weights; the thin grey line is the loss that was trained on, of "
-    "augmented, mixed and smoothed views, so it lies higher. At epoch 0: what training starts from; a hollow ring is the network before the first "
-    "phase. Dotted lines: a new stage. A ring round a point: the epoch that was kept."
+    "Losses are mean negative log likelihoods of photos without augmentation, by the averaged weights. The thin grey line is the training loss, of "
+    "augmented, mixed views and smoothed labels, so it is higher. Epoch 0: what the stages start from; a hollow ring is the network before the first "
+    "phase. Dotted lines: a new stage. A ring round a point: the selected epoch."
 )
 
 
 def write_run_report(run: Path, score: "Score") -> None:
-    """Write curves.png and report.html into a finished run, if it noted anything. score: of the result on the validation photos."""
+    """Write curves.png and report.html into a finished run that recorded epochs. score: of the result on the validation photos."""
     history = read_history(run)
     if history is None:
         return
@@ -50,32 +50,32 @@ def write_run_report(run: Path, score: "Score") -> None:
 
 
 def add_curves(page: Page, history: History, picture: bytes) -> None:
-    """The part of a page that tells how a network was trained."""
+    """Add the section on training to a page: curves, caption and the table of epochs."""
     page.heading("How it was trained")
     page.picture(picture, "png", "loss and accuracy of each epoch on training and validation photos")
     page.note(caption(history))
     page.table(HEAD, table_rows(history))
-    if len(history.first) > 2:
+    if len(history.first_phase) > 2:
         page.heading("The first phase: heads on frozen features")
-        first_phase = History(history.first[:1], history.first[1:], None, None, None)
+        first_phase = History(history.first_phase[:1], history.first_phase[1:], None, None, None)
         page.picture(render_curves({"": first_phase}), "png", "loss and accuracy of the first phase")
 
 
 def caption(history: History) -> str:
-    """What the curves show."""
+    """The note below the curves."""
     measured = f"Measured on {history.val_n} validation and {history.train_n} training photos. " if history.val_n and history.train_n else ""
     return measured + EXPLAINED
 
 
 def table_rows(history: History) -> list[tuple[str, ...]]:
-    """Every epoch, under HEAD. Of a long first phase, its first and last."""
-    first = history.first[:2] if len(history.first) < 3 else (history.first[0], history.first[-1])
+    """One row an epoch, with the columns of HEAD; of a long first phase the first and last epoch only."""
+    first = history.first_phase[:2] if len(history.first_phase) < 3 else (history.first_phase[0], history.first_phase[-1])
     named = [("before" if number == 0 else "first phase", epoch) for number, epoch in enumerate(first)]
     return [_row(name, epoch) for name, epoch in [*named, *((str(epoch.stage), epoch) for epoch in history.epochs)]]
 
 
 def render_curves(histories: Mapping[str, History]) -> bytes:
-    """The curves of these runs side by side, as a PNG."""
+    """Draw the curves of these runs side by side, as a PNG."""
     encoded = io.BytesIO()
     with fonts.drawn_in_our_fonts():
         curves_figure(histories).savefig(encoded, format="png", dpi=130)
@@ -83,7 +83,7 @@ def render_curves(histories: Mapping[str, History]) -> bytes:
 
 
 def curves_figure(histories: Mapping[str, History]) -> Figure:
-    """For each run a panel of losses and one of accuracies below it, all on the same scales, at most MOST_BESIDE side by side."""
+    """A panel of losses for each run and one of accuracies below it, all on the same scales, at most MOST_BESIDE in a row."""
     columns = min(MOST_BESIDE, len(histories))
     bands = -(-len(histories) // columns)
     made = Figure(figsize=(7.5 if columns == 1 else 3.6 * columns + 0.6, 6 * bands), layout="constrained")
@@ -92,8 +92,8 @@ def curves_figure(histories: Mapping[str, History]) -> Figure:
     for place, (name, history) in enumerate(histories.items()):
         band, column = divmod(place, columns)
         losses, accuracies = panels[2 * band, column], panels[2 * band + 1, column]
-        _losses(losses, history, top)
-        _accuracies(accuracies, history)
+        _plot_losses(losses, history, top)
+        _plot_accuracies(accuracies, history)
         losses.set_title(name, size=10)
         if column == 0:
             losses.set_ylabel("loss, nats")
@@ -105,42 +105,42 @@ def curves_figure(histories: Mapping[str, History]) -> Figure:
     return made
 
 
-def _losses(axes: Axes, history: History, top: float) -> None:
+def _plot_losses(axes: Axes, history: History, top: float) -> None:
     trained_on = [epoch.loss for epoch in history.epochs]
     axes.plot(range(1, len(trained_on) + 1), [math.nan if loss is None else loss for loss in trained_on], color=GREY, linewidth=0.8)
-    axes.plot([], [], color=GREY, linewidth=0.8, label="training, as trained on")
+    axes.plot([], [], color=GREY, linewidth=0.8, label="training loss")
     _curve(axes, history, "train_loss", BLUE, "training")
     _curve(axes, history, "val_loss", ORANGE, "validation")
-    _curve(axes, history, "isolated_loss", GREEN, "validation, items by themselves")
+    _curve(axes, history, "isolated_loss", GREEN, "validation, isolated items")
     _style_axes(axes, history)
     axes.set_ylim(0, top)
 
 
-def _accuracies(axes: Axes, history: History) -> None:
+def _plot_accuracies(axes: Axes, history: History) -> None:
     _curve(axes, history, "train_accuracy", BLUE, "training")
     _curve(axes, history, "val_accuracy", ORANGE, "validation")
-    _curve(axes, history, "isolated_accuracy", GREEN, "validation, items by themselves")
+    _curve(axes, history, "isolated_accuracy", GREEN, "validation, isolated items")
     _style_axes(axes, history)
     axes.set(xlabel="epoch", ylim=(0, 1.02))
 
 
 def _curve(axes: Axes, history: History, measure: str, colour: str, name: str) -> None:
-    """A line from what training starts with through the epochs; a hollow ring at 0 is the network before any training."""
-    before: list[float | None] = [getattr(epoch, measure) for epoch in history.first]
+    """A line from epoch 0, what the stages start from, through all epochs. A hollow ring at 0 is the network before the first phase."""
+    before: list[float | None] = [getattr(epoch, measure) for epoch in history.first_phase]
     values: list[float | None] = [before[-1] if before else None, *(getattr(epoch, measure) for epoch in history.epochs)]
-    known = [(number, value) for number, value in enumerate(values) if value is not None]
-    if not known:
+    measured = [(number, value) for number, value in enumerate(values) if value is not None]
+    if not measured:
         return
     style = "o--" if measure.startswith("isolated") else "o-"
-    axes.plot([number for number, _ in known], [value for _, value in known], style, color=colour, markersize=3.5, linewidth=1.6, label=name)
+    axes.plot([number for number, _ in measured], [value for _, value in measured], style, color=colour, markersize=3.5, linewidth=1.6, label=name)
     if len(before) > 1 and before[0] is not None:
         axes.plot(0, before[0], "o", color=colour, markersize=6, markerfacecolor="white", clip_on=False, zorder=3)
-    if history.kept is not None and history.epochs:
-        axes.plot(history.kept + 1, values[history.kept + 1], "o", color=colour, markersize=10, markerfacecolor="none")
+    if history.selected is not None and history.epochs and (value := values[history.selected + 1]) is not None:
+        axes.plot(history.selected + 1, value, "o", color=colour, markersize=10, markerfacecolor="none")
 
 
 def _style_axes(axes: Axes, history: History) -> None:
-    for start in history.starts:
+    for start in history.stage_starts:
         axes.axvline(start + 0.5, color=GREY, linewidth=0.8, linestyle=":")
     count = max(1, len(history.epochs))
     axes.set_xlim(-0.03 * count, 1.03 * count)
@@ -150,11 +150,11 @@ def _style_axes(axes: Axes, history: History) -> None:
 
 
 def _top(histories: Sequence[History]) -> float:
-    """Where the panels of losses end: above all of them, but for a few that are many times as high as most."""
+    """Upper limit of the loss panels: above the largest loss, but at most four times the median."""
     found = [
         loss
         for history in histories
-        for epoch in (*history.first[1:], *history.epochs)
+        for epoch in (*history.first_phase[1:], *history.epochs)
         for loss in (epoch.loss, epoch.train_loss, epoch.val_loss, epoch.isolated_loss)
         if loss is not None
     ]
@@ -173,7 +173,7 @@ def _row(stage: str, epoch: EpochMetrics) -> tuple[str, ...]:
 
 
 def _settings(run: Path) -> list[tuple[str, str]]:
-    """The recipe, as far as it differs from what a recipe leaves open."""
+    """The recipe's settings that differ from the defaults."""
     try:
         recipe = read_run_recipe(run)
     except RecipeError:
@@ -189,6 +189,6 @@ def _listed(settings: Mapping[str, Any]) -> str:
 
 
 def _named(settings: msgspec.Struct, usual: msgspec.Struct) -> dict[str, Any]:
-    """What differs from the usual, but for stages."""
+    """The settings that differ from `usual`, without the stages."""
     own, others = msgspec.to_builtins(settings), msgspec.to_builtins(usual)
     return {key: value for key, value in own.items() if value != others[key] and key != "stage"}

@@ -1,7 +1,7 @@
-"""A bundle's INT8 model back in float: the run that it would have come from, as near as eight bits a weight tell.
+"""A bundle's INT8 model back in float: a run folder like the one it was made from, with weights rounded to eight bits.
 
-Weights are what the model's integers stand for (real = scale * stored), a channel at a time (Jacob et al. 2018, section 2.1); activations are left in
-float. So a bundle whose run is gone, or that somebody else made, can be trained further, averaged, explained and quantized again.
+Weights are scale * (integer - zero point), by channel (Jacob et al. 2018, section 2.1); activations stay float. A bundle whose run is lost, or that
+somebody else made, can so be trained further, averaged, explained and quantized again.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from converter.bundle.photo_list import listed_split
 from converter.common.atomic_directory import atomic_directory
@@ -25,20 +26,19 @@ from training.models.network import HEAD, add_heads, set_head
 FILE = "dequantized.json"
 
 _ACTIVATIONS: Mapping[int, float | None] = {1: None, 3: 6.0}
-"""TensorFlow Lite's numbers of RELU and RELU6, and where they end"""
+"""upper limit of each fused activation, by TensorFlow Lite's number: RELU and RELU6"""
 _PADDINGS = ("same", "valid")
 
 
 class DequantizeError(SortbinError, ValueError):
-    """A bundle whose model cannot be had in float, or photos that are not of its labels. The message names the file and what was expected."""
+    """A bundle whose model cannot be dequantized, or photos of other labels. The message names the file and what was expected."""
 
 
 def write_dequantized(bundle: Bundle, data: Path, seed: int, out: Path) -> tuple[keras.Model, bool]:
-    """Write the run folder `out`, which does not exist. Returns the network, and whether the photos are those that the bundle was made from, split
-    as they were then.
+    """Write the run folder `out`, which must not exist. Returns the network, and whether the photos and their split are those of the bundle.
 
-    data: photos of the bundle's labels. seed: of their split where a plain folder has no lists and the bundle's own split is not known. Raises
-    DequantizeError, ModelFileError, PhotosError, OutputError.
+    data: photos of the bundle's labels. seed: of their split, where neither the folder nor the bundle says it. Raises DequantizeError,
+    ModelFileError, PhotosError, OutputError.
     """
     if bundle.info.precision is not msgspec.UNSET:
         raise DequantizeError(f"{bundle.folder}: expected a bundle that computes in INT8; this one does in {bundle.info.precision}")
@@ -57,16 +57,16 @@ def write_dequantized(bundle: Bundle, data: Path, seed: int, out: Path) -> tuple
 
 
 def dequantize(model: ModelFile, name: str) -> keras.Model:
-    """The network of a bundle's model in float32, its layers named as they were. name: what errors call the model.
+    """The network of a bundle's model in float32, with the layer names of the run. name: what errors call the model.
 
-    Knows what MobileNet V1 and V2, ResNet-18 and plain convolutional networks are made of, and one head without hidden layers. Raises
+    Supports the operators of MobileNet V1 and V2, ResNet-18 and plain convolutional networks, with one head without hidden layers. Raises
     DequantizeError.
     """
     return _NetworkRebuilder(model, name).network()
 
 
 class _NetworkRebuilder:
-    """Follows the operators of a graph, each onto the Keras tensors that those before it gave."""
+    """Builds a Keras network from the operators of a graph, in their order."""
 
     def __init__(self, model: ModelFile, name: str) -> None:
         self._graph = model.main
@@ -74,9 +74,10 @@ class _NetworkRebuilder:
         self._signals: dict[int, keras.KerasTensor] = {}
         self._names: set[str] = set()
         self._weights: list[tuple[keras.Layer, list[Float32Array]]] = []
-        self._outputs = {told: index for signature in model.signatures for told, index in signature.outputs.items()}
+        self._outputs = {name: index for signature in model.signatures for name, index in signature.outputs.items()}
 
     def network(self) -> keras.Model:
+        """The network, with its weights."""
         if not {"logits", "embedding"} <= set(self._outputs) or len(self._graph.inputs) != 1:
             raise DequantizeError(f"{self._name}: expected one input, and outputs named logits and embedding")
         (source,) = self._graph.inputs
@@ -86,7 +87,7 @@ class _NetworkRebuilder:
         if len(pools) != 1:
             raise DequantizeError(f"{self._name}: expected one MEAN, of the features, found {len(pools)}")
         for operator in operators[: pools[0]]:
-            self._signals[operator.outputs[0]] = self._laid(operator)
+            self._signals[operator.outputs[0]] = self._layer_output(operator)
         features = self._signals[operators[pools[0]].inputs[0]]
         heads = [operator for operator in operators[pools[0] :] if operator.name in ("CONV_2D", "FULLY_CONNECTED")]
         if len(heads) != 1:
@@ -98,28 +99,28 @@ class _NetworkRebuilder:
         set_head(network, kernel.reshape(len(bias), -1), bias, HEAD)
         return network
 
-    def _laid(self, operator: Operator) -> keras.KerasTensor:
-        """What an operator of the trunk gives."""
-        given = [self._signals[index] for index in operator.inputs if index in self._signals]
+    def _layer_output(self, operator: Operator) -> keras.KerasTensor:
+        """Add the layer of a trunk operator; returns its output."""
+        inputs = [self._signals[index] for index in operator.inputs if index in self._signals]
         match operator.name:
             case "QUANTIZE":
-                return given[0]
+                return inputs[0]
             case "CONV_2D" | "DEPTHWISE_CONV_2D":
-                signal = self._convolved(operator, given[0])
-            case "ADD" if len(given) == 2:
-                signal = keras.layers.Add(name=self._named(operator.outputs[0]))(given)
-            case "CONCATENATION" if len(given) == len(operator.inputs):
-                signal = keras.layers.Concatenate(name=self._named(operator.outputs[0]))(given)
-            case "PAD" if len(given) == 1:
-                edges = self._graph.tensors[operator.inputs[1]].values()
-                signal = keras.layers.ZeroPadding2D(tuple(tuple(int(side) for side in pair) for pair in edges[1:3]))(given[0])
+                signal = self._convolved(operator, inputs[0])
+            case "ADD" if len(inputs) == 2:
+                signal = keras.layers.Add(name=self._unique_name(operator.outputs[0]))(inputs)
+            case "CONCATENATION" if len(inputs) == len(operator.inputs):
+                signal = keras.layers.Concatenate(name=self._unique_name(operator.outputs[0]))(inputs)
+            case "PAD" if len(inputs) == 1:
+                edges = self._constant(self._graph.tensors[operator.inputs[1]])
+                signal = keras.layers.ZeroPadding2D(tuple(tuple(int(side) for side in pair) for pair in edges[1:3]))(inputs[0])
             case "MAX_POOL_2D":
                 window = _pair(operator, "filter_height", "filter_width")
-                signal = keras.layers.MaxPooling2D(window, _pair(operator, "stride_h", "stride_w"), _PADDINGS[operator.options["padding"]])(given[0])
+                signal = keras.layers.MaxPooling2D(window, _pair(operator, "stride_h", "stride_w"), _padding(operator))(inputs[0])
             case "RELU" | "RELU6":
-                signal = keras.layers.ReLU(6.0 if operator.name == "RELU6" else None)(given[0])
+                signal = keras.layers.ReLU(6.0 if operator.name == "RELU6" else None)(inputs[0])
             case _:
-                raise DequantizeError(f"{self._name}: holds {operator.name}, which has no way back into a Keras network here")
+                raise DequantizeError(f"{self._name}: holds {operator.name}, which cannot be turned back into a Keras layer here")
         return self._activated(operator, signal)
 
     def _convolved(self, operator: Operator, signal: keras.KerasTensor) -> keras.KerasTensor:
@@ -127,9 +128,9 @@ class _NetworkRebuilder:
         shape = {
             "kernel_size": kernel.shape[1:3],
             "strides": _pair(operator, "stride_h", "stride_w"),
-            "padding": _PADDINGS[operator.options["padding"]],
+            "padding": _padding(operator),
             "dilation_rate": _pair(operator, "dilation_h_factor", "dilation_w_factor"),
-            "name": self._named(operator.inputs[1]),
+            "name": self._unique_name(operator.inputs[1]),
         }
         if operator.name == "CONV_2D":
             layer = keras.layers.Conv2D(kernel.shape[0], **shape)
@@ -143,6 +144,7 @@ class _NetworkRebuilder:
 
     def _activated(self, operator: Operator, signal: keras.KerasTensor) -> keras.KerasTensor:
         kind = operator.options.get("fused_activation_function", 0)
+        assert isinstance(kind, int)
         if not kind:
             return signal
         if kind not in _ACTIVATIONS:
@@ -150,7 +152,7 @@ class _NetworkRebuilder:
         return keras.layers.ReLU(_ACTIVATIONS[kind])(signal)
 
     def _constants(self, operator: Operator) -> tuple[Float32Array, Float32Array]:
-        """Kernel in TensorFlow Lite's order (outputs first, or 1 x height x width x channels), and bias."""
+        """Kernel in TensorFlow Lite's order (outputs first; depthwise 1 x height x width x channels), and bias."""
         tensors = [self._graph.tensors[index] for index in operator.inputs[1:3]]
         if len(tensors) < 2:
             raise DequantizeError(f"{self._name}: {operator.name} without a bias")
@@ -158,24 +160,36 @@ class _NetworkRebuilder:
         return kernel, bias
 
     def _real(self, tensor: Tensor) -> Float32Array:
-        stored, told = tensor.values(), tensor.quantization
-        if stored is None or told is None:
+        stored, quantization = self._constant(tensor), tensor.quantization
+        if quantization is None:
             raise DequantizeError(f"{self._name}: {tensor.name}: expected a constant in whole numbers with a scale")
         along = [1] * stored.ndim
-        along[told.axis] = -1
-        scales, zero_points = (np.array(values, np.float64).reshape(along) for values in (told.scales, told.zero_points))
+        along[quantization.axis] = -1
+        scales, zero_points = (np.array(values, np.float64).reshape(along) for values in (quantization.scales, quantization.zero_points))
         real: Float32Array = (scales * (stored - zero_points)).astype(np.float32)
         return real
 
-    def _named(self, index: int) -> str:
-        """The Keras layer's name, out of what the converter called the tensor: `sortbin_1/block_2_add_1/Add`. No name is given twice."""
+    def _constant(self, tensor: Tensor) -> npt.NDArray[Any]:
+        stored = tensor.values()
+        if stored is None:
+            raise DequantizeError(f"{self._name}: {tensor.name}: expected a constant in whole numbers with a scale")
+        return stored
+
+    def _unique_name(self, index: int) -> str:
+        """Name of the Keras layer, taken from the tensor's: `block_2_add` of `sortbin_1/block_2_add_1/Add`. A name used before gets a number."""
         path = self._graph.tensors[index].name.split(";")[0].split("/")
         name = path[-2] if len(path) > 2 else f"tensor{index}"
-        if path[0].endswith("_1"):  # the network was exported as a copy of itself, and its layers with it
+        if path[0].endswith("_1"):  # the converter exports a copy of the network; Keras appends _1 to the copied layers too
             name = name.removesuffix("_1")
         name = name if name not in self._names else f"{name}_{index}"
         self._names.add(name)
         return name
+
+
+def _padding(operator: Operator) -> str:
+    number = operator.options["padding"]
+    assert isinstance(number, int)
+    return _PADDINGS[number]
 
 
 def _pair(operator: Operator, *names: str) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
-"""Several machines that train one network: each takes its share of every batch, and all apply the same averaged gradient.
+"""Several machines train one network: each takes a share of every batch, and all apply the same averaged gradient.
 
-The machines are named in `TF_CONFIG`, as TensorFlow defines it (https://www.tensorflow.org/guide/distributed_training), and their collectives do the
-averaging. Keras 3 itself cannot: its `fit` fails under MultiWorkerMirroredStrategy when it reduces a scalar loss.
+`TF_CONFIG` names the machines, as TensorFlow defines it (https://www.tensorflow.org/guide/distributed_training), and its collectives average.
+Keras 3 alone cannot do it: its `fit` fails under MultiWorkerMirroredStrategy when it reduces a scalar loss.
 """
 
 import json
@@ -18,17 +18,17 @@ from device.common.errors import SortbinError
 
 
 class WorkersError(SortbinError, ValueError):
-    """A cluster description that cannot be used, or workers that do not fit together."""
+    """A cluster description that cannot be used, or workers that disagree."""
 
 
 class Workers(Protocol):
-    """index: number of this worker, from 0; count: how many there are."""
+    """index: number of this worker, from 0. count: how many workers there are."""
 
     index: int
     count: int
 
     def mean(self, tensors: Sequence[Any]) -> list[Any]:
-        """Average each float tensor over all workers, which have to call this in the same order. Works inside a compiled step as well."""
+        """Average each float tensor over all workers. All have to call this in the same order. Works inside a compiled step too."""
 
 
 class SingleWorker:
@@ -38,6 +38,7 @@ class SingleWorker:
     count = 1
 
     def mean(self, tensors: Sequence[Any]) -> list[Any]:
+        """The tensors themselves."""
         return list(tensors)
 
 
@@ -45,7 +46,7 @@ SINGLE_WORKER = SingleWorker()
 
 
 class Cluster:
-    """One of several workers, joined by TensorFlow's collectives. Waits for the others when it is made."""
+    """One of several workers, connected by TensorFlow's collectives. The constructor waits for the others."""
 
     def __init__(self, index: int, count: int) -> None:
         self.index, self.count = index, count
@@ -54,6 +55,7 @@ class Cluster:
 
     @tf.autograph.experimental.do_not_convert
     def mean(self, tensors: Sequence[Any]) -> list[Any]:
+        """See `Workers`."""
         shapes = [tuple(tensor.shape) for tensor in tensors]
         with tf.device(self._device):
             flat = tf.concat([tf.reshape(tf.cast(tensor, tf.float32), [-1]) for tensor in tensors], 0)
@@ -70,15 +72,15 @@ class Cluster:
 
 
 def join_cluster() -> Workers:
-    """Join the workers that `TF_CONFIG` names; without it, or with one worker in it, work alone. Call before anything is computed.
+    """Join the workers that `TF_CONFIG` names; without it, or with one worker in it, work alone. Call it before TensorFlow computes anything.
 
-    Raises WorkersError when it cannot be understood.
+    Raises WorkersError where `TF_CONFIG` is no such description.
     """
-    told = os.environ.get("TF_CONFIG", "")
-    if not told:
+    given = os.environ.get("TF_CONFIG", "")
+    if not given:
         return SINGLE_WORKER
     try:
-        config = json.loads(told)
+        config = json.loads(given)
         workers, task = config["cluster"]["worker"], config["task"]
         index = int(task["index"])
         fits = isinstance(workers, list) and task["type"] == "worker" and 0 <= index < len(workers) and len(config["cluster"]) == 1
@@ -86,12 +88,12 @@ def join_cluster() -> Workers:
         fits = False
     if not fits:
         wanted = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
-        raise WorkersError(f"TF_CONFIG: expected {wanted}, got {told}")
+        raise WorkersError(f"TF_CONFIG: expected {wanted}, found {given}")
     return Cluster(index, len(workers)) if len(workers) > 1 else SINGLE_WORKER
 
 
 def require_agreement(workers: Workers, what: str, values: Sequence[float]) -> None:
-    """Raises WorkersError unless all workers have the same `values`, of which `what` tells a person more."""
+    """Raise WorkersError unless all workers have the same `values`. what: this worker's values in words, for the message."""
     own = np.asarray(values, np.float32)
     (common,) = workers.mean([keras.ops.convert_to_tensor(own)])
     if not np.allclose(keras.ops.convert_to_numpy(common), own, rtol=1e-6, atol=1e-6):

@@ -1,7 +1,8 @@
-"""The last layers of one network grafted onto another, beside its own: it names its labels as before, and its embedding holds what both see.
+"""Grafting: the last layers of one network are added to another, beside its own. Its logits stay, and its embedding holds the features of both.
 
-A network that was fine-tuned loses what tells other things apart, most of it in its last layers (Yosinski et al. 2014). Those of the network that it
-was fine-tuned from still understand what its earlier layers give, and bring that back for a fifth of the computation of a second network.
+A fine-tuned network loses features that tell other things apart, most of them in its last layers (Yosinski et al. 2014). The last layers of the
+network that it was fine-tuned from still work on its earlier layers. They bring those features back for a fifth of the cost of a second network.
+The stock is the network that is kept; the scion is the one whose layers are added.
 """
 
 import json
@@ -21,19 +22,20 @@ from training.models.network import HEAD, add_heads, head_layers, read_labels, s
 FILE = "grafted.json"
 SUFFIX = "_grafted"
 BOTH = "both"
-"""the layer that holds the features of either network"""
+"""the layer that holds the features of both networks"""
 
 _LISTS = ("labels.txt", "train.txt", "val.txt", "further.txt", "recipe.toml")
 
 
 class GraftError(SortbinError, ValueError):
-    """Networks or a layer that do not go together. The message says what was expected."""
+    """Networks or a layer that do not fit together. The message says what was expected."""
 
 
 def write_graft(stock: Path, scion: Path, after: str, out: Path) -> keras.Model:
-    """Write the run folder `out`, which does not exist: the network, the stock's lists of photos, and in FILE what it was made of.
+    """Write the run folder `out`, which must not exist: the network, the stock's lists of photos, and in FILE the runs it was made of.
 
-    stock, scion: finished runs of the same architecture. Raises GraftError, StartError, NetworkError, OutputError.
+    stock, scion: finished runs of the same architecture. after: the last layer that both share. Raises GraftError, WarmStartError, NetworkError,
+    OutputError.
     """
     stock_network, scion_network = _read(stock), _read(scion)
     heads = head_layers(stock_network)
@@ -47,9 +49,9 @@ def write_graft(stock: Path, scion: Path, after: str, out: Path) -> keras.Model:
 
 
 def write_ungrafted(run: Path, out: Path) -> keras.Model:
-    """Write the run folder `out`, which does not exist: the network of a grafted run without what was grafted, and the run's lists of photos.
+    """Write the run folder `out`, which must not exist: the stock of a grafted run, and the run's lists of photos.
 
-    Raises GraftError, StartError, NetworkError, OutputError.
+    Raises GraftError, WarmStartError, NetworkError, OutputError.
     """
     network = ungraft(_read(run), run / "model.keras")
     with atomic_directory(out) as folder:
@@ -58,22 +60,22 @@ def write_ungrafted(run: Path, out: Path) -> keras.Model:
 
 
 def ungraft(network: keras.Model, file: Path) -> keras.Model:
-    """The stock of a grafted network: it names its labels alike. file: what errors call the network. Raises GraftError."""
+    """The stock of a grafted network; its logits are the same. file: what errors call the network. Raises GraftError."""
     if BOTH not in {layer.name for layer in network.layers}:
-        raise GraftError(f"{file}: expected a network that `training graft` made: nothing is grafted onto this one")
+        raise GraftError(f"{file}: expected a network that `training graft` made, found no grafted layers")
     stock = network.get_layer(BOTH).input[0]
     kernel, bias = network.get_layer(HEAD).get_weights()
     if kernel[..., stock.shape[-1] :, :].any():
-        raise GraftError(f"{file}: its head looks at what was grafted, for it was trained since; without it, it would name other labels")
+        raise GraftError(f"{file}: its head was trained on the grafted features since; without them it would name other labels")
     alone = add_heads(keras.Model(network.input, stock), kernel.shape[-1], dropout=network.get_layer("dropout").rate)
     set_head(alone, kernel[0, 0, : stock.shape[-1]].T, bias)
     return alone
 
 
 def graft(stock: keras.Model, scion: keras.Model, after: str) -> keras.Model:
-    """The stock with the scion's trunk from behind the layer `after` on; the embedding is the stock's, then the scion's.
+    """The stock with the scion's layers behind `after` added; the embedding holds the stock's features, then the scion's.
 
-    stock: of one head without hidden layers; it gets no weights for what was grafted, so logits are the stock's. Raises GraftError.
+    stock: has one head without hidden layers. The head's weights for the scion's features are 0, so logits are the stock's. Raises GraftError.
     """
     shapes = [_shape(network, after) for network in (stock, scion)]
     if shapes[0] != shapes[1]:
@@ -97,16 +99,15 @@ def _write(network: keras.Model, like: Path, folder: Path, made_of: dict[str, ob
 
 
 def _copy_layers(scion: keras.Model, after: str, onto: keras.KerasTensor) -> keras.KerasTensor:
-    """The scion's layers between `after` and its pooled features, copied with their weights, on another tensor."""
+    """Copy the scion's layers between `after` and its pooled features, with their weights, onto another tensor. Returns their output."""
     signals = {id(scion.get_layer(after).output): onto}
     names = [layer.name for layer in scion.layers]
     for layer in scion.layers[names.index(after) + 1 : names.index("pool")]:
-        taken = layer.input if isinstance(layer.input, list) else [layer.input]
-        strange = [tensor for tensor in taken if id(tensor) not in signals]
-        if strange:
-            raise GraftError(f"{after}: everything behind it has to come from it, as from block_14_add; {layer.name} takes something else")
+        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+        if any(id(tensor) not in signals for tensor in inputs):
+            raise GraftError(f"{after}: expected a layer that all later layers depend on alone, as block_14_add; {layer.name} has another input")
         copy = layer.__class__.from_config(layer.get_config() | {"name": layer.name + SUFFIX})
-        given = [signals[id(tensor)] for tensor in taken]
+        given = [signals[id(tensor)] for tensor in inputs]
         signals[id(layer.output)] = copy(given if isinstance(layer.input, list) else given[0])
         copy.set_weights(layer.get_weights())
     return signals[id(scion.get_layer("pool").input)]
@@ -125,5 +126,5 @@ def _shape(network: keras.Model, layer: str) -> tuple[int | None, ...]:
     names = [each.name for each in network.layers]
     trunk = names[: names.index("pool") - 1]
     if layer not in trunk:
-        raise GraftError(f"{layer}: expected a layer of the trunk with others behind it, as block_14_add; the last are {', '.join(trunk[-6:])}")
+        raise GraftError(f"{layer}: expected a layer of the trunk that is not its last, as block_14_add; the last ones are {', '.join(trunk[-6:])}")
     return tuple(network.get_layer(layer).output.shape)

@@ -1,4 +1,4 @@
-"""What a run noted while it trained, read back: `first_phase.jsonl` and `metrics.jsonl`."""
+"""The measures of each epoch of a run: written to and read from `first_phase.jsonl` and `metrics.jsonl`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 FIRST_PHASE, METRICS = "first_phase.jsonl", "metrics.jsonl"
 TRAIN_SAMPLE = 256
-"""training photos, about, whose accuracy is measured after each epoch, all where there are fewer: each costs as much as a validation photo"""
+"""about how many training photos are measured after each epoch; each takes as long as a validation photo"""
 
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """One epoch. loss: as it was trained on, augmented, mixed and smoothed; the other losses are mean negative log likelihoods in nats of photos as
-    they are. Accuracies 0..1. isolated: of validation photos with their items by themselves. None where it was not measured.
+    """One epoch. loss: the training loss, of augmented, mixed views and smoothed labels; the other losses are mean negative log likelihoods in nats,
+    of photos without augmentation. Accuracies 0..1. isolated: of isolated items of the validation photos. None where it was not measured.
     """
 
     stage: int
@@ -39,48 +39,48 @@ class EpochMetrics:
 
 @dataclass(frozen=True)
 class History:
-    """first: the network before any training, then the epochs of the first phase, if there was one. epochs: of the stages, one after the other.
+    """first_phase: the network before training, then the epochs of the first phase, if any. epochs: of all stages, in order.
 
-    kept: index into epochs of the one whose weights are the result, None where that is not one of them. train_n, val_n: photos that were measured.
+    selected: index into epochs of the one whose weights are the result, None where it is no single epoch. train_n, val_n: photos that were measured.
     """
 
-    first: tuple[EpochMetrics, ...]
+    first_phase: tuple[EpochMetrics, ...]
     epochs: tuple[EpochMetrics, ...]
-    kept: int | None
+    selected: int | None
     train_n: int | None
     val_n: int | None
 
     @property
-    def starts(self) -> tuple[int, ...]:
-        """Indices into epochs at which a stage after the first begins."""
+    def stage_starts(self) -> tuple[int, ...]:
+        """Indices into epochs at which the second and later stages begin."""
         return tuple(index for index in range(1, len(self.epochs)) if self.epochs[index].stage != self.epochs[index - 1].stage)
 
 
 def train_sample(photos: Sequence[Photo]) -> tuple[Photo, ...]:
-    """The training photos that are measured after each epoch: about WATCHED, labels in their shares."""
+    """The training photos that are measured after each epoch: about TRAIN_SAMPLE, each label in proportion."""
     return thin_photos(photos, max(1, round(len(photos) / TRAIN_SAMPLE)))
 
 
 def epoch_metrics(train: "Score", val: "Score", isolated: "Score | None" = None) -> dict[str, float]:
-    """What is noted of an epoch, by the name that it has in the files."""
-    of_items = {"val_isolated_accuracy": isolated.accuracy, "val_isolated_nll": isolated.nll} if isolated else {}
-    known = {"train_accuracy": train.accuracy, "train_nll": train.nll, "train_n": train.n}
-    return {**known, "val_accuracy": val.accuracy, "val_nll": val.nll, "val_n": val.n, **of_items}
+    """The measures of an epoch under their names in the files."""
+    of_isolated = {"val_isolated_accuracy": isolated.accuracy, "val_isolated_nll": isolated.nll} if isolated else {}
+    of_train = {"train_accuracy": train.accuracy, "train_nll": train.nll, "train_n": train.n}
+    return {**of_train, "val_accuracy": val.accuracy, "val_nll": val.nll, "val_n": val.n, **of_isolated}
 
 
 def read_history(run: Path) -> History | None:
-    """None where the folder holds no notes, as of runs that were averaged or grafted."""
+    """Read the epochs of a run. None where it recorded none, as averaged and grafted runs do."""
     first, lines = _lines(run / FIRST_PHASE), _lines(run / METRICS)
     if not first and not lines:
         return None
-    by_place = {(line["stage"], line["epoch"]): line for line in lines}  # a killed run may have noted an epoch twice
+    by_place = {(line["stage"], line["epoch"]): line for line in lines}  # a killed run may have recorded an epoch twice
     epochs = tuple(map(_epoch, by_place.values()))
     last = [*first, *lines][-1]
     return History(tuple(map(_epoch, first)), epochs, _selected(run, epochs), last.get("train_n"), last.get("val_n"))
 
 
 def append_line(file: Path, line: Mapping[str, object]) -> None:
-    """Add a line to one of the files."""
+    """Append one JSON line."""
     with file.open("a", encoding="utf-8") as opened:
         opened.write(json.dumps(line) + "\n")
 
@@ -106,7 +106,7 @@ def _epoch(line: Mapping[str, Any]) -> EpochMetrics:
 
 
 def _selected(run: Path, epochs: Sequence[EpochMetrics]) -> int | None:
-    """The best epoch of the last stage, or its last one, as the recipe says; weights that were mixed with those before are none of them."""
+    """Index of the best or the last epoch of the last stage, as the recipe says; None for weights that were mixed with those of the start."""
     try:
         recipe = read_run_recipe(run)
     except RecipeError:

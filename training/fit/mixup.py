@@ -1,4 +1,4 @@
-"""Batches whose pictures are mixed with each other, and their targets with them."""
+"""Mixup and CutMix: pictures of a batch are mixed with each other, and their targets with them."""
 
 from typing import NamedTuple
 
@@ -17,16 +17,16 @@ class Batch(NamedTuple):
 
 
 def mixup(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
-    """Blend each picture with the one that stands opposite in the batch, all by one share from Beta(alpha, alpha) (Zhang et al. 2018)."""
+    """Blend each picture with its opposite in the reversed batch, all by one share drawn from Beta(alpha, alpha) (Zhang et al. 2018)."""
     share = np.float32(rng.beta(alpha, alpha))
     inputs = np.empty_like(batch.inputs)
     for picture, opposite, blend in zip(batch.inputs, batch.inputs[::-1], inputs, strict=True):
-        cv2.addWeighted(picture, share, opposite, 1 - share, 0, dst=blend)
+        cv2.addWeighted(picture, float(share), opposite, float(1 - share), 0, dst=blend)
     return Batch(inputs, *(share * part + (1 - share) * part[::-1] for part in batch[1:]))
 
 
 def cutmix(batch: Batch, alpha: float, rng: np.random.Generator) -> Batch:
-    """Paste one rectangle of the opposite picture into each, and mix the targets by area (Yun et al. 2019)."""
+    """Paste one rectangle of its opposite in the reversed batch into each picture, and mix the targets by area (Yun et al. 2019)."""
     size = batch.inputs.shape[1]
     side = size * np.sqrt(1 - rng.beta(alpha, alpha))
     centre = rng.uniform(0, size, 2)

@@ -1,4 +1,4 @@
-"""Optimizers that train some layers faster than others, and average gradients over all workers."""
+"""Optimizers with a learning rate factor for each layer, decay towards an anchor, and gradients averaged over all workers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from training.fit.distributed import SingleWorker, Workers
 
 @dataclass(frozen=True)
 class Anchor:
-    """Where the weights of some variables are drawn to: their values by the variable's path, and how strongly, as weight decay is measured."""
+    """Values that some variables decay towards, by the variable's path. decay: strength, in the same unit as weight decay."""
 
     decay: float
-    places: Mapping[str, Float32Array]
+    values: Mapping[str, Float32Array]
 
 
 class _PerLayerRates:
-    """Multiplies the learning rate of the variables of some layers. Put before a Keras optimizer among the bases."""
+    """Mixin for a Keras optimizer: multiplies the learning rate of some layers, decays towards an anchor, averages gradients."""
 
-    faster: Mapping[str, float] = {}
+    rate_factors: Mapping[str, float] = {}
     workers: Workers = SingleWorker()
     anchor: Anchor | None = None
 
@@ -30,19 +30,19 @@ class _PerLayerRates:
         if anchor is None:
             super()._apply_weight_decay(variables)  # type: ignore[misc]
             return
-        held = [variable for variable in variables if variable.path in anchor.places]
-        super()._apply_weight_decay([variable for variable in variables if variable.path not in anchor.places])  # type: ignore[misc]
+        held = [variable for variable in variables if variable.path in anchor.values]
+        super()._apply_weight_decay([variable for variable in variables if variable.path not in anchor.values])  # type: ignore[misc]
         rate = keras.ops.cast(self.learning_rate, "float32") * anchor.decay  # type: ignore[attr-defined]
         for variable in held:
-            variable.assign(variable - rate * (variable - anchor.places[variable.path]))
+            variable.assign(variable - rate * (variable - anchor.values[variable.path]))
 
     def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> Any:
         return super().apply(self.workers.mean(grads), trainable_variables)  # type: ignore[misc]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        # Backends hand over their own variables; the Keras one, which knows its path, has the same index.
+        # The backend passes its own variable; the Keras variable of the same index knows its path.
         path = self._trainable_variables[self._get_variable_index(variable)].path  # type: ignore[attr-defined]
-        factor = self.faster.get(path.split("/")[-2], 1.0)
+        factor = self.rate_factors.get(path.split("/")[-2], 1.0)
         super().update_step(gradient, variable, learning_rate * factor)  # type: ignore[misc]
 
 
@@ -57,31 +57,31 @@ class _Sgd(_PerLayerRates, keras.optimizers.SGD):
 def adamw(
     rate: keras.optimizers.schedules.LearningRateSchedule,
     weight_decay: float,
-    faster: Mapping[str, float],
+    rate_factors: Mapping[str, float],
     workers: Workers,
     anchor: Anchor | None = None,
 ) -> keras.optimizers.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019). faster: factor on the rate of each layer named. anchor: instead of 0 for the variables it names."""
+    """AdamW (Loshchilov & Hutter 2019). rate_factors: factor on the learning rate of each named layer. anchor: its variables decay to it."""
     optimizer = _AdamW(rate, weight_decay=weight_decay, name="adamw")
-    optimizer.faster, optimizer.workers, optimizer.anchor = dict(faster), workers, anchor
+    optimizer.rate_factors, optimizer.workers, optimizer.anchor = dict(rate_factors), workers, anchor
     return optimizer
 
 
 def sgd(
     rate: keras.optimizers.schedules.LearningRateSchedule,
     weight_decay: float,
-    faster: Mapping[str, float],
+    rate_factors: Mapping[str, float],
     workers: Workers,
     anchor: Anchor | None = None,
 ) -> keras.optimizers.Optimizer:
-    """Stochastic gradient descent with Nesterov's momentum, 0.9, and decoupled weight decay. faster, anchor: as for `adamw`."""
+    """Stochastic gradient descent with Nesterov momentum 0.9 and decoupled weight decay. rate_factors, anchor: as for `adamw`."""
     optimizer = _Sgd(rate, momentum=0.9, nesterov=True, weight_decay=weight_decay or None, name="sgd")
-    optimizer.faster, optimizer.workers, optimizer.anchor = dict(faster), workers, anchor
+    optimizer.rate_factors, optimizer.workers, optimizer.anchor = dict(rate_factors), workers, anchor
     return optimizer
 
 
 def cosine(rate: float, steps: int, warmup_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """From 0 to `rate` in `warmup_steps`, at most half of all, then along a cosine to a hundredth of it (Loshchilov & Hutter 2017)."""
+    """Linear warm-up from 0 to `rate` in `warmup_steps`, at most half of all, then a cosine down to a hundredth (Loshchilov & Hutter 2017)."""
     warmup = min(warmup_steps, steps // 2)
     return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else rate,

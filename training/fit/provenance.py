@@ -1,4 +1,4 @@
-"""What a run was begun with: one that goes on after a stop has to be given the same."""
+"""Provenance of a run: the inputs that it was begun with. A run can only be resumed with the same inputs."""
 
 import hashlib
 import json
@@ -17,36 +17,36 @@ INPUTS_FILE = "begun.json"
 
 
 class ProvenanceError(SortbinError, ValueError):
-    """A run that is to go on with other things than it was begun with."""
+    """A run that is to be resumed with other inputs than it was begun with."""
 
 
 @dataclass(frozen=True)
 class RunInputs:
-    """What makes a run what it will be, beside the pixels. start, teachers, remembered: runs that it learns from. train, val, further: its photos."""
+    """Everything that decides the result of a run, except pixels. start, teachers, feature_teacher: runs that it learns from; others: its photos."""
 
     recipe: TrainingRecipe
     train: Sequence[Photo]
     val: Sequence[Photo]
     start: Path | None = None
     teachers: tuple[Path, ...] = ()
-    remembered: Path | None = None
-    further: Sequence[Photo] = ()
+    feature_teacher: Path | None = None
+    extra_photos: Sequence[Photo] = ()
 
-    def described(self) -> dict[str, Any]:
-        """By the options of `training fit`."""
+    def by_option(self) -> dict[str, Any]:
+        """The inputs by the options of `training fit`."""
         return {
             "--from": [run_reference(run) for run in (self.start,) if run],
             "--teacher": [run_reference(run) for run in self.teachers],
-            "--remember": [run_reference(run) for run in (self.remembered,) if run],
+            "--remember": [run_reference(run) for run in (self.feature_teacher,) if run],
             "--recipe": msgspec.to_builtins(self.recipe),
             "--data": photos_digest([*self.train, *self.val]),
-            "--also": photos_digest(self.further),
+            "--also": photos_digest(self.extra_photos),
         }
 
 
-def require_same_inputs(run: Path, beginning: RunInputs, *, resumed: bool) -> None:
-    """Note in `run` what it is begun with; where it goes on, compare. Raises BeginningError."""
-    file, described = run / INPUTS_FILE, json.dumps(beginning.described(), ensure_ascii=False, indent=1)
+def require_same_inputs(run: Path, inputs: RunInputs, *, resumed: bool) -> None:
+    """Write the inputs of a new run into its folder; compare those of a resumed one. Raises ProvenanceError."""
+    file, described = run / INPUTS_FILE, json.dumps(inputs.by_option(), ensure_ascii=False, indent=1)
     if not resumed:
         file.write_text(described + "\n", encoding="utf-8")
         return
@@ -59,17 +59,17 @@ def require_same_inputs(run: Path, beginning: RunInputs, *, resumed: bool) -> No
 
 
 def photos_digest(photos: Sequence[Photo]) -> dict[str, Any]:
-    """What tells these photos from others: how many, and a hash of their names in this order."""
+    """How many photos, and the SHA-256 of their names in this order."""
     listed = "".join(f"{photo.name}\n" for photo in photos)
     return {"photos": len(photos), "names_sha256": hashlib.sha256(listed.encode()).hexdigest()}
 
 
 def run_reference(run: Path) -> dict[str, str]:
-    """Its folder, and the SHA-256 of its network: empty where there is none, which whoever reads the network says."""
+    """Folder of a run, and the SHA-256 of its network: empty where there is none; reading the network reports that."""
     file = run / "model.keras"
     return {"run": str(run), "model_sha256": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""}
 
 
 def _comparable(given: Any) -> Any:
-    """A run is the same wherever it lies now."""
+    """Runs are compared by their networks, not by their folders."""
     return [run["model_sha256"] for run in given] if isinstance(given, list) else given

@@ -1,4 +1,4 @@
-"""A finished run that is trained further: its whole network is where training starts."""
+"""Warm start: training starts from the whole network of a finished run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ class WarmStartError(SortbinError, ValueError):
 
 
 def read_start_network(start: Path, widths: Mapping[str, int]) -> keras.Model:
-    """The network of a finished run. widths: the outputs to be trained, and how many columns each has. Raises StartError and NetworkError."""
+    """The network of a finished run. widths: outputs to train and their columns. Raises WarmStartError and NetworkError."""
     file = start / "model.keras"
     if not file.is_file():
         raise WarmStartError(f"{start}: expected a finished run to train further: model.keras is missing")
@@ -31,7 +31,7 @@ def read_start_network(start: Path, widths: Mapping[str, int]) -> keras.Model:
 
 
 def require_named_layers(network: keras.Model, file: Path) -> None:
-    """Raise StartError for a network without the layers that are found by their names here. file: where it was read from."""
+    """Raise WarmStartError for a network without the layers that are looked up by name. file: where it was read from."""
     missing = set(NAMED_LAYERS) - {layer.name for layer in network.layers}
     if missing:
         raise WarmStartError(f"{file}: expected a network that `training fit` made, found no layer {min(missing)}")

@@ -1,7 +1,7 @@
-"""Weights of several finished runs, averaged into one network (model soups and WiSE-FT; Wortsman et al. 2022).
+"""Average the weights of several finished runs into one network (model soups and WiSE-FT; Wortsman et al. 2022).
 
-It works where the runs come from one another or have learned from the same teachers; others lie too far apart, and what is between them knows
-nothing. So the result is measured beside what it is made of.
+It works where one run was trained from another, or where they learned from the same teachers. Other runs lie too far apart, and their average is
+useless. So the runs and their average are measured.
 """
 
 import json
@@ -32,10 +32,10 @@ class AverageError(SortbinError, ValueError):
 
 
 def average(runs: Mapping[Path, Run], shares: Mapping[Path, float], out: Path, report: Report) -> None:
-    """Write the run folder `out`, which exists and is empty: the network, its lists of photos, and in FILE what it was made of.
+    """Write the run folder `out`, an empty folder: the network, its lists of photos, and in FILE the runs it was made of.
 
-    shares: of each run's weights, above 0; they are scaled to sum to 1. Every run's accuracy on the validation photos, whole and with the items by
-    themselves, is reported, and the average's. Raises AverageError, NetworkError.
+    shares: of each run's weights, above 0; they are scaled to sum to 1. report: gets the accuracy of each run and of the average on the validation
+    photos, whole and isolated. Raises AverageError, NetworkError.
     """
     first = next(iter(runs))
     _require_same_task(runs)
@@ -62,12 +62,12 @@ def average(runs: Mapping[Path, Run], shares: Mapping[Path, float], out: Path, r
 
 
 def _require_same_task(runs: Mapping[Path, Run]) -> None:
-    (first, known), *others = runs.items()
+    (first, expected), *others = runs.items()
     for folder, run in others:
-        if run.labels != known.labels:
-            raise AverageError(f"{folder}: knows {', '.join(run.labels)}; expected {', '.join(known.labels)} as {first} does")
-        if set(run.val) != set(known.val):
-            raise AverageError(f"{folder}: was chosen by other photos than {first}; expected the same val.txt")
+        if run.labels != expected.labels:
+            raise AverageError(f"{folder}: expected the labels {', '.join(expected.labels)} as {first} has, found {', '.join(run.labels)}")
+        if set(run.val) != set(expected.val):
+            raise AverageError(f"{folder}: expected the same val.txt as {first}: both have to be chosen by the same photos")
 
 
 def _accuracy_text(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str]) -> str:

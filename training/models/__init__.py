@@ -1,1 +1,1 @@
-"""Networks in Keras: backbones, heads, the small network trained from scratch, batch-norm folding, fake quantization. Imports no other room."""
+"""Networks in Keras: backbones, heads, a small CNN to train from scratch, batch norm folding, fake quantization. Imports no other room."""

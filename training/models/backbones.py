@@ -1,6 +1,6 @@
-"""The trunks by name. Each takes float32 -1..1, RGB: the preprocessing belongs to the trunk here, and there is no other place for it.
+"""Backbones by name. Each takes float32 RGB in -1..1; no network rescales its input.
 
-Keras's own networks of these names were all trained on that range; those that would rescale their input by themselves are built without that part.
+Keras's pretrained networks of these names were all trained on that range; those with a rescaling layer are built without it.
 """
 
 import warnings
@@ -19,28 +19,29 @@ Build = Callable[[Shape, float, str | None], keras.Model]
 
 
 class WeightsError(SortbinError, ValueError):
-    """A weights file that is missing, belongs to another architecture, or cannot be downloaded."""
+    """Weights that are missing, of another architecture, or cannot be downloaded."""
 
 
 class BackboneError(SortbinError, ValueError):
-    """A backbone of an unknown name, or an option it does not have."""
+    """An unknown backbone, or an option that it does not have."""
 
 
 def _application(name: str, *, wide: bool = False, rescales: bool = False) -> Build:
     def build(shape: Shape, width: float, weights: str | None) -> keras.Model:
         if width != 1.0 and not wide:
-            raise BackboneError(f"width: expected 1.0 with backbone {name}, which comes in no other")
+            raise BackboneError(f"width: expected 1.0 with backbone {name}, which has no other width")
         options: dict[str, object] = {"alpha": width} if wide else {}
         if rescales:
             options["include_preprocessing"] = False
-        return getattr(keras.applications, name)(input_shape=shape, include_top=False, weights=weights, **options)
+        model: keras.Model = getattr(keras.applications, name)(input_shape=shape, include_top=False, weights=weights, **options)
+        return model
 
     return build
 
 
 def _resnet18(shape: Shape, width: float, weights: str | None) -> keras.Model:
     if weights == "imagenet":
-        raise WeightsError("weights: nobody publishes ImageNet weights of resnet18 for Keras; expected none, or a .weights.h5 file")
+        raise WeightsError("weights: expected none or a .weights.h5 file: there are no ImageNet weights of resnet18 for Keras")
     return resnet18(shape)
 
 
@@ -61,20 +62,20 @@ SCRATCH = "scratch_cnn"
 def build_trunk(name: str, size: int, *, width: float = 1.0, scratch: ScratchCnnOptions | None = None, weights: str | None = None) -> keras.Model:
     """Build a trunk for size x size inputs.
 
-    weights: a `.weights.h5` file of the network without its top, or `imagenet` (Keras downloads them), or None for a random start, scaled so
-    that signals keep their size from layer to layer (Mishkin & Matas 2016). Raises BackboneError and WeightsError.
+    weights: a `.weights.h5` file of the network without its top, `imagenet` (Keras downloads it), or None for random weights whose batch norms keep
+    the scale of signals from layer to layer (Mishkin & Matas 2016). Raises BackboneError and WeightsError.
     """
     shape = (size, size, 3)
     if name == SCRATCH:
         trunk = scratch_cnn(shape, scratch or ScratchCnnOptions())
     elif name in BACKBONES:
-        keras.utils.disable_interactive_logging()  # the bar of a download would stand between our lines
+        keras.utils.disable_interactive_logging()  # the progress bar of a download would break up our lines
         try:
             trunk = BACKBONES[name](shape, width, "imagenet" if weights == "imagenet" else None)
         except OSError as error:
             raise WeightsError(f"weights imagenet: cannot be downloaded ({error}); name a .weights.h5 file") from error
     else:
-        raise BackboneError(f"backbone: expected one of {', '.join([*BACKBONES, SCRATCH])}, got {name}")
+        raise BackboneError(f"backbone: expected one of {', '.join([*BACKBONES, SCRATCH])}, found {name}")
     if weights is None:
         set_noise_statistics(trunk)
     elif weights != "imagenet":
@@ -83,12 +84,12 @@ def build_trunk(name: str, size: int, *, width: float = 1.0, scratch: ScratchCnn
 
 
 def load_weights(trunk: keras.Model, name: str, width: float, file: Path) -> None:
-    """Fill a trunk from a file. Raises WeightsError when it is missing, or holds another network."""
+    """Load the weights of a trunk. Raises WeightsError for a file that is missing or of another network."""
     if not file.is_file():
         raise WeightsError(f"{file}: expected a .weights.h5 file for {name} without top, found none")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Keras only warns of layers that it finds nothing for
+            warnings.simplefilter("error")  # Keras only warns of layers that are missing in the file
             trunk.load_weights(file)
     except (ValueError, OSError, KeyError, UserWarning) as error:
         reason = str(error).strip().splitlines()[0]
@@ -96,7 +97,7 @@ def load_weights(trunk: keras.Model, name: str, width: float, file: Path) -> Non
 
 
 def set_noise_statistics(trunk: keras.Model) -> None:
-    """Set each batch norm to the statistics of coloured noise, so that a random network that is folded still passes signals on."""
+    """Set each batch norm to its statistics on coloured noise, so that a random network keeps the scale of signals when it is folded."""
     norms = [layer for layer in trunk.layers if isinstance(layer, keras.layers.BatchNormalization)]
     if not norms:
         return

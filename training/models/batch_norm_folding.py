@@ -1,15 +1,17 @@
-"""Batch norm folded into convolutions: the same function in inference, and one that trains 2.4 times faster."""
+"""Fold batch norm into convolutions: the network computes the same at inference and trains 2.4 times as fast."""
 
 import keras
 import numpy as np
+
+from device.common.arrays import Float32Array
 
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 
 
 def fold_batch_norm(model: keras.Model) -> keras.Model:
-    """Fold each batch norm that directly follows a convolution into it; others, as in pre-activated networks, stay.
+    """A copy whose batch norms are folded into the convolutions before them; others, as in pre-activated networks, stay.
 
-    The running statistics become part of the weights, so small batches cannot spoil them (Jacob et al. 2018, section 3.2).
+    The running statistics become part of the weights, so small batches cannot distort them (Jacob et al. 2018, section 3.2).
     """
     folded = _foldable(model)
     convolutions = {layer.name for layer in folded.values()}
@@ -40,14 +42,14 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
 
 def freeze_batch_norm(model: keras.Model) -> None:
-    """Keep every batch norm in inference mode from now on, its scale and shift included."""
+    """Keep every batch norm in inference mode, and its scale and shift fixed."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
 
 
 def _foldable(model: keras.Model) -> dict[str, keras.Layer]:
-    """Batch norms by name, with the convolution whose output they alone take."""
+    """Batch norms by name, each with the convolution whose output only it takes."""
     producer = {id(layer.output): layer for layer in model.layers if not isinstance(layer.output, (list, tuple))}
     takers: dict[int, int] = {}
     for layer in model.layers:
@@ -63,8 +65,8 @@ def _foldable(model: keras.Model) -> dict[str, keras.Layer]:
     return found
 
 
-def _affine(norm: keras.layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
-    """Scale and shift of a batch norm in inference, one a channel."""
+def _affine(norm: keras.layers.BatchNormalization) -> tuple[Float32Array, Float32Array]:
+    """Scale and shift of a batch norm at inference, one a channel."""
     mean, variance = np.array(norm.moving_mean), np.array(norm.moving_variance)
     scale = (np.array(norm.gamma) if norm.scale else 1.0) / np.sqrt(variance + norm.epsilon)
     return scale, (np.array(norm.beta) if norm.center else 0.0) - mean * scale

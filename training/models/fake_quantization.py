@@ -1,15 +1,15 @@
-"""Fake quantization: training that feels what INT8 will do to the network, while its weights stay float (Jacob et al. 2018, section 3).
+"""Fake quantization: training computes with the rounding of INT8, while weights stay float (Jacob et al. 2018, section 3).
 
-Every tensor that TensorFlow's converter stores in 8 bits is rounded to the grid it will have there, and gradients pass as if it had not been
-(the straight-through estimator; Bengio et al. 2013, Krishnamoorthi 2018, section 2.4):
+Every tensor that TensorFlow's converter stores in 8 bits is rounded to the same grid, and gradients ignore the rounding (straight-through estimator;
+Bengio et al. 2013, Krishnamoorthi 2018, section 2.4):
 
 - the input as camera bytes: scale 1/127.5, zero point -1;
-- kernels, symmetric: one scale an output channel in convolutions, one for all in dense layers; biases, which get 32 bits, not at all;
-- what each layer gives, after the activation that is fused into it: asymmetric, one scale a tensor. Its range is a running average of the lowest
-  and highest value of each batch (Jacob et al. 2018, section 3.1), held to what 8 bits can say, with zero on the grid;
-- inside of activations that are several operations there (silu, mish), and of a batch norm that could not be folded: likewise.
+- kernels: symmetric, one scale an output channel in convolutions, one scale in dense layers; biases, of 32 bits, are not rounded;
+- the output of each layer, behind the activation that is fused into it: asymmetric, one scale a tensor. Its range is a running average of the
+  smallest and largest value of each batch (Jacob et al. 2018, section 3.1), widened so that 0 is on the grid;
+- inside activations that become several operations (silu, mish), and inside a batch norm that could not be folded: likewise.
 
-Pooling, padding and reshaping hand the grid of their input on.
+Pooling, padding and reshaping keep the grid of their input.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,23 +26,23 @@ ops = keras.ops
 Tensor = Any
 
 MOMENTUM = 0.99
-"""of the running average of ranges; the first batches are averaged equally"""
+"""momentum of the running average of ranges; the first batches are averaged equally"""
 RANGE_PHOTOS = 64
 RANGE_BATCH = 16
 LEAST_SCALE = 1e-12
 LEAST_LOGARITHM = 1e-3
-"""what mish takes the logarithm of is at least 1, which a coarse grid rounds to 0"""
+"""lower limit inside the logarithm of mish: its argument is at least 1, but a coarse grid may round it to 0"""
 
 
 def fake_quantize(network: keras.Model) -> keras.Model:
-    """A network of the same weights, layer names and outputs that computes as its INT8 model will, for training.
+    """A network of the same weights, layer names and outputs that computes as its INT8 model does, for training.
 
-    Its ranges are further weights, not trainable, to be set by `measure_ranges` and followed during training; until then activations pass as they
-    are. Layers that are not trainable stay so. Batch norm is taken in inference mode.
+    Its ranges are additional, untrainable weights: `measure_ranges` sets them, and training updates them. Without ranges activations are not rounded.
+    Untrainable layers stay untrainable. Batch norm is in inference mode.
     """
     fused = _fused(network)
     source = keras.Input(network.input_shape[1:])
-    seen = InputRounding(name="camera_bytes")(source)
+    rounded_input = InputRounding(name="camera_bytes")(source)
     originals: dict[int, keras.Operation] = {}
 
     def clone(operation: keras.Operation) -> keras.Operation:
@@ -56,7 +56,7 @@ def fake_quantize(network: keras.Model) -> keras.Model:
 
     def call(copy: keras.Operation, *given: Any, **options: Any) -> Tensor:
         operation = originals[id(copy)]
-        given = keras.tree.map_structure(lambda tensor: seen if tensor is source else tensor, given)
+        given = keras.tree.map_structure(lambda tensor: rounded_input if tensor is source else tensor, given)
         if isinstance(operation, keras.layers.Activation):
             return _activated(given[0], operation.activation, operation.name)
         signal = copy(*given, **options)
@@ -74,14 +74,14 @@ def fake_quantize(network: keras.Model) -> keras.Model:
 
 
 def copy_weights_back(quantized: keras.Model, network: keras.Model) -> None:
-    """Put the weights of a network made by `fake_quantize` back into one like that which it was made of. The ranges stay behind."""
+    """Copy the weights of a network made by `fake_quantize` into the network that it was made of, or a copy of it. Ranges are not copied."""
     by_path = {weight.path: weight for weight in quantized.weights}
     for weight in network.weights:
         weight.assign(by_path[weight.path])
 
 
 def measure_ranges(quantized: keras.Model, photos: Sequence[Photo], seed: int) -> None:
-    """Set the ranges to those of some of the photos, drawn as equally over the labels as the converter draws them, and without augmentation."""
+    """Set the ranges by some of the photos, without augmentation, drawn equally over the labels as the converter does."""
     size = quantized.input_shape[1]
     inputs = [to_float(picture) for picture in NetworkInputs(choose_photos(photos, RANGE_PHOTOS, seed), size)]
     for start in range(0, len(inputs), RANGE_BATCH):
@@ -89,29 +89,29 @@ def measure_ranges(quantized: keras.Model, photos: Sequence[Photo], seed: int) -
 
 
 def round_weights(weights: Tensor, axis: tuple[int, ...]) -> Tensor:
-    """Round to -127..127 steps of a scale of its own for each channel, those over `axis` together; gradients pass unchanged."""
+    """Round to -127..127 steps of one scale for all values along `axis`; gradients pass unchanged."""
     scale = ops.maximum(ops.max(ops.abs(weights), axis=axis, keepdims=True) / 127, LEAST_SCALE)
     return weights + ops.stop_gradient(ops.round(weights / scale) * scale - weights)
 
 
 def round_activations(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Round to the 256 steps of an int8 tensor whose range is `low` to `high`, widened to hold 0, and moved until 0 is a step.
+    """Round to the 256 steps of an int8 tensor whose range is `low` to `high`, widened to hold 0, and shifted so that 0 is a step.
 
-    Gradients pass unchanged for values within the range; those beyond are clipped, and get none.
+    Gradients pass unchanged for values within the range. Values outside are clipped, and their gradient is 0.
     """
     return keras.quantizers.fake_quant_with_min_max_vars(values, ops.minimum(low, 0.0), ops.maximum(high, 0.0))
 
 
 class FakeQuantLayer(keras.layers.Layer):
-    """A layer that changes no shape."""
+    """A layer that keeps the shape of its input."""
 
     def compute_output_shape(self, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        # Without it Keras tries the layer out, on a sparse tensor where a constant was multiplied before: it takes those for sparse.
+        # Without this Keras runs the layer to find the shape, and on a sparse tensor where a constant was multiplied before.
         return shape
 
 
 class InputRounding(FakeQuantLayer):
-    """The input -1..1 as the INT8 model takes it: camera bytes b, untouched, which stand for (b - 127) / 127.5 there."""
+    """Rounds the input -1..1 as the INT8 model reads it: camera byte b stands for (b - 127) / 127.5."""
 
     def call(self, inputs: Tensor) -> Tensor:
         read = (ops.round((inputs + 1) * 127.5) - 127) / 127.5
@@ -119,10 +119,10 @@ class InputRounding(FakeQuantLayer):
 
 
 class TrackedRangeRounding(FakeQuantLayer):
-    """Rounds to a grid whose range is followed in training, and held in inference.
+    """Rounds to a grid whose range is a running average in training and fixed at inference.
 
-    measured: values to take the range from instead of the inputs; the converter takes all ranges from the float network, and where a coarse grid
-    spoils the inputs the two are far apart.
+    measured: values whose range is used in place of that of the inputs. The converter measures all ranges on the float network; inputs on a coarse
+    grid may have quite another range.
     """
 
     def build(self, inputs_shape: tuple[int | None, ...], measured_shape: tuple[int | None, ...] | None = None) -> None:
@@ -137,16 +137,16 @@ class TrackedRangeRounding(FakeQuantLayer):
 
     def call(self, inputs: Tensor, measured: Tensor | None = None, training: bool = False) -> Tensor:
         if training:
-            seen = ops.stop_gradient(inputs if measured is None else measured)
+            values = ops.stop_gradient(inputs if measured is None else measured)
             self.batches.assign(self.batches + 1)
             share = ops.maximum(1 / self.batches, 1 - MOMENTUM)
-            self.low.assign(self.low + share * (ops.min(seen) - self.low))
-            self.high.assign(self.high + share * (ops.max(seen) - self.high))
+            self.low.assign(self.low + share * (ops.min(values) - self.low))
+            self.high.assign(self.high + share * (ops.max(values) - self.high))
         return ops.cond(self.batches > 0, lambda: round_activations(inputs, self.low, self.high), lambda: inputs)
 
 
 class FixedRangeRounding(FakeQuantLayer):
-    """Rounds to a grid that the operation prescribes."""
+    """Rounds to the fixed grid of an operation."""
 
     def __init__(self, low: float, high: float, name: str) -> None:
         super().__init__(name=name)
@@ -157,14 +157,14 @@ class FixedRangeRounding(FakeQuantLayer):
 
 
 class QuantizedConv2D(keras.layers.Conv2D):
-    """A convolution with rounded kernel."""
+    """A convolution with a rounded kernel."""
 
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         return super().convolution_op(inputs, round_weights(kernel, (0, 1, 2)))
 
 
 class QuantizedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """A depthwise convolution, channels last, with rounded kernel."""
+    """A depthwise convolution, channels last, with a rounded kernel."""
 
     def call(self, inputs: Tensor) -> Tensor:
         summed = ops.depthwise_conv(
@@ -174,7 +174,7 @@ class QuantizedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
 
 class QuantizedDense(keras.layers.Dense):
-    """A dense layer with rounded kernel."""
+    """A dense layer with a rounded kernel."""
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         summed = ops.matmul(inputs, round_weights(self.kernel, (0, 1)))
@@ -182,7 +182,7 @@ class QuantizedDense(keras.layers.Dense):
 
 
 class QuantizedBatchNormalization(keras.layers.BatchNormalization):
-    """A batch norm in inference mode as the two operations that it becomes: times a rounded scale, plus a rounded shift."""
+    """A batch norm in inference mode as the two operations it becomes: times a rounded scale, plus a rounded shift."""
 
     def build(self, shape: tuple[int | None, ...]) -> None:
         super().build(shape)
@@ -196,7 +196,7 @@ class QuantizedBatchNormalization(keras.layers.BatchNormalization):
         return product + _round_constant(shift)
 
 
-_QUANTIZED: Mapping[type, type] = {
+_QUANTIZED: Mapping[type, Any] = {
     keras.layers.Conv2D: QuantizedConv2D,
     keras.layers.DepthwiseConv2D: QuantizedDepthwiseConv2D,
     keras.layers.Dense: QuantizedDense,
@@ -224,7 +224,7 @@ def _is_fusible(activation: Callable[[Tensor], Tensor]) -> bool:
 
 
 def _activated(signal: Tensor, activation: Callable[[Tensor], Tensor], name: str) -> Tensor:
-    """An activation as the operations that the converter makes of it."""
+    """An activation as the operations that the converter replaces it with."""
     if activation in (keras.activations.sigmoid, keras.activations.softmax):
         return FixedRangeRounding(0.0, 255 / 256, name=f"{name}_range")(keras.layers.Activation(activation)(signal))
     if activation is keras.activations.tanh:
@@ -243,7 +243,7 @@ def _activated(signal: Tensor, activation: Callable[[Tensor], Tensor], name: str
 
 
 def _fused(network: keras.Model) -> set[str]:
-    """Names of the operations whose result is never stored: the activation behind them, or the bias they are added to, takes it up."""
+    """Names of the operations whose result is never stored, because the activation or bias behind them is fused into them."""
     takers: dict[int, list[keras.Operation]] = {}
     for operation in network.operations:
         if not isinstance(operation, keras.layers.InputLayer):
@@ -275,4 +275,6 @@ def _is_relu(operation: keras.Operation | None) -> bool:
 
 
 def _adds_a_constant(operation: keras.Operation | None) -> bool:
-    return type(operation).__name__ == "Add" and not isinstance(operation, keras.layers.Layer) and len(keras.tree.flatten(operation.input)) == 1
+    if operation is None or isinstance(operation, keras.layers.Layer):
+        return False
+    return type(operation).__name__ == "Add" and len(keras.tree.flatten(operation.input)) == 1

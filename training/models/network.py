@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from device.common.arrays import Float32Array
+from device.common.arrays import Float32Array, Float64Array
 
 HEAD = "head"
 BIN_HEAD = "bin_head"
@@ -19,7 +19,7 @@ BIN_HEAD = "bin_head"
 
 @dataclass(frozen=True)
 class HiddenLayers:
-    """Hidden layers between features and labels: how many units each has, and what follows each of them."""
+    """Hidden layers between features and labels: units of each, and the activation and dropout behind each."""
 
     units: Sequence[int] = ()
     activation: str = "relu"
@@ -32,9 +32,9 @@ NO_HIDDEN_LAYERS = HiddenLayers()
 def add_heads(
     trunk: keras.Model, label_count: int, *, dropout: float = 0.2, seed: int = 0, hidden: HiddenLayers = NO_HIDDEN_LAYERS, bin_count: int = 0
 ) -> keras.Model:
-    """Put the heads on a trunk: pooled features, dropout, hidden layers, one output a label.
+    """Add pooled features, dropout, hidden layers and one output a label to a trunk.
 
-    bin_count: also one output a bin, from the same hidden layers; 0 for none.
+    bin_count: outputs of a second head that names the bin, behind the same hidden layers; 0 for none.
     """
     pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(trunk.output)
     signal = keras.layers.Dropout(dropout, seed=seed, name="dropout")(pooled)
@@ -52,26 +52,26 @@ def add_heads(
 
 
 def head_layers(network: keras.Model) -> list[str]:
-    """Names of the layers behind the pooled features that have weights, from the features outwards."""
+    """Names of the layers with weights behind the pooled features, in order."""
     names = [layer.name for layer in network.layers]
     return [layer.name for layer in network.layers[names.index("pool") :] if layer.weights]
 
 
 def resized(network: keras.Model, size: int) -> keras.Model:
-    """A copy behind another input size, with the same weights; a convolutional network has none that depend on it."""
+    """A copy for another input size with the same weights; no weight of a convolutional network depends on the size."""
     copy = keras.models.clone_model(network, input_tensors=keras.Input((size, size, 3)))
     copy.set_weights(network.get_weights())
     return copy
 
 
-def set_head(network: keras.Model, coefficients: Float32Array, intercepts: Float32Array, layer: str = HEAD) -> None:
-    """Put a linear classifier over embeddings into a head without hidden layers. coefficients: outputs x features; intercepts: outputs."""
+def set_head(network: keras.Model, coefficients: Float32Array | Float64Array, intercepts: Float32Array | Float64Array, layer: str = HEAD) -> None:
+    """Set a head without hidden layers to a linear classifier of embeddings. coefficients: outputs x features; intercepts: outputs."""
     kernel = np.ascontiguousarray(coefficients.T)[None, None].astype(np.float32)
     network.get_layer(layer).set_weights([kernel, intercepts.astype(np.float32)])
 
 
 def unfreeze(network: keras.Model, layers: int | None) -> None:
-    """Train the heads and the `layers` topmost layers of the trunk that have weights, and no others; None: all of them."""
+    """Make the heads and the `layers` topmost layers with weights of the trunk trainable, and no others; None: all layers."""
     heads = set(head_layers(network))
     trunk = [layer for layer in network.layers if layer.weights and layer.name not in heads]
     for layer in trunk:

@@ -1,4 +1,4 @@
-"""Networks of our own, trained from scratch: a configurable small CNN, and ResNet-18."""
+"""Networks to train from scratch: a small configurable CNN, and ResNet-18."""
 
 import keras
 
@@ -6,7 +6,7 @@ from training.models.scratch_options import ScratchCnnOptions
 
 
 def scratch_cnn(shape: tuple[int, int, int], options: ScratchCnnOptions) -> keras.Model:
-    """A trunk of inputs `shape` (height, width, 3), float32 -1..1."""
+    """A trunk for inputs of `shape` (height, width, 3), float32 -1..1."""
     signal = source = keras.Input(shape)
     features = options.features
     for number in range(options.layers):
@@ -20,7 +20,7 @@ def scratch_cnn(shape: tuple[int, int, int], options: ScratchCnnOptions) -> kera
 
 
 def resnet18(shape: tuple[int, int, int]) -> keras.Model:
-    """A trunk as in He et al. 2016, table 1, 18 layers: four stages of two blocks of two 3 x 3 convolutions."""
+    """A trunk as in He et al. 2016, table 1, 18 layers: four stages, each of two blocks of two 3 x 3 convolutions."""
     source = keras.Input(shape)
     signal = _convolution(source, 64, 7, 2, "stem")
     signal = keras.layers.Activation("relu", name="stem_act")(signal)

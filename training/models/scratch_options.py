@@ -1,4 +1,4 @@
-"""What a recipe sets of the small network that is trained from scratch."""
+"""The settings of the small CNN in a recipe; apart from `scratch_cnn`, so that a recipe is read without Keras."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ class ScratchCnnOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     features: Annotated[int, Meta(ge=4, le=512)] = 64
     """filters of the first layer"""
     strategy: Literal["same", "doubling", "halving"] = "same"
-    """filters of each further layer against the one before, at least 8"""
+    """filters of each next layer relative to the one before; at least 8"""
     kernel: Literal[3, 5] = 5
     activation: Literal["relu", "gelu", "silu", "mish"] = "mish"
     batch_norm: bool = True

@@ -1,4 +1,4 @@
-"""Recipes side by side on the same photos: accuracy, size, and the speed of the INT8 model each of them becomes."""
+"""Compare recipes on the same photos: accuracy, size, and latency of the INT8 model of each."""
 
 import io
 import platform
@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from converter.common.accuracy import Predictions
+from converter.common.accuracy import Ints, Predictions
 from converter.common.progress import Progress
 from converter.common.proportion import Proportion, proportion
 from converter.data.manifest import is_dataset, read_info
@@ -55,11 +55,11 @@ HEAD = (
 
 
 class CompareError(SortbinError, ValueError):
-    """A run that cannot be compared: of another recipe, or chosen by other photos. The message names it and says what to do."""
+    """A run that cannot be compared: trained by another recipe, or chosen by other photos. The message says what to do."""
 
 
 class Int8Result(msgspec.Struct, frozen=True):
-    """The INT8 model that `converter quantize` would make of a run. Milliseconds of `timed` runs on one thread: of a picture of the input's size."""
+    """The INT8 model that `converter quantize` makes of a run. Milliseconds: of `timed` runs on one thread, of a picture of the input's size."""
 
     accuracy: Proportion
     size_bytes: int
@@ -70,8 +70,8 @@ class Int8Result(msgspec.Struct, frozen=True):
 
 
 class ComparisonRow(msgspec.Struct, frozen=True):
-    """One recipe. accuracy: on the validation photos; train: on some of the training photos, as they are; test: None where the data has no test
-    part. epochs: that were run, over all stages, of so many at most. refused: why there is no INT8 model, else empty.
+    """One recipe. accuracy: on the validation photos. train: on some of the training photos, without augmentation. test: None where the data has no
+    test part. epochs: that were run over all stages, and the recipe's number. refused: why there is no INT8 model, else empty.
     """
 
     name: str
@@ -86,7 +86,7 @@ class ComparisonRow(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """Best validation accuracy first."""
+    """rows: the best validation accuracy first."""
 
     data: str
     machine: str
@@ -94,16 +94,16 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def compare(recipes: Mapping[str, Path], weights: Mapping[str, str | None], split: Split, data: Path, out: Path, report: Report) -> Comparison:
-    """Train each recipe into `out`/name where that holds no finished run, measure all and sort them.
+    """Train each recipe into `out`/name, unless that holds its finished run; measure all and sort them.
 
     weights: start of each trunk, see `build_trunk`. Raises CompareError, RunError, and what `fit` raises.
     """
     rows, test = [], read_test_part(data)
     for name, file in recipes.items():
-        _train(file, weights[name], split, out / name, lambda line, name=name: report(f"{name}: {line}"))
+        _train(file, weights[name], split, out / name, _named(name, report))
         run = read_run(out / name, data)
         if {photo.name for photo in run.val} != {photo.name for photo in split.val} or run.labels != split.labels:
-            raise CompareError(f"{out / name}: was chosen by other photos than those of {data}; remove it to train again")
+            raise CompareError(f"{out / name}: expected a run chosen by the photos of {data}; remove it to train again")
         report(f"{name}: measuring")
         rows.append(_measured(name, run, test))
         keras.backend.clear_session()
@@ -111,8 +111,12 @@ def compare(recipes: Mapping[str, Path], weights: Mapping[str, str | None], spli
     return Comparison(data.resolve().name, f"{platform.machine()}, {platform.system()}", rows)
 
 
+def _named(name: str, report: Report) -> Report:
+    return lambda line: report(f"{name}: {line}")
+
+
 def table(rows: Sequence[ComparisonRow]) -> list[tuple[str, ...]]:
-    """The rows as text, under HEAD."""
+    """The rows as text, with the columns of HEAD."""
     return [
         (
             row.name,
@@ -139,7 +143,7 @@ def write(found: Comparison, out: Path) -> None:
     page.table(HEAD, table(found.rows))
     page.note(
         f"{_how(found)} Validation accuracy is of the best epoch, chosen on the same photos, which flatters it a little. Choose by it; test photos "
-        "are for telling how good the chosen one is. Train accuracy is of training photos as they are, without augmentation."
+        "measure the chosen one. Train accuracy is of training photos without augmentation."
     )
     page.picture(encoded.getvalue(), "png", "accuracy with intervals, parameters, INT8 size and latency of each recipe")
     histories = {row.name: history for row in found.rows if (history := read_history(out / row.name))}
@@ -153,7 +157,7 @@ def write(found: Comparison, out: Path) -> None:
 
 
 def plot(rows: Sequence[ComparisonRow]) -> Figure:
-    """Four columns of the same rows: accuracy (float and INT8) with 95 % intervals, parameters, INT8 size, INT8 latency."""
+    """Four panels with the same rows: accuracy (float and INT8) with 95 % intervals, parameters, INT8 size, INT8 latency."""
     figure = Figure(figsize=(10, 1.8 + 0.55 * len(rows)), layout="constrained")
     columns = figure.subplots(1, 4, sharey=True, width_ratios=(2, 1, 1, 1))
     places = np.arange(len(rows))
@@ -190,7 +194,7 @@ def plot(rows: Sequence[ComparisonRow]) -> Figure:
 def _train(file: Path, weights: str | None, split: Split, run: Path, report: Report) -> None:
     recipe, copied = read_recipe(file), run / RECIPE_FILE
     if copied.is_file() and read_run_recipe(run) != recipe:
-        raise CompareError(f"{run}: was trained by another recipe than {file}; remove it to train again")
+        raise CompareError(f"{run}: expected a run trained by {file}; remove it to train again")
     if (run / "model.keras").is_file():
         report("finished already")
         return
@@ -201,7 +205,7 @@ def _train(file: Path, weights: str | None, split: Split, run: Path, report: Rep
 
 
 def read_test_part(data: Path) -> tuple[Photo, ...]:
-    """The test part of the data, none where it has none."""
+    """The test part of the data; empty where it has none."""
     has = "test" in read_info(data).counts if is_dataset(data) else any((data / "splits").glob("*test.txt"))
     return read_part(data, "test") if has else ()
 
@@ -215,7 +219,7 @@ def _measured(name: str, run: Run, test: Sequence[Photo]) -> ComparisonRow:
         int8, refused = _int8(run, targets), ""
     except (SortbinError, ConverterError, RuntimeError, ValueError) as error:
         int8, refused = None, _reason(error)
-    assert accuracy is not None  # no run is without validation photos
+    assert accuracy is not None  # every run has validation photos
     return ComparisonRow(name, accuracy, floating.count_params(), size, int8, refused, train, on_test, _epochs(run.model.parent))
 
 
@@ -231,7 +235,7 @@ def _epochs(run: Path) -> tuple[int, int] | None:
     return (len(history.epochs), sum(stage.epochs for stage in read_run_recipe(run).stage)) if history else None
 
 
-def _int8(run: Run, targets: np.ndarray) -> Int8Result:
+def _int8(run: Run, targets: Ints) -> Int8Result:
     floating = tflite.KerasNetwork(run.model, len(run.labels))
     chosen = calibration.choose_photos(run.train, CALIBRATION_PHOTOS, seed=1)
     photos = CalibrationPhotos(chosen, calibration.photos_to_isolate(chosen))
@@ -248,10 +252,10 @@ def _int8(run: Run, targets: np.ndarray) -> Int8Result:
 
 
 def _reason(error: Exception) -> str:
-    """The line of a converter's long story that names the operation, or the first one."""
+    """The line of a converter error that names the operation, or the first line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    telling = (line for line in lines if "not supported" in line or "neither a custom op" in line or line.startswith("Flex ops"))
-    return next(telling, lines[0])[:200]
+    naming = (line for line in lines if "not supported" in line or "neither a custom op" in line or line.startswith("Flex ops"))
+    return next(naming, lines[0])[:200]
 
 
 def _how(found: Comparison) -> str:

@@ -1,4 +1,4 @@
-"""What a study found: report.html, report.json, pictures, and the best recipe."""
+"""The report of a study: report.html, report.json, plots, and the best recipe."""
 
 import io
 import json
@@ -26,9 +26,9 @@ from training.tune.space import Choices, NumberRange, Space, Value, recipe_toml
 from training.tune.study import folder_of
 
 SLICES_BESIDE = 3
-"""panels of hyperparameters in a row"""
+"""hyperparameter panels in a row"""
 LEAST_TRIALS = 4
-"""of fewer complete trials neither importance nor correlation says anything"""
+"""fewest complete trials for importances and correlations"""
 
 
 class Coefficient(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ class Coefficient(msgspec.Struct, frozen=True):
 
 
 class Correlation(msgspec.Struct, frozen=True):
-    """One hyperparameter, or one choice of it, against validation accuracy over n complete trials.
+    """Correlation of one hyperparameter, or one choice of it, with validation accuracy over n complete trials.
 
     Spearman: of ranks, interval of Fieller, Hartley & Pearson 1957. Pearson: of logarithms where the space is logarithmic, interval of Fisher 1921.
     """
@@ -66,7 +66,7 @@ class TrialRow(msgspec.Struct, frozen=True):
 
 
 class TuneReport(msgspec.Struct, frozen=True):
-    """importance: share of the accuracy's variance (fANOVA, Hutter et al. 2014), None where there are too few trials."""
+    """importance: each hyperparameter's share of the variance of accuracy (fANOVA; Hutter et al. 2014), None for too few trials."""
 
     study: str
     complete: int
@@ -79,7 +79,7 @@ class TuneReport(msgspec.Struct, frozen=True):
 
 
 def write(study: optuna.Study, space: Space, out: Path) -> str:
-    """Write everything into `out` and return one line that sums it up."""
+    """Write the report into `out` and return a one-line summary."""
     found = study_report(study, space)
     best = found.best
     drawn = {"history": history(found)} if found.complete else {}
@@ -92,7 +92,7 @@ def write(study: optuna.Study, space: Space, out: Path) -> str:
     if best is not None:
         (out / "best-recipe.toml").write_text(
             f"# Trial {best.number} of {len(found.trials)}: validation accuracy {best.accuracy}.\n# The best of many on the same photos is "
-            f"flattered by the choice; judge it on others.\n{recipe_toml(space.table(best.params))}",
+            f"flattered by the choice; measure it on others.\n{recipe_toml(space.table(best.params))}",
             encoding="utf-8",
         )
     pictures = {name: _png(figure) for name, figure in drawn.items()}
@@ -104,7 +104,7 @@ def write(study: optuna.Study, space: Space, out: Path) -> str:
 
 
 def study_report(study: optuna.Study, space: Space) -> TuneReport:
-    """Everything the report says."""
+    """All figures of the report."""
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished() and "surplus" not in trial.user_attrs]
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     rows = [_row(trial) for trial in trials]
@@ -123,7 +123,7 @@ def study_report(study: optuna.Study, space: Space) -> TuneReport:
 
 
 def correlations(params: Sequence[Mapping[str, Value]], accuracies: Sequence[float], space: Space, n: int) -> list[Correlation]:
-    """Strongest first. Numbers are taken as they are, each choice of anything else as taken or not; what never varied is left out."""
+    """The strongest first. Numbers are used themselves, each other choice as 1 where taken and 0 where not; constants are left out."""
     wanted = np.array(accuracies)
     found = []
     for place, entry in space.sample.items():
@@ -135,13 +135,13 @@ def correlations(params: Sequence[Mapping[str, Value]], accuracies: Sequence[flo
 
 
 def ranks(values: Float64Array) -> Float64Array:
-    """Ranks from 1; equal values share the mean of theirs."""
+    """Ranks from 1; equal values share their mean rank."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def history(found: TuneReport) -> Figure:
-    """Validation accuracy trial by trial, and the best so far."""
+    """Validation accuracy of each trial, and the best so far."""
     figure = Figure(figsize=(7.5, 4), layout="constrained")
     axes = figure.add_subplot()
     for state, marker, colour in (("complete", "o", BLUE), ("pruned", "x", GREY)):
@@ -155,14 +155,14 @@ def history(found: TuneReport) -> Figure:
     n = found.best.accuracy.n if found.best and found.best.accuracy else 0
     axes.set(xlabel="trial", ylabel=f"validation accuracy of {n} photos")
     axes.set_title(f"{len(found.trials)} trials", size=10)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.grid(color="#dddddd")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
 def importance(shares: Mapping[str, float], n: int) -> Figure:
-    """How much of the accuracy's variance each hyperparameter explains."""
+    """Share of the variance of accuracy that each hyperparameter explains."""
     figure = Figure(figsize=(7.5, 1.2 + 0.35 * len(shares)), layout="constrained")
     axes = figure.add_subplot()
     bars = axes.barh(list(shares), list(shares.values()), 0.7, color=BLUE)
@@ -175,7 +175,7 @@ def importance(shares: Mapping[str, float], n: int) -> Figure:
 
 
 def slices(found: TuneReport, space: Space) -> Figure:
-    """Validation accuracy of every complete trial against each hyperparameter by itself; of choices also their means, with the number of trials."""
+    """Validation accuracy of every complete trial against each hyperparameter; choices also with their mean and number of trials."""
     rows = [row for row in found.trials if row.state == "complete" and row.accuracy]
     columns = min(SLICES_BESIDE, len(space.sample))
     bands = -(-len(space.sample) // columns)
@@ -204,7 +204,7 @@ def slices(found: TuneReport, space: Space) -> Figure:
 def _choices(axes: Axes, entry: Choices, own: Sequence[tuple[Value, float]]) -> None:
     rng = np.random.default_rng(0)
     texts = []
-    for place, choice in enumerate(entry.kept):
+    for place, choice in enumerate(entry.stored):
         accuracies = [accuracy for value, accuracy in own if value == choice]
         axes.plot(place + rng.uniform(-0.12, 0.12, len(accuracies)), accuracies, "o", color=BLUE, alpha=0.6, markersize=5)
         if accuracies:
@@ -215,7 +215,7 @@ def _choices(axes: Axes, entry: Choices, own: Sequence[tuple[Value, float]]) -> 
 
 
 def parallel(found: TuneReport, space: Space) -> Figure:
-    """Each complete trial as a line over its hyperparameters, coloured by its accuracy, the best on top."""
+    """Parallel coordinates: each complete trial is a line over its hyperparameters, coloured by accuracy, the best on top."""
     rows = sorted(
         (row for row in found.trials if row.state == "complete" and row.accuracy), key=lambda row: row.accuracy.share if row.accuracy else 0
     )
@@ -255,21 +255,21 @@ def _importance(study: optuna.Study, complete: Sequence[FrozenTrial]) -> dict[st
     if len(complete) < LEAST_TRIALS or len({trial.value for trial in complete}) < 2:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # hyperparameters that never varied are left out, which is what we want
+        warnings.simplefilter("ignore")  # it warns of hyperparameters that never varied; they are left out
         try:
             shares = optuna.importance.get_param_importances(study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0))
-        except RuntimeError:  # what varies in the accuracies, nothing that was sampled explains
+        except RuntimeError:  # no sampled hyperparameter explains the variance
             return None
     return {place: float(found) for place, found in shares.items()}
 
 
-def _columns(place: str, entry: Choices | NumberRange, kept: Sequence[Value]) -> list[tuple[str, Float64Array]]:
+def _columns(place: str, entry: Choices | NumberRange, stored: Sequence[Value]) -> list[tuple[str, Float64Array]]:
     if isinstance(entry, NumberRange):
-        values = np.array(kept, float)
+        values = np.array(stored, float)
         return [(f"log {place}", np.log(values))] if entry.log else [(place, values)]
-    if all(isinstance(choice, int | float) for choice in entry.kept):
-        return [(place, np.array(kept, float))]
-    return [(f"{place} = {choice}", np.array([value == choice for value in kept], float)) for choice in entry.kept]
+    if all(isinstance(choice, int | float) for choice in entry.stored):
+        return [(place, np.array(stored, float))]
+    return [(f"{place} = {choice}", np.array([value == choice for value in stored], float)) for choice in entry.stored]
 
 
 def _coefficient(first: Float64Array, second: Float64Array, widened: float) -> Coefficient:
@@ -278,16 +278,17 @@ def _coefficient(first: Float64Array, second: Float64Array, widened: float) -> C
     return Coefficient(value, math.tanh(middle - half), math.tanh(middle + half))
 
 
-def _height(entry: Choices | NumberRange, kept: Value) -> float:
+def _height(entry: Choices | NumberRange, stored: Value) -> float:
     if isinstance(entry, Choices):
-        return entry.kept.index(kept) / (len(entry.kept) - 1)
+        return entry.stored.index(stored) / (len(entry.stored) - 1)
+    assert not isinstance(stored, str)
     scale = math.log if entry.log else float
-    return (scale(kept) - scale(entry.low)) / (scale(entry.high) - scale(entry.low))
+    return (scale(stored) - scale(entry.low)) / (scale(entry.high) - scale(entry.low))
 
 
 def _ticks(entry: Choices | NumberRange) -> list[tuple[float, str]]:
     if isinstance(entry, Choices):
-        return [(_height(entry, kept), str(kept)) for kept in entry.kept]
+        return [(_height(entry, stored), str(stored)) for stored in entry.stored]
     middle = math.sqrt(entry.low * entry.high) if entry.log else (entry.low + entry.high) / 2
     return [(_height(entry, value), f"{value:.3g}") for value in (entry.low, middle, entry.high)]
 
@@ -303,7 +304,7 @@ def _page(found: TuneReport, pictures: Mapping[str, bytes]) -> str:
     page.paragraph(f"{found.complete} complete, {found.pruned} pruned and {found.failed} failed trials.")
     if found.best is not None and found.best.accuracy is not None:
         page.figure(f"{found.best.accuracy.share:.4f}", f"validation accuracy of trial {found.best.number}: {found.best.accuracy}")
-        page.note("The best of many trials on the same photos is flattered by the choice; judge it on others.")
+        page.note("The best of many trials on the same photos is flattered by the choice; measure it on others.")
         page.table(["hyperparameter", "best trial"], [[place, _value_text(value)] for place, value in found.best.params.items()])
     for name, shows in (
         ("history", "validation accuracy of each trial, and the best so far"),
@@ -320,7 +321,7 @@ def _page(found: TuneReport, pictures: Mapping[str, bytes]) -> str:
             ["hyperparameter", "n", "Spearman (95 %)", "Pearson (95 %)"],
             [[entry.what, str(entry.n), str(entry.spearman), str(entry.pearson)] for entry in found.correlations],
         )
-        page.note("Over complete trials. What the sampler favours is seen more often, so this describes the search, not the world.")
+        page.note("Over complete trials. The sampler tries good values more often, so this describes the search, not the recipes in general.")
     else:
         page.paragraph(f"Too few complete trials ({found.complete}), or nothing varied.")
     page.heading("Trials")

@@ -1,7 +1,7 @@
-"""A search space: what every trial has in common, and what is sampled, read from a TOML file under `config/spaces/`.
+"""A search space: the recipe that all trials share, and the values that are sampled, from a TOML file under `config/spaces/`.
 
 [recipe]                        a recipe, as in `config/recipes/`
-[sample."stage.0.learning_rate"]         a place in the recipe, dots between its keys, entries of a list by number from 0
+[sample."stage.0.learning_rate"]         a place in the recipe: keys joined by dots, list entries by number from 0
 low = 1e-4
 high = 1e-2
 log = true                      or `choices = [...]`
@@ -22,7 +22,7 @@ from device.common.errors import SortbinError, describe_error
 from training.fit.recipe import RENAMED_KEYS, RENAMED_STAGE_KEYS, TrainingRecipe, renamed_key
 
 Value = str | int | float | bool
-"""what a study keeps of a hyperparameter; lists and tables are kept as JSON"""
+"""a hyperparameter's value as a study stores it; lists and tables as JSON"""
 
 
 class SpaceError(SortbinError, ValueError):
@@ -35,20 +35,21 @@ class Choices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     choices: Annotated[tuple[Any, ...], Meta(min_length=2)]
 
     @property
-    def kept(self) -> tuple[Value, ...]:
-        """The choices as a study keeps them."""
+    def stored(self) -> tuple[Value, ...]:
+        """The choices as a study stores them."""
         return tuple(choice if isinstance(choice, Value) else json.dumps(choice) for choice in self.choices)
 
-    def value(self, kept: Value) -> Any:
-        """What a recipe is given for what a study kept."""
-        return copy.deepcopy(self.choices[self.kept.index(kept)])
+    def value(self, stored: Value) -> Any:
+        """The value for the recipe."""
+        return copy.deepcopy(self.choices[self.stored.index(stored)])
 
     def extremes(self) -> tuple[Any, ...]:
+        """Values that have to make valid recipes."""
         return self.choices
 
 
 class NumberRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Numbers from `low` to `high`, both included: whole ones where both are whole. log: drawn evenly over their logarithm."""
+    """Numbers from `low` to `high`, both included; whole numbers where both are whole. log: sampled evenly by logarithm."""
 
     low: int | float
     high: int | float
@@ -56,12 +57,15 @@ class NumberRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def whole(self) -> bool:
+        """Whether whole numbers are sampled."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
-    def value(self, kept: Value) -> Any:
-        return kept
+    def value(self, stored: Value) -> Any:
+        """The value for the recipe."""
+        return stored
 
     def extremes(self) -> tuple[Any, ...]:
+        """Values that have to make valid recipes."""
         return self.low, self.high
 
 
@@ -72,16 +76,16 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Space:
-    """What is common to all trials, in the form of a recipe file, and what is sampled, by its place in the recipe."""
+    """common: the recipe table that all trials share. sample: hyperparameters by their place in the recipe."""
 
     common: Mapping[str, Any]
     sample: Mapping[str, Choices | NumberRange]
 
     def table(self, sampled: Mapping[str, Value]) -> dict[str, Any]:
-        """A recipe in the form of a TOML file, with what was sampled in place."""
+        """The recipe table of a trial, with its sampled values."""
         table = copy.deepcopy(dict(self.common))
-        for place, kept in sampled.items():
-            _put(table, place, self.sample[place].value(kept))
+        for place, stored in sampled.items():
+            _put(table, place, self.sample[place].value(stored))
         return table
 
     def recipe(self, sampled: Mapping[str, Value]) -> TrainingRecipe:
@@ -90,16 +94,16 @@ class Space:
 
     @property
     def base(self) -> TrainingRecipe:
-        """The recipe that nothing was sampled for."""
+        """The recipe without sampled values."""
         return msgspec.convert(self.common, TrainingRecipe)
 
     def combinations(self) -> int | None:
-        """How many there are of all choices; None where a number may be anything in a range."""
+        """Number of combinations of all choices; None where a number is sampled from a range."""
         counts = [len(entry.choices) for entry in self.sample.values() if isinstance(entry, Choices)]
         return math.prod(counts) if len(counts) == len(self.sample) else None
 
     def epochs(self) -> int:
-        """The most epochs that a trial may take."""
+        """The largest number of epochs of a trial."""
         total = 0
         for index, stage in enumerate(self.base.stage):
             sampled = self.sample.get(f"stage.{index}.epochs")
@@ -108,13 +112,13 @@ class Space:
 
 
 def read_space(file: Path) -> Space:
-    """Read a space and check that each value it may sample makes a recipe. Raises SpaceError."""
+    """Read a space and check that each extreme value makes a valid recipe. Raises SpaceError."""
     try:
         found = msgspec.toml.decode(file.read_text(encoding="utf-8-sig"), type=_File)
         _require_current_keys(file, found)
         space = Space(found.recipe, {})
         if not space.base.stage:
-            raise SpaceError(f"{file}: recipe: expected at least one [[recipe.stage]]: the epochs of a trial are what is judged")
+            raise SpaceError(f"{file}: recipe: expected at least one [[recipe.stage]]: trials are compared by their epochs")
     except OSError as error:
         raise SpaceError(f"{file}: {error.strerror}") from error
     except UnicodeDecodeError as error:

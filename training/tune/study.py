@@ -1,7 +1,7 @@
-"""A study: trials that several processes take from one storage, each a training run in a folder of its own.
+"""A study: several processes take trials from one storage; each trial is a training run in its own folder.
 
-The hyperparameters are proposed by tree-structured Parzen estimators (Bergstra et al. 2011); trials that lag behind at the same epoch are ended
-early (Hyperband, Li et al. 2018). What a killed process leaves is taken up by the next one, at the epoch it had finished.
+Tree-structured Parzen estimators propose hyperparameters (Bergstra et al. 2011), and Hyperband ends trials early that are behind at the same epoch
+(Li et al. 2018). The next process resumes the trial of a killed one at its last whole epoch.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import keras
 import msgspec
@@ -31,19 +31,19 @@ from training.fit.metrics import Score
 from training.fit.provenance import photos_digest
 from training.fit.stages import DivergedError
 from training.fit.trainer import fit
-from training.tune.space import Choices, Space, Value, recipe_toml
+from training.tune.space import Choices, NumberRange, Space, Value, recipe_toml
 
 Report = Callable[[str], None]
 Sampler = Literal["tpe", "random", "grid"]
 SAMPLERS: Mapping[Sampler, Callable[..., BaseSampler]] = {"tpe": TPESampler, "random": RandomSampler, "grid": BruteForceSampler}
-"""grid: each combination of choices once"""
+"""grid: tries each combination of choices once"""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 COUNTED = (*FINISHED, TrialState.RUNNING)
 HEARTBEAT_S = 20
 ATTEMPTS = 4
-"""processes that begin together may make the tables at the same moment; all but one then find them made"""
+"""attempts to open the storage: processes that start together may create the tables at the same moment, and all but one fail once"""
 SILENCE_S = 180
-"""after so long without a sign, a process on another machine is taken for dead"""
+"""after so long without a heartbeat a process on another machine counts as dead"""
 
 
 class StudyStorageError(SortbinError, ValueError):
@@ -51,12 +51,12 @@ class StudyStorageError(SortbinError, ValueError):
 
 
 class StudyError(SortbinError, ValueError):
-    """A study that is to go on with other things than it was begun with: its trials could not be compared."""
+    """A study that is to go on with another space or other photos: its trials could not be compared."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched, with what, and where runs are kept. weights: start of the trunk, see `build_trunk`."""
+    """A search: its space, photos and start weights (see `build_trunk`). out: folder of the runs."""
 
     space: Space
     split: Split
@@ -65,8 +65,8 @@ class Search:
 
 
 def open_study(storage: str, name: str, space: Space, sampler: Sampler, seed: int) -> optuna.Study:
-    """Open a study, or make it where the storage has none of that name. storage: a URL as SQLAlchemy knows it. Raises StorageError."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # a trial that fails is told by whoever catches its error
+    """Open a study, or create it where the storage has none of that name. storage: an SQLAlchemy URL. Raises StudyStorageError."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # whoever catches the error of a trial reports it
     waiting = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
     hyperband = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=space.epochs(), reduction_factor=3)
     pruner = optuna.pruners.NopPruner() if sampler == "grid" else hyperband
@@ -81,27 +81,27 @@ def open_study(storage: str, name: str, space: Space, sampler: Sampler, seed: in
                     engine_kwargs=waiting,
                     heartbeat_interval=HEARTBEAT_S,
                     grace_period=SILENCE_S,
-                    heartbeat_stale_trial_callback=_take_up,
+                    heartbeat_stale_trial_callback=_queue_again,
                 )
             return optuna.create_study(
                 storage=opened, study_name=name, sampler=SeededByTrial(sampler, seed), pruner=pruner, direction="maximize", load_if_exists=True
             )
-        except Exception as error:  # each database has errors of its own
+        except Exception as error:  # each database raises its own errors
             if not left:
                 raise StudyStorageError(f"--storage {storage}: cannot be opened: {str(error).strip().splitlines()[0]}") from error
             time.sleep(0.5)
 
 
 def search(study: optuna.Study, asked: Search, trials: int, report: Report) -> None:
-    """Run trials until the study has `trials` that finished or were pruned, counting those of other processes.
+    """Run trials until the study has `trials` finished or pruned ones, with those of other processes. Failed trials do not count.
 
-    Raises what `fit` raises; a trial that fails is none of them. Raises StudyError for a study of another space or of other photos.
+    Raises what `fit` raises, and StudyError for a study of another space or other photos.
     """
-    _require_same_beginning(study, asked)
-    _take_up_dead(study, report)
+    _require_same_inputs(study, asked)
+    _resume_dead(study, report)
 
     def objective(trial: optuna.Trial) -> float:
-        if _before(study, trial.number) >= trials:
+        if _trials_before(study, trial.number) >= trials:
             trial.set_user_attr("surplus", True)
             trial.study.stop()
             raise SurplusTrial
@@ -111,8 +111,8 @@ def search(study: optuna.Study, asked: Search, trials: int, report: Report) -> N
         study.optimize(objective, n_trials=1, catch=(SurplusTrial,))
 
 
-def _require_same_beginning(study: optuna.Study, asked: Search) -> None:
-    """Note in the study what it is begun with; where it was begun before, compare."""
+def _require_same_inputs(study: optuna.Study, asked: Search) -> None:
+    """Store the inputs of a new study; compare those of an earlier one."""
     space = msgspec.json.encode([asked.space.common, asked.space.sample], order="sorted")
     now = {"--space": hashlib.sha256(space).hexdigest(), "--data": photos_digest([*asked.split.train, *asked.split.val])}
     begun = study.user_attrs
@@ -124,11 +124,11 @@ def _require_same_beginning(study: optuna.Study, asked: Search) -> None:
 
 
 class SurplusTrial(Exception):
-    """Enough trials were begun before this one."""
+    """Raised in a trial when enough trials were started before it."""
 
 
 class SeededByTrial(BaseSampler):
-    """Draws from (seed, number of the trial): processes that share a study draw differently, and one that goes on draws what it would have drawn."""
+    """Seeds the sampler by (seed, trial number): processes of one study draw differently, and a resumed study draws the same."""
 
     def __init__(self, kind: Sampler, seed: int) -> None:
         self._kind, self._seed = kind, seed
@@ -155,19 +155,22 @@ class SeededByTrial(BaseSampler):
 
 
 def sample_values(trial: optuna.Trial, space: Space) -> dict[str, Value]:
-    """Let the study propose a value for every hyperparameter."""
-    return {
-        place: trial.suggest_categorical(place, entry.kept)
-        if isinstance(entry, Choices)
-        else trial.suggest_int(place, int(entry.low), int(entry.high), log=entry.log)
-        if entry.whole
-        else trial.suggest_float(place, entry.low, entry.high, log=entry.log)
-        for place, entry in space.sample.items()
-    }
+    """Let the study propose a value of each hyperparameter."""
+    return {place: _sample_value(trial, place, entry) for place, entry in space.sample.items()}
+
+
+def _sample_value(trial: optuna.Trial, place: str, entry: Choices | NumberRange) -> Value:
+    match entry:
+        case Choices():
+            return cast(Value, trial.suggest_categorical(place, entry.stored))
+        case NumberRange(whole=True):
+            return trial.suggest_int(place, int(entry.low), int(entry.high), log=entry.log)
+        case NumberRange():
+            return trial.suggest_float(place, entry.low, entry.high, log=entry.log)
 
 
 def folder_of(trial: FrozenTrial) -> str:
-    """Name of the run's folder; a trial that takes up a dead one goes on in its."""
+    """Name of the run's folder. A trial that resumes a dead one uses the dead one's folder."""
     return str(trial.user_attrs.get("run", f"trial-{trial.number}"))
 
 
@@ -176,8 +179,8 @@ def _train(trial: optuna.Trial, asked: Search, report: Report) -> float:
     trial.set_user_attr("n", len(asked.split.val))
     values = sample_values(trial, asked.space)
     recipe, run = asked.space.recipe(values), asked.out / str(trial.user_attrs.get("run", f"trial-{trial.number}"))
-    told = {place: f"{value:.4g}" if isinstance(value, float) else value for place, value in values.items()}
-    report(f"trial {trial.number}: {', '.join(f'{place} {value}' for place, value in told.items())}")
+    shown = {place: f"{value:.4g}" if isinstance(value, float) else value for place, value in values.items()}
+    report(f"trial {trial.number}: {', '.join(f'{place} {value}' for place, value in shown.items())}")
     run.mkdir(parents=True, exist_ok=True)
     (run / "recipe.toml").write_text(recipe_toml(asked.space.table(values)), encoding="utf-8")
     for epoch, accuracy in _done(run, [stage.epochs for stage in recipe.stage]).items():
@@ -203,31 +206,31 @@ def _train(trial: optuna.Trial, asked: Search, report: Report) -> float:
 
 
 def _done(run: Path, epochs: Sequence[int]) -> dict[int, float]:
-    """Validation accuracy of the epochs that an earlier process finished in this run, counted over all stages."""
+    """Validation accuracy of the epochs that an earlier process finished in this run, numbered over all stages."""
     file = run / METRICS
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if (run / "progress.json").is_file() else []
     return {sum(epochs[: line["stage"] - 1]) + line["epoch"]: line["val_accuracy"] for line in lines}
 
 
-def _before(study: optuna.Study, number: int) -> int:
-    """How many trials that count, or still may, have a lower number."""
+def _trials_before(study: optuna.Study, number: int) -> int:
+    """How many finished, pruned or running trials have a lower number."""
     return sum(trial.number < number and trial.state in COUNTED for trial in study.get_trials(deepcopy=False))
 
 
-def _take_up(study: optuna.Study, dead: FrozenTrial) -> None:
-    """Queue the same hyperparameters anew; the run goes on in the dead trial's folder."""
+def _queue_again(study: optuna.Study, dead: FrozenTrial) -> None:
+    """Queue the hyperparameters of a dead trial again; the run goes on in its folder."""
     if dead.params:
         study.enqueue_trial(dead.params, user_attrs={"run": folder_of(dead)})
 
 
-def _take_up_dead(study: optuna.Study, report: Report) -> None:
-    """Fail the running trials of processes of this machine that are no more. Those of other machines are known by their silence."""
+def _resume_dead(study: optuna.Study, report: Report) -> None:
+    """Queue the running trials of dead processes of this machine again. On other machines missing heartbeats show dead processes."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         host, _, process = trial.user_attrs.get("process", "").rpartition(":")
         if host == socket.gethostname() and not _alive(int(process)):
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-            _take_up(study, trial)
-            report(f"trial {trial.number}: its process {process} is gone; going on with it")
+            _queue_again(study, trial)
+            report(f"trial {trial.number}: its process {process} has ended; resuming it")
 
 
 def _process(number: int) -> str:

@@ -21,12 +21,12 @@ def test_a_draw_shows_as_many_of_each_label_and_asks_about_others_of_the_same(la
     draws = list(draw_episodes(TARGETS, labels, shots, 3, seed))
     assert len(draws) == 3
     for draw in draws:
-        known, shown = np.unique(TARGETS[draw.shown], return_counts=True)
+        known, shown = np.unique(TARGETS[draw.support], return_counts=True)
         assert len(known) == labels
         assert set(shown) == {shots}
-        assert not set(draw.shown) & set(draw.asked)
+        assert not set(draw.support) & set(draw.queries)
         of_each = np.bincount(TARGETS, minlength=8)[known]
-        np.testing.assert_array_equal(np.unique(TARGETS[draw.asked], return_counts=True), (known, np.minimum(of_each - shots, QUERIES)))
+        np.testing.assert_array_equal(np.unique(TARGETS[draw.queries], return_counts=True), (known, np.minimum(of_each - shots, QUERIES)))
 
 
 def test_too_few_photos_are_said() -> None:

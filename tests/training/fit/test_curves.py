@@ -39,7 +39,7 @@ def noted(run: Path, recipe: str = STAGES, train: bool = True) -> Path:
 def test_the_epoch_that_was_kept_is_the_one_that_the_recipe_keeps(tmp_path: Path, recipe: str, kept: int | None) -> None:
     history = read_history(noted(tmp_path / "run", recipe))
     assert history is not None
-    assert (history.kept, history.starts, history.train_n, history.val_n) == (kept, (2,), 30, 40)
+    assert (history.selected, history.stage_starts, history.train_n, history.val_n) == (kept, (2,), 30, 40)
 
 
 def test_an_epoch_that_a_killed_run_noted_twice_counts_once(tmp_path: Path) -> None:
@@ -66,11 +66,11 @@ def test_a_finished_run_has_its_curves_as_a_picture_and_on_a_page(tmp_path: Path
 
 def test_runs_of_earlier_versions_and_runs_that_noted_nothing_are_drawn_as_far_as_they_go(tmp_path: Path) -> None:
     old = read_history(noted(tmp_path / "old", train=False))
-    assert old is not None and old.epochs[0].train_accuracy is None and not old.first
+    assert old is not None and old.epochs[0].train_accuracy is None and not old.first_phase
     features = noted(tmp_path / "features", "")
     (features / "metrics.jsonl").unlink()
     only_first = read_history(features)
-    assert only_first is not None and only_first.kept is None
+    assert only_first is not None and only_first.selected is None
     for history in (old, only_first):
         assert cv2.imdecode(np.frombuffer(render_curves({"run": history}), np.uint8), cv2.IMREAD_COLOR).std() > 1
     (tmp_path / "grafted").mkdir()

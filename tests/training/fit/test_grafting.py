@@ -102,8 +102,8 @@ def test_it_is_trained_further_averaged_and_quantized_like_any_run(shapes: Path,
     ("given", "said"),
     [
         (("stock", "nowhere"), "nowhere: expected the folder that `training fit --out` wrote, found none"),
-        (("stock", "scion", "--after", "head"), "head: expected a layer of the trunk with others behind it, as block_14_add; the last are"),
-        (("stock", "scion", "--after", "out_relu"), "out_relu: expected a layer of the trunk with others behind it"),
+        (("stock", "scion", "--after", "head"), "head: expected a layer of the trunk that is not its last, as block_14_add; the last ones are"),
+        (("stock", "scion", "--after", "out_relu"), "out_relu: expected a layer of the trunk that is not its last"),
         (
             ("stock", "scion", "--after", "block_5_expand"),
             "block_5_expand: everything behind it has to come from it, as from block_14_add; block_5_add",
