@@ -1,6 +1,6 @@
-"""A bundle: the folder that the converter writes and the device reads, and its check.
+"""The bundle, a folder with the model that the converter writes and the device reads, and its check.
 
-Damage is what the check is for, not forgery: whoever can rewrite a file can rewrite its hash.
+The check finds damage, not forgery: whoever can rewrite a file can also rewrite its hash.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ class BundleError(SortbinError, ValueError):
 
 
 class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the network takes: RGB uint8, 1 x size x size x 3, quantized with `scale` and `zero_point`, so camera bytes go in untouched."""
+    """The network's input: RGB uint8, 1 x size x size x 3. `scale` and `zero_point` are such that camera bytes go in unchanged."""
 
     size: int
     resize: str = "stretch"
@@ -36,7 +36,7 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MeasuredAccuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Accuracy on n photos, 0..1, with each label's recall (None where the photos had none of it) and the runtime it was measured on."""
+    """Accuracy on n photos, 0..1, with each label's recall (None where the photos have none of it) and the runtime that measured it."""
 
     accuracy: float
     n: int
@@ -46,9 +46,9 @@ class MeasuredAccuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class IsolatedMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The same photos again as a bin shows them that knows its empty view: the item cut out of the photo, with `ground` round it.
+    """Metrics on the same photos with their items isolated, as a bin does: the item cut out, `ground` painted round it.
 
-    items: how many could be told from their ground; the others were shown whole. The rest as in `Metrics`.
+    items: how many items could be isolated; the other photos were used whole. The rest as in `Metrics`.
     """
 
     items: int
@@ -58,14 +58,14 @@ class IsolatedMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Float model and INT8 model on the same photos. agreement is the share of photos on which both name the same label."""
+    """Float model and INT8 model on the same photos. agreement: share of photos on which both name the same label."""
 
     data: str
     float32: MeasuredAccuracy
     int8: MeasuredAccuracy
     agreement: float
     isolated: IsolatedMetrics | msgspec.UnsetType = msgspec.UNSET
-    """left out of `bundle.json` where no item could be told from its ground, and by converters before there was isolation"""
+    """missing in `bundle.json` where no item could be isolated, and in bundles of older converters"""
 
 
 class KnownAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,26 +80,26 @@ class KnownAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     logits: tuple[int, ...]
     tolerance: int
     architecture: str | msgspec.UnsetType = msgspec.UNSET
-    """of the processor that gave it, as `aarch64`; left out of `bundle.json` where that is x86_64"""
+    """architecture of the processor that computed it, such as `aarch64`; missing in `bundle.json` for x86_64"""
 
     @property
     def on_architecture(self) -> str:
-        """The architecture of the processor that gave it."""
+        """The architecture of the processor that computed it."""
         return "x86_64" if self.architecture is msgspec.UNSET else self.architecture
 
 
 class CalibrationSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The photos that set the quantization ranges: how many, drawn with which seed, and the sha256 over their bytes in order."""
+    """The photos that set the quantization ranges: their number, the seed they were drawn with, the sha256 over their bytes in order."""
 
     n: int
     seed: int
     sha256: str
     isolated: int | msgspec.UnsetType = msgspec.UNSET
-    """how many of them showed their item by itself, as a bin does; left out of `bundle.json` where none did"""
+    """how many of them had their item isolated, as a bin does; missing in `bundle.json` where none had"""
 
 
 class OperationMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many operations of a name had the same fate. status is in the compiler's words, `Mapped to Edge TPU` for those that run there."""
+    """How many operations of one name have one status. status: in the compiler's words, `Mapped to Edge TPU` for those that run there."""
 
     operation: str
     count: int
@@ -107,10 +107,10 @@ class OperationMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EdgeTpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What Coral's compiler said of `model_int8_edgetpu.tflite`.
+    """What Coral's compiler reported about `model_int8_edgetpu.tflite`.
 
-    compiler: its version. mapped, on_cpu: how many operations run on the Edge TPU, and how many do not. on_chip_bytes, off_chip_bytes: of
-    parameters kept on the chip, and of those fetched for every picture; None where the compiler did not say.
+    compiler: its version. mapped, on_cpu: number of operations on the Edge TPU and on the CPU. on_chip_bytes, off_chip_bytes: parameters stored on
+    the chip, and parameters fetched for every picture; None where the compiler did not report them.
     """
 
     compiler: str
@@ -122,10 +122,10 @@ class EdgeTpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ForeignModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A network that `training fit` did not make. model, labels_file: names of the files that it was made from.
+    """A network that `training fit` did not make. model, labels_file: names of the files that it was converted from.
 
-    pixels: the values it was trained on, in the words of `converter quantize --pixels`. target: what it was made to run on. output: which of
-    several, None for the only one. trained_on: nobody knows which photos; those that it was measured on may be among them.
+    pixels: the pixel range it was trained on, as for `converter quantize --pixels`. target: what it was converted for. output: the name of the output
+    used, None for the only one. trained_on: unknown, so the photos of the metrics may be among the training photos.
     """
 
     model: str
@@ -137,9 +137,9 @@ class ForeignModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`bundle.json`, as `encode` writes it. files maps each other file of the bundle to its sha256.
+    """`bundle.json`, as `encode` writes it. files: the sha256 of each other file of the bundle.
 
-    digest is the sha256 of `bundle.json`'s own bytes with the digest's value left empty, so not even a space in it can change unseen.
+    digest: the sha256 of the bytes of `bundle.json` with an empty digest, so not even a space can change unnoticed.
     """
 
     name: str
@@ -149,7 +149,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     temperature: float
     """divides the logits before the softmax"""
     reject_below: float
-    """least probability of the best bin for which an item is not sent to the residual bin"""
+    """least probability of the best bin; below it an item goes to the residual bin"""
     metrics: Metrics
     known_answer: KnownAnswer
     calibration: CalibrationSet
@@ -157,69 +157,69 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """sha256 over the names and bytes of the training and validation photos"""
     files: dict[str, str]
     precision: Precision | msgspec.UnsetType = msgspec.UNSET
-    """what the model computes in, left out of `bundle.json` where that is INT8; `metrics.int8` and the golden output are then this model's"""
+    """the model's precision; missing in `bundle.json` for INT8. `metrics.int8` and the golden output are always this model's"""
     edgetpu: EdgeTpu | msgspec.UnsetType = msgspec.UNSET
-    """left out of `bundle.json` altogether where no model was compiled"""
+    """missing in `bundle.json` where no model was compiled"""
     unknown_above: Annotated[float, msgspec.Meta(ge=0, le=1)] | msgspec.UnsetType = msgspec.UNSET
-    """score, 0..1, above which an item is unlike everything known; left out of `bundle.json` where it holds no `known.npz`"""
+    """novelty score, 0..1, above which an item counts as unknown; missing in `bundle.json` without `known.npz`"""
     named_ground: tuple[Byte, Byte, Byte] | msgspec.UnsetType = msgspec.field(default=msgspec.UNSET, name="ground")
-    """RGB, 0..255, as `ground` in `bundle.json`, left out there where it is PLAIN's"""
+    """RGB, 0..255, key `ground`; missing in `bundle.json` where it is the colour of PLAIN"""
     painted: Annotated[float, msgspec.Meta(ge=0, le=1)] | msgspec.UnsetType = msgspec.UNSET
-    """how far the surroundings of an isolated item are painted over with that; left out where they are altogether"""
+    """how far the surroundings of an isolated item are painted over, 0..1; missing where they are painted over completely"""
     foreign: ForeignModel | msgspec.UnsetType = msgspec.UNSET
-    """left out of `bundle.json` where `training fit` made the network"""
+    """missing in `bundle.json` where `training fit` made the network"""
     replaces: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] | msgspec.UnsetType = msgspec.UNSET
-    """digests of earlier bundles that differ from this one in words alone, as those of its card, the oldest first; left out where there are none"""
+    """digests of earlier bundles that differ only in words, such as those of the model card, oldest first; missing where there are none"""
     digest: str = ""
 
     @property
     def learning_digest(self) -> str:
-        """The digest that what a bin learns on this bundle is kept under: what it learned on one that this replaces counts here too."""
+        """The digest under which a bin stores what it learns with this bundle: that of the oldest bundle this one replaces, else its own."""
         return self.digest if self.replaces is msgspec.UNSET else self.replaces[0]
 
     @property
     def ground(self) -> Ground:
-        """What the network was trained to see round an isolated item."""
+        """What the network expects round an isolated item."""
         colour = PLAIN.colour if self.named_ground is msgspec.UNSET else self.named_ground
         return Ground(colour, PLAIN.painted if self.painted is msgspec.UNSET else self.painted)
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """A bundle whose files were all found and hashed right."""
+    """A bundle whose files are all present and have the right hash."""
 
     folder: Path
     info: BundleInfo
 
     @property
     def model(self) -> Path:
-        """The file of the network that runs on the CPU."""
+        """The model file for the CPU."""
         return self.folder / model_file(self.info)
 
 
 def model_file(info: BundleInfo) -> str:
-    """The name of a bundle's model: MODEL_FILE, or after another precision."""
+    """The name of a bundle's model file: MODEL_FILE, or a name with another precision."""
     return MODEL_FILE if info.precision is msgspec.UNSET else f"model_{info.precision}.tflite"
 
 
 def default_bundle() -> Path:
-    """The folder of the bundle that Sortbin comes with."""
+    """The folder of the bundle that is used where none is named."""
     return Path(__file__).parents[2] / "models" / "trashnet"
 
 
 def find_bundle(named: str) -> Path:
-    """The folder of a bundle: the bare name of one that Sortbin comes with, as `trashnet`, or else a path (`./trashnet` is a folder here)."""
+    """The folder of a bundle, given as the name of a shipped one, such as `trashnet`, or as a path, such as `./trashnet`."""
     return shipped_bundles().get(named, Path(named))
 
 
 def shipped_bundles() -> dict[str, Path]:
-    """The folders of the bundles that Sortbin comes with, by name."""
+    """The folders of the shipped bundles, by name."""
     return {file.parent.name: file.parent for file in sorted(default_bundle().parent.glob(f"*/{INFO_FILE}"))}
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read `bundle.json` and check every file of the bundle: one changed byte in any of them is refused.
+    """Read `bundle.json` and check every file of the bundle: a single changed byte is refused.
 
-    Files in the folder that `bundle.json` does not list are no part of the bundle. Raises BundleError.
+    Files that `bundle.json` does not list are ignored. Raises BundleError.
     """
     info = _read_info(folder / INFO_FILE)
     for name, expected in info.files.items():
@@ -235,9 +235,9 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def write_bundle(folder: Path, info: BundleInfo) -> Bundle:
-    """Finish a bundle: write `labels.txt`, hash every file that lies in `folder`, and write the sealed `bundle.json`.
+    """Finish a bundle: write `labels.txt`, hash every file in `folder`, and write `bundle.json` with its digest.
 
-    The files and the digest of `info` are filled in here. Raises BundleError where `read_bundle` would refuse the result, and OSError.
+    `files` and `digest` of `info` are filled in. Raises OSError, and BundleError where `read_bundle` would refuse the result.
     """
     (folder / LABELS_FILE).write_bytes(labels_text(info.labels).encode())
     files = {file.name: hash_file(file) for file in sorted(folder.iterdir()) if file.name != INFO_FILE}
@@ -246,17 +246,17 @@ def write_bundle(folder: Path, info: BundleInfo) -> Bundle:
 
 
 def seal(info: BundleInfo) -> BundleInfo:
-    """The same with its digest filled in."""
+    """`info` with its digest filled in."""
     return msgspec.structs.replace(info, digest=digest(info))
 
 
 def digest(info: BundleInfo) -> str:
-    """What the digest of `info` must be, whatever it says now: 64 hexadecimal digits."""
+    """Compute the digest of `info`: 64 hexadecimal digits."""
     return hashlib.sha256(encode(msgspec.structs.replace(info, digest=""))).hexdigest()
 
 
 def encode(info: BundleInfo) -> bytes:
-    """The bytes of `bundle.json`: UTF-8, indented for people to read."""
+    """The bytes of `bundle.json`: UTF-8, indented."""
     return msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n"
 
 
@@ -282,14 +282,14 @@ def _read_info(file: Path) -> BundleInfo:
         info = msgspec.json.decode(data, type=BundleInfo)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BundleError(f"{file}: {error}") from error
-    # Over the bytes as they lie there, not over what they decode to: JSON has many spellings of one value.
+    # The hash is over the bytes of the file, not over the decoded values: JSON has many spellings of one value.
     if hashlib.sha256(data.replace(info.digest.encode(), b"")).hexdigest() != info.digest:
         raise BundleError(f"{file}: digest does not match the rest of the file; copy the bundle again")
-    _require_sense(file, info)
+    _require_valid(file, info)
     return info
 
 
-def _require_sense(file: Path, info: BundleInfo) -> None:
+def _require_valid(file: Path, info: BundleInfo) -> None:
     if not info.labels or len(set(info.labels)) != len(info.labels) or not all(is_label(label) for label in info.labels):
         raise BundleError(f"{file}: labels: expected at least one, none twice, none empty, each on one line")
     if info.input.size < 1:

@@ -1,4 +1,4 @@
-"""The network of a bundle on a runtime: pixels in, logits or calibrated probabilities out."""
+"""Run the network of a bundle: pixels in, logits or calibrated probabilities out."""
 
 import time
 from collections import deque
@@ -15,20 +15,20 @@ from device.vision.inference.runtime import Interpreter, Runtime, RuntimeFault, 
 Logits = Float32Array
 
 RAW_SCALE, RAW_ZERO_POINT = 1 / 127.5, 127
-"""how a uint8 has to be quantized for a camera's byte to mean -1..1"""
+"""quantization of the input for which camera bytes mean -1..1"""
 
 
 class Outputs(NamedTuple):
-    """What the network makes of one picture. logits: float32, one a label; embedding: float32, the pooled features."""
+    """The network's outputs for one picture. logits: float32, one for each label. embedding: float32, the pooled features."""
 
     logits: Logits
     embedding: Logits
 
 
 class Classifier:
-    """Judges pictures: H x W x 3 uint8, RGB, of any size; ValueError for any other array. Not for two threads at once.
+    """Classifies pictures: H x W x 3 uint8 RGB of any size; ValueError for any other array. For one thread at a time.
 
-    Raises BundleError when the network is not what `bundle.json` promises: its outputs, labels, input size, and raw bytes as input.
+    Raises BundleError when the network's input, outputs or number of labels do not match `bundle.json`.
     """
 
     def __init__(self, bundle: Bundle, runtime: Runtime | None = None) -> None:
@@ -42,7 +42,7 @@ class Classifier:
         self._input = interpreter.tensor(source["index"])
         self._invoke = interpreter.invoke
         self.took_ms: deque[float] = deque(maxlen=256)
-        """of the latest pictures, from pixels to outputs"""
+        """milliseconds from pixels to outputs, of the latest pictures"""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -50,16 +50,16 @@ class Classifier:
 
     @property
     def reject_below(self) -> float:
-        """Least probability of the best bin for which an item is not sent to the residual bin."""
+        """Least probability of the best bin; below it an item goes to the residual bin."""
         return self.bundle.info.reject_below
 
     def logits(self, pixels: Pixels) -> Logits:
-        """One float32 a label, before temperature and softmax. Raises RuntimeFault."""
+        """One float32 for each label, before temperature and softmax. Raises RuntimeFault."""
         self._run(pixels)
         return self._logits.read()
 
     def raw_logits(self, pixels: Pixels) -> npt.NDArray[np.int64]:
-        """The logits as the network gives them, still quantized. Raises RuntimeFault."""
+        """The logits as quantized integers. Raises RuntimeFault."""
         self._run(pixels)
         return self._logits.raw()
 
@@ -69,12 +69,12 @@ class Classifier:
         return Outputs(self._logits.read(), self._embedding.read())
 
     def posterior(self, pixels: Pixels) -> Float64Array:
-        """Calibrated probabilities, one a label, summing to 1. Raises RuntimeFault."""
+        """Calibrated probabilities, one for each label, summing to 1. Raises RuntimeFault."""
         self._run(pixels)
         return self._calibrated()
 
     def predict(self, pixels: Pixels) -> tuple[Float64Array, Logits]:
-        """Calibrated probabilities as of `posterior`, and the embedding of the same run. Raises RuntimeFault."""
+        """Calibrated probabilities and the embedding of the same run. Raises RuntimeFault."""
         self._run(pixels)
         return self._calibrated(), self._embedding.read()
 
@@ -97,7 +97,7 @@ class Classifier:
             )
 
     def _calibrated(self) -> Float64Array:
-        # Python's own numbers: the network has pushed NumPy out of the cache, and there are few.
+        # Plain Python is faster here: the network has pushed NumPy out of the CPU cache, and the numbers are few.
         powers = [self._powers[place] for place in self._logits.stored().tolist()]
         return np.divide(powers, sum(powers))
 
@@ -114,24 +114,24 @@ class Classifier:
 
 
 def known_input(seed: int, size: int) -> Pixels:
-    """The picture whose answer a bundle knows: noise, size x size x 3 uint8."""
+    """The input of the known answer: noise, size x size x 3 uint8."""
     drawn: Pixels = np.random.default_rng(seed).integers(0, 256, (1, size, size, 3), dtype=np.uint8)[0]
     return drawn
 
 
 def softmax(logits: npt.NDArray[np.floating[Any]], temperature: float) -> Float64Array:
-    """Probabilities of logits divided by `temperature`, over the last axis, in float64."""
+    """Softmax of `logits / temperature` over the last axis, in float64."""
     scaled = logits.astype(np.float64) / temperature
     powers: Float64Array = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.divide(powers, powers.sum(axis=-1, keepdims=True))
 
 
 LEAST_EXPONENT = -700.0
-"""no sum of powers of e above this is 0 in float64"""
+"""floor of exponents, so that no sum of exponentials is 0 in float64"""
 
 
 class _Output:
-    """One output tensor, quantized per tensor to int8, uint8 or int16. What each of the few values that can be stored means is worked out once."""
+    """One output tensor, quantized per tensor to int8, uint8 or int16. The real value of each possible stored value is computed once."""
 
     def __init__(self, interpreter: Interpreter, details: dict[str, Any]) -> None:
         self._view = interpreter.tensor(details["index"])
@@ -139,17 +139,17 @@ class _Output:
         kind = np.dtype(details["dtype"])
         self._bits = np.dtype(f"u{kind.itemsize}")
         possible = np.arange(1 << 8 * kind.itemsize).astype(self._bits).view(kind)
-        # Widened first: 127 - (-128) is no int8.
+        # int64 first: 127 - (-128) does not fit into int8.
         self._values: Logits = ((possible.astype(np.int64) - zero_point) * scale).astype(np.float32)
 
     def powers(self, temperature: float) -> list[float]:
-        """The power of e for what each place of `stored` stands for, over `temperature`, as softmax has it but for a common factor."""
+        """exp(value / temperature) for each possible stored value, up to a common factor: a table for softmax."""
         scaled = self._values.astype(np.float64) / temperature
         powers: list[float] = np.exp(np.maximum(scaled - scaled.max(), LEAST_EXPONENT)).tolist()
         return powers
 
     def stored(self) -> npt.NDArray[np.unsignedinteger[Any]]:
-        """The bits of the quantized values, flat: places in tables. A view into the interpreter, which must not be kept."""
+        """The stored bits, flat, as indices into tables. A view into the interpreter that must not be kept."""
         return self._view().reshape(-1).view(self._bits)
 
     def raw(self) -> npt.NDArray[np.int64]:
@@ -157,7 +157,7 @@ class _Output:
         return self._view().reshape(-1).astype(np.int64)
 
     def read(self) -> Logits:
-        """The values they stand for, flat."""
+        """The real values, flat."""
         return np.take(self._values, self.stored())
 
 
@@ -177,7 +177,7 @@ def _input(bundle: Bundle, runtime: Runtime) -> dict[str, Any]:
 
 
 def _outputs(bundle: Bundle, runtime: Runtime) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Details of the logits and of the embedding: by their names in the signature, or by size where a compiler dropped the signature."""
+    """The details of logits and embedding: by name in the signature, or by size where a compiler dropped the signature."""
     interpreter, count = runtime.interpreter, len(bundle.info.labels)
     signatures = interpreter.get_signature_list()
     if signatures:

@@ -1,7 +1,7 @@
-"""Whether a picture file ends where its format says it ends.
+"""Check picture files for truncation and damage that OpenCV does not report.
 
-OpenCV decodes some cut files without a word, the missing part grey. The containers tell: a JPEG ends with an EOI marker (ITU-T T.81, B.1.1),
-a PNG with an IEND chunk (RFC 2083, 3.4), WebP and BMP say their size in front (RFC 9649, 2.4; BITMAPFILEHEADER).
+OpenCV decodes some truncated files without an error and fills the missing part with grey. The container shows it: a JPEG ends with an EOI marker
+(ITU-T T.81, B.1.1), a PNG with an IEND chunk (RFC 2083, 3.4), WebP and BMP hold their size in the header (RFC 9649, 2.4; BITMAPFILEHEADER).
 """
 
 import re
@@ -11,19 +11,19 @@ import zlib
 PNG = b"\x89PNG\r\n\x1a\n"
 
 SCAN_END = re.compile(rb"\xff(?![\x00\xff\xd0-\xd7])", re.DOTALL)
-"""in entropy-coded data, a marker that is neither a stuffed byte, nor a fill byte, nor a restart"""
+"""ends entropy-coded data: a marker that is no stuffed byte, fill byte or restart marker"""
 RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 
 
 def is_truncated(encoded: bytes) -> bool:
-    """Whether the end of a JPEG, PNG, WebP or BMP is missing. Bytes after the end, which some cameras add, do no harm.
+    """Whether the end of a JPEG, PNG, WebP or BMP is missing. Extra bytes after the end, which some cameras write, are fine.
 
-    False for other formats, and for files too broken to tell: decoding will show.
+    False for other formats, and for files too damaged to tell: decoding fails for them.
     """
     if encoded.startswith(b"\xff\xd8"):
-        return _jpeg_is_cut(encoded)
+        return _jpeg_is_truncated(encoded)
     if encoded.startswith(PNG):
-        return _png_is_cut(encoded)
+        return _png_is_truncated(encoded)
     if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
         return len(encoded) < 8 + int.from_bytes(encoded[4:8], "little")
     if encoded.startswith(b"BM") and len(encoded) >= 6:
@@ -32,15 +32,15 @@ def is_truncated(encoded: bytes) -> bool:
 
 
 def has_missing_restarts(encoded: bytes) -> bool:
-    """Whether the restart markers of a JPEG are out of turn: what lay between them was lost, as cameras on a bad cable do. False without any."""
+    """Whether restart markers of a JPEG are out of order, so data between them was lost, as by a camera on a bad cable. False without markers."""
     if not encoded.startswith(b"\xff\xd8"):
         return False
-    _, scans = _walked(encoded)
-    return any(_out_of_turn(RESTART.findall(encoded, *scan)) for scan in scans)
+    _, scans = _walk_jpeg(encoded)
+    return any(_out_of_order(RESTART.findall(encoded, *scan)) for scan in scans)
 
 
 def has_bad_checksum(encoded: bytes) -> bool:
-    """Whether a chunk of a PNG that its pixels need is not what was written (RFC 2083, 3.2). False for other formats."""
+    """Whether a PNG chunk that the pixels need has a wrong checksum (RFC 2083, 3.2). False for other formats."""
     at = len(PNG)
     while encoded.startswith(PNG) and at + 12 <= len(encoded):
         length, kind = struct.unpack_from(">I4s", encoded, at)
@@ -55,17 +55,17 @@ def has_bad_checksum(encoded: bytes) -> bool:
     return False
 
 
-def _out_of_turn(restarts: list[bytes]) -> bool:
+def _out_of_order(restarts: list[bytes]) -> bool:
     return any(marker[0] != 0xD0 + number % 8 for number, marker in enumerate(restarts))
 
 
-def _jpeg_is_cut(encoded: bytes) -> bool:
-    cut, _ = _walked(encoded)
-    return cut
+def _jpeg_is_truncated(encoded: bytes) -> bool:
+    truncated, _ = _walk_jpeg(encoded)
+    return truncated
 
 
-def _walked(encoded: bytes) -> tuple[bool, list[tuple[int, int]]]:
-    """Whether a JPEG's end is missing, and where the entropy-coded data of each of its scans begins and ends."""
+def _walk_jpeg(encoded: bytes) -> tuple[bool, list[tuple[int, int]]]:
+    """Whether a JPEG's end is missing, and the start and end offset of each scan's entropy-coded data."""
     at = 2
     scans: list[tuple[int, int]] = []
     while at + 1 < len(encoded):
@@ -92,7 +92,7 @@ def _walked(encoded: bytes) -> tuple[bool, list[tuple[int, int]]]:
     return True, scans
 
 
-def _png_is_cut(encoded: bytes) -> bool:
+def _png_is_truncated(encoded: bytes) -> bool:
     at = len(PNG)
     while at + 12 <= len(encoded):
         length, kind = struct.unpack_from(">I4s", encoded, at)

@@ -1,4 +1,4 @@
-"""A covariance of thousands of features in few numbers: no matrix of that side is made."""
+"""A covariance matrix of many features in low-rank form; the full matrix is never built."""
 
 from dataclasses import dataclass
 
@@ -9,23 +9,23 @@ from device.common.arrays import Float64Array
 
 @dataclass(frozen=True, eq=False)
 class LowRankCovariance:
-    """A matrix features x features of the form strong.T @ strong + diag(rest). strong: few x features; rest: one a feature, at least 0; float64."""
+    """The matrix strong.T @ strong + diag(rest), features x features. strong: k x features; rest: features, at least 0; float64."""
 
     strong: Float64Array
     rest: Float64Array
 
     @property
     def trace(self) -> float:
-        """The sum of its diagonal."""
+        """The sum of the diagonal."""
         return float(np.square(self.strong).sum() + self.rest.sum())
 
     def solve(self, rows: Float64Array, ridge: Float64Array) -> Float64Array:
-        """rows @ inverse(this + diag(ridge)), by Woodbury's identity. rows: n x features; ridge: one a feature, at least 0."""
+        """rows @ inverse(self + diag(ridge)), by Woodbury's identity. rows: n x features; ridge: features, at least 0."""
         diagonal = self.rest + ridge
         scaled = self.strong / diagonal
         small = np.eye(len(scaled)) + scaled @ self.strong.T
         return np.asarray(rows / diagonal - (rows @ scaled.T) @ np.linalg.solve(small, scaled), np.float64)
 
     def variance_along(self, rows: Float64Array) -> Float64Array:
-        """The diagonal of rows @ this @ rows.T: the variance along each row. rows: n x features."""
+        """The variance along each row: the diagonal of rows @ self @ rows.T. rows: n x features."""
         return np.asarray(np.square(rows @ self.strong.T).sum(axis=1) + np.square(rows) @ self.rest, np.float64)

@@ -1,4 +1,4 @@
-"""An Edge TPU, tried in a process of its own: a libedgetpu that was built for another TensorFlow Lite crashes or hangs whoever loads it."""
+"""Try the Edge TPU in a subprocess: a libedgetpu built for another TensorFlow Lite crashes or hangs the process that loads it."""
 
 import resource
 from pathlib import Path
@@ -8,34 +8,34 @@ import msgspec
 
 from device.common.run_in_subprocess import ask, reply
 
-TRIAL_S = 20.0
-"""longest time that a trial may take: a Coral on USB gets its firmware at its first use, which takes some seconds"""
+PROBE_TIMEOUT_S = 20.0
+"""time-out of the probe: a Coral on USB loads its firmware at first use, which takes some seconds"""
 
 
 class ProbeRequest(msgspec.Struct, frozen=True):
-    """bundle: its folder; package: what runs the network; library: file of the Edge TPU's driver."""
+    """bundle: its folder. package: the runtime package. library: file of the Edge TPU's driver."""
 
     bundle: str
     package: Literal["ai-edge-litert", "tflite-runtime"]
     library: str
 
 
-def run(question: ProbeRequest) -> None:
-    """Ask the bundle's golden output of the Edge TPU. Waits at most TRIAL_S seconds and a little. Raises ChildFault where it is not given."""
-    ask(__name__, question, bool, timeout_s=TRIAL_S)
+def probe(request: ProbeRequest) -> None:
+    """Check the bundle's golden output on the Edge TPU. Takes little more than PROBE_TIMEOUT_S at most. Raises ChildFault where it fails."""
+    ask(__name__, request, bool, timeout_s=PROBE_TIMEOUT_S)
 
 
-def _try(question: ProbeRequest) -> bool:
-    # Imported here, since the runtime itself has this trial done first.
+def _run_golden_input(request: ProbeRequest) -> bool:
+    # Imported here: the runtime module imports this one.
     from device.vision.inference.bundle import read_bundle
     from device.vision.inference.classifier import Classifier
     from device.vision.inference.runtime import on_edgetpu
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    bundle = read_bundle(Path(question.bundle))
-    Classifier(bundle, on_edgetpu(bundle, question.package, question.library)).check_known_answer()
+    bundle = read_bundle(Path(request.bundle))
+    Classifier(bundle, on_edgetpu(bundle, request.package, request.library)).check_known_answer()
     return True
 
 
 if __name__ == "__main__":
-    reply(ProbeRequest, _try)
+    reply(ProbeRequest, _run_golden_input)

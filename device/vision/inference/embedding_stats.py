@@ -1,4 +1,4 @@
-"""`reference.npz` of a bundle: where the embeddings of each label lie, for unknown items, drift, and items taught on site."""
+"""`reference.npz` of a bundle: class means and covariance of the training embeddings, for drift and for teaching on site."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,11 +16,11 @@ FILE = "reference.npz"
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingStats:
-    """Embeddings of the training photos, as the INT8 network gives them, in few numbers.
+    """Statistics of the training photos' embeddings, computed with the INT8 network.
 
-    means: labels x features, float32. counts: photos per label, int32. The covariance within labels, shared by all of them, is
-    `directions.T @ diag(variances) @ directions + diag(rest)`: its strongest directions (k x features, float16, unit length,
-    strongest first) with their variances (k, float32), and what is left of each feature's variance (features, float32).
+    means: labels x features, float32. counts: photos of each label, int32. The covariance within labels, shared by all labels, is
+    `directions.T @ diag(variances) @ directions + diag(rest)`. directions: the strongest ones, k x features, float16, unit length, strongest first.
+    variances: k, float32. rest: the remaining variance of each feature, float32.
     """
 
     means: Float32Array
@@ -36,17 +36,17 @@ class EmbeddingStats:
 
     @property
     def mean_pair_distance(self) -> float:
-        """How far two photos of one label lie apart on the mean, 1 - cosine of their embeddings, nearly."""
+        """The approximate mean distance of two photos of one label, as 1 - cosine of their embeddings."""
         total = self.covariance().trace
         return float(np.mean(total / (np.square(self.means.astype(np.float64)).sum(axis=1) + total)))
 
     def write(self, file: Path) -> None:
-        """Write the arrays under these names, so that `numpy.load` reads them. The same numbers give the same bytes: no time is stored."""
+        """Write the arrays under their names, for `numpy.load`. Equal numbers give equal bytes. Raises OSError."""
         write_arrays(file, vars(self))
 
 
 def read_embedding_stats(bundle: Bundle) -> EmbeddingStats:
-    """The reference of a bundle. Raises BundleError where it has none, or one that is not for its labels."""
+    """Read the statistics of a bundle. Raises BundleError where it has none, or its arrays do not match its labels."""
     file = bundle.folder / FILE
     try:
         reference = EmbeddingStats(*read_arrays(file, [field.name for field in fields(EmbeddingStats)]))

@@ -1,14 +1,14 @@
-"""What the network is shown round an item that was isolated."""
+"""The ground: what is painted round an isolated item before it is classified."""
 
 from typing import NamedTuple
 
 
 class Ground(NamedTuple):
-    """A colour, RGB 0..255, that is painted over the item's surroundings to a share of 0 (as the camera sees them) to 1 (nothing of them is left)."""
+    """colour: RGB, 0..255. painted: how far it covers the surroundings, from 0 (they stay as they are) to 1 (nothing of them is left)."""
 
     colour: tuple[int, int, int]
     painted: float
 
 
 PLAIN = Ground((216, 216, 216), 1.0)
-"""of bundles that name no other"""
+"""the ground of bundles that name no other"""

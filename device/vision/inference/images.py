@@ -1,4 +1,4 @@
-"""Picture files: found in folders, and decoded to pixels. The one reader of the bin, of training and of calibration."""
+"""Find picture files in folders and decode them. Device, calibration and training all read pictures with this module."""
 
 import os
 from collections import Counter
@@ -19,28 +19,28 @@ from device.vision.inference.preprocess import Pixels
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 OTHER_KINDS = {b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
-"""how pictures begin that are often called .jpg"""
+"""first bytes of other formats that are often named .jpg"""
 HEIF_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF"}
 
 MOST_NAMED = 50
-"""bad files that one message names; beyond them it counts"""
+"""most unreadable files that one message names; the others are counted"""
 
 
 class PictureError(SortbinError, ValueError):
-    """A picture that cannot be read, or a folder without any. The message names it and says what was expected."""
+    """A picture that cannot be read, or a folder without pictures. The message names it and what was expected."""
 
 
 class Picture(NamedTuple):
-    """pixels: H x W x 3 uint8, RGB, upright. transparent: whether some of it was, which is shown on plain ground."""
+    """pixels: H x W x 3 uint8 RGB, upright. transparent: whether some pixels were; they are laid on the plain ground."""
 
     pixels: Pixels
     transparent: bool
 
 
 def find_pictures(path: Path) -> Iterator[Path]:
-    """The picture files in and below a folder, sorted, hidden ones left out; of a file, the file itself, whatever its name.
+    """The picture files in and below a folder, sorted, without hidden ones. For a file: the file itself, whatever its name.
 
-    Raises PictureError when there is nothing at `path`, a folder that cannot be read, or one that holds no picture.
+    Raises PictureError when `path` does not exist, cannot be read, or holds no picture.
     """
     try:
         path.stat()
@@ -57,53 +57,53 @@ def find_pictures(path: Path) -> Iterator[Path]:
 
 
 def unread_kinds(folder: Path) -> Counter[str]:
-    """The files in and below a folder that `find_pictures` passes over for their kind, by suffix, as far as it can be read."""
+    """Count the files in and below a folder that are no pictures, by suffix. Folders that cannot be read are skipped."""
     return count_unread_kinds(file.name for file in _files(folder, None))
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of a person's pictures: hidden, or what a Mac adds to archives."""
+    """Whether a file or folder is hidden, or one that a Mac adds to archives."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def count_unread_kinds(names: Iterable[str]) -> Counter[str]:
-    """Files of kinds that are not read, by suffix, or by name where they have none."""
+    """Count the files that are no pictures, by suffix, or by name where they have no suffix."""
     return Counter(suffix or Path(name).name for name in names if (suffix := Path(name).suffix.lower()) not in SUFFIXES)
 
 
 def describe_unread_kinds(others: Counter[str]) -> str:
-    """One line on files that are passed over for their kind."""
+    """One line about the files that are skipped because they are no pictures."""
     kinds = ", ".join(f"{kind} {count}" for kind, count in others.most_common(5))
     return f"{counted(others.total(), 'file')} of a kind that is not read ({kinds}), only {', '.join(sorted(SUFFIXES))}; passed over"
 
 
 def unread_kinds_notes(paths: Iterable[Path]) -> list[str]:
-    """For each of these that is a folder with files of kinds that are not read, one line that counts them."""
+    """One line for each folder with files that are skipped because they are no pictures."""
     found = [(path, unread_kinds(path)) for path in paths if path.is_dir()]
     return [f"{path}: {describe_unread_kinds(others)}" for path, others in found if others]
 
 
-def _raised(error: OSError) -> None:
+def _reraise(error: OSError) -> None:
     raise error
 
 
-def _files(folder: Path, at_closed: Callable[[OSError], None] | None = _raised) -> Iterator[Path]:
-    """All files but hidden ones. at_closed: called for a folder that cannot be read."""
-    for place, folders, names in os.walk(folder, onerror=at_closed):
+def _files(folder: Path, on_error: Callable[[OSError], None] | None = _reraise) -> Iterator[Path]:
+    """All files except hidden ones. on_error: called for a folder that cannot be read."""
+    for place, folders, names in os.walk(folder, onerror=on_error):
         folders[:] = [name for name in folders if not is_hidden(name)]
         yield from (Path(place, name) for name in names if not is_hidden(name))
 
 
 def read_pixels(path: Path) -> Pixels:
-    """Decode a picture to H x W x 3 uint8, RGB, turned as its EXIF orientation says, with plain ground where it is transparent.
+    """Decode a picture to H x W x 3 uint8 RGB, upright by its EXIF orientation, on plain ground where it is transparent.
 
-    Any path that the system can open will do. Raises PictureError when the file is missing, empty, cut short, or not a picture.
+    Raises PictureError when the file is missing, empty, truncated, or not a picture.
     """
     return read_picture(path).pixels
 
 
 def read_picture(path: Path) -> Picture:
-    """As `read_pixels`, and whether some of it was transparent."""
+    """As `read_pixels`, and whether some pixels were transparent."""
     try:
         encoded = path.read_bytes()
     except OSError as error:
@@ -111,8 +111,8 @@ def read_picture(path: Path) -> Picture:
     if has_missing_restarts(encoded):
         raise PictureError(f"{path}: a part in its middle is missing")
     try:
-        # OpenCV and libpng write to the terminal of these.
-        picture = None if (encoded.startswith((PNG, b"BM")) and is_truncated(encoded)) or has_bad_checksum(encoded) else _decoded(encoded)
+        # For such files OpenCV and libpng would write to the terminal.
+        picture = None if (encoded.startswith((PNG, b"BM")) and is_truncated(encoded)) or has_bad_checksum(encoded) else _decode(encoded)
     except cv2.error as error:
         raise PictureError(f"{path}: not a picture that can be decoded: {error.err}") from error
     if picture is None:
@@ -123,7 +123,7 @@ def read_picture(path: Path) -> Picture:
 
 
 def find_unreadable(files: Sequence[Path]) -> list[str]:
-    """What is wrong with those of these pictures that cannot be read, a line each."""
+    """One line for each of these pictures that cannot be read, with the reason."""
     problems = []
     for file in files:
         try:
@@ -134,19 +134,19 @@ def find_unreadable(files: Sequence[Path]) -> list[str]:
 
 
 def unreadable_message(problems: Sequence[str], of: int) -> str:
-    """The message that names every bad one of so many pictures: one line where it is only one."""
+    """The message for unreadable pictures: their lines, or only the line where it is one. of: number of all pictures."""
     if len(problems) == 1:
         return problems[0]
     beyond = [f"and {len(problems) - MOST_NAMED} more"] if len(problems) > MOST_NAMED else []
     return "\n  ".join([f"{len(problems)} of {of} pictures cannot be read; mend or remove them:", *problems[:MOST_NAMED], *beyond])
 
 
-def _decoded(encoded: bytes) -> Picture | None:
+def _decode(encoded: bytes) -> Picture | None:
     if not encoded:
         return None
     data = np.frombuffer(encoded, np.uint8)
     upright = read_orientation(encoded)
-    ground = _over_ground(data) if _may_be_transparent(encoded) else None
+    ground = _on_plain_ground(data) if _may_be_transparent(encoded) else None
     if ground is not None:
         return Picture(apply_orientation(ground, upright), True)
     how = cv2.IMREAD_COLOR if encoded.startswith(b"\xff\xd8") else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -155,7 +155,7 @@ def _decoded(encoded: bytes) -> Picture | None:
 
 
 def _may_be_transparent(encoded: bytes) -> bool:
-    """Whether a PNG or WebP has alpha, by its header."""
+    """Whether a PNG or WebP has an alpha channel, by its header."""
     for name, content in container_chunks(encoded):
         match name:
             case b"IHDR" if content[9:10] in (b"\x04", b"\x06"):
@@ -173,10 +173,10 @@ def _may_be_transparent(encoded: bytes) -> bool:
     return False
 
 
-def _over_ground(data: Pixels) -> Pixels | None:
-    """A picture with alpha laid on plain ground: H x W x 3 uint8, RGB, as it lies in the file; None where nothing of it is transparent.
+def _on_plain_ground(data: Pixels) -> Pixels | None:
+    """Lay a picture with alpha on the plain ground: H x W x 3 uint8 RGB, not turned upright; None where no pixel is transparent.
 
-    The colours under transparent pixels are whatever a program left there, black or garbage, and no camera sees them.
+    The stored colours of transparent pixels are arbitrary.
     """
     pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:

@@ -1,4 +1,4 @@
-"""Files of named arrays that `numpy.load` reads, and whose bytes depend on the arrays alone."""
+"""Read and write files of named arrays in NumPy's format whose bytes depend only on the arrays."""
 
 import os
 import zipfile
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 
 def write_arrays(file: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write the arrays under their names, uncompressed, and to the disk. The same numbers give the same bytes: no time is stored. Raises OSError."""
+    """Write the arrays under their names, uncompressed, and flush to disk. Equal arrays give equal bytes: no time is stored. Raises OSError."""
     with file.open("wb") as stream:
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
             for name, array in arrays.items():
@@ -22,7 +22,7 @@ def write_arrays(file: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def read_arrays(file: Path, names: Sequence[str]) -> list[npt.NDArray[Any]]:
-    """The arrays of these names. Raises OSError, and ValueError for a file that is damaged or lacks one of them."""
+    """Read the arrays of these names. Raises OSError, and ValueError for a damaged file or a missing array."""
     try:
         with np.load(file, allow_pickle=False) as stored:
             return [stored[name] for name in names]

@@ -1,4 +1,4 @@
-"""Which way up a PNG or WebP is, by its EXIF; OpenCV turns JPEGs itself, but no WebP and no picture that it decodes with alpha."""
+"""Turn PNG and WebP pictures upright by their EXIF orientation. OpenCV does that for JPEGs, but not for WebP or pictures with alpha."""
 
 import struct
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ ORIENTATION_TAG, SHORT = 0x0112, 3
 CLOCKWISE, BACK = cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_90_COUNTERCLOCKWISE
 TURNS = {3: cv2.ROTATE_180, 5: CLOCKWISE, 6: CLOCKWISE, 7: BACK, 8: BACK}
 MIRRORS = {2: 1, 4: 0, 5: 1, 7: 1}
-"""by cv2.flip's code, after turning"""
+"""flip codes of cv2.flip, applied after turning"""
 
 
 def read_orientation(encoded: bytes) -> int:
-    """1 (upright) to 8, as EXIF counts them (JEITA CP-3451, 4.6.4); 1 for other formats and where nothing, or nonsense, is said."""
+    """The EXIF orientation, 1 (upright) to 8 (JEITA CP-3451, 4.6.4); 1 for other formats and where it is missing or invalid."""
     for name, content in container_chunks(encoded):
         if name in (b"eXIf", b"EXIF"):
             return _orientation(content.removeprefix(b"Exif\0\0"))
@@ -25,7 +25,7 @@ def read_orientation(encoded: bytes) -> int:
 
 
 def apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
-    """The picture upright: H x W or H x W x C uint8."""
+    """Turn a picture upright: H x W or H x W x C uint8."""
     if orientation in TURNS:
         pixels = np.asarray(cv2.rotate(pixels, TURNS[orientation]), np.uint8)
     if orientation in MIRRORS:
@@ -34,7 +34,7 @@ def apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def container_chunks(encoded: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Names and contents of a PNG's or WebP's chunks, as far as they are whole; nothing of other formats."""
+    """Names and contents of the chunks of a PNG or WebP, as far as they are complete; none for other formats."""
     png, webp = encoded.startswith(b"\x89PNG\r\n\x1a\n"), encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP"
     at = 8 if png else 12
     while (png or webp) and at + 8 <= len(encoded):

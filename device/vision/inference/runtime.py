@@ -1,4 +1,4 @@
-"""What runs the network: a TensorFlow Lite package, its kernels, and the Edge TPU where there is one.
+"""Load a network on a TensorFlow Lite package, with CPU kernels or the Edge TPU.
 
 ai-edge-litert is tried first, then tflite-runtime (32-bit ARM, older systems).
 """
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from device.common.errors import SortbinError
 from device.common.memory import release_mapped_pages
 from device.common.run_in_subprocess import ChildFault, ChildRefused
-from device.vision.inference import edgetpu_probe as edgetpu_trial
+from device.vision.inference import edgetpu_probe
 from device.vision.inference.bundle import EDGETPU_FILE, Bundle, BundleError
 from device.vision.inference.silence import without_info
 
@@ -31,11 +31,11 @@ EDGETPU_LIBRARY = "libedgetpu.so.1"
 
 
 class RuntimeFault(SortbinError, RuntimeError):
-    """No package that can run a network, or one that failed while it ran. The message names the package and what to do."""
+    """No package can run a network, or one failed while running it. The message names the package and what to do."""
 
 
 class Interpreter(Protocol):
-    """What both packages' interpreters have in common."""
+    """The common interface of both packages' interpreters."""
 
     def allocate_tensors(self) -> None: ...
     def invoke(self) -> None: ...
@@ -49,13 +49,12 @@ class Interpreter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """A loaded network, its tensors allocated.
+    """A loaded network with allocated tensors.
 
-    name: package, version and what runs the network, as in `ai-edge-litert 2.3.0 xnnpack`: looked up in the loaded network, not taken from what was
-    asked for. exact: on the kernels that gave the golden output, the builtin ones of ai-edge-litert on a processor of the same architecture, in whole
-    numbers, so that it must come out bit for bit (those of tflite-runtime 2.14 round a MEAN otherwise, and those for ARM other operations, by one
-    step).
-    model: the file that was loaded. degraded: why there is no Edge TPU although one was asked for, else empty.
+    name: package, version and kernels, such as `ai-edge-litert 2.3.0 xnnpack`, as found in the loaded network.
+    exact: whether the golden output must be met bit for bit. It must for an integer model on the builtin kernels of ai-edge-litert and a processor of
+    the architecture that computed it. tflite-runtime 2.14 rounds MEAN differently by one step, and kernels for ARM other operations.
+    model: the loaded file. degraded: why there is no Edge TPU although one was asked for, else empty.
     """
 
     interpreter: Interpreter
@@ -68,31 +67,32 @@ class Runtime:
 def load_runtime(bundle: Bundle, *, package: Package | None = None, kernels: Kernels = "default", threads: int = 1, degraded: str = "") -> Runtime:
     """Load the bundle's network.
 
-    package: the one to use, or None for the first that can be imported. kernels: `default` is what is fastest on this CPU (XNNPACK in
-    ai-edge-litert); `builtin` gives the same bits on every processor of an architecture; `edgetpu` runs the compiled model on a Coral accelerator,
-    which another process has tried first, and the default kernels when that cannot be had, with the reason in `degraded`. threads: for CPU kernels.
-    degraded: why an Edge TPU was given up before, for kernels of the CPU.
+    package: None for the first that can be imported. threads: for CPU kernels. degraded: why an Edge TPU was given up before.
+    kernels: `default` are the fastest on this CPU (XNNPACK in ai-edge-litert). `builtin` give equal bits on all processors of an architecture.
+    `edgetpu` runs the compiled model on a Coral accelerator, after a probe in a subprocess; where that fails, `default` is used, with the reason in
+    `Runtime.degraded`.
 
     Raises RuntimeFault when no package can be loaded, BundleError when the package refuses the model.
     """
     found = _import(package)
     if kernels == "edgetpu":
         try:
-            return _tried_on_edgetpu(bundle, found)
+            return _probed_edgetpu(bundle, found)
         except EdgeTpuUnavailable as error:
             return _on_cpu(bundle, found, "default", threads, degraded=str(error))
     return _on_cpu(bundle, found, kernels, threads, degraded)
 
 
 def on_edgetpu(bundle: Bundle, package: Package, library: str) -> Runtime:
-    """Load the compiled model onto the Edge TPU here and now. library: file of its driver, which may crash or hang this process when it does not
-    match the package: that is why `load_runtime` has another process try it first. Raises EdgeTpuUnavailable and RuntimeFault.
+    """Load the compiled model onto the Edge TPU in this process. library: file of the driver. Raises EdgeTpuUnavailable and RuntimeFault.
+
+    A driver that does not match the package may crash or hang the process, so `load_runtime` probes it in a subprocess first.
     """
     return _on_edgetpu(bundle, _import(package), library)
 
 
 def open_model(model: Path, threads: int = 1) -> Interpreter:
-    """Load any network of a file on the first package that can be imported, its tensors allocated.
+    """Load a network from any file on the first package that can be imported, with allocated tensors.
 
     Raises RuntimeFault when no package can be loaded, BundleError when the package refuses the model.
     """
@@ -100,13 +100,13 @@ def open_model(model: Path, threads: int = 1) -> Interpreter:
 
 
 def architecture() -> str:
-    """This processor's, by one name whatever the system calls it."""
+    """The architecture of this processor, under one name on all systems."""
     machine = platform.machine()
     return {"AMD64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
 
 
 def first_line(error: Exception) -> str:
-    """What a package says went wrong, on one line; some of their errors say nothing."""
+    """The first line of a package's error; some errors have no text."""
     return str(error).strip().partition("\n")[0] or "it does not say why"
 
 
@@ -118,7 +118,7 @@ class _Imported:
 
 
 class EdgeTpuUnavailable(SortbinError):
-    """Why the Edge TPU cannot be used."""
+    """The Edge TPU cannot be used. The message says why."""
 
 
 def _import(package: Package | None) -> _Imported:
@@ -127,7 +127,7 @@ def _import(package: Package | None) -> _Imported:
         module = _module(candidate)
         try:
             return _Imported(candidate, importlib.import_module(module).__version__, importlib.import_module(f"{module}.interpreter"))
-        except Exception as error:  # a package that was built for another system or NumPy fails in ways of its own
+        except Exception as error:  # a package built for another system or NumPy can raise anything
             reasons.append(f"{candidate}: {first_line(error)}")
     if others := [other for other in PACKAGES if other not in tried and importlib.util.find_spec(_module(other)) is not None]:
         raise RuntimeFault(f"{reasons[0]}; {others[0]} is installed: leave model.runtime empty and it is used")
@@ -145,17 +145,17 @@ def _on_cpu(bundle: Bundle, found: _Imported, kernels: Kernels, threads: int, de
     interpreter = _open(found, model, num_threads=threads, experimental_op_resolver_type=resolver)
     delegated = is_delegated(interpreter)
     if delegated:
-        release_mapped_pages(model)  # XNNPACK has laid out all weights anew
+        release_mapped_pages(model)  # XNNPACK has copied all weights
     whole = bundle.info.precision is msgspec.UNSET
     exact = not delegated and found.package == "ai-edge-litert" and whole and bundle.info.known_answer.on_architecture == architecture()
     return Runtime(interpreter, f"{found.package} {found.version} {'xnnpack' if delegated else 'builtin'}", exact, model, degraded)
 
 
-def _tried_on_edgetpu(bundle: Bundle, found: _Imported) -> Runtime:
+def _probed_edgetpu(bundle: Bundle, found: _Imported) -> Runtime:
     if EDGETPU_FILE not in bundle.info.files:
         raise EdgeTpuUnavailable(f"{bundle.folder}: no {EDGETPU_FILE} in this bundle; compile one with `converter edgetpu`")
     try:
-        edgetpu_trial.run(edgetpu_trial.ProbeRequest(str(bundle.folder.absolute()), found.package, EDGETPU_LIBRARY))
+        edgetpu_probe.probe(edgetpu_probe.ProbeRequest(str(bundle.folder.absolute()), found.package, EDGETPU_LIBRARY))
     except ChildRefused as refusal:
         raise EdgeTpuUnavailable(f"{EDGETPU_LIBRARY}, tried with {found.package} {found.version}: {refusal}") from refusal
     except ChildFault as fault:
@@ -168,7 +168,7 @@ def _tried_on_edgetpu(bundle: Bundle, found: _Imported) -> Runtime:
 
 def _on_edgetpu(bundle: Bundle, found: _Imported, library: str) -> Runtime:
     try:
-        ctypes.CDLL(library)  # `load_delegate` leaves a half-built object behind when there is no such library
+        ctypes.CDLL(library)  # without the library, `load_delegate` leaves a half-built object behind
     except OSError as error:
         raise EdgeTpuUnavailable(f"it cannot be loaded ({error}); install the Edge TPU runtime") from error
     try:
@@ -176,7 +176,7 @@ def _on_edgetpu(bundle: Bundle, found: _Imported, library: str) -> Runtime:
     except ValueError as error:
         raise EdgeTpuUnavailable("it finds no Edge TPU; is one plugged in, and may this user open it?") from error
     model = bundle.folder / EDGETPU_FILE
-    # Without XNNPACK, what is delegated is what the Edge TPU has taken.
+    # Without XNNPACK, the only delegate is the Edge TPU.
     resolver = found.api.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         interpreter = _open(found, model, experimental_delegates=[delegate], experimental_op_resolver_type=resolver)
@@ -188,7 +188,7 @@ def _on_edgetpu(bundle: Bundle, found: _Imported, library: str) -> Runtime:
 
 
 def is_delegated(interpreter: Interpreter) -> bool:
-    """Whether a part of the network was handed to a delegate, such as XNNPACK. Both packages tell it in a method whose name begins with _."""
+    """Whether a part of the network runs on a delegate, such as XNNPACK. Both packages report it only through a private method."""
     return any(operation["op_name"] == "DELEGATE" for operation in interpreter._get_ops_details())
 
 
@@ -200,6 +200,6 @@ def _open(found: _Imported, model: Path, **options: Any) -> Interpreter:
     except (ValueError, RuntimeError) as error:
         raise BundleError(f"{model}: {found.package} {found.version} cannot run it: {first_line(error)}") from error
     except SystemError as error:
-        # What a package compiled against NumPy 1 makes of NumPy 2.
+        # A package compiled against NumPy 1 raises it under NumPy 2.
         raise RuntimeFault(f"{found.package} {found.version} does not work with numpy {np.__version__}: pip install 'numpy<2'") from error
     return interpreter

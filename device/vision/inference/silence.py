@@ -1,4 +1,4 @@
-"""What a runtime says of itself while it loads a network is no news; what goes wrong is."""
+"""Drop the info lines that a runtime writes to stderr while it loads a network, and keep its errors."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ _one_at_a_time = threading.Lock()
 
 @contextlib.contextmanager
 def without_info() -> Iterator[None]:
-    """Leave out lines that begin with `INFO:` of what C++ code writes to stderr in the block. All else comes out when the block ends."""
+    """Drop lines beginning with `INFO:` that C++ code writes to stderr in the block. Everything else is written when the block ends."""
     with _one_at_a_time, _memory() as held:
         try:
             stderr = os.dup(2)
@@ -33,5 +33,5 @@ def without_info() -> Iterator[None]:
 
 
 def _memory() -> IO[bytes]:
-    """A file that needs no disk, where the system has such."""
+    """A temporary file, in memory where the system supports it."""
     return os.fdopen(os.memfd_create("stderr"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()

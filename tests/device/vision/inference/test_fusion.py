@@ -28,9 +28,9 @@ def test_one_frame_stays_as_it_is(burst: list[Float64Array]) -> None:
 
 
 @settings(max_examples=100)
-@given(burst=bursts(), likeness=st.floats(0, 1))
-def test_what_comes_out_are_probabilities(burst: list[Float64Array], likeness: float) -> None:
-    fused = fuse(burst, likeness)
+@given(burst=bursts(), correlation=st.floats(0, 1))
+def test_what_comes_out_are_probabilities(burst: list[Float64Array], correlation: float) -> None:
+    fused = fuse(burst, correlation)
     assert np.isfinite(fused).all() and (fused >= 0).all()
     assert fused.sum() == pytest.approx(1)
 
@@ -38,20 +38,20 @@ def test_what_comes_out_are_probabilities(burst: list[Float64Array], likeness: f
 @settings(max_examples=100)
 @given(burst=bursts(most=1), times=st.integers(1, 50))
 def test_the_same_look_again_adds_nothing_when_frames_are_wholly_alike(burst: list[Float64Array], times: int) -> None:
-    np.testing.assert_allclose(fuse(burst * times, likeness=1), burst[0], atol=1e-7)
+    np.testing.assert_allclose(fuse(burst * times, correlation=1), burst[0], atol=1e-7)
 
 
 @settings(max_examples=100)
-@given(burst=bursts(), likeness=st.floats(0, 1), often=st.lists(st.integers(1, 4), min_size=6, max_size=6))
-def test_a_weight_tells_as_much_as_the_same_look_as_often(burst: list[Float64Array], likeness: float, often: list[int]) -> None:
+@given(burst=bursts(), correlation=st.floats(0, 1), often=st.lists(st.integers(1, 4), min_size=6, max_size=6))
+def test_a_weight_tells_as_much_as_the_same_look_as_often(burst: list[Float64Array], correlation: float, often: list[int]) -> None:
     weights = often[: len(burst)]
     repeated = [frame for frame, times in zip(burst, weights, strict=True) for _ in range(times)]
     np.testing.assert_allclose(fuse(burst, 1.0, weights), fuse(repeated, 1.0), atol=1e-9)
-    np.testing.assert_allclose(fuse(burst, likeness, [2.0] * len(burst)), fuse(burst, likeness), atol=1e-9)
+    np.testing.assert_allclose(fuse(burst, correlation, [2.0] * len(burst)), fuse(burst, correlation), atol=1e-9)
 
 
 def test_independent_frames_multiply() -> None:
-    fused = fuse([np.array([0.8, 0.2]), np.array([0.6, 0.4])], likeness=0)
+    fused = fuse([np.array([0.8, 0.2]), np.array([0.6, 0.4])], correlation=0)
     np.testing.assert_allclose(fused, np.array([0.48, 0.08]) / 0.56)
 
 

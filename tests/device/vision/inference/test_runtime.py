@@ -9,8 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from device.vision.inference import edgetpu_probe as edgetpu_trial
-from device.vision.inference import runtime
+from device.vision.inference import edgetpu_probe, runtime
 from device.vision.inference.bundle import EDGETPU_FILE, MODEL_FILE, Bundle, BundleError, write_bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.runtime import PACKAGES, Kernels, Package, RuntimeFault, load_runtime
@@ -248,7 +247,7 @@ def test_a_library_that_does_not_fit_the_runtime_leaves_the_cpu(
 ) -> None:
     """libedgetpu 16.0 as Google built it crashes a newer TensorFlow Lite."""
     pytest.importorskip(package.replace("-", "_"))
-    monkeypatch.setattr(edgetpu_trial, "TRIAL_S", 2.0 if "pause" in does else 60.0)
+    monkeypatch.setattr(edgetpu_probe, "PROBE_TIMEOUT_S", 2.0 if "pause" in does else 60.0)
     monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, MISMATCHED % does))
     loaded = load_runtime(compiled, package=package, kernels="edgetpu")
     assert said in loaded.degraded and "expected a libedgetpu built for this TensorFlow Lite" in loaded.degraded
