@@ -46,7 +46,7 @@ class PipelineTimes(msgspec.Struct, frozen=True):
 def measure(bundle: Bundle, rules_file: Path, package: Package, frames: int, threads: int) -> PipelineTimes:
     """Time both in turns. Raises RuntimeFault when the package is not there."""
     classifier = Classifier(bundle, load_runtime(bundle, package=package, threads=threads))
-    classifier.check_known_answer()
+    classifier.check_golden_output()
     rules = read_rules(rules_file, bundle.info.labels)
     camera = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
 

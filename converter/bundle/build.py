@@ -39,9 +39,9 @@ from device.vision.inference.bundle import (
     BundleInfo,
     CalibrationSet,
     ForeignModel,
+    GoldenOutput,
     InputSpec,
     IsolatedMetrics,
-    KnownAnswer,
     Metrics,
     model_file,
     write_bundle,
@@ -188,7 +188,7 @@ class _Measured:
     candidate: Candidate
     whole: _Comparison
     isolated: _IsolatedComparison | None
-    golden_output: KnownAnswer
+    golden_output: GoldenOutput
     temperature: float
     reject_below: float
     remarks: tuple[str, ...]
@@ -278,7 +278,7 @@ def _write(measured: _Measured, folder: Path, size: int) -> Bundle:
     bundle = write_bundle(folder, info)
     with silenced():
         for runtime in (load_runtime(bundle), load_runtime(bundle, package="ai-edge-litert", kernels="builtin")):
-            Classifier(bundle, runtime).check_known_answer()
+            Classifier(bundle, runtime).check_golden_output()
     return bundle
 
 

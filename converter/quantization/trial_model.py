@@ -9,7 +9,7 @@ import numpy as np
 from converter.common.parallel_map import parallel_map
 from converter.common.progress import Indexable
 from device.common.arrays import Float32Array, Float64Array
-from device.vision.inference.bundle import MODEL_FILE, Bundle, BundleInfo, CalibrationSet, InputSpec, KnownAnswer, MeasuredAccuracy, Metrics
+from device.vision.inference.bundle import MODEL_FILE, Bundle, BundleInfo, CalibrationSet, GoldenOutput, InputSpec, MeasuredAccuracy, Metrics
 from device.vision.inference.classifier import Classifier, Outputs
 from device.vision.inference.preprocess import Pixels, to_float
 from device.vision.inference.runtime import Runtime, load_runtime
@@ -94,7 +94,7 @@ def _draft_info(labels: tuple[str, ...], size: int) -> BundleInfo:
         temperature=1.0,
         reject_below=0.0,
         metrics=Metrics("", nothing, nothing, 0.0),
-        known_answer=KnownAnswer(0, (0,) * len(labels), 0),
+        known_answer=GoldenOutput(0, (0,) * len(labels), 0),
         calibration=CalibrationSet(0, 0, ""),
         data_fingerprint="",
         files={},

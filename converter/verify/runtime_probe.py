@@ -11,7 +11,7 @@ import numpy as np
 from converter.data.pixel_cache import map_pixels
 from device.common.run_in_subprocess import reply
 from device.vision.inference.bundle import read_bundle
-from device.vision.inference.classifier import Classifier, known_input
+from device.vision.inference.classifier import Classifier, golden_input
 from device.vision.inference.runtime import Kernels, Package, load_runtime
 
 
@@ -43,7 +43,7 @@ def run_probe(request: RuntimeProbeRequest) -> RuntimeProbeResult:
     info = bundle.info
     classifier = Classifier(bundle, load_runtime(bundle, package=request.package, kernels=request.kernels))
     answer = info.known_answer
-    off = np.abs(classifier.raw_logits(known_input(answer.seed, info.input.size)) - np.array(answer.logits, np.int64))
+    off = np.abs(classifier.raw_logits(golden_input(answer.seed, info.input.size)) - np.array(answer.logits, np.int64))
     runtime = classifier.runtime
     if request.pictures is not None and request.logits is not None:
         np.save(request.logits, np.stack([classifier.logits(picture) for picture in map_pixels(Path(request.pictures))]))

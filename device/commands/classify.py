@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
     for remark in unread_kinds_notes(paths):
         print(f"sortbin classify: {remark}", file=sys.stderr)
     empty = BackgroundModel(itertools.chain.from_iterable(_empty_views(group, bundle.info.ground) for group in groups))
-    judge.classifier.check_known_answer()
+    judge.classifier.check_golden_output()
 
     write = _write_json if arguments.json else _Table(judge.labels, rules, isolates=empty.learned).write
     unread = 0

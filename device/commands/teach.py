@@ -176,7 +176,7 @@ def _teach_to_file(arguments: argparse.Namespace) -> int:
     _check_output(arguments.out)
     bundle = read_bundle(arguments.bundle or default_bundle())
     classifier = Classifier(bundle)
-    classifier.check_known_answer()
+    classifier.check_golden_output()
     folders = _folders(arguments.source)
     labels = labels_after_teaching(classifier.labels, tuple(folders), only=arguments.only)
     if arguments.rules:

@@ -134,7 +134,7 @@ def _read_head(state: Path, bundle: Bundle) -> FewshotHead | None:
 def _load_checked(bundle: Bundle, model: ModelSettings, kernels: Kernels, degraded: str = "") -> Classifier:
     runtime = load_runtime(bundle, package=model.runtime or None, kernels=kernels, threads=model.threads, degraded=degraded)
     classifier = Classifier(bundle, runtime)
-    classifier.check_known_answer()
+    classifier.check_golden_output()
     return classifier
 
 

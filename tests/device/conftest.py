@@ -18,14 +18,14 @@ from device.vision.inference.bundle import (
     Bundle,
     BundleInfo,
     CalibrationSet,
+    GoldenOutput,
     InputSpec,
-    KnownAnswer,
     MeasuredAccuracy,
     Metrics,
     read_bundle,
     write_bundle,
 )
-from device.vision.inference.classifier import Classifier, known_input
+from device.vision.inference.classifier import Classifier, golden_input
 from device.vision.inference.preprocess import Pixels
 from device.vision.inference.runtime import load_runtime
 
@@ -61,7 +61,7 @@ def tiny_bundle(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFa
     unanswered = write_bundle(folder, _info())
     answer = unanswered.info.known_answer
     classifier = Classifier(unanswered, load_runtime(unanswered, kernels="builtin"))
-    logits = tuple(classifier.raw_logits(known_input(answer.seed, unanswered.info.input.size)).tolist())
+    logits = tuple(classifier.raw_logits(golden_input(answer.seed, unanswered.info.input.size)).tolist())
     return write_bundle(folder, msgspec.structs.replace(unanswered.info, known_answer=msgspec.structs.replace(answer, logits=logits)))
 
 
@@ -114,7 +114,7 @@ def _info() -> BundleInfo:
         temperature=1.5,
         reject_below=0.6,
         metrics=Metrics(data="six colours", float32=measured, int8=measured, agreement=1.0),
-        known_answer=KnownAnswer(seed=7, logits=(0,) * len(COLOURS), tolerance=2),
+        known_answer=GoldenOutput(seed=7, logits=(0,) * len(COLOURS), tolerance=2),
         calibration=CalibrationSet(n=14, seed=0, sha256="0" * 64),
         data_fingerprint="0" * 64,
         files={},

@@ -151,7 +151,7 @@ def _bundle(folder: Path) -> Model:
     bundle = read_bundle(folder)
     with silenced():
         classifier = Classifier(bundle)
-        classifier.check_known_answer()
+        classifier.check_golden_output()
     info = bundle.info
     return Model(
         folder,

@@ -18,7 +18,7 @@ BLOCK = 1024
 def embed_pictures(records: Records, source: Path, bundle: Bundle, progress: Progress) -> None:
     """Store the embedding, scaled to length 1, of every decodable picture that has none of this bundle yet. Raises BundleError, RuntimeFault."""
     classifier = Classifier(bundle)
-    classifier.check_known_answer()
+    classifier.check_golden_output()
     done = 0
     for page in records.unembedded(bundle.info.digest):
         for picture in page:

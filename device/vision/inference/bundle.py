@@ -68,7 +68,7 @@ class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """missing in `bundle.json` where no item could be isolated, and in bundles of older converters"""
 
 
-class KnownAnswer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class GoldenOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A seeded input and the raw quantized outputs it must give.
 
     The input is `numpy.random.default_rng(seed).integers(0, 256, (1, size, size, 3), dtype=uint8)`. logits holds the int8 values of
@@ -151,7 +151,7 @@ class BundleInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reject_below: float
     """least probability of the best bin; below it an item goes to the residual bin"""
     metrics: Metrics
-    known_answer: KnownAnswer
+    known_answer: GoldenOutput
     calibration: CalibrationSet
     data_fingerprint: str
     """sha256 over the names and bytes of the training and validation photos"""

@@ -78,7 +78,7 @@ class Classifier:
         self._run(pixels)
         return self._calibrated(), self._embedding.read()
 
-    def check_known_answer(self) -> None:
+    def check_golden_output(self) -> None:
         """Run the bundle's seeded input and compare: bit for bit where the runtime is exact, within the bundle's tolerance elsewhere.
 
         A wrong answer means a wrong runtime, a damaged file or a sick accelerator. It also warms the runtime up.
@@ -86,7 +86,7 @@ class Classifier:
         """
         info = self.bundle.info
         answer = info.known_answer
-        found = self.raw_logits(known_input(answer.seed, info.input.size))
+        found = self.raw_logits(golden_input(answer.seed, info.input.size))
         off = np.abs(found - np.array(answer.logits, np.int64))
         allowed = 0 if self.runtime.exact else answer.tolerance
         if off.max() > allowed:
@@ -113,8 +113,8 @@ class Classifier:
         self.took_ms.append(1000 * (time.perf_counter() - began_s))
 
 
-def known_input(seed: int, size: int) -> Pixels:
-    """The input of the known answer: noise, size x size x 3 uint8."""
+def golden_input(seed: int, size: int) -> Pixels:
+    """The input of the golden output: noise, size x size x 3 uint8."""
     drawn: Pixels = np.random.default_rng(seed).integers(0, 256, (1, size, size, 3), dtype=np.uint8)[0]
     return drawn
 

@@ -33,7 +33,7 @@ def _run_golden_input(request: ProbeRequest) -> bool:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     bundle = read_bundle(Path(request.bundle))
-    Classifier(bundle, on_edgetpu(bundle, request.package, request.library)).check_known_answer()
+    Classifier(bundle, on_edgetpu(bundle, request.package, request.library)).check_golden_output()
     return True
 
 

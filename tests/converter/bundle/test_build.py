@@ -54,7 +54,7 @@ def test_every_runtime_gives_the_golden_output(shapes_bundle: Path, package: str
         runtime = load_runtime(bundle, package=package, kernels=kernels)
     except RuntimeFault as fault:
         pytest.skip(str(fault))
-    Classifier(bundle, runtime).check_known_answer()
+    Classifier(bundle, runtime).check_golden_output()
 
 
 def test_another_model_fails_the_golden_output(shapes_bundle: Path) -> None:
@@ -62,7 +62,7 @@ def test_another_model_fails_the_golden_output(shapes_bundle: Path) -> None:
     wrong = tuple(-step for step in bundle.info.known_answer.logits)
     info = msgspec.structs.replace(bundle.info, known_answer=msgspec.structs.replace(bundle.info.known_answer, logits=wrong))
     with pytest.raises(BundleError, match="wrong golden output"):
-        Classifier(msgspec.structs.replace(bundle, info=info)).check_known_answer()
+        Classifier(msgspec.structs.replace(bundle, info=info)).check_golden_output()
 
 
 def test_the_same_request_gives_the_same_bytes(

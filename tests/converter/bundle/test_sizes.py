@@ -56,7 +56,7 @@ def test_other_input_sizes_and_label_counts_work(width: float, size: int, labels
     assert len(bundle.info.labels) == labels
     assert bundle.info.input.size == size
     classifier = Classifier(bundle)
-    classifier.check_known_answer()
+    classifier.check_golden_output()
     probabilities = classifier.posterior(np.full((30, 50, 3), 90, np.uint8))
     assert probabilities.shape == (labels,)
     assert probabilities.sum() == pytest.approx(1)
@@ -70,7 +70,7 @@ def test_a_badly_quantizing_network_passes_or_is_refused_with_reason(
     status = main(["quantize", str(run), "--data", str(coloured[3]), "--calibration", "8", "--out", str(tmp_path / "bundle")])
     error = capsys.readouterr().err
     if status == 0:
-        Classifier(read_bundle(tmp_path / "bundle")).check_known_answer()
+        Classifier(read_bundle(tmp_path / "bundle")).check_golden_output()
     else:
         assert status == 1
         assert "points lost" in error and "the layers that lose most" in error

@@ -10,7 +10,7 @@ import pytest
 from converter.quantization.tf_converter import exported, to_int8
 from converter.tflite.flatbuffer import parse_model, read_model
 from device.vision.inference.bundle import default_bundle, read_bundle
-from device.vision.inference.classifier import Classifier, known_input
+from device.vision.inference.classifier import Classifier, golden_input
 from device.vision.inference.runtime import load_runtime
 from tests.training.runs import LABELS, SMALL, STAGE, called, quantized, run_of
 from training.fit.dequantize import DequantizeError, dequantize
@@ -61,7 +61,7 @@ def test_a_bundle_s_network_answers_in_float_as_it_does_in_int8() -> None:
     bundle = read_bundle(default_bundle())
     network = dequantize(read_model(bundle.model), "trashnet")
     assert {"Conv1", "block_14_add", "Conv_1", "Conv_1_grafted", "both", "pool", "dropout", "head"} <= {layer.name for layer in network.layers}
-    picture = known_input(5, bundle.info.input.size) // 2 + 60
+    picture = golden_input(5, bundle.info.input.size) // 2 + 60
     said = Classifier(bundle, load_runtime(bundle)).outputs(picture)
     found = network.predict_on_batch(picture[None] / np.float32(127.5) - 1)
     for name, whole in said._asdict().items():

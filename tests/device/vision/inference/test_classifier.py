@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from device.vision.inference.bundle import INFO_FILE, Bundle, BundleError, InputSpec, KnownAnswer, encode, read_bundle, seal
+from device.vision.inference.bundle import INFO_FILE, Bundle, BundleError, GoldenOutput, InputSpec, encode, read_bundle, seal
 from device.vision.inference.classifier import Classifier, softmax
 from device.vision.inference.preprocess import Pixels
 from device.vision.inference.runtime import PACKAGES, Kernels, Package, RuntimeFault, load_runtime
@@ -110,23 +110,23 @@ def test_a_float_picture_is_no_answer(tiny_bundle: Bundle) -> None:
 @pytest.mark.parametrize("kernels", ["default", "builtin"])
 def test_a_wrong_known_answer_is_refused_and_says_which_label(tiny_copy: Bundle, package: Package, kernels: Kernels) -> None:
     right = tiny_copy.info.known_answer.logits
-    bundle = changed(tiny_copy, known_answer=KnownAnswer(7, (*right[:3], right[3] + 5, *right[4:]), tolerance=2))
+    bundle = changed(tiny_copy, known_answer=GoldenOutput(7, (*right[:3], right[3] + 5, *right[4:]), tolerance=2))
     with pytest.raises(BundleError, match=rf"wrong golden output on {package} .*paper is"):
-        Classifier(bundle, load_runtime(bundle, package=package, kernels=kernels)).check_known_answer()
+        Classifier(bundle, load_runtime(bundle, package=package, kernels=kernels)).check_golden_output()
 
 
 def test_on_the_kernels_that_gave_the_answer_one_step_off_is_wrong(tiny_copy: Bundle) -> None:
     right = tiny_copy.info.known_answer.logits
-    bundle = changed(tiny_copy, known_answer=KnownAnswer(7, (right[0] + 1, *right[1:]), tolerance=2))
+    bundle = changed(tiny_copy, known_answer=GoldenOutput(7, (right[0] + 1, *right[1:]), tolerance=2))
     with pytest.raises(BundleError, match="wrong golden output"):
-        Classifier(bundle, load_runtime(bundle, package="ai-edge-litert", kernels="builtin")).check_known_answer()
+        Classifier(bundle, load_runtime(bundle, package="ai-edge-litert", kernels="builtin")).check_golden_output()
 
 
 def test_other_kernels_may_differ_by_the_tolerance(tiny_copy: Bundle, package: Package) -> None:
     right = tiny_copy.info.known_answer.logits
-    bundle = changed(tiny_copy, known_answer=KnownAnswer(7, tuple(value + 1 for value in right), tolerance=2))
+    bundle = changed(tiny_copy, known_answer=GoldenOutput(7, tuple(value + 1 for value in right), tolerance=2))
     classifier = Classifier(bundle, load_runtime(bundle, package=package))
-    classifier.check_known_answer()
+    classifier.check_golden_output()
     assert np.abs(np.array(right) - classifier.raw_logits(np.zeros((32, 32, 3), np.uint8))).max() > 2
 
 
@@ -145,7 +145,7 @@ def test_a_network_that_does_not_take_camera_bytes_as_promised_is_refused(tiny_c
 
 def test_a_network_for_other_labels_is_refused(tiny_copy: Bundle) -> None:
     (tiny_copy.folder / "labels.txt").write_text("glass\nmetal\n", encoding="utf-8")
-    info = msgspec.structs.replace(tiny_copy.info, labels=("glass", "metal"), known_answer=KnownAnswer(7, (0, 0), 2))
+    info = msgspec.structs.replace(tiny_copy.info, labels=("glass", "metal"), known_answer=GoldenOutput(7, (0, 0), 2))
     with pytest.raises(BundleError, match="expected logits for the 2 labels of the bundle, found 6"):
         Classifier(Bundle(tiny_copy.folder, info))
 

@@ -99,7 +99,7 @@ def compiled(tiny_copy: Bundle) -> Bundle:
 def test_every_runtime_knows_the_answer(tiny_bundle: Bundle, package: Package, kernels: Kernels) -> None:
     pytest.importorskip(package.replace("-", "_"))
     loaded = load_runtime(tiny_bundle, package=package, kernels=kernels)
-    Classifier(tiny_bundle, loaded).check_known_answer()
+    Classifier(tiny_bundle, loaded).check_golden_output()
     assert loaded.name.split()[0] == package
     assert loaded.name.split()[1][0].isdigit()
     assert loaded.exact == ((package, kernels) == ("ai-edge-litert", "builtin"))
@@ -191,7 +191,7 @@ def test_an_edge_tpu_needs_a_compiled_model(tiny_bundle: Bundle) -> None:
     loaded = load_runtime(tiny_bundle, kernels="edgetpu")
     assert "no model_int8_edgetpu.tflite in this bundle" in loaded.degraded
     assert loaded.model.name == MODEL_FILE
-    Classifier(tiny_bundle, loaded).check_known_answer()
+    Classifier(tiny_bundle, loaded).check_golden_output()
 
 
 def test_an_unlisted_edge_tpu_model_is_not_run(tiny_copy: Bundle) -> None:
@@ -203,7 +203,7 @@ def test_without_the_edge_tpu_library_the_cpu_takes_over(compiled: Bundle, monke
     monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", str(tmp_path / "libedgetpu.so.1"))
     loaded = load_runtime(compiled, kernels="edgetpu")
     assert "cannot be loaded" in loaded.degraded and loaded.degraded.count("\n") == 0
-    Classifier(compiled, loaded).check_known_answer()
+    Classifier(compiled, loaded).check_golden_output()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -212,7 +212,7 @@ def test_without_an_accelerator_the_cpu_takes_over(compiled: Bundle, package: Pa
     monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, NO_DEVICE))
     loaded = load_runtime(compiled, package=package, kernels="edgetpu")
     assert "finds no Edge TPU" in loaded.degraded
-    Classifier(compiled, loaded).check_known_answer()
+    Classifier(compiled, loaded).check_golden_output()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -222,7 +222,7 @@ def test_with_an_accelerator_the_compiled_model_runs(compiled: Bundle, package: 
     loaded = load_runtime(compiled, package=package, kernels="edgetpu")
     assert (loaded.degraded, loaded.model.name) == ("", EDGETPU_FILE)
     assert loaded.name.endswith(" edgetpu") and not loaded.exact
-    Classifier(compiled, loaded).check_known_answer()
+    Classifier(compiled, loaded).check_golden_output()
 
 
 def test_an_accelerator_that_takes_nothing_is_not_said_to_run(compiled: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_an_accelerator_that_computes_something_else_leaves_the_cpu(compiled: Bu
     monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, answering((right[0] - 50, *right[1:]))))
     loaded = load_runtime(compiled, kernels="edgetpu")
     assert "wrong golden output on ai-edge-litert" in loaded.degraded
-    Classifier(compiled, loaded).check_known_answer()
+    Classifier(compiled, loaded).check_golden_output()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -252,7 +252,7 @@ def test_a_library_that_does_not_fit_the_runtime_leaves_the_cpu(
     loaded = load_runtime(compiled, package=package, kernels="edgetpu")
     assert said in loaded.degraded and "expected a libedgetpu built for this TensorFlow Lite" in loaded.degraded
     assert "\n" not in loaded.degraded
-    Classifier(compiled, loaded).check_known_answer()
+    Classifier(compiled, loaded).check_golden_output()
 
 
 def test_a_compiled_model_that_cannot_be_run_leaves_the_cpu(compiled: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -261,4 +261,4 @@ def test_a_compiled_model_that_cannot_be_run_leaves_the_cpu(compiled: Bundle, mo
     monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, IDLE_DELEGATE))
     loaded = load_runtime(broken, kernels="edgetpu")
     assert EDGETPU_FILE in loaded.degraded and "cannot run it" in loaded.degraded
-    Classifier(broken, loaded).check_known_answer()
+    Classifier(broken, loaded).check_golden_output()
