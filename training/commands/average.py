@@ -14,12 +14,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "average",
         help="average the weights of finished runs",
-        description="Average the weights of finished runs that come from one another, and measure them and the average on their validation photos. "
-        "A run before it learned something and the run after keep between them much of what each knows. Exit status: 0 done, 2 bad usage or input.",
+        description="Average the weights of finished runs, one of them trained from the other, and measure all on their validation photos. The "
+        "average of a run before and after further training keeps much of what each has learned. Exit status: 0 done, 2 bad usage or "
+        "input.",
         epilog="example: training average runs/first=0.3 runs/further=0.7 --data photos --out runs/between",
     )
     option = parser.add_argument
-    option("runs", nargs="+", metavar="RUN=SHARE", help="folders that `training fit` wrote, and how much of each; shares are scaled to sum to 1")
+    option("runs", nargs="+", metavar="RUN=SHARE", help="run folders and the share of each; shares are scaled to sum to 1")
     option("--data", type=Path, required=True, metavar="DIR", help="the photos that the runs were trained on and chosen by")
     option("--out", type=Path, required=True, metavar="RUN", help="the run folder to write; it must not exist")
     parser.set_defaults(run=run)

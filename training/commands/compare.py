@@ -17,19 +17,19 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "compare",
         help="train recipes and compare them",
-        description="Train each recipe, or load it where OUT holds its finished run, and sort them by validation accuracy, with parameters, INT8 "
-        "size and measured INT8 latency. Exit status: 0 done, 2 bad usage or input.",
+        description="Train each recipe, unless OUT holds its finished run, and sort them by validation accuracy, with parameters, INT8 size and "
+        "measured INT8 latency. Exit status: 0 done, 2 bad usage or input.",
         epilog="example: training compare a.toml b.toml --data photos --weights a=imagenet --weights b=none --out runs/compared",
     )
     option = parser.add_argument
-    option("recipes", nargs="+", metavar="RECIPE", help=f"{', '.join(shipped('recipes'))}, or files, each called by its file name")
+    option("recipes", nargs="+", metavar="RECIPE", help=f"{', '.join(shipped('recipes'))}, or files; a file's name is its recipe's name")
     option("--data", type=Path, required=True, metavar="DIR", help="a folder of photos for each label, or what `training prepare` wrote")
     option(
         "--weights",
         action="append",
         required=True,
         metavar="[NAME=]PATH|imagenet|none",
-        help="start of the trunks, or of the recipe NAME alone; may be given again",
+        help="start weights of the trunks, or of the recipe NAME alone; may be repeated",
     )
     option("--out", type=Path, required=True, metavar="DIR", help="runs, compare.json, compare.png and compare.html are written there")
     parser.set_defaults(run=run)
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare. Returns the exit status."""
     recipes = {file.stem: file for file in (find("recipes", named, RecipeError) for named in arguments.recipes)}
     if len(recipes) < len(arguments.recipes):
-        raise UsageError("RECIPE: two of them have the same name; rename one")
+        raise UsageError("RECIPE: expected different names; rename one file")
     weights = weights_by_recipe(arguments.weights, list(recipes))
     for remark in folder_remarks(arguments.data):
         print(f"training compare: {remark}", file=sys.stderr)
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def weights_by_recipe(given: list[str], names: list[str]) -> dict[str, str | None]:
-    """The weights of each recipe: its own, or those that are given without a name. Raises UsageError for a recipe that has none."""
+    """The weights of each recipe: its own, or those given without a name. Raises UsageError for a recipe without weights."""
     own = {name: text.removeprefix(f"{name}=") for text in given for name in names if text.startswith(f"{name}=")}
     rest = [text for text in given if not any(text.startswith(f"{name}=") for name in names)]
     if len(rest) > 1:

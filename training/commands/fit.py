@@ -1,4 +1,4 @@
-"""`training fit`: photos to a trained network."""
+"""`training fit`: train a network on photos."""
 
 import argparse
 import sys
@@ -18,10 +18,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "fit",
         help="train a network on photos",
-        description="Fit heads on frozen features, then fine-tune the network in the recipe's stages. A run that was stopped goes on at the epoch "
-        "it had finished. With --from a finished run is trained further, on its own photos, by default so that INT8 loses less. "
-        "Several machines train one network when TF_CONFIG names them: start the same command on each. "
-        "Exit status: 0 trained, 2 bad usage or input.",
+        description="Fit heads on frozen features, then fine-tune the network in the recipe's stages. A stopped run goes on at its last whole "
+        "epoch. --from trains a finished run further on its own photos, by default so that INT8 loses less accuracy. Several machines "
+        "train one network when TF_CONFIG names them: start the same command on each. Exit status: 0 trained, 2 bad usage or input.",
     )
     option = parser.add_argument
     option("--data", type=Path, required=True, metavar="DIR", help="a folder of photos for each label, or what `training prepare` wrote")
@@ -29,10 +28,10 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     start.add_argument(
         "--weights",
         metavar="PATH|imagenet|none",
-        help="start of the trunk: a .weights.h5 file, ImageNet by Keras, or random",
+        help="trunk weights: a .weights.h5 file, ImageNet by Keras, or random",
     )
     start.add_argument("--from", dest="start", type=Path, metavar="RUN", help="start from the whole network of this finished run")
-    option("--out", type=Path, required=True, metavar="RUN", help="the run folder; a run that was stopped there goes on")
+    option("--out", type=Path, required=True, metavar="RUN", help="the run folder; a stopped run in it goes on")
     option("--recipe", metavar="RECIPE", help=f"how to train: {', '.join(shipped('recipes'))}, or a file (default: trashnet; with --from int8)")
     option(
         "--teacher",
@@ -40,13 +39,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         action="append",
         default=[],
         metavar="RUN",
-        help="learn from this run as well what it knows of photos as they were taken, but for those of --also; may be given again",
+        help="distill from this run too, on views that show photos of --data as they were taken; may be repeated",
     )
     option(
         "--remember",
         type=Path,
         metavar="RUN",
-        help="keep embeddings as this run has them, by the recipe's remember_share (default: as where training starts)",
+        help="keep embeddings near those of this run, by the recipe's remember_share (default: of the network that training starts from)",
     )
     option(
         "--also",
@@ -54,9 +53,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="train on these as well, and choose by none of them: a folder for each of some labels, or rendered places; may be given again",
+        help="train on these photos too, without choosing epochs by them: a folder for each of some labels, or rendered places; may be repeated",
     )
-    option("--fold", type=int, metavar="K", help="choose by this fold of a prepared data set, and train on the others")
+    option("--fold", type=int, metavar="K", help="validate on this fold of a prepared data set, and train on the others")
     parser.set_defaults(run=run)
 
 
@@ -71,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"training fit: {out}: holds something that is no run; name another folder", file=sys.stderr)
         return 2
     if start is not None and arguments.fold is not None:
-        print("training fit: --fold: not with --from, since a run is trained further on its own photos", file=sys.stderr)
+        print("training fit: --fold: expected without --from: a run is trained further on its own photos", file=sys.stderr)
         return 2
     finished = None if start is None else read_run(start, arguments.data)
     file = find("recipes", arguments.recipe or ("trashnet" if start is None else "int8"), RecipeError)
@@ -83,9 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
         split = Split(finished.labels, finished.train, finished.val)
     else:
         split = read_split(arguments.data, seed=recipe.seed) if arguments.fold is None else read_fold(arguments.data, arguments.fold)
-    beside = tuple(photo for folder in arguments.also for photo in read_extra_photos(folder, split.labels))
+    extra = tuple(photo for folder in arguments.also for photo in read_extra_photos(folder, split.labels))
     rules = read_rules(find_rules(recipe.rules), split.labels) if recipe.rules else None
-    require_readable((*split.train, *split.val, *beside))
+    require_readable((*split.train, *split.val, *extra))
 
     with silenced():
         from training.fit.checkpoint import storage_errors
@@ -94,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         from training.fit.trainer import fit
 
         workers = join_cluster()
-    job = TrainingJob(recipe, split, rules, tuple(arguments.teacher), start, beside, arguments.remember)
+    job = TrainingJob(recipe, split, rules, tuple(arguments.teacher), start, extra, arguments.remember)
     with storage_errors(out):
         if not (out / "progress.json").exists():
             out.mkdir(parents=True, exist_ok=True)

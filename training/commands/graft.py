@@ -1,4 +1,4 @@
-"""`training graft`: the last layers of one run's network beside those of another."""
+"""`training graft`: add the last layers of one run's network to another."""
 
 import argparse
 from pathlib import Path
@@ -12,15 +12,15 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `graft` to the command line."""
     parser = commands.add_parser(
         "graft",
-        help="give a network the last layers of another beside its own",
-        description="Graft the last layers of SCION's network onto STOCK's, beside its own. It names its labels as STOCK does, and its embedding "
-        "holds what both see: with the network that STOCK was fine-tuned from as SCION, a bin can be taught other things much better. "
-        "Exit status: 0 done, 2 bad usage or input.",
+        help="add the last layers of another network to a network",
+        description="Add the last layers of SCION's network to STOCK's, beside its own. The labels are predicted as by STOCK; the embedding holds "
+        "the features of both. With the network that STOCK was fine-tuned from as SCION, `sortbin teach` works much better on other "
+        "things. Exit status: 0 done, 2 bad usage or input.",
         epilog="example: training graft runs/trashnet runs/features --out runs/grafted",
     )
     option = parser.add_argument
     option("stock", type=Path, metavar="STOCK", help="the run whose labels, head and early layers stay")
-    option("scion", type=Path, metavar="SCION", help="the run whose last layers are added; of the same backbone, its labels are of no account")
+    option("scion", type=Path, metavar="SCION", help="the run whose last layers are added; of the same backbone, its labels may differ")
     option("--after", default="block_14_add", metavar="LAYER", help="the last layer that both share (default: %(default)s)")
     option("--out", type=Path, required=True, metavar="RUN", help="the run folder to write; it must not exist")
     parser.set_defaults(run=run)

@@ -1,4 +1,4 @@
-"""`training predict`: what a model makes of pictures."""
+"""`training predict`: predict the labels of pictures."""
 
 import argparse
 import itertools
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from training.evaluate.models import Model
 
 TOGETHER = 32
-"""pictures judged at a time"""
+"""pictures that are judged at a time"""
 
 
 class PicturePrediction(msgspec.Struct, frozen=True):
-    """One line of `--json`. likeliest: labels with their probabilities, most likely first. bin, decision: null without a rule pack."""
+    """One line of `--json`. likeliest: labels and their probabilities, the most likely first. bin, decision: null without a rule pack."""
 
     image: str
     label: str
@@ -42,23 +42,24 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `predict` to the command line."""
     parser = commands.add_parser(
         "predict",
-        help="say what is on pictures",
-        description="Say what a run, a bundle or a .tflite makes of pictures, a line each. A bundle's probabilities are calibrated, those of "
-        "other models are not. Exit status: 0 all pictures judged, 1 some could not be read, 2 nothing to judge or a model that cannot be used.",
+        help="predict the labels of pictures",
+        description="Print the most likely labels of each picture by a run, a bundle or a .tflite. A bundle's probabilities are calibrated, those "
+        "of other models are not. Exit status: 0 all pictures judged, 1 some could not be read, 2 nothing to judge or a model that "
+        "cannot be used.",
         epilog="example: training predict mouse.jpg --model runs/items --rules four-bins",
     )
     option = parser.add_argument
     option("images", nargs="+", type=Path, metavar="IMAGE|DIR", help="a picture, or a folder of pictures")
-    option("--model", type=Path, metavar="RUN|BUNDLE|MODEL.tflite", help="what judges (default: the bundle that Sortbin comes with)")
+    option("--model", type=Path, metavar="RUN|BUNDLE|MODEL.tflite", help="the model (default: the bundle that Sortbin comes with)")
     option("--labels", type=Path, metavar="FILE", help="labels of a bare .tflite, one a line (default: labels.txt beside it)")
     option("--rules", metavar="PACK", help="rule pack: its file, or the name of one Sortbin comes with; adds the bin")
-    option("--top", type=int_range(1), default=3, metavar="K", help="how many labels to name (default: %(default)s)")
+    option("--top", type=int_range(1), default=3, metavar="K", help="how many labels to print (default: %(default)s)")
     option("--json", action="store_true", help="one JSON object a line: image, label, p, likeliest, bin, decision")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Judge the pictures and print a line for each. Returns the exit status."""
+    """Predict and print a line for each picture. Returns the exit status."""
     from device.policy.rules import find_rules, read_rules
     from device.vision.inference.bundle import default_bundle
     from device.vision.inference.images import find_pictures, unread_kinds_notes

@@ -17,22 +17,25 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "tune",
         help="search for a better recipe",
-        description="Sample recipes from a space, train each, end those early that lag behind, and report what mattered. Stopped, it goes on where "
-        "it was; several processes that name the same storage and study share the trials. Exit status: 0 done, 2 bad usage or input.",
+        description="Sample recipes from a space, train each, end bad ones early, and report which settings mattered. A stopped search goes on "
+        "where it was; several processes with the same storage and study share the trials. Exit status: 0 done, 2 bad usage or input.",
         epilog="example: training tune --space scratch-cnn --data photos --weights none --out runs/scratch --trials 50",
     )
     option = parser.add_argument
     option("--space", required=True, metavar="SPACE", help=f"what to sample: {', '.join(shipped('spaces'))}, or a file")
     option("--data", type=Path, required=True, metavar="DIR", help="a folder of photos for each label, or what `training prepare` wrote")
-    option("--weights", required=True, metavar="PATH|imagenet|none", help="start of the trunk: a .weights.h5 file, ImageNet by Keras, or random")
+    option("--weights", required=True, metavar="PATH|imagenet|none", help="trunk weights: a .weights.h5 file, ImageNet by Keras, or random")
     option("--out", type=Path, required=True, metavar="DIR", help="runs, report.html, report.json, plots and best-recipe.toml are written there")
-    option(
-        "--trials", type=int_range(1), default=50, metavar="N", help="trials that the study shall have, pruned ones included (default: %(default)s)"
-    )
-    option("--storage", metavar="URL", help="where trials are kept (default: sqlite:///OUT/study.db); a database server for several machines")
+    option("--trials", type=int_range(1), default=50, metavar="N", help="number of trials, with pruned ones (default: %(default)s)")
+    option("--storage", metavar="URL", help="where trials are stored (default: sqlite:///OUT/study.db); a database server for several machines")
     option("--study", default="sortbin", metavar="NAME", help="name of the study in the storage (default: %(default)s)")
-    option("--sampler", choices=("tpe", "random", "grid"), default="tpe", help="what proposes; grid: each combination of choices once")
-    option("--seed", type=int_range(1), default=1, metavar="N", help="of the sampler (default: %(default)s)")
+    option(
+        "--sampler",
+        choices=("tpe", "random", "grid"),
+        default="tpe",
+        help="how values are proposed (default: tpe); grid: every combination once",
+    )
+    option("--seed", type=int_range(1), default=1, metavar="N", help="seed of the sampler (default: %(default)s)")
     parser.set_defaults(run=run)
 
 

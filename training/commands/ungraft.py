@@ -1,4 +1,4 @@
-"""`training ungraft`: a grafted run without what was grafted, to be trained further."""
+"""`training ungraft`: remove the grafted layers of a run, to train it further."""
 
 import argparse
 from pathlib import Path
@@ -12,13 +12,13 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `ungraft` to the command line."""
     parser = commands.add_parser(
         "ungraft",
-        help="a grafted network without the layers that were grafted",
-        description="Take what `training graft` added off a run's network again. Training changes grafted layers, which they are not there for: "
-        "ungraft, train further, and graft anew. Exit status: 0 done, 2 bad usage or input.",
+        help="remove the layers that `training graft` added",
+        description="Remove the layers that `training graft` added to a run's network. Further training would change the grafted layers: ungraft, "
+        "train further, and graft again. Exit status: 0 done, 2 bad usage or input.",
         epilog="example: training ungraft runs/grafted --out runs/stock",
     )
     option = parser.add_argument
-    option("grafted", type=Path, metavar="RUN", help="a run that `training graft` made, or what `training dequantize` made of such a bundle")
+    option("grafted", type=Path, metavar="RUN", help="a grafted run, or a run that `training dequantize` made of a grafted bundle")
     option("--out", type=Path, required=True, metavar="RUN", help="the run folder to write; it must not exist")
     parser.set_defaults(run=run)
 

@@ -1,1 +1,1 @@
-"""Honest figures of a model: measured, drawn, and put on a page that stands alone."""
+"""Measure a model on labelled photos and write a report of it. Imports fit, models and report."""

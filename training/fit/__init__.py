@@ -1,1 +1,1 @@
-"""From photos to a trained network: recipe, batches, augmentation, trainer, checkpoints, what a run starts from. Imports models and report."""
+"""Train a network on photos: recipe, augmentation, batches, stages, checkpoints, starts from earlier runs. Imports models and report."""

@@ -1,1 +1,1 @@
-"""What every report is made of: pages, fonts, colours. Imports no other room."""
+"""Parts of every report: pages, fonts, colours. Imports no other room."""

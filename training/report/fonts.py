@@ -1,6 +1,6 @@
-"""Fonts for labels in any language, the same on every machine: DejaVu Sans, and where it has no sign, one for Chinese that comes with us.
+"""Fonts for labels in any language, the same on every machine: DejaVu Sans, and a Chinese font that comes with Sortbin.
 
-`fonts/README.md` says where that font comes from.
+`fonts/README.md` names the source of that font.
 """
 
 import atexit
@@ -25,20 +25,20 @@ LATIN, CHINESE = "DejaVu Sans", "Droid Sans Fallback"
 
 @contextmanager
 def drawn_in_our_fonts() -> Iterator[None]:
-    """Let matplotlib look for each sign in DejaVu Sans first and in the Chinese font next."""
+    """Let matplotlib use DejaVu Sans, and the Chinese font for characters it lacks."""
     _register()
     with warnings.catch_warnings(), matplotlib.rc_context({"font.family": [LATIN, CHINESE]}):
-        warnings.filterwarnings("ignore", r"Glyph \d+")  # `missing_signs` tells of them once, and in words
+        warnings.filterwarnings("ignore", r"Glyph \d+")  # `missing_signs` reports them once, in words
         yield
 
 
 def missing_signs(text: str) -> str:
-    """The signs of `text` that would be drawn as an empty box, each once, in order."""
+    """The characters of `text` that neither font has, each once, in order."""
     return "".join(dict.fromkeys(sign for sign in text if ord(sign) not in _covered() and not sign.isspace()))
 
 
 def web_font(texts: Iterable[str]) -> str:
-    """A `data:` URL with just the Chinese signs that `texts` use, for a page that stands alone; empty when they use none."""
+    """A `data:` URL of a font with only the Chinese characters in `texts`, for a page without other files; empty where there are none."""
     wanted = {ord(sign) for text in texts for sign in text} & _covers(_chinese()) - _covers(_latin())
     if not wanted:
         return ""
@@ -53,7 +53,7 @@ def web_font(texts: Iterable[str]) -> str:
 
 @functools.cache
 def _register() -> None:
-    """matplotlib reads fonts from files only, so ours is unpacked into a folder that goes when the program ends."""
+    """Register the font with matplotlib. It reads only files, so the font is unpacked into a folder that is removed at exit."""
     folder = tempfile.TemporaryDirectory(prefix="sortbin-font-")
     atexit.register(folder.cleanup)
     file = Path(folder.name) / CHINESE_FILE.stem

@@ -1,1 +1,1 @@
-"""Search for a better recipe: a space of hyperparameters, a study of trials, and a report of what mattered."""
+"""Search for a better recipe: space, study, report; and compare recipes. Imports evaluate, fit, models and report."""

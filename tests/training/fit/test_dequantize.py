@@ -102,7 +102,7 @@ def test_it_says_when_the_photos_are_others_than_the_bundle_s(made: Path, shapes
             (others / label / f"{number}.png").write_bytes((shapes / label / f"{number:02}.png").read_bytes())
     capsys.readouterr()
     assert called("dequantize", made / "bundle", "--data", others, "--out", tmp_path / "out") == 0
-    assert f"{others}: not the photos that {made / 'bundle'} was made from" in capsys.readouterr().err
+    assert f"{others}: not the photos and split that {made / 'bundle'} was made from" in capsys.readouterr().err
     assert json.loads((tmp_path / "out" / "dequantized.json").read_text())["its_photos"] is False
 
 

@@ -367,10 +367,10 @@ def test_the_command_trains_a_finished_run_further_on_its_own_photos(with_bins: 
     ("recipe", "options", "said"),
     [
         ("first_phase = true", [], "first_phase: expected false"),
-        ('backbone = "mobilenet_v2"', [], "backbone: another one than in"),
+        ('backbone = "mobilenet_v2"', [], "backbone: expected none, or the value in"),
         ('batch_norm = "train"', [], "batch_norm: expected fold where a stage has fake_quantize, found train"),
         ('precision = "mixed_bfloat16"', [], "precision: expected float32 where a stage has fake_quantize"),
-        ("", ["--fold", "1"], "--fold: not with --from"),
+        ("", ["--fold", "1"], "--fold: expected without --from"),
         ("", ["--from", "nowhere"], "nowhere: expected the folder that `training fit --out` wrote"),
     ],
 )
