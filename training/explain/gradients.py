@@ -6,6 +6,7 @@ Inputs are as the network takes them: photos x size x size x 3 float32 in -1..1.
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from device.common.arrays import Float32Array
@@ -29,7 +30,7 @@ def grad_cam(network: keras.Model, inputs: Float32Array, labels: list[int]) -> F
     weights = tf.reduce_mean(tape.gradient(score, features), axis=(1, 2), keepdims=True)
     heat = tf.nn.relu(tf.reduce_sum(weights * features, axis=-1, keepdims=True))
     heat = heat / tf.maximum(tf.reduce_max(heat, axis=(1, 2, 3), keepdims=True), 1e-12)
-    return tf.image.resize(heat, inputs.shape[1:3]).numpy()[..., 0]
+    return np.asarray(tf.image.resize(heat, inputs.shape[1:3]).numpy()[..., 0], np.float32)
 
 
 def guided_backpropagation(network: keras.Model, inputs: Float32Array, labels: list[int]) -> Float32Array:
@@ -42,7 +43,7 @@ def guided_backpropagation(network: keras.Model, inputs: Float32Array, labels: l
     with tf.GradientTape() as tape:
         tape.watch(pixels)
         score = _of_labels(guided(pixels, training=False)["logits"], labels)
-    return tape.gradient(score, pixels).numpy()
+    return np.asarray(tape.gradient(score, pixels).numpy(), np.float32)
 
 
 def first_features(network: keras.Model, inputs: Float32Array) -> Float32Array:
@@ -57,13 +58,13 @@ def first_features(network: keras.Model, inputs: Float32Array) -> Float32Array:
         if layer.input is not signal or not isinstance(layer, _FOLLOWERS):
             break
         signal = layer.output
-    return keras.Model(network.input, signal)(inputs, training=False).numpy()
+    return np.asarray(keras.Model(network.input, signal)(inputs, training=False).numpy(), np.float32)
 
 
 def last_features(network: keras.Model) -> keras.KerasTensor:
     """The last feature maps that still have places: what is pooled. Raises ExplainError where there are none."""
     for layer in reversed(network.layers):
-        shape = layer.output.shape if isinstance(layer.output, keras.KerasTensor) else ()
+        shape: tuple[int | None, ...] = layer.output.shape if isinstance(layer.output, keras.KerasTensor) else ()
         if len(shape) == 4 and shape[1] and shape[1] > 1:
             return layer.output
     raise ExplainError("this network has no feature maps before its pooling that Grad-CAM could weigh")
@@ -117,4 +118,5 @@ def _positive_back(function: Callable[[tf.Tensor], tf.Tensor]) -> Callable[[tf.T
 
         return function(signal), backward
 
-    return forward
+    guided: Callable[[tf.Tensor], tf.Tensor] = forward
+    return guided

@@ -33,13 +33,13 @@ def heated(photo: Pixels, heat: Float32Array) -> Pixels:
     grey = cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     colour = cv2.cvtColor(cv2.applyColorMap(np.rint(255 * np.clip(heat, 0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     share = (0.15 + 0.6 * np.clip(heat, 0, 1))[..., np.newaxis]
-    return np.rint((1 - share) * grey + share * colour).astype(np.uint8)
+    return np.asarray(np.rint((1 - share) * grey + share * colour), np.uint8)
 
 
 def relief(gradient: Float32Array) -> Pixels:
     """A signed gradient (S x S x 3) as a picture: 0 is grey, its strongest 0.5 % are clipped."""
     reach = max(float(np.quantile(np.abs(gradient), 0.995)), 1e-12)
-    return np.rint(np.clip(gradient / reach, -1, 1) * 127 + 128).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(gradient / reach, -1, 1) * 127 + 128), np.uint8)
 
 
 def explanations(rows: Sequence[Explained]) -> Figure:
@@ -99,4 +99,4 @@ def _sized(picture: Pixels, side_px: int) -> Pixels:
 
 def _stretched(map_: Float32Array) -> Pixels:
     low, high = float(map_.min()), float(map_.max())
-    return np.rint(255 * (map_ - low) / max(high - low, 1e-12)).astype(np.uint8)
+    return np.asarray(np.rint(255 * (map_ - low) / max(high - low, 1e-12)), np.uint8)

@@ -8,7 +8,7 @@ place and one at the item: in another exposure, white balance, lamp, noise and c
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -63,7 +63,7 @@ def random_view(seed: int, stock: Stock) -> View:
     empty = tuple(camera.look(ground, _Light.drifting(rng), None, rng) for _ in range(rng.choice((1, 1, 2, 4))))
     moved = _moved(rng)
     if moved is not None:
-        mask = cv2.warpAffine(mask, moved, (WIDTH, HEIGHT))
+        mask = np.asarray(cv2.warpAffine(mask, moved, (WIDTH, HEIGHT)), np.float32)
     return View(camera.look(scene, _Light.changed(rng), moved, rng), empty, np.clip(mask * 255, 0, 255).astype(np.uint8))
 
 
@@ -72,7 +72,7 @@ def _ground(rng: Rng, stock: Stock) -> Float32Array:
     shares = np.array((0.2, 0.28 if stock.places else 0, 0.13, 0.11, 0.14, 0.06, 0.08))
     kind = kinds[rng.choice(len(kinds), p=shares / shares.sum())]
     vignette = 1 - rng.uniform(0, 0.6) * np.hypot(_X / WIDTH - rng.uniform(0.2, 0.8), _Y / HEIGHT - rng.uniform(0.2, 0.8)) ** 1.5
-    return np.clip(kind(rng, stock) * vignette[..., None], 1, 252).astype(np.float32)
+    return np.asarray(np.clip(kind(rng, stock) * vignette[..., None], 1, 252), np.float32)
 
 
 def _drawn(rng: Rng, stock: Stock) -> Float32Array:
@@ -130,7 +130,7 @@ def _rails(rng: Rng, stock: Stock) -> Float32Array:
 def _rough(rng: Rng, stock: Stock) -> Float32Array:
     """Brushed metal, felt, a worn belt."""
     grain = rng.standard_normal((HEIGHT, WIDTH)).astype(np.float32)
-    grain = cv2.GaussianBlur(grain, (0, 0), sigmaX=rng.uniform(0.5, 15), sigmaY=rng.uniform(0.5, 3))
+    grain = np.asarray(cv2.GaussianBlur(grain, (0, 0), sigmaX=rng.uniform(0.5, 15), sigmaY=rng.uniform(0.5, 3)), np.float32)
     return (rng.uniform(20, 200) + grain * rng.uniform(5, 60))[..., None] * _tint(rng, 0.2)
 
 
@@ -154,7 +154,7 @@ class LaidItem(NamedTuple):
 def _with_item(ground: Float32Array, rng: Rng, stock: Stock) -> tuple[Float32Array, Float32Array]:
     """Lay an item on the ground. Returns the scene, and the item's mask 0..1."""
     colour, mask, middle = _laid(rng, stock)
-    near = cv2.GaussianBlur(ground, (0, 0), 40).mean(axis=2, keepdims=True)
+    near = np.asarray(cv2.GaussianBlur(ground, (0, 0), 40), np.float32).mean(axis=2, keepdims=True)
     lit = np.clip(near / rng.uniform(90, 170), 0.12, 1.3) if rng.random() < 0.7 else np.float32(1)
     colour = colour * lit * np.exp(rng.normal(0, 0.2))
     if rng.random() < 0.25:  # about as bright as the place, as white paper on a white tray is
@@ -162,7 +162,7 @@ def _with_item(ground: Float32Array, rng: Rng, stock: Stock) -> tuple[Float32Arr
     scene = _around(ground, colour, mask, middle, rng)
     if rng.random() < CLEAR:
         colour = _clear(ground, scene, LaidItem(colour, mask, middle), np.clip(near / 120, 0.1, 1), rng)
-    return scene * (1 - mask[..., None]) + colour * mask[..., None], mask
+    return np.asarray(scene * (1 - mask[..., None]) + colour * mask[..., None]), mask
 
 
 def _laid(rng: Rng, stock: Stock) -> LaidItem:
@@ -175,21 +175,22 @@ def _laid(rng: Rng, stock: Stock) -> LaidItem:
         x = rng.choice((0.02, 0.98)) * WIDTH
     elif rng.random() < 0.08:
         y = rng.choice((0.02, 0.98)) * HEIGHT
-    turn = cv2.getRotationMatrix2D((mask.shape[1] / 2, mask.shape[0] / 2), rng.uniform(0, 360), scale)
+    turn = np.asarray(cv2.getRotationMatrix2D((mask.shape[1] / 2, mask.shape[0] / 2), rng.uniform(0, 360), scale), np.float64)
     turn[:, 2] += (x - mask.shape[1] / 2, y - mask.shape[0] / 2)
     longer = np.exp(rng.normal(0, 0.2))
     stretch = np.array([[longer, 0, (1 - longer) * x], [0, 1 / longer, (1 - 1 / longer) * y]])
     there = stretch @ np.vstack([turn, (0, 0, 1)])
     if scale < 0.5:  # fine patterns must fade before they are sampled
-        colour, mask = (cv2.GaussianBlur(each, (0, 0), 0.35 / scale) for each in (colour, mask))
-    mask = cv2.warpAffine(mask, there, (WIDTH, HEIGHT))
-    return LaidItem(cv2.warpAffine(colour, there, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE), mask, (x, y))
+        colour, mask = (np.asarray(cv2.GaussianBlur(each, (0, 0), 0.35 / scale), np.float32) for each in (colour, mask))
+    mask = np.asarray(cv2.warpAffine(mask, there, (WIDTH, HEIGHT)), np.float32)
+    colour = np.asarray(cv2.warpAffine(colour, there, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE), np.float32)
+    return LaidItem(colour, mask, (x, y))
 
 
 def _from_photo(rng: Rng, stock: Stock) -> tuple[Float32Array, Float32Array]:
     while True:
         photo = read_pixels(stock.photos[rng.integers(len(stock.photos))])
-        item = segment_item(cv2.resize(photo, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
+        item = segment_item(np.asarray(cv2.resize(photo, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8))
         if 0.02 < item.mask.mean() < 0.7:
             box = item.box
             piece = np.s_[box.y : box.y + box.height, box.x : box.x + box.width]
@@ -204,8 +205,8 @@ def _shape(rng: Rng, stock: Stock) -> tuple[Float32Array, Float32Array]:
         case 0:
             body, shoulder = rng.uniform(20, 35), 150 - 140 * rng.uniform(0.45, 0.75)
             neck = body * rng.uniform(0.3, 0.5)
-            half = [(-body, 150), (-body, shoulder), (-neck, max(shoulder - 28, 20)), (-neck, 10)]
-            cv2.fillPoly(mask, [np.array([(80 + x, y) for x, y in half] + [(80 - x, y) for x, y in half[::-1]], np.int32)], (1,))
+            left = [(-body, 150), (-body, shoulder), (-neck, max(shoulder - 28, 20)), (-neck, 10)]
+            cv2.fillPoly(mask, [np.array([(80 + x, y) for x, y in left] + [(80 - x, y) for x, y in left[::-1]], np.int32)], (1,))
             mask = (cv2.GaussianBlur(mask, (0, 0), 4) > 0.5).astype(np.float32)
         case 1:
             cv2.rectangle(mask, (45, 15), (115, 145), (1,), cv2.FILLED)
@@ -243,7 +244,7 @@ def _cover(side: int, rng: Rng, stock: Stock) -> Float32Array:
 
 def _around(ground: Float32Array, colour: Float32Array, mask: Float32Array, middle: tuple[float, float], rng: Rng) -> Float32Array:
     """What an item does to the place round it: shadows, a glow of its colour, its image in a shiny floor."""
-    scene = ground
+    scene: npt.NDArray[Any] = ground
     size = (WIDTH, HEIGHT)
     for _ in range(rng.choice((0, 1, 2, 3), p=(0.2, 0.4, 0.25, 0.15))):
         cast = cv2.warpAffine(mask, _falling(middle, rng), size)
@@ -291,7 +292,7 @@ def _clear(ground: Float32Array, scene: Float32Array, item: LaidItem, lit: Float
         low, top = np.quantile(along[inside > 0], (rng.uniform(0.2, 0.8), rng.uniform(0.8, 1)))
         label = ((along > low) & (along < top))[..., None]
         body = np.where(label, colour, body)
-    return body.astype(np.float32)
+    return np.asarray(body, np.float32)
 
 
 def _glints(inside: npt.NDArray[np.uint8], thick: float, rng: Rng) -> Float32Array:
@@ -301,7 +302,7 @@ def _glints(inside: npt.NDArray[np.uint8], thick: float, rng: Rng) -> Float32Arr
         at = rng.integers(len(rows))
         start = np.array((columns[at], rows[at]))
         cv2.line(glints, start.tolist(), (start + rng.normal(0, thick * 0.5, 2)).astype(int).tolist(), (1,), int(rng.integers(1, 3)))
-    return cv2.GaussianBlur(glints, (0, 0), rng.uniform(0.4, 1.5))
+    return np.asarray(cv2.GaussianBlur(glints, (0, 0), rng.uniform(0.4, 1.5)), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,11 +341,11 @@ class _Camera:
         seen = (scene + self._flare) * light.gain * light.tint * slope[..., None]
         seen = (255 * (np.clip(seen, 0, 255) / 255) ** light.gamma).astype(np.float32)
         if moved is not None:
-            seen = cv2.warpAffine(seen, moved, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            seen = np.asarray(cv2.warpAffine(seen, moved, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
         if self._blur > 0.3:
-            seen = cv2.GaussianBlur(seen, (0, 0), self._blur)
+            seen = np.asarray(cv2.GaussianBlur(seen, (0, 0), self._blur), np.float32)
         seen = seen + rng.standard_normal(seen.shape).astype(np.float32) * self._noise * np.sqrt(1 + seen / 60)
-        pixels = np.clip(seen, 0, 255).astype(np.uint8)
+        pixels: Pixels = np.clip(seen, 0, 255).astype(np.uint8)
         if not self._quality:
             return pixels
         packed = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, self._quality))[1]
@@ -365,13 +366,13 @@ def _flicker(rng: Rng) -> Float32Array:
     """Somebody stands in the light, or a lamp gives less: smooth, and no item."""
     x, y = rng.uniform(0, (WIDTH, HEIGHT))
     spot = np.exp(-(((_X - x) / rng.uniform(50, 150)) ** 2 + ((_Y - y) / rng.uniform(50, 150)) ** 2))
-    return (1 + rng.uniform(-0.35, 0.3) * spot)[..., None].astype(np.float32)
+    return np.asarray((1 + rng.uniform(-0.35, 0.3) * spot)[..., None], np.float32)
 
 
 def _tint(rng: Rng, strength: float) -> Float32Array:
-    return np.exp(rng.normal(0, strength, 3)).astype(np.float32)
+    return np.asarray(np.exp(rng.normal(0, strength, 3)), np.float32)
 
 
 def _waves(rng: Rng, cell: int) -> Float32Array:
     coarse = rng.standard_normal((max(2, HEIGHT // cell + 2), max(2, WIDTH // cell + 2))).astype(np.float32)
-    return cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), np.float32)

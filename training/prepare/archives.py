@@ -76,7 +76,7 @@ class Tar:
             whole = _Ending(self._decompressor(stream))
             with tarfile.open(fileobj=whole, mode="r|") as archive:
                 while (member := archive.next()) is not None:
-                    archive.members.clear()  # it would remember every one of them
+                    archive.members.clear()  # type: ignore[attr-defined]  # it would remember every one of them
                     path = member.name.removeprefix("./")
                     if member.isdir():
                         self.names.folder(path)

@@ -204,7 +204,7 @@ class _Finder:
         pixels = read_pixels(self._folder / path)
         if path in self._given and (mask := self._taken_over(self._given[path], pixels)) is not None:
             return GIVEN, mask
-        if self._views.known and (mask := self._against_views(pixels)) is not None:
+        if self._views.learned and (mask := self._against_views(pixels)) is not None:
             return BY_VIEW, mask
         mask = find_mask_on_card(pixels)
         return (NONE, None) if mask is None else (BY_CARD, mask)

@@ -78,8 +78,8 @@ def _finish(rng: Rng) -> Finish:
         look = pick(rng, [name for name in LOOKS if name not in ("plain", "brushed", "wood", "concrete", "card")])
         first, second = _colour(rng, _spread(rng, 20, 230)), _colour(rng, _spread(rng, 10, 240))
         return Finish(look, first, second, roughness=rough, relief=relief, wear=wear, repeats=_spread(rng, 3, 30), seed=seed)
-    grey = {"dark": _spread(rng, 10, 60), "grey": float(rng.uniform(70, 160)), "white": float(rng.uniform(190, 240))}[what]
-    return Finish("plain", _colour(rng, grey), roughness=rough, coat=pick(rng, (0.0, 0.0, 0.5)), relief=relief, wear=wear, seed=seed)
+    brightness = {"dark": _spread(rng, 10, 60), "grey": float(rng.uniform(70, 160)), "white": float(rng.uniform(190, 240))}[what]
+    return Finish("plain", _colour(rng, brightness), roughness=rough, coat=pick(rng, (0.0, 0.0, 0.5)), relief=relief, wear=wear, seed=seed)
 
 
 def _floor(rng: Rng, inside: bool) -> Floor:

@@ -1,6 +1,7 @@
 """Building a described place in Blender, putting an item into it, and photographing both: the picture and the item's exact outline."""
 
 import math
+from typing import Any
 
 import bpy
 import numpy as np
@@ -80,7 +81,7 @@ def _tipped(item: Item, rng: np.random.Generator) -> Item:
     return item
 
 
-def stands(points: npt.NDArray[np.floating]) -> bool:
+def stands(points: npt.NDArray[np.floating[Any]]) -> bool:
     """Whether something of these N x 3 points would stay as it is on a plane: wide enough at its foot, its middle over it and not too high."""
     above = points[:, 2] - points[:, 2].min()
     tall, sides = above.max(), np.ptp(points[:, :2], axis=0)
@@ -189,12 +190,12 @@ def _floor(place: Place, rng: np.random.Generator) -> None:
         for y in np.arange(-depth / 2 + floor.pitch / 2, depth / 2, floor.pitch):
             _box((0, float(y), RIB / 2), (width, floor.radius, RIB), skin)
     if floor.kind in ("rails", "bars", "grid"):
-        rows = [float(x) for x in floor.rows(width / 2)]
-        for x in rows:
-            _rod((x, -depth / 2, -floor.radius), (x, depth / 2, -floor.radius), floor.radius, skin)
+        rows = [float(row) for row in floor.rows(width / 2)]
+        for row in rows:
+            _rod((row, -depth / 2, -floor.radius), (row, depth / 2, -floor.radius), floor.radius, skin)
         if floor.kind == "grid":
-            for y in floor.rows(depth / 2):
-                _rod((-width / 2, float(y), -floor.radius), (width / 2, float(y), -floor.radius), floor.radius, skin)
+            for column in floor.rows(depth / 2):
+                _rod((-width / 2, float(column), -floor.radius), (width / 2, float(column), -floor.radius), floor.radius, skin)
     if floor.kind in ("vee", "bowl"):
         across = np.linspace(-1, 1, 81)
         if floor.kind == "vee":

@@ -30,7 +30,8 @@ def cutout(picture: Picture, size_px: int, samples: int, threads: int = 1) -> tu
     item = picture.kind.build(rng)
     scene.aim(item, rng, size_px)
     if item.see_through:
-        taken = matte.clear(*(scene.shoot_over(grey, samples, picture.seed) for grey in (matte.DARK_GROUND, matte.LIGHT_GROUND)))
+        dark, light = (scene.shoot_over(grey, samples, picture.seed) for grey in (matte.DARK_GROUND, matte.LIGHT_GROUND))
+        taken = matte.clear(dark, light)
     else:
         taken = matte.opaque(scene.shoot(samples, picture.seed))
     pixels = np.round(matte.bled(matte.cropped(taken)) * 255).astype(np.uint8)

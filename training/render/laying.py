@@ -7,6 +7,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
+from device.common.arrays import Float64Array
 from training.render.catalogue import Item
 
 
@@ -49,8 +50,8 @@ def lay(parts: Sequence[bpy.types.Object], way: Matrix, *, see_through: bool = F
     return Item(tuple(parts), points + move, see_through)
 
 
-def _vertices(part: bpy.types.Object) -> np.ndarray:
+def _vertices(part: bpy.types.Object) -> Float64Array:
     flat = np.empty(len(part.data.vertices) * 3, np.float32)
     part.data.vertices.foreach_get("co", flat)
     world = np.array(part.matrix_world)
-    return flat.reshape(-1, 3).astype(float) @ world[:3, :3].T + world[:3, 3]
+    return np.asarray(flat.reshape(-1, 3).astype(float) @ world[:3, :3].T + world[:3, 3])

@@ -5,11 +5,13 @@ two grounds and taken apart (triangulation matting, Smith and Blinn 1996), here 
 where a cut-out is laid over a tray: result = alpha * colour + (1 - alpha) * tray, in sRGB.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
-FloatArray = npt.NDArray[np.floating]
+FloatArray = npt.NDArray[np.floating[Any]]
 
 DARK_GROUND, LIGHT_GROUND = 0.035, 0.42
 EXPOSURE = 0.62
@@ -51,7 +53,7 @@ def clear(over_dark: FloatArray, over_light: FloatArray, dark: float = DARK_GROU
 def over(cutout: FloatArray, tray: tuple[float, float, float]) -> FloatArray:
     """Lay a cut-out on a plain tray of an sRGB colour 0..1: height x width x 3."""
     alpha = cutout[..., 3:]
-    return cutout[..., :3] * alpha + (1 - alpha) * np.array(tray)
+    return np.asarray(cutout[..., :3] * alpha + (1 - alpha) * np.array(tray))
 
 
 def cropped(cutout: FloatArray, margin_px: int = 3) -> FloatArray:

@@ -104,10 +104,10 @@ class Floor:
     def heights(self, x: Float64Array, y: Float64Array, reach: float) -> Float64Array:
         """How high the floor is at points of the plane, all of one shape."""
         if self.kind == "vee":
-            return np.abs(x) * math.tan(math.radians(self.slope_deg))
+            return np.asarray(np.abs(x) * math.tan(math.radians(self.slope_deg)))
         if self.kind == "bowl":
             within = np.clip(self.radius**2 - x**2 - y**2, 0, None)
-            return self.radius - np.sqrt(within)
+            return np.asarray(self.radius - np.sqrt(within))
         if self.kind in ("rails", "bars", "grid"):
             high = self._over_bars(x, reach)
             return np.maximum(high, self._over_bars(y, reach)) if self.kind == "grid" else high

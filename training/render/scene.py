@@ -143,7 +143,7 @@ def _light() -> None:
     def patch(bearing: float, half_width: float, low: float, high: float) -> Float64Array:
         off = np.abs((round_ - bearing + 180) % 360 - 180)
         soft = np.clip((half_width - off) / 5 + 0.5, 0, 1) * np.clip((up - low) / 4 + 0.5, 0, 1) * np.clip((high - up) / 4 + 0.5, 0, 1)
-        return soft[..., None]
+        return np.asarray(soft[..., None])
 
     for bearing, half_width, low, high, colour in (
         (200, 22, -5, 26, (0.10, 0.10, 0.11)),

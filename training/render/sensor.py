@@ -68,7 +68,7 @@ def develop(
     shown = _srgb(1 - np.exp(-1.25 * seen) if sensor.shoulder else np.minimum(seen, 1))
     if sensor.sharpening:
         shown = shown + sensor.sharpening * (shown - cv2.GaussianBlur(shown, (0, 0), 1.2))
-    return np.round(np.clip(shown, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.round(np.clip(shown, 0, 1) * 255), np.uint8)
 
 
 def jpeg(picture: Pixels, quality: int) -> bytes:

@@ -30,17 +30,22 @@ def contact_sheet(album: Path, each: int, across: int, cell_px: int) -> Pixels:
     cells = []
     for at, (place, pictures) in enumerate(found.items()):
         views = sorted((album / place / "empty").glob("*.jpg"))
-        cells += [_cell(cv2.imread(str(view)), cell_px) for view in views[:1]]
+        cells += [_cell(_read(view), cell_px) for view in views[:1]]
         labels = sorted({row["label"] for row in pictures})
         turned = labels[(at * each) % len(labels) :] + labels[: (at * each) % len(labels)]
         chosen = [next(row for row in pictures if row["label"] == label) for label in turned[:each]]
         for row in chosen:
-            picture, mask = cv2.imread(str(album / row["image"])), cv2.imread(str(album / row["mask"]), cv2.IMREAD_GRAYSCALE)
+            picture, mask = _read(album / row["image"]), cv2.imread(str(album / row["mask"]), cv2.IMREAD_GRAYSCALE)
             outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-            cells.append(_cell(cv2.drawContours(picture, outlines, -1, OUTLINE_BGR, max(1, picture.shape[1] // 250)), cell_px))
+            cv2.drawContours(picture, outlines, -1, OUTLINE_BGR, max(1, picture.shape[1] // 250))
+            cells.append(_cell(picture, cell_px))
     blank = np.zeros_like(cells[0])
     cells += [blank] * (-len(cells) % across)
     return np.vstack([np.hstack(cells[start : start + across]) for start in range(0, len(cells), across)])
+
+
+def _read(file: Path) -> Pixels:
+    return np.asarray(cv2.imread(str(file)), np.uint8)
 
 
 def _cell(picture: Pixels, width_px: int) -> Pixels:

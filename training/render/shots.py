@@ -1,7 +1,7 @@
 """Which pictures a series has: empty views and items in places, each with its own random numbers. Needs no Blender."""
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -43,7 +43,7 @@ def empties(places: Sequence[Place], each: int, seed: int) -> list[Shot]:
     return [Shot(place, None, number, seed) for number in range(each) for place in places]
 
 
-def in_turn(places: Sequence[Place], kinds: dict[str, Sequence[Kind]], per_label: int, seed: int) -> list[Shot]:
+def in_turn(places: Sequence[Place], kinds: Mapping[str, Sequence[Kind]], per_label: int, seed: int) -> list[Shot]:
     """`per_label` items of each label in each place, such that a series cut short has all places and labels alike.
 
     kinds: of each label; a place takes them in turn, each place from another one on, so that a larger series begins with a smaller one.
@@ -56,7 +56,7 @@ def in_turn(places: Sequence[Place], kinds: dict[str, Sequence[Kind]], per_label
     ]
 
 
-def dealt(places: Sequence[Place], kinds: dict[str, Sequence[Kind]], total: int, seed: int) -> list[Shot]:
+def dealt(places: Sequence[Place], kinds: Mapping[str, Sequence[Kind]], total: int, seed: int) -> list[Shot]:
     """`total` items over places, one place after the other, labels as evenly as can be, kinds by chance and by their share."""
     shots: list[Shot] = []
     numbers: dict[tuple[str, str], Iterator[int]] = {}

@@ -49,7 +49,7 @@ def font(size_px: int, weight: int = 400) -> ImageFont.FreeTypeFont:
     """The sans face that comes with Blender, at a weight of 100..900."""
     face = ImageFont.truetype(str(Path(bpy.utils.system_resource("DATAFILES", path="fonts")) / "Inter.woff2"), size_px)
     axes = face.get_variation_axes()
-    face.set_variation_by_axes([weight if axis["maximum"] >= 700 else axis["default"] for axis in axes])
+    face.set_variation_by_axes([weight if (axis["maximum"] or 0) >= 700 else (axis["default"] or 0) for axis in axes])
     return face
 
 

@@ -16,7 +16,7 @@ def facets(rng: np.random.Generator, x: Float64Array, y: Float64Array, count: in
     corners = int(count * 1.7)
     scattered = np.c_[rng.uniform(x0 - edge_x, x1 + edge_x, corners), rng.uniform(y0 - edge_y, y1 + edge_y, corners)]
     far = [(x0 - 9, y0 - 9), (x1 + 9, y0 - 9), (x0 - 9, y1 + 9), (x1 + 9, y1 + 9)]
-    return LinearNDInterpolator(np.r_[scattered, far], np.r_[rng.normal(size=corners), 0, 0, 0, 0])(x, y) * depth
+    return np.asarray(LinearNDInterpolator(np.r_[scattered, far], np.r_[rng.normal(size=corners), 0, 0, 0, 0])(x, y) * depth)
 
 
 def crumpled(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,9 +54,9 @@ def _filled(side: int, colour: Colour) -> _Picture:
     return np.full((side, side, 3), colour, np.float32)
 
 
-def _between(first: Colour, second: Colour, share: npt.NDArray[np.floating]) -> _Picture:
+def _between(first: Colour, second: Colour, share: npt.NDArray[np.floating[Any] | np.bool_]) -> _Picture:
     part = np.clip(share, 0, 1)[..., None].astype(np.float32)
-    return np.float32(first) * (1 - part) + np.float32(second) * part
+    return np.asarray(np.array(first, np.float32) * (1 - part) + np.array(second, np.float32) * part)
 
 
 def _worn(drawn: _Picture, wear: float, rng: np.random.Generator) -> _Picture:
@@ -69,8 +70,8 @@ def _worn(drawn: _Picture, wear: float, rng: np.random.Generator) -> _Picture:
         x, y = rng.uniform(0, side, 2)
         angle, length = rng.normal(0, 0.5), float(np.exp(rng.uniform(1.6, 4.6)))
         end = round(x + length * np.cos(angle)), round(y + length * np.sin(angle))
-        cv2.line(scratches, (round(x), round(y)), end, float(rng.uniform(-0.35, 0.5)), 1, cv2.LINE_AA)
-    return worn * (1 + scratches * wear)[..., None]
+        cv2.line(scratches, (round(x), round(y)), end, (float(rng.uniform(-0.35, 0.5)),), 1, cv2.LINE_AA)
+    return np.asarray(worn * (1 + scratches * wear)[..., None])
 
 
 def _plain(finish: Finish, side: int, rng: np.random.Generator) -> _Picture:
@@ -100,13 +101,13 @@ def _wood(finish: Finish, side: int, rng: np.random.Generator) -> _Picture:
 def _concrete(finish: Finish, side: int, rng: np.random.Generator) -> _Picture:
     clouds = sum(_noise(side, cells, cells, rng) / octave for octave, cells in enumerate((6, 14, 40, 120), 1))
     pores = cv2.GaussianBlur((rng.random((side, side)) > 0.997).astype(np.float32), (0, 0), 0.8)
-    return _filled(side, finish.colour) * (1 + 0.06 * np.asarray(clouds) - 1.2 * pores)[..., None]
+    return np.asarray(_filled(side, finish.colour) * (1 + 0.06 * np.asarray(clouds) - 1.2 * pores)[..., None])
 
 
 def _card(finish: Finish, side: int, rng: np.random.Generator) -> _Picture:
     """Corrugated board: its flutes just show."""
     flutes = np.sin(np.linspace(0, 6.28 * 55, side))[:, None] * 0.02
-    return _filled(side, finish.colour) * (1 + flutes + 0.02 * _noise(side, side / 2, side / 6, rng))[..., None]
+    return np.asarray(_filled(side, finish.colour) * (1 + flutes + 0.02 * _noise(side, side / 2, side / 6, rng))[..., None])
 
 
 def _cloth(finish: Finish, side: int, rng: np.random.Generator) -> _Picture:
@@ -114,7 +115,7 @@ def _cloth(finish: Finish, side: int, rng: np.random.Generator) -> _Picture:
     at = np.linspace(0, finish.repeats, side, endpoint=False)
     warp, weft = (at % 1 < 0.5)[None, :], (at % 1 < 0.5)[:, None]
     threads = 0.06 * np.sin(np.arange(side) * 1.9)[None, :] * np.sin(np.arange(side) * 1.9)[:, None]
-    return _between(finish.colour, finish.other, 0.5 * warp + 0.5 * weft) * (1 + threads + 0.05 * _noise(side, 6, 6, rng))[..., None]
+    return np.asarray(_between(finish.colour, finish.other, 0.5 * warp + 0.5 * weft) * (1 + threads + 0.05 * _noise(side, 6, 6, rng))[..., None])
 
 
 def _striped(finish: Finish, side: int, rng: np.random.Generator) -> _Picture:
@@ -127,20 +128,21 @@ def _tiled(finish: Finish, side: int, rng: np.random.Generator) -> _Picture:
     cell = np.minimum(at.astype(int), 63)
     shades = (1 + 0.05 * rng.standard_normal((64, 64)))[np.ix_(cell, cell)]
     joint = (at % 1 < 0.05)[None, :] | (at % 1 < 0.05)[:, None]
-    return _between(finish.colour, finish.other, joint) * shades[..., None]
+    return np.asarray(_between(finish.colour, finish.other, joint) * shades[..., None])
 
 
 def _perforated(finish: Finish, side: int, rng: np.random.Generator) -> _Picture:
     at = np.linspace(0, finish.repeats, side, endpoint=False) % 1 - 0.5
     hole = np.hypot(at[None, :], at[:, None]) < rng.uniform(0.2, 0.38)
-    return _between(finish.colour, finish.other, cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 0.7))
+    soft = np.asarray(cv2.GaussianBlur(hole.astype(np.float32), (0, 0), 0.7), np.float32)
+    return _between(finish.colour, finish.other, soft)
 
 
 def _printed(finish: Finish, side: int, rng: np.random.Generator) -> _Picture:
     """Stickers, flowers, arrows: blots and bars of several colours."""
     drawn = _filled(side, finish.colour)
     for _ in range(round(finish.repeats * 3)):
-        ink = [float(v) for v in np.clip(np.float32(finish.other) * rng.uniform(0.5, 1.6) + rng.normal(0, 40, 3), 0, 255)]
+        ink = [float(v) for v in np.clip(np.array(finish.other, np.float32) * rng.uniform(0.5, 1.6) + rng.normal(0, 40, 3), 0, 255)]
         x, y = (int(v) for v in rng.uniform(0, side, 2))
         reach = int(side * rng.uniform(0.015, 0.4) / max(1.0, finish.repeats**0.5))
         shape = rng.integers(3)

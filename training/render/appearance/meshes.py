@@ -1,6 +1,7 @@
 """Surfaces as grids of points, and the Blender objects made from them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import bpy
 import numpy as np
@@ -30,7 +31,7 @@ def outline(corners: Outline, steps: int) -> Float64Array:
 def rounded(corners: Outline, steps: int, spread: float) -> Float64Array:
     """The same with its corners rounded off; `spread` is in steps. The two ends stay where they are."""
     sharp = outline(corners, steps)
-    soft = gaussian_filter1d(sharp, spread, axis=0, mode="nearest")
+    soft: Float64Array = gaussian_filter1d(sharp, spread, axis=0, mode="nearest")
     soft[0], soft[-1] = sharp[0], sharp[-1]
     return soft
 
@@ -43,7 +44,7 @@ def thick(profile: Float64Array, wall: float) -> Float64Array:
     inner = profile + inward * wall
     inner[:, 0] = np.maximum(inner[:, 0], 0)
     inner[0] = 0, profile[0, 1] + wall * 1.6
-    return np.r_[profile, inner[::-1]]
+    return np.asarray(np.r_[profile, inner[::-1]])
 
 
 def turned(profile: Float64Array, segments: int, depth: float = 1.0) -> Float64Array:
@@ -74,7 +75,7 @@ def add_surface(
     *,
     uv: Float64Array | None = None,
     closed: bool = False,
-    face_material: npt.NDArray[np.integer] | None = None,
+    face_material: npt.NDArray[np.integer[Any]] | None = None,
     smooth: bool = True,
     thickness: float = 0.0,
     rim: int = 0,

@@ -18,7 +18,7 @@ STAMP_INKS: tuple[Colour, ...] = ((44, 40, 38), (44, 40, 38), (40, 56, 112), (12
 
 def _fibres(rng: np.random.Generator, shape: tuple[int, int], amount: float, along: float, across: float) -> Float64Array:
     noise = gaussian_filter(rng.normal(size=shape), (across, along))
-    return (noise / (noise.std() + 1e-9) * amount)[..., None]
+    return np.asarray((noise / (noise.std() + 1e-9) * amount)[..., None])
 
 
 def _picture(pixels: Float64Array) -> Image.Image:

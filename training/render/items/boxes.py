@@ -92,7 +92,7 @@ def torn_piece(rng: np.random.Generator) -> Item:
     x, y = points[..., 0].copy(), points[..., 1].copy()
     points = bent(points, 0, rng.uniform(-0.4, 0.4) * wide, rng.uniform(-0.15, 0.9))
     points[..., 2] += 0.05 * np.sin(y * rng.uniform(0.6, 1.4) + rng.uniform(0, 6)) * rng.uniform(0, 1.2)
-    points[..., 2] += crumpled(rng, x, y, 7, 0.014) + _frayed(rng, torn.points.shape[:2], sides)
+    points[..., 2] += crumpled(rng, x, y, 7, 0.014) + _frayed(rng, (torn.points.shape[0], torn.points.shape[1]), sides)
     skin = surface(rng, roughness=0.85, specular=0.2, picture=print_, back=colour, grain=GRAIN)
     part = add_surface(points, [skin, corrugated_edge(rng, colour)], uv=torn.uv, thickness=THICKNESS * 0.8, rim=1)
     return lay([part], spun(rng))
@@ -107,7 +107,7 @@ def _frayed(rng: np.random.Generator, shape: tuple[int, int], sides: tuple[bool,
         if torn:
             near = np.maximum(near, np.clip(1 - steps / (0.06 * columns), 0, 1) ** 2)
     ruffle = gaussian_filter(rng.normal(size=shape), 5)
-    return near * ruffle / ruffle.std() * 0.022
+    return np.asarray(near * ruffle / ruffle.std() * 0.022)
 
 
 @kind("cardboard", "flat-carton", share=2)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import bpy
 import numpy as np
 
 from device.common.arrays import Float64Array
@@ -109,7 +110,7 @@ def clamshell(rng: np.random.Generator) -> Item:
     )
     tint = pick(rng, ((0.96, 0.97, 0.975), (0.96, 0.97, 0.975), (0.9, 0.95, 0.97)))
     skin = clear_plastic(rng, tint, haze=rng.uniform(0.04, 0.12), roughness=rng.uniform(0.04, 0.09), gloss=1.5, ripple=Grain(0.12, 5, detail=2))
-    parts = []
+    parts: list[bpy.types.Object] = []
     for opened in (0.0, pick(rng, (rng.uniform(0.1, 0.5), rng.uniform(1.2, 2.4), math.pi))):
         points = shell.copy()
         if toss(rng, 0.5):
