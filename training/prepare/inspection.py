@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import msgspec
 
-from device.vision.inference.completeness import has_missing_restarts, is_truncated
+from device.vision.inference.file_damage import has_missing_restarts, is_truncated
 from device.vision.inference.images import PictureError, read_picture
 from training.prepare.perceptual_hash import perceptual_hash, thumbnail
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from device.common.errors import SortbinError
 from device.common.wording import counted
-from device.vision.inference.completeness import PNG, has_bad_checksum, has_missing_restarts, is_truncated
+from device.vision.inference.file_damage import PNG, has_bad_checksum, has_missing_restarts, is_truncated
 from device.vision.inference.ground import PLAIN
 from device.vision.inference.orientation import apply_orientation, container_chunks, read_orientation
 from device.vision.inference.preprocess import Pixels

@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.vision.inference.completeness import has_missing_restarts, is_truncated
+from device.vision.inference.file_damage import has_missing_restarts, is_truncated
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 FORMATS = {
