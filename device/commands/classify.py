@@ -1,4 +1,4 @@
-"""`sortbin classify`: what the bin would make of pictures."""
+"""`sortbin classify`: judge pictures from files as the bin judges its frames."""
 
 import argparse
 import itertools
@@ -31,11 +31,11 @@ from device.vision.isolation.tta import tta_crops
 from device.vision.judge import Judge, PieceFusion, mean_unknown_score
 
 HELD = "held"
-"""what people read in place of a bin, where a hazard goes nowhere"""
+"""printed in place of the bin for a hazard that goes nowhere"""
 
 
 class IsolatedItem(msgspec.Struct, frozen=True):
-    """Whether the item was told apart from the empty view, or why not; box: left, top, right, bottom in pixels; area: the mask's share, 0..1."""
+    """Whether the item was isolated, and why not. box: left, top, right, bottom in pixels. area: the mask's share of the picture, 0..1."""
 
     found: bool
     why: str
@@ -44,11 +44,11 @@ class IsolatedItem(msgspec.Struct, frozen=True):
 
 
 class ClassifiedImage(msgspec.Struct, frozen=True):
-    """One line of `--json`. ms: isolation, resize, network and decision, without reading and decoding the file.
+    """One line of `--json`.
 
-    bin: empty where a hazard is held. isolated: null where no background was given, for then the whole picture is judged. An isolated item is judged
-    by all its looks, as by the frames of a burst. unknown: 0 familiar to 1 unlike everything known; null where the bundle does not say what it knows.
-    pieces: in how many pieces it lay, apart or joined by a neck.
+    bin: empty for a hazard that is held. ms: time of isolation, network and decision, without reading the file. isolated: null without a background,
+    where the whole picture is judged. unknown: novelty score, 0 familiar to 1 unlike everything known; null where the bundle has no novelty model.
+    pieces: number of pieces of the item, apart or joined by a neck.
     """
 
     image: str
@@ -74,17 +74,18 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add `classify` to the command line."""
     parser = commands.add_parser(
         "classify",
-        help="say what is on pictures and which bin it belongs in",
-        description="Say what is on each picture, how sure that is, and which bin it goes to. Folders are searched through and through. "
-        "Exit status: 0 all pictures judged, 1 some could not be read, 2 nothing to judge or a bundle or rule pack that cannot be used.",
+        help="name the items on pictures and their bins",
+        description="Name the item on each picture, its probability and its bin. Folders are searched with all their subfolders. "
+        "Exit status: 0 all pictures judged, 1 some could not be read, 2 no pictures, or a bundle or rule pack that cannot be used.",
     )
     parser.add_argument("paths", nargs="*", type=Path, metavar="IMAGE|DIR", help="a picture, or a folder of pictures")
-    parser.add_argument("--bundle", type=find_bundle, metavar="BUNDLE", help="folder of the bundle that judges (default: the one that comes along)")
+    parser.add_argument(
+        "--bundle", type=find_bundle, metavar="BUNDLE", help="the bundle's folder, or the name of a shipped one (default: the shipped one)"
+    )
     parser.add_argument(
         "--rules",
         metavar="PACK",
-        help="rule pack: its file, or the name of one Sortbin comes with (default: trashnet, with a bin of its own for each label "
-        "that it has none for)",
+        help="rule pack: its file, or the name of a shipped one (default: trashnet; a label without a bin there gets one of its own)",
     )
     parser.add_argument(
         "--background",
@@ -93,29 +94,28 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         default=[],
         type=Path,
         metavar="EMPTY",
-        help="pictures, or a folder of them, of what the camera sees without an item: the item is then isolated before it is judged; pictures to "
-        "judge go before it",
+        help="pictures of the empty tray, or a folder of them: items are then isolated; write the pictures to judge before it",
     )
-    parser.add_argument("--teaching", type=Path, metavar="FILE", help="what `sortbin teach --out` wrote: judge with the labels of that place")
-    parser.add_argument("--labels", type=labels, default=(), metavar="A,B,...", help="labels that occur at this place: only these compete")
+    parser.add_argument("--teaching", type=Path, metavar="FILE", help="what `sortbin teach --out` wrote: judge with the labels of that site")
+    parser.add_argument("--labels", type=labels, default=(), metavar="A,B,...", help="labels that occur at this site; all others are left out")
     parser.add_argument(
         "--others",
         type=float_range(ge=0, lt=1),
         default=0.0,
         metavar="SHARE",
-        help="with --labels, the share of items that are something else (default: 0, 0.02 is wise)",
+        help="with --labels: share of items that have another label (default: 0; 0.02 is a good choice)",
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help="one JSON object a line: image, label, p, bin, decision, probabilities, ms, isolated (null without --background), unknown, pieces",
+        help="one JSON object a picture: image, label, p, bin, decision, probabilities, ms, isolated (null without --background), unknown, pieces",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge the pictures and print a line for each. Returns the exit status."""
-    paths, groups = _told_apart(arguments.paths, arguments.background)
+    paths, groups = _split_paths(arguments.paths, arguments.background)
     bundle = read_bundle(arguments.bundle or default_bundle())
     teaching = read_fewshot_head(arguments.teaching, bundle) if arguments.teaching else None
     judge = Judge(Classifier(bundle), teaching)
@@ -140,14 +140,18 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if unread else 0
 
 
-def _told_apart(paths: list[Path], backgrounds: list[list[Path]]) -> tuple[list[Path], list[list[Path]]]:
-    """What to judge and what is empty: after `--background EMPTY IMAGE`, with nothing else to judge, the image is no background, nor is a folder
-    after pictures. Of more than two pictures it cannot be told which are.
+def _split_paths(paths: list[Path], backgrounds: list[list[Path]]) -> tuple[list[Path], list[list[Path]]]:
+    """Separate the pictures to judge from the backgrounds. Raises PictureError where there are none, or it is not clear which they are.
+
+    `--background EMPTY IMAGE` without other pictures means that IMAGE is to be judged, and so is a folder after pictures. With more than two pictures
+    it is not clear.
     """
     if not paths and backgrounds and len(backgrounds[-1]) > 1:
         *earlier, (*empty, last) = backgrounds
         if len(empty) > 1 and (not last.is_dir() or any(path.is_dir() for path in empty)):
-            raise PictureError(f"--background {empty[0]} ...: which of these {len(empty) + 1} are to be judged? Write those before --background")
+            raise PictureError(
+                f"--background {empty[0]} ...: which of these {len(empty) + 1} pictures are to be judged? Write those before --background"
+            )
         backgrounds, paths = [*earlier, empty], [last]
     if not paths:
         raise PictureError("expected a picture, or a folder of pictures, to judge")
@@ -155,15 +159,15 @@ def _told_apart(paths: list[Path], backgrounds: list[list[Path]]) -> tuple[list[
 
 
 def _empty_views(group: Sequence[Path], ground: Ground) -> Iterator[Pixels]:
-    """The empty views after one --background. A later one in which something lies may have been written to be judged: that is said on stderr."""
+    """Read the empty views after one --background. Warn on stderr about a later one that shows an item: it may have been meant to be judged."""
     first = BackgroundModel()
     for path in group:
         for file in find_pictures(path):
             view = read_pixels(file)
             if path != group[0] and isolate(view, first, ground).found:
                 print(
-                    f"sortbin classify: {file}: taken for an empty view, but it shows something that {group[0]} does not; "
-                    "is it to be judged? Then write it before --background",
+                    f"sortbin classify: {file}: used as an empty view, but it shows something that {group[0]} does not; "
+                    "if it is to be judged, write it before --background",
                     file=sys.stderr,
                 )
             if path == group[0]:
@@ -172,10 +176,10 @@ def _empty_views(group: Sequence[Path], ground: Ground) -> Iterator[Pixels]:
 
 
 def labels(text: str) -> tuple[str, ...]:
-    """Parse labels with commas between them."""
+    """Parse a comma-separated list of labels. Raises ArgumentTypeError where it is empty."""
     named = tuple(unicodedata.normalize("NFC", label) for label in (part.strip() for part in text.split(",")) if label)
     if not named:
-        raise argparse.ArgumentTypeError("expected labels with commas between them")
+        raise argparse.ArgumentTypeError("expected labels separated by commas")
     return named
 
 
@@ -185,17 +189,17 @@ def _judge(picture: Path, judge: Judge, label_prior: LabelPrior, rules: RulePack
     ground = judge.classifier.bundle.info.ground
     isolated = isolate(pixels, empty, ground) if empty.learned else None
     item = isolated or whole_frame(pixels, "no empty view")
-    opinions = [judge.predict(picture, in_domain=item.found) for picture in tta_crops(pixels, item, ground)]
-    weights = [judge.crop_weight(item, number) for number in range(len(opinions))]
-    unknown = mean_unknown_score(opinions)
-    seen = fuse([opinion.probabilities for opinion in opinions], weights=weights)
-    probabilities = label_prior.apply_prior(seen)
-    apart, by_piece = find_pieces(item), PieceFusion(judge)
-    found: list[Float64Array] = []
-    for number in range(len(opinions)):
-        found = by_piece.add_frame(piece_crops(pixels, apart, ground, number))
-    gap = 0.0 if apart is None else apart.gap
-    evidence = Evidence(probabilities, seen, judge.is_unknown(unknown), tuple(label_prior.apply_prior(piece) for piece in found), gap)
+    predictions = [judge.predict(picture, in_domain=item.found) for picture in tta_crops(pixels, item, ground)]
+    weights = [judge.crop_weight(item, number) for number in range(len(predictions))]
+    unknown = mean_unknown_score(predictions)
+    posterior = fuse([prediction.probabilities for prediction in predictions], weights=weights)
+    probabilities = label_prior.apply_prior(posterior)
+    pieces, by_piece = find_pieces(item), PieceFusion(judge)
+    of_pieces: list[Float64Array] = []
+    for number in range(len(predictions)):
+        of_pieces = by_piece.add_frame(piece_crops(pixels, pieces, ground, number))
+    gap = 0.0 if pieces is None else pieces.gap
+    evidence = Evidence(probabilities, posterior, judge.is_unknown(unknown), tuple(label_prior.apply_prior(piece) for piece in of_pieces), gap)
     choice = decide(evidence, judge.labels, rules, reject_below=judge.reject_below)
     took_s = time.perf_counter() - began_s
     return ClassifiedImage(
@@ -208,7 +212,7 @@ def _judge(picture: Path, judge: Judge, label_prior: LabelPrior, rules: RulePack
         ms=round(took_s * 1000, 3),
         isolated=None if isolated is None else IsolatedItem(isolated.found, isolated.why, isolated.box, round(isolated.area, 6)),
         unknown=None if unknown is None else round(unknown, 6),
-        pieces=max(1, len(found)),
+        pieces=max(1, len(of_pieces)),
     )
 
 
@@ -217,7 +221,7 @@ def _write_json(line: ClassifiedImage | UnreadableImage) -> None:
 
 
 class _Table:
-    """Lines with aligned columns for people, the picture's name last; before it, with an empty view, whether an item was told apart from that."""
+    """Prints one line with aligned columns for each picture. With a background, one column says whether the item was isolated."""
 
     def __init__(self, labels: tuple[str, ...], rules: RulePack, *, isolates: bool) -> None:
         self._label_width = max(width(label) for label in labels)
@@ -231,14 +235,14 @@ class _Table:
                 print(f"{'cannot be read':<{self._columns}}  {line.image}", flush=True)
             case ClassifiedImage():
                 what, where = padded(line.label, self._label_width), padded(line.bin or HELD, self._bin_width)
-                apart = f"{_apart(line.isolated):<{self._isolated_width}}"
-                print(f"{what}  {line.p:6.1%}  -> {where}  {line.decision:<9}  {line.ms:6.1f} ms{apart}  {line.image}", flush=True)
+                isolation = f"{_isolation(line.isolated):<{self._isolated_width}}"
+                print(f"{what}  {line.p:6.1%}  -> {where}  {line.decision:<9}  {line.ms:6.1f} ms{isolation}  {line.image}", flush=True)
 
 
-def _apart(isolated: IsolatedItem | None) -> str:
+def _isolation(isolated: IsolatedItem | None) -> str:
     if isolated is None:
         return ""
-    return "  told apart" if isolated.found else f"  whole: {isolated.why}"
+    return "  isolated" if isolated.found else f"  whole: {isolated.why}"
 
 
 def _shown(path: Path) -> str:
@@ -246,5 +250,5 @@ def _shown(path: Path) -> str:
 
 
 def _printable(text: str) -> str:
-    """Names of files need not be Unicode; what is printed must be."""
+    """Replace what is not Unicode in a file name, so that it can be printed."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -146,7 +146,7 @@ def test_people_are_told_of_each_picture_whether_its_item_was_told_apart(
     arguments = ["classify", "--bundle", str(tiny_bundle.folder), *map(str, shown)]
     assert main([*arguments, "--background", str(empty)]) == 0
     apart, whole = capsys.readouterr().out.splitlines()
-    assert re.search(rf" ms  told apart +{shown[0]}$", apart) and re.search(rf" ms  whole: nothing differs +{shown[1]}$", whole)
+    assert re.search(rf" ms  isolated +{shown[0]}$", apart) and re.search(rf" ms  whole: nothing differs +{shown[1]}$", whole)
     assert apart.index(str(shown[0])) == whole.index(str(shown[1]))
     assert main(arguments) == 0
     assert all(re.search(rf" ms  {tmp_path}", line) for line in capsys.readouterr().out.splitlines())
@@ -163,7 +163,7 @@ def test_a_picture_after_an_empty_view_is_not_silently_taken_for_another(
     assert main(["classify", laid, "--background", empty, laid, *options]) == 0
     out, err = capsys.readouterr()
     assert (len(out.splitlines()), len(err.splitlines())) == (1, 1)
-    assert f"{laid}: taken for an empty view, but it shows something that {empty} does not" in err
+    assert f"{laid}: used as an empty view, but it shows something that {empty} does not" in err
     for backgrounds in (["--background", empty, later], ["--background", empty, "--background", laid]):
         assert main(["classify", laid, *backgrounds, *options]) == 0
         out, err = capsys.readouterr()
@@ -255,7 +255,10 @@ def test_bad_input_is_one_line_and_status_2(
         ((*bundle, tmp_path / "empty"), "expected pictures in this folder"),
         (bundle, "expected a picture, or a folder of pictures, to judge"),
         ((*bundle, "--background", photos), "expected a picture, or a folder of pictures, to judge"),
-        ((*bundle, "--background", photos / "a", photos / "b", photos / "c"), "which of these 3 are to be judged? Write those before --background"),
+        (
+            (*bundle, "--background", photos / "a", photos / "b", photos / "c"),
+            "which of these 3 pictures are to be judged? Write those before --background",
+        ),
         ((*bundle, photos, "--background", tmp_path / "gone.jpg"), "gone.jpg: expected a picture or a folder"),
         ((*bundle, photos, tmp_path / "nowhere.jpg"), "nowhere.jpg: expected a picture or a folder"),
         ((*bundle, "--rules", tmp_path / "rules.toml", photos), "rules.toml: "),
