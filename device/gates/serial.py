@@ -1,4 +1,4 @@
-"""A gate on a microcontroller that is reached over a serial line. docs/wiring.md describes the protocol and has a sketch for the other side."""
+"""A gate on a microcontroller that is reached over a serial line. docs/microcontroller.md has the protocol and a sketch for the other side."""
 
 import contextlib
 import errno

@@ -1,4 +1,4 @@
-"""The other side of a serial gate on a pseudo-terminal: a microcontroller that does as docs/wiring.md says, and what can go wrong with it."""
+"""The other side of a serial gate on a pseudo-terminal: a microcontroller as docs/microcontroller.md describes it, and its faults."""
 
 import contextlib
 import os

@@ -102,7 +102,7 @@ def test_lines_on_the_wire_are_as_documented(make: Callable[..., Line]) -> None:
     sent = [each for each in line.board.received if each]
     number = line.board.carried_out[0][1]
     assert sent[0] == f"move 0 #{number}*{checksum(f'move 0 #{number}'.encode()):02X}".encode()
-    assert f"{checksum(b'move 3 #17'):02X}" == "07", "the example of docs/wiring.md"
+    assert f"{checksum(b'move 3 #17'):02X}" == "07", "the example of docs/microcontroller.md"
 
 
 def test_asking_again_for_what_it_does_sends_no_new_command(line: Line) -> None:

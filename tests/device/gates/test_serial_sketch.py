@@ -1,4 +1,4 @@
-"""The sketch of docs/wiring.md, compiled for this computer, at the other end of a pseudo-terminal."""
+"""The sketch of docs/microcontroller.md, compiled for this computer, at the other end of a pseudo-terminal."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ import pytest
 from device.gates import GateError, Position
 from device.gates.serial import SerialGate, SerialSettings
 
-GUIDE = Path(__file__).parents[3] / "docs/wiring.md"
+GUIDE = Path(__file__).parents[3] / "docs/microcontroller.md"
 ARDUINO = Path(__file__).parent / "arduino_on_pc"
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")]
