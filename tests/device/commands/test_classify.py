@@ -56,7 +56,7 @@ def photos(tmp_path: Path, painted: Callable[..., Pixels]) -> Path:
     return tmp_path / "photos"
 
 
-def test_a_folder_gives_one_json_object_a_line_in_order(tiny_bundle: Bundle, photos: Path) -> None:
+def test_a_folder_gives_ordered_json_lines(tiny_bundle: Bundle, photos: Path) -> None:
     done = sortbin("--bundle", tiny_bundle.folder, "--json", photos)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stderr
@@ -74,7 +74,7 @@ def test_a_folder_gives_one_json_object_a_line_in_order(tiny_bundle: Bundle, pho
         assert line["ms"] > 0
 
 
-def test_a_hazard_that_would_be_held_goes_to_no_bin(tiny_bundle: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_a_held_hazard_has_no_bin(tiny_bundle: Bundle, photos: Path, tmp_path: Path) -> None:
     rules = tmp_path / "pack.toml"
     text = default_rules().read_text(encoding="utf-8")
     rules.write_text(text.replace("[bins.paper]", 'hazards = ["glass"]\n[bins.paper]'), encoding="utf-8")
@@ -83,7 +83,7 @@ def test_a_hazard_that_would_be_held_goes_to_no_bin(tiny_bundle: Bundle, photos:
     assert "-> held     hazard" in sortbin("--bundle", tiny_bundle.folder, "--rules", rules, photos / "b").stdout
 
 
-def test_only_the_labels_that_are_named_compete(tiny_bundle: Bundle, photos: Path) -> None:
+def test_labels_option_leaves_out_other_labels(tiny_bundle: Bundle, photos: Path) -> None:
     done = sortbin("--bundle", tiny_bundle.folder, "--labels", "glass, paper", "--json", photos / "a")
     line = json.loads(done.stdout)
     assert line["label"] in ("glass", "paper")
@@ -93,11 +93,11 @@ def test_only_the_labels_that_are_named_compete(tiny_bundle: Bundle, photos: Pat
     assert said(wrong) == ["sortbin classify: labels: can: no such label; expected some of cardboard, glass, metal, paper, plastic, trash"]
 
 
-def test_labels_are_those_that_are_named_however_their_accents_are_typed() -> None:
+def test_labels_option_normalizes_unicode() -> None:
     assert labels(unicodedata.normalize("NFD", "bière, can")) == (unicodedata.normalize("NFC", "bière"), "can")
 
 
-def test_others_compete_with_what_share_they_are_given(tiny_bundle: Bundle, photos: Path) -> None:
+def test_others_option_sets_the_share_of_other_labels(tiny_bundle: Bundle, photos: Path) -> None:
     def probabilities(*more: str) -> dict[str, float]:
         found: dict[str, float] = json.loads(sortbin("--bundle", tiny_bundle.folder, *more, "--json", photos / "a").stdout)["probabilities"]
         return found
@@ -110,7 +110,7 @@ def test_others_compete_with_what_share_they_are_given(tiny_bundle: Bundle, phot
     assert wrong.returncode == 2 and "expected a number of at least 0 and below 1, found 2" in wrong.stderr
 
 
-def test_with_a_background_the_item_is_isolated_before_it_is_judged(tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]) -> None:
+def test_with_a_background_items_are_isolated(tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]) -> None:
     place = painted("metal", 240, 320) // 3 + np.random.default_rng(0).integers(0, 9, (240, 320, 3), dtype=np.uint8)
     item = place.copy()
     item[80:180, 120:240] = (255, 0, 0)
@@ -135,7 +135,7 @@ def test_with_a_background_the_item_is_isolated_before_it_is_judged(tiny_bundle:
     assert alone["isolated"] is None
 
 
-def test_people_are_told_of_each_picture_whether_its_item_was_told_apart(
+def test_the_table_says_whether_each_item_was_isolated(
     tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels], capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = painted("metal", 240, 320) // 3 + np.random.default_rng(0).integers(0, 9, (240, 320, 3), dtype=np.uint8)
@@ -152,7 +152,7 @@ def test_people_are_told_of_each_picture_whether_its_item_was_told_apart(
     assert all(re.search(rf" ms  {tmp_path}", line) for line in capsys.readouterr().out.splitlines())
 
 
-def test_a_picture_after_an_empty_view_is_not_silently_taken_for_another(
+def test_a_second_background_with_an_item_gives_a_warning(
     tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels], capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = painted("metal", 240, 320) // 3 + np.random.default_rng(0).integers(0, 9, (240, 320, 3), dtype=np.uint8)
@@ -170,9 +170,7 @@ def test_a_picture_after_an_empty_view_is_not_silently_taken_for_another(
         assert (len(out.splitlines()), err) == (1, "")
 
 
-def test_without_a_background_what_lies_in_the_middle_is_looked_at_more_closely(
-    tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]
-) -> None:
+def test_without_a_background_the_middle_is_judged_too(tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]) -> None:
     frame = painted("metal")
     frame[140:340, 220:420] = painted("glass", 200, 200)
     saved(tmp_path / "frame.png", frame)
@@ -203,7 +201,7 @@ def test_an_isolated_item_and_its_mirror_image_get_the_same_judgement(tmp_path: 
     np.testing.assert_allclose(seen["left"], seen["right"], atol=0.08)
 
 
-def test_a_broken_picture_is_reported_and_the_rest_go_on(tiny_bundle: Bundle, photos: Path) -> None:
+def test_a_broken_picture_is_reported_and_the_others_are_judged(tiny_bundle: Bundle, photos: Path) -> None:
     (photos / "b" / "empty.jpg").write_bytes(b"")
     (photos / "b" / "text.png").write_bytes(b"no picture")
     done = sortbin("--bundle", tiny_bundle.folder, "--json", photos)
@@ -221,7 +219,7 @@ def test_a_broken_picture_is_reported_and_the_rest_go_on(tiny_bundle: Bundle, ph
     assert broken == [f"sortbin classify: {lines[1]['error']}", f"sortbin classify: {lines[3]['error']}"]
 
 
-def test_people_get_aligned_lines(tiny_bundle: Bundle, photos: Path, painted: Callable[..., Pixels]) -> None:
+def test_the_table_is_aligned(tiny_bundle: Bundle, photos: Path, painted: Callable[..., Pixels]) -> None:
     saved(photos / "b" / "trash.png", painted("trash"))
     (photos / "x.png").write_bytes(b"")
     done = sortbin("--bundle", tiny_bundle.folder, "--rules", "recyclable", photos / "b", photos / "x.png")
@@ -233,7 +231,7 @@ def test_people_get_aligned_lines(tiny_bundle: Bundle, photos: Path, painted: Ca
     assert glass.index(str(photos)) == trash.index(str(photos)) == broken.index(str(photos))
 
 
-def test_a_name_that_is_no_unicode_is_shown_as_well_as_can_be(tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]) -> None:
+def test_a_file_name_that_is_no_unicode_is_printed(tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]) -> None:
     picture = saved(tmp_path / "glass.png", painted("glass"))
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
     picture.rename(odd)
@@ -243,7 +241,7 @@ def test_a_name_that_is_no_unicode_is_shown_as_well_as_can_be(tiny_bundle: Bundl
         assert "caf\ufffd.png" in done.stdout and "glass" in done.stdout
 
 
-def test_bad_input_is_one_line_and_status_2(
+def test_bad_input_gives_one_line_and_status_2(
     tiny_bundle: Bundle, tiny_copy: Bundle, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -272,14 +270,14 @@ def test_bad_input_is_one_line_and_status_2(
         assert err.startswith("sortbin classify: ") and err.count("\n") == 1 and message in err
 
 
-def test_a_reader_that_goes_away_is_no_error(tiny_bundle: Bundle, photos: Path) -> None:
+def test_a_closed_pipe_is_no_error(tiny_bundle: Bundle, photos: Path) -> None:
     command = f"'{sys.executable}' -m device.cli classify --bundle '{tiny_bundle.folder}' '{photos}' '{photos}' | head -n 1"
     done = subprocess.run(command, shell=True, cwd=Path(__file__).parents[3], capture_output=True, encoding="utf-8", timeout=60)
     assert len(done.stdout.splitlines()) == 1
     assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
 
 
-def test_pictures_are_turned_as_their_exif_says(tmp_path: Path, painted: Callable[..., Pixels]) -> None:
+def test_pictures_are_turned_upright_by_exif(tmp_path: Path, painted: Callable[..., Pixels]) -> None:
     upright = np.concatenate([painted("cardboard", 32, 64), painted("metal", 32, 64)])
     file = saved(tmp_path / "turned.jpg", upright)
     # An APP1 segment whose one entry is orientation 6: turn by 90 degrees clockwise.
@@ -291,7 +289,7 @@ def test_pictures_are_turned_as_their_exif_says(tmp_path: Path, painted: Callabl
     assert pixels[32, 60].argmax() == 0 and pixels[32, 4].argmax() == 2
 
 
-def test_pixels_are_three_channels_of_rgb_whatever_the_file_holds(tmp_path: Path) -> None:
+def test_pixels_are_rgb_for_every_file_kind(tmp_path: Path) -> None:
     red = np.full((9, 7, 3), (255, 0, 0), np.uint8)
     np.testing.assert_array_equal(read_pixels(saved(tmp_path / "red.png", red)), red)
     for name, stored in (
@@ -303,7 +301,7 @@ def test_pixels_are_three_channels_of_rgb_whatever_the_file_holds(tmp_path: Path
         np.testing.assert_array_equal(read_pixels(tmp_path / f"{name}.png"), np.full((9, 7, 3), 200, np.uint8))
 
 
-def test_what_cannot_be_a_picture_is_named(tmp_path: Path) -> None:
+def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
     giant = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (2**30).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0" + bytes(40)
     (tmp_path / "giant.png").write_bytes(giant)
     for path, message in ((tmp_path / "giant.png", "not a picture"), (tmp_path / "gone.png", "No such file"), (tmp_path, "Is a directory")):
@@ -324,7 +322,7 @@ def closed(folder: Path) -> Iterator[None]:
         folder.chmod(0o755)
 
 
-def test_a_folder_that_may_not_be_entered_is_named(painted: Callable[..., Pixels]) -> None:
+def test_a_folder_without_permission_is_named(painted: Callable[..., Pixels]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -337,7 +335,7 @@ def test_a_folder_that_may_not_be_entered_is_named(painted: Callable[..., Pixels
         assert len(list(find_pictures(folder))) == 2
 
 
-def test_hidden_files_are_left_out_of_folders_but_taken_when_named(tmp_path: Path, painted: Callable[..., Pixels]) -> None:
+def test_hidden_files_are_skipped_unless_named(tmp_path: Path, painted: Callable[..., Pixels]) -> None:
     for name in ("b.png", "a/c.PNG", "._b.png", ".thumbnails/b.png", "B.jpeg"):
         saved(tmp_path / name, painted("glass", 4, 4)) if name != "B.jpeg" else (tmp_path / name).write_bytes(b"")
     assert [file.relative_to(tmp_path).as_posix() for file in find_pictures(tmp_path)] == ["B.jpeg", "a/c.PNG", "b.png"]

@@ -29,7 +29,7 @@ def learned(embeddings: Float64Array, targets: np.ndarray, of_photo: np.ndarray 
 
 
 @pytest.mark.parametrize("count", [3, 10])
-def test_items_here_are_told_from_training_photos_of_any_label(count: int) -> None:
+def test_items_at_the_site_differ_from_training_photos_of_any_label(count: int) -> None:
     taught = np.repeat([0, 1], count)
     found = learned(photos(taught, 1, shift=1.0), taught)
     everything = np.repeat(np.arange(3), 100)
@@ -40,13 +40,13 @@ def test_items_here_are_told_from_training_photos_of_any_label(count: int) -> No
 
 
 @pytest.mark.parametrize("labels", [1, 2, 3])
-def test_the_fewer_labels_tell_of_a_place_the_more_of_it_is_supposed_to_be_their_own(labels: int) -> None:
+def test_fewer_taught_labels_give_a_smaller_domain_shift(labels: int) -> None:
     taught = np.arange(labels)
     found = domain_shift(MEANS, MEANS[taught] + SHIFT, SURE[taught], taught, taught)
     np.testing.assert_allclose(found, SHIFT * labels / (labels + 1))
 
 
-def test_photos_like_those_of_training_make_no_place() -> None:
+def test_photos_like_training_photos_give_no_domain() -> None:
     taught = np.repeat([0, 1, 2], 5)
     found = learned(photos(taught, 4, shift=0.0), taught)
     assert found.out_of_fold.max() < 0.5
@@ -54,7 +54,7 @@ def test_photos_like_those_of_training_make_no_place() -> None:
 
 
 @given(st.lists(st.integers(1, 4), min_size=2, max_size=8), st.integers(0, 2**32 - 1))
-def test_no_photo_has_a_say_in_where_it_lies(views: list[int], seed: int) -> None:
+def test_a_photo_does_not_influence_its_own_domain_probability(views: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     of_photo = rng.integers(0, 3, len(views))
     of_view = np.repeat(np.arange(len(views)), views)
@@ -69,6 +69,6 @@ def test_no_photo_has_a_say_in_where_it_lies(views: list[int], seed: int) -> Non
     np.testing.assert_allclose(gained, gained[0], atol=1e-4)
 
 
-def test_one_photo_alone_tells_nothing() -> None:
+def test_a_single_photo_is_never_judged_to_be_in_domain() -> None:
     found = learned(photos(np.array([1]), 6, shift=1.0), np.array([1]))
     assert found.out_of_fold[0] < 0.01

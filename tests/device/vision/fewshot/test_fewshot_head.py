@@ -108,7 +108,7 @@ def share(found: list[str], truth: list[str]) -> float:
     return float(np.mean([a == b for a, b in zip(found, truth, strict=True)]))
 
 
-def test_new_labels_are_known_from_ten_photos_and_old_ones_stay_known(taught: FewshotHead) -> None:
+def test_ten_photos_teach_new_labels_and_keep_old_ones(taught: FewshotHead) -> None:
     assert taught.labels == (*OLD, "can", "pet")
     later = np.repeat([6, 7], 50)
     assert share(WORLD.named(taught, WORLD.photos(later, 4, shift=1.0)), ["can"] * 50 + ["pet"] * 50) >= 0.97
@@ -120,7 +120,7 @@ def test_new_labels_are_known_from_ten_photos_and_old_ones_stay_known(taught: Fe
     assert lost <= 0.01
 
 
-def test_without_an_item_the_bundle_reads_the_whole_view_best_and_a_taught_head_all_looks_alike(taught: FewshotHead, tiny_bundle: Bundle) -> None:
+def test_bundle_weights_whole_frames_most_taught_head_all_crops_equally(taught: FewshotHead, tiny_bundle: Bundle) -> None:
     frame = np.zeros((48, 64, 3), np.uint8)
     view = whole_frame(frame, "nothing differs")
     item = Isolated(True, "", view.mask, view.box, frame)
@@ -131,7 +131,7 @@ def test_without_an_item_the_bundle_reads_the_whole_view_best_and_a_taught_head_
     } == {1}
 
 
-def test_old_labels_taught_at_another_place_are_known_better_there(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
+def test_teaching_old_labels_at_a_site_improves_them_there(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     examples = WORLD.examples(OLD, np.repeat(np.arange(6), 8), 6, shift=2.0)
     teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
     targets = np.repeat(np.arange(6), 50)
@@ -145,9 +145,7 @@ def test_old_labels_taught_at_another_place_are_known_better_there(tiny_bundle: 
 
 
 @pytest.mark.parametrize("count", [3, 5])
-def test_a_few_photos_are_no_reason_to_distrust_the_bundle(
-    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel, count: int
-) -> None:
+def test_few_photos_do_not_lower_the_trust_in_the_bundle(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel, count: int) -> None:
     blurred, targets = World(spread=1.0), np.repeat([1, 2], 200)
     truth, later = [OLD[i] for i in targets], blurred.photos(targets, 20)
     before = share([OLD[1 + i] for i in blurred.before(later)[:, 1:3].argmax(axis=1)], truth)
@@ -157,9 +155,7 @@ def test_a_few_photos_are_no_reason_to_distrust_the_bundle(
         assert share(blurred.named(teaching, later), truth) > before - 0.02
 
 
-def test_a_new_name_for_what_the_bundle_knows_is_learned_from_a_few_photos(
-    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel
-) -> None:
+def test_few_photos_teach_a_new_name_for_a_known_label(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     """Cans and bottles are metal and plastic to the bundle, whatever they are called here."""
     blurred, targets = World(spread=1.0), np.repeat([2, 4], 200)
     later, truth = blurred.photos(targets, 21), ["can"] * 200 + ["pet"] * 200
@@ -171,7 +167,7 @@ def test_a_new_name_for_what_the_bundle_knows_is_learned_from_a_few_photos(
     assert np.mean(found) > as_old - 0.04
 
 
-def test_where_only_taught_labels_are_left_they_may_contradict_what_the_bundle_was_trained_on(
+def test_taught_labels_alone_may_contradict_the_training_photos(
     tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What looks like plastic to the bundle is metal here, and the other way round."""
@@ -187,9 +183,7 @@ def test_where_only_taught_labels_are_left_they_may_contradict_what_the_bundle_w
     assert np.mean(right[LITTLE]) > np.mean(right[KEEP]) + 0.02
 
 
-def test_what_has_a_new_name_at_a_place_has_it_there_and_its_old_one_elsewhere(
-    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel
-) -> None:
+def test_a_new_name_holds_at_the_site_and_the_old_one_elsewhere(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     """Cans and bottles of this place, while whatever else is metal or plastic stays so, and other labels stay known here as well."""
     world = World(place=CHAMBER)
     examples = world.examples(("can", "pet"), np.repeat([2, 4], 8), 12)
@@ -204,7 +198,7 @@ def test_what_has_a_new_name_at_a_place_has_it_there_and_its_old_one_elsewhere(
     assert share(world.named(teaching, world.photos(rest, 15, shift=1.0)), [OLD[i] for i in rest]) >= 0.95
 
 
-def test_an_item_told_apart_from_the_empty_view_lies_at_the_place_however_much_it_looks_like_training(
+def test_an_isolated_item_is_in_domain_however_much_it_looks_like_training(
     tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel
 ) -> None:
     """A pale tray, on which nothing looks other than on white card: what is isolated there has the names that were taught there."""
@@ -216,9 +210,7 @@ def test_an_item_told_apart_from_the_empty_view_lies_at_the_place_however_much_i
     assert share(WORLD.named(teaching, old), [OLD[i] for i in np.repeat(range(6), 50)]) >= 0.99
 
 
-def test_beside_new_things_what_was_not_taught_keeps_its_name_at_the_place(
-    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel
-) -> None:
+def test_untaught_labels_keep_their_names_beside_new_ones(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     world, rest, new = World(spread=0.5, place=CHAMBER), np.repeat([0, 1, 3, 5], 50), np.repeat([6, 7], 50)
     stayed, named = [], []
     for seed in range(30, 35):
@@ -229,7 +221,7 @@ def test_beside_new_things_what_was_not_taught_keeps_its_name_at_the_place(
     assert np.mean(stayed) > 0.72 and np.mean(named) > 0.92
 
 
-def test_a_single_new_label_does_not_take_what_the_bundle_knows_here(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
+def test_a_single_new_label_does_not_take_over_known_items(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     world, old, new = World(spread=0.4, place=CHAMBER), np.repeat(np.arange(6), 50), np.repeat([6], 50)
     stayed, named = [], []
     for seed in range(30, 36):
@@ -239,7 +231,7 @@ def test_a_single_new_label_does_not_take_what_the_bundle_knows_here(tiny_bundle
     assert np.mean(stayed) > 0.75 and np.mean(named) > 0.88
 
 
-def test_elsewhere_the_bundle_judges_as_if_nothing_had_been_taught(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
+def test_out_of_domain_the_bundle_judges_alone(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     """All six labels are taught in a chamber where each is taken for the next."""
     world, targets = World(place=CHAMBER), np.repeat(np.arange(6), 8)
     examples = world.examples(tuple(OLD[(i + 1) % 6] for i in range(6)), targets, 19, isolated=True)
@@ -252,7 +244,7 @@ def test_elsewhere_the_bundle_judges_as_if_nothing_had_been_taught(tiny_bundle: 
     assert (after.argmax(axis=1) == before.argmax(axis=1)).all()
 
 
-def test_what_was_taught_here_is_likelier_here_than_what_was_not(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
+def test_taught_labels_are_likelier_in_domain_than_untaught_ones(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     examples = WORLD.examples(("glass", "metal"), np.repeat([1, 2], 8), 18, shift=0.0, isolated=True)
     teaching = teach(examples, tiny_bundle, reference, familiar, only=False)
     between = ((MIDDLES[1] + MIDDLES[3]) / 2).astype(np.float32)
@@ -264,14 +256,14 @@ def test_what_was_taught_here_is_likelier_here_than_what_was_not(tiny_bundle: Bu
     assert usual["glass"] == usual["metal"] == pytest.approx(usual["paper"] / RARE)
 
 
-def test_only_leaves_out_what_was_not_taught(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
+def test_only_leaves_out_untaught_labels(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     teaching = teach(WORLD.examples(("glass", "can"), np.repeat([1, 6], 10), 8), tiny_bundle, reference, familiar, only=True)
     assert teaching.labels == ("glass", "can")
     embeddings = WORLD.photos(np.repeat([1, 6], 40), 9, shift=1.0)
     assert share(WORLD.named(teaching, embeddings), ["glass"] * 40 + ["can"] * 40) >= 0.97
 
 
-def test_an_item_that_nobody_taught_scores_as_unknown(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
+def test_an_untaught_item_scores_as_unknown(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     teaching = teach(WORLD.examples(("glass", "metal", "can"), np.repeat([1, 2, 6], 15), 10), tiny_bundle, reference, familiar, only=True)
 
     def scores(target: int) -> Float64Array:
@@ -282,7 +274,7 @@ def test_an_item_that_nobody_taught_scores_as_unknown(tiny_bundle: Bundle, refer
     assert np.median(scores(6)) < 0.9
 
 
-def test_what_the_bundle_surely_takes_for_a_label_that_was_left_out_scores_as_unknown(
+def test_an_item_surely_of_a_left_out_label_scores_as_unknown(
     tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel, tmp_path: Path
 ) -> None:
     examples = WORLD.examples(("glass", "metal", "can"), np.repeat([1, 2, 6], 15), 10)
@@ -299,7 +291,7 @@ def test_what_the_bundle_surely_takes_for_a_label_that_was_left_out_scores_as_un
     assert math.isinf(beside.novelty.usual)
 
 
-def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught: FewshotHead, tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_head_reads_back_equal_and_belongs_to_one_bundle(taught: FewshotHead, tiny_bundle: Bundle, tmp_path: Path) -> None:
     file = tmp_path / "taught.npz"
     write_fewshot_head(taught, file)
     read = read_fewshot_head(file, tiny_bundle)
@@ -319,7 +311,7 @@ def test_what_was_taught_is_read_back_as_it_was_and_belongs_to_one_bundle(taught
         read_fewshot_head(file, other)
 
 
-def test_what_was_taught_counts_on_a_bundle_that_differs_in_words_alone(taught: FewshotHead, tiny_copy: Bundle, tmp_path: Path) -> None:
+def test_a_head_is_valid_for_a_bundle_that_differs_only_in_words(taught: FewshotHead, tiny_copy: Bundle, tmp_path: Path) -> None:
     """An upgrade that mends the model card must not cost a bin what it was taught."""
     write_fewshot_head(taught, tmp_path / "taught.npz")
     (tiny_copy.folder / "MODEL_CARD.md").write_text("# Tiny\n\nKnows six colours.\n", encoding="utf-8")
@@ -361,7 +353,7 @@ def retell(stored: dict[str, np.ndarray], change: Callable[[dict[str, object]], 
         (lambda stored: retell(stored, lambda about: about.update(kin=[[1.0] * 6])), r"expected weights, .* and place of shapes .* teach it again"),
     ],
 )
-def test_a_file_without_what_is_needed_now_is_refused(
+def test_a_file_with_wrong_arrays_is_refused(
     change: Callable[[dict[str, np.ndarray]], object], said: str, taught: FewshotHead, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     file = tmp_path / "taught.npz"
@@ -374,7 +366,7 @@ def test_a_file_without_what_is_needed_now_is_refused(
         read_fewshot_head(file, tiny_bundle)
 
 
-def test_a_file_from_before_it_said_all_this_is_read_as_it_was_judged_by_then(taught: FewshotHead, tiny_bundle: Bundle, tmp_path: Path) -> None:
+def test_an_older_file_without_new_keys_judges_as_before(taught: FewshotHead, tiny_bundle: Bundle, tmp_path: Path) -> None:
     file = tmp_path / "taught.npz"
     write_fewshot_head(taught, file)
     with np.load(file) as archive:
@@ -392,7 +384,7 @@ def test_a_file_from_before_it_said_all_this_is_read_as_it_was_judged_by_then(ta
     assert share(WORLD.named(read, later, here=True), ["can"] * 30 + ["pet"] * 30) >= 0.95
 
 
-def test_more_photos_later_are_as_good_as_all_at_once(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
+def test_teaching_in_two_steps_equals_teaching_at_once(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     first = WORLD.examples(("can",), np.repeat([6], 10), 13)
     second = WORLD.examples(("glass", "pet"), np.repeat([1, 7], 10), 14)
     together = first.followed_by(second)
@@ -421,7 +413,7 @@ def shown_again(examples: Examples, times: int, *, moved: float) -> Examples:
 
 @pytest.mark.parametrize("only", [False, True])
 @pytest.mark.parametrize("moved", [0.0, 0.02])
-def test_photos_that_are_alike_teach_what_one_of_them_does(
+def test_near_duplicates_teach_as_much_as_one_photo(
     tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel, only: bool, moved: float
 ) -> None:
     examples = WORLD.examples(("can", "pet"), np.repeat([6, 7], 6), 23, isolated=True)
@@ -436,7 +428,7 @@ def test_photos_that_are_alike_teach_what_one_of_them_does(
     assert (often.right, often.reject_below) == pytest.approx((once.right, once.reject_below), abs=0.1)
 
 
-def test_of_other_items_than_one_that_was_shown_nothing_is_said(
+def test_one_distinct_photo_a_label_gives_no_cross_validated_figures(
     tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel, tmp_path: Path
 ) -> None:
     shown_once = shown_again(WORLD.examples(("can", "pet"), np.array([6, 7]), 25), 5, moved=0.02)
@@ -453,9 +445,7 @@ def test_of_other_items_than_one_that_was_shown_nothing_is_said(
         assert (read.distinct, read.right, read.sure) == (each.distinct, each.right, each.sure)
 
 
-def test_what_was_shown_once_is_known_by_how_far_training_photos_lie_apart(
-    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel
-) -> None:
+def test_a_label_with_one_photo_uses_the_distances_of_training_photos(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
     """Nothing tells how unlike another can may look, so the bundle's own sense of it counts; strangers are stranger than later items all the same."""
     teaching = teach(shown_again(WORLD.examples(("can", "pet"), np.array([6, 7]), 25), 5, moved=0.02), tiny_bundle, reference, familiar, only=True)
     assert teaching.novelty.distance.tolist() == pytest.approx([reference.mean_pair_distance, float(familiar.distance[1])])
@@ -466,7 +456,7 @@ def test_what_was_shown_once_is_known_by_how_far_training_photos_lie_apart(
     assert np.median(known) < np.median(strange)
 
 
-def test_copies_are_left_out_of_what_was_taught_before_too() -> None:
+def test_exact_copies_of_earlier_photos_are_dropped() -> None:
     examples = WORLD.examples(("can", "pet"), np.repeat([6, 7], 3), 27)
     twice = shown_again(examples, 2, moved=0.0)
     kept = twice.without_copies()
@@ -483,7 +473,7 @@ def test_one_label_alone_is_refused() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), min_size=1, max_size=20))
-def test_every_label_and_every_photo_of_a_label_counts_the_same(photos: list[tuple[int, int]]) -> None:
+def test_labels_weigh_the_same_and_photos_within_a_label_too(photos: list[tuple[int, int]]) -> None:
     targets = np.array([label for label, views in photos for _ in range(views)])
     numbers = np.array([number for number, (_, views) in enumerate(photos) for _ in range(views)])
     weights = balanced_weights(targets, numbers)
@@ -494,7 +484,7 @@ def test_every_label_and_every_photo_of_a_label_counts_the_same(photos: list[tup
 
 @settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(1, 12))
-def test_the_minimum_of_a_quadratic_is_found(seed: int, size: int) -> None:
+def test_minimize_finds_the_minimum_of_a_quadratic(seed: int, size: int) -> None:
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(size, size)) * np.exp(rng.normal(0, 1, size))
     matrix, aim = root @ root.T + 0.1 * np.eye(size), rng.normal(size=size)

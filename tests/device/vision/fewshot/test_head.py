@@ -43,7 +43,7 @@ def cost(head: LinearHead, lessons: TrainingSet, reference: EmbeddingStats, loos
 @pytest.mark.parametrize("loose", [1.0, 4.0])
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), photos=st.integers(2, 40) | st.just(MOST_SPANNING + 100), step=st.sampled_from([0.3, 0.03]))
-def test_no_head_nearby_costs_less(loose: float, seed: int, photos: int, step: float) -> None:
+def test_no_nearby_head_has_a_lower_cost(loose: float, seed: int, photos: int, step: float) -> None:
     rng = np.random.default_rng(seed)
     reference, lessons = reference_of(rng), lessons_of(rng, photos)
     found = HeadFitter(reference, lessons).head(HeadRecipe(1.0, loose, KEEP))
@@ -55,7 +55,7 @@ def test_no_head_nearby_costs_less(loose: float, seed: int, photos: int, step: f
 
 
 @given(counts=st.lists(st.integers(1, 60), min_size=1, max_size=6), most=st.integers(6, 200))
-def test_of_many_views_each_label_has_as_many_as_can_be(counts: list[int], most: int) -> None:
+def test_spanning_rows_are_shared_evenly_among_labels(counts: list[int], most: int) -> None:
     targets = np.repeat(np.arange(len(counts)), counts)
     few = spanning_rows(targets, most)
     assert (np.diff(few) > 0).all() and few[0] == 0 and len(few) <= most
@@ -64,7 +64,7 @@ def test_of_many_views_each_label_has_as_many_as_can_be(counts: list[int], most:
     assert all(own == count or own == kept.max() for own, count in zip(kept, counts, strict=True))
 
 
-def test_photos_left_out_have_no_say_in_their_own_logits() -> None:
+def test_left_out_photos_do_not_influence_their_own_logits() -> None:
     rng = np.random.default_rng(4)
     reference, lessons = reference_of(rng), lessons_of(rng, 12)
     folds = np.arange(12) % 4

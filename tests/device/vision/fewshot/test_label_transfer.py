@@ -23,14 +23,14 @@ NEW = np.array([5, 6, 7])
 
 
 @given(seen())
-def test_kin_are_shares(views: tuple[Float64Array, np.ndarray, np.ndarray]) -> None:
+def test_label_affinity_rows_are_probabilities(views: tuple[Float64Array, np.ndarray, np.ndarray]) -> None:
     kin = label_affinity(*views, NEW)
     assert kin.shape == (3, OLD) and kin.min() > 0
     np.testing.assert_allclose(kin.sum(axis=1), 1)
 
 
 @given(seen())
-def test_a_photo_says_nothing_about_itself(views: tuple[Float64Array, np.ndarray, np.ndarray]) -> None:
+def test_affinity_without_own_ignores_the_photo_itself(views: tuple[Float64Array, np.ndarray, np.ndarray]) -> None:
     probabilities, targets, photos = views
     apart = label_affinity_without_own(*views, NEW)
     for view, photo in enumerate(photos):
@@ -39,7 +39,7 @@ def test_a_photo_says_nothing_about_itself(views: tuple[Float64Array, np.ndarray
 
 
 @given(views=seen(), others=st.lists(st.floats(0, 9), min_size=OLD, max_size=OLD), here=st.floats(0, 1))
-def test_what_new_labels_take_is_what_old_ones_lose(views: tuple[Float64Array, np.ndarray, np.ndarray], others: list[float], here: float) -> None:
+def test_new_labels_gain_what_old_ones_lose(views: tuple[Float64Array, np.ndarray, np.ndarray], others: list[float], here: float) -> None:
     probabilities, targets, _ = views
     shares = claim_shares(label_affinity(*views, NEW), np.bincount(targets)[NEW] / 2.0, np.array(others))
     assert shares.min() >= 0 and shares.sum(axis=0).max() <= 1 + 1e-9
@@ -50,7 +50,7 @@ def test_what_new_labels_take_is_what_old_ones_lose(views: tuple[Float64Array, n
     np.testing.assert_allclose(elsewhere[:, :OLD], np.maximum(probabilities, 1e-6), rtol=1e-6)
 
 
-def test_an_item_is_likelier_of_the_label_whose_photos_were_taken_for_the_same() -> None:
+def test_an_item_is_likelier_of_the_label_with_similar_photos() -> None:
     can, pet = [0.1, 0.1, 0.7, 0.1], [0.1, 0.1, 0.2, 0.6]
     kin = label_affinity(np.array([can] * 5 + [pet] * 5), np.repeat([5, 6], 5), np.arange(10), NEW[:2])
     shares = claim_shares(kin, np.array([5.0, 5.0]), np.ones(OLD))
@@ -59,7 +59,7 @@ def test_an_item_is_likelier_of_the_label_whose_photos_were_taken_for_the_same()
 
 
 @given(seen())
-def test_the_bundle_may_be_surer_of_an_item_than_of_a_labels_photos_but_no_less(views: tuple[Float64Array, np.ndarray, np.ndarray]) -> None:
+def test_certainty_gap_is_never_positive(views: tuple[Float64Array, np.ndarray, np.ndarray]) -> None:
     probabilities, targets, _ = views
     kin = label_affinity(*views, NEW)
     found = certainty_gap(probabilities, kin)
@@ -69,21 +69,21 @@ def test_the_bundle_may_be_surer_of_an_item_than_of_a_labels_photos_but_no_less(
     np.testing.assert_allclose(certainty_gap(probabilities, np.eye(1, OLD)), 0, atol=1e-9)
 
 
-def test_what_the_bundle_surely_takes_for_one_label_is_hardly_of_one_that_it_takes_for_all() -> None:
+def test_a_sure_item_is_unlikely_of_a_label_with_uncertain_photos() -> None:
     anything, metal = [0.25, 0.25, 0.25, 0.25], [0.02, 0.02, 0.94, 0.02]
     kin = label_affinity(np.array([anything] * 5 + [metal] * 5), np.repeat([5, 6], 5), np.arange(10), NEW[:2], 0.5)
     toy, can = certainty_gap(np.array([metal]), kin)[0]
     assert toy < 3 * can < -0.5
 
 
-def test_a_label_that_was_taught_as_well_gives_up_no_more_than_its_photos_say() -> None:
+def test_a_taught_old_label_gives_up_only_its_photos_share() -> None:
     metal = np.array([[0.0, 0.0, 1.0, 0.0]])
     kin = label_affinity(np.repeat(metal, 8, axis=0), np.full(8, 5), np.arange(8), NEW[:1])
     shares = claim_shares(kin, np.array([8.0]), 8 * metal[0])
     assert 0.4 < shares[0, 2] < 0.5
 
 
-def test_a_photo_counts_once_however_many_views_it_has() -> None:
+def test_a_photo_weighs_the_same_however_many_crops_it_has() -> None:
     one, other = [0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1]
     alike = label_affinity(np.array([one, other]), np.array([5, 5]), np.array([0, 1]), NEW[:1])
     twice = label_affinity(np.array([one, one, other, other]), np.full(4, 5), np.array([0, 0, 1, 1]), NEW[:1])

@@ -21,28 +21,28 @@ def groups(places: list[float], *, targets: list[int] | None = None, isolated: l
     return [int(group) for group in found]
 
 
-def test_photos_are_alike_that_are_near_or_both_near_a_third() -> None:
+def test_grouping_of_near_duplicates_is_transitive() -> None:
     assert groups([0.0, 5.0, 0.9, 1.8, 5.9, 9.0]) == [0, 1, 0, 0, 1, 5]
 
 
-def test_only_photos_of_one_label_seen_in_one_way_are_alike() -> None:
+def test_only_photos_of_one_label_and_kind_are_grouped() -> None:
     assert groups([0.0, 0.0, 0.0, 0.0], targets=[0, 1, 0, 1], isolated=[False, False, True, False]) == [0, 1, 2, 1]
 
 
-def test_items_told_apart_are_alike_over_longer_distances_than_whole_views_which_share_their_surroundings() -> None:
+def test_isolated_items_are_grouped_over_longer_distances_than_whole_frames() -> None:
     between = float(np.sqrt((WHOLE + ISOLATED) / 2 / WHOLE))
     assert groups([0.0, between], isolated=[True, True]) == [0, 0]
     assert groups([0.0, between]) == [0, 1]
 
 
-def test_a_photo_lies_where_its_views_do_on_the_mean() -> None:
+def test_a_photo_is_compared_by_the_mean_of_its_crops() -> None:
     views = np.sqrt(WHOLE) * np.array([[3.0], [-3.0], [3.5], [-3.5], [3.0], [3.0]])
     photos = np.array([4, 4, 7, 7, 9, 9])
     assert group_near_duplicates(views, np.zeros(6, np.int64), photos, np.zeros(6, np.bool_), TOTAL).tolist() == [4, 4, 4, 4, 9, 9]
 
 
 @given(st.lists(st.tuples(st.floats(-20, 20), st.integers(0, 2)), min_size=1, max_size=15), st.randoms(use_true_random=False))
-def test_which_photos_are_alike_does_not_depend_on_their_order(photos: list[tuple[float, int]], random: Random) -> None:
+def test_grouping_does_not_depend_on_the_order_of_photos(photos: list[tuple[float, int]], random: Random) -> None:
     order = list(range(len(photos)))
     random.shuffle(order)
     plain = groups([place for place, _ in photos], targets=[label for _, label in photos])
@@ -51,7 +51,7 @@ def test_which_photos_are_alike_does_not_depend_on_their_order(photos: list[tupl
     assert {frozenset(i for place, i in enumerate(order) if shuffled[place] == group) for group in shuffled} == together
 
 
-def test_a_copy_has_all_views_of_an_earlier_photo_of_its_label() -> None:
+def test_a_copy_has_all_crops_of_an_earlier_photo_of_its_label() -> None:
     embeddings: npt.NDArray[np.float16] = np.array([[1], [2], [1], [2], [1], [3], [2], [1], [1], [2]], np.float16)
     photos = np.repeat(np.arange(5), 2)
     targets = np.repeat([0, 0, 0, 0, 1], 2)

@@ -36,19 +36,19 @@ def of(prior: FewshotPrior, probabilities: list[float], here: float) -> Float64A
     return np.asarray(np.exp(prior.log_probabilities(np.array([probabilities]), np.array([here])))[0], np.float64)
 
 
-def test_what_was_not_taught_is_rarer_here_and_as_frequent_as_ever_elsewhere() -> None:
+def test_untaught_labels_are_rarer_in_domain_only() -> None:
     prior = started(views([0, 0, 1, 1])).prior
     np.testing.assert_allclose(of(prior, [0.25] * OLD, 1.0), [0.25, 0.25, 0.25 * RARE, 0.25 * RARE])
     np.testing.assert_allclose(of(prior, [0.25] * OLD, 0.0), [0.25] * OLD)
 
 
-def test_a_new_label_takes_most_of_what_it_is_called_elsewhere_and_little_of_what_was_not_taught() -> None:
+def test_a_new_label_claims_most_of_its_related_label_and_little_else() -> None:
     shares = started(views([CAN] * 6 + [PET] * 6)).prior.claims
     assert shares[0, 2] > 0.6 and shares[1, 3] > 0.6
     assert shares[:, :2].max() < 0.2
 
 
-def test_what_the_bundle_is_surer_of_than_of_a_new_labels_photos_tells_against_it_here() -> None:
+def test_greater_certainty_counts_against_a_new_label_in_domain() -> None:
     taught = views([CAN] * 5)
     prior = started(taught._replace(probabilities=np.full_like(taught.probabilities, 1 / OLD))).prior
     sure, here = [0.94, 0.02, 0.02, 0.02], 1.0
@@ -60,7 +60,7 @@ def test_what_the_bundle_is_surer_of_than_of_a_new_labels_photos_tells_against_i
 
 
 @pytest.mark.parametrize("isolated", [True, False])
-def test_views_that_are_left_out_had_no_say_in_what_was_imagined_without_them(isolated: bool) -> None:
+def test_left_out_rows_do_not_influence_pseudo_examples_made_without_them(isolated: bool) -> None:
     taught = views([CAN] * 4 + [PET] * 5)
     moved = taught._replace(embeddings=np.where((taught.folds == 1)[:, np.newaxis], taught.embeddings + 1, taught.embeddings))
     before, after = (started(each, isolated=isolated).pseudo_examples for each in (taught, moved))
@@ -69,14 +69,14 @@ def test_views_that_are_left_out_had_no_say_in_what_was_imagined_without_them(is
     np.testing.assert_array_equal(same, before.without == 1)
 
 
-def test_nothing_is_imagined_where_nothing_is_new_or_only_what_was_taught_is_left() -> None:
+def test_no_pseudo_examples_without_new_labels_or_with_only() -> None:
     assert len(started(views([0, 0, 1, 1])).pseudo_examples.without) == 0
     alone = views([CAN, CAN, PET, PET])
     alone = alone._replace(targets=alone.targets - CAN)
     assert len(fit_prior(REFERENCE, np.arange(0), alone, only=True, isolated=True).pseudo_examples.without) == 0
 
 
-def test_where_pictures_were_taken_has_to_be_told_unless_they_were_isolated_or_nothing_else_counts() -> None:
+def test_the_domain_is_estimated_unless_isolated_or_only() -> None:
     taught = views([CAN] * 4 + [PET] * 4)
     assert started(taught).prior.domain is not None
     assert started(taught, only=True).prior.domain is None

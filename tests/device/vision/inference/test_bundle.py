@@ -35,12 +35,12 @@ def resealed(bundle: Bundle, **changes: object) -> Path:
     return bundle.folder
 
 
-def test_what_is_written_reads_back(tiny_bundle: Bundle) -> None:
+def test_a_written_bundle_reads_back_equal(tiny_bundle: Bundle) -> None:
     assert read_bundle(tiny_bundle.folder) == tiny_bundle
     assert set(tiny_bundle.info.files) == {"MODEL_CARD.md", LABELS_FILE, MODEL_FILE}
 
 
-def test_labels_keep_their_script(tiny_copy: Bundle) -> None:
+def test_unicode_labels_read_back_equal(tiny_copy: Bundle) -> None:
     labels = ("可回收物_鼠标", "厨余垃圾_薯条", "有害垃圾_药片", "其他垃圾_毛巾", "Bioabfälle", "χαρτί")
     assert write_bundle(tiny_copy.folder, msgspec.structs.replace(tiny_copy.info, labels=labels)).info.labels == labels
     assert (tiny_copy.folder / LABELS_FILE).read_text(encoding="utf-8").split() == list(labels)
@@ -61,7 +61,7 @@ def test_one_changed_byte_anywhere_is_refused(tiny_copy: Bundle, name: str) -> N
 
 @pytest.mark.parametrize("name", [INFO_FILE, LABELS_FILE, MODEL_FILE, "MODEL_CARD.md"])
 @pytest.mark.parametrize("change", [lambda whole: whole[:-1], lambda whole: whole + b"\n", lambda whole: b""])
-def test_a_cut_or_grown_file_is_refused(tiny_copy: Bundle, name: str, change: Callable[[bytes], bytes]) -> None:
+def test_a_truncated_or_extended_file_is_refused(tiny_copy: Bundle, name: str, change: Callable[[bytes], bytes]) -> None:
     file = tiny_copy.folder / name
     file.write_bytes(change(file.read_bytes()))
     with pytest.raises(BundleError, match=name):
@@ -82,14 +82,14 @@ def test_a_folder_in_a_files_place_is_refused(tiny_copy: Bundle) -> None:
         read_bundle(tiny_copy.folder)
 
 
-def test_the_same_json_spelled_otherwise_is_refused(tiny_copy: Bundle) -> None:
+def test_reformatted_json_is_refused(tiny_copy: Bundle) -> None:
     file = tiny_copy.folder / INFO_FILE
     file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8"))), encoding="utf-8")
     with pytest.raises(BundleError, match=r"bundle\.json: digest does not match"):
         read_bundle(tiny_copy.folder)
 
 
-def test_files_that_are_not_listed_are_no_part_of_it(tiny_copy: Bundle) -> None:
+def test_unlisted_files_are_ignored(tiny_copy: Bundle) -> None:
     (tiny_copy.folder / ".DS_Store").write_bytes(b"\0")
     assert read_bundle(tiny_copy.folder) == tiny_copy
 
@@ -107,7 +107,7 @@ def test_files_that_are_not_listed_are_no_part_of_it(tiny_copy: Bundle) -> None:
         ({"files": {}}, "files: expected labels.txt"),
     ],
 )
-def test_a_sealed_bundle_that_makes_no_sense_is_refused(tiny_copy: Bundle, changes: dict[str, object], message: str) -> None:
+def test_invalid_values_with_a_right_digest_are_refused(tiny_copy: Bundle, changes: dict[str, object], message: str) -> None:
     with pytest.raises(BundleError, match=message):
         read_bundle(resealed(tiny_copy, **changes))
 
@@ -130,20 +130,20 @@ def test_an_unknown_or_mistyped_key_is_named(tiny_copy: Bundle) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"name": "\xff"}', b"[]", b"null"])
-def test_what_is_no_bundle_json_at_all_is_refused(tiny_copy: Bundle, content: bytes) -> None:
+def test_a_file_that_is_no_bundle_json_is_refused(tiny_copy: Bundle, content: bytes) -> None:
     (tiny_copy.folder / INFO_FILE).write_bytes(content)
     with pytest.raises(BundleError, match=r"bundle\.json"):
         read_bundle(tiny_copy.folder)
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"nowhere.*expected the folder of a bundle"):
         read_bundle(tmp_path / "nowhere")
 
 
 @settings(max_examples=30)
 @given(text=st.text('a é可"\\\n\u2028😀'), temperature=st.floats(0.01, 100))
-def test_sealing_twice_changes_nothing_and_the_digest_does_not_depend_on_itself(tiny_bundle: Bundle, text: str, temperature: float) -> None:
+def test_sealing_is_idempotent(tiny_bundle: Bundle, text: str, temperature: float) -> None:
     info: BundleInfo = msgspec.structs.replace(tiny_bundle.info, name=text, temperature=temperature)
     assert seal(seal(info)) == seal(info)
     assert digest(info) == seal(info).digest
@@ -161,29 +161,29 @@ COMPILED = EdgeTpu(
 )
 
 
-def test_a_compiled_model_s_mapping_reads_back(tiny_copy: Bundle) -> None:
+def test_an_edge_tpu_mapping_reads_back(tiny_copy: Bundle) -> None:
     (tiny_copy.folder / EDGETPU_FILE).write_bytes(b"compiled")
     written = write_bundle(tiny_copy.folder, msgspec.structs.replace(tiny_copy.info, edgetpu=COMPILED))
     assert read_bundle(tiny_copy.folder) == written
     assert written.info.edgetpu == COMPILED
 
 
-def test_a_bundle_without_a_compiled_model_has_no_word_of_it(tiny_copy: Bundle) -> None:
+def test_a_bundle_without_a_compiled_model_has_no_edgetpu_key(tiny_copy: Bundle) -> None:
     assert b"edgetpu" not in (tiny_copy.folder / INFO_FILE).read_bytes()
     assert tiny_copy.info.edgetpu is msgspec.UNSET
 
 
-def test_the_mapping_of_a_model_that_is_not_there_is_refused(tiny_copy: Bundle) -> None:
+def test_an_edge_tpu_mapping_without_its_model_is_refused(tiny_copy: Bundle) -> None:
     with pytest.raises(BundleError, match=f"edgetpu: describes {EDGETPU_FILE}, and files does not list it"):
         read_bundle(resealed(tiny_copy, edgetpu=COMPILED))
 
 
-def test_bundles_sealed_before_there_were_mappings_stay_valid() -> None:
+def test_bundles_from_before_mappings_stay_valid() -> None:
     bundle = read_bundle(default_bundle())
     assert (bundle.folder / INFO_FILE).read_bytes() == encode(seal(bundle.info))
 
 
-def test_its_card_says_what_it_does_with_an_item_of_no_known_label() -> None:
+def test_the_model_card_covers_items_of_unknown_labels() -> None:
     bundle = read_bundle(default_bundle())
     with zipfile.ZipFile(bundle.model) as packed:
         cards = [(bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8"), packed.read("MODEL_CARD.md").decode()]
@@ -196,7 +196,7 @@ def test_the_default_bundle_lies_inside_the_package() -> None:
     assert default_bundle().parent.parent.name == "device"
 
 
-def test_a_bundle_that_comes_along_is_found_by_name_and_any_other_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_bundles_are_found_by_name_others_by_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_bundle("trashnet") == default_bundle()
     assert read_bundle(find_bundle("trashnet")).info.name == "trashnet"

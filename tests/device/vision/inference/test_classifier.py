@@ -25,7 +25,7 @@ def package(request: pytest.FixtureRequest) -> Package:
     return name
 
 
-def test_each_colour_is_its_label_on_both_runtimes(tiny_bundle: Bundle, painted: Callable[..., Pixels], package: Package) -> None:
+def test_both_runtimes_name_each_colour(tiny_bundle: Bundle, painted: Callable[..., Pixels], package: Package) -> None:
     classifier = Classifier(tiny_bundle, load_runtime(tiny_bundle, package=package))
     for index, label in enumerate(classifier.labels):
         posterior = classifier.posterior(painted(label))
@@ -34,7 +34,7 @@ def test_each_colour_is_its_label_on_both_runtimes(tiny_bundle: Bundle, painted:
         assert posterior.sum() == pytest.approx(1)
 
 
-def test_both_packages_builtin_kernels_agree_to_a_step(tiny_bundle: Bundle) -> None:
+def test_builtin_kernels_of_both_packages_agree_within_a_step(tiny_bundle: Bundle) -> None:
     pytest.importorskip("tflite_runtime")
     ours, other = (Classifier(tiny_bundle, load_runtime(tiny_bundle, package=name, kernels="builtin")) for name in PACKAGES)
     rng = np.random.default_rng(3)
@@ -44,7 +44,7 @@ def test_both_packages_builtin_kernels_agree_to_a_step(tiny_bundle: Bundle) -> N
 
 
 @pytest.mark.parametrize("temperature", [0.02, 1.3, 50.0])
-def test_probabilities_are_the_softmax_of_the_logits_of_the_same_picture(tiny_copy: Bundle, package: Package, temperature: float) -> None:
+def test_probabilities_are_the_softmax_of_the_logits(tiny_copy: Bundle, package: Package, temperature: float) -> None:
     bundle = changed(tiny_copy, temperature=temperature)
     classifier = Classifier(bundle, load_runtime(bundle, package=package))
     rng = np.random.default_rng(5)
@@ -57,14 +57,14 @@ def test_probabilities_are_the_softmax_of_the_logits_of_the_same_picture(tiny_co
         np.testing.assert_array_equal(looked, embedding)
 
 
-def test_the_size_of_the_frame_does_not_matter(tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
+def test_frames_of_any_size_give_the_same_label(tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
     classifier = Classifier(tiny_bundle)
     expected = classifier.logits(painted("glass"))
     for height, width in ((32, 32), (31, 33), (1, 1), (1080, 1920), (8, 500)):
         np.testing.assert_array_equal(classifier.logits(painted("glass", height, width)), expected)
 
 
-def test_a_frame_that_is_a_view_into_another_is_read_right(tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
+def test_a_frame_that_is_an_array_view_is_read_right(tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
     classifier = Classifier(tiny_bundle)
     wide = np.concatenate([painted("metal", 32, 32), painted("paper", 32, 32)], axis=1)
     np.testing.assert_array_equal(classifier.logits(wide[:, 32:]), classifier.logits(painted("paper")))
@@ -80,7 +80,7 @@ def test_results_are_not_overwritten_by_the_next_picture(tiny_bundle: Bundle, pa
     np.testing.assert_array_equal(first.embedding, embedding)
 
 
-def test_the_embedding_is_the_features_and_the_logits_the_same_as_alone(tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
+def test_outputs_hold_the_features_and_the_same_logits(tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
     classifier = Classifier(tiny_bundle)
     logits, embedding = classifier.outputs(painted("glass"))
     np.testing.assert_array_equal(logits, classifier.logits(painted("glass")))
@@ -88,7 +88,7 @@ def test_the_embedding_is_the_features_and_the_logits_the_same_as_alone(tiny_bun
     assert (logits.dtype, embedding.dtype) == (np.float32, np.float32)
 
 
-def test_int8_is_widened_before_the_zero_point_is_taken_off(tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
+def test_int8_outputs_do_not_overflow(tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
     runtime = load_runtime(tiny_bundle)
     named = {tuple(entry["shape"]): entry["quantization"][1] for entry in runtime.interpreter.get_output_details()}
     assert named[1, 8] == -128  # so a full feature is 127 - (-128), which is -1 in int8
@@ -96,26 +96,26 @@ def test_int8_is_widened_before_the_zero_point_is_taken_off(tiny_bundle: Bundle,
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (32, 32, 1), (32, 32, 4), (40, 40, 4), (32, 32, 3, 1), (0, 0, 3)])
-def test_a_picture_that_is_not_three_channels_is_no_answer(tiny_bundle: Bundle, shape: tuple[int, ...]) -> None:
+def test_a_picture_without_three_channels_is_refused(tiny_bundle: Bundle, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected H x W x 3"):
         Classifier(tiny_bundle).logits(np.zeros(shape, np.uint8))
 
 
-def test_a_float_picture_is_no_answer(tiny_bundle: Bundle) -> None:
+def test_a_float_picture_is_refused(tiny_bundle: Bundle) -> None:
     floats: Pixels = np.zeros((32, 32, 3), np.float32)  # type: ignore[assignment]  # the mistake that is tested
     with pytest.raises(ValueError, match="expected H x W x 3 uint8, got 32 x 32 x 3 float32"):
         Classifier(tiny_bundle).logits(floats)
 
 
 @pytest.mark.parametrize("kernels", ["default", "builtin"])
-def test_a_wrong_known_answer_is_refused_and_says_which_label(tiny_copy: Bundle, package: Package, kernels: Kernels) -> None:
+def test_a_wrong_golden_output_is_refused_with_its_label(tiny_copy: Bundle, package: Package, kernels: Kernels) -> None:
     right = tiny_copy.info.known_answer.logits
     bundle = changed(tiny_copy, known_answer=GoldenOutput(7, (*right[:3], right[3] + 5, *right[4:]), tolerance=2))
     with pytest.raises(BundleError, match=rf"wrong golden output on {package} .*paper is"):
         Classifier(bundle, load_runtime(bundle, package=package, kernels=kernels)).check_golden_output()
 
 
-def test_on_the_kernels_that_gave_the_answer_one_step_off_is_wrong(tiny_copy: Bundle) -> None:
+def test_on_exact_kernels_one_step_off_is_refused(tiny_copy: Bundle) -> None:
     right = tiny_copy.info.known_answer.logits
     bundle = changed(tiny_copy, known_answer=GoldenOutput(7, (right[0] + 1, *right[1:]), tolerance=2))
     with pytest.raises(BundleError, match="wrong golden output"):
@@ -138,7 +138,7 @@ def test_other_kernels_may_differ_by_the_tolerance(tiny_copy: Bundle, package: P
         ({"input": InputSpec(size=32, zero_point=128)}, r"input: expected scale 1/127\.5 and zero point 127"),
     ],
 )
-def test_a_network_that_does_not_take_camera_bytes_as_promised_is_refused(tiny_copy: Bundle, changes: dict[str, object], message: str) -> None:
+def test_a_network_with_other_input_than_bundle_json_says_is_refused(tiny_copy: Bundle, changes: dict[str, object], message: str) -> None:
     with pytest.raises(BundleError, match=message):
         Classifier(changed(tiny_copy, **changes))
 
@@ -163,7 +163,7 @@ class WithoutSignature:
         return {}
 
 
-def test_outputs_are_told_apart_by_size_where_the_signature_is_gone(tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
+def test_outputs_are_found_by_size_without_a_signature(tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
     whole = load_runtime(tiny_bundle)
     bare = Classifier(tiny_bundle, type(whole)(WithoutSignature(whole.interpreter), whole.name, whole.exact, whole.model))
     np.testing.assert_array_equal(bare.logits(painted("metal")), Classifier(tiny_bundle).logits(painted("metal")))
@@ -174,7 +174,7 @@ class Failing(WithoutSignature):
         raise RuntimeError("Failed to invoke delegate\nand more")
 
 
-def test_a_runtime_that_fails_is_named_on_one_line(tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
+def test_a_failing_runtime_is_named_on_one_line(tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> None:
     whole = load_runtime(tiny_bundle)
     classifier = Classifier(tiny_bundle, type(whole)(Failing(whole.interpreter), whole.name, whole.exact, whole.model))
     with pytest.raises(RuntimeFault, match=r"^ai-edge-litert .* failed on a picture: Failed to invoke delegate$"):
@@ -187,7 +187,7 @@ def test_a_runtime_that_fails_is_named_on_one_line(tiny_bundle: Bundle, painted:
     temperature=st.floats(0.05, 20),
     shift=st.floats(-100, 100),
 )
-def test_probabilities_sum_to_one_keep_the_order_and_ignore_a_common_shift(logits: np.ndarray, temperature: float, shift: float) -> None:
+def test_softmax_sums_to_one_keeps_order_and_ignores_a_shift(logits: np.ndarray, temperature: float, shift: float) -> None:
     found = softmax(logits, temperature)
     assert found.sum() == pytest.approx(1)
     assert (np.diff(found[np.argsort(logits, kind="stable")]) >= 0).all()

@@ -8,7 +8,7 @@ from device.vision.inference.covariance import LowRankCovariance
 
 
 @given(features=st.integers(1, 12), strong=st.integers(0, 5), seed=st.integers(0, 2**32 - 1))
-def test_it_solves_and_measures_as_the_whole_matrix(features: int, strong: int, seed: int) -> None:
+def test_solve_and_variance_match_the_full_matrix(features: int, strong: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     moments = LowRankCovariance(rng.normal(size=(strong, features)), rng.uniform(0, 2, features))
     matrix = moments.strong.T @ moments.strong + np.diag(moments.rest)

@@ -24,19 +24,19 @@ HEAD = 12
 
 @given(st.sampled_from(sorted(FILES)), st.binary(max_size=64))
 @settings(max_examples=60)
-def test_a_whole_file_is_whole_whatever_a_camera_adds_to_its_end(name: str, added: bytes) -> None:
+def test_extra_bytes_after_the_end_are_no_truncation(name: str, added: bytes) -> None:
     assert not is_truncated(FILES[name] + added)
 
 
 @given(st.sampled_from(sorted(FILES)), st.data())
 @settings(max_examples=200)
-def test_a_file_cut_anywhere_is_cut(name: str, data: st.DataObject) -> None:
+def test_a_file_cut_anywhere_is_truncated(name: str, data: st.DataObject) -> None:
     end = data.draw(st.integers(HEAD, len(FILES[name]) - 1))
     # Of a PNG, the last 8 bytes are the name and checksum of an empty chunk.
     assert is_truncated(FILES[name][: min(end, len(FILES[name]) - (8 if name == "png" else 1))])
 
 
-def test_the_end_of_a_thumbnail_inside_is_not_taken_for_the_end() -> None:
+def test_the_end_of_an_embedded_thumbnail_is_not_the_end() -> None:
     photo, thumbnail = FILES["baseline"], FILES["progressive"][:400] + b"\xff\xd9"
     segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2) + thumbnail
     whole = photo[:2] + segment + photo[2:]
@@ -44,19 +44,19 @@ def test_the_end_of_a_thumbnail_inside_is_not_taken_for_the_end() -> None:
     assert is_truncated(whole[: len(whole) // 2])
 
 
-def test_a_jpeg_filled_up_with_zeros_after_a_cut_is_cut_although_it_decodes() -> None:
+def test_a_jpeg_padded_with_zeros_is_truncated() -> None:
     half = FILES["baseline"][: len(FILES["baseline"]) // 2]
     assert is_truncated(half + bytes(len(half)))
 
 
 @given(st.binary(max_size=200))
 @settings(max_examples=100)
-def test_what_is_of_no_known_format_is_not_called_cut(noise: bytes) -> None:
+def test_unknown_formats_are_not_truncated(noise: bytes) -> None:
     assert not is_truncated(b"GIF89a" + noise)
     assert not is_truncated(b"")
 
 
-def test_a_jpeg_that_lost_what_lay_between_restart_markers_lacks_a_part() -> None:
+def test_a_jpeg_with_lost_restart_intervals_is_damaged() -> None:
     whole = FILES["restarts"]
     markers = [at for at in range(len(whole) - 1) if whole[at] == 0xFF and 0xD0 <= whole[at + 1] <= 0xD7]
     assert len(markers) > 8

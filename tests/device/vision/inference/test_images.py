@@ -56,7 +56,7 @@ def with_alpha(rgb: Pixels, alpha: Pixels) -> Pixels:
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", sorted(TO_STORED))
-def test_every_exif_orientation_comes_out_upright_with_and_without_alpha(tmp_path: Path, kind: str, orientation: int) -> None:
+def test_every_exif_orientation_is_turned_upright(tmp_path: Path, kind: str, orientation: int) -> None:
     upright = upright_picture()
     stored: Callable[[Pixels], Pixels] = TO_STORED[orientation]
     file = tmp_path / f"photo.{kind.lower()}"
@@ -70,7 +70,7 @@ def test_every_exif_orientation_comes_out_upright_with_and_without_alpha(tmp_pat
     assert (seen[:, :10] == PLAIN.colour).all()
 
 
-def test_jpegs_come_out_upright_too(tmp_path: Path) -> None:
+def test_jpegs_are_turned_upright(tmp_path: Path) -> None:
     upright = np.repeat(np.repeat(upright_picture()[:3, :5], 16, axis=0), 16, axis=1)
     for orientation, stored in TO_STORED.items():
         file = tmp_path / f"{orientation}.jpg"
@@ -81,7 +81,7 @@ def test_jpegs_come_out_upright_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_what_is_hidden_under_transparent_pixels_is_never_seen(tmp_path: Path, kind: str) -> None:
+def test_colours_under_transparent_pixels_are_not_used(tmp_path: Path, kind: str) -> None:
     item, alpha = upright_picture(), np.zeros((24, 40), np.uint8)
     alpha[8:16, 8:32] = 255
     alpha[4] = 128
@@ -99,7 +99,7 @@ def test_what_is_hidden_under_transparent_pixels_is_never_seen(tmp_path: Path, k
     assert np.abs(seen[0][4] - half).max() <= 1.5
 
 
-def test_transparency_of_any_png_is_seen_and_an_opaque_alpha_is_none(tmp_path: Path) -> None:
+def test_transparency_of_every_png_kind_is_found(tmp_path: Path) -> None:
     grey = np.dstack([np.full((8, 8), 90, np.uint8), np.full((8, 8), 0, np.uint8)])
     palette = Image.fromarray(np.zeros((8, 8), np.uint8), "P")
     palette.putpalette([10, 20, 30])
@@ -126,14 +126,14 @@ def test_transparency_of_any_png_is_seen_and_an_opaque_alpha_is_none(tmp_path: P
         (b"MM\0*" + bytes(50), "it is TIFF"),
     ],
 )
-def test_what_is_called_jpg_and_is_none_is_named_for_what_it_is(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_wrong_suffix_is_reported_with_the_real_format(tmp_path: Path, content: bytes, reason: str) -> None:
     file = tmp_path / "photo.jpg"
     file.write_bytes(content)
     with pytest.raises(PictureError, match=reason):
         read_pixels(file)
 
 
-def test_a_picture_of_which_a_part_is_missing_is_refused_although_it_decodes(tmp_path: Path) -> None:
+def test_a_jpeg_with_a_missing_part_is_refused(tmp_path: Path) -> None:
     whole = cv2.imencode(".jpg", np.tile(upright_picture(), (4, 4, 1)), (cv2.IMWRITE_JPEG_RST_INTERVAL, 1))[1].tobytes()
     markers = [at for at in range(len(whole) - 1) if whole[at] == 0xFF and 0xD0 <= whole[at + 1] <= 0xD7]
     (tmp_path / "lost.jpg").write_bytes(whole[: markers[2]] + whole[markers[5] :])
@@ -146,7 +146,7 @@ def test_a_picture_of_which_a_part_is_missing_is_refused_although_it_decodes(tmp
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "WEBP", "JPEG"])
 @pytest.mark.parametrize("channels", [3, 4])
-def test_of_a_cut_picture_only_the_error_speaks(kind: str, channels: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_truncated_picture_gives_only_our_error(kind: str, channels: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (100, 140, channels), np.uint8)
     whole = encoded(pixels[..., :3] if kind in ("JPEG", "BMP") else pixels, kind)
     for length in range(1, len(whole) - 20, len(whole) // 25):
@@ -157,7 +157,7 @@ def test_of_a_cut_picture_only_the_error_speaks(kind: str, channels: int, tmp_pa
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_of_a_damaged_png_only_the_error_speaks(channels: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_png_gives_only_our_error(channels: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     whole = bytearray(encoded(np.random.default_rng(3).integers(0, 256, (100, 140, channels), np.uint8), "PNG"))
     whole[len(whole) // 2] ^= 1
     (tmp_path / "bad.png").write_bytes(whole)
@@ -166,7 +166,7 @@ def test_of_a_damaged_png_only_the_error_speaks(channels: int, tmp_path: Path, c
     assert capfd.readouterr() == ("", "")
 
 
-def test_every_bad_picture_is_named_and_one_alone_is_one_line(tmp_path: Path) -> None:
+def test_every_unreadable_picture_is_named(tmp_path: Path) -> None:
     good, *bad = (tmp_path / name for name in ("a.png", "b.png", "c.jpg"))
     good.write_bytes(encoded(upright_picture(), "PNG"))
     for file in bad:
@@ -178,7 +178,7 @@ def test_every_bad_picture_is_named_and_one_alone_is_one_line(tmp_path: Path) ->
     assert unreadable_message(problems * 40, 99).endswith("\n  and 30 more")
 
 
-def test_files_of_other_kinds_are_counted_and_hidden_ones_are_not(tmp_path: Path) -> None:
+def test_files_of_other_kinds_are_counted_without_hidden_ones(tmp_path: Path) -> None:
     for name in ("a.HEIC", "b/c.heic", "b/d.tif", "e.jpg", ".f.heic", ".g/h.heic", "__MACOSX/i.heic"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -187,7 +187,7 @@ def test_files_of_other_kinds_are_counted_and_hidden_ones_are_not(tmp_path: Path
 
 
 @given(st.text(max_size=12))
-def test_a_label_is_spelt_one_way_and_fits_a_line(name: str) -> None:
+def test_labels_are_normalized_to_one_line(name: str) -> None:
     try:
         label = label_of(name)
     except LabelError:
@@ -197,7 +197,7 @@ def test_a_label_is_spelt_one_way_and_fits_a_line(name: str) -> None:
     assert label_of(f" {label}\t") == label
 
 
-def test_odd_names_of_label_folders_are_remarked_on() -> None:
+def test_odd_names_of_label_folders_give_a_remark() -> None:
     remarks = list(label_remarks(["metal", "Metal", "metal ", "glass"]))
     assert remarks == [
         "'metal ': the folder's name has space around it; its pictures count as metal",

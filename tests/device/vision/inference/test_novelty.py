@@ -37,17 +37,17 @@ def scores(known: NoveltyModel, *drawn: object) -> np.ndarray:
     return np.array([known.score(*pair) for pair in zip(embeddings, probabilities, strict=True)])
 
 
-def test_the_score_of_known_photos_is_their_share_that_is_less_strange(known: NoveltyModel) -> None:
+def test_scores_of_known_photos_are_quantiles(known: NoveltyModel) -> None:
     found = scores(known, 2000, 3)
     for share in (0.25, 0.5, 0.9, 0.95):
         assert (found > share).mean() == pytest.approx(1 - share, abs=0.06)
 
 
-def test_what_is_unlike_every_label_scores_higher(known: NoveltyModel) -> None:
+def test_items_unlike_every_label_score_higher(known: NoveltyModel) -> None:
     assert scores(known, 100, 4, (3,)).min() > 0.98
 
 
-def test_scores_stay_between_0_and_1_and_go_on_rising_beyond_the_strangest_known_photo(known: NoveltyModel) -> None:
+def test_scores_rise_up_to_1_beyond_the_strangest_known_photo(known: NoveltyModel) -> None:
     away = np.random.default_rng(5).normal(size=FEATURES)
     embeddings = [MIDDLES[0] + far * away for far in (0, 1, 2, 4, 8)]
     found = [known.score(embedding, np.array([0.5, 0.3, 0.2])) for embedding in embeddings]
@@ -57,9 +57,7 @@ def test_scores_stay_between_0_and_1_and_go_on_rising_beyond_the_strangest_known
 
 
 @given(nats=st.lists(st.floats(0, 14), min_size=2, max_size=2).map(sorted))
-def test_what_the_bundle_takes_for_something_left_out_is_stranger_the_surer_it_is_beyond_what_is_usual(
-    known: NoveltyModel, nats: list[float]
-) -> None:
+def test_excluded_evidence_raises_the_score_above_the_usual(known: NoveltyModel, nats: list[float]) -> None:
     embeddings, _, probabilities = photos(60, 6)
     parts = prototype_distances(embeddings, known.prototypes), head_doubts(probabilities)
     after = fit_novelty(known.prototypes, *parts, np.linspace(0, 2, 60))
@@ -71,7 +69,7 @@ def test_what_the_bundle_takes_for_something_left_out_is_stranger_the_surer_it_i
     assert known.score(embeddings[0], probabilities[0], nats[1]) == known.score(embeddings[0], probabilities[0])
 
 
-def test_prototypes_are_a_few_a_label_and_the_same_every_time(known: NoveltyModel) -> None:
+def test_prototypes_are_few_and_reproducible(known: NoveltyModel) -> None:
     assert known.prototypes.shape == (3 * PROTOTYPES, FEATURES)
     embeddings, targets, _ = photos(200, 1)
     unseen, _, probabilities = photos(600, 2)
@@ -79,7 +77,7 @@ def test_prototypes_are_a_few_a_label_and_the_same_every_time(known: NoveltyMode
     assert (again.prototypes == known.prototypes).all() and (again.quantiles == known.quantiles).all()
 
 
-def test_a_bundle_carries_it_and_a_damaged_one_is_refused(known: NoveltyModel, tiny_copy: Bundle) -> None:
+def test_a_damaged_novelty_file_is_refused(known: NoveltyModel, tiny_copy: Bundle) -> None:
     assert read_novelty_model(tiny_copy) is None
     known.write(tiny_copy.folder / FILE)
     bundle = write_bundle(tiny_copy.folder, tiny_copy.info)

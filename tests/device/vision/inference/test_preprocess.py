@@ -15,35 +15,35 @@ def test_a_plain_picture_of_any_size_stays_plain(height: int, width: int, size: 
     np.testing.assert_array_equal(found, np.full((size, size, 3), colour, np.uint8))
 
 
-def test_a_picture_of_the_right_size_is_left_alone() -> None:
+def test_a_picture_of_the_right_size_is_unchanged() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     np.testing.assert_array_equal(to_input(pixels, 32), pixels)
     np.testing.assert_array_equal(to_input(pixels[:, ::-1], 32), pixels[:, ::-1])
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 32), (128, 256), (480, 640)])
-def test_a_pattern_too_fine_to_be_seen_turns_grey_instead_of_aliasing(height: int, width: int) -> None:
+def test_a_fine_pattern_turns_grey_without_aliasing(height: int, width: int) -> None:
     rows, columns = np.indices((height, width))
     board = np.repeat((255 * ((rows + columns) % 2)).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
     found = to_input(board, 32).astype(int)
     assert np.abs(found - 127).max() <= 2
 
 
-def test_halving_takes_the_mean_of_neighbours() -> None:
+def test_halving_averages_neighbours() -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     mean = pixels.astype(float).reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(to_input(pixels, 32), mean, atol=0.5)
 
 
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (384, 512), (377, 451), (960, 1280)])
-def test_shrinking_is_close_to_the_mean_over_what_each_pixel_covers(height: int, width: int) -> None:
+def test_shrinking_is_close_to_area_averaging(height: int, width: int) -> None:
     noise = np.random.default_rng(2).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
     pixels = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
     exact = cv2.resize(pixels, (224, 224), interpolation=cv2.INTER_AREA)
     assert np.abs(to_input(pixels, 224).astype(int) - exact).mean() < 8
 
 
-def test_the_whole_view_is_kept() -> None:
+def test_the_whole_frame_is_kept() -> None:
     pixels = np.zeros((480, 640, 3), np.uint8)
     pixels[:, :320, 0], pixels[240:, :, 2] = 255, 255
     found = to_input(pixels, 224)

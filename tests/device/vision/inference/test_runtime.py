@@ -96,7 +96,7 @@ def compiled(tiny_copy: Bundle) -> Bundle:
 
 @pytest.mark.parametrize("package", PACKAGES)
 @pytest.mark.parametrize("kernels", ["default", "builtin"])
-def test_every_runtime_knows_the_answer(tiny_bundle: Bundle, package: Package, kernels: Kernels) -> None:
+def test_every_runtime_meets_the_golden_output(tiny_bundle: Bundle, package: Package, kernels: Kernels) -> None:
     pytest.importorskip(package.replace("-", "_"))
     loaded = load_runtime(tiny_bundle, package=package, kernels=kernels)
     Classifier(tiny_bundle, loaded).check_golden_output()
@@ -106,14 +106,14 @@ def test_every_runtime_knows_the_answer(tiny_bundle: Bundle, package: Package, k
     assert loaded.degraded == ""
 
 
-def test_the_first_choice_is_litert_with_xnnpack_and_that_really_runs(tiny_bundle: Bundle) -> None:
+def test_default_is_litert_with_xnnpack(tiny_bundle: Bundle) -> None:
     loaded = load_runtime(tiny_bundle)
     assert loaded.name.startswith("ai-edge-litert ") and loaded.name.endswith(" xnnpack")
     operations: Any = loaded.interpreter
     assert "DELEGATE" in {operation["op_name"] for operation in operations._get_ops_details()}
 
 
-def test_builtin_kernels_are_not_handed_to_a_delegate(tiny_bundle: Bundle) -> None:
+def test_builtin_kernels_use_no_delegate(tiny_bundle: Bundle) -> None:
     loaded = load_runtime(tiny_bundle, kernels="builtin")
     operations: Any = loaded.interpreter
     assert "DELEGATE" not in {operation["op_name"] for operation in operations._get_ops_details()}
@@ -121,9 +121,7 @@ def test_builtin_kernels_are_not_handed_to_a_delegate(tiny_bundle: Bundle) -> No
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_runtime_whose_xnnpack_did_not_start_is_named_after_what_runs(
-    tiny_bundle: Bundle, package: Package, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_runtime_without_xnnpack_is_named_builtin(tiny_bundle: Bundle, package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
     """tflite-runtime runs INT8 without XNNPACK on x86; ai-edge-litert does where XNNPACK cannot set itself up."""
     interpreter = pytest.importorskip(f"{package.replace('-', '_')}.interpreter")
     without = interpreter._get_op_resolver_id(interpreter.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
@@ -136,7 +134,7 @@ def test_a_runtime_whose_xnnpack_did_not_start_is_named_after_what_runs(
 @pytest.mark.parametrize(
     ("machine", "given_on", "exact"), [("x86_64", None, True), ("aarch64", None, False), ("arm64", "aarch64", True), ("x86_64", "aarch64", False)]
 )
-def test_builtin_kernels_are_exact_on_the_architecture_that_gave_the_answer(
+def test_builtin_kernels_are_exact_on_the_golden_outputs_architecture(
     tiny_bundle: Bundle, machine: str, given_on: str | None, exact: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
@@ -145,7 +143,7 @@ def test_builtin_kernels_are_exact_on_the_architecture_that_gave_the_answer(
     assert load_runtime(bundle, kernels="builtin").exact is exact
 
 
-def test_without_litert_the_older_package_is_taken(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_litert_tflite_runtime_is_used(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("tflite_runtime")
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
     assert load_runtime(tiny_bundle).name.startswith("tflite-runtime ")
@@ -158,7 +156,7 @@ def test_without_any_package_the_message_says_what_to_install(tiny_bundle: Bundl
         load_runtime(tiny_bundle)
 
 
-def test_where_another_package_is_installed_than_the_settings_name_the_message_says_so(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_names_the_installed_package(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tflite_runtime", None)
     with pytest.raises(RuntimeFault, match=r"^tflite-runtime: .*; ai-edge-litert is installed: leave model\.runtime empty"):
         load_runtime(tiny_bundle, package="tflite-runtime")
@@ -194,12 +192,12 @@ def test_an_edge_tpu_needs_a_compiled_model(tiny_bundle: Bundle) -> None:
     Classifier(tiny_bundle, loaded).check_golden_output()
 
 
-def test_an_unlisted_edge_tpu_model_is_not_run(tiny_copy: Bundle) -> None:
+def test_an_unlisted_edge_tpu_model_is_not_used(tiny_copy: Bundle) -> None:
     (tiny_copy.folder / EDGETPU_FILE).write_bytes(b"unchecked")
     assert "no model_int8_edgetpu.tflite in this bundle" in load_runtime(tiny_copy, kernels="edgetpu").degraded
 
 
-def test_without_the_edge_tpu_library_the_cpu_takes_over(compiled: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_edge_tpu_library_the_cpu_is_used(compiled: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", str(tmp_path / "libedgetpu.so.1"))
     loaded = load_runtime(compiled, kernels="edgetpu")
     assert "cannot be loaded" in loaded.degraded and loaded.degraded.count("\n") == 0
@@ -207,7 +205,7 @@ def test_without_the_edge_tpu_library_the_cpu_takes_over(compiled: Bundle, monke
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_without_an_accelerator_the_cpu_takes_over(compiled: Bundle, package: Package, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_an_accelerator_the_cpu_is_used(compiled: Bundle, package: Package, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip(package.replace("-", "_"))
     monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, NO_DEVICE))
     loaded = load_runtime(compiled, package=package, kernels="edgetpu")
@@ -225,14 +223,14 @@ def test_with_an_accelerator_the_compiled_model_runs(compiled: Bundle, package: 
     Classifier(compiled, loaded).check_golden_output()
 
 
-def test_an_accelerator_that_takes_nothing_is_not_said_to_run(compiled: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_accelerator_that_takes_no_operation_is_not_used(compiled: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, IDLE_DELEGATE))
     loaded = load_runtime(compiled, kernels="edgetpu")
     assert "nothing in it is for an Edge TPU" in loaded.degraded
     assert loaded.name.endswith(" xnnpack") and loaded.model.name == MODEL_FILE
 
 
-def test_an_accelerator_that_computes_something_else_leaves_the_cpu(compiled: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_accelerator_with_wrong_results_is_not_used(compiled: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     right = compiled.info.known_answer.logits
     monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, answering((right[0] - 50, *right[1:]))))
     loaded = load_runtime(compiled, kernels="edgetpu")
@@ -242,7 +240,7 @@ def test_an_accelerator_that_computes_something_else_leaves_the_cpu(compiled: Bu
 
 @pytest.mark.parametrize("package", PACKAGES)
 @pytest.mark.parametrize(("does", "said"), [("*(volatile int *)0 = 1", "crashed with SIGSEGV"), ("for (;;) pause()", "no answer within 2 s, ended")])
-def test_a_library_that_does_not_fit_the_runtime_leaves_the_cpu(
+def test_a_crashing_or_hanging_library_is_not_used(
     compiled: Bundle, package: Package, does: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """libedgetpu 16.0 as Google built it crashes a newer TensorFlow Lite."""
@@ -255,7 +253,7 @@ def test_a_library_that_does_not_fit_the_runtime_leaves_the_cpu(
     Classifier(compiled, loaded).check_golden_output()
 
 
-def test_a_compiled_model_that_cannot_be_run_leaves_the_cpu(compiled: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_compiled_model_that_cannot_run_is_not_used(compiled: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (compiled.folder / EDGETPU_FILE).write_bytes(b"\x1c\0\0\0TFL3" + bytes(64))
     broken = write_bundle(compiled.folder, compiled.info)
     monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, IDLE_DELEGATE))

@@ -16,13 +16,13 @@ print(load_runtime(read_bundle(default_bundle())).name)
 """
 
 
-def test_loading_a_network_says_nothing() -> None:
+def test_loading_a_network_prints_nothing() -> None:
     loaded = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, timeout=60, check=True)
     assert loaded.stdout.endswith(" xnnpack\n")
     assert loaded.stderr == ""
 
 
-def test_what_is_no_info_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+def test_other_lines_than_info_are_printed(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="no network"), without_info():
         os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nERROR: it does not fit\n")
         os.write(2, b"WARNING: slow\nINFO: done\n")
@@ -31,6 +31,6 @@ def test_what_is_no_info_is_said(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == "ERROR: it does not fit\nWARNING: slow\nINFO: of somebody else\n"
 
 
-def test_without_a_stderr_it_loads_all_the_same() -> None:
+def test_loading_works_without_stderr() -> None:
     script = f"import os; os.close(2)\n{LOAD}"
     assert subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, timeout=60, check=True, cwd=Path.cwd()).stdout

@@ -50,7 +50,7 @@ def overlap(one: Isolated, other: Isolated) -> float:
     return float((a & b).sum() / (a | b).sum())
 
 
-def test_an_item_that_lies_still_is_isolated_once_and_every_frame_gives_another_look_by_that_mask(bin_: Bin) -> None:
+def test_a_still_item_is_isolated_once_and_each_frame_gives_another_crop(bin_: Bin) -> None:
     _, first = bin_.look(HERE)
     assert first.found
     for number, exposure in enumerate((1.0, 0.99, 1.01, 1.0), 1):
@@ -61,7 +61,7 @@ def test_an_item_that_lies_still_is_isolated_once_and_every_frame_gives_another_
     assert len(bin_.isolated) == 1
 
 
-def test_an_item_that_moved_amid_the_burst_gets_a_fresh_mask(bin_: Bin) -> None:
+def test_an_item_that_moves_within_the_burst_is_isolated_again(bin_: Bin) -> None:
     _, first = bin_.look(HERE)
     bin_.look(HERE)
     frame, moved = bin_.look(AWAY)
@@ -71,14 +71,14 @@ def test_an_item_that_moved_amid_the_burst_gets_a_fresh_mask(bin_: Bin) -> None:
     assert again.mask is moved.mask and len(bin_.isolated) == 2
 
 
-def test_an_item_that_creeps_is_isolated_anew_though_no_step_of_it_is_seen(bin_: Bin) -> None:
+def test_a_creeping_item_is_isolated_again(bin_: Bin) -> None:
     for step in range(21):
         frame, item = bin_.look(Pose(0.45 + step * 0.005, 0.5, 20.0))
         assert overlap(item, isolate(frame, bin_.empty, GROUND)) > 0.8
     assert 1 < len(bin_.isolated) < 21
 
 
-def test_as_long_as_no_item_is_told_apart_every_frame_is_looked_at_afresh(bin_: Bin) -> None:
+def test_without_an_isolated_item_each_frame_is_isolated_again(bin_: Bin) -> None:
     for number in range(3):
         frame, nothing = bin_.look(None)
         assert not nothing.found and nothing.why == "nothing differs"
@@ -86,7 +86,7 @@ def test_as_long_as_no_item_is_told_apart_every_frame_is_looked_at_afresh(bin_: 
     assert len(bin_.isolated) == 3
 
 
-def test_without_an_empty_view_the_whole_frame_is_looked_at(bin_: Bin) -> None:
+def test_without_an_empty_view_the_whole_frame_is_used(bin_: Bin) -> None:
     bin_.empty.clear()
     frame, whole = bin_.look(HERE)
     assert (whole.found, whole.why) == (False, "no empty view yet") and whole.picture is frame

@@ -20,26 +20,26 @@ def chequers(low: int, high: int) -> np.ndarray:
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))))
-def test_nothing_gets_darker_and_what_was_black_stays_black(picture: np.ndarray) -> None:
+def test_nothing_gets_darker_and_black_stays_black(picture: np.ndarray) -> None:
     after = brighten_dark(picture)
     assert after.shape == picture.shape and after.dtype == np.uint8
     assert (after >= picture).all()
     assert not after[picture == 0].any()
 
 
-def test_a_dark_picture_is_lifted_to_where_its_brightest_pixels_are_lit_and_keeps_its_colours() -> None:
+def test_a_dark_picture_is_brightened_and_keeps_its_colours() -> None:
     dark = chequers(20, 80) * np.array([1.0, 0.5, 0.25])
     after = brighten_dark(dark.astype(np.uint8))
     assert after.max() == LIT
     np.testing.assert_allclose(after, dark * 2, atol=2)
 
 
-def test_next_to_no_light_is_not_made_into_noise() -> None:
+def test_the_gain_is_limited() -> None:
     np.testing.assert_array_equal(brighten_dark(chequers(2, 9)), np.rint(chequers(2, 9) * MOST_GAIN))
 
 
 @pytest.mark.parametrize("lit", ["pale ground", "a window", "a glint"])
-def test_a_picture_with_something_bright_in_it_is_as_it_was(lit: str) -> None:
+def test_a_picture_with_a_bright_part_is_unchanged(lit: str) -> None:
     picture = chequers(10, 40)
     if lit == "pale ground":
         picture[picture > 20] = 200
@@ -50,7 +50,7 @@ def test_a_picture_with_something_bright_in_it_is_as_it_was(lit: str) -> None:
     np.testing.assert_array_equal(brighten_dark(picture), picture)
 
 
-def test_an_item_in_a_dark_chamber_is_shown_lifted_by_what_is_round_it_alone() -> None:
+def test_brightening_looks_only_at_the_item_and_its_surroundings() -> None:
     frame = np.full((240, 320, 3), 12, np.uint8)
     frame[:, 250:] = 255
     frame[90:150, 60:120] = (20, 40, 60)

@@ -126,7 +126,7 @@ def test_a_shadow_alone_is_no_item(tray: TrayRenderer, empty: BackgroundModel) -
     require_whole(isolate(frame, empty, GROUND), frame, "nothing differs")
 
 
-def test_the_mask_leaves_the_shadow_of_the_item_out(empty: BackgroundModel, laid: Laid, solid: list[VirtualItem]) -> None:
+def test_the_mask_excludes_the_items_shadow(empty: BackgroundModel, laid: Laid, solid: list[VirtualItem]) -> None:
     frame, mask = laid(solid[0])
     isolated = isolate(frame, empty, GROUND)
     beside = cv2.dilate(mask.astype(np.uint8), np.ones((41, 41), np.uint8)).astype(bool) & ~cv2.dilate(
@@ -135,7 +135,7 @@ def test_the_mask_leaves_the_shadow_of_the_item_out(empty: BackgroundModel, laid
     assert (isolated.mask[beside] > 127).mean() < 0.1
 
 
-def test_a_single_background_of_another_exposure_and_size_will_do(tray: TrayRenderer, laid: Laid, solid: list[VirtualItem]) -> None:
+def test_one_background_of_another_exposure_and_size_is_enough(tray: TrayRenderer, laid: Laid, solid: list[VirtualItem]) -> None:
     background = cv2.resize(tray.picture(None, 0.0, 0.6), (1024, 768))
     for thing in solid:
         frame, mask = laid(thing)
@@ -143,7 +143,7 @@ def test_a_single_background_of_another_exposure_and_size_will_do(tray: TrayRend
 
 
 @pytest.mark.parametrize(("x", "y", "angle_deg", "zoom"), [(2, -1, 0, 1), (25, 12, 0, 1), (-10, 8, 3, 1), (0, 0, 0, 1.04)])
-def test_a_camera_that_was_knocked_still_sees_the_item(x: float, y: float, angle_deg: float, zoom: float) -> None:
+def test_an_item_is_isolated_after_a_small_knock_of_the_camera(x: float, y: float, angle_deg: float, zoom: float) -> None:
     rng = np.random.default_rng(1)
     place = cv2.GaussianBlur(
         cv2.resize(rng.uniform(20, 220, (24, 32, 3)).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST), (0, 0), 2
@@ -158,7 +158,7 @@ def test_a_camera_that_was_knocked_still_sees_the_item(x: float, y: float, angle
     assert overlap(isolated, cv2.warpAffine(mask, turn, (WIDTH, HEIGHT)) > 0) > 0.75
 
 
-def test_an_item_that_is_cut_off_is_shown_in_a_square_that_lies_in_the_frame(empty: BackgroundModel, laid: Laid, solid: list[VirtualItem]) -> None:
+def test_the_crop_of_an_item_at_the_border_lies_in_the_frame(empty: BackgroundModel, laid: Laid, solid: list[VirtualItem]) -> None:
     frame, mask = laid(solid[0], Pose(0.02, 0.5, 0.0))
     isolated = isolate(frame, empty, GROUND)
     assert isolated.found and isolated.box[0] == 0
@@ -173,7 +173,7 @@ def test_an_item_that_is_cut_off_is_shown_in_a_square_that_lies_in_the_frame(emp
 
 
 @pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)])
-def test_another_view_is_looked_at_as_a_whole(empty: BackgroundModel, colour: tuple[int, int, int]) -> None:
+def test_another_view_gives_the_whole_frame(empty: BackgroundModel, colour: tuple[int, int, int]) -> None:
     frame = np.full((HEIGHT, WIDTH, 3), colour, np.uint8)
     isolated = isolate(frame, empty, GROUND)
     assert isolated.why in ("another view", "fills the view", "nothing differs")
@@ -215,9 +215,7 @@ def test_paint_keeps_the_item_and_paints_the_rest() -> None:
     share=st.floats(0, 1),
     margin=st.floats(0, 0.5),
 )
-def test_what_is_round_the_item_is_painted_to_a_share_and_the_item_never(
-    left: int, top: int, width: int, height: int, share: float, margin: float
-) -> None:
+def test_surroundings_are_painted_by_a_share_and_the_item_never(left: int, top: int, width: int, height: int, share: float, margin: float) -> None:
     """Red tells a pixel's column and green its row, so that the cut is found again; blue is lit."""
     pixels = np.dstack([*np.meshgrid(np.arange(60), np.arange(40)), np.full((40, 60), 190)]).astype(np.uint8)
     mask = np.zeros((40, 60), np.uint8)
@@ -264,6 +262,6 @@ def test_empty_views_survive_a_restart(tray: TrayRenderer, laid: Laid, solid: li
 @pytest.mark.parametrize(
     "stored", [np.zeros((2, 60, 80, 3), np.uint8), np.zeros((2, 96, 128, 3), np.float32), np.zeros((0, 96, 128, 3), np.uint8), np.zeros(3)]
 )
-def test_an_array_that_holds_no_empty_views_is_refused(stored: npt.NDArray[np.generic]) -> None:
+def test_restoring_an_invalid_array_is_refused(stored: npt.NDArray[np.generic]) -> None:
     with pytest.raises(ValueError, match=r"expected 1 to 8 empty views"):
         BackgroundModel().restore(stored)  # type: ignore[arg-type]

@@ -38,7 +38,7 @@ def with_item(pixels: Pixels, side: int, shade: int) -> Pixels:
 
 @settings(max_examples=20)
 @given(side=st.integers(60, 400), shade=st.one_of(st.integers(0, 150), st.integers(235, 255)), gain=st.floats(0.97, 1.03))
-def test_an_item_from_a_bottle_cap_upwards_is_seen_under_any_light(tray: Pixels, side: int, shade: int, gain: float) -> None:
+def test_items_from_bottle_cap_size_are_detected_in_any_light(tray: Pixels, side: int, shade: int, gain: float) -> None:
     view = OccupancyDetector(PresenceSettings())
     rng = np.random.default_rng(side)
     while not view.learned:
@@ -66,14 +66,14 @@ def test_a_resting_item_is_not_absorbed(view: OccupancyDetector, tray: Pixels) -
     assert not view.observe(noisy(tray, rng)).present
 
 
-def test_movement_is_told_from_rest(view: OccupancyDetector, tray: Pixels) -> None:
+def test_movement_is_detected(view: OccupancyDetector, tray: Pixels) -> None:
     rng = np.random.default_rng(4)
     view.observe(noisy(with_item(tray, 100, 60), rng))
     assert not view.observe(noisy(with_item(tray, 100, 60), rng)).moving
     assert view.observe(noisy(np.roll(with_item(tray, 100, 60), 40, axis=1), rng)).moving
 
 
-def test_learning_starts_again_when_something_moves(tray: Pixels) -> None:
+def test_movement_restarts_the_learning(tray: Pixels) -> None:
     view = OccupancyDetector(PresenceSettings(learn_frames=4))
     rng = np.random.default_rng(5)
     for step in range(8):
@@ -84,7 +84,7 @@ def test_learning_starts_again_when_something_moves(tray: Pixels) -> None:
     assert view.learned
 
 
-def test_a_view_survives_a_restart(view: OccupancyDetector, tray: Pixels, tmp_path: Path) -> None:
+def test_a_learned_view_survives_a_restart(view: OccupancyDetector, tray: Pixels, tmp_path: Path) -> None:
     np.save(tmp_path / "view.npy", view.export())
     restored = OccupancyDetector(PresenceSettings())
     restored.restore(np.load(tmp_path / "view.npy"))

@@ -50,7 +50,7 @@ def test_two_discs_are_two_pieces_apart_or_joined(joined: int) -> None:
     ],
     ids=["disc", "disc and speck", "bar", "nothing", "not isolated"],
 )
-def test_what_has_no_neck_is_in_one_piece(likely: Pixels | None) -> None:
+def test_a_shape_without_a_neck_is_one_piece(likely: Pixels | None) -> None:
     assert find_pieces(found(likely)) is None
 
 
@@ -61,7 +61,7 @@ def test_a_third_piece_is_left_out() -> None:
 
 @settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, WIDTH - 1), st.integers(0, HEIGHT - 1), st.integers(0, 30)), max_size=5), st.integers(0, 6))
-def test_two_pieces_share_nothing_and_lie_where_something_lies(circles: list[tuple[int, int, int]], joined: int) -> None:
+def test_pieces_are_disjoint_and_within_the_mask(circles: list[tuple[int, int, int]], joined: int) -> None:
     likely = discs(*circles, joined=joined if len(circles) > 1 else 0)
     two = find_pieces(found(likely))
     if two is not None:
@@ -72,7 +72,7 @@ def test_two_pieces_share_nothing_and_lie_where_something_lies(circles: list[tup
 
 
 @pytest.mark.parametrize("number", range(6))
-def test_each_piece_is_shown_without_the_other(number: int) -> None:
+def test_each_piece_crop_hides_the_other_piece(number: int) -> None:
     likely = discs((40, 48, 12), (66, 48, 10))
     frame = np.full((2 * HEIGHT, 2 * WIDTH, 3), TRAY, np.uint8)
     cv2.circle(frame, (80, 96), 24, GREEN, -1)

@@ -65,7 +65,7 @@ def laid(place: Float32Array, thing: VirtualItem, size: float, x: float, y: floa
 
 @settings(derandomize=True, max_examples=25)
 @given(gain=gains, slope=st.floats(-0.3, 0.3), seed=st.integers(0, 99))
-def test_light_alone_is_no_item(place: Float32Array, empty: BackgroundModel, gain: tuple[float, float, float], slope: float, seed: int) -> None:
+def test_a_change_of_light_is_no_item(place: Float32Array, empty: BackgroundModel, gain: tuple[float, float, float], slope: float, seed: int) -> None:
     across = 1 + slope * (np.arange(WIDTH, dtype=np.float32) / WIDTH - 0.5)[None, :, None]
     assert classify_scene(shot(lit(place * across, gain), seed), empty).change in ("nothing", "another light")
 
@@ -88,7 +88,7 @@ def test_an_item_is_an_item_in_any_light(
 
 
 @pytest.mark.parametrize(("x", "y", "angle_deg"), [(64, 30, 0), (120, -50, 0), (20, 10, 12), (90, 0, 90)])
-def test_a_camera_that_was_knocked_sees_another_view(place: Float32Array, empty: BackgroundModel, x: float, y: float, angle_deg: float) -> None:
+def test_a_knocked_camera_gives_another_view(place: Float32Array, empty: BackgroundModel, x: float, y: float, angle_deg: float) -> None:
     turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), angle_deg, 1.0)
     turn[:, 2] += (x, y)
     seen = np.asarray(cv2.warpAffine(place, turn, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT), np.float32)
@@ -96,7 +96,7 @@ def test_a_camera_that_was_knocked_sees_another_view(place: Float32Array, empty:
 
 
 @pytest.mark.parametrize(("level", "change"), [(0.0, "dark"), (3.0, "dark"), (400.0, "overexposed")])
-def test_where_nothing_can_be_seen_that_is_said(place: Float32Array, empty: BackgroundModel, level: float, change: str) -> None:
+def test_too_dark_and_too_bright_frames_are_reported(place: Float32Array, empty: BackgroundModel, level: float, change: str) -> None:
     assert classify_scene(shot(np.full_like(place, level), 1), empty).change == change
 
 
@@ -112,7 +112,7 @@ def test_a_large_plain_item_is_an_item(place: Float32Array, empty: BackgroundMod
 
 
 @pytest.mark.parametrize("side", SIDES)
-def test_what_crosses_a_side_is_seen_where_that_is_watched(place: Float32Array, empty: BackgroundModel, side: str) -> None:
+def test_crossing_counts_watched_sides_only(place: Float32Array, empty: BackgroundModel, side: str) -> None:
     ends = {"left": (0, 120), "right": (WIDTH, 120), "top": (160, 0), "bottom": (160, HEIGHT)}
     frame = shot(np.asarray(cv2.line(place.copy(), ends[side], (160, 120), (200, 150, 130), 40), np.float32), 2)
     assert classify_scene(frame, empty, (side,)).crossing > 0.03  # type: ignore[arg-type]

@@ -33,13 +33,13 @@ def nothing(frame: np.ndarray) -> Isolated:
     return whole_frame(frame, "nothing differs")
 
 
-def test_the_first_look_is_what_isolating_gives_and_after_the_last_they_begin_again(frame: np.ndarray, item: Isolated) -> None:
+def test_the_first_crop_is_the_isolated_picture_and_crops_repeat(frame: np.ndarray, item: Isolated) -> None:
     np.testing.assert_array_equal(tta_crop(frame, item, BARE, 0), item.picture)
     for number in range(len(ITEM_CROPS)):
         np.testing.assert_array_equal(tta_crop(frame, item, BARE, number), tta_crop(frame, item, BARE, number + len(ITEM_CROPS)))
 
 
-def test_every_look_shows_all_of_the_item_and_no_two_are_the_same(frame: np.ndarray, item: Isolated) -> None:
+def test_crops_differ_and_all_show_the_whole_item(frame: np.ndarray, item: Isolated) -> None:
     seen = tta_crops(frame, item, BARE)
     for picture, (_, mirrored) in zip(seen, ITEM_CROPS, strict=True):
         columns, rows = picture[..., 0].astype(int), picture[..., 1].astype(int)
@@ -48,12 +48,12 @@ def test_every_look_shows_all_of_the_item_and_no_two_are_the_same(frame: np.ndar
     assert len({picture.tobytes() for picture in seen}) == len(ITEM_CROPS)
 
 
-def test_looks_that_follow_each_other_differ_in_margin_and_in_direction() -> None:
+def test_successive_crops_differ_in_margin_and_mirroring() -> None:
     for one, other in zip(ITEM_CROPS, [*ITEM_CROPS[1:], ITEM_CROPS[0]], strict=True):
         assert one[0] != other[0] and one[1] != other[1]
 
 
-def test_a_view_without_an_item_is_looked_at_whole_and_in_its_middle(frame: np.ndarray, nothing: Isolated) -> None:
+def test_without_an_item_crops_are_the_frame_and_its_middle(frame: np.ndarray, nothing: Isolated) -> None:
     whole, middle, nearer = tta_crops(frame, nothing, BARE)
     assert whole is frame
     np.testing.assert_array_equal(middle, frame[:, 20:140][:, ::-1])
@@ -63,12 +63,12 @@ def test_a_view_without_an_item_is_looked_at_whole_and_in_its_middle(frame: np.n
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1), (3, 2)])
-def test_the_smallest_view_has_a_middle(size: tuple[int, int]) -> None:
+def test_the_smallest_frame_has_middle_crops(size: tuple[int, int]) -> None:
     frame = np.zeros((*size, 3), np.uint8)
     assert all(picture.size for picture in tta_crops(frame, whole_frame(frame, "nothing differs"), BARE))
 
 
-def test_what_is_taught_is_seen_in_its_first_looks(frame: np.ndarray, item: Isolated, nothing: Isolated) -> None:
+def test_teaching_uses_the_first_crops(frame: np.ndarray, item: Isolated, nothing: Isolated) -> None:
     views = teaching_crops(frame, item, BARE)
     for number, view in enumerate(views):
         np.testing.assert_array_equal(view, tta_crop(frame, item, BARE, number))
