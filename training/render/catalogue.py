@@ -17,7 +17,7 @@ class KindError(SortbinError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class RenderedItem:
     """A modelled item lying on the ground plane z = 0, its outline centred on the origin.
 
     parts: Blender objects, already placed. points: N x 3 float vertices of all parts, decimetres.
@@ -34,7 +34,7 @@ class Item:
         return float(np.ptp(self.points, axis=0).max() * 10)
 
 
-Builder = Callable[[np.random.Generator], Item]
+Builder = Callable[[np.random.Generator], RenderedItem]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def named(names: Sequence[str]) -> dict[str, list[Kind]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ItemPicture:
     """One picture to render: the number-th of its kind in a series that `seed` names."""
 
     kind: Kind
@@ -101,9 +101,9 @@ class Picture:
         return np.random.default_rng([self.seed, self.number, zlib.crc32(f"{self.kind.label}/{self.kind.name}".encode())])
 
 
-def pictures(label: str, how_many: int, seed: int) -> list[Picture]:
+def pictures(label: str, how_many: int, seed: int) -> list[ItemPicture]:
     """Deal pictures out to the kinds of a label by their shares, so that any number of them is a mix."""
     numbers: dict[str, Iterator[int]] = {each.name: count() for each in kinds(label)}
     rounds = range(max((each.share for each in kinds(label)), default=0))
     deal = [each for done in rounds for each in kinds(label) if each.share > done]
-    return [Picture(each, next(numbers[each.name]), seed) for each in islice(cycle(deal), how_many)]
+    return [ItemPicture(each, next(numbers[each.name]), seed) for each in islice(cycle(deal), how_many)]

@@ -12,11 +12,11 @@ from PIL import Image
 from device.common.arrays import Float32Array
 from training.render import scene
 from training.render.appearance.finishes import Finish, picture
-from training.render.appearance.materials import Grain, surface
-from training.render.appearance.meshes import add_surface, outline, sheet, turned
-from training.render.catalogue import Item
+from training.render.appearance.materials import Grain, Reflection, surface
+from training.render.appearance.meshes import Cells, add_surface, outline, sheet, turned
+from training.render.catalogue import RenderedItem
 from training.render.laying import lay, shift, turn
-from training.render.places import RIB, Camera, Drift, Lamp, Panel, Place, Spot
+from training.render.places import RIB, Camera, Lamp, Panel, Place, ShotVariation, Spot
 
 Light = Float32Array
 Mask = npt.NDArray[np.uint8]
@@ -26,7 +26,7 @@ STANDS = 4.5
 """times its narrower side, beyond which height a thing falls over"""
 
 
-def build(place: Place, drift: Drift, size: tuple[int, int], threads: int = 1) -> None:
+def build(place: Place, drift: ShotVariation, size: tuple[int, int], threads: int = 1) -> None:
     """Set up an empty place, to be pictured at `size` (width, height)."""
     scene.bare_stage(threads)
     stage = bpy.context.scene
@@ -50,16 +50,16 @@ def build(place: Place, drift: Drift, size: tuple[int, int], threads: int = 1) -
     _aim(place.camera.nudged(*drift.turn_deg))
 
 
-def put(item: Item, where: Spot) -> Item:
+def put(item: RenderedItem, where: Spot) -> RenderedItem:
     """Move an item to its spot; its points move along."""
     move = np.array(where.move)
     for part in item.parts:
         part.matrix_world = shift(*where.move) @ part.matrix_world
     bpy.context.view_layer.update()
-    return Item(item.parts, item.points + move, item.see_through)
+    return RenderedItem(item.parts, item.points + move, item.see_through)
 
 
-def posed(item: Item, place: Place, rng: np.random.Generator) -> Item:
+def posed(item: RenderedItem, place: Place, rng: np.random.Generator) -> RenderedItem:
     """As it was laid, tipped on another side, or along the rails."""
     if rng.random() < 0.25:
         item = _tipped(item, rng)
@@ -71,7 +71,7 @@ def posed(item: Item, place: Place, rng: np.random.Generator) -> Item:
     return item
 
 
-def _tipped(item: Item, rng: np.random.Generator) -> Item:
+def _tipped(item: RenderedItem, rng: np.random.Generator) -> RenderedItem:
     """On another side, heavier end down; as it was where it would not stand like that."""
     ways = [turn(axis, angle) for axis in "XY" for angle in (math.pi / 2, -math.pi / 2)]
     rng.shuffle(ways)
@@ -96,7 +96,7 @@ def photograph(samples: int, seed: int) -> Light:
     return np.ascontiguousarray(scene.trace(samples, seed)[..., :3])
 
 
-def silhouette(item: Item, camera: Camera, size: tuple[int, int]) -> Mask:
+def silhouette(item: RenderedItem, camera: Camera, size: tuple[int, int]) -> Mask:
     """Where the item is in view and nothing stands before it: height x width uint8, 0 or 255. Leaves the scene fit for nothing else."""
     stage = bpy.context.scene
     stage.render.resolution_x, stage.render.resolution_y = size
@@ -143,19 +143,16 @@ def _skin(finish: Finish, rng: np.random.Generator) -> bpy.types.Material:
         grain = Grain(finish.relief, float(rng.uniform(8, 50)), drawn_out)
     return surface(
         rng,
-        roughness=finish.roughness,
-        metallic=finish.metallic,
-        coat=finish.coat,
+        reflection=Reflection(roughness=finish.roughness, metallic=finish.metallic, coat=finish.coat, smears=0.06 if finish.wear > 0.1 else 0.0),
         picture=Image.fromarray(picture(finish)),
         grain=grain,
-        smears=0.06 if finish.wear > 0.1 else 0.0,
     )
 
 
 def _flat(width: float, height: float, at: Matrix, skin: bpy.types.Material, repeats: float = 1.0) -> bpy.types.Object:
     points = sheet(width, height, 2, 2)
     uv = np.array([[(0, 0), (repeats, 0)], [(0, repeats * height / width), (repeats, repeats * height / width)]], float)
-    part = add_surface(points, [skin], uv=uv if repeats > 1 else None, smooth=False)
+    part = add_surface(points, [skin], cells=Cells(uv=uv if repeats > 1 else None), smooth=False)
     part.matrix_world = at
     if repeats > 1:
         for node in skin.node_tree.nodes:

@@ -16,14 +16,14 @@ import numpy as np
 from PIL import Image
 
 from training.render import catalogue, matte, scene
-from training.render.catalogue import Picture
+from training.render.catalogue import ItemPicture
 from training.render.items import bottles, boxes, cans, cups, foil, paper, wrappers
 
 FAMILIES = (bottles, boxes, cans, cups, foil, paper, wrappers)
 LIST = "items.json"
 
 
-def cutout(picture: Picture, size_px: int, samples: int, threads: int = 1) -> tuple[Image.Image, float]:
+def cutout(picture: ItemPicture, size_px: int, samples: int, threads: int = 1) -> tuple[Image.Image, float]:
     """Model and render one item: a picture with alpha, cropped to it, and the item's longest side in cm."""
     rng = picture.generator()
     scene.empty_stage(threads)
@@ -38,7 +38,7 @@ def cutout(picture: Picture, size_px: int, samples: int, threads: int = 1) -> tu
     return Image.fromarray(pixels, "RGBA"), item.longest_cm
 
 
-def render(out: Path, series: list[Picture], size_px: int, samples: int, threads: int = 1) -> None:
+def render(out: Path, series: list[ItemPicture], size_px: int, samples: int, threads: int = 1) -> None:
     """Render what is missing of a series and list it in items.json, which is written after every picture."""
     listed = _listed(out)
     for done, picture in enumerate(series, 1):

@@ -8,7 +8,7 @@ import numpy as np
 from mathutils import Matrix
 
 from device.common.arrays import Float64Array
-from training.render.catalogue import Item
+from training.render.catalogue import RenderedItem
 
 
 def shift(x: float, y: float, z: float) -> Matrix:
@@ -36,7 +36,7 @@ def on_its_side(rng: np.random.Generator, roll: tuple[float, float] = (-3.14, 3.
     return spun(rng) @ turn("X", math.pi / 2 + taper) @ turn("Z", rng.uniform(*roll))
 
 
-def lay(parts: Sequence[bpy.types.Object], way: Matrix, *, see_through: bool = False) -> Item:
+def lay(parts: Sequence[bpy.types.Object], way: Matrix, *, see_through: bool = False) -> RenderedItem:
     """Turn all parts together, then lower them on to z = 0 and centre them."""
     for part in parts:
         part.matrix_world = way @ part.matrix_world
@@ -47,7 +47,7 @@ def lay(parts: Sequence[bpy.types.Object], way: Matrix, *, see_through: bool = F
     for part in parts:
         part.matrix_world = shift(*move) @ part.matrix_world
     bpy.context.view_layer.update()
-    return Item(tuple(parts), points + move, see_through)
+    return RenderedItem(tuple(parts), points + move, see_through)
 
 
 def _vertices(part: bpy.types.Object) -> Float64Array:

@@ -164,7 +164,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class ShotVariation:
     """How one picture of a place differs from the next: factors on each light, on the exposure and its colours, and a turn of the camera."""
 
     lamps: tuple[float, ...]
@@ -177,12 +177,12 @@ class Drift:
 STEADY_GAINS: Point = (1.0, 1.0, 1.0)
 
 
-def steady(place: Place) -> Drift:
+def steady(place: Place) -> ShotVariation:
     """No drift at all."""
-    return Drift((1.0,) * len(place.lamps), (1.0,) * len(place.panels), 1.0, STEADY_GAINS)
+    return ShotVariation((1.0,) * len(place.lamps), (1.0,) * len(place.panels), 1.0, STEADY_GAINS)
 
 
-def drifted(place: Place, rng: np.random.Generator) -> Drift:
+def drifted(place: Place, rng: np.random.Generator) -> ShotVariation:
     """Lamps age and flicker, the camera's exposure and white balance hunt, its bracket gives."""
 
     def factors(count: int, deviation: float) -> tuple[float, ...]:
@@ -192,7 +192,7 @@ def drifted(place: Place, rng: np.random.Generator) -> Drift:
     (ambient,), (exposure,) = factors(1, 2 * place.jitter), factors(1, place.jitter)
     red, green, blue = factors(3, 0.25 * place.jitter)
     right, up = (float(v) for v in rng.normal(0, place.shake_deg, 2))
-    return Drift(lamps, panels, ambient, (exposure * red, exposure * green, exposure * blue), (right, up))
+    return ShotVariation(lamps, panels, ambient, (exposure * red, exposure * green, exposure * blue), (right, up))
 
 
 def settled(points: Float64Array, floor: Floor, reach: float) -> float:

@@ -17,7 +17,7 @@ from mathutils import Vector
 
 from device.common.arrays import Float32Array, Float64Array
 from training.render.appearance.materials import linear
-from training.render.catalogue import Item
+from training.render.catalogue import RenderedItem
 
 Pixels = Float32Array
 
@@ -54,7 +54,7 @@ def bare_stage(threads: int = 1) -> None:
     cycles.sample_clamp_indirect, cycles.blur_glossy = 25.0, 0.5
 
 
-def aim(item: Item, rng: np.random.Generator, longest_px: int) -> None:
+def aim(item: RenderedItem, rng: np.random.Generator, longest_px: int) -> None:
     """Look at the item from `TILT_DEG` off the vertical, so that it just fills a picture of `longest_px`."""
     scene = bpy.context.scene
     low, high = item.points.min(axis=0), item.points.max(axis=0)

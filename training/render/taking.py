@@ -7,7 +7,7 @@ import numpy as np
 from training.render import chamber, sensor
 from training.render.album import OutOfView, Taken
 from training.render.items import bottles, boxes, cans, cups, foil, paper, wrappers
-from training.render.places import CUT_OFF, Drift, Place, Wanted, drifted, spot, steady
+from training.render.places import CUT_OFF, Place, ShotVariation, Wanted, drifted, spot, steady
 from training.render.shots import Shot
 
 FAMILIES = (bottles, boxes, cans, cups, foil, paper, wrappers)
@@ -64,6 +64,6 @@ class Studio:
                 return Taken(self._developed(shot, light, exposure, drift, rng), mask, where.in_view)
         raise OutOfView(f"{shot.image}: a {shot.kind.name} cannot be brought into view")
 
-    def _developed(self, shot: Shot, light: chamber.Light, exposure: float, drift: Drift, rng: np.random.Generator) -> bytes:
+    def _developed(self, shot: Shot, light: chamber.Light, exposure: float, drift: ShotVariation, rng: np.random.Generator) -> bytes:
         camera = shot.place.sensor
         return sensor.jpeg(sensor.develop(light, camera, exposure, drift.gains, self.size, rng), camera.quality)

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from training.render import catalogue
-from training.render.catalogue import Picture
+from training.render.catalogue import ItemPicture
 
 
 def nothing(rng):
@@ -37,10 +37,10 @@ def test_a_longer_series_begins_with_the_shorter_one(drawer):
 
 def test_pictures_differ_by_kind_number_and_seed_only(drawer):
     spoon, fork, _ = catalogue.kinds(drawer)
-    first = Picture(spoon, 0, 1)
-    draws = {tuple(picture.generator().random(4)) for picture in (first, Picture(spoon, 1, 1), Picture(spoon, 0, 2), Picture(fork, 0, 1))}
+    first = ItemPicture(spoon, 0, 1)
+    draws = {tuple(picture.generator().random(4)) for picture in (first, ItemPicture(spoon, 1, 1), ItemPicture(spoon, 0, 2), ItemPicture(fork, 0, 1))}
     assert len(draws) == 4
-    assert list(Picture(spoon, 0, 1).generator().random(4)) == list(first.generator().random(4))
+    assert list(ItemPicture(spoon, 0, 1).generator().random(4)) == list(first.generator().random(4))
 
 
 def test_a_kind_cannot_be_registered_twice(drawer):

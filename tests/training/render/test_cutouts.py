@@ -78,7 +78,7 @@ def cutouts():
 def picture_of(label, name, number=0):
     from training.render import catalogue
 
-    return catalogue.Picture(next(kind for kind in catalogue.kinds(label) if kind.name == name), number, seed=7)
+    return catalogue.ItemPicture(next(kind for kind in catalogue.kinds(label) if kind.name == name), number, seed=7)
 
 
 def test_the_same_seed_gives_the_same_pixels(cutouts):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -82,8 +83,9 @@ def barcode(rng: np.random.Generator, on: Canvas, box: tuple[float, float, float
         x += wide + bar * int(rng.integers(1, 4))
 
 
-def wordmark(on: Canvas, text: str, middle: tuple[float, float], width: float, height: float, ink: Colour, weight: int = 800) -> None:
-    """A name as large as fits in width x height, centred."""
+def wordmark(on: Canvas, text: str, middle: tuple[float, float], room: tuple[float, float], ink: Colour, weight: int = 800) -> None:
+    """A name as large as fits into `room`, width x height, centred."""
+    width, height = room
     size = max(8, round(min(height, width / font(100, weight).getlength(text) * 100)))
     on.text(middle, text, fill=ink, font=font(size, weight), anchor="mm")
 
@@ -138,7 +140,10 @@ def _waves(on: Canvas, x: float, y: float, r: float, main: Colour, light: Colour
         on.line(line, fill=ink, width=max(2, round(r / 5)), joint="curve")
 
 
-EMBLEMS: tuple[Callable[[Canvas, float, float, float, Colour, Colour], None], ...] = (
+Emblem = Callable[[Canvas, float, float, float, Colour, Colour], None]
+"""draws itself: canvas, x, y and radius in pixels, main colour, light colour"""
+
+EMBLEMS: tuple[Emblem, ...] = (
     _citrus,
     _berries,
     _sprig,
@@ -149,16 +154,26 @@ EMBLEMS: tuple[Callable[[Canvas, float, float, float, Colour, Colour], None], ..
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Design:
+    """The look of a packet. palette: ground, second, accent, ink. layout: 0 roundel, 1 slanting field, 2 stripes and a plate, 3 wave."""
+
+    palette: tuple[Colour, Colour, Colour, Colour]
+    name: str
+    layout: int
+    emblem: Emblem
+
+
 def front(rng: np.random.Generator, width: int, height: int, palette: tuple[Colour, Colour, Colour, Colour] | None = None) -> Image.Image:
     """The face of a packet: a ground, an emblem, a name, a claim."""
-    return _front(rng, width, height, palette or pick(rng, PALETTES), pick(rng, NAMES), int(rng.integers(4)), pick(rng, EMBLEMS))
+    return _front(rng, width, height, Design(palette or pick(rng, PALETTES), pick(rng, NAMES), int(rng.integers(4)), pick(rng, EMBLEMS)))
 
 
 def wrapround(rng: np.random.Generator, width: int, height: int) -> Image.Image:
     """A label that goes round a can or bottle: two equal faces, small print and a barcode between them."""
     palette = pick(rng, PALETTES)
-    name, layout, emblem = pick(rng, NAMES), int(rng.integers(4)), pick(rng, EMBLEMS)
-    face = _front(rng, round(width * 0.38), height, palette, name, layout, emblem)
+    design = Design(palette, pick(rng, NAMES), int(rng.integers(4)), pick(rng, EMBLEMS))
+    face = _front(rng, round(width * 0.38), height, design)
     ground, second, _, ink = palette
     label = Image.new("RGB", (width, height), ground)
     on = ImageDraw.Draw(label)
@@ -178,16 +193,9 @@ def wrapround(rng: np.random.Generator, width: int, height: int) -> Image.Image:
     return label
 
 
-def _front(
-    rng: np.random.Generator,
-    width: int,
-    height: int,
-    palette: tuple[Colour, Colour, Colour, Colour],
-    name: str,
-    layout: int,
-    emblem: Callable[[Canvas, float, float, float, Colour, Colour], None],
-) -> Image.Image:
-    ground, second, accent, ink = palette
+def _front(rng: np.random.Generator, width: int, height: int, design: Design) -> Image.Image:
+    ground, second, accent, ink = design.palette
+    name, layout, emblem = design.name, design.layout, design.emblem
     w, h = width * 2, height * 2  # drawn at twice the size: Pillow's shapes have hard edges
     face = Image.new("RGB", (w, h), ground)
     on = ImageDraw.Draw(face)
@@ -196,19 +204,19 @@ def _front(
         on.ellipse([w / 2 - 0.84 * r, h * 0.4 - 0.84 * r, w / 2 + 0.84 * r, h * 0.4 + 0.84 * r], fill=second)
         emblem(on, w / 2, h * 0.34, 0.5 * r, accent, ground)
         on.rectangle([w * 0.02, h * 0.5, w * 0.98, h * 0.5 + 0.42 * r], fill=ground)
-        wordmark(on, name, (w / 2, h * 0.5 + 0.21 * r), w * 0.9, 0.42 * r, ink)
+        wordmark(on, name, (w / 2, h * 0.5 + 0.21 * r), (w * 0.9, 0.42 * r), ink)
     elif layout == 1:  # a slanting field
         slope = rng.uniform(-0.25, 0.25) * h
         on.polygon([(0, h * 0.52 + slope / 2), (w, h * 0.52 - slope / 2), (w, h), (0, h)], fill=second)
         on.polygon([(0, h * 0.5 + slope / 2), (w, h * 0.5 - slope / 2), (w, h * 0.54 - slope / 2), (0, h * 0.54 + slope / 2)], fill=accent)
-        wordmark(on, name, (w / 2, h * 0.26), w * 0.88, h * 0.24, ink, 900)
+        wordmark(on, name, (w / 2, h * 0.26), (w * 0.88, h * 0.24), ink, 900)
         emblem(on, w * 0.6, h * 0.77, min(0.34 * w, 0.18 * h), accent, ground)
     elif layout == 2:  # stripes and a plate
         stripes = int(rng.integers(5, 10))
         for k in range(0, 2 * stripes, 2):
             on.rectangle([w * k / stripes / 2, 0, w * (k + 1) / stripes / 2, h], fill=second)
         on.rounded_rectangle([w * 0.06, h * 0.22, w * 0.94, h * 0.72], radius=0.12 * r, fill=ground, outline=accent, width=max(2, round(r / 30)))
-        wordmark(on, name, (w / 2, h * 0.36), w * 0.78, h * 0.2, ink)
+        wordmark(on, name, (w / 2, h * 0.36), (w * 0.78, h * 0.2), ink)
         emblem(on, w / 2, h * 0.57, min(0.3 * w, 0.11 * h), accent, second)
     else:  # a wave, with the emblem repeated small
         crest = [(x, h * 0.62 + 0.06 * h * math.sin(6.3 * x / w + 1)) for x in np.linspace(0, w, 40)]
@@ -216,9 +224,9 @@ def _front(
         on.polygon([*((x, y + 0.07 * h) for x, y in crest), (w, h), (0, h)], fill=second)
         for x, y, q in ((0.28, 0.2, 0.26), (0.72, 0.16, 0.2), (0.55, 0.85, 0.2)):
             emblem(on, w * x, h * y, q * r, accent if y < 0.5 else ground, second)
-        wordmark(on, name, (w / 2, h * 0.44), w * 0.9, h * 0.22, ink, 900)
+        wordmark(on, name, (w / 2, h * 0.44), (w * 0.9, h * 0.22), ink, 900)
     claim = pick(rng, CLAIMS).upper()
     strip = h * 0.9
     on.rectangle([0, strip - 0.035 * h, w, strip + 0.035 * h], fill=ground)
-    wordmark(on, claim, (w / 2, strip), w * 0.8, h * 0.045, ink, 600)
+    wordmark(on, claim, (w / 2, strip), (w * 0.8, h * 0.045), ink, 600)
     return face.resize((width, height), Image.Resampling.LANCZOS)

@@ -19,11 +19,22 @@ def facets(rng: np.random.Generator, x: Float64Array, y: Float64Array, count: in
     return np.asarray(LinearNDInterpolator(np.r_[scattered, far], np.r_[rng.normal(size=corners), 0, 0, 0, 0])(x, y) * depth)
 
 
-def crumpled(
-    rng: np.random.Generator, x: Float64Array, y: Float64Array, count: int, depth: float, *, layers: int = 3, finer: float = 2.6, fainter: float = 0.5
-) -> Float64Array:
-    """Creases within creases: each layer has `finer` times as many corners and `fainter` times the depth."""
-    return sum((facets(rng, x, y, int(count * finer**k), depth * fainter**k) for k in range(layers)), np.zeros_like(x))
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Layers of creases: each has `finer` times as many corners and `fainter` times the depth of the one before."""
+
+    count: int = 3
+    finer: float = 2.6
+    fainter: float = 0.5
+
+
+THREE_LAYERS = Layers()
+
+
+def crumpled(rng: np.random.Generator, x: Float64Array, y: Float64Array, corners: int, depth: float, layers: Layers = THREE_LAYERS) -> Float64Array:
+    """Creases within creases. corners, depth: of the first layer."""
+    heights = (facets(rng, x, y, int(corners * layers.finer**k), depth * layers.fainter**k) for k in range(layers.count))
+    return sum(heights, np.zeros_like(x))
 
 
 def dented(rng: np.random.Generator, points: Float64Array, count: int, depth: float, low: float, high: float) -> Float64Array:
@@ -99,14 +110,21 @@ def tear_line(rng: np.random.Generator, steps: int, bite: float, raggedness: flo
     return np.maximum(line, 0.0)
 
 
-def torn_sheet(
-    rng: np.random.Generator, width: float, height: float, columns: int, torn: tuple[bool, bool, bool, bool], bite: float, raggedness: float
-) -> TornSheet:
+@dataclass(frozen=True, slots=True)
+class Tear:
+    """How a sheet is torn. sides: which of left, right, bottom, top; bite: how far the tear reaches in, dm; raggedness: size of its notches, dm."""
+
+    sides: tuple[bool, bool, bool, bool]
+    bite: float
+    raggedness: float
+
+
+def torn_sheet(rng: np.random.Generator, width: float, height: float, columns: int, tear: Tear) -> TornSheet:
     """A flat sheet torn along some of left, right, bottom, top. The grid is squeezed up to the tear, so its edge is as fine as the grid."""
     rows = max(2, round(columns * height / width))
 
     def inset(which: int, steps: int, length: float) -> Float64Array:
-        return tear_line(rng, steps, bite, raggedness) / length if torn[which] else np.zeros(steps)
+        return tear_line(rng, steps, tear.bite, tear.raggedness) / length if tear.sides[which] else np.zeros(steps)
 
     left, right = inset(0, rows, width), 1 - inset(1, rows, width)
     bottom, top = inset(2, columns, height), 1 - inset(3, columns, height)
@@ -114,4 +132,4 @@ def torn_sheet(
     across = left[:, None] + u * (right - left)[:, None]
     up = bottom[None] + v * (top - bottom)[None]
     points = np.stack([(across - 0.5) * width, (up - 0.5) * height, np.zeros_like(u)], axis=-1)
-    return TornSheet(points, np.stack([across, up], axis=-1), left, right, bottom, top, torn)
+    return TornSheet(points, np.stack([across, up], axis=-1), left, right, bottom, top, tear.sides)

@@ -30,32 +30,39 @@ def linear(colour: Colour) -> tuple[float, float, float]:
     return float(r), float(g), float(b)
 
 
+@dataclass(frozen=True, slots=True)
+class Reflection:
+    """How a surface reflects: weights 0..1 of Blender's Principled BSDF. smears: how much roughness varies from spot to spot."""
+
+    roughness: float = 0.5
+    metallic: float = 0.0
+    coat: float = 0.0
+    specular: float = 0.5
+    subsurface: float = 0.0
+    smears: float = 0.0
+
+
+MATT = Reflection()
+
+
 def surface(
     rng: np.random.Generator,
     colour: Colour = (230, 230, 230),
     *,
-    roughness: float = 0.5,
-    metallic: float = 0.0,
-    coat: float = 0.0,
-    specular: float = 0.5,
-    subsurface: float = 0.0,
+    reflection: Reflection = MATT,
     picture: Image.Image | None = None,
     back: Colour | Image.Image | None = None,
     grain: Grain | None = None,
-    smears: float = 0.0,
 ) -> bpy.types.Material:
-    """An opaque surface.
-
-    picture: printed on it in place of `colour`; back: the other side of a sheet. smears: how much roughness varies from spot to spot.
-    """
-    material, tree, shader = _principled(linear(colour), roughness)
+    """An opaque surface. picture: printed on it in place of `colour`; back: the other side of a sheet."""
+    material, tree, shader = _principled(linear(colour), reflection.roughness)
     inputs = shader.inputs
-    inputs["Metallic"].default_value = metallic
-    inputs["Coat Weight"].default_value = coat
+    inputs["Metallic"].default_value = reflection.metallic
+    inputs["Coat Weight"].default_value = reflection.coat
     inputs["Coat Roughness"].default_value = 0.1
-    inputs["Specular IOR Level"].default_value = specular
-    if subsurface:
-        inputs["Subsurface Weight"].default_value = subsurface
+    inputs["Specular IOR Level"].default_value = reflection.specular
+    if reflection.subsurface:
+        inputs["Subsurface Weight"].default_value = reflection.subsurface
         inputs["Subsurface Radius"].default_value = (0.1, 0.1, 0.1)
     link = tree.links.new
     if picture is not None:
@@ -66,10 +73,12 @@ def surface(
         link(_either_side(tree, plain, back), inputs["Base Color"])
     if grain is not None:
         link(_bump(tree, _noise(tree, rng, grain), grain.strength, 0.02), inputs["Normal"])
-    if smears:
+    if reflection.smears:
         rough = tree.nodes.new("ShaderNodeMapRange")
         for slot, value in zip(
-            ("From Min", "From Max", "To Min", "To Max"), (0.3, 0.7, max(0.02, roughness - smears), roughness + smears), strict=True
+            ("From Min", "From Max", "To Min", "To Max"),
+            (0.3, 0.7, max(0.02, reflection.roughness - reflection.smears), reflection.roughness + reflection.smears),
+            strict=True,
         ):
             rough.inputs[slot].default_value = value
         link(_noise(tree, rng, Grain(1, 9)), rough.inputs["Value"])
@@ -79,7 +88,7 @@ def surface(
 
 def metal(rng: np.random.Generator, colour: Colour = ALUMINIUM, *, roughness: float = 0.24, grain: Grain | None = None) -> bpy.types.Material:
     """Bare metal. Sheet that was handled is never a mirror, so roughness starts where reflections blur."""
-    return surface(rng, colour, roughness=roughness, metallic=1.0, grain=grain, smears=0.08)
+    return surface(rng, colour, reflection=Reflection(roughness=roughness, metallic=1.0, smears=0.08), grain=grain)
 
 
 def glass(rng: np.random.Generator, tint: tuple[float, float, float]) -> bpy.types.Material:

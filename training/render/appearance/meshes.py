@@ -1,6 +1,7 @@
 """Surfaces as grids of points, and the Blender objects made from them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import bpy
@@ -69,23 +70,40 @@ def height_uv(points: Float64Array, low: float, high: float) -> Float64Array:
     return np.stack([around, up], axis=-1)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """The cells of a grid. uv: texture coordinates, rows x columns x 2 (one more column when closed), 0..1 over the grid when left out.
+
+    material: index into the materials, per cell.
+    """
+
+    uv: Float64Array | None = None
+    material: npt.NDArray[np.integer[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """The thickness of a sheet in decimetres, half of it on each side. rim: the cut edge takes the material so many places further on."""
+
+    thickness: float = 0.0
+    rim: int = 0
+
+
+PLAIN_CELLS, NO_SHELL = Cells(), Shell()
+
+
 def add_surface(
     points: Float64Array,
     materials: Sequence[bpy.types.Material],
     *,
-    uv: Float64Array | None = None,
+    cells: Cells = PLAIN_CELLS,
     closed: bool = False,
-    face_material: npt.NDArray[np.integer[Any]] | None = None,
     smooth: bool = True,
-    thickness: float = 0.0,
-    rim: int = 0,
+    shell: Shell = NO_SHELL,
 ) -> bpy.types.Object:
     """Put a grid of points into the scene as a surface of quads.
 
     points: rows x columns x 3. closed: the last column joins the first, as on a turned surface.
-    uv: rows x columns x 2 (one more column when closed), 0..1 over the grid when left out.
-    face_material: index into `materials` per cell.
-    thickness: of a sheet, spread to both sides; its cut edge takes the material `rim` places further on.
     """
     rows, columns = points.shape[:2]
     spans = columns if closed else columns - 1
@@ -103,11 +121,12 @@ def add_surface(
     mesh.polygons.add(faces)
     mesh.polygons.foreach_set("loop_start", np.arange(0, faces * 4, 4, dtype=np.int32))
     mesh.polygons.foreach_set("use_smooth", np.full(faces, smooth))
-    if face_material is not None:
-        mesh.polygons.foreach_set("material_index", face_material.reshape(-1).astype(np.int32))
+    if cells.material is not None:
+        mesh.polygons.foreach_set("material_index", cells.material.reshape(-1).astype(np.int32))
     for material in materials:
         mesh.materials.append(material)
 
+    uv = cells.uv
     if uv is None:
         uv = np.stack(np.meshgrid(np.linspace(0, 1, spans + 1), np.linspace(0, 1, rows)), axis=-1)
     at = np.stack([uv[:-1, :-1], uv[:-1, 1:], uv[1:, 1:], uv[1:, :-1]], axis=-2)
@@ -117,8 +136,8 @@ def add_surface(
 
     part = bpy.data.objects.new("surface", mesh)
     bpy.context.scene.collection.objects.link(part)
-    if thickness:
-        shell = part.modifiers.new("thickness", "SOLIDIFY")
-        shell.thickness, shell.offset, shell.use_even_offset = thickness, 0, False
-        shell.material_offset_rim = rim
+    if shell.thickness:
+        solid = part.modifiers.new("thickness", "SOLIDIFY")
+        solid.thickness, solid.offset, solid.use_even_offset = shell.thickness, 0, False
+        solid.material_offset_rim = shell.rim
     return part

@@ -42,7 +42,7 @@ def board(rng: np.random.Generator, width: int, height: int, colour: Colour, *, 
     left, top, unit = width * rng.uniform(0.1, 0.35), height * rng.uniform(0.12, 0.5), min(width, height)
     layout = int(rng.integers(4))
     if layout == 0:
-        wordmark(on, pick(rng, (*NAMES[:6], "FRAGILE", "THIS SIDE UP")).upper(), (width * 0.5, top + unit * 0.06), width * 0.6, unit * 0.14, ink)
+        wordmark(on, pick(rng, (*NAMES[:6], "FRAGILE", "THIS SIDE UP")).upper(), (width * 0.5, top + unit * 0.06), (width * 0.6, unit * 0.14), ink)
         paragraph(rng, on, (width * 0.32, top + unit * 0.17, width * 0.36, unit * 0.1), unit * 0.024, ink)
     elif layout == 1:
         for k in range(2):
@@ -53,7 +53,7 @@ def board(rng: np.random.Generator, width: int, height: int, colour: Colour, *, 
         paragraph(rng, on, (left + unit * 0.3, top + unit * 0.05, unit * 0.25, unit * 0.12), unit * 0.022, ink)
     elif layout == 2:
         pick(rng, EMBLEMS)(on, left + unit * 0.15, top + unit * 0.15, unit * 0.14, ink, colour)
-        wordmark(on, pick(rng, NAMES), (left + unit * 0.15, top + unit * 0.36), unit * 0.34, unit * 0.08, ink)
+        wordmark(on, pick(rng, NAMES), (left + unit * 0.15, top + unit * 0.36), (unit * 0.34, unit * 0.08), ink)
     else:
         wide, high = unit * 0.42, unit * 0.3
         on.rectangle([left, top, left + wide, top + high], fill=(240, 239, 235))
@@ -147,7 +147,7 @@ def _form(rng: np.random.Generator, picture: Image.Image, on: ImageDraw.ImageDra
 def _receipt(rng: np.random.Generator, picture: Image.Image, on: ImageDraw.ImageDraw) -> None:
     w, h = picture.size
     ink = (70, 70, 78)
-    wordmark(on, pick(rng, NAMES).upper(), (w / 2, w * 0.16), w * 0.6, w * 0.14, ink)
+    wordmark(on, pick(rng, NAMES).upper(), (w / 2, w * 0.16), (w * 0.6, w * 0.14), ink)
     for y in np.arange(w * 0.34, h * 0.82, w * 0.075):
         on.text((w * 0.08, y), words(rng, 2), fill=ink, font=font(max(6, round(w * 0.055))))
         on.text((w * 0.92, y), f"{rng.uniform(0.4, 19):.2f}", fill=ink, font=font(max(6, round(w * 0.055))), anchor="ra")
@@ -157,7 +157,7 @@ def _receipt(rng: np.random.Generator, picture: Image.Image, on: ImageDraw.Image
 def _news(rng: np.random.Generator, picture: Image.Image, on: ImageDraw.ImageDraw) -> None:
     w, h = picture.size
     ink, grey = (42, 42, 46), (72, 72, 75)
-    wordmark(on, f"{pick(rng, NAMES)} Daily", (w / 2, h * 0.055), w * 0.7, h * 0.075, ink, 700)
+    wordmark(on, f"{pick(rng, NAMES)} Daily", (w / 2, h * 0.055), (w * 0.7, h * 0.075), ink, 700)
     on.line([w * 0.05, h * 0.105, w * 0.95, h * 0.105], fill=ink, width=2)
     y = h * 0.12
     while y < h * 0.9:
@@ -200,7 +200,7 @@ def bag(rng: np.random.Generator, width: int, height: int, paper: Colour) -> Ima
     on = ImageDraw.Draw(picture)
     ink = pick(rng, ((84, 52, 34), (44, 78, 62), (140, 44, 36)))
     pick(rng, EMBLEMS)(on, width / 2, height * 0.38, width * 0.2, ink, paper)
-    wordmark(on, pick(rng, NAMES), (width / 2, height * 0.6), width * 0.6, height * 0.09, ink, 700)
+    wordmark(on, pick(rng, NAMES), (width / 2, height * 0.6), (width * 0.6, height * 0.09), ink, 700)
     return _picture(np.asarray(picture, float) + _fibres(rng, (height, width), 2.5, 1, 6))
 
 

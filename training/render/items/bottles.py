@@ -8,9 +8,9 @@ from scipy.interpolate import LinearNDInterpolator
 
 from device.common.arrays import Float64Array
 from training.render.appearance.artwork import front, wrapround
-from training.render.appearance.materials import BRASS, Colour, Grain, clear_plastic, glass, metal, surface
+from training.render.appearance.materials import BRASS, Colour, Grain, Reflection, clear_plastic, glass, metal, surface
 from training.render.appearance.meshes import Outline, add_surface, band, outline, rounded, thick, turned
-from training.render.catalogue import Item, kind
+from training.render.catalogue import RenderedItem, kind
 from training.render.chance import pick, toss
 from training.render.laying import lay, on_its_side, spun, turn
 
@@ -31,30 +31,36 @@ WINE: Outline = (
 
 
 @kind("glass", "bottle", share=3)
-def bottle(rng: np.random.Generator) -> Item:
+def bottle(rng: np.random.Generator) -> RenderedItem:
     """A beer bottle, long or stubby, mostly with its paper label."""
     shape, low, high = pick(rng, ((BEER, 0.35, 1.1), (STUBBY, 0.25, 0.8)))
     return _glass_bottle(rng, shape, pick(rng, (FLINT, BROWN, GREEN, BROWN, GREEN)), low, high, 0.7)
 
 
 @kind("glass", "wine-bottle", share=2)
-def wine_bottle(rng: np.random.Generator) -> Item:
+def wine_bottle(rng: np.random.Generator) -> RenderedItem:
     """A wine bottle: a punt, high shoulders, often soaked off its label."""
     return _glass_bottle(rng, WINE, pick(rng, (GREEN, GREEN, FLINT)), 0.45, 1.4, 0.6)
 
 
-def _glass_bottle(rng: np.random.Generator, shape: Outline, tint: tuple[float, float, float], low: float, high: float, labelled: float) -> Item:
+def _glass_bottle(
+    rng: np.random.Generator, shape: Outline, tint: tuple[float, float, float], low: float, high: float, labelled: float
+) -> RenderedItem:
     profile = rounded(shape, 170, 1.6)
     parts = [add_surface(turned(thick(profile, 0.05), 96), [glass(rng, tint)], closed=True)]
     if toss(rng, labelled):
         around = rng.uniform(0.35, 0.7)
         art = front(rng, 700, round(700 * (high - low) / (2 * 0.33 * math.pi * around)))
-        parts.append(add_surface(band(profile, low, high, around=around), [surface(rng, roughness=0.5, picture=art, back=(206, 204, 198))]))
+        parts.append(
+            add_surface(
+                band(profile, low, high, around=around), [surface(rng, reflection=Reflection(roughness=0.5), picture=art, back=(206, 204, 198))]
+            )
+        )
     return lay(parts, on_its_side(rng, (0.6, 2.5)), see_through=True)
 
 
 @kind("glass", "jar", share=3)
-def jar(rng: np.random.Generator) -> Item:
+def jar(rng: np.random.Generator) -> RenderedItem:
     """A preserving jar, rinsed or nearly; some keep their label, some their lid."""
     r, tall = rng.uniform(0.33, 0.45), rng.uniform(0.9, 1.35)
     screw = ((0.82, 0.9), (0.82, 0.93), (0.86, 0.94), (0.86, 0.96), (0.82, 0.97), (0.82, 0.99), (0.8, 1.0))
@@ -65,13 +71,16 @@ def jar(rng: np.random.Generator) -> Item:
         around = rng.uniform(0.4, 0.8)
         art = front(rng, 760, round(760 * tall * 0.5 / (2 * r * math.pi * around)))
         parts.append(
-            add_surface(band(profile, tall * 0.2, tall * 0.7, around=around), [surface(rng, roughness=0.5, picture=art, back=(206, 204, 198))])
+            add_surface(
+                band(profile, tall * 0.2, tall * 0.7, around=around),
+                [surface(rng, reflection=Reflection(roughness=0.5), picture=art, back=(206, 204, 198))],
+            )
         )
     if toss(rng, 0.4):
         edge = r * 0.9
         lid = outline([(0, tall + 0.025), (edge * 0.8, tall + 0.025), (edge - 0.02, tall + 0.03), (edge, tall + 0.01), (edge, tall * 0.915)], 60)
         paint = pick(rng, (None, (150, 26, 28), (238, 236, 230), (34, 84, 58)))
-        skin = metal(rng, BRASS) if paint is None else surface(rng, paint, roughness=0.3, metallic=0.2, coat=0.4)
+        skin = metal(rng, BRASS) if paint is None else surface(rng, paint, reflection=Reflection(roughness=0.3, metallic=0.2, coat=0.4))
         parts.append(add_surface(turned(lid, 90), [skin], closed=True))
     if toss(rng, 0.4):
         return lay(parts, spun(rng), see_through=True)
@@ -79,7 +88,7 @@ def jar(rng: np.random.Generator) -> Item:
 
 
 @kind("glass", "tumbler")
-def tumbler(rng: np.random.Generator) -> Item:
+def tumbler(rng: np.random.Generator) -> RenderedItem:
     """A drinking glass with a heavy bottom."""
     tall, foot, mouth = rng.uniform(0.8, 1.2), rng.uniform(0.27, 0.33), rng.uniform(0.34, 0.4)
     shell = [(0, 0.02), (foot - 0.03, 0), (foot, 0.03), (mouth, tall - 0.01), (mouth - 0.012, tall), (mouth - 0.03, tall - 0.01)]
@@ -97,7 +106,7 @@ def tumbler(rng: np.random.Generator) -> Item:
 
 
 @kind("plastic", "pet-bottle", share=4)
-def pet_bottle(rng: np.random.Generator) -> Item:
+def pet_bottle(rng: np.random.Generator) -> RenderedItem:
     """A water or soda bottle: whole, squeezed, or wrung."""
     tall, r = pick(rng, ((2.1, 0.32), (2.3, 0.33), (2.6, 0.42)))
     shoulder = [(r, tall * 0.66), (r * 0.95, tall * 0.72), (r * 0.6, tall * 0.86), (r * 0.42, tall * 0.92), (r * 0.4, tall * 0.94)]
@@ -122,7 +131,9 @@ def pet_bottle(rng: np.random.Generator) -> Item:
     parts = [add_surface(shell, [clear_plastic(rng, tint, roughness=rng.uniform(0.04, 0.09), haze=0.07, gloss=1.25)], closed=True)]
     if toss(rng, 0.8):
         art = wrapround(rng, 1000, round(1000 * (high - low) / (math.tau * r)))
-        parts.append(add_surface(sleeve, [surface(rng, roughness=0.32, picture=art, back=(190, 192, 196), grain=Grain(0.05, 5))]))
+        parts.append(
+            add_surface(sleeve, [surface(rng, reflection=Reflection(roughness=0.32), picture=art, back=(190, 192, 196), grain=Grain(0.05, 5))])
+        )
     if toss(rng, 0.85):
         parts.append(_screw_cap(rng, r * 0.46, tall * 0.955, tall + 0.02))
     return lay(parts, on_its_side(rng), see_through=True)
@@ -156,11 +167,11 @@ def _screw_cap(rng: np.random.Generator, r: float, low: float, high: float) -> b
         for radius, height, ridge in ((0.01, high, 1), (r * 0.9, high, 1), (r, high - 0.02, knurl), (r, low, knurl), (r * 0.9, low, 1))
     ]
     colour = pick(rng, ((24, 74, 168), (236, 236, 236), (186, 32, 38), (22, 116, 64), (240, 150, 40)))
-    return add_surface(np.stack(rows), [surface(rng, colour, roughness=0.38)], closed=True, smooth=False)
+    return add_surface(np.stack(rows), [surface(rng, colour, reflection=Reflection(roughness=0.38))], closed=True, smooth=False)
 
 
 @kind("plastic", "care-bottle", share=2)
-def care_bottle(rng: np.random.Generator) -> Item:
+def care_bottle(rng: np.random.Generator) -> RenderedItem:
     """A flat, opaque bottle for shampoo or washing-up liquid, on its back."""
     tall, r, depth = rng.uniform(1.6, 2.2), rng.uniform(0.36, 0.46), rng.uniform(0.48, 0.7)
     waist = rng.uniform(0.85, 1.02)
@@ -182,14 +193,18 @@ def care_bottle(rng: np.random.Generator) -> Item:
     bodies: tuple[Colour, ...] = ((238, 238, 236), (34, 110, 184), (234, 190, 50), (200, 66, 112), (64, 150, 94), (224, 98, 38))
     colour = pick(rng, bodies)
     parts = [
-        add_surface(turned(profile, 110, depth), [surface(rng, colour, roughness=rng.uniform(0.25, 0.4), coat=0.2, subsurface=0.1)], closed=True)
+        add_surface(
+            turned(profile, 110, depth),
+            [surface(rng, colour, reflection=Reflection(roughness=rng.uniform(0.25, 0.4), coat=0.2, subsurface=0.1))],
+            closed=True,
+        )
     ]
     cap = rounded([(0, tall * 1.02), (r * 0.3, tall * 1.02), (r * 0.36, tall), (r * 0.38, tall * 0.86), (r * 0.36, tall * 0.855)], 60, 1.5)
     cap_colour = pick(rng, ((240, 240, 238), colour, (44, 44, 50)))
-    parts.append(add_surface(turned(cap, 80, max(depth, 0.8)), [surface(rng, cap_colour, roughness=0.32)], closed=True))
+    parts.append(add_surface(turned(cap, 80, max(depth, 0.8)), [surface(rng, cap_colour, reflection=Reflection(roughness=0.32))], closed=True))
     around, low, high = 0.3, tall * 0.15, tall * 0.62
     art = front(rng, 620, round(620 * (high - low) / (r * 1.5)))
-    parts.append(add_surface(_broadside(profile, low, high, around, depth), [surface(rng, roughness=0.4, picture=art)]))
+    parts.append(add_surface(_broadside(profile, low, high, around, depth), [surface(rng, reflection=Reflection(roughness=0.4), picture=art)]))
     return lay(parts, spun(rng) @ turn("X", -math.pi / 2) @ turn("Z", rng.uniform(-0.1, 0.1)))
 
 

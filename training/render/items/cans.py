@@ -6,16 +6,16 @@ import numpy as np
 
 from device.common.arrays import Float64Array
 from training.render.appearance.artwork import wrapround
-from training.render.appearance.creases import crumpled, dented
-from training.render.appearance.materials import ALUMINIUM, BRASS, TINPLATE, Grain, metal, surface
-from training.render.appearance.meshes import add_surface, height_uv, outline, turned
-from training.render.catalogue import Item, kind
+from training.render.appearance.creases import Layers, crumpled, dented
+from training.render.appearance.materials import ALUMINIUM, BRASS, TINPLATE, Grain, Reflection, metal, surface
+from training.render.appearance.meshes import Cells, Shell, add_surface, height_uv, outline, turned
+from training.render.catalogue import RenderedItem, kind
 from training.render.chance import pick, toss
 from training.render.laying import lay, on_its_side, shift, spun, turn
 
 
 @kind("metal", "drinks-can", share=4)
-def drinks_can(rng: np.random.Generator) -> Item:
+def drinks_can(rng: np.random.Generator) -> RenderedItem:
     """An opened can: whole, dented, stamped down, or flattened on its side."""
     tall, r = pick(rng, ((1.22, 0.33), (1.22, 0.33), (1.55, 0.33), (1.35, 0.265)))
     foot = [(0, 0.10), (0.17, 0.06), (r - 0.095, 0), (r - 0.075, 0), (r * 0.93, 0.06), (r, 0.12)]
@@ -36,13 +36,17 @@ def drinks_can(rng: np.random.Generator) -> Item:
         can = _flattened(rng, can, tall)
 
     bare = metal(rng, roughness=0.22, grain=Grain(0.05, 50))
-    art = surface(rng, roughness=0.24, metallic=0.75, coat=0.35, smears=0.06, picture=wrapround(rng, 1000, round(1000 * tall / (math.tau * r))))
-    parts = [add_surface(can, [bare, art], uv=uv, closed=True, face_material=np.repeat(printed[:, None], 110, axis=1).astype(int))]
+    art = surface(
+        rng,
+        reflection=Reflection(roughness=0.24, metallic=0.75, coat=0.35, smears=0.06),
+        picture=wrapround(rng, 1000, round(1000 * tall / (math.tau * r))),
+    )
+    parts = [add_surface(can, [bare, art], cells=Cells(uv=uv, material=np.repeat(printed[:, None], 110, axis=1).astype(int)), closed=True)]
     if fate in ("whole", "dented"):
         top = tall - 0.033
         angle = np.linspace(0, math.tau, 40, endpoint=False)
         rims = [np.stack([0.085 * k * np.cos(angle), 0.105 * k * np.sin(angle) + 0.12, np.full(40, top + 0.004)], axis=-1) for k in (1, 0.01)]
-        parts.append(add_surface(np.stack(rims), [surface(rng, (16, 15, 15), roughness=0.6)], closed=True))
+        parts.append(add_surface(np.stack(rims), [surface(rng, (16, 15, 15), reflection=Reflection(roughness=0.6))], closed=True))
         parts += [
             add_surface(_ring(*size), [bare], closed=True)
             for size in ((0.075, 0.1, -0.06, top + 0.03, 0.025, 0.012), (0.02, 0.02, 0.02, top + 0.03, 0.03, 0.014))
@@ -91,12 +95,12 @@ def _flattened(rng: np.random.Generator, can: Float64Array, tall: float) -> Floa
     up = np.clip(z / tall, 0, 1)
     squeeze = np.sin(np.pi * up) ** 0.5 * rng.uniform(0.5, 0.72)
     free = np.clip(np.minimum(up, 1 - up) * 8, 0, 1)
-    buckles = crumpled(rng, x * 3, z * 3, 14, 0.035, layers=2) * free
+    buckles = crumpled(rng, x * 3, z * 3, 14, 0.035, Layers(count=2)) * free
     return np.stack([x * (1 + 0.35 * squeeze), y * (1 - squeeze) + 0.06 * np.sin(up * 7 + rng.uniform(0, 6)) + buckles, z], axis=-1)
 
 
 @kind("metal", "food-tin", share=2)
-def food_tin(rng: np.random.Generator) -> Item:
+def food_tin(rng: np.random.Generator) -> RenderedItem:
     """An opened tin with its lid hanging on; bare and ribbed, or with its paper label."""
     tall, r = pick(rng, ((1.1, 0.37), (1.15, 0.42), (0.6, 0.43)))
     shell = outline(
@@ -130,9 +134,9 @@ def food_tin(rng: np.random.Generator) -> Item:
     materials, cover = [bare], None
     if toss(rng, 0.6):
         label = wrapround(rng, 1000, round(1000 * tall / (math.tau * r)))
-        materials.append(surface(rng, roughness=0.5, picture=label, grain=Grain(0.03, 20)))
+        materials.append(surface(rng, reflection=Reflection(roughness=0.5), picture=label, grain=Grain(0.03, 20)))
         cover = np.repeat(outside[:, None], 110, axis=1).astype(int)
-    parts = [add_surface(tin, materials, uv=uv, closed=True, face_material=cover)]
+    parts = [add_surface(tin, materials, cells=Cells(uv=uv, material=cover), closed=True)]
 
     beads = outline(
         [
@@ -149,7 +153,7 @@ def food_tin(rng: np.random.Generator) -> Item:
         ],
         50,
     )
-    lid = add_surface(turned(beads, 80), [bare], closed=True, thickness=0.008)
+    lid = add_surface(turned(beads, 80), [bare], closed=True, shell=Shell(thickness=0.008))
     lid.matrix_world = shift(0, r * 0.93, tall) @ turn("X", -rng.uniform(0.9, 1.9)) @ shift(0, -r * 0.9, 0)
     parts.append(lid)
     if toss(rng, 0.45):
@@ -158,7 +162,7 @@ def food_tin(rng: np.random.Generator) -> Item:
 
 
 @kind("metal", "jar-lid")
-def jar_lid(rng: np.random.Generator) -> Item:
+def jar_lid(rng: np.random.Generator) -> RenderedItem:
     """A screw lid, either way up."""
     r, h = rng.uniform(0.3, 0.42), 0.14
     over = [
@@ -174,15 +178,15 @@ def jar_lid(rng: np.random.Generator) -> Item:
     under = [(r - 0.02, 0), (r - 0.02, h - 0.05), (r - 0.09, h - 0.05), (r - 0.1, h - 0.035), (0, h - 0.035)]
     profile = outline([*over, *under], 160)
     colour, lacquered = pick(rng, ((BRASS, False), (TINPLATE, False), ((150, 26, 28), True), ((36, 92, 60), True), ((236, 234, 228), True)))
-    outer = surface(rng, colour, roughness=0.22, metallic=0.2 if lacquered else 1.0, coat=0.4, smears=0.05)
+    outer = surface(rng, colour, reflection=Reflection(roughness=0.22, metallic=0.2 if lacquered else 1.0, coat=0.4, smears=0.05))
     inner = metal(rng, pick(rng, (BRASS, TINPLATE)), roughness=0.25)
     inside = np.arange(len(profile) - 1) > len(profile) * 0.62
-    part = add_surface(turned(profile, 120), [outer, inner], closed=True, face_material=np.repeat(inside[:, None], 120, axis=1).astype(int))
+    part = add_surface(turned(profile, 120), [outer, inner], closed=True, cells=Cells(material=np.repeat(inside[:, None], 120, axis=1).astype(int)))
     return lay([part], turn("X", pick(rng, (0.0, math.pi)) + rng.uniform(-0.06, 0.06)) @ turn("Y", rng.uniform(-0.05, 0.05)) @ spun(rng))
 
 
 @kind("metal", "crown-cap")
-def crown_cap(rng: np.random.Generator) -> Item:
+def crown_cap(rng: np.random.Generator) -> RenderedItem:
     """A crown cap, levered off: its skirt of 21 teeth, a crease across."""
     r, h = 0.145, 0.062
     profile = outline([(0, h), (r * 0.7, h - 0.002), (r * 0.86, h - 0.012), (r * 0.95, h - 0.035), (r * 1.1, 0)], 60)
@@ -194,9 +198,7 @@ def crown_cap(rng: np.random.Generator) -> Item:
     paint = surface(
         rng,
         pick(rng, ((176, 30, 38), (30, 70, 132), (206, 168, 70), (34, 100, 62), (232, 230, 224))),
-        roughness=0.25,
-        metallic=0.35,
-        coat=0.4,
+        reflection=Reflection(roughness=0.25, metallic=0.35, coat=0.4),
         back=TINPLATE,
     )
-    return lay([add_surface(cap, [paint], closed=True, thickness=0.004)], turn("X", pick(rng, (0.0, 0.0, math.pi))) @ spun(rng))
+    return lay([add_surface(cap, [paint], closed=True, shell=Shell(thickness=0.004))], turn("X", pick(rng, (0.0, 0.0, math.pi))) @ spun(rng))

@@ -8,16 +8,16 @@ import numpy as np
 
 from device.common.arrays import Float64Array
 from training.render.appearance.artwork import wrapround
-from training.render.appearance.creases import bent, crumpled, dented
-from training.render.appearance.materials import Grain, clear_plastic, surface
-from training.render.appearance.meshes import add_surface, height_uv, outline, turned
-from training.render.catalogue import Item, kind
+from training.render.appearance.creases import Layers, bent, crumpled, dented
+from training.render.appearance.materials import Grain, Reflection, clear_plastic, surface
+from training.render.appearance.meshes import Cells, Shell, add_surface, height_uv, outline, turned
+from training.render.catalogue import RenderedItem, kind
 from training.render.chance import pick, toss
 from training.render.laying import lay, on_its_side, shift, spun, turn
 
 
 @kind("plastic", "drinking-cup", share=2)
-def drinking_cup(rng: np.random.Generator) -> Item:
+def drinking_cup(rng: np.random.Generator) -> RenderedItem:
     """A party cup, clear, white or coloured, upright, upside down or on its side."""
     tall, foot, mouth = rng.uniform(0.85, 1.25), rng.uniform(0.25, 0.32), rng.uniform(0.38, 0.46)
     wall = [(foot + 0.01, 0.03), (foot + (mouth - foot) * 0.3, tall * 0.3), (mouth - 0.02, tall - 0.03)]
@@ -34,14 +34,19 @@ def drinking_cup(rng: np.random.Generator) -> Item:
         skin = clear_plastic(rng, haze=rng.uniform(0.08, 0.2), gloss=1.6, ripple=Grain(0.05, 6, detail=2))
         part = add_surface(cup, [skin], closed=True)
     else:
-        part = add_surface(cup, [surface(rng, colour, roughness=0.32, subsurface=0.1, back=(236, 236, 233))], closed=True, thickness=0.01)
+        part = add_surface(
+            cup,
+            [surface(rng, colour, reflection=Reflection(roughness=0.32, subsurface=0.1), back=(236, 236, 233))],
+            closed=True,
+            shell=Shell(thickness=0.01),
+        )
     if toss(rng, 0.35):
         return lay([part], turn("X", pick(rng, (0.0, math.pi))) @ spun(rng), see_through=colour is None)
     return lay([part], on_its_side(rng, taper=math.atan((mouth - foot) / tall)), see_through=colour is None)
 
 
 @kind("plastic", "deli-tub", share=2)
-def deli_tub(rng: np.random.Generator) -> Item:
+def deli_tub(rng: np.random.Generator) -> RenderedItem:
     """A fluted round tub for salads, clear or milky."""
     r, tall = rng.uniform(0.5, 0.62), rng.uniform(0.35, 0.6)
     base = [(0, 0.05), (r * 0.3, 0.05), (r * 0.33, 0.03), (r * 0.7, 0.03), (r * 0.75, 0), (r * 0.82, 0.03)]
@@ -55,7 +60,7 @@ def deli_tub(rng: np.random.Generator) -> Item:
 
 
 @kind("plastic", "yoghurt-pot", share=2)
-def yoghurt_pot(rng: np.random.Generator) -> Item:
+def yoghurt_pot(rng: np.random.Generator) -> RenderedItem:
     """A printed pot with a smear left in it."""
     tall, foot, mouth = rng.uniform(0.7, 1.0), rng.uniform(0.25, 0.3), rng.uniform(0.33, 0.4)
     outside = outline(
@@ -76,10 +81,14 @@ def yoghurt_pot(rng: np.random.Generator) -> Item:
     zones = np.r_[np.ones(len(outside) - 8), np.zeros(8), np.full(len(inside) - 1, 2)].astype(int)
     if toss(rng, 0.3):
         pot = dented(rng, pot, 5, 0.06, 0.05, tall - 0.1)
-    white = surface(rng, (238, 237, 232), roughness=0.35, subsurface=0.15)
-    art = surface(rng, roughness=0.32, coat=0.2, picture=wrapround(rng, 1000, round(1000 * tall / (math.tau * 0.5 * (foot + mouth)))))
-    smeared = surface(rng, pick(rng, ((236, 226, 214), (238, 214, 216), (232, 224, 196))), roughness=0.3, grain=Grain(0.5, 6), smears=0.15)
-    part = add_surface(pot, [white, art, smeared], uv=uv, closed=True, face_material=np.repeat(zones[:, None], 110, axis=1))
+    white = surface(rng, (238, 237, 232), reflection=Reflection(roughness=0.35, subsurface=0.15))
+    art = surface(
+        rng, reflection=Reflection(roughness=0.32, coat=0.2), picture=wrapround(rng, 1000, round(1000 * tall / (math.tau * 0.5 * (foot + mouth))))
+    )
+    smeared = surface(
+        rng, pick(rng, ((236, 226, 214), (238, 214, 216), (232, 224, 196))), reflection=Reflection(roughness=0.3, smears=0.15), grain=Grain(0.5, 6)
+    )
+    part = add_surface(pot, [white, art, smeared], cells=Cells(uv=uv, material=np.repeat(zones[:, None], 110, axis=1)), closed=True)
     if toss(rng, 0.4):
         return lay([part], spun(rng))
     return lay([part], on_its_side(rng, taper=math.atan((mouth - foot) / tall)))
@@ -98,7 +107,7 @@ def _dish(rings: Sequence[tuple[float, float]], half_long: float, half_wide: flo
 
 
 @kind("plastic", "clamshell", share=2)
-def clamshell(rng: np.random.Generator) -> Item:
+def clamshell(rng: np.random.Generator) -> RenderedItem:
     """A hinged clear box for berries or a sandwich, ajar or wide open, often dented."""
     half_long, half_wide, tall = rng.uniform(0.6, 0.95), rng.uniform(0.45, 0.65), rng.uniform(0.25, 0.45)
     ribs = [(0.35, 0.02), (0.4, 0.0), (0.6, 0.0), (0.65, 0.02)]
@@ -114,7 +123,9 @@ def clamshell(rng: np.random.Generator) -> Item:
     for opened in (0.0, pick(rng, (rng.uniform(0.1, 0.5), rng.uniform(1.2, 2.4), math.pi))):
         points = shell.copy()
         if toss(rng, 0.5):
-            points[..., 2] += crumpled(rng, points[..., 0], points[..., 1], 5, 0.03, layers=2) * np.clip(points[..., 2:3], 0, tall)[..., 0] / tall
+            points[..., 2] += (
+                crumpled(rng, points[..., 0], points[..., 1], 5, 0.03, Layers(count=2)) * np.clip(points[..., 2:3], 0, tall)[..., 0] / tall
+            )
         part = add_surface(points, [skin], closed=True)
         if parts:  # turned over on to the other half, then opened about its long side
             hinge = shift(0, 1.05 * half_wide, tall)
@@ -124,7 +135,7 @@ def clamshell(rng: np.random.Generator) -> Item:
 
 
 @kind("trash", "foam-tray", share=1)
-def foam_tray(rng: np.random.Generator) -> Item:
+def foam_tray(rng: np.random.Generator) -> RenderedItem:
     """A foamed tray that meat or mushrooms came in, white, black or pale, sometimes broken through."""
     half_long, half_wide, tall = rng.uniform(0.8, 1.2), rng.uniform(0.6, 0.85), rng.uniform(0.15, 0.3)
     dish = _dish(
@@ -132,15 +143,15 @@ def foam_tray(rng: np.random.Generator) -> Item:
     )
     if toss(rng, 0.4):
         dish = bent(dish, 0, rng.uniform(-0.5, 0.5) * half_long, rng.uniform(0.2, 1.2))
-    dish[..., 2] += crumpled(rng, dish[..., 0], dish[..., 1], 8, 0.012, layers=2)
+    dish[..., 2] += crumpled(rng, dish[..., 0], dish[..., 1], 8, 0.012, Layers(count=2))
     colour = pick(rng, ((238, 238, 234), (238, 238, 234), (30, 30, 32), (240, 226, 150), (206, 220, 232)))
-    skin = surface(rng, colour, roughness=0.6, specular=0.3, subsurface=0.05, grain=Grain(0.12, 40))
+    skin = surface(rng, colour, reflection=Reflection(roughness=0.6, specular=0.3, subsurface=0.05), grain=Grain(0.12, 40))
     way = turn("X", pick(rng, (0.0, 0.0, math.pi)))
-    return lay([add_surface(dish, [skin], closed=True, thickness=0.03)], spun(rng) @ way)
+    return lay([add_surface(dish, [skin], closed=True, shell=Shell(thickness=0.03))], spun(rng) @ way)
 
 
 @kind("trash", "noodle-cup", share=1)
-def noodle_cup(rng: np.random.Generator) -> Item:
+def noodle_cup(rng: np.random.Generator) -> RenderedItem:
     """A coated board or foam cup: printed outside, white and stained within."""
     tall, foot, mouth = rng.uniform(1.0, 1.2), 0.3, 0.45
     outside = outline(
@@ -161,9 +172,9 @@ def noodle_cup(rng: np.random.Generator) -> Item:
     zones = np.r_[np.ones(len(outside) - 8), np.zeros(8 + len(inside) - 1)].astype(int)
     if toss(rng, 0.4):
         cup = dented(rng, cup, 6, 0.06, 0.05, tall + 0.3)
-    white = surface(rng, (232, 228, 216), roughness=0.6, subsurface=0.1, grain=Grain(0.1, 30))
-    art = surface(rng, roughness=0.42, picture=wrapround(rng, 1000, round(1000 * tall / (math.tau * 0.38))))
-    part = add_surface(cup, [white, art], uv=uv, closed=True, face_material=np.repeat(zones[:, None], 110, axis=1))
+    white = surface(rng, (232, 228, 216), reflection=Reflection(roughness=0.6, subsurface=0.1), grain=Grain(0.1, 30))
+    art = surface(rng, reflection=Reflection(roughness=0.42), picture=wrapround(rng, 1000, round(1000 * tall / (math.tau * 0.38))))
+    part = add_surface(cup, [white, art], cells=Cells(uv=uv, material=np.repeat(zones[:, None], 110, axis=1)), closed=True)
     if toss(rng, 0.3):
         return lay([part], spun(rng))
     return lay([part], on_its_side(rng, taper=math.atan((mouth - foot) / tall)))

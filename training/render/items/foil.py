@@ -4,41 +4,41 @@ import math
 
 import numpy as np
 
-from training.render.appearance.creases import balled, crumpled, torn_sheet
+from training.render.appearance.creases import Layers, Tear, balled, crumpled, torn_sheet
 from training.render.appearance.materials import ALUMINIUM, Grain, metal
-from training.render.appearance.meshes import add_surface, sheet
-from training.render.catalogue import Item, kind
+from training.render.appearance.meshes import Shell, add_surface, sheet
+from training.render.catalogue import RenderedItem, kind
 from training.render.chance import pick
 from training.render.laying import anyhow, lay, spun
 
 
 @kind("metal", "foil-ball")
-def foil_ball(rng: np.random.Generator) -> Item:
+def foil_ball(rng: np.random.Generator) -> RenderedItem:
     """Foil crushed in a fist."""
     foil = sheet(2.6, 2.4, 260)
     foil[..., 2] += crumpled(rng, foil[..., 0], foil[..., 1], 70, 0.05)
     foil = balled(rng, foil, rng.uniform(0.26, 0.36), int(rng.integers(56, 76)), 1.3, rng.uniform(0.75, 0.95))
     skin = metal(rng, ALUMINIUM, roughness=0.3, grain=Grain(0.3, 16))
-    return lay([add_surface(foil, [skin], smooth=False, thickness=0.004)], anyhow(rng))
+    return lay([add_surface(foil, [skin], smooth=False, shell=Shell(thickness=0.004))], anyhow(rng))
 
 
 @kind("metal", "foil-scrap")
-def foil_scrap(rng: np.random.Generator) -> Item:
+def foil_scrap(rng: np.random.Generator) -> RenderedItem:
     """A torn-off piece, crumpled and half pulled flat again."""
     wide, high = rng.uniform(1.3, 1.9), rng.uniform(1.0, 1.5)
-    torn = torn_sheet(rng, wide, high, 240, (True, True, pick(rng, (True, False)), True), 0.1, 0.05)
+    torn = torn_sheet(rng, wide, high, 240, Tear((True, True, pick(rng, (True, False)), True), 0.1, 0.05))
     foil = torn.points
     x, y = foil[..., 0].copy(), foil[..., 1].copy()
-    foil[..., 2] += crumpled(rng, x, y, 12, 0.16, layers=4, fainter=0.42)
-    foil[..., 0] = 0.9 * foil[..., 0] + crumpled(rng, x, y, 10, 0.035, layers=2)
-    foil[..., 1] = 0.9 * foil[..., 1] + crumpled(rng, x, y, 10, 0.035, layers=2)
+    foil[..., 2] += crumpled(rng, x, y, 12, 0.16, Layers(count=4, fainter=0.42))
+    foil[..., 0] = 0.9 * foil[..., 0] + crumpled(rng, x, y, 10, 0.035, Layers(count=2))
+    foil[..., 1] = 0.9 * foil[..., 1] + crumpled(rng, x, y, 10, 0.035, Layers(count=2))
     foil[..., 2] += rng.uniform(0.1, 0.5) * np.maximum(0, x * rng.uniform(-1, 1) + y * rng.uniform(-1, 1)) ** 1.5
     skin = metal(rng, ALUMINIUM, roughness=0.27, grain=Grain(0.2, 26))
     return lay([add_surface(foil, [skin], smooth=False)], spun(rng))
 
 
 @kind("metal", "foil-tray")
-def foil_tray(rng: np.random.Generator) -> Item:
+def foil_tray(rng: np.random.Generator) -> RenderedItem:
     """A ready-meal tray: pleated walls, a rolled rim, a bottom that was scraped with a fork."""
     half_long, half_wide, tall = pick(rng, ((1.0, 0.75, 0.34), (0.75, 0.6, 0.4), (0.6, 0.6, 0.3)))
     angle = np.linspace(0, math.tau, 360, endpoint=False)
@@ -57,10 +57,10 @@ def foil_tray(rng: np.random.Generator) -> Item:
     part = (at - below)[:, None, None]
     tray = rows[below] * (1 - part) + rows[below + 1] * part
     x, y = tray[..., 0], tray[..., 1]
-    tray[..., 2] += crumpled(rng, x, y, 16, rng.uniform(0.008, 0.022), layers=3)
+    tray[..., 2] += crumpled(rng, x, y, 16, rng.uniform(0.008, 0.022), Layers(count=3))
     tray[..., 2] += rng.uniform(-0.06, 0.06) * x * y
     warp = 1 + 0.05 * rng.uniform(-1, 1) * np.sin(2 * np.arctan2(y, x) + rng.uniform(0, 6))
     tray[..., :2] *= warp[..., None]
     tray[..., 2] = np.maximum(tray[..., 2], 0)
     skin = metal(rng, ALUMINIUM, roughness=0.3, grain=Grain(0.06, 34))
-    return lay([add_surface(tray, [skin], closed=True, thickness=0.006)], spun(rng))
+    return lay([add_surface(tray, [skin], closed=True, shell=Shell(thickness=0.006))], spun(rng))
