@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ITEMS = Path(__file__).parents[3] / "device" / "twin" / "items"
+ITEMS = Path(__file__).parents[3] / "device" / "simulation" / "items"
 LABELS = {"cardboard", "glass", "metal", "paper", "plastic", "trash"}
 
 
