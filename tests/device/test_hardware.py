@@ -16,7 +16,7 @@ BINS = ("paper", "glass", "metal", "plastic", "trash")
 
 
 @pytest.mark.parametrize(("hold_s", "collected_warnings"), [(0.05, True), (0.9, True), (1.0, False), (2.0, False)])
-def test_replayed_pictures_that_are_gone_before_the_empty_tray_is_learned_are_remarked_on(
+def test_too_short_replayed_pictures_are_warned_about(
     hold_s: float, collected_warnings: bool, tmp_path: Path, painted: Callable[..., Pixels], caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "photos").mkdir()

@@ -98,7 +98,7 @@ def test_the_newest_frame_wins(start: Callable[..., CameraThread]) -> None:
     assert camera.latest(after_number=3) is None
 
 
-def test_waiting_ends_when_a_newer_frame_comes(start: Callable[..., CameraThread]) -> None:
+def test_waiting_ends_with_a_newer_frame(start: Callable[..., CameraThread]) -> None:
     gate = threading.Event()
     camera = start(Script(1, gate, 2))
     assert brightness(camera.latest(0, PATIENCE_S)) == 1
@@ -106,14 +106,14 @@ def test_waiting_ends_when_a_newer_frame_comes(start: Callable[..., CameraThread
     assert brightness(camera.latest(1, PATIENCE_S)) == 2
 
 
-def test_the_age_is_that_of_the_exposure(start: Callable[..., CameraThread]) -> None:
+def test_age_is_counted_from_the_exposure(start: Callable[..., CameraThread]) -> None:
     camera = start(Script(7))
     assert camera.age_s(0.0) == float("inf") or camera.latest() is not None
     assert camera.latest(0, PATIENCE_S) is not None
     assert camera.age_s(10.0) == 3.0
 
 
-def test_a_lost_camera_is_opened_again_and_numbers_keep_rising(start: Callable[..., CameraThread]) -> None:
+def test_a_lost_camera_is_reopened_and_numbers_keep_rising(start: Callable[..., CameraThread]) -> None:
     first, second = Script(1, 2, CameraError("unplugged")), Script(3)
     camera = start(first, CameraError("not there yet"), second)
     seen: list[Frame] = []
@@ -129,7 +129,7 @@ def test_a_lost_camera_is_opened_again_and_numbers_keep_rising(start: Callable[.
     assert camera.last_error is None
 
 
-def test_damaged_pictures_are_counted_over_reopenings_and_logged_once(start: Callable[..., CameraThread], caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_frames_are_counted_across_reopenings_and_logged_once(start: Callable[..., CameraThread], caplog: pytest.LogCaptureFixture) -> None:
     class Damaged(Script):
         """Drops two pictures before each one that it gives."""
 
@@ -147,27 +147,27 @@ def test_damaged_pictures_are_counted_over_reopenings_and_logged_once(start: Cal
     ]
 
 
-def test_while_there_are_no_frames_the_reason_is_known(start: Callable[..., CameraThread]) -> None:
+def test_without_frames_last_error_says_why(start: Callable[..., CameraThread]) -> None:
     camera = start(CameraError("camera 0: no such device"), pause_s=(PATIENCE_S, PATIENCE_S))
     assert camera.latest(0, 0.2) is None
     assert str(camera.last_error) == "camera 0: no such device"
     assert camera.reopened == 0
 
 
-def test_the_end_of_a_replay_comes_after_its_last_frame(start: Callable[..., CameraThread]) -> None:
+def test_the_end_of_a_replay_is_raised_after_its_last_frame(start: Callable[..., CameraThread]) -> None:
     camera = start(Script(1, EndOfFrames("all shown")))
     assert brightness(camera.latest(0, PATIENCE_S)) == 1
     with pytest.raises(EndOfFrames, match="all shown"):
         camera.latest(1, PATIENCE_S)
 
 
-def test_a_bug_in_a_source_reaches_who_asks_for_frames(start: Callable[..., CameraThread]) -> None:
+def test_a_bug_in_a_source_is_raised_by_latest(start: Callable[..., CameraThread]) -> None:
     camera = start(Script(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError, match="a bug"):
         camera.latest(0, PATIENCE_S)
 
 
-def test_a_source_that_hangs_is_given_up_and_another_opened(start: Callable[..., CameraThread], clock: Any) -> None:
+def test_a_hanging_source_is_abandoned_and_another_opened(start: Callable[..., CameraThread], clock: Any) -> None:
     driver_returns = threading.Event()
     hanging = Script(1, driver_returns, 99)
     camera = start(hanging, Script(2), hang_s=12.0, clock=clock)
@@ -188,7 +188,7 @@ def test_a_source_that_hangs_is_given_up_and_another_opened(start: Callable[...,
     assert brightness(camera.latest()) == 2, "what a given-up reader still delivers is not believed"
 
 
-def test_when_every_driver_call_hangs_it_says_so_and_stops_trying(start: Callable[..., CameraThread], clock: Any) -> None:
+def test_when_every_driver_call_hangs_it_reports_stuck(start: Callable[..., CameraThread], clock: Any) -> None:
     hang = threading.Event()
     scripts = [Script(hang, CameraError("late")) for _ in range(3)] + [Script(threading.Event()) for _ in range(2)]
     camera = start(*scripts, hang_s=12.0, clock=clock)
@@ -209,7 +209,7 @@ def test_when_every_driver_call_hangs_it_says_so_and_stops_trying(start: Callabl
         camera.latest()
 
 
-def test_a_driver_that_hangs_and_keeps_the_camera_to_itself_is_told_after_a_minute(start: Callable[..., CameraThread], clock: Any) -> None:
+def test_a_hanging_driver_that_keeps_the_camera_is_stuck_after_a_minute(start: Callable[..., CameraThread], clock: Any) -> None:
     hang = threading.Event()
     hanging, busy = Script(1, hang, CameraError("late")), CameraError("another program may be using it")
     camera = start(hanging, busy, busy, hang_s=12.0, clock=clock, pause_s=(0.001, 0.001))
@@ -227,7 +227,7 @@ def test_a_driver_that_hangs_and_keeps_the_camera_to_itself_is_told_after_a_minu
         pass
 
 
-def test_a_hang_that_was_got_over_is_no_reason_to_restart(start: Callable[..., CameraThread], clock: Any) -> None:
+def test_a_hang_that_ended_is_not_stuck(start: Callable[..., CameraThread], clock: Any) -> None:
     hang = threading.Event()
     hanging = Script(1, hang)
     camera = start(hanging, Script(2, CameraError("unplugged")), hang_s=12.0, clock=clock, pause_s=(PATIENCE_S, PATIENCE_S))
@@ -238,7 +238,7 @@ def test_a_hang_that_was_got_over_is_no_reason_to_restart(start: Callable[..., C
     assert not camera.stuck
 
 
-def test_closing_is_bounded_when_the_driver_hangs(start: Callable[..., CameraThread]) -> None:
+def test_close_is_bounded_when_the_driver_hangs(start: Callable[..., CameraThread]) -> None:
     hang = threading.Event()
     source = Script(1, hang, CameraError("unplugged"))
     camera = start(source)
@@ -269,14 +269,14 @@ def test_the_source_is_closed_with_the_camera() -> None:
     assert camera.latest(last.number, PATIENCE_S) is None
 
 
-def test_pictures_are_turned_and_cut(start: Callable[..., CameraThread]) -> None:
+def test_frames_are_rotated_and_cropped(start: Callable[..., CameraThread]) -> None:
     camera = start(Script(1), rotate_deg=90, region=Region(x=0.5, w=0.5))
     frame = camera.latest(0, PATIENCE_S)
     assert frame is not None
     assert frame.pixels.shape == (6, 2, 3)
 
 
-def test_turning_is_clockwise_and_the_region_is_cut_from_the_turned_picture() -> None:
+def test_rotation_is_clockwise_and_comes_before_the_crop() -> None:
     pixels: Pixels = np.zeros((2, 3, 3), np.uint8)
     pixels[0, 0] = 1  # upper left, which a quarter turn clockwise brings to the upper right
     assert rotate_and_crop(pixels, 90, Region())[0, 1, 0] == 1
@@ -294,7 +294,7 @@ def test_turning_is_clockwise_and_the_region_is_cut_from_the_turned_picture() ->
     y=st.floats(0, 0.99),
     share=st.floats(0.01, 1),
 )
-def test_any_region_leaves_a_picture(height: int, width: int, turn: int, x: float, y: float, share: float) -> None:
+def test_any_region_leaves_at_least_a_pixel(height: int, width: int, turn: int, x: float, y: float, share: float) -> None:
     pixels = np.arange(height * width * 3, dtype=np.uint32).astype(np.uint8).reshape(height, width, 3)
     region = Region(x=x, y=y, w=min(share, 1 - x), h=min(share, 1 - y))
     cut = rotate_and_crop(pixels, turn, region)

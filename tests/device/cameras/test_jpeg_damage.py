@@ -31,7 +31,7 @@ def decoded(encoded: bytes) -> tuple[Pixels, bool]:
     return decode(lambda: np.asarray(cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR), np.uint8))
 
 
-def test_a_sound_picture_is_handed_on_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_sound_picture_is_returned_unchanged(capfd: pytest.CaptureFixture[str]) -> None:
     for every in (0, 8, 40):
         picture, damaged = decoded(jpeg(every))
         assert picture.shape == (240, 320, 3)
@@ -39,7 +39,7 @@ def test_a_sound_picture_is_handed_on_as_it_is(capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().err == ""
 
 
-def test_bytes_between_intervals_that_change_no_pixel_are_no_damage(capfd: pytest.CaptureFixture[str]) -> None:
+def test_padding_between_intervals_is_no_damage(capfd: pytest.CaptureFixture[str]) -> None:
     sound = jpeg()
     whole, _ = decoded(sound)
     for at in restarts(sound)[2:-2]:
@@ -68,7 +68,7 @@ def test_a_lost_usb_packet_is_damage(every: int, size: int, capfd: pytest.Captur
     assert capfd.readouterr().err == ""
 
 
-def test_what_others_write_meanwhile_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_of_other_threads_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
     sound = jpeg()
     lost = sound[: restarts(sound)[3]] + sound[restarts(sound)[9] :]
 
@@ -81,7 +81,7 @@ def test_what_others_write_meanwhile_is_passed_on(capfd: pytest.CaptureFixture[s
     assert capfd.readouterr().err == "WARNING the disk is full\nINFO event 7\n"
 
 
-def test_an_error_while_decoding_leaves_standard_error_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_while_decoding_restores_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         raise cv2.error("no memory")
 
@@ -91,14 +91,14 @@ def test_an_error_while_decoding_leaves_standard_error_as_it_was(capfd: pytest.C
     assert capfd.readouterr().err == "still here\n"
 
 
-def test_it_decodes_where_standard_error_is_closed() -> None:
+def test_it_decodes_with_standard_error_closed() -> None:
     program = "import os\nfrom device.cameras.jpeg_damage import decode\nos.close(2)\nprint(decode(lambda: 7))\n"
     done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "(7, False)"
 
 
 @pytest.mark.parametrize("conversion", [cv2.COLOR_YUV2BGR_YUYV, cv2.COLOR_YUV2BGR_UYVY])
-def test_rows_that_never_came_are_green_and_told(conversion: int, picture: Callable[..., Pixels]) -> None:
+def test_green_rows_at_the_end_are_damage(conversion: int, picture: Callable[..., Pixels]) -> None:
     sent = np.random.default_rng(1).integers(16, 236, (48, 64, 2), np.uint8)
     assert not lacks_its_end(np.asarray(cv2.cvtColor(sent, conversion), np.uint8))
     for missing in (1, 20, 48):

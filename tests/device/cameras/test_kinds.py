@@ -16,7 +16,7 @@ from device.cameras.settings import Region
 from device.cameras.v4l2 import V4l2Settings
 
 
-def test_a_replayed_folder_arrives_turned_and_cut(tmp_path: Path) -> None:
+def test_a_replayed_folder_is_rotated_and_cropped(tmp_path: Path) -> None:
     picture = np.zeros((48, 64, 3), np.uint8)
     picture[:, 32:] = 255
     cv2.imencode(".png", picture)[1].tofile(tmp_path / "1.png")
@@ -34,13 +34,13 @@ def test_a_replayed_folder_arrives_turned_and_cut(tmp_path: Path) -> None:
                 number = frame.number
 
 
-def test_a_camera_that_is_not_there_is_told_through_its_last_error(tmp_path: Path) -> None:
+def test_a_missing_camera_is_reported_in_last_error(tmp_path: Path) -> None:
     with open_camera(V4l2Settings(device=str(tmp_path / "video0"))) as camera:
         assert camera.latest(0, 0.3) is None
         assert "no such device" in str(camera.last_error)
 
 
-def test_opening_the_source_itself_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_opener_raises_camera_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", None)
     with pytest.raises(CameraError, match="picamera2"):
         Picamera2Settings().opener()()

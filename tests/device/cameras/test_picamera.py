@@ -171,7 +171,7 @@ def bench(clock: Any, picture: Callable[..., Pixels], monkeypatch: pytest.Monkey
     return bench
 
 
-def test_it_is_configured_as_set(bench: Bench) -> None:
+def test_settings_are_passed_to_picamera2(bench: Bench) -> None:
     bench.found = 2
     bench.open(index=1, width=800, height=600, fps=5)
     camera = bench.cameras[0]
@@ -216,7 +216,7 @@ MODULE_3 = modes(
         ([*MODULE_2, *MODULE_2], {}, (1640, 1232)),
     ],
 )
-def test_the_smallest_sensor_mode_with_the_whole_view_is_asked_for(
+def test_the_smallest_sensor_mode_with_the_whole_view_is_chosen(
     bench: Bench, sensor_modes: list[dict[str, Any]], keys: dict[str, Any], chosen: tuple[int, int]
 ) -> None:
     bench.sensor_modes = sensor_modes
@@ -224,13 +224,13 @@ def test_the_smallest_sensor_mode_with_the_whole_view_is_asked_for(
     assert bench.cameras[0].configuration["raw"] == {"size": chosen}
 
 
-def test_a_camera_that_says_nothing_of_its_view_is_left_to_libcamera(bench: Bench) -> None:
+def test_without_crop_limits_libcamera_chooses_the_mode(bench: Bench) -> None:
     bench.sensor_modes = [{"format": "MJPEG"}, {"format": "YUYV"}]
     bench.open()
     assert bench.cameras[0].configuration["raw"] == {}
 
 
-def test_focus_is_found_once_and_kept(bench: Bench, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_focus_runs_once_and_is_kept(bench: Bench, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
     bench.has_lens = True
     source = bench.open(warm_up_s=2.0)
     assert bench.cameras[0].controls["AfMode"] == 0
@@ -241,9 +241,7 @@ def test_focus_is_found_once_and_kept(bench: Bench, clock: Any, caplog: pytest.L
 
 
 @pytest.mark.parametrize("broken", [{"finds_focus": False}, {"scans_for": 10_000}])
-def test_a_search_for_focus_that_fails_is_bounded_and_said(
-    bench: Bench, clock: Any, broken: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failed_focus_search_is_bounded_and_logged(bench: Bench, clock: Any, broken: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     bench.has_lens = True
     vars(bench).update(broken)
     bench.open(warm_up_s=2.0)
@@ -253,7 +251,7 @@ def test_a_search_for_focus_that_fails_is_bounded_and_said(
     assert told == "camera 0: found nothing to focus on; set camera.focus to 100 divided by the distance of the tray in cm"
 
 
-def test_focus_may_be_set(bench: Bench, clock: Any) -> None:
+def test_focus_is_set_to_the_given_value(bench: Bench, clock: Any) -> None:
     bench.has_lens = True
     bench.open(focus=2.5, warm_up_s=0)
     assert bench.cameras[0].controls["AfMode"] == 0
@@ -261,13 +259,13 @@ def test_focus_may_be_set(bench: Bench, clock: Any) -> None:
     assert bench.cameras[0].scanned == 0
 
 
-def test_a_focus_for_a_lens_that_cannot_move_is_said(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_focus_for_a_fixed_lens_is_logged(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.open(focus=2.5)
     assert caplog.messages == ["camera 0: its lens cannot be moved, camera.focus has no effect"]
     assert "LensPosition" not in bench.cameras[0].controls
 
 
-def test_frames_are_rgb_copied_and_their_buffers_given_back(bench: Bench, picture: Callable[..., Pixels]) -> None:
+def test_frames_are_rgb_copies_and_their_buffers_released(bench: Bench, picture: Callable[..., Pixels]) -> None:
     source = bench.open(warm_up_s=0)
     frames = [source.read(1.0) for _ in range(2 * BUFFERS)]
     assert [frame.number for frame in frames] == list(range(1, 2 * BUFFERS + 1))
@@ -276,14 +274,14 @@ def test_frames_are_rgb_copied_and_their_buffers_given_back(bench: Bench, pictur
     assert bench.cameras[0].held == 0
 
 
-def test_the_time_is_that_of_the_sensor_on_the_monotonic_clock(bench: Bench, clock: Any) -> None:
+def test_taken_s_is_the_sensor_time_on_the_monotonic_clock(bench: Bench, clock: Any) -> None:
     bench.suspended_s = 3600.0
     bench.age_s = 0.25
     frame = bench.open(warm_up_s=0).read(1.0)
     assert frame.taken_s == pytest.approx(clock() - 0.25)
 
 
-def test_exposure_is_left_to_settle_and_then_held(bench: Bench, clock: Any) -> None:
+def test_exposure_settles_and_is_then_locked(bench: Bench, clock: Any) -> None:
     bench.open(warm_up_s=2.0)
     assert clock() == pytest.approx(1002.0, abs=0.11)
     assert bench.cameras[0].controls == {
@@ -295,12 +293,12 @@ def test_exposure_is_left_to_settle_and_then_held(bench: Bench, clock: Any) -> N
     }
 
 
-def test_exposure_may_be_left_free(bench: Bench) -> None:
+def test_without_lock_exposure_it_stays_automatic(bench: Bench) -> None:
     bench.open(lock_exposure=False)
     assert bench.cameras[0].controls == {}
 
 
-def test_a_camera_that_falls_silent_is_an_error_in_time(bench: Bench, clock: Any) -> None:
+def test_a_silent_camera_is_an_error_after_wait_s(bench: Bench, clock: Any) -> None:
     source = bench.open()
     bench.silent = True
     before_s = clock()
@@ -309,7 +307,7 @@ def test_a_camera_that_falls_silent_is_an_error_in_time(bench: Bench, clock: Any
     assert clock() - before_s == pytest.approx(2.0)
 
 
-def test_after_a_timeout_it_can_be_closed_and_opened_again(bench: Bench) -> None:
+def test_after_a_timeout_it_can_be_reopened(bench: Bench) -> None:
     source = bench.open()
     bench.silent = True
     with pytest.raises(CameraError):
@@ -320,14 +318,14 @@ def test_after_a_timeout_it_can_be_closed_and_opened_again(bench: Bench) -> None
     assert bench.open().read(1.0).number == 1
 
 
-def test_a_camera_silent_from_the_start_is_closed_again(bench: Bench) -> None:
+def test_a_camera_that_is_silent_at_the_start_is_closed(bench: Bench) -> None:
     bench.silent = True
     with pytest.raises(CameraError, match="no picture for 3 s"):
         bench.open()
     assert not bench.in_use
 
 
-def test_an_old_picture_is_not_believed(bench: Bench) -> None:
+def test_an_old_frame_is_an_error(bench: Bench) -> None:
     source = bench.open(stale_s=2.0)
     bench.age_s = 4.0
     with pytest.raises(CameraError, match=r"gave a picture that is 4.0 s old"):
@@ -335,7 +333,7 @@ def test_an_old_picture_is_not_believed(bench: Bench) -> None:
     assert bench.cameras[0].held == 0
 
 
-def test_a_picture_without_any_noise_is_a_dead_sensor(bench: Bench) -> None:
+def test_a_frozen_picture_is_an_error(bench: Bench) -> None:
     source = bench.open(frozen_s=3)
     bench.frozen = True
     with pytest.raises(CameraError, match="camera 0: the same picture to the last bit for 3 s"):
@@ -350,14 +348,14 @@ def test_a_failure_to_close_is_logged_not_raised(bench: Bench, caplog: pytest.Lo
     assert "camera 0: closing it failed: Failed to stop" in caplog.text
 
 
-def test_a_missing_picamera2_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_picamera2_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", None)
     with pytest.raises(CameraError, match="sudo apt install python3-picamera2") as caught:
         Picamera2Source(Picamera2Settings())
     assert "\n" not in str(caught.value)
 
 
-def test_a_picamera2_that_waits_for_ever_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picamera2_without_bounded_waits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "picamera2", SimpleNamespace(Picamera2=type("Picamera2", (), {})))
     with pytest.raises(CameraError, match=r"older than 0\.3\.20"):
         Picamera2Source(Picamera2Settings())
@@ -371,7 +369,7 @@ def test_a_picamera2_that_waits_for_ever_is_refused(monkeypatch: pytest.MonkeyPa
         ({"refuses": "width and height should be even"}, "cannot be started at 640 x 480: width and height should be even"),
     ],
 )
-def test_a_camera_that_cannot_be_opened_says_why(bench: Bench, broken: dict[str, Any], complaint: str) -> None:
+def test_an_unopenable_camera_names_the_cause(bench: Bench, broken: dict[str, Any], complaint: str) -> None:
     vars(bench).update(broken)
     with pytest.raises(CameraError, match=complaint):
         bench.open()

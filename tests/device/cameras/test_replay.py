@@ -39,7 +39,7 @@ def all_frames(source: ReplaySource) -> list[Frame]:
     return frames
 
 
-def test_each_picture_is_held_then_the_next_then_the_first_again_then_the_end(folder: Path, replay: Callable[..., ReplaySource], clock: Any) -> None:
+def test_pictures_are_shown_in_order_then_the_first_again(folder: Path, replay: Callable[..., ReplaySource], clock: Any) -> None:
     frames = all_frames(replay(folder, fps=10, hold_s=0.3))
     assert [int(frame.pixels[0, 0, 2]) for frame in frames] == [200] * 3 + [40] * 3 + [120] * 3 + [200] * 3
     assert [frame.number for frame in frames] == list(range(1, 13))
@@ -47,14 +47,14 @@ def test_each_picture_is_held_then_the_next_then_the_first_again_then_the_end(fo
     assert frames[0].pixels.shape == (48, 64, 3)
 
 
-def test_nobody_can_change_a_picture_that_is_held_up(folder: Path, replay: Callable[..., ReplaySource]) -> None:
+def test_a_repeated_picture_cannot_be_written_to(folder: Path, replay: Callable[..., ReplaySource]) -> None:
     source = replay(folder, hold_s=1)
     with pytest.raises(ValueError, match="read-only"):
         source.read(1.0).pixels[:] = 7
     assert int(source.read(1.0).pixels[0, 0, 2]) == 200
 
 
-def test_as_fast_as_asked_shows_each_picture_once_at_once(folder: Path, replay: Callable[..., ReplaySource], clock: Any) -> None:
+def test_fps_0_shows_each_picture_once_without_pauses(folder: Path, replay: Callable[..., ReplaySource], clock: Any) -> None:
     frames = all_frames(replay(folder, fps=0, hold_s=5))
     assert len(frames) == 4
     assert clock() == 1000.0
@@ -65,7 +65,7 @@ def test_a_loop_starts_again(folder: Path, replay: Callable[..., ReplaySource]) 
     assert [int(source.read(1.0).pixels[0, 0, 2]) for _ in range(7)] == [200, 40, 120, 200, 40, 120, 200]
 
 
-def test_a_slow_reader_is_not_shown_pictures_in_a_rush(folder: Path, replay: Callable[..., ReplaySource], clock: Any) -> None:
+def test_a_slow_reader_gets_no_burst_of_frames(folder: Path, replay: Callable[..., ReplaySource], clock: Any) -> None:
     source = replay(folder, fps=10, loop=True)
     source.read(1.0)
     clock.now_s += 5.0
@@ -82,7 +82,7 @@ def test_a_picture_not_yet_due_is_an_error_after_the_wait(folder: Path, replay: 
     assert source.read(8.5).number == 2
 
 
-def test_a_broken_picture_is_left_out_counted_and_logged_once(
+def test_a_broken_picture_is_skipped_counted_and_logged_once(
     folder: Path, replay: Callable[..., ReplaySource], caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder / "a/1.jpg").write_bytes(b"not a jpeg")
@@ -106,7 +106,7 @@ def test_a_folder_of_only_broken_pictures_is_an_error_even_in_a_loop(tmp_path: P
         replay(tmp_path, loop=True).read(1.0)
 
 
-def test_a_missing_path_and_an_empty_folder_are_told_apart(tmp_path: Path, replay: Callable[..., ReplaySource]) -> None:
+def test_a_missing_path_and_an_empty_folder_are_errors(tmp_path: Path, replay: Callable[..., ReplaySource]) -> None:
     with pytest.raises(CameraError, match="nowhere: no such file or folder"):
         replay(tmp_path / "nowhere")
     with pytest.raises(CameraError, match=r"x: File name too long; camera\.path names what to replay"):
@@ -145,5 +145,5 @@ def test_a_file_that_is_no_video_is_an_error(tmp_path: Path, replay: Callable[..
         replay(tmp_path / "tray.mp4").read(1.0)
 
 
-def test_a_single_picture_is_shown_too(folder: Path, replay: Callable[..., ReplaySource]) -> None:
+def test_a_single_picture_is_shown(folder: Path, replay: Callable[..., ReplaySource]) -> None:
     assert int(replay(folder / "b/2.png").read(1.0).pixels[0, 0, 2]) == 120

@@ -19,7 +19,7 @@ def read(text: str) -> CameraSettings:
     return toml.decode(text, type=File).camera
 
 
-def test_the_kind_chooses_the_source() -> None:
+def test_the_kind_chooses_the_settings_of_a_camera() -> None:
     assert isinstance(read('[camera]\nkind = "picamera2"'), Picamera2Settings)
     assert read('[camera]\nkind = "v4l2"\ndevice = 2\nfps = 15') == V4l2Settings(device=2, fps=15)
     assert read('[camera]\nkind = "v4l2"\ndevice = "/dev/v4l/by-id/cam"').device == "/dev/v4l/by-id/cam"
@@ -48,14 +48,14 @@ def test_a_region_is_given_in_fractions() -> None:
         ('kind = "v4l2"\n[camera.region]\ny = 0.5\nh = 0.75', "Expected y + h of at most 1, found 1.25 - at `$.camera.region`"),
     ],
 )
-def test_a_mistake_is_named_with_its_place(text: str, complaint: str) -> None:
+def test_a_mistake_is_named_with_its_key(text: str, complaint: str) -> None:
     with pytest.raises(msgspec.ValidationError) as caught:
         read(f"[camera]\n{text}")
     assert complaint in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", [Picamera2Settings, V4l2Settings, ReplaySettings])
-def test_no_bounded_wait_of_a_source_can_be_taken_for_a_hang(kind: type) -> None:
+def test_every_bounded_wait_is_shorter_than_hang_s(kind: type) -> None:
     limits = {field.name: field.type for field in msgspec.structs.fields(kind)}
     highest, lowest = limits["stale_s"].__metadata__[0].le, limits["hang_s"].__metadata__[0].ge
     assert highest < lowest

@@ -66,7 +66,7 @@ def camera(driver: Driver, clock: Any, **keys: Any) -> V4l2Source:
     return V4l2Source(V4l2Settings(**keys), open_capture=lambda path: driver, clock=clock, sleep=clock.sleep)
 
 
-def test_the_camera_is_asked_for_what_is_set(driver: Driver, clock: Any) -> None:
+def test_settings_are_passed_to_the_camera(driver: Driver, clock: Any) -> None:
     camera(driver, clock, width=1280, height=720, fps=15, pixel_format="MJPG")
     assert driver.properties == {
         cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG"),
@@ -82,20 +82,20 @@ def fourcc(name: str) -> int:
 
 
 @pytest.mark.parametrize("first", ["BGR3", "RGB3"])
-def test_padded_formats_that_opencv_prefers_are_left_for_yuyv(driver: Driver, clock: Any, first: str) -> None:
+def test_padded_formats_are_replaced_by_yuyv(driver: Driver, clock: Any, first: str) -> None:
     driver.properties[cv2.CAP_PROP_FOURCC] = fourcc(first)
     camera(driver, clock)
     assert driver.properties[cv2.CAP_PROP_FOURCC] == fourcc("YUYV")
 
 
 @pytest.mark.parametrize("code", [fourcc("NV12"), fourcc("Y16 ") | 0x80000000, 0, -1])
-def test_another_format_of_the_drivers_choice_is_kept(driver: Driver, clock: Any, code: int) -> None:
+def test_other_formats_of_the_driver_are_kept(driver: Driver, clock: Any, code: int) -> None:
     driver.properties[cv2.CAP_PROP_FOURCC] = code
     assert camera(driver, clock).read(1.0).number == 1
     assert driver.properties[cv2.CAP_PROP_FOURCC] == code
 
 
-def test_a_format_that_the_camera_cannot_send_is_said(driver: Driver, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_format_that_the_camera_lacks_is_logged(driver: Driver, clock: Any, caplog: pytest.LogCaptureFixture) -> None:
     class Stubborn(Driver):
         def set(self, propId: int, value: float) -> bool:  # noqa: N803
             return propId != cv2.CAP_PROP_FOURCC and super().set(propId, value)
@@ -145,21 +145,21 @@ def test_exposure_and_white_balance_are_locked_after_they_settled(
     assert caplog.messages == []
 
 
-def test_what_cannot_be_locked_is_said(locked: Callable[..., V4l2Source], webcam: Webcam, caplog: pytest.LogCaptureFixture) -> None:
+def test_controls_that_cannot_be_locked_are_logged(locked: Callable[..., V4l2Source], webcam: Webcam, caplog: pytest.LogCaptureFixture) -> None:
     webcam.refuses = {EXPOSURE_AUTO}
     locked()
     assert caplog.messages == ["camera /dev/video0: cannot hold its exposure, so an item may change the light of the whole picture"]
     assert webcam.values[AUTO_WHITE_BALANCE] == 0
 
 
-def test_controls_may_be_left_alone(locked: Callable[..., V4l2Source], webcam: Webcam, clock: Any) -> None:
+def test_without_lock_exposure_controls_are_not_touched(locked: Callable[..., V4l2Source], webcam: Webcam, clock: Any) -> None:
     before = dict(webcam.values)
     locked(lock_exposure=False).close()
     assert webcam.values == before
     assert clock() == 1000.0
 
 
-def test_focus_may_be_held(locked: Callable[..., V4l2Source], webcam: Webcam) -> None:
+def test_focus_is_set_to_the_given_value(locked: Callable[..., V4l2Source], webcam: Webcam) -> None:
     locked(lock_exposure=False, focus=75)
     assert (webcam.values[FOCUS_AUTO], webcam.values[FOCUS_ABSOLUTE]) == (0, 75)
 
@@ -173,9 +173,7 @@ def test_a_camera_that_fails_while_it_warms_up_is_closed(locked: Callable[..., V
 
 
 @pytest.mark.parametrize("fps", [1.0, 2.0, 10.0, 30.0])
-def test_opening_stays_within_what_counts_as_a_hang(
-    locked: Callable[..., V4l2Source], driver: Driver, webcam: Webcam, clock: Any, fps: float
-) -> None:
+def test_opening_takes_less_than_hang_s(locked: Callable[..., V4l2Source], driver: Driver, webcam: Webcam, clock: Any, fps: float) -> None:
     driver.interval_s = 1 / fps
     webcam.tells_exposure, webcam.manual_exposure = False, 2000
     webcam.manual_kelvin, webcam.tells_kelvin = 2800, False
@@ -184,7 +182,7 @@ def test_opening_stays_within_what_counts_as_a_hang(
     assert clock() - 1000.0 < lowest
 
 
-def test_a_frame_is_rgb_numbered_and_stamped_by_the_kernel(driver: Driver, clock: Any, picture: Make) -> None:
+def test_a_frame_is_rgb_and_has_number_and_time_stamp(driver: Driver, clock: Any, picture: Make) -> None:
     source = camera(driver, clock)
     driver.stamp_ms = lambda: (clock() - 0.04) * 1000
     frames = [source.read(1.0) for _ in range(3)]
@@ -193,12 +191,12 @@ def test_a_frame_is_rgb_numbered_and_stamped_by_the_kernel(driver: Driver, clock
     assert np.array_equal(frames[0].pixels, picture(1)[:, :, ::-1])
 
 
-def test_without_stamps_the_time_of_arrival_counts(driver: Driver, clock: Any) -> None:
+def test_without_time_stamps_the_time_of_arrival_counts(driver: Driver, clock: Any) -> None:
     driver.stamp_ms = lambda: 0.0
     assert camera(driver, clock).read(1.0).taken_s == clock()
 
 
-def test_pictures_beyond_the_frame_rate_are_not_decoded(driver: Driver, clock: Any) -> None:
+def test_frames_beyond_the_frame_rate_are_not_decoded(driver: Driver, clock: Any) -> None:
     driver.interval_s = 1 / 30
     source = camera(driver, clock, fps=10)
     taken_s = [source.read(1.0).taken_s for _ in range(11)]
@@ -206,7 +204,7 @@ def test_pictures_beyond_the_frame_rate_are_not_decoded(driver: Driver, clock: A
     assert driver.decoded == 11
 
 
-def test_a_camera_at_its_own_pace_is_not_slowed(driver: Driver, clock: Any) -> None:
+def test_a_slower_camera_is_not_slowed_further(driver: Driver, clock: Any) -> None:
     driver.interval_s = 0.0995
     source = camera(driver, clock, fps=10)
     for _ in range(20):
@@ -221,7 +219,7 @@ def test_an_unplugged_camera_is_an_error(driver: Driver, clock: Any) -> None:
         source.read(1.0)
 
 
-def test_success_with_an_old_buffer_is_not_believed(driver: Driver, clock: Any) -> None:
+def test_an_old_buffer_is_no_new_frame(driver: Driver, clock: Any) -> None:
     source = camera(driver, clock)
     last = source.read(1.0)
     driver.interval_s = 0.0
@@ -230,7 +228,7 @@ def test_success_with_an_old_buffer_is_not_believed(driver: Driver, clock: Any) 
         source.read(1.0)
 
 
-def test_pictures_that_waited_in_the_driver_are_passed_over(driver: Driver, clock: Any) -> None:
+def test_old_frames_in_the_driver_are_skipped(driver: Driver, clock: Any) -> None:
     source = camera(driver, clock, stale_s=0.5)
     source.read(1.0)
     clock.now_s += 30
@@ -241,7 +239,7 @@ def test_pictures_that_waited_in_the_driver_are_passed_over(driver: Driver, cloc
     assert frame.number == 2
 
 
-def test_a_picture_that_cannot_be_decoded_is_passed_over(driver: Driver, clock: Any, picture: Make) -> None:
+def test_a_frame_that_cannot_be_decoded_is_skipped(driver: Driver, clock: Any, picture: Make) -> None:
     pictures = iter([None, None, picture(5)])
     driver.shows = lambda: next(pictures)
     frame = camera(driver, clock).read(1.0)
@@ -259,7 +257,7 @@ def test_a_damaged_jpeg_is_dropped_and_counted(driver: Driver, clock: Any, capfd
     assert capfd.readouterr().err == ""
 
 
-def test_a_picture_that_lacks_its_end_is_dropped_and_counted(driver: Driver, clock: Any, picture: Make) -> None:
+def test_a_frame_without_its_end_is_dropped_and_counted(driver: Driver, clock: Any, picture: Make) -> None:
     short = picture(0)
     short[30:] = (0, 154, 0)
     pictures = iter([short, picture(5)])
@@ -269,13 +267,13 @@ def test_a_picture_that_lacks_its_end_is_dropped_and_counted(driver: Driver, clo
     assert source.damaged == 1
 
 
-def test_only_broken_pictures_are_an_error_in_the_end(driver: Driver, clock: Any) -> None:
+def test_only_broken_frames_are_an_error(driver: Driver, clock: Any) -> None:
     driver.shows = lambda: None
     with pytest.raises(CameraError, match="only old or broken pictures for 2 s; try another USB port, a shorter cable or pixel_format"):
         camera(driver, clock).read(2.0)
 
 
-def test_a_picture_without_any_noise_is_a_dead_camera(driver: Driver, clock: Any, picture: Make) -> None:
+def test_a_frozen_picture_is_an_error(driver: Driver, clock: Any, picture: Make) -> None:
     driver.shows = lambda: picture(0)
     source = camera(driver, clock, frozen_s=3)
     with pytest.raises(CameraError, match="the same picture to the last bit for 3 s") as caught:
@@ -285,7 +283,7 @@ def test_a_picture_without_any_noise_is_a_dead_camera(driver: Driver, clock: Any
     assert "\n" not in str(caught.value)
 
 
-def test_a_picture_that_froze_does_not_count_after_the_camera_was_opened_again(driver: Driver, clock: Any, picture: Make) -> None:
+def test_a_frozen_picture_stays_an_error_after_reopening(driver: Driver, clock: Any, picture: Make) -> None:
     driver.shows = lambda: picture(0)
     frozen = FrozenPicture("camera 0", 3)
     settings = V4l2Settings(width=64, height=48)
@@ -305,7 +303,7 @@ def test_a_picture_that_froze_does_not_count_after_the_camera_was_opened_again(d
     assert reopened().read(1.0).number == 1
 
 
-def test_a_picture_that_ever_changes_is_alive_however_dark(driver: Driver, clock: Any) -> None:
+def test_a_dark_picture_that_changes_is_no_error(driver: Driver, clock: Any) -> None:
     dark = np.zeros((48, 64, 3), np.uint8)
 
     def shows() -> Pixels:
@@ -317,20 +315,20 @@ def test_a_picture_that_ever_changes_is_alive_however_dark(driver: Driver, clock
     assert [source.read(1.0).number for _ in range(50)] == list(range(1, 51))
 
 
-def test_looking_for_a_dead_picture_can_be_left_out(driver: Driver, clock: Any, picture: Make) -> None:
+def test_frozen_s_0_switches_the_check_off(driver: Driver, clock: Any, picture: Make) -> None:
     driver.shows = lambda: picture(0)
     source = camera(driver, clock, frozen_s=0)
     assert [source.read(1.0).number for _ in range(300)][-1] == 300
 
 
-def test_closing_gives_the_device_back_any_number_of_times(driver: Driver, clock: Any) -> None:
+def test_close_may_be_called_any_number_of_times(driver: Driver, clock: Any) -> None:
     source = camera(driver, clock)
     source.close()
     source.close()
     assert driver.released
 
 
-def test_a_video_file_goes_through_the_same_path(tmp_path: Path, clock: Any) -> None:
+def test_a_video_file_is_read_like_a_camera(tmp_path: Path, clock: Any) -> None:
     file = tmp_path / "tray.avi"
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
     for level in (40, 120, 200):
@@ -353,7 +351,7 @@ def test_a_video_file_goes_through_the_same_path(tmp_path: Path, clock: Any) -> 
     source.close()
 
 
-def test_a_missing_device_says_where_to_look(tmp_path: Path) -> None:
+def test_a_missing_device_names_where_to_look(tmp_path: Path) -> None:
     with pytest.raises(CameraError, match=r"video7: no such device; plug the camera in, `ls /dev/v4l/by-id/`"):
         open_device(str(tmp_path / "video7"))
 
@@ -366,7 +364,7 @@ def test_a_missing_device_says_where_to_look(tmp_path: Path) -> None:
         (errno.ENODEV, "No such device; unplug the camera and plug it in again"),
     ],
 )
-def test_a_device_that_cannot_be_opened_names_the_cause(number: int, cause: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unopenable_device_names_the_cause(number: int, cause: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def refuse(*_: Any) -> int:
         raise OSError(number, os.strerror(number))
 
@@ -377,7 +375,7 @@ def test_a_device_that_cannot_be_opened_names_the_cause(number: int, cause: str,
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_no_camera_cannot_be_opened(tmp_path: Path) -> None:
+def test_a_device_that_is_no_camera_is_refused(tmp_path: Path) -> None:
     (tmp_path / "video0").write_bytes(b"")
     with pytest.raises(CameraError, match="cannot be opened as a camera"):
         open_device(str(tmp_path / "video0"))

@@ -47,7 +47,7 @@ def controls(webcam: Webcam, tmp_path: Path) -> Controls:
 
 
 @pytest.mark.skipif(shutil.which("cc") is None or not HEADER.exists(), reason="needs cc and linux/videodev2.h")
-def test_the_numbers_are_those_of_the_kernels_header(tmp_path: Path) -> None:
+def test_the_constants_are_those_of_the_kernel_header(tmp_path: Path) -> None:
     lines = "".join(f'printf("%lu\\n", (unsigned long)({name}));\n' for name in NAMES)
     (tmp_path / "numbers.c").write_text(f"#include <stdio.h>\n#include <linux/videodev2.h>\nint main(void) {{\n{lines}return 0;\n}}\n")
     subprocess.run(["cc", tmp_path / "numbers.c", "-o", tmp_path / "numbers"], check=True, timeout=60)
@@ -55,13 +55,13 @@ def test_the_numbers_are_those_of_the_kernels_header(tmp_path: Path) -> None:
     assert dict(zip(NAMES, map(int, told), strict=True)) == NAMES
 
 
-def test_a_device_says_what_it_is_and_whether_it_gives_pictures(controls: Controls, webcam: Webcam) -> None:
+def test_a_device_reports_its_name_and_whether_it_is_a_camera(controls: Controls, webcam: Webcam) -> None:
     assert controls.card() == "HD Pro Webcam C920"
     webcam.own_capabilities = 0x00A00000 | 0x04000000
     assert controls.card() is None, "the second file of a webcam has its metadata alone"
 
 
-def test_what_is_no_video_device_has_no_controls(tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_device_has_no_controls(tmp_path: Path) -> None:
     (tmp_path / "video0").write_bytes(b"")
     controls = Controls(str(tmp_path / "video0"))
     assert controls.card() is None
@@ -73,7 +73,7 @@ def test_what_is_no_video_device_has_no_controls(tmp_path: Path) -> None:
     assert controls.get(v4l2.GAIN) is None
 
 
-def test_exposure_and_white_balance_stay_as_they_were(controls: Controls, webcam: Webcam) -> None:
+def test_locked_exposure_and_white_balance_keep_their_values(controls: Controls, webcam: Webcam) -> None:
     freed = enable_automatics(controls)
     assert [automatic.name for automatic in freed] == ["exposure", "white balance"]
     before = webcam.means()
@@ -87,7 +87,7 @@ def test_exposure_and_white_balance_stay_as_they_were(controls: Controls, webcam
 
 
 @pytest.mark.parametrize("forgotten", [1, 40, 2000])
-def test_a_camera_that_forgets_its_exposure_is_led_back_to_it(controls: Controls, webcam: Webcam, forgotten: int) -> None:
+def test_a_forgotten_exposure_is_searched_again(controls: Controls, webcam: Webcam, forgotten: int) -> None:
     webcam.tells_exposure, webcam.manual_exposure = False, forgotten
     before = webcam.means()
     assert lock(controls, enable_automatics(controls), webcam.means) == []
@@ -95,7 +95,7 @@ def test_a_camera_that_forgets_its_exposure_is_led_back_to_it(controls: Controls
     assert webcam.values[v4l2.EXPOSURE_AUTO] == 1
 
 
-def test_what_cannot_be_held_stays_automatic_and_is_said(controls: Controls, webcam: Webcam) -> None:
+def test_what_cannot_be_locked_stays_automatic_and_is_returned(controls: Controls, webcam: Webcam) -> None:
     webcam.manual_kelvin = 2800
     webcam.refuses = {v4l2.WHITE_BALANCE_TEMPERATURE}
     webcam.tells_kelvin = False
@@ -104,28 +104,28 @@ def test_what_cannot_be_held_stays_automatic_and_is_said(controls: Controls, web
     assert webcam.values[v4l2.EXPOSURE_AUTO] == 1, "the other is held"
 
 
-def test_a_camera_that_refuses_all_is_left_as_it_was(controls: Controls, webcam: Webcam) -> None:
+def test_a_camera_that_refuses_all_is_not_changed(controls: Controls, webcam: Webcam) -> None:
     webcam.refuses = {automatic.mode for automatic in AUTOMATICS}
     before = dict(webcam.values)
     assert len(lock(controls, enable_automatics(controls), webcam.means)) == 2
     assert webcam.values == before
 
 
-def test_what_an_earlier_program_locked_is_freed(controls: Controls, webcam: Webcam) -> None:
+def test_locks_of_an_earlier_program_are_undone(controls: Controls, webcam: Webcam) -> None:
     webcam.values |= {v4l2.EXPOSURE_AUTO: 1, v4l2.AUTO_WHITE_BALANCE: 0}
     assert len(enable_automatics(controls)) == 2
     assert webcam.values[v4l2.EXPOSURE_AUTO] == 3
     assert webcam.values[v4l2.AUTO_WHITE_BALANCE] == 1
 
 
-def test_a_camera_that_knows_only_full_automatic_is_freed_too(controls: Controls, webcam: Webcam) -> None:
+def test_a_camera_with_only_full_automatic_is_unlocked_too(controls: Controls, webcam: Webcam) -> None:
     webcam.exposure_menu = {0, 1}
     webcam.values[v4l2.EXPOSURE_AUTO] = 1
     assert EXPOSURE in enable_automatics(controls)
     assert webcam.values[v4l2.EXPOSURE_AUTO] == 0
 
 
-def test_in_the_dark_noise_is_no_change(controls: Controls, webcam: Webcam) -> None:
+def test_noise_in_the_dark_is_no_difference(controls: Controls, webcam: Webcam) -> None:
     webcam.light = 1e-6
     noise = iter(np.random.default_rng(0).normal(1.5, 0.5, (100, 3)))
     assert lock(controls, enable_automatics(controls), lambda: next(noise)) == []

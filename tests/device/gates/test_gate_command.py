@@ -65,7 +65,7 @@ def is_on(kernel: Any) -> bool:
     return bool(kernel.state[kernel.root / "pwmchip2/pwm0"]["enable"])
 
 
-def test_without_a_bin_it_lists_the_gates(sortbin_gate: Callable[[str], int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_bin_the_gates_are_listed(sortbin_gate: Callable[[str], int], capsys: pytest.CaptureFixture[str]) -> None:
     assert sortbin_gate("") == 0
     assert capsys.readouterr().out.splitlines() == [
         "paper: simulated",
@@ -76,19 +76,19 @@ def test_without_a_bin_it_lists_the_gates(sortbin_gate: Callable[[str], int], ca
     assert [row["bin"] for row in json.loads(capsys.readouterr().out)] == ["paper", "glass", "metal"]
 
 
-def test_it_opens_and_closes_the_gate_as_often_as_asked(sortbin_gate: Callable[[str], int], capsys: pytest.CaptureFixture[str]) -> None:
+def test_times_opens_and_closes_the_gate_that_often(sortbin_gate: Callable[[str], int], capsys: pytest.CaptureFixture[str]) -> None:
     assert sortbin_gate("paper --times 2") == 0
     said = [line.partition(" after ")[0] for line in capsys.readouterr().out.splitlines()]
     assert said == ["paper: open", "paper: closed"] * 2
 
 
-def test_a_line_is_let_go_at_the_end(sortbin_gate: Callable[[str], int], gpio: Any) -> None:
+def test_a_line_is_off_at_the_end(sortbin_gate: Callable[[str], int], gpio: Any) -> None:
     assert sortbin_gate("metal --open --seconds 0") == 0
     assert gpio.level == {"GPIO17": True}
     assert gpio.taken == set()
 
 
-def test_a_line_is_held_no_longer_than_it_may_be(
+def test_a_line_is_held_no_longer_than_max_on_s(
     sortbin_gate: Callable[[str], int], gpio: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "sortbin.toml").write_text(SETTINGS + "max_on_s = 0.6\n[sorting]\ndrop_s = 0.5\n")
@@ -99,7 +99,7 @@ def test_a_line_is_held_no_longer_than_it_may_be(
         sortbin_gate("metal --open --seconds 1")
 
 
-def test_a_servo_goes_to_the_pulse_that_is_asked_for(sortbin_gate: Callable[[str], int], kernel: Any) -> None:
+def test_pulse_moves_a_servo_to_that_pulse(sortbin_gate: Callable[[str], int], kernel: Any) -> None:
     assert sortbin_gate("glass --pulse 1250 --seconds 0 --full-speed") == 0
     assert kernel.state[kernel.root / "pwmchip2/pwm0"]["duty_cycle"] == 1_250_000
     assert not is_on(kernel)
@@ -111,7 +111,7 @@ def test_a_servo_goes_to_the_pulse_that_is_asked_for(sortbin_gate: Callable[[str
     assert pulses == sorted(pulses, reverse=True)
 
 
-def test_a_servo_is_moved_slowly_unless_asked_otherwise(sortbin_gate: Callable[[str], int], kernel: Any) -> None:
+def test_a_servo_moves_slowly_by_default(sortbin_gate: Callable[[str], int], kernel: Any) -> None:
     kernel.fresh = {"period": 20_000_000, "duty_cycle": 1_080_000, "enable": 0, "polarity": "normal"}
     assert sortbin_gate("glass --close") == 0
     steps = [int(text) for name, text in kernel.writes if name == "duty_cycle"]
@@ -119,7 +119,7 @@ def test_a_servo_is_moved_slowly_unless_asked_otherwise(sortbin_gate: Callable[[
 
 
 @pytest.mark.parametrize("failing", ["duty_cycle", ""])
-def test_the_output_is_off_however_it_ends(sortbin_gate: Callable[[str], int], kernel: Any, failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_is_off_after_an_error(sortbin_gate: Callable[[str], int], kernel: Any, failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if failing:
         kernel.failing[failing] = 5
         with pytest.raises(GateError, match="Input/output error"):
@@ -140,7 +140,7 @@ def test_release_switches_every_output_off(sortbin_gate: Callable[[str], int], k
     assert gpio.level["GPIO17"]
 
 
-def test_release_says_what_it_could_not_reach_and_fails(sortbin_gate: Callable[[str], int], gpio: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_release_names_an_output_that_it_cannot_reach(sortbin_gate: Callable[[str], int], gpio: Any, capsys: pytest.CaptureFixture[str]) -> None:
     gpio.taken.add("GPIO17")
     assert sortbin_gate("--release") == 1
     assert capsys.readouterr().err.startswith("sortbin gate: gate metal: cannot have line GPIO17")
@@ -154,7 +154,7 @@ def test_release_says_what_it_could_not_reach_and_fails(sortbin_gate: Callable[[
         ("paper --pulse 1500", "gate paper: --pulse is for servos"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(sortbin_gate: Callable[[str], int], arguments: str, complaint: str) -> None:
+def test_a_mistake_is_one_line(sortbin_gate: Callable[[str], int], arguments: str, complaint: str) -> None:
     with pytest.raises(SortbinError) as caught:
         sortbin_gate(arguments)
     assert str(caught.value) == complaint

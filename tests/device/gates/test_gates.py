@@ -47,7 +47,7 @@ def closed() -> Bin:
     return bin_
 
 
-def test_closing_all_homes_one_gate_after_the_other() -> None:
+def test_close_all_closes_one_gate_after_the_other() -> None:
     bin_ = Bin()
     assert set(bin_.positions().values()) == {Position.UNKNOWN}
     bin_.gates.close_all(0.0)
@@ -71,14 +71,14 @@ def test_a_second_gate_waits_until_the_first_has_arrived(closed: Bin) -> None:
     assert closed.positions()["paper"] is Position.OPEN
 
 
-def test_a_moving_gate_may_be_turned_around_at_once(closed: Bin) -> None:
+def test_a_moving_gate_is_reversed_at_once(closed: Bin) -> None:
     closed.gates.open("glass", closed.now_s)
     closed.run(0.2)
     closed.gates.close("glass", closed.now_s)
     assert closed.positions()["glass"] is Position.CLOSING
 
 
-def test_a_newer_request_replaces_one_that_waits(closed: Bin) -> None:
+def test_a_newer_request_replaces_a_waiting_one(closed: Bin) -> None:
     closed.gates.open("glass", closed.now_s)
     closed.gates.open("paper", closed.now_s)
     closed.gates.close("paper", closed.now_s)
@@ -86,7 +86,7 @@ def test_a_newer_request_replaces_one_that_waits(closed: Bin) -> None:
     assert closed.positions() == {"glass": Position.OPEN, "metal": Position.CLOSED, "paper": Position.CLOSED}
 
 
-def test_closing_all_calls_off_what_waits_to_open(closed: Bin) -> None:
+def test_close_all_cancels_waiting_requests(closed: Bin) -> None:
     closed.gates.open("glass", closed.now_s)
     closed.gates.open("paper", closed.now_s)
     closed.gates.close_all(closed.now_s)
@@ -94,14 +94,14 @@ def test_closing_all_calls_off_what_waits_to_open(closed: Bin) -> None:
     assert closed.gates.all_closed
 
 
-def test_a_bin_without_a_gate_is_told(closed: Bin) -> None:
+def test_a_bin_without_a_gate_is_named(closed: Bin) -> None:
     for ask in (closed.gates.open, closed.gates.close):
         with pytest.raises(GateError, match="no gate over the bin tin; there are gates over glass, metal, paper"):
             ask("tin", closed.now_s)
     assert closed.gates.bins == NAMES
 
 
-def test_a_gate_left_open_is_closed_and_told_once() -> None:
+def test_a_gate_left_open_is_closed_and_reported_once() -> None:
     bin_ = Bin(max_open_s=5.0)
     bin_.gates.close_all(0.0)
     bin_.run(3.0)
@@ -114,7 +114,7 @@ def test_a_gate_left_open_is_closed_and_told_once() -> None:
     assert bin_.gates.all_closed
 
 
-def test_a_gate_opened_again_has_its_time_again(closed: Bin) -> None:
+def test_max_open_s_starts_anew_at_each_opening(closed: Bin) -> None:
     gates = Gates(closed.simulated.values(), max_open_s=5.0)
     closed.gates = gates
     for _ in range(3):
@@ -125,7 +125,7 @@ def test_a_gate_opened_again_has_its_time_again(closed: Bin) -> None:
     assert gates.all_closed
 
 
-def test_a_broken_gate_does_not_keep_the_others_from_moving(closed: Bin) -> None:
+def test_a_broken_gate_does_not_stop_the_others(closed: Bin) -> None:
     closed.gates.open("paper", closed.now_s)
     closed.run(0.2)
     closed.simulated["paper"].break_wire()
@@ -149,7 +149,7 @@ def test_a_broken_gate_does_not_keep_the_others_from_moving(closed: Bin) -> None
     assert closed.gates.faults == {}
 
 
-def test_a_gate_that_fails_at_every_update_does_not_stop_those_after_it(closed: Bin) -> None:
+def test_a_failing_update_does_not_stop_later_gates(closed: Bin) -> None:
     class Broken(SimulatedGate):
         def update(self, now_s: float) -> None:
             raise GateError("gate a: broken")
@@ -162,7 +162,7 @@ def test_a_gate_that_fails_at_every_update_does_not_stop_those_after_it(closed: 
     assert gates.position("glass") is Position.OPEN
 
 
-def test_gates_that_fail_together_are_all_named(closed: Bin) -> None:
+def test_all_failing_gates_are_named(closed: Bin) -> None:
     for name in ("glass", "paper"):
         closed.simulated[name].break_wire()
         closed.simulated[name].release()
@@ -172,7 +172,7 @@ def test_gates_that_fail_together_are_all_named(closed: Bin) -> None:
     assert closed.gates.not_closed == ("glass", "paper")
 
 
-def test_releasing_reaches_every_gate_even_when_one_raises(closed: Bin, caplog: pytest.LogCaptureFixture) -> None:
+def test_release_reaches_every_gate_when_one_raises(closed: Bin, caplog: pytest.LogCaptureFixture) -> None:
     class Stubborn(SimulatedGate):
         def release(self) -> None:
             raise RuntimeError("no")
@@ -189,7 +189,7 @@ def test_releasing_reaches_every_gate_even_when_one_raises(closed: Bin, caplog: 
 @given(
     st.lists(st.tuples(st.sampled_from(["open", "close"]), st.sampled_from(NAMES), st.floats(0, 0.9)), min_size=1, max_size=20),
 )
-def test_every_gate_ends_as_it_was_last_asked_and_never_two_move(orders: list[tuple[str, str, float]]) -> None:
+def test_every_gate_obeys_its_last_request_and_one_moves_at_a_time(orders: list[tuple[str, str, float]]) -> None:
     bin_ = Bin(max_open_s=1000.0)
     bin_.gates.close_all(0.0)
     last = dict.fromkeys(NAMES, Position.CLOSED)
@@ -213,7 +213,7 @@ def wired(kernel: Any, gpio: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
     return kernel
 
 
-def test_each_kind_of_settings_opens_its_kind_of_gate(wired: Any) -> None:
+def test_each_kind_of_settings_claims_its_kind_of_gate(wired: Any) -> None:
     for each, kind in ((SERVO, ServoGate), (LINE, LineGate), (SimulatedSettings(bin="paper"), SimulatedGate)):
         gate = each.claim()
         assert type(gate) is kind
@@ -233,7 +233,7 @@ def test_all_kinds_work_together(wired: Any, gpio: Any) -> None:
     assert wired.state[wired.root / "pwmchip2/pwm0"]["enable"] == 0
 
 
-def test_when_one_gate_cannot_be_claimed_the_others_are_given_back(wired: Any, gpio: Any) -> None:
+def test_if_one_gate_cannot_be_claimed_the_others_are_released(wired: Any, gpio: Any) -> None:
     with pytest.raises(GateError, match="no PWM chip 7"):
         open_gates([LINE, SERVO, ServoSettings(bin="paper", chip=7, channel=0, closed_us=1000, open_us=2000)])
     assert gpio.taken == set()
@@ -251,19 +251,19 @@ def test_when_one_gate_cannot_be_claimed_the_others_are_given_back(wired: Any, g
         ((LINE, LineSettings(bin="paper", line="GPIO17")), "metal and paper are both on line GPIO17"),
     ],
 )
-def test_two_gates_in_one_place_are_refused_before_any_is_claimed(wired: Any, gpio: Any, pair: tuple[GateSettings, ...], complaint: str) -> None:
+def test_two_gates_in_one_place_are_refused_before_claiming(wired: Any, gpio: Any, pair: tuple[GateSettings, ...], complaint: str) -> None:
     with pytest.raises(GateError, match=complaint):
         open_gates(pair)
     assert gpio.level == {}
     assert wired.writes == []
 
 
-def test_one_output_under_two_names_is_noticed_when_claimed(wired: Any) -> None:
+def test_one_output_under_two_names_is_refused_when_claimed(wired: Any) -> None:
     with pytest.raises(GateError, match="is in use by another gate"):
         open_gates([SERVO, ServoSettings(bin="paper", chip="1f00098000.pwm", channel=0, closed_us=900, open_us=1500)])
 
 
-def test_after_a_crash_every_output_is_made_safe_from_the_settings(wired: Any, gpio: Any, pwm_kernel: Callable[[], Any]) -> None:
+def test_after_a_crash_every_output_is_made_safe(wired: Any, gpio: Any, pwm_kernel: Callable[[], Any]) -> None:
     wired.fresh = {"period": 20_000_000, "duty_cycle": 1_700_000, "enable": 1, "polarity": "normal"}
     wired.export(wired.root / "pwmchip2/pwm0")
     gpio.level["GPIO17"] = True
@@ -273,7 +273,7 @@ def test_after_a_crash_every_output_is_made_safe_from_the_settings(wired: Any, g
     open_gates([SERVO, LINE]).release()
 
 
-def test_what_cannot_be_made_safe_is_named_and_the_rest_is_done(wired: Any, gpio: Any) -> None:
+def test_an_output_that_cannot_be_made_safe_is_named(wired: Any, gpio: Any) -> None:
     wired.fresh = {"period": 20_000_000, "duty_cycle": 1_700_000, "enable": 1, "polarity": "normal"}
     wired.failing["enable"] = errno.EIO
     gpio.level["GPIO17"] = True

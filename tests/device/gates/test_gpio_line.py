@@ -24,7 +24,7 @@ def line(gpio: Any, tmp_path: Path) -> Any:
     return make
 
 
-def test_the_fake_chip_is_called_as_the_real_one(gpio: Any) -> None:
+def test_the_fake_gpiod_has_the_signatures_of_the_real_one(gpio: Any) -> None:
     path = next(path for path, names in gpio.chips.items() if "GPIO17" in names)
     request = gpiod.Chip(path).request_lines({17: gpiod.LineSettings(direction=gpiod.line.Direction.OUTPUT)})
     for fake, real, names in (
@@ -36,7 +36,7 @@ def test_the_fake_chip_is_called_as_the_real_one(gpio: Any) -> None:
             assert list(inspect.signature(getattr(fake, name)).parameters) == list(inspect.signature(getattr(real, name)).parameters), name
 
 
-def test_the_line_is_claimed_inactive_by_its_name_on_whichever_chip(gpio: Any, line: Any) -> None:
+def test_a_line_is_found_by_name_on_any_chip_and_claimed_inactive(gpio: Any, line: Any) -> None:
     gate = line()
     assert gpio.level == {"GPIO17": False}
     assert gate.output.startswith("line GPIO17 of ") and gate.output.endswith("gpiochip4")
@@ -55,7 +55,7 @@ def test_a_line_may_be_given_by_chip_and_number(gpio: Any, line: Any, tmp_path: 
     assert gpio.level == {"GPIO5": False}
 
 
-def test_it_opens_and_closes_in_its_time(gpio: Any, line: Any) -> None:
+def test_it_arrives_after_travel_s(gpio: Any, line: Any) -> None:
     gate = line()
     gate.close(0.0)
     gate.update(0.4)
@@ -73,7 +73,7 @@ def test_it_opens_and_closes_in_its_time(gpio: Any, line: Any) -> None:
     assert not gpio.level["GPIO17"]
 
 
-def test_it_is_never_on_longer_than_it_may(gpio: Any, line: Any) -> None:
+def test_it_is_off_after_max_on_s(gpio: Any, line: Any) -> None:
     gate = line(max_on_s=5.0)
     gate.open("paper", 1.0)
     gate.update(5.9)
@@ -85,7 +85,7 @@ def test_it_is_never_on_longer_than_it_may(gpio: Any, line: Any) -> None:
     assert gate.position is Position.CLOSED
 
 
-def test_a_line_that_cannot_be_switched_off_is_tried_again_at_every_update(gpio: Any, line: Any) -> None:
+def test_a_failed_switch_off_is_tried_again_at_every_update(gpio: Any, line: Any) -> None:
     gate = line(max_on_s=5.0)
     gate.open("paper", 0.0)
     gpio.failing = OSError(errno.EIO, os.strerror(errno.EIO))
@@ -99,7 +99,7 @@ def test_a_line_that_cannot_be_switched_off_is_tried_again_at_every_update(gpio:
     assert not gpio.level["GPIO17"]
 
 
-def test_failing_to_close_and_opening_again_does_not_give_it_more_time(gpio: Any, line: Any) -> None:
+def test_a_failed_close_does_not_extend_max_on_s(gpio: Any, line: Any) -> None:
     gate = line(max_on_s=5.0)
     gate.open("paper", 0.0)
     gpio.failing = OSError(errno.EIO, os.strerror(errno.EIO))
@@ -111,7 +111,7 @@ def test_failing_to_close_and_opening_again_does_not_give_it_more_time(gpio: Any
         gate.update(5.0)
 
 
-def test_a_line_that_refuses_is_told(gpio: Any, line: Any) -> None:
+def test_a_line_that_refuses_is_an_error(gpio: Any, line: Any) -> None:
     gate = line()
     gpio.failing = OSError(errno.EIO, os.strerror(errno.EIO))
     with pytest.raises(GateError, match="gate paper: cannot set its line: Input/output error"):
@@ -119,7 +119,7 @@ def test_a_line_that_refuses_is_told(gpio: Any, line: Any) -> None:
     assert gate.position is Position.UNKNOWN
 
 
-def test_releasing_leaves_the_pin_inactive_and_the_line_free(gpio: Any, line: Any) -> None:
+def test_release_leaves_the_pin_inactive_and_the_line_free(gpio: Any, line: Any) -> None:
     gate = line()
     gate.open("paper", 0.0)
     gate.release()
@@ -132,7 +132,7 @@ def test_releasing_leaves_the_pin_inactive_and_the_line_free(gpio: Any, line: An
     gate.update(100.0)
 
 
-def test_a_failure_on_release_is_logged_and_the_line_given_back(gpio: Any, line: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_release_is_logged_and_frees_the_line(gpio: Any, line: Any, caplog: pytest.LogCaptureFixture) -> None:
     gate = line()
     gate.open("paper", 0.0)
     gpio.failing = OSError(errno.EIO, os.strerror(errno.EIO))
@@ -141,13 +141,13 @@ def test_a_failure_on_release_is_logged_and_the_line_given_back(gpio: Any, line:
     assert gpio.taken == set()
 
 
-def test_a_line_in_use_is_told(gpio: Any, line: Any) -> None:
+def test_a_line_in_use_is_an_error(gpio: Any, line: Any) -> None:
     line()
     with pytest.raises(GateError, match=r"gate paper: cannot have line GPIO17 of .*: Device or resource busy; is it in use"):
         line()
 
 
-def test_a_line_that_is_not_there_is_told(line: Any, tmp_path: Path) -> None:
+def test_a_missing_line_is_an_error(line: Any, tmp_path: Path) -> None:
     with pytest.raises(GateError, match=r"gate paper: no line GPIO99 in .*gpiochip0, .*gpiochip4; `gpioinfo` lists"):
         line(line="GPIO99")
     with pytest.raises(GateError, match=r"gate paper: no line 28 in .*gpiochip4"):
@@ -156,18 +156,18 @@ def test_a_line_that_is_not_there_is_told(line: Any, tmp_path: Path) -> None:
         line(line="3", chip="/dev/gpiochip99")
 
 
-def test_a_machine_without_gpio_says_so(tmp_path: Path) -> None:
+def test_a_machine_without_gpio_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(GateError, match=r"no line GPIO17 in .*gpiochip\*, of which there is none"):
         LineGate(LineSettings(bin="paper", line="GPIO17"), devices=tmp_path)
 
 
-def test_the_real_gpiod_refuses_what_is_no_chip(tmp_path: Path) -> None:
+def test_the_real_gpiod_refuses_a_file_that_is_no_chip(tmp_path: Path) -> None:
     (tmp_path / "gpiochip0").write_bytes(b"")
     with pytest.raises(GateError, match="gate paper: cannot have line GPIO17 of"):
         LineGate(LineSettings(bin="paper", line="GPIO17"), devices=tmp_path)
 
 
-def test_a_missing_gpiod_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_gpiod_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "gpiod", None)
     with pytest.raises(GateError, match=r"gpiod cannot be imported .*; install it with `pip install gpiod`"):
         LineGate(LineSettings(bin="paper", line="GPIO17"), devices=tmp_path)

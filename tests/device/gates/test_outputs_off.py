@@ -104,7 +104,7 @@ def released(sortbin: Sortbin) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGTSTP", "SIGUSR1", "SIGALRM", "SIGRTMIN"])
-def test_a_signal_lets_the_gate_go(name: str, sortbin: Sortbin, is_on: Callable[[str], bool]) -> None:
+def test_a_signal_switches_the_gate_off(name: str, sortbin: Sortbin, is_on: Callable[[str], bool]) -> None:
     process = opened(sortbin)
     assert is_on("paper")
     process.send_signal(signal.Signals[name])
@@ -112,7 +112,7 @@ def test_a_signal_lets_the_gate_go(name: str, sortbin: Sortbin, is_on: Callable[
     assert not is_on("paper")
 
 
-def test_below_nohup_a_lost_connection_changes_nothing(sortbin: Sortbin, is_on: Callable[[str], bool]) -> None:
+def test_under_nohup_a_lost_connection_changes_nothing(sortbin: Sortbin, is_on: Callable[[str], bool]) -> None:
     process = opened(sortbin, prefix=("nohup",))
     process.send_signal(signal.SIGHUP)
     assert process.poll() is None and is_on("paper")
@@ -121,7 +121,7 @@ def test_below_nohup_a_lost_connection_changes_nothing(sortbin: Sortbin, is_on: 
     assert not is_on("paper")
 
 
-def test_a_reader_that_went_away_lets_the_gate_go(sortbin: Sortbin, is_on: Callable[[str], bool]) -> None:
+def test_a_closed_standard_output_switches_the_gate_off(sortbin: Sortbin, is_on: Callable[[str], bool]) -> None:
     process = sortbin("gate", "paper", "--times", "1000")
     assert process.stdout is not None
     process.stdout.readline()
@@ -154,7 +154,7 @@ EDITS: dict[str, Callable[[str], str]] = {
 }
 
 
-def test_after_a_crash_release_finds_the_output_whatever_the_settings_say_now(
+def test_after_a_crash_release_finds_the_output_despite_changed_settings(
     config: Path, sortbin: Sortbin, is_on: Callable[[str], bool], tmp_path: Path
 ) -> None:
     killed_with_a_gate_open(sortbin, is_on)
@@ -169,9 +169,7 @@ def test_after_a_crash_release_finds_the_output_whatever_the_settings_say_now(
         assert "Traceback" not in said
 
 
-def test_without_a_crash_release_reads_the_gates_past_mistakes_and_says_what_it_could_not(
-    config: Path, sortbin: Sortbin, is_on: Callable[[str], bool]
-) -> None:
+def test_release_reads_gates_past_mistakes_and_names_the_mistakes(config: Path, sortbin: Sortbin, is_on: Callable[[str], bool]) -> None:
     process = opened(sortbin)
     process.kill()
     process.wait(10)
@@ -183,14 +181,14 @@ def test_without_a_crash_release_reads_the_gates_past_mistakes_and_says_what_it_
     assert "unknown key lnie" in said or "missing key line" in said
 
 
-def test_release_needs_nothing_that_a_camera_or_a_model_needs(tmp_path: Path) -> None:
+def test_release_imports_nothing_for_camera_or_model(tmp_path: Path) -> None:
     script = "import sys; from device.cli import main; main(['gate', '--release', '--config', sys.argv[1]]); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script, tmp_path / "none.toml"], capture_output=True, text=True, timeout=60, check=True)
     assert "device.gates.release" in done.stdout.split()
     assert not {"numpy", "cv2", "sqlite3", "ai_edge_litert"} & set(done.stdout.split())
 
 
-def test_the_next_start_makes_safe_what_the_last_one_left_on(config: Path, sortbin: Sortbin, is_on: Callable[[str], bool]) -> None:
+def test_the_next_start_makes_leftover_outputs_safe(config: Path, sortbin: Sortbin, is_on: Callable[[str], bool]) -> None:
     killed_with_a_gate_open(sortbin, is_on)
     config.write_text(config.read_text().replace(line_of("trash"), "GPIO3"))
     process = sortbin("run")

@@ -37,7 +37,7 @@ def test_a_mistake_in_another_table_hides_no_gate(broken: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["channel = 0\n", 'kind = "servo"\n'])
-def test_a_mistake_in_one_gate_hides_only_that(line: str) -> None:
+def test_a_mistake_in_one_gate_hides_only_that_gate(line: str) -> None:
     bins, mistakes = read(TEXT.replace(line, line.replace(" ", "", 1).replace("=", "= ,", 1), 1))
     assert bins == ["glass", "metal", "plastic", "trash"]
     assert mistakes >= 1
@@ -45,16 +45,16 @@ def test_a_mistake_in_one_gate_hides_only_that(line: str) -> None:
 
 @settings(max_examples=100)
 @given(at=st.integers(0, len(TEXT)), length=st.integers(0, 400), put=st.text(max_size=40))
-def test_whatever_an_edit_breaks_it_never_raises(at: int, length: int, put: str) -> None:
+def test_reading_gates_never_raises(at: int, length: int, put: str) -> None:
     bins, _ = read(TEXT[:at] + put.encode("utf-8", "replace").decode() + TEXT[at + length :])
     assert len(bins) <= 6
 
 
-def test_nesting_without_an_end_is_a_mistake_like_others() -> None:
+def test_endless_nesting_hides_no_gate() -> None:
     assert read(f"{TEXT}\n[other]\nx = {'[' * 5000}\n")[0] == ["paper", "glass", "metal", "plastic", "trash"]
 
 
-def test_what_was_claimed_is_known_until_it_is_given_back(tmp_path: Path) -> None:
+def test_a_claim_is_stored_until_it_is_cleared(tmp_path: Path) -> None:
     gates = (LINE, ServoSettings(bin="paper", channel=1, closed_us=1000, open_us=2000))
     assert read_claim(tmp_path) == ()
     write_claim(tmp_path, gates)
@@ -63,7 +63,7 @@ def test_what_was_claimed_is_known_until_it_is_given_back(tmp_path: Path) -> Non
     assert read_claim(tmp_path) == ()
 
 
-def test_a_claim_from_before_the_computer_was_switched_off_does_not_count(tmp_path: Path) -> None:
+def test_a_claim_from_before_a_reboot_is_ignored(tmp_path: Path) -> None:
     """By now the pin may be wired to something else."""
     write_claim(tmp_path, (LINE,))
     said = (tmp_path / FILE).read_text()
@@ -73,11 +73,11 @@ def test_a_claim_from_before_the_computer_was_switched_off_does_not_count(tmp_pa
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"kernel":1}', "\x00"])
-def test_a_damaged_claim_is_none(content: str, tmp_path: Path) -> None:
+def test_a_damaged_claim_is_ignored(content: str, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(content)
     assert read_claim(tmp_path) == ()
 
 
-def test_a_disk_that_cannot_take_the_claim_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_claim_that_cannot_be_stored_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_claim(tmp_path / "missing", (LINE,))
     assert "only the gates that the settings then name can be made safe" in caplog.text

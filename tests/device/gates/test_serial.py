@@ -80,7 +80,7 @@ def test_claiming_moves_nothing(make: Callable[..., Line]) -> None:
 
 
 @pytest.mark.parametrize("keys", [{}, {"checksum": True}])
-def test_it_has_arrived_when_the_microcontroller_says_so(make: Callable[..., Line], keys: dict[str, Any]) -> None:
+def test_it_is_open_when_the_microcontroller_reports_arrival(make: Callable[..., Line], keys: dict[str, Any]) -> None:
     line = make(**keys)
     line.board.uses_checksum = bool(keys)
     line.close()
@@ -105,7 +105,7 @@ def test_lines_on_the_wire_are_as_documented(make: Callable[..., Line]) -> None:
     assert f"{checksum(b'move 3 #17'):02X}" == "07", "the example of docs/microcontroller.md"
 
 
-def test_asking_again_for_what_it_does_sends_no_new_command(line: Line) -> None:
+def test_a_repeated_open_sends_no_new_command(line: Line) -> None:
     line.gate.open("paper", line.now_s)
     line.run(0.1)
     line.gate.open("paper", line.now_s)
@@ -145,14 +145,14 @@ def test_a_lost_answer_is_asked_for_again(line: Line, verb: bytes) -> None:
     "noise",
     [b"\x00\xff\xfe\n", b"ready\n", b"done 1\n", b"ok\n", b"err\n", b"done 99999999999999\n", b"x" * 5000 + b"\n", "fälle\n".encode(), b"\n\n"],
 )
-def test_garbage_between_answers_is_passed_over(line: Line, noise: bytes) -> None:
+def test_garbage_between_answers_is_ignored(line: Line, noise: bytes) -> None:
     line.board.noise = noise
     line.gate.open("paper", line.now_s)
     assert line.run(2.0, until=lambda: line.gate.position is Position.OPEN)
     line.close()
 
 
-def test_a_damaged_answer_is_not_believed(make: Callable[..., Line]) -> None:
+def test_an_answer_without_a_right_checksum_is_ignored(make: Callable[..., Line]) -> None:
     line = make(checksum=True)
     line.gate.close(line.now_s)
     line.run(0.1)
@@ -163,7 +163,7 @@ def test_a_damaged_answer_is_not_believed(make: Callable[..., Line]) -> None:
         assert line.gate.position is Position.CLOSING
 
 
-def test_a_jam_that_it_reports_is_a_fault(line: Line) -> None:
+def test_a_reported_jam_is_an_error(line: Line) -> None:
     line.board.is_jammed = True
     line.gate.open("paper", line.now_s)
     with pytest.raises(GateError, match=r"gate paper/glass: the microcontroller on .*/port reports an error: jam"):
@@ -174,7 +174,7 @@ def test_a_jam_that_it_reports_is_a_fault(line: Line) -> None:
     line.close()
 
 
-def test_a_move_without_end_is_a_fault_at_its_deadline(make: Callable[..., Line]) -> None:
+def test_a_move_without_arrival_is_an_error_at_its_deadline(make: Callable[..., Line]) -> None:
     line = make(move_s=1.5)
     line.close()
     line.board.is_stuck = True
@@ -185,7 +185,7 @@ def test_a_move_without_end_is_a_fault_at_its_deadline(make: Callable[..., Line]
     assert line.gate.position is Position.UNKNOWN
 
 
-def test_silence_is_a_fault_after_the_last_try(make: Callable[..., Line]) -> None:
+def test_silence_is_an_error_after_the_last_try(make: Callable[..., Line]) -> None:
     line = make(answer_s=0.2, tries=3)
     line.close()
     line.board.received.clear()
@@ -199,7 +199,7 @@ def test_silence_is_a_fault_after_the_last_try(make: Callable[..., Line]) -> Non
     assert line.gate.position is Position.UNKNOWN
 
 
-def test_one_that_still_starts_has_time_for_that(make: Callable[..., Line]) -> None:
+def test_a_microcontroller_has_boot_s_to_start(make: Callable[..., Line]) -> None:
     line = make(boot_s=3.0, answer_s=0.2, tries=3)
     line.board.is_deaf = True
     line.gate.close(line.now_s)
@@ -208,7 +208,7 @@ def test_one_that_still_starts_has_time_for_that(make: Callable[..., Line]) -> N
     assert line.run(2.0, until=lambda: line.gate.position is Position.CLOSED)
 
 
-def test_one_that_restarts_does_not_go_on_by_itself_and_is_noticed(line: Line) -> None:
+def test_a_restart_is_an_error_and_continues_no_move(line: Line) -> None:
     line.gate.open("paper", line.now_s)
     line.run(1.0)
     line.board.restart()
@@ -218,7 +218,7 @@ def test_one_that_restarts_does_not_go_on_by_itself_and_is_noticed(line: Line) -
     line.close()
 
 
-def test_an_unplugged_cable_is_noticed_at_rest_and_the_port_opened_again(line: Line) -> None:
+def test_an_unplugged_port_is_an_error_and_is_opened_again(line: Line) -> None:
     line.board.unplug()
     with pytest.raises(GateError, match=r"gate paper/glass: serial port .*/port: lost \(.*\); is the microcontroller plugged in\?"):
         line.run(1.0)
@@ -233,7 +233,7 @@ def test_an_unplugged_cable_is_noticed_at_rest_and_the_port_opened_again(line: L
     assert line.run(2.0, until=lambda: line.board.place == 2)
 
 
-def test_it_is_asked_at_rest_so_that_it_does_not_close_by_itself(line: Line) -> None:
+def test_questions_at_rest_keep_it_from_closing_by_itself(line: Line) -> None:
     line.gate.open("paper", line.now_s)
     line.run(20.0)
     assert line.board.place == 1
@@ -244,7 +244,7 @@ def test_it_is_asked_at_rest_so_that_it_does_not_close_by_itself(line: Line) -> 
     assert line.board.place == 0, "the computer went quiet"
 
 
-def test_a_line_that_takes_no_more_bytes_blocks_nothing(line: Line) -> None:
+def test_a_full_line_blocks_nothing(line: Line) -> None:
     full = os.open(line.settings.port, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
     with contextlib.suppress(BlockingIOError):
         while True:
@@ -258,7 +258,7 @@ def test_a_line_that_takes_no_more_bytes_blocks_nothing(line: Line) -> None:
     os.close(full)
 
 
-def test_releasing_switches_it_off_and_gives_the_port_back(line: Line) -> None:
+def test_release_switches_it_off_and_frees_the_port(line: Line) -> None:
     line.gate.open("paper", line.now_s)
     line.gate.release()
     line.gate.release()
@@ -269,7 +269,7 @@ def test_releasing_switches_it_off_and_gives_the_port_back(line: Line) -> None:
     SerialGate(line.settings).release()
 
 
-def test_a_gate_that_was_left_open_is_made_safe(line: Line) -> None:
+def test_a_gate_left_open_by_a_crash_is_made_safe(line: Line) -> None:
     line.gate.open("paper", line.now_s)
     line.run(1.0)
     assert not line.board.is_off
@@ -292,7 +292,7 @@ def test_only_one_process_can_have_the_port(line: Line) -> None:
         (".", r"not a serial port"),
     ],
 )
-def test_a_port_that_cannot_be_used_is_named(port: str, said: str, tmp_path: Path) -> None:
+def test_an_unusable_port_is_named(port: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(GateError, match=rf"gate paper: serial port {tmp_path / port}: {said}"):
         SerialGate(SerialSettings(bin="paper", port=str(tmp_path / port)))
@@ -303,7 +303,7 @@ def test_a_port_that_cannot_be_used_is_named(port: str, said: str, tmp_path: Pat
     lost=st.lists(st.booleans(), min_size=20, max_size=200),
     orders=st.lists(st.tuples(st.sampled_from(["paper", "glass", ""]), st.floats(0, 1.5)), min_size=1, max_size=6),
 )
-def test_whatever_is_lost_each_command_is_carried_out_at_most_once_and_the_last_one_holds(lost: list[bool], orders: list[tuple[str, float]]) -> None:
+def test_with_lost_lines_each_command_runs_once_at_most(lost: list[bool], orders: list[tuple[str, float]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         line = Line(Path(folder), tries=50, answer_s=0.1)
         losses = iter(lost)
@@ -345,7 +345,7 @@ def test_a_mistake_is_one_line(keys: str, said: str, tmp_path: Path, capsys: pyt
     assert error.count("\n") == 1
 
 
-def test_gates_on_one_port_are_refused_and_the_gate_command_lists_positions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_gates_on_one_port_are_refused_and_positions_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(GateError, match="gate: paper and glass are both on serial port /dev/ttyACM0"):
         open_gates([SerialSettings(bin=name, port="/dev/ttyACM0") for name in ("paper", "glass")])
     file = tmp_path / "sortbin.toml"

@@ -98,7 +98,7 @@ def test_the_sketch_serves_both_bins(board: Board, checksum: bool) -> None:
     gate.release()
 
 
-def test_the_sketch_closes_when_the_computer_goes_quiet_and_says_so_afterwards(board: Board) -> None:
+def test_the_sketch_closes_when_the_computer_goes_quiet(board: Board) -> None:
     gate = SerialGate(SerialSettings(bin="glass", open_position=2, port=board.port))
     gate.open("glass", time.monotonic())
     run(gate, lambda: gate.position is Position.OPEN)
@@ -115,7 +115,7 @@ def test_the_sketch_closes_when_the_computer_goes_quiet_and_says_so_afterwards(b
     gate.release()
 
 
-def test_a_sketch_that_restarts_is_noticed(board: Board) -> None:
+def test_a_restart_of_the_sketch_is_an_error(board: Board) -> None:
     gate = SerialGate(SerialSettings(bin="paper", open_position=1, port=board.port))
     gate.open("paper", time.monotonic())
     run(gate, lambda: gate.position is Position.OPEN)
@@ -125,7 +125,7 @@ def test_a_sketch_that_restarts_is_noticed(board: Board) -> None:
     gate.release()
 
 
-def test_a_position_that_the_sketch_does_not_have_is_named(board: Board) -> None:
+def test_an_unknown_position_is_an_error(board: Board) -> None:
     gate = SerialGate(SerialSettings(bin="paper", open_position=7, port=board.port))
     gate.open("paper", time.monotonic())
     with pytest.raises(GateError, match="reports an error: no such position"):

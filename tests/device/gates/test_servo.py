@@ -42,14 +42,14 @@ def closed(kernel: Any) -> ServoGate:
     return gate
 
 
-def test_it_is_claimed_without_moving(kernel: Any) -> None:
+def test_claiming_moves_nothing(kernel: Any) -> None:
     gate = servo(kernel)
     assert gate.position is Position.UNKNOWN
     assert not is_on(kernel)
     assert pulses_us(kernel) == []
 
 
-def test_the_first_move_goes_straight_to_its_end_and_takes_the_whole_time(kernel: Any) -> None:
+def test_the_first_move_gets_the_time_of_the_whole_way(kernel: Any) -> None:
     gate = servo(kernel)
     gate.close(0.0)
     assert pulses_us(kernel) == [1000]
@@ -75,7 +75,7 @@ def test_it_starts_from_the_pulse_that_the_kernel_remembers(kernel: Any) -> None
     assert pulses_us(kernel)[:3] == pytest.approx([1500, 1480, 1460])
 
 
-def test_opening_moves_the_pulse_evenly_and_arrives_after_travel_and_settling(kernel: Any, closed: ServoGate) -> None:
+def test_opening_moves_the_pulse_evenly_and_then_settles(kernel: Any, closed: ServoGate) -> None:
     closed.open("paper", 10.0)
     carry(closed, 10.0, 10.98)
     assert pulses_us(kernel) == pytest.approx([1000 + 20 * n for n in range(50)])
@@ -86,7 +86,7 @@ def test_opening_moves_the_pulse_evenly_and_arrives_after_travel_and_settling(ke
     assert closed.position is Position.OPEN
 
 
-def test_pulses_hold_an_open_flap_and_stop_after_it_has_closed(kernel: Any, closed: ServoGate) -> None:
+def test_pulses_hold_an_open_gate_and_stop_after_closing(kernel: Any, closed: ServoGate) -> None:
     closed.open("paper", 10.0)
     carry(closed, 10.0, 60.0, step_s=0.05)
     assert is_on(kernel)
@@ -99,7 +99,7 @@ def test_pulses_hold_an_open_flap_and_stop_after_it_has_closed(kernel: Any, clos
     assert closed.position is Position.CLOSED
 
 
-def test_a_move_is_turned_around_where_it_is(kernel: Any, closed: ServoGate) -> None:
+def test_a_move_is_reversed_where_it_is(kernel: Any, closed: ServoGate) -> None:
     closed.open("paper", 10.0)
     carry(closed, 10.0, 10.4)
     closed.close(10.4)
@@ -108,7 +108,7 @@ def test_a_move_is_turned_around_where_it_is(kernel: Any, closed: ServoGate) -> 
     assert closed.position is Position.CLOSED
 
 
-def test_asking_again_for_what_it_does_changes_nothing(kernel: Any, closed: ServoGate) -> None:
+def test_a_repeated_open_changes_nothing(kernel: Any, closed: ServoGate) -> None:
     closed.open("paper", 10.0)
     carry(closed, 10.0, 10.5)
     closed.open("paper", 10.5)
@@ -118,7 +118,7 @@ def test_asking_again_for_what_it_does_changes_nothing(kernel: Any, closed: Serv
     assert closed.position is Position.OPEN
 
 
-def test_a_servo_mounted_the_other_way_round_opens_with_the_shorter_pulse(kernel: Any) -> None:
+def test_open_us_may_be_the_shorter_pulse(kernel: Any) -> None:
     gate = servo(kernel, closed_us=2000, open_us=1000)
     gate.close(0.0)
     carry(gate, 0.0, 2.0)
@@ -128,7 +128,7 @@ def test_a_servo_mounted_the_other_way_round_opens_with_the_shorter_pulse(kernel
 
 
 @pytest.mark.parametrize("attribute", ["duty_cycle", "enable"])
-def test_a_write_that_fails_mid_move_is_told_and_the_gate_unknown(kernel: Any, closed: ServoGate, attribute: str) -> None:
+def test_a_failed_write_is_an_error_and_the_position_unknown(kernel: Any, closed: ServoGate, attribute: str) -> None:
     if attribute == "duty_cycle":
         closed.open("paper", 10.0)
         carry(closed, 10.0, 10.3)
@@ -147,7 +147,7 @@ def test_a_write_that_fails_mid_move_is_told_and_the_gate_unknown(kernel: Any, c
     assert closed.position is Position.CLOSED
 
 
-def test_a_failure_to_detach_is_told(kernel: Any, closed: ServoGate) -> None:
+def test_a_failure_to_detach_is_an_error(kernel: Any, closed: ServoGate) -> None:
     closed.open("paper", 10.0)
     carry(closed, 10.0, 12.0)
     closed.close(12.0)
@@ -158,7 +158,7 @@ def test_a_failure_to_detach_is_told(kernel: Any, closed: ServoGate) -> None:
         carry(closed, 13.4, 14.0)
 
 
-def test_releasing_in_the_middle_of_a_move_stops_the_pulses(kernel: Any, closed: ServoGate) -> None:
+def test_release_during_a_move_stops_the_pulses(kernel: Any, closed: ServoGate) -> None:
     closed.open("paper", 10.0)
     carry(closed, 10.0, 10.5)
     closed.release()
@@ -176,7 +176,7 @@ def test_releasing_in_the_middle_of_a_move_stops_the_pulses(kernel: Any, closed:
     travel_s=st.floats(0.1, 3),
     orders=st.lists(st.tuples(st.sampled_from(["open", "close", ""]), st.floats(0.0, 0.6)), max_size=40),
 )
-def test_whatever_is_asked_when_the_pulse_stays_between_its_ends_and_never_jumps(
+def test_the_pulse_stays_between_its_ends_and_never_jumps(
     pwm_kernel: Callable[[], Any], ends: tuple[float, float], travel_s: float, orders: list[tuple[str, float]]
 ) -> None:
     kernel = pwm_kernel()

@@ -23,7 +23,7 @@ def read(text: str) -> GateSettings:
     return gate
 
 
-def test_the_kind_chooses_what_moves_the_flap() -> None:
+def test_the_kind_chooses_the_settings_of_a_gate() -> None:
     servo = read('kind = "servo"\nchannel = 1\nclosed_us = 1050\nopen_us = 1900')
     assert servo == ServoSettings(bin="paper", chip="", channel=1, closed_us=1050, open_us=1900)
     assert read('kind = "servo"\nchip = "1-0040"\nchannel = 15\nclosed_us = 2000\nopen_us = 900').chip == "1-0040"
@@ -50,7 +50,7 @@ def test_the_examples_in_the_wiring_guide_are_right() -> None:
         ('kind = "line"\nline = "GPIO17"\ntravel_s = 5\nmax_on_s = 2', "Expected max_on_s above travel_s"),
     ],
 )
-def test_a_mistake_is_named_with_its_place(text: str, complaint: str) -> None:
+def test_a_mistake_is_named_with_its_key(text: str, complaint: str) -> None:
     with pytest.raises(msgspec.ValidationError) as caught:
         read(text)
     assert complaint in str(caught.value)

@@ -50,7 +50,7 @@ def bin_() -> Bin:
     return Bin()
 
 
-def test_each_bin_has_a_position_of_its_own(bin_: Bin) -> None:
+def test_each_bin_has_its_own_position(bin_: Bin) -> None:
     assert bin_.gates.bins == BINS
     assert set(bin_.positions().values()) == {Position.CLOSED}
     bin_.gates.open("glass", bin_.now_s)
@@ -83,7 +83,7 @@ def test_closing_a_bin_leaves_the_flap_open_over_the_other(bin_: Bin) -> None:
     assert bin_.gates.all_closed
 
 
-def test_a_broken_flap_is_a_fault_of_all_its_bins_and_named_once(bin_: Bin) -> None:
+def test_a_broken_flap_is_a_fault_of_all_its_bins(bin_: Bin) -> None:
     bin_.gates.open("glass", bin_.now_s)
     bin_.gates.open("paper", bin_.now_s)
     bin_.flap.break_wire()
@@ -101,7 +101,7 @@ def test_a_broken_flap_is_a_fault_of_all_its_bins_and_named_once(bin_: Bin) -> N
     assert not bin_.gates.faults
 
 
-def test_a_flap_that_fails_on_its_way_home_does_not_go_on_to_the_next_bin(bin_: Bin) -> None:
+def test_a_flap_that_fails_to_close_opens_over_no_other_bin(bin_: Bin) -> None:
     bin_.gates.open("glass", bin_.now_s)
     bin_.run(1.0)
     bin_.gates.open("paper", bin_.now_s)
@@ -115,7 +115,7 @@ def test_a_flap_that_fails_on_its_way_home_does_not_go_on_to_the_next_bin(bin_: 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["open", "close"]), st.sampled_from(BINS), st.floats(0, 0.9)), min_size=1, max_size=20))
-def test_whatever_is_asked_at_most_one_bin_of_a_flap_is_open(orders: list[tuple[str, str, float]]) -> None:
+def test_at_most_one_bin_of_a_flap_is_open(orders: list[tuple[str, str, float]]) -> None:
     bin_ = Bin()
     last = ""
     for order, name, pause_s in orders:
@@ -154,7 +154,7 @@ def test_a_servo_goes_to_the_pulse_of_the_bin(servo: Callable[[], int]) -> None:
     assert servo() == 0
 
 
-def test_a_servo_needs_its_travel_time_for_the_farthest_bin(servo: Callable[[], int]) -> None:
+def test_travel_s_is_the_time_to_the_farthest_bin(servo: Callable[[], int]) -> None:
     """Its speed is 500 us in a second: the way to glass, 400 us, takes 0.8 s."""
     gate = SERVO.claim()
     gate.close(0.0)
@@ -177,7 +177,7 @@ def test_a_servo_that_was_left_on_is_made_safe(kernel: Any, servo: Callable[[], 
     assert servo() == 0
 
 
-def test_a_servo_that_passes_a_bin_on_its_way_to_another_is_warned_of(servo: Callable[[], int], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_servo_that_passes_one_bin_for_another_is_warned_about(servo: Callable[[], int], caplog: pytest.LogCaptureFixture) -> None:
     open_gates([ServoSettings(bins={"paper": 1200, "glass": 1900}, chip=2, channel=0, closed_us=1500)]).release()
     assert not caplog.text
     open_gates([ServoSettings(bins={"paper": 1200, "glass": 1900}, chip=2, channel=0, closed_us=1000)]).release()
@@ -248,7 +248,7 @@ def test_the_gates_of_a_file_with_mistakes_are_found(tmp_path: Path) -> None:
     assert len(found.mistakes) == 2
 
 
-def test_two_gates_on_one_chip_or_two_are_told_apart(servo: Callable[[], int]) -> None:
+def test_two_gates_on_one_output_are_refused(servo: Callable[[], int]) -> None:
     def lid(name: str, chip: int | str) -> GateSettings:
         return ServoSettings(bin=name, chip=chip, channel=0, closed_us=1000, open_us=2000)
 

@@ -25,13 +25,13 @@ def gate() -> SimulatedGate:
     return gate
 
 
-def test_it_does_not_know_where_it_is_at_first() -> None:
+def test_its_position_is_unknown_at_first() -> None:
     gate = SimulatedSettings(bin="paper").claim()
     assert gate.position is Position.UNKNOWN
     assert gate.opening(5.0) == 0.0
 
 
-def test_it_takes_its_time_and_gathers_speed(gate: SimulatedGate) -> None:
+def test_it_accelerates_and_brakes(gate: SimulatedGate) -> None:
     gate.open("paper", 1.0)
     path = [gate.opening(1.0 + n / 100) for n in range(60)]
     assert path == sorted(path)
@@ -41,7 +41,7 @@ def test_it_takes_its_time_and_gathers_speed(gate: SimulatedGate) -> None:
     assert path[-1] == 1.0
 
 
-def test_it_has_arrived_when_it_is_there_and_not_before(gate: SimulatedGate) -> None:
+def test_it_reports_open_when_it_has_arrived(gate: SimulatedGate) -> None:
     gate.open("paper", 1.0)
     gate.update(1.45)
     assert gate.position is Position.OPENING
@@ -49,7 +49,7 @@ def test_it_has_arrived_when_it_is_there_and_not_before(gate: SimulatedGate) -> 
     assert gate.position is Position.OPEN
 
 
-def test_a_jam_stops_it_and_is_told_when_the_time_is_over(gate: SimulatedGate) -> None:
+def test_a_jam_is_an_error_at_the_deadline(gate: SimulatedGate) -> None:
     gate.jam(0.4)
     gate.open("paper", 1.0)
     carry(gate, 1.0, 2.4)
@@ -63,7 +63,7 @@ def test_a_jam_stops_it_and_is_told_when_the_time_is_over(gate: SimulatedGate) -
     assert gate.position is Position.CLOSED, "what blocks the way open does not block the way back"
 
 
-def test_a_jam_on_the_way_back_keeps_it_from_closing(gate: SimulatedGate) -> None:
+def test_a_jam_while_closing_is_an_error(gate: SimulatedGate) -> None:
     gate.open("paper", 1.0)
     carry(gate, 1.0, 2.0)
     gate.jam(0.3)
@@ -77,7 +77,7 @@ def test_a_jam_on_the_way_back_keeps_it_from_closing(gate: SimulatedGate) -> Non
     assert gate.position is Position.CLOSED
 
 
-def test_what_was_jammed_starts_again_from_rest(gate: SimulatedGate) -> None:
+def test_after_a_jam_it_starts_from_rest(gate: SimulatedGate) -> None:
     gate.jam(0.5)
     gate.open("paper", 1.0)
     carry(gate, 1.0, 2.0)
@@ -93,7 +93,7 @@ def test_time_does_not_go_back_when_two_threads_ask_out_of_order(gate: Simulated
     assert gate.opening(1.25) == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_flap_that_seizes_moves_neither_way(gate: SimulatedGate) -> None:
+def test_a_seized_flap_moves_neither_way(gate: SimulatedGate) -> None:
     gate.open("paper", 1.0)
     carry(gate, 1.0, 1.24)
     gate.seize()
@@ -105,7 +105,7 @@ def test_a_flap_that_seizes_moves_neither_way(gate: SimulatedGate) -> None:
     assert gate.opening(4.0) == stuck
 
 
-def test_a_broken_wire_refuses_commands_and_is_noticed_on_the_way(gate: SimulatedGate) -> None:
+def test_a_broken_wire_is_an_error_during_a_move_and_at_commands(gate: SimulatedGate) -> None:
     gate.open("paper", 1.0)
     carry(gate, 1.0, 1.2)
     gate.break_wire()
@@ -136,9 +136,7 @@ def test_releasing_stops_it_where_it_is(gate: SimulatedGate) -> None:
     orders=st.lists(st.tuples(st.sampled_from(["open", "close"]), st.integers(1, 120)), min_size=1, max_size=8),
     stride=st.integers(1, 9),
 )
-def test_it_moves_alike_however_often_it_is_looked_at_and_never_faster_than_it_can(
-    travel_s: float, orders: list[tuple[str, int]], stride: int
-) -> None:
+def test_its_motion_does_not_depend_on_how_often_it_is_updated(travel_s: float, orders: list[tuple[str, int]], stride: int) -> None:
     often, seldom = SimulatedSettings(bin="a", travel_s=travel_s).claim(), SimulatedSettings(bin="b", travel_s=travel_s).claim()
     tick = 0
     path = [0.0]

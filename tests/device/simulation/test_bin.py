@@ -32,7 +32,7 @@ def throw(item: VirtualItem, thrown: list[VirtualItem]) -> Iterator[VirtualItem]
     yield item
 
 
-def test_nothing_is_thrown_in_before_the_bin_is_ready(item: VirtualItem) -> None:
+def test_no_item_comes_before_the_bin_is_ready(item: VirtualItem) -> None:
     ready: list[bool] = []
     thrown: list[VirtualItem] = []
     bin_ = VirtualBin([SimulatedSettings(bin="glass").claim()], throw(item, thrown), Scenario(may_begin=lambda: bool(ready)))
@@ -45,7 +45,7 @@ def test_nothing_is_thrown_in_before_the_bin_is_ready(item: VirtualItem) -> None
     assert thrown == [item]
 
 
-def test_an_item_rests_until_a_gate_is_open_far_enough_and_then_lands_there(item: VirtualItem) -> None:
+def test_an_item_falls_when_a_gate_opens_far_enough(item: VirtualItem) -> None:
     gates = {"glass": SimulatedSettings(bin="glass").claim(), "paper": SimulatedSettings(bin="paper").claim()}
     landed: list[FallenItem] = []
     thrown: list[VirtualItem] = []
@@ -66,7 +66,7 @@ def test_an_item_rests_until_a_gate_is_open_far_enough_and_then_lands_there(item
     assert now_s > 60 + FALL_S
 
 
-def test_nothing_is_thrown_in_while_a_gate_is_open(item: VirtualItem) -> None:
+def test_no_item_comes_while_a_gate_is_open(item: VirtualItem) -> None:
     gate = SimulatedSettings(bin="glass").claim()
     gate.open("glass", 0.0)
     gate.update(1.0)
@@ -77,7 +77,7 @@ def test_nothing_is_thrown_in_while_a_gate_is_open(item: VirtualItem) -> None:
     assert thrown == []
 
 
-def test_a_cut_out_lies_where_its_pose_says_and_throws_a_shadow(item: VirtualItem) -> None:
+def test_a_cutout_lies_at_its_pose_with_a_shadow(item: VirtualItem) -> None:
     tray = TrayRenderer(np.random.default_rng(0))
     tray.lay(item)
     empty = tray.picture(None, 0.0, 1.0).astype(int)
@@ -107,7 +107,7 @@ def test_the_same_seed_gives_the_same_pictures(item: VirtualItem) -> None:
         np.testing.assert_array_equal(first.picture(now_s), second.picture(now_s))
 
 
-def test_the_camera_ends_when_everything_has_been_thrown_in() -> None:
+def test_the_camera_ends_after_the_last_item() -> None:
     from device.cameras import EndOfFrames
 
     time = iter(np.arange(0.0, 100.0, 0.5))
@@ -118,7 +118,7 @@ def test_the_camera_ends_when_everything_has_been_thrown_in() -> None:
     camera.close()
 
 
-def test_folders_name_the_truth_and_a_shuffle_mixes_the_labels(tmp_path: Path, painted: Callable[..., Pixels]) -> None:
+def test_folders_name_labels_and_a_shuffle_mixes_them(tmp_path: Path, painted: Callable[..., Pixels]) -> None:
     for label in ("glass", "paper", "厨余垃圾_薯条"):
         (tmp_path / label).mkdir()
         for number in range(10):
@@ -148,7 +148,7 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
             photo_items(tmp_path)[0].picture()
 
 
-def test_the_items_that_come_along_can_all_be_laid_on_the_tray() -> None:
+def test_all_shipped_items_can_be_rendered() -> None:
     tray = TrayRenderer(np.random.default_rng(0))
     items = shipped_items()
     assert {item.label for item in items} == {"cardboard", "glass", "metal", "paper", "plastic", "trash"}

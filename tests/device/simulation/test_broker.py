@@ -16,7 +16,7 @@ WAIT_S = 20.0
 ROOT = Path(__file__).parents[3]
 
 
-def test_what_is_published_is_passed_on_and_kept_for_who_comes_late(caplog: pytest.LogCaptureFixture) -> None:
+def test_it_forwards_and_retains_messages(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         broker = EmbeddedBroker()
         speaker, listener = (paho.Client(paho.CallbackAPIVersion.VERSION2) for _ in range(2))
@@ -48,14 +48,14 @@ def test_what_is_published_is_passed_on_and_kept_for_who_comes_late(caplog: pyte
         socket.create_connection(("127.0.0.1", broker.port))
 
 
-def test_a_port_that_is_taken_is_named() -> None:
+def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]
         with pytest.raises(BrokerError, match=f"cannot listen on 127.0.0.1:{port}"):
             EmbeddedBroker(port)
 
 
-def test_without_amqtt_it_says_what_to_install() -> None:
+def test_a_missing_amqtt_names_the_package_to_install() -> None:
     program = (
         "import sys\n"
         "sys.modules['amqtt.broker'] = None\n"
@@ -69,6 +69,6 @@ def test_without_amqtt_it_says_what_to_install() -> None:
     assert 'pip install "sortbin[demo]"' in said.stdout
 
 
-def test_nothing_but_the_demo_needs_amqtt() -> None:
+def test_only_the_demo_imports_amqtt() -> None:
     program = "import sys, device.cli, device.daemon.control_loop, device.mqtt.link; sys.exit('amqtt' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=60, check=False).returncode == 0

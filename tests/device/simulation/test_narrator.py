@@ -30,14 +30,14 @@ def said_of(*events: ItemSorted | Hazard) -> list[str]:
     return out.getvalue().splitlines()
 
 
-def test_columns_stay_apart_and_what_is_cut_off_shows_it() -> None:
+def test_columns_stay_apart_and_cut_text_ends_with_an_ellipsis() -> None:
     _, head, row, *_ = said_of(item("a-very-long-label", "recyclable"))
     assert row.split() == ["1", "a-cardboard-parcel", "(cardb…", "a-very-long…", "98", "%", "recyclable", "right", "0.8", "s", "1.0", "s"]
     assert len(head) == len(row)
     assert row.index("recyclable") == head.index("bin")
 
 
-def test_one_item_is_one_item_and_held_hazards_are_counted() -> None:
+def test_the_summary_counts_items_and_held_hazards() -> None:
     held = Hazard(item="b", bin="", label="metal", p=0.9)
     sums = [line for line in said_of(item("cardboard", "recyclable"), held, held) if " rejected" in line]
     assert len(sums) == 1
