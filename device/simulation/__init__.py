@@ -1,4 +1,1 @@
-"""A virtual bin for a desk without one: a tray, items, light, a camera with noise, and gates that take time.
-
-Only the demo and tests import it.
-"""
+"""The virtual bin: tray, items, light, a camera with noise, gates that take time, and a broker. Only the demo and tests import it."""

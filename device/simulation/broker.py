@@ -1,4 +1,4 @@
-"""A broker inside the process, for a demo without one. It forgets everything when it stops; a real bin needs a real broker."""
+"""An MQTT broker inside the process, for the demo. It stores nothing; a real bin needs a real broker."""
 
 import asyncio
 import contextlib
@@ -14,18 +14,18 @@ STOP_S = 3.0
 
 
 class BrokerError(SortbinError, RuntimeError):
-    """The embedded broker cannot be started; the message says why."""
+    """The embedded broker cannot start. The message says why."""
 
 
 class BrokerMissing(BrokerError):
-    """amqtt is not installed: what a bin needs itself does not bring it."""
+    """amqtt is not installed: it belongs to the extra `demo`."""
 
 
 class EmbeddedBroker:
-    """An amqtt broker on the loopback interface that lets everybody in, in a thread of its own. Ready when made; `port` says where.
+    """An amqtt broker on the loopback interface without passwords, in a thread of its own. The constructor returns when it is ready on `port`.
 
-    port: 0 takes a free one. Raises BrokerMissing when amqtt is not installed,
-    BrokerError when the port is taken, or it is not ready within START_S seconds.
+    port: 0 chooses a free one. Raises BrokerMissing when amqtt is not installed, BrokerError when the port is in use or the broker is not ready
+    within START_S seconds.
     """
 
     def __init__(self, port: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""What lies on the virtual tray: cut-outs with alpha that Sortbin brings along, or a user's photos."""
+"""Items for the virtual tray: cutouts with alpha that ship with Sortbin, or photos of the user."""
 
 import itertools
 import json
@@ -21,14 +21,14 @@ ITEMS = Path(__file__).parent / "items"
 
 
 class ItemsError(SortbinError, ValueError):
-    """A folder of items that cannot be used; the message names it and what was expected."""
+    """A folder of items that cannot be used. The message names it and what was expected."""
 
 
 @dataclass(frozen=True)
 class VirtualItem:
-    """Something to throw in. label is the truth, None where it is not known; size_cm is the longest side of a cut-out, None for a photo.
+    """An item to throw in. label: the true label, None if unknown. size_cm: the longest side of a cutout, None for a photo.
 
-    A photo lies on the tray as a print does, over most of the view.
+    A photo covers most of the view, as a print on the tray does.
     """
 
     name: str
@@ -37,7 +37,7 @@ class VirtualItem:
     size_cm: float | None
 
     def picture(self) -> tuple[Pixels, Float32Array]:
-        """Decode it: H x W x 3 uint8 RGB and alpha H x W float32 0..1. Raises ItemsError."""
+        """Decode the file: H x W x 3 uint8 RGB, and alpha H x W float32 0..1. Raises ItemsError."""
         if self.size_cm is None:
             try:
                 rgb = read_pixels(self.file)
@@ -60,15 +60,15 @@ class VirtualItem:
 
 
 def shipped_items() -> list[VirtualItem]:
-    """The rendered cut-outs of the project, sorted by name."""
+    """The cutouts that ship with Sortbin, sorted by name."""
     listed = json.loads((ITEMS / "items.json").read_text(encoding="utf-8"))
     return [VirtualItem(entry["kind"], entry["label"], ITEMS / entry["file"], entry["size_cm"]) for entry in listed]
 
 
 def photo_items(folder: Path) -> list[VirtualItem]:
-    """Photos in a folder per label, whose name is the truth, or in one folder without labels.
+    """Photos in one folder for each label, named after it, or in a single folder without labels.
 
-    Raises ItemsError when there is none, or a folder may not be entered.
+    Raises ItemsError when there is no photo, or a folder may not be read.
     """
     try:
         if not folder.is_dir():
@@ -86,7 +86,7 @@ def photo_items(folder: Path) -> list[VirtualItem]:
 
 
 def endless_items(items: Sequence[VirtualItem], seed: int) -> Iterator[VirtualItem]:
-    """The items again and again, each time in another chance order. One that cannot be decoded is left out and logged once.
+    """The items again and again, each time in another random order. An item that cannot be decoded is skipped and logged once.
 
     Raises ItemsError when none is left.
     """
@@ -105,7 +105,7 @@ def endless_items(items: Sequence[VirtualItem], seed: int) -> Iterator[VirtualIt
 
 
 def shuffled(items: Sequence[VirtualItem], seed: int) -> list[VirtualItem]:
-    """The items in a chance order that mixes the labels evenly, so that a short run sees all of them."""
+    """The items in a random order that mixes the labels evenly, so that a short run has all of them."""
     rng = np.random.default_rng(seed)
     by_label: dict[str | None, list[VirtualItem]] = {}
     for i in rng.permutation(len(items)):

@@ -1,4 +1,4 @@
-"""What a person reads while a virtual bin sorts: a line an item, and a summary where the truth is known."""
+"""The lines that the demo prints: one for each item, and a summary if the true labels are known."""
 
 import queue
 import threading
@@ -17,12 +17,12 @@ WHAT_COLUMNS, LABEL_COLUMNS = 26, 12
 
 
 class Narrator:
-    """Tells what happens on `out`, from a thread of its own, and sets `stop` after `most` items (None: never)."""
+    """Prints events to `out`, on a thread of its own, and sets `stop` after `most` items (None: never)."""
 
     def __init__(self, out: TextIO, stop: threading.Event, most: int | None) -> None:
         self._out, self._stop, self._most = out, stop, most
         self._started, self._held = threading.Event(), threading.Event()
-        self._told: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[AnyEvent | None] = queue.SimpleQueue()
         self._fallen: deque[FallenItem] = deque()
         self._rules: RulePack | None = None
         self._items = self._rejected = self._hazards_held = 0
@@ -30,7 +30,7 @@ class Narrator:
         self._landed: Counter[tuple[str, str]] = Counter()
         self._right = self._judged = self._named = 0
         self._began_s = time.monotonic()
-        self._thread = threading.Thread(target=self._narrate, name="narrator", daemon=True)
+        self._thread = threading.Thread(target=self._print_events, name="narrator", daemon=True)
 
     def item_fell(self, fallen: FallenItem) -> None:
         """An item has fallen into a bin. Call it before `on_stored` of that item's event. Any thread."""
@@ -42,51 +42,51 @@ class Narrator:
             self._started.set()
         if isinstance(event, Fault | Cleared) and event.fault == "hazard":
             self._held.set() if isinstance(event, Fault) else self._held.clear()
-        self._told.put(event)
+        self._events.put(event)
 
     def has_started(self) -> bool:
-        """Whether the bin has said that it is ready to sort. Any thread."""
+        """Whether the bin is ready to sort. Any thread."""
         return self._started.is_set()
 
     def hazard_is_held(self) -> bool:
-        """Whether the bin waits for a hand to take a hazard out. Any thread."""
+        """Whether the bin waits for a hand to take out a hazard. Any thread."""
         return self._held.is_set()
 
     def begin(self, opening: list[str], rules: RulePack) -> None:
-        """Print the opening lines and the head of the table, and start to tell."""
+        """Print the opening lines and the table header, and start the thread."""
         self._rules = rules
         for line in opening:
-            self._say(line)
-        self._say("")
+            self._print(line)
+        self._print("")
         self._bin_columns = max(8, *map(width, rules.bins))
-        self._say(self._row("", "what it was", "seen as", "sure", "bin", "", "looked", "moved"))
+        self._print(self._row("", "what it was", "seen as", "sure", "bin", "", "looked", "moved"))
         self._thread.start()
 
     def finish(self) -> None:
-        """Tell what is left, and the summary."""
-        self._told.put(None)
+        """Print what is left, and the summary."""
+        self._events.put(None)
         self._thread.join(2.0)
-        self._say("")
+        self._print("")
         for line in self._summary():
-            self._say(line)
+            self._print(line)
 
-    def _narrate(self) -> None:
-        while (event := self._told.get()) is not None:
+    def _print_events(self) -> None:
+        while (event := self._events.get()) is not None:
             match event:
                 case ItemSorted() | ItemRejected():
                     if self._most is None or self._items < self._most:
-                        self._tell_item(event)
+                        self._print_item(event)
                 case Hazard() | Jam() | ItemInterrupted():
                     self._hazards_held += isinstance(event, Hazard) and not event.bin
-                    self._say(f"      {_sentence(event)}")
+                    self._print(f"      {_sentence(event)}")
                 case Fault(message=message):
-                    self._say(f"      fault: {message}")
+                    self._print(f"      fault: {message}")
                 case Cleared(fault=fault):
-                    self._say(f"      {fault} is over")
+                    self._print(f"      {fault} is over")
                 case _:
                     pass
 
-    def _tell_item(self, event: ItemSorted | ItemRejected) -> None:
+    def _print_item(self, event: ItemSorted | ItemRejected) -> None:
         self._items += 1
         what, verdict = "", ""
         if self._fallen:
@@ -97,12 +97,12 @@ class Narrator:
             self._rejected += 1
             verdict = event.reason
         sure, looked, moved = f"{100 * event.p:.0f} %", f"{event.decided_s:.1f} s", f"{event.moved_s:.1f} s"
-        self._say(self._row(str(self._items), what, event.label, sure, event.bin, verdict, looked, moved))
+        self._print(self._row(str(self._items), what, event.label, sure, event.bin, verdict, looked, moved))
         if self._items == self._most:
             self._stop.set()
 
     def _judge(self, fell: FallenItem, event: ItemSorted | ItemRejected) -> str:
-        """Count an item whose label is known. Returns `right` or `wrong` for its bin."""
+        """Count an item with a known label. Returns `right` or `wrong` for its bin, empty if unknown."""
         belongs = self._belongs(fell)
         if belongs is None:
             return ""
@@ -138,13 +138,13 @@ class Narrator:
             lines.append(f"{padded(name, self._bin_columns + 2)}{inside:>6}{inside - wrong:>14}{share:>15}")
         return lines
 
-    def _row(self, number: str, what: str, *seen: str) -> str:
-        """A line of the table; seen: label, how sure, bin, verdict, seconds looked and moved."""
-        label, sure, into, verdict, looked, moved = seen
+    def _row(self, number: str, what: str, *cells: str) -> str:
+        """A line of the table. cells: label, probability, bin, verdict, seconds looked and moved."""
+        label, sure, into, verdict, looked, moved = cells
         into = padded(into, self._bin_columns)
         return f"{number:>4}  {padded(what, WHAT_COLUMNS)}  {padded(label, LABEL_COLUMNS)}  {sure:>5}  {into}  {verdict:<9}{looked:>7}{moved:>8}"
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         print(line, file=self._out, flush=True)
 
 

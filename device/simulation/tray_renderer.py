@@ -1,4 +1,4 @@
-"""The virtual tray as a camera sees it: ground, shadow, item, lamp, exposure, sensor noise."""
+"""Renders the virtual tray as a camera sees it: ground, shadow, item, lamp, exposure, sensor noise."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from device.simulation.items import VirtualItem
 from device.vision.inference.preprocess import Pixels
 
 WIDTH, HEIGHT = 640, 480
-PHOTO = 0.84
-"""width and height of a photo that lies on the tray, as shares of the view's: nothing that hides the border is taken for an item"""
+PHOTO_SHARE = 0.84
+"""width and height of a photo on the tray, as shares of the view: what hides the border is not taken for an item"""
 TRAY_CM = 34.0
-"""what the camera's view is high, in centimetres of tray"""
+"""height of the camera's view, centimetres of tray"""
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where an item lies: its centre in shares of the view, and its rotation."""
+    """Pose of an item: its centre in shares of the view, and its rotation."""
 
     x: float
     y: float
@@ -26,7 +26,7 @@ class Pose:
 
 
 class TrayRenderer:
-    """Draws frames of HEIGHT x WIDTH x 3 uint8 RGB. Everything that is left to chance comes from `rng`."""
+    """Renders frames, HEIGHT x WIDTH x 3 uint8 RGB. All random values come from `rng`."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -40,10 +40,10 @@ class TrayRenderer:
         self._lit_ground = np.asarray(self._ground * self._light, np.float32)
 
     def lay(self, item: VirtualItem) -> None:
-        """Take a item up to draw it from now on. Raises ItemsError when its picture cannot be read."""
+        """Choose the item that is rendered from now on. Raises ItemsError when its picture cannot be read."""
         rgb, alpha = item.picture()
         if item.size_cm is None:
-            size = round(PHOTO * WIDTH), round(PHOTO * HEIGHT)
+            size = round(PHOTO_SHARE * WIDTH), round(PHOTO_SHARE * HEIGHT)
             rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
             alpha = np.ones(size[::-1], np.float32)
         else:
@@ -55,9 +55,9 @@ class TrayRenderer:
         self._thing, self._upright, self._lying = item, (rgb.astype(np.float32), alpha), None
 
     def picture(self, pose: Pose | None, fallen: float, exposure: float) -> Pixels:
-        """Draw one frame.
+        """Render one frame.
 
-        pose: of the item laid last, None for an empty tray; fallen: 0 lies on the tray, 1 is gone; exposure: about 1.
+        pose: of the last item, None for an empty tray. fallen: 0 lies on the tray, 1 is gone. exposure: about 1.
         """
         scene = self._lit_ground if pose is None or fallen >= 1 else self._with_item(pose, fallen)
         top, left = self._rng.integers(0, 64, 2)
@@ -65,7 +65,7 @@ class TrayRenderer:
         return np.asarray(cv2.addWeighted(scene, exposure, noise, 1.0, 0.0, dtype=cv2.CV_8U), np.uint8)
 
     def _with_item(self, pose: Pose, fallen: float) -> Float32Array:
-        """The item on its ground in the lamp's light."""
+        """The item on the ground in the light of the lamp."""
         if fallen == 0 and self._lying is not None and self._lying[0] == pose:
             return self._lying[1]
         scene = np.asarray(self._composed(pose, fallen) * self._light, np.float32)
@@ -74,7 +74,7 @@ class TrayRenderer:
         return scene
 
     def _composed(self, pose: Pose, fallen: float) -> Float32Array:
-        """Lay the cut-out and its shadow on the ground; a falling item shrinks and darkens into the opening."""
+        """Compose ground, shadow and cutout. A falling item shrinks and gets darker."""
         rgb, alpha = self._upright
         turn = _placement(alpha.shape, pose, 1 - 0.7 * fallen)
         size = (WIDTH, HEIGHT)
@@ -98,7 +98,7 @@ def _placement(shape: tuple[int, ...], pose: Pose, scale: float) -> Float64Array
 
 
 def _ground(rng: np.random.Generator) -> Float32Array:
-    """A pale plastic tray: slightly mottled, a little scratched, with a rim."""
+    """A pale plastic tray, slightly mottled and scratched."""
     tray: Float32Array = np.full((HEIGHT, WIDTH, 3), (206, 204, 198), np.float32)
     for cell, strength in ((8, 1.2), (32, 2.0), (128, 3.0)):
         coarse = rng.normal(0, strength, (HEIGHT // cell + 2, WIDTH // cell + 2)).astype(np.float32)
@@ -114,7 +114,7 @@ def _ground(rng: np.random.Generator) -> Float32Array:
 
 
 def _lamp(rng: np.random.Generator) -> Float32Array:
-    """A lamp a little off the middle, and the lens's vignette: H x W x 1, about 1."""
+    """The light of a lamp near the middle, and the vignette of the lens: H x W x 1, about 1."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     centre_x, centre_y = WIDTH * rng.uniform(0.4, 0.6), HEIGHT * rng.uniform(0.35, 0.55)
     distance = np.hypot(x - centre_x, y - centre_y) / WIDTH

@@ -1,4 +1,4 @@
-"""Time that tests move by hand, and pictures that can be told apart."""
+"""A clock that tests set, and pictures that differ."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from device.vision.inference.preprocess import Pixels
 
 
 class Clock:
-    """A monotonic clock that stands still until it is moved. Its `sleep` moves it."""
+    """A monotonic clock that changes only when a test sets it, or by its `sleep`."""
 
     def __init__(self, now_s: float = 1000.0) -> None:
         self.now_s = now_s

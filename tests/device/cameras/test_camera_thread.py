@@ -1,4 +1,4 @@
-"""The thread that keeps a camera going. Sources are fakes at the border; time is moved by hand where it matters."""
+"""The thread that reads a camera. Sources are fakes; tests set the time where it matters."""
 
 import itertools
 import threading
@@ -21,7 +21,7 @@ QUICK = (0.001, 0.002)
 
 
 class Script:
-    """A source that does what it is told: each step is a frame's brightness, an exception to raise, or an event to hang on."""
+    """A source with a script: each step is the brightness of a frame, an exception to raise, or an event to hang on."""
 
     def __init__(self, *steps: int | Exception | threading.Event) -> None:
         self.steps = iter(steps)
@@ -53,7 +53,7 @@ class Script:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., CameraThread]]:
-    """`start(source, source...)`: a CameraThread that opens these one after the other, an exception among them is a failed opening."""
+    """`start(source, source...)`: a CameraThread that opens these one after the other; an exception is a failed opening."""
     cameras: list[CameraThread] = []
     sources: list[Script] = []
 
@@ -131,7 +131,7 @@ def test_a_lost_camera_is_reopened_and_numbers_keep_rising(start: Callable[..., 
 
 def test_damaged_frames_are_counted_across_reopenings_and_logged_once(start: Callable[..., CameraThread], caplog: pytest.LogCaptureFixture) -> None:
     class Damaged(Script):
-        """Drops two pictures before each one that it gives."""
+        """Drops two frames before each one that it returns."""
 
         def read(self, wait_s: float) -> Frame:
             self.damaged += 2
@@ -184,8 +184,8 @@ def test_a_hanging_source_is_abandoned_and_another_opened(start: Callable[..., C
     assert not camera.stuck
 
     driver_returns.set()
-    assert hanging.closed.wait(PATIENCE_S), "the driver that came back is not held on to"
-    assert brightness(camera.latest()) == 2, "what a given-up reader still delivers is not believed"
+    assert hanging.closed.wait(PATIENCE_S), "a driver that returns late is closed"
+    assert brightness(camera.latest()) == 2, "frames of an abandoned thread are ignored"
 
 
 def test_when_every_driver_call_hangs_it_reports_stuck(start: Callable[..., CameraThread], clock: Any) -> None:
@@ -203,7 +203,7 @@ def test_when_every_driver_call_hangs_it_reports_stuck(start: Callable[..., Came
     assert not scripts[3].hangs.is_set()
 
     hang.set()
-    assert scripts[3].hangs.wait(PATIENCE_S), "once a driver returns, it is tried again"
+    assert scripts[3].hangs.wait(PATIENCE_S), "once a driver returns, the camera is opened again"
     clock.now_s += 13.0
     while not scripts[4].hangs.wait(0.005):
         camera.latest()

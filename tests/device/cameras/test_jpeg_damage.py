@@ -1,4 +1,4 @@
-"""What OpenCV's own libjpeg says of real JPEG bytes that got lost, and the green of bytes that never came."""
+"""Warnings of OpenCV's libjpeg on real JPEGs that lost bytes, and the green of missing bytes."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ def test_padding_between_intervals_is_no_damage(capfd: pytest.CaptureFixture[str
         picture, damaged = decoded(sound[:at] + b"\x11\x22" + sound[at:])
         assert not damaged
         assert np.array_equal(picture, whole)
-    assert capfd.readouterr().err == "", "what libjpeg says of it is not for the journal"
+    assert capfd.readouterr().err == "", "libjpeg's warning is not printed"
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 12])
@@ -64,7 +64,7 @@ def test_a_lost_usb_packet_is_damage(every: int, size: int, capfd: pytest.Captur
     sound = jpeg(every)
     places = range(700, len(sound) - size - 10, 97)
     told = [decoded(sound[:at] + sound[at + size :])[1] for at in places]
-    assert np.mean(told) > 0.9, "nearly all: what fits by chance cannot be told"
+    assert np.mean(told) > 0.9, "nearly all: bytes that fit by chance leave no trace"
     assert capfd.readouterr().err == ""
 
 

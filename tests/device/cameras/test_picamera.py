@@ -1,4 +1,4 @@
-"""The Pi's camera, against a picamera2 that behaves as version 0.3.20 and later do: jobs, buffers that must come back, time stamps."""
+"""The Pi's camera, with a fake picamera2 that behaves as version 0.3.20 and later: jobs, buffers that must be released, time stamps."""
 
 import sys
 from collections.abc import Callable
@@ -82,7 +82,7 @@ class Camera:
         return {"ExposureTime": (0, 66666, None)} | lens
 
     def lens(self) -> dict[str, Any]:
-        """What libcamera says of the lens with each picture: idle, then scanning for some pictures, then where it ended."""
+        """The lens state that libcamera reports with each frame: idle, scanning for some frames, then the result."""
         if not self.bench.has_lens:
             return {}
         if self.controls.get("AfMode") != 1:
@@ -131,7 +131,7 @@ class Camera:
 
 
 class Bench:
-    """What the test turns: the clock, what the sensor sees, and what is broken."""
+    """What the test sets: the clock, the sensor's view, and faults."""
 
     def __init__(self, clock: Any, picture: Callable[..., Pixels]) -> None:
         self.clock, self.picture = clock, picture
@@ -178,7 +178,7 @@ def test_settings_are_passed_to_picamera2(bench: Bench) -> None:
     assert camera.camera_num == 1
     assert camera.configuration["main"]["size"] == (800, 600)
     assert camera.configuration["controls"] == {"FrameDurationLimits": (200_000, 200_000)}
-    assert camera.configuration["queue"] is False, "a queued picture is from before it was asked for"
+    assert camera.configuration["queue"] is False, "a queued frame is older than the request"
 
 
 def modes(*rows: tuple[tuple[int, int], tuple[int, int, int, int], float]) -> list[dict[str, Any]]:

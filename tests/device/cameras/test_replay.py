@@ -1,4 +1,4 @@
-"""Pictures and videos shown as a camera's."""
+"""Pictures and videos in place of a camera."""
 
 import zlib
 from collections.abc import Callable

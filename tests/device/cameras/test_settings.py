@@ -1,4 +1,4 @@
-"""Camera settings as they stand in the file."""
+"""Camera settings in a file."""
 
 import msgspec
 import pytest

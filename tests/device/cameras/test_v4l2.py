@@ -1,4 +1,4 @@
-"""A webcam through OpenCV. Without one, a video file goes through the same class, and a fake driver does what real ones do wrong."""
+"""A webcam through OpenCV: a video file in place of the device, and a fake driver with the faults of real ones."""
 
 import errno
 import os
@@ -108,7 +108,7 @@ def test_a_format_that_the_camera_lacks_is_logged(driver: Driver, clock: Any, ca
 
 @pytest.fixture
 def webcam(driver: Driver) -> Webcam:
-    """The driver's pictures are what this webcam shows, with noise."""
+    """The driver delivers the frames of this webcam, with noise."""
     webcam = Webcam()
     driver.shows = lambda: (webcam.means()[::-1] + np.random.default_rng(driver.grabbed).normal(0, 2, (48, 64, 1))).clip(0, 255).astype(np.uint8)
     return webcam
@@ -116,7 +116,7 @@ def webcam(driver: Driver) -> Webcam:
 
 @pytest.fixture
 def locked(driver: Driver, clock: Any, webcam: Webcam, tmp_path: Path) -> Callable[..., V4l2Source]:
-    """The source on that webcam, opened with its controls."""
+    """A source on that webcam, opened with its controls."""
     (tmp_path / "video0").write_bytes(b"")
 
     def open_it(**keys: Any) -> V4l2Source:
@@ -139,9 +139,9 @@ def test_exposure_and_white_balance_are_locked_after_they_settled(
     assert (webcam.values[EXPOSURE_AUTO], webcam.values[AUTO_WHITE_BALANCE]) == (1, 0)
     bright = source.read(1.0).pixels.mean()
     webcam.light = 0.5
-    assert source.read(1.0).pixels.mean() == pytest.approx(bright / 2, rel=0.05), "nothing makes up for less light"
+    assert source.read(1.0).pixels.mean() == pytest.approx(bright / 2, rel=0.05), "locked exposure does not follow the light"
     source.close()
-    assert (webcam.values[EXPOSURE_AUTO], webcam.values[AUTO_WHITE_BALANCE]) == (3, 1), "left to follow the light, as it was found"
+    assert (webcam.values[EXPOSURE_AUTO], webcam.values[AUTO_WHITE_BALANCE]) == (3, 1), "automatic again after closing"
     assert caplog.messages == []
 
 

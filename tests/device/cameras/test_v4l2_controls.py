@@ -1,4 +1,4 @@
-"""A webcam's controls, against a driver that answers the kernel's own requests as uvcvideo does, and against the kernel's header."""
+"""The controls of a webcam, with a fake driver that answers requests as uvcvideo does, and compared with the kernel's header."""
 
 import shutil
 import subprocess
@@ -58,7 +58,7 @@ def test_the_constants_are_those_of_the_kernel_header(tmp_path: Path) -> None:
 def test_a_device_reports_its_name_and_whether_it_is_a_camera(controls: Controls, webcam: Webcam) -> None:
     assert controls.card() == "HD Pro Webcam C920"
     webcam.own_capabilities = 0x00A00000 | 0x04000000
-    assert controls.card() is None, "the second file of a webcam has its metadata alone"
+    assert controls.card() is None, "the second file of a webcam delivers only metadata"
 
 
 def test_a_file_that_is_no_video_device_has_no_controls(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_locked_exposure_and_white_balance_keep_their_values(controls: Controls,
     assert webcam.values[v4l2.EXPOSURE_AUTO] == 1
     assert webcam.values[v4l2.AUTO_WHITE_BALANCE] == 0
     webcam.light *= 0.5
-    assert webcam.means() == pytest.approx(0.5 * before, abs=1), "half the light is half as bright, and no other colour"
+    assert webcam.means() == pytest.approx(0.5 * before, abs=1), "half the light is half as bright in the same colour"
     webcam.light, webcam.lamp_kelvin = webcam.light * 2, 3000
     assert webcam.means()[2] < 0.9 * before[2]
 
@@ -101,7 +101,7 @@ def test_what_cannot_be_locked_stays_automatic_and_is_returned(controls: Control
     webcam.tells_kelvin = False
     assert [automatic.name for automatic in lock(controls, enable_automatics(controls), webcam.means)] == ["white balance"]
     assert webcam.values[v4l2.AUTO_WHITE_BALANCE] == 1
-    assert webcam.values[v4l2.EXPOSURE_AUTO] == 1, "the other is held"
+    assert webcam.values[v4l2.EXPOSURE_AUTO] == 1, "the other one is locked"
 
 
 def test_a_camera_that_refuses_all_is_not_changed(controls: Controls, webcam: Webcam) -> None:

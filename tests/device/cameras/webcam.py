@@ -1,4 +1,4 @@
-"""A webcam as its driver answers requests: exposure and white balance that follow the light until they are told not to."""
+"""A fake webcam driver: exposure and white balance follow the light until they are locked."""
 
 import errno
 import struct
@@ -9,11 +9,11 @@ from device.cameras import v4l2_controls as v4l2
 from device.common.arrays import Float64Array
 
 BRIGHT = 118.0
-"""mean that the automatic exposure aims at"""
+"""mean brightness that automatic exposure aims at"""
 
 
 class Webcam:
-    """The driver's side of `fcntl.ioctl`, and what a picture would show."""
+    """The driver's side of `fcntl.ioctl`, and the mean colour of a frame."""
 
     def __init__(self) -> None:
         self.light, self.lamp_kelvin = 1.0, 4500

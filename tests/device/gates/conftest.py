@@ -1,4 +1,4 @@
-"""The outside border of the gates: a /sys/class/pwm and a /dev/gpiochip* that behave as the kernel's do."""
+"""Fake hardware for gates: a /sys/class/pwm and a /dev/gpiochip* that behave as the kernel's do."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ RP1_AND_PCA9685 = {2: "1f00098000.pwm", 10: "1-0040"}
 
 
 class PwmKernel:
-    """A tree of real files below `root`, in which each write is judged as drivers/pwm does and answered with its errno.
+    """A tree of real files below `root`, in which each write is checked as drivers/pwm does and fails with the same errno.
 
     `path` is the tree as a Path whose writes go to this model. `writes` holds every attribute written, in order, as (name, text).
     """
@@ -103,7 +103,7 @@ class _Writing:
 
 @pytest.fixture
 def pwm_kernel(tmp_path: Path) -> Callable[..., PwmKernel]:
-    """Makes trees in a folder each: with these devices by the numbers of their chips, or a Pi 5's RP1 as pwmchip2 and a PCA9685 as pwmchip10."""
+    """Makes trees, each in a folder, with these devices by chip number; by default a Pi 5's RP1 as pwmchip2 and a PCA9685 as pwmchip10."""
 
     def make(chips: Mapping[int, str] = RP1_AND_PCA9685) -> PwmKernel:
         root = tmp_path / f"pwm{len(list(tmp_path.iterdir()))}"
@@ -195,7 +195,7 @@ class FakeChip:
 
 @pytest.fixture
 def gpio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GpioKernel:
-    """Two chips in `tmp_path`, the second of which has the lines of a Pi's header."""
+    """Two chips in `tmp_path`; the second has the lines of a Pi's header."""
     kernel = GpioKernel()
     for name, lines in (("gpiochip0", ["2712_WAKE", "-"]), ("gpiochip4", [f"GPIO{n}" for n in range(28)])):
         (tmp_path / name).touch()

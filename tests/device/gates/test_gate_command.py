@@ -106,7 +106,7 @@ def test_pulse_moves_a_servo_to_that_pulse(sortbin_gate: Callable[[str], int], k
     kernel.writes.clear()
     assert sortbin_gate("glass --pulse 1000 --seconds 0 --full-speed") == 0
     pulses = [int(text) for name, text in kernel.writes if name == "duty_cycle"]
-    assert pulses[0] == 1_250_000, "it goes on from where the last run left it"
+    assert pulses[0] == 1_250_000, "it starts where the last run ended"
     assert pulses[-1] == 1_000_000
     assert pulses == sorted(pulses, reverse=True)
 

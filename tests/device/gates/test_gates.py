@@ -21,7 +21,7 @@ MOVING = (Position.OPENING, Position.CLOSING)
 
 
 class Bin:
-    """Three simulated gates, carried on by `run`, which also watches that never two move."""
+    """Three simulated gates, updated by `run`, which also checks that never two of them move."""
 
     def __init__(self, max_open_s: float = 15.0) -> None:
         self.simulated = {name: SimulatedSettings(bin=name, travel_s=0.4).claim() for name in NAMES}
@@ -207,7 +207,7 @@ LINE = LineSettings(bin="metal", line="GPIO17")
 
 @pytest.fixture
 def wired(kernel: Any, gpio: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The fake kernels where the real ones would be."""
+    """Fake PWM and GPIO kernels in place of the real ones."""
     monkeypatch.setitem(ServoGate.__init__.__kwdefaults__, "root", kernel.path)
     monkeypatch.setitem(LineGate.__init__.__kwdefaults__, "devices", tmp_path)
     return kernel

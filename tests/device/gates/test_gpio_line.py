@@ -1,4 +1,4 @@
-"""A gate on a digital output, with gpiod's own types and a chip at the border that behaves as its chips do."""
+"""A gate on a digital output, with gpiod's own types and a fake chip that behaves as a real one."""
 
 import errno
 import inspect

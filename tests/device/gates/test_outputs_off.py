@@ -1,4 +1,4 @@
-"""Whatever ends a process that holds an output, the output is off at last. Processes of their own, with lines that keep their level as a Pi's do."""
+"""Outputs are off in the end, whatever ends the process that holds them. Separate processes, with lines that keep their level as a Pi's do."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def gate(name: str, line: str = "") -> str:
 
 @pytest.fixture
 def config(tmp_path: Path, tiny_bundle: Bundle, painted: Callable[..., Pixels]) -> Path:
-    """Settings of a bin whose camera sees an empty tray for three seconds, and then glass that lies there."""
+    """Settings of a bin whose camera sees an empty tray for three seconds, and then glass on it."""
     (tmp_path / "pictures").mkdir()
     empty, with_item = painted("", 60, 80), painted("", 60, 80).copy()
     with_item[15:45, 20:60] = painted("glass", 30, 40)
@@ -81,7 +81,7 @@ def opened(sortbin: Sortbin, *arguments: str, prefix: tuple[str, ...] = ()) -> "
 
 
 def killed_with_a_gate_open(sortbin: Sortbin, is_on: Callable[[str], bool]) -> None:
-    """A bin that dies while a gate is open: it is not sure of the item, which goes to the residual bin."""
+    """Kill a bin while a gate is open: it is unsure of the item, which goes to the residual bin."""
     process = sortbin("run")
     while not (process.poll() is not None or _on(is_on, "trash")):
         time.sleep(0.01)

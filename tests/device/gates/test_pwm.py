@@ -91,7 +91,7 @@ def test_a_missing_chip_lists_the_existing_ones(kernel: Any) -> None:
 
 @pytest.mark.parametrize("device", ["3f20c000.pwm", "fe20c000.pwm", "1f00098000.pwm"])
 def test_without_a_chip_the_header_pwm_is_used_whatever_its_number(device: str, pwm_kernel: Any) -> None:
-    """Which of them is pwmchip0 depends on the kernel; on some it is the fan's."""
+    """The kernel decides which chip is pwmchip0; with some it is the fan."""
     kernel = pwm_kernel({0: "1f0009c000.pwm", 3: "1-0040", 5: device})
     gate = PwmChannel("gate paper", PwmWiring("", 1, 20000), root=kernel.path)
     gate.set_pulse(1500)

@@ -1,4 +1,4 @@
-"""A gate on a microcontroller, over a pseudo-terminal: what it sends, and what it makes of silence, noise, jams and an unplugged cable."""
+"""A gate on a microcontroller, over a pseudo-terminal: what it sends, and how it handles silence, noise, jams and an unplugged cable."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ STEP_S = 0.02
 
 
 class Line:
-    """A gate and its microcontroller, in a time of their own. The gate serves paper (position 1) and glass (position 2)."""
+    """A gate and its microcontroller, under simulated time. The gate serves paper (position 1) and glass (position 2)."""
 
     def __init__(self, folder: Path, **keys: Any) -> None:
         self.board = Microcontroller(folder / "port")
@@ -273,7 +273,7 @@ def test_a_gate_left_open_by_a_crash_is_made_safe(line: Line) -> None:
     line.gate.open("paper", line.now_s)
     line.run(1.0)
     assert not line.board.is_off
-    line.gate._port.close()  # as the end of its process does
+    line.gate._port.close()  # the kernel does this when the process ends
     assert make_safe([line.settings]) == []
     line.board.run(line.now_s)
     assert line.board.is_off

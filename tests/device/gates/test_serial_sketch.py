@@ -75,7 +75,7 @@ def board(sketch: Path) -> Iterator[Board]:
 
 
 def run(gate: SerialGate, until: Callable[[], bool], most_s: float = 10.0) -> None:
-    """Carry the gate on until something is so, which has to be within `most_s`."""
+    """Update the gate until a condition is true, within `most_s`."""
     end_s = time.monotonic() + most_s
     while not until():
         assert time.monotonic() < end_s

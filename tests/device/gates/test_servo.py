@@ -1,4 +1,4 @@
-"""A flap on a servo, moved in time that the tests pass in, on a /sys/class/pwm that answers as the kernel does."""
+"""A gate on a servo, under simulated time, on a fake /sys/class/pwm that behaves as the kernel's does."""
 
 import errno
 from collections.abc import Callable

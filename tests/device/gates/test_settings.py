@@ -1,4 +1,4 @@
-"""Gate settings as they stand in the file."""
+"""Gate settings in a file."""
 
 import re
 from pathlib import Path

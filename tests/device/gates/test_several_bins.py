@@ -23,7 +23,7 @@ BINS = ("paper", "glass", "metal")
 
 
 class Bin:
-    """A flap over paper and glass, and a lid over metal. Runs in its own time, and never lets two gates move."""
+    """A flap over paper and glass, and a lid over metal. Runs under simulated time, and checks that never two gates move."""
 
     def __init__(self) -> None:
         self.flap, self.lid = SimulatedGate(FLAP), SimulatedGate(LID)

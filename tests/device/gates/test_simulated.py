@@ -60,7 +60,7 @@ def test_a_jam_is_an_error_at_the_deadline(gate: SimulatedGate) -> None:
     assert gate.position is Position.UNKNOWN
     gate.close(3.0)
     carry(gate, 3.0, 4.0)
-    assert gate.position is Position.CLOSED, "what blocks the way open does not block the way back"
+    assert gate.position is Position.CLOSED, "what blocks opening does not block closing"
 
 
 def test_a_jam_while_closing_is_an_error(gate: SimulatedGate) -> None:

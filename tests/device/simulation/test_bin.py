@@ -1,4 +1,4 @@
-"""The virtual bin: items come, rest, and fall only through a gate that is open."""
+"""The virtual bin: items come, lie still, and fall only through an open gate."""
 
 import zlib
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What a person reads while a virtual bin sorts."""
+"""The lines that the demo prints."""
 
 import io
 import threading
