@@ -79,4 +79,4 @@ def empty_reference_files(folder: Path, reference: EmptyReference) -> tuple[Lear
     After a crash they are trusted: an item may lie on the tray, and must not be learned as part of it. After a clean stop the tray is learned anew,
     since somebody may have cleaned it or moved the camera or the lamp. The files then only tell an empty tray from one with an item on it.
     """
-    return LearnedStateFile(folder / VIEW_FILE, reference.occupancy), LearnedStateFile(folder / VIEWS_FILE, reference.background)
+    return LearnedStateFile(folder / VIEW_FILE, reference.detector), LearnedStateFile(folder / VIEWS_FILE, reference.background)

@@ -122,7 +122,7 @@ class FaultRecovery:
 
     def _until_hazard_is_over(self) -> Generator[None, Tick, None]:
         """A held hazard is over once the tray is seen empty: a hand has taken it. Without a reference that cannot be seen, and it stays."""
-        while not self._tray.occupancy.learned:
+        while not self._tray.detector.learned:
             yield from self._steps.rest()
         yield from self._tray.wait_until_empty(deadline_s=None)
         self._tray.release_hazard()

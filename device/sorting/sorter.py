@@ -1,7 +1,9 @@
 """One item's journey: arrive, settle, burst, judge, intent, open, drop, confirm empty, close. `Sorter._sort_one_item` is that journey.
 
-Everything here runs on the control thread. The sorter is a generator: `Sorter.tick(now_s, frame)` is called many times a second, resumes it, and
-returns at once, when it has run up to its next `yield`. The protocol:
+Threads: everything here runs on the control thread. The camera's thread brings the frames, the ledger's thread stores the events.
+
+The sorter is a generator: `Sorter.tick(now_s, frame)` is called many times a second, resumes it, and returns when it has run up to its next `yield`,
+which is at once. The protocol:
 
 - A step is a generator that is called with `yield from`. `tick = yield from self._steps.next()` gives control back to the loop; nothing is handed
   out. What comes back with the next call is a `Tick`: the monotonic time and the newest frame, None where there is no new one.
@@ -183,10 +185,10 @@ class Sorter:
         item = uuid.uuid4().hex
         predictions: list[CropPrediction] = []
         weights: list[float] = []
-        burst, by_piece = Burst(self._tray.occupancy, self._tray.background, self._judge.classifier.bundle.info.ground), PieceFusion(self._judge)
+        burst, by_piece = Burst(self._tray.detector, self._tray.background, self._judge.classifier.bundle.info.ground), PieceFusion(self._judge)
         while True:
-            now_s, frame, sight = yield from self._tray.next_observation()
-            if not sight.present or self._tray.reached_into:
+            now_s, frame, occupancy = yield from self._tray.next_observation()
+            if not occupancy.present or self._tray.reached_into:
                 return None
             isolated = burst.add_frame(frame.pixels)
             weights.append(self._judge.crop_weight(isolated, len(predictions)))
@@ -215,7 +217,7 @@ class Sorter:
                     embedding=predictions[0].embedding,
                     pixels=frame.pixels,
                     mask=isolated.mask if isolated.found else None,
-                    thumbnail=self._tray.occupancy.thumbnail,
+                    thumbnail=self._tray.detector.thumbnail,
                 )
 
     def _report_hazard(self, judgement: Judgement) -> None:

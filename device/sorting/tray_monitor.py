@@ -48,11 +48,11 @@ REACHES_IN = "something reaches in over the border of the view, no gate moves un
 
 
 class Observation(NamedTuple):
-    """One frame, when it came, and what the occupancy detector says of it."""
+    """One frame, when it came, and what the detector says of it."""
 
     now_s: float
     frame: Frame
-    sight: Occupancy
+    occupancy: Occupancy
 
 
 class Emptied(NamedTuple):
@@ -75,7 +75,7 @@ class TrayMonitor:
     def __init__(self, presence: PresenceSettings, reference: EmptyReference, earlier_reference: EmptyReference | None, steps: ControlSteps) -> None:
         self._presence, self._steps = presence, steps
         self._reference, self._earlier = reference, earlier_reference
-        self.occupancy, self.background = reference
+        self.detector, self.background = reference
         self._holds_hazard = False
         self._ready = False
         self._unproven: Literal["restored", "relearned"] | None = None
@@ -85,7 +85,7 @@ class TrayMonitor:
         self._scene_checked_s: float | None = None
         self._lost = False
         self._lost_since_s: float | None = None
-        self._look_when_lost: NewViewCandidate | None = None
+        self._view_when_lost: NewViewCandidate | None = None
         self._unsteady_since_s: float | None = None
         self._crossing_since_s: float | None = None
         self._crossing_reported = False
@@ -99,56 +99,56 @@ class TrayMonitor:
         if self._ready:
             return
         frame = yield from self._wait_for_exposure(began_s, frame)
-        if self.occupancy.learned and self._shows_another_view(frame.pixels):
-            self.occupancy.reset()
-        self._unproven = "restored" if self.occupancy.learned else None
-        if not self.occupancy.learned:
+        if self.detector.learned and self._shows_another_view(frame.pixels):
+            self.detector.reset()
+        self._unproven = "restored" if self.detector.learned else None
+        if not self.detector.learned:
             self.background.clear()
-            while not self.occupancy.learned:
+            while not self.detector.learned:
                 now_s, frame = yield from self._steps.next_frame()
                 if now_s - began_s > UNSTEADY_AFTER_S:
                     raise SortingFault("camera", f"the empty tray cannot be learned in {UNSTEADY_AFTER_S:g} s: {UNSTEADY}")
                 if unusable(frame.pixels) is None:
-                    self.occupancy.learn(frame.pixels)
+                    self.detector.learn(frame.pixels)
             self.background.add(frame.pixels)
         self._ready = True
 
     def wait_until_occupied(self) -> Generator[None, Tick, float]:
         """Wait until something lies there, and let the reference follow the empty tray meanwhile. Returns when, monotonic seconds."""
         while True:
-            now_s, frame, sight = yield from self.next_observation()
-            if sight.present:
+            now_s, frame, occupancy = yield from self.next_observation()
+            if occupancy.present:
                 return now_s
-            if not sight.moving:
-                self.occupancy.adapt()
+            if not occupancy.moving:
+                self.detector.adapt()
                 self._update_background(now_s, frame)
 
     def wait_until_settled(self) -> Generator[None, Tick, bool]:
         """Wait until an item lies still and nothing reaches in. Returns False when it went away again."""
         began_s = still_since_s = None
         while True:
-            now_s, frame, sight = yield from self.next_observation()
+            now_s, frame, occupancy = yield from self.next_observation()
             began_s = now_s if began_s is None or self.reached_into else began_s
-            still_since_s = now_s if sight.moving or self.reached_into or still_since_s is None else still_since_s
+            still_since_s = now_s if occupancy.moving or self.reached_into or still_since_s is None else still_since_s
             if now_s - still_since_s >= self._presence.still_s:
-                return sight.present
+                return occupancy.present
             if now_s - began_s >= self._presence.settle_timeout_s:
-                return sight.present and self._is_moving_item(frame.pixels)
+                return occupancy.present and self._is_moving_item(frame.pixels)
 
     def wait_until_empty(self, deadline_s: float | None) -> Generator[None, Tick, Emptied | None]:
         """Wait until the tray has been empty and still for a moment. Returns None when the deadline came first.
 
         The deadline waits while something reaches in.
         """
-        first_gone_s = gone_since_s = still_since_s = None
+        first_gone_s: float | None = None
+        gone_since_s: float | None = None
+        still_since_s: float | None = None
         while True:
-            now_s, _, sight = yield from self.next_observation()
-            if sight.present:
-                gone_since_s = still_since_s = None
-            else:
-                first_gone_s = now_s if first_gone_s is None else first_gone_s
-                gone_since_s = now_s if gone_since_s is None else gone_since_s
-                still_since_s = None if sight.moving else now_s if still_since_s is None else still_since_s
+            now_s, _, occupancy = yield from self.next_observation()
+            gone_since_s = _since(not occupancy.present, gone_since_s, now_s)
+            still_since_s = _since(not (occupancy.present or occupancy.moving), still_since_s, now_s)
+            if gone_since_s is not None:
+                first_gone_s = gone_since_s if first_gone_s is None else first_gone_s
                 if still_since_s is not None and now_s - still_since_s >= self._presence.still_s:
                     self._unproven = None
                     return Emptied(first_gone_s, gone_since_s)
@@ -168,68 +168,68 @@ class TrayMonitor:
                 return
 
     def wait_until_clear_during_fault(self) -> Generator[None, Tick, None]:
-        """The same during a fault. Also returns where the camera gives no frame for NO_FRAME_S.
+        """During a fault: wait until nothing has reached in for a moment, or the camera gives no frame for NO_FRAME_S.
 
-        What was learned as a part of the empty tray and has gone since is no hand: the tray is learned again without it.
+        A hand that was learned with the empty tray and has gone leaves a difference at the border. That is no hand: the tray is learned again.
         """
         reached_in_s = frame_s = None
-        look: NewViewCandidate | None = None
-        while self.occupancy.learned and self._ready:
+        candidate: NewViewCandidate | None = None
+        while self.detector.learned and self._ready:
             tick = yield from self._steps.rest()
             frame_s = tick.now_s if frame_s is None or tick.frame is not None else frame_s
             if tick.now_s - frame_s > NO_FRAME_S:
                 return
             if tick.frame is None:
                 continue
-            _, frame, sight = self._observe(tick.now_s, tick.frame)
+            _, frame, occupancy = self._observe(tick.now_s, tick.frame)
             if self.reached_into:
                 reached_in_s = tick.now_s
-                look = None if sight.moving else NewViewCandidate(frame.pixels, tick.now_s) if look is None else look
+                candidate = None if occupancy.moving else NewViewCandidate(frame.pixels, tick.now_s) if candidate is None else candidate
                 if (
-                    look is not None
+                    candidate is not None
                     and self.background.learned
-                    and look.is_confirmed_by(frame.pixels, tick.now_s)
+                    and candidate.is_confirmed_by(frame.pixels, tick.now_s)
                     and item_was_removed(frame.pixels, self.background)
                 ):
-                    self._relearn(look)
+                    self._relearn(candidate)
             elif reached_in_s is None or tick.now_s - reached_in_s >= self._presence.still_s:
                 return
 
     def wait_until_view_is_usable(self) -> Generator[None, Tick, None]:
-        """After a camera fault: wait for a frame; where the view was lost, until the tray looks as before, or a new look of it has stayed."""
+        """After a camera fault: wait for a frame; where the view was lost, until the tray looks as before, or a new view of it has stayed."""
         if not self._ready:
             yield from self.recognise_or_learn()
             return
         now_s, frame = yield from self._steps.next_frame()
-        look = self._look_when_lost if self._holds_hazard else None
+        candidate = self._view_when_lost if self._holds_hazard else None
         still_since_s: float | None = None
         while self._lost:
             now_s, frame = yield from self._steps.next_frame()
-            still_since_s = None if self.occupancy.observe(frame.pixels).moving else now_s if still_since_s is None else still_since_s
+            still_since_s = _since(not self.detector.observe(frame.pixels).moving, still_since_s, now_s)
             if still_since_s is None or now_s - still_since_s < self._presence.still_s:
                 continue
             change = classify_scene(frame.pixels, self.background).change
             if change not in LOST or self._matches_earlier_reference(frame.pixels):
                 self._end_lost()
             elif unusable(frame.pixels) is not None:
-                look = None
-            elif look is None:
-                look = NewViewCandidate(frame.pixels, now_s)
-            elif look.is_confirmed_by(frame.pixels, now_s) and (look.item_was_removed or not self._holds_hazard):
-                self._relearn(look)
+                candidate = None
+            elif candidate is None:
+                candidate = NewViewCandidate(frame.pixels, now_s)
+            elif candidate.is_confirmed_by(frame.pixels, now_s) and (candidate.item_was_removed or not self._holds_hazard):
+                self._relearn(candidate)
 
     def still_shows(self, thumbnail: Float32Array) -> Generator[None, Tick, bool]:
-        """Whether the tray still looks as it did when `occupancy.thumbnail` was this. Waits while something moves or reaches in."""
-        _, _, sight = yield from self.next_observation()
-        if sight.present and not self.reached_into and not self.occupancy.moved_since(thumbnail):
+        """Whether the tray still looks as it did when `detector.thumbnail` was this. Waits while something moves or reaches in."""
+        _, _, occupancy = yield from self.next_observation()
+        if occupancy.present and not self.reached_into and not self.detector.moved_since(thumbnail):
             return True
         there = yield from self.wait_until_settled()
-        return there and not self.occupancy.moved_since(thumbnail)
+        return there and not self.detector.moved_since(thumbnail)
 
     def still_occupied(self) -> Generator[None, Tick, bool]:
         """Whether anything lies there. Waits while something moves or reaches in, or the tray cannot be judged."""
-        _, _, sight = yield from self.next_observation()
-        if sight.present and not sight.moving and not self.reached_into:
+        _, _, occupancy = yield from self.next_observation()
+        if occupancy.present and not occupancy.moving and not self.reached_into:
             return True
         return (yield from self.wait_until_settled())
 
@@ -253,15 +253,15 @@ class TrayMonitor:
         return self._crossing_since_s is not None and tick.now_s - self._crossing_since_s >= ARM_AFTER_S
 
     def hold_hazard(self) -> None:
-        """What lies there must not leave unnoticed: until `release_hazard` a new view is learned only once something was seen to leave it.
+        """Until `release_hazard`, learn a new view only once something was seen to leave the tray.
 
-        At the start: a restored reference is used in any case, for what the camera shows has the hazard in it.
+        Called before the first frame, it also keeps a restored reference as it is: what the camera shows may have the hazard in it.
         """
         self._holds_hazard = True
-        self._ready = self.occupancy.learned
+        self._ready = self.detector.learned
 
     def release_hazard(self) -> None:
-        """What was held has left."""
+        """The hazard has left the tray."""
         self._holds_hazard = False
 
     def reference_is_wrong(self, pixels: Pixels) -> bool:
@@ -279,51 +279,51 @@ class TrayMonitor:
         self._reference.replace(pixels)
 
     def _observe(self, now_s: float, frame: Frame) -> Observation:
-        sight = self.occupancy.observe(frame.pixels)
-        self._unsteady_since_s = None if not sight.moving else now_s if self._unsteady_since_s is None else self._unsteady_since_s
+        occupancy = self.detector.observe(frame.pixels)
+        self._unsteady_since_s = _since(occupancy.moving, self._unsteady_since_s, now_s)
         if self._unsteady_since_s is not None and now_s - self._unsteady_since_s > UNSTEADY_AFTER_S:
             self._lose_view(UNSTEADY)
-        sight = self._check_scene(now_s, frame, sight)
-        self._watch_border(now_s, sight)
-        return Observation(now_s, frame, sight)
+        occupancy = self._check_scene(now_s, frame, occupancy)
+        self._watch_border(now_s, occupancy)
+        return Observation(now_s, frame, occupancy)
 
-    def _check_scene(self, now_s: float, frame: Frame, sight: Occupancy) -> Occupancy:
-        """The sight, corrected where nothing moves: another light is no item, and a dark item on dark ground is one.
+    def _check_scene(self, now_s: float, frame: Frame, occupancy: Occupancy) -> Occupancy:
+        """Correct what the detector says of a still frame: another light is no item, and a dark item on dark ground is one.
 
-        While the view is lost it counts as moving, so that nothing is decided on it.
+        While the view cannot be judged it counts as moving, so that nothing is decided on it.
         """
-        if sight.moving or not self.background.learned:
+        if occupancy.moving or not self.background.learned:
             self._scene_checked_s = None
-            return sight
+            return occupancy
         if self._scene_checked_s is None or now_s - self._scene_checked_s >= SCENE_CHECK_S:
-            self._scene_checked_s, self._scene = now_s, self._examine(frame.pixels, sight)
+            self._scene_checked_s, self._scene = now_s, self._examine(frame.pixels, occupancy)
         change, crossing = self._scene
         if change not in LOST:
             self._lost_since_s = None
-            return replace(sight, present=change == "item", crossing=crossing)
+            return replace(occupancy, present=change == "item", crossing=crossing)
         self._lost_since_s = now_s if self._lost_since_s is None else self._lost_since_s
         if now_s - self._lost_since_s >= LOST_AFTER_S:
-            self._look_when_lost = NewViewCandidate(frame.pixels, now_s) if unusable(frame.pixels) is None else None
+            self._view_when_lost = NewViewCandidate(frame.pixels, now_s) if unusable(frame.pixels) is None else None
             self._lose_view(LOST[change])
-        return replace(sight, present=True, moving=True, crossing=0.0)
+        return replace(occupancy, present=True, moving=True, crossing=0.0)
 
-    def _examine(self, pixels: Pixels, sight: Occupancy) -> SceneChange:
+    def _examine(self, pixels: Pixels, occupancy: Occupancy) -> SceneChange:
         scene = classify_scene(pixels, self.background, self._presence.border)
         if scene.change != "nothing" and self._matches_earlier_reference(pixels):
             scene = SceneChange("nothing")
-        if scene.change == "nothing" and sight.present:
-            self.occupancy.relight(pixels)
+        if scene.change == "nothing" and occupancy.present:
+            self.detector.relight(pixels)
         return scene
 
-    def _watch_border(self, now_s: float, sight: Occupancy) -> None:
-        if sight.crossing <= CROSSING_SHARE:
-            self._crossing_since_s, self._crossing_reported = None, False
+    def _watch_border(self, now_s: float, occupancy: Occupancy) -> None:
+        self._crossing_since_s = _since(occupancy.crossing > CROSSING_SHARE, self._crossing_since_s, now_s)
+        if self._crossing_since_s is None:
+            self._crossing_reported = False
             return
         self._steps.keep_open(now_s)
-        self._crossing_since_s = now_s if self._crossing_since_s is None else self._crossing_since_s
         if now_s - self._crossing_since_s > self._presence.reach_s and not self._crossing_reported:
             self._crossing_reported = True
-            if sight.spread > OTHER_VIEW_SPREAD:
+            if occupancy.spread > OTHER_VIEW_SPREAD:
                 self._lose_view(UNSTEADY)
             raise SortingFault("obstruction", REACHES_IN)
 
@@ -351,10 +351,10 @@ class TrayMonitor:
         self._lost_since_s = self._scene_checked_s = self._crossing_since_s = self._unsteady_since_s = None
         self._crossing_reported = False
 
-    def _relearn(self, look: NewViewCandidate) -> None:
+    def _relearn(self, candidate: NewViewCandidate) -> None:
         self._earlier = self._reference.copy()
-        self.occupancy.replace(look.pixels)
-        self.background.copy_from(look.empty)
+        self.detector.replace(candidate.pixels)
+        self.background.copy_from(candidate.empty)
         self._unproven = "relearned"
         self._end_lost()
 
@@ -368,14 +368,19 @@ class TrayMonitor:
     def _shows_another_view(self, pixels: Pixels) -> bool:
         if self.background.learned:
             return classify_scene(pixels, self.background).change in LOST
-        return self.occupancy.observe(pixels).spread > OTHER_VIEW_SPREAD
+        return self.detector.observe(pixels).spread > OTHER_VIEW_SPREAD
 
     def _matches_earlier_reference(self, pixels: Pixels) -> bool:
         """Whether the tray looks as the earlier reference. Then the two change places."""
         if self._earlier is None or not self._earlier.learned:
             return False
-        if self._earlier.occupancy.observe(pixels).present or classify_scene(pixels, self._earlier.background).change != "nothing":
+        if self._earlier.detector.observe(pixels).present or classify_scene(pixels, self._earlier.background).change != "nothing":
             return False
         earlier, self._earlier = self._earlier, self._reference.copy()
         self._reference.copy_from(earlier)
         return True
+
+
+def _since(holds: bool, since_s: float | None, now_s: float) -> float | None:
+    """Since when a condition has held without a break; None while it does not hold. since_s: the same before this moment."""
+    return None if not holds else now_s if since_s is None else since_s

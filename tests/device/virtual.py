@@ -1,7 +1,7 @@
 """A whole bin in simulated time: virtual tray and camera, simulated gates, and the real model, ledger and sorter."""
 
 import concurrent.futures
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +83,7 @@ class BenchSetup:
     teaching: FewshotHead | None = None
     classifier: Classifier | None = None
     open_spare: Callable[[str], Classifier] | None = None
-    occupancy: OccupancyDetector | None = None
+    detector: OccupancyDetector | None = None
     """the occupancy detector that an earlier start has stored"""
     background: BackgroundModel | None = None
     """the background model that an earlier start has stored"""
@@ -107,10 +107,11 @@ class Bench:
         self.rules = read_rules(setup.rules or default_rules(), labels, self.classifier.labels)
         actuators = [each.claim() for each in setup.gates] or list(simulated_gates(self.rules).values())
         self.gates: dict[str, SimulatedGate] = {name: gate for gate in actuators for name in gate.bins}
+        self.thrown: list[VirtualItem] = []
         self.landed: list[FallenItem] = []
         self.bin = VirtualBin(
             actuators,
-            things,
+            self._throw(things),
             Scenario(first_after_s=setup.first_after_s, may_begin=lambda: self.throws, sticks=setup.sticks, on_fallen=self.landed.append),
         )
         self.ledger = Ledger(state, "bench", Clock())
@@ -124,7 +125,7 @@ class Bench:
         self.sees: Callable[[Pixels], Pixels] = lambda pixels: pixels
         self.opened: set[str] = set()
         self.judge = Judge(self.classifier, setup.teaching, setup.open_spare)
-        self.occupancy, self.background = setup.occupancy or OccupancyDetector(PresenceSettings()), setup.background or BackgroundModel()
+        self.detector, self.background = setup.detector or OccupancyDetector(PresenceSettings()), setup.background or BackgroundModel()
         self.sorter = Sorter(
             setup.sorting,
             setup.presence,
@@ -134,7 +135,7 @@ class Bench:
                 drift_monitor=DriftMonitor(len(labels)),
                 rules=self.rules,
                 gates=Gates(actuators),
-                reference=EmptyReference(self.occupancy, self.background),
+                reference=EmptyReference(self.detector, self.background),
                 earlier_reference=setup.earlier_reference,
                 hazard_held=self.ledger.hazard_held,
                 ledger=self.disk,
@@ -171,6 +172,11 @@ class Bench:
     def recorded(self, kind: type[Event]) -> list[Event]:
         """The events of one type, in order."""
         return [event for event in self.events if isinstance(event, kind)]
+
+    def _throw(self, things: Iterable[VirtualItem]) -> Iterator[VirtualItem]:
+        for thing in things:
+            self.thrown.append(thing)
+            yield thing
 
     def cut_power(self) -> None:
         """End without a stop of the sorter and the ledger."""

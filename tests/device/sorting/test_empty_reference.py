@@ -16,7 +16,7 @@ def test_an_item_jammed_before_a_power_cut_leaves_no_ghost(bench: Benches) -> No
     first = bench("glass", sticks=lambda _: True)
     assert first.live(60, until=lambda: first.sorter.mode == "fault")
     first.close()
-    second = bench("glass", "paper", occupancy=first.occupancy.copy(), sticks=lambda thing: thing.label == "glass")
+    second = bench("glass", "paper", detector=first.detector.copy(), sticks=lambda thing: thing.label == "glass")
     assert second.live(60, until=lambda: bool(second.recorded(Cleared)))
     second.live(5)
     assert second.sorter.mode == "ready", "what does not leave at the start is taken for the tray"
@@ -30,11 +30,11 @@ def test_an_item_jammed_before_a_power_cut_leaves_no_ghost(bench: Benches) -> No
 def test_a_reference_learned_with_an_item_is_discarded_once_it_is_gone(bench: Benches) -> None:
     first = bench()
     first.live(5)
-    earlier = EmptyReference(first.occupancy.copy(), BackgroundModel([first.bin.picture(first.now_s)]))
+    earlier = EmptyReference(first.detector.copy(), BackgroundModel([first.bin.picture(first.now_s)]))
     first.close()
     second = bench("glass", "paper", earlier_reference=earlier, first_after_s=0.0, sticks=lambda thing: thing.label == "glass")
     second.live(10)
-    assert second.sorter.mode == "ready" and second.bin.lying is not None, "it was learned as the empty tray"
+    assert second.sorter.mode == "ready" and second.thrown and not second.landed, "it was learned as the empty tray"
     second.bin.take_away()
     assert second.live(60, until=lambda: bool(second.recorded(ItemSorted)))
     assert [event.label for event in second.recorded(ItemSorted)] == ["paper"]
@@ -45,13 +45,13 @@ def test_a_reference_learned_with_an_item_is_discarded_once_it_is_gone(bench: Be
 def test_a_tray_that_changed_while_off_is_learned_again(bench: Benches, change: str) -> None:
     first = bench("glass")
     first.live(3)
-    occupancy, stored = first.occupancy, first.occupancy.export()
+    detector, stored = first.detector, first.detector.export()
     assert stored is not None
     first.close()
     if change == "a stain":
         stored[0, 20:35, 10:30] -= 60
-    occupancy.restore(stored if change == "a stain" else stored * 0.3)
-    second = bench("paper", "metal", occupancy=occupancy)
+    detector.restore(stored if change == "a stain" else stored * 0.3)
+    second = bench("paper", "metal", detector=detector)
     assert second.live(60, until=lambda: bool(second.recorded(ItemSorted)) and second.recorded(ItemSorted)[-1].label == "metal")
     assert second.sorter.fault is None
     assert len(second.recorded(Jam)) == (change == "a stain"), "a stain is first taken for an item that will not leave"

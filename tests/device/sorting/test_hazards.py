@@ -111,7 +111,7 @@ def after_a_power_cut(hazard: VirtualItem, tiny_bundle: Bundle, state: Path, pac
     first = Bench(tiny_bundle, state, [hazard], BenchSetup(rules=pack))
     assert first.live(20, until=lambda: first.sorter.mode == "fault")
     first.cut_power()
-    stored = {"occupancy": first.occupancy.copy(), "background": first.background.copy()}
+    stored = {"detector": first.detector.copy(), "background": first.background.copy()}
     second = Bench(tiny_bundle, state, [hazard], BenchSetup(rules=pack, first_after_s=0.0, **stored))
     second.sees = knocked if knock else second.sees
     return second

@@ -66,9 +66,9 @@ def done(bin_: Bench) -> int:
 
 def sorts_one(bin_: Bench) -> bool:
     """Throw one thing in. Whether it falls through a gate and is recorded once."""
-    before, fallen = done(bin_), len(bin_.landed)
+    before, thrown, fallen = done(bin_), len(bin_.thrown), len(bin_.landed)
     bin_.throws = True
-    came = bin_.live(10, until=lambda: bin_.bin.lying is not None)
+    came = bin_.live(10, until=lambda: len(bin_.thrown) > thrown)
     bin_.throws = False
     return came and bin_.live(20, until=lambda: done(bin_) > before) and bin_.live(3) is False and len(bin_.landed) == fallen + 1
 
@@ -96,7 +96,7 @@ def test_a_changed_light_or_view_is_a_fault_and_then_learned(bench: Benches, cha
 def test_an_item_lying_there_when_the_light_changes_is_recorded_once(bench: Benches, change: str) -> None:
     bin_ = bench("drinks-can")
     bin_.throws = True
-    assert bin_.live(10, until=lambda: bin_.bin.lying is not None)
+    assert bin_.live(10, until=lambda: bool(bin_.thrown))
     bin_.sees = CHANGES[change][0]
     bin_.live(6)
     bin_.sees = lambda pixels: pixels
