@@ -183,6 +183,7 @@ def test_without_a_background_the_middle_is_judged_too(tiny_bundle: Bundle, tmp_
     assert found["glass"] / found["metal"] > 2 * whole["glass"] / whole["metal"]
 
 
+@pytest.mark.slow
 def test_an_isolated_item_and_its_mirror_image_get_the_same_judgement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One look at each would differ by up to 0.23 here, for the network is not the same either way round."""
     tray = TrayRenderer(np.random.default_rng(3))

@@ -46,6 +46,7 @@ def test_the_first_command_of_the_readme_works(tmp_path: Path, from_a_private_ho
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

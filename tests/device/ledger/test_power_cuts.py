@@ -19,6 +19,8 @@ from device.ledger.reader import read_events
 from device.ledger.totals import BinTotals
 from tests.device.ledger.ledgers import ROOT, WAIT_S, Opener, events_in, fault, power_cut, rejected_item, sorted_item, stored
 
+pytestmark = pytest.mark.slow
+
 KILLED = """
 import os, sys
 from pathlib import Path

@@ -265,6 +265,7 @@ def killed_after(calls: int, work: Callable[[], object]) -> bool:
     return os.WIFSIGNALED(status)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["a leaf of events", "the first page"])
 @pytest.mark.parametrize("with_journal", [False, True])
 def test_a_kill_at_any_moment_of_the_salvage_loses_nothing(sound: Path, tmp_path: Path, where: str, with_journal: bool) -> None:

@@ -130,6 +130,7 @@ def test_an_unexpected_exception_is_published_with_its_type(
     assert subscribe(broker.port).wait_for("state", bool)[-1]["fault"]["message"] == "ZeroDivisionError: division by zero"
 
 
+@pytest.mark.slow
 def test_a_second_daemon_publishes_nothing_while_one_runs(
     settings: Settings,
     tmp_path: Path,
@@ -147,6 +148,7 @@ def test_a_second_daemon_publishes_nothing_while_one_runs(
     assert [state["fault"]["message"] for state in listener.wait_for("state", bool)] == ["no"]
 
 
+@pytest.mark.slow
 def test_a_forbidden_journal_is_in_health_and_the_status_line(
     settings: Settings, tmp_path: Path, mosquitto: Callable[..., Any], subscribe: Callable[[int], Any]
 ) -> None:

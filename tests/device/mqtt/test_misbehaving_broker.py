@@ -141,6 +141,7 @@ JUNK = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(junk=st.lists(JUNK, min_size=1, max_size=3), at=st.integers(1, 12), hangs_up=st.booleans())
 def test_no_bytes_from_a_broker_lose_an_event(

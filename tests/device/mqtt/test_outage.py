@@ -17,6 +17,8 @@ from device.ledger.ledger import Ledger
 from device.mqtt.link import Link
 from device.mqtt.settings import MqttSettings
 
+pytestmark = pytest.mark.slow
+
 MANY = 60
 
 

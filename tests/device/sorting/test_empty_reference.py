@@ -9,6 +9,8 @@ from device.sorting.empty_reference import EmptyReference
 from device.vision.isolation.background import BackgroundModel
 from tests.device.virtual import Bench
 
+pytestmark = pytest.mark.slow
+
 Benches = Callable[..., Bench]
 
 

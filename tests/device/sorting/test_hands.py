@@ -17,6 +17,8 @@ from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.occupancy import PresenceSettings
 from tests.device.virtual import Bench, BenchSetup
 
+pytestmark = pytest.mark.slow
+
 Benches = Callable[..., Bench]
 
 

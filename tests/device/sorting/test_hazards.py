@@ -17,6 +17,8 @@ from device.vision.inference.preprocess import Pixels
 from tests.device.sorting.conftest import taught_as
 from tests.device.virtual import Bench, BenchSetup, photos
 
+pytestmark = pytest.mark.slow
+
 Benches = Callable[..., Bench]
 
 

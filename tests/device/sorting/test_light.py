@@ -16,6 +16,8 @@ from device.vision.inference.bundle import Bundle
 from device.vision.inference.preprocess import Pixels
 from tests.device.virtual import Bench, BenchSetup
 
+pytestmark = pytest.mark.slow
+
 Benches = Callable[..., Bench]
 Sees = Callable[[Pixels], Pixels]
 
