@@ -40,7 +40,7 @@ UNSTEADY = "what it sees is never still: does something move there, or the lamp 
 LOST: dict[Change, str] = {
     "dark": "it sees next to nothing, the view is dark: is the lamp on, and the lens free?",
     "overexposed": "it sees next to nothing, the view is overexposed: does the sun or a lamp shine in?",
-    "another light": "the light is not what it was when the empty tray was learned; it is learned again once the light is steady",
+    "another light": "the light is not what it was when the empty tray was learned; the tray is learned again once the light is steady",
     "another view": "nearly all of the view has changed: was the camera knocked, or the tray covered? It is learned again once the view is steady",
 }
 """why the tray cannot be judged, for a person"""

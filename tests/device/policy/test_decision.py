@@ -1,3 +1,5 @@
+"""The choice of a bin: expected cost, thresholds, hazards, several things, closed bins."""
+
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +44,7 @@ def posteriors(draw: st.DrawFn, labels: int = len(LABELS)) -> Float64Array:
     return np.array(weights) / sum(weights)
 
 
-def test_an_unknown_item_goes_to_the_residual_bin_however_sure_the_network_is() -> None:
+def test_an_unknown_item_goes_to_the_residual_bin() -> None:
     choice = decide(sure(metal=0.99), LABELS, TRASHNET, reject_below=0.5, unknown=True)
     assert (choice.bin, choice.label, choice.reason) == (TRASHNET.residual, "metal", "unknown")
 
@@ -60,12 +62,12 @@ def test_labels_of_one_bin_count_together() -> None:
     assert choice.p_bin > 0.75 > choice.p
 
 
-def test_a_bin_may_win_without_holding_the_likeliest_label() -> None:
+def test_a_bin_may_win_without_the_likeliest_label() -> None:
     choice = decide(sure(metal=0.34, cardboard=0.33, paper=0.33), LABELS, TRASHNET, reject_below=0.5)
     assert (choice.bin, choice.label) == ("paper", "metal")
 
 
-def test_trash_that_is_recognised_is_no_rejection() -> None:
+def test_recognised_trash_is_no_rejection() -> None:
     choice = decide(sure(trash=0.9), LABELS, TRASHNET, reject_below=0.5)
     assert (choice.bin, choice.reason) == ("trash", "confident")
 
@@ -76,11 +78,11 @@ def test_an_unsure_item_goes_to_the_residual_bin() -> None:
     assert decide(sure(metal=0.58), LABELS, TRASHNET, reject_below=0.6).bin == "metal"
 
 
-def test_trash_that_is_only_guessed_is_unsure() -> None:
+def test_guessed_trash_is_unsure() -> None:
     assert decide(sure(trash=0.3), LABELS, TRASHNET, reject_below=0.6).reason == "unsure"
 
 
-def test_a_costly_mistake_is_left_to_the_residual_bin() -> None:
+def test_a_costly_mistake_tips_the_choice_to_the_residual_bin() -> None:
     doubtful = sure(paper=0.7, glass=0.3)
     choice = decide(doubtful, LABELS, TRASHNET, reject_below=0.5)
     assert (choice.bin, choice.reason) == ("trash", "unsure")
@@ -107,7 +109,7 @@ def guarded(tmp_path: Path) -> Callable[[str], RulePack]:
     return make
 
 
-def test_a_hazard_above_the_bound_is_held_and_one_below_is_not(guarded: Callable[[str], RulePack]) -> None:
+def test_a_hazard_is_held_above_the_bound_only(guarded: Callable[[str], RulePack]) -> None:
     rules = guarded("above = 0.2")
     choice = decide(sure(glass=0.7, metal=0.25), LABELS, rules, reject_below=0.5)
     assert (choice.bin, choice.held, choice.reason, choice.label) == ("", True, "hazard", "glass")
@@ -122,19 +124,19 @@ def test_a_hazard_goes_to_the_bin_that_the_pack_names(guarded: Callable[[str], R
     assert choice.expected_cost == pytest.approx(0.4 * (1 - 0.05 / 6))
 
 
-def test_a_hazard_in_the_bin_where_it_belongs_is_sorted_and_still_a_danger(guarded: Callable[[str], RulePack]) -> None:
+def test_a_hazard_in_its_own_bin_is_sorted_and_reported(guarded: Callable[[str], RulePack]) -> None:
     choice = decide(sure(metal=0.97), LABELS, guarded('into = "metal"'), reject_below=0.5)
     assert (choice.bin, choice.reason) == ("metal", "confident")
     assert choice.hazard == SuspectedHazard("metal", pytest.approx(0.975))
 
 
 @pytest.mark.parametrize("more", [{"unknown": True}, {"reject_below": 0.99}])
-def test_an_unknown_or_unsure_item_may_be_a_hazard_all_the_same(guarded: Callable[[str], RulePack], more: dict[str, Any]) -> None:
+def test_unknown_and_unsure_items_may_be_hazards(guarded: Callable[[str], RulePack], more: dict[str, Any]) -> None:
     choice = decide(sure(metal=0.5, glass=0.4), LABELS, guarded("above = 0.1"), **({"reject_below": 0.5} | more))
     assert (choice.held, choice.reason) == (True, "hazard")
 
 
-def test_the_labels_of_a_place_rule_no_hazard_out(guarded: Callable[[str], RulePack]) -> None:
+def test_the_label_prior_rules_out_no_hazard(guarded: Callable[[str], RulePack]) -> None:
     """Where the owner lists the labels that occur, a hazard among the others has no share; the frames alone say what it is."""
     before_prior, here = sure(metal=0.6, glass=0.3), sure(glass=1.0)
     choice = decision.decide(Evidence(here, before_prior), LABELS, guarded("above = 0.3"), reject_below=0.5)
@@ -148,7 +150,7 @@ def test_a_hazard_whose_bin_is_closed_is_held(guarded: Callable[[str], RulePack]
     assert decide(sure(metal=0.97), LABELS, guarded('into = "trash"'), reject_below=0.5, closed=closed).bin == "trash"
 
 
-def test_hazards_of_several_labels_count_together(tmp_path: Path) -> None:
+def test_probabilities_of_all_hazards_add_up(tmp_path: Path) -> None:
     labels = ("厨余垃圾_薯条", "有害垃圾_药片", "有害垃圾_干电池")
     four = read_rules(find_rules("four-bins"), labels)
     choice = decide(np.array([0.86, 0.06, 0.08]), labels, four, reject_below=0.5)
@@ -157,7 +159,7 @@ def test_hazards_of_several_labels_count_together(tmp_path: Path) -> None:
     assert decide(np.array([0.96, 0.02, 0.02]), labels, four, reject_below=0.5).bin == "kitchen"
 
 
-def test_pieces_of_two_bins_are_several_things() -> None:
+def test_pieces_for_two_bins_are_several_things() -> None:
     evidence = Evidence(sure(metal=0.98), pieces=(sure(metal=0.98), sure(glass=0.98)))
     choice = decision.decide(evidence, LABELS, TRASHNET, reject_below=0.5)
     assert (choice.bin, choice.label, choice.reason) == ("trash", "metal", "several")
@@ -166,24 +168,24 @@ def test_pieces_of_two_bins_are_several_things() -> None:
 
 
 @pytest.mark.parametrize("other", [{"metal": 0.98}, {"glass": 0.6, "metal": 0.3}, {}])
-def test_pieces_that_may_be_of_one_bin_are_one_thing(other: dict[str, float]) -> None:
+def test_pieces_that_may_share_a_bin_are_one_thing(other: dict[str, float]) -> None:
     evidence = Evidence(sure(metal=0.98), pieces=(sure(metal=0.9), sure(**other)))
     choice = decision.decide(evidence, LABELS, TRASHNET, reject_below=0.5)
     assert (choice.bin, choice.reason) == ("metal", "confident")
 
 
 @pytest.mark.parametrize(("gap", "reason"), [(0.0, "several"), (0.05, "confident"), (0.2, "several")])
-def test_more_is_asked_of_pieces_that_a_strap_may_have_cut(gap: float, reason: str) -> None:
+def test_near_pieces_need_a_higher_probability(gap: float, reason: str) -> None:
     evidence = Evidence(sure(metal=0.98), pieces=(sure(metal=0.95), sure(glass=0.9, metal=0.05)), gap=gap)
     assert decision.decide(evidence, LABELS, TRASHNET, reject_below=0.5).reason == reason
 
 
-def test_two_things_of_one_bin_go_together() -> None:
+def test_two_things_for_one_bin_go_together() -> None:
     evidence = Evidence(sure(paper=0.98), pieces=(sure(paper=0.98), sure(cardboard=0.98)))
     assert decision.decide(evidence, LABELS, TRASHNET, reject_below=0.5).bin == "paper"
 
 
-def test_several_things_go_where_they_cost_least_where_the_pack_says_so(tmp_path: Path) -> None:
+def test_several_things_may_go_to_the_cheapest_bin(tmp_path: Path) -> None:
     """A wet thing among the dry ones costs much, a dry one among the wet ones little."""
     cost = "[cost]\nresidual = 0.9\n[cost.belongs_in.wet]\ndry = 9.0\n[cost.belongs_in.dry]\nwet = 0.1\n"
     rules = pack(tmp_path, {"wet": ["peel"], "dry": ["can"]}, cost, 'several = "least_cost"\n')
@@ -213,13 +215,13 @@ def test_no_hazard_above_the_bound_goes_elsewhere(
     assert choice.hazard is not None or not choice.held
 
 
-def test_what_belongs_in_a_closed_bin_goes_to_the_residual_bin_and_says_why() -> None:
+def test_items_for_a_closed_bin_go_to_the_residual_bin_with_its_reason() -> None:
     choice = decide(sure(metal=0.97), LABELS, TRASHNET, reject_below=0.5, closed={"metal": "safe_mode"})
     assert (choice.bin, choice.label, choice.reason) == ("trash", "metal", "safe_mode")
     assert decide(sure(glass=0.97), LABELS, TRASHNET, reject_below=0.5, closed={"metal": "safe_mode"}).bin == "glass"
 
 
-def test_a_doubtful_item_is_unsure_even_where_its_bin_is_closed() -> None:
+def test_an_unsure_item_stays_unsure_if_its_bin_is_closed() -> None:
     assert decide(sure(metal=0.4), LABELS, TRASHNET, reject_below=0.6, closed={"metal": "safe_mode"}).reason == "unsure"
 
 
@@ -233,9 +235,7 @@ def test_the_order_of_the_labels_does_not_matter(posterior: Float64Array, order:
 
 @settings(max_examples=100)
 @given(posterior=posteriors(), closed=st.dictionaries(st.sampled_from(BINS), st.just("safe_mode")), reject_below=st.floats(0, 1))
-def test_a_closed_bin_is_never_chosen_and_the_residual_bin_always_may_be(
-    posterior: Float64Array, closed: dict[str, str], reject_below: float
-) -> None:
+def test_a_closed_bin_is_never_chosen(posterior: Float64Array, closed: dict[str, str], reject_below: float) -> None:
     choice = decide(posterior, LABELS, TRASHNET, reject_below=reject_below, closed=closed)
     assert choice.bin == "trash" or choice.bin not in closed
     assert choice.bin == "trash" or choice.reason == "confident"
@@ -244,7 +244,7 @@ def test_a_closed_bin_is_never_chosen_and_the_residual_bin_always_may_be(
 
 @settings(max_examples=100)
 @given(posterior=posteriors(), reject_below=st.floats(0, 1))
-def test_no_other_bin_would_have_cost_less_unless_the_item_was_rejected(posterior: Float64Array, reject_below: float) -> None:
+def test_a_confident_choice_has_the_least_expected_cost(posterior: Float64Array, reject_below: float) -> None:
     choice = decide(posterior, LABELS, TRASHNET, reject_below=reject_below)
     shares = {name: sum(p for label, p in zip(LABELS, posterior, strict=True) if TRASHNET.bin_of(label) == name) for name in BINS}
     costs = {into: sum(share * TRASHNET.cost(belongs, into) for belongs, share in shares.items()) for into in BINS}
@@ -257,7 +257,7 @@ def test_no_other_bin_would_have_cost_less_unless_the_item_was_rejected(posterio
 
 @settings(max_examples=50)
 @given(posterior=posteriors(3), reject_below=st.floats(0, 0.999))
-def test_a_pack_with_all_labels_in_one_bin_always_picks_it(
+def test_a_pack_with_one_bin_for_all_labels_always_picks_it(
     tmp_path_factory: pytest.TempPathFactory, posterior: Float64Array, reject_below: float
 ) -> None:
     one = pack(tmp_path_factory.getbasetemp(), {"all": ["a", "b", "c"]})
@@ -279,6 +279,6 @@ def test_only_the_ratios_of_costs_matter(tmp_path_factory: pytest.TempPathFactor
 
 @settings(max_examples=100)
 @given(posterior=posteriors(), low=st.floats(0, 1), high=st.floats(0, 1))
-def test_a_stricter_threshold_only_ever_rejects_more(posterior: Float64Array, low: float, high: float) -> None:
+def test_a_stricter_threshold_only_rejects_more(posterior: Float64Array, low: float, high: float) -> None:
     lenient, strict = (decide(posterior, LABELS, TRASHNET, reject_below=value) for value in sorted((low, high)))
     assert strict.bin == lenient.bin or strict.reason == "unsure"

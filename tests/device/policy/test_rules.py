@@ -1,3 +1,5 @@
+"""Rule packs: what is read, and one line for each mistake."""
+
 import os
 import unicodedata
 from pathlib import Path
@@ -27,7 +29,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "site.toml"
 
 
-def test_the_shipped_packs_fit_the_labels_they_are_for() -> None:
+def test_shipped_packs_fit_their_labels() -> None:
     trashnet = read_rules(default_rules(), TRASHNET)
     assert {label: trashnet.bin_of(label) for label in TRASHNET} == {
         "cardboard": "paper",
@@ -46,29 +48,29 @@ def test_the_shipped_packs_fit_the_labels_they_are_for() -> None:
     assert four.bins["kitchen"] == "厨余垃圾"
 
 
-def test_the_four_bin_pack_needs_no_item_of_every_kind() -> None:
+def test_patterns_may_match_no_label() -> None:
     assert read_rules(find_rules("four-bins"), ITEMS[:1]).hazards == frozenset()
 
 
-def test_a_path_that_the_system_refuses_is_named(tmp_path: Path) -> None:
+def test_an_unusable_path_is_named(tmp_path: Path) -> None:
     path = str(tmp_path / ("x" * 300))
     with pytest.raises(RulesError, match=rf"^{path}: File name too long; expected the file of a rule pack$"):
         find_rules(path)
 
 
-def test_a_byte_order_mark_is_passed_over(file: Path) -> None:
+def test_a_byte_order_mark_is_ignored(file: Path) -> None:
     file.write_text(PACK, encoding="utf-8-sig")
     assert read_rules(file, ("metal", "paper")).name == "site"
 
 
-def test_keys_arrive_and_titles_default_to_the_name(file: Path) -> None:
+def test_keys_are_read_and_titles_default_to_names(file: Path) -> None:
     file.write_text(PACK, encoding="utf-8")
     pack = read_rules(file, ("metal", "paper"))
     assert (pack.name, pack.version, pack.residual) == ("site", "3", "rest")
     assert dict(pack.bins) == {"dry": "Trocken", "rest": "rest"}
 
 
-def test_costs_come_from_the_pair_else_the_residual_bin_else_the_default(file: Path) -> None:
+def test_costs_of_pairs_override_the_general_ones(file: Path) -> None:
     file.write_text(PACK + '[bins.wet]\nlabels=["food"]\n[cost]\nwrong = 2\nresidual = 0.5\n[cost.belongs_in.wet]\ndry = 9\n', encoding="utf-8")
     pack = read_rules(file, ("paper", "metal", "food"))
     assert pack.cost("wet", "dry") == 9
@@ -77,25 +79,25 @@ def test_costs_come_from_the_pair_else_the_residual_bin_else_the_default(file: P
     assert [pack.cost(name, name) for name in pack.bins] == [0, 0, 0]
 
 
-def test_a_label_in_full_goes_before_a_pattern(file: Path) -> None:
+def test_a_full_label_goes_before_a_pattern(file: Path) -> None:
     text = find_rules("four-bins").read_text(encoding="utf-8").replace('["其他垃圾_*"]', '["其他垃圾_*", "可回收物_毛绒玩具"]')
     file.write_text(text, encoding="utf-8")
     pack = read_rules(file, ITEMS)
     assert (pack.bin_of("可回收物_毛绒玩具"), pack.bin_of("可回收物_鼠标")) == ("other", "recyclable")
 
 
-def test_composed_and_decomposed_spellings_are_the_same_label(file: Path) -> None:
+def test_composed_and_decomposed_spellings_are_one_label(file: Path) -> None:
     file.write_text(PACK.replace('"metal"', '"Bioabf\u00e4lle", "K\u00e4se_*"'), encoding="utf-8")
     pack = read_rules(file, ("paper", "Bioabfa\u0308lle", "Ka\u0308se_Rinde"))
     assert pack.bin_of("Bioabfa\u0308lle") == pack.bin_of("Ka\u0308se_Rinde") == "dry"
 
 
-def test_a_label_that_is_to_be_taught_may_be_named_before(file: Path) -> None:
+def test_a_taught_label_may_be_named_in_advance(file: Path) -> None:
     file.write_text('taught = ["zinc"]\n' + PACK.replace('"metal"', '"metal", "zinc"'), encoding="utf-8")
     assert read_rules(file, ("paper", "metal")).bin_of("metal") == read_rules(file, ("paper", "metal", "zinc")).bin_of("zinc") == "dry"
 
 
-def test_a_hazard_that_is_still_to_be_taught_is_known_to_pass_unnoticed(file: Path) -> None:
+def test_hazards_without_a_label_yet_are_listed(file: Path) -> None:
     file.write_text('taught = ["battery"]\nhazards = ["battery"]\n' + PACK.replace('"metal"', '"metal", "battery"'), encoding="utf-8")
     pack = read_rules(file, ("paper", "metal"))
     assert pack.hazards == {"battery"}
@@ -103,12 +105,12 @@ def test_a_hazard_that_is_still_to_be_taught_is_known_to_pass_unnoticed(file: Pa
     assert pack.hazards_without_label(("paper", "metal", "battery")) == []
 
 
-def test_labels_that_do_not_count_here_may_be_named_and_need_no_bin(file: Path) -> None:
+def test_labels_not_in_use_may_be_named_and_need_no_bin(file: Path) -> None:
     file.write_text(PACK, encoding="utf-8")
     assert read_rules(file, ("metal",), ("paper", "glass")).bin_of("metal") == "dry"
 
 
-def test_an_unknown_label_names_file_bin_label_and_what_there_is(file: Path) -> None:
+def test_an_unknown_label_is_named_with_file_bin_and_choices(file: Path) -> None:
     file.write_text(PACK.replace('"metal"', '"metall"'), encoding="utf-8")
     with pytest.raises(RulesError, match=r"site\.toml: bins\.dry\.labels: unknown label metall; expected one of paper, metal$"):
         read_rules(file, ("paper", "metal"))
@@ -122,7 +124,7 @@ def test_an_unknown_label_names_file_bin_label_and_what_there_is(file: Path) -> 
         ('[cost.belongs_in]\nmetal = { rest = "much" }\n', "cost.belongs_in.metal.rest: expected a number, found text"),
     ],
 )
-def test_a_mistake_in_one_of_several_tables_names_which(mistake: str, said: str, file: Path) -> None:
+def test_a_mistake_names_its_table(mistake: str, said: str, file: Path) -> None:
     file.write_text('name = "site"\nversion = "1"\nresidual = "rest"\n[bins.rest]\ntitle = "Rest"\n' + mistake, encoding="utf-8")
     with pytest.raises(RulesError) as caught:
         read_rules(file, ("metal",))
@@ -136,7 +138,7 @@ def test_a_label_without_a_bin_is_named(file: Path) -> None:
 
 
 @given(st.lists(st.text(min_size=1, max_size=8).filter(lambda label: unicodedata.normalize("NFC", label) not in TRASHNET), unique=True))
-def test_where_no_pack_is_named_each_label_has_sortbins_own_bin_or_one_of_its_name(labels: list[str]) -> None:
+def test_the_default_pack_gives_every_label_a_bin(labels: list[str]) -> None:
     pack = default_pack((*labels, "cardboard"))
     assert pack.bin_of("cardboard") == "paper"
     assert [pack.bin_of(label) for label in labels] == labels
@@ -179,7 +181,7 @@ def test_where_no_pack_is_named_each_label_has_sortbins_own_bin_or_one_of_its_na
         ("[bins.rest]", "[bins.rest", r"at line 8"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_file_and_key(file: Path, old: str, new: str, message: str) -> None:
+def test_a_mistake_is_one_line_with_file_and_key(file: Path, old: str, new: str, message: str) -> None:
     text = PACK.replace(old, new)
     assert text != PACK
     file.write_text(text, encoding="utf-8")
@@ -189,7 +191,7 @@ def test_a_mistake_is_one_line_that_names_file_and_key(file: Path, old: str, new
     assert "\n" not in str(raised.value)
 
 
-def test_what_is_no_text_or_not_there_is_refused(file: Path) -> None:
+def test_missing_files_and_non_text_are_refused(file: Path) -> None:
     with pytest.raises(RulesError, match="No such file"):
         read_rules(file, ("paper",))
     file.write_bytes(b"name = '\xff'")
