@@ -1,4 +1,4 @@
-"""Finished runs without training, and the commands that make something of them."""
+"""Run folders made without training, and shortcuts for commands."""
 
 from pathlib import Path
 
@@ -32,12 +32,12 @@ def run_of(network: keras.Model, folder: Path, recipe: str, labels: tuple[str, .
 
 
 def called(*arguments: object) -> int:
-    """`training` with these arguments: its exit status."""
+    """Run `training` with these arguments. Returns the exit status."""
     return main([str(argument) for argument in arguments])
 
 
 def quantized(run: Path, data: Path, out: Path, *options: object) -> Path:
-    """The bundle that `converter quantize` makes of a run, whatever it loses."""
+    """Quantize a run with any loss. Returns the bundle."""
     asked = ("quantize", run, "--data", data, "--out", out, "--tolerance", "100", "--calibration", "8", *options)
     assert convert([str(argument) for argument in asked]) == 0
     return out

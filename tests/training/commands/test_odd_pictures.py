@@ -1,4 +1,4 @@
-"""Odd files in a folder of photos: every command reads the same ones, refuses the same others, and names each of those in one run."""
+"""Odd files in a folder of photos: every command reads the same ones, refuses the same ones, and names all refused ones in one run."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ ODD = ("grey.png", "hidden.png", "trailing.jpg")
 
 
 def fill_with_odd_files(folder: Path) -> None:
-    """What is in BAD cannot be read, what is in ODD can."""
+    """Files in BAD cannot be read, files in ODD can."""
     photo = np.random.default_rng(5).integers(0, 256, (64, 80, 3), np.uint8)
     jpeg, png = (cv2.imencode(suffix, photo)[1].tobytes() for suffix in (".jpg", ".png"))
     restarts = cv2.imencode(".jpg", photo, (cv2.IMWRITE_JPEG_RST_INTERVAL, 1))[1].tobytes()
@@ -47,9 +47,7 @@ def odd(shapes: Path, tmp_path: Path) -> Path:
     return data
 
 
-def test_prepare_classify_teach_and_fit_refuse_the_same_files_and_name_all_of_them(
-    odd: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_all_commands_refuse_and_name_the_same_files(odd: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (odd / "__MACOSX" / "red box").mkdir(parents=True)
     (odd / "__MACOSX" / "red box" / "._00.png").write_bytes(bytes(10))
     (odd / "red box" / "phone.heic").write_bytes(bytes(10))
@@ -79,7 +77,7 @@ def test_prepare_classify_teach_and_fit_refuse_the_same_files_and_name_all_of_th
     assert not (tmp_path / "run").exists()
 
 
-def test_a_label_folder_with_a_trailing_blank_is_that_label_everywhere(shapes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_all_commands_read_a_folder_with_a_trailing_blank(shapes: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = Path(shutil.copytree(shapes, tmp_path / "data"))
     (data / "red box ").mkdir()
     (data / "red box" / "00.png").rename(data / "red box " / "00.png")
@@ -102,7 +100,7 @@ def test_a_label_folder_with_a_trailing_blank_is_that_label_everywhere(shapes: P
     assert all(remark in said.err for remark in remarks)
 
 
-def test_what_teach_and_fit_pass_over_is_said(odd: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_ignored_files_are_reported(odd: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for name in BAD:
         (odd / "red box" / name).unlink()
     for name in ("a.HEIC", "b.heic", "c.tiff"):

@@ -1,4 +1,4 @@
-"""A small run to measure: coloured discs with Chinese labels, a network that mostly tells them apart, and the same in INT8."""
+"""A small run to measure: coloured discs with Chinese labels, a network that mostly classifies them, and the same in INT8."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ def draw(label: str, rng: np.random.Generator) -> Pixels:
 
 
 def write_photo(file: Path, pixels: Pixels) -> None:
-    """Also where OpenCV cannot open the name."""
+    """Write a picture, also under names that OpenCV cannot open."""
     cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tofile(file)
 
 
@@ -50,7 +50,7 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def discs_run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run: a random convolution, its pooled features, and a head fitted to them; every other photo is for validation."""
+    """A finished run: a random convolution, pooled features, and a fitted head; every other photo is for validation."""
     with silenced():
         import keras
         from sklearn.linear_model import LogisticRegression

@@ -12,14 +12,14 @@ from training.evaluate.calibration import calibrate, cross_fit, reliability
 
 
 def overconfident(times: float, photos: int = 600) -> Predictions:
-    """Logits that would be honest if they were divided by `times`."""
+    """Logits that are calibrated when divided by `times`."""
     rng = np.random.default_rng(4)
     honest = rng.normal(0, 1.5, (photos, 4))
     drawn = (softmax(honest, 1.0).cumsum(axis=1) > rng.random((photos, 1))).argmax(axis=1)
     return Predictions(honest * times, drawn)
 
 
-def test_the_expected_calibration_error_is_that_worked_out_by_hand() -> None:
+def test_expected_calibration_error_matches_a_hand_calculation() -> None:
     rows = np.array([[0.9, 0.1]] * 4 + [[0.55, 0.45]] * 2)
     found = reliability(rows, np.array([0, 0, 0, 1, 0, 1]))
     assert found.ece == pytest.approx((4 * abs(0.9 - 0.75) + 2 * abs(0.55 - 0.5)) / 6)
@@ -29,7 +29,7 @@ def test_the_expected_calibration_error_is_that_worked_out_by_hand() -> None:
 
 @settings(max_examples=30)
 @given(st.lists(st.floats(0.34, 1.0), min_size=1, max_size=40), st.integers(0, 99))
-def test_every_photo_is_in_one_bin_whose_edges_hold_its_confidence(confidences: list[float], seed: int) -> None:
+def test_every_photo_is_in_the_bin_of_its_confidence(confidences: list[float], seed: int) -> None:
     rows = np.array([[p, (1 - p) / 2, (1 - p) / 2] for p in confidences])
     found = reliability(rows, np.random.default_rng(seed).integers(0, 3, len(rows)))
     assert sum(entry.accuracy.n for entry in found.bins) == len(rows) == found.n
@@ -43,7 +43,7 @@ def test_a_confidence_on_an_edge_is_in_the_bin_below_it() -> None:
     assert found.high == edge
 
 
-def test_a_temperature_makes_overconfident_answers_honest() -> None:
+def test_a_temperature_calibrates_overconfident_predictions() -> None:
     found = calibrate(overconfident(5), None)
     assert found.source == "fitted"
     assert found.temperature == pytest.approx(5, rel=0.15)
@@ -60,7 +60,7 @@ def test_a_bundle_is_judged_by_its_own_temperature() -> None:
     assert found.before.nll == pytest.approx(answers.nll())
 
 
-def test_no_photo_has_a_say_in_the_temperature_it_is_judged_by() -> None:
+def test_no_photo_is_judged_by_a_temperature_fitted_on_it() -> None:
     answers = overconfident(3, photos=40)
     before = cross_fit(answers)
     spoiled = answers.logits.copy()
@@ -73,6 +73,6 @@ def test_no_photo_has_a_say_in_the_temperature_it_is_judged_by() -> None:
     assert not np.allclose(np.delete(after, fold, axis=0), np.delete(before, fold, axis=0))
 
 
-def test_a_single_photo_is_left_as_it_is() -> None:
+def test_a_single_photo_gets_no_temperature() -> None:
     answers = Predictions(np.array([[2.0, 0.0]]), np.array([0]))
     np.testing.assert_allclose(cross_fit(answers), softmax(answers.logits, 1.0))

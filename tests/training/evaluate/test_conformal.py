@@ -25,7 +25,7 @@ def test_the_least_probability_is_the_finite_sample_quantile() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.05, 0.1, 0.3])
-def test_sets_hold_the_true_label_as_often_as_promised(alpha: float) -> None:
+def test_conformal_sets_have_the_promised_coverage(alpha: float) -> None:
     found = conformal_sets(*drawn(0, 3000), alpha)
     assert found.coverage.share == pytest.approx(1 - alpha, abs=0.02)
     assert found.coverage.n == 3000
@@ -33,13 +33,13 @@ def test_sets_hold_the_true_label_as_often_as_promised(alpha: float) -> None:
 
 @settings(max_examples=20)
 @given(st.integers(0, 999), st.integers(1, 60))
-def test_sizes_add_up(seed: int, photos: int) -> None:
+def test_set_sizes_sum_to_the_number_of_photos(seed: int, photos: int) -> None:
     found = conformal_sets(*drawn(seed, photos), 0.1)
     assert sum(found.sizes) == photos
     assert sum(size * count for size, count in enumerate(found.sizes)) == pytest.approx(found.mean_size * photos)
 
 
-def test_fewer_misses_need_larger_sets() -> None:
+def test_a_higher_coverage_needs_larger_sets() -> None:
     rows, targets = drawn(3, 400)
     sizes = [conformal_sets(rows, targets, alpha).mean_size for alpha in (0.3, 0.1, 0.02)]
     assert sizes == sorted(sizes)

@@ -1,4 +1,4 @@
-"""Corruptions do what they say, and nothing else."""
+"""Corruptions: each does what it says and nothing else."""
 
 import cv2
 import numpy as np
@@ -35,12 +35,12 @@ def spoil(name: str, level: float, pixels: Pixels, seed: int = 0) -> Pixels:
     return by_name(name).spoil(segment_item(pixels), level, np.random.default_rng(seed))
 
 
-def test_the_item_is_found_on_its_card() -> None:
+def test_the_item_is_segmented_from_its_card() -> None:
     mask, disc = segment_item(photo()).mask, red(photo())
     assert (mask & disc).sum() / (mask | disc).sum() > 0.85
 
 
-def test_an_item_that_hides_the_card_is_the_whole_frame_and_bare_card_is_its_middle() -> None:
+def test_without_card_or_item_a_box_is_assumed() -> None:
     brown = np.full((90, 120, 3), (150, 105, 60), np.uint8)
     assert segment_item(brown).mask.all()
     bare = segment_item(np.full((90, 120, 3), 215, np.uint8)).mask
@@ -53,7 +53,7 @@ def test_the_card_without_the_item_is_smooth_and_light() -> None:
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda corruption: corruption.name)
-def test_each_corruption_changes_a_copy_repeats_itself_and_keeps_the_form(corruption: Corruption) -> None:
+def test_corruptions_are_pure_and_repeatable(corruption: Corruption) -> None:
     original = photo()
     item = segment_item(original.copy())
     for level in corruption.levels:
@@ -66,32 +66,32 @@ def test_each_corruption_changes_a_copy_repeats_itself_and_keeps_the_form(corrup
 
 @settings(max_examples=12)
 @given(st.integers(9, 60), st.integers(9, 60), st.integers(0, 2**32))
-def test_any_picture_of_any_size_can_be_spoiled(height: int, width: int, seed: int) -> None:
+def test_corruptions_take_pictures_of_any_size(height: int, width: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
     found = list(corrupted_views(pixels, "noise.png", seed))
     assert len(found) == 1 + sum(len(corruption.levels) for corruption in CORRUPTIONS)
     assert all(one.shape == pixels.shape and one.dtype == np.uint8 for one in found)
 
 
-def test_chance_depends_on_the_photos_name_and_the_seed_alone() -> None:
+def test_randomness_depends_only_on_photo_name_and_seed() -> None:
     plain, same, other_name, other_seed = (list(corrupted_views(photo(), *key)) for key in (("a", 0), ("a", 0), ("b", 0), ("a", 1)))
     assert all(np.array_equal(one, two) for one, two in zip(plain, same, strict=True))
     assert not all(np.array_equal(one, two) for one, two in zip(plain, other_name, strict=True))
     assert not all(np.array_equal(one, two) for one, two in zip(plain, other_seed, strict=True))
 
 
-def test_the_control_comes_first_and_is_nearly_the_photo() -> None:
+def test_the_control_is_first_and_nearly_the_photo() -> None:
     control = next(corrupted_views(photo(), "a", 0)).astype(int)
     assert np.abs(control - photo()).mean() < 3
 
 
-def test_dark_takes_that_share_of_the_light() -> None:
+def test_dark_leaves_the_given_share_of_light() -> None:
     white = np.full((8, 8, 3), 255, np.uint8)
     assert module.dark(white, 0.2)[0, 0, 0] == pytest.approx(255 * (1.055 * 0.2 ** (1 / 2.4) - 0.055), abs=1)
     np.testing.assert_array_equal(module.dark(photo(), 1.0), photo())
 
 
-def test_warm_light_is_red_cold_light_is_blue_and_daylight_changes_nothing() -> None:
+def test_warm_light_is_red_cold_light_is_blue() -> None:
     grey = np.full((8, 8, 3), 120, np.uint8)
     np.testing.assert_array_equal(module.tinted(grey, module.DAYLIGHT_K), grey)
     reds = [int(module.tinted(grey, kelvin)[0, 0, 0]) for kelvin in (2000, 2700, 4500, 6504, 9000, 20000)]
@@ -107,7 +107,7 @@ def test_a_lamp_of_daylight_is_nearly_white_and_equally_bright() -> None:
         assert np.array([0.2126, 0.7152, 0.0722]) @ module._lamp(kelvin) == pytest.approx(1, abs=0.02)
 
 
-def test_blur_spreads_a_point_over_its_disc_and_leaves_plain_grounds() -> None:
+def test_blur_spreads_a_point_over_a_disc() -> None:
     plain = np.full((50, 100, 3), 90, np.uint8)
     np.testing.assert_array_equal(module.blurred(plain, 0.05), plain)
     point = np.zeros((101, 101, 3), np.uint8)
@@ -123,14 +123,14 @@ def test_noise_has_its_deviation_and_no_bias() -> None:
     assert error.mean() == pytest.approx(0, abs=0.2)
 
 
-def test_worse_jpeg_is_farther_from_the_picture() -> None:
+def test_lower_jpeg_quality_differs_more() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     errors = [np.abs(module.coded(picture, quality).astype(int) - picture).mean() for quality in (95, 40, 10)]
     assert errors == sorted(errors)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.25, 0.1])
-def test_an_item_of_a_size_covers_that_share_of_the_largest(share: float) -> None:
+def test_a_sized_item_covers_the_given_share(share: float) -> None:
     largest = np.pi * 48**2
     found = red(spoil("item size", share, photo()))
     assert found.sum() / largest == pytest.approx(share, rel=0.12)
@@ -138,7 +138,7 @@ def test_an_item_of_a_size_covers_that_share_of_the_largest(share: float) -> Non
     assert (rows.mean(), columns.mean()) == pytest.approx((47.5, 63.5), abs=1.5)
 
 
-def test_glints_stay_white_wherever_the_item_goes() -> None:
+def test_glints_stay_white_on_moved_items() -> None:
     shiny = photo()
     cv2.circle(shiny, (64, 48), 8, (255, 255, 255), -1)
     for name, level in (("item size", 0.5), ("off-centre", 0.6)):
@@ -149,13 +149,13 @@ def test_glints_stay_white_wherever_the_item_goes() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("share", [0.15, 0.5])
-def test_of_an_item_cut_off_the_rest_is_seen(share: float, seed: int) -> None:
+def test_a_cut_off_item_leaves_the_given_share_in_view(share: float, seed: int) -> None:
     left = red(spoil("cut off", share, photo(), seed)).sum() / red(photo()).sum()
     assert left == pytest.approx(1 - share, abs=0.06)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_an_item_off_centre_touches_the_rim_at_most(seed: int) -> None:
+def test_an_off_centre_item_stays_in_the_frame(seed: int) -> None:
     nearer, whole = red(spoil("off-centre", 0.3, photo(), seed)), red(spoil("off-centre", 1.0, photo(), seed))
     assert whole.sum() == pytest.approx(nearer.sum(), rel=0.06), "none of it is lost"
 
@@ -167,7 +167,7 @@ def test_an_item_off_centre_touches_the_rim_at_most(seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["dark ground", "busy ground"])
-def test_another_ground_leaves_the_item_as_it_was(name: str) -> None:
+def test_another_background_keeps_the_item(name: str) -> None:
     item = segment_item(photo())
     inside = cv2.erode(item.mask.astype(np.uint8), np.ones((9, 9))).astype(bool)
     outside = cv2.dilate(item.mask.astype(np.uint8), np.ones((9, 9))) == 0
@@ -177,7 +177,7 @@ def test_another_ground_leaves_the_item_as_it_was(name: str) -> None:
         assert np.abs(found - photo())[outside].mean() > 20
 
 
-def test_a_dark_ground_is_as_bright_as_stated_and_a_busy_one_as_contrasty() -> None:
+def test_backgrounds_have_the_given_brightness_and_contrast() -> None:
     blank = SegmentedPhoto(photo(), np.eye(96, 128, dtype=bool), photo())
     for level in (90.0, 20.0):
         assert module.on_dark_ground(blank, level, np.random.default_rng(1)).mean() == pytest.approx(level, rel=0.15)

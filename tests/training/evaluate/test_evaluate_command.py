@@ -1,4 +1,4 @@
-"""`training evaluate`, from the command line to the page."""
+"""`training evaluate`: from the command line to the report page."""
 
 import csv
 import json
@@ -42,7 +42,7 @@ def few(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def measured(model: Path, data: Path, split: str = "all", *, rules: str = "", corruptions: bool = False) -> EvaluationReport:
-    """The report alone, without drawing it."""
+    """The report without its plots."""
     opened, progress = open_model(model), Progress()
     pack = read_rules(find_rules(rules), opened.labels) if rules else None
     chosen = select_photos(data, split, opened)
@@ -76,7 +76,7 @@ def test_a_run_is_measured_on_its_validation_photos(
     assert set(re.findall(r'(?:src|href)="(.{5})', page)) == {"data:"}
 
 
-def test_items_by_themselves_are_measured_and_shown(
+def test_isolated_items_are_measured_and_shown(
     command: Command, discs_run: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "report"
@@ -97,7 +97,7 @@ def test_items_by_themselves_are_measured_and_shown(
     assert measured(discs_run, discs, "val").data.isolated is None
 
 
-def test_corrupted_photos_are_whole_ones(command: Command, discs_run: Path, discs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_corruptions_are_refused_with_isolated(command: Command, discs_run: Path, discs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("evaluate", discs_run, "--data", discs, "--isolated", "--corruptions") == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "--corruptions" in said
@@ -131,7 +131,7 @@ def test_corruptions_are_measured_level_by_level(discs_tflite: Path, few: Path, 
     assert "corrupted" in summary(report)
 
 
-def test_without_json_it_says_the_main_figures_with_their_n(
+def test_without_json_a_summary_with_n_is_printed(
     command: Command, discs_tflite: Path, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -159,29 +159,29 @@ def test_a_photo_that_cannot_be_decoded_is_left_out_and_named(
     assert "no photo of data, split all, can be decoded" in capsys.readouterr().err
 
 
-def test_a_run_measured_on_what_it_was_trained_on_says_so(discs_run: Path, discs: Path) -> None:
+def test_a_run_measured_on_its_training_photos_is_reported(discs_run: Path, discs: Path) -> None:
     report = measured(discs_run, discs, "train")
     assert report.data.trained_on == report.data.n == 40
     assert "trained on 40 of these 40 photos" in summary(report)
 
 
-def test_a_bundle_measured_on_what_it_was_trained_on_says_so(discs_tflite: Path, discs: Path, few: Path) -> None:
+def test_a_bundle_measured_on_its_training_photos_is_reported(discs_tflite: Path, discs: Path, few: Path) -> None:
     listed = read_photos(few)
     bundle = replace(open_model(discs_tflite / "int8.tflite"), photo_list=photo_list(listed[::2], listed[1::2]))
-    for data in (few, discs):  # under whatever names they lie there
+    for data in (few, discs):  # whatever their names
         report = evaluate(bundle, select_photos(data, "all", bundle), EvaluationOptions(), Progress()).report
         assert report.data.trained_on == 10 and report.data.n == len(read_photos(data))
     assert select_photos(few, "val", bundle).photos == tuple(listed[1::2])
 
 
-def test_a_second_head_is_measured_under_the_pack_it_learned(discs_run: Path, discs: Path, tmp_path: Path) -> None:
+def test_a_second_head_is_measured_with_its_rule_pack(discs_run: Path, discs: Path, tmp_path: Path) -> None:
     import keras
 
     run = Path(shutil.copytree(discs_run, tmp_path / "two heads"))
     one_head = keras.models.load_model(run / "model.keras")
     head = keras.layers.Conv2D(4, 1, name="bin_head")
     of_bins = keras.layers.Flatten(name="bin_logits")(head(one_head.get_layer("pool").output))
-    # The bins of the pack are recyclable, kitchen, hazardous, other; the labels lie in another order.
+    # The bins of the pack are recyclable, kitchen, hazardous, other; the labels have another order.
     order = [2, 1, 3, 0]
     kernel, bias = one_head.get_layer("head").get_weights()
     head.set_weights([kernel[..., order], bias[order]])
@@ -195,7 +195,7 @@ def test_a_second_head_is_measured_under_the_pack_it_learned(discs_run: Path, di
     assert another is not None and another.bin_head is None
 
 
-def test_mistakes_of_a_user_are_one_clear_line_each(
+def test_each_user_mistake_gives_one_clear_line(
     command: Command, discs_run: Path, discs_tflite: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pack = tmp_path / "pack.toml"
@@ -224,7 +224,7 @@ def test_numbers_out_of_range_are_refused(option: str, value: str, command: Comm
     assert caught.value.code == 2
 
 
-def test_the_page_of_a_run_tells_how_it_was_trained(command: Command, discs_run: Path, few: Path, tmp_path: Path) -> None:
+def test_the_page_of_a_run_has_its_training_curves(command: Command, discs_run: Path, few: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(discs_run, tmp_path / "run"))
     lines = [{"stage": 1, "epoch": epoch, "loss": 1 / epoch, "val_accuracy": 0.5, "val_nll": 0.9} for epoch in (1, 2)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

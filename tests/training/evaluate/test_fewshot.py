@@ -1,4 +1,4 @@
-"""`training fewshot`: what embeddings tell of labels that nobody trained on."""
+"""`training fewshot`: few-shot accuracy of embeddings on unknown labels."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ TARGETS = np.repeat(np.arange(8), [30, 25, 20, 18, 12, 11, 6, 2])
 
 
 @given(labels=st.integers(2, 6), shots=st.integers(1, 10), seed=st.integers(0, 99))
-def test_a_draw_shows_as_many_of_each_label_and_asks_about_others_of_the_same(labels: int, shots: int, seed: int) -> None:
+def test_episodes_have_equal_support_and_separate_queries(labels: int, shots: int, seed: int) -> None:
     draws = list(draw_episodes(TARGETS, labels, shots, 3, seed))
     assert len(draws) == 3
     for draw in draws:
@@ -29,12 +29,12 @@ def test_a_draw_shows_as_many_of_each_label_and_asks_about_others_of_the_same(la
         np.testing.assert_array_equal(np.unique(TARGETS[draw.queries], return_counts=True), (known, np.minimum(of_each - shots, QUERIES)))
 
 
-def test_too_few_photos_are_said() -> None:
+def test_too_few_photos_are_reported() -> None:
     with pytest.raises(FewShotError, match="at least 6 labels with more than 11 photos, found 5"):
         list(draw_episodes(TARGETS, 6, 11, 1, 0))
 
 
-def test_embeddings_that_tell_labels_apart_carry_and_noise_does_not() -> None:
+def test_separable_embeddings_score_high_and_noise_does_not() -> None:
     rng = np.random.default_rng(4)
     middles = rng.normal(size=(8, 40))
     apart = (middles[TARGETS] + 0.3 * rng.normal(size=(len(TARGETS), 40))).astype(np.float32)
@@ -46,7 +46,7 @@ def test_embeddings_that_tell_labels_apart_carry_and_noise_does_not() -> None:
     assert few_shot_accuracy(1000 * apart, TARGETS, draws).mean == pytest.approx(told.mean)
 
 
-def test_models_are_measured_by_the_same_draws(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_are_measured_on_the_same_episodes(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["fewshot", str(BUNDLE), str(BUNDLE), "--photos", str(shapes), "--labels", "2", "--shots", "1", "2", "--draws", "7"]
     assert main(arguments) == 0
     one, same, last = capsys.readouterr().out.splitlines()
@@ -62,13 +62,13 @@ def test_models_are_measured_by_the_same_draws(shapes: Path, capsys: pytest.Capt
     assert f"1 shown: {first['told']['1']['mean']:.3f} +- {first['told']['1']['error']:.3f}" in one
 
 
-def test_photos_that_allow_no_draw_are_refused_in_one_line(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_few_labels_give_one_clear_line(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["carry", str(BUNDLE), "--photos", str(shapes), "--labels", "40"]) == 2
     assert capsys.readouterr().err.strip().startswith("training fewshot: expected at least 40 labels with more than 5 photos, found")
 
 
 @pytest.mark.parametrize(("option", "given", "least"), [("--labels", "1", 2), ("--shots", "0", 1), ("--draws", "few", 1), ("--seed", "-1", 0)])
-def test_numbers_that_mean_nothing_are_refused(option: str, given: str, least: int, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_numbers_out_of_range_are_refused(option: str, given: str, least: int, shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["fewshot", str(BUNDLE), "--photos", str(shapes), f"{option}={given}"])
     assert left.value.code == 2

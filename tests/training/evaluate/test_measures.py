@@ -1,4 +1,4 @@
-"""Measures against figures worked out by hand and scikit-learn's."""
+"""Measures against hand calculations and scikit-learn."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def drawn(seed: int, photos: int = 120, labels: int = 5) -> tuple[np.ndarray, np
     return powers / powers.sum(axis=1, keepdims=True), targets
 
 
-def test_a_share_carries_its_n_and_its_wilson_interval() -> None:
+def test_a_proportion_has_n_and_a_wilson_interval() -> None:
     found = proportion(8, 10)
     assert (found.share, found.right, found.n) == (0.8, 8, 10)
     assert (found.low, found.high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
@@ -28,7 +28,7 @@ def test_a_share_carries_its_n_and_its_wilson_interval() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 2, 4])
-def test_top_k_is_that_of_scikit_learn(k: int) -> None:
+def test_top_k_matches_scikit_learn(k: int) -> None:
     probabilities, targets = drawn(1)
     found = top_k(probabilities, targets, k)
     assert found.share == pytest.approx(top_k_accuracy_score(targets, probabilities, k=k, labels=range(5)))
@@ -37,7 +37,7 @@ def test_top_k_is_that_of_scikit_learn(k: int) -> None:
 
 @settings(max_examples=25)
 @given(st.integers(0, 10_000))
-def test_more_guesses_are_never_worse_and_all_of_them_are_always_right(seed: int) -> None:
+def test_top_k_rises_with_k_to_1(seed: int) -> None:
     probabilities, targets = drawn(seed, 30, 4)
     shares = [top_k(probabilities, targets, k).share for k in (1, 2, 3, 4)]
     assert shares == sorted(shares)
@@ -45,7 +45,7 @@ def test_more_guesses_are_never_worse_and_all_of_them_are_always_right(seed: int
     assert shares[0] == (probabilities.argmax(axis=1) == targets).mean()
 
 
-def test_precision_recall_and_f1_are_those_of_scikit_learn() -> None:
+def test_precision_recall_and_f1_match_scikit_learn() -> None:
     probabilities, targets = drawn(2)
     named = probabilities.argmax(axis=1)
     found = per_label(probabilities, targets, list("abcde"))
@@ -59,7 +59,7 @@ def test_precision_recall_and_f1_are_those_of_scikit_learn() -> None:
     assert mean_of_labels(recalls) == pytest.approx(recall_score(targets, named, average="macro"))
 
 
-def test_a_label_without_photos_or_never_named_is_no_division_by_zero() -> None:
+def test_a_label_without_photos_or_predictions_has_none() -> None:
     probabilities = np.array([[0.6, 0.3, 0.1], [0.7, 0.2, 0.1]])
     never, missing = per_label(probabilities, np.array([0, 1]), ["a", "b", "c"])[1:]
     assert never.precision is None and never.recall == proportion(0, 1) and never.f1 == 0.0
@@ -67,12 +67,12 @@ def test_a_label_without_photos_or_never_named_is_no_division_by_zero() -> None:
     assert mean_of_labels([1.0, None, 0.0]) == 0.5
 
 
-def test_entropy_is_nothing_for_certainty_and_all_bits_for_ignorance() -> None:
+def test_entropy_is_0_when_certain_and_largest_when_uniform() -> None:
     rows = np.array([[1.0, 0, 0, 0], [0.25] * 4, [0.5, 0.5, 0, 0]])
     assert entropy_bits(rows) == pytest.approx([0, 2, 1])
 
 
-def test_confused_pairs_are_counted_both_ways_and_sum_to_all_mistakes() -> None:
+def test_confused_pairs_sum_to_all_mistakes() -> None:
     confusion = np.array([[5, 2, 0], [4, 7, 1], [0, 0, 3]])
     first, second = confused_pairs(confusion, ["towel", "pad", "router"])
     assert (first.first, first.second, first.first_as_second, first.second_as_first) == ("towel", "pad", 2, 4)

@@ -1,4 +1,4 @@
-"""One way into float and INT8 models."""
+"""Opening float and INT8 models."""
 
 import shutil
 from pathlib import Path
@@ -15,14 +15,14 @@ def logits(model: Model, data: Path) -> np.ndarray:
     return model.judge(read_pixels(photo.path) for photo in read_photos(data)).logits
 
 
-def test_a_run_and_its_float_tflite_give_the_same_answers(discs_run: Path, discs_tflite: Path, discs: Path) -> None:
+def test_a_run_and_its_float_tflite_predict_the_same(discs_run: Path, discs_tflite: Path, discs: Path) -> None:
     run, lite = open_model(discs_run), open_model(discs_tflite / "float32.tflite")
     assert (run.kind, lite.kind, run.size_px, lite.size_px) == ("float32", "float32", 32, 32)
     assert run.labels == lite.labels
     np.testing.assert_allclose(logits(run, discs), logits(lite, discs), atol=1e-3)
 
 
-def test_int8_sees_the_same_pixels_and_mostly_agrees(discs_run: Path, discs_tflite: Path, discs: Path) -> None:
+def test_int8_mostly_agrees_on_the_same_pixels(discs_run: Path, discs_tflite: Path, discs: Path) -> None:
     run, int8 = open_model(discs_run), open_model(discs_tflite / "int8.tflite")
     assert int8.kind == "int8"
     one, other = logits(run, discs), logits(int8, discs)
@@ -39,14 +39,14 @@ def test_all_kinds_give_embeddings_of_the_same_features(discs_run: Path, discs_t
     np.testing.assert_allclose(run, int8, atol=0.1 * float(np.abs(run).max()))
 
 
-def test_a_run_tells_which_photos_it_was_trained_on_and_chosen_by(discs_run: Path) -> None:
+def test_a_run_lists_its_training_and_validation_photos(discs_run: Path) -> None:
     model = open_model(discs_run)
     assert len(model.trained_on) == len(model.chosen_by) == 40
     assert not model.trained_on & set(model.chosen_by)
     assert model.temperature is None and model.reject_below is None
 
 
-def test_labels_of_a_bare_tflite_may_lie_elsewhere(discs_tflite: Path, tmp_path: Path) -> None:
+def test_labels_of_a_bare_tflite_may_be_in_another_file(discs_tflite: Path, tmp_path: Path) -> None:
     alone = Path(shutil.copy(discs_tflite / "int8.tflite", tmp_path))
     names = tmp_path / "names.txt"
     names.write_text("a\nb\nc\nd\n")
@@ -64,7 +64,7 @@ def test_labels_of_a_bare_tflite_may_lie_elsewhere(discs_tflite: Path, tmp_path:
         ("broken.tflite", "cannot run it"),
     ],
 )
-def test_what_is_no_model_is_one_clear_line(made: str, said: str, tmp_path: Path) -> None:
+def test_a_path_that_is_no_model_gives_one_clear_line(made: str, said: str, tmp_path: Path) -> None:
     path = tmp_path / made
     if made.endswith("/"):
         path.mkdir()
@@ -90,6 +90,6 @@ def test_only_a_bare_tflite_takes_labels(discs_run: Path) -> None:
         open_model(discs_run, discs_run / "labels.txt")
 
 
-def test_gradients_are_only_in_runs(discs_tflite: Path) -> None:
+def test_only_runs_give_a_keras_network(discs_tflite: Path) -> None:
     with pytest.raises(SortbinError, match="hold no gradients"):
         read_network(discs_tflite / "int8.tflite")

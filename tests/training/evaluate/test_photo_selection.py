@@ -24,7 +24,7 @@ def model(trained_on: frozenset[str] = frozenset(), chosen_by: tuple[str, ...] =
 
 @pytest.fixture
 def plain(tmp_path: Path) -> Path:
-    """A folder for each label, spelt as another system would, with three photos in it."""
+    """A folder of three photos for each label, named in another Unicode form."""
     data = tmp_path / "plain"
     for label in LABELS:
         folder = data / unicodedata.normalize("NFD", label)
@@ -39,38 +39,38 @@ def listed(data: Path, name: str, *photos: str) -> None:
     (data / "splits" / name).write_text("".join(f"{photo}\n" for photo in photos), encoding="utf-8")
 
 
-def test_all_photos_find_their_labels_however_they_are_spelt(plain: Path) -> None:
+def test_labels_match_in_any_unicode_form(plain: Path) -> None:
     found = select_photos(plain, "all", model())
     assert found.targets == (0, 0, 0, 1, 1, 1)
     assert found.name == "plain"
 
 
-def test_lists_say_which_photos_are_in_a_split(plain: Path) -> None:
+def test_lists_define_the_splits(plain: Path) -> None:
     listed(plain, "one-indexed-files_val.txt", "Dose/1.png")
     listed(plain, "train.txt", "Dose/0.png", "Dose/2.png")
     assert [photo.name for photo in select_photos(plain, "val", model()).photos] == ["Dose/1.png"]
     assert len(select_photos(plain, "train", model()).photos) == 2
 
 
-def test_without_lists_a_runs_own_lists_decide(plain: Path) -> None:
+def test_without_lists_the_runs_own_lists_are_used(plain: Path) -> None:
     run = model(frozenset({"Dose/0.png"}), ("Dose/1.png", "Dose/2.png"))
     assert [photo.name for photo in select_photos(plain, "val", run).photos] == ["Dose/1.png", "Dose/2.png"]
     assert [photo.name for photo in select_photos(plain, "train", run).photos] == ["Dose/0.png"]
 
 
 @pytest.mark.parametrize(("split", "run"), [("val", model()), ("test", model()), ("val", model(chosen_by=("elsewhere/1.png",)))])
-def test_a_split_that_nobody_listed_is_one_clear_line(split: str, run: Model, plain: Path) -> None:
+def test_a_split_without_list_gives_one_clear_line(split: str, run: Model, plain: Path) -> None:
     with pytest.raises(SortbinError, match=rf"plain: no list splits/\*{split}\.txt says .* --split all"):
         select_photos(plain, split, run)
 
 
-def test_an_empty_split_is_told(plain: Path) -> None:
+def test_an_empty_split_is_refused(plain: Path) -> None:
     listed(plain, "val.txt")
     with pytest.raises(SortbinError, match="no photo in split val; choose another with --split"):
         select_photos(plain, "val", model())
 
 
-def test_a_label_that_the_model_does_not_know_is_named_with_its_photo(plain: Path) -> None:
+def test_an_unknown_label_is_named_with_its_photo(plain: Path) -> None:
     (plain / "Glas").mkdir()
     (plain / "Glas" / "7.png").write_bytes(b"")
     with pytest.raises(SortbinError, match=r"Glas/7\.png is labelled Glas, which some/run does not know; its labels are Dose, Töpfe"):
@@ -79,7 +79,7 @@ def test_a_label_that_the_model_does_not_know_is_named_with_its_photo(plain: Pat
 
 @pytest.fixture
 def prepared(plain: Path, tmp_path: Path) -> Path:
-    """A prepared data set over `plain`: one photo a split, one left out."""
+    """A prepared data set of `plain`: one photo a split, one left out."""
     folder = tmp_path / "prepared"
     folder.mkdir()
     splits = {"0": "train", "1": "val", "2": ""}
@@ -93,7 +93,7 @@ def prepared(plain: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_prepared_data_set_brings_its_splits_and_keeps_out_what_was_left_out(prepared: Path) -> None:
+def test_a_prepared_data_set_uses_its_splits(prepared: Path) -> None:
     val, everything = (select_photos(prepared, split, model()) for split in ("val", "all"))
     assert [photo.path.name for photo in val.photos] == ["1.png", "1.png"]
     assert all(photo.path.is_file() for photo in val.photos)
@@ -101,12 +101,12 @@ def test_a_prepared_data_set_brings_its_splits_and_keeps_out_what_was_left_out(p
     assert len(everything.photos) == 4
 
 
-def test_a_prepared_data_set_whose_pictures_are_gone_says_so(prepared: Path, plain: Path) -> None:
+def test_missing_pictures_of_a_prepared_data_set_are_reported(prepared: Path, plain: Path) -> None:
     shutil.rmtree(plain)
     with pytest.raises(SortbinError, match="no longer exists"):
         select_photos(prepared, "val", model())
 
 
-def test_a_split_that_a_prepared_data_set_does_not_have_is_told(prepared: Path) -> None:
+def test_a_missing_split_of_a_prepared_data_set_is_refused(prepared: Path) -> None:
     with pytest.raises(SortbinError, match="prepared: no photo in split test"):
         select_photos(prepared, "test", model())

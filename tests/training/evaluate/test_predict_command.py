@@ -11,7 +11,7 @@ Command = Callable[..., int]
 LABEL = "可回收物_鼠标"
 
 
-def test_one_picture_in_its_item_and_bin_out(command: Command, discs_run: Path, discs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_picture_gets_labels_and_a_bin(command: Command, discs_run: Path, discs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = discs / LABEL / "00.png"
     assert command("predict", picture, "--model", discs_run, "--rules", "four-bins") == 0
     said = capsys.readouterr().out
@@ -19,9 +19,7 @@ def test_one_picture_in_its_item_and_bin_out(command: Command, discs_run: Path, 
     assert "-> " in said and said.count("\n") == 1
 
 
-def test_json_tells_the_likeliest_labels_most_likely_first(
-    command: Command, discs_tflite: Path, discs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_json_lists_the_most_likely_labels_first(command: Command, discs_tflite: Path, discs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("predict", discs / LABEL, "--model", discs_tflite / "int8.tflite", "--top", 2, "--json") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 20
@@ -34,7 +32,7 @@ def test_json_tells_the_likeliest_labels_most_likely_first(
     assert [line["image"] for line in lines] == sorted(line["image"] for line in lines)
 
 
-def test_a_broken_picture_does_not_keep_the_others_from_being_judged(
+def test_a_broken_picture_does_not_stop_the_others(
     command: Command, discs_tflite: Path, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
@@ -46,7 +44,7 @@ def test_a_broken_picture_does_not_keep_the_others_from_being_judged(
     assert "a.png: not a picture" in said.err
 
 
-def test_nothing_to_judge_is_one_clear_line(command: Command, discs_tflite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_pictures_give_one_clear_line(command: Command, discs_tflite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("predict", tmp_path / "gone.jpg", "--model", discs_tflite / "int8.tflite") == 2
     assert "gone.jpg: expected a picture" in capsys.readouterr().err
     assert command("predict", __file__, "--model", tmp_path) == 2

@@ -12,7 +12,7 @@ def rows(confidences: list[float]) -> np.ndarray:
     return np.array([[p, 1 - p] for p in confidences])
 
 
-def test_the_curve_goes_from_the_surest_photo_to_all_of_them() -> None:
+def test_the_curve_goes_from_the_most_certain_photo_to_all() -> None:
     found = risk_coverage(rows([0.7, 0.9, 0.6, 0.8]), np.array([1, 0, 0, 0]), wanted_error=0.3)
     assert [(point.threshold, point.coverage.share, point.risk.right) for point in found.curve] == [
         (0.9, 0.25, 0),
@@ -25,25 +25,25 @@ def test_the_curve_goes_from_the_surest_photo_to_all_of_them() -> None:
 
 
 @pytest.mark.parametrize(("wanted", "coverage"), [(0.26, 1.0), (0.1, 0.5)])
-def test_the_widest_coverage_whose_error_is_small_enough_is_reached(wanted: float, coverage: float) -> None:
+def test_the_largest_coverage_within_the_error_is_reached(wanted: float, coverage: float) -> None:
     found = risk_coverage(rows([0.7, 0.9, 0.6, 0.8]), np.array([1, 0, 0, 0]), wanted_error=wanted)
     assert found.reached is not None
     assert found.reached.coverage.share == coverage
 
 
-def test_equal_probabilities_pass_together() -> None:
+def test_equal_probabilities_are_accepted_together() -> None:
     found = risk_coverage(rows([0.9, 0.9, 0.9, 0.6]), np.array([0, 1, 0, 0]), wanted_error=0.02)
     assert [point.coverage.right for point in found.curve] == [3, 4]
     assert found.reached is None
 
 
-def test_a_promise_needs_photos_enough() -> None:
+def test_a_guarantee_needs_enough_photos() -> None:
     few, enough = (risk_coverage(rows([0.99 - 1e-4 * i for i in range(n)]), np.zeros(n, int), wanted_error=0.02) for n in (148, 149))
     assert few.promised is None
     assert enough.promised is not None and enough.promised.coverage.share == 1.0
 
 
-def test_promises_are_kept_more_often_than_in_19_of_20_draws() -> None:
+def test_guarantees_hold_in_more_than_19_of_20_draws() -> None:
     rng = np.random.default_rng(1)
     broken = 0
     for _ in range(200):

@@ -1,4 +1,4 @@
-"""What the bin would do with the photos."""
+"""The choice of bins and its cost."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def targets(*labels: str) -> np.ndarray:
     return np.array([LABELS.index(label) for label in labels])
 
 
-def test_costs_and_flows_are_those_of_the_pack() -> None:
+def test_costs_and_flows_follow_the_rule_pack() -> None:
     rows = np.concatenate([sure("cardboard", "paper", "paper", "metal"), np.full((1, 6), 1 / 6)])
     found = measure_sorting(rows, targets("paper", "paper", "glass", "metal", "plastic"), LABELS, PACK, 0.5)
     assert found.decided.right.right == 3, "cardboard and paper share a bin, and the unsure item is no bin's own"
@@ -34,7 +34,7 @@ def test_costs_and_flows_are_those_of_the_pack() -> None:
     assert np.array(found.flows).sum() == 5
 
 
-def test_sending_everything_to_the_residual_bin_costs_what_is_lost() -> None:
+def test_all_residual_costs_what_the_pack_says() -> None:
     found = measure_sorting(sure("glass", "trash"), targets("glass", "trash"), LABELS, PACK, 0.5)
     assert found.all_residual.mean_cost == pytest.approx(0.2)
     assert found.all_residual.right.right == 1
@@ -42,7 +42,7 @@ def test_sending_everything_to_the_residual_bin_costs_what_is_lost() -> None:
     assert [entry.residual for entry in found.bins if entry.bin == "trash"] == [None], "what belongs there is not lost"
 
 
-def test_every_decision_is_the_devices_own() -> None:
+def test_decisions_match_the_device() -> None:
     rng = np.random.default_rng(0)
     rows = softmax(rng.normal(0, 2, (200, 6)), 1.0)
     truth = rng.integers(0, 6, 200)

@@ -1,4 +1,4 @@
-"""Augmentation: views stay pictures, repeat with their seed, and stay near the photo when nothing may stray."""
+"""Augmentation: views keep their size, repeat with their seed, and equal the photo without strength."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ PHOTO = np.random.default_rng(0).integers(0, 256, (72, 72, 3), np.uint8)
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([32, 64, 96]))
-def test_a_view_is_a_picture_of_the_asked_size_and_repeats_with_its_seed(seed: int, size: int) -> None:
+def test_views_have_the_asked_size_and_repeat_with_their_seed(seed: int, size: int) -> None:
     augment = make_augmenter(Augmentation(), size)
     view = augment(PHOTO, np.random.default_rng(seed)).pixels
     assert view.shape == (size, size, 3)
@@ -27,7 +27,7 @@ def test_a_view_is_a_picture_of_the_asked_size_and_repeats_with_its_seed(seed: i
     np.testing.assert_array_equal(view, augment(PHOTO, np.random.default_rng(seed)).pixels)
 
 
-def test_without_strength_only_quarter_turns_and_mirrors_are_left() -> None:
+def test_without_strength_only_quarter_turns_and_mirrors_remain() -> None:
     still = Augmentation(smallest_crop=1, aspect=1, turn_deg=0, gain=0, contrast=0, cast=0, gamma=0, blur_share=0, noise_share=0)
     smooth = np.add.outer(np.arange(64), 2 * np.arange(64))[..., None].repeat(3, axis=2).astype(np.uint8)
     poses = [np.rot90(flip, k) for flip in (smooth, smooth[:, ::-1]) for k in range(4)]
@@ -43,13 +43,13 @@ def item_on_card() -> np.ndarray:
     return photo
 
 
-def test_the_cut_out_is_the_item_and_nothing_of_the_card() -> None:
+def test_card_mask_covers_the_item_only() -> None:
     alpha = add_card_mask(item_on_card())[..., 3]
     assert alpha[40:60, 44:56].min() > 250
     assert alpha[:20].max() == alpha[-15:].max() == alpha[:, :25].max() == 0
 
 
-def test_a_photo_that_is_all_item_has_no_mask_and_stays_on_its_ground() -> None:
+def test_a_mask_of_the_whole_photo_counts_as_none() -> None:
     filled = np.random.default_rng(1).integers(0, 120, (96, 96, 3), np.uint8)
     whole = add_card_mask(filled)
     assert not whole[..., 3].any()
@@ -60,7 +60,7 @@ def test_a_photo_that_is_all_item_has_no_mask_and_stays_on_its_ground() -> None:
 
 @settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_an_item_laid_elsewhere_keeps_its_colour_and_most_of_itself_in_view_on_a_ground_that_is_not_its_card(seed: int) -> None:
+def test_a_pasted_item_keeps_its_colour_and_is_mostly_in_view(seed: int) -> None:
     plain = msgspec.structs.replace(AUGMENTATIONS["none"], elsewhere_share=1.0, smallest_item=0.5)
     rng = np.random.default_rng(seed)
     view = make_augmenter(plain, 64)(add_card_mask(item_on_card()), rng).pixels.astype(int)
@@ -70,7 +70,7 @@ def test_an_item_laid_elsewhere_keeps_its_colour_and_most_of_itself_in_view_on_a
     assert (np.abs(view - 225).max(axis=2) < 3).mean() < 0.9
 
 
-def test_grounds_are_of_every_brightness_and_repeat_with_their_seed() -> None:
+def test_backgrounds_have_all_brightnesses_and_repeat_with_their_seed() -> None:
     grounds = [random_background(48, np.random.default_rng(seed)) for seed in range(60)]
     means = [ground.mean() for ground in grounds]
     assert min(means) < 60 and max(means) > 180
@@ -78,7 +78,7 @@ def test_grounds_are_of_every_brightness_and_repeat_with_their_seed() -> None:
     np.testing.assert_array_equal(grounds[7], random_background(48, np.random.default_rng(7)))
 
 
-def test_an_isolated_view_is_the_item_in_its_own_shape_its_surroundings_painted_by_any_share() -> None:
+def test_isolated_views_keep_the_shape_and_paint_surroundings_by_any_share() -> None:
     square = np.full((96, 96, 3), 225, np.uint8)
     square[30:60, 30:60] = (20, 40, 200)
     only = msgspec.structs.replace(
@@ -99,7 +99,7 @@ def test_an_isolated_view_is_the_item_in_its_own_shape_its_surroundings_painted_
     assert 1.5 < float(np.median(shapes)) < 2.5, "a square that was squeezed from 2:1 is 2:1 again"
 
 
-def test_a_mask_of_ones_own_goes_before_what_the_card_tells(tmp_path: Path) -> None:
+def test_a_photos_own_mask_is_used_before_the_card_mask(tmp_path: Path) -> None:
     for name, mask in (("known", np.zeros((96, 96), np.uint8)), ("unknown", None)):
         (tmp_path / "tin").mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / "tin" / f"{name}.png"), item_on_card()[..., ::-1])

@@ -1,4 +1,4 @@
-"""Batches: what teachers are asked about, and what the loss then makes of their answers."""
+"""Batches: which views teachers are asked about, and the loss of their answers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +40,7 @@ def fair(inputs: Float32Array) -> Float32Array:
 
 @pytest.fixture
 def item_photos(tmp_path: Path) -> Path:
-    """Twelve photos a label of a block of one colour on pale card."""
+    """Twelve photos a label: a block of one colour on pale card."""
     for label, colour in enumerate([(30, 30, 200), (30, 160, 30), (200, 60, 20)]):
         (tmp_path / f"label{label}").mkdir()
         for number in range(12):
@@ -56,7 +56,7 @@ def split(shapes: Path) -> Split:
 
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
-def test_teachers_are_asked_about_photos_of_their_own_kind_alone(split: Split, mixup: float) -> None:
+def test_teachers_are_not_asked_about_extra_photos(split: Split, mixup: float) -> None:
     asked: list[int] = []
 
     def counted(inputs: Float32Array) -> Float32Array:
@@ -73,7 +73,7 @@ def test_teachers_are_asked_about_photos_of_their_own_kind_alone(split: Split, m
         assert not answers[targets["logits"][:, -1] == 0].any()
 
 
-def test_teachers_are_asked_about_photos_as_they_were_taken_and_not_about_items_laid_elsewhere(item_photos: Path) -> None:
+def test_teachers_are_not_asked_about_pasted_items(item_photos: Path) -> None:
     split, asked = read_split(item_photos, seed=3), []
 
     def remembered(inputs: Float32Array) -> Float32Array:
@@ -88,7 +88,7 @@ def test_teachers_are_asked_about_photos_as_they_were_taken_and_not_about_items_
     assert 0 < len(asked) == sum(on_card) < len(on_card)
 
 
-def test_without_a_teachers_answer_the_label_alone_counts() -> None:
+def test_without_a_teachers_answer_only_the_label_counts() -> None:
     logits = np.array([[2.0, 0.0, -1.0]] * 2, np.float32)
     label, answer = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]
     heard, unheard = np.asarray(distillation_loss(0.0, 0.6, 1.0)(np.array([[*label, *answer, 1.0], [*label, 0, 0, 0, 0.0]], np.float32), logits))

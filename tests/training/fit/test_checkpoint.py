@@ -1,4 +1,4 @@
-"""What a run keeps: the average of its weights."""
+"""Checkpoints: the average of the weights."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def epoch(average: WeightAverage, model: keras.Model, number: int, batches: int)
 
 
 @pytest.mark.parametrize("batches", [1, 7, 8, 9, 20])
-def test_every_batch_counts_however_seldom_the_average_is_brought_up_to_date(batches: int) -> None:
+def test_every_batch_counts_however_rarely_the_average_is_updated(batches: int) -> None:
     model = one_weight(0.0)
     average = WeightAverage(0.9)
     average.set_model(model)
@@ -33,7 +33,7 @@ def test_every_batch_counts_however_seldom_the_average_is_brought_up_to_date(bat
     assert average.weights[0].item() == pytest.approx(1 - 0.9**batches, rel=1e-5)
 
 
-def test_without_momentum_the_average_is_the_weights_to_the_bit() -> None:
+def test_momentum_0_gives_the_weights_bit_for_bit() -> None:
     model = one_weight(0.1)
     average = WeightAverage(0.0)
     average.set_model(model)
@@ -43,7 +43,7 @@ def test_without_momentum_the_average_is_the_weights_to_the_bit() -> None:
     np.testing.assert_array_equal(average.weights[0], model.get_weights()[0])
 
 
-def test_an_average_that_was_kept_goes_on_where_it_stood(tmp_path: Path) -> None:
+def test_a_saved_average_goes_on_after_loading(tmp_path: Path) -> None:
     model = one_weight(1.0)
     whole, first = WeightAverage(0.9), WeightAverage(0.9)
     for average in (whole, first):

@@ -1,4 +1,4 @@
-"""What a run noted, read back and drawn."""
+"""Training curves: recorded epochs are read and drawn."""
 
 import json
 from pathlib import Path
@@ -36,13 +36,13 @@ def noted(run: Path, recipe: str = STAGES, train: bool = True) -> Path:
     ("recipe", "kept"),
     [(STAGES, 3), (f'keep = "last"\n{STAGES}', 4), (f"start_share = 0.5\n{STAGES}", None), (f'keep = "last"\n{STAGES}patience = 2\n', 3)],
 )
-def test_the_epoch_that_was_kept_is_the_one_that_the_recipe_keeps(tmp_path: Path, recipe: str, kept: int | None) -> None:
+def test_the_selected_epoch_follows_the_recipe(tmp_path: Path, recipe: str, kept: int | None) -> None:
     history = read_history(noted(tmp_path / "run", recipe))
     assert history is not None
     assert (history.selected, history.stage_starts, history.train_n, history.val_n) == (kept, (2,), 30, 40)
 
 
-def test_an_epoch_that_a_killed_run_noted_twice_counts_once(tmp_path: Path) -> None:
+def test_an_epoch_recorded_twice_counts_once(tmp_path: Path) -> None:
     metrics = noted(tmp_path / "run") / "metrics.jsonl"
     lines = metrics.read_text().splitlines()
     metrics.write_text("\n".join([*lines[:2], lines[1], *lines[2:]]) + "\n")
@@ -50,7 +50,7 @@ def test_an_epoch_that_a_killed_run_noted_twice_counts_once(tmp_path: Path) -> N
     assert history is not None and len(history.epochs) == len(ACCURACIES)
 
 
-def test_a_finished_run_has_its_curves_as_a_picture_and_on_a_page(tmp_path: Path) -> None:
+def test_a_finished_run_gets_curves_and_a_page(tmp_path: Path) -> None:
     run = noted(tmp_path / "run")
     write_run_report(run, Score(0.8, 40, 0.6, (0.8, 0.8)))
     assert cv2.imread(str(run / PICTURE)).std() > 1
@@ -64,7 +64,7 @@ def test_a_finished_run_has_its_curves_as_a_picture_and_on_a_page(tmp_path: Path
     assert {len(row) for row in table_rows(history)} == {10}
 
 
-def test_runs_of_earlier_versions_and_runs_that_noted_nothing_are_drawn_as_far_as_they_go(tmp_path: Path) -> None:
+def test_runs_with_few_or_no_records_are_drawn_as_far_as_possible(tmp_path: Path) -> None:
     old = read_history(noted(tmp_path / "old", train=False))
     assert old is not None and old.epochs[0].train_accuracy is None and not old.first_phase
     features = noted(tmp_path / "features", "")
@@ -87,7 +87,7 @@ def test_many_runs_are_drawn_in_rows_of_four(tmp_path: Path) -> None:
     assert sizes[0][1] == sizes[1][1] and 2 * sizes[0][0] == sizes[1][0]
 
 
-def test_few_training_photos_are_all_watched_and_of_many_a_share_of_each_label() -> None:
+def test_the_train_sample_holds_all_of_few_and_some_of_many() -> None:
     photos = [
         Photo(f"{label}/{number}", label, Path(f"{label}/{number}")) for label, count in (("can", 900), ("cup", 300)) for number in range(count)
     ]

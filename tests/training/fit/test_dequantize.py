@@ -1,4 +1,4 @@
-"""`training dequantize` and `training ungraft`: from a bundle back to a run that is trained further, grafted and quantized again."""
+"""`training dequantize` and `training ungraft`: a bundle becomes a run that is trained further, grafted and quantized again."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def small(seed: int, dense: tuple[int, ...] = ()) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def made(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`stock` and `scion`, two small runs; `grafted` of them; `bundle`, that in INT8; `back`, the run that comes of it."""
+    """`stock` and `scion`, two small runs; `grafted` of them; `bundle`, its INT8 bundle; `back`, the dequantized run."""
     folder = tmp_path_factory.mktemp("made")
     for seed, name in enumerate(("stock", "scion")):
         run_of(small(seed), folder / name, SMALL + STAGE)
@@ -45,7 +45,7 @@ def made(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_layer_comes_back_under_its_name_within_half_a_step(made: Path) -> None:
+def test_dequantized_layers_keep_their_names_within_half_a_step(made: Path) -> None:
     before, after = (network_of(made / name) for name in ("grafted", "back"))
     weighted = [layer for layer in before.layers if layer.weights]
     assert [layer.name for layer in after.layers if layer.weights] == [layer.name for layer in weighted]
@@ -57,7 +57,7 @@ def test_every_layer_comes_back_under_its_name_within_half_a_step(made: Path) ->
         assert found_bias.shape == bias.shape
 
 
-def test_a_bundle_s_network_answers_in_float_as_it_does_in_int8() -> None:
+def test_dequantized_network_predicts_as_the_int8_model() -> None:
     bundle = read_bundle(default_bundle())
     network = dequantize(read_model(bundle.model), "trashnet")
     assert {"Conv1", "block_14_add", "Conv_1", "Conv_1_grafted", "both", "pool", "dropout", "head"} <= {layer.name for layer in network.layers}
@@ -69,21 +69,21 @@ def test_a_bundle_s_network_answers_in_float_as_it_does_in_int8() -> None:
 
 
 @pytest.mark.parametrize(("backbone", "width"), [("mobilenet_v2", 0.35), ("mobilenet", 0.25), ("resnet18", 1.0)])
-def test_padding_depthwise_and_residual_layers_come_back(backbone: str, width: float) -> None:
+def test_padding_depthwise_and_residual_layers_are_dequantized(backbone: str, width: float) -> None:
     keras.utils.set_random_seed(1)
     before = add_heads(fold_batch_norm(build_trunk(backbone, 64, width=width)), 3)
     pictures = np.random.default_rng(4).integers(0, 256, (4, 64, 64, 3), np.uint8)
     with exported(before) as saved:
         back = dequantize(parse_model(to_int8(saved, pictures)), backbone)
     assert [layer.name for layer in back.layers if layer.weights] == [layer.name for layer in before.layers if layer.weights]
-    back.set_weights(before.get_weights())  # what eight bits lose set aside, it is the same network
+    back.set_weights(before.get_weights())  # without the rounding to eight bits it is the same network
     seen, wanted = (network.predict_on_batch(pictures / np.float32(127.5) - 1) for network in (back, before))
     assert np.abs(wanted["embedding"]).max() > 0.01
     for name in wanted:
         np.testing.assert_allclose(seen[name], wanted[name], rtol=1e-4, atol=1e-5)
 
 
-def test_it_is_ungrafted_trained_further_and_quantized_again(made: Path, shapes: Path, tmp_path: Path) -> None:
+def test_a_dequantized_run_is_ungrafted_trained_and_quantized_again(made: Path, shapes: Path, tmp_path: Path) -> None:
     assert json.loads((made / "back" / "dequantized.json").read_text())["its_photos"] is True
     assert called("ungraft", made / "back", "--out", tmp_path / "stock") == 0
     both, alone = (network_of(run).predict_on_batch(PICTURES) for run in (made / "back", tmp_path / "stock"))
@@ -94,7 +94,7 @@ def test_it_is_ungrafted_trained_further_and_quantized_again(made: Path, shapes:
     quantized(tmp_path / "on", shapes, tmp_path / "again")
 
 
-def test_it_says_when_the_photos_are_others_than_the_bundle_s(made: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_photos_than_the_bundles_are_reported(made: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     others = tmp_path / "others"
     for label in LABELS:
         (others / label).mkdir(parents=True)
@@ -106,7 +106,7 @@ def test_it_says_when_the_photos_are_others_than_the_bundle_s(made: Path, shapes
     assert json.loads((tmp_path / "out" / "dequantized.json").read_text())["its_photos"] is False
 
 
-def test_other_labels_are_one_line_and_write_nothing(made: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_labels_give_one_line_and_write_nothing(made: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert called("dequantize", "trashnet", "--data", shapes, "--out", tmp_path / "out") == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert f"{shapes}: expected photos of cardboard, glass, metal, paper, plastic, trash" in said and "found blue can, green jar, red box" in said
@@ -114,13 +114,13 @@ def test_other_labels_are_one_line_and_write_nothing(made: Path, shapes: Path, t
 
 
 @pytest.mark.parametrize(("name", "said"), [("stock", "found no grafted layers"), ("nowhere", "expected the folder that `training fit")])
-def test_only_a_grafted_run_is_ungrafted(made: Path, tmp_path: Path, name: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_graft_is_not_ungrafted(made: Path, tmp_path: Path, name: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert called("ungraft", made / name, "--out", tmp_path / "out") == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
 
 
-def test_a_graft_that_the_head_has_learned_to_look_at_is_not_taken_off(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_graft_that_the_head_was_trained_on_is_not_removed(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network = network_of(made / "grafted")
     kernel, bias = network.get_layer("head").get_weights()
     network.get_layer("head").set_weights([kernel + 0.1, bias])
@@ -143,7 +143,7 @@ def test_hidden_layers_are_refused(shapes: Path, tmp_path: Path) -> None:
         dequantize(read_model(bundle.model), "hidden")
 
 
-def test_layers_of_the_same_name_are_told_apart() -> None:
+def test_layers_of_one_name_get_different_names() -> None:
     source = keras.Input((16, 16, 3), batch_size=1)
     branches = [keras.Sequential([keras.layers.Conv2D(4, 3, name="look")], name=name)(source) for name in ("near", "far")]
     network = add_heads(keras.Model(source, keras.layers.Add()(branches)), 2)
@@ -153,7 +153,7 @@ def test_layers_of_the_same_name_are_told_apart() -> None:
     assert len(looks) == len(set(looks)) == 2
 
 
-def test_a_network_of_other_parts_is_refused_by_the_name_of_the_part() -> None:
+def test_an_unsupported_operator_is_named() -> None:
     source = keras.Input((16, 16, 3), batch_size=1)
     signal = keras.layers.AveragePooling2D(2)(keras.layers.Conv2D(4, 3)(source))
     network = add_heads(keras.Model(source, signal), 2)

@@ -1,4 +1,4 @@
-"""Several machines train one network, shown with two processes on this one."""
+"""Distributed training, with two processes on this machine."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_two_workers_have_the_losses_and_the_weights_of_one(shapes: Path, recipe: Path, tmp_path: Path) -> None:
+def test_two_workers_train_the_same_as_one(shapes: Path, recipe: Path, tmp_path: Path) -> None:
     alone, first, second = tmp_path / "alone", tmp_path / "first", tmp_path / "second"
     assert main(["fit", "--data", str(shapes), "--weights", "none", "--out", str(alone), "--recipe", str(recipe)]) == 0
     addresses = free_addresses(2)
@@ -85,7 +85,7 @@ def test_two_workers_have_the_losses_and_the_weights_of_one(shapes: Path, recipe
         np.testing.assert_allclose(ours, one, atol=2e-4)
 
 
-def test_workers_that_stopped_at_different_epochs_say_so_and_end(shapes: Path, recipe: Path, tmp_path: Path) -> None:
+def test_workers_that_stopped_at_different_epochs_are_refused(shapes: Path, recipe: Path, tmp_path: Path) -> None:
     ahead = tmp_path / "ahead"
     ahead.mkdir()
     (ahead / "recipe.toml").write_text(RECIPE)
@@ -101,7 +101,7 @@ def test_workers_that_stopped_at_different_epochs_say_so_and_end(shapes: Path, r
 @pytest.mark.parametrize(
     "told", ["{", "[]", '{"cluster": {"worker": ["a:1"]}}', '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}']
 )
-def test_a_cluster_that_cannot_be_understood_is_one_clear_line(
+def test_a_wrong_tf_config_gives_one_clear_line(
     told: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TF_CONFIG", told)
@@ -112,7 +112,7 @@ def test_a_cluster_that_cannot_be_understood_is_one_clear_line(
 
 
 @given(size=st.integers(1, 20), count=st.integers(1, 6))
-def test_shares_hold_every_picture_once_and_their_mean_losses_average_to_the_batchs(size: int, count: int) -> None:
+def test_worker_shares_hold_every_picture_once_with_the_same_mean_loss(size: int, count: int) -> None:
     rng = np.random.default_rng(size)
     losses = rng.uniform(0, 3, size).astype(np.float32)
     batch = Batch(np.arange(size, dtype=np.float32), losses, rng.uniform(0.5, 2, size).astype(np.float32))

@@ -1,4 +1,4 @@
-"""A disk that fills up while a network is trained: one line, what was kept is still whole, and the same command goes on."""
+"""A disk that fills up during training: one clear line, earlier files stay whole, and the same command resumes."""
 
 import shutil
 import subprocess
@@ -31,7 +31,7 @@ exit $status
 """arguments: folder for the disk, python, data, recipe, where to put the network"""
 
 
-def test_a_full_disk_is_one_line_and_the_command_can_resume(shapes: Path, tmp_path: Path) -> None:
+def test_a_full_disk_gives_one_line_and_the_run_can_resume(shapes: Path, tmp_path: Path) -> None:
     disk, recipe = tmp_path / "disk", tmp_path / "recipe.toml"
     disk.mkdir()
     recipe.write_text(RECIPE)
@@ -55,7 +55,7 @@ def test_a_full_disk_is_one_line_and_the_command_can_resume(shapes: Path, tmp_pa
     ("extra", "said"),
     [({"lone": 1}, "lone: expected at least two photos of lone, found one"), ({"empty": 0}, None)],
 )
-def test_a_label_with_one_photo_is_refused_and_an_empty_folder_is_no_label(
+def test_a_label_needs_two_photos_and_empty_folders_are_ignored(
     extra: dict[str, int], said: str | None, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, recipe = Path(shutil.copytree(shapes, tmp_path / "data")), tmp_path / "recipe.toml"
@@ -76,7 +76,7 @@ def test_a_label_with_one_photo_is_refused_and_an_empty_folder_is_no_label(
         assert not (tmp_path / "run").exists()
 
 
-def test_a_label_that_the_rule_pack_does_not_know_is_named(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_label_missing_in_the_rule_pack_is_named(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe, pack = tmp_path / "recipe.toml", tmp_path / "pack.toml"
     shipped = Path(__file__).parents[3] / "config" / "rules" / "trashnet.toml"
     pack.write_text(shipped.read_text())

@@ -1,4 +1,4 @@
-"""`training graft`: a network that names its labels as before and sees what another sees as well, and is a run like any other."""
+"""`training graft`: the logits stay, the embedding holds both networks' features, and the result is an ordinary run."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ PICTURES = np.random.default_rng(3).uniform(-1, 1, (4, 48, 48, 3)).astype(np.flo
 def network_of(seed: int, *, labels: int = 3, width: float = 0.35) -> keras.Model:
     keras.utils.set_random_seed(seed)
     network = build_network(labels, 48, width=width, seed=seed)
-    for layer in network.layers:  # as they are drawn, they make almost nothing of a picture
+    for layer in network.layers:  # initial weights give almost constant features
         if layer.weights:
             layer.set_weights([weight * 1.2 if weight.ndim > 1 else weight for weight in layer.get_weights()])
     return network
@@ -42,7 +42,7 @@ def stock() -> keras.Model:
 
 @pytest.fixture(scope="module")
 def runs(stock: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`stock`, and `scion` that knows two labels, with other weights behind AFTER and the same before."""
+    """`stock`, and `scion` with two labels: the same weights before AFTER, others behind it."""
     folder = tmp_path_factory.mktemp("runs")
     scion = network_of(2, labels=2)
     for layer in scion.layers:
@@ -71,7 +71,7 @@ def seen(run: Path) -> dict[str, np.ndarray]:
     return {name: np.asarray(value) for name, value in network.predict_on_batch(PICTURES).items()}
 
 
-def test_it_names_labels_as_the_stock_and_sees_what_either_sees(runs: Path) -> None:
+def test_a_graft_keeps_the_stocks_logits_and_holds_both_features(runs: Path) -> None:
     stock, scion, both = (seen(runs / name) for name in ("stock", "scion", "grafted"))
     np.testing.assert_allclose(both["logits"], stock["logits"], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(both["embedding"], np.concatenate([stock["embedding"], scion["embedding"]], axis=1), rtol=1e-4, atol=1e-5)
@@ -81,7 +81,7 @@ def test_it_names_labels_as_the_stock_and_sees_what_either_sees(runs: Path) -> N
     assert (runs / "grafted" / "val.txt").read_text() == (runs / "stock" / "val.txt").read_text()
 
 
-def test_it_is_trained_further_averaged_and_quantized_like_any_run(shapes: Path, tmp_path: Path) -> None:
+def test_a_graft_is_trained_averaged_and_quantized_like_any_run(shapes: Path, tmp_path: Path) -> None:
     for number, name in enumerate(("stock", "scion")):
         keras.utils.set_random_seed(number)
         trunk = build_trunk("scratch_cnn", 48, scratch=ScratchCnnOptions(layers=3, features=8, kernel=3, activation="relu", batch_norm=False))
@@ -113,7 +113,7 @@ def test_it_is_trained_further_averaged_and_quantized_like_any_run(shapes: Path,
         (("strange", "scion"), "strange/model.keras: expected a network that `training fit` made, found no layer dropout"),
     ],
 )
-def test_a_mistake_is_one_line_and_writes_nothing(
+def test_a_mistake_gives_one_line_and_writes_nothing(
     runs: Path, unfit: Path, tmp_path: Path, given: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = {folder.name: folder for folder in (*runs.iterdir(), *unfit.iterdir())}

@@ -1,4 +1,4 @@
-"""Rates: a head that is said to learn faster does, and the cosine begins and ends where it says."""
+"""Optimizers: rate factors of layers, and the cosine schedule."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from training.fit.optimizers import adamw, cosine, sgd
 
 
 @pytest.mark.parametrize("make", [adamw, sgd])
-def test_the_head_moves_by_its_factor(make: object) -> None:
+def test_the_heads_rate_factor_is_applied(make: object) -> None:
     moved = {}
     for factor in (1.0, 10.0):
         keras.utils.set_random_seed(0)
@@ -26,7 +26,7 @@ def test_the_head_moves_by_its_factor(make: object) -> None:
     assert moved[10.0][1] == pytest.approx(moved[1.0][1], rel=1e-3)
 
 
-def test_the_cosine_warms_up_to_its_rate_and_ends_at_a_hundredth() -> None:
+def test_the_cosine_warms_up_and_ends_at_a_hundredth() -> None:
     schedule = cosine(1e-3, 100, 10)
     rates = [float(schedule(step)) for step in range(101)]
     assert rates[0] == 0

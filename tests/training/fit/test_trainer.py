@@ -49,7 +49,7 @@ def finished(split: Split, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return run, fit(TrainingJob(RECIPE, split), run, None, silent)
 
 
-def test_a_run_leaves_a_model_with_two_outputs_its_labels_lists_and_a_line_an_epoch(finished: tuple[Path, Score], split: Split) -> None:
+def test_a_run_writes_model_labels_lists_and_metrics(finished: tuple[Path, Score], split: Split) -> None:
     run, score = finished
     network = keras.models.load_model(run / "model.keras")
     assert network.input_shape == (None, 48, 48, 3)
@@ -64,7 +64,7 @@ def test_a_run_leaves_a_model_with_two_outputs_its_labels_lists_and_a_line_an_ep
     assert not list(run.glob("progress.*"))
 
 
-def test_a_run_tells_how_its_network_did_before_any_training_and_draws_its_curves(finished: tuple[Path, Score], split: Split) -> None:
+def test_a_run_records_epoch_0_and_draws_curves(finished: tuple[Path, Score], split: Split) -> None:
     run, score = finished
     before, fitted = (json.loads(line) for line in (run / "first_phase.jsonl").read_text().splitlines())
     assert (before["epoch"], fitted["epoch"], before["val_n"], before["train_n"]) == (0, 1, len(split.val), len(split.train))
@@ -73,7 +73,7 @@ def test_a_run_tells_how_its_network_did_before_any_training_and_draws_its_curve
     assert f"{score.accuracy:.4f}" in (run / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_head_with_hidden_layers_has_their_activation_and_dropout_and_a_log_of_its_first_phase(split: Split, tmp_path: Path) -> None:
+def test_hidden_layers_follow_the_recipe_and_record_the_first_phase(split: Split, tmp_path: Path) -> None:
     head = HeadTraining(epochs=8, learning_rate=3e-3, batch=16)
     stages = (Stage(size=32, epochs=2, learning_rate=1e-3, batch=12),)
     recipe = TrainingRecipe(stage=stages, dense=(8, 6), dense_activation="tanh", dense_dropout=0.4, head_training=head, **QUICK)
@@ -101,7 +101,7 @@ def test_a_head_with_hidden_layers_has_their_activation_and_dropout_and_a_log_of
     assert lines[8]["val_nll"] == pytest.approx(lines[9]["val_nll"], abs=1e-3), "the network has the head that was trained"
 
 
-def test_a_run_says_nothing_but_what_it_is_asked_for(shapes: Path, tmp_path: Path) -> None:
+def test_a_run_prints_only_its_own_lines(shapes: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(
         'backbone = "scratch_cnn"\nscratch = { layers = 2, features = 4 }\n[[stage]]\nsize = 32\nepochs = 1\nlearning_rate = 1e-3\n'
     )
@@ -111,7 +111,7 @@ def test_a_run_says_nothing_but_what_it_is_asked_for(shapes: Path, tmp_path: Pat
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["epoch", "phase", "phase", "stage", "wrote"]
 
 
-def test_a_run_killed_amid_and_between_stages_goes_on_to_the_same_weights(
+def test_a_run_killed_anywhere_resumes_to_the_same_weights(
     finished: tuple[Path, Score], split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -136,9 +136,7 @@ def test_a_run_killed_amid_and_between_stages_goes_on_to_the_same_weights(
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_a_run_goes_on_with_what_it_was_begun_with_alone(
-    finished: tuple[Path, Score], split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_resumes_only_with_the_same_inputs(finished: tuple[Path, Score], split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Killed(BaseException):
         pass
 
@@ -186,7 +184,7 @@ def test_a_run_goes_on_with_what_it_was_begun_with_alone(
     assert (run / "model.keras").is_file(), "it is the same wherever the runs lie, and an earlier version's keys are read"
 
 
-def test_photos_given_beside_are_trained_on_and_chosen_by_none_of_them(finished: tuple[Path, Score], shapes: Path, tmp_path: Path) -> None:
+def test_extra_photos_are_trained_on_but_not_validated_on(finished: tuple[Path, Score], shapes: Path, tmp_path: Path) -> None:
     place = tmp_path / "album" / "s1-00000"
     for picture in sorted((shapes / "red box").iterdir())[:3]:
         for folder, suffix in (("items", picture.suffix), ("masks", ".png")):
@@ -208,7 +206,7 @@ def test_photos_given_beside_are_trained_on_and_chosen_by_none_of_them(finished:
     assert {"val_accuracy", "val_isolated_accuracy"} <= set(epoch), "a network that is shown isolated items is judged by them too"
 
 
-def test_photos_beside_that_have_a_strange_label_are_refused(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_extra_photos_of_an_unknown_label_are_refused(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(shapes / "red box", tmp_path / "also" / "blue ball")
     assert main(["fit", "--data", str(shapes), "--weights", "none", "--also", str(tmp_path / "also"), "--out", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
@@ -217,7 +215,7 @@ def test_photos_beside_that_have_a_strange_label_are_refused(shapes: Path, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_a_head_on_frozen_features_knows_the_photos_it_was_fitted_to(split: Split) -> None:
+def test_a_fitted_head_predicts_its_own_photos(split: Split) -> None:
     network = build_network(3, 48, width=0.35)
     job = TrainingJob(RECIPE, split)
     examples = HeadExamples(split.train, job.target_indices(split.train), job.photo_weights())
@@ -226,7 +224,7 @@ def test_a_head_on_frozen_features_knows_the_photos_it_was_fitted_to(split: Spli
     assert evaluate(network, own.val, own.labels).accuracy > 0.9
 
 
-def test_a_last_bit_of_the_features_does_not_move_the_head() -> None:
+def test_the_last_bit_of_features_does_not_change_the_head() -> None:
     rng = np.random.default_rng(0)
     targets = np.repeat(np.arange(3), 20)
     features = (5 + np.eye(3)[targets] @ rng.normal(size=(3, 16)) + 0.5 * rng.normal(size=(60, 16))).astype(np.float32)
@@ -245,7 +243,7 @@ def test_label_weights_go_from_equal_to_balanced(split: Split) -> None:
     assert shares == pytest.approx([shares[0]] * 3)
 
 
-def test_weights_of_another_architecture_are_one_clear_line(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_of_another_architecture_give_one_clear_line(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     other.save_weights(tmp_path / "other.weights.h5")
     status = main(["fit", "--data", str(shapes), "--weights", str(tmp_path / "other.weights.h5"), "--out", str(tmp_path / "run")])
@@ -255,23 +253,21 @@ def test_weights_of_another_architecture_are_one_clear_line(shapes: Path, tmp_pa
     assert "other.weights.h5: expected weights for mobilenet_v2 width 1.0" in said
 
 
-def test_a_finished_run_is_not_trained_over(finished: tuple[Path, Score], shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_is_not_overwritten(finished: tuple[Path, Score], shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (finished[0] / "model.keras").read_bytes()
     assert main(["fit", "--data", str(shapes), "--weights", "none", "--out", str(finished[0])]) == 2
     assert "holds a finished run" in capsys.readouterr().err
     assert (finished[0] / "model.keras").read_bytes() == before
 
 
-def test_what_is_no_run_is_not_written_into(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_no_run_is_not_written_to(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "progress.txt").write_text("mine")
     assert main(["fit", "--data", str(shapes), "--weights", "none", "--out", str(tmp_path)]) == 2
     assert f"{tmp_path}: holds something that is no run" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["progress.txt"]
 
 
-def test_nothing_is_left_of_a_recipe_that_did_not_come_to_the_end_of_an_epoch(
-    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_without_a_whole_epoch_leaves_nothing_for_the_next(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second, run = tmp_path / "first.toml", tmp_path / "second.toml", tmp_path / "run"
     small = 'backbone = "scratch_cnn"\nfirst_phase = false\nscratch = { layers = 2, features = 8, kernel = 3 }\n'
     first.write_text(f"{small}[[stage]]\nsize = 48\nepochs = 1\nlearning_rate = 1e38\n")
@@ -342,8 +338,8 @@ def test_a_scratch_network_learns_colours(split: Split, tmp_path: Path) -> None:
     assert fit(TrainingJob(recipe, split), tmp_path, None, silent).accuracy == 1.0
 
 
-def strayed_from(begun: list[np.ndarray], network: keras.Model) -> float:
-    """Root mean square of how far the trunk's weights moved."""
+def distance_from(begun: list[np.ndarray], network: keras.Model) -> float:
+    """Root mean square change of the trunk's weights."""
     moved = np.concatenate([(now - then).ravel() for now, then in zip(network.get_weights()[:-2], begun[:-2], strict=True)])
     return float(np.sqrt((moved**2).mean()))
 
@@ -356,17 +352,15 @@ def begun(finished: tuple[Path, Score]) -> list[np.ndarray]:
 GENTLY = {"stage": (Stage(size=48, epochs=3, learning_rate=3e-3, batch=8, mixup=0.0, ema=0.0),), "first_phase": False, "weight_decay": 0.0, **QUICK}
 
 
-def test_weights_drawn_to_where_training_starts_stray_less(
-    finished: tuple[Path, Score], begun: list[np.ndarray], split: Split, tmp_path: Path
-) -> None:
+def test_start_decay_keeps_weights_near_the_start(finished: tuple[Path, Score], begun: list[np.ndarray], split: Split, tmp_path: Path) -> None:
     strayed = {}
     for decay in (0.0, 100.0):
         network, _ = trained(TrainingJob(TrainingRecipe(start_decay=decay, **GENTLY), split, start=finished[0]), tmp_path / str(decay))
-        strayed[decay] = strayed_from(begun, network)
+        strayed[decay] = distance_from(begun, network)
     assert 0 < strayed[100.0] < 0.7 * strayed[0.0]
 
 
-def test_a_network_that_remembers_keeps_its_embeddings(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
+def test_remember_share_keeps_embeddings(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
     before = predict(keras.models.load_model(finished[0] / "model.keras", compile=False), split.val, 48)["embedding"]
     alike = {}
     for share in (0.0, 0.9):
@@ -377,7 +371,7 @@ def test_a_network_that_remembers_keeps_its_embeddings(finished: tuple[Path, Sco
     assert 1 - alike[0.9] < 0.5 * (1 - alike[0.0])
 
 
-def test_a_network_remembers_another_run_than_it_starts_from(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
+def test_embeddings_are_kept_near_another_runs(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
     other = TrainingRecipe(stage=(Stage(size=48, epochs=1, learning_rate=1e-3, batch=8, mixup=0.0, ema=0.0),), **(QUICK | {"seed": 77}))
     fit(TrainingJob(other, split), tmp_path / "other", None, silent)
     wanted = predict(keras.models.load_model(tmp_path / "other" / "model.keras", compile=False), split.val, 48)["embedding"]
@@ -390,7 +384,7 @@ def test_a_network_remembers_another_run_than_it_starts_from(finished: tuple[Pat
     assert far[0.9] < 0.7 * far[0.0]
 
 
-def test_a_run_that_cannot_be_remembered_is_refused(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_a_feature_teacher_is_refused(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
     def refusal(remembered: Path, share: float = 0.5) -> str:
         job = TrainingJob(TrainingRecipe(remember_share=share, **GENTLY), split, start=finished[0], feature_teacher=remembered)
         with pytest.raises(FeatureDistillationError) as refused:
@@ -406,7 +400,7 @@ def test_a_run_that_cannot_be_remembered_is_refused(finished: tuple[Path, Score]
     assert refusal(finished[0], share=0.0).startswith("remember_share: expected above 0")
 
 
-def test_a_gentle_run_that_was_killed_ends_with_the_same_weights(
+def test_a_killed_run_with_start_decay_resumes_to_the_same_weights(
     finished: tuple[Path, Score], split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -430,7 +424,7 @@ def test_a_gentle_run_that_was_killed_ends_with_the_same_weights(
     assert not list((tmp_path / "killed").glob("progress.*"))
 
 
-def test_features_alone_are_a_run_too(split: Split, tmp_path: Path) -> None:
+def test_a_recipe_without_stages_gives_a_run(split: Split, tmp_path: Path) -> None:
     network, epochs = trained(TrainingJob(TrainingRecipe(size=32, **QUICK), split), tmp_path)
     assert epochs == []
     assert network.input_shape == (None, 32, 32, 3)
@@ -459,7 +453,7 @@ def test_a_student_follows_its_teachers(split: Split, tmp_path: Path) -> None:
     assert score.accuracy == 1.0
 
 
-def test_a_teacher_of_other_labels_is_refused(split: Split, tmp_path: Path) -> None:
+def test_a_teacher_with_other_labels_is_refused(split: Split, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("a\nb\n")
     (tmp_path / "model.keras").write_bytes(b"")
     recipe = TrainingRecipe(stage=(Stage(size=32, epochs=1, learning_rate=1e-2),), first_phase=False, **QUICK)
@@ -476,8 +470,8 @@ def test_patience_ends_a_stage_early_with_its_best_weights(split: Split, tmp_pat
     assert evaluate(network, split.val, split.labels).rank == pytest.approx(best, abs=1e-5)
 
 
-def test_the_last_epoch_is_kept_where_the_recipe_says_so(split: Split, tmp_path: Path) -> None:
-    """Validation photos under wrong labels: the more is learned, the worse they are named."""
+def test_keep_last_saves_the_last_epoch(split: Split, tmp_path: Path) -> None:
+    """Validation photos with wrong labels: training makes their accuracy worse."""
     wrong = dict(zip(split.labels, split.labels[1:] + split.labels[:1], strict=True))
     misled = replace(split, val=tuple(replace(photo, label=wrong[photo.label]) for photo in split.val))
     stage = Stage(size=32, epochs=4, learning_rate=3e-3, batch=6, mixup=0.0, ema=0.0)
@@ -487,7 +481,7 @@ def test_the_last_epoch_is_kept_where_the_recipe_says_so(split: Split, tmp_path:
     assert evaluate(network, misled.val, split.labels).rank == pytest.approx(ranks[-1], abs=1e-5)
 
 
-def test_only_the_layers_asked_for_are_trained(split: Split, tmp_path: Path) -> None:
+def test_unfreeze_trains_only_the_asked_layers(split: Split, tmp_path: Path) -> None:
     stage = Stage(size=32, epochs=1, learning_rate=1e-2, batch=6, unfreeze=1, ema=0.0)
     recipe = TrainingRecipe(stage=(stage,), first_phase=False, **QUICK)
     network, _ = trained(TrainingJob(recipe, split), tmp_path)
@@ -520,7 +514,7 @@ def test_the_same_seed_gives_the_same_metrics(split: Split, tmp_path: Path) -> N
     assert losses[0] != pytest.approx(losses[2], rel=1e-4)
 
 
-def test_weights_of_the_run_that_is_trained_further_are_mixed_in(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
+def test_start_share_mixes_in_the_start_weights(finished: tuple[Path, Score], split: Split, tmp_path: Path) -> None:
     stage = Stage(size=48, epochs=1, learning_rate=1e-2, batch=8, ema=0.0)
     weights = {}
     for share in (0.0, 0.25):

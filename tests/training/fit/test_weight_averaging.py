@@ -1,4 +1,4 @@
-"""`training average`: the weights between runs, measured beside them, and written as a run that everything else takes."""
+"""`training average`: averaged weights, measured and written as an ordinary run."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(shapes: Path, recipes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`first`, `further` that goes on from it, and `wider` with more filters."""
+    """`first`, `further` trained from it, and `wider` with more filters."""
     folder = tmp_path_factory.mktemp("runs")
     start = ("fit", "--data", shapes, "--recipe")
     assert called(*start, recipes / "first.toml", "--weights", "none", "--out", folder / "first") == 0
@@ -50,9 +50,7 @@ def weights(run: Path) -> list[np.ndarray]:
     return keras.models.load_model(run / "model.keras", compile=False).get_weights()
 
 
-def test_every_weight_is_between_those_of_the_runs_by_their_shares(
-    runs: Path, recipes: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_averaged_weights_follow_the_shares(runs: Path, recipes: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "between"
     capsys.readouterr()
     assert called("average", f"{runs / 'first'}=3", f"{runs / 'further'}=1", "--data", shapes, "--out", out) == 0
@@ -79,7 +77,7 @@ def test_every_weight_is_between_those_of_the_runs_by_their_shares(
         (("first=1", "rechosen=1"), "rechosen: expected the same val.txt as"),
     ],
 )
-def test_a_mistake_is_one_line_and_writes_nothing(
+def test_a_mistake_gives_one_line_and_writes_nothing(
     runs: Path, shapes: Path, tmp_path: Path, asked: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("relabelled", "rechosen"):

@@ -1,4 +1,4 @@
-"""The trunks by name: each takes -1..1 once, and says clearly what it cannot do."""
+"""Backbones by name: inputs -1..1, and clear errors for what they cannot do."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ QUICK = ("mobilenet", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_v2_b0"
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_no_trunk_rescales_its_input_a_second_time(name: str) -> None:
+def test_no_trunk_rescales_its_input(name: str) -> None:
     trunk = build_trunk(name, 32, width=1.0)
     kinds = {type(layer).__name__ for layer in trunk.layers}
     assert not kinds & {"Rescaling", "Normalization"}
@@ -24,7 +24,7 @@ def test_no_trunk_rescales_its_input_a_second_time(name: str) -> None:
 def test_folding_keeps_the_function_of_every_trunk(name: str) -> None:
     keras.utils.set_random_seed(0)
     usual = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")  # random weights amplify what float32 rounds away
+    keras.config.set_dtype_policy("float64")  # random weights amplify the rounding of float32
     try:
         trunk = build_trunk(name, 32)
         inputs = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3))
@@ -36,7 +36,7 @@ def test_folding_keeps_the_function_of_every_trunk(name: str) -> None:
     assert np.linalg.norm(found - wanted) < 1e-9 * np.linalg.norm(wanted)
 
 
-def test_keras_would_rescale_mobilenet_v3_and_ours_does_not() -> None:
+def test_mobilenet_v3_is_built_without_rescaling() -> None:
     theirs = keras.applications.MobileNetV3Small(input_shape=(32, 32, 3), include_top=False, weights=None)
     assert any(isinstance(layer, keras.layers.Rescaling) for layer in theirs.layers)
 
@@ -52,12 +52,12 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     assert len(BACKBONES) == 9
 
 
-def test_resnet18_has_no_published_weights_to_download() -> None:
+def test_imagenet_weights_of_resnet18_are_refused() -> None:
     with pytest.raises(WeightsError, match="resnet18"):
         build_trunk("resnet18", 32, weights="imagenet")
 
 
-def test_the_best_scratch_cnn_of_the_search_has_the_parameters_it_was_reported_with() -> None:
+def test_the_scratch_cnn_has_the_reported_number_of_parameters() -> None:
     options = ScratchCnnOptions(layers=5, features=64, strategy="same", kernel=5, activation="mish", batch_norm=True)
     trunk = build_trunk(SCRATCH, 224, scratch=options)
     network = add_heads(trunk, 9, hidden=HiddenLayers((128,)))
@@ -68,7 +68,7 @@ def test_the_best_scratch_cnn_of_the_search_has_the_parameters_it_was_reported_w
 
 
 @pytest.mark.parametrize(("strategy", "features"), [("same", [32, 32, 32]), ("doubling", [32, 64, 128]), ("halving", [32, 16, 8])])
-def test_strategies_say_how_filters_go_on(strategy: str, features: list[int]) -> None:
+def test_strategies_set_the_filters_of_each_layer(strategy: str, features: list[int]) -> None:
     trunk = build_trunk(SCRATCH, 32, scratch=ScratchCnnOptions(layers=3, features=32, strategy=strategy))
     assert [layer.filters for layer in trunk.layers if isinstance(layer, keras.layers.Conv2D)] == features
 

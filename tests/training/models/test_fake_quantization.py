@@ -1,4 +1,4 @@
-"""Fake quantization: it rounds what the converter rounds, trains a network that INT8 spoils, and leaves an ordinary one behind."""
+"""Fake quantization: rounds as the converter does, repairs a network that INT8 damages, and gives an ordinary network."""
 
 import json
 import shutil
@@ -69,7 +69,7 @@ def split(shapes: Path) -> Split:
 
 @pytest.fixture(scope="module")
 def learned(split: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run that knows every photo."""
+    """A finished run that predicts every photo right."""
     run = tmp_path_factory.mktemp("learned")
     recipe = TrainingRecipe(stage=(Stage(size=SIZE, epochs=8, learning_rate=1e-2, batch=6, mixup=0.0, ema=0.0),), first_phase=False, **QUICK)
     assert fit(TrainingJob(recipe, split), run, None, silent).accuracy == 1.0
@@ -87,7 +87,7 @@ def squeezed() -> keras.Model:
 
 
 def excited() -> keras.Model:
-    """A block with squeeze and excitation, written as in EfficientNet: activations inside of convolutions."""
+    """A block with squeeze and excitation, written as in EfficientNet: activations inside convolutions."""
     source = keras.Input((SIZE, SIZE, 3))
     signal = layers.Activation("silu")(layers.BatchNormalization()(layers.Conv2D(8, 3, strides=2, use_bias=False)(source)))
     shares = layers.GlobalAveragePooling2D()(signal)
@@ -124,7 +124,7 @@ def int8_model(network: keras.Model, shown: object) -> bytes:
 
 
 def stored_scales(model: bytes) -> list[float]:
-    """The scale of each tensor that an operation computes, in the order in which they run."""
+    """The scale of each tensor that an operation computes, in order of execution."""
     parsed = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(bytearray(model), 0))
     names = {number: name for name, number in vars(schema.BuiltinOperator).items()}
     graph = parsed.subgraphs[0]
@@ -136,7 +136,7 @@ def stored_scales(model: bytes) -> list[float]:
 
 
 def used_scales(quantized: keras.Model) -> list[float]:
-    """The scale of each tensor that is rounded, in the same order."""
+    """The scale of each rounded tensor, in the same order."""
     bounds = [
         (float(layer.low), float(layer.high)) if isinstance(layer, TrackedRangeRounding) else (layer.low, layer.high)
         for layer in quantized._flatten_layers()
@@ -154,8 +154,8 @@ def rms(differences: np.ndarray) -> float:
     [(scratch("relu"), 0), (scratch("mish"), 0), (squeezed, 0), (excited, 0), (preactivated, 1)],
     ids=["relu", "mish", "squeezed", "excited", "preactivated"],
 )
-def test_it_rounds_where_and_how_the_converter_rounds(trunk: Trunk, in_place: int, tmp_path: Path) -> None:
-    """in_place: tensors that an operation overwrites with its result; TensorFlow's calibration then counts the result as theirs too."""
+def test_fake_quantization_rounds_as_the_converter(trunk: Trunk, in_place: int, tmp_path: Path) -> None:
+    """in_place: tensors that an operation overwrites; TensorFlow's calibration counts the result as theirs too."""
     keras.utils.set_random_seed(1)
     plain = trunk()
     set_noise_statistics(plain)
@@ -174,7 +174,7 @@ def test_it_rounds_where_and_how_the_converter_rounds(trunk: Trunk, in_place: in
     assert rms(real - fake) < 0.8 * rms(real - floating)
 
 
-def test_kernels_are_rounded_to_what_the_converter_stores() -> None:
+def test_kernels_are_rounded_as_the_converter_stores_them() -> None:
     rng = np.random.default_rng(2)
     source = keras.Input((SIZE, SIZE, 3))
     signal = layers.DepthwiseConv2D(3, depth_multiplier=2, name="depthwise")(layers.Conv2D(5, 3, strides=2, name="convolution")(source))
@@ -199,7 +199,7 @@ def test_kernels_are_rounded_to_what_the_converter_stores() -> None:
     np.testing.assert_allclose(rounded["dense"].T, stored[7, 10], **close)
 
 
-def test_gradients_pass_as_if_nothing_had_been_rounded_and_stop_beyond_the_range() -> None:
+def test_gradients_ignore_rounding_and_are_0_beyond_the_range() -> None:
     weights, values = tf.Variable(np.float32([[0.3, -0.7], [0.11, 0.9]])), tf.Variable(np.float32([-3.0, -0.4, 0.0, 1.7, 2.5]))
     with tf.GradientTape() as tape:
         result = tf.reduce_sum(3 * round_weights(weights, (0,))) + tf.reduce_sum(2 * round_activations(values, -1.0, 2.0))
@@ -210,9 +210,7 @@ def test_gradients_pass_as_if_nothing_had_been_rounded_and_stop_beyond_the_range
 
 @given(st.floats(-50, 50), st.floats(0.01, 50), st.lists(st.floats(-60, 60), min_size=1, max_size=8))
 @settings(max_examples=40)
-def test_rounding_keeps_zero_moves_nothing_in_range_by_more_than_half_a_step_and_has_256_values(
-    low: float, width: float, values: list[float]
-) -> None:
+def test_rounding_keeps_0_and_errs_by_half_a_step_at_most(low: float, width: float, values: list[float]) -> None:
     high = low + width
     step = (max(high, 0) - min(low, 0)) / 255
     given_values = np.float32([0.0, *values])
@@ -225,7 +223,7 @@ def test_rounding_keeps_zero_moves_nothing_in_range_by_more_than_half_a_step_and
     assert np.ptp(steps) <= 255.01
 
 
-def test_a_range_passes_everything_until_it_has_seen_a_batch_and_then_follows_slowly() -> None:
+def test_a_tracked_range_follows_its_batches_slowly() -> None:
     layer = TrackedRangeRounding()
     batches = [np.float32([-1, 0.123, 3]), np.float32([-3, 0.123, 1])]
     np.testing.assert_array_equal(layer(batches[0]), batches[0])
@@ -239,7 +237,7 @@ def test_a_range_passes_everything_until_it_has_seen_a_batch_and_then_follows_sl
     assert -3 < float(layer.low) < -2.9
 
 
-def test_the_weights_come_back_to_a_plain_network_of_any_size(split: Split) -> None:
+def test_weights_are_copied_back_at_any_size(split: Split) -> None:
     network = add_heads(fold_batch_norm(preactivated()), 3)
     quantized = fake_quantize(network)
     measure_ranges(quantized, split.train, seed=1)
@@ -253,7 +251,7 @@ def test_the_weights_come_back_to_a_plain_network_of_any_size(split: Split) -> N
 
 
 def with_one_loud_channel(run: Path, out: Path) -> Path:
-    """The same function in a form that INT8 spoils: one channel 300 times as loud as its fellows, which share its steps."""
+    """The same function in a form that INT8 damages: one channel is 300 times as large as the others on the same grid."""
     shutil.copytree(run, out)
     network = keras.models.load_model(run / "model.keras", compile=False)
     (kernel, bias), (behind, bias_behind) = (network.get_layer(name).get_weights() for name in ("conv0", "conv1"))
@@ -265,7 +263,7 @@ def with_one_loud_channel(run: Path, out: Path) -> Path:
 
 
 def measured(run: Path, split: Split, scratch: Path) -> tuple[float, float]:
-    """Accuracy of the run's INT8 model on all photos, and how far its probabilities are from the float network's."""
+    """Accuracy of the run's INT8 model on all photos, and the distance of its probabilities from the float network's."""
     photos: tuple[Photo, ...] = split.train + split.val
     network = read_network(run / "model.keras", len(split.labels))
     int8 = TrialModel(int8_model(network, NetworkInputs(split.train, SIZE, full_range=True)), split.labels, SIZE, scratch).logits(
@@ -275,9 +273,7 @@ def measured(run: Path, split: Split, scratch: Path) -> tuple[float, float]:
     return float((int8.argmax(axis=1) == targets).mean()), kl_divergence(predict(network, photos, SIZE)["logits"].astype(np.float64), int8)
 
 
-def test_a_network_that_int8_spoils_is_mended_by_fake_quantization_and_not_by_the_same_training_without(
-    learned: Path, split: Split, tmp_path: Path
-) -> None:
+def test_fake_quantization_repairs_a_network_that_int8_damages(learned: Path, split: Split, tmp_path: Path) -> None:
     loud = with_one_loud_channel(learned, tmp_path / "loud")
     stage = Stage(size=SIZE, epochs=20, learning_rate=3e-3, batch=6, warmup_steps=2, mixup=0.0, ema=0.0)
     found = {"before": measured(loud, split, tmp_path)}
@@ -291,7 +287,7 @@ def test_a_network_that_int8_spoils_is_mended_by_fake_quantization_and_not_by_th
     assert away["with"] < 0.3 * away["before"] and away["with"] < 0.6 * away["without"]
 
 
-def test_a_killed_run_goes_on_to_the_same_weights_and_ends_as_a_plain_network(
+def test_a_killed_fake_quantized_run_resumes_to_the_same_plain_network(
     learned: Path, split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -374,7 +370,7 @@ def test_the_command_trains_a_finished_run_further_on_its_own_photos(with_bins: 
         ("", ["--from", "nowhere"], "nowhere: expected the folder that `training fit --out` wrote"),
     ],
 )
-def test_what_does_not_fit_the_run_is_one_clear_line(
+def test_a_recipe_that_does_not_fit_the_run_gives_one_clear_line(
     recipe: str, options: list[str], said: str, with_bins: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "int8.toml"
@@ -398,6 +394,6 @@ def test_several_workers_cannot_share_ranges(split: Split, tmp_path: Path) -> No
         fit(TrainingJob(read_recipe(shipped("recipes")["int8"]), split), tmp_path, None, silent, workers=Two())
 
 
-def test_a_recipe_made_in_code_is_held_to_the_same() -> None:
+def test_a_recipe_made_in_code_is_checked_too() -> None:
     with pytest.raises(RecipeError, match="batch_norm: expected fold"):
         TrainingRecipe(stage=(Stage(epochs=1, learning_rate=1e-4, fake_quantize=True),), batch_norm="frozen")

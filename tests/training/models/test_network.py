@@ -1,4 +1,4 @@
-"""The network: folding batch norm changes nothing but the layers, and the head takes a linear classifier as it is."""
+"""The network: batch norm folding keeps the function, and the head takes a linear classifier."""
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ def test_another_input_size_keeps_every_weight() -> None:
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_linear_classifier_over_embeddings_becomes_the_head() -> None:
+def test_the_head_takes_a_linear_classifier() -> None:
     network = build_network(3, 32, width=0.35)
     rng = np.random.default_rng(1)
     coefficients, intercepts = rng.normal(size=(3, 1280)), rng.normal(size=3)

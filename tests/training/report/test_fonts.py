@@ -1,4 +1,4 @@
-"""Labels in any language are drawn as signs, not as boxes."""
+"""Labels in any language are drawn as characters, not as boxes."""
 
 import base64
 import io
@@ -22,7 +22,7 @@ def drawing(text: str) -> np.ndarray:
     return np.frombuffer(buffer.getvalue(), np.uint8)
 
 
-def test_every_sign_of_the_shipped_four_bins_can_be_drawn() -> None:
+def test_every_character_of_the_shipped_four_bins_can_be_drawn() -> None:
     assert missing_signs(find_rules("four-bins").read_text(encoding="utf-8") + ITEMS) == ""
 
 
@@ -33,18 +33,18 @@ def test_both_levels_of_gb2312_ascii_and_latin_1_are_covered() -> None:
     assert missing_signs("".join(hanzi) + latin) == ""
 
 
-def test_a_sign_that_no_font_has_is_told() -> None:
+def test_a_character_that_no_font_has_is_reported() -> None:
     assert missing_signs("한a한资") == "한"
 
 
-def test_chinese_signs_are_drawn_and_differ() -> None:
+def test_chinese_characters_are_drawn_and_differ() -> None:
     mouse, chips, unknown = drawing("鼠"), drawing("薯"), drawing("한")
     assert (mouse < 128).any()
     assert not np.array_equal(mouse, chips)
     assert not np.array_equal(mouse, unknown)
 
 
-def test_a_page_carries_only_the_chinese_signs_it_uses() -> None:
+def test_a_page_embeds_only_the_chinese_characters_it_uses() -> None:
     assert web_font(["glass", "Töpfe"]) == ""
     url = web_font(["鼠标 mouse", "鼠"])
     assert url.startswith("data:font/ttf;base64,")
@@ -53,6 +53,6 @@ def test_a_page_carries_only_the_chinese_signs_it_uses() -> None:
     assert len(url) < 4000
 
 
-def test_the_font_is_small_and_brings_its_licence() -> None:
+def test_the_font_is_small_and_has_its_licence() -> None:
     assert CHINESE_FILE.stat().st_size < 900_000
     assert "Apache License" in (CHINESE_FILE.parent / "LICENSE.txt").read_text()

@@ -1,4 +1,4 @@
-"""Recipes side by side: trained or loaded, sorted, measured in INT8."""
+"""Comparing recipes: trained or loaded, sorted, measured in INT8."""
 
 import argparse
 import json
@@ -69,7 +69,7 @@ def test_recipes_are_trained_once_sorted_and_measured_in_int8(shapes: Path, tmp_
         compare({"raw": files[0]}, {"raw": None}, read_split(shapes), shapes, out, print)
 
 
-def test_the_test_part_of_the_data_is_found_where_there_is_one(shapes: Path, tmp_path: Path) -> None:
+def test_the_test_part_of_the_data_is_found(shapes: Path, tmp_path: Path) -> None:
     assert not read_test_part(shapes)
     data = Path(shutil.copytree(shapes, tmp_path / "data"))
     (data / "splits").mkdir()
@@ -85,7 +85,7 @@ def test_a_row_without_an_int8_model_says_why() -> None:
     assert row[-1] == "refused: tf.Softplus is not supported"
 
 
-def test_weights_belong_to_a_recipe_by_name_or_to_all_others() -> None:
+def test_weights_are_for_a_named_recipe_or_all_others() -> None:
     assert weights_by_recipe(["a=x=y.weights.h5", "none"], ["a", "b"]) == {"a": "x=y.weights.h5", "b": None}
     with pytest.raises(UsageError, match="none for recipe b"):
         weights_by_recipe(["a=none"], ["a", "b"])

@@ -1,4 +1,4 @@
-"""What a study found: correlations and importance of known functions, files that stand alone."""
+"""The report of a study: importances and correlations of known functions, and its files."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def study(space: Space) -> optuna.Study:
     return made
 
 
-def test_the_hyperparameter_that_decides_is_first_in_importance_and_correlation(study: optuna.Study, space: Space) -> None:
+def test_the_decisive_hyperparameter_ranks_first(study: optuna.Study, space: Space) -> None:
     found = study_report(study, space)
     assert (found.complete, found.pruned, found.failed) == (24, 6, 0)
     assert found.importance is not None
@@ -56,7 +56,7 @@ def test_equal_values_share_their_mean_rank() -> None:
     assert ranks(np.array([5.0, 1.0, 5.0, 9.0])).tolist() == [2.5, 1.0, 2.5, 4.0]
 
 
-def test_report_and_best_recipe_are_written_and_the_page_stands_alone(study: optuna.Study, space: Space, tmp_path: Path) -> None:
+def test_report_and_best_recipe_are_written(study: optuna.Study, space: Space, tmp_path: Path) -> None:
     write(study, space, tmp_path)
     best = read_recipe(tmp_path / "best-recipe.toml")
     assert best == space.recipe(study.best_params)
@@ -85,7 +85,7 @@ def test_a_study_without_trials_has_a_report_too(space: Space, tmp_path: Path) -
     assert not (tmp_path / "best-recipe.toml").exists()
 
 
-def test_accuracies_that_nothing_sampled_explains_have_no_importance(tmp_path: Path) -> None:
+def test_unexplained_accuracies_have_no_importance(tmp_path: Path) -> None:
     (tmp_path / "space.toml").write_text(
         '[recipe]\n[[recipe.stage]]\nsize = 32\nepochs = 1\nlearning_rate = 1e-3\n[sample."scratch.features"]\nchoices = [4, 8]\n'
     )

@@ -1,4 +1,4 @@
-"""Search spaces: what they may sample, and the recipes that come of it."""
+"""Search spaces: what they may sample, and the recipes they make."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def written(folder: Path, text: str) -> Path:
     return file
 
 
-def test_what_is_sampled_lands_at_its_place_in_the_recipe(tmp_path: Path) -> None:
+def test_sampled_values_land_at_their_place_in_the_recipe(tmp_path: Path) -> None:
     space = read_space(written(tmp_path, SPACE))
     recipe = space.recipe({"stage.0.learning_rate": 0.004, "scratch.features": 8, "dense": "[16]"})
     assert (recipe.stage[0].learning_rate, recipe.scratch.features, recipe.dense) == (0.004, 8, (16,))
@@ -48,7 +48,7 @@ def test_a_trial_written_as_toml_reads_back_as_the_same_recipe(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("name", "sampled"), [("scratch-cnn", 8), ("fine-tuning", 8), ("width", 2)])
-def test_the_spaces_that_ship_sample_nothing_but_recipes(name: str, sampled: int) -> None:
+def test_shipped_spaces_sample_valid_recipes(name: str, sampled: int) -> None:
     space = read_space(SPACES / f"{name}.toml")
     assert len(space.sample) == sampled
     assert space.epochs() == space.base.stage[0].epochs
@@ -77,7 +77,7 @@ def test_a_wrong_space_is_refused_with_its_file_and_key(tmp_path: Path, wrong: s
     assert told in str(refused.value)
 
 
-def test_a_space_may_begin_with_a_byte_order_mark_and_one_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_space_may_have_a_byte_order_mark_but_must_be_utf_8(tmp_path: Path) -> None:
     file = tmp_path / "space.toml"
     file.write_bytes(b"\xef\xbb\xbf" + SPACE.encode())
     assert read_space(file) == read_space(written(tmp_path, SPACE))

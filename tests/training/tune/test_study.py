@@ -1,4 +1,4 @@
-"""Studies: shared by processes, taken up after a kill, pruned."""
+"""Studies: shared by processes, resumed after a kill, pruned."""
 
 import json
 import os
@@ -75,7 +75,7 @@ def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
-def test_two_processes_share_a_study_and_together_make_its_trials(file: Path, space: Space, shapes: Path, tmp_path: Path) -> None:
+def test_two_processes_share_the_trials_of_a_study(file: Path, space: Space, shapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-c", COMMAND, "tune", "--space", str(file), "--data", str(shapes), "--weights", "none", "--out", str(out)]
     both = [subprocess.Popen([*command, "--trials", "5"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
@@ -90,7 +90,7 @@ def test_two_processes_share_a_study_and_together_make_its_trials(file: Path, sp
     assert (out / "best-recipe.toml").is_file()
 
 
-def test_the_trial_of_a_killed_process_goes_on_in_its_folder_and_counts_once(space: Space, shapes: Path, tmp_path: Path) -> None:
+def test_the_trial_of_a_killed_process_is_resumed_once(space: Space, shapes: Path, tmp_path: Path) -> None:
     class Killed(BaseException):
         pass
 
@@ -122,7 +122,7 @@ def test_the_trial_of_a_killed_process_goes_on_in_its_folder_and_counts_once(spa
     assert len(finished(again)) == 1, "a study that has its trials runs no more"
 
 
-def test_a_trial_that_is_pruned_ends_and_leaves_no_weights(space: Space, shapes: Path, tmp_path: Path) -> None:
+def test_a_pruned_trial_leaves_no_weights(space: Space, shapes: Path, tmp_path: Path) -> None:
     study = open_study(storage(tmp_path), "sortbin", space, "random", 1)
     study.pruner = optuna.pruners.ThresholdPruner(lower=1.1)
     search(study, Search(space, read_split(shapes), None, tmp_path), 1, silent)
@@ -155,7 +155,7 @@ def test_a_storage_that_cannot_be_opened_is_named(space: Space) -> None:
         open_study("sqlite:////nowhere/study.db", "sortbin", space, "tpe", 1)
 
 
-def test_a_process_of_this_machine_that_lives_keeps_its_trial(space: Space, shapes: Path, tmp_path: Path) -> None:
+def test_a_living_process_keeps_its_trial(space: Space, shapes: Path, tmp_path: Path) -> None:
     study = open_study(storage(tmp_path), "sortbin", space, "tpe", 1)
     with pytest.warns(UserWarning, match="Heartbeat"):
         trial = study.ask()
@@ -174,7 +174,7 @@ def test_a_trial_that_diverges_is_pruned_and_the_study_goes_on(tmp_path: Path, s
     assert sum("since it diverged" in line for line in told) == 2
 
 
-def test_a_study_goes_on_with_the_space_and_the_photos_that_it_was_begun_with(file: Path, space: Space, shapes: Path, tmp_path: Path) -> None:
+def test_a_study_goes_on_only_with_the_same_space_and_photos(file: Path, space: Space, shapes: Path, tmp_path: Path) -> None:
     study = open_study(storage(tmp_path), "sortbin", space, "random", 1)
     split = read_split(shapes)
     search(study, Search(space, split, None, tmp_path), 0, silent)
