@@ -36,6 +36,7 @@ def test_a_jam_is_over_once_the_item_is_removed(bench: Benches) -> None:
     assert [event.label for event in bin_.recorded(ItemSorted)] == ["paper"]
 
 
+@pytest.mark.slow
 def test_a_camera_fault_during_a_jam_does_not_end_the_jam(bench: Benches) -> None:
     bin_ = bench("glass", "paper", sticks=lambda thing: thing.label == "glass")
     assert bin_.live(60, until=lambda: bin_.sorter.mode == "fault")
@@ -67,6 +68,7 @@ def test_a_gate_that_does_not_move_is_a_fault_until_it_does(bench: Benches, trou
     assert [event.label for event in bin_.recorded(ItemSorted)] == ["glass", "paper"], "the item still lay there, and was sorted in the end"
 
 
+@pytest.mark.slow
 def test_a_gate_fault_is_recorded_once_however_often_retried(bench: Benches) -> None:
     bin_ = bench("glass")
     assert bin_.live(10, until=lambda: bin_.sorter.mode == "sorting")

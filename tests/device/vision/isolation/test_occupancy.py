@@ -48,6 +48,7 @@ def test_items_from_bottle_cap_size_are_detected_in_any_light(tray: Pixels, side
     assert sight.changed == pytest.approx(min(side, HEIGHT // 2) * side / (HEIGHT * WIDTH), rel=0.35, abs=0.01)
 
 
+@pytest.mark.slow
 def test_an_hour_of_lamp_drift_is_no_item(view: OccupancyDetector, tray: Pixels) -> None:
     rng = np.random.default_rng(1)
     for minute in range(240):
