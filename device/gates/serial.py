@@ -23,7 +23,7 @@ from device.gates.settings import BinName, GateBase, require_bin_or_bins, requir
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.5
-"""how often the microcontroller is asked while all is well; one that is asked nothing for two seconds has to close by itself"""
+"""pause between questions while all is well; a microcontroller that hears nothing for two seconds has to close by itself"""
 HIGHEST_NUMBER = 10**9
 LONGEST_LINE = 200
 FLUSH_S = 0.2
@@ -49,7 +49,7 @@ class SerialSettings(GateBase, frozen=True, kw_only=True, tag="serial"):
     bins: dict[BinName, PositionNumber] = field(default_factory=dict)
     """the position for each bin of a tilting flap or turntable, instead of `bin` and `open_position`"""
     move_s: Annotated[float, Meta(ge=0.1, le=30)] = 2.5
-    """longest time that a move may take; one that takes longer is a fault"""
+    """longest time of a move; a longer one is a fault"""
     answer_s: Annotated[float, Meta(ge=0.05, le=5)] = 0.3
     """time after which a command without an answer is sent again"""
     tries: Annotated[int, Meta(ge=1, le=50)] = 5
@@ -61,6 +61,8 @@ class SerialSettings(GateBase, frozen=True, kw_only=True, tag="serial"):
 
     def __post_init__(self) -> None:
         require_bin_or_bins(self.bin, self.bins)
+        if self.bin is not None and self.open_position == self.closed_position:
+            raise ValueError(f"open_position: expected another one than closed_position, found {self.open_position} for both")
         require_places_apart(self.closed_position, self.positions)
 
     @property
@@ -96,11 +98,12 @@ class BoardAnswer(NamedTuple):
 
 
 class SerialGate:
-    """Sends a position and waits for the microcontroller to report that it has arrived. No call waits, but `release`, at most 0.2 s.
+    """Sends a position, and has arrived when the microcontroller reports it. No call blocks, except `release` for at most 0.2 s.
 
-    Each command has a number, and is sent again with the same one until an answer comes, so that a lost line costs no more than `answer_s`. From
-    then on the microcontroller is asked for that command twice a second, at rest too: that replaces lost answers, notices one that has restarted
-    or was unplugged, and keeps it from closing by itself. After a fault nothing is sent until the next command, which opens a lost port again.
+    Each command has a number and is sent again with the same number until an answer comes, so that a lost line costs no more than `answer_s`. From
+    then on the microcontroller is asked about that command twice a second, at rest too. This replaces lost answers, detects a microcontroller that
+    has restarted or was unplugged, and keeps it from closing by itself. After an error nothing is sent until the next command, which opens a lost
+    port again.
     """
 
     def __init__(self, settings: SerialSettings) -> None:
@@ -113,6 +116,7 @@ class SerialGate:
         self._unanswered = 0
         self._sent_s = self._deadline_s = 0.0
         self._booted_s: float | None = None
+        self._is_released = False
         self._port: SerialPort | None = SerialPort(self._name, settings)
 
     @property
@@ -141,7 +145,7 @@ class SerialGate:
             raise
 
     def release(self) -> None:
-        self._position = Position.UNKNOWN
+        self._position, self._is_released = Position.UNKNOWN, True
         port, self._port = self._port, None
         if port is None:
             return
@@ -153,6 +157,8 @@ class SerialGate:
 
     def _start(self, position: Position, target: int, now_s: float) -> None:
         self._position = Position.UNKNOWN
+        if self._is_released:
+            raise GateError(f"{self._name}: its serial port has been released")
         if self._port is None:
             self._port, self._booted_s = SerialPort(self._name, self._settings), None
         if self._booted_s is None:

@@ -266,6 +266,8 @@ def test_release_switches_it_off_and_frees_the_port(line: Line) -> None:
     assert line.board.is_off
     assert line.gate.position is Position.UNKNOWN
     line.gate.update(line.now_s)
+    with pytest.raises(GateError, match="its serial port has been released"):
+        line.gate.open("paper", line.now_s)
     SerialGate(line.settings).release()
 
 
@@ -330,6 +332,7 @@ BASE = '[device]\nid = "bin-1"\n[camera]\nkind = "v4l2"\n[[gate]]\nkind = "seria
         ('bins = { paper = 1, glass = "left" }', "gate[0].bins.glass: expected a whole number, found text"),
         ("bins = { paper = 1, glass = 1000 }", "gate[0].bins.glass: expected a whole number of at most 999"),
         ("bins = { paper = 1, glass = 1 }", "gate[0].bins: expected a place of its own for each bin, found 1 for paper and glass"),
+        ('bin = "paper"\nopen_position = 0', "gate[0].open_position: expected another one than closed_position, found 0 for both"),
         ("bins = { paper = 0 }", "gate[0].bins: expected a place of its own for each bin, found 0 for the closed position and paper"),
         ('bin = "paper"\nbaud = 115201', "gate[0].baud: expected 9600, 19200, 38400, 57600 or 115200, found 115201"),
         ("", "gate[0]: expected bin = ..., or bins = {...} for a gate that serves several; found neither"),
