@@ -85,7 +85,7 @@ def open_device(path: str) -> Capture:
         with contextlib.closing(Controls(path)) as controls:
             card = controls.card()
     except OSError as error:
-        raise CameraError(f"camera {path}: {_why(error)}") from error
+        raise CameraError(f"camera {path}: {_describe(error)}") from error
     if card is None:
         raise CameraError(f"camera {path}: cannot be opened as a camera, since it gives no pictures; `ls /dev/v4l/by-id/` shows those that do")
     capture = cv2.VideoCapture(path, cv2.CAP_V4L2)
@@ -102,7 +102,7 @@ def open_controls(path: str) -> Controls | None:
         return None
 
 
-def _why(error: OSError) -> str:
+def _describe(error: OSError) -> str:
     match error.errno:
         case errno.ENOENT:
             return "no such device; plug the camera in, `ls /dev/v4l/by-id/` shows those that are there"

@@ -24,7 +24,7 @@ class Gate(Protocol):
     """One actuator: a flap over one bin, or a tilting flap or turntable that serves several bins, one at a time.
 
     Constructors claim the hardware, leave the gate where it is, and raise GateError. `open`, `close` and `update` return at once; `update`
-    carries the movement on and is called 20 times a second or more. `now_s` is always the monotonic clock.
+    continues the movement and is called 20 times a second or more. `now_s` is always the monotonic clock.
     """
 
     @property
@@ -49,9 +49,9 @@ class Gate(Protocol):
         ...
 
     def update(self, now_s: float) -> None:
-        """Carry a movement on: ramp, detach when idle, notice arrival. Raises GateError on a hardware fault or a move past its deadline."""
+        """Continue a movement: ramp, detach when idle, detect arrival. Raises GateError on a hardware fault or a move past its deadline."""
         ...
 
     def release(self) -> None:
-        """Make the outputs safe (off, detached) and give the hardware back. Any number of calls, from any state; never raises."""
+        """Make the outputs safe (off, detached) and release the hardware. Any number of calls, from any state; never raises."""
         ...

@@ -18,7 +18,7 @@ class Gates:
 
     Requests return at once and `update` carries them out. A newer request for the same gate replaces an older one and reverses its move. A gate
     that is open over one of its bins closes before it opens over another one. A gate that has been open for `max_open_s` is closed without being
-    asked, and `update` raises GateError to say so. When one gate fails, the others are still carried on before GateError is raised, which names all
+    asked, and `update` raises GateError to say so. When one gate fails, the others are still updated before GateError is raised, which names all
     that failed; `faults` names the bins of each until it arrives somewhere again.
     """
 
@@ -55,7 +55,7 @@ class Gates:
 
     @property
     def not_closed(self) -> tuple[str, ...]:
-        """Bins that may be open: their gate is not known to be closed over them."""
+        """Bins whose gate is not closed, or of unknown position."""
         return tuple(name for name in self._gate_of if self.position(name) is not Position.CLOSED)
 
     @property
@@ -86,7 +86,7 @@ class Gates:
         _raise_all(self._start_requests(now_s))
 
     def close_all(self, now_s: float) -> None:
-        """Close every gate that is not known to be closed, one after the other. Raises GateError when one refuses, after all were asked."""
+        """Close every gate that is open or of unknown position, one after the other. Raises GateError when one refuses, after all were asked."""
         for gate in self._gates:
             if gate in self._requests or gate.position is not Position.CLOSED:
                 self._request(gate, None)
@@ -97,7 +97,7 @@ class Gates:
         self._open_since_s = dict.fromkeys(self._open_since_s, now_s)
 
     def update(self, now_s: float) -> None:
-        """Carry the moves on. Call it 20 times a second or more. Raises GateError after all gates have had their turn."""
+        """Continue all moves. Call it 20 times a second or more. Raises GateError after all gates were updated."""
         errors = []
         for gate in self._gates:
             try:

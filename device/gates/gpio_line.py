@@ -153,10 +153,10 @@ def _request(name: str, settings: LineSettings, devices: Path) -> "tuple[str, in
             refused = error
     where = ", ".join(map(str, chips)) or f"{devices}/gpiochip*, of which there is none"
     if refused is None:
-        raise GateError(f"{name}: no line {settings.line} in {where}; `gpioinfo` lists those there are")
+        raise GateError(f"{name}: no line {settings.line} in {where}; `gpioinfo` lists the existing ones")
     is_there = not isinstance(refused, FileNotFoundError)
     cure = "is it in use, and the user in group `gpio`?" if is_there else 'expected the device file of a chip, such as "/dev/gpiochip0"'
-    raise GateError(f"{name}: cannot have line {settings.line} of {where}: {refused.strerror}; {cure}")
+    raise GateError(f"{name}: cannot claim line {settings.line} of {where}: {refused.strerror}; {cure}")
 
 
 def _find_line(chip: "gpiod.Chip", line: str) -> int | None:

@@ -232,7 +232,7 @@ class SerialPort:
             raise GateError(f"{self._what}: {_describe(error)}") from error
 
     def send(self, text: str) -> None:
-        """Send a line. What does not fit into the driver's buffer is lost, as on any line. An empty line before it ends what was cut short."""
+        """Send a line. One that does not fit into the driver's buffer is lost. The empty line before it ends one that was cut short."""
         line = f"{text}*{checksum(text.encode()):02X}" if self._checksum else text
         file = self._descriptor()
         try:

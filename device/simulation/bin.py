@@ -143,7 +143,7 @@ class VirtualCamera:
         self._closed = threading.Event()
 
     def read(self, wait_s: float) -> Frame:
-        """The next frame, after at most one period."""
+        """The next frame, after at most one period. Raises EndOfFrames a second after the last item."""
         self._closed.wait(min(wait_s, max(0.0, self._due_s - self._clock())))
         now_s = self._clock()
         if self._bin.is_over(now_s):

@@ -143,7 +143,7 @@ def test_release_switches_every_output_off(sortbin_gate: Callable[[str], int], k
 def test_release_names_an_output_that_it_cannot_reach(sortbin_gate: Callable[[str], int], gpio: Any, capsys: pytest.CaptureFixture[str]) -> None:
     gpio.taken.add("GPIO17")
     assert sortbin_gate("--release") == 1
-    assert capsys.readouterr().err.startswith("sortbin gate: gate metal: cannot have line GPIO17")
+    assert capsys.readouterr().err.startswith("sortbin gate: gate metal: cannot claim line GPIO17")
 
 
 @pytest.mark.parametrize(

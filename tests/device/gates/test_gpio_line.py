@@ -143,7 +143,7 @@ def test_a_failed_release_is_logged_and_frees_the_line(gpio: Any, line: Any, cap
 
 def test_a_line_in_use_is_an_error(gpio: Any, line: Any) -> None:
     line()
-    with pytest.raises(GateError, match=r"gate paper: cannot have line GPIO17 of .*: Device or resource busy; is it in use"):
+    with pytest.raises(GateError, match=r"gate paper: cannot claim line GPIO17 of .*: Device or resource busy; is it in use"):
         line()
 
 
@@ -152,7 +152,7 @@ def test_a_missing_line_is_an_error(line: Any, tmp_path: Path) -> None:
         line(line="GPIO99")
     with pytest.raises(GateError, match=r"gate paper: no line 28 in .*gpiochip4"):
         line(line="28", chip=str(tmp_path / "gpiochip4"))
-    with pytest.raises(GateError, match=r"cannot have line 3 of /dev/gpiochip99: No such file or directory"):
+    with pytest.raises(GateError, match=r"cannot claim line 3 of /dev/gpiochip99: No such file or directory"):
         line(line="3", chip="/dev/gpiochip99")
 
 
@@ -163,7 +163,7 @@ def test_a_machine_without_gpio_is_an_error(tmp_path: Path) -> None:
 
 def test_the_real_gpiod_refuses_a_file_that_is_no_chip(tmp_path: Path) -> None:
     (tmp_path / "gpiochip0").write_bytes(b"")
-    with pytest.raises(GateError, match="gate paper: cannot have line GPIO17 of"):
+    with pytest.raises(GateError, match="gate paper: cannot claim line GPIO17 of"):
         LineGate(LineSettings(bin="paper", line="GPIO17"), devices=tmp_path)
 
 
