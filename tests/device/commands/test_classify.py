@@ -97,6 +97,7 @@ def test_labels_option_normalizes_unicode() -> None:
     assert labels(unicodedata.normalize("NFD", "bière, can")) == (unicodedata.normalize("NFC", "bière"), "can")
 
 
+@pytest.mark.slow
 def test_others_option_sets_the_share_of_other_labels(tiny_bundle: Bundle, photos: Path) -> None:
     def probabilities(*more: str) -> dict[str, float]:
         found: dict[str, float] = json.loads(sortbin("--bundle", tiny_bundle.folder, *more, "--json", photos / "a").stdout)["probabilities"]

@@ -36,6 +36,7 @@ def with_item(pixels: Pixels, side: int, shade: int) -> Pixels:
     return seen
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(side=st.integers(60, 400), shade=st.one_of(st.integers(0, 150), st.integers(235, 255)), gain=st.floats(0.97, 1.03))
 def test_items_from_bottle_cap_size_are_detected_in_any_light(tray: Pixels, side: int, shade: int, gain: float) -> None:
