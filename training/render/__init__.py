@@ -1,6 +1,6 @@
 """Rendered waste items: models built from numbers, lit and photographed by Cycles, so that every picture is ours and has its label.
 
-An item builder is a function of a random generator that returns an `Item`; it registers itself under a label and a kind (`catalogue`).
+An item builder is a function of a random generator that returns a `RenderedItem`; it registers itself under a label and a kind (`catalogue`).
 The families are modules: `cans`, `foil`, `bottles`, `cups`, `boxes`, `paper`, `wrappers`. They share surfaces (`materials`), geometry
 (`meshes`, `creases`), printed matter (`artwork`, `prints`) and the act of putting an item down (`laying`). `scene` holds light and camera,
 `matte` turns renders into pictures with alpha, `cutouts` is the command.
