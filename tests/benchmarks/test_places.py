@@ -62,7 +62,7 @@ def told(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     return tell
 
 
-def test_taught_toys_are_told_apart_and_every_picture_that_was_not_taught_is_asked_about(told: Callable[..., Any]) -> None:
+def test_taught_toys_are_recognised_and_all_other_pictures_are_judged(told: Callable[..., Any]) -> None:
     status, rows = told(places.main, "--shots", "5", "--draws", "1", "--labels", "metal,plastic,paper", "--only")
     assert status == 0
     assert [(row["place"], row["n"]) for row in rows] == [("tray", 3 * A_LABEL), ("all", 3 * A_LABEL)]

@@ -26,7 +26,7 @@ def places() -> list[tuple[Pixels, ...]]:
     return [tuple(rng.normal(brightness, 3, (240, 320, 3)).clip(0, 255).astype(np.uint8) for _ in range(4)) for brightness in (60, 120, 180, 240)]
 
 
-def test_each_kind_is_laid_as_often_as_asked_and_the_same_seed_gives_the_same() -> None:
+def test_each_kind_occurs_as_often_as_asked_and_repeats_with_its_seed() -> None:
     made = [list(shown(things(), places(), RULES, 2, seed)) for seed in (1, 1, 2)]
     assert [(a.frame == b.frame).all() for a, b in zip(made[0], made[1], strict=True)] == [True] * len(made[0])
     assert not any((a.frame == b.frame).all() for a in made[0] for b in made[2])

@@ -96,9 +96,7 @@ READY = Started(version="1", bundle="b", runtime="r", restarts=0)
         ([], "crash", False),
     ],
 )
-def test_a_hazard_is_held_over_a_crash_until_its_end_or_a_clean_stop(
-    opener: Opener, state: Path, events: list[Event], end: ExitKind, held: bool
-) -> None:
+def test_a_held_hazard_survives_a_crash_but_not_a_clean_stop(opener: Opener, state: Path, events: list[Event], end: ExitKind, held: bool) -> None:
     ledger = opener()
     stored(*map(ledger.record, events))
     assert ledger.close(WAIT_S, end)

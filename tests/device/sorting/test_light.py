@@ -178,7 +178,7 @@ def test_a_thing_learned_with_a_new_view_leaves_no_jam_once_removed(bench: Bench
 
 
 @pytest.mark.parametrize("gain", [0.85, 0.9, 1.12])
-def test_an_item_removed_as_its_gate_opens_is_not_sorted_though_the_light_steps(bench: Benches, gain: float) -> None:
+def test_an_item_removed_as_the_light_steps_is_not_sorted(bench: Benches, gain: float) -> None:
     bin_ = bench("drinks-can")
     bin_.throws = True
     assert bin_.live(20, until=lambda: any(gate.opening(bin_.now_s) > 0 for gate in bin_.gates.values()))
