@@ -1,4 +1,4 @@
-"""Fixtures of the device's tests: a tiny but real bundle, and the colours it knows."""
+"""Fixtures of the device's tests: a tiny real bundle whose labels are colours."""
 
 import ctypes
 import hashlib
@@ -43,7 +43,7 @@ COLOURS = {
 
 @pytest.fixture(autouse=True)
 def _signals_as_before() -> Iterator[None]:
-    """Commands that a test runs in its own process take signals for themselves."""
+    """Restore signal handlers: commands that run in the test's process set their own."""
     handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
     yield
     for number, handler in handlers.items():
@@ -53,7 +53,7 @@ def _signals_as_before() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle of 32 px with TrashNet's labels, each of which looks like a plain colour (see `painted`). `tiny_copy` may be changed."""
+    """A bundle of 32 px with TrashNet's labels, each shown as a plain colour (see `painted`). Tests may change `tiny_copy`, not this one."""
     folder = tmp_path_factory.mktemp("bundle") / "tiny"
     folder.mkdir()
     shutil.copyfile(_tiny_network(pytestconfig), folder / MODEL_FILE)
@@ -67,13 +67,13 @@ def tiny_bundle(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def tiny_copy(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
-    """The tiny bundle in a folder of its own."""
+    """A copy of the tiny bundle in its own folder."""
     return read_bundle(Path(shutil.copytree(tiny_bundle.folder, tmp_path / "bundle")))
 
 
 @pytest.fixture(scope="session")
 def painted() -> Callable[..., Pixels]:
-    """`painted(label, height=480, width=640)`: a picture that the tiny bundle takes for `label`; `painted("")` is grey and could be any."""
+    """`painted(label, height=480, width=640)`: a picture that the tiny bundle takes for `label`; `painted("")` is grey and could be any label."""
 
     def paint(label: str, height: int = 480, width: int = 640) -> Pixels:
         return np.full((height, width, 3), COLOURS.get(label, (127, 127, 127)), np.uint8)
@@ -83,7 +83,7 @@ def painted() -> Callable[..., Pixels]:
 
 @pytest.fixture
 def without_privileges() -> Callable[[], None]:
-    """For `preexec_fn`: in the new process the modes of files count for root too."""
+    """A function for `preexec_fn`: file modes also apply to root in the new process."""
 
     def drop() -> None:
         library = ctypes.CDLL(None)
@@ -94,7 +94,7 @@ def without_privileges() -> Callable[[], None]:
 
 
 def _tiny_network(config: pytest.Config) -> Path:
-    """The `.tflite` that `tiny_network.py` writes, kept in pytest's cache for as long as that script stays the same."""
+    """The `.tflite` that `tiny_network.py` writes, cached by pytest until that script changes."""
     source = hashlib.sha256(TINY_NETWORK.read_bytes()).hexdigest()[:16]
     kept = Path(config.cache.mkdir("tiny_network")) / f"{source}.tflite"
     if not kept.exists():

@@ -1,7 +1,7 @@
-"""Write the network of the tests' tiny bundle: `python tiny_network.py FILE`, a program so that TensorFlow stays out of the tests' process.
+"""Write the network of the tests' tiny bundle: `python tiny_network.py FILE`. A program, so that TensorFlow stays out of the tests' process.
 
-Six labels stand for six colours. The features are the mean of each channel above and below mid-grey, and the head compares them with each
-label's colour, so a picture painted in a label's colour is that label for sure, and a grey one is none in particular.
+Six labels stand for six colours. The features are the mean of each channel above and below mid-grey, and the head compares them with each label's
+colour. So a picture in a label's colour gets that label for certain, and a grey one gets all labels alike.
 """
 
 import os

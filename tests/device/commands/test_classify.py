@@ -42,13 +42,13 @@ def sortbin(*arguments: str | Path, **environment: str) -> subprocess.CompletedP
 
 
 def said(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """The lines on stderr that are ours, not the runtime's."""
+    """Our own lines on stderr, without the runtime's."""
     return [line for line in done.stderr.splitlines() if line.startswith("sortbin classify: ")]
 
 
 @pytest.fixture
 def photos(tmp_path: Path, painted: Callable[..., Pixels]) -> Path:
-    """A folder with three pictures, two of them below, and a text file."""
+    """A folder with three pictures, two of them in subfolders, and a text file."""
     saved(tmp_path / "photos" / "b" / "glass.png", painted("glass"))
     saved(tmp_path / "photos" / "a" / "可回收物_鼠标 ä.JPG", painted("metal"))
     saved(tmp_path / "photos" / "grey.bmp", painted(""))
@@ -186,7 +186,7 @@ def test_without_a_background_the_middle_is_judged_too(tiny_bundle: Bundle, tmp_
 
 @pytest.mark.slow
 def test_an_isolated_item_and_its_mirror_image_get_the_same_judgement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One look at each would differ by up to 0.23 here, for the network is not the same either way round."""
+    """With a single crop of each they would differ by up to 0.23, because the network is not symmetric."""
     tray = TrayRenderer(np.random.default_rng(3))
     empty = tray.picture(None, 0.0, 1.0)
     things = shipped_items()[::12]
@@ -313,7 +313,7 @@ def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def closed(folder: Path) -> Iterator[None]:
-    """While it may not be entered; root, who may enter everything, is somebody else so long."""
+    """Take away the permission to enter the folder for a while; root becomes another user meanwhile."""
     mine = os.geteuid()
     folder.chmod(0)
     try:

@@ -1,4 +1,4 @@
-"""Whether an item lies where a bin was taught."""
+"""Tell items at the taught site from others."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ TRAINING = LowRankCovariance(0.3 * RNG.normal(size=(4, FEATURES)), RNG.uniform(0
 COVARIANCE = TRAINING.strong.T @ TRAINING.strong + np.diag(TRAINING.rest)
 SHIFT = RNG.normal(0, 1.0, FEATURES)
 SURE = np.eye(3)
-"""what a bundle thinks that is never wrong"""
+"""probabilities of a bundle that is never wrong"""
 
 
 def photos(targets: np.ndarray, seed: int, *, shift: float) -> Float64Array:

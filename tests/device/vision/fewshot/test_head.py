@@ -1,4 +1,4 @@
-"""The head that few photos and the bundle's reference ask for: no other one costs less."""
+"""Fit linear heads: the fitted head has the least cost."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from converter.bundle.embedding_stats import fit_embedding_stats
 from device.common.arrays import Float64Array
-from device.vision.fewshot.head import MOST_SPANNING, SHIFT, HeadFitter, HeadRecipe, LinearHead, TrainingSet, spanning_rows
+from device.vision.fewshot.head import MOST_SPANNING, SHIFT, HeadFitter, HeadRecipe, LinearHead, TrainingSet, balanced_weights, spanning_rows
 from device.vision.inference.embedding_stats import EmbeddingStats
 
 FEATURES, LABELS, KEEP = 30, 3, 5.0
@@ -26,7 +26,7 @@ def lessons_of(rng: np.random.Generator, photos: int) -> TrainingSet:
 
 
 def cost(head: LinearHead, lessons: TrainingSet, reference: EmbeddingStats, loose: float) -> float:
-    """What `Fitter.head` says it makes least, from whole matrices."""
+    """The cost that `HeadFitter.head` minimizes, computed with full matrices."""
     means, shares = reference.means.astype(np.float64), reference.counts / reference.counts.sum()
     middle = shares @ means
     directions = reference.directions.astype(np.float64)
@@ -73,3 +73,13 @@ def test_left_out_photos_do_not_influence_their_own_logits() -> None:
     logits: list[Float64Array] = [HeadFitter(reference, each).out_of_fold_logits(HeadRecipe(1.0, 4.0, KEEP), folds) for each in (lessons, relabelled)]
     np.testing.assert_allclose(logits[0][folds == 2], logits[1][folds == 2], atol=1e-9)
     assert np.abs(logits[0][folds != 2] - logits[1][folds != 2]).max() > 0.1
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), min_size=1, max_size=20))
+def test_labels_weigh_the_same_and_photos_within_a_label_too(photos: list[tuple[int, int]]) -> None:
+    targets = np.array([label for label, views in photos for _ in range(views)])
+    numbers = np.array([number for number, (_, views) in enumerate(photos) for _ in range(views)])
+    weights = balanced_weights(targets, numbers)
+    assert weights.sum() == pytest.approx(len(photos))
+    of_label = [weights[targets == label].sum() for label in np.unique(targets)]
+    assert of_label == pytest.approx([of_label[0]] * len(of_label))

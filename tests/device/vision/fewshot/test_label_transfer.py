@@ -1,4 +1,4 @@
-"""What a bundle takes new labels for, from few photos in several views."""
+"""Carry the bundle's probabilities over to new labels, from few photos with several crops."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ OLD = 4
 
 @st.composite
 def seen(draw: st.DrawFn) -> tuple[Float64Array, np.ndarray, np.ndarray]:
-    """Probabilities, labels and photos of views: three new labels, 5 to 7, with one to five photos each, in two views."""
+    """Probabilities, labels and photos of rows: three new labels, 5 to 7, with one to five photos each, two crops of each."""
     targets = np.repeat([5, 6, 7], [2 * draw(st.integers(1, 5)) for _ in range(3)])
     powers = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).dirichlet(np.full(OLD, 0.4), len(targets))
     return powers, targets, np.arange(len(targets)) // 2

@@ -1,4 +1,4 @@
-"""Photos that show the same: which are grouped, and which are copies."""
+"""Near duplicates are grouped, exact copies are found."""
 
 from random import Random
 
@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from device.vision.fewshot.near_duplicates import ISOLATED, WHOLE, exact_copies, group_near_duplicates
 
-TOTAL = 0.5
-"""so that distances are squares themselves"""
+TRACE = 0.5
+"""makes the threshold on squared distances equal to the constants"""
 
 
 def groups(places: list[float], *, targets: list[int] | None = None, isolated: list[bool] | None = None) -> list[int]:
-    """Of photos with one view and one feature each, numbered from 0."""
+    """The groups of photos with one crop and one feature each, numbered from 0."""
     n = len(places)
     rows = np.sqrt(WHOLE) * np.array(places)[:, np.newaxis]
-    found = group_near_duplicates(rows, np.array(targets or [0] * n), np.arange(n), np.array(isolated or [False] * n), TOTAL)
+    found = group_near_duplicates(rows, np.array(targets or [0] * n), np.arange(n), np.array(isolated or [False] * n), TRACE)
     return [int(group) for group in found]
 
 
@@ -38,7 +38,7 @@ def test_isolated_items_are_grouped_over_longer_distances_than_whole_frames() ->
 def test_a_photo_is_compared_by_the_mean_of_its_crops() -> None:
     views = np.sqrt(WHOLE) * np.array([[3.0], [-3.0], [3.5], [-3.5], [3.0], [3.0]])
     photos = np.array([4, 4, 7, 7, 9, 9])
-    assert group_near_duplicates(views, np.zeros(6, np.int64), photos, np.zeros(6, np.bool_), TOTAL).tolist() == [4, 4, 4, 4, 9, 9]
+    assert group_near_duplicates(views, np.zeros(6, np.int64), photos, np.zeros(6, np.bool_), TRACE).tolist() == [4, 4, 4, 4, 9, 9]
 
 
 @given(st.lists(st.tuples(st.floats(-20, 20), st.integers(0, 2)), min_size=1, max_size=15), st.randoms(use_true_random=False))

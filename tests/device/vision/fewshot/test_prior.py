@@ -1,4 +1,4 @@
-"""What is known of a place before a head is fitted to photos from there."""
+"""The prior of a few-shot head."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ CAN, PET = OLD, OLD + 1
 
 
 def views(targets: list[int], seed: int = 1) -> FoldedExamples:
-    """A photo each, two views of it; can is the third old label to the bundle, pet the fourth."""
+    """One photo for each target, two crops of it. The bundle takes a can for the third old label, a pet for the fourth."""
     twice = np.repeat(targets, 2)
     looks_like = np.where(twice >= OLD, twice - 2, twice)
     drawn = np.random.default_rng(seed).normal(0, 0.3, (len(twice), FEATURES))

@@ -30,7 +30,7 @@ from device.vision.inference.bundle import (
 
 
 def resealed(bundle: Bundle, **changes: object) -> Path:
-    """The folder of the bundle, with changes in its `bundle.json` that its digest vouches for."""
+    """The bundle's folder after changes to `bundle.json`, with a matching digest."""
     (bundle.folder / INFO_FILE).write_bytes(encode(seal(msgspec.structs.replace(bundle.info, **changes))))
     return bundle.folder
 
@@ -202,6 +202,6 @@ def test_shipped_bundles_are_found_by_name_others_by_folder(tmp_path: Path, monk
     assert read_bundle(find_bundle("trashnet")).info.name == "trashnet"
     assert find_bundle("nowhere") == Path("nowhere") and find_bundle("my/trashnet") == Path("my/trashnet")
     (tmp_path / "trashnet").mkdir()
-    assert find_bundle("trashnet") == default_bundle(), "the name of one that comes along goes before"
+    assert find_bundle("trashnet") == default_bundle(), "a shipped bundle's name comes before a folder of that name"
     with pytest.raises(BundleError, match=r"nowhere.*or the name of one that Sortbin comes with \(trashnet\)"):
         read_bundle(find_bundle("nowhere"))

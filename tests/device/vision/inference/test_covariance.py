@@ -1,4 +1,4 @@
-"""A covariance in few numbers behaves as the matrix that it stands for."""
+"""A low-rank covariance behaves as the full matrix."""
 
 import numpy as np
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Whether a file ends where its format says."""
+"""Find truncated and damaged picture files."""
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ FORMATS = {
 }
 FILES = {name: cv2.imencode(suffix, NOISE, options)[1].tobytes() for name, (suffix, *options) in FORMATS.items()}
 HEAD = 12
-"""bytes by which each of the formats is known"""
+"""number of first bytes by which each format is recognised"""
 
 
 @given(st.sampled_from(sorted(FILES)), st.binary(max_size=64))
@@ -32,7 +32,7 @@ def test_extra_bytes_after_the_end_are_no_truncation(name: str, added: bytes) ->
 @settings(max_examples=200)
 def test_a_file_cut_anywhere_is_truncated(name: str, data: st.DataObject) -> None:
     end = data.draw(st.integers(HEAD, len(FILES[name]) - 1))
-    # Of a PNG, the last 8 bytes are the name and checksum of an empty chunk.
+    # The last 8 bytes of a PNG are the name and checksum of its empty last chunk; without them it is still decoded.
     assert is_truncated(FILES[name][: min(end, len(FILES[name]) - (8 if name == "png" else 1))])
 
 

@@ -1,4 +1,4 @@
-"""The one reader of picture files: which way up, what is under transparent pixels, and what it refuses."""
+"""Read picture files: orientation, transparent pixels, refused files."""
 
 import io
 from collections.abc import Callable
@@ -34,7 +34,7 @@ TO_STORED = {
     7: lambda upright: upright[::-1, ::-1].transpose(1, 0, 2),
     8: lambda upright: upright.transpose(1, 0, 2)[:, ::-1],
 }
-"""how an upright picture lies in a file of each EXIF orientation"""
+"""from an upright picture to the stored one, for each EXIF orientation"""
 
 
 def upright_picture() -> Pixels:

@@ -1,4 +1,4 @@
-"""How strange a picture is: the score, and what it is told from."""
+"""The novelty score and its model."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ MIDDLES = np.abs(np.random.default_rng(0).normal(size=(4, FEATURES)))
 
 
 def photos(count: int, seed: int, labels: tuple[int, ...] = (0, 1, 2)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Embeddings near the middles of these labels, which labels, and probabilities of the first three that become unsure away from them."""
+    """Embeddings near the middles of these labels, their labels, and probabilities of the first three labels, less sure away from the middles."""
     rng = np.random.default_rng(seed)
     targets = rng.choice(labels, count)
     embeddings = (MIDDLES[targets] + rng.normal(0, 0.3, (count, FEATURES))).astype(np.float32)

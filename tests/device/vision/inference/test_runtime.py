@@ -14,8 +14,8 @@ from device.vision.inference.bundle import EDGETPU_FILE, MODEL_FILE, Bundle, Bun
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.runtime import PACKAGES, Kernels, Package, RuntimeFault, load_runtime
 
-# The interface that libedgetpu has, without an accelerator behind it: one that takes the whole network and always gives this golden output, one that
-# takes no operation, one that finds no device, and two that do not fit the runtime.
+# Fake libraries with libedgetpu's interface: one takes the whole network and always returns the given golden output, one takes no operation,
+# one finds no device, and two do not fit the runtime.
 WHOLE_DELEGATE = """
 #include <stddef.h>
 #include <stdint.h>
@@ -89,7 +89,7 @@ def answering(logits: tuple[int, ...]) -> str:
 
 @pytest.fixture
 def compiled(tiny_copy: Bundle) -> Bundle:
-    """The tiny bundle with something in the place of its Edge TPU model."""
+    """The tiny bundle with its own model in place of an Edge TPU model."""
     shutil.copyfile(tiny_copy.folder / MODEL_FILE, tiny_copy.folder / EDGETPU_FILE)
     return write_bundle(tiny_copy.folder, tiny_copy.info)
 
@@ -122,7 +122,7 @@ def test_builtin_kernels_use_no_delegate(tiny_bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_runtime_without_xnnpack_is_named_builtin(tiny_bundle: Bundle, package: Package, monkeypatch: pytest.MonkeyPatch) -> None:
-    """tflite-runtime runs INT8 without XNNPACK on x86; ai-edge-litert does where XNNPACK cannot set itself up."""
+    """tflite-runtime runs INT8 without XNNPACK on x86; ai-edge-litert does so where XNNPACK cannot start."""
     interpreter = pytest.importorskip(f"{package.replace('-', '_')}.interpreter")
     without = interpreter._get_op_resolver_id(interpreter.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
     monkeypatch.setattr(interpreter, "_get_op_resolver_id", lambda *_: without)
@@ -243,7 +243,7 @@ def test_an_accelerator_with_wrong_results_is_not_used(compiled: Bundle, monkeyp
 def test_a_crashing_or_hanging_library_is_not_used(
     compiled: Bundle, package: Package, does: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """libedgetpu 16.0 as Google built it crashes a newer TensorFlow Lite."""
+    """Google's build of libedgetpu 16.0 crashes with a newer TensorFlow Lite."""
     pytest.importorskip(package.replace("-", "_"))
     monkeypatch.setattr(edgetpu_probe, "PROBE_TIMEOUT_S", 2.0 if "pause" in does else 60.0)
     monkeypatch.setattr(runtime, "EDGETPU_LIBRARY", library(tmp_path, MISMATCHED % does))

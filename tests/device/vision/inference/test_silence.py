@@ -1,4 +1,4 @@
-"""Loading a network says nothing but what is wrong."""
+"""Loading a network prints only errors."""
 
 import os
 import subprocess

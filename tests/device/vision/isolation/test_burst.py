@@ -1,4 +1,4 @@
-"""Several frames of one item: isolated once while it lies still, and anew when it moved."""
+"""Frames of one item: isolated once while it lies still, and again when it moved."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ HERE, AWAY = Pose(0.45, 0.5, 20.0), Pose(0.55, 0.5, 20.0)
 
 
 class Bin:
-    """A tray whose empty view was learned, a burst of one thing on it, and the frames that were really isolated."""
+    """A tray with a learned empty view, a burst of one item on it, and the frames that `isolate` was called for."""
 
     def __init__(self, thing: VirtualItem) -> None:
         self.tray = TrayRenderer(np.random.default_rng(3))
@@ -91,5 +91,5 @@ def test_without_an_empty_view_the_whole_frame_is_used(bin_: Bin) -> None:
     frame, whole = bin_.look(HERE)
     assert (whole.found, whole.why) == (False, "no empty view yet") and whole.picture is frame
     _, nearer = bin_.look(HERE)
-    assert nearer.picture.shape == (frame.shape[0], frame.shape[0], 3), "the middle of the view is another look"
+    assert nearer.picture.shape == (frame.shape[0], frame.shape[0], 3), "the middle of the frame is another crop"
     assert not bin_.isolated

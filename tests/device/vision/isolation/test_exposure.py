@@ -1,4 +1,4 @@
-"""Pictures that are dark all over are lifted; no other is touched."""
+"""Pictures that are dark all over are brightened; others stay unchanged."""
 
 import cv2
 import numpy as np

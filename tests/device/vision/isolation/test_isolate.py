@@ -1,4 +1,4 @@
-"""The item apart from its surroundings: found in any light, nothing found where nothing lies, and painted the way the network is trained."""
+"""Isolate items: found in any light, nothing found on an empty tray, surroundings painted as in training."""
 
 from collections.abc import Callable
 
@@ -35,14 +35,14 @@ def empty(tray: TrayRenderer) -> BackgroundModel:
 
 @pytest.fixture(scope="module")
 def solid() -> list[VirtualItem]:
-    """Things that are wholly opaque and not the colour of the tray."""
+    """Items that are opaque and do not have the tray's colour."""
     named = {thing.file.stem: thing for thing in shipped_items()}
     return [named[name] for name in ("box-00", "flat-carton-00", "torn-piece-00", "wine-bottle-00", "crisp-bag-00", "crown-cap-00")]
 
 
 @pytest.fixture(scope="module")
 def laid(tray: TrayRenderer) -> Laid:
-    """`laid(thing, pose, exposure)`: a frame, and where the item is in it."""
+    """`laid(thing, pose, exposure)`: a frame and the item's true mask."""
 
     def lay(thing: VirtualItem, pose: Pose = UPRIGHT, exposure: float = 1.0) -> tuple[Pixels, Mask]:
         tray.lay(thing)
@@ -98,7 +98,7 @@ def test_an_item_is_found_wherever_it_lies_and_whatever_the_light(
     side = round(max(right - left, bottom - top) * (1 + 2 * MARGIN))
     assert isolated.picture.shape == (min(side, HEIGHT), min(side, WIDTH), 3) and isolated.picture.dtype == np.uint8
     shown = paint(cv2.cvtColor(isolated.mask, cv2.COLOR_GRAY2RGB), isolated.mask, Ground((0, 0, 0), 0.0))[..., 0]
-    assert (shown == 0).any() and (isolated.picture[shown == 0] == GROUND.colour).all(), "all that the mask leaves out is ground"
+    assert (shown == 0).any() and (isolated.picture[shown == 0] == GROUND.colour).all(), "everything outside the mask is ground"
     np.testing.assert_array_equal(isolated.picture, paint(np.clip(frame * np.array(tint), 0, 255).astype(np.uint8), isolated.mask, GROUND))
 
 
@@ -216,7 +216,7 @@ def test_paint_keeps_the_item_and_paints_the_rest() -> None:
     margin=st.floats(0, 0.5),
 )
 def test_surroundings_are_painted_by_a_share_and_the_item_never(left: int, top: int, width: int, height: int, share: float, margin: float) -> None:
-    """Red tells a pixel's column and green its row, so that the cut is found again; blue is lit."""
+    """Red encodes a pixel's column and green its row, so that the crop's position can be read; blue is bright."""
     pixels = np.dstack([*np.meshgrid(np.arange(60), np.arange(40)), np.full((40, 60), 190)]).astype(np.uint8)
     mask = np.zeros((40, 60), np.uint8)
     mask[top : top + height, left : left + width] = 255
@@ -224,7 +224,7 @@ def test_surroundings_are_painted_by_a_share_and_the_item_never(left: int, top: 
     x, y = cut[0, 0, :2]
     down, across = cut.shape[:2]
     np.testing.assert_array_equal(cut, pixels[y : y + down, x : x + across], err_msg="with nothing painted it is a part of the frame")
-    assert x <= left and y <= top and x + across >= min(left + width, 60) and y + down >= min(top + height, 40), "with all of the item"
+    assert x <= left and y <= top and x + across >= min(left + width, 60) and y + down >= min(top + height, 40), "the crop holds the whole item"
     painted = paint(pixels, mask, Ground((200, 200, 200), share), margin=margin)
     item = mask[y : y + down, x : x + across] > 0
     np.testing.assert_array_equal(painted[item], cut[item])

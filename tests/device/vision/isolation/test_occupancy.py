@@ -1,4 +1,4 @@
-"""Presence: an item is seen, the lamp's drift is not, and a resting item is not absorbed."""
+"""Occupancy: items are detected, lamp drift is not, and a resting item is not absorbed into the empty view."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The pieces of what lies on the tray: found apart and at a neck, and each shown without the other."""
+"""Split items into pieces, apart or at a neck, and crop each without the other."""
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ GREEN, BLUE, TRAY = (0, 160, 0), (0, 0, 200), (200, 198, 190)
 
 
 def discs(*circles: tuple[int, int, int], joined: int = 0) -> Pixels:
-    """Discs of (x, y, radius), the first two joined by a bar so thick."""
+    """Discs of (x, y, radius), the first two joined by a bar of this thickness."""
     likely = np.zeros((HEIGHT, WIDTH), np.uint8)
     for x, y, radius in circles:
         cv2.circle(likely, (x, y), radius, (255,), -1)

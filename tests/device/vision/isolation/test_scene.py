@@ -1,4 +1,4 @@
-"""A still frame is an item, another light or another view: told apart by the structure of the place, in any light."""
+"""Classify still frames: an item, another light or another view, by the structure of the place, in any light."""
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ SIDES = ("left", "right", "top", "bottom")
 SOLID = ("box", "wine-bottle", "crisp-bag", "drinks-can", "egg-box", "foil-tray")
 
 gains = st.tuples(st.floats(0.45, 1.15), st.floats(0.92, 1.08), st.floats(0.92, 1.08))
-"""of all light, and of red and blue besides"""
+"""gains of all channels, and of red and blue"""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def lit(scene: Float32Array, gain: tuple[float, float, float]) -> Float32Array:
 
 
 def laid(place: Float32Array, thing: VirtualItem, size: float, x: float, y: float) -> Float32Array:
-    """size: the longer side as a share of the view's height. x, y: 0..1 of the room there is."""
+    """size: the longer side as a share of the view's height. x, y: 0..1 of the free range."""
     rgb, alpha = thing.picture()
     scale = size * HEIGHT / max(alpha.shape)
     sides = max(1, round(alpha.shape[1] * scale)), max(1, round(alpha.shape[0] * scale))

@@ -1,4 +1,4 @@
-"""The looks at one item: all of them show it, each in its own way."""
+"""Test-time augmentation: crops that all show the item and all differ."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ BARE = Ground((216, 216, 216), 0.0)
 
 @pytest.fixture
 def frame() -> np.ndarray:
-    """Red tells a pixel's column, green its row; blue is lit."""
+    """Red encodes a pixel's column, green its row; blue is bright."""
     return np.dstack([*np.meshgrid(np.arange(160), np.arange(120)), np.full((120, 160), 200)]).astype(np.uint8)
 
 
