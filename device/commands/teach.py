@@ -20,7 +20,7 @@ from device.common.default_paths import DEFAULT_FILE
 from device.common.label_names import LabelError, label_of, label_remarks
 from device.daemon.startup import open_classifier, read_rule_pack
 from device.policy.rules import find_rules, read_rules
-from device.settings import read_settings
+from device.settings import BinSettings, Settings, read_settings
 from device.vision.fewshot.examples import Examples, TaughtPhoto, embed_photos
 from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError, labels_after_teaching
 from device.vision.fewshot.head_file import read_fewshot_head, write_fewshot_head
@@ -123,37 +123,48 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Teach, list or undo. Returns the exit status."""
-    if _chosen_action(arguments) == OUT:
+    action = _chosen_action(arguments)
+    if action == OUT:
         return _teach_to_file(arguments)
     settings = read_settings(arguments.config or DEFAULT_FILE)
     state = Path(settings.device.state)
-    if arguments.list:
-        bundle = read_bundle(find_bundle(settings.model.bundle) if settings.model.bundle else default_bundle())
-        files = head_files(state)
-        if not files:
-            _progress(f"{state / FOLDER}: nothing was taught")
-        for file in files:
-            _report(read_fewshot_head(file, bundle), file, None, as_json=arguments.json)
-        return 0
+    if action == LIST:
+        return _list_heads(settings, as_json=arguments.json)
     with require_bin_stopped(state):
-        if arguments.undo:
+        if action == UNDO:
             print(f"{undo_last(state)} is gone", flush=True)
             return 0
-        classifier = open_classifier(settings)
-        before = read_head(state, classifier.bundle)
-        known = before.examples.labels if before is not None else ()
-        only = arguments.only or (before is not None and before.only)
-        folders = _folders(arguments.source) if arguments.source else {}
-        labels = labels_after_teaching(classifier.labels, (*known, *(folders or (arguments.label,))), only=only)
-        read_rule_pack(settings, labels, classifier.labels)
-        if arguments.source:
-            seen = embed_photos(_photos(folders, arguments.background, classifier.bundle), classifier)
-        else:
-            with contextlib.closing(open_camera(settings.camera)) as camera:
-                shown = _photos_from_camera(arguments.label, camera, settings.presence, classifier.bundle, arguments.frames or DEFAULT_FRAMES)
-                seen = embed_photos(_report_isolation(shown), classifier)
-        teaching, copies = _fit_without_copies(seen if before is None else before.examples.followed_by(seen), classifier.bundle, only=only)
-        _report(teaching, save_head(teaching, state), copies, as_json=arguments.json)
+        return _teach_bin(arguments, settings)
+
+
+def _list_heads(settings: BinSettings, *, as_json: bool) -> int:
+    state = Path(settings.device.state)
+    bundle = read_bundle(find_bundle(settings.model.bundle) if settings.model.bundle else default_bundle())
+    files = head_files(state)
+    if not files:
+        _progress(f"{state / FOLDER}: nothing was taught")
+    for file in files:
+        _report(read_fewshot_head(file, bundle), file, None, as_json=as_json)
+    return 0
+
+
+def _teach_bin(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Fit a head to everything the bin was taught, this time and before, and store it in the state folder."""
+    state, classifier = Path(settings.device.state), open_classifier(settings)
+    before = read_head(state, classifier.bundle)
+    taught_before = before.examples.labels if before is not None else ()
+    only = arguments.only or (before is not None and before.only)
+    folders = _folders(arguments.source) if arguments.source else {}
+    labels = labels_after_teaching(classifier.labels, (*taught_before, *(folders or (arguments.label,))), only=only)
+    read_rule_pack(settings, labels, classifier.labels)
+    if arguments.source:
+        photos = embed_photos(_photos(folders, arguments.background, classifier.bundle), classifier)
+    else:
+        with contextlib.closing(open_camera(settings.camera)) as camera:
+            shown = _photos_from_camera(arguments.label, camera, settings.presence, classifier.bundle, arguments.frames or DEFAULT_FRAMES)
+            photos = embed_photos(_report_isolation(shown), classifier)
+    head, copies = _fit_without_copies(photos if before is None else before.examples.followed_by(photos), classifier.bundle, only=only)
+    _report(head, save_head(head, state), copies, as_json=arguments.json)
     return 0
 
 
@@ -181,13 +192,13 @@ def _teach_to_file(arguments: argparse.Namespace) -> int:
     labels = labels_after_teaching(classifier.labels, tuple(folders), only=arguments.only)
     if arguments.rules:
         read_rules(find_rules(arguments.rules), labels, classifier.labels)
-    seen = embed_photos(_photos(folders, arguments.background, bundle), classifier)
-    teaching, copies = _fit_without_copies(seen, bundle, only=arguments.only)
+    photos = embed_photos(_photos(folders, arguments.background, bundle), classifier)
+    head, copies = _fit_without_copies(photos, bundle, only=arguments.only)
     try:
-        write_fewshot_head(teaching, arguments.out)
+        write_fewshot_head(head, arguments.out)
     except OSError as error:
         raise TeachingError(f"--out {arguments.out}: {error.strerror}") from error
-    _report(teaching, arguments.out, copies, as_json=arguments.json)
+    _report(head, arguments.out, copies, as_json=arguments.json)
     return 0
 
 
@@ -203,8 +214,8 @@ def _check_output(out: Path) -> None:
 
 def _fit_without_copies(examples: Examples, bundle: Bundle, *, only: bool) -> tuple[FewshotHead, int]:
     """Fit a head without copies. Returns it, and how many copies were set aside."""
-    kept = examples.without_copies()
-    return teach(kept, bundle, read_embedding_stats(bundle), read_novelty_model(bundle), only=only), examples.count - kept.count
+    unique = examples.without_copies()
+    return teach(unique, bundle, read_embedding_stats(bundle), read_novelty_model(bundle), only=only), examples.count - unique.count
 
 
 def _folders(source: Path) -> dict[str, list[Path]]:
@@ -330,38 +341,38 @@ def _until_timeout(frames: Iterator[Frame], missed: str) -> Iterator[Frame]:
         yield frame
 
 
-def _report(teaching: FewshotHead, file: Path, copies: int | None, *, as_json: bool) -> None:
+def _report(head: FewshotHead, file: Path, copies: int | None, *, as_json: bool) -> None:
     """Print one head. copies: photos set aside, None where that is not known."""
-    counts, distinct = teaching.examples.counts(), teaching.distinct
+    counts, distinct = head.examples.counts(), head.distinct
     if copies:
         _progress(f"{copies} of the photos are copies of others and were set aside")
     if as_json:
         summary = Summary(
             file=str(file),
-            bundle=teaching.name,
-            labels=teaching.labels,
+            bundle=head.name,
+            labels=head.labels,
             photos=counts,
             distinct=distinct,
-            isolated=teaching.examples.isolated_counts(),
+            isolated=head.examples.isolated_counts(),
             copies=copies,
-            only=teaching.only,
-            right=_rounded(teaching.right),
-            sure=_rounded(teaching.sure),
-            reject_below=teaching.reject_below,
+            only=head.only,
+            right=_rounded(head.right),
+            sure=_rounded(head.sure),
+            reject_below=head.reject_below,
         )
         print(json.dumps(msgspec.to_builtins(summary), ensure_ascii=False), flush=True)
         return
     taught = ", ".join(f"{label} {count}{_note_duplicates(count, distinct[label])}" for label, count in counts.items())
-    rest = "these labels alone are in use" if teaching.only else f"{len(teaching.labels)} labels are in use"
-    right = "" if teaching.right is None else f"; cross-validated, {teaching.right:.1%} of them get the right label"
-    surely = "" if teaching.sure is None else f", {teaching.sure:.1%} reach their bin"
+    rest = "these labels alone are in use" if head.only else f"{len(head.labels)} labels are in use"
+    right = "" if head.right is None else f"; cross-validated, {head.right:.1%} of them get the right label"
+    surely = "" if head.sure is None else f", {head.sure:.1%} reach their bin"
     print(f"{file}: photos of {taught}; {rest}{right}{surely}", flush=True)
     once = [label for label, count in distinct.items() if count == 1]
     if once:
         print(f"{', '.join(once)}: all photos show the same, so there is no estimate for other items; show others", flush=True)
-    if teaching.sure is not None and teaching.sure < ADVISE_BELOW:
+    if head.sure is not None and head.sure < ADVISE_BELOW:
         print("the others go to the residual bin. What helps: more photos of other items; --only, where nothing else comes", flush=True)
-    for label, rival in teaching.rivals():
+    for label, rival in head.rivals():
         print(f"{label}: the bundle takes it for {rival}, a label that stays in use. --only avoids that mistake, where nothing else comes")
 
 

@@ -79,13 +79,13 @@ def read_rules(file: Path, labels: tuple[str, ...], also: tuple[str, ...] = ()) 
     """
     pack_file = _decode(file)
     _check(file, pack_file)
-    known = {_nfc(label): label for label in pack_file.taught + also + labels}
-    bin_of = _assign(file, pack_file, known)
+    nameable = {_nfc(label): label for label in pack_file.taught + also + labels}
+    bin_of = _assign(file, pack_file, nameable)
     without_bin = [label for label in labels if label not in bin_of]
     if without_bin:
         raise RulesError(f"{file}: bins: no bin for the label {without_bin[0]}; add it to one bin's labels, or choose another pack")
     titles = {name: entry.title or name for name, entry in pack_file.bins.items()}
-    return _pack(file, pack_file, titles, bin_of, _hazards(file, pack_file, known))
+    return _pack(file, pack_file, titles, bin_of, _hazards(file, pack_file, nameable))
 
 
 def default_pack(labels: tuple[str, ...]) -> RulePack:
@@ -96,11 +96,11 @@ def default_pack(labels: tuple[str, ...]) -> RulePack:
     pack_file = _decode(file)
     _check(file, pack_file)
     named = tuple(label for entry in pack_file.bins.values() for label in entry.labels)
-    known = {_nfc(label): label for label in named + labels}
-    bin_of = _assign(file, pack_file, known)
+    nameable = {_nfc(label): label for label in named + labels}
+    bin_of = _assign(file, pack_file, nameable)
     own = {label: label for label in labels if label not in bin_of}
     titles = {name: entry.title or name for name, entry in pack_file.bins.items()} | own
-    return _pack(file, pack_file, titles, bin_of | own, _hazards(file, pack_file, known))
+    return _pack(file, pack_file, titles, bin_of | own, _hazards(file, pack_file, nameable))
 
 
 def find_rules(pack: str) -> Path:
@@ -172,32 +172,32 @@ def _pack(file: Path, pack_file: _PackFile, titles: dict[str, str], bin_of: dict
     return RulePack(pack_file.name, pack_file.version, titles, pack_file.residual, hazards, hazard, pack_file.several, bin_of, costs)
 
 
-def _hazards(file: Path, pack_file: _PackFile, known: dict[str, str]) -> frozenset[str]:
-    return frozenset(label for entry in pack_file.hazards for label in _labels_that_match(file, "hazards", entry, known))
+def _hazards(file: Path, pack_file: _PackFile, nameable: dict[str, str]) -> frozenset[str]:
+    return frozenset(label for entry in pack_file.hazards for label in _labels_that_match(file, "hazards", entry, nameable))
 
 
-def _assign(file: Path, pack_file: _PackFile, known: dict[str, str]) -> dict[str, str]:
+def _assign(file: Path, pack_file: _PackFile, nameable: dict[str, str]) -> dict[str, str]:
     """The bin of each label that has one. A label written in full goes before a pattern, so a pack can make an exception of one label."""
     in_full: dict[str, str] = {}
     by_pattern: dict[str, str] = {}
     for name, entry in pack_file.bins.items():
         for wanted in entry.labels:
             assigned = by_pattern if "*" in wanted else in_full
-            for label in _labels_that_match(file, f"bins.{name}.labels", wanted, known):
+            for label in _labels_that_match(file, f"bins.{name}.labels", wanted, nameable):
                 if assigned.setdefault(label, name) != name:
                     raise RulesError(f"{file}: bins.{name}.labels: {label} is in bins.{assigned[label]} too; expected one bin for each label")
     return by_pattern | in_full
 
 
-def _labels_that_match(file: Path, key: str, wanted: str, known: dict[str, str]) -> list[str]:
+def _labels_that_match(file: Path, key: str, wanted: str, nameable: dict[str, str]) -> list[str]:
     prefix, star, rest = _nfc(wanted).partition("*")
     if star and (rest or not prefix):
         raise RulesError(f"{file}: {key}: expected a label, or the beginning of labels and one * at the end, got {wanted}")
     if star:
-        return [label for composed, label in known.items() if composed.startswith(prefix)]
-    if prefix not in known:
-        raise RulesError(f"{file}: {key}: unknown label {wanted}; expected one of {', '.join(known.values())}")
-    return [known[prefix]]
+        return [label for composed, label in nameable.items() if composed.startswith(prefix)]
+    if prefix not in nameable:
+        raise RulesError(f"{file}: {key}: unknown label {wanted}; expected one of {', '.join(nameable.values())}")
+    return [nameable[prefix]]
 
 
 def _costs(file: Path, pack_file: _PackFile, bins: tuple[str, ...]) -> dict[tuple[str, str], float]:

@@ -27,7 +27,7 @@ class EventStore(Protocol):
 
 
 class EventQueue:
-    """Events that are not known to be stored yet, oldest first.
+    """Events that the ledger has not confirmed yet, oldest first.
 
     on_stored: called with each event once it is stored, on the thread that stored it; it must return at once.
     """
