@@ -30,7 +30,7 @@ class PictureError(SortbinError, ValueError):
     """A picture that cannot be read, or a folder without pictures. The message names it and what was expected."""
 
 
-class Picture(NamedTuple):
+class DecodedPicture(NamedTuple):
     """pixels: H x W x 3 uint8 RGB, upright. transparent: whether some pixels were; they are laid on the plain ground."""
 
     pixels: Pixels
@@ -102,7 +102,7 @@ def read_pixels(path: Path) -> Pixels:
     return read_picture(path).pixels
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path) -> DecodedPicture:
     """As `read_pixels`, and whether some pixels were transparent."""
     try:
         encoded = path.read_bytes()
@@ -141,17 +141,19 @@ def unreadable_message(problems: Sequence[str], of: int) -> str:
     return "\n  ".join([f"{len(problems)} of {of} pictures cannot be read; mend or remove them:", *problems[:MOST_NAMED], *beyond])
 
 
-def _decode(encoded: bytes) -> Picture | None:
+def _decode(encoded: bytes) -> DecodedPicture | None:
     if not encoded:
         return None
     data = np.frombuffer(encoded, np.uint8)
     upright = read_orientation(encoded)
     ground = _on_plain_ground(data) if _may_be_transparent(encoded) else None
     if ground is not None:
-        return Picture(apply_orientation(ground, upright), True)
+        return DecodedPicture(apply_orientation(ground, upright), True)
     how = cv2.IMREAD_COLOR if encoded.startswith(b"\xff\xd8") else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(data, how)
-    return None if pixels is None else Picture(apply_orientation(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), upright), False)
+    return (
+        None if pixels is None else DecodedPicture(apply_orientation(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8), upright), False)
+    )
 
 
 def _may_be_transparent(encoded: bytes) -> bool:
