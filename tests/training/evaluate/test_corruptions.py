@@ -32,7 +32,7 @@ def by_name(name: str) -> Corruption:
 
 
 def spoil(name: str, level: float, pixels: Pixels, seed: int = 0) -> Pixels:
-    return by_name(name).spoil(segment_item(pixels), level, np.random.default_rng(seed))
+    return by_name(name).apply(segment_item(pixels), level, np.random.default_rng(seed))
 
 
 def test_the_item_is_segmented_from_its_card() -> None:
@@ -57,7 +57,7 @@ def test_corruptions_are_pure_and_repeatable(corruption: Corruption) -> None:
     original = photo()
     item = segment_item(original.copy())
     for level in corruption.levels:
-        one, again = (corruption.spoil(item, level, np.random.default_rng(7)) for _ in range(2))
+        one, again = (corruption.apply(item, level, np.random.default_rng(7)) for _ in range(2))
         assert one.shape == original.shape and one.dtype == np.uint8
         np.testing.assert_array_equal(one, again)
         assert not np.array_equal(one, original)

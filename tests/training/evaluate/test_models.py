@@ -91,5 +91,5 @@ def test_only_a_bare_tflite_takes_labels(discs_run: Path) -> None:
 
 
 def test_only_runs_give_a_keras_network(discs_tflite: Path) -> None:
-    with pytest.raises(SortbinError, match="hold no gradients"):
+    with pytest.raises(SortbinError, match="have no gradients"):
         read_network(discs_tflite / "int8.tflite")

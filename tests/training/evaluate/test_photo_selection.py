@@ -73,7 +73,7 @@ def test_an_empty_split_is_refused(plain: Path) -> None:
 def test_an_unknown_label_is_named_with_its_photo(plain: Path) -> None:
     (plain / "Glas").mkdir()
     (plain / "Glas" / "7.png").write_bytes(b"")
-    with pytest.raises(SortbinError, match=r"Glas/7\.png is labelled Glas, which some/run does not know; its labels are Dose, Töpfe"):
+    with pytest.raises(SortbinError, match=r"Glas/7\.png is labelled Glas; expected a label of some/run: Dose, Töpfe"):
         select_photos(plain, "all", model())
 
 
