@@ -93,7 +93,7 @@ def test_every_key_of_the_settings_and_of_a_rule_pack_is_read(kind: Any) -> None
 
 def test_every_key_of_a_recipe_is_read() -> None:
     recipe = pytest.importorskip("training.fit.recipe")
-    assert list(unread(recipe.Recipe, modules())) == []
+    assert list(unread(recipe.TrainingRecipe, modules())) == []
 
 
 def test_what_a_rule_pack_says_is_asked_for_by_those_who_sort() -> None:
