@@ -113,6 +113,15 @@ def test_a_flap_that_fails_to_close_opens_over_no_other_bin(bin_: Bin) -> None:
     assert "paper" not in bin_.open()
 
 
+def test_a_simulated_flap_is_open_over_the_bin_at_whose_place_it_is() -> None:
+    gate = SimulatedGate(SimulatedSettings(bins={"near": 0.5, "far": 1, "left": -1}, travel_s=0.4))
+    gate.open("far", 0.0)
+    passed = [gate.openings(n / 500) for n in range(500)]
+    assert max(opening["near"] for opening in passed) > 0.98, "it passes the nearer bin"
+    assert passed[-1] == {"near": 0, "far": 1, "left": 0}
+    assert all(opening["left"] == 0 for opening in passed)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["open", "close"]), st.sampled_from(BINS), st.floats(0, 0.9)), min_size=1, max_size=20))
 def test_at_most_one_bin_of_a_flap_is_open(orders: list[tuple[str, str, float]]) -> None:
