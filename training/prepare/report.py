@@ -1,9 +1,7 @@
 """The report of a prepared data set: a self-contained page, its pictures, and the figures as JSON."""
 
-import base64
-import html
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +10,6 @@ import msgspec
 import numpy as np
 
 from converter.common.progress import Progress
-from converter.data.manifest import SPLITS
 from converter.data.photos import PhotosError, read_pixels
 from device.common.files import replacing_durably
 from device.vision.inference.preprocess import Pixels
@@ -20,9 +17,9 @@ from training.prepare.contact_sheet import MaskedPicture, chosen, strip
 from training.prepare.duplicates import PicturePair
 from training.prepare.manifest import channel_statistics, counts, write_json
 from training.prepare.masks import NONE, Masks
-from training.prepare.options import PrepareOptions
 from training.prepare.plots import draw_aspects, draw_labels, draw_sizes
 from training.prepare.survey import Survey
+from training.report.page import environment
 
 REPORT_FILE = "report.html"
 PICTURES = "report"
@@ -37,6 +34,11 @@ PAIR_HEIGHT, PAIR_GAP, WIDEST = 150, 6, 300
 
 ASPECTS = (1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0, float("inf"))
 """edges of the histogram: longer side over shorter side"""
+
+
+PLOTS = (("labels", "Pictures per label"), ("sizes", "Sizes"), ("aspects", "Aspect ratios"))
+
+_TEMPLATE = environment("training", "prepare").get_template("report.html.j2")
 
 
 class NamedPair(msgspec.Struct, frozen=True):
@@ -72,13 +74,28 @@ class Figures(msgspec.Struct, frozen=True):
     without_mask: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
-class Section(NamedTuple):
-    """Pairs to look at. what: said of them on the page."""
+class CaptionedPicture(NamedTuple):
+    """A PNG file and its caption."""
 
-    name: str
+    file: Path
+    caption: str
+
+
+class PairPicture(NamedTuple):
+    """A PNG file of two pictures, their names, and their likeness."""
+
+    file: Path
+    names: str
+    likeness: float
+
+
+class Section(NamedTuple):
+    """Pairs of one kind. what: said of them on the page. pictures: of the first SHOWN that still exist."""
+
     title: str
     what: str
     pairs: list[NamedPair]
+    pictures: list[PairPicture]
 
 
 def write_report(out: Path, source: Path, survey: Survey, lines: Sequence[str], progress: Progress) -> None:
@@ -93,29 +110,32 @@ def write_report(out: Path, source: Path, survey: Survey, lines: Sequence[str], 
     draw_labels(folder / "labels.png", figures.counts, figures.left_out)
     draw_aspects(folder / "aspects.png", figures.aspects, survey.options.max_aspect)
     write_json(folder / "report.json", figures)
+    page = _TEMPLATE.generate(
+        source=survey.options.source,
+        figures=figures,
+        labels=list(next(iter(figures.counts.values()))),
+        plots=[(title, folder / f"{name}.png") for name, title in PLOTS],
+        masks=None if survey.masks is None else _draw_outlines(out, source, survey, survey.masks),
+        sections=_draw_sections(folder, source, figures),
+        shown=SHOWN,
+    )
+    with replacing_durably(out / REPORT_FILE) as new, new.open("w", encoding="utf-8", newline="") as written:
+        written.writelines(page)
+
+
+def _draw_sections(folder: Path, source: Path, figures: Figures) -> list[Section]:
     across = [pair for pair in figures.near if pair.one_label != pair.other_label]
     within = [pair for pair in figures.near if pair.one_label == pair.other_label]
-    sections = (
-        Section("conflict", "The same picture under different labels", "One of the two labels is wrong.", figures.conflicts),
-        Section("across", "Nearly the same under different labels", "Look whether one of the labels is wrong.", across),
-        Section("near", "Nearly the same", "Kept in one group, so no split separates them.", within),
-        Section("same", "The same picture twice", "Kept in one group, so no split separates them.", figures.same),
-    )
-    with replacing_durably(out / REPORT_FILE) as new, new.open("w", encoding="utf-8", newline="") as page:
-        page.write(_HEAD + _summary(survey.options, figures, lines))
-        for name, title in (("labels", "Pictures per label"), ("sizes", "Sizes"), ("aspects", "Aspect ratios")):
-            page.write(f"<h2>{title}</h2>\n{_image(folder / f'{name}.png', title)}\n")
-        if survey.masks is not None:
-            page.write(_outlines(out, source, survey, survey.masks))
-        for section in sections:
-            page.write(f"<h2>{section.title}: {len(section.pairs)}</h2>\n<p>{section.what if section.pairs else 'None found.'}</p>\n")
-            for number, pair in enumerate(section.pairs[:SHOWN], start=1):
-                file = folder / f"{section.name}-{number:02}.png"
-                if _draw_pair(file, source / pair.one, source / pair.other):
-                    page.write(_pair(file, pair))
-            if len(section.pairs) > SHOWN:
-                page.write(f"<p>and {len(section.pairs) - SHOWN} more in report/report.json.</p>\n")
-        page.write("</main>\n</html>\n")
+    kept = "Kept in one group, so no split separates them."
+    return [
+        Section(title, what, pairs, list(_draw_pairs(folder, name, source, pairs[:SHOWN])))
+        for name, title, what, pairs in (
+            ("conflict", "The same picture under different labels", "One of the two labels is wrong.", figures.conflicts),
+            ("across", "Nearly the same under different labels", "Look whether one of the labels is wrong.", across),
+            ("near", "Nearly the same", kept, within),
+            ("same", "The same picture twice", kept, figures.same),
+        )
+    ]
 
 
 def _figures(survey: Survey, lines: Sequence[str]) -> Figures:
@@ -156,15 +176,10 @@ def _without(masks: Masks) -> list[int]:
     return [picture for picture, masked in masks.of.items() if masked.origin == NONE]
 
 
-def _outlines(out: Path, source: Path, survey: Survey, masks: Masks) -> str:
-    """The part of the page about masks. Its pictures are written into the folder `report`."""
+def _draw_outlines(out: Path, source: Path, survey: Survey, masks: Masks) -> list[CaptionedPicture]:
+    """Draw some masks of each label, and pictures without one, into the folder `report`."""
     folder, records, catalogue = out / PICTURES, survey.records, survey.catalogue
-    rows = "".join(f"<tr><td>{origin}</td><td>{count}</td></tr>\n" for origin, count in masks.counts().items())
-    what = (
-        "Where the masks of the pictures in a split come from, and some of them, from the smallest to the largest of each label. "
-        "Where an outline is wrong, draw the mask yourself, as masks/LABEL/NAME.png in the source."
-    )
-    said = [f"<h2>Masks</h2>\n<p>{what}</p>\n<table><tr><th>from</th><th>pictures</th></tr>\n{rows}</table>\n"]
+    drawn: list[CaptionedPicture] = []
 
     def show(name: str, caption: str, pictures: Sequence[int]) -> None:
         paths = [records.path(picture) for picture in pictures]
@@ -172,8 +187,7 @@ def _outlines(out: Path, source: Path, survey: Survey, masks: Masks) -> str:
         row = strip([MaskedPicture(source / path, file) for path, file in zip(paths, files, strict=True)])
         if row is not None:
             (folder / name).write_bytes(row)
-            told = html.escape(caption)
-            said.append(f"<figure>{_image(folder / name, told)}<figcaption>{told}</figcaption></figure>\n")
+            drawn.append(CaptionedPicture(folder / name, caption))
 
     label_of = dict(zip(catalogue.ids.tolist(), catalogue.labels.tolist(), strict=True))
     for number, label in enumerate(catalogue.names[:LABELS]):
@@ -185,7 +199,14 @@ def _outlines(out: Path, source: Path, survey: Survey, masks: Masks) -> str:
     for start in range(0, len(some), OUTLINES):
         row = some[start : start + OUTLINES]
         show(f"unmasked-{start // OUTLINES:02}.png", f"no mask, of {len(without)} such pictures: {', '.join(map(records.path, row))}", row)
-    return "".join(said)
+    return drawn
+
+
+def _draw_pairs(folder: Path, name: str, source: Path, pairs: Sequence[NamedPair]) -> Iterator[PairPicture]:
+    for number, pair in enumerate(pairs, start=1):
+        file = folder / f"{name}-{number:02}.png"
+        if _draw_pair(file, source / pair.one, source / pair.other):
+            yield PairPicture(file, f"{pair.one} ({pair.one_label}) and {pair.other} ({pair.other_label})", pair.likeness)
 
 
 def _draw_pair(file: Path, one: Path, other: Path) -> bool:
@@ -207,68 +228,3 @@ def _shown(file: Path) -> Pixels:
     small = cv2.resize(pixels, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
     below = PAIR_HEIGHT - small.shape[0]
     return np.asarray(cv2.copyMakeBorder(small, below // 2, below - below // 2, 0, 0, cv2.BORDER_CONSTANT, value=(255,) * 3), np.uint8)
-
-
-def _summary(options: PrepareOptions, figures: Figures, lines: Sequence[str]) -> str:
-    splits = [split for split in SPLITS if split in figures.counts]
-    rows = "".join(
-        f"<tr><td>{html.escape(label)}</td>"
-        + "".join(f"<td>{figures.counts[split][label]}</td>" for split in splits)
-        + f"<td>{figures.left_out.get(label, 0)}</td></tr>\n"
-        for label in next(iter(figures.counts.values()))
-    )
-    total = "".join(f"<td>{sum(figures.counts[split].values())}</td>" for split in splits)
-    flags = "".join(f"<tr><td>{flag}</td><td>{count}</td></tr>\n" for flag, count in figures.flags.items())
-    trained_on = sum(figures.counts.get("train", {}).values())
-    statistics = "".join(
-        f"<tr><td>{name}</td><td>{mean:.4f}</td><td>{std:.4f}</td></tr>\n"
-        for name, mean, std in zip(("red", "green", "blue"), figures.mean, figures.std, strict=True)
-    )
-    told = "".join(f"<li>{html.escape(line)}</li>\n" for line in lines) or "<li>Nothing to remark.</li>\n"
-    return f"""<h1>{html.escape(options.source)}</h1>
-<p>{figures.pictures} pictures, {figures.decodable} of them can be decoded.</p>
-<div class="wide"><table><tr><th>label</th>{"".join(f"<th>{split}</th>" for split in splits)}<th>left out</th></tr>
-{rows}<tr><th>all</th>{total}<td>{sum(figures.left_out.values())}</td></tr></table></div>
-<h2>Remarks</h2>
-<ul>
-{told}</ul>
-<h2>Flags</h2>
-<table><tr><th>flag</th><th>pictures</th></tr>
-{flags}</table>
-<h2>Channels</h2>
-<p>Of the {trained_on} training pictures, 0 to 1, each weighing the same.</p>
-<table><tr><th>channel</th><th>mean</th><th>deviation</th></tr>
-{statistics}</table>
-"""
-
-
-def _pair(file: Path, pair: NamedPair) -> str:
-    names = f"{html.escape(pair.one)} ({html.escape(pair.one_label)}) and {html.escape(pair.other)} ({html.escape(pair.other_label)})"
-    return f"<figure>{_image(file, names)}<figcaption>{names}, likeness {pair.likeness:.3f}</figcaption></figure>\n"
-
-
-def _image(file: Path, alternative: str) -> str:
-    return f'<img alt="{alternative}" src="data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}">'
-
-
-_HEAD = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Prepared data set</title>
-<style>
-body { font: 16px/1.45 system-ui, sans-serif; color: #222; background: #fff; margin: 0; }
-main { max-width: 52rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.4rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; }
-th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #ddd; font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
-li, figcaption { overflow-wrap: anywhere; }
-img { max-width: 100%; height: auto; }
-figure { margin: 1rem 0; }
-figcaption { font-size: .85rem; color: #555; }
-.wide { overflow-x: auto; }
-</style>
-<main>
-"""

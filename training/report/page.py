@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -60,10 +61,15 @@ def breakable(text: str) -> Markup:
     return escape(text).replace(".", Markup(".<wbr>")).replace("_", Markup("_<wbr>"))
 
 
+def png_url(file: Path) -> str:
+    """A PNG file as a `data:` URL."""
+    return f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"
+
+
 def environment(package: str, folder: str) -> Environment:
     """The templates in a folder of a package. Every value is escaped."""
     found = Environment(loader=PackageLoader(package, folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters["breakable"] = breakable
+    found.filters |= {"breakable": breakable, "png_url": png_url}
     return found
 
 

@@ -86,7 +86,7 @@ def test_labels_that_do_not_match_the_logits_are_refused(name: str, discs_tflite
 
 
 def test_only_a_bare_tflite_takes_labels(discs_run: Path) -> None:
-    with pytest.raises(SortbinError, match=r"only a bare \.tflite needs --labels"):
+    with pytest.raises(SortbinError, match=r"only a bare \.tflite needs them"):
         open_model(discs_run, discs_run / "labels.txt")
 
 
