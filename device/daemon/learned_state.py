@@ -32,7 +32,7 @@ class LearnedState(Protocol):
 
 
 class LearnedStateFile:
-    """One learned state and its `.npy` file. A file that cannot be read or written is logged, and the state is learned anew."""
+    """One learned state and its `.npy` file. A file that cannot be read or written is logged, and the state is learned again."""
 
     def __init__(self, file: Path, state: LearnedState) -> None:
         self._file, self._state = file, state
@@ -49,7 +49,7 @@ class LearnedStateFile:
         except FileNotFoundError:
             return
         except Exception as error:  # a damaged header raises many types in NumPy's reader
-            log.warning("%s: cannot be used, it will be learned anew: %s", self._file, error)
+            log.warning("%s: cannot be used, it will be learned again: %s", self._file, error)
 
     def update(self, now_s: float) -> None:
         """Save once the state is learned and then every SAVE_EVERY_S seconds, on a thread of its own. now_s: monotonic seconds."""
@@ -70,13 +70,13 @@ class LearnedStateFile:
             with replacing_durably(self._file) as new, new.open("wb") as file:
                 np.save(file, np.asarray(exported))
         except OSError as error:
-            log.warning("%s: %s; it will be learned anew at the next start", self._file, error.strerror)
+            log.warning("%s: %s; it will be learned again at the next start", self._file, error.strerror)
 
 
 def empty_reference_files(folder: Path, reference: EmptyReference) -> tuple[LearnedStateFile, LearnedStateFile]:
     """The two files of what the empty tray looks like.
 
-    After a crash they are trusted: an item may lie on the tray, and must not be learned as part of it. After a clean stop the tray is learned anew,
+    After a crash they are trusted: an item may lie on the tray, and must not be learned as part of it. After a clean stop the tray is learned again,
     since somebody may have cleaned it or moved the camera or the lamp. The files then only tell an empty tray from one with an item on it.
     """
     return LearnedStateFile(folder / VIEW_FILE, reference.detector), LearnedStateFile(folder / VIEWS_FILE, reference.background)

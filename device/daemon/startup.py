@@ -81,7 +81,7 @@ def open_parts(settings: BinSettings, open_hardware: Callable[[RulePack], BinHar
 def _close_ledger(ledger: Ledger, error: type[BaseException] | None, all_open: bool) -> None:
     """Close it and note how the run ended. A start that was refused before all parts were open counts neither as a crash nor as a clean stop."""
     refused = error is not None and issubclass(error, SortbinError) and not all_open
-    ledger.close(0.5, "not begun" if refused else "crash" if error is not None else "clean")
+    ledger.close(0.5, "refused" if refused else "crash" if error is not None else "clean")
 
 
 def _without_edgetpu(settings: BinSettings) -> BinSettings:

@@ -28,8 +28,8 @@ NUMBERS_LOST = 1_700_000_000
 """Where a damaged database and its `ledger.seq` are lost together, numbers go on above this, or above the Unix time where that is higher.
 No count that began at 1 comes near it."""
 
-ExitKind = Literal["clean", "crash", "not begun"]
-"""How a run ended: stopped as asked; by a fault of its own, which the next start counts; or refused before anything moved, which does not count."""
+ExitKind = Literal["clean", "crash", "refused"]
+"""How a run ended: stopped as asked; by a fault of its own, which the next start counts; refused before anything moved, which does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +187,7 @@ class LedgerDatabase:
         schema.create(db, given_out=reserved)
         schema.note(db, clean=1)
         if reserved:
-            self.warnings.append(f"{self.file}: was missing or empty beside its {NUMBERS}; begun anew, numbers go on at {reserved + 1}")
+            self.warnings.append(f"{self.file}: was missing or empty beside its {NUMBERS}; a new one was made, numbers go on at {reserved + 1}")
 
     def _begin_run(self, db: sqlite3.Connection) -> None:
         """Load the state, note this start, and turn intents that the previous run left into events."""
@@ -242,7 +242,7 @@ class LedgerDatabase:
         return dropped
 
     def _exit_notes(self, exit_kind: ExitKind) -> dict[str, int | str]:
-        if exit_kind != "not begun":
+        if exit_kind != "refused":
             return {"clean": int(exit_kind == "clean")}
         before = {name: getattr(self._notes_before, name) for name in ("clean", "restarts", "kernel", "crashes", "begun_s")}
         return {name: value for name, value in before.items() if value is not None}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from device.events import ItemRejected, ItemSorted
-from device.ledger import schema as tables
+from device.ledger import schema
 from device.ledger.schema import FILE, LedgerError, LedgerState, code, ledger_errors
 
 PAGE = 1000
@@ -36,7 +36,7 @@ def read_events(folder: Path, after_seq: int = 0, warn: Callable[[str], None] = 
 
 def read_ledger_state(folder: Path) -> tuple[LedgerState, ItemSorted | ItemRejected | None]:
     """The state of a ledger, and the item that was sorted or rejected last. Raises LedgerError."""
-    found = _query(folder / FILE, lambda _: None, lambda db: (tables.load_state(db), tables.newest_item(db)))
+    found = _query(folder / FILE, lambda _: None, lambda db: (schema.load_state(db), schema.newest_item(db)))
     if found is None:
         raise LedgerError(f"{folder / FILE}: holds nothing yet")
     return found

@@ -19,7 +19,7 @@ import msgspec
 
 from device.common.files import sync
 from device.events import AnyEvent, decode
-from device.ledger import schema as tables
+from device.ledger import schema
 
 SET_ASIDE = 3
 """most damaged databases that stay in the folder"""
@@ -34,7 +34,7 @@ _MIN_RANGE = 4
 """a range of fewer unreadable numbers is not searched further"""
 _MAX_EMPTY_RANGES = 2000
 """the search ends after so many ranges in a row without a readable event"""
-_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError, tables.Damaged)
+_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError, schema.Damaged)
 """what reading raises; UnicodeDecodeError where SQLite's message quotes damaged text"""
 _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 
@@ -61,9 +61,9 @@ def save(file: Path, known: LastKnown) -> int:
         with contextlib.closing(sqlite3.connect(new, isolation_level=None)) as db, contextlib.closing(_open_readable(file, copy)) as damaged:
             db.execute("PRAGMA journal_mode = OFF")
             db.execute("PRAGMA synchronous = OFF")
-            with tables.transaction(db):
-                tables.create(db, given_out=known.highest)
-                tables.note(db, clean=0, dropped=max(known.dropped, _dropped(damaged, known.highest)), **_identity(damaged))
+            with schema.transaction(db):
+                schema.create(db, given_out=known.highest)
+                schema.note(db, clean=0, dropped=max(known.dropped, _dropped(damaged, known.highest)), **_identity(damaged))
                 saved = _save_events(damaged, db, known)
                 _save_intents(damaged, db)
         sync(new)
@@ -122,7 +122,7 @@ def _open_readable(file: Path, copy: Path) -> sqlite3.Connection:
     damaged = _open_read_only(file)
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as sound:
         sound.text_factory = bytes
-        tables.create(sound, given_out=0)
+        schema.create(sound, given_out=0)
         if _layout(damaged) == _layout(sound):
             return damaged
         first_page = bytearray(sound.serialize()[:_PAGE_SIZE])
@@ -155,7 +155,7 @@ def _save_events(damaged: sqlite3.Connection, db: sqlite3.Connection, known: Las
         saved += db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?)", ((event.seq, payload) for event, payload in chunk)).rowcount
         waiting = ((event.seq,) for event, _ in chunk if undelivered is None or event.seq in undelivered)
         db.executemany("INSERT OR IGNORE INTO outbox VALUES (?)", waiting)
-        counted.update(counted_as for event, _ in chunk if (counted_as := tables.counted_as(event)) is not None)
+        counted.update(counted_as for event, _ in chunk if (counted_as := schema.counted_as(event)) is not None)
     totals = _totals(damaged, known.highest) | counted | Counter(known.counts)
     db.executemany("INSERT INTO total VALUES (?, ?, ?)", ((name, kind, n) for (name, kind), n in totals.items()))
     return saved
@@ -173,7 +173,7 @@ def _totals(damaged: sqlite3.Connection, highest: int) -> Counter[tuple[str, str
     totals: Counter[tuple[str, str]] = Counter()
     for name, kind, n in _readable(damaged, "SELECT bin, kind, n FROM total"):
         to_bin, known_kind = _text(name), _text(kind)
-        if to_bin is not None and known_kind in tables.KINDS and _plausible(n, highest):
+        if to_bin is not None and known_kind in schema.KINDS and _plausible(n, highest):
             totals[to_bin, known_kind] = n
     return totals
 
@@ -206,7 +206,7 @@ def _events(damaged: sqlite3.Connection, highest: int) -> Iterator[tuple[AnyEven
         try:
             for seq, payload in damaged.execute(query, (low, high)):
                 if not low <= seq <= high:
-                    raise tables.Damaged("numbers out of order")
+                    raise schema.Damaged("numbers out of order")
                 low, empty_ranges = seq + 1, 0
                 if (event := _event(seq, payload)) is not None:
                     yield event, payload
@@ -237,7 +237,7 @@ def _readable(damaged: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ..
 
 def _ignore_damage(error: Exception) -> None:
     """Ignore an error that means an unreadable page. Raise any other again: a lock, a full disk."""
-    if not tables.is_damage(error) and getattr(error, "sqlite_errorcode", 0) not in _UNREADABLE:
+    if not schema.is_damage(error) and getattr(error, "sqlite_errorcode", 0) not in _UNREADABLE:
         raise error
 
 

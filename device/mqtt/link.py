@@ -1,4 +1,4 @@
-"""The link to the broker: connects, reconnects for ever, and publishes status and events.
+"""The link to the broker: connects, reconnects until it is stopped, and publishes status and events.
 
 One thread connects, publishes and handles acknowledgements. The control thread and the ledger only put values into its queues.
 """
@@ -37,7 +37,7 @@ of two clients with one client id."""
 
 
 class Link:
-    """Connects when it is made, and reconnects for ever with back-off.
+    """Connects when it is made, and reconnects until it is stopped with back-off.
 
     Each connection publishes first every retained value, then `online`, then the journal from the oldest unacknowledged event. All methods but
     `stop` return at once, whatever the network does.

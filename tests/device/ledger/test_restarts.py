@@ -74,10 +74,10 @@ def test_a_refused_start_does_not_change_the_crash_count(opener: Opener) -> None
     for _ in range(2):
         refused = opener()
         assert (refused.restarts, refused.crashes) == (3, 3)
-        refused.close(WAIT_S, "not begun")
+        refused.close(WAIT_S, "refused")
     opener().close(WAIT_S)
     refused = opener()
-    refused.close(WAIT_S, "not begun")
+    refused.close(WAIT_S, "refused")
     assert (refused.restarts, opener().restarts) == (0, 0)
 
 
@@ -89,7 +89,7 @@ READY = Started(version="1", bundle="b", runtime="r", restarts=0)
     ("events", "end", "held"),
     [
         ([READY, HELD, JAM], "crash", True),
-        ([READY, HELD], "not begun", False),
+        ([READY, HELD], "refused", False),
         ([READY, HELD], "clean", False),
         ([READY, HELD, OVER], "crash", False),
         ([HELD, READY], "crash", False),
