@@ -1,1 +1,1 @@
-"""What the camera sees, judged: inference, isolation and fewshot are rooms below, `judge` joins them. Imports common."""
+"""Computer vision: the rooms inference, isolation and fewshot, joined by `judge`. Imports common."""

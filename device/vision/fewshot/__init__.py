@@ -1,1 +1,1 @@
-"""A head fitted on the device from a few photos a label, on the frozen embedding of the bundle. Imports inference."""
+"""A classification head that the device fits to a few photos of each label, on the bundle's frozen embedding. Imports inference."""

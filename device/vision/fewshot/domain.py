@@ -17,9 +17,9 @@ from device.vision.inference.covariance import LowRankCovariance
 
 Ints = npt.NDArray[np.integer[Any]]
 
-SMOOTH = 3.0
+RIDGE = 3.0
 """ridge on the variance of each feature of the training photos, in units of their mean variance: few photos estimate a direction poorly"""
-FAR = 5.0
+EVEN_ODDS_DISTANCE = 5.0
 """distance from the training photos, in their standard deviations along the direction, at which both domains are equally likely. Of validation
 photos 97 % were nearer than 3.2 to 4.1; items at the site had means of 7 to 12 (docs/research/teaching.md)"""
 
@@ -57,7 +57,7 @@ def fit_domain(
     """
     differs = embeddings - probabilities @ means
     photo_of, of_photos, shares = _photo_means(differs, targets, photos)
-    ridge = np.full(differs.shape[1], SMOOTH * training.trace / differs.shape[1])
+    ridge = np.full(differs.shape[1], RIDGE * training.trace / differs.shape[1])
     directions = training.solve(of_photos, ridge)
     whole = shares @ directions
     weights = _unit_variance(training, whole[np.newaxis])[0]
@@ -93,4 +93,4 @@ def _unit_variance(training: LowRankCovariance, directions: Float64Array) -> Flo
 
 def _in_domain(distance: Float64Array) -> Float64Array:
     """Logistic function of the distance from training photos, in standard deviations."""
-    return np.asarray(1 / (1 + np.exp(np.clip(FAR - distance, -30, 30))), np.float64)
+    return np.asarray(1 / (1 + np.exp(np.clip(EVEN_ODDS_DISTANCE - distance, -30, 30))), np.float64)

@@ -15,7 +15,7 @@ from device.vision.fewshot.prior import FewshotPrior, excluded_evidence
 from device.vision.inference.classifier import softmax
 from device.vision.inference.novelty import NoveltyModel
 
-MOSTLY = 0.5
+RIVAL_SHARE = 0.5
 """share of an old label's probability above which a new label counts as its rival"""
 
 
@@ -74,7 +74,7 @@ class FewshotHead:
         old, new = self.labels[: len(self.prior.columns)], self.labels[len(self.prior.columns) :]
         shares = zip(new, self.prior.claims[:, self.prior.columns], strict=True)
         pairs = [(label, rival, share) for label, row in shares for rival, share in zip(old, row, strict=True)]
-        return [(label, rival) for label, rival, share in pairs if share > MOSTLY and rival not in self.examples.labels]
+        return [(label, rival) for label, rival, share in pairs if share > RIVAL_SHARE and rival not in self.examples.labels]
 
 
 def labels_after_teaching(old: tuple[str, ...], taught: Sequence[str], *, only: bool) -> tuple[str, ...]:

@@ -16,9 +16,9 @@ from device.vision.inference.embedding_stats import EmbeddingStats
 
 Ints = npt.NDArray[np.int64]
 
-WHOLE = -1
+NO_FOLD = -1
 """in place of a fold number: no fold is left out"""
-SHIFT = 3.0
+BIAS_STD_NATS = 3.0
 """prior standard deviation of a label's bias, in nats: few photos say little about how often a label comes"""
 
 MOST_SPANNING = 480
@@ -115,7 +115,7 @@ class HeadFitter:
         between = np.sqrt(shares)[:, np.newaxis] * (means - middle)
         strong, rest = np.concatenate([covariance.strong, between]), covariance.rest
         self._scale = 1 / np.sqrt(np.square(strong).sum() + rest.sum())
-        self._middle = rows.embeddings[self._chosen(np.ones(self._taught, np.bool_), WHOLE)].mean(axis=0)
+        self._middle = rows.embeddings[self._chosen(np.ones(self._taught, np.bool_), NO_FOLD)].mean(axis=0)
         self._features = np.concatenate([self._scale * (rows.embeddings - self._middle), np.ones((len(rows.targets), 1))], axis=1)
         moved = np.concatenate([strong, (middle - self._middle)[np.newaxis]]) * self._scale
         ones = np.append(np.zeros(len(strong)), 1.0)
@@ -130,7 +130,7 @@ class HeadFitter:
         is learning without forgetting (Li and Hoiem 2016) without the photos.
         """
         space = self._space(recipe)
-        whole = space.whole(self._fit(recipe, self._chosen(np.ones(self._taught, np.bool_), WHOLE)))
+        whole = space.whole(self._fit(recipe, self._chosen(np.ones(self._taught, np.bool_), NO_FOLD)))
         weights = self._scale * whole[:, :-1]
         return LinearHead(weights, whole[:, -1] - weights @ self._middle, recipe.trust)
 
@@ -184,7 +184,7 @@ class _Space:
 
     def __init__(self, features: Float64Array, spanning: Ints, kept: LowRankCovariance, loose: float, weights: Float64Array) -> None:
         ridge = np.full(features.shape[1], 1 / loose**2)
-        ridge[-1] = 1 / SHIFT**2
+        ridge[-1] = 1 / BIAS_STD_NATS**2
         solved = kept.solve(features[spanning], ridge)
         strengths, vectors = np.linalg.eigh(features[spanning] @ solved.T)
         strong = strengths > 1e-7 * strengths[-1]

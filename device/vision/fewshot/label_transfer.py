@@ -15,9 +15,9 @@ Ints = npt.NDArray[np.integer[Any]]
 
 PSEUDO_PHOTOS = 2.0
 """photos of each new label that are added with equal probability for every label of the bundle (additive smoothing)"""
-LEAST = 1e-6
+PROBABILITY_FLOOR = 1e-6
 """floor of a label's probability"""
-HARDLY = 0.01
+GAP_FLOOR = 0.01
 """floor of probabilities in `certainty_gap`: below it, labels are equally unlikely"""
 
 
@@ -67,7 +67,7 @@ def split_posterior(probabilities: Float64Array, columns: Ints, shares: Float64A
     given = in_domain[:, np.newaxis, np.newaxis] * shares
     new = (given * probabilities[:, np.newaxis]).sum(axis=2)
     kept = (probabilities * (1 - given.sum(axis=1)))[:, columns]
-    return np.asarray(np.log(np.maximum(np.concatenate([kept, new], axis=1), LEAST)), np.float64)
+    return np.asarray(np.log(np.maximum(np.concatenate([kept, new], axis=1), PROBABILITY_FLOOR)), np.float64)
 
 
 def certainty_gap(probabilities: Float64Array, affinity: Float64Array) -> Float64Array:
@@ -79,7 +79,7 @@ def certainty_gap(probabilities: Float64Array, affinity: Float64Array) -> Float6
 
     probabilities: as for `split_posterior`. affinity: see `label_affinity`, or that for each row: rows x new labels x labels of the bundle.
     """
-    likely = np.maximum(probabilities, HARDLY)[:, np.newaxis]
+    likely = np.maximum(probabilities, GAP_FLOOR)[:, np.newaxis]
     return np.asarray((affinity * np.log(likely)).sum(axis=2) - np.log((affinity * likely).sum(axis=2)), np.float64)
 
 

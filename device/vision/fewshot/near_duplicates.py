@@ -15,7 +15,7 @@ Ints = npt.NDArray[np.int64]
 Whole = npt.NDArray[np.integer[Any]]
 Flags = npt.NDArray[np.bool_]
 
-WHOLE, ISOLATED = 0.05, 0.12
+FRAME_DISTANCE, ITEM_DISTANCE = 0.05, 0.12
 """most squared distance of near duplicates, relative to the mean squared distance of two training photos of one label: for whole frames, which share
 their surroundings, and for isolated items. Noise, other light and JPEG move a photo by less (docs/research/teaching.md)"""
 
@@ -30,7 +30,7 @@ def group_near_duplicates(embeddings: Float64Array, targets: Whole, photos: Whol
     means = np.zeros((len(numbers), embeddings.shape[1]))
     np.add.at(means, photo_of, embeddings / crops[photo_of, np.newaxis])
     same = (targets[first, np.newaxis] == targets[first]) & (isolated[first, np.newaxis] == isolated[first])
-    near = same & (_squared_distances(means) <= 2 * trace * np.where(isolated[first], ISOLATED, WHOLE))
+    near = same & (_squared_distances(means) <= 2 * trace * np.where(isolated[first], ITEM_DISTANCE, FRAME_DISTANCE))
     return numbers[_components(near)][photo_of].astype(np.int64)
 
 

@@ -9,17 +9,17 @@ import numpy.typing as npt
 
 from device.common.arrays import Float64Array
 from device.vision.fewshot.domain import DomainDirection, domain_shift, fit_domain
-from device.vision.fewshot.head import WHOLE, Ints, PseudoExamples, TrainingSet
+from device.vision.fewshot.head import NO_FOLD, Ints, PseudoExamples, TrainingSet
 from device.vision.fewshot.label_transfer import certainty_gap, claim_shares, label_affinity, label_affinity_without_own, split_posterior
 from device.vision.inference.embedding_stats import EmbeddingStats
 
 Flags = npt.NDArray[np.bool_]
 
-RARE = 0.25
+UNTAUGHT_FREQUENCY = 0.25
 """assumed frequency of a label that was not taught, relative to a taught one: people teach what comes to their bin"""
 CERTAINTY_WEIGHT = 0.5
 """weight of `certainty_gap` against a new label, 0..1; 0.5 is half-way between the linear and the logarithmic pool"""
-SURELY = 0.9
+PSEUDO_CONFIDENCE = 0.9
 """probability that the bundle is assumed to give the label of a pseudo-example"""
 
 
@@ -104,7 +104,7 @@ def fit_prior(stats: EmbeddingStats, columns: Ints, rows: FoldedExamples, *, onl
     untaught = np.setdiff1d(np.arange(len(columns)), labels)
     once = 1 / np.unique(rows.photos, return_counts=True)[1][np.unique(rows.photos, return_inverse=True)[1]]
     frequencies = np.ones(len(columns) + len(new))
-    frequencies[untaught] = RARE
+    frequencies[untaught] = UNTAUGHT_FREQUENCY
     of_each = once.sum() / len(labels)
 
     def shares(affinity: Float64Array) -> Float64Array:
@@ -126,7 +126,7 @@ def fit_prior(stats: EmbeddingStats, columns: Ints, rows: FoldedExamples, *, onl
         in_domain, domain = in_domain if isolated else found.out_of_fold, found.direction
     prior = FewshotPrior(columns, claims, frequencies, affinity, domain)
     # The bundle tells its own labels apart by itself. Beside new labels, the head would take every item for a taught label without pseudo-examples.
-    pseudo = _pseudo_examples(prior, untaught if len(new) else untaught[:0], means, rows, RARE * of_each)
+    pseudo = _pseudo_examples(prior, untaught if len(new) else untaught[:0], means, rows, UNTAUGHT_FREQUENCY * of_each)
     return FittedPrior(prior, prior.log_probabilities(rows.probabilities, in_domain, (own_claims, own_affinity)), pseudo)
 
 
@@ -136,11 +136,11 @@ def _pseudo_examples(prior: FewshotPrior, untaught: Ints, means: Float64Array, r
     means: labels of the bundle x features. photos: weight of each, less where new labels claim its label.
     """
     own = prior.columns[untaught]
-    probabilities = np.full((len(own), prior.claims.shape[1]), (1 - SURELY) / prior.claims.shape[1])
-    probabilities[np.arange(len(own)), own] += SURELY
+    probabilities = np.full((len(own), prior.claims.shape[1]), (1 - PSEUDO_CONFIDENCE) / prior.claims.shape[1])
+    probabilities[np.arange(len(own)), own] += PSEUDO_CONFIDENCE
     before = prior.log_probabilities(probabilities, np.ones(len(own)))
     worth = photos * (1 - prior.claims.sum(axis=0)[own])
-    folds = [WHOLE, *np.unique(rows.folds).tolist()] if len(own) else []
+    folds = [NO_FOLD, *np.unique(rows.folds).tolist()] if len(own) else []
     made = [TrainingSet(means[own] + _shift(means, rows, rows.folds != fold), before, untaught, worth) for fold in folds]
     nothing = TrainingSet(means[:0], before[:0], untaught[:0], worth[:0])
     return PseudoExamples(functools.reduce(TrainingSet.followed_by, made, nothing), np.repeat(np.array(folds, np.int64), len(own)))

@@ -21,14 +21,14 @@ from device.vision.inference.novelty import NoveltyModel, adapt_novelty, fit_nov
 
 Recipes = Sequence[Sequence[HeadRecipe]]
 
-KEEP, LITTLE = 20.0, 1.0
-"""values of `HeadRecipe.keep`. With KEEP, TrashNet's validation photos lose less than a point on the mean where the bundle's labels stay. LITTLE is
-tried only where all labels were taught: there the taught photos may know better than the bundle"""
-WHOLLY, HALF, NOT = 1.0, 0.5, 0.0
+KEEP, KEEP_LITTLE = 20.0, 1.0
+"""values of `HeadRecipe.keep`. With KEEP, TrashNet's validation photos lose less than a point on the mean where the bundle's labels stay. KEEP_LITTLE
+is tried only where all labels were taught: there the taught photos may know better than the bundle"""
+TRUSTS = (1.0, 0.5, 0.0)
 """values of `HeadRecipe.trust`"""
 LOOSE = (2.0, 5.0, 12.0)
 """values of `HeadRecipe.loose`"""
-SURE = 2.0
+STANDARD_ERRORS = 2.0
 """standard errors by which a less cautious recipe must be better on left-out photos before it is chosen"""
 MOST_FOLDS = 12
 """most folds of the cross-validation: with fewer photos each is left out alone"""
@@ -66,7 +66,8 @@ def teach(examples: Examples, bundle: Bundle, stats: EmbeddingStats, familiar: N
     familiar: the bundle's novelty model, if it has one. only: leave out labels of the bundle that were not taught.
 
     Near duplicates count as one photo. Recipes are compared by the log likelihood of left-out photos; all crops of a photo are left out together.
-    A recipe that trusts the bundle less, or a looser one beside pseudo-examples, is chosen only where it is better by SURE standard errors.
+    A recipe that trusts the bundle less, or a looser one beside pseudo-examples, is chosen only where it is better by STANDARD_ERRORS standard
+    errors.
     """
     labels = labels_after_teaching(bundle.info.labels, examples.labels, only=only)
     rows = _folded(examples, labels, stats)
@@ -117,7 +118,7 @@ def _folds(targets: Ints, photos: Ints) -> Ints:
 
 def _candidates(*, free: bool, one_by_one: bool) -> Recipes:
     """Groups of recipes, the most cautious group first. free: whether the bundle may be trusted less. one_by_one: each recipe is a group."""
-    trusts, keeps = ((WHOLLY, HALF, NOT), (KEEP, LITTLE)) if free else ((WHOLLY,), (KEEP,))
+    trusts, keeps = (TRUSTS, (KEEP, KEEP_LITTLE)) if free else (TRUSTS[:1], (KEEP,))
     groups = [[HeadRecipe(trust, loose, keep) for loose, keep in itertools.product(LOOSE, keeps)] for trust in trusts]
     # A looser head fits pseudo-examples, which are all alike, better and the taught photos worse: it needs a reason, too.
     return [[recipe] for recipe in itertools.chain(*groups)] if one_by_one else groups
@@ -144,7 +145,7 @@ def _has_another(targets: Ints) -> npt.NDArray[np.bool_]:
 
 
 def _choose(recipes: Recipes, losses: Mapping[HeadRecipe, Float64Array], training_set: TrainingSet, photos: Ints) -> HeadRecipe:
-    """The recipe of the first group with the least mean loss, or one of a later group that is better by SURE standard errors.
+    """The recipe of the first group with the least mean loss, or one of a later group that is better by STANDARD_ERRORS standard errors.
 
     losses: of each row, in nats. photos: the photo of each row; standard errors are over photos.
     """
@@ -153,7 +154,7 @@ def _choose(recipes: Recipes, losses: Mapping[HeadRecipe, Float64Array], trainin
     for recipe in later:
         gain = losses[chosen] - losses[recipe]
         mean = float(share @ gain)
-        if mean > SURE * np.linalg.norm(np.bincount(photos, share * (gain - mean))):
+        if mean > STANDARD_ERRORS * np.linalg.norm(np.bincount(photos, share * (gain - mean))):
             chosen = recipe
     return chosen
 

@@ -1,1 +1,1 @@
-"""From pixels to calibrated probabilities: bundle, runtime, preprocessing, classifier, novelty. Imports common."""
+"""From pixels to calibrated probabilities: picture files, bundle, runtime, preprocessing, classifier, novelty. Imports common."""

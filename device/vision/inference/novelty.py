@@ -23,7 +23,7 @@ STEPS = 65
 """number of stored quantiles"""
 LEAST_SPREAD = 0.01, 0.5
 """floors of the spread of distances and of log odds, so that very similar photos do not make the next one look strange"""
-USUALLY = 0.75
+EXCLUDED_QUANTILE = 0.75
 """quantile of in-distribution excluded evidence below which no penalty applies: a bundle often takes taught items for left-out labels"""
 
 _LEAST = 1e-6
@@ -35,8 +35,8 @@ class NoveltyModel:
     """Prototypes of what is known, and the distribution of strangeness over known photos that were not used for fitting.
 
     prototypes: n x features, about unit length, float32 rounded to float16. distance, doubt: median and interquartile range of the two parts of
-    strangeness, float32. quantiles: of strangeness, at STEPS equal steps, float32. photos: number of photos, int64 scalar. usual: the USUALLY
-    quantile of `prior.excluded_evidence`, nats; infinite where no label was left out.
+    strangeness, float32. quantiles: of strangeness, at STEPS equal steps, float32. photos: number of photos, int64 scalar. usual: the
+    EXCLUDED_QUANTILE quantile of `prior.excluded_evidence`, nats; infinite where no label was left out.
     """
 
     prototypes: Float32Array
@@ -126,7 +126,7 @@ def _round_to_float16(prototypes: Float64Array) -> Float32Array:
 
 
 def _usual_excluded(excluded: Float64Array | None) -> float:
-    return math.inf if excluded is None else float(np.quantile(excluded, USUALLY))
+    return math.inf if excluded is None else float(np.quantile(excluded, EXCLUDED_QUANTILE))
 
 
 def _median_and_spread(values: Float64Array, least_spread: float) -> Float32Array:

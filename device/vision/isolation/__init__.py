@@ -1,1 +1,1 @@
-"""Where the item is: the tray without it, the difference, the outline, the crop, and whether it lies still. Imports inference."""
+"""Occupancy and isolation: whether something is on the tray, its mask against the empty tray, and its crops. Imports inference."""

@@ -22,8 +22,8 @@ NO_LIMIT = np.float32(1e6)
 """a logarithm above any real one"""
 LEAST_TEXTURE = np.float32(1e-3)
 """floor of the texture, in logarithms"""
-FEW = 3
-"""noise is measured on every FEW-th row and column"""
+NOISE_STEP = 3
+"""noise is measured on every NOISE_STEP-th row and column"""
 UNEVEN, LEAST_UNEVEN = 0.3, 0.05
 """noise in texture is measured on this share of the view with the most texture, where it is at least LEAST_UNEVEN"""
 
@@ -145,8 +145,8 @@ class BackgroundModel:
 
 
 def subsample(view: Float32Array) -> Float32Array:
-    """Every FEW-th pixel of every FEW-th row: H x W to n."""
-    return view[1::FEW, 1::FEW].flatten()
+    """Every NOISE_STEP-th pixel of every NOISE_STEP-th row: H x W to n."""
+    return view[1::NOISE_STEP, 1::NOISE_STEP].flatten()
 
 
 def quantile(values: Float32Array, share: float) -> float:

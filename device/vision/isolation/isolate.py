@@ -16,7 +16,7 @@ from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import HEIGHT, WIDTH, BackgroundModel, quantile
 from device.vision.isolation.difference import STRAY, STRAY_GAIN, TONE, difference_channels
 from device.vision.isolation.exposure import brighten_dark
-from device.vision.isolation.outline import CERTAIN, find_outline
+from device.vision.isolation.outline import LEAST_CERTAINTY, find_outline
 
 Box = tuple[int, int, int, int]
 
@@ -26,11 +26,11 @@ LEAST_AREA = 0.002
 """least share of the view that an item covers"""
 MOST_AREA = 0.85
 """most share of the view that an item covers; above, the view or the light has changed, or an item hides everything"""
-UNLIKE = 0.25
+MOST_SURROUNDINGS_CHANGE = 0.25
 """most median difference of the surroundings to the empty view, in logarithms of light; above, it is another view"""
-LOOKED_AT = 3
-"""the surroundings are compared on every LOOKED_AT-th row and column"""
-HALF = 127
+SURROUNDINGS_STEP = 3
+"""the surroundings are compared on every SURROUNDINGS_STEP-th row and column"""
+ITEM_ABOVE = 127
 """mask values above this are on the item"""
 
 
@@ -68,11 +68,11 @@ def isolate(frame: Pixels, empty: BackgroundModel | Sequence[Pixels], ground: Gr
     differs = difference_channels(frame, views)
     item, certainty, likely = find_outline(differs)
     area = area_share(item)
-    if area < LEAST_AREA or certainty < CERTAIN:
+    if area < LEAST_AREA or certainty < LEAST_CERTAINTY:
         return whole_frame(frame, "nothing differs")
     if area > MOST_AREA:
         return whole_frame(frame, "fills the view")
-    if surroundings_change(differs, item) > UNLIKE:
+    if surroundings_change(differs, item) > MOST_SURROUNDINGS_CHANGE:
         return whole_frame(frame, "another view")
     mask, box = _drawn(item, frame)
     if box is None:
@@ -98,15 +98,15 @@ def surroundings_change(differs: Float32Array, item: Pixels) -> float:
 
     differs: see `difference_channels`. item: mask of the same size.
     """
-    few = slice(None, None, LOOKED_AT)
+    few = slice(None, None, SURROUNDINGS_STEP)
     tone, stray = differs[TONE, few, few], differs[STRAY, few, few]
-    around = np.maximum(np.abs(tone), stray / STRAY_GAIN)[item[few, few] <= HALF]
+    around = np.maximum(np.abs(tone), stray / STRAY_GAIN)[item[few, few] <= ITEM_ABOVE]
     return quantile(around, 0.5) if len(around) else 0.0
 
 
 def area_share(item: Pixels) -> float:
     """The share of the view that the item covers. item: mask, uint8."""
-    return np.count_nonzero(item > HALF) / item.size
+    return np.count_nonzero(item > ITEM_ABOVE) / item.size
 
 
 def whole_frame(frame: Pixels, why: str) -> Isolated:
@@ -116,7 +116,7 @@ def whole_frame(frame: Pixels, why: str) -> Isolated:
 
 
 def _box(mask: Pixels) -> Box | None:
-    left, top, width, height = cv2.boundingRect(cv2.threshold(mask, HALF, 255, cv2.THRESH_TOZERO)[1])
+    left, top, width, height = cv2.boundingRect(cv2.threshold(mask, ITEM_ABOVE, 255, cv2.THRESH_TOZERO)[1])
     return (left, top, left + width, top + height) if width else None
 
 

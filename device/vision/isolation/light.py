@@ -13,16 +13,16 @@ Flags = npt.NDArray[np.bool_]
 
 TOE = 12.0
 """counts of 255 that are added before the logarithm: in darker pixels sensor noise and lens flare outweigh the light"""
-ALIKE = 0.075
+ONE_CHANGE = 0.075
 """changes within this distance of their middle count as one change, in logarithms"""
-MOST = 2.0
+MOST_CHANGE = 2.0
 """largest change of light, in logarithms: seven times as bright, or as dark"""
 REACH = 0.3
 """largest distance from the commonest change in the first fit, in logarithms: white balance moves the channels apart"""
 SATURATED = 250
 """counts of 255 from which a pixel counts as saturated"""
-COMPARED = 6
-"""the fit uses every COMPARED-th row and column"""
+FIT_STEP = 6
+"""the fit uses every FIT_STEP-th row and column"""
 LEAST_USABLE = 0.1
 """least share of unsaturated pixels; below it, saturated ones are fitted too"""
 MOST_ROUNDS = 4
@@ -52,7 +52,7 @@ def fit_light(seen: Float32Array, empty: Float32Array, saturated: Flags) -> Floa
     Tukey's biweight (Beaton and Tukey 1974).
     """
     height, width = saturated.shape
-    few = slice(COMPARED // 2, None, COMPARED)
+    few = slice(FIT_STEP // 2, None, FIT_STEP)
     thinned = np.ascontiguousarray(seen[few, few].reshape(-1, 3).T)
     bad = thinned.max(axis=0) >= BRIGHTEST
     bad |= saturated[few, few].ravel()
@@ -75,19 +75,19 @@ def _terms(height: int, width: int, step: int) -> Float32Array:
 @functools.cache
 def _thinned_terms(height: int, width: int) -> Float32Array:
     """The terms of the pixels that are fitted: 3 x n."""
-    return np.ascontiguousarray(_terms(height, width, COMPARED).reshape(-1, 3).T)
+    return np.ascontiguousarray(_terms(height, width, FIT_STEP).reshape(-1, 3).T)
 
 
 def _commonest(change: Float32Array) -> float:
     """The middle of the change that most pixels share. No change is preferred unless another has 25 % more pixels."""
     ordered = np.sort(change)
-    shared = ordered.searchsorted(ordered + 2 * ALIKE)
+    shared = ordered.searchsorted(ordered + 2 * ONE_CHANGE)
     shared -= np.arange(len(ordered))
     first = int(shared.argmax())
     below, above = ordered.searchsorted(_UNCHANGED)
     if (above - below) * 1.25 >= shared[first]:
         return 0.0
-    return min(max(float(ordered[first + shared[first] // 2]), -MOST), MOST)
+    return min(max(float(ordered[first + shared[first] // 2]), -MOST_CHANGE), MOST_CHANGE)
 
 
 def _robust_planes(terms: Float32Array, change: Float32Array, start: float) -> Float32Array:
@@ -119,7 +119,7 @@ def _robust_planes(terms: Float32Array, change: Float32Array, start: float) -> F
 
 
 _ALL, _NONE = np.float32(1), np.float32(0)
-_UNCHANGED = np.array([-ALIKE, ALIKE], np.float32)
+_UNCHANGED = np.array([-ONE_CHANGE, ONE_CHANGE], np.float32)
 _NOT_FITTED = np.float32(1e6)
 _MEAN = np.full(3, 1 / 3, np.float32)
 _RIDGE = np.diag([1e-3, 5e-3, 5e-3]).astype(np.float32)

@@ -20,7 +20,7 @@ from device.vision.inference.preprocess import Pixels
 from device.vision.inference.runtime import Interpreter, RuntimeFault, first_line, open_model
 
 MODEL = Path(__file__).parents[2] / "models" / "outline" / "outline_int8.tflite"
-CERTAIN = 2.5
+LEAST_CERTAINTY = 2.5
 """least of the highest logit for an item. In rendered places items reached at least 4.3 (n = 288), empty views at most 0.2 (n = 36)"""
 PART = 0.15
 """least area of a further piece of an item, as a share of the largest piece"""

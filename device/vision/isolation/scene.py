@@ -16,10 +16,10 @@ from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import HEIGHT, WIDTH, BackgroundModel, BackgroundStats
 from device.vision.isolation.difference import difference_channels
-from device.vision.isolation.isolate import HALF, LEAST_AREA, UNLIKE, area_share, surroundings_change
+from device.vision.isolation.isolate import ITEM_ABOVE, LEAST_AREA, MOST_SURROUNDINGS_CHANGE, area_share, surroundings_change
 from device.vision.isolation.light import BRIGHTEST, fit_light, grey, to_log
 from device.vision.isolation.occupancy import Side
-from device.vision.isolation.outline import CERTAIN, find_outline
+from device.vision.isolation.outline import LEAST_CERTAINTY, find_outline
 from device.vision.isolation.registration import fine_structure
 
 Flags = npt.NDArray[np.bool_]
@@ -37,22 +37,22 @@ LEAST_BLOCKS = 8
 """least number of blocks with structure to judge by"""
 SAME = 0.7
 """correlation above which a block has kept its structure"""
-FITS = 0.75
+ITEM_KEEPS = 0.75
 """least share of the blocks around an item that kept their structure. Of items in any light 95 % had at least 0.92, of knocked cameras 5 % had
 0.72"""
-STAYS = 0.85
+LIGHT_KEEPS = 0.85
 """the same for a whole view in which only the light changed. Of empty views in any light, also with patches of sun, 95 % had 0.87"""
 EVEN = 0.07
 """most difference of a block without structure after the change of light is removed, in logarithms"""
 FITS_EVENLY = 0.4
 """least share of such blocks around an item where there is too little structure. Items had at least 0.45 in an even light, other places at most
 0.3"""
-LARGE, RING_FITS = 0.2, 0.5
+LARGE_ITEM, RING_FITS = 0.2, 0.5
 """from this share of the view on, the light may have been fitted to the item, and the outline drawn round the rest. Then at least RING_FITS of the
 blocks along the border must be unchanged; after a knock of the camera few are"""
 SAME_LIGHT = 0.12
 """changes of brightness within this distance count as one light, in logarithms"""
-SURE = 9.0
+NO_LIGHT_CERTAINTY = 9.0
 """certainty of an outline, a logit, from which it is no effect of light. Nine of ten items reached it in any light; moved or dimmed lamps and patches
 of sun reached 8.1"""
 ONE_LIGHT = 0.6
@@ -93,10 +93,10 @@ def classify_scene(frame: Pixels, empty: BackgroundModel, sides: Collection[Side
     small = empty.shrink(frame)
     differs = difference_channels(small, empty)
     item, certainty, likely = find_outline(differs)
-    found = area_share(item) >= LEAST_AREA and certainty >= CERTAIN
+    found = area_share(item) >= LEAST_AREA and certainty >= LEAST_CERTAINTY
     around = surroundings_change(differs, item)
     seen = to_log(small)
-    if not found and around <= UNLIKE and _is_lamp_drift(seen, empty.stats):
+    if not found and around <= MOST_SURROUNDINGS_CHANGE and _is_lamp_drift(seen, empty.stats):
         return SceneChange("nothing")
     blocks = _blocks(seen, empty.stats)
     change = _classify_outline(blocks, item, certainty, around) if found else _classify_even_change(blocks, around)
@@ -156,27 +156,27 @@ class _Blocks:
 
 def _classify_outline(blocks: _Blocks, item: Pixels, certainty: float, around: float) -> Change:
     """Classify a view with an outline in it. around: median difference of the surroundings."""
-    covered = _in_blocks((item > HALF).astype(np.float32))
+    covered = _in_blocks((item > ITEM_ABOVE).astype(np.float32))
     beside, touched = covered < 0.3, covered > 0.3
-    evenly = around <= UNLIKE and blocks.share_even(beside) >= FITS_EVENLY
-    fits = blocks.share_kept(beside) >= FITS if blocks.enough(beside) else evenly
-    if fits and certainty < SURE and _is_patch_of_light(blocks, touched):
+    evenly = around <= MOST_SURROUNDINGS_CHANGE and blocks.share_even(beside) >= FITS_EVENLY
+    fits = blocks.share_kept(beside) >= ITEM_KEEPS if blocks.enough(beside) else evenly
+    if fits and certainty < NO_LIGHT_CERTAINTY and _is_patch_of_light(blocks, touched):
         return _classify_light(blocks)
-    return "item" if fits or blocks.ring_is_unchanged() or (area_share(item) >= LARGE and blocks.ring_fits()) else "another view"
+    return "item" if fits or blocks.ring_is_unchanged() or (area_share(item) >= LARGE_ITEM and blocks.ring_fits()) else "another view"
 
 
 def _is_patch_of_light(blocks: _Blocks, touched: Flags) -> bool:
     """Whether the outline is a patch of sun or shade: the structure below is kept, in another light. Below a clear item the light stays."""
     share, brighter = blocks.share_in_one_light(touched)
-    patch = blocks.enough(touched) and share >= STAYS and abs(brighter) >= PATCH
-    return blocks.share_kept(touched) >= STAYS and (patch or blocks.in_another_light())
+    patch = blocks.enough(touched) and share >= LIGHT_KEEPS and abs(brighter) >= PATCH
+    return blocks.share_kept(touched) >= LIGHT_KEEPS and (patch or blocks.in_another_light())
 
 
 def _classify_even_change(blocks: _Blocks, around: float) -> Change:
     """Classify an even change that is more than the lamp's drift. A plain sheet over the whole view is one, too."""
     if not blocks.enough(blocks.usable):
-        return "another light" if around <= UNLIKE else "another view"
-    if blocks.share_kept(blocks.usable) < STAYS:
+        return "another light" if around <= MOST_SURROUNDINGS_CHANGE else "another view"
+    if blocks.share_kept(blocks.usable) < LIGHT_KEEPS:
         return "item" if blocks.ring_is_unchanged() else "another view"
     return _classify_light(blocks)
 

@@ -9,7 +9,7 @@ import pytest
 from device.common.arrays import Float64Array
 from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError, labels_after_teaching
 from device.vision.fewshot.head_file import read_fewshot_head, write_fewshot_head
-from device.vision.fewshot.prior import RARE
+from device.vision.fewshot.prior import UNTAUGHT_FREQUENCY
 from device.vision.fewshot.teach import teach
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.classifier import Classifier
@@ -82,7 +82,7 @@ def test_taught_labels_are_likelier_in_domain_than_untaught_ones(tiny_bundle: Bu
     assert here["glass"] > 2 * here["paper"]
     assert here["glass"] / here["paper"] > 2.5 * anywhere["glass"] / anywhere["paper"]
     usual = dict(zip(teaching.labels, Judge(Classifier(tiny_bundle), teaching).expected_shares, strict=True))
-    assert usual["glass"] == usual["metal"] == pytest.approx(usual["paper"] / RARE)
+    assert usual["glass"] == usual["metal"] == pytest.approx(usual["paper"] / UNTAUGHT_FREQUENCY)
 
 
 def test_an_untaught_item_scores_as_unknown(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:

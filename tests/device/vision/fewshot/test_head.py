@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from converter.bundle.embedding_stats import fit_embedding_stats
 from device.common.arrays import Float64Array
-from device.vision.fewshot.head import MOST_SPANNING, SHIFT, HeadFitter, HeadRecipe, LinearHead, TrainingSet, balanced_weights, spanning_rows
+from device.vision.fewshot.head import BIAS_STD_NATS, MOST_SPANNING, HeadFitter, HeadRecipe, LinearHead, TrainingSet, balanced_weights, spanning_rows
 from device.vision.inference.embedding_stats import EmbeddingStats
 
 FEATURES, LABELS, KEEP = 30, 3, 5.0
@@ -35,7 +35,7 @@ def cost(head: LinearHead, lessons: TrainingSet, reference: EmbeddingStats, loos
     logits = head.logits(lessons.embeddings, lessons.before)
     surprise = np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(logits)), lessons.targets]
     length = float((head.weights**2).sum()) * np.trace(covariance) / loose**2
-    shift = float(((head.bias + head.weights @ lessons.embeddings.mean(axis=0)) ** 2).sum()) / SHIFT**2
+    shift = float(((head.bias + head.weights @ lessons.embeddings.mean(axis=0)) ** 2).sum()) / BIAS_STD_NATS**2
     changed = float(((head.weights @ middle + head.bias) ** 2).sum() + np.trace(head.weights @ covariance @ head.weights.T))
     return float(lessons.weights @ surprise) + (length + shift + KEEP * changed) / 2
 

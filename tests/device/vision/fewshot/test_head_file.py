@@ -11,7 +11,7 @@ import pytest
 from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError
 from device.vision.fewshot.head_file import read_fewshot_head, write_fewshot_head
 from device.vision.fewshot.label_transfer import split_posterior
-from device.vision.fewshot.prior import RARE
+from device.vision.fewshot.prior import UNTAUGHT_FREQUENCY
 from device.vision.fewshot.teach import teach
 from device.vision.inference.bundle import Bundle, write_bundle
 from device.vision.inference.classifier import Classifier
@@ -33,7 +33,7 @@ def test_a_head_reads_back_equal_and_belongs_to_one_bundle(taught: FewshotHead, 
     assert (read.novelty.usual, read.right, read.sure) == (taught.novelty.usual, taught.right, taught.sure)
     assert (read.labels, read.only, read.examples.counts()) == (taught.labels, False, {"can": 10, "pet": 10})
     assert read.examples.isolated.tolist() == taught.examples.isolated.tolist() == [False] * 10 + [True] * 10
-    assert read.prior.frequencies.tolist() == [RARE] * 6 + [1, 1]
+    assert read.prior.frequencies.tolist() == [UNTAUGHT_FREQUENCY] * 6 + [1, 1]
     np.testing.assert_array_equal(read.prior.affinity, taught.prior.affinity)
     write_fewshot_head(read, tmp_path / "again.npz")
     assert (tmp_path / "again.npz").read_bytes() == file.read_bytes()

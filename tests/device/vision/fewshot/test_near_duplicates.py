@@ -7,7 +7,7 @@ import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.vision.fewshot.near_duplicates import ISOLATED, WHOLE, exact_copies, group_near_duplicates
+from device.vision.fewshot.near_duplicates import FRAME_DISTANCE, ITEM_DISTANCE, exact_copies, group_near_duplicates
 
 TRACE = 0.5
 """makes the threshold on squared distances equal to the constants"""
@@ -16,7 +16,7 @@ TRACE = 0.5
 def groups(places: list[float], *, targets: list[int] | None = None, isolated: list[bool] | None = None) -> list[int]:
     """The groups of photos with one crop and one feature each, numbered from 0."""
     n = len(places)
-    rows = np.sqrt(WHOLE) * np.array(places)[:, np.newaxis]
+    rows = np.sqrt(FRAME_DISTANCE) * np.array(places)[:, np.newaxis]
     found = group_near_duplicates(rows, np.array(targets or [0] * n), np.arange(n), np.array(isolated or [False] * n), TRACE)
     return [int(group) for group in found]
 
@@ -30,13 +30,13 @@ def test_only_photos_of_one_label_and_kind_are_grouped() -> None:
 
 
 def test_isolated_items_are_grouped_over_longer_distances_than_whole_frames() -> None:
-    between = float(np.sqrt((WHOLE + ISOLATED) / 2 / WHOLE))
+    between = float(np.sqrt((FRAME_DISTANCE + ITEM_DISTANCE) / 2 / FRAME_DISTANCE))
     assert groups([0.0, between], isolated=[True, True]) == [0, 0]
     assert groups([0.0, between]) == [0, 1]
 
 
 def test_a_photo_is_compared_by_the_mean_of_its_crops() -> None:
-    views = np.sqrt(WHOLE) * np.array([[3.0], [-3.0], [3.5], [-3.5], [3.0], [3.0]])
+    views = np.sqrt(FRAME_DISTANCE) * np.array([[3.0], [-3.0], [3.5], [-3.5], [3.0], [3.0]])
     photos = np.array([4, 4, 7, 7, 9, 9])
     assert group_near_duplicates(views, np.zeros(6, np.int64), photos, np.zeros(6, np.bool_), TRACE).tolist() == [4, 4, 4, 4, 9, 9]
 

@@ -7,8 +7,8 @@ import pytest
 
 from converter.bundle.embedding_stats import fit_embedding_stats
 from device.common.arrays import Float64Array
-from device.vision.fewshot.head import WHOLE
-from device.vision.fewshot.prior import RARE, FewshotPrior, FittedPrior, FoldedExamples, fit_prior
+from device.vision.fewshot.head import NO_FOLD
+from device.vision.fewshot.prior import UNTAUGHT_FREQUENCY, FewshotPrior, FittedPrior, FoldedExamples, fit_prior
 
 OLD, FEATURES = 4, 24
 RNG = np.random.default_rng(0)
@@ -38,7 +38,7 @@ def of(prior: FewshotPrior, probabilities: list[float], here: float) -> Float64A
 
 def test_untaught_labels_are_rarer_in_domain_only() -> None:
     prior = started(views([0, 0, 1, 1])).prior
-    np.testing.assert_allclose(of(prior, [0.25] * OLD, 1.0), [0.25, 0.25, 0.25 * RARE, 0.25 * RARE])
+    np.testing.assert_allclose(of(prior, [0.25] * OLD, 1.0), [0.25, 0.25, 0.25 * UNTAUGHT_FREQUENCY, 0.25 * UNTAUGHT_FREQUENCY])
     np.testing.assert_allclose(of(prior, [0.25] * OLD, 0.0), [0.25] * OLD)
 
 
@@ -64,7 +64,7 @@ def test_left_out_rows_do_not_influence_pseudo_examples_made_without_them(isolat
     taught = views([CAN] * 4 + [PET] * 5)
     moved = taught._replace(embeddings=np.where((taught.folds == 1)[:, np.newaxis], taught.embeddings + 1, taught.embeddings))
     before, after = (started(each, isolated=isolated).pseudo_examples for each in (taught, moved))
-    assert before.without.tolist() == after.without.tolist() == [fold for fold in (WHOLE, 0, 1, 2) for _ in range(OLD)]
+    assert before.without.tolist() == after.without.tolist() == [fold for fold in (NO_FOLD, 0, 1, 2) for _ in range(OLD)]
     same = np.isclose(before.training_set.embeddings, after.training_set.embeddings).all(axis=1)
     np.testing.assert_array_equal(same, before.without == 1)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from device.vision.inference.ground import Ground
-from device.vision.isolation.exposure import LIT, MOST_GAIN, brighten_dark
+from device.vision.isolation.exposure import BRIGHT_ENOUGH, MOST_GAIN, brighten_dark
 from device.vision.isolation.isolate import paint
 
 BARE = Ground((216, 216, 216), 0.0)
@@ -30,7 +30,7 @@ def test_nothing_gets_darker_and_black_stays_black(picture: np.ndarray) -> None:
 def test_a_dark_picture_is_brightened_and_keeps_its_colours() -> None:
     dark = chequers(20, 80) * np.array([1.0, 0.5, 0.25])
     after = brighten_dark(dark.astype(np.uint8))
-    assert after.max() == LIT
+    assert after.max() == BRIGHT_ENOUGH
     np.testing.assert_allclose(after, dark * 2, atol=2)
 
 
