@@ -33,8 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     read_split(arguments.data, seed=arguments.seed)  # reports mistakes before TensorFlow is loaded
     with silenced():
         from training.fit.dequantize import write_dequantized
-    network, known = write_dequantized(bundle, arguments.data, arguments.seed, arguments.out)
-    if not known:
+    network, same_photos = write_dequantized(bundle, arguments.data, arguments.seed, arguments.out)
+    if not same_photos:
         print(
             f"training dequantize: {arguments.data}: not the photos and split that {arguments.bundle} was made from; "
             "it may have been trained on some of the validation photos",

@@ -67,5 +67,5 @@ def truncate(text: str, columns: int) -> str:
     widths = [2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text]
     if sum(widths) <= columns:
         return text
-    kept = int(np.searchsorted(np.cumsum(widths), columns - 1, side="right"))
-    return text[:kept] + "…"
+    count = int(np.searchsorted(np.cumsum(widths), columns - 1, side="right"))
+    return text[:count] + "…"

@@ -146,7 +146,7 @@ def robustness(measured: Robustness) -> Figure:
     axes.axvspan(clean.low, clean.high, color=GREY, alpha=0.15, linewidth=0)
     axes.axvline(clean.share, color=GREY, label=f"clean {clean.share:.3f}")
     back = measured.laid_back
-    axes.axvline(back.share, color=ORANGE, linestyle="--", linewidth=1, label=f"off its card and laid back {back.share:.3f}")
+    axes.axvline(back.share, color=ORANGE, linestyle="--", linewidth=1, label=f"cut out and pasted back {back.share:.3f}")
     for place, corruption in enumerate(measured.corruptions):
         offsets = np.linspace(-0.27, 0.27, len(corruption.levels))
         for hardness, (offset, entry) in enumerate(zip(offsets, corruption.levels, strict=True)):
@@ -183,7 +183,7 @@ def _reliability(axes: Axes, measured: Reliability, title: str) -> None:
         axes.plot([middle] * 2, [found.low, found.high], color=BLUE, linewidth=1)
         axes.plot(entry.confidence, found.share, "o", color=ORANGE, markersize=4)
         axes.annotate(str(found.n), (middle, 0), (0, 3), textcoords="offset points", ha="center", size=6.5, color=INK)
-    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="probability of the likeliest label")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="probability of the most likely label")
     axes.set_title(f"{title}\nECE {measured.ece:.4f}, nll {measured.nll:.4f}, n {measured.n}", size=10)
 
 

@@ -140,7 +140,7 @@ def _page(report: EvaluationReport, pictures: dict[str, bytes], history: History
     if data.isolated is not None:
         page.paragraph(
             f"The items of {data.isolated} photos were shown by themselves, as a bin shows them that knows its empty view; "
-            f"the other {data.n - data.isolated} whole, because their items cannot be told from their ground."
+            f"the other {data.n - data.isolated} whole, because their items cannot be isolated."
         )
     if data.trained_on:
         page.paragraph(f"Beware: the model was trained on {data.trained_on} of these {data.n} photos.")
@@ -167,7 +167,7 @@ def _page(report: EvaluationReport, pictures: dict[str, bytes], history: History
 
 def _accuracy(page: Page, report: EvaluationReport, pictures: dict[str, bytes]) -> None:
     page.heading("Accuracy")
-    page.table(("true label among", "share"), [(f"the {k} likeliest", _share(found)) for k, found in report.top.items()])
+    page.table(("true label among", "share"), [(f"the {k} most likely", _share(found)) for k, found in report.top.items()])
     page.paragraph(f"Every label counted the same: F1 {report.macro_f1:.4f}, recall {report.macro_recall:.4f} ({report.data.n} photos).")
     rows = [
         (
@@ -256,7 +256,7 @@ def _sorting(page: Page, report: EvaluationReport) -> None:
             (name, _share(policy.right), f"{policy.mean_cost:.4f}")
             for name, policy in (
                 (f"as the bin decides, residual below {measured.reject_below:g}", measured.decided),
-                ("the likeliest label's bin", measured.likeliest),
+                ("the bin of the most likely label", measured.likeliest),
                 ("the second head's bin", measured.bin_head),
                 ("everything to the residual bin", measured.all_residual),
             )
@@ -282,7 +282,7 @@ def _robustness(page: Page, report: EvaluationReport, pictures: dict[str, bytes]
         return
     page.heading("Corrupted photos")
     page.figure(f"{measured.corrupted:.2%}", f"mean over the corruptions, {measured.n} photos of each kind; with clean {measured.both:.2%}")
-    rows = [("clean", "", _share(measured.clean), ""), ("off its card and laid back", "", _share(measured.laid_back), "")]
+    rows = [("clean", "", _share(measured.clean), ""), ("cut out and pasted back", "", _share(measured.laid_back), "")]
     for corruption in measured.corruptions:
         for number, entry in enumerate(corruption.levels):
             first = number == 0
@@ -297,8 +297,8 @@ def _robustness(page: Page, report: EvaluationReport, pictures: dict[str, bytes]
     page.table(("corruption", "level", "accuracy", "mean"), rows)
     page.picture(pictures["robustness.png"], "png", "accuracy at each level of each corruption")
     page.note(
-        "For the other grounds a simple mask takes the item off its white card; clear and pale items suffer from that, and the second line "
-        "tells what it costs by itself. Moved items keep their shadow and a rim of their card."
+        "For other backgrounds a simple mask cuts the item off its white card. Clear and pale items lose parts by that; the second line measures "
+        "this loss. Moved items keep their shadow and a rim of their card."
     )
 
 

@@ -55,7 +55,7 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     farthest_out: float = 0.3
     """largest share of a pasted item that may lie outside the view"""
     isolated_share: float = 0.0
-    """share of the pasted items that are then isolated as a bin does it, with a bin's mistakes: a square round the item, the rest painted"""
+    """share of the pasted items that are then isolated as a bin does it, with a bin's mistakes: a square around the item, the rest painted"""
     bare_share: float = 0.35
     """share of the isolated views whose surroundings stay as they are"""
     painted_share: float = 0.3

@@ -30,7 +30,7 @@ GREEN = "#1b7837"
 EXPLAINED = (
     "Losses are mean negative log likelihoods of photos without augmentation, by the averaged weights. The thin grey line is the training loss, of "
     "augmented, mixed views and smoothed labels, so it is higher. Epoch 0: what the stages start from; a hollow ring is the network before the first "
-    "phase. Dotted lines: a new stage. A ring round a point: the selected epoch."
+    "phase. Dotted lines: a new stage. A ring around a point: the selected epoch."
 )
 
 

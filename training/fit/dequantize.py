@@ -42,18 +42,18 @@ def write_dequantized(bundle: Bundle, data: Path, seed: int, out: Path) -> tuple
     """
     if bundle.info.precision is not msgspec.UNSET:
         raise DequantizeError(f"{bundle.folder}: expected a bundle that computes in INT8; this one does in {bundle.info.precision}")
-    known = listed_split(bundle, data)
-    split = known or read_split(data, seed=seed)
+    listed = listed_split(bundle, data)
+    split = listed or read_split(data, seed=seed)
     if set(split.labels) != set(bundle.info.labels):
         raise DequantizeError(f"{data}: expected photos of {', '.join(bundle.info.labels)}, found {', '.join(split.labels)}")
     network = dequantize(read_model(bundle.model), str(bundle.model))
-    made_of = {"bundle": str(bundle.folder), "model_sha256": bundle.info.files[bundle.model.name], "its_photos": known is not None}
+    made_of = {"bundle": str(bundle.folder), "model_sha256": bundle.info.files[bundle.model.name], "its_photos": listed is not None}
     with atomic_directory(out) as folder:
         network.save(folder / "model.keras")
         _write_lists(folder, bundle, split)
         (folder / "recipe.toml").write_text(f"size = {bundle.info.input.size}\nseed = {seed}\n", encoding="utf-8")
         (folder / FILE).write_text(json.dumps(made_of, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    return network, known is not None
+    return network, listed is not None
 
 
 def dequantize(model: ModelFile, name: str) -> keras.Model:

@@ -1,4 +1,4 @@
-"""Provenance of a run: the inputs that it was begun with. A run can only be resumed with the same inputs."""
+"""Provenance of a run: its inputs, written to `begun.json`. A run can only be resumed with the same inputs."""
 
 import hashlib
 import json
@@ -50,11 +50,11 @@ def require_same_inputs(run: Path, inputs: RunInputs, *, resumed: bool) -> None:
     if not resumed:
         file.write_text(described + "\n", encoding="utf-8")
         return
-    begun = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if "--recipe" in begun:  # an earlier version wrote it: without newer keys, with old names of some
-        begun["--recipe"] = json.loads(msgspec.json.encode(msgspec.convert(with_current_keys(begun["--recipe"]), TrainingRecipe)))
+    earlier = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if "--recipe" in earlier:  # an earlier version wrote it: without newer keys, with old names of some
+        earlier["--recipe"] = json.loads(msgspec.json.encode(msgspec.convert(with_current_keys(earlier["--recipe"]), TrainingRecipe)))
     for option, now in json.loads(described).items():
-        if _comparable(begun.get(option)) != _comparable(now):
+        if _comparable(earlier.get(option)) != _comparable(now):
             raise ProvenanceError(f"{run}: was begun with another {option}; give what {INPUTS_FILE} there names, or name another folder")
 
 

@@ -221,14 +221,14 @@ def further_recipe_text(file: Path, run: Path) -> str:
     """
     text, before = recipe_text(file), run / RECIPE_FILE
     recipe, first = parse_recipe(text, file), read_run_recipe(run)
-    named, known = tomllib.loads(text), tomllib.loads(recipe_text(before))
+    given, earlier = tomllib.loads(text), tomllib.loads(recipe_text(before))
     for key in NETWORK_KEYS:
-        if key in named and getattr(recipe, key) != getattr(first, key):
+        if key in given and getattr(recipe, key) != getattr(first, key):
             raise RecipeError(f"{file}: {key}: expected none, or the value in {before}, whose network is trained further; leave it out")
     if recipe.first_phase:
         raise RecipeError(f"{file}: first_phase: expected false: the heads of {run} are fitted already")
-    taken = {key: known[key] for key in NETWORK_KEYS if key in known} | {"size": first.final_size}
-    lines = [f"{key} = {_toml(value)}\n" for key, value in taken.items() if key not in named]
+    taken = {key: earlier[key] for key in NETWORK_KEYS if key in earlier} | {"size": first.final_size}
+    lines = [f"{key} = {_toml(value)}\n" for key, value in taken.items() if key not in given]
     return "".join(["# As in the run that is trained further:\n", *lines, "\n", text])
 
 

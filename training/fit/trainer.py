@@ -81,10 +81,10 @@ def _first_phase(network: keras.Model, job: TrainingJob, run: Path, report: Repo
     if len(photos) < len(split.train):
         report(f"train accuracy is of {len(photos)} of the {len(split.train)} training photos, as they are, labels in their shares")
 
-    def judge(epoch: int, told: str) -> None:
-        train, val = (evaluate(network, seen, split.labels) for seen in (photos, split.val))
+    def judge(epoch: int, when: str) -> None:
+        train, val = (evaluate(network, part, split.labels) for part in (photos, split.val))
         append_line(run / FIRST_PHASE, {"epoch": epoch, **epoch_metrics(train, val)})
-        report(f"{told}: train {train.accuracy:.4f} of {train.n}  {val.summary(split.labels)}")
+        report(f"{when}: train {train.accuracy:.4f} of {train.n}  {val.summary(split.labels)}")
 
     judge(0, "epoch 0, before any training")
     if not recipe.first_phase:

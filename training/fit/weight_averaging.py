@@ -71,8 +71,8 @@ def _require_same_task(runs: Mapping[Path, Run]) -> None:
 
 
 def _accuracy_text(network: keras.Model, photos: Sequence[Photo], labels: Sequence[str]) -> str:
-    whole, alone = evaluate(network, photos, labels), evaluate(network, photos, labels, isolated_view)
-    return f"{whole.accuracy:.4f} of {whole.n} photos right, nll {whole.nll:.3f}; items by themselves {alone.accuracy:.4f}, nll {alone.nll:.3f}"
+    whole, isolated = evaluate(network, photos, labels), evaluate(network, photos, labels, isolated_view)
+    return f"{whole.accuracy:.4f} of {whole.n} photos right, nll {whole.nll:.3f}; isolated items {isolated.accuracy:.4f}, nll {isolated.nll:.3f}"
 
 
 def _lines(file: Path) -> list[str]:

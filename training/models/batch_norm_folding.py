@@ -51,16 +51,16 @@ def freeze_batch_norm(model: keras.Model) -> None:
 def _foldable(model: keras.Model) -> dict[str, keras.Layer]:
     """Batch norms by name, each with the convolution whose output only it takes."""
     producer = {id(layer.output): layer for layer in model.layers if not isinstance(layer.output, (list, tuple))}
-    takers: dict[int, int] = {}
+    consumers: dict[int, int] = {}
     for layer in model.layers:
-        for taken in keras.tree.flatten(layer.input) if not isinstance(layer, keras.layers.InputLayer) else []:
-            takers[id(taken)] = takers.get(id(taken), 0) + 1
+        for tensor in keras.tree.flatten(layer.input) if not isinstance(layer, keras.layers.InputLayer) else []:
+            consumers[id(tensor)] = consumers.get(id(tensor), 0) + 1
     found = {}
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             before = producer.get(id(layer.input))
             linear = isinstance(before, CONVOLUTIONS) and before.activation is keras.activations.linear
-            if linear and takers[id(layer.input)] == 1:
+            if linear and consumers[id(layer.input)] == 1:
                 found[layer.name] = before
     return found
 

@@ -244,26 +244,26 @@ def _activated(signal: Tensor, activation: Callable[[Tensor], Tensor], name: str
 
 def _fused(network: keras.Model) -> set[str]:
     """Names of the operations whose result is never stored, because the activation or bias behind them is fused into them."""
-    takers: dict[int, list[keras.Operation]] = {}
+    consumers: dict[int, list[keras.Operation]] = {}
     for operation in network.operations:
         if not isinstance(operation, keras.layers.InputLayer):
-            for taken in keras.tree.flatten(operation.input):
-                takers.setdefault(id(taken), []).append(operation)
+            for tensor in keras.tree.flatten(operation.input):
+                consumers.setdefault(id(tensor), []).append(operation)
 
-    def only_taker(operation: keras.Operation) -> keras.Operation | None:
-        found = takers.get(id(operation.output), [])
+    def only_consumer(operation: keras.Operation) -> keras.Operation | None:
+        found = consumers.get(id(operation.output), [])
         if len(found) != 1:
             return None
-        return only_taker(found[0]) if isinstance(found[0], _REMOVED_AT_INFERENCE) else found[0]
+        return only_consumer(found[0]) if isinstance(found[0], _REMOVED_AT_INFERENCE) else found[0]
 
     fused = set()
     for operation in network.operations:
         if isinstance(operation, keras.layers.InputLayer) or isinstance(operation.output, (list, tuple, dict)):
             continue
-        taker = only_taker(operation)
+        consumer = only_consumer(operation)
         with_kernel = type(operation) in _WITH_KERNEL and operation.activation is keras.activations.linear
         sums = with_kernel or isinstance(operation, (keras.layers.Add, keras.layers.BatchNormalization)) or _adds_a_constant(operation)
-        if (sums and _is_relu(taker)) or (with_kernel and _adds_a_constant(taker)):
+        if (sums and _is_relu(consumer)) or (with_kernel and _adds_a_constant(consumer)):
             fused.add(operation.name)
     return fused
 

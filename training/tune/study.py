@@ -115,11 +115,11 @@ def _require_same_inputs(study: optuna.Study, asked: Search) -> None:
     """Store the inputs of a new study; compare those of an earlier one."""
     space = msgspec.json.encode([asked.space.common, asked.space.sample], order="sorted")
     now = {"--space": hashlib.sha256(space).hexdigest(), "--data": photos_digest([*asked.split.train, *asked.split.val])}
-    begun = study.user_attrs
+    earlier = study.user_attrs
     for option, one in now.items():
-        if option not in begun:
+        if option not in earlier:
             study.set_user_attr(option, one)
-        elif begun[option] != one:
+        elif earlier[option] != one:
             raise StudyError(f"--study {study.study_name}: was begun with another {option}; name another --out, or another --study")
 
 

@@ -58,7 +58,7 @@ def test_averaged_weights_follow_the_shares(runs: Path, recipes: Path, shapes: P
         np.testing.assert_allclose(between, 0.75 * first + 0.25 * further, rtol=1e-5, atol=1e-6)
     said = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in said[:3]] == [f"{runs / 'first'} 0.750", f"{runs / 'further'} 0.250", "their average"]
-    assert all("photos right" in line and "items by themselves" in line for line in said[:3])
+    assert all("photos right" in line and "isolated items" in line for line in said[:3])
     assert [made["share"] for made in json.loads((out / "averaged.json").read_text())] == [0.75, 0.25]
     assert (out / "further.txt").read_text() == (runs / "further" / "further.txt").read_text()
     assert called("fit", "--data", shapes, "--recipe", recipes / "further.toml", "--from", out, "--out", tmp_path / "on") == 0, "it is a run"
