@@ -18,6 +18,7 @@ from converter.foreign.file_checks import require_model
 from converter.foreign.pixel_range import RANGES
 from device import __version__
 from device.common.cli import float_range, int_range
+from device.common.errors import UsageError
 from device.vision.inference.bundle import Bundle, ForeignModel
 
 if TYPE_CHECKING:
@@ -40,17 +41,6 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="MODEL",
         help="the folder that `training fit --out` wrote, or any Keras classifier with --labels: .keras, .h5, SavedModel",
     )
-    option(
-        "--labels", type=Path, metavar="FILE", help="labels of a classifier that training fit did not make, one per line, in the order of its output"
-    )
-    option(
-        "--pixels",
-        choices=tuple(RANGES),
-        metavar="RANGE",
-        help=f"pixel values that classifier was trained on: {' or '.join(RANGES)} (default: found with validation photos)",
-    )
-    option("--output", metavar="NAME", help="which output of that classifier, if it has several")
-    option("--size", type=int_range(2), metavar="PIXELS", help="side of its input, if that classifier takes any size")
     option("--data", type=Path, required=True, metavar="DIR", help="its photos: what `training prepare` wrote, or a folder for each label")
     option(
         "--also",
@@ -61,6 +51,28 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         help="the folder given to `training fit --also`: items like these are not taken for unknown; may be repeated",
     )
     option("--out", type=Path, required=True, metavar="BUNDLE", help="the folder to write; it must not exist yet")
+    option("--name", metavar="NAME", help="name of the bundle (default: the name of the folder)")
+    option("--notes", type=Path, metavar="FILE", help="Markdown for the model card: sources and licences of data and weights")
+    _add_foreign_options(quantize.add_argument_group("a classifier that training fit did not make"))
+    _add_quantization_options(quantize.add_argument_group("quantization"))
+    quantize.set_defaults(run=_quantize)
+
+
+def _add_foreign_options(group: "argparse._ArgumentGroup") -> None:
+    option = group.add_argument
+    option("--labels", type=Path, metavar="FILE", help="its labels, one per line, in the order of its output")
+    option(
+        "--pixels",
+        choices=tuple(RANGES),
+        metavar="RANGE",
+        help=f"pixel values it was trained on: {' or '.join(RANGES)} (default: found with validation photos)",
+    )
+    option("--output", metavar="NAME", help="which output, if it has several")
+    option("--size", type=int_range(2), metavar="PIXELS", help="side of its input, if it takes any size")
+
+
+def _add_quantization_options(group: "argparse._ArgumentGroup") -> None:
+    option = group.add_argument
     option(
         "--tolerance",
         type=float_range(unit="points"),
@@ -72,7 +84,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "--precision",
         default="int8",
         choices=("int8", "int16x8", "float16", "dynamic", "float32"),
-        help="number format that it computes in (default: %(default)s)",
+        help="number format that the model computes in (default: %(default)s)",
     )
     option(
         "--recipe",
@@ -88,22 +100,15 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         metavar="SHARE",
         help="how strongly the ground of an isolated item is painted over: from 0, for networks trained on many grounds, to 1 (default: %(default)s)",
     )
-    option("--name", metavar="NAME", help="name of the bundle (default: the name of the folder)")
     option("--calibration", type=int_range(2), default=200, metavar="N", help="number of training photos for calibration (default: %(default)s)")
     option("--seed", type=int_range(0), default=1, metavar="N", help="seed for the calibration photos and the golden output (default: %(default)s)")
-    option("--notes", type=Path, metavar="FILE", help="Markdown for the model card: sources and licences of data and weights")
-    quantize.set_defaults(run=_quantize)
 
 
 def _quantize(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     require_free(arguments.out)
     if arguments.precision != "int8" and (arguments.recipe != "tensorflow" or arguments.target != "cpu"):
-        print(
-            f"converter quantize: --precision {arguments.precision}: cannot be combined with --recipe or --target; they are for int8",
-            file=sys.stderr,
-        )
-        return 2
+        raise UsageError(f"--precision {arguments.precision}: cannot be combined with --recipe or --target; they are for int8")
     run = _read(arguments)
     further = tuple(photo for folder in arguments.also for photo in read_extra_photos(folder, run.labels))
     notes = _read_notes(arguments.notes) if arguments.notes else ""

@@ -48,18 +48,18 @@ def labels_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("pixels", "scale", "offset", "softmax", "dense", "save"),
+    ("pixels", "rescaling", "softmax", "dense", "save"),
     [
-        ("0,255", 1 / 127.5, -1.0, True, True, "keras"),
-        ("0,1", 2.0, -1.0, True, False, "saved"),
-        ("-1,1", 1.0, 0.0, False, True, "saved"),
+        ("0,255", (1 / 127.5, -1.0), True, True, "keras"),
+        ("0,1", (2.0, -1.0), True, False, "saved"),
+        ("-1,1", (1.0, 0.0), False, True, "saved"),
     ],
 )
 def test_a_foreign_network_keeps_its_logits_and_embeddings(
-    pixels: str, scale: float, offset: float, softmax: bool, dense: bool, save: str, trunk: keras.Model, photos: Path, tmp_path: Path
+    pixels: str, rescaling: tuple[float, float], softmax: bool, dense: bool, save: str, trunk: keras.Model, photos: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / ("theirs.keras" if save == "keras" else "theirs")
-    theirs = classifier(trunk, softmax=softmax, dense=dense, scale=scale, offset=offset)
+    theirs = classifier(trunk, softmax=softmax, dense=dense, scale=rescaling[0], offset=rescaling[1])
     theirs.save(file) if save == "keras" else theirs.export(file, verbose=False)
     pictures = NetworkInputs(read_photos(photos)[:5], SIZE)
     wanted = trunk.predict_on_batch(np.stack([picture / np.float32(127.5) - 1 for picture in pictures]))
