@@ -2,7 +2,7 @@
 
 import sys
 
-from converter.common.silence import only_errors
+from converter.common.silence import log_errors_only
 from device.common.cli import run
 
 COMMANDS = ("quantize", "verify", "benchmark", "edgetpu", "inspect")
@@ -10,7 +10,7 @@ COMMANDS = ("quantize", "verify", "benchmark", "edgetpu", "inspect")
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 refused or failed checks, 2 bad usage or input, 130 interrupted."""
-    only_errors()
+    log_errors_only()
     given = sys.argv[1:] if argv is None else argv
     return run(
         "converter", "Convert a trained network to a bundle for the bin, and check bundles.", "converter.commands", COMMANDS, _pixels_joined(given)

@@ -2,7 +2,7 @@
 
 import sys
 
-from converter.common.silence import only_errors
+from converter.common.silence import log_errors_only
 from device.common.cli import run
 
 COMMANDS = (
@@ -28,7 +28,7 @@ RENAMED = {"carry": "fewshot"}
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 it ran and the answer is no, 2 bad usage or input, 130 interrupted."""
-    only_errors()
+    log_errors_only()
     given = sys.argv[1:] if argv is None else argv
     current = [RENAMED.get(name, name) for name in given[:1]] + given[1:]
     return run("training", "Train and measure the network that a bin uses.", "training.commands", COMMANDS, current)

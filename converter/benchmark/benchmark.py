@@ -78,7 +78,7 @@ class BenchmarkInputs:
 
 
 @dataclass(frozen=True, eq=False)
-class BenchmarkFiles:
+class PreparedFiles:
     """files: by format and batch size; a text instead of a path says why there is none. pictures: a file of `pixel_cache.write_pixels`; count: how
     many. targets: index of each picture's label, None for noise.
     """
@@ -94,16 +94,16 @@ def benchmark(request: BenchmarkRequest, scratch: Path, progress: Progress) -> B
 
     Raises SortbinError for a request that cannot be carried out. Failures of single formats or runtimes are in the report.
     """
-    subject, pictures = read_subject(request), scratch / "pictures.npy"
+    inputs, pictures = read_inputs(request), scratch / "pictures.npy"
     # If the size is known already, a damaged photo is reported before minutes of converting.
-    count = _decode(subject, subject.bundle.info.input.size, pictures, progress) if subject.bundle is not None else 0
+    count = _write_pictures(inputs, inputs.bundle.info.input.size, pictures, progress) if inputs.bundle is not None else 0
     progress.step("making the formats")
-    size, files = _files(request, subject, scratch)
-    count = count or _decode(subject, size, pictures, progress)
-    targets = np.array([subject.labels.index(photo.label) for photo in subject.judging]) if subject.judging else None
-    material = BenchmarkFiles(files, pictures, count, targets)
+    size, files = _collect_files(request, inputs, scratch)
+    count = count or _write_pictures(inputs, size, pictures, progress)
+    targets = np.array([inputs.labels.index(photo.label) for photo in inputs.judging]) if inputs.judging else None
+    prepared = PreparedFiles(files, pictures, count, targets)
     computer, before = read_machine(), machine_state()
-    rows = _rows(request, subject, material, progress)
+    rows = _measure_all(request, inputs, prepared, progress)
     pictures.unlink()
     after = machine_state()
     named = request.bundle if request.bundle is not None else request.run
@@ -112,19 +112,19 @@ def benchmark(request: BenchmarkRequest, scratch: Path, progress: Progress) -> B
     return BenchmarkReport(
         subject=named.resolve().name,
         data=request.data.resolve().name if request.data is not None else None,
-        photos=material.count if material.targets is not None else 0,
+        photos=prepared.count if prepared.targets is not None else 0,
         queries=request.queries,
         seconds=request.seconds,
         mlperf=bool(measured) and all(is_mlperf(found.queries, found.seconds) for found in measured),
         machine=computer,
         before=before,
         after=after,
-        notes=[*filter(None, [subject.remark]), *_notes(request, measured, is_busy(before, computer.cores))],
+        notes=[*filter(None, [inputs.remark]), *_notes(request, measured, is_busy(before, computer.cores))],
         rows=rows,
     )
 
 
-def read_subject(request: BenchmarkRequest) -> BenchmarkInputs:
+def read_inputs(request: BenchmarkRequest) -> BenchmarkInputs:
     """Read the bundle and the run. Raises BundleError, RunError and PhotosError."""
     bundle = read_bundle(request.bundle) if request.bundle is not None else None
     labels = bundle.info.labels if bundle is not None else ()
@@ -136,7 +136,7 @@ def read_subject(request: BenchmarkRequest) -> BenchmarkInputs:
         chosen = calibration.choose_photos(run.train, convert_formats.CALIBRATION_PHOTOS, convert_formats.SEED)
         own, judging = run.labels, run.val
     elif request.run is not None:
-        own = _labels(request.run)
+        own = _read_labels(request.run)
     else:
         own = labels
     if bundle is not None and request.data is not None and own == labels:
@@ -150,23 +150,23 @@ def read_subject(request: BenchmarkRequest) -> BenchmarkInputs:
     return BenchmarkInputs(own, bundle, chosen, judging, remark)
 
 
-def _labels(run: Path) -> tuple[str, ...]:
+def _read_labels(run: Path) -> tuple[str, ...]:
     for name in ("model.keras", "labels.txt"):
         if not (run / name).is_file():
             raise RunError(f"{run}: expected a finished training run, {name} is missing")
     return tuple(line for line in (run / "labels.txt").read_text(encoding="utf-8").split("\n") if line)
 
 
-def _files(request: BenchmarkRequest, subject: BenchmarkInputs, scratch: Path) -> tuple[int, dict[tuple[Format, int], Path | str]]:
+def _collect_files(request: BenchmarkRequest, inputs: BenchmarkInputs, scratch: Path) -> tuple[int, dict[tuple[Format, int], Path | str]]:
     """The side of the input in pixels, and the file of each format and batch size, or why there is none."""
     files: dict[tuple[Format, int], Path | str] = {}
-    bundle = subject.bundle
+    bundle = inputs.bundle
     size = bundle.info.input.size if bundle is not None else 0
     converted: convert_formats.ConversionResult | None = None
     why = "made from a training run; name it with --run"
     if request.run is not None:
         try:
-            converted = _convert(request, subject, scratch)
+            converted = _convert_formats(request, inputs, scratch)
         except ChildFault as fault:
             if bundle is None:
                 raise BenchmarkError(f"{request.run / 'model.keras'}: {fault}") from fault
@@ -184,12 +184,12 @@ def _files(request: BenchmarkRequest, subject: BenchmarkInputs, scratch: Path) -
             if form is KERAS and request.run is not None:
                 found = request.run / "model.keras"
             elif form.name == EDGETPU:
-                found = _edgetpu(bundle, batch)
-            elif bundle is not None and form.key == _precision(bundle) and form.suffix == ".tflite" and batch == 1:
+                found = _edgetpu_file(bundle, batch)
+            elif bundle is not None and form.key == _precision_of(bundle) and form.suffix == ".tflite" and batch == 1:
                 found = bundle.model
             elif form.name == INT16X8:
                 continue
-            elif form.name == INT8 and converted is not None and not subject.calibration:
+            elif form.name == INT8 and converted is not None and not inputs.calibration:
                 found = "calibrated with training photos; name them with --data"
             elif form.name == INT8 and request.run is None and batch > 1:
                 found = "the bundle's file is for batches of 1; others are made from the training run, name it with --run"
@@ -199,21 +199,21 @@ def _files(request: BenchmarkRequest, subject: BenchmarkInputs, scratch: Path) -
     return size, files
 
 
-def _precision(bundle: Bundle) -> str:
+def _precision_of(bundle: Bundle) -> str:
     return "int8" if bundle.info.precision is msgspec.UNSET else bundle.info.precision
 
 
-def _convert(request: BenchmarkRequest, subject: BenchmarkInputs, scratch: Path) -> convert_formats.ConversionResult:
+def _convert_formats(request: BenchmarkRequest, inputs: BenchmarkInputs, scratch: Path) -> convert_formats.ConversionResult:
     assert request.run is not None
     keys = [form.key for form in FORMATS if form.suffix == ".tflite" and form.name not in (EDGETPU, INT16X8)]
-    if not subject.calibration:
+    if not inputs.calibration:
         keys = [key for key in keys if key != "int8"]
-    if subject.bundle is not None and request.batches == (1,):
-        keys = [key for key in keys if key != _precision(subject.bundle)]
+    if inputs.bundle is not None and request.batches == (1,):
+        keys = [key for key in keys if key != _precision_of(inputs.bundle)]
     conversion = convert_formats.ConversionRequest(
         str((request.run / "model.keras").resolve()),
-        len(subject.labels),
-        tuple(str(photo.path.resolve()) for photo in subject.calibration),
+        len(inputs.labels),
+        tuple(str(photo.path.resolve()) for photo in inputs.calibration),
         tuple(keys),
         _makes_onnx() and any(form.suffix == ".onnx" for form in FORMATS),
         request.batches,
@@ -226,7 +226,7 @@ def _makes_onnx() -> bool:
     return importlib.util.find_spec("tf2onnx") is not None
 
 
-def _edgetpu(bundle: Bundle | None, batch: int) -> Path | str:
+def _edgetpu_file(bundle: Bundle | None, batch: int) -> Path | str:
     if bundle is None or EDGETPU_FILE not in bundle.info.files:
         return "no compiled model; `converter edgetpu` adds one to a bundle"
     if batch != 1:
@@ -238,20 +238,20 @@ def _edgetpu(bundle: Bundle | None, batch: int) -> Path | str:
     return bundle.folder / EDGETPU_FILE
 
 
-def _decode(subject: BenchmarkInputs, size: int, file: Path, progress: Progress) -> int:
+def _write_pictures(inputs: BenchmarkInputs, size: int, file: Path, progress: Progress) -> int:
     """Write the pictures, photos or noise, and return their number."""
     noise = np.random.default_rng(0).integers(0, 256, (NOISE, size, size, 3), dtype=np.uint8)
-    pictures = progress.track(NetworkInputs(subject.judging, size), "decoding photos") if subject.judging else noise
+    pictures = progress.track(NetworkInputs(inputs.judging, size), "decoding photos") if inputs.judging else noise
     try:
         return pixel_cache.write_pixels(pictures, size, file)
     except OSError as error:
         raise OutputError(
-            f"{file.parent}: {error.strerror}; decoded photos take {len(subject.judging) * size * size * 3 / 1e6:.0f} MB there"
+            f"{file.parent}: {error.strerror}; decoded photos take {len(inputs.judging) * size * size * 3 / 1e6:.0f} MB there"
         ) from error
 
 
-def _rows(request: BenchmarkRequest, subject: BenchmarkInputs, material: BenchmarkFiles, progress: Progress) -> list[BenchmarkRow]:
-    planned = list(_planned(request, material))
+def _measure_all(request: BenchmarkRequest, inputs: BenchmarkInputs, prepared: PreparedFiles, progress: Progress) -> list[BenchmarkRow]:
+    planned = list(_planned_rows(request, prepared))
     total = sum(row.state == "measured" for row in planned)
     rows: list[BenchmarkRow] = []
     floating: Predictions | None = None
@@ -261,22 +261,22 @@ def _rows(request: BenchmarkRequest, subject: BenchmarkInputs, material: Benchma
             number += 1
             threads = counted(row.threads, "thread")
             progress.step(f"{number}/{total} {row.format} on {row.runtime}, batch {row.batch}, {threads}")
-            row, answers = _measure(request, subject, material, row, floating)
+            row, answers = _measure_row(request, inputs, prepared, row, floating)
             if floating is None and row.format == KERAS.name:
                 floating = answers
         rows.append(row)
     return rows
 
 
-def _planned(request: BenchmarkRequest, material: BenchmarkFiles) -> Iterator[BenchmarkRow]:
+def _planned_rows(request: BenchmarkRequest, prepared: PreparedFiles) -> Iterator[BenchmarkRow]:
     """A row without results for each measurement to make, and one for each that is missing."""
-    for form in dict.fromkeys(form for form, _ in material.files):
+    for form in dict.fromkeys(form for form, _ in prepared.files):
         for runtime in form.runtimes:
             if not installed(runtime):
                 yield BenchmarkRow(form.name, runtime, 0, 0, "missing", f"{runtime} is not installed: {HOW_TO_INSTALL[runtime]}")
                 continue
             for batch in request.batches:
-                file = material.files[form, batch]
+                file = prepared.files[form, batch]
                 if isinstance(file, str):
                     yield BenchmarkRow(form.name, runtime, 0, 0, "missing", file)
                     continue
@@ -284,32 +284,32 @@ def _planned(request: BenchmarkRequest, material: BenchmarkFiles) -> Iterator[Be
                     yield BenchmarkRow(form.name, runtime, batch, threads, "measured", file=str(file))
 
 
-def _measure(
-    request: BenchmarkRequest, subject: BenchmarkInputs, material: BenchmarkFiles, row: BenchmarkRow, floating: Predictions | None
+def _measure_row(
+    request: BenchmarkRequest, inputs: BenchmarkInputs, prepared: PreparedFiles, row: BenchmarkRow, floating: Predictions | None
 ) -> tuple[BenchmarkRow, Predictions | None]:
-    file, logits = Path(row.file), material.pictures.with_name("logits.npy")
+    file, logits = Path(row.file), prepared.pictures.with_name("logits.npy")
     row = msgspec.structs.replace(row, file=file.name, size_bytes=file.stat().st_size, sha256=hash_file(file))
     measurement = measure_runtime.MeasurementRequest(
         row.runtime,
         str(file.resolve()),
         row.batch,
         row.threads,
-        len(subject.labels),
+        len(inputs.labels),
         request.queries,
         request.seconds,
-        str(material.pictures.resolve()),
-        str(logits.resolve()) if material.targets is not None else None,
+        str(prepared.pictures.resolve()),
+        str(logits.resolve()) if prepared.targets is not None else None,
     )
-    work = (request.queries + measure_runtime.SAMPLE_PICTURES) * row.batch + material.count
+    work = (request.queries + measure_runtime.SAMPLE_PICTURES) * row.batch + prepared.count
     timeout_s = START_S + 2 * request.seconds + QUERY_S * work if request.timeout_s is None else request.timeout_s
     try:
         found = ask(measure_runtime.__name__, measurement, measure_runtime.Measurement, timeout_s=timeout_s)
     except ChildFault as fault:
         return msgspec.structs.replace(row, state="failed", why=str(fault)), None
     row = msgspec.structs.replace(row, measured=found)
-    if material.targets is None:
+    if prepared.targets is None:
         return row, None
-    answers = Predictions(np.load(logits).astype(np.float64), material.targets)
+    answers = Predictions(np.load(logits).astype(np.float64), prepared.targets)
     logits.unlink()
     reference = answers if floating is None and row.format == KERAS.name else floating
     row = msgspec.structs.replace(row, accuracy=answers.proportion_right())

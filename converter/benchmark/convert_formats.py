@@ -52,13 +52,13 @@ def convert(request: ConversionRequest) -> ConversionResult:
     photos = [Photo(path, "", Path(path)) for path in request.calibration]
     refused: dict[str, str] = {}
     for batch in request.batches:
-        refused |= _as_tflite(network, size, batch, request.keys, photos, out)
+        refused |= _write_tflite(network, size, batch, request.keys, photos, out)
         if request.onnx:
-            refused |= _as_onnx(network, size, batch, out)
+            refused |= _write_onnx(network, size, batch, out)
     return ConversionResult(size, refused)
 
 
-def _as_tflite(network: "keras.Model", size: int, batch: int, keys: Sequence[str], photos: Sequence[Photo], out: Path) -> dict[str, str]:
+def _write_tflite(network: "keras.Model", size: int, batch: int, keys: Sequence[str], photos: Sequence[Photo], out: Path) -> dict[str, str]:
     import tempfile
 
     import tensorflow as tf
@@ -71,13 +71,13 @@ def _as_tflite(network: "keras.Model", size: int, batch: int, keys: Sequence[str
         for key in keys:
             name = file_name(key, ".tflite", batch)
             try:
-                (out / name).write_bytes(_converted(Path(saved), key, batch, size, photos))
+                (out / name).write_bytes(_convert_to(Path(saved), key, batch, size, photos))
             except (ConverterError, RuntimeError, ValueError) as error:
                 refused[name] = f"TensorFlow's converter: {str(error).strip().partition(chr(10))[0]}"
     return refused
 
 
-def _converted(saved: Path, key: str, batch: int, size: int, photos: Sequence[Photo]) -> bytes:
+def _convert_to(saved: Path, key: str, batch: int, size: int, photos: Sequence[Photo]) -> bytes:
     from converter.quantization import tf_converter as tflite
     from converter.quantization.calibration import NetworkInputs
 
@@ -91,23 +91,23 @@ def _converted(saved: Path, key: str, batch: int, size: int, photos: Sequence[Ph
         case _ if batch == 1:
             return tflite.to_int8(saved, NetworkInputs(photos, size, full_range=True))
         case _:
-            return _int8(saved, batch, size, photos)
+            return _convert_to_int8(saved, batch, size, photos)
 
 
-def _int8(saved: Path, batch: int, size: int, photos: Sequence[Photo]) -> bytes:
+def _convert_to_int8(saved: Path, batch: int, size: int, photos: Sequence[Photo]) -> bytes:
     """As `to_int8`, calibrated with whole batches."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: _calibration(photos, size, batch)
+    converter.representative_dataset = lambda: _calibration_batches(photos, size, batch)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type, converter.inference_output_type = tf.uint8, tf.int8
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     return bytes(converter.convert())
 
 
-def _calibration(photos: Sequence[Photo], size: int, batch: int) -> Iterator[list[npt.NDArray[Any]]]:
+def _calibration_batches(photos: Sequence[Photo], size: int, batch: int) -> Iterator[list[npt.NDArray[Any]]]:
     from converter.quantization.calibration import NetworkInputs
     from device.vision.inference.preprocess import to_float
 
@@ -121,7 +121,7 @@ def _calibration(photos: Sequence[Photo], size: int, batch: int) -> Iterator[lis
         yield [np.stack([*pending, *[pending[-1]] * (batch - len(pending))])]
 
 
-def _as_onnx(network: "keras.Model", size: int, batch: int, out: Path) -> dict[str, str]:
+def _write_onnx(network: "keras.Model", size: int, batch: int, out: Path) -> dict[str, str]:
     import tensorflow as tf
 
     name = file_name("float32", ".onnx", batch)

@@ -49,8 +49,8 @@ def import_runtime(runtime: str) -> Any:
 
 def load_engine(runtime: str, found: Any, file: Path, *, batch: int, threads: int, label_count: int) -> Engine:
     """Load a file into a runtime. found: the module from `import_runtime`. Raises EngineError for a file or a batch size that it refuses."""
-    loaders: dict[str, _Loader] = {"Keras": _keras, "ONNX Runtime": _onnx, "OpenVINO": _openvino}
-    into: _Loader = loaders.get(runtime, _tflite)
+    loaders: dict[str, _Loader] = {"Keras": _load_keras, "ONNX Runtime": _load_onnx, "OpenVINO": _load_openvino}
+    into: _Loader = loaders.get(runtime, _load_tflite)
     try:
         return into(runtime, found, file, batch, threads, label_count)
     except SortbinError:
@@ -59,7 +59,7 @@ def load_engine(runtime: str, found: Any, file: Path, *, batch: int, threads: in
         raise EngineError(f"{runtime} cannot run it: {first_line(error)}") from error
 
 
-def _keras(runtime: str, keras: Any, file: Path, batch: int, threads: int, label_count: int) -> Engine:
+def _load_keras(runtime: str, keras: Any, file: Path, batch: int, threads: int, label_count: int) -> Engine:
     import tensorflow as tf
 
     from converter.quantization.float_network import read_network
@@ -72,7 +72,7 @@ def _keras(runtime: str, keras: Any, file: Path, batch: int, threads: int, label
     return Engine(f"Keras {keras.__version__}, TensorFlow {tf.__version__}", to_float, function, lambda raw: raw.numpy())
 
 
-def _tflite(runtime: str, package: Any, file: Path, batch: int, threads: int, label_count: int) -> Engine:
+def _load_tflite(runtime: str, package: Any, file: Path, batch: int, threads: int, label_count: int) -> Engine:
     version = importlib.import_module(package.__name__.partition(".")[0]).__version__
     if file.stem.endswith("_edgetpu"):
         ctypes.CDLL(EDGETPU_LIBRARY)
@@ -97,10 +97,10 @@ def _tflite(runtime: str, package: Any, file: Path, batch: int, threads: int, la
         answer: npt.NDArray[Any] = read().copy()
         return answer
 
-    return Engine(f"{runtime} {version}{kernels}", _to_input(source["dtype"]), run, _from_output(scale, zero_point))
+    return Engine(f"{runtime} {version}{kernels}", _input_conversion(source["dtype"]), run, _output_conversion(scale, zero_point))
 
 
-def _onnx(runtime: str, ort: Any, file: Path, batch: int, threads: int, label_count: int) -> Engine:
+def _load_onnx(runtime: str, ort: Any, file: Path, batch: int, threads: int, label_count: int) -> Engine:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
@@ -108,7 +108,7 @@ def _onnx(runtime: str, ort: Any, file: Path, batch: int, threads: int, label_co
     return Engine(f"{runtime} {ort.__version__}", to_float, lambda values: session.run(["logits"], {source: values})[0], np.asarray)
 
 
-def _openvino(runtime: str, ov: Any, file: Path, batch: int, threads: int, label_count: int) -> Engine:
+def _load_openvino(runtime: str, ov: Any, file: Path, batch: int, threads: int, label_count: int) -> Engine:
     core = ov.Core()
     model = core.read_model(file)
     properties = {
@@ -126,7 +126,9 @@ def _openvino(runtime: str, ov: Any, file: Path, batch: int, threads: int, label
     request = compiled.create_infer_request()
     dtype = np.uint8 if source.element_type == ov.Type.u8 else np.float32
     version = ov.__version__.partition("-")[0]
-    return Engine(f"{runtime} {version}", _to_input(dtype), lambda values: request.infer([values])[target].copy(), _from_output(scale, zero_point))
+    return Engine(
+        f"{runtime} {version}", _input_conversion(dtype), lambda values: request.infer([values])[target].copy(), _output_conversion(scale, zero_point)
+    )
 
 
 def _tflite_logits(interpreter: Any, label_count: int) -> dict[str, Any]:
@@ -158,12 +160,12 @@ def _openvino_logits(file: Path, outputs: Any, label_count: int) -> tuple[Any, f
     return found[0], scale, zero_point
 
 
-def _to_input(dtype: Any) -> Callable[[Pixels], npt.NDArray[Any]]:
+def _input_conversion(dtype: Any) -> Callable[[Pixels], npt.NDArray[Any]]:
     """A uint8 input takes the pictures unchanged; others take floats of -1..1."""
     return (lambda pictures: pictures) if dtype == np.uint8 else to_float
 
 
-def _from_output(scale: float, zero_point: int) -> Callable[[npt.NDArray[Any]], Logits]:
+def _output_conversion(scale: float, zero_point: int) -> Callable[[npt.NDArray[Any]], Logits]:
     if not scale:
         return lambda raw: raw.astype(np.float32, copy=False)
     return lambda raw: ((raw.astype(np.int64) - zero_point) * scale).astype(np.float32)

@@ -57,7 +57,7 @@ def read_machine(proc: Path = Path("/proc")) -> Machine:
         _memory_mib(proc),
         f"{platform.system()} {platform.release()}, {platform.machine()}",
         platform.python_version(),
-        {name: version for name in PACKAGES if (version := version_of(name)) is not None},
+        {name: version for name in PACKAGES if (version := package_version(name)) is not None},
     )
 
 
@@ -81,7 +81,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def version_of(package: str) -> str | None:
+def package_version(package: str) -> str | None:
     """The version of a package, or None if it is not installed."""
     try:
         return importlib.metadata.version(package)

@@ -71,7 +71,7 @@ def measure(request: MeasurementRequest) -> Measurement:
     marks.append(time.perf_counter())
     engine = load_engine(request.runtime, found, Path(request.file), batch=batch, threads=request.threads, label_count=request.label_count)
     marks.append(time.perf_counter())
-    engine.finish(engine.run(engine.prepare(_filled(sample[:batch], batch))))
+    engine.finish(engine.run(engine.prepare(_fill_batch(sample[:batch], batch))))
     marks.append(time.perf_counter())
 
     parts: list[tuple[float, float, float, float]] = []
@@ -95,7 +95,7 @@ def measure(request: MeasurementRequest) -> Measurement:
 
     if request.logits is not None:
         starts = range(0, len(every), batch)
-        answers = [to_rows(engine.finish(engine.run(engine.prepare(_filled(every[at : at + batch], batch)))), batch) for at in starts]
+        answers = [to_rows(engine.finish(engine.run(engine.prepare(_fill_batch(every[at : at + batch], batch)))), batch) for at in starts]
         np.save(request.logits, np.concatenate(answers)[: len(every)])
     import_ms, load_ms, first_ms = (1000 * np.diff(marks)).tolist()
     prepare_ms, run_ms, finish_ms = np.median(steps_ms, axis=0).tolist()
@@ -120,7 +120,7 @@ def measure(request: MeasurementRequest) -> Measurement:
     )
 
 
-def _filled(pictures: Pixels, batch: int) -> Pixels:
+def _fill_batch(pictures: Pixels, batch: int) -> Pixels:
     """A whole batch: the last picture is repeated if there are too few."""
     return np.concatenate([pictures, *([pictures[-1:]] * (batch - len(pictures)))])
 

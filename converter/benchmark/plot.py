@@ -26,10 +26,10 @@ def figure(report: BenchmarkReport) -> Figure:
     drawn = Figure(figsize=(11 if judged else 7, 5.4), layout="constrained")
     panels = drawn.subplots(1, 2 if judged else 1, squeeze=False)[0]
     if judged:
-        _points(panels[0], judged, [row.accuracy.share for row in judged if row.accuracy is not None])
-        _band(panels[0], judged)
+        _plot_points(panels[0], judged, [row.accuracy.share for row in judged if row.accuracy is not None])
+        _plot_float_interval(panels[0], judged)
         panels[0].set(ylabel=f"accuracy on {report.photos} photos", title="Latency and accuracy")
-    _points(panels[-1], rows, [(row.size_bytes or 0) / 1e6 for row in rows])
+    _plot_points(panels[-1], rows, [(row.size_bytes or 0) / 1e6 for row in rows])
     panels[-1].set(ylabel="file, MB", title="Latency and size")
     panels[-1].set_ylim(bottom=0)
     for axes in panels:
@@ -42,7 +42,7 @@ def figure(report: BenchmarkReport) -> Figure:
     return drawn
 
 
-def _points(axes: Axes, rows: Sequence[BenchmarkRow], heights: Sequence[float]) -> None:
+def _plot_points(axes: Axes, rows: Sequence[BenchmarkRow], heights: Sequence[float]) -> None:
     for row, height in zip(rows, heights, strict=True):
         assert row.measured is not None
         size = 13 if MARKERS[row.format] == "*" else 8
@@ -53,7 +53,7 @@ def _points(axes: Axes, rows: Sequence[BenchmarkRow], heights: Sequence[float]) 
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _band(axes: Axes, rows: Sequence[BenchmarkRow]) -> None:
+def _plot_float_interval(axes: Axes, rows: Sequence[BenchmarkRow]) -> None:
     """The confidence interval of the float network's accuracy. Differences within it may be chance."""
     for row in rows:
         if row.format == KERAS.name and row.accuracy is not None:

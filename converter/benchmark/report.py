@@ -84,10 +84,14 @@ def text(report: BenchmarkReport) -> str:
     """A Markdown table, aligned for a terminal, then what failed, what is missing, and the notes."""
     measured = report.with_state("measured")
     reference = reference_row(measured)
-    parts = [_aligned([HEAD, *(_cells(row, speed_up(row, measured, reference)) for row in measured)])]
+    parts = [_markdown_table([HEAD, *(_row_cells(row, speed_up(row, measured, reference)) for row in measured)])]
     failed = [f"failed: {row.format} on {row.runtime}, batch {row.batch}, threads {row.threads}: {row.why}" for row in report.with_state("failed")]
     against = [f"speed-up against {reference.format} on {reference.runtime}, by p90, at the same batch and threads"] if reference else []
-    parts += ["\n".join(lines) for lines in (failed, _missing(report.with_state("missing")), [*against, *_about(report), *report.notes]) if lines]
+    parts += [
+        "\n".join(lines)
+        for lines in (failed, _missing_lines(report.with_state("missing")), [*against, *_machine_lines(report), *report.notes])
+        if lines
+    ]
     return "\n\n".join(parts)
 
 
@@ -103,7 +107,7 @@ def speed_up(row: BenchmarkRow, rows: Sequence[BenchmarkRow], reference: Benchma
     return other.measured.p90_ms / row.measured.p90_ms if other and other.measured and row.measured else None
 
 
-def _cells(row: BenchmarkRow, faster: float | None) -> tuple[str, ...]:
+def _row_cells(row: BenchmarkRow, faster: float | None) -> tuple[str, ...]:
     found = row.measured
     assert found is not None and row.size_bytes is not None
     return (
@@ -123,7 +127,7 @@ def _cells(row: BenchmarkRow, faster: float | None) -> tuple[str, ...]:
     )
 
 
-def _missing(rows: Sequence[BenchmarkRow]) -> list[str]:
+def _missing_lines(rows: Sequence[BenchmarkRow]) -> list[str]:
     """One line for each reason, with the formats and runtimes that were not measured for it."""
     by_reason: dict[str, list[str]] = {}
     for row in rows:
@@ -131,32 +135,35 @@ def _missing(rows: Sequence[BenchmarkRow]) -> list[str]:
     return [f"{reason} ({', '.join(names)})" for reason, names in by_reason.items()]
 
 
-def _about(report: BenchmarkReport) -> list[str]:
+def _machine_lines(report: BenchmarkReport) -> list[str]:
     machine, before, after = report.machine, report.before, report.after
     memory = f", {machine.memory_mib} MiB" if machine.memory_mib else ""
     governor = ", ".join(before.governors) if before.governors else "unknown"
     judged = f"accuracy on {report.photos} photos ({report.data})" if report.data else "time only, on noise: name photos with --data"
     return [
         f"{machine.cpu}, {machine.cores} cores{memory}, {machine.system}, Python {machine.python}",
-        f"governor {governor}; temperature {_degrees(before)} before, {_degrees(after)} after; load {_load(before)} before, {_load(after)} after",
+        (
+            f"governor {governor}; temperature {_temperature_text(before)} before, {_temperature_text(after)} after; "
+            f"load {_load_text(before)} before, {_load_text(after)} after"
+        ),
         f"at least {report.queries} queries and {report.seconds:g} s each, one at a time, each row in a process of its own; {judged}",
     ]
 
 
-def _degrees(now: MachineState) -> str:
+def _temperature_text(now: MachineState) -> str:
     return "unknown" if now.temperature_c is None else f"{now.temperature_c:.0f} °C"
 
 
-def _load(now: MachineState) -> str:
+def _load_text(now: MachineState) -> str:
     return fixed_point(now.load, 1, "unknown")
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
+def _markdown_table(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
     rule = ["-" * width if column < WORDS else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
-    padded = [_padded(line, widths) for line in lines]
+    padded = [_pad_cells(line, widths) for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
 
 
-def _padded(line: Sequence[str], widths: Sequence[int]) -> list[str]:
+def _pad_cells(line: Sequence[str], widths: Sequence[int]) -> list[str]:
     return [cell.ljust(width) if column < WORDS else cell.rjust(width) for column, (cell, width) in enumerate(zip(line, widths, strict=True))]

@@ -127,7 +127,7 @@ def quantize(run: Run, floating: FloatNetwork, request: QuantizeRequest, progres
         if whole.lost_points > request.tolerance_points + 1e-9:
             progress.step("looking for the layers that lose most")
             layers = layer_errors(candidate.float32, trial.model, photos.inputs(size, LAYER_PHOTOS))
-            raise QuantizationRefused(_refusal(request, run.labels, whole, layers))
+            raise QuantizationRefused(_refusal_message(request, run.labels, whole, layers))
         remarks = tuple(plausibility_remarks(whole.before, run.labels))
         isolated = _compare_on_isolated_items(candidate, run, request, size, progress)
         progress.step("working out the golden output")
@@ -144,7 +144,7 @@ def quantize(run: Run, floating: FloatNetwork, request: QuantizeRequest, progres
         measured = _Measured(run, request, photos, candidate, whole, isolated, answer, temperature, reject_below, remarks)
         fit_embedding_stats(embeddings, targets, len(run.labels)).write(folder / REFERENCE_FILE)
         novelty.write(folder / KNOWN_FILE)
-        bundle = _write(measured, folder, size)
+        bundle = _write_bundle_files(measured, folder, size)
     return QuantizedBundle(msgspec.structs.replace(bundle, folder=request.out), remarks)
 
 
@@ -253,7 +253,7 @@ def _training_embeddings(trial: TrialModel, run: Run, request: QuantizeRequest, 
     return np.concatenate([embeddings, others[rows]]), targets
 
 
-def _write(measured: _Measured, folder: Path, size: int) -> Bundle:
+def _write_bundle_files(measured: _Measured, folder: Path, size: int) -> Bundle:
     """Write model, photo list, model card and `bundle.json`, and check the golden output of the finished bundle."""
     run, request = measured.run, measured.request
     info = _bundle_info(measured, size)
@@ -324,7 +324,7 @@ def _metrics(measured: _Measured) -> Metrics:
     )
 
 
-def _refusal(request: QuantizeRequest, labels: tuple[str, ...], compared: _Comparison, layers: list[LayerError]) -> str:
+def _refusal_message(request: QuantizeRequest, labels: tuple[str, ...], compared: _Comparison, layers: list[LayerError]) -> str:
     before, after = compared.before, compared.after
     photos = np.bincount(before.targets, minlength=len(labels))
     pairs = zip(labels, photos, before.recall(), after.recall(), strict=True)

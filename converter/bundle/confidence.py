@@ -22,7 +22,7 @@ def choose_temperature(answers: Predictions) -> float:
 
     It is fitted by negative log likelihood and rounded to three digits. Five-fold cross-validation decides whether it helps.
     """
-    return round(fit_temperature(answers), 3) if _helps(answers) else 1.0
+    return round(fit_temperature(answers), 3) if _temperature_helps(answers) else 1.0
 
 
 def choose_reject_below(answers: Predictions, temperature: float) -> float:
@@ -54,7 +54,7 @@ def fit_temperature(answers: Predictions) -> float:
     return math.exp((low + high) / 2)
 
 
-def _helps(answers: Predictions) -> bool:
+def _temperature_helps(answers: Predictions) -> bool:
     """Whether the temperature of the other folds reduces the negative log likelihood of each fold, on average."""
     by_label = np.argsort(answers.targets, kind="stable")
     folds = [by_label[start::_FOLDS] for start in range(_FOLDS)]

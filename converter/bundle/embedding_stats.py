@@ -18,7 +18,7 @@ def fit_embedding_stats(embeddings: Float32Array, targets: npt.NDArray[np.int64]
     means = np.stack([rows[targets == i].mean(axis=0) for i in range(label_count)])
     centred = rows - means[targets]
     freedom = max(len(rows) - label_count, 1)
-    variances, directions = _strongest(centred / np.sqrt(freedom), min(DIRECTIONS, freedom, rows.shape[1]))
+    variances, directions = _principal_directions(centred / np.sqrt(freedom), min(DIRECTIONS, freedom, rows.shape[1]))
     # The sign of an eigenvector is arbitrary. Its largest entry is made positive, so that the same photos give the same file.
     largest = np.take_along_axis(directions, np.abs(directions).argmax(axis=1)[:, np.newaxis], axis=1)
     directions = (directions * np.sign(largest)).astype(np.float16)
@@ -32,7 +32,7 @@ def fit_embedding_stats(embeddings: Float32Array, targets: npt.NDArray[np.int64]
     )
 
 
-def _strongest(rows: Float64Array, count: int) -> tuple[Float64Array, Float64Array]:
+def _principal_directions(rows: Float64Array, count: int) -> tuple[Float64Array, Float64Array]:
     """The largest eigenvalues of rows.T @ rows and their unit eigenvectors, as rows. The smaller of rows.T @ rows and rows @ rows.T is solved."""
     if len(rows) >= rows.shape[1]:
         values, vectors = np.linalg.eigh(rows.T @ rows)

@@ -44,7 +44,7 @@ class ModelCard:
             self._recall(),
             self._confusion(),
             self._confidence(),
-            self._making(),
+            self._how_it_was_made(),
             self._limits(),
         ]
         if self.notes.strip():
@@ -62,7 +62,7 @@ class ModelCard:
             "",
             f"On {metrics.int8.n} photos ({metrics.data}), through the device's own preprocessing:",
             "",
-            *_table(("model", "accuracy", "95 % interval", "nll", "measured on"), rows),
+            *_markdown_table(("model", "accuracy", "95 % interval", "nll", "measured on"), rows),
             "",
             f"Both name the same label on {100 * metrics.agreement:.1f} % of them. Intervals are Wilson's.",
             *self._isolated(),
@@ -81,7 +81,7 @@ class ModelCard:
                 + (f" ({others} photos whole, because the item cannot be told from its ground):" if others else ":")
             ),
             "",
-            *_table(("model", "accuracy", "95 % interval", "nll"), rows),
+            *_markdown_table(("model", "accuracy", "95 % interval", "nll"), rows),
             "",
             f"Both name the same label on {100 * found.agreement:.1f} % of them. Whether the model may ship was decided on the whole photos.",
         ]
@@ -93,7 +93,7 @@ class ModelCard:
                 self.info.labels, self.int8.confusion(), self.float32.confusion().diagonal(), self.int8.confusion().diagonal(), strict=True
             )
         ]
-        return ["## Recall per label", "", *_table(("label", "photos", "right, float32", f"right, {self.title}"), rows)]
+        return ["## Recall per label", "", *_markdown_table(("label", "photos", "right, float32", f"right, {self.title}"), rows)]
 
     def _confusion(self) -> list[str]:
         rows = [(f"**{label}**", *row) for label, row in zip(self.info.labels, self.int8.confusion().tolist(), strict=True)]
@@ -102,7 +102,7 @@ class ModelCard:
             "",
             "Rows: the true label. Columns: the label named.",
             "",
-            *_table(("", *self.info.labels), rows),
+            *_markdown_table(("", *self.info.labels), rows),
         ]
 
     def _confidence(self) -> list[str]:
@@ -120,7 +120,7 @@ class ModelCard:
             ),
         ]
 
-    def _making(self) -> list[str]:
+    def _how_it_was_made(self) -> list[str]:
         info = self.info
         calibration = info.calibration
         recipe = self.run.model.with_name("recipe.toml")
@@ -129,19 +129,20 @@ class ModelCard:
             "",
             "```",
             (
-                f"converter quantize {self._source()} --data DATA --out BUNDLE --name {shlex.quote(info.name)} --tolerance {self.tolerance_points:g} "
-                f"--calibration {calibration.n} --seed {calibration.seed}{self._precision()}"
+                f"converter quantize {self._command_line_source()} --data DATA --out BUNDLE --name {shlex.quote(info.name)} "
+                f"--tolerance {self.tolerance_points:g} "
+                f"--calibration {calibration.n} --seed {calibration.seed}{self._precision_option()}"
             ),
             "```",
             "",
-            *self._foreign(),
+            *self._foreign_lines(),
             (
-                f"- {self._part()}: {len(self.run.train)}; validation photos: {len(self.run.val)}; sha256 over names and bytes of all "
+                f"- {self._photos_title()}: {len(self.run.train)}; validation photos: {len(self.run.val)}; sha256 over names and bytes of all "
                 f"`{info.data_fingerprint}`."
             ),
             (
                 f"- Calibration: {calibration.n} of them, equally over the labels, seed {calibration.seed}, sha256 over "
-                f"their bytes `{calibration.sha256}`{self._isolated_photos()}."
+                f"their bytes `{calibration.sha256}`{self._isolated_note()}."
             ),
             (
                 f"- Input: RGB uint8, 1 x {info.input.size} x {info.input.size} x 3, the whole picture stretched; scale 1/127.5, "
@@ -155,7 +156,7 @@ class ModelCard:
             lines += ["", "RUN was trained with this recipe:", "", "```toml", recipe.read_text(encoding="utf-8").strip(), "```"]
         return lines
 
-    def _source(self) -> str:
+    def _command_line_source(self) -> str:
         """The model and its options, as on the command line."""
         foreign = self.info.foreign
         if foreign is msgspec.UNSET:
@@ -164,10 +165,10 @@ class ModelCard:
         target = f" --target {foreign.target}" if foreign.target != "cpu" else ""
         return f"{shlex.quote(foreign.model)} --labels {shlex.quote(foreign.labels_file)} --pixels={foreign.pixels}{output}{target}"
 
-    def _part(self) -> str:
+    def _photos_title(self) -> str:
         return "Training photos" if self.info.foreign is msgspec.UNSET else "Photos for calibration and for what is known"
 
-    def _foreign(self) -> list[str]:
+    def _foreign_lines(self) -> list[str]:
         """Lines on a network that `training fit` did not make."""
         foreign = self.info.foreign
         if foreign is msgspec.UNSET:
@@ -177,24 +178,24 @@ class ModelCard:
             f"- Trained on pixels of `{foreign.pixels}`; labels from `{foreign.labels_file}`; made to run on: {foreign.target}.",
         ]
 
-    def _isolated_photos(self) -> str:
+    def _isolated_note(self) -> str:
         isolated = self.info.calibration.isolated
         return "" if isolated is msgspec.UNSET else f"; {isolated} of them show the item by itself"
 
-    def _precision(self) -> str:
+    def _precision_option(self) -> str:
         return "" if self.info.precision is msgspec.UNSET else f" --precision {self.info.precision}"
 
     def _limits(self) -> list[str]:
         return [
             "## Limits",
             "",
-            self._origin(),
-            self._strangers(),
+            self._validity(),
+            self._unknown_items(),
             *(f"- Look into this: {remark}" for remark in self.remarks),
             "- The interval is the chance of the draw alone: on few photos, a difference of a point or two between models means little.",
         ]
 
-    def _origin(self) -> str:
+    def _validity(self) -> str:
         if self.info.foreign is not msgspec.UNSET:
             return (
                 "- The photos it was measured on may be among those it was trained on: then it is right less often on others. They chose its "
@@ -205,7 +206,7 @@ class ModelCard:
             "training photos come from. Expect less elsewhere: other cameras, light, grounds and items."
         )
 
-    def _strangers(self) -> str:
+    def _unknown_items(self) -> str:
         """What happens to an item of no label."""
         above = self.info.unknown_above
         if above is msgspec.UNSET:
@@ -229,6 +230,6 @@ def _share_cells(right: int, n: int) -> tuple[str, str]:
     return f"{found.share:.4f} ({right} of {n})", found.interval()
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+def _markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     lines = [head, ["---"] * len(head), *rows]
     return [f"| {' | '.join(str(cell) for cell in line)} |" for line in lines]

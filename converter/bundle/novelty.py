@@ -21,11 +21,11 @@ def fit_novelty_model(embeddings: Float32Array, targets: npt.NDArray[np.int64], 
     validation photos, calibrated, photos x labels.
     """
     rows = normalize(embeddings)
-    prototypes = np.concatenate([_prototypes(rows[targets == label]) for label in np.unique(targets)])
+    prototypes = np.concatenate([_fit_prototypes(rows[targets == label]) for label in np.unique(targets)])
     return fit_novelty(prototypes, prototype_distances(unseen, prototypes), head_doubts(probabilities))
 
 
-def _prototypes(rows: Float64Array) -> Float64Array:
+def _fit_prototypes(rows: Float64Array) -> Float64Array:
     """At most PROTOTYPES centres of unit vectors by spherical k-means (Dhillon and Modha 2001). It starts with rows at equal steps, so that the same
     photos give the same file.
     """

@@ -66,9 +66,9 @@ def choose_evaluation_photos(bundle: Bundle, data: Path, split: str, run: Run | 
     Photos that it was trained on are left out of `val` and `test`; for other splits the remark counts them. run: the run it is said to be made of.
     Raises PhotosError, also if no photo is left.
     """
-    listed = _listed(bundle, data, run)
+    listed = _list_or_match(bundle, data, run)
     if listed is None:
-        return EvaluationPhotos(read_part(data, split), False, _unlisted(bundle, data))
+        return EvaluationPhotos(read_part(data, split), False, _unlisted_remark(bundle, data))
     word = "trained" if bundle.info.foreign is msgspec.UNSET else "calibrated"
     own = run.val if run is not None else photos_with_digests(read_photos(data), listed.val)
     if split == "val" and own:
@@ -76,12 +76,12 @@ def choose_evaluation_photos(bundle: Bundle, data: Path, split: str, run: Run | 
         if found <= listed.val:
             missing = (listed.val - found).total()
             return EvaluationPhotos(
-                own, not missing, _foreign(bundle) or (f"{missing} of its {listed.val.total()} validation photos missing" if missing else "")
+                own, not missing, _foreign_remark(bundle) or (f"{missing} of its {listed.val.total()} validation photos missing" if missing else "")
             )
     photos = own if split == "val" and run is not None else read_part(data, split)
     trained_on = {photo for photo in photos if photo_digest(photo) in listed.train}
     if not trained_on:
-        return EvaluationPhotos(photos, False, _foreign(bundle) or f"it was {word} on none of these {len(photos)} photos")
+        return EvaluationPhotos(photos, False, _foreign_remark(bundle) or f"it was {word} on none of these {len(photos)} photos")
     if split not in ("val", "test"):
         return EvaluationPhotos(photos, False, f"it was {word} on {len(trained_on)} of these {len(photos)} photos: this is no test")
     others = tuple(photo for photo in photos if photo not in trained_on)
@@ -110,7 +110,7 @@ def photo_digest(photo: Photo) -> str:
 
 def listed_split(bundle: Bundle, data: Path) -> Split | None:
     """The split that a bundle was made with; None unless the list is known and all of its photos are below `data`."""
-    listed = _listed(bundle, data, None)
+    listed = _list_or_match(bundle, data, None)
     if listed is None:
         return None
     photos = read_photos(data)
@@ -119,17 +119,17 @@ def listed_split(bundle: Bundle, data: Path) -> Split | None:
     return Split(tuple(sorted(bundle.info.labels)), train, val) if complete else None
 
 
-def _listed(bundle: Bundle, data: Path, run: Run | None) -> PhotoList | None:
+def _list_or_match(bundle: Bundle, data: Path, run: Run | None) -> PhotoList | None:
     """The bundle's own list. For an older bundle without one: the split of `run` or `data` whose photos match its hashes, or None."""
     found = read_photo_list(bundle)
     if found is not None:
         return found
     seeds = dict.fromkeys((bundle.info.calibration.seed, 0, 1))
     tried = (read_split(data, seed=seed) for seed in seeds) if run is None else (run,)
-    return next((photo_list(split.train, split.val) for split in tried if _made_with(bundle, split)), None)
+    return next((photo_list(split.train, split.val) for split in tried if _matches_split(bundle, split)), None)
 
 
-def _made_with(bundle: Bundle, split: Split | Run) -> bool:
+def _matches_split(bundle: Bundle, split: Split | Run) -> bool:
     """Whether the hashes of the bundle match these photos and calibration photos drawn from their training part."""
     info = bundle.info
     if not _same_photos(bundle, (*split.train, *split.val)):
@@ -142,11 +142,11 @@ def _same_photos(bundle: Bundle, photos: Sequence[Photo]) -> bool:
     return calibration.fingerprint(sorted(photos), names=True) == bundle.info.data_fingerprint
 
 
-def _unlisted(bundle: Bundle, data: Path) -> str:
+def _unlisted_remark(bundle: Bundle, data: Path) -> str:
     if _same_photos(bundle, read_photos(data)):
         return "it was made from these photos and does not say which it was trained on: this is no test; name its run with --run"
     return "it does not list the photos it was made from, being older: it may have been trained on some of these"
 
 
-def _foreign(bundle: Bundle) -> str:
+def _foreign_remark(bundle: Bundle) -> str:
     return "" if bundle.info.foreign is msgspec.UNSET else "which photos the network was trained on is not known; it may be these"

@@ -16,7 +16,7 @@ def plausibility_remarks(answers: Predictions, labels: Sequence[str]) -> Iterato
     """One line for each thing to look into. answers: of the float network for validation photos."""
     photos = len(answers.targets)
     counts = np.bincount(answers.targets, minlength=len(labels))
-    order = _other_order(answers)
+    order = _better_label_order(answers)
     if order is not None:
         named = ", ".join(labels[number] for number in order)
         renamed = in_likely_order(answers).accuracy
@@ -34,11 +34,11 @@ def plausibility_remarks(answers: Predictions, labels: Sequence[str]) -> Iterato
 
 def in_likely_order(answers: Predictions) -> Predictions:
     """The answers with the labels in the order that fits best. Unchanged if that is the given order."""
-    order = _other_order(answers)
+    order = _better_label_order(answers)
     return answers if order is None else Predictions(answers.logits, np.argsort(order)[answers.targets])
 
 
-def _other_order(answers: Predictions) -> Ints | None:
+def _better_label_order(answers: Predictions) -> Ints | None:
     """The index of the label that each output seems to stand for, if that order is far more accurate; else None.
 
     The order found on one half of each label's photos is judged on the other half.
@@ -47,14 +47,14 @@ def _other_order(answers: Predictions) -> Ints | None:
     right = answers.right.copy()
     for start in (0, 1):
         found, judged = by_label[start::2], by_label[1 - start :: 2]
-        order = _best_order(Predictions(answers.logits[found], answers.targets[found]))
+        order = _most_frequent_order(Predictions(answers.logits[found], answers.targets[found]))
         right[judged] = order[answers.logits[judged].argmax(axis=1)] == answers.targets[judged]
     if right.mean() < answers.accuracy + LEAST_GAIN or mcnemar_p(right, answers.right) > MOST_CHANCE:
         return None
-    return _best_order(answers)
+    return _most_frequent_order(answers)
 
 
-def _best_order(answers: Predictions) -> Ints:
+def _most_frequent_order(answers: Predictions) -> Ints:
     """For each output the label it occurs with most often. The most frequent pair is assigned first; no label is assigned twice."""
     confusion = answers.confusion()
     order = np.full(len(confusion), -1)

@@ -75,7 +75,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out or Path("evaluation", f"{subject.resolve().name}-benchmark")
     progress = Progress()
     try:
-        with _replacing(out) as folder:
+        with _replace_folder(out) as folder:
             (folder / "models").mkdir()
             report = benchmark(request, folder / "models", progress)
             encoded = msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
@@ -95,7 +95,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
+def _replace_folder(out: Path) -> Iterator[Path]:
     """Yield an empty folder that replaces `out` after the block. `out` may hold an earlier benchmark.
 
     Raises OutputError if `out` is anything else, or cannot be written.

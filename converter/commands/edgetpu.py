@@ -36,7 +36,7 @@ def _edgetpu(arguments: argparse.Namespace) -> int:
     from converter.edgetpu.compiler import INSTALL, CompilerNotFoundError, compile_model, find_compiler
     from converter.edgetpu.graph import build_graph
     from converter.edgetpu.prediction import predict
-    from converter.edgetpu.prediction_text import difference, prediction_lines
+    from converter.edgetpu.prediction_text import mapping_differences, prediction_lines
     from converter.tflite.flatbuffer import read_model
     from device.vision.inference.bundle import EDGETPU_FILE, MODEL_FILE, read_bundle
 
@@ -58,7 +58,7 @@ def _edgetpu(arguments: argparse.Namespace) -> int:
             print("converter edgetpu: refused: the compiler mapped none of the operations. Nothing was written", file=sys.stderr)
             return 1
         added = add_compiled(bundle, compiled, folder)
-    otherwise = difference(prediction, report)
+    otherwise = mapping_differences(prediction, report)
     if otherwise:
         print(f"note: not as predicted: {otherwise}")
     off_chip = f", {byte_size(report.off_chip_bytes)} fetched for every picture" if report.off_chip_bytes else ""

@@ -109,7 +109,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
     require_free(arguments.out)
     if arguments.precision != "int8" and (arguments.recipe != "tensorflow" or arguments.target != "cpu"):
         raise UsageError(f"--precision {arguments.precision}: cannot be combined with --recipe or --target; they are for int8")
-    run = _read(arguments)
+    run = _read_run(arguments)
     further = tuple(photo for folder in arguments.also for photo in read_extra_photos(folder, run.labels))
     notes = _read_notes(arguments.notes) if arguments.notes else ""
     progress = Progress()
@@ -119,7 +119,7 @@ def _quantize(arguments: argparse.Namespace) -> int:
         from converter.quantization.candidates import TITLES, CandidateSpec
     try:
         with report_all_unreadable((*run.train, *run.val, *further)):
-            floating, foreign = _network(arguments, run, progress)
+            floating, foreign = _read_network(arguments, run, progress)
             request = QuantizeRequest(
                 out=arguments.out,
                 wanted=CandidateSpec(arguments.precision, arguments.recipe, arguments.target),
@@ -158,7 +158,7 @@ def _print_summary(bundle: Bundle, title: str, took_s: float) -> None:
     )
 
 
-def _network(arguments: argparse.Namespace, run: Run, progress: Progress) -> tuple["FloatNetwork", ForeignModel | None]:
+def _read_network(arguments: argparse.Namespace, run: Run, progress: Progress) -> tuple["FloatNetwork", ForeignModel | None]:
     """The network to quantize, and its description if `training fit` did not make it. Raises NetworkError."""
     progress.step("reading the network")
     with silenced():
@@ -178,7 +178,7 @@ def _network(arguments: argparse.Namespace, run: Run, progress: Progress) -> tup
     return choice.network, foreign
 
 
-def _read(arguments: argparse.Namespace) -> Run:
+def _read_run(arguments: argparse.Namespace) -> Run:
     """The run to quantize. Most errors of the user are found here, before TensorFlow is imported. Raises RunError, NetworkError, PhotosError."""
     model: Path = arguments.model
     if arguments.labels:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from device.common.errors import SortbinError
 
 
-def only_errors() -> None:
+def log_errors_only() -> None:
     """Let TensorFlow log errors only, in this process and its children. Call it before the import. A level that the user has set stays."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

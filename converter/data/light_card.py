@@ -80,15 +80,15 @@ def segment_item(pixels: Pixels) -> SegmentedPhoto:
     middle of the frame.
     """
     height, width = pixels.shape[:2]
-    lab = _small(pixels)
+    lab = _to_lab(pixels)
     surface = _card_surface(lab)
     if surface is None:
         return SegmentedPhoto(pixels, np.ones((height, width), bool), np.full_like(pixels, NO_CARD))
-    found = _found(*_distance(lab, surface))
+    found = _find_mask(*_distance_from_card(lab, surface))
     if found.mean() < LEAST_ITEM:
         rows, columns = found.shape
         found[rows // 8 : rows - rows // 8, columns // 8 : columns - columns // 8] = True
-    mask = _enlarged(found, height, width)
+    mask = _resize_mask(found, height, width)
     colours = np.clip(cv2.cvtColor(surface, cv2.COLOR_LAB2RGB) * 255, 0, 255)
     card = np.rint(cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)).astype(np.uint8)
     return SegmentedPhoto(pixels, mask if mask.any() else np.ones_like(mask), card)
@@ -100,11 +100,11 @@ def find_item(pixels: Pixels) -> Mask | None:
     It is certain when something differs from the card, covers neither too much of the picture nor of its rim, and the rest is light nearly
     everywhere and half of it close to the card's surface.
     """
-    lab = _small(pixels)
+    lab = _to_lab(pixels)
     surface = _card_surface(lab)
     if surface is None:
         return None
-    found = _found(*_distance(lab, surface))
+    found = _find_mask(*_distance_from_card(lab, surface))
     if not LEAST_ITEM <= found.mean() <= MOST_ITEM or found[_rim(found.shape)].mean() > MOST_RIM:
         return None
     near = cv2.dilate(found.astype(np.uint8), np.ones((11, 11), np.uint8))
@@ -112,11 +112,11 @@ def find_item(pixels: Pixels) -> Mask | None:
     left, card = lab[::3, ::3][some], surface[::3, ::3][some]
     if not len(left) or np.quantile(left[:, 0], 0.1) < CARD_LIGHT or np.median(np.linalg.norm(left - card, axis=1)) > UNLIKE_CARD:
         return None
-    mask = _enlarged(found, *pixels.shape[:2])
+    mask = _resize_mask(found, *pixels.shape[:2])
     return mask if mask.any() else None
 
 
-def _small(pixels: Pixels) -> Float32Array:
+def _to_lab(pixels: Pixels) -> Float32Array:
     """The picture in Lab, with WORKING_PX on its longer side."""
     height, width = pixels.shape[:2]
     scale = WORKING_PX / max(height, width)
@@ -137,7 +137,7 @@ def _card_surface(lab: Float32Array) -> Float32Array | None:
 
     Card is light and has almost no colour. The fit is repeated without outliers, so that pale items on the rim do not count.
     """
-    terms, rim = _terms(*lab.shape[:2]), _rim(lab.shape)
+    terms, rim = _polynomial_terms(*lab.shape[:2]), _rim(lab.shape)
     positions, colours = terms[rim].astype(np.float64), lab[rim].astype(np.float64)
     like_card = (colours[:, 0] > CARD_LIGHT) & (np.hypot(colours[:, 1], colours[:, 2]) < CARD_COLOUR)
     if like_card.mean() < LEAST_CARD:
@@ -154,13 +154,13 @@ def _card_surface(lab: Float32Array) -> Float32Array | None:
 
 
 @functools.lru_cache(8)
-def _terms(rows: int, columns: int) -> Float32Array:
+def _polynomial_terms(rows: int, columns: int) -> Float32Array:
     """1, x, y, xy, x², y² at each pixel, rows x columns x 6. x and y go from -1 to 1."""
     y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j].astype(np.float32)
     return np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1)
 
 
-def _distance(lab: Float32Array, card: Float32Array) -> tuple[Float32Array, Float32Array]:
+def _distance_from_card(lab: Float32Array, card: Float32Array) -> tuple[Float32Array, Float32Array]:
     """For each pixel its distance from the card in Lab, and the part of it that is colour and texture, which shadows do not have."""
     difference = cv2.GaussianBlur(lab - card, (0, 0), 1.0)
     lighter, darker = np.maximum(difference[..., 0], 0), np.maximum(-difference[..., 0] - SHADOW, 0)
@@ -170,8 +170,8 @@ def _distance(lab: Float32Array, card: Float32Array) -> tuple[Float32Array, Floa
     return (lighter + 0.7 * darker + marked).astype(np.float32), marked.astype(np.float32)
 
 
-def _found(distance: Float32Array, marked: Float32Array) -> Mask:
-    return _solid(distance > _threshold(distance), marked)
+def _find_mask(distance: Float32Array, marked: Float32Array) -> Mask:
+    return _clean_mask(distance > _threshold(distance), marked)
 
 
 def _threshold(distance: Float32Array) -> float:
@@ -179,7 +179,7 @@ def _threshold(distance: Float32Array) -> float:
     return float(np.clip(_otsu(distance), 4 * usual, 12.0))
 
 
-def _enlarged(found: Mask, height: int, width: int) -> Mask:
+def _resize_mask(found: Mask, height: int, width: int) -> Mask:
     return cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
 
 
@@ -189,7 +189,7 @@ def _otsu(distance: Float32Array) -> float:
     return 0.6 * level / 255 * top  # below Otsu's, so that pale sides of an item count too
 
 
-def _solid(found: Mask, marked: Float32Array) -> Mask:
+def _clean_mask(found: Mask, marked: Float32Array) -> Mask:
     """Close gaps and fill holes. Keep the most marked piece and other large ones that are no shadow. Replace fragments by their hull."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
     closed = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, kernel)

@@ -107,7 +107,7 @@ def read_rows(folder: Path) -> Iterator[ManifestRow]:
             if columns not in (COLUMNS, (*COLUMNS, MASK_COLUMN)):
                 raise ManifestError(f"{file}: expected the columns {','.join(COLUMNS)} and maybe {MASK_COLUMN}")
             for row in rows:
-                yield _row(row if MASK_COLUMN in columns else [*row, ""])
+                yield _parse_row(row if MASK_COLUMN in columns else [*row, ""])
     except OSError as error:
         raise ManifestError(f"{file}: {error.strerror}") from error
     except (ValueError, csv.Error) as error:
@@ -122,6 +122,6 @@ def source_of(folder: Path, info: DatasetInfo) -> Path:
     return source
 
 
-def _row(values: list[str]) -> ManifestRow:
+def _parse_row(values: list[str]) -> ManifestRow:
     path, label, group, split, fold, sha256, width, height, flags, mask = values
     return ManifestRow(path, label, group, split, int(fold) if fold else None, sha256, int(width), int(height), tuple(flags.split()), mask)

@@ -66,7 +66,7 @@ def read_split(data: Path, val_share: float = 0.15, seed: int = 0) -> Split:
     unfinished or has no photos for training or validation.
     """
     if is_dataset(data):
-        prepared = _prepared(data)
+        prepared = _read_prepared(data)
         return Split(prepared.labels, prepared.part(data, "train"), prepared.part(data, "val"))
     photos = read_photos(data)
     labels = tuple(sorted({photo.label for photo in photos}))
@@ -82,7 +82,7 @@ def read_split(data: Path, val_share: float = 0.15, seed: int = 0) -> Split:
         if both:
             raise PhotosError(f"{lists[1][0]}: {min(both)} is in the training list too")
     else:
-        train, val = _drawn(photos, labels, val_share, seed)
+        train, val = _draw_split(photos, labels, val_share, seed)
     return Split(labels, tuple(sorted(train)), tuple(sorted(val)))
 
 
@@ -93,7 +93,7 @@ def read_fold(data: Path, fold: int) -> Split:
     """
     if not is_dataset(data):
         raise PhotosError(f"{data}: has no folds; `training prepare --folds` makes some")
-    prepared = _prepared(data)
+    prepared = _read_prepared(data)
     val = prepared.part(data, f"fold{fold}")
     train = tuple(photo for parts, photo in prepared.photos if len(parts) == 2 and f"fold{fold}" not in parts)
     return Split(prepared.labels, train, val)
@@ -108,7 +108,7 @@ def read_part(data: Path, part: str) -> tuple[Photo, ...]:
     if part == "all":
         return tuple(read_photos(data))
     if is_dataset(data):
-        return _prepared(data).part(data, part)
+        return _read_prepared(data).part(data, part)
     match part:
         case "train":
             return read_split(data).train
@@ -130,11 +130,11 @@ def read_photos(data: Path) -> list[Photo]:
     cannot hold; LabelError.
     """
     if is_dataset(data):
-        return [photo for _, photo in _prepared(data).photos]
+        return [photo for _, photo in _read_prepared(data).photos]
     if not data.is_dir():
         raise PhotosError(f"{data}: expected a folder with a folder of photos for each label, found none")
     photos = [
-        _photo(data, folder.name, path, _mask(data, folder.name, path))
+        _make_photo(data, folder.name, path, _mask_file(data, folder.name, path))
         for folder in sorted(data.iterdir())
         if folder.is_dir() and not pictures.is_hidden(folder.name)
         for path in sorted(folder.iterdir())
@@ -152,7 +152,7 @@ def read_extra_photos(folder: Path, labels: Sequence[str]) -> tuple[Photo, ...]:
     there is no photo, and for a label that is not in `labels`.
     """
     places = sorted(items.parent for items in folder.glob(f"*/{ITEMS}") if items.is_dir())
-    photos = [photo for place in places for photo in _in_place(folder, place)] if places else read_photos(folder)
+    photos = [photo for place in places for photo in _photos_of_place(folder, place)] if places else read_photos(folder)
     strange = sorted({photo.label for photo in photos} - set(labels))
     if strange:
         raise PhotosError(f"{folder}: expected folders named as labels ({', '.join(labels)}), found {strange[0]}")
@@ -161,9 +161,9 @@ def read_extra_photos(folder: Path, labels: Sequence[str]) -> tuple[Photo, ...]:
     return tuple(photos)
 
 
-def _in_place(album: Path, place: Path) -> list[Photo]:
+def _photos_of_place(album: Path, place: Path) -> list[Photo]:
     return [
-        _photo(album, path.parent.name, path, _mask(place, path.parent.name, path))
+        _make_photo(album, path.parent.name, path, _mask_file(place, path.parent.name, path))
         for path in sorted((place / ITEMS).glob("*/*"))
         if _is_picture(path)
     ]
@@ -173,7 +173,7 @@ def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not pictures.is_hidden(path.name) and not path.is_dir()
 
 
-def _photo(data: Path, folder: str, path: Path, mask: Path | None) -> Photo:
+def _make_photo(data: Path, folder: str, path: Path, mask: Path | None) -> Photo:
     name = path.relative_to(data).as_posix()
     reason = unlistable_reason(name)
     if reason:
@@ -192,7 +192,7 @@ def unlistable_reason(name: str) -> str:
     return ""
 
 
-def _mask(data: Path, label: str, picture: Path) -> Path | None:
+def _mask_file(data: Path, label: str, picture: Path) -> Path | None:
     file = data / MASKS / label / f"{picture.stem}.png"
     return file if file.is_file() else None
 
@@ -289,7 +289,7 @@ def read_mask(file: Path) -> Pixels:
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _PreparedPhotos:
     """The pictures of a prepared data set that are in a split. labels: in the network's order. photos: each with the names of its parts, which are
     its split and its fold, such as `fold0`, if it has one.
     """
@@ -315,7 +315,7 @@ def _parts(row: ManifestRow) -> tuple[str, ...]:
     return (row.split,) if row.fold is None else (row.split, f"fold{row.fold}")
 
 
-def _prepared(data: Path) -> _Prepared:
+def _read_prepared(data: Path) -> _PreparedPhotos:
     try:
         info = manifest.read_info(data)
         source = manifest.source_of(data, info)
@@ -325,10 +325,10 @@ def _prepared(data: Path) -> _Prepared:
         raise PhotosError(str(error)) from error
     if not photos:
         raise PhotosError(f"{data / manifest.MANIFEST_FILE}: leaves every picture out")
-    return _Prepared(info.labels, photos)
+    return _PreparedPhotos(info.labels, photos)
 
 
-def _drawn(photos: list[Photo], labels: tuple[str, ...], share: float, seed: int) -> tuple[list[Photo], list[Photo]]:
+def _draw_split(photos: list[Photo], labels: tuple[str, ...], share: float, seed: int) -> tuple[list[Photo], list[Photo]]:
     rng = np.random.default_rng(seed)
     train: list[Photo] = []
     val: list[Photo] = []

@@ -38,7 +38,7 @@ def folder_beside(bundle: Bundle) -> Iterator[Path]:
         raise OutputError(f"{error.filename or place.parent}: {error.strerror or error}") from error
 
 
-def described(compiled: bytes, bundle: Bundle) -> bytes:
+def restore_metadata(compiled: bytes, bundle: Bundle) -> bytes:
     """The compiled model with what the compiler removes: names of the outputs, labels, card and metadata."""
     info, card = bundle.info, bundle.folder / CARD_FILE
     named = _with_signatures(compiled, (bundle.folder / MODEL_FILE).read_bytes())
@@ -55,7 +55,7 @@ def add_compiled(bundle: Bundle, compiled: CompiledModel, folder: Path) -> Bundl
     info = bundle.info
     model = folder / "described.tflite"
     try:
-        model.write_bytes(described(compiled.model, bundle))
+        model.write_bytes(restore_metadata(compiled.model, bundle))
         without = {name: value for name, value in info.files.items() if name != EDGETPU_FILE}
         files = dict(sorted({**without, EDGETPU_FILE: hash_file(model)}.items()))
         finished = msgspec.structs.replace(info, files=files, edgetpu=_edgetpu_info(compiled))
@@ -102,12 +102,12 @@ def _with_signatures(compiled: bytes, original: bytes) -> bytes:
         definition = schema.SignatureDefT()
         definition.signatureKey = signature.key
         definition.subgraphIndex = 0
-        definition.inputs, definition.outputs = ([_entry(name, place) for name, place in side.items()] for side in entries)
+        definition.inputs, definition.outputs = ([_tensor_map_entry(name, place) for name, place in side.items()] for side in entries)
         parsed.signatureDefs.append(definition)
     return pack_model(parsed)
 
 
-def _entry(name: str, place: int | None) -> schema.TensorMapT:
+def _tensor_map_entry(name: str, place: int | None) -> schema.TensorMapT:
     entry = schema.TensorMapT()
     entry.name, entry.tensorIndex = name, place
     return entry

@@ -67,7 +67,7 @@ def compile_model(model: Path, command: Sequence[str], timeout_s: float) -> Comp
     """
     folder = model.parent.resolve()
     words = [word.replace(FOLDER, str(folder)) for word in command]
-    printed = _run([*words, "-s", model.name], folder, timeout_s)
+    printed = _run_compiler([*words, "-s", model.name], folder, timeout_s)
     log = folder / f"{model.stem}_edgetpu.log"
     # The log holds the whole table; the printed one may be cut off for many operations.
     report = parse_report(printed + "\n" + (log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""))
@@ -81,7 +81,7 @@ def compile_model(model: Path, command: Sequence[str], timeout_s: float) -> Comp
     return CompiledModel(content, report)
 
 
-def _run(words: list[str], folder: Path, timeout_s: float) -> str:
+def _run_compiler(words: list[str], folder: Path, timeout_s: float) -> str:
     """Run the command and return what it printed to stdout and stderr."""
     printed = folder / "compiler.out"
     try:
@@ -91,18 +91,18 @@ def _run(words: list[str], folder: Path, timeout_s: float) -> str:
             try:
                 status = process.wait(timeout_s)
             except BaseException:
-                _end(process)
+                _end_process(process)
                 raise
     except subprocess.TimeoutExpired as error:
-        raise CompilerError(f"{words[0]} was not done after {timeout_s:g} s and was ended; it printed: {_tail(printed)}") from error
+        raise CompilerError(f"{words[0]} was not done after {timeout_s:g} s and was ended; it printed: {_last_output(printed)}") from error
     except OSError as error:
         raise CompilerError(f"{words[0]}: {error.strerror}") from error
     if status != 0:
-        raise CompilerError(f"{words[0]} failed with status {status}; it printed: {_tail(printed)}")
+        raise CompilerError(f"{words[0]} failed with status {status}; it printed: {_last_output(printed)}")
     return printed.read_text(encoding="utf-8", errors="replace")
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end_process(process: "subprocess.Popen[bytes]") -> None:
     """End the process and its children: SIGTERM, and SIGKILL after _GRACE_S."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
@@ -114,5 +114,5 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             continue
 
 
-def _tail(printed: Path) -> str:
+def _last_output(printed: Path) -> str:
     return last_words(printed.read_text(encoding="utf-8", errors="replace"))

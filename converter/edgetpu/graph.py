@@ -80,14 +80,14 @@ class Graph(msgspec.Struct, frozen=True):
 
 def build_graph(model: ModelFile) -> Graph:
     """The graph of a model. An open batch size is taken as 1."""
-    tensors, operations = list(map(_tensor, model.main.tensors)), list(map(_operation, model.main.operators))
+    tensors, operations = list(map(_graph_tensor, model.main.tensors)), list(map(_graph_operation, model.main.operators))
     open_batch = any(tensor.signature[:1] == (-1,) for tensor in model.main.tensors)
     if open_batch:
-        _fold(tensors, operations)
+        _mark_folded(tensors, operations)
     return Graph(tuple(tensors), tuple(operations), len(model.subgraphs), open_batch)
 
 
-def _fold(tensors: list[GraphTensor], operations: list[Operation]) -> None:
+def _mark_folded(tensors: list[GraphTensor], operations: list[Operation]) -> None:
     """Mark operations whose result is known once the batch size is: sizes of tensors, and what is computed from them."""
     for number, operation in enumerate(operations):
         given = [tensors[index] for index in operation.inputs if index >= 0]
@@ -97,21 +97,21 @@ def _fold(tensors: list[GraphTensor], operations: list[Operation]) -> None:
                 tensors[index] = msgspec.structs.replace(tensors[index], constant=True)
 
 
-def _tensor(tensor: Tensor) -> GraphTensor:
+def _graph_tensor(tensor: Tensor) -> GraphTensor:
     numbers = tensor.values()
     return GraphTensor(
         dtype=tensor.dtype,
         shape=tensor.shape,
         scales=len(tensor.quantization.scales) if tensor.quantization else 0,
         constant=tensor.data is not None,
-        values=None if numbers is None else _small(numbers),
+        values=None if numbers is None else _small_integers(numbers),
         zeros=numbers is not None and _stands_for_zero(tensor, numbers),
         variable=tensor.variable,
         dynamic=-1 in tensor.signature[1:],
     )
 
 
-def _small(numbers: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
+def _small_integers(numbers: np.ndarray[Any, Any]) -> tuple[int, ...] | None:
     whole = numbers.dtype.kind == "i" and numbers.dtype.itemsize >= 4
     return tuple(int(number) for number in numbers.ravel()) if whole and numbers.size <= _KEPT_VALUES else None
 
@@ -121,7 +121,7 @@ def _stands_for_zero(tensor: Tensor, numbers: np.ndarray[Any, Any]) -> bool:
     return bool((numbers == (points[0] if len(points) == 1 else 0)).all())
 
 
-def _operation(operator: Operator) -> Operation:
+def _graph_operation(operator: Operator) -> Operation:
     found = {name: operator.options.get(name) for name in _OPTIONS}
     options = {name: int(value) for name, value in found.items() if isinstance(value, int) and value != _OPTIONS[name]}
     return Operation(operator.name, operator.version, operator.inputs, operator.outputs, options, operator.custom)

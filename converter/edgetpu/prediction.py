@@ -77,7 +77,7 @@ def predict(graph: Graph) -> Prediction:
     for number, operation in enumerate(graph.operations):
         if operation.folded:
             continue
-        fate = _fate(graph, number, operation, cut_off)
+        fate = _predict_fate(graph, number, operation, cut_off)
         if fate.mapped:
             after_tpu.update(operation.outputs)
         elif after_tpu.intersection(operation.inputs):
@@ -87,7 +87,7 @@ def predict(graph: Graph) -> Prediction:
     return Prediction(tuple(fates), _parameter_bytes(graph, fates), tuple(_cautions(graph, fates)))
 
 
-def _fate(graph: Graph, number: int, operation: Operation, cut_off: set[int]) -> Fate:
+def _predict_fate(graph: Graph, number: int, operation: Operation, cut_off: set[int]) -> Fate:
     if graph.subgraphs > 1:
         return Fate(number, operation.name, status.SUBGRAPH, f"the file has {graph.subgraphs} graphs; the compiler takes one")
     refused = refusal(graph, operation)

@@ -18,7 +18,7 @@ def prediction_lines(prediction: Prediction) -> Iterator[str]:
     yield ""
     if prediction.on_cpu:
         yield "on the CPU, by place in the graph"
-        yield from columns(("operation", "places", "why"), list(_reasons(prediction.on_cpu)))
+        yield from columns(("operation", "places", "why"), list(_reason_rows(prediction.on_cpu)))
         yield ""
     yield from (f"caution: {caution}" for caution in prediction.cautions)
     beyond = "" if prediction.fits else ": the rest is fetched again for every picture"
@@ -28,7 +28,7 @@ def prediction_lines(prediction: Prediction) -> Iterator[str]:
     )
 
 
-def difference(prediction: Prediction, report: CompilerReport) -> str:
+def mapping_differences(prediction: Prediction, report: CompilerReport) -> str:
     """One line with the operations that the compiler mapped differently than predicted; empty if there are none."""
     predicted = {name: 0 for name, _ in prediction.counts()}
     for fate in prediction.fates:
@@ -40,7 +40,7 @@ def difference(prediction: Prediction, report: CompilerReport) -> str:
     return ", ".join(wrong)
 
 
-def _reasons(fates: tuple[Fate, ...]) -> Iterator[tuple[str, str, str]]:
+def _reason_rows(fates: tuple[Fate, ...]) -> Iterator[tuple[str, str, str]]:
     grouped: dict[tuple[str, str], list[int]] = {}
     for fate in fates:
         grouped.setdefault((fate.name, fate.reason), []).append(fate.number)

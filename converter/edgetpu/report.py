@@ -61,16 +61,16 @@ def parse_report(text: str) -> CompilerReport:
     """
     lines = [line.rstrip() for line in text.splitlines()]
     heads = [number for number, line in enumerate(lines) if _HEAD.match(line)]
-    rows = tuple(_rows(lines[heads[-1] + 1 :])) if heads else ()
+    rows = tuple(_parse_rows(lines[heads[-1] + 1 :])) if heads else ()
     if not rows:
         raise ReportError(f"the compiler printed no table of operations; it printed: {last_words(text)}")
     version = _VERSION.search(text)
     return CompilerReport(
         version=version[1] if version else "",
         rows=rows,
-        on_chip_bytes=_size(text, "On-chip memory used for caching model parameters"),
-        remaining_bytes=_size(text, "On-chip memory remaining for caching model parameters"),
-        off_chip_bytes=_size(text, "Off-chip memory used for streaming uncached model parameters"),
+        on_chip_bytes=_parse_size(text, "On-chip memory used for caching model parameters"),
+        remaining_bytes=_parse_size(text, "On-chip memory remaining for caching model parameters"),
+        off_chip_bytes=_parse_size(text, "Off-chip memory used for streaming uncached model parameters"),
     )
 
 
@@ -80,7 +80,7 @@ def last_words(text: str) -> str:
     return " / ".join(lines[-3:]) or "nothing"
 
 
-def _rows(lines: list[str]) -> Iterator[CompilerRow]:
+def _parse_rows(lines: list[str]) -> Iterator[CompilerRow]:
     begun = False
     for line in lines:
         row = _ROW.match(line)
@@ -91,6 +91,6 @@ def _rows(lines: list[str]) -> Iterator[CompilerRow]:
             return
 
 
-def _size(text: str, title: str) -> int | None:
+def _parse_size(text: str, title: str) -> int | None:
     found = re.search(rf"^{re.escape(title)}: ([\d.]+)(B|KiB|MiB|GiB)\s*$", text, re.MULTILINE)
     return round(float(found[1]) * _UNITS[found[2]]) if found else None

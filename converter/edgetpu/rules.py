@@ -46,31 +46,33 @@ def refusal(graph: Graph, operation: Operation) -> Refusal | None:
 
 
 def _eight_bits(graph: Graph, operation: Operation) -> Refusal | None:
-    for tensor in _data(graph, operation):
+    for tensor in _data_tensors(graph, operation):
         if tensor.dtype not in ("int8", "uint8"):
             words = status.LIMITATION if operation.name == "QUANTIZE" else status.DATA_TYPE
             return Refusal(words, f"works on {tensor.dtype}; the Edge TPU takes int8 and uint8")
-    weights = [tensor for tensor in _parameters(graph, operation)[:1] if operation.name in _WEIGHTED]
+    weights = [tensor for tensor in _parameter_tensors(graph, operation)[:1] if operation.name in _WEIGHTED]
     wrong = next((tensor.dtype for tensor in weights if tensor.dtype not in ("int8", "uint8")), None)
     return Refusal(status.DATA_TYPE, f"its weights are {wrong}; the Edge TPU takes int8 and uint8") if wrong else None
 
 
 def _constant_parameters(graph: Graph, operation: Operation) -> Refusal | None:
-    if all(tensor.constant for tensor in _parameters(graph, operation)):
+    if all(tensor.constant for tensor in _parameter_tensors(graph, operation)):
         return None
     return Refusal(status.NOT_CONSTANT, "a parameter (weights, bias, size, axes) is computed while the model runs")
 
 
-def _static(graph: Graph, operation: Operation) -> Refusal | None:
-    if any(tensor.dynamic for tensor in _data(graph, operation)):
+def _fixed_sizes(graph: Graph, operation: Operation) -> Refusal | None:
+    if any(tensor.dynamic for tensor in _data_tensors(graph, operation)):
         return Refusal(status.LIMITATION, "a size along some dimension is open; the Edge TPU needs all of them fixed")
     return None
 
 
-def _three_dimensions(graph: Graph, operation: Operation) -> Refusal | None:
-    for tensor in _data(graph, operation):
+def _batch_of_one(graph: Graph, operation: Operation) -> Refusal | None:
+    for tensor in _data_tensors(graph, operation):
         if any(size > 1 for size in tensor.shape[:-3]):
-            return Refusal(status.RANK, f"a tensor of {_shape(tensor)}: only the three innermost dimensions may be above 1, so the batch must be 1")
+            return Refusal(
+                status.RANK, f"a tensor of {_shape_text(tensor)}: only the three innermost dimensions may be above 1, so the batch must be 1"
+            )
     return None
 
 
@@ -85,7 +87,7 @@ def _same_dilation(graph: Graph, operation: Operation) -> Refusal | None:
 
 def _one_dimension_out(graph: Graph, operation: Operation) -> Refusal | None:
     out = graph.tensors[operation.outputs[0]]
-    return None if _long_sides(out) <= 1 else Refusal(status.LIMITATION, f"gives {_shape(out)}; only one dimension may be above 1")
+    return None if _sides_above_one(out) <= 1 else Refusal(status.LIMITATION, f"gives {_shape_text(out)}; only one dimension may be above 1")
 
 
 def _plain_weights(graph: Graph, operation: Operation) -> Refusal | None:
@@ -94,9 +96,9 @@ def _plain_weights(graph: Graph, operation: Operation) -> Refusal | None:
 
 def _softmax_size(graph: Graph, operation: Operation) -> Refusal | None:
     given = graph.tensors[operation.inputs[0]]
-    if _long_sides(given) <= 1 and math.prod(given.shape) <= _SOFTMAX_ELEMENTS:
+    if _sides_above_one(given) <= 1 and math.prod(given.shape) <= _SOFTMAX_ELEMENTS:
         return None
-    return Refusal(status.LIMITATION, f"works on {_shape(given)}; only one dimension may be above 1, up to {_SOFTMAX_ELEMENTS} numbers")
+    return Refusal(status.LIMITATION, f"works on {_shape_text(given)}; only one dimension may be above 1, up to {_SOFTMAX_ELEMENTS} numbers")
 
 
 def _zero_padding_only(graph: Graph, operation: Operation) -> Refusal | None:
@@ -110,13 +112,13 @@ def _zero_padding_only(graph: Graph, operation: Operation) -> Refusal | None:
 def _not_the_batch(graph: Graph, operation: Operation) -> Refusal | None:
     """For reductions, whose second input holds the axes."""
     given = graph.tensors[operation.inputs[0]]
-    axes = _axes(graph.tensors[operation.inputs[1]], len(given.shape))
+    axes = _normalized_axes(graph.tensors[operation.inputs[1]], len(given.shape))
     return Refusal(status.LIMITATION, "works along the batch") if len(given.shape) == 4 and 0 in axes else None
 
 
 def _mean_channels(graph: Graph, operation: Operation) -> Refusal | None:
     given = graph.tensors[operation.inputs[0]]
-    axes = _axes(graph.tensors[operation.inputs[1]], len(given.shape))
+    axes = _normalized_axes(graph.tensors[operation.inputs[1]], len(given.shape))
     if len(given.shape) == 4 and 3 in axes and given.shape[3] % _MEAN_CHANNELS:
         return Refusal(status.LIMITATION, f"takes the mean over {given.shape[3]} channels; it must be a multiple of {_MEAN_CHANNELS}")
     return None
@@ -130,7 +132,7 @@ def _no_batch_padding(graph: Graph, operation: Operation) -> Refusal | None:
 
 def _no_batch_split(graph: Graph, operation: Operation) -> Refusal | None:
     rank = len(graph.tensors[operation.inputs[1]].shape)
-    axes = _axes(graph.tensors[operation.inputs[0]], rank)
+    axes = _normalized_axes(graph.tensors[operation.inputs[0]], rank)
     return Refusal(status.LIMITATION, "splits the batch") if rank == 4 and 0 in axes and len(operation.outputs) > 1 else None
 
 
@@ -171,7 +173,7 @@ class OperationSupport(NamedTuple):
     rules: tuple[Rule, ...] = ()
 
 
-COMMON: tuple[Rule, ...] = (_eight_bits, _constant_parameters, _static, _three_dimensions)
+COMMON: tuple[Rule, ...] = (_eight_bits, _constant_parameters, _fixed_sizes, _batch_of_one)
 
 SUPPORTED: dict[str, OperationSupport] = {
     "ADD": OperationSupport(3),
@@ -220,26 +222,26 @@ SUPPORTED: dict[str, OperationSupport] = {
 _WEIGHTED = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
 
 
-def _parameters(graph: Graph, operation: Operation) -> list[GraphTensor]:
+def _parameter_tensors(graph: Graph, operation: Operation) -> list[GraphTensor]:
     """The inputs that must be constant, weights first."""
     places = (operation.inputs[place] for place in SUPPORTED[operation.name].parameters if place < len(operation.inputs))
     return [tensor for index in places if (tensor := graph.tensor(index)) is not None]
 
 
-def _data(graph: Graph, operation: Operation) -> list[GraphTensor]:
+def _data_tensors(graph: Graph, operation: Operation) -> list[GraphTensor]:
     """The data tensors: inputs that are neither parameters nor variables, then the outputs."""
     parameters = SUPPORTED[operation.name].parameters
     places = [index for place, index in enumerate(operation.inputs) if place not in parameters]
     return [tensor for index in (*places, *operation.outputs) if (tensor := graph.tensor(index)) is not None and not tensor.variable]
 
 
-def _axes(tensor: GraphTensor, rank: int) -> set[int]:
+def _normalized_axes(tensor: GraphTensor, rank: int) -> set[int]:
     return {axis % rank for axis in tensor.values or ()} if rank else set()
 
 
-def _long_sides(tensor: GraphTensor) -> int:
+def _sides_above_one(tensor: GraphTensor) -> int:
     return sum(size > 1 for size in tensor.shape)
 
 
-def _shape(tensor: GraphTensor) -> str:
+def _shape_text(tensor: GraphTensor) -> str:
     return "x".join(map(str, tensor.shape)) or "one number"

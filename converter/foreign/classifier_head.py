@@ -33,14 +33,14 @@ def find_head(output: Any, image: Any) -> ClassifierHead:
 
     Raises GraphError if it draws random numbers, has loops, or has no dense layer or convolution.
     """
-    live = _depending(image)
-    found = _behind(output)
+    live = _live_operations(image)
+    found = _skip_reshapes(output)
     if found.dtype.is_integer:
         raise GraphError(f"gives whole numbers ({found.op.type}), not a value for each label; save it without its last step")
     last = found.op.type if found.op.type in _PROBABILITIES else ""
     scores = found.op.inputs[0] if last else found
     embedding = None
-    for tensor in _backwards(scores, live):
+    for tensor in _tensors_before(scores, live):
         if _is_random(tensor.op):
             raise GraphError(AUGMENTS)
         if tensor.op.type in _LOOPS:
@@ -50,10 +50,10 @@ def find_head(output: Any, image: Any) -> ClassifierHead:
             embedding = behind[0] if len(behind) == 1 else None
     if embedding is None:
         raise GraphError(f"no dense layer or convolution before its output, which is {output.op.type}")
-    return ClassifierHead(scores, _small(embedding), last)
+    return ClassifierHead(scores, _limit_features(embedding), last)
 
 
-def _depending(image: Any) -> set[Any]:
+def _live_operations(image: Any) -> set[Any]:
     """The operations that depend on the picture or on random numbers."""
     waiting = [image.op, *filter(_is_random, image.graph.get_operations())]
     live = set(waiting)
@@ -69,7 +69,7 @@ def _is_random(operation: Any) -> bool:
     return "Random" in operation.type
 
 
-def _backwards(tensor: Any, live: set[Any]) -> Iterator[Any]:
+def _tensors_before(tensor: Any, live: set[Any]) -> Iterator[Any]:
     """The tensors before this one that are in `live`, breadth first."""
     visited = {tensor.op}
     waiting = deque([tensor])
@@ -82,15 +82,15 @@ def _backwards(tensor: Any, live: set[Any]) -> Iterator[Any]:
                 waiting.append(given)
 
 
-def _behind(tensor: Any) -> Any:
+def _skip_reshapes(tensor: Any) -> Any:
     """The tensor before operations that do not change values."""
     while tensor.op.type in _PASSED_OVER:
         tensor = tensor.op.inputs[tensor.value_index if tensor.op.type == "IdentityN" else 0]
     return tensor
 
 
-def _small(embedding: Any) -> Any:
+def _limit_features(embedding: Any) -> Any:
     """The embedding, or the feature map before it if it was flattened to too many features."""
     features = embedding.shape.num_elements()
-    behind = _behind(embedding)
+    behind = _skip_reshapes(embedding)
     return behind if features is not None and features > MOST_FEATURES and behind.shape.rank == 4 else embedding

@@ -49,9 +49,9 @@ def require_model(path: Path) -> None:
     if head[4:8] == IDENTIFIER:
         raise NetworkError(f"{path}: TensorFlow Lite already; expected the Keras model that it was made from")
     if head.startswith(_ZIP):
-        _require_layers(path, _archived_config(path))
+        _require_layers(path, _read_zip_config(path))
     elif head == _HDF5:
-        _require_layers(path, _hdf5_config(path))
+        _require_layers(path, _read_hdf5_config(path))
     else:
         raise NetworkError(f"{path}: {_OTHERS.get(path.suffix.lower(), 'not a Keras model: neither .keras nor .h5; copy it again')}")
 
@@ -91,7 +91,7 @@ def _require_saved_model(folder: Path) -> None:
     raise NetworkError(f"{folder}: not a SavedModel: it holds no saved_model.pb")
 
 
-def _archived_config(path: Path) -> Any:
+def _read_zip_config(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -107,7 +107,7 @@ def _archived_config(path: Path) -> Any:
     raise NetworkError(f"{path}: not a Keras model: no config.json in its zip")
 
 
-def _hdf5_config(path: Path) -> Any:
+def _read_hdf5_config(path: Path) -> Any:
     import h5py
 
     try:
@@ -124,13 +124,13 @@ def _hdf5_config(path: Path) -> Any:
 
 
 def _require_layers(path: Path, config: Any) -> None:
-    for name, found in _objects(config):
-        code = _CODE_LAYERS.get(name) or _own_code(name, found)
+    for name, found in _serialized_objects(config):
+        code = _CODE_LAYERS.get(name) or _custom_object_text(name, found)
         if code:
             raise NetworkError(f"{path}: {code}, whose code is not in Keras; {export_advice(keras_version(path))}")
 
 
-def _own_code(name: str, found: dict[str, Any]) -> str:
+def _custom_object_text(name: str, found: dict[str, Any]) -> str:
     """Words for a serialized custom object; empty for one of Keras. Files of Keras 3 have `module` and `registered_name`."""
     module, registered = found.get("module"), found.get("registered_name")
     if name == "function" and module == "builtins":
@@ -142,13 +142,13 @@ def _own_code(name: str, found: dict[str, Any]) -> str:
     return ""
 
 
-def _objects(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def _serialized_objects(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name and config of every serialized object, the outermost first."""
     if isinstance(config, dict):
         if isinstance(config.get("class_name"), str):
             yield config["class_name"], config
         for value in config.values():
-            yield from _objects(value)
+            yield from _serialized_objects(value)
     elif isinstance(config, list):
         for value in config:
-            yield from _objects(value)
+            yield from _serialized_objects(value)

@@ -36,11 +36,11 @@ class ForeignNetwork:
             raise GraphError(f"expected {label_count} values, one per label, found {values}")
 
         def answer(image: tf.Tensor) -> dict[str, tf.Tensor]:
-            scores, embedding = graph(_as_trained(image, model.shape, pixels))
+            scores, embedding = graph(_to_trained_input(image, model.shape, pixels))
             if values == 1:
                 # One sigmoid for two labels: softmax over -z/2 and z/2 is sigmoid(z) for the second.
                 scores = tf.matmul(tf.reshape(scores, (1, 1)), tf.constant([[-0.5, 0.5]]))
-            return {"logits": tf.reshape(scores, (1, -1)), "embedding": tf.reshape(_pooled(embedding), (1, -1))}
+            return {"logits": tf.reshape(scores, (1, -1)), "embedding": tf.reshape(_pool(embedding), (1, -1))}
 
         self._module = tf.Module()
         self._module.graph = graph
@@ -73,7 +73,7 @@ class ForeignClassifier:
         require_model(file)
         self._file, self._label_count = file, label_count
         self._model = load_frozen(file, output, size)
-        with self._named():
+        with self._naming_the_file():
             self._head = find_head(self._model.output, self._model.image)
 
     @property
@@ -90,11 +90,11 @@ class ForeignClassifier:
 
     def network(self, pixels: str) -> ForeignNetwork:
         """The network to quantize. pixels: one of RANGES. Raises NetworkError."""
-        with self._named():
+        with self._naming_the_file():
             return ForeignNetwork(self._model, self._head, self._label_count, pixels)
 
     @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
+    def _naming_the_file(self) -> Iterator[None]:
         """Turn the errors of the block into a NetworkError that names the file."""
         try:
             yield
@@ -104,18 +104,18 @@ class ForeignClassifier:
             raise NetworkError(f"{self._file}: does not run: {first_sentence(error)}") from error
 
 
-def _as_trained(image: tf.Tensor, shape: tuple[int, int, int], pixels: str) -> tf.Tensor:
+def _to_trained_input(image: tf.Tensor, shape: tuple[int, int, int], pixels: str) -> tf.Tensor:
     """Convert a square picture of -1..1 to the pixel range, size and channels that the network was trained on."""
     height, width, channels = shape
     if (height, width) != tuple(image.shape[1:3]):
         image = tf.image.resize(image, (height, width))
     if pixels == "-1,1" and channels == 3:
         return image
-    matrix, bias = RANGES[pixels].mixing(channels)
+    matrix, bias = RANGES[pixels].matrix_and_bias(channels)
     return tf.nn.conv2d(image, tf.constant(matrix[np.newaxis, np.newaxis]), 1, "VALID") + tf.constant(bias)
 
 
-def _pooled(embedding: tf.Tensor) -> Any:
+def _pool(embedding: tf.Tensor) -> Any:
     """The mean over all positions of a feature map, or over all rows of a list: one value per feature."""
     places = [axis for axis in range(1, embedding.shape.rank - 1) if embedding.shape[axis] != 1]
     if embedding.shape.rank == 2 and embedding.shape[0] != 1:

@@ -20,9 +20,9 @@ class GraphError(ValueError):
     """A graph that cannot be edited as needed. The message says why in a few words."""
 
 
-def in_float32(graph: graph_pb2.GraphDef) -> None:
+def convert_to_float32(graph: graph_pb2.GraphDef) -> None:
     """Change half, bfloat16 and double precision to float32, in operations and weights."""
-    for node in _nodes(graph):
+    for node in _all_nodes(graph):
         node.attr.pop("_output_shapes", None)
         node.attr.pop("_gradient_op_type", None)
         for value in node.attr.values():
@@ -41,7 +41,7 @@ def in_float32(graph: graph_pb2.GraphDef) -> None:
                 argument.type = _FLOAT
 
 
-def take_one_picture(graph: graph_pb2.GraphDef, image: str, shape: tuple[int, int, int], batch: int) -> None:
+def set_input_shape(graph: graph_pb2.GraphDef, image: str, shape: tuple[int, int, int], batch: int) -> None:
     """Give the input the shape 1 x `shape` and the type float32. image: its name. batch: the batch size that the graph was traced with.
 
     Raises GraphError if the graph computes with integers.
@@ -53,19 +53,19 @@ def take_one_picture(graph: graph_pb2.GraphDef, image: str, shape: tuple[int, in
     sides = (tf.compat.v1.Dimension(side) for side in (1, *shape))
     placeholder.attr["shape"].shape.CopyFrom(tf.TensorShape(list(sides)).as_proto())
     if whole:
-        _float_from(graph, image)
+        _convert_integer_path(graph, image)
     if batch != 1:
         for node in graph.node:
             if node.op == "Reshape":
-                _reshape_one(by_name[node.input[1].split(":")[0]], batch)
+                _divide_reshape(by_name[node.input[1].split(":")[0]], batch)
 
 
 def draws_random_numbers(graph: graph_pb2.GraphDef) -> bool:
     """Whether any operation of the graph is random."""
-    return any("Random" in node.op for node in _nodes(graph))
+    return any("Random" in node.op for node in _all_nodes(graph))
 
 
-def function_of(graph: graph_pb2.GraphDef) -> Any:
+def graph_function(graph: graph_pb2.GraphDef) -> Any:
     """The graph as a function that can be pruned to a part of it. Raises GraphError."""
     try:
         return tf.compat.v1.wrap_function(lambda: tf.compat.v1.import_graph_def(graph, name=""), [])
@@ -73,7 +73,7 @@ def function_of(graph: graph_pb2.GraphDef) -> Any:
         raise GraphError(str(error).strip().splitlines()[0]) from error
 
 
-def _float_from(graph: graph_pb2.GraphDef, image: str) -> None:
+def _convert_integer_path(graph: graph_pb2.GraphDef, image: str) -> None:
     """Change all operations that take integers from the input to float32."""
     whole = [image]
     while whole:
@@ -100,7 +100,7 @@ def _make_identity(node: node_def_pb2.NodeDef) -> None:
     node.attr["T"].type = _FLOAT
 
 
-def _reshape_one(sizes: node_def_pb2.NodeDef, batch: int) -> None:
+def _divide_reshape(sizes: node_def_pb2.NodeDef, batch: int) -> None:
     """Divide the first size of a reshape's constant by the batch size."""
     if sizes.op != "Const":
         return
@@ -111,7 +111,7 @@ def _reshape_one(sizes: node_def_pb2.NodeDef, batch: int) -> None:
         sizes.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(wanted))
 
 
-def _nodes(graph: graph_pb2.GraphDef) -> Iterator[node_def_pb2.NodeDef]:
+def _all_nodes(graph: graph_pb2.GraphDef) -> Iterator[node_def_pb2.NodeDef]:
     yield from graph.node
     for function in graph.library.function:
         yield from function.node_def

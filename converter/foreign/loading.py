@@ -12,7 +12,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from converter.common.exception_text import first_sentence
 from converter.common.network_error import NetworkError
 from converter.foreign.classifier_head import AUGMENTS
-from converter.foreign.graph_edits import GraphError, draws_random_numbers, function_of, in_float32, take_one_picture
+from converter.foreign.graph_edits import GraphError, convert_to_float32, draws_random_numbers, graph_function, set_input_shape
 from converter.foreign.load_errors import why_not_loaded
 
 
@@ -32,7 +32,7 @@ class FrozenModel:
 
 
 @dataclass(frozen=True, eq=False)
-class _Source:
+class _LoadedClassifier:
     """A classifier before freezing. spec: of its input. outputs: shapes by name. call: computes the output of a name."""
 
     spec: Any
@@ -46,20 +46,20 @@ def load_frozen(path: Path, output: str | None, size: int | None) -> FrozenModel
     Raises NetworkError for any error while loading.
     """
     try:
-        source = _saved_model(path) if path.is_dir() else _keras(path)
+        source = _load_saved_model(path) if path.is_dir() else _load_keras(path)
     except NetworkError:
         raise
     except Exception as error:
         raise NetworkError(f"{path}: {why_not_loaded(path, error)}") from error
     try:
-        return _frozen(source, _chosen(source, output), size)
+        return _freeze(source, _choose_output(source, output), size)
     except GraphError as error:
         raise NetworkError(f"{path}: {error}") from error
     except Exception as error:
         raise NetworkError(f"{path}: does not run: {first_sentence(error)}") from error
 
 
-def _keras(path: Path) -> _Source:
+def _load_keras(path: Path) -> _LoadedClassifier:
     network = keras.models.load_model(path, compile=False, custom_objects=_KERAS_2_LAYERS)
     inputs = getattr(network, "inputs", None)
     if not inputs:
@@ -79,10 +79,10 @@ def _keras(path: Path) -> _Source:
         return tf.nest.flatten(network(image, training=False))[names.index(name)]
 
     shapes = {name: tuple(found.shape) for name, found in zip(names, outputs, strict=True)}
-    return _Source(tf.TensorSpec(given.shape, given.dtype), shapes, call)
+    return _LoadedClassifier(tf.TensorSpec(given.shape, given.dtype), shapes, call)
 
 
-def _saved_model(path: Path) -> _Source:
+def _load_saved_model(path: Path) -> _LoadedClassifier:
     loaded = tf.saved_model.load(str(path))
     signatures = dict(loaded.signatures)
     if "serving_default" not in signatures and len(signatures) != 1:
@@ -95,10 +95,10 @@ def _saved_model(path: Path) -> _Source:
     ((given, spec),) = inputs.items()
     outputs = {name: tuple(found.shape) if found.shape.rank is not None else () for name, found in signature.structured_outputs.items()}
     # The closure keeps `loaded` alive; the signature needs it.
-    return _Source(spec, outputs, lambda image, name: (loaded, signature(**{given: image})[name])[1])
+    return _LoadedClassifier(spec, outputs, lambda image, name: (loaded, signature(**{given: image})[name])[1])
 
 
-def _chosen(source: _Source, output: str | None) -> str:
+def _choose_output(source: _LoadedClassifier, output: str | None) -> str:
     names = ", ".join(f"{name} ({shape[-1] if shape else '?'})" for name, shape in source.outputs.items())
     if output is None and len(source.outputs) > 1:
         raise GraphError(f"expected one output, found {len(source.outputs)}: {names}; name one with --output")
@@ -107,9 +107,9 @@ def _chosen(source: _Source, output: str | None) -> str:
     return output or next(iter(source.outputs))
 
 
-def _frozen(source: _Source, name: str, size: int | None) -> FrozenModel:
+def _freeze(source: _LoadedClassifier, name: str, size: int | None) -> FrozenModel:
     spec = source.spec
-    height, width, channels = _shape(spec, size)
+    height, width, channels = _input_shape(spec, size)
     batch = (spec.shape[0] if spec.shape.rank else None) or 1
     traced = tf.function(lambda image: source.call(image, name)).get_concrete_function(tf.TensorSpec((batch, height, width, channels), spec.dtype))
     try:
@@ -119,14 +119,14 @@ def _frozen(source: _Source, name: str, size: int | None) -> FrozenModel:
         raise GraphError(AUGMENTS if draws_random_numbers(traced.graph.as_graph_def()) else first_sentence(error)) from error
     graph = frozen.graph.as_graph_def()
     image, output = frozen.inputs[0].name, frozen.outputs[0].name
-    in_float32(graph)
-    take_one_picture(graph, image.split(":")[0], (height, width, channels), batch)
-    function = function_of(graph)
+    convert_to_float32(graph)
+    set_input_shape(graph, image.split(":")[0], (height, width, channels), batch)
+    function = graph_function(graph)
     found = function.graph.as_graph_element
     return FrozenModel(function, found(image), found(output), (height, width, channels), spec.dtype.is_integer)
 
 
-def _shape(spec: Any, size: int | None) -> tuple[int, int, int]:
+def _input_shape(spec: Any, size: int | None) -> tuple[int, int, int]:
     """Height, width and channels of the input. Raises GraphError."""
     if spec.dtype == tf.string:
         raise GraphError("takes text or encoded pictures; export it with an input of pixels, (batch, height, width, 3)")

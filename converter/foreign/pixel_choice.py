@@ -34,7 +34,7 @@ class PixelChoice:
 
 
 @dataclass(frozen=True, eq=False)
-class _Tried:
+class _TriedRange:
     pixels: str
     network: ForeignNetwork
     answers: Predictions
@@ -60,7 +60,7 @@ def choose_pixels(classifier: ForeignClassifier, given: str | None, run: Run, se
     Raises NetworkError if another range is significantly more accurate than the given one.
     """
     photos = calibration.choose_photos(run.val, TRIED_PHOTOS, seed)
-    tried = _tried(classifier, given, photos, run, progress)
+    tried = _try_ranges(classifier, given, photos, run, progress)
     ranked = sorted(tried, key=lambda one: one.log_probability, reverse=True)
     if given is None:
         best, *others = ranked
@@ -71,7 +71,7 @@ def choose_pixels(classifier: ForeignClassifier, given: str | None, run: Run, se
                 text += "; too few photos to tell them apart: name --pixels if you know it"
         return PixelChoice(best.pixels, best.network, text)
     own = next(one for one in tried if one.pixels == given)
-    better = next((one for one in ranked if _surely_better(one.answers, own.answers)), None)
+    better = next((one for one in ranked if _significantly_better(one.answers, own.answers)), None)
     if better:
         raise NetworkError(
             f"--pixels {given}: {own.answers.accuracy:.2f} of {len(photos)} validation photos right, {better}; name that, or leave --pixels out"
@@ -79,7 +79,7 @@ def choose_pixels(classifier: ForeignClassifier, given: str | None, run: Run, se
     return PixelChoice(given, own.network, "")
 
 
-def _tried(classifier: ForeignClassifier, given: str | None, photos: Sequence[Photo], run: Run, progress: Progress) -> list[_Tried]:
+def _try_ranges(classifier: ForeignClassifier, given: str | None, photos: Sequence[Photo], run: Run, progress: Progress) -> list[_TriedRange]:
     ranges = classifier.ranges
     if given is not None and given not in ranges:
         raise NetworkError(f"{run.model}: --pixels {given}: expected {' or '.join(ranges)}, for it takes {classifier.kind}")
@@ -90,9 +90,9 @@ def _tried(classifier: ForeignClassifier, given: str | None, photos: Sequence[Ph
         pictures = progress.track(NetworkInputs(photos, network.size), f"trying pixels {pixels} on photo")
         answers = Predictions(network.predict(pictures)["logits"].astype(np.float64), targets)
         # Labels in a wrong order would make the right range the least accurate one. That mistake is reported later.
-        tried.append(_Tried(pixels, network, in_likely_order(answers)))
+        tried.append(_TriedRange(pixels, network, in_likely_order(answers)))
     return tried
 
 
-def _surely_better(one: Predictions, other: Predictions) -> bool:
+def _significantly_better(one: Predictions, other: Predictions) -> bool:
     return one.accuracy > other.accuracy and mcnemar_p(one.right, other.right) < MOST_CHANCE

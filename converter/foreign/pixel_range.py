@@ -15,7 +15,7 @@ class PixelRange:
     divisors: tuple[float, float, float]
     blue_first: bool = False
 
-    def mixing(self, channels: int) -> tuple[Float32Array, Float32Array]:
+    def matrix_and_bias(self, channels: int) -> tuple[Float32Array, Float32Array]:
         """Matrix (3 x channels) and bias (channels) of `converted = picture @ matrix + bias`, for a picture of -1..1, RGB. One channel: grey."""
         means, divisors = np.array(self.means), np.array(self.divisors)
         if channels == 1:

@@ -144,10 +144,10 @@ def _layers(model: ModelFile) -> tuple[LayerFacts, ...]:
     layers = []
     for number, operator in enumerate(model.main.operators):
         constants = _constants(model, operator)
-        new = {model.main.tensors[index].buffer: _bytes(model, index) for index in constants}
+        new = {model.main.tensors[index].buffer: _constant_bytes(model, index) for index in constants}
         taken = sum(count for buffer, count in new.items() if buffer not in counted)
         counted |= new.keys()
-        largest = max(constants, key=lambda index: _bytes(model, index), default=None)
+        largest = max(constants, key=lambda index: _constant_bytes(model, index), default=None)
         output = operator.outputs[0] if operator.outputs else None
         layers.append(LayerFacts(number, operator.name, output, largest, taken + operator.custom_bytes))
     return tuple(layers)
@@ -157,7 +157,7 @@ def _constants(model: ModelFile, operator: Operator) -> list[int]:
     return [index for index in operator.inputs if index >= 0 and model.main.tensors[index].data is not None]
 
 
-def _bytes(model: ModelFile, index: int) -> int:
+def _constant_bytes(model: ModelFile, index: int) -> int:
     data = model.main.tensors[index].data
     return 0 if data is None else int(data.size)
 

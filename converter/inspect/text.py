@@ -17,23 +17,23 @@ def inspection_lines(found: Inspection) -> Iterator[str]:
     """All facts in sections, separated by empty lines."""
     yield f"{found.file}: {byte_size(found.bytes)}, sha256 {found.sha256[:12]}..."
     yield f"made by: {found.maker or 'the file does not say'}" + (f"; {found.graphs} graphs, the first is shown" if found.graphs > 1 else "")
-    yield from _bundle(found)
+    yield from _bundle_lines(found)
     yield from ("", "inputs and outputs")
-    yield from columns(("", "name", "type", "shape", "scale", "zero point"), list(_ends(found)))
+    yield from columns(("", "name", "type", "shape", "scale", "zero point"), list(_input_output_rows(found)))
     yield from ("", "operations")
     rows = [(facts.name, facts.version, facts.count, byte_size(facts.bytes)) for facts in found.operations]
     yield from columns(("operation", "version", "count", "parameters"), rows, right=("version", "count", "parameters"))
     yield from ("", f"layers: {byte_size(sum(layer.bytes for layer in found.layers))} of parameters")
     head = ("", "operation", "output", "type", "scale", "zero point", "weights", "weights' scale", "parameters")
-    yield from columns(head, [_layer(found, layer) for layer in found.layers], right=("", "parameters"))
+    yield from columns(head, [_layer_row(found, layer) for layer in found.layers], right=("", "parameters"))
     yield from ("", "metadata")
-    yield from _metadata(found)
+    yield from _metadata_lines(found)
     if found.edgetpu is not None:
         yield ""
         yield from prediction_lines(found.edgetpu)
 
 
-def _bundle(found: Inspection) -> Iterator[str]:
+def _bundle_lines(found: Inspection) -> Iterator[str]:
     if found.compiled:
         yield f"compiled for the Edge TPU; operations left on the CPU: {sum(layer.operation != CUSTOM_OP for layer in found.layers)}"
     if found.bundle is None:
@@ -47,14 +47,14 @@ def _bundle(found: Inspection) -> Iterator[str]:
         yield from (f"  {entry.count} x {entry.operation} on the CPU: {entry.status}" for entry in compiled.mapping if entry.status != MAPPED)
 
 
-def _ends(found: Inspection) -> Iterator[tuple[str, ...]]:
+def _input_output_rows(found: Inspection) -> Iterator[tuple[str, ...]]:
     for end, places in (("input", found.inputs), ("output", found.outputs)):
         for place in places:
             tensor = found.tensors[place]
             yield end, tensor.called or tensor.name, tensor.dtype, _shape(tensor), _scale(tensor), _zero_point(tensor)
 
 
-def _layer(found: Inspection, layer: LayerFacts) -> tuple[str, ...]:
+def _layer_row(found: Inspection, layer: LayerFacts) -> tuple[str, ...]:
     output = None if layer.output is None else found.tensors[layer.output]
     weights = None if layer.weights is None else found.tensors[layer.weights]
     return (
@@ -67,7 +67,7 @@ def _layer(found: Inspection, layer: LayerFacts) -> tuple[str, ...]:
     )
 
 
-def _metadata(found: Inspection) -> Iterator[str]:
+def _metadata_lines(found: Inspection) -> Iterator[str]:
     if found.runtime:
         yield f"needs TensorFlow Lite {found.runtime} or later"
     yield from (f"entry {name}: {byte_size(count)}" for name, count in found.metadata.items())

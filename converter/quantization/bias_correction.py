@@ -60,13 +60,13 @@ def correct_biases(int8: bytes, float32: bytes, pictures: Indexable[Pixels], scr
 def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Indexable[npt.NDArray[Any]], scratch: Path) -> list[Float64Array]:
     """For each layer the mean of each channel of its output, over all positions and all inputs."""
     cut = cut_after(model, layers)
-    total, *others = parallel_map(len(inputs), lambda: _Means(cut, inputs, scratch))
+    total, *others = parallel_map(len(inputs), lambda: _ChannelMeans(cut, inputs, scratch))
     for means in others:
         total = [so_far + mean for so_far, mean in zip(total, means, strict=True)]
     return [channels / len(inputs) for channels in total]
 
 
-class _Means:
+class _ChannelMeans:
     """Runs a model on one input and returns for each output the mean of each channel."""
 
     def __init__(self, model: bytes, inputs: Indexable[npt.NDArray[Any]], scratch: Path) -> None:
@@ -78,9 +78,9 @@ class _Means:
     def __call__(self, number: int) -> list[Float64Array]:
         np.copyto(self._fill()[0], self._inputs[number])
         self._interpreter.invoke()
-        return [_channels(read(), scale, zero_point) for read, scale, zero_point in self._outputs]
+        return [_mean_per_channel(read(), scale, zero_point) for read, scale, zero_point in self._outputs]
 
 
-def _channels(values: npt.NDArray[Any], scale: float, zero_point: int) -> Float64Array:
+def _mean_per_channel(values: npt.NDArray[Any], scale: float, zero_point: int) -> Float64Array:
     mean: Float64Array = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64)
     return (mean - zero_point) * scale if scale else mean

@@ -67,7 +67,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, eq=False)
-class _Workbench:
+class _CandidateInputs:
     """What every candidate is made from and judged by.
 
     fitting, judging: calibration pictures, size x size x 3 uint8, that bias correction is measured on, and that choose the candidate.
@@ -108,13 +108,13 @@ def best_candidate(
         float32 = tflite.to_calibrated(saved, ranged[:1]) if spec.precision == "int8" else tflite.to_float32(saved)
         floating = FloatModel(float32, scratch)
         judging = pictures[cut:]
-        _require_same(network, floating, judging[:SAME_PHOTOS])
+        _require_same_logits(network, floating, judging[:SAME_PHOTOS])
         outputs = floating.predict(judging)
         if len(judging) > 1 and not np.ptp(outputs["logits"], axis=0).any():
             raise CandidateError(f"the network gives all of {len(judging)} photos the same values; it has learnt nothing, or takes other pixels")
-        bench = _Workbench(labels, size, spec, float32, floating, pictures[:cut], judging, outputs, scratch)
-        for recipe, make in _makers(spec, saved, float32, progress.track(ranged, "calibrating on training photos"), scratch):
-            divergence, candidate = _finish(make(), recipe, bench, progress)
+        shared = _CandidateInputs(labels, size, spec, float32, floating, pictures[:cut], judging, outputs, scratch)
+        for recipe, make in _quantizers(spec, saved, float32, progress.track(ranged, "calibrating on training photos"), scratch):
+            divergence, candidate = _make_candidate(make(), recipe, shared, progress)
             on_cpu = _operations_on_cpu(candidate.trial.model, scratch) if spec.target != "cpu" else []
             if on_cpu:
                 refused.append(f"{recipe}: the Edge TPU would leave {', '.join(on_cpu)} to the CPU")
@@ -125,21 +125,21 @@ def best_candidate(
     return min(found, key=lambda each: each[0])[1]
 
 
-def _finish(model: bytes, recipe: str, bench: _Workbench, progress: Progress) -> tuple[float, Candidate]:
+def _make_candidate(model: bytes, recipe: str, shared: _CandidateInputs, progress: Progress) -> tuple[float, Candidate]:
     """The candidate with uint8 input, whole-number outputs and, in INT8, corrected biases where they help; and its divergence in nats."""
-    model = with_uint8_io(model, {name: HEADROOM * float(np.abs(values).max()) for name, values in bench.outputs.items()})
-    plain = TrialModel(model, bench.labels, bench.size, bench.scratch)
-    before = bench.divergence(plain)
-    if bench.spec.precision != "int8":
-        return before, Candidate(plain, None, recipe, bench.float32, bench.floating)
+    model = with_uint8_io(model, {name: HEADROOM * float(np.abs(values).max()) for name, values in shared.outputs.items()})
+    plain = TrialModel(model, shared.labels, shared.size, shared.scratch)
+    before = shared.divergence(plain)
+    if shared.spec.precision != "int8":
+        return before, Candidate(plain, None, recipe, shared.float32, shared.floating)
     progress.step("correcting biases")
-    corrected = TrialModel(correct_biases(model, bench.float32, bench.fitting, bench.scratch), bench.labels, bench.size, bench.scratch)
-    after = bench.divergence(corrected)
-    correction = Correction(after < before, len(bench.fitting), len(bench.judging), before, after)
-    return min(before, after), Candidate(corrected if correction.kept else plain, correction, recipe, bench.float32, bench.floating)
+    corrected = TrialModel(correct_biases(model, shared.float32, shared.fitting, shared.scratch), shared.labels, shared.size, shared.scratch)
+    after = shared.divergence(corrected)
+    correction = Correction(after < before, len(shared.fitting), len(shared.judging), before, after)
+    return min(before, after), Candidate(corrected if correction.kept else plain, correction, recipe, shared.float32, shared.floating)
 
 
-def _require_same(network: FloatNetwork, floating: FloatModel, pictures: list[Pixels]) -> None:
+def _require_same_logits(network: FloatNetwork, floating: FloatModel, pictures: list[Pixels]) -> None:
     """Raise CandidateError if the conversion alone, without quantizing, changes the logits."""
     wanted = network.predict(pictures)["logits"]
     off = np.abs(wanted - floating.predict(pictures)["logits"]).max()
@@ -149,7 +149,9 @@ def _require_same(network: FloatNetwork, floating: FloatModel, pictures: list[Pi
         )
 
 
-def _makers(spec: CandidateSpec, saved: Path, float32: bytes, pictures: Indexable[Pixels], scratch: Path) -> list[tuple[str, Callable[[], bytes]]]:
+def _quantizers(
+    spec: CandidateSpec, saved: Path, float32: bytes, pictures: Indexable[Pixels], scratch: Path
+) -> list[tuple[str, Callable[[], bytes]]]:
     match spec.precision:
         case "int16x8":
             return [("tensorflow", lambda: tflite.to_int16x8(saved, pictures))]
@@ -161,18 +163,18 @@ def _makers(spec: CandidateSpec, saved: Path, float32: bytes, pictures: Indexabl
             return [("tensorflow", lambda: float32)]
         case "int8":
             makers = [
-                ("tensorflow", lambda: by_tensorflow(float32, pictures, scratch)),
-                ("ai-edge-quantizer", lambda: by_ai_edge_quantizer(float32, pictures)),
+                ("tensorflow", lambda: quantize_with_tensorflow(float32, pictures, scratch)),
+                ("ai-edge-quantizer", lambda: quantize_with_ai_edge_quantizer(float32, pictures)),
             ]
             return [maker for maker in makers if spec.recipe in (maker[0], "auto")]
 
 
-def by_tensorflow(calibrated: bytes, pictures: Indexable[Pixels], scratch: Path) -> bytes:
+def quantize_with_tensorflow(calibrated: bytes, pictures: Indexable[Pixels], scratch: Path) -> bytes:
     """Quantize with TensorFlow's quantizer and ranges measured here. calibrated: a model with any ranges; pictures: size x size x 3 uint8."""
     return tflite.quantize_calibrated(with_ranges(calibrated, measure_ranges(calibrated, pictures, scratch)))
 
 
-def by_ai_edge_quantizer(float32: bytes, pictures: Indexable[Pixels]) -> bytes:
+def quantize_with_ai_edge_quantizer(float32: bytes, pictures: Indexable[Pixels]) -> bytes:
     """Quantize with Google's AI Edge Quantizer (recipe static_wi8_ai8). pictures: size x size x 3 uint8.
 
     Its calibration averages the extremes of the pictures, which would narrow the input range; here the range is set to -1..1.

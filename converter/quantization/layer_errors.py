@@ -35,7 +35,7 @@ def layer_errors(float32: bytes, int8: bytes, pictures: Iterable[Pixels]) -> lis
 
     pictures: size x size x 3 uint8. Layers whose output has no tensor of the same name and shape in the float model are left out.
     """
-    ours, theirs = _Traced(int8), _Traced(float32)
+    ours, theirs = _TracedModel(int8), _TracedModel(float32)
     shared = {name for name in ours.outputs if name in theirs.outputs and ours.shape(name) == theirs.shape(name)}
     off, size = {name: np.zeros(theirs.shape(name)[-1:]) for name in shared}, {name: np.zeros(theirs.shape(name)[-1:]) for name in shared}
     for picture in pictures:
@@ -55,7 +55,7 @@ def layer_errors(float32: bytes, int8: bytes, pictures: Iterable[Pixels]) -> lis
     return sorted(layers, key=lambda layer: -layer.added)
 
 
-class _Traced:
+class _TracedModel:
     """A model whose tensors can all be read after a run. outputs: for each output tensor, its operator and the operator's inputs, by name."""
 
     def __init__(self, model: bytes) -> None:

@@ -30,7 +30,7 @@ def measure_ranges(model: bytes, pictures: Indexable[Pixels], scratch: Path) -> 
     inputs = [int(number) for number in graph.inputs]
     graph.outputs, parsed.signatureDefs = given, None
     traced = pack_model(parsed)
-    found = np.stack(list(parallel_map(len(pictures), lambda: _Extremes(traced, pictures, scratch))))
+    found = np.stack(list(parallel_map(len(pictures), lambda: _OutputExtremes(traced, pictures, scratch))))
     least, greatest = found[..., 0].min(axis=0), found[..., 1].max(axis=0)
     return dict.fromkeys(inputs, (-1.0, 1.0)) | {number: (float(low), float(high)) for number, low, high in zip(given, least, greatest, strict=True)}
 
@@ -44,7 +44,7 @@ def with_ranges(model: bytes, ranges: Ranges) -> bytes:
     return pack_model(parsed)
 
 
-class _Extremes:
+class _OutputExtremes:
     """Runs a model on one picture and returns the least and greatest value of each output: outputs x 2 float32."""
 
     def __init__(self, model: bytes, pictures: Indexable[Pixels], scratch: Path) -> None:

@@ -27,15 +27,15 @@ def with_uint8_io(model: bytes, largest: Mapping[str, float]) -> bytes:
     image = int(graph.inputs[0])
     if graph.tensors[image].type == schema.TensorType.UINT8:
         return model
-    raw = _tensor(parsed, "raw_image", graph.tensors[image], schema.TensorType.UINT8, RAW_SCALE, RAW_ZERO_POINT)
+    raw = _add_tensor(parsed, "raw_image", graph.tensors[image], schema.TensorType.UINT8, RAW_SCALE, RAW_ZERO_POINT)
     if graph.tensors[image].type == schema.TensorType.INT8:
         quantization = graph.tensors[image].quantization
         if not np.isclose(quantization.scale[0], RAW_SCALE, rtol=1e-3) or int(quantization.zeroPoint[0]) != RAW_ZERO_POINT - 128:
             raise ValueError(f"input of scale {quantization.scale[0]:.6g} and zero point {quantization.zeroPoint[0]}")
         quantization.scale, quantization.zeroPoint = [RAW_SCALE], [RAW_ZERO_POINT - 128]
-        first = _operator(parsed, schema.BuiltinOperator.QUANTIZE, raw, image)
+        first = _make_operator(parsed, schema.BuiltinOperator.QUANTIZE, raw, image)
     else:
-        first = _operator(parsed, schema.BuiltinOperator.DEQUANTIZE, raw, image)
+        first = _make_operator(parsed, schema.BuiltinOperator.DEQUANTIZE, raw, image)
     graph.operators = [first, *graph.operators]
     graph.inputs = [raw]
     signature.inputs[0].tensorIndex = raw
@@ -45,14 +45,14 @@ def with_uint8_io(model: bytes, largest: Mapping[str, float]) -> bytes:
         if graph.tensors[inner].type != schema.TensorType.FLOAT32:
             continue
         name = output.name.decode()
-        outer = _tensor(parsed, f"{name}_int16", graph.tensors[inner], schema.TensorType.INT16, largest[name] / _LARGEST, 0)
-        graph.operators = [*graph.operators, _operator(parsed, schema.BuiltinOperator.QUANTIZE, inner, outer)]
+        outer = _add_tensor(parsed, f"{name}_int16", graph.tensors[inner], schema.TensorType.INT16, largest[name] / _LARGEST, 0)
+        graph.operators = [*graph.operators, _make_operator(parsed, schema.BuiltinOperator.QUANTIZE, inner, outer)]
         graph.outputs = [outer if int(index) == inner else int(index) for index in graph.outputs]
         output.tensorIndex = outer
     return pack_model(parsed)
 
 
-def _tensor(model: schema.ModelT, name: str, like: schema.TensorT, dtype: int, scale: float, zero_point: int) -> int:
+def _add_tensor(model: schema.ModelT, name: str, like: schema.TensorT, dtype: int, scale: float, zero_point: int) -> int:
     graph = model.subgraphs[0]
     tensor = schema.TensorT()
     tensor.name, tensor.shape, tensor.type = name.encode(), like.shape, dtype
@@ -64,7 +64,7 @@ def _tensor(model: schema.ModelT, name: str, like: schema.TensorT, dtype: int, s
     return len(graph.tensors) - 1
 
 
-def _operator(model: schema.ModelT, builtin: int, source: int, target: int) -> schema.OperatorT:
+def _make_operator(model: schema.ModelT, builtin: int, source: int, target: int) -> schema.OperatorT:
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = builtin
     code.version = 1

@@ -38,7 +38,7 @@ def with_metadata(model: bytes, *, name: str, version: str, labels: Sequence[str
         parsed.buffers.append(schema.BufferT())
     parsed.buffers[entry.buffer].data = described
     parsed.metadata = [*others, entry]
-    return pack_model(parsed) + _zipped({LABELS_FILE: labels_text(tuple(labels)), CARD_FILE: card})
+    return pack_model(parsed) + _zip_files({LABELS_FILE: labels_text(tuple(labels)), CARD_FILE: card})
 
 
 def unpack_model(model: bytes) -> schema.ModelT:
@@ -79,7 +79,7 @@ class _AlignedBuffer:
         return int(schema.BufferEnd(builder))
 
 
-def _zipped(files: dict[str, str]) -> bytes:
+def _zip_files(files: dict[str, str]) -> bytes:
     """A zip archive. Its bytes depend only on the files, not on time or computer."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:

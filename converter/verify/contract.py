@@ -13,7 +13,12 @@ OUTPUTS = ("logits", "embedding")
 
 def contract_checks(model: ModelFile, info: BundleInfo) -> list[Check]:
     """One check for each point of the contract between a bundle and its model, passed or not."""
-    return [_input(model, info.input.size), _outputs(model, len(info.labels)), _labels(model, info.labels), _operations(model)]
+    return [
+        _check_input(model, info.input.size),
+        _check_outputs(model, len(info.labels)),
+        _check_labels(model, info.labels),
+        _check_operations(model),
+    ]
 
 
 def logits_step(model: ModelFile) -> float | None:
@@ -22,7 +27,7 @@ def logits_step(model: ModelFile) -> float | None:
     return tensor.quantization.scales[0] if tensor is not None and tensor.quantization is not None else None
 
 
-def _input(model: ModelFile, size: int) -> Check:
+def _check_input(model: ModelFile, size: int) -> Check:
     wanted = f"expected one input, uint8 1x{size}x{size}x3 with scale 1/127.5 and zero point 127, so that camera bytes go in untouched"
     tensors = [model.main.tensors[index] for index in model.main.inputs]
     if len(tensors) != 1:
@@ -36,7 +41,7 @@ def _input(model: ModelFile, size: int) -> Check:
     return Check("input", True, f"{_type_and_shape(found)}, scale 1/127.5, zero point 127: camera bytes go in untouched")
 
 
-def _outputs(model: ModelFile, label_count: int) -> Check:
+def _check_outputs(model: ModelFile, label_count: int) -> Check:
     named = _named_outputs(model)
     if set(named) != set(OUTPUTS):
         return Check("outputs", False, f"expected two, named logits and embedding; found {', '.join(sorted(named)) or 'none with a name'}")
@@ -49,7 +54,7 @@ def _outputs(model: ModelFile, label_count: int) -> Check:
     return Check("outputs", True, f"logits {_type_and_shape(logits)}, embedding {_type_and_shape(embedding)}")
 
 
-def _labels(model: ModelFile, labels: tuple[str, ...]) -> Check:
+def _check_labels(model: ModelFile, labels: tuple[str, ...]) -> Check:
     inside = model.files.get(LABELS_FILE)
     if inside is None:
         return Check("labels", None, f"no {LABELS_FILE} inside the model; the bundle's own is what a bin reads")
@@ -58,7 +63,7 @@ def _labels(model: ModelFile, labels: tuple[str, ...]) -> Check:
     return Check("labels", True, f"{', '.join(labels)}; the same inside the model")
 
 
-def _operations(model: ModelFile) -> Check:
+def _check_operations(model: ModelFile) -> Check:
     used = sorted({(found.name, found.version) for graph in model.subgraphs for found in graph.operators})
     lacking = {f"{name} version {version}": op_versions.runtimes_without(name, version) for name, version in used}
     refused = [f"{operation} is not in {' nor '.join(who)}" for operation, who in lacking.items() if who]

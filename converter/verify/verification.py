@@ -191,7 +191,7 @@ def _ask_runtimes(session: _Session, photos: _TestPhotos | None) -> tuple[list[R
             results.append(RuntimeResult(f"{package} {kernels}", None, answer.degraded))
             continue
         predictions = None if photos is None else Predictions(np.load(file).astype(np.float64), photos.targets)
-        results.append(_known_answer_result(answer, session.bundle))
+        results.append(_golden_output_result(answer, session.bundle))
         answered.append(_Asked(package, kernels, results[-1], predictions))
     return results, answered
 
@@ -205,7 +205,7 @@ def _probe(
     return ask(runtime_probe.__name__, request, runtime_probe.RuntimeProbeResult, timeout_s=timeout_s)
 
 
-def _known_answer_result(answer: runtime_probe.RuntimeProbeResult, bundle: Bundle) -> RuntimeResult:
+def _golden_output_result(answer: runtime_probe.RuntimeProbeResult, bundle: Bundle) -> RuntimeResult:
     allowed = 0 if answer.exact else bundle.info.known_answer.tolerance
     good = answer.off <= allowed
     text = f"{counted(answer.off, 'step')} off" if answer.off else "exact"
@@ -262,12 +262,12 @@ def _compare_runtimes(
             tolerance = session.request.tolerance_points
             allowed = tolerance if result.name == ships else max(tolerance, OTHER_RUNTIMES_POINTS)
             least = session.claimed.share - allowed / 100 if photos.claimed else None
-            result = _with_photos(result, predictions[result.name], predictions[ships], step, least)
+            result = _add_photo_results(result, predictions[result.name], predictions[ships], step, least)
         results.append(result)
     return results
 
 
-def _with_photos(result: RuntimeResult, own: Predictions, ships: Predictions, step: float | None, least: float | None) -> RuntimeResult:
+def _add_photo_results(result: RuntimeResult, own: Predictions, ships: Predictions, step: float | None, least: float | None) -> RuntimeResult:
     """The result with what was measured on photos. least: accuracy that it must have; None where the bundle claims nothing for these photos."""
     accuracy, agrees = own.proportion_right(), agreement(own, ships)
     differs = float(np.abs(own.logits - ships.logits).max())

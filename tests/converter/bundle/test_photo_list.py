@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from converter.benchmark.benchmark import BenchmarkRequest, read_subject
+from converter.benchmark.benchmark import BenchmarkRequest, read_inputs
 from converter.bundle.photo_list import FILE, choose_evaluation_photos, listed_split
 from converter.cli import main
 from converter.data.photos import Photo, PhotosError, read_photos
@@ -118,8 +118,8 @@ def test_verify_and_benchmark_measure_on_the_validation_photos(
     said = capfd.readouterr().out
     claim = bundle.info.metrics.int8
     assert f"ok    accuracy     INT8 {claim.accuracy:.4f}" in said and f"of {len(run.val)}, 95 %" in said
-    subject = read_subject(BenchmarkRequest(bundle.folder, None, photos, (1,), (1,), 1, 0.0, None))
-    assert names(subject.judging) == names(run.val)
+    inputs = read_inputs(BenchmarkRequest(bundle.folder, None, photos, (1,), (1,), 1, 0.0, None))
+    assert names(inputs.judging) == names(run.val)
 
 
 def test_the_split_is_returned_only_if_all_photos_exist(bundle: Bundle, run: Run, photos: Path, own_photos: Path) -> None:

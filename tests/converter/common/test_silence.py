@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from converter.common.silence import only_errors, silenced
+from converter.common.silence import log_errors_only, silenced
 from device.common.errors import SortbinError
 
 SAYS_ALL = """
 import logging
-from converter.common.silence import only_errors
-only_errors()
+from converter.common.silence import log_errors_only
+log_errors_only()
 import tensorflow as tf
 for _ in tf.data.Dataset.from_generator(lambda: iter([1]), output_signature=tf.TensorSpec((), tf.int32)): pass
 logger = logging.getLogger("tensorflow")
@@ -31,7 +31,7 @@ def test_tensorflow_logs_errors_only() -> None:
 
 def test_a_log_level_set_by_the_user_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-    only_errors()
+    log_errors_only()
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
 
 

@@ -248,7 +248,7 @@ def test_a_large_flattened_map_is_averaged(tmp_path: Path) -> None:
 def test_ranges_are_those_of_keras_applications(pixels: str, preprocess: str) -> None:
     picture = pictures(8)[0].astype(np.float32)
     wanted = keras.applications.imagenet_utils.preprocess_input(picture.copy(), data_format="channels_last", mode=preprocess)
-    matrix, bias = RANGES[pixels].mixing(3)
+    matrix, bias = RANGES[pixels].matrix_and_bias(3)
     np.testing.assert_allclose((picture / 127.5 - 1) @ matrix + bias, wanted, atol=1e-3)
 
 
