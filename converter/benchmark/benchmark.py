@@ -18,7 +18,6 @@ from converter.benchmark.report import BenchmarkReport, BenchmarkRow
 from converter.benchmark.single_stream import QUERIES, SECONDS, is_mlperf
 from converter.bundle.photo_list import choose_evaluation_photos
 from converter.common.accuracy import Ints, Predictions, agreement
-from converter.common.atomic_directory import OutputError
 from converter.common.progress import Progress
 from converter.data import pixel_cache
 from converter.data.photos import Photo, PhotosError
@@ -240,14 +239,9 @@ def _edgetpu_file(bundle: Bundle | None, batch: int) -> Path | str:
 
 def _write_pictures(inputs: BenchmarkInputs, size: int, file: Path, progress: Progress) -> int:
     """Write the pictures, photos or noise, and return their number."""
-    noise = np.random.default_rng(0).integers(0, 256, (NOISE, size, size, 3), dtype=np.uint8)
-    pictures = progress.track(NetworkInputs(inputs.judging, size), "decoding photos") if inputs.judging else noise
-    try:
-        return pixel_cache.write_pixels(pictures, size, file)
-    except OSError as error:
-        raise OutputError(
-            f"{file.parent}: {error.strerror}; decoded photos take {len(inputs.judging) * size * size * 3 / 1e6:.0f} MB there"
-        ) from error
+    if inputs.judging:
+        return pixel_cache.write_pixels(progress.track(NetworkInputs(inputs.judging, size), "decoding photos"), size, file)
+    return pixel_cache.write_pixels(np.random.default_rng(0).integers(0, 256, (NOISE, size, size, 3), dtype=np.uint8), size, file)
 
 
 def _measure_all(request: BenchmarkRequest, inputs: BenchmarkInputs, prepared: PreparedFiles, progress: Progress) -> list[BenchmarkRow]:

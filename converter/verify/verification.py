@@ -3,7 +3,6 @@
 import importlib.util
 import tempfile
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import numpy as np
 
 from converter.bundle.photo_list import choose_evaluation_photos
 from converter.common.accuracy import Ints, Predictions, agreement
-from converter.common.atomic_directory import OutputError
 from converter.common.progress import Progress
 from converter.common.proportion import Proportion, proportion
 from converter.data import pixel_cache
@@ -25,7 +23,6 @@ from converter.verify.report import Check, PhotoResults, RuntimeResult, Verifica
 from device.common.run_in_subprocess import ChildFault, ask
 from device.common.wording import counted
 from device.vision.inference.bundle import EDGETPU_FILE, INFO_FILE, Bundle, BundleError, read_bundle
-from device.vision.inference.preprocess import Pixels
 from device.vision.inference.runtime import PACKAGES, Kernels, Package
 
 START_S = 120.0
@@ -99,14 +96,6 @@ class _Session:
         given = self.request.timeout_s
         return START_S + (len(photos.photos) if photos is not None else 0) if given is None else given
 
-    def cache(self, pictures: Iterable[Pixels], count: int, file: Path) -> None:
-        """Write pictures for the processes to read. Raises OutputError."""
-        size = self.bundle.info.input.size
-        try:
-            pixel_cache.write_pixels(pictures, size, file)
-        except OSError as error:
-            raise OutputError(f"{self.scratch}: {error.strerror}; decoded photos take {count * size * size * 3 / 1e6:.0f} MB there") from error
-
 
 def verify(request: VerifyRequest, progress: Progress) -> Verification:
     """Check everything. Faults of the bundle are in the result.
@@ -165,7 +154,7 @@ def _read_photos(session: _Session) -> _TestPhotos | None:
             raise PhotosError(f"{request.data}: {photo.name} is labelled {photo.label}, which {request.bundle} does not know: {', '.join(labels)}")
     file = session.scratch / "pictures.npy"
     inputs = NetworkInputs(chosen.photos, bundle.info.input.size)
-    session.cache(session.progress.track(inputs, "decoding photos"), len(inputs), file)
+    pixel_cache.write_pixels(session.progress.track(inputs, "decoding photos"), bundle.info.input.size, file)
     return _TestPhotos(chosen.photos, np.array([index[label] for label in spelled]), chosen.claimed, chosen.remark, file, run)
 
 
@@ -326,7 +315,7 @@ def _check_isolated(session: _Session, photos: _TestPhotos, way: _Asked, results
     session.progress.step("isolating items")
     file, logits = session.scratch / "isolated.npy", session.scratch / "isolated-logits.npy"
     pictures, items = isolated_inputs(photos.photos, session.bundle.info.input.size, session.bundle.info.ground)
-    session.cache(pictures, len(pictures), file)
+    pixel_cache.write_pixels(pictures, session.bundle.info.input.size, file)
     try:
         _probe(session, way.package, way.kernels, file, logits, session.timeout_s(photos))
     except ChildFault as fault:
