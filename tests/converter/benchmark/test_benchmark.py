@@ -112,11 +112,11 @@ def test_a_bundle_without_its_run_lists_what_is_missing(
 ) -> None:
     monkeypatch.setattr(benchmark, "FORMATS", tuple(formats.Format(form.name, form.key, form.suffix, form.runtimes[:1]) for form in FORMATS[:5]))
     assert main(["benchmark", str(shapes_bundle), *QUICK, "--batch", "1", "2", "--threads", "1", "--out", str(tmp_path / "out")]) == 0
-    said = capfd.readouterr().out
+    printed = capfd.readouterr().out
     report = read(tmp_path / "out")
     assert [row.format for row in report.with_state("measured")] == ["TFLite INT8"]
-    assert said.count("missing: made from a training run; name it with --run (Keras float32 on Keras") == 1
-    assert "missing: the bundle's file is for batches of 1" in said
+    assert printed.count("missing: made from a training run; name it with --run (Keras float32 on Keras") == 1
+    assert "missing: the bundle's file is for batches of 1" in printed
 
 
 def test_each_batch_size_has_its_own_file_and_the_same_accuracy(
@@ -180,10 +180,10 @@ def test_bad_usage_is_refused_in_one_line(
 ) -> None:
     def refused(*order: str) -> str:
         assert main(["benchmark", *order, *QUICK, "--out", str(tmp_path / "out" / "benchmark")]) == 2
-        said = capfd.readouterr()
-        assert said.out == ""
+        printed = capfd.readouterr()
+        assert printed.out == ""
         assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
-        (line,) = said.err.splitlines()
+        (line,) = printed.err.splitlines()
         return line
 
     assert "expected the folder of a bundle or of a training run" in refused(str(tmp_path / "none"))

@@ -73,9 +73,9 @@ def test_the_same_request_gives_the_same_bytes(
     first, second = ({file.name: file.read_bytes() for file in folder.iterdir()} for folder in (shapes_bundle, out))
     assert sorted(first) == ["MODEL_CARD.md", "bundle.json", "known.npz", "labels.txt", "model_int8.tflite", "photos.txt", "reference.npz"]
     assert first == second
-    said = capfd.readouterr()
-    assert said.err == ""
-    assert re.fullmatch(r"wrote .*again: 0\.\d MB, accuracy INT8 [01]\.\d{4}, float .* of 24 photos, agreement .*, \d+ s\n", said.out)
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    assert re.fullmatch(r"wrote .*again: 0\.\d MB, accuracy INT8 [01]\.\d{4}, float .* of 24 photos, agreement .*, \d+ s\n", captured.out)
 
 
 def test_photos_with_masks_are_also_used_isolated(
@@ -101,7 +101,7 @@ def test_photos_with_masks_are_also_used_isolated(
         assert reference["counts"].tolist() == [32, 32, 32], "what is known is known by itself as well"
 
     plain = read_bundle(shapes_bundle).info
-    assert plain.calibration.isolated is plain.metrics.isolated is msgspec.UNSET, "items on a ground of noise cannot be told without masks"
+    assert plain.calibration.isolated is plain.metrics.isolated is msgspec.UNSET, "items on noise cannot be isolated without masks"
     assert "by itself" not in (shapes_bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
 
     verify = ["verify", str(out), "--data", str(masked_photos)]

@@ -103,10 +103,10 @@ def test_an_older_bundle_may_have_been_trained_on_the_photos(bundle: Bundle, own
 
 
 def test_a_foreign_network_may_have_been_trained_on_any_photo(bundle: Bundle, photos: Path, tmp_path: Path) -> None:
-    shutil.copytree(bundle.folder, tmp_path / "theirs")
-    told = ForeignModel("theirs.keras", "0,1", "labels.txt", "cpu")
-    theirs = write_bundle(tmp_path / "theirs", msgspec.structs.replace(bundle.info, foreign=told))
-    judging = choose_evaluation_photos(theirs, photos, "val")
+    shutil.copytree(bundle.folder, tmp_path / "foreign_bundle")
+    foreign = ForeignModel("foreign_bundle.keras", "0,1", "labels.txt", "cpu")
+    foreign_bundle = write_bundle(tmp_path / "foreign_bundle", msgspec.structs.replace(bundle.info, foreign=foreign))
+    judging = choose_evaluation_photos(foreign_bundle, photos, "val")
     assert judging.claimed and "not known; it may be these" in judging.remark
 
 
@@ -115,9 +115,9 @@ def test_verify_and_benchmark_measure_on_the_validation_photos(
 ) -> None:
     monkeypatch.setattr(verification, "PACKAGES", ("ai-edge-litert",))
     assert main(["verify", str(bundle.folder), "--data", str(photos)]) == 0
-    said = capfd.readouterr().out
+    output = capfd.readouterr().out
     claim = bundle.info.metrics.int8
-    assert f"ok    accuracy     INT8 {claim.accuracy:.4f}" in said and f"of {len(run.val)}, 95 %" in said
+    assert f"ok    accuracy     INT8 {claim.accuracy:.4f}" in output and f"of {len(run.val)}, 95 %" in output
     inputs = read_inputs(BenchmarkRequest(bundle.folder, None, photos, (1,), (1,), 1, 0.0, None))
     assert names(inputs.judging) == names(run.val)
 

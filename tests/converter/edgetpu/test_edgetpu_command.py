@@ -30,10 +30,10 @@ def test_the_compiled_model_is_added_with_its_mapping(
     assert (program.parent / "asked").read_text().splitlines() == ["-s", MODEL_FILE]
 
     added = read_bundle(own_bundle.folder)
-    told = added.info.edgetpu
-    assert isinstance(told, EdgeTpu)
-    assert (told.compiler, told.mapped, told.on_cpu, told.on_chip_bytes, told.off_chip_bytes) == ("16.0.384591198", 76, 0, 2516582, 0)
-    assert OperationMapping("CONV_2D", 41, "Mapped to Edge TPU") in told.mapping
+    info = added.info.edgetpu
+    assert isinstance(info, EdgeTpu)
+    assert (info.compiler, info.mapped, info.on_cpu, info.on_chip_bytes, info.off_chip_bytes) == ("16.0.384591198", 76, 0, 2516582, 0)
+    assert OperationMapping("CONV_2D", 41, "Mapped to Edge TPU") in info.mapping
     after = contents(own_bundle.folder)
     assert after.keys() - before.keys() == {EDGETPU_FILE}
     assert [name for name in before if after[name] != before[name]] == [INFO_FILE]
@@ -79,8 +79,8 @@ def test_compiling_again_replaces_the_compiled_model(own_bundle: Bundle, stand_i
     assert contents(own_bundle.folder) == first
     (program.parent / "printed").write_text(GOOD.replace("16.0.384591198", "17.0"))
     assert main(order) == 0
-    told = read_bundle(own_bundle.folder).info.edgetpu
-    assert isinstance(told, EdgeTpu) and told.compiler == "17.0"
+    info = read_bundle(own_bundle.folder).info.edgetpu
+    assert isinstance(info, EdgeTpu) and info.compiler == "17.0"
 
 
 def test_a_mapping_that_differs_from_the_prediction_is_noted(
@@ -145,10 +145,10 @@ def test_without_a_compiler_prediction_and_install_commands_are_printed(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["edgetpu", str(own_bundle.folder)]) == 2
-    said = capsys.readouterr()
-    assert "76 of 76 operations on the Edge TPU" in said.out
-    assert "no edgetpu_compiler on the PATH: nothing was compiled" in said.err
-    assert "sudo apt-get install edgetpu-compiler" in said.err and f"converter edgetpu {own_bundle.folder}" in said.err
+    printed = capsys.readouterr()
+    assert "76 of 76 operations on the Edge TPU" in printed.out
+    assert "no edgetpu_compiler on the PATH: nothing was compiled" in printed.err
+    assert "sudo apt-get install edgetpu-compiler" in printed.err and f"converter edgetpu {own_bundle.folder}" in printed.err
     assert main(["edgetpu", str(own_bundle.folder), "--compiler", "nowhere/compiler -x"]) == 2
     assert main(["edgetpu", str(own_bundle.folder), "--compiler", "'unclosed"]) == 2
     err = capsys.readouterr().err

@@ -62,7 +62,7 @@ def test_a_table_without_version_and_sizes_is_parsed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "quoted"),
     [
         ("", "it printed: nothing"),
         ("Edge TPU Compiler version 16.0.384591198\n\nInternal compiler error. Aborting! \n", "Internal compiler error. Aborting!"),
@@ -70,7 +70,7 @@ def test_a_table_without_version_and_sizes_is_parsed() -> None:
         ("Operator                       Count      Status\n\nCompilation failed! \n", "Compilation failed!"),
     ],
 )
-def test_text_without_a_table_is_quoted(text: str, said: str) -> None:
+def test_text_without_a_table_is_quoted(text: str, quoted: str) -> None:
     with pytest.raises(ReportError) as raised:
         parse_report(text)
-    assert said in str(raised.value) and "\n" not in str(raised.value)
+    assert quoted in str(raised.value) and "\n" not in str(raised.value)

@@ -58,9 +58,9 @@ def labels_file(tmp_path: Path) -> Path:
 def test_a_foreign_network_keeps_its_logits_and_embeddings(
     pixels: str, rescaling: tuple[float, float], softmax: bool, dense: bool, save: str, trunk: keras.Model, photos: Path, tmp_path: Path
 ) -> None:
-    file = tmp_path / ("theirs.keras" if save == "keras" else "theirs")
-    theirs = classifier(trunk, softmax=softmax, dense=dense, scale=rescaling[0], offset=rescaling[1])
-    theirs.save(file) if save == "keras" else theirs.export(file, verbose=False)
+    file = tmp_path / ("foreign.keras" if save == "keras" else "foreign")
+    foreign = classifier(trunk, softmax=softmax, dense=dense, scale=rescaling[0], offset=rescaling[1])
+    foreign.save(file) if save == "keras" else foreign.export(file, verbose=False)
     pictures = NetworkInputs(read_photos(photos)[:5], SIZE)
     wanted = trunk.predict_on_batch(np.stack([picture / np.float32(127.5) - 1 for picture in pictures]))
     found = ForeignClassifier(file, len(LABELS)).network(pixels).predict(pictures)
@@ -69,8 +69,8 @@ def test_a_foreign_network_keeps_its_logits_and_embeddings(
 
 
 def test_a_saved_model_becomes_a_bundle_that_the_device_reads(trunk: keras.Model, photos: Path, labels_file: Path, tmp_path: Path) -> None:
-    classifier(trunk, softmax=True, dense=True, scale=1 / 127.5, offset=-1.0).export(tmp_path / "theirs", verbose=False)
-    order = ["quantize", str(tmp_path / "theirs"), "--labels", str(labels_file), "--pixels", "0,255", "--data", str(photos)]
+    classifier(trunk, softmax=True, dense=True, scale=1 / 127.5, offset=-1.0).export(tmp_path / "foreign", verbose=False)
+    order = ["quantize", str(tmp_path / "foreign"), "--labels", str(labels_file), "--pixels", "0,255", "--data", str(photos)]
     assert main([*order, "--tolerance", "10", "--out", str(tmp_path / "bundle")]) == 0
     info = read_bundle(tmp_path / "bundle").info
     assert info.labels == LABELS
@@ -99,7 +99,7 @@ def two_outputs(image: keras.KerasTensor) -> keras.Model:
 
 @pytest.mark.parametrize("form", ["keras", "saved"])
 @pytest.mark.parametrize(
-    ("build", "said"),
+    ("build", "message"),
     [
         (two_inputs, "expected one input, found 2"),
         (any_size, "takes pictures of any size.* name the side it was trained on with --size"),
@@ -107,11 +107,11 @@ def two_outputs(image: keras.KerasTensor) -> keras.Model:
         (two_outputs, "expected one output, found 2: .*; name one with --output"),
     ],
 )
-def test_an_unusable_model_is_refused_in_one_line(build: Callable[..., keras.Model], said: str, form: str, tmp_path: Path) -> None:
-    file = tmp_path / ("theirs.keras" if form == "keras" else "theirs")
+def test_an_unusable_model_is_refused_in_one_line(build: Callable[..., keras.Model], message: str, form: str, tmp_path: Path) -> None:
+    file = tmp_path / ("foreign.keras" if form == "keras" else "foreign")
     model = build(keras.Input((SIZE, SIZE, 3)))
     model.save(file) if form == "keras" else model.export(file, verbose=False)
-    with pytest.raises(NetworkError, match=said) as raised:
+    with pytest.raises(NetworkError, match=message) as raised:
         ForeignClassifier(file, 3).network("-1,1")
     assert str(raised.value).count("\n") == 0
     assert str(raised.value).startswith(str(file))

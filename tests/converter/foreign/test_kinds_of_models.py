@@ -169,7 +169,7 @@ def as_given(model: keras.Model, picture: np.ndarray, pixels: str) -> np.ndarray
     return scaled[np.newaxis].astype(np.float32)
 
 
-def said(model: keras.Model, picture: np.ndarray, pixels: str) -> np.ndarray:
+def scores_of(model: keras.Model, picture: np.ndarray, pixels: str) -> np.ndarray:
     given = as_given(model, picture, pixels)
     return np.asarray(model(np.repeat(given, model.input_shape[0] or 1, axis=0), training=False), np.float32)[0]
 
@@ -182,7 +182,7 @@ def test_the_converted_network_gives_the_same_scores(build: Callable[[], keras.M
     network = ForeignClassifier(saved(model, form, tmp_path), LABELS).network(pixels)
     shown = pictures(network.size)
     found = network.predict(shown)
-    wanted = np.stack([said(model, picture, pixels) for picture in shown])
+    wanted = np.stack([scores_of(model, picture, pixels) for picture in shown])
     scores = found["logits"]
     if build is many_sigmoids:
         scores = 1 / (1 + np.exp(-scores))
@@ -198,7 +198,7 @@ def test_one_sigmoid_output_gives_two_labels(activation: str | None, tmp_path: P
     model = keras.Model(start, layers.Dense(1, activation=activation)(pooled(start)))
     network = ForeignClassifier(saved(model, "keras", tmp_path), 2).network("0,1")
     shown = pictures(SIZE)
-    wanted = np.stack([said(model, picture, "0,1") for picture in shown])[:, 0]
+    wanted = np.stack([scores_of(model, picture, "0,1") for picture in shown])[:, 0]
     second = softmax(network.predict(shown)["logits"], 1.0)[:, 1]
     np.testing.assert_allclose(second, wanted if activation else 1 / (1 + np.exp(-wanted)), atol=1e-4)
 
@@ -233,7 +233,7 @@ def test_a_keras_model_of_teachable_machine_is_read(tmp_path: Path) -> None:
         assert changed.count('"groups": 1') == 1
         opened.attrs["model_config"] = changed
     found = ForeignClassifier(path, LABELS).network("-1,1").predict(pictures(SIZE))["logits"]
-    wanted = np.stack([said(model, picture, "-1,1") for picture in pictures(SIZE)])
+    wanted = np.stack([scores_of(model, picture, "-1,1") for picture in pictures(SIZE)])
     np.testing.assert_allclose(softmax(found, 1.0), wanted, atol=1e-4)
 
 
@@ -262,5 +262,5 @@ def test_a_plain_tensorflow_module_is_read(tmp_path: Path) -> None:
     tf.saved_model.save(module, str(tmp_path / "theirs"), signatures={"predict": signature.get_concrete_function(spec)})
     network = ForeignClassifier(tmp_path / "theirs", LABELS)
     assert network.ranges == ("0,255",)
-    wanted = np.stack([said(model, picture, "0,1") for picture in pictures(SIZE)])
+    wanted = np.stack([scores_of(model, picture, "0,1") for picture in pictures(SIZE)])
     np.testing.assert_allclose(softmax(network.network("0,255").predict(pictures(SIZE))["logits"], 1.0), wanted, atol=1e-4)

@@ -25,7 +25,7 @@ def trunk(shapes_run: Path) -> keras.Model:
     return keras.models.load_model(shapes_run / "model.keras", compile=False)
 
 
-def theirs(trunk: keras.Model, pixels: str, folder: Path, dtype: str = "float32") -> Path:
+def foreign_model(trunk: keras.Model, pixels: str, folder: Path, dtype: str = "float32") -> Path:
     """The trained shapes network, changed to take this pixel range."""
     image = keras.Input((SIZE, SIZE, 3), dtype=dtype)
     logits = keras.Model(trunk.input, trunk.output["logits"])(keras.layers.Rescaling(*AS_OURS[pixels])(image))
@@ -40,13 +40,13 @@ def run(photos: Path) -> Run:
 
 @pytest.mark.parametrize("pixels", list(AS_OURS))
 def test_the_pixel_range_is_found(pixels: str, trunk: keras.Model, run: Run, tmp_path: Path) -> None:
-    choice = choose_pixels(ForeignClassifier(theirs(trunk, pixels, tmp_path), len(LABELS)), None, run, 1, Progress())
+    choice = choose_pixels(ForeignClassifier(foreign_model(trunk, pixels, tmp_path), len(LABELS)), None, run, 1, Progress())
     assert choice.pixels == pixels
     assert choice.text.startswith(f"pixels {pixels}: ") and "of 72 validation photos right" in choice.text
 
 
 def test_a_wrong_range_is_refused_and_the_right_one_named(trunk: keras.Model, run: Run, tmp_path: Path) -> None:
-    classifier = ForeignClassifier(theirs(trunk, "0,255", tmp_path), len(LABELS))
+    classifier = ForeignClassifier(foreign_model(trunk, "0,255", tmp_path), len(LABELS))
     with pytest.raises(NetworkError, match=r"--pixels -1,1: 0\.\d+ of 72 validation photos right, [01]\.\d+ with 0,255; name that"):
         choose_pixels(classifier, "-1,1", run, 1, Progress())
     assert choose_pixels(classifier, "0,255", run, 1, Progress()).pixels == "0,255"
@@ -62,7 +62,7 @@ def test_a_range_with_a_dash_can_be_a_separate_argument(photos: Path, tmp_path: 
 
 
 def test_integer_inputs_have_the_camera_range(trunk: keras.Model, run: Run, tmp_path: Path) -> None:
-    classifier = ForeignClassifier(theirs(trunk, "0,255", tmp_path, "uint8"), len(LABELS))
+    classifier = ForeignClassifier(foreign_model(trunk, "0,255", tmp_path, "uint8"), len(LABELS))
     assert choose_pixels(classifier, None, run, 1, Progress()).pixels == "0,255"
     with pytest.raises(NetworkError, match="--pixels 0,1: expected 0,255, for it takes whole numbers"):
         choose_pixels(classifier, "0,1", run, 1, Progress())
@@ -78,14 +78,20 @@ def test_labels_in_another_order_are_remarked(trunk: keras.Model, photos: Path, 
     names = [photo.name for photo in read_photos(photos)]
     (photos_listed / "splits" / "train.txt").write_text("".join(f"{name}\n" for name in names[::2]), encoding="utf-8")
     (photos_listed / "splits" / "val.txt").write_text("".join(f"{name}\n" for name in names[1::2]), encoding="utf-8")
-    model = theirs(trunk, "0,1", tmp_path)
+    model = foreign_model(trunk, "0,1", tmp_path)
     order = ["quantize", str(model), "--labels", str(labels), "--data", str(photos_listed), "--tolerance", "100", "--calibration", "24"]
     assert main([*order, "--pixels", "0,1", "--out", str(tmp_path / "bundle")]) == 0
     error = capsys.readouterr().err
     assert f"with labels in the order {', '.join(LABELS)}: is the file of labels in another order?" in error and error.count("\n") == 1
     bundle = read_bundle(tmp_path / "bundle")
-    told = bundle.info.foreign
-    assert (told.model, told.pixels, told.labels_file, told.target, told.trained_on) == ("theirs.keras", "0,1", "labels.txt", "cpu", "unknown")
+    recorded = bundle.info.foreign
+    assert (recorded.model, recorded.pixels, recorded.labels_file, recorded.target, recorded.trained_on) == (
+        "theirs.keras",
+        "0,1",
+        "labels.txt",
+        "cpu",
+        "unknown",
+    )
     card = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Which photos it was trained on is not known." in card and "Look into this: right on " in card
     assert "converter quantize theirs.keras --labels labels.txt --pixels=0,1 --data DATA" in card

@@ -89,7 +89,7 @@ def a_loop() -> keras.Model:
     return keras.Model(start, layers.Dense(LABELS)(layers.LSTM(4)(rows)))
 
 
-def told(path: Path) -> str:
+def refusal(path: Path) -> str:
     """The error message for a path."""
     with pytest.raises(NetworkError) as raised:
         ForeignClassifier(path, LABELS).network("-1,1")
@@ -100,7 +100,7 @@ def told(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("build", "form", "said"),
+    ("build", "form", "expected"),
     [
         (own_layer, "keras", "the custom layer Doubled, whose code is not in Keras; write a SavedModel"),
         (own_layer, "h5", "the custom layer Doubled, whose code is not in Keras; write a SavedModel"),
@@ -115,23 +115,23 @@ def told(path: Path) -> str:
     ],
 )
 @pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
-def test_an_unsupported_model_is_refused_in_one_line(build: Callable[[], keras.Model], form: str, said: str, tmp_path: Path) -> None:
+def test_an_unsupported_model_is_refused_in_one_line(build: Callable[[], keras.Model], form: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / f"theirs.{form}"
     build().save(path)
     registered = dict(keras.saving.get_custom_objects())
     keras.saving.get_custom_objects().clear()  # as in a process that knows nothing of them
     try:
-        line = told(path)
+        line = refusal(path)
     finally:
         keras.saving.get_custom_objects().update(registered)
-    assert said in line
+    assert expected in line
 
 
 def test_a_model_exported_with_augmentation_is_refused(tmp_path: Path) -> None:
     start = image()
     model = keras.Model(start, layers.Dense(LABELS)(features(layers.RandomRotation(0.2)(layers.RandomFlip()(start)))))
     model.export(tmp_path / "theirs", verbose=False)
-    assert "exported while it augments pictures" in told(tmp_path / "theirs")
+    assert "exported while it augments pictures" in refusal(tmp_path / "theirs")
 
 
 def test_an_operation_that_tensorflow_lite_lacks_is_named(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,7 +190,7 @@ KERAS_2 = {
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "expected"),
     [
         (lambda folder: folder / "gone.keras", "No such file or directory; expected a Keras model (.keras, .h5) or the folder of a SavedModel"),
         (lambda folder: written(folder / "a.keras", b""), "empty; copy it again"),
@@ -214,12 +214,12 @@ KERAS_2 = {
         (lambda folder: folder_with(folder, "labels.txt", "train.txt"), "leave out --labels and --pixels"),
     ],
 )
-def test_a_wrong_file_is_refused_in_one_line(make: Callable[[Path], Path], said: str, tmp_path: Path) -> None:
+def test_a_wrong_file_is_refused_in_one_line(make: Callable[[Path], Path], expected: str, tmp_path: Path) -> None:
     path = make(tmp_path)
     with pytest.raises(NetworkError) as raised:
         require_model(path)
     line = str(raised.value).removeprefix(f"{path}: ")
-    assert said in line and "\n" not in line and len(line.replace(str(tmp_path), "")) <= WIDTH
+    assert expected in line and "\n" not in line and len(line.replace(str(tmp_path), "")) <= WIDTH
 
 
 def test_a_wrong_file_is_refused_before_tensorflow_starts(photos: Path, tmp_path: Path) -> None:
@@ -253,7 +253,9 @@ def test_an_unreadable_keras_2_file_is_refused(model: keras.Model, tmp_path: Pat
     with zipfile.ZipFile(tmp_path / "old.keras", "w") as opened:
         for name, content in files.items():
             opened.writestr(name, content)
-    assert "of Keras 2.15.0, which Keras 3 cannot read; write a SavedModel where it was trained: model.save('folder')" in told(tmp_path / "old.keras")
+    assert "of Keras 2.15.0, which Keras 3 cannot read; write a SavedModel where it was trained: model.save('folder')" in refusal(
+        tmp_path / "old.keras"
+    )
 
 
 def test_labels_of_teachable_machine_lose_their_numbers(model: keras.Model, photos: Path, tmp_path: Path) -> None:
@@ -269,9 +271,9 @@ def test_wrong_labels_are_refused_in_one_line(photos: Path, tmp_path: Path, mode
     asked = order(tmp_path / "theirs.keras", photos, tmp_path)
     short = tmp_path / "short.txt"
     short.write_text("disc\nframe\n")
-    for labels, said in ((short, "streifen ≡ is only in"), (tmp_path / "none.txt", "none.txt: No such file or directory; expected a text file")):
+    for labels, expected in ((short, "streifen ≡ is only in"), (tmp_path / "none.txt", "none.txt: No such file or directory; expected a text file")):
         asked[3] = str(labels)
         assert main(asked) == 2
         error = capsys.readouterr().err
-        assert said in error and error.count("\n") == 1
+        assert expected in error and error.count("\n") == 1
     assert not (tmp_path / "bundle").exists()

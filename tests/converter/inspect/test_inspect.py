@@ -105,7 +105,7 @@ def test_inspect_does_not_import_tensorflow() -> None:
 def test_a_bundles_compiled_model_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(shutil.copytree(default_bundle(), tmp_path / "bundle"))
     (folder / EDGETPU_FILE).write_bytes(b"compiled")
-    told = EdgeTpu(
+    edgetpu = EdgeTpu(
         "16.0",
         66,
         1,
@@ -113,7 +113,7 @@ def test_a_bundles_compiled_model_is_shown(tmp_path: Path, capsys: pytest.Captur
         None,
         (OperationMapping("CONV_2D", 66, "Mapped to Edge TPU"), OperationMapping("MEAN", 1, "Operation version not supported")),
     )
-    write_bundle(folder, msgspec.structs.replace(read_bundle(folder).info, edgetpu=told))
+    write_bundle(folder, msgspec.structs.replace(read_bundle(folder).info, edgetpu=edgetpu))
     lines = shown(capsys, str(folder)).splitlines()
     assert f"{EDGETPU_FILE}: 66 of 67 operations on the Edge TPU, compiler 16.0" in lines
     assert [line for line in lines if "on the CPU" in line] == ["  1 x MEAN on the CPU: Operation version not supported"]

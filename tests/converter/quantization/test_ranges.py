@@ -28,10 +28,10 @@ def test_output_ranges_are_the_extremes_of_the_logits(calibrated_once: tuple[byt
     model, float32 = calibrated_once
     pictures = NetworkInputs(read_run(shapes_run, photos).train, SIZE)
     ranges = measure_ranges(model, pictures, tmp_path)
-    said = FloatModel(float32, tmp_path).predict(pictures)
+    logits = FloatModel(float32, tmp_path).predict(pictures)
     graph = unpack_model(model).subgraphs[0]
     found = sorted(ranges[int(number)] for number in graph.outputs)
-    np.testing.assert_allclose(found, sorted((float(values.min()), float(values.max())) for values in said.values()), rtol=1e-4)
+    np.testing.assert_allclose(found, sorted((float(values.min()), float(values.max())) for values in logits.values()), rtol=1e-4)
     assert ranges[int(graph.inputs[0])] == (-1.0, 1.0)
     given = {int(number) for operator in graph.operators for number in operator.outputs}
     assert set(ranges) == given | {int(graph.inputs[0])}

@@ -33,9 +33,9 @@ def litert_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lines(bundle: Path, capfd: Captured, *more: str, status: int) -> list[str]:
     assert main(["verify", str(bundle), *more]) == status
-    said = capfd.readouterr()
-    assert said.err == ""
-    return said.out.splitlines()
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    return captured.out.splitlines()
 
 
 def wrong(bundle: Path, capfd: Captured, *more: str) -> str:
@@ -200,9 +200,9 @@ def test_a_runtime_that_is_not_installed_is_reported(shapes_bundle: Path, capfd:
 def test_bad_usage_of_verify_is_refused(shapes_bundle: Path, own_photos: Path, shapes_run: Path, tmp_path: Path, capfd: Captured) -> None:
     def refused(*order: str) -> str:
         assert main(["verify", *order]) == 2
-        said = capfd.readouterr()
-        assert said.out == ""
-        (line,) = said.err.splitlines()
+        captured = capfd.readouterr()
+        assert captured.out == ""
+        (line,) = captured.err.splitlines()
         return line
 
     data = ["--data", str(own_photos)]
