@@ -98,7 +98,7 @@ def test_photos_with_masks_are_also_used_isolated(
     assert f"isolated INT8 {found.int8.accuracy:.4f}, float {found.float32.accuracy:.4f}" in capfd.readouterr().out
 
     with np.load(out / "reference.npz") as reference:
-        assert reference["counts"].tolist() == [32, 32, 32], "what is known is known by itself as well"
+        assert reference["counts"].tolist() == [32, 32, 32], "isolated training items are counted too"
 
     plain = read_bundle(shapes_bundle).info
     assert plain.calibration.isolated is plain.metrics.isolated is msgspec.UNSET, "items on noise cannot be isolated without masks"
