@@ -132,7 +132,7 @@ def quantize(run: Run, floating: FloatNetwork, request: QuantizeRequest, progres
         isolated = _compare_on_isolated_items(candidate, run, request, size, progress)
         progress.step("working out the golden output")
         with silenced():
-            answer = golden_output(trial.exact, trial.shipped, request.seed, photos.inputs(size, GOLDEN_OUTPUT_PHOTOS))
+            answer = golden_output(trial.exact_classifier, trial.new_classifier, request.seed, photos.inputs(size, GOLDEN_OUTPUT_PHOTOS))
         embeddings, targets = _training_embeddings(trial, run, request, size, progress)
 
         both = whole if isolated is None else whole.joined(isolated.comparison)
@@ -214,7 +214,7 @@ def _best_candidate(
 def _compare_on_photos(candidate: Candidate, run: Run, request: QuantizeRequest, size: int, progress: Progress) -> _Comparison:
     inputs = NetworkInputs(run.val, size)
     outputs = candidate.floating.predict(progress.track(inputs, "measuring the float network on the validation photos"))
-    logits, embeddings = candidate.trial.answers(progress.track(inputs, f"measuring {request.title} on the validation photos"))
+    logits, embeddings = candidate.trial.logits_and_embeddings(progress.track(inputs, f"measuring {request.title} on the validation photos"))
     return _comparison(outputs["logits"], logits, embeddings, run)
 
 
@@ -225,7 +225,7 @@ def _compare_on_isolated_items(candidate: Candidate, run: Run, request: Quantize
     if not items:
         return None
     outputs = candidate.floating.predict(progress.track(pictures, "measuring the float network on isolated items"))
-    logits, embeddings = candidate.trial.answers(progress.track(pictures, f"measuring {request.title} on isolated items"))
+    logits, embeddings = candidate.trial.logits_and_embeddings(progress.track(pictures, f"measuring {request.title} on isolated items"))
     return _IsolatedComparison(items, _comparison(outputs["logits"], logits, embeddings, run))
 
 
@@ -307,7 +307,7 @@ def _bundle_info(measured: _Measured, size: int) -> BundleInfo:
 
 def _metrics(measured: _Measured) -> Metrics:
     labels, request, whole, isolated = measured.run.labels, measured.request, measured.whole, measured.isolated
-    float_runtime, runtime = measured.candidate.floating.name, measured.candidate.trial.shipping.runtime.name
+    float_runtime, runtime = measured.candidate.floating.name, measured.candidate.trial.classifier.runtime.name
     return Metrics(
         data=f"{request.data}, {'validation photos' if request.foreign is None else HELD_BACK}",
         float32=whole.before.measured(labels, measured.temperature, float_runtime),

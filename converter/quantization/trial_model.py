@@ -26,13 +26,13 @@ class TrialModel:
     def __init__(self, model: bytes, labels: Sequence[str], size: int, scratch: Path) -> None:
         self.model = model
         self._bundle = _draft_bundle(model, tuple(labels), size, scratch)
-        self.shipping = self.shipped()
+        self.classifier = self.new_classifier()
 
-    def shipped(self) -> Classifier:
-        """A new classifier on the runtime that ships. `shipping` is one of them."""
+    def new_classifier(self) -> Classifier:
+        """A new classifier on the runtime that ships. `classifier` is one of them."""
         return Classifier(self._bundle)
 
-    def exact(self) -> Classifier:
+    def exact_classifier(self) -> Classifier:
         """A new classifier on the kernels that give the golden output. Raises RuntimeFault if ai-edge-litert is not installed."""
         return Classifier(self._bundle, load_runtime(self._bundle, package="ai-edge-litert", kernels="builtin"))
 
@@ -40,7 +40,7 @@ class TrialModel:
         """Logits before temperature and softmax, one row per picture."""
         return np.stack([outputs.logits for outputs in self._outputs(pictures)]).astype(np.float64)
 
-    def answers(self, pictures: Indexable[Pixels]) -> tuple[Float64Array, Float32Array]:
+    def logits_and_embeddings(self, pictures: Indexable[Pixels]) -> tuple[Float64Array, Float32Array]:
         """Logits as `logits` returns them, and embeddings, of the same run."""
         outputs = list(self._outputs(pictures))
         return np.stack([each.logits for each in outputs]).astype(np.float64), np.stack([each.embedding for each in outputs])
@@ -51,7 +51,7 @@ class TrialModel:
 
     def _outputs(self, pictures: Indexable[Pixels]) -> Iterator[Outputs]:
         def make_worker() -> Callable[[int], Outputs]:
-            classifier = self.shipped()
+            classifier = self.new_classifier()
             return lambda number: classifier.outputs(pictures[number])
 
         return parallel_map(len(pictures), make_worker)

@@ -186,7 +186,7 @@ def _tflite(file: Path, labels_file: Path) -> Model:
         except BundleError as error:
             # The message names the copy in `scratch`.
             raise ModelError(f"{file}: {str(error).partition(': ')[2]}") from error
-        return Model(file, labels, "int8", size, trial.shipping.runtime.name, _judged_by(trial.shipping))
+        return Model(file, labels, "int8", size, trial.classifier.runtime.name, _judged_by(trial.classifier))
 
 
 def _judged_by(classifier: Classifier) -> Callable[[Iterable[Pixels]], ModelOutputs]:

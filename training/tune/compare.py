@@ -244,11 +244,11 @@ def _int8(run: Run, targets: Ints) -> Int8Result:
         answers = Predictions(trial.logits(NetworkInputs(run.val, floating.size)), targets)
         picture = next(iter(NetworkInputs(run.val, floating.size)))
         for _ in range(WARM_UP + TIMED):
-            trial.shipping.logits(picture)
-        took_ms = np.array(trial.shipping.took_ms)[-TIMED:]
+            trial.classifier.logits(picture)
+        took_ms = np.array(trial.classifier.took_ms)[-TIMED:]
     right = answers.proportion_right()
     median_ms, p95_ms = np.percentile(took_ms, (50, 95)).tolist()
-    return Int8Result(right, len(trial.model), median_ms, p95_ms, len(took_ms), trial.shipping.runtime.name)
+    return Int8Result(right, len(trial.model), median_ms, p95_ms, len(took_ms), trial.classifier.runtime.name)
 
 
 def _reason(error: Exception) -> str:
