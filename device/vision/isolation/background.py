@@ -24,7 +24,7 @@ LEAST_TEXTURE = np.float32(1e-3)
 """floor of the texture, in logarithms"""
 NOISE_STEP = 3
 """noise is measured on every NOISE_STEP-th row and column"""
-UNEVEN, LEAST_UNEVEN = 0.3, 0.05
+TEXTURED_SHARE, LEAST_TEXTURED = 0.3, 0.05
 """noise in texture is measured on this share of the view with the most texture, where it is at least LEAST_UNEVEN"""
 
 
@@ -57,24 +57,24 @@ class BackgroundStats:
     @cached_property
     def ceiling(self) -> Float32Array | np.float32:
         """The greatest value to compare with: NO_LIMIT where a view is saturated."""
-        return np.where(self.saturated, NO_LIMIT, BRIGHTEST) if self.dazzling.any() else BRIGHTEST
+        return np.where(self.saturated, NO_LIMIT, BRIGHTEST) if self.any_saturated.any() else BRIGHTEST
 
     @cached_property
-    def dazzling(self) -> npt.NDArray[np.bool_]:
+    def any_saturated(self) -> npt.NDArray[np.bool_]:
         """Whether a view is saturated in any channel: HEIGHT x WIDTH."""
         return np.asarray(self.saturated.any(axis=2), np.bool_)
 
     @cached_property
-    def uneven(self) -> tuple[npt.NDArray[np.int64], Float32Array]:
+    def most_textured(self) -> tuple[npt.NDArray[np.int64], Float32Array]:
         """The subsampled pixels with the most texture: their flat indices and their texture, n and n. n is 0 where the view has none."""
         texture = subsample(self.texture)
-        places = np.flatnonzero(texture > max(quantile(texture.copy(), 1 - UNEVEN), LEAST_UNEVEN))
+        places = np.flatnonzero(texture > max(quantile(texture.copy(), 1 - TEXTURED_SHARE), LEAST_TEXTURED))
         return places, texture[places]
 
-    def warped(self, there: Float64Array) -> "BackgroundStats":
-        """The statistics as a moved camera sees them. there: affine map from its pixels to these, 2 x 3."""
-        low, middle, high, texture = (warp(view, there) for view in (self.low, self.middle, self.high, self.texture))
-        saturated = warp(self.saturated.astype(np.float32), there) > 0
+    def warped(self, affine: Float64Array) -> "BackgroundStats":
+        """The statistics as a moved camera sees them. affine: map from its pixels to these, 2 x 3."""
+        low, middle, high, texture = (warp(view, affine) for view in (self.low, self.middle, self.high, self.texture))
+        saturated = warp(self.saturated.astype(np.float32), affine) > 0
         return BackgroundStats(low, middle, high, saturated, texture, self.landmarks)
 
 

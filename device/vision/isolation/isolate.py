@@ -14,7 +14,7 @@ from device.common.arrays import Float32Array
 from device.vision.inference.ground import Ground
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import HEIGHT, WIDTH, BackgroundModel, quantile
-from device.vision.isolation.difference import STRAY, STRAY_GAIN, TONE, difference_channels
+from device.vision.isolation.difference import BRIGHTNESS, COLOUR, COLOUR_GAIN, difference_channels
 from device.vision.isolation.exposure import brighten_dark
 from device.vision.isolation.outline import LEAST_CERTAINTY, find_outline
 
@@ -65,14 +65,14 @@ def isolate(frame: Pixels, empty: BackgroundModel | Sequence[Pixels], ground: Gr
     item.
     """
     views = empty if isinstance(empty, BackgroundModel) else BackgroundModel(empty)
-    differs = difference_channels(frame, views)
-    item, certainty, likely = find_outline(differs)
+    difference = difference_channels(frame, views)
+    item, certainty, likely = find_outline(difference)
     area = area_share(item)
     if area < LEAST_AREA or certainty < LEAST_CERTAINTY:
         return whole_frame(frame, "nothing differs")
     if area > MOST_AREA:
         return whole_frame(frame, "fills the view")
-    if surroundings_change(differs, item) > MOST_SURROUNDINGS_CHANGE:
+    if surroundings_change(difference, item) > MOST_SURROUNDINGS_CHANGE:
         return whole_frame(frame, "another view")
     mask, box = _drawn(item, frame)
     if box is None:
@@ -93,14 +93,14 @@ def paint(pixels: Pixels, mask: Pixels, ground: Ground, margin: float = MARGIN) 
     return _cut(pixels, mask, box, ground, margin)
 
 
-def surroundings_change(differs: Float32Array, item: Pixels) -> float:
+def surroundings_change(difference: Float32Array, item: Pixels) -> float:
     """The median difference of the item's surroundings to the empty view, in brightness or colour, in logarithms.
 
-    differs: see `difference_channels`. item: mask of the same size.
+    difference: see `difference_channels`. item: mask of the same size.
     """
     few = slice(None, None, SURROUNDINGS_STEP)
-    tone, stray = differs[TONE, few, few], differs[STRAY, few, few]
-    around = np.maximum(np.abs(tone), stray / STRAY_GAIN)[item[few, few] <= ITEM_ABOVE]
+    brightness, colour = difference[BRIGHTNESS, few, few], difference[COLOUR, few, few]
+    around = np.maximum(np.abs(brightness), colour / COLOUR_GAIN)[item[few, few] <= ITEM_ABOVE]
     return quantile(around, 0.5) if len(around) else 0.0
 
 

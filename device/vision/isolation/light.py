@@ -38,22 +38,22 @@ def to_log(pixels: Pixels) -> Float32Array:
     return np.asarray(cv2.LUT(pixels, _LOGARITHMS), np.float32)
 
 
-def grey(seen: Float32Array) -> Float32Array:
+def grey(frame_log: Float32Array) -> Float32Array:
     """The mean of the channels: H x W x 3 to H x W."""
-    return np.asarray(cv2.transform(seen, _MEAN[None]), np.float32)
+    return np.asarray(cv2.transform(frame_log, _MEAN[None]), np.float32)
 
 
-def fit_light(seen: Float32Array, empty: Float32Array, saturated: Flags) -> Float32Array:
-    """How much brighter `seen` is than `empty`, in logarithms: a plane over the view for each channel, H x W x 3.
+def fit_light(frame_log: Float32Array, empty: Float32Array, saturated: Flags) -> Float32Array:
+    """How much brighter `frame_log` is than `empty`, in logarithms: a plane over the view for each channel, H x W x 3.
 
-    seen, empty: H x W x 3, from `to_log`. saturated: H x W, where `empty` is saturated.
+    frame_log, empty: H x W x 3, from `to_log`. saturated: H x W, where `empty` is saturated.
 
     An item may cover much of the view, so the fit is robust: first the commonest change, then planes by iteratively reweighted least squares with
     Tukey's biweight (Beaton and Tukey 1974).
     """
     height, width = saturated.shape
     few = slice(FIT_STEP // 2, None, FIT_STEP)
-    thinned = np.ascontiguousarray(seen[few, few].reshape(-1, 3).T)
+    thinned = np.ascontiguousarray(frame_log[few, few].reshape(-1, 3).T)
     bad = thinned.max(axis=0) >= BRIGHTEST
     bad |= saturated[few, few].ravel()
     change = thinned - empty[few, few].reshape(-1, 3).T

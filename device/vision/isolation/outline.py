@@ -46,13 +46,13 @@ class Outline(NamedTuple):
     likely: Pixels
 
 
-def find_outline(differs: Float32Array) -> Outline:
+def find_outline(difference: Float32Array) -> Outline:
     """Find the outline of the item.
 
-    differs: CHANNELS x HEIGHT x WIDTH, from `difference_channels`. For one thread at a time. Raises RuntimeFault where no runtime is installed, or it
-    fails.
+    difference: CHANNELS x HEIGHT x WIDTH, from `difference_channels`. For one thread at a time. Raises RuntimeFault where no runtime is installed, or
+    it fails.
     """
-    logits = _network().run(differs)
+    logits = _network().run(difference)
     likely = np.asarray(cv2.threshold(logits, 0, 255, cv2.THRESH_BINARY)[1], np.uint8)
     item = _one_item(likely)
     if item is None:
@@ -90,8 +90,8 @@ class _Network:
     source: Callable[[], npt.NDArray[Any]]
     result: Callable[[], npt.NDArray[Any]]
 
-    def run(self, differs: Float32Array) -> Float32Array:
-        cv2.merge(list(differs), self.source()[0])
+    def run(self, difference: Float32Array) -> Float32Array:
+        cv2.merge(list(difference), self.source()[0])
         try:
             self.interpreter.invoke()
         except (RuntimeError, ValueError) as error:

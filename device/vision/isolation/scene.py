@@ -91,14 +91,14 @@ def classify_scene(frame: Pixels, empty: BackgroundModel, sides: Collection[Side
     if trouble is not None:
         return SceneChange(trouble)
     small = empty.shrink(frame)
-    differs = difference_channels(small, empty)
-    item, certainty, likely = find_outline(differs)
+    difference = difference_channels(small, empty)
+    item, certainty, likely = find_outline(difference)
     found = area_share(item) >= LEAST_AREA and certainty >= LEAST_CERTAINTY
-    around = surroundings_change(differs, item)
-    seen = to_log(small)
-    if not found and around <= MOST_SURROUNDINGS_CHANGE and _is_lamp_drift(seen, empty.stats):
+    around = surroundings_change(difference, item)
+    frame_log = to_log(small)
+    if not found and around <= MOST_SURROUNDINGS_CHANGE and _is_lamp_drift(frame_log, empty.stats):
         return SceneChange("nothing")
-    blocks = _blocks(seen, empty.stats)
+    blocks = _blocks(frame_log, empty.stats)
     change = _classify_outline(blocks, item, certainty, around) if found else _classify_even_change(blocks, around)
     return SceneChange(change, 0.0 if change != "item" or blocks.ring_is_unchanged() else _on_border(likely, sides))
 
@@ -186,20 +186,20 @@ def _classify_light(blocks: _Blocks) -> Change:
     return "nothing" if abs(float(np.median(blocks.brighter))) < NEW_LIGHT else "another light"
 
 
-def _is_lamp_drift(seen: Float32Array, reference: BackgroundStats) -> bool:
+def _is_lamp_drift(frame_log: Float32Array, stats: BackgroundStats) -> bool:
     """Whether the change is small enough for a lamp's drift. A plain sheet over the whole view is an even change too, but rarely so small."""
-    change = np.median((seen[::3, ::3] - reference.middle[::3, ::3]).reshape(-1, 3), axis=0)
+    change = np.median((frame_log[::3, ::3] - stats.middle[::3, ::3]).reshape(-1, 3), axis=0)
     return bool(abs(change.mean()) < LAMP and np.ptp(change) < LAMP_TINT)
 
 
-def _blocks(seen: Float32Array, reference: BackgroundStats) -> _Blocks:
-    now, before = fine_structure(grey(seen)), reference.landmarks.structure
+def _blocks(frame_log: Float32Array, stats: BackgroundStats) -> _Blocks:
+    now, before = fine_structure(grey(frame_log)), stats.landmarks.structure
     strength = _in_blocks(before * before)
     alike = _in_blocks(now * before) / np.sqrt(strength * _in_blocks(now * now) + 1e-12)
-    light = fit_light(seen, reference.middle, reference.dazzling)
-    change = seen - reference.middle
+    light = fit_light(frame_log, stats.middle, stats.any_saturated)
+    change = frame_log - stats.middle
     off = np.sqrt(_in_blocks(np.square(change - light).mean(axis=2)))
-    bright = seen.max(axis=2)
+    bright = frame_log.max(axis=2)
     usable = _in_blocks(((bright < BRIGHTEST) & (bright > _DARK)).astype(np.float32)) > 0.5
     structured = (strength > STRUCTURED**2) & usable
     return _Blocks(structured, alike > SAME, off < EVEN, usable, _in_blocks(change))
