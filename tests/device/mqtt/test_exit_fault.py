@@ -72,11 +72,11 @@ def sorted_item() -> ItemSorted:
     ("wrong", "said"),
     [
         (('kind = "v4l2"', 'kind = "v4l2"\nspeed = 3'), "camera: unknown key speed"),
-        (("[model]", '[model]\nrules = "/no/such/rules.toml"'), "/no/such/rules.toml"),
-        (('bundle = "', 'bundle = "/no/such'), "/no/such"),
+        pytest.param(("[model]", '[model]\nrules = "/no/such/rules.toml"'), "/no/such/rules.toml", marks=pytest.mark.slow),
+        pytest.param(('bundle = "', 'bundle = "/no/such'), "/no/such", marks=pytest.mark.slow),
         (('kind = "simulated"\nbin = "metal"', 'kind = "line"\nline = "GPIO97"\nbin = "metal"'), "GPIO97"),
-        (('/state"', '/sortbin.toml"'), "sortbin.toml"),
-        (('bin = "glass"', 'bin = "glas"'), 'no [[gate]] with bin = "glass"'),
+        pytest.param(('/state"', '/sortbin.toml"'), "sortbin.toml", marks=pytest.mark.slow),
+        pytest.param(('bin = "glass"', 'bin = "glas"'), 'no [[gate]] with bin = "glass"', marks=pytest.mark.slow),
     ],
 )
 def test_the_reason_of_a_refused_start_is_published(
