@@ -24,11 +24,14 @@ PARTS = ("device", "converter", "training")
 
 
 class Module(NamedTuple):
-    """From which modules a module imports, and which attributes it reads of anything but a module, but for checks of values when they are made."""
+    """What a module imports from, which attributes it reads of anything but a module (checks in __post_init__ do not count), and which names stand
+    in the annotations of its classes' fields.
+    """
 
     name: str
     imports: frozenset[str]
     reads: frozenset[str]
+    holds: frozenset[str]
 
 
 def read_module(name: str, text: str) -> Module:
@@ -42,7 +45,9 @@ def read_module(name: str, text: str) -> Module:
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and id(node) not in checks
         if not (isinstance(node.value, ast.Name) and node.value.id in whole)
     }
-    return Module(name, frozenset(sources), frozenset(reads))
+    fields = [field for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for field in node.body if isinstance(field, ast.AnnAssign)]
+    holds = {inner.id for field in fields for inner in ast.walk(field.annotation) if isinstance(inner, ast.Name)}
+    return Module(name, frozenset(sources), frozenset(reads), frozenset(holds))
 
 
 @functools.cache
@@ -80,6 +85,7 @@ def tables(kind: Any) -> dict[type, set[str]]:
 def unread(kind: Any, among: tuple[Module, ...]) -> Iterator[str]:
     """The keys of a file that nothing reads where their table is known."""
     for table, homes in tables(kind).items():
+        homes = homes | {module.name for module in among if table.__name__ in module.holds}
         known = [module for module in among if module.name == table.__module__ or homes & module.imports]
         for field in msgspec.structs.fields(table):
             if not any(field.name in module.reads for module in known):
