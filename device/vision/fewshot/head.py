@@ -1,6 +1,6 @@
 """Fit a linear head to the embeddings of few photos, starting from the bundle's own head.
 
-The logit of a label is `trust * before + embedding @ weights.T + bias`. `before` is the label's log probability before fitting (see `prior`).
+The logit of a label is `prior_weight * before + embedding @ weights.T + bias`. `before` is the label's log probability before fitting (see `prior`).
 """
 
 from dataclasses import dataclass
@@ -27,31 +27,31 @@ MOST_SPANNING = 480
 
 @dataclass(frozen=True, eq=False)
 class LinearHead:
-    """A fitted linear head. weights: labels x features, float64. bias: one for each label, float64. trust: weight of the bundle's log probabilities,
-    0..1.
+    """A fitted linear head. weights: labels x features, float64. bias: one for each label, float64. prior_weight: weight of the bundle's log
+    probabilities, 0..1.
     """
 
     weights: Float64Array
     bias: Float64Array
-    trust: float
+    prior_weight: float
 
     def logits(self, embeddings: Float64Array, before: Float64Array) -> Float64Array:
         """Logits, ... x labels. embeddings: ... x features. before: the bundle's log probabilities, ... x labels."""
-        return np.asarray(self.trust * before + embeddings @ self.weights.T + self.bias, np.float64)
+        return np.asarray(self.prior_weight * before + embeddings @ self.weights.T + self.bias, np.float64)
 
 
 @dataclass(frozen=True)
 class HeadRecipe:
     """Hyperparameters of one fit.
 
-    trust: weight of the bundle's log probabilities, 0..1.
-    loose: prior standard deviation of the change of a logit, in nats, for an embedding as far from the mean as the training photos are.
-    keep: penalty for changing the bundle's logits of its own training photos, in nats for a mean square change of 2.
+    prior_weight: weight of the bundle's log probabilities, 0..1.
+    weight_std_nats: prior standard deviation of the change of a logit, in nats, for an embedding as far from the mean as the training photos are.
+    keep_penalty: penalty for changing the bundle's logits of its own training photos, in nats for a mean square change of 2.
     """
 
-    trust: float
-    loose: float
-    keep: float
+    prior_weight: float
+    weight_std_nats: float
+    keep_penalty: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ def spanning_rows(targets: Ints, most: int) -> Ints:
 
 
 class HeadFitter:
-    """Fits heads to a training set. What depends only on `loose` and `keep` is computed once for each pair."""
+    """Fits heads to a training set. What depends only on `weight_std_nats` and `keep_penalty` is computed once for each pair."""
 
     def __init__(self, stats: EmbeddingStats, training_set: TrainingSet, pseudo_examples: PseudoExamples | None = None) -> None:
         self._taught = len(training_set.targets)
@@ -122,7 +122,7 @@ class HeadFitter:
         self._moved, self._rest = np.column_stack([moved, ones]), np.append(self._scale**2 * rest, 0.0)
         self._spaces: dict[tuple[float, float], _Space] = {}
 
-    def head(self, recipe: HeadRecipe) -> LinearHead:
+    def fit(self, recipe: HeadRecipe) -> LinearHead:
         """The head fitted to all rows.
 
         It is multinomial logistic regression that starts from the bundle's log probabilities, with two penalties: a ridge on the weights, and the
@@ -130,9 +130,9 @@ class HeadFitter:
         is learning without forgetting (Li and Hoiem 2016) without the photos.
         """
         space = self._space(recipe)
-        whole = space.whole(self._fit(recipe, self._chosen(np.ones(self._taught, np.bool_), NO_FOLD)))
-        weights = self._scale * whole[:, :-1]
-        return LinearHead(weights, whole[:, -1] - weights @ self._middle, recipe.trust)
+        of_features = space.to_features(self._fit_coordinates(recipe, self._chosen(np.ones(self._taught, np.bool_), NO_FOLD)))
+        weights = self._scale * of_features[:, :-1]
+        return LinearHead(weights, of_features[:, -1] - weights @ self._middle, recipe.prior_weight)
 
     def out_of_fold_logits(self, recipe: HeadRecipe, folds: Ints) -> Float64Array:
         """Logits of every taught row, rows x labels, by a head that was fitted without the rows of its fold."""
@@ -140,17 +140,17 @@ class HeadFitter:
         logits = np.zeros_like(before)
         for fold in np.unique(folds):
             out = folds == fold
-            logits[out] = recipe.trust * before[out] + coordinates[out] @ self._fit(recipe, self._chosen(~out, fold)).T
+            logits[out] = recipe.prior_weight * before[out] + coordinates[out] @ self._fit_coordinates(recipe, self._chosen(~out, fold)).T
         return logits
 
     def _chosen(self, taught: npt.NDArray[np.bool_], without: int) -> npt.NDArray[np.bool_]:
         return np.concatenate([taught, self._without == without])
 
-    def _fit(self, recipe: HeadRecipe, chosen: npt.NDArray[np.bool_]) -> Float64Array:
+    def _fit_coordinates(self, recipe: HeadRecipe, chosen: npt.NDArray[np.bool_]) -> Float64Array:
         """The fitted weights in the coordinates of the recipe's space, labels x coordinates. chosen: bool for each row."""
         rows, space = self._all, self._space(recipe)
         weights, coordinates = rows.weights[chosen], space.coordinates[chosen] / space.stretch
-        start, truth = recipe.trust * rows.before[chosen], np.eye(rows.before.shape[1])[rows.targets[chosen]]
+        start, truth = recipe.prior_weight * rows.before[chosen], np.eye(rows.before.shape[1])[rows.targets[chosen]]
         ridge = 1 / space.stretch**2
 
         def cost(flat: Float64Array) -> tuple[float, Float64Array]:
@@ -167,11 +167,11 @@ class HeadFitter:
         return np.divide(found.reshape(truth.shape[1], -1), space.stretch)
 
     def _space(self, recipe: HeadRecipe) -> "_Space":
-        held = recipe.loose, recipe.keep
+        held = recipe.weight_std_nats, recipe.keep_penalty
         if held not in self._spaces:
-            kept = LowRankCovariance(np.sqrt(recipe.keep) * self._moved, recipe.keep * self._rest)
+            kept = LowRankCovariance(np.sqrt(recipe.keep_penalty) * self._moved, recipe.keep_penalty * self._rest)
             few = spanning_rows(self._all.targets, MOST_SPANNING)
-            self._spaces[held] = _Space(self._features, few, kept, recipe.loose, self._all.weights)
+            self._spaces[held] = _Space(self._features, few, kept, recipe.weight_std_nats, self._all.weights)
         return self._spaces[held]
 
 
@@ -182,8 +182,8 @@ class _Space:
     cost is about equally steep in all directions.
     """
 
-    def __init__(self, features: Float64Array, spanning: Ints, kept: LowRankCovariance, loose: float, weights: Float64Array) -> None:
-        ridge = np.full(features.shape[1], 1 / loose**2)
+    def __init__(self, features: Float64Array, spanning: Ints, kept: LowRankCovariance, weight_std_nats: float, weights: Float64Array) -> None:
+        ridge = np.full(features.shape[1], 1 / weight_std_nats**2)
         ridge[-1] = 1 / BIAS_STD_NATS**2
         solved = kept.solve(features[spanning], ridge)
         strengths, vectors = np.linalg.eigh(features[spanning] @ solved.T)
@@ -192,6 +192,6 @@ class _Space:
         self.coordinates = features @ self._axes.T
         self.stretch = np.sqrt(0.5 * weights.mean() * np.square(self.coordinates).sum(axis=0) + 1)
 
-    def whole(self, found: Float64Array) -> Float64Array:
+    def to_features(self, found: Float64Array) -> Float64Array:
         """Weights of features, labels x features, from weights of coordinates, labels x coordinates."""
         return np.asarray(found @ self._axes, np.float64)

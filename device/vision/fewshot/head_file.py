@@ -12,7 +12,7 @@ from device.vision.fewshot.examples import Examples
 from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError, kept_columns
 from device.vision.fewshot.head import HeadRecipe, LinearHead
 from device.vision.fewshot.prior import FewshotPrior
-from device.vision.fewshot.teach import KEEP
+from device.vision.fewshot.teach import KEEP_PENALTY
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.novelty import NoveltyModel
 from device.vision.inference.npz import read_arrays, write_arrays
@@ -35,7 +35,7 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     only: bool
     trust: float
     loose: float
-    keep: float = KEEP
+    keep: float = KEEP_PENALTY
     temperature: float
     reject_below: float
     unknown_above: float
@@ -61,9 +61,9 @@ def write_fewshot_head(head: FewshotHead, file: Path) -> None:
         labels=head.labels,
         taught=head.examples.labels,
         only=head.only,
-        trust=head.recipe.trust,
-        loose=head.recipe.loose,
-        keep=head.recipe.keep,
+        trust=head.recipe.prior_weight,
+        loose=head.recipe.weight_std_nats,
+        keep=head.recipe.keep_penalty,
         temperature=head.temperature,
         reject_below=head.reject_below,
         unknown_above=head.unknown_above,

@@ -21,13 +21,13 @@ from device.vision.inference.novelty import NoveltyModel, adapt_novelty, fit_nov
 
 Recipes = Sequence[Sequence[HeadRecipe]]
 
-KEEP, KEEP_LITTLE = 20.0, 1.0
-"""values of `HeadRecipe.keep`. With KEEP, TrashNet's validation photos lose less than a point on the mean where the bundle's labels stay. KEEP_LITTLE
-is tried only where all labels were taught: there the taught photos may know better than the bundle"""
-TRUSTS = (1.0, 0.5, 0.0)
-"""values of `HeadRecipe.trust`"""
-LOOSE = (2.0, 5.0, 12.0)
-"""values of `HeadRecipe.loose`"""
+KEEP_PENALTY, LOW_KEEP_PENALTY = 20.0, 1.0
+"""values of `HeadRecipe.keep_penalty`. With the higher one, TrashNet's validation photos lose less than a point on the mean where the bundle's labels
+stay. The lower one is tried only where all labels were taught: there the taught photos may know better than the bundle"""
+PRIOR_WEIGHTS = (1.0, 0.5, 0.0)
+"""values of `HeadRecipe.prior_weight`"""
+WEIGHT_STDS_NATS = (2.0, 5.0, 12.0)
+"""values of `HeadRecipe.weight_std_nats`"""
 STANDARD_ERRORS = 2.0
 """standard errors by which a less cautious recipe must be better on left-out photos before it is chosen"""
 MOST_FOLDS = 12
@@ -86,7 +86,7 @@ def teach(examples: Examples, bundle: Bundle, stats: EmbeddingStats, familiar: N
         labels,
         only,
         examples,
-        fitter.head(result.recipe),
+        fitter.fit(result.recipe),
         result.recipe,
         start.prior,
         result.temperature,
@@ -118,8 +118,11 @@ def _folds(targets: Ints, photos: Ints) -> Ints:
 
 def _candidates(*, free: bool, one_by_one: bool) -> Recipes:
     """Groups of recipes, the most cautious group first. free: whether the bundle may be trusted less. one_by_one: each recipe is a group."""
-    trusts, keeps = (TRUSTS, (KEEP, KEEP_LITTLE)) if free else (TRUSTS[:1], (KEEP,))
-    groups = [[HeadRecipe(trust, loose, keep) for loose, keep in itertools.product(LOOSE, keeps)] for trust in trusts]
+    prior_weights, penalties = (PRIOR_WEIGHTS, (KEEP_PENALTY, LOW_KEEP_PENALTY)) if free else (PRIOR_WEIGHTS[:1], (KEEP_PENALTY,))
+    groups = [
+        [HeadRecipe(prior_weight, std_nats, penalty) for std_nats, penalty in itertools.product(WEIGHT_STDS_NATS, penalties)]
+        for prior_weight in prior_weights
+    ]
     # A looser head fits pseudo-examples, which are all alike, better and the taught photos worse: it needs a reason, too.
     return [[recipe] for recipe in itertools.chain(*groups)] if one_by_one else groups
 

@@ -26,7 +26,7 @@ def lessons_of(rng: np.random.Generator, photos: int) -> TrainingSet:
 
 
 def cost(head: LinearHead, lessons: TrainingSet, reference: EmbeddingStats, loose: float) -> float:
-    """The cost that `HeadFitter.head` minimizes, computed with full matrices."""
+    """The cost that `HeadFitter.fit` minimizes, computed with full matrices."""
     means, shares = reference.means.astype(np.float64), reference.counts / reference.counts.sum()
     middle = shares @ means
     directions = reference.directions.astype(np.float64)
@@ -46,10 +46,10 @@ def cost(head: LinearHead, lessons: TrainingSet, reference: EmbeddingStats, loos
 def test_no_nearby_head_has_a_lower_cost(loose: float, seed: int, photos: int, step: float) -> None:
     rng = np.random.default_rng(seed)
     reference, lessons = reference_of(rng), lessons_of(rng, photos)
-    found = HeadFitter(reference, lessons).head(HeadRecipe(1.0, loose, KEEP))
+    found = HeadFitter(reference, lessons).fit(HeadRecipe(1.0, loose, KEEP))
     least = cost(found, lessons, reference, loose)
     for _ in range(5):
-        moved = LinearHead(found.weights + step * rng.normal(size=found.weights.shape), found.bias + step * rng.normal(size=LABELS), found.trust)
+        moved = LinearHead(found.weights + step * rng.normal(size=found.weights.shape), found.bias + step * rng.normal(size=LABELS), found.prior_weight)
         assert least < cost(moved, lessons, reference, loose)
     assert least < cost(LinearHead(np.zeros_like(found.weights), np.zeros(LABELS), 1.0), lessons, reference, loose)
 

@@ -8,7 +8,7 @@ import pytest
 from device.vision.fewshot import teach as teaching_module
 from device.vision.fewshot.fewshot_head import FewshotHead
 from device.vision.fewshot.head_file import read_fewshot_head, write_fewshot_head
-from device.vision.fewshot.teach import KEEP, KEEP_LITTLE, teach
+from device.vision.fewshot.teach import KEEP_PENALTY, LOW_KEEP_PENALTY, teach
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.embedding_stats import EmbeddingStats
 from device.vision.inference.novelty import NoveltyModel
@@ -72,13 +72,13 @@ def test_taught_labels_alone_may_contradict_the_training_photos(
     blurred, targets = World(spread=0.8), np.repeat([2, 4], 200)
     later, truth = blurred.photos(targets, 22), ["plastic"] * 200 + ["metal"] * 200
     right: dict[float, list[float]] = {}
-    for tried in (KEEP_LITTLE, KEEP):
-        monkeypatch.setattr(teaching_module, "KEEP_LITTLE", tried)
+    for tried in (LOW_KEEP_PENALTY, KEEP_PENALTY):
+        monkeypatch.setattr(teaching_module, "LOW_KEEP_PENALTY", tried)
         for seed in range(60, 66):
             examples = blurred.examples(("plastic", "metal"), np.repeat([2, 4], 10), seed, shift=0.0)
             found = teach(examples, tiny_bundle, reference, familiar, only=True)
             right.setdefault(tried, []).append(share(blurred.named(found, later), truth))
-    assert np.mean(right[KEEP_LITTLE]) > np.mean(right[KEEP]) + 0.02
+    assert np.mean(right[LOW_KEEP_PENALTY]) > np.mean(right[KEEP_PENALTY]) + 0.02
 
 
 def test_untaught_labels_keep_their_names_beside_new_ones(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
