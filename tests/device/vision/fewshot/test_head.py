@@ -13,31 +13,31 @@ from device.vision.inference.embedding_stats import EmbeddingStats
 FEATURES, LABELS, KEEP = 30, 3, 5.0
 
 
-def reference_of(rng: np.random.Generator) -> EmbeddingStats:
+def stats_of(rng: np.random.Generator) -> EmbeddingStats:
     targets = np.repeat(np.arange(LABELS), 40)
     return fit_embedding_stats(
         (rng.gamma(1, 1, (LABELS, FEATURES))[targets] + rng.normal(0, 0.5, (120, FEATURES))).astype(np.float32), targets, LABELS
     )
 
 
-def lessons_of(rng: np.random.Generator, photos: int) -> TrainingSet:
+def training_set_of(rng: np.random.Generator, photos: int) -> TrainingSet:
     before = np.log(rng.dirichlet(np.ones(LABELS), photos))
     return TrainingSet(rng.gamma(1, 1, (photos, FEATURES)), before, rng.integers(LABELS, size=photos), rng.uniform(0.5, 2, photos))
 
 
-def cost(head: LinearHead, lessons: TrainingSet, reference: EmbeddingStats, loose: float) -> float:
+def cost(head: LinearHead, training_set: TrainingSet, stats: EmbeddingStats, loose: float) -> float:
     """The cost that `HeadFitter.fit` minimizes, computed with full matrices."""
-    means, shares = reference.means.astype(np.float64), reference.counts / reference.counts.sum()
+    means, shares = stats.means.astype(np.float64), stats.counts / stats.counts.sum()
     middle = shares @ means
-    directions = reference.directions.astype(np.float64)
-    within = directions.T @ np.diag(reference.variances.astype(np.float64)) @ directions + np.diag(reference.rest.astype(np.float64))
+    directions = stats.directions.astype(np.float64)
+    within = directions.T @ np.diag(stats.variances.astype(np.float64)) @ directions + np.diag(stats.rest.astype(np.float64))
     covariance = within + (means - middle).T @ np.diag(shares) @ (means - middle)
-    logits = head.logits(lessons.embeddings, lessons.before)
-    surprise = np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(logits)), lessons.targets]
+    logits = head.logits(training_set.embeddings, training_set.before)
+    losses = np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(logits)), training_set.targets]
     length = float((head.weights**2).sum()) * np.trace(covariance) / loose**2
-    shift = float(((head.bias + head.weights @ lessons.embeddings.mean(axis=0)) ** 2).sum()) / BIAS_STD_NATS**2
+    shift = float(((head.bias + head.weights @ training_set.embeddings.mean(axis=0)) ** 2).sum()) / BIAS_STD_NATS**2
     changed = float(((head.weights @ middle + head.bias) ** 2).sum() + np.trace(head.weights @ covariance @ head.weights.T))
-    return float(lessons.weights @ surprise) + (length + shift + KEEP * changed) / 2
+    return float(training_set.weights @ losses) + (length + shift + KEEP * changed) / 2
 
 
 @pytest.mark.parametrize("loose", [1.0, 4.0])
@@ -45,13 +45,15 @@ def cost(head: LinearHead, lessons: TrainingSet, reference: EmbeddingStats, loos
 @given(seed=st.integers(0, 2**32 - 1), photos=st.integers(2, 40) | st.just(MOST_SPANNING + 100), step=st.sampled_from([0.3, 0.03]))
 def test_no_nearby_head_has_a_lower_cost(loose: float, seed: int, photos: int, step: float) -> None:
     rng = np.random.default_rng(seed)
-    reference, lessons = reference_of(rng), lessons_of(rng, photos)
-    found = HeadFitter(reference, lessons).fit(HeadRecipe(1.0, loose, KEEP))
-    least = cost(found, lessons, reference, loose)
+    stats, training_set = stats_of(rng), training_set_of(rng, photos)
+    found = HeadFitter(stats, training_set).fit(HeadRecipe(1.0, loose, KEEP))
+    least = cost(found, training_set, stats, loose)
     for _ in range(5):
-        moved = LinearHead(found.weights + step * rng.normal(size=found.weights.shape), found.bias + step * rng.normal(size=LABELS), found.prior_weight)
-        assert least < cost(moved, lessons, reference, loose)
-    assert least < cost(LinearHead(np.zeros_like(found.weights), np.zeros(LABELS), 1.0), lessons, reference, loose)
+        moved = LinearHead(
+            found.weights + step * rng.normal(size=found.weights.shape), found.bias + step * rng.normal(size=LABELS), found.prior_weight
+        )
+        assert least < cost(moved, training_set, stats, loose)
+    assert least < cost(LinearHead(np.zeros_like(found.weights), np.zeros(LABELS), 1.0), training_set, stats, loose)
 
 
 @given(counts=st.lists(st.integers(1, 60), min_size=1, max_size=6), most=st.integers(6, 200))
@@ -66,11 +68,13 @@ def test_spanning_rows_are_shared_evenly_among_labels(counts: list[int], most: i
 
 def test_left_out_photos_do_not_influence_their_own_logits() -> None:
     rng = np.random.default_rng(4)
-    reference, lessons = reference_of(rng), lessons_of(rng, 12)
+    stats, training_set = stats_of(rng), training_set_of(rng, 12)
     folds = np.arange(12) % 4
-    otherwise = np.where(folds == 2, (lessons.targets + 1) % LABELS, lessons.targets)
-    relabelled = TrainingSet(lessons.embeddings, lessons.before, otherwise, lessons.weights)
-    logits: list[Float64Array] = [HeadFitter(reference, each).out_of_fold_logits(HeadRecipe(1.0, 4.0, KEEP), folds) for each in (lessons, relabelled)]
+    otherwise = np.where(folds == 2, (training_set.targets + 1) % LABELS, training_set.targets)
+    relabelled = TrainingSet(training_set.embeddings, training_set.before, otherwise, training_set.weights)
+    logits: list[Float64Array] = [
+        HeadFitter(stats, each).out_of_fold_logits(HeadRecipe(1.0, 4.0, KEEP), folds) for each in (training_set, relabelled)
+    ]
     np.testing.assert_allclose(logits[0][folds == 2], logits[1][folds == 2], atol=1e-9)
     assert np.abs(logits[0][folds != 2] - logits[1][folds != 2]).max() > 0.1
 
