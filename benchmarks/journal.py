@@ -18,8 +18,8 @@ import paho.mqtt.client as paho
 from device.common.clock import Clock
 from device.events import ItemSorted, encode
 from device.ledger.ledger import Ledger
-from device.mqtt.link import Link
 from device.mqtt.outbox import IN_FLIGHT
+from device.mqtt.reconnecting_link import Link
 from device.mqtt.settings import MqttSettings
 
 LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")

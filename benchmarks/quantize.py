@@ -21,10 +21,10 @@ from converter.bundle.build import QuantizeRequest, quantize
 from converter.common.progress import Progress
 from converter.common.silence import silenced
 from converter.data.photos import Photo
-from converter.data.run import Run, read_run
-from converter.quantization import calibration
+from converter.data.training_run import Run, read_run
+from converter.quantization import calibration_photos as calibration
 from converter.quantization import tf_converter as tflite
-from converter.quantization.calibration import CalibrationPhotos
+from converter.quantization.calibration_photos import CalibrationPhotos
 from converter.quantization.candidates import CandidateSpec
 
 BUDGET = 1.2

@@ -21,9 +21,9 @@ from converter.common.accuracy import Ints, Predictions, agreement
 from converter.common.progress import Progress
 from converter.data import pixel_cache
 from converter.data.photos import Photo, PhotosError
-from converter.data.run import RunError, read_run
-from converter.quantization import calibration
-from converter.quantization.calibration import NetworkInputs
+from converter.data.training_run import RunError, read_run
+from converter.quantization import calibration_photos as calibration
+from converter.quantization.calibration_photos import NetworkInputs
 from device.common.errors import SortbinError
 from device.common.run_in_subprocess import ChildFault, ask
 from device.common.wording import counted

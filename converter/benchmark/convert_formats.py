@@ -79,7 +79,7 @@ def _write_tflite(network: "keras.Model", size: int, batch: int, keys: Sequence[
 
 def _convert_to(saved: Path, key: str, batch: int, size: int, photos: Sequence[Photo]) -> bytes:
     from converter.quantization import tf_converter as tflite
-    from converter.quantization.calibration import NetworkInputs
+    from converter.quantization.calibration_photos import NetworkInputs
 
     match key:
         case "float32":
@@ -108,7 +108,7 @@ def _convert_to_int8(saved: Path, batch: int, size: int, photos: Sequence[Photo]
 
 
 def _calibration_batches(photos: Sequence[Photo], size: int, batch: int) -> Iterator[list[npt.NDArray[Any]]]:
-    from converter.quantization.calibration import NetworkInputs
+    from converter.quantization.calibration_photos import NetworkInputs
     from device.vision.inference.preprocess import to_float
 
     pending: list[npt.NDArray[Any]] = []

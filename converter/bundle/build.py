@@ -22,9 +22,9 @@ from converter.common.progress import Progress
 from converter.common.silence import silenced
 from converter.data.isolated_view import GROUND, try_isolate
 from converter.data.photos import Photo
-from converter.data.run import Run
-from converter.quantization import calibration
-from converter.quantization.calibration import CalibrationPhotos, NetworkInputs
+from converter.data.training_run import Run
+from converter.quantization import calibration_photos as calibration
+from converter.quantization.calibration_photos import CalibrationPhotos, NetworkInputs
 from converter.quantization.candidates import TITLES, Candidate, CandidateSpec, best_candidate
 from converter.quantization.float_network import FloatNetwork
 from converter.quantization.golden_output import golden_output

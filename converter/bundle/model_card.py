@@ -9,7 +9,7 @@ import msgspec
 from converter.bundle.confidence import WANTED_RIGHT
 from converter.common.accuracy import Predictions
 from converter.common.proportion import proportion
-from converter.data.run import Run
+from converter.data.training_run import Run
 from converter.quantization.bias_correction import Correction
 from device.vision.inference.bundle import BundleInfo, MeasuredAccuracy
 from device.vision.inference.classifier import softmax

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from converter.data.photos import Photo, PhotosError, Split, read_part, read_photos, read_split
-from converter.data.run import Run
-from converter.quantization import calibration
+from converter.data.training_run import Run
+from converter.quantization import calibration_photos as calibration
 from device.vision.inference.bundle import Bundle, hash_file
 
 FILE = "photos.txt"

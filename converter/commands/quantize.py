@@ -13,7 +13,7 @@ from converter.common.progress import Progress
 from converter.common.silence import silenced
 from converter.data.isolated_view import GROUND
 from converter.data.photos import read_extra_photos, report_all_unreadable
-from converter.data.run import Run, RunError, read_run, run_from_labels_file
+from converter.data.training_run import Run, RunError, read_run, run_from_labels_file
 from converter.foreign.file_checks import require_model
 from converter.foreign.pixel_range import RANGES
 from device import __version__

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from converter.edgetpu import status
+from converter.edgetpu import compiler_status as status
 from converter.edgetpu.graph import CUSTOM_OP, Graph, Operation
 from converter.edgetpu.rules import refusal
 from device.common.errors import SortbinError

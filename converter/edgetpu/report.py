@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from converter.edgetpu import status
+from converter.edgetpu import compiler_status as status
 from device.common.errors import SortbinError
 
 _HEAD = re.compile(r"^Operator\s+Count\s+Status\s*$")

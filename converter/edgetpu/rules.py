@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from converter.edgetpu import status
+from converter.edgetpu import compiler_status as status
 from converter.edgetpu.graph import Graph, GraphTensor, Operation
 
 _SOFTMAX_ELEMENTS = 16_000

@@ -12,10 +12,10 @@ from converter.common.accuracy import Predictions, mcnemar_p
 from converter.common.network_error import NetworkError
 from converter.common.progress import Progress
 from converter.data.photos import Photo
-from converter.data.run import Run
+from converter.data.training_run import Run
 from converter.foreign.foreign_model import ForeignClassifier, ForeignNetwork
-from converter.quantization import calibration
-from converter.quantization.calibration import NetworkInputs
+from converter.quantization import calibration_photos as calibration
+from converter.quantization.calibration_photos import NetworkInputs
 
 TRIED_PHOTOS = 96
 MOST_CHANCE = 0.01

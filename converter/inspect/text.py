@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from converter.common.table import columns
+from converter.edgetpu.compiler_status import MAPPED
 from converter.edgetpu.graph import CUSTOM_OP
 from converter.edgetpu.prediction_text import prediction_lines
-from converter.edgetpu.status import MAPPED
 from converter.inspect.inspection import Inspection, LayerFacts, TensorFacts, compiled_file
 from device.common.wording import byte_size, listed
 from device.vision.inference.bundle import EdgeTpu

@@ -16,7 +16,7 @@ from converter.edgetpu.graph import build_graph
 from converter.edgetpu.prediction import predict
 from converter.quantization import tf_converter as tflite
 from converter.quantization.bias_correction import Correction, correct_biases
-from converter.quantization.calibration import CalibrationPhotos
+from converter.quantization.calibration_photos import CalibrationPhotos
 from converter.quantization.float_network import FloatNetwork
 from converter.quantization.ranges import measure_ranges, with_ranges
 from converter.quantization.trial_model import FloatModel, TrialModel

@@ -15,8 +15,8 @@ from converter.common.progress import Progress
 from converter.common.proportion import Proportion, proportion
 from converter.data import pixel_cache
 from converter.data.photos import Photo, PhotosError
-from converter.data.run import Run, RunError, read_run
-from converter.quantization.calibration import NetworkInputs, fingerprint, isolated_inputs
+from converter.data.training_run import Run, RunError, read_run
+from converter.quantization.calibration_photos import NetworkInputs, fingerprint, isolated_inputs
 from converter.tflite.flatbuffer import ModelFileError, read_model
 from converter.verify import contract, float_probe, runtime_probe
 from converter.verify.report import Check, PhotoResults, RuntimeResult, Verification

@@ -17,7 +17,7 @@ from device.common.cli import float_range
 from device.common.text_width import padded, width
 from device.policy.decision import Evidence, decide
 from device.policy.rules import RulePack, default_pack, find_rules, read_rules
-from device.vision.fewshot.head_file import read_fewshot_head
+from device.vision.fewshot.head_format import read_fewshot_head
 from device.vision.inference.bundle import default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.fusion import fuse

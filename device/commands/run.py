@@ -15,7 +15,7 @@ from device.common.memory import limit_malloc
 from device.common.shutdown import stop_on_signals
 from device.daemon.control_loop import run_control_loop
 from device.daemon.exit_fault import publish_exit_fault
-from device.daemon.restart_backoff import RestartBackoff, backoff_of_service, change_detector
+from device.daemon.refused_start_backoff import RestartBackoff, backoff_of_service, change_detector
 from device.daemon.startup import Crash, open_parts
 from device.daemon.watchdog import SystemdNotifier
 from device.events import AnyEvent, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from device.adaptation.head_store import FOLDER, head_files, read_head, require_bin_stopped, save_head, undo_last
+from device.adaptation.fewshot_head_store import FOLDER, head_files, read_head, require_bin_stopped, save_head, undo_last
 from device.cameras import FIRST_FRAME_S, CameraError, EndOfFrames, Frame
 from device.cameras.camera_thread import CameraThread, open_camera
 from device.common.cli import int_range
@@ -23,7 +23,7 @@ from device.policy.rules import find_rules, read_rules
 from device.settings import BinSettings, Settings, read_settings
 from device.vision.fewshot.examples import Examples, TaughtPhoto, embed_photos
 from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError, labels_after_teaching
-from device.vision.fewshot.head_file import read_fewshot_head, write_fewshot_head
+from device.vision.fewshot.head_format import read_fewshot_head, write_fewshot_head
 from device.vision.fewshot.teach import teach
 from device.vision.inference.bundle import Bundle, default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier

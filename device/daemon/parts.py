@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from device.adaptation.label_prior import LabelPrior
 from device.hardware import BinHardware
 from device.ledger.ledger import Ledger
-from device.mqtt.link import Link
+from device.mqtt.reconnecting_link import Link
 from device.policy.rules import RulePack
 from device.vision.judge import Judge
 

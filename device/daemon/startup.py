@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from device.adaptation.head_store import read_head
+from device.adaptation.fewshot_head_store import read_head
 from device.adaptation.label_prior import LabelPrior, SiteError
 from device.common.clock import Clock
 from device.common.errors import SortbinError
@@ -17,7 +17,7 @@ from device.events import AnyEvent
 from device.hardware import BinHardware
 from device.ledger.ledger import Ledger
 from device.ledger.restart_count import CRASH_LOOP_S
-from device.mqtt.link import Link
+from device.mqtt.reconnecting_link import Link
 from device.policy.rules import RulePack, default_rules, find_rules, read_rules
 from device.settings import BinSettings, ModelSettings
 from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError

@@ -19,7 +19,7 @@ from device.events import AnyEvent, Event, ItemInterrupted, ItemRejected, ItemSo
 from device.ledger import salvage, schema
 from device.ledger.restart_count import count_restarts
 from device.ledger.schema import Damaged, LedgerError, Unstorable, ledger_errors, transaction
-from device.ledger.sequence import BLOCK, SequenceFile
+from device.ledger.sequence_reservation import BLOCK, SequenceFile
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ One SQLite file in WAL mode. One thread writes it, so the control thread never w
 gate moves, and its event afterwards, which ends the intent and enters the outbox in the same transaction. An intent that is left when the power
 fails becomes one `item_interrupted` event at the next start.
 
-`ledger.seq` (`device.ledger.sequence`) lies beside the database. With it numbers go on above everything published even when the database is
-damaged and set aside, or has lost its newest pages in a power cut. Damage is mended when it is met (`device.ledger.salvage`), at a start or in use.
+`ledger.seq` (`sequence_reservation`) is the file beside the database that keeps numbers unique, even when the database is damaged and set aside
+or has lost its newest pages in a power cut. Damage is repaired where it is found (`salvage`), at a start or in use.
 """
 
 import contextlib

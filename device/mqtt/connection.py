@@ -1,7 +1,7 @@
 """One connection to the broker, from CONNECT to its end. A reconnect makes a new one.
 
 paho keeps a session and resends from it after a reconnect. Here undelivered events are in the ledger, so each connection gets a new client without
-a session: what is sent again, and in which order, is decided in one place (`device.mqtt.link`).
+a session: what is sent again, and in which order, is decided in one place (`device.mqtt.reconnecting_link`).
 """
 
 import contextlib

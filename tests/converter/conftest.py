@@ -10,8 +10,8 @@ import pytest
 from converter.cli import main
 from converter.common.silence import silenced
 from converter.data.photos import read_photos, read_pixels
-from converter.data.run import read_run
-from converter.quantization.calibration import NetworkInputs
+from converter.data.training_run import read_run
+from converter.quantization.calibration_photos import NetworkInputs
 from device.vision.inference.preprocess import to_float, to_input
 
 LABELS = ("disc", "frame", "streifen ≡")

@@ -11,7 +11,8 @@ import pytest
 
 from device.cameras.v4l2 import V4l2Settings
 from device.commands import run
-from device.daemon import control_loop, exit_fault, restart_backoff, watchdog
+from device.daemon import control_loop, exit_fault, watchdog
+from device.daemon import refused_start_backoff as restart_backoff
 from device.sorting.control_steps import SortingSettings
 
 UNIT = Path(__file__).parents[2] / "systemd" / "sortbin.service"

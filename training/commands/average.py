@@ -30,12 +30,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Average. Returns the exit status."""
     from converter.common.atomic_directory import atomic_directory
     from converter.data.photos import report_all_unreadable
-    from converter.data.run import read_run
+    from converter.data.training_run import read_run
 
     shares = shares_by_run(arguments.runs)
     runs = {folder: read_run(folder, arguments.data) for folder in shares}
     with silenced():
-        from training.fit.weight_averaging import average
+        from training.fit.average_runs import average
     with atomic_directory(arguments.out) as folder, report_all_unreadable([photo for run in runs.values() for photo in run.val]):
         average(runs, shares, folder, lambda line: print(line, flush=True))
     print(f"wrote {arguments.out / 'model.keras'}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from converter.common.silence import silenced
 from converter.data.photos import Split, folder_remarks, read_extra_photos, read_fold, read_split, require_readable
-from converter.data.run import read_run
+from converter.data.training_run import read_run
 from device.common.shipped_files import find, shipped
 from device.policy.rules import find_rules, read_rules
 from training.fit.recipe import RecipeError, further_recipe_text, parse_recipe, recipe_text

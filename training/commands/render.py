@@ -89,7 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
     from converter.common.progress import Progress
 
     try:
-        from training.render import album, bench, taking
+        from training.render import album
+        from training.render import benchmark_places as bench
+        from training.render import take_picture as taking
     except ImportError as error:
         print(f"training render: {MISSING.format(error=error)}", file=sys.stderr)
         return 2
@@ -113,7 +115,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _places(arguments: argparse.Namespace) -> "tuple[list[Shot], dict[str, Any]]":
-    from training.render import anywhere, shots
+    from training.render import random_places as anywhere
+    from training.render import shots
 
     count = arguments.places or max(1, arguments.count // 6)
     places = [anywhere.place(arguments.seed, number) for number in range(count)]
@@ -124,7 +127,8 @@ def _places(arguments: argparse.Namespace) -> "tuple[list[Shot], dict[str, Any]]
 
 
 def _bench(arguments: argparse.Namespace) -> "tuple[list[Shot], dict[str, Any]]":
-    from training.render import bench, catalogue, shots
+    from training.render import benchmark_places as bench
+    from training.render import catalogue, shots
 
     places, asked = bench.places(), bench.names_of(arguments.place)
     held, shown = _kinds(held_out=True), _kinds(held_out=False)
@@ -138,7 +142,8 @@ def _bench(arguments: argparse.Namespace) -> "tuple[list[Shot], dict[str, Any]]"
 
 
 def _kinds(*, held_out: bool) -> "dict[str, list[Kind]]":
-    from training.render import bench, catalogue
+    from training.render import benchmark_places as bench
+    from training.render import catalogue
 
     return {label: [kind for kind in catalogue.kinds(label) if (kind.name in bench.HELD_OUT[label]) is held_out] for label in bench.HELD_OUT}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.common.silence import silenced
-from converter.data.run import require_finished
+from converter.data.training_run import require_finished
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:

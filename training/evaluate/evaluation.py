@@ -14,14 +14,14 @@ from converter.common.progress import Progress
 from converter.common.proportion import Proportion, proportion
 from converter.data.isolated_view import PhotoView, whole_view
 from converter.data.photos import Photo, PhotosError, read_pixels
-from converter.quantization.calibration import fingerprint
+from converter.quantization.calibration_photos import fingerprint
 from device import __version__
 from device.common.arrays import Float64Array
 from device.policy.rules import RulePack
 from device.vision.inference.classifier import softmax
 from device.vision.inference.preprocess import Pixels
 from training.evaluate import measures
-from training.evaluate.calibration import CalibrationReport, calibrate
+from training.evaluate.confidence_calibration import CalibrationReport, calibrate
 from training.evaluate.conformal import ConformalSets, conformal_sets
 from training.evaluate.corruptions import CORRUPTIONS, corrupted_views
 from training.evaluate.isolated_items import IsolatedItems

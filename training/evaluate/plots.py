@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from converter.common.accuracy import Ints
 from converter.common.proportion import Proportion
 from device.common.arrays import Float64Array
-from training.evaluate.calibration import CalibrationReport, Reliability
+from training.evaluate.confidence_calibration import CalibrationReport, Reliability
 from training.evaluate.evaluation import Evaluation, Robustness
 from training.evaluate.measures import LabelMeasures, entropy_bits
 from training.evaluate.selective import OperatingPoint, RiskCoverage, thin_curve

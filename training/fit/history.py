@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.data.photos import Photo
-from converter.quantization.calibration import thin_photos
+from converter.quantization.calibration_photos import thin_photos
 from training.fit.recipe import RecipeError, read_run_recipe
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from converter.data.photos import Photo
-from converter.quantization.calibration import NetworkInputs, choose_photos
+from converter.quantization.calibration_photos import NetworkInputs, choose_photos
 from device.vision.inference.preprocess import to_float
 
 ops = keras.ops

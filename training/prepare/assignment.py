@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from converter.data.manifest import SPLITS
-from training.prepare.catalogue import UNASSIGNED, Catalogue, Marks, Numbers
 from training.prepare.duplicates import Duplicates
 from training.prepare.groups import sequence_key
 from training.prepare.layout import Layout
 from training.prepare.options import FLAGS, PrepareError, PrepareOptions
+from training.prepare.picture_arrays import UNASSIGNED, Catalogue, Marks, Numbers
 from training.prepare.records import Records
 from training.prepare.splits import share_out
 

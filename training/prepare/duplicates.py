@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from converter.common.progress import Progress
-from training.prepare.catalogue import Catalogue, Marks
 from training.prepare.embeddings import near_embeddings
 from training.prepare.groups import Groups
 from training.prepare.options import PrepareOptions
 from training.prepare.perceptual_hash import LEAST_CORRELATION, correlation, near_hashes
+from training.prepare.picture_arrays import Catalogue, Marks
 from training.prepare.records import Records
 
 

@@ -12,7 +12,7 @@ from converter.data.manifest import COLUMNS, FORMATS, INFO_FILE, MANIFEST_FILE, 
 from device.common.files import replacing_durably, write_durably
 from device.vision.inference.bundle import hash_file
 from training.prepare.assignment import TRAIN, Assignment
-from training.prepare.catalogue import UNASSIGNED, Catalogue
+from training.prepare.picture_arrays import UNASSIGNED, Catalogue
 from training.prepare.survey import Survey
 
 

@@ -11,10 +11,10 @@ from device.common.wording import counted
 from device.vision.inference.ground import PLAIN
 from device.vision.inference.images import describe_unread_kinds
 from training.prepare.assignment import TEST, TRAIN, VAL, Assignment
-from training.prepare.catalogue import Catalogue
 from training.prepare.masks import EMPTY, NONE, NonItems
 from training.prepare.name_filter import LISTS_FOLDER, NameFilter
 from training.prepare.options import PrepareOptions
+from training.prepare.picture_arrays import Catalogue
 from training.prepare.survey import Survey
 
 MOST = 20

@@ -16,7 +16,6 @@ from converter.data.manifest import INFO_FILE, RECORDS_FILE, DatasetInfo
 from converter.data.photos import read_pixels
 from device.vision.inference.bundle import read_bundle
 from training.prepare.assignment import TRAIN, Assignment, assign
-from training.prepare.catalogue import UNASSIGNED, Catalogue, read_catalogue
 from training.prepare.decoder_messages import DecoderMessages
 from training.prepare.duplicates import find_duplicates
 from training.prepare.embeddings import embed_pictures
@@ -25,12 +24,13 @@ from training.prepare.inspection import Inspected, inspect
 from training.prepare.layout import Layout, find_layout
 from training.prepare.manifest import used_labels, write_info, write_manifest
 from training.prepare.masks import MaskSources, NonItems, find_non_items, make_masks
+from training.prepare.open_source import open_source
 from training.prepare.options import PrepareError, PrepareOptions
+from training.prepare.picture_arrays import UNASSIGNED, Catalogue, read_catalogue
 from training.prepare.records import Records
 from training.prepare.remarks import remarks
 from training.prepare.report import write_report
 from training.prepare.source import PictureSource, SourcePicture
-from training.prepare.sources import open_source
 from training.prepare.survey import Survey
 
 IMAGES = "images"

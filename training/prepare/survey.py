@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from training.prepare.assignment import Assignment
-from training.prepare.catalogue import Catalogue
 from training.prepare.duplicates import Duplicates
 from training.prepare.layout import Layout
 from training.prepare.masks import Masks
 from training.prepare.options import PrepareOptions
+from training.prepare.picture_arrays import Catalogue
 from training.prepare.records import Records
 
 

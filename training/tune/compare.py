@@ -17,11 +17,11 @@ from converter.common.progress import Progress
 from converter.common.proportion import Proportion, proportion
 from converter.data.manifest import is_dataset, read_info
 from converter.data.photos import Photo, Split, read_part
-from converter.data.run import Run, read_run
-from converter.quantization import calibration
+from converter.data.training_run import Run, read_run
+from converter.quantization import calibration_photos as calibration
 from converter.quantization import float_network as network
 from converter.quantization import tf_converter as tflite
-from converter.quantization.calibration import CalibrationPhotos, NetworkInputs
+from converter.quantization.calibration_photos import CalibrationPhotos, NetworkInputs
 from converter.quantization.candidates import CandidateSpec, best_candidate
 from device.common.errors import SortbinError
 from device.policy.rules import find_rules, read_rules

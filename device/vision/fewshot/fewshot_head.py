@@ -10,7 +10,7 @@ import numpy.typing as npt
 from device.common.arrays import Float64Array
 from device.common.errors import SortbinError
 from device.vision.fewshot.examples import Examples
-from device.vision.fewshot.head import HeadRecipe, Ints, LinearHead
+from device.vision.fewshot.linear_head import HeadRecipe, Ints, LinearHead
 from device.vision.fewshot.prior import FewshotPrior, excluded_evidence
 from device.vision.inference.classifier import softmax
 from device.vision.inference.novelty import NoveltyModel

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from device.common.arrays import Float64Array
 from device.vision.fewshot.domain import DomainDirection, domain_shift, fit_domain
-from device.vision.fewshot.head import NO_FOLD, Ints, PseudoExamples, TrainingSet
 from device.vision.fewshot.label_transfer import certainty_gap, claim_shares, label_affinity, label_affinity_without_own, split_posterior
+from device.vision.fewshot.linear_head import NO_FOLD, Ints, PseudoExamples, TrainingSet
 from device.vision.inference.embedding_stats import EmbeddingStats
 
 Flags = npt.NDArray[np.bool_]

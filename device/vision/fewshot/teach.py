@@ -11,7 +11,7 @@ import numpy.typing as npt
 from device.common.arrays import Float64Array
 from device.vision.fewshot.examples import Examples, photo_counts
 from device.vision.fewshot.fewshot_head import FewshotHead, kept_columns, labels_after_teaching
-from device.vision.fewshot.head import HeadFitter, HeadRecipe, Ints, TrainingSet, balanced_weights
+from device.vision.fewshot.linear_head import HeadFitter, HeadRecipe, Ints, TrainingSet, balanced_weights
 from device.vision.fewshot.near_duplicates import group_near_duplicates
 from device.vision.fewshot.prior import FoldedExamples, excluded_evidence, fit_prior
 from device.vision.inference.bundle import Bundle

@@ -13,7 +13,7 @@ from converter.benchmark import benchmark, formats
 from converter.benchmark.formats import FORMATS, PYTHON_MODULES
 from converter.benchmark.report import BenchmarkReport, BenchmarkRow, reference_row, speed_up
 from converter.cli import main
-from converter.data.run import read_run
+from converter.data.training_run import read_run
 from device.vision.inference.bundle import MODEL_FILE, read_bundle
 
 Captured = pytest.CaptureFixture[str]

@@ -12,8 +12,8 @@ from converter.cli import main
 from converter.common.silence import silenced
 from converter.data.isolated_view import isolated_view
 from converter.data.photos import read_pixels
-from converter.data.run import read_run
-from converter.quantization.calibration import NetworkInputs
+from converter.data.training_run import read_run
+from converter.quantization.calibration_photos import NetworkInputs
 from converter.quantization.float_network import read_network
 from converter.quantization.tf_converter import exported, to_int8
 from converter.quantization.trial_model import TrialModel

@@ -11,7 +11,7 @@ from converter.benchmark.benchmark import BenchmarkRequest, read_inputs
 from converter.bundle.photo_list import FILE, choose_evaluation_photos, listed_split
 from converter.cli import main
 from converter.data.photos import Photo, PhotosError, read_photos
-from converter.data.run import Run, read_run
+from converter.data.training_run import Run, read_run
 from converter.verify import verification
 from device.vision.inference.bundle import Bundle, ForeignModel, read_bundle, write_bundle
 

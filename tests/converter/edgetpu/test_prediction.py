@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from converter.edgetpu import status
+from converter.edgetpu import compiler_status as status
 from converter.edgetpu.graph import CUSTOM_OP, Graph, GraphTensor, Operation, build_graph
 from converter.edgetpu.prediction import ON_CHIP_BYTES, AlreadyCompiledError, predict
 from converter.edgetpu.rules import refusal

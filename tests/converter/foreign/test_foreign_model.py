@@ -10,7 +10,7 @@ import pytest
 from converter.cli import main
 from converter.data.photos import read_photos
 from converter.foreign.foreign_model import ForeignClassifier
-from converter.quantization.calibration import NetworkInputs
+from converter.quantization.calibration_photos import NetworkInputs
 from converter.quantization.float_network import NetworkError
 from device.vision.inference.bundle import read_bundle
 

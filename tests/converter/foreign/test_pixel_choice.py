@@ -9,7 +9,7 @@ from converter.cli import main
 from converter.common.network_error import NetworkError
 from converter.common.progress import Progress
 from converter.data.photos import read_photos
-from converter.data.run import Run
+from converter.data.training_run import Run
 from converter.foreign.foreign_model import ForeignClassifier
 from converter.foreign.pixel_choice import choose_pixels
 from device.vision.inference.bundle import read_bundle

@@ -259,7 +259,7 @@ def test_an_unreadable_keras_2_file_is_refused(model: keras.Model, tmp_path: Pat
 
 
 def test_labels_of_teachable_machine_lose_their_numbers(model: keras.Model, photos: Path, tmp_path: Path) -> None:
-    from converter.data.run import run_from_labels_file
+    from converter.data.training_run import run_from_labels_file
 
     labels = tmp_path / "labels.txt"
     labels.write_text("0 disc\n1 frame\n2 streifen ≡\n", encoding="utf-8")

@@ -6,8 +6,8 @@ import numpy as np
 
 from converter.common.accuracy import kl_divergence
 from converter.data.photos import Photo
-from converter.data.run import read_run
-from converter.quantization.calibration import NetworkInputs
+from converter.data.training_run import read_run
+from converter.quantization.calibration_photos import NetworkInputs
 from converter.quantization.trial_model import TrialModel
 
 LABELS = ["a", "b", "c"]

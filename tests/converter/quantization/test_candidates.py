@@ -9,8 +9,8 @@ import pytest
 
 from converter.cli import main
 from converter.common.progress import Progress
-from converter.data.run import read_run
-from converter.quantization.calibration import CalibrationPhotos, NetworkInputs
+from converter.data.training_run import read_run
+from converter.quantization.calibration_photos import CalibrationPhotos, NetworkInputs
 from converter.quantization.candidates import CandidateError, CandidateSpec, best_candidate
 from converter.quantization.float_network import predict, read_network
 from converter.quantization.tf_converter import KerasNetwork

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from converter.data.run import read_run
-from converter.quantization.calibration import NetworkInputs
+from converter.data.training_run import read_run
+from converter.quantization.calibration_photos import NetworkInputs
 from converter.quantization.layer_errors import layer_errors
 from converter.tflite.layers import linear_layers
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converter.data.run import read_run
-from converter.quantization.calibration import NetworkInputs
+from converter.data.training_run import read_run
+from converter.quantization.calibration_photos import NetworkInputs
 from converter.quantization.trial_model import FloatModel
 
 SIZE = 32

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from converter.cli import main
-from converter.data.run import read_run
+from converter.data.training_run import read_run
 from converter.tflite.flatbuffer import read_model
 from converter.verify import verification
 from converter.verify.report import Verification

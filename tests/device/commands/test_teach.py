@@ -10,7 +10,7 @@ import cv2
 import pytest
 
 from device.cli import main
-from device.vision.fewshot.head_file import read_fewshot_head
+from device.vision.fewshot.head_format import read_fewshot_head
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.classifier import Classifier
 from device.vision.inference.images import read_pixels

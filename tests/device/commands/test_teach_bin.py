@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from device.adaptation.head_store import head_files
+from device.adaptation.fewshot_head_store import head_files
 from device.cli import main
 from device.daemon.startup import open_parts
 from device.ledger.lock import LOCK

@@ -21,7 +21,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from device.common.clock import Clock
-from device.daemon import restart_backoff
+from device.daemon import refused_start_backoff as restart_backoff
 from device.events import Cleared, Event, Fault, Started, decode
 from device.ledger.ledger import Ledger
 from device.ledger.reader import read_events

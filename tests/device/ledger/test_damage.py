@@ -13,7 +13,7 @@ import pytest
 from device.events import ItemInterrupted
 from device.ledger.database import NUMBERS, NUMBERS_LOST
 from device.ledger.schema import FILE, LedgerError
-from device.ledger.sequence import BLOCK
+from device.ledger.sequence_reservation import BLOCK
 from device.ledger.totals import BinTotals
 from tests.device.ledger.ledgers import WAIT_S, Opener, altered, events_in, fault, fill, power_cut, sorted_item, stored
 

@@ -11,7 +11,7 @@ import pytest
 from device.ledger.database import NUMBERS
 from device.ledger.ledger import WAITING
 from device.ledger.schema import FILE, LedgerError
-from device.ledger.sequence import BLOCK
+from device.ledger.sequence_reservation import BLOCK
 from device.ledger.totals import BinTotals
 from tests.device.ledger.ledgers import WAIT_S, Opener, events_in, fault, fill, sorted_item, stored
 

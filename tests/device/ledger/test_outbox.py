@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from device.events import decode
-from device.ledger.sequence import BLOCK
+from device.ledger.sequence_reservation import BLOCK
 from tests.device.ledger.ledgers import WAIT_S, Opener, events_in, fill, power_cut
 
 

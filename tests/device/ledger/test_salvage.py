@@ -15,7 +15,7 @@ from device.ledger.ledger import Ledger
 from device.ledger.reader import read_events
 from device.ledger.salvage import SET_ASIDE, LastKnown, save, swap
 from device.ledger.schema import FILE, LedgerError
-from device.ledger.sequence import BLOCK
+from device.ledger.sequence_reservation import BLOCK
 from device.ledger.totals import BinTotals
 
 WAIT_S = 20.0

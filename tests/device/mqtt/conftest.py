@@ -20,7 +20,7 @@ import pytest
 from device.common.clock import Clock
 from device.ledger.ledger import Ledger
 from device.mqtt.backoff import Backoff
-from device.mqtt.link import Link
+from device.mqtt.reconnecting_link import Link
 from device.mqtt.settings import MqttSettings
 
 WAIT_S = 20.0
@@ -225,7 +225,7 @@ def _decoded(payload: bytes) -> Any:
 
 @pytest.fixture
 def link_log() -> Iterator[Log]:
-    handler, logger = Log(), logging.getLogger("device.mqtt.link")
+    handler, logger = Log(), logging.getLogger("device.mqtt.reconnecting_link")
     level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)

@@ -15,7 +15,7 @@ from device.mqtt import MqttError
 from device.mqtt.backoff import Backoff
 from device.mqtt.connection import Connection
 from device.mqtt.connection import connect as open_connection
-from device.mqtt.link import Link
+from device.mqtt.reconnecting_link import Link
 from device.mqtt.settings import MqttSettings, TlsSettings
 from tests.device.mqtt.raw_broker import CONNECT, HANG_UP, PINGREQ, PUBLISH, Farewell, Packet, RawBroker, connack, message_id, topic_of, well_behaved
 

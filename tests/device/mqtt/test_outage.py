@@ -14,7 +14,7 @@ import pytest
 from device.common.clock import Clock
 from device.events import AnyEvent, Fault
 from device.ledger.ledger import Ledger
-from device.mqtt.link import Link
+from device.mqtt.reconnecting_link import Link
 from device.mqtt.settings import MqttSettings
 
 pytestmark = pytest.mark.slow

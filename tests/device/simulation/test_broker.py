@@ -70,5 +70,5 @@ def test_a_missing_amqtt_names_the_package_to_install() -> None:
 
 
 def test_only_the_demo_imports_amqtt() -> None:
-    program = "import sys, device.cli, device.daemon.control_loop, device.mqtt.link; sys.exit('amqtt' in sys.modules)"
+    program = "import sys, device.cli, device.daemon.control_loop, device.mqtt.reconnecting_link; sys.exit('amqtt' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=60, check=False).returncode == 0

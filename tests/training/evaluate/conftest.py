@@ -83,7 +83,7 @@ def discs_run(discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def discs_tflite(discs_run: Path, discs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `float32.tflite`, `int8.tflite` and `labels.txt`."""
     with silenced():
-        from converter.quantization.calibration import NetworkInputs
+        from converter.quantization.calibration_photos import NetworkInputs
         from converter.quantization.float_network import read_network
         from converter.quantization.tf_converter import exported, to_float32, to_int8
 

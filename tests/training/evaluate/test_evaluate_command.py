@@ -17,7 +17,7 @@ from converter.bundle.photo_list import photo_list
 from converter.common.progress import Progress
 from converter.data.isolated_view import can_be_isolated, isolated_view
 from converter.data.photos import read_photos
-from converter.data.run import read_run
+from converter.data.training_run import read_run
 from device.policy.rules import find_rules, read_rules
 from tests.training.evaluate.conftest import LABELS
 from training.evaluate import plots

@@ -19,7 +19,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from converter.common.accuracy import kl_divergence
 from converter.common.silence import silenced
 from converter.data.photos import Photo, Split, read_split
-from converter.quantization.calibration import NetworkInputs
+from converter.quantization.calibration_photos import NetworkInputs
 from converter.quantization.float_network import read_network
 from converter.quantization.tf_converter import exported, to_int8
 from converter.quantization.trial_model import TrialModel

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from converter.common.progress import Progress
-from training.render import album, bench, shots
+from training.render import album, shots
+from training.render import benchmark_places as bench
 from training.render.catalogue import Kind
 
 

@@ -7,7 +7,9 @@ import pytest
 
 pytest.importorskip("bpy", reason="Blender's module is not installed")
 
-from training.render import bench, catalogue, chamber, scene, taking
+from training.render import benchmark_places as bench
+from training.render import catalogue, chamber, scene
+from training.render import take_picture as taking
 from training.render.places import Spot, steady
 
 SIZE = (64, 48)

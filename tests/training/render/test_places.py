@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.render import anywhere, bench, catalogue
+from training.render import benchmark_places as bench
+from training.render import catalogue
+from training.render import random_places as anywhere
 from training.render.appearance.finishes import LOOKS, Finish, picture
 from training.render.places import CUT_OFF, SIDES, Camera, Floor, Wanted, drifted, settled, spot, steady
 
@@ -163,7 +165,7 @@ def test_the_bench_holds_out_kinds_of_every_label():
 
 def test_held_out_kinds_exist_and_leave_kinds_to_train_on():
     pytest.importorskip("bpy", reason="Blender's module is not installed")
-    import training.render.taking  # noqa: F401
+    import training.render.take_picture  # noqa: F401
 
     for label, names in bench.HELD_OUT.items():
         there = {kind.name for kind in catalogue.kinds(label)}

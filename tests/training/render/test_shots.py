@@ -4,7 +4,9 @@ from collections import Counter
 
 import pytest
 
-from training.render import anywhere, bench, shots
+from training.render import benchmark_places as bench
+from training.render import random_places as anywhere
+from training.render import shots
 from training.render.catalogue import Kind
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from training.render.appearance.materials import Colour
-from training.render.chance import pick, toss
+from training.render.random_choice import pick, toss
 
 NAMES = (
     "Oskelde", "Tonquil", "Velmora", "Brunquay", "Mirovask", "Pellundo", "Zarquith", "Hobrelle", "Quenzaro", "Ulvenkott", "Drissolay",

@@ -10,7 +10,7 @@ from device.common.arrays import Float64Array
 from training.render.appearance.artwork import EMBLEMS, NAMES, PALETTES, barcode, font, front, paragraph, wordmark, words
 from training.render.appearance.creases import TornSheet
 from training.render.appearance.materials import Colour
-from training.render.chance import pick, toss
+from training.render.random_choice import pick, toss
 
 KRAFT: tuple[Colour, ...] = ((184, 149, 110), (171, 136, 99), (198, 166, 126), (178, 146, 112))
 STAMP_INKS: tuple[Colour, ...] = ((44, 40, 38), (44, 40, 38), (40, 56, 112), (128, 36, 32))

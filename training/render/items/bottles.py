@@ -11,8 +11,8 @@ from training.render.appearance.artwork import front, wrapround
 from training.render.appearance.materials import BRASS, Colour, Grain, Reflection, clear_plastic, glass, metal, surface
 from training.render.appearance.meshes import Outline, add_surface, band, outline, rounded, thick, turned
 from training.render.catalogue import RenderedItem, kind
-from training.render.chance import pick, toss
 from training.render.laying import lay, on_its_side, spun, turn
+from training.render.random_choice import pick, toss
 
 GREEN, BROWN, FLINT = (0.40, 0.66, 0.30), (0.80, 0.44, 0.14), (0.965, 0.985, 0.975)
 

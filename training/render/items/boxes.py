@@ -15,8 +15,8 @@ from training.render.appearance.materials import Colour, Grain, Reflection, clea
 from training.render.appearance.meshes import Cells, Shell, add_surface, outline, sheet, turned
 from training.render.appearance.prints import KRAFT, board, show_tear
 from training.render.catalogue import RenderedItem, kind
-from training.render.chance import pick, toss
 from training.render.laying import lay, on_its_side, shift, spun, turn
+from training.render.random_choice import pick, toss
 
 THICKNESS = 0.045
 GRAIN = Grain(0.06, 40, stretch=(1, 0.15, 1))

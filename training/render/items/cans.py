@@ -10,8 +10,8 @@ from training.render.appearance.creases import Layers, crumpled, dented
 from training.render.appearance.materials import ALUMINIUM, BRASS, TINPLATE, Grain, Reflection, metal, surface
 from training.render.appearance.meshes import Cells, Shell, add_surface, height_uv, outline, turned
 from training.render.catalogue import RenderedItem, kind
-from training.render.chance import pick, toss
 from training.render.laying import lay, on_its_side, shift, spun, turn
+from training.render.random_choice import pick, toss
 
 
 @kind("metal", "drinks-can", share=4)

@@ -12,8 +12,8 @@ from training.render.appearance.creases import Layers, bent, crumpled, dented
 from training.render.appearance.materials import Grain, Reflection, clear_plastic, surface
 from training.render.appearance.meshes import Cells, Shell, add_surface, height_uv, outline, turned
 from training.render.catalogue import RenderedItem, kind
-from training.render.chance import pick, toss
 from training.render.laying import lay, on_its_side, shift, spun, turn
+from training.render.random_choice import pick, toss
 
 
 @kind("plastic", "drinking-cup", share=2)

@@ -8,8 +8,8 @@ from training.render.appearance.creases import Layers, Tear, balled, crumpled, t
 from training.render.appearance.materials import ALUMINIUM, Grain, metal
 from training.render.appearance.meshes import Shell, add_surface, sheet
 from training.render.catalogue import RenderedItem, kind
-from training.render.chance import pick
 from training.render.laying import anyhow, lay, spun
+from training.render.random_choice import pick
 
 
 @kind("metal", "foil-ball")

@@ -7,8 +7,8 @@ from training.render.appearance.materials import Grain, Reflection, surface
 from training.render.appearance.meshes import Cells, Shell, add_surface, sheet
 from training.render.appearance.prints import bag, envelope, page, show_tear
 from training.render.catalogue import RenderedItem, kind
-from training.render.chance import pick, toss
 from training.render.laying import anyhow, lay, shift, spun, turn
+from training.render.random_choice import pick, toss
 
 INSIDE = (220, 219, 214)
 PAGES = ("letter", "letter", "lined", "flyer", "form", "blank")

@@ -13,8 +13,8 @@ from training.render.appearance.creases import Layers, balled, crumpled, curled
 from training.render.appearance.materials import Grain, Reflection, clear_plastic, surface
 from training.render.appearance.meshes import Shell, add_surface, sheet
 from training.render.catalogue import RenderedItem, kind
-from training.render.chance import pick, toss
 from training.render.laying import lay, spun
+from training.render.random_choice import pick, toss
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pytest
 
 from device.common.arrays import Float64Array
 from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError, labels_after_teaching
-from device.vision.fewshot.head_file import read_fewshot_head, write_fewshot_head
+from device.vision.fewshot.head_format import read_fewshot_head, write_fewshot_head
 from device.vision.fewshot.prior import UNTAUGHT_FREQUENCY
 from device.vision.fewshot.teach import teach
 from device.vision.inference.bundle import Bundle

@@ -7,7 +7,7 @@ import pytest
 
 from converter.bundle.embedding_stats import fit_embedding_stats
 from device.common.arrays import Float64Array
-from device.vision.fewshot.head import NO_FOLD
+from device.vision.fewshot.linear_head import NO_FOLD
 from device.vision.fewshot.prior import UNTAUGHT_FREQUENCY, FewshotPrior, FittedPrior, FoldedExamples, fit_prior
 
 OLD, FEATURES = 4, 24

@@ -7,7 +7,7 @@ import pytest
 
 from device.vision.fewshot import teach as teaching_module
 from device.vision.fewshot.fewshot_head import FewshotHead
-from device.vision.fewshot.head_file import read_fewshot_head, write_fewshot_head
+from device.vision.fewshot.head_format import read_fewshot_head, write_fewshot_head
 from device.vision.fewshot.teach import KEEP_PENALTY, LOW_KEEP_PENALTY, teach
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.embedding_stats import EmbeddingStats

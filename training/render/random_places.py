@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from training.render.appearance.finishes import LOOKS, Colour, Finish
-from training.render.chance import pick, toss
 from training.render.places import SIDES, Camera, Fitting, Floor, Lamp, Panel, Place, Point
+from training.render.random_choice import pick, toss
 from training.render.sensor import Sensor
 
 Rng = np.random.Generator

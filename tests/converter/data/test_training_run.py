@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from converter.data.photos import PhotosError
-from converter.data.run import RunError, read_run, run_from_labels_file
+from converter.data.training_run import RunError, read_run, run_from_labels_file
 
 
 def test_a_run_has_its_photos_and_labels(shapes_run: Path, photos: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from device.ledger.sequence import BLOCK, SequenceFile
+from device.ledger.sequence_reservation import BLOCK, SequenceFile
 
 
 @settings(max_examples=10)

@@ -1,6 +1,6 @@
 """A contact sheet of cut-outs, a row for each label, half of it on a grey tray and half on a dark one.
 
-python -m training.render.contact device/simulation/items docs/pictures/items.jpg
+python -m training.render.cutout_sheet device/simulation/items docs/pictures/items.jpg
 """
 
 import argparse
@@ -30,7 +30,7 @@ def contact_sheet(items: Path, cell_px: int) -> Image.Image:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m training.render.contact", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m training.render.cutout_sheet", description=__doc__.splitlines()[0])
     parser.add_argument("items", type=Path, help="a folder that `training.render.cutouts` wrote")
     parser.add_argument("sheet", type=Path, help="the JPEG to write")
     parser.add_argument("--cell", type=int, default=150, metavar="PX", help="side of a cell (150)")

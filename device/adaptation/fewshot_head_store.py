@@ -9,7 +9,7 @@ from device.common.files import hand_over, make_folder
 from device.ledger.lock import LOCK, hold_lock
 from device.ledger.schema import LedgerError
 from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError
-from device.vision.fewshot.head_file import read_fewshot_head, write_fewshot_head
+from device.vision.fewshot.head_format import read_fewshot_head, write_fewshot_head
 from device.vision.inference.bundle import Bundle
 
 FOLDER = "taught"

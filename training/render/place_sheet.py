@@ -1,6 +1,6 @@
 """A contact sheet of rendered places: of each its empty view, then pictures of items with the outline of their masks. Needs no Blender.
 
-python -m training.render.sheet bench docs/pictures/places.jpg
+python -m training.render.place_sheet bench docs/pictures/places.jpg
 """
 
 import argparse
@@ -55,7 +55,7 @@ def _cell(picture: Pixels, width_px: int) -> Pixels:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m training.render.sheet", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m training.render.place_sheet", description=__doc__.splitlines()[0])
     parser.add_argument("album", type=Path, help="a folder that `training render` wrote")
     parser.add_argument("sheet", type=Path, help="the JPEG to write")
     parser.add_argument("--items", type=int, default=2, metavar="N", help="of each place (2)")

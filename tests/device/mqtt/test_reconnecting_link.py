@@ -14,8 +14,8 @@ from device.events import Fault
 from device.ledger.ledger import Ledger
 from device.ledger.totals import BinTotals
 from device.mqtt.connection import client_id
-from device.mqtt.link import Link
 from device.mqtt.payloads import BinState, State
+from device.mqtt.reconnecting_link import Link
 from device.mqtt.settings import MqttSettings
 from device.mqtt.topics import TopicError
 
@@ -212,7 +212,7 @@ def test_a_forbidden_journal_is_delivered_once_it_is_allowed(
 def test_refused_retained_values_are_published_once_allowed(
     mosquitto: Callable[..., Any], tmp_path: Path, connect: Connect, subscribe: Subscribe, link_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("device.mqtt.link.REFUSED_S", 0.1)
+    monkeypatch.setattr("device.mqtt.reconnecting_link.REFUSED_S", 0.1)
     acl = tmp_path / "acl"
     acl.write_text("topic read #\n")
     acl.chmod(0o600)
@@ -262,7 +262,7 @@ from device.common.clock import Clock
 from device.events import Fault
 from device.ledger.ledger import Ledger
 from device.mqtt.connection import client_id
-from device.mqtt.link import Link
+from device.mqtt.reconnecting_link import Link
 from device.mqtt.settings import MqttSettings
 
 ledger = Ledger(Path(sys.argv[2]), "bin1", Clock())

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from converter.bundle.embedding_stats import fit_embedding_stats
 from device.common.arrays import Float64Array
-from device.vision.fewshot.head import BIAS_STD_NATS, MOST_SPANNING, HeadFitter, HeadRecipe, LinearHead, TrainingSet, balanced_weights, spanning_rows
+from device.vision.fewshot.linear_head import (
+    BIAS_STD_NATS,
+    MOST_SPANNING,
+    HeadFitter,
+    HeadRecipe,
+    LinearHead,
+    TrainingSet,
+    balanced_weights,
+    spanning_rows,
+)
 from device.vision.inference.embedding_stats import EmbeddingStats
 
 FEATURES, LABELS, KEEP = 30, 3, 5.0

@@ -10,7 +10,7 @@ from device.common.files import replacing_durably
 from device.vision.fewshot.domain import DomainDirection
 from device.vision.fewshot.examples import Examples
 from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError, kept_columns
-from device.vision.fewshot.head import HeadRecipe, LinearHead
+from device.vision.fewshot.linear_head import HeadRecipe, LinearHead
 from device.vision.fewshot.prior import FewshotPrior
 from device.vision.fewshot.teach import KEEP_PENALTY
 from device.vision.inference.bundle import Bundle

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from converter.common.progress import Progress
-from training.render import album, bench, sheet, shots
+from training.render import album, shots
+from training.render import benchmark_places as bench
+from training.render import place_sheet as sheet
 from training.render.catalogue import Kind
 
 

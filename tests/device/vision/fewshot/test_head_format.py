@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError
-from device.vision.fewshot.head_file import read_fewshot_head, write_fewshot_head
+from device.vision.fewshot.head_format import read_fewshot_head, write_fewshot_head
 from device.vision.fewshot.label_transfer import split_posterior
 from device.vision.fewshot.prior import UNTAUGHT_FREQUENCY
 from device.vision.fewshot.teach import teach

@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss
 
 from converter.common.accuracy import Predictions
 from device.vision.inference.classifier import softmax
-from training.evaluate.calibration import calibrate, cross_fit, reliability
+from training.evaluate.confidence_calibration import calibrate, cross_fit, reliability
 
 
 def overconfident(times: float, photos: int = 600) -> Predictions:

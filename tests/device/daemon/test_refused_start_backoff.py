@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from device.daemon.restart_backoff import FILE, RestartBackoff
+from device.daemon.refused_start_backoff import FILE, RestartBackoff
 
 Run = Callable[[], "subprocess.Popen[str]"]
 

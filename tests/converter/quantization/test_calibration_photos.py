@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from converter.data.isolated_view import isolated_view
 from converter.data.photos import Photo, PhotosError, read_photos, read_pixels
-from converter.quantization.calibration import (
+from converter.quantization.calibration_photos import (
     CalibrationPhotos,
     NetworkInputs,
     choose_photos,

@@ -14,9 +14,9 @@ import pytest
 from device.vision.inference.images import read_pixels
 from tests.training.prepare.pictures import LABELS, drawn, encoded, fill
 from training.prepare.cifar100 import LABELS as CIFAR_LABELS
+from training.prepare.open_source import open_source
 from training.prepare.options import PrepareError
 from training.prepare.source import LARGEST_BYTES, PictureSource
-from training.prepare.sources import open_source
 
 
 def contents(source: PictureSource) -> dict[str, bytes]:

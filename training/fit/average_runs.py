@@ -14,7 +14,7 @@ import numpy as np
 
 from converter.data.isolated_view import isolated_view
 from converter.data.photos import Photo
-from converter.data.run import Run
+from converter.data.training_run import Run
 from converter.quantization.float_network import read_heads
 from device.common.arrays import Float32Array
 from device.common.errors import SortbinError

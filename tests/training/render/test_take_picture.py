@@ -9,7 +9,9 @@ import pytest
 pytest.importorskip("bpy", reason="Blender's module is not installed")
 
 from training import cli
-from training.render import bench, catalogue, sensor, shots, taking
+from training.render import benchmark_places as bench
+from training.render import catalogue, sensor, shots
+from training.render import take_picture as taking
 from training.render.places import steady
 
 STUDIO = taking.Studio((96, 72), 0.5, 2, 0.0)
