@@ -13,6 +13,7 @@ import keras
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import tomlkit
 
 from converter.bundle.photo_list import listed_split
 from converter.common.atomic_directory import atomic_directory
@@ -51,7 +52,7 @@ def write_dequantized(bundle: Bundle, data: Path, seed: int, out: Path) -> tuple
     with atomic_directory(out) as folder:
         network.save(folder / "model.keras")
         _write_lists(folder, bundle, split)
-        (folder / "recipe.toml").write_text(f"size = {bundle.info.input.size}\nseed = {seed}\n", encoding="utf-8")
+        (folder / "recipe.toml").write_text(tomlkit.dumps({"size": bundle.info.input.size, "seed": seed}), encoding="utf-8")
         (folder / FILE).write_text(json.dumps(made_of, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return network, listed is not None
 

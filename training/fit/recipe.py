@@ -1,12 +1,13 @@
 """A recipe: all settings of a training run, from a TOML file under `config/recipes/`."""
 
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+import tomlkit
+import tomlkit.items
 from msgspec import Meta
 
 from device.common.errors import SortbinError, describe_error
@@ -228,11 +229,17 @@ def further_recipe_text(file: Path, run: Path) -> str:
     if recipe.first_phase:
         raise RecipeError(f"{file}: first_phase: expected false: the heads of {run} are fitted already")
     taken = {key: earlier[key] for key in NETWORK_KEYS if key in earlier} | {"size": first.final_size}
-    lines = [f"{key} = {_toml(value)}\n" for key, value in taken.items() if key not in given]
-    return "".join(["# As in the run that is trained further:\n", *lines, "\n", text])
+    header = tomlkit.document()
+    header.add(tomlkit.comment("As in the run that is trained further:"))
+    for key, value in taken.items():
+        if key not in given:
+            header.add(key, _one_line(value))
+    return f"{tomlkit.dumps(header)}\n{text}"
 
 
-def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(entry)}" for key, entry in value.items()) + " }"
-    return json.dumps(value, ensure_ascii=False)
+def _one_line(value: Any) -> tomlkit.items.Item:
+    """The value on one line: a table of several lines would take in the keys behind it."""
+    item: tomlkit.items.Item = tomlkit.inline_table() if isinstance(value, dict) else tomlkit.item(value)
+    if isinstance(item, tomlkit.items.InlineTable):
+        item.update(value)
+    return item

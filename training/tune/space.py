@@ -10,12 +10,13 @@ log = true                      or `choices = [...]`
 import copy
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import tomlkit
 from msgspec import Meta
 
 from device.common.errors import SortbinError, describe_error
@@ -135,8 +136,15 @@ def read_space(file: Path) -> Space:
 
 
 def recipe_toml(table: Mapping[str, Any]) -> str:
-    """A recipe in the form of a TOML file: values first, then tables, then arrays of tables."""
-    return "\n".join(_lines(table, "")).lstrip("\n") + "\n"
+    """A recipe table as TOML: plain values first, then tables, then arrays of tables."""
+    text: str = tomlkit.dumps(dict(sorted(table.items(), key=lambda entry: _place_in_file(entry[1]))))
+    return text
+
+
+def _place_in_file(value: Any) -> int:
+    if isinstance(value, Mapping):
+        return 1
+    return 2 if isinstance(value, list) and value and isinstance(value[0], Mapping) else 0
 
 
 def _require_current_keys(file: Path, found: _File) -> None:
@@ -178,18 +186,3 @@ def _put(table: dict[str, Any], place: str, value: Any) -> None:
     for key in way:
         at = at[int(key)] if isinstance(at, list) else at.setdefault(key, {})
     at[int(last) if isinstance(at, list) else last] = value
-
-
-def _lines(table: Mapping[str, Any], path: str) -> Iterator[str]:
-    tables = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-    arrays = {key: value for key, value in table.items() if isinstance(value, list) and value and isinstance(value[0], Mapping)}
-    for key, value in table.items():
-        if key not in tables and key not in arrays:
-            yield f"{key} = {json.dumps(value)}"
-    for key, value in tables.items():
-        yield f"\n[{path}{key}]"
-        yield from _lines(value, f"{path}{key}.")
-    for key, values in arrays.items():
-        for value in values:
-            yield f"\n[[{path}{key}]]"
-            yield from _lines(value, f"{path}{key}.")
