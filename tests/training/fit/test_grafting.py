@@ -106,7 +106,7 @@ def test_a_graft_is_trained_averaged_and_quantized_like_any_run(shapes: Path, tm
         (("stock", "scion", "--after", "out_relu"), "out_relu: expected a layer of the trunk that is not its last"),
         (
             ("stock", "scion", "--after", "block_5_expand"),
-            "block_5_expand: everything behind it has to come from it, as from block_14_add; block_5_add",
+            "block_5_expand: expected a layer that all later layers depend on alone, as block_14_add; block_5_add has another input",
         ),
         (("stock", "narrow"), "block_14_add: expected layers of the same shape in both networks, found (None, 2, 2, 56) and (None, 2, 2, 80)"),
         (("hidden", "scion"), "hidden/model.keras: expected one head and no hidden layers, found dense0, head"),

@@ -47,7 +47,7 @@ def test_a_width_is_refused_where_there_is_only_one() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(BackboneError, match=r"expected one of mobilenet_v2, .*scratch_cnn, got vgg"):
+    with pytest.raises(BackboneError, match=r"expected one of mobilenet_v2, .*scratch_cnn, found vgg"):
         build_trunk("vgg", 32)
     assert len(BACKBONES) == 9
 
