@@ -67,7 +67,7 @@ def test_mistakes_of_a_user_are_one_clear_line_each(
     tflite.write_bytes(b"")
     for words, said in (
         ((patches_run,), "expected pictures to explain, or --data"),
-        ((tflite, patches), "hold no gradients"),
+        ((tflite, patches), "have no gradients"),
         ((tmp_path, patches), "model.keras is missing"),
         ((patches_run, tmp_path / "gone.jpg"), "gone.jpg: expected a picture"),
         ((patches_run, "--data", patches), "--split all"),
