@@ -115,10 +115,14 @@ class TrayMonitor:
 
     def wait_until_occupied(self) -> Generator[None, Tick, float]:
         """Wait until something lies there, and let the reference follow the empty tray meanwhile. Returns when, monotonic seconds."""
+        empty_since_s: float | None = None
         while True:
             now_s, frame, occupancy = yield from self.next_observation()
             if occupancy.present:
                 return now_s
+            empty_since_s = _since(not occupancy.moving, empty_since_s, now_s)
+            if self._unproven == "restored" and empty_since_s is not None and now_s - empty_since_s >= self._presence.still_s:
+                self._unproven = None
             if not occupancy.moving:
                 self.detector.adapt()
                 self._update_background(now_s, frame)

@@ -18,7 +18,8 @@ def test_an_item_jammed_before_a_power_cut_leaves_no_ghost(bench: Benches) -> No
     first = bench("glass", sticks=lambda _: True)
     assert first.live(60, until=lambda: first.sorter.mode == "fault")
     first.close()
-    second = bench("glass", "paper", detector=first.detector.copy(), sticks=lambda thing: thing.label == "glass")
+    stored = {"detector": first.detector.copy(), "background": first.background.copy()}
+    second = bench("glass", "paper", **stored, first_after_s=0.0, sticks=lambda thing: thing.label == "glass")
     assert second.live(60, until=lambda: bool(second.recorded(Cleared)))
     second.live(5)
     assert second.sorter.mode == "ready", "what does not leave at the start is taken for the tray"
@@ -27,6 +28,19 @@ def test_an_item_jammed_before_a_power_cut_leaves_no_ghost(bench: Benches) -> No
     second.live(5)
     assert [event.label for event in second.recorded(ItemSorted)] == ["paper"]
     assert len(second.recorded(Jam)) == 1 and second.sorter.mode == "ready"
+
+
+def test_an_item_that_jams_first_after_a_power_cut_is_not_the_tray(bench: Benches) -> None:
+    first = bench()
+    first.live(3)
+    first.close()
+    second = bench("glass", "paper", detector=first.detector.copy(), first_after_s=5.0, sticks=lambda thing: thing.label == "glass")
+    assert second.live(60, until=lambda: bool(second.recorded(Jam)))
+    second.live(30)
+    assert second.sorter.mode == "fault" and not second.recorded(Cleared), "the tray was seen empty before: what lies there is an item"
+    second.bin.take_away()
+    assert second.live(60, until=lambda: bool(second.recorded(ItemSorted)))
+    assert [event.label for event in second.recorded(ItemSorted)] == ["paper"]
 
 
 def test_a_reference_learned_with_an_item_is_discarded_once_it_is_gone(bench: Benches) -> None:
