@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Mapping
 
 HEARTBEAT_TIMEOUT_S = 5.0
-"""A thread without a heartbeat for longer counts as hung: the watchdog is no longer fed, and systemd restarts the daemon."""
+"""A thread without a heartbeat for longer counts as hung or dead: the watchdog is no longer fed, and systemd restarts the daemon."""
 
 
 class Heartbeats:

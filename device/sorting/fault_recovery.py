@@ -41,7 +41,7 @@ class FaultRecovery:
             "classifier": replace_runtime,
             "jam": self._until_jam_is_over,
             "hazard": self._until_hazard_is_over,
-            "gate": self._until_gate_is_over,
+            "gate": self._close_gates_and_finish_item,
         }
         """in the order in which they are waited for"""
         self._faults: dict[FaultName, Fault] = {}
@@ -100,7 +100,7 @@ class FaultRecovery:
         for name in self._until_over:
             if name in self._faults:
                 yield from self._wait_until_over(name)
-        yield from self._until_gate_is_over()
+        yield from self._close_gates_and_finish_item()
 
     def _wait_until_over(self, name: FaultName) -> Generator[None, Tick, None]:
         yield from self._until_over[name]()
@@ -137,7 +137,7 @@ class FaultRecovery:
                 yield from self._steps.pause(self._retry_s)
         self._steps.restart_camera_timeout()
 
-    def _until_gate_is_over(self) -> Generator[None, Tick, None]:
+    def _close_gates_and_finish_item(self) -> Generator[None, Tick, None]:
         """The fault `gate` is over once all gates have closed, and an item that is still on the tray was delivered."""
         yield from self._steps.close_all()
         yield from self._finish_item()

@@ -14,9 +14,10 @@ which is at once. The protocol:
 
 What is decided where:
 
-- Intent before move: `_store_intent`. A gate opens only after the ledger has stored where the item goes, so a power cut cannot lose it.
+- Intent before move: `_store_intent`. A gate opens only after the ledger has stored where the item goes. After a power cut the next
+  start makes `item_interrupted` (reason `restart`) of an intent without an event; what still lies on the tray then is judged as a new item.
 - An item counts once its gate has opened and the tray was seen empty afterwards, but no sooner than the item can have fallen: `_open_until_empty`.
-  Any other end is the event `item_interrupted`.
+  Any other end of an item that was judged is the event `item_interrupted`; a hazard that is held until a hand takes it out has its own event.
 - It is a jam when the gate has opened `tries` times and the item still lies there: `_open_until_empty`. `FaultRecovery._until_jam_is_over` decides
   when it is over.
 """
@@ -63,9 +64,10 @@ Mode = Literal["starting", "ready", "sorting", "fault"]
 class SortingParts:
     """What the sorter works with.
 
-    reference: what the empty tray looks like, stored by an earlier start or not learned yet. earlier_reference: an older one that is not trusted, see
-    TrayMonitor. hazard_held: whether the previous run broke off while a hazard was held on the tray. on_stored: called with each event once it is
-    stored, on the ledger's thread. collect: takes the frame of each item, and may store it for review.
+    reference: what the empty tray looks like: the stored one after a crash or power cut, else not learned yet. earlier_reference: the stored one
+    after a clean stop, when somebody may have cleaned or moved something; see TrayMonitor. hazard_held: whether the previous run broke off while a
+    hazard was held on the tray. on_stored: called with each event once it is stored, on the ledger's thread. collect: takes the frame of each item,
+    and may store it for review.
     """
 
     judge: Judge

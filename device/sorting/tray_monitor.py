@@ -137,7 +137,9 @@ class TrayMonitor:
             if now_s - still_since_s >= self._presence.still_s:
                 return occupancy.present
             if now_s - began_s >= self._presence.settle_timeout_s:
-                return occupancy.present and self._is_moving_item(frame.pixels)
+                if occupancy.present:
+                    self._raise_unless_item(frame.pixels)
+                return occupancy.present
 
     def wait_until_empty(self, deadline_s: float | None) -> Generator[None, Tick, Emptied | None]:
         """Wait until the tray has been empty and still for a moment. Returns None when the deadline came first.
@@ -336,14 +338,11 @@ class TrayMonitor:
             self._background_s = now_s
             self.background.add(frame.pixels)
 
-    def _is_moving_item(self, pixels: Pixels) -> bool:
-        """Whether what never settled is an item. Raises SortingFault where it is rather the light."""
-        if not self.background.learned:
-            return True
-        change = classify_scene(pixels, self.background).change
+    def _raise_unless_item(self, pixels: Pixels) -> None:
+        """Raise SortingFault where what never settled is the light rather than an item."""
+        change = classify_scene(pixels, self.background).change if self.background.learned else "item"
         if change != "item":
             self._lose_view(LOST.get(change, UNSTEADY))
-        return True
 
     def _lose_view(self, why: str) -> None:
         """Raise SortingFault: the tray cannot be judged any more."""
