@@ -130,9 +130,9 @@ def test_renderers_end_with_the_command_and_the_next_run_resumes(out, painter, t
         "from pathlib import Path\n"
         "from converter.common.progress import Progress\n"
         "from painter import Painter\n"
-        "from training.render import album, bench, shots\n"
+        "from training.render import album, benchmark_places, shots\n"
         "if __name__ == '__main__':\n"
-        "    views = shots.empties(bench.places(), 60, 1)\n"
+        "    views = shots.empties(benchmark_places.places(), 60, 1)\n"
         f"    album.fill(Path({str(out)!r}), {{'series': 'test'}}, views, Painter(Path({str(painter.log)!r})), 2, Progress())\n"
     )
     running = subprocess.Popen([sys.executable, str(program)], cwd=Path(album.__file__).parents[2])
