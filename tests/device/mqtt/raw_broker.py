@@ -4,7 +4,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 CONNECT, PUBLISH, PINGREQ, DISCONNECT = 1, 3, 12, 14
 
@@ -101,7 +101,16 @@ class RawBroker:
                 answer = self.answers(packet)
                 end.sendall(answer)
                 if isinstance(answer, Farewell):
+                    _hang_up(end, stream)
                     return
+
+
+def _hang_up(end: socket.socket, stream: BinaryIO) -> None:
+    """Close so that the client gets the last bytes: with unread bytes the kernel would reset the connection and drop them."""
+    end.shutdown(socket.SHUT_WR)
+    end.settimeout(1.0)
+    while stream.read(1):
+        pass
 
 
 def _length(read: Callable[[int], bytes]) -> int:
