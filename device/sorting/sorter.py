@@ -263,13 +263,11 @@ class Sorter:
     def _open_until_empty(self, judgement: Judgement) -> Generator[None, Tick, float | None]:
         """Open the gate until the tray is empty, and try again a few times.
 
-        Returns when the tray was seen empty. None where the item did not leave through the gate: the tray was empty before it can have fallen, or
-        before another try. Raises Jammed, with the gate closed.
+        Returns when the tray was seen empty. None where nobody knows where the item went: the tray was empty before it can have fallen, or once the
+        gate had closed. Raises Jammed, with the gate closed.
         """
         name = judgement.choice.bin
-        for attempt in range(self._settings.tries):
-            if attempt and not (yield from self._tray.still_occupied()):
-                return None
+        for _ in range(self._settings.tries):
             yield from self._tray.wait_until_clear()
             tick = yield from self._steps.next()
             self._gates.open(name, tick.now_s)
@@ -277,6 +275,8 @@ class Sorter:
             if emptied is not None:
                 return emptied.since_s if emptied.first_s - tick.now_s >= FALL_S else None
             yield from self._close(name)
+            if not (yield from self._tray.still_occupied()):  # it slipped through as the gate closed
+                return None
         self.record(Jam(item=judgement.item, bin=name, waited_s=round(tick.now_s + self._settings.drop_s - judgement.decided_s, 3)))
         self._current = None
         self.record(judgement.interrupted("fault"))

@@ -233,11 +233,24 @@ class TrayMonitor:
         return there and not self.detector.moved_since(thumbnail)
 
     def still_occupied(self) -> Generator[None, Tick, bool]:
-        """Whether anything lies there. Waits while something moves or reaches in, or the tray cannot be judged."""
-        _, _, occupancy = yield from self.next_observation()
-        if occupancy.present and not occupancy.moving and not self.reached_into:
+        """Whether what lay there lies there still. Waits while something moves or reaches in, or the tray cannot be judged.
+
+        False as soon as the tray is seen empty: what lies there afterwards is another item.
+        """
+        now_s, frame, occupancy = yield from self.next_observation()
+        if occupancy.present and not (occupancy.moving or self.reached_into):
             return True
-        return (yield from self.wait_until_settled())
+        began_s = calm_since_s = now_s
+        while occupancy.present or self.reached_into:
+            if now_s - calm_since_s >= self._presence.still_s:
+                return True
+            if now_s - began_s >= self._presence.settle_timeout_s:
+                self._raise_unless_item(frame.pixels)
+                return True
+            now_s, frame, occupancy = yield from self.next_observation()
+            began_s = now_s if self.reached_into else began_s
+            calm_since_s = now_s if occupancy.moving or self.reached_into else calm_since_s
+        return False
 
     def next_observation(self) -> Generator[None, Tick, Observation]:
         """Wait for a new frame, and look at it.

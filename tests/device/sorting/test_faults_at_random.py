@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from device.events import Cleared, Fault, ItemInterrupted, ItemRejected, ItemSorted
@@ -41,8 +41,10 @@ MISHAPS: dict[str, Callable[[Bench], None]] = {
 mishaps = st.lists(st.tuples(st.floats(0.05, 12), st.sampled_from(sorted(MISHAPS))), max_size=6)
 
 
+@example(before=[(2.0, "a hand takes the item"), (8.0, "a hand takes the item")], sticky={"glass"})
+@example(before=[(2.0, "a hand takes the item"), (3.0, "a hand takes the item")], sticky={"glass"})
 @given(before=mishaps, sticky=st.sets(st.sampled_from(LABELS), max_size=1))
-@settings(max_examples=5, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_item_is_recorded_once_and_a_mended_bin_sorts_again(
     before: list[tuple[float, str]], sticky: set[str], tiny_bundle: Bundle, painted: Callable[..., Pixels]
 ) -> None:
@@ -65,8 +67,6 @@ def test_every_item_is_recorded_once_and_a_mended_bin_sorts_again(
             assert bin_.live(30, until=lambda: bin_.sorter.fault is None), "what works again is no fault"
             sticky.clear()
             done = len(bin_.landed)
-            if not bin_.live(60, until=lambda: len(bin_.landed) >= done + 2):  # an item that slipped late made the next one look jammed
-                MISHAPS["a hand takes the item"](bin_)
             assert bin_.live(120, until=lambda: len(bin_.landed) >= done + 2), "and sorts"
             assert bin_.live(60, until=lambda: bin_.sorter.mode == "ready")
         finally:
