@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from device.common.errors import SortbinError
+from training.models.efficientnet_lite import efficientnet_lite0
 from training.models.scratch_cnn import resnet18, scratch_cnn
 from training.models.scratch_options import ScratchCnnOptions
 
@@ -39,10 +40,16 @@ def _application(name: str, *, wide: bool = False, rescales: bool = False) -> Bu
     return build
 
 
-def _resnet18(shape: Shape, width: float, weights: str | None) -> keras.Model:
-    if weights == "imagenet":
-        raise WeightsError("weights: expected none or a .weights.h5 file: there are no ImageNet weights of resnet18 for Keras")
-    return resnet18(shape)
+def _own(network: Callable[[Shape], keras.Model]) -> Build:
+    def build(shape: Shape, width: float, weights: str | None) -> keras.Model:
+        name = network.__name__
+        if width != 1.0:
+            raise BackboneError(f"width: expected 1.0 with backbone {name}, which has no other width")
+        if weights == "imagenet":
+            raise WeightsError(f"weights: expected none or a .weights.h5 file: there are no ImageNet weights of {name} to download")
+        return network(shape)
+
+    return build
 
 
 BACKBONES: Mapping[str, Build] = {
@@ -54,7 +61,8 @@ BACKBONES: Mapping[str, Build] = {
     "efficientnet_v2_s": _application("EfficientNetV2S", rescales=True),
     "resnet101_v2": _application("ResNet101V2"),
     "resnet152_v2": _application("ResNet152V2"),
-    "resnet18": _resnet18,
+    "resnet18": _own(resnet18),
+    "efficientnet_lite0": _own(efficientnet_lite0),
 }
 SCRATCH = "scratch_cnn"
 

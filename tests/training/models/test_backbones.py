@@ -9,7 +9,7 @@ from training.models.batch_norm_folding import fold_batch_norm, freeze_batch_nor
 from training.models.network import HiddenLayers, add_heads
 from training.models.scratch_options import ScratchCnnOptions
 
-QUICK = ("mobilenet", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_v2_b0", "resnet18", SCRATCH)
+QUICK = ("mobilenet", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_v2_b0", "efficientnet_lite0", "resnet18", SCRATCH)
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -41,20 +41,22 @@ def test_mobilenet_v3_is_built_without_rescaling() -> None:
     assert any(isinstance(layer, keras.layers.Rescaling) for layer in theirs.layers)
 
 
-def test_a_width_is_refused_where_there_is_only_one() -> None:
-    with pytest.raises(BackboneError, match=r"width: expected 1\.0 with backbone EfficientNetV2B0"):
-        build_trunk("efficientnet_v2_b0", 32, width=0.5)
+@pytest.mark.parametrize(("name", "named"), [("efficientnet_v2_b0", "EfficientNetV2B0"), ("efficientnet_lite0", "efficientnet_lite0")])
+def test_a_width_is_refused_where_there_is_only_one(name: str, named: str) -> None:
+    with pytest.raises(BackboneError, match=rf"width: expected 1\.0 with backbone {named}"):
+        build_trunk(name, 32, width=0.5)
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(BackboneError, match=r"expected one of mobilenet_v2, .*scratch_cnn, found vgg"):
         build_trunk("vgg", 32)
-    assert len(BACKBONES) == 9
+    assert len(BACKBONES) == 10
 
 
-def test_imagenet_weights_of_resnet18_are_refused() -> None:
-    with pytest.raises(WeightsError, match="resnet18"):
-        build_trunk("resnet18", 32, weights="imagenet")
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
+def test_imagenet_is_refused_where_there_are_no_weights_to_download(name: str) -> None:
+    with pytest.raises(WeightsError, match=rf"expected none or a \.weights\.h5 file: there are no ImageNet weights of {name}"):
+        build_trunk(name, 32, weights="imagenet")
 
 
 def test_the_scratch_cnn_has_the_reported_number_of_parameters() -> None:
