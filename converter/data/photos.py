@@ -3,7 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ MASKS = "masks"
 """folder of the items' masks, below a plain data folder or a place"""
 ITEMS = "items"
 """folder of the labelled items of a place"""
+OUTSIDE = "extra-"
+"""begins the names of folders, in a place, of things that are none of the labels"""
 
 
 class PhotosError(SortbinError, ValueError):
@@ -33,13 +35,14 @@ class Photo:
     """A labelled picture. name: its path below the data folder, or below the source of a prepared data set, with forward slashes.
 
     mask: a grey picture of the same view, 0 ground to 255 item, or None. In a plain data folder it is `masks/<label>/<name>.png`; in a prepared
-    data set the manifest names it.
+    data set the manifest names it. place: the folder that an extra photo was read from, such as `kitchen`; empty for a photo of the data set itself.
     """
 
     name: str
     label: str
     path: Path
     mask: Path | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,17 +151,19 @@ def read_photos(data: Path) -> list[Photo]:
 def read_extra_photos(folder: Path, labels: Sequence[str]) -> tuple[Photo, ...]:
     """Photos to train on in addition to a data set: a folder per label, or places as `training render` writes them.
 
-    A place is a folder with `items/<label>/` and `masks/<label>/`. The names of its photos begin with the name of the place. Raises PhotosError if
-    there is no photo, and for a label that is not in `labels`.
+    A rendered place is a folder with `items/<label>/` and `masks/<label>/`. The names of its photos begin with its name. The `place` of all photos is
+    the name of `folder`. Folders whose names begin with `extra-` hold things outside the labels and are passed over. Raises PhotosError if there is
+    no photo, and for a label that is not in `labels`.
     """
     places = sorted(items.parent for items in folder.glob(f"*/{ITEMS}") if items.is_dir())
-    photos = [photo for place in places for photo in _photos_of_place(folder, place)] if places else read_photos(folder)
+    found = [photo for place in places for photo in _photos_of_place(folder, place)] if places else read_photos(folder)
+    photos = [photo for photo in found if not photo.label.startswith(OUTSIDE)]
     strange = sorted({photo.label for photo in photos} - set(labels))
     if strange:
         raise PhotosError(f"{folder}: expected folders named as labels ({', '.join(labels)}), found {strange[0]}")
     if not photos:
         raise PhotosError(f"{folder}: expected a folder of photos for each label, found no photo in its places")
-    return tuple(photos)
+    return tuple(replace(photo, place=folder.resolve().name) for photo in photos)
 
 
 def _photos_of_place(album: Path, place: Path) -> list[Photo]:

@@ -2,15 +2,17 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from converter.common.silence import silenced
-from converter.data.photos import Split, folder_remarks, read_extra_photos, read_fold, read_split, require_readable
+from converter.data.photos import Photo, Split, folder_remarks, read_extra_photos, read_fold, read_split, require_readable
 from converter.data.training_run import read_run
 from device.common.shipped_files import find, shipped
 from device.policy.rules import find_rules, read_rules
-from training.fit.recipe import RecipeError, further_recipe_text, parse_recipe, recipe_text
+from training.fit.draws import DATA_SET
+from training.fit.recipe import RecipeError, TrainingRecipe, further_recipe_text, parse_recipe, recipe_text
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -53,7 +55,8 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="train on these photos too, without choosing epochs by them: a folder for each of some labels, or rendered places; may be repeated",
+        help="train on these photos too, without choosing epochs by them: a folder for each of some labels, or rendered places; folders named "
+        "extra-... are passed over; may be repeated",
     )
     option("--fold", type=int, metavar="K", help="validate on this fold of a prepared data set, and train on the others")
     parser.set_defaults(run=run)
@@ -83,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         split = read_split(arguments.data, seed=recipe.seed) if arguments.fold is None else read_fold(arguments.data, arguments.fold)
     extra = tuple(photo for folder in arguments.also for photo in read_extra_photos(folder, split.labels))
+    _remark_on_places(recipe, extra)
     rules = read_rules(find_rules(recipe.rules), split.labels) if recipe.rules else None
     require_readable((*split.train, *split.val, *extra))
 
@@ -101,3 +105,9 @@ def run(arguments: argparse.Namespace) -> int:
         score = fit(job, out, None if arguments.weights == "none" else arguments.weights, lambda line: print(line, flush=True), workers=workers)
     print(f"wrote {out / 'model.keras'}: validation accuracy {score.accuracy:.4f} of {score.n} photos")
     return 0
+
+
+def _remark_on_places(recipe: TrainingRecipe, extra: Sequence[Photo]) -> None:
+    """Say which of the recipe's factors count for nothing."""
+    for place in sorted(set(recipe.places) - {photo.place for photo in extra} - {DATA_SET}):
+        print(f"training fit: places.{place}: no folder of this name among --also, so its factor counts for nothing", file=sys.stderr)

@@ -14,6 +14,7 @@ from converter.data.photos import Photo, read_mask, read_pixels
 from device.common.arrays import Float32Array
 from device.vision.inference.preprocess import Pixels, to_float, to_input
 from training.fit.augment import Augmentation, add_card_mask, add_mask, make_augmenter
+from training.fit.draws import Draws
 from training.fit.mixup import Batch, cutmix, mixup
 
 BatchItem = tuple[Float32Array, dict[str, Float32Array], Float32Array]
@@ -27,7 +28,7 @@ class TrainingExamples:
     """Photos and what is to be learned of them.
 
     targets: N x columns float32; each output's columns sum to 1 in every row. widths: how many columns each output has, in order. weights: (N,) of
-    each photo in the loss. extra: how many photos at the end teachers are not asked about.
+    each photo in the loss. extra: how many photos at the end teachers are not asked about. draws: which photos an epoch shows; None: each one once.
     """
 
     photos: Sequence[Photo]
@@ -35,6 +36,12 @@ class TrainingExamples:
     widths: dict[str, int]
     weights: Float32Array
     extra: int = 0
+    draws: Draws | None = None
+
+    @property
+    def per_epoch(self) -> int:
+        """How many views an epoch shows."""
+        return len(self.photos) if self.draws is None else self.draws.count
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,13 @@ class TrainingBatches(keras.utils.PyDataset):
         self._epoch = first_epoch
         self._order = self._shuffled()
 
+    @property
+    def views(self) -> int:
+        """How many views an epoch shows, to all workers together."""
+        return self._examples.per_epoch
+
     def __len__(self) -> int:
-        return math.ceil(len(self._examples.targets) / self._spec.batch)
+        return math.ceil(self._examples.per_epoch / self._spec.batch)
 
     def __getitem__(self, index: int) -> BatchItem:
         batch = self._drawn(index)
@@ -122,7 +134,8 @@ class TrainingBatches(keras.utils.PyDataset):
         return mixup(batch, spec.mixup, rng) if spec.mixup > 0 else batch
 
     def _shuffled(self) -> npt.NDArray[np.intp]:
-        return np.random.default_rng([self._spec.seed, self._epoch]).permutation(len(self._examples.targets))
+        rng, draws = np.random.default_rng([self._spec.seed, self._epoch]), self._examples.draws
+        return rng.permutation(len(self._examples.targets)) if draws is None else draws.draw(rng)
 
 
 def worker_share(batch: Batch, index: int, count: int) -> Batch:
@@ -140,7 +153,8 @@ def worker_share(batch: Batch, index: int, count: int) -> Batch:
 class PhotoCache:
     """Photos as side x side x 3 uint8 RGB, each with its width over height. Read when first asked for, stored while they fit into `budget_bytes`.
 
-    masked: adds the item's mask as a fourth channel: the photo's own mask, else what stands out from light card.
+    masked: adds the item's mask as a fourth channel: the photo's own mask, else what stands out from light card. Photos of other places than the data
+    set's, without a mask, get an empty one: their ground is no card.
     """
 
     def __init__(self, photos: Sequence[Photo], side: int, *, masked: bool = False, budget_bytes: int = 1 << 30) -> None:
@@ -160,8 +174,13 @@ class PhotoCache:
         pixels = read_pixels(photo.path)
         square = to_input(pixels, self._side)
         if self._masked:
-            square = add_mask(square, self._read_mask(photo.mask)) if photo.mask else add_card_mask(square)
+            square = self._with_mask(square, photo)
         return square, pixels.shape[1] / pixels.shape[0]
+
+    def _with_mask(self, square: Pixels, photo: Photo) -> Pixels:
+        if photo.mask is not None:
+            return add_mask(square, self._read_mask(photo.mask))
+        return add_mask(square, np.zeros(square.shape[:2], np.uint8)) if photo.place else add_card_mask(square)
 
     def _read_mask(self, file: Path) -> Pixels:
         return np.asarray(cv2.resize(read_mask(file), (self._side, self._side), interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,4 +1,4 @@
-"""Keras callbacks of training: dropout seeds, progress on the terminal, work after each epoch."""
+"""Keras callbacks of training: memory, dropout seeds, progress on the terminal, work after each epoch."""
 
 import time
 from collections.abc import Callable
@@ -6,9 +6,24 @@ from collections.abc import Callable
 import keras
 
 from converter.common.progress import Progress as Terminal
+from training.fit.memory import keep_freed_memory
 
 SEEDS_APART = 1_000_003
 """difference between the seeds of two dropout layers"""
+
+
+class KeepMemory(keras.callbacks.Callback):
+    """Calls `keep_freed_memory` behind the first batch: TensorFlow sets its own limit before it."""
+
+    def on_train_begin(self, logs: object = None) -> None:
+        """Keras calls this."""
+        self._told = False
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        """Keras calls this."""
+        if not self._told:
+            keep_freed_memory()
+            self._told = True
 
 
 class SeedDropoutByEpoch(keras.callbacks.Callback):

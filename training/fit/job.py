@@ -11,6 +11,7 @@ import numpy.typing as npt
 from converter.data.photos import Photo, Split
 from device.common.arrays import Float32Array
 from device.policy.rules import RulePack
+from training.fit.draws import Draws, draw_shares
 from training.fit.history import train_sample
 from training.fit.recipe import TrainingRecipe
 
@@ -74,6 +75,18 @@ class TrainingJob:
         """Weight of each training photo in the loss."""
         by_label = np.array(label_weights(self.photos, self.split.labels, self.recipe.class_weight_alpha), np.float32)
         return by_label[self.target_indices(self.photos)["logits"]]
+
+    def first_phase_weights(self) -> Float32Array:
+        """Weight of each training photo in the fit of the heads, 1 on the mean of those that the recipe draws equally often."""
+        weights, draws = self.photo_weights(), self.draws()
+        return weights if draws is None else weights * (draws.shares * len(draws.shares)).astype(np.float32)
+
+    def draws(self) -> Draws | None:
+        """Which photos an epoch shows; None for each one once."""
+        recipe = self.recipe
+        if recipe.draws is None and not recipe.balance and not recipe.places:
+            return None
+        return Draws(draw_shares(self.photos, recipe.balance, recipe.places), recipe.draws or len(self.photos))
 
 
 def label_weights(photos: Sequence[Photo], labels: Sequence[str], alpha: float) -> list[float]:

@@ -107,6 +107,12 @@ class TrainingRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """share of the teachers in the loss of the labels, where there are any"""
     teacher_temperature: Positive = 2.0
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    draws: Annotated[int, Meta(ge=1)] | None = None
+    """views that an epoch shows; without it, as many as there are photos"""
+    balance: Share = 0.0
+    """0 shows each photo equally often, 1 each label, and each place of a label; between them, sizes count by their power 1 - balance"""
+    places: dict[str, Annotated[float, Meta(ge=0)]] = {}
+    """how often a folder of `--also` is shown against the others, by its name; 1 where none is given. `data` is the data set itself"""
     keep: Literal["best", "last"] = "best"
     """which epoch of the last stage is the result: the best on validation photos, or the last, which no luck has chosen"""
     seed: Annotated[int, Meta(ge=0)] = 1

@@ -17,7 +17,7 @@ from converter.data.photos import Photo
 from device.common.errors import SortbinError
 from device.vision.inference.preprocess import Pixels, to_input
 from training.fit.batches import BatchSpec, TrainingBatches, TrainingExamples
-from training.fit.callbacks import AfterEpoch, SeedDropoutByEpoch, ShowProgress
+from training.fit.callbacks import AfterEpoch, KeepMemory, SeedDropoutByEpoch, ShowProgress
 from training.fit.checkpoint import BestWeights, TrainingProgress, WeightAverage, load_state, save_state
 from training.fit.distillation import Teachers, distillation_loss
 from training.fit.distributed import SINGLE_WORKER, Workers
@@ -94,9 +94,10 @@ def fine_tune(network: keras.Model, context: RunContext, index: int, first_epoch
             epochs=stage.epochs,
             shuffle=False,  # the batches are shuffled already; Keras would shuffle otherwise in a run that goes on
             callbacks=[
+                KeepMemory(),
                 average,
                 SeedDropoutByEpoch(recipe.seed * workers.count + workers.index),
-                AfterEpoch(_EpochEnd(context, index, judged, trained, average, best, terminal)),
+                AfterEpoch(_EpochEnd(context, index, batches.views, judged, trained, average, best, terminal)),
                 ShowProgress(terminal),
                 keras.callbacks.TensorBoard(str(run / "tensorboard" / f"stage{index + 1}"), write_graph=False),
             ],
@@ -115,6 +116,7 @@ class _EpochEnd:
 
     context: RunContext
     index: int
+    views: int
     judged: keras.Model
     trained: keras.Model
     average: WeightAverage
@@ -132,7 +134,7 @@ class _EpochEnd:
         if not math.isfinite(score.nll):
             place = f"stage {self.index + 1}, epoch {epoch + 1}: nll is {score.nll:.0f}"
             raise DivergedError(f"{run}: {place}: the weights grew beyond all bounds; lower that stage's learning_rate and name another folder")
-        images_per_s = len(job.photos) / seconds
+        images_per_s = self.views / seconds
         logs["loss"] = _mean(workers, logs["loss"])
         logs |= epoch_metrics(train, whole, isolated)
         logs["rate"] = float(self.trained.optimizer.learning_rate)
@@ -199,7 +201,7 @@ def _batches(context: RunContext, index: int, first_epoch: int, features: Featur
     targets = np.concatenate([np.eye(width, dtype=np.float32)[indices[name]] for name, width in job.output_widths.items()], axis=1)
     teachers = Teachers(job.teachers, job.split.labels, size, recipe.teacher_temperature) if job.teachers else None
     return TrainingBatches(
-        TrainingExamples(job.photos, targets, job.output_widths, job.photo_weights(), len(job.extra_photos)),
+        TrainingExamples(job.photos, targets, job.output_widths, job.photo_weights(), len(job.extra_photos), job.draws()),
         BatchSpec(size, stage.batch, stage.mixup, stage.cutmix, recipe.views(stage), recipe.seed * 1000 + index),
         first_epoch=first_epoch,
         teach=teachers.targets if teachers else None,

@@ -90,7 +90,7 @@ def _first_phase(network: keras.Model, job: TrainingJob, run: Path, report: Repo
     if not recipe.first_phase:
         return
     report(f"phase 1: heads on frozen features of {len(job.photos)} photos")
-    train = HeadExamples(job.photos, job.target_indices(job.photos), job.photo_weights())
+    train = HeadExamples(job.photos, job.target_indices(job.photos), job.first_phase_weights())
     val = HeadExamples(split.val, job.target_indices(split.val), np.ones(len(split.val), np.float32))
     epochs = fit_heads(network, train, val, recipe)
     for epoch in epochs:

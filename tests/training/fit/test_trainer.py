@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from converter.data.photos import Split, read_split
+from converter.data.photos import Split, read_extra_photos, read_split
 from device.policy.rules import read_rules
 from tests.training.runs import build_network
 from training.cli import main
@@ -213,6 +213,30 @@ def test_extra_photos_of_an_unknown_label_are_refused(shapes: Path, tmp_path: Pa
     assert said.count("\n") == 1
     assert "expected folders named as labels" in said and "blue ball" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_place_is_drawn_as_the_recipe_says_without_things_outside_the_labels(shapes: Path, tmp_path: Path) -> None:
+    for label, copy in (("red box", "red box"), ("red box", "extra-toy")):
+        shutil.copytree(shapes / label, tmp_path / "kitchen" / copy)
+    extra = read_extra_photos(tmp_path / "kitchen", ("red box", "blue disc"))
+    assert {(photo.label, photo.place) for photo in extra} == {("red box", "kitchen")}
+    split = read_split(shapes, seed=3)
+    recipe = msgspec.structs.replace(RECIPE, draws=20, balance=1.0, places={"kitchen": 3.0})
+    job = TrainingJob(recipe, split, extra_photos=extra)
+    draws = job.draws()
+    assert draws is not None and draws.count == 20
+    in_kitchen = np.array([photo.place == "kitchen" for photo in job.photos])
+    assert draws.shares[in_kitchen].sum() == pytest.approx(0.75 / len(split.labels))
+    assert TrainingJob(RECIPE, split).draws() is None
+
+
+def test_a_factor_of_an_unknown_place_is_remarked_on(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "places.toml"
+    recipe.write_text("first_phase = false\nplaces = { kitchn = 2.0, data = 0.0 }\n[[stage]]\nepochs = 1\nlearning_rate = 1e-4\n", encoding="utf-8")
+    assert main(["fit", "--data", str(shapes), "--weights", "none", "--recipe", str(recipe), "--out", str(tmp_path / "run")]) == 2
+    remark, error = capsys.readouterr().err.splitlines()
+    assert "places.kitchn: no folder of this name among --also" in remark
+    assert "expected a factor above 0" in error
 
 
 def test_a_fitted_head_predicts_its_own_photos(split: Split) -> None:
