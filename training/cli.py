@@ -16,6 +16,7 @@ COMMANDS = (
     "compare",
     "evaluate",
     "fewshot",
+    "places",
     "explain",
     "predict",
     "review",
