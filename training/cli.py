@@ -17,6 +17,7 @@ COMMANDS = (
     "evaluate",
     "fewshot",
     "places",
+    "left-out",
     "explain",
     "predict",
     "review",

@@ -24,8 +24,8 @@ ERRORS_WITHOUT_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 def run(program: str, description: str, package: str, names: Sequence[str], argv: list[str] | None) -> int:
     """Run a subcommand. Returns its exit status, or 2 for a user's mistake or a refused file, printed in one line, or 130 when interrupted.
 
-    package: holds a module for each name. Its `add_parser` adds the subcommand, with `run` among its defaults. Only the module of the given
-    subcommand is imported: `sortbin gate --release` must work where another cannot be loaded. argv: default: that of the process.
+    package: holds a module for each name, with _ for -. Its `add_parser` adds the subcommand, with `run` among its defaults. Only the module of the
+    given subcommand is imported: `sortbin gate --release` must work where another cannot be loaded. argv: default: that of the process.
     """
     _escape_unprintable()
     parser = argparse.ArgumentParser(prog=program, description=description)
@@ -34,7 +34,7 @@ def run(program: str, description: str, package: str, names: Sequence[str], argv
     given = sys.argv[1:2] if argv is None else argv[:1]
     try:
         for name in given if set(given) <= set(names) and given else names:
-            importlib.import_module(f"{package}.{name}").add_parser(commands)
+            importlib.import_module(f"{package}.{name.replace('-', '_')}").add_parser(commands)
     except Exception as error:  # a missing package, or one built for another NumPy, raises many types
         print(f"{program} {name}: cannot be loaded ({type(error).__name__}: {_one_line(error)}); install {program} again", file=sys.stderr)
         return 2

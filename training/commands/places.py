@@ -34,6 +34,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--data", type=Path, metavar="DATASET", help="the photos that runs were trained on: with them a run is calibrated, and can be taught"
     )
+    parser.add_argument(
+        "--report", type=Path, default=Path("evaluation", "places"), metavar="DIR", help="folder of the report (default: %(default)s)"
+    )
     add_place_options(parser)
     parser.set_defaults(run=run)
 
@@ -43,11 +46,11 @@ def add_place_options(parser: argparse.ArgumentParser) -> None:
     option = parser.add_argument
     option("--places", nargs="+", type=Path, required=True, metavar="DIR", help="places: folders with a folder of photos for each label")
     option("--group-by", action="append", default=[], metavar="[PLACE=]RULE", help=GROUP_BY_HELP)
+    option("--most", type=int_range(2), metavar="N", help="at most N photos of each label at each place, evenly spaced (default: all)")
     option("--shots", type=int_range(1), nargs="+", default=[5, 10, 20], metavar="N", help="photos of each label to teach (default: 5 10 20)")
     option("--draws", type=int_range(1), default=4, metavar="N", help="how often photos to teach are drawn at each place (default: %(default)s)")
     option("--rules", metavar="PACK", help="rule pack that says which bin a label belongs in (default: trashnet, others in bins of their own)")
     option("--seed", type=int_range(0), default=0, metavar="N", help="seed of the draws (default: %(default)s)")
-    option("--report", type=Path, default=Path("evaluation", "places"), metavar="DIR", help="folder of the report (default: %(default)s)")
     option("--json", action="store_true", help="print places.json instead of tables")
 
 
@@ -63,13 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         protocol = protocol_of(arguments)
         opened = [(named, *open_judging(find_bundle(named), arguments.data, progress)) for named in arguments.models]
-        places = read_places(arguments.places, arguments.group_by, progress)
+        places = read_places(arguments.places, arguments.group_by, progress, arguments.most)
         for named, model, judging in opened:
             measured = [measure_at(model, judging, place, protocol, progress) for place in places]
             reports.append(model_report(named, model.kind, measured))
     finally:
         progress.close()
-    write_and_print(reports, arguments)
+    write_and_print(reports, arguments.report, as_json=arguments.json)
     return 0
 
 
@@ -84,14 +87,14 @@ def protocol_of(arguments: argparse.Namespace) -> "Protocol":
     return Protocol(tuple(arguments.shots), arguments.draws, arguments.seed, pack)
 
 
-def write_and_print(reports: "list[ModelReport]", arguments: argparse.Namespace) -> None:
-    """Write the reports into the folder of `--report`, and print them. Raises OutputError."""
+def write_and_print(reports: "list[ModelReport]", folder: Path, *, as_json: bool) -> None:
+    """Write the reports into a folder, and print them. Raises OutputError."""
     from training.left_out.report import encode, tables, write_reports
 
-    write_reports(reports, arguments.report)
-    if arguments.json:
+    write_reports(reports, folder)
+    if as_json:
         print(encode(reports).decode(), end="")
         return
     for report in reports:
         print("\n".join(tables(report)), end="\n\n")
-    print(f"wrote {arguments.report / 'places.json'} and places.png")
+    print(f"wrote {folder / 'places.json'} and places.png")

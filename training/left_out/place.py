@@ -43,11 +43,11 @@ class PhotoPlace:
         return tuple(sorted({photo.label for photo in self.photos}))
 
 
-def read_places(folders: Sequence[Path], group_by: Sequence[str], progress: Progress) -> list[PhotoPlace]:
+def read_places(folders: Sequence[Path], group_by: Sequence[str], progress: Progress, most: int | None = None) -> list[PhotoPlace]:
     """Read places and find the groups of their photos. A place is called as its folder.
 
-    group_by: values of `--group-by`, RULE for all places or PLACE=RULE for one; see `grouping`. Raises PhotoPlaceError for two places of one name and
-    for a rule of no place; GroupingError, PhotosError.
+    group_by: values of `--group-by`, RULE for all places or PLACE=RULE for one; see `grouping`. most: of each label at a place, evenly spaced;
+    None for all. Raises PhotoPlaceError for two places of one name and for a rule of no place; GroupingError, PhotosError.
     """
     names = [folder.resolve().name for folder in folders]
     for number, name in enumerate(names):
@@ -56,10 +56,18 @@ def read_places(folders: Sequence[Path], group_by: Sequence[str], progress: Prog
     rules = _rules_by_place(group_by, names)
     places = []
     for name, folder in zip(names, folders, strict=True):
-        photos = tuple(read_photos(folder))
+        photos = _thinned(read_photos(folder), most)
         groups = group_photos(folder, photos, rules.get(name, rules.get("")), progress)
         places.append(PhotoPlace(name, folder, photos, groups))
     return places
+
+
+def _thinned(photos: Sequence[Photo], most: int | None) -> tuple[Photo, ...]:
+    """At most `most` photos of each label, evenly spaced in the order of their names."""
+    if most is None:
+        return tuple(photos)
+    by_label = [[photo for photo in photos if photo.label == label] for label in dict.fromkeys(photo.label for photo in photos)]
+    return tuple(own[index] for own in by_label for index in np.linspace(0, len(own) - 1, min(most, len(own))).round().astype(int))
 
 
 def _rules_by_place(group_by: Sequence[str], names: Sequence[str]) -> Mapping[str, str]:
