@@ -68,8 +68,10 @@ class Summary(msgspec.Struct, frozen=True):
     """One few-shot head, as `--json` shows it.
 
     photos, distinct, isolated: counts by label: all photos; near-duplicates counted once; those in which the item was isolated from the empty view.
-    copies: photos that were set aside this time; null for --list. right, sure: cross-validated shares of the distinct photos that get the right
-    label, and that reach their bin; null where no label has two of them, and sure also for a file of an earlier version.
+    sequences: photos that look like frames of one item counted once; without a label where an earlier version taught it. copies: photos that were
+    set aside this time; null for --list. right, sure, sure_right: cross-validated shares of the distinct photos that get the right label, that reach
+    a bin as neither unsure nor unknown, and of these the right one; null where no label has two sequences, and sure and sure_right also for a file
+    of an earlier version.
     """
 
     file: str
@@ -77,11 +79,13 @@ class Summary(msgspec.Struct, frozen=True):
     labels: tuple[str, ...]
     photos: dict[str, int]
     distinct: dict[str, int]
+    sequences: dict[str, int]
     isolated: dict[str, int]
     copies: int | None
     only: bool
     right: float | None
     sure: float | None
+    sure_right: float | None
     reject_below: float
 
 
@@ -353,11 +357,13 @@ def _report(head: FewshotHead, file: Path, copies: int | None, *, as_json: bool)
             labels=head.labels,
             photos=counts,
             distinct=distinct,
+            sequences=head.sequences,
             isolated=head.examples.isolated_counts(),
             copies=copies,
             only=head.only,
             right=_rounded(head.right),
             sure=_rounded(head.sure),
+            sure_right=_rounded(head.sure_right),
             reject_below=head.reject_below,
         )
         print(json.dumps(msgspec.to_builtins(summary), ensure_ascii=False), flush=True)
@@ -365,11 +371,12 @@ def _report(head: FewshotHead, file: Path, copies: int | None, *, as_json: bool)
     taught = ", ".join(f"{label} {count}{_note_duplicates(count, distinct[label])}" for label, count in counts.items())
     rest = "these labels alone are in use" if head.only else f"{len(head.labels)} labels are in use"
     right = "" if head.right is None else f"; cross-validated, {head.right:.1%} of them get the right label"
-    surely = "" if head.sure is None else f", {head.sure:.1%} reach their bin"
+    surely = "" if head.sure is None else f"; {head.sure:.1%} are sure enough to be sorted"
+    surely += "" if head.sure_right is None else f", {head.sure_right:.1%} of these are right"
     print(f"{file}: photos of {taught}; {rest}{right}{surely}", flush=True)
-    once = [label for label, count in distinct.items() if count == 1]
+    once = [label for label, count in (head.sequences or distinct).items() if count == 1]
     if once:
-        print(f"{', '.join(once)}: all photos show the same, so there is no estimate for other items; show others", flush=True)
+        print(f"{', '.join(once)}: all photos look alike, so there is no estimate for other items; show others", flush=True)
     if head.sure is not None and head.sure < ADVISE_BELOW:
         print("the others go to the residual bin. What helps: more photos of other items; --only, where nothing else comes", flush=True)
     for label, rival in head.rivals():

@@ -33,9 +33,11 @@ class FewshotHead:
     only: whether the bundle's labels that were not taught were left out.
     prior: what the bundle alone says about these labels at this site.
     temperature, reject_below, unknown_above, novelty: as in a bundle, for this head.
-    distinct: number of photos for each taught label; near duplicates count once.
-    right: share of the photos that were named right while they were left out of the fit. sure: share of them that was above `reject_below`. Both
-    only over labels with at least two distinct photos; None where no label has two. Older files do not hold `sure`: then None.
+    distinct: number of photos for each taught label; near duplicates count once. sequences: number of sequences of photos that look alike, see
+    `near_duplicates`; each was left out as a whole.
+    right: share of the photos that were named right while they were left out of the fit. sure: share of them that reached their bin, neither unsure
+    nor unknown; sure_right: share of these that were named right. All only over labels with at least two sequences; None where no label has two, and
+    sure_right also where none was sure. Files of older versions lack `sequences` (then empty), `sure` and `sure_right` (then None).
     """
 
     digest: str
@@ -51,8 +53,10 @@ class FewshotHead:
     unknown_above: float
     novelty: NoveltyModel
     distinct: dict[str, int]
+    sequences: dict[str, int]
     right: float | None
     sure: float | None
+    sure_right: float | None
 
     def predict(self, probabilities: Float64Array, embedding: npt.NDArray[np.floating[Any]], *, in_domain: bool) -> tuple[Float64Array, float]:
         """Return calibrated probabilities, one for each of `labels` and summing to 1, and the novelty score, 0..1.

@@ -41,8 +41,11 @@ class _About(msgspec.Struct, frozen=True, kw_only=True):
     unknown_above: float
     right: float | None
     sure: float | None = None
+    sure_right: float | None = None
     distinct: tuple[int, ...] = ()
     """number of distinct photos for each taught label"""
+    sequences: tuple[int, ...] = ()
+    """number of sequences for each taught label"""
     known_photos: int
     usual: float | None = None
     often: tuple[float, ...] = ()
@@ -69,7 +72,9 @@ def write_fewshot_head(head: FewshotHead, file: Path) -> None:
         unknown_above=head.unknown_above,
         right=head.right,
         sure=head.sure,
+        sure_right=head.sure_right,
         distinct=tuple(head.distinct[label] for label in head.examples.labels),
+        sequences=tuple(head.sequences[label] for label in head.examples.labels if label in head.sequences),
         known_photos=int(head.novelty.photos),
         usual=head.novelty.usual if math.isfinite(head.novelty.usual) else None,
         often=tuple(head.prior.frequencies.tolist()),
@@ -127,6 +132,8 @@ def read_fewshot_head(file: Path, bundle: Bundle) -> FewshotHead:
         about.unknown_above,
         NoveltyModel(prototypes.astype(np.float32), distance, doubt, quantiles, np.array(about.known_photos, np.int64), usual),
         dict(zip(about.taught, about.distinct, strict=True)) if len(about.distinct) == len(about.taught) else examples.counts(),
+        dict(zip(about.taught, about.sequences, strict=False)),
         about.right,
         about.sure,
+        about.sure_right,
     )

@@ -20,17 +20,31 @@ FRAME_DISTANCE, ITEM_DISTANCE = 0.05, 0.12
 their surroundings, and for isolated items. Noise, other light and JPEG move a photo by less (docs/research/teaching.md)"""
 
 
+SEQUENCE_DISTANCE = 0.2
+"""the same for photos of one sequence: frames of one item that is turned or moved on, or of one spot"""
+
+
 def group_near_duplicates(embeddings: Float64Array, targets: Whole, photos: Whole, isolated: Flags, trace: float) -> Ints:
     """The group of near duplicates of each row, as the number of the group's first photo. Grouping is transitive and stays within a label.
 
     embeddings: rows x features. targets, photos: the label and the photo of each row. isolated: whether it shows an isolated item. trace: of the
     covariance of training photos within labels.
     """
+    return _grouped(embeddings, targets, photos, isolated, 2 * trace * np.where(isolated, ITEM_DISTANCE, FRAME_DISTANCE))
+
+
+def group_sequences(embeddings: Float64Array, targets: Whole, photos: Whole, isolated: Flags, trace: float) -> Ints:
+    """The sequence of each row: as `group_near_duplicates`, for photos up to SEQUENCE_DISTANCE apart."""
+    return _grouped(embeddings, targets, photos, isolated, np.full(len(photos), 2 * trace * SEQUENCE_DISTANCE))
+
+
+def _grouped(embeddings: Float64Array, targets: Whole, photos: Whole, isolated: Flags, most: Float64Array) -> Ints:
+    """most: squared distance up to which two photos belong together, of each row."""
     numbers, first, photo_of, crops = np.unique(photos, return_index=True, return_inverse=True, return_counts=True)
     means = np.zeros((len(numbers), embeddings.shape[1]))
     np.add.at(means, photo_of, embeddings / crops[photo_of, np.newaxis])
     same = (targets[first, np.newaxis] == targets[first]) & (isolated[first, np.newaxis] == isolated[first])
-    near = same & (_squared_distances(means) <= 2 * trace * np.where(isolated[first], ITEM_DISTANCE, FRAME_DISTANCE))
+    near = same & (_squared_distances(means) <= most[first])
     return numbers[_components(near)][photo_of].astype(np.int64)
 
 

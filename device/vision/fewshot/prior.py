@@ -27,13 +27,15 @@ class FoldedExamples(NamedTuple):
     """Taught photos ready for fitting, one row for each crop.
 
     embeddings: rows x features, float64. probabilities: rows x labels of the bundle. targets: index of the label after teaching. photos: number of
-    the photo. folds: number of the fold in which the row is left out.
+    the photo, near duplicates as one. sequences: number of the sequence (see `near_duplicates`). folds: number of the fold in which the row is left
+    out.
     """
 
     embeddings: Float64Array
     probabilities: Float64Array
     targets: Ints
     photos: Ints
+    sequences: Ints
     folds: Ints
 
 

@@ -23,8 +23,13 @@ STEPS = 65
 """number of stored quantiles"""
 LEAST_SPREAD = 0.01, 0.5
 """floors of the spread of distances and of log odds, so that very similar photos do not make the next one look strange"""
-EXCLUDED_QUANTILE = 0.75
-"""quantile of in-distribution excluded evidence below which no penalty applies: a bundle often takes taught items for left-out labels"""
+EXPECTED_DISTANCE, EXPECTED_DOUBT = (0.75, 0.18), (-4.0, 2.1)
+"""median and interquartile range of the two parts of strangeness expected at a taught site: the distance to the nearest taught photo, in mean
+distances of two training photos of one label, and the log odds against the best label. Chosen so at two sites; docs/research/accepting.md has the
+results at others"""
+EXPECTED_STRANGENESS = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1), (-2.8, -1.9, -0.9, -0.15, 0.85, 2.35, 3.8)
+EXPECTED_PHOTOS = 656
+"""shares, and the strangeness that so many of the photos do not exceed; of the default bundle's own unseen photos, so many"""
 
 _LEAST = 1e-6
 _ARRAYS = "prototypes", "distance", "doubt", "quantiles", "photos"
@@ -35,8 +40,8 @@ class NoveltyModel:
     """Prototypes of what is known, and the distribution of strangeness over known photos that were not used for fitting.
 
     prototypes: n x features, about unit length, float32 rounded to float16. distance, doubt: median and interquartile range of the two parts of
-    strangeness, float32. quantiles: of strangeness, at STEPS equal steps, float32. photos: number of photos, int64 scalar. usual: the
-    EXCLUDED_QUANTILE quantile of `prior.excluded_evidence`, nats; infinite where no label was left out.
+    strangeness, float32. quantiles: of strangeness, at STEPS equal steps, float32. photos: number of photos, int64 scalar. usual: how much
+    `prior.excluded_evidence` known items often have, in nats; only what goes beyond it is strange; infinite where no label was left out.
     """
 
     prototypes: Float32Array
@@ -52,41 +57,49 @@ class NoveltyModel:
         embedding: features. probabilities: calibrated, one for each label. excluded: see `prior.excluded_evidence`, nats.
         """
         parts = prototype_distances(embedding[np.newaxis], self.prototypes), head_doubts(probabilities[np.newaxis]), np.array([excluded])
-        strange = self._strangeness(*parts)[0]
-        most = float(self.quantiles[-1])
-        beyond = 1 / (int(self.photos) + 1)
-        if strange > most:
-            return float(1 - beyond * np.exp(-(strange - most)))
-        return float(np.interp(strange, self.quantiles, np.linspace(0, 1 - beyond, STEPS)))
+        return float(self.scores(*parts)[0])
+
+    def scores(self, far: Float64Array, doubt: Float64Array, excluded: Float64Array) -> Float64Array:
+        """The score of each item, from its `prototype_distances`, `head_doubts` and `prior.excluded_evidence`."""
+        strange = self.strangeness(far, doubt, excluded)
+        most, beyond = float(self.quantiles[-1]), 1 / (int(self.photos) + 1)
+        within = np.interp(strange, self.quantiles, np.linspace(0, 1 - beyond, STEPS))
+        return np.asarray(np.where(strange > most, 1 - beyond * np.exp(np.minimum(most - strange, 0)), within), np.float64)
+
+    def strangeness(self, far: Float64Array, doubt: Float64Array, excluded: Float64Array) -> Float64Array:
+        """How strange each item is, in spreads of known photos around their median. Arguments as for `scores`."""
+        both = (far - self.distance[0]) / self.distance[1] + (doubt - self.doubt[0]) / self.doubt[1]
+        return np.asarray(both + np.maximum(excluded - self.usual, 0), np.float64)
+
+    def strangeness_at(self, score: float) -> float:
+        """The strangeness that has this score, 0..1, at most that of the strangest known photo."""
+        return float(np.interp(score, np.linspace(0, 1 - 1 / (int(self.photos) + 1), STEPS), self.quantiles))
+
+    def tolerating(self, more: float) -> "NoveltyModel":
+        """The same model with the scores of items that are stranger by `more`."""
+        return replace(self, quantiles=(self.quantiles + more).astype(np.float32))
 
     def write(self, file: Path) -> None:
         """Write the arrays under their names, for `numpy.load`. Equal numbers give equal bytes. Raises OSError."""
         write_arrays(file, {name: getattr(self, name) for name in _ARRAYS} | {"prototypes": self.prototypes.astype(np.float16)})
 
-    def _strangeness(self, far: Float64Array, doubt: Float64Array, excluded: Float64Array) -> Float64Array:
-        both = (far - self.distance[0]) / self.distance[1] + (doubt - self.doubt[0]) / self.doubt[1]
-        return np.asarray(both + np.maximum(excluded - self.usual, 0), np.float64)
 
-
-def fit_novelty(prototypes: Float64Array, far: Float64Array, doubt: Float64Array, excluded: Float64Array | None = None) -> NoveltyModel:
-    """Fit a model to known photos that neither the prototypes nor the head was fitted to.
-
-    far, doubt: their `prototype_distances` and `head_doubts`. excluded: their `prior.excluded_evidence`, where labels were left out.
-    """
+def fit_novelty(prototypes: Float64Array, far: Float64Array, doubt: Float64Array) -> NoveltyModel:
+    """Fit a model to known photos that neither the prototypes nor the head was fitted to. far, doubt: their `prototype_distances`, `head_doubts`."""
     nothing = np.zeros(STEPS, np.float32)
     middles = _median_and_spread(far, LEAST_SPREAD[0]), _median_and_spread(doubt, LEAST_SPREAD[1])
-    plain = NoveltyModel(_round_to_float16(prototypes), *middles, nothing, np.array(len(far), np.int64), _usual_excluded(excluded))
-    quantiles = np.quantile(plain._strangeness(far, doubt, np.zeros(len(far)) if excluded is None else excluded), np.linspace(0, 1, STEPS))
+    plain = NoveltyModel(_round_to_float16(prototypes), *middles, nothing, np.array(len(far), np.int64))
+    quantiles = np.quantile(plain.strangeness(far, doubt, np.zeros(len(far))), np.linspace(0, 1, STEPS))
     return replace(plain, quantiles=quantiles.astype(np.float32))
 
 
-def adapt_novelty(familiar: NoveltyModel, prototypes: Float64Array, apart: float | None, excluded: Float64Array | None) -> NoveltyModel:
-    """A model with other prototypes and the strangeness of `familiar`, where too few photos are left to measure it.
-
-    apart: expected distance of known photos to the nearest prototype, 1 - cosine; None: as in `familiar`. excluded: as for `fit_novelty`.
+def expected_novelty(prototypes: Float64Array, apart: float, usual: float) -> NoveltyModel:
+    """The model of a taught site as other sites let expect it. apart: mean distance of two training photos of one label, 1 - cosine. usual: see
+    `NoveltyModel`.
     """
-    distance = familiar.distance if apart is None else np.array([apart, familiar.distance[1]], np.float32)
-    return replace(familiar, prototypes=_round_to_float16(prototypes), distance=distance, usual=_usual_excluded(excluded))
+    distance, doubt = np.array(EXPECTED_DISTANCE, np.float32) * np.float32(apart), np.array(EXPECTED_DOUBT, np.float32)
+    quantiles = np.interp(np.linspace(0, 1, STEPS), *EXPECTED_STRANGENESS).astype(np.float32)
+    return NoveltyModel(_round_to_float16(prototypes), distance, doubt, quantiles, np.array(EXPECTED_PHOTOS, np.int64), usual)
 
 
 def read_novelty_model(bundle: Bundle) -> NoveltyModel | None:
@@ -123,10 +136,6 @@ def normalize(embeddings: npt.NDArray[np.floating[Any]]) -> Float64Array:
 
 def _round_to_float16(prototypes: Float64Array) -> Float32Array:
     return prototypes.astype(np.float16).astype(np.float32)
-
-
-def _usual_excluded(excluded: Float64Array | None) -> float:
-    return math.inf if excluded is None else float(np.quantile(excluded, EXCLUDED_QUANTILE))
 
 
 def _median_and_spread(values: Float64Array, least_spread: float) -> Float32Array:

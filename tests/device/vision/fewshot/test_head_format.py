@@ -30,7 +30,7 @@ def test_a_head_reads_back_equal_and_belongs_to_one_bundle(taught: FewshotHead, 
     embedding, before = WORLD.photos(np.array([6]), 12)[0].astype(np.float32), np.full(6, 1 / 6)
     for found, expected in zip(*(each.predict(before, embedding, in_domain=False) for each in (read, taught)), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert (read.novelty.usual, read.right, read.sure) == (taught.novelty.usual, taught.right, taught.sure)
+    assert (read.novelty.usual, read.right, read.sure, read.sure_right) == (taught.novelty.usual, taught.right, taught.sure, taught.sure_right)
     assert (read.labels, read.only, read.examples.counts()) == (taught.labels, False, {"can": 10, "pet": 10})
     assert read.examples.isolated.tolist() == taught.examples.isolated.tolist() == [False] * 10 + [True] * 10
     assert read.prior.frequencies.tolist() == [UNTAUGHT_FREQUENCY] * 6 + [1, 1]
@@ -109,10 +109,12 @@ def test_an_older_file_without_new_keys_judges_as_before(taught: FewshotHead, ti
     write_fewshot_head(taught, file)
     with np.load(file) as archive:
         stored = dict(archive)
-    change_description(stored, lambda about: [about.pop(name) for name in ("often", "kin", "isolated", "sure", "distinct")])
+    change_description(
+        stored, lambda about: [about.pop(name) for name in ("often", "kin", "isolated", "sure", "sure_right", "distinct", "sequences")]
+    )
     np.savez(file, **stored)
     read = read_fewshot_head(file, tiny_bundle)
-    assert read.sure is None
+    assert (read.sure, read.sure_right, read.sequences) == (None, None, {})
     assert read.distinct == {"can": 10, "pet": 10}
     assert not read.examples.isolated.any()
     assert read.prior.frequencies.tolist() == [1] * 8

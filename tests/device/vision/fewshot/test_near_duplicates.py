@@ -7,7 +7,14 @@ import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.vision.fewshot.near_duplicates import FRAME_DISTANCE, ITEM_DISTANCE, exact_copies, group_near_duplicates
+from device.vision.fewshot.near_duplicates import (
+    FRAME_DISTANCE,
+    ITEM_DISTANCE,
+    SEQUENCE_DISTANCE,
+    exact_copies,
+    group_near_duplicates,
+    group_sequences,
+)
 
 TRACE = 0.5
 """makes the threshold on squared distances equal to the constants"""
@@ -33,6 +40,13 @@ def test_isolated_items_are_grouped_over_longer_distances_than_whole_frames() ->
     between = float(np.sqrt((FRAME_DISTANCE + ITEM_DISTANCE) / 2 / FRAME_DISTANCE))
     assert groups([0.0, between], isolated=[True, True]) == [0, 0]
     assert groups([0.0, between]) == [0, 1]
+
+
+def test_a_sequence_joins_photos_that_differ_more_than_near_duplicates() -> None:
+    rows = np.sqrt(SEQUENCE_DISTANCE) * np.array([0.0, 0.9, 1.8, 5.0, 5.0])[:, np.newaxis]
+    shown = rows, np.array([0, 0, 0, 0, 1]), np.arange(5), np.zeros(5, np.bool_), TRACE
+    assert group_near_duplicates(*shown).tolist() == [0, 1, 2, 3, 4]
+    assert group_sequences(*shown).tolist() == [0, 0, 0, 3, 4]
 
 
 def test_a_photo_is_compared_by_the_mean_of_its_crops() -> None:

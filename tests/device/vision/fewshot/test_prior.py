@@ -25,7 +25,9 @@ def views(targets: list[int], seed: int = 1) -> FoldedExamples:
     looks_like = np.where(twice >= OLD, twice - 2, twice)
     drawn = np.random.default_rng(seed).normal(0, 0.3, (len(twice), FEATURES))
     numbers = np.repeat(np.arange(len(targets)), 2)
-    return FoldedExamples(MEANS[looks_like] + drawn, np.full((len(twice), OLD), 0.05) + 0.8 * np.eye(OLD)[looks_like], twice, numbers, numbers % 3)
+    return FoldedExamples(
+        MEANS[looks_like] + drawn, np.full((len(twice), OLD), 0.05) + 0.8 * np.eye(OLD)[looks_like], twice, numbers, numbers, numbers % 3
+    )
 
 
 def started(taught: FoldedExamples, *, only: bool = False, isolated: bool = True) -> FittedPrior:

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from device.vision.fewshot import teach as teaching_module
+from device.vision.fewshot.acceptance import rejection_threshold
 from device.vision.fewshot.fewshot_head import FewshotHead
 from device.vision.fewshot.head_format import read_fewshot_head, write_fewshot_head
 from device.vision.fewshot.teach import KEEP_PENALTY, LOW_KEEP_PENALTY, teach
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.embedding_stats import EmbeddingStats
-from device.vision.inference.novelty import NoveltyModel
+from device.vision.inference.novelty import EXPECTED_DISTANCE, NoveltyModel
 from tests.device.vision.fewshot.synthetic import CHAMBER, OLD, WORLD, World, share, shown_again
 
 pytestmark = pytest.mark.slow
@@ -142,7 +143,8 @@ def test_one_distinct_photo_a_label_gives_no_cross_validated_figures(
     shown_once = shown_again(WORLD.examples(("can", "pet"), np.array([6, 7]), 25), 5, moved=0.02)
     teaching = teach(shown_once, tiny_bundle, reference, familiar, only=False)
     assert (teaching.distinct, teaching.right, teaching.sure) == ({"can": 1, "pet": 1}, None, None)
-    assert teaching.reject_below == tiny_bundle.info.reject_below
+    nothing = np.zeros(0)
+    assert teaching.reject_below == rejection_threshold(nothing, nothing.astype(bool), nothing.astype(int))
     more = shown_once.followed_by(WORLD.examples(("pet",), np.repeat([7], 9), 26))
     told = teach(more, tiny_bundle, reference, familiar, only=False)
     assert told.distinct == {"can": 1, "pet": 10}
@@ -153,12 +155,31 @@ def test_one_distinct_photo_a_label_gives_no_cross_validated_figures(
         assert (read.distinct, read.right, read.sure) == (each.distinct, each.right, each.sure)
 
 
-def test_a_label_with_one_photo_uses_the_distances_of_training_photos(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:
-    """Nothing tells how unlike another can may look, so the bundle's own sense of it counts; strangers are stranger than later items all the same."""
+def test_a_label_with_one_photo_expects_later_items_as_far_as_elsewhere(
+    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel
+) -> None:
+    """Nothing tells how unlike another can may look, so what holds at other sites counts; strangers are stranger than later items all the same."""
     teaching = teach(shown_again(WORLD.examples(("can", "pet"), np.array([6, 7]), 25), 5, moved=0.02), tiny_bundle, reference, familiar, only=True)
-    assert teaching.novelty.distance.tolist() == pytest.approx([reference.mean_pair_distance, float(familiar.distance[1])])
+    assert teaching.novelty.distance.tolist() == pytest.approx([share * reference.mean_pair_distance for share in EXPECTED_DISTANCE])
     later, strangers = WORLD.photos(np.repeat([6, 7], 40), 27), WORLD.photos(np.repeat([1, 3], 40), 28)
     known, strange = (
         [teaching.predict(*row, in_domain=True)[1] for row in zip(WORLD.before(of), of.astype(np.float32), strict=True)] for of in (later, strangers)
     )
     assert np.median(known) < np.median(strange)
+
+
+@pytest.mark.parametrize("named", [("metal", "plastic"), ("can", "pet")])
+def test_frames_of_one_item_do_not_make_other_items_unknown(
+    tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel, named: tuple[str, str]
+) -> None:
+    """Each label is taught by one or two items, each turned a little from frame to frame; all later items look otherwise."""
+    later = WORLD.photos(np.repeat([2, 4], 60), 42, shift=1.0)
+    rows = list(zip(WORLD.before(later), later.astype(np.float32), strict=True))
+    accepted = []
+    for frames in (5, 20):
+        items = WORLD.examples(named, np.repeat([2, 4], 2), 41)
+        teaching = teach(shown_again(items, frames, moved=0.1), tiny_bundle, reference, familiar, only=True)
+        assert min(teaching.distinct.values()) > 2
+        found = [teaching.predict(*row, in_domain=True) for row in rows]
+        accepted.append(np.mean([p.max() >= teaching.reject_below and unknown <= teaching.unknown_above for p, unknown in found]))
+    assert min(accepted) >= 0.95 and accepted[1] >= accepted[0] - 0.01

@@ -1,5 +1,6 @@
 """The novelty score and its model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,16 @@ from hypothesis import strategies as st
 
 from converter.bundle.novelty import PROTOTYPES, fit_novelty_model
 from device.vision.inference.bundle import Bundle, BundleError, read_bundle, write_bundle
-from device.vision.inference.novelty import FILE, NoveltyModel, fit_novelty, head_doubts, prototype_distances, read_novelty_model
+from device.vision.inference.novelty import (
+    FILE,
+    NoveltyModel,
+    expected_novelty,
+    fit_novelty,
+    head_doubts,
+    normalize,
+    prototype_distances,
+    read_novelty_model,
+)
 
 FEATURES = 40
 MIDDLES = np.abs(np.random.default_rng(0).normal(size=(4, FEATURES)))
@@ -60,13 +70,32 @@ def test_scores_rise_up_to_1_beyond_the_strangest_known_photo(known: NoveltyMode
 def test_excluded_evidence_raises_the_score_above_the_usual(known: NoveltyModel, nats: list[float]) -> None:
     embeddings, _, probabilities = photos(60, 6)
     parts = prototype_distances(embeddings, known.prototypes), head_doubts(probabilities)
-    after = fit_novelty(known.prototypes, *parts, np.linspace(0, 2, 60))
+    after = replace(fit_novelty(known.prototypes, *parts), usual=1.5)
     of = [after.score(embeddings[0], probabilities[0], out) for out in (0.0, *nats)]
-    assert after.usual == pytest.approx(1.5)
     assert of[0] <= of[1] <= of[2]
     assert of[0] == of[1] or nats[0] > 1.5
     assert of[2] > 0.98 or nats[1] < 12
     assert known.score(embeddings[0], probabilities[0], nats[1]) == known.score(embeddings[0], probabilities[0])
+
+
+@given(more=st.floats(0, 20), score=st.floats(0, 0.998))
+def test_tolerating_more_strangeness_moves_the_scores(known: NoveltyModel, more: float, score: float) -> None:
+    bound = known.strangeness_at(score)
+    far = np.array([known.distance[0] + bound * known.distance[1]], np.float64)
+    nothing = np.zeros(1)
+    assert known.scores(far, nothing + known.doubt[0], nothing)[0] == pytest.approx(score, abs=0.01)
+    further = far + more * known.distance[1]
+    assert known.tolerating(more).scores(further, nothing + known.doubt[0], nothing)[0] == pytest.approx(score, abs=0.01)
+
+
+@given(far=st.floats(0, 1), p=st.floats(0.3, 0.999), excluded=st.floats(0, 10), count=st.integers(1, 30))
+def test_a_taught_site_grows_more_familiar_with_every_photo(far: float, p: float, excluded: float, count: int) -> None:
+    """With the expected model, which does not depend on the photos, only the nearest of them counts."""
+    embeddings = photos(31, 8)[0].astype(np.float64)
+    item = embeddings[-1] + far * np.random.default_rng(9).normal(size=FEATURES)
+    fewer, all_of_them = (expected_novelty(normalize(embeddings[:number]), 0.2, 1.0) for number in (count, 30))
+    scores = [model.score(item, np.array([p, 1 - p]), excluded) for model in (fewer, all_of_them)]
+    assert scores[1] <= scores[0] + 1e-6
 
 
 def test_prototypes_are_few_and_reproducible(known: NoveltyModel) -> None:
