@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
+from device.vision.inference.bundle import shipped_bundles
+
 ROOT = Path(__file__).parents[1]
 PARTS = ("pyproject.toml", "README.md", "LICENSE", "device", "converter", "training", "config")
 COMMANDS = ("sortbin", "converter", "training")
@@ -33,7 +35,10 @@ def documented() -> list[str]:
 
 @pytest.fixture(scope="module")
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The scripts of an environment of its own that holds the wheel; it borrows what Sortbin depends on from this one."""
+    """The scripts of an environment of its own that holds the wheel; it borrows what Sortbin depends on from this one.
+
+    Beside the default bundle, the wheel is built with a second one, `another`.
+    """
     folder = tmp_path_factory.mktemp("wheel")
     source, environment = folder / "source", folder / "environment"
     for part in PARTS:
@@ -43,6 +48,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             source.mkdir(exist_ok=True)
             shutil.copy(path, source / part)
+    shutil.copytree(source / "device/models/trashnet", source / "device/models/another")
     done("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source)
     done("-m", "venv", "--without-pip", environment)
     (wheel,) = folder.glob("*.whl")
@@ -105,3 +111,15 @@ def test_what_comes_along_is_found_by_name(scripts: Path, tmp_path: Path) -> Non
         assert ran.returncode == 2
         assert f"nonesuch: expected the file of a {'search space' if 'tune' in line else 'recipe'}, or the name of one" in ran.stderr
         assert named in ran.stderr
+
+
+def test_every_bundle_beside_the_default_one_is_named_and_found(scripts: Path, tmp_path: Path) -> None:
+    judged = run(scripts, f"sortbin classify {shlex.quote(str(ITEM))} --bundle another", tmp_path)
+    assert judged.returncode == 0 and judged.stdout.startswith("metal")
+    settings = tmp_path / "sortbin.toml"
+    gate = '[[gate]]\nbin = "trash"\nkind = "line"\nline = "GPIO22"\n'
+    settings.write_text(f'[model]\nbundle = "nonesuch"\n[camera]\nkind = "v4l2"\n{gate}', encoding="utf-8")
+    names = ", ".join(sorted(["another", *shipped_bundles()]))
+    for line in (f"sortbin classify {shlex.quote(str(ITEM))} --bundle nonesuch", f"sortbin check --config {settings}"):
+        ran = run(scripts, line, tmp_path)
+        assert f"or the name of one that Sortbin comes with ({names})" in ran.stdout + ran.stderr, line
