@@ -105,6 +105,16 @@ def preactivated() -> keras.Model:
     return keras.Model(source, layers.Activation("relu")(layers.BatchNormalization()(signal)))
 
 
+def lite() -> keras.Model:
+    """Layers as in EfficientNet-Lite: a 5 x 5 depthwise convolution, `same` padding at stride 2, a linear bottleneck, ReLU6."""
+    source = keras.Input((SIZE, SIZE, 3))
+    signal = layers.BatchNormalization()(layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(source))
+    signal = layers.DepthwiseConv2D(5, strides=2, padding="same", use_bias=False)(layers.ReLU(6.0)(signal))
+    signal = layers.Conv2D(12, 1, use_bias=False)(layers.ReLU(6.0)(layers.BatchNormalization()(signal)))
+    signal = layers.Conv2D(24, 1, use_bias=False)(layers.BatchNormalization()(signal))
+    return keras.Model(source, layers.ReLU(6.0)(layers.BatchNormalization()(signal)))
+
+
 def scratch(activation: str) -> Trunk:
     return lambda: scratch_cnn((SIZE, SIZE, 3), ScratchCnnOptions(layers=3, features=16, kernel=3, activation=activation))
 
@@ -151,8 +161,8 @@ def rms(differences: np.ndarray) -> float:
 
 @pytest.mark.parametrize(
     ("trunk", "in_place"),
-    [(scratch("relu"), 0), (scratch("mish"), 0), (squeezed, 0), (excited, 0), (preactivated, 1)],
-    ids=["relu", "mish", "squeezed", "excited", "preactivated"],
+    [(scratch("relu"), 0), (scratch("mish"), 0), (squeezed, 0), (excited, 0), (preactivated, 1), (lite, 0)],
+    ids=["relu", "mish", "squeezed", "excited", "preactivated", "lite"],
 )
 def test_fake_quantization_rounds_as_the_converter(trunk: Trunk, in_place: int, tmp_path: Path) -> None:
     """in_place: tensors that an operation overwrites; TensorFlow's calibration counts the result as theirs too."""
