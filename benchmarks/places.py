@@ -4,8 +4,8 @@
                                        [--as metal=can,plastic=pet] [--photos DIR] [--json]
 
 PLACES is a folder that `training render bench` or `benchmarks.cut_outs` wrote, or any with its layout. Frames are isolated, looked at and taught as
-`sortbin classify` and `sortbin teach` do it: judged by all looks, taught by the first three. At each place photos of each label are drawn to be
-taught, and all others are asked about; a label with no more photos than are taught is left out there.
+`sortbin classify` and `sortbin teach` do it: judged by all looks, taught and, once taught, judged by those at the item. At each place photos of each
+label are drawn to be taught, and all others are asked about; a label with no more photos than are taught is left out there.
 
 --labels: only these are taught and asked about, and compete untaught; with --only in the taught head, too, without it pictures of the other labels
 are asked about as well. --as: taught under other names, which the bundle does not know. --photos: a data folder whose validation photos every
@@ -37,18 +37,22 @@ from device.vision.inference.embedding_stats import read_embedding_stats
 from device.vision.inference.fusion import fuse
 from device.vision.inference.novelty import read_novelty_model
 from device.vision.isolation.isolate import isolate, whole_frame
-from device.vision.isolation.tta import FRAME_CROP_WEIGHTS, TEACHING_CROPS, tta_crops
+from device.vision.isolation.tta import FRAME_CROPS, ITEM_CROPS, TEACHING_CROPS, look_weights, take_looks, view_share
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedPicture:
-    """What the network made of one picture: of the looks at the whole frame, and of those at its item, where one was found."""
+    """What the network made of one picture: of the looks at the whole frame, and of those at its item, where one was found.
+
+    share: how much the whole frame counts beside the item, see `tta.view_share`.
+    """
 
     place: str
     label: str
     whole: tuple[Outputs, ...]
     looks: tuple[Outputs, ...]
     found: bool
+    share: float
 
     def as_taught(self, named: Mapping[str, str]) -> EmbeddedPhoto:
         """A photo that is taught. named: label -> the name it is taught under."""
@@ -71,8 +75,8 @@ class FewshotDraw(NamedTuple):
 class PlaceAccuracy(msgspec.Struct, frozen=True):
     """A line of the table, shares 0..1.
 
-    whole, view: of the whole frame by one look and by all of them; isolated, looks: the same of the item. taught: by photos a label, the mean over
-    draws (and places), and the standard deviation over both.
+    whole, view: of the whole frame by one look and by all of them; isolated, looks: the same of the item. both: of the frame and the item, as
+    `sortbin classify` does it. taught: by photos a label, the mean over draws (and places), and the standard deviation over both.
     """
 
     place: str
@@ -81,6 +85,7 @@ class PlaceAccuracy(msgspec.Struct, frozen=True):
     view: float
     isolated: float
     looks: float
+    both: float
     taught: dict[int, tuple[float, float]]
 
 
@@ -98,12 +103,15 @@ def look_at(places: Path, classifier: Classifier) -> Iterator[JudgedPicture]:
     ground = classifier.bundle.info.ground
     for row, frame, empty in frames(places):
         item = isolate(frame, empty, ground)
-        whole, shown = tta_crops(frame, whole_frame(frame, ""), ground), tta_crops(frame, item, ground)
-        yield JudgedPicture(row.place, row.label, tuple(map(classifier.outputs, whole)), tuple(map(classifier.outputs, shown)), item.found)
+        whole = tuple(classifier.outputs(look.picture) for look in take_looks(frame, whole_frame(frame, ""), ground, FRAME_CROPS))
+        shown = tuple(classifier.outputs(look.picture) for look in take_looks(frame, item, ground, ITEM_CROPS)) if item.found else whole
+        yield JudgedPicture(row.place, row.label, whole, shown, item.found, view_share(item))
 
 
 def untaught(seen: Sequence[JudgedPicture], bundle: Bundle, competing: tuple[str, ...]) -> Float64Array:
-    """Whether each picture is named right whole, by one look and by all, and isolated, by one and by all: 4 x pictures."""
+    """Whether each picture is named right whole, by one look and by all, isolated, by one and by all, and by both: 5 x pictures."""
+    of_frame, of_item = ([(kind, crop.weight) for crop in crops] for kind, crops in ((False, FRAME_CROPS), (True, ITEM_CROPS)))
+    frame_weights = [weight for _, weight in of_frame]
     allowed = np.array([label in competing for label in bundle.info.labels])
 
     def names(outputs: Sequence[Outputs], label: str, weights: Sequence[float] | None = None) -> bool:
@@ -111,11 +119,14 @@ def untaught(seen: Sequence[JudgedPicture], bundle: Bundle, competing: tuple[str
         return bundle.info.labels[int(np.where(allowed, fused, 0).argmax())] == label
 
     def of(each: JudgedPicture) -> tuple[bool, ...]:
+        judged_by_item = each.looks, None if each.found else frame_weights
+        both = (*each.looks, *each.whole), look_weights([*of_item, *of_frame], each.share)
         kinds = (
             (each.whole[:1], None),
-            (each.whole, FRAME_CROP_WEIGHTS),
+            (each.whole, frame_weights),
             (each.looks[:1], None),
-            (each.looks, None if each.found else FRAME_CROP_WEIGHTS),
+            judged_by_item,
+            both if each.found and each.share else judged_by_item,
         )
         return tuple(names(outputs, each.label, weights) for outputs, weights in kinds)
 
@@ -182,7 +193,7 @@ def probabilities(outputs: Outputs, bundle: Bundle) -> Float64Array:
 
 
 def summed(place: str, right: Float64Array, told: Sequence[FewshotDraw]) -> PlaceAccuracy:
-    """One place, or all. right: 4 x pictures, as `untaught` gives it."""
+    """One place, or all. right: 5 x pictures, as `untaught` gives it."""
     taught = {}
     for shots in dict.fromkeys(lesson.shots for lesson in told):
         shares = [lesson.right / lesson.n for lesson in told if lesson.shots == shots and lesson.n]
@@ -210,14 +221,15 @@ def _mean_and_least(told: Sequence[FewshotDraw], shots: int, share: str) -> tupl
 
 def _table(results: Sequence[PlaceAccuracy], shots: Sequence[int]) -> str:
     lines = [
-        "| place | n | whole frame, one look | three looks | isolated, one look | six looks | "
+        "| place | n | whole frame, one look | three looks | isolated, one look | six looks | both | "
         + " | ".join(f"taught {count}" for count in shots)
         + " |"
     ]
-    lines.append("|---" * (6 + len(shots)) + "|")
+    lines.append("|---" * (7 + len(shots)) + "|")
     for row in results:
         taught = (f"{row.taught[count][0]:.3f} ± {row.taught[count][1]:.2f}" if count in row.taught else "" for count in shots)
-        lines.append(f"| {row.place} | {row.n} | {row.whole:.3f} | {row.view:.3f} | {row.isolated:.3f} | {row.looks:.3f} | {' | '.join(taught)} |")
+        shares = " | ".join(f"{share:.3f}" for share in (row.whole, row.view, row.isolated, row.looks, row.both))
+        lines.append(f"| {row.place} | {row.n} | {shares} | {' | '.join(taught)} |")
     return "\n".join(lines)
 
 

@@ -33,14 +33,13 @@ from device.simulation.items import shipped_items
 from device.simulation.tray_renderer import TrayRenderer
 from device.vision.inference.bundle import default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
-from device.vision.inference.fusion import fuse
 from device.vision.inference.images import PictureError, find_pictures, read_pixels
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import isolate
 from device.vision.isolation.pieces import find_pieces, piece_crops
-from device.vision.isolation.tta import tta_crops
-from device.vision.judge import Judge, PieceFusion, mean_unknown_score
+from device.vision.isolation.tta import take_look
+from device.vision.judge import ItemFusion, Judge, PieceFusion
 
 KINDS = ("one", "strap", "shadow", "hand", "apart", "near", "touching", "overlapping")
 PAIRS = KINDS[4:]
@@ -135,8 +134,10 @@ def judged(picture: StagedPicture, judge: Judge, rules: RulePack) -> tuple[Choic
     """The choice by the whole alone, and the one that looks at its pieces, too."""
     ground = judge.classifier.bundle.info.ground
     item = isolate(picture.frame, picture.empty, ground)
-    opinions = [judge.predict(view, in_domain=item.found) for view in tta_crops(picture.frame, item, ground)[:LOOKS]]
-    whole = Evidence(fuse([opinion.probabilities for opinion in opinions]), unknown=judge.is_unknown(mean_unknown_score(opinions)))
+    looks = ItemFusion(judge)
+    for number in range(LOOKS):
+        looks.add_look(take_look(picture.frame, item, ground, number, judge.crops(item)), item, in_domain=item.found)
+    whole = Evidence(looks.posterior, unknown=judge.is_unknown(looks.unknown))
     apart, by_piece = find_pieces(item), PieceFusion(judge)
     told = [by_piece.add_frame(piece_crops(picture.frame, apart, ground, number)) for number in range(LOOKS)]
     both = whole, Evidence(whole.probabilities, unknown=whole.unknown, pieces=tuple(told[-1]), gap=apart.gap if apart else 0.0)

@@ -20,15 +20,14 @@ from device.policy.rules import RulePack, default_pack, find_rules, read_rules
 from device.vision.fewshot.head_format import read_fewshot_head
 from device.vision.inference.bundle import default_bundle, find_bundle, read_bundle
 from device.vision.inference.classifier import Classifier
-from device.vision.inference.fusion import fuse
 from device.vision.inference.ground import Ground
 from device.vision.inference.images import PictureError, find_pictures, read_pixels, unread_kinds_notes
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import isolate, whole_frame
 from device.vision.isolation.pieces import find_pieces, piece_crops
-from device.vision.isolation.tta import tta_crops
-from device.vision.judge import Judge, PieceFusion, mean_unknown_score
+from device.vision.isolation.tta import ITEM_CROPS, take_looks
+from device.vision.judge import ItemFusion, Judge, PieceFusion
 
 HELD = "held"
 """printed in place of the bin for a hazard that goes nowhere"""
@@ -189,14 +188,14 @@ def _judge(picture: Path, judge: Judge, label_prior: LabelPrior, rules: RulePack
     ground = judge.classifier.bundle.info.ground
     isolated = isolate(pixels, empty, ground) if empty.learned else None
     item = isolated or whole_frame(pixels, "no empty view")
-    predictions = [judge.predict(picture, in_domain=item.found) for picture in tta_crops(pixels, item, ground)]
-    weights = [judge.crop_weight(item, number) for number in range(len(predictions))]
-    unknown = mean_unknown_score(predictions)
-    posterior = fuse([prediction.probabilities for prediction in predictions], weights=weights)
+    looks = ItemFusion(judge)
+    for look in take_looks(pixels, item, ground, judge.crops(item)):
+        looks.add_look(look, item, in_domain=item.found)
+    posterior, unknown = looks.posterior, looks.unknown
     probabilities = label_prior.apply_prior(posterior)
     pieces, by_piece = find_pieces(item), PieceFusion(judge)
     of_pieces: list[Float64Array] = []
-    for number in range(len(predictions)):
+    for number in range(len(ITEM_CROPS)):
         of_pieces = by_piece.add_frame(piece_crops(pixels, pieces, ground, number))
     gap = 0.0 if pieces is None else pieces.gap
     evidence = Evidence(probabilities, posterior, judge.is_unknown(unknown), tuple(label_prior.apply_prior(piece) for piece in of_pieces), gap)

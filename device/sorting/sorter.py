@@ -44,11 +44,10 @@ from device.sorting.fault_recovery import FaultRecovery
 from device.sorting.faults import Jammed, SortingFault, as_sorting_fault
 from device.sorting.judgement import Judgement
 from device.sorting.tray_monitor import TrayMonitor
-from device.vision.inference.fusion import fuse
 from device.vision.inference.runtime import RuntimeFault
 from device.vision.isolation.burst import Burst
 from device.vision.isolation.occupancy import PresenceSettings
-from device.vision.judge import CropPrediction, Judge, PieceFusion, mean_unknown_score
+from device.vision.judge import ItemFusion, Judge, PieceFusion
 
 FALL_S = 0.2
 """least time from a gate's command until an item can have fallen out of sight: free fall through 20 cm, g t^2 / 2"""
@@ -185,24 +184,23 @@ class Sorter:
     def _judge_burst(self, arrived_s: float) -> Generator[None, Tick, Judgement | None]:
         """Judge the item by several frames, fewer once its bin is clear. Returns None when it went away meanwhile, or something reached in."""
         item = uuid.uuid4().hex
-        predictions: list[CropPrediction] = []
-        weights: list[float] = []
-        burst, by_piece = Burst(self._tray.detector, self._tray.background, self._judge.classifier.bundle.info.ground), PieceFusion(self._judge)
+        ground = self._judge.classifier.bundle.info.ground
+        burst = Burst(self._tray.detector, self._tray.background, ground, self._judge.crops)
+        looks, by_piece = ItemFusion(self._judge), PieceFusion(self._judge)
         while True:
             now_s, frame, occupancy = yield from self._tray.next_observation()
             if not occupancy.present or self._tray.reached_into:
                 return None
-            isolated = burst.add_frame(frame.pixels)
-            weights.append(self._judge.crop_weight(isolated, len(predictions)))
-            predictions.append(self._judge.predict(isolated.picture, in_domain=True))
-            posterior, unknown = fuse([each.probabilities for each in predictions], weights=weights), mean_unknown_score(predictions)
+            isolated, look = burst.add_frame(frame.pixels)
+            looks.add_look(look, isolated, in_domain=True)
+            posterior, unknown, frames = looks.posterior, looks.unknown, len(looks.predictions)
             probabilities = self._label_prior.apply_prior(posterior)
             pieces = tuple(self._label_prior.apply_prior(piece) for piece in by_piece.add_frame(burst.piece_crops(frame.pixels)))
             gap = 0.0 if burst.pieces is None else burst.pieces.gap
             evidence = Evidence(probabilities, posterior, self._judge.is_unknown(unknown), pieces, gap)
             choice = decide(evidence, self._judge.labels, self._rules, reject_below=self._judge.reject_below, closed=self._closed_bins)
-            decided = choice.p_bin >= self._settings.decided_above and choice.reason not in ("unknown", "several")
-            if decided or len(predictions) == self._settings.burst:
+            decided = looks.complete and choice.p_bin >= self._settings.decided_above and choice.reason not in ("unknown", "several")
+            if decided or frames == self._settings.burst:
                 return Judgement(
                     item=item,
                     arrived_s=arrived_s,
@@ -212,11 +210,11 @@ class Sorter:
                     posterior=posterior,
                     probabilities=probabilities,
                     unknown=unknown,
-                    frames=len(predictions),
+                    frames=frames,
                     choice=choice,
                     not_isolated=isolated.why,
                     pieces=max(1, len(pieces)),
-                    embedding=predictions[0].embedding,
+                    embedding=looks.predictions[0].embedding,
                     pixels=frame.pixels,
                     mask=isolated.mask if isolated.found else None,
                     thumbnail=self._tray.detector.thumbnail,

@@ -17,7 +17,7 @@ from device.vision.inference.fusion import fuse
 from device.vision.inference.novelty import read_novelty_model
 from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.isolate import Isolated
-from device.vision.isolation.tta import FRAME_CROP_WEIGHTS
+from device.vision.isolation.tta import FRAME_CROPS, ITEM_CROPS, Crops, ItemCrop, Look, crops_of, look_weights, view_share
 
 
 class CropPrediction(NamedTuple):
@@ -32,10 +32,42 @@ class CropPrediction(NamedTuple):
     embedding: Logits
 
 
-def mean_unknown_score(predictions: Sequence[CropPrediction]) -> float | None:
-    """The novelty score of an item: the mean over its crops, which differ by noise. None where there is no score."""
-    scores = [prediction.unknown for prediction in predictions if prediction.unknown is not None]
-    return sum(scores) / len(scores) if scores else None
+class ItemFusion:
+    """Joins what several looks say of one item."""
+
+    def __init__(self, judge: "Judge") -> None:
+        self._judge = judge
+        self._looks: list[tuple[bool, float]] = []
+        self.predictions: list[CropPrediction] = []
+        """what each look gave"""
+        self._share = 0.0
+        self._complete = False
+
+    def add_look(self, look: Look, item: Isolated, *, in_domain: bool) -> None:
+        """Judge one more look at `item`. in_domain: see `Judge.predict`. Raises RuntimeFault."""
+        self.predictions.append(self._judge.predict(look.picture, in_domain=in_domain))
+        self._looks.append((look.of_item, self._judge.look_weight(look)))
+        kinds = {isinstance(crop, ItemCrop) for crop in self._judge.crops(item)}
+        self._share = view_share(item)
+        self._complete = kinds <= {of_item for of_item, _ in self._looks}
+
+    @property
+    def complete(self) -> bool:
+        """Whether there was a look of each kind that this item is judged by."""
+        return self._complete
+
+    @property
+    def posterior(self) -> Float64Array:
+        """Calibrated probabilities, one for each label of the judge, summing to 1."""
+        return fuse([each.probabilities for each in self.predictions], weights=look_weights(self._looks, self._share))
+
+    @property
+    def unknown(self) -> float | None:
+        """The novelty score: the mean over the looks at the isolated item, which differ by noise, else over all. None where there is no score."""
+        pairs = list(zip(self.predictions, self._looks, strict=True))
+        of_item = [each.unknown for each, (of_item, _) in pairs if of_item and each.unknown is not None]
+        scores = of_item or [each.unknown for each in self.predictions if each.unknown is not None]
+        return sum(scores) / len(scores) if scores else None
 
 
 class PieceFusion:
@@ -121,11 +153,15 @@ class Judge:
         # Keep the failed one: freeing a device that does not answer may hang.
         self._failed, self.classifier = self.classifier, classifier
 
-    def crop_weight(self, item: Isolated, number: int) -> float:
-        """The weight of crop `number` in the fusion. Crops of an isolated item weigh the same, and so do all crops for a taught head, which was
-        fitted to all of them.
-        """
-        return 1.0 if item.found or self.teaching is not None else FRAME_CROP_WEIGHTS[number % len(FRAME_CROP_WEIGHTS)]
+    def crops(self, item: Isolated) -> Crops:
+        """The crops by which an item is judged. A taught head has learned crops of the item alone where it was isolated."""
+        if self.teaching is None:
+            return crops_of(item)
+        return ITEM_CROPS if item.found else FRAME_CROPS
+
+    def look_weight(self, look: Look) -> float:
+        """The weight of a look among those of its kind. They weigh the same for a taught head, which was fitted to all of them."""
+        return look.weight if self.teaching is None else 1.0
 
     def is_unknown(self, unknown: float | None) -> bool:
         """Whether an item with this novelty score counts as unknown."""

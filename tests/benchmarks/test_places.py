@@ -68,7 +68,7 @@ def test_taught_toys_are_recognised_and_all_other_pictures_are_judged(told: Call
     assert [(row["place"], row["n"]) for row in rows] == [("tray", 3 * A_LABEL), ("all", 3 * A_LABEL)]
     mean, spread = rows[0]["taught"]["5"]
     assert (mean, spread) == (1.0, 0.0)
-    assert all(0 <= rows[0][kind] <= 1 for kind in ("whole", "view", "isolated", "looks"))
+    assert all(0 <= rows[0][kind] <= 1 for kind in ("whole", "view", "isolated", "looks", "both"))
 
 
 def test_what_was_not_taught_is_asked_about_beside_what_was(told: Callable[..., Any]) -> None:

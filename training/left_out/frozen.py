@@ -10,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.common.progress import Progress
-from converter.data.isolated_view import GROUND
 from converter.data.photos import Photo, read_pixels, report_all_unreadable
 from device.common.arrays import Float32Array, Float64Array
 from device.vision.inference.preprocess import to_float, to_input
-from device.vision.isolation.isolate import whole_frame
-from device.vision.isolation.tta import tta_crops
+from device.vision.isolation.tta import frame_crops
 from training.evaluate.models import network_model
 from training.fit.linear_head import fit_logistic_regression
 from training.fit.recipe import TrainingRecipe
@@ -76,7 +74,7 @@ def frozen_features(
 def _views(photo: Photo, size: int) -> Float32Array:
     """The looks at a photo and its mirror image, (LOOKS + 1) x size x size x 3 in -1..1."""
     pixels = read_pixels(photo.path)
-    looks = [to_float(to_input(crop, size)) for crop in tta_crops(pixels, whole_frame(pixels, ""), GROUND)]
+    looks = [to_float(to_input(crop, size)) for crop in frame_crops(pixels)]
     return np.stack([*looks, looks[0][:, ::-1]])
 
 

@@ -3,7 +3,6 @@
 A bundle brings these along. For a run they are computed from its own photos, as `converter quantize` would, but on the float network.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,7 @@ from device.vision.inference.bundle import (
 from device.vision.inference.classifier import Outputs, softmax
 from device.vision.inference.embedding_stats import EmbeddingStats, read_embedding_stats
 from device.vision.inference.novelty import NoveltyModel, read_novelty_model
-from device.vision.inference.preprocess import Pixels
-from device.vision.isolation.isolate import whole_frame
-from device.vision.isolation.tta import FRAME_CROPS, tta_crops
+from device.vision.isolation.tta import FRAME_CROPS, frame_crops
 from training.evaluate.models import Model
 
 Ints = npt.NDArray[np.integer[Any]]
@@ -56,13 +53,8 @@ class SeenPhotos:
 def see(model: Model, photos: Indexable[Photo]) -> SeenPhotos:
     """Show a model each photo in all looks; each photo is decoded once. Raises PhotosError, which names every file that cannot be read."""
     with report_all_unreadable(list(photos)):
-        logits, embeddings, _ = model.judge(crop for photo in photos for crop in _looks(photo, model))
+        logits, embeddings, _ = model.judge(crop for photo in photos for crop in frame_crops(read_pixels(photo.path)))
     return SeenPhotos(logits.reshape(len(photos), LOOKS, -1), embeddings.reshape(len(photos), LOOKS, -1))
-
-
-def _looks(photo: Photo, model: Model) -> Iterator[Pixels]:
-    pixels = read_pixels(photo.path)
-    yield from tta_crops(pixels, whole_frame(pixels, ""), model.ground)
 
 
 @dataclass(frozen=True, eq=False)

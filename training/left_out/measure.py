@@ -19,7 +19,7 @@ from device.vision.fewshot.examples import EmbeddedPhoto, to_examples
 from device.vision.fewshot.teach import teach
 from device.vision.inference.classifier import softmax
 from device.vision.inference.fusion import fuse
-from device.vision.isolation.tta import FRAME_CROP_WEIGHTS
+from device.vision.isolation.tta import FRAME_CROPS
 from training.left_out.judging import Judging, SeenPhotos
 from training.left_out.lessons import Lesson, draw_lesson
 from training.left_out.place import PhotoPlace
@@ -120,7 +120,7 @@ def _judge(judging: Judging, seen: SeenPhotos, named: tuple[str, ...]) -> _Judge
     info, novelty = judging.bundle.info, judging.novelty
     prior = LabelPrior(info.labels, judging.usual_shares, SiteSettings(labels=named))
     by_look = softmax(seen.logits, info.temperature)
-    before = np.stack([fuse(list(looks), weights=FRAME_CROP_WEIGHTS) for looks in by_look])
+    before = np.stack([fuse(list(looks), weights=[crop.weight for crop in FRAME_CROPS]) for looks in by_look])
     bound = info.unknown_above if isinstance(info.unknown_above, float) else 1.0
     scores = np.zeros(len(before))
     if novelty is not None:

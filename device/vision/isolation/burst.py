@@ -1,10 +1,10 @@
 """The frames of one still item. It is isolated in the first one; while it lies still, the others use the same mask.
 
-Each frame gives the next of the test-time augmentation crops.
+Each frame gives the next look.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from typing import NamedTuple
 
 from device.common.arrays import Float32Array
 from device.vision.inference.ground import Ground
@@ -13,32 +13,50 @@ from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import Isolated, isolate, whole_frame
 from device.vision.isolation.occupancy import OccupancyDetector
 from device.vision.isolation.pieces import Pieces, find_pieces, piece_crops
-from device.vision.isolation.tta import tta_crop
+from device.vision.isolation.tta import Crops, Look, crops_of, take_look
 
 Isolate = Callable[[Pixels, BackgroundModel, Ground], Isolated]
+
+
+class BurstFrame(NamedTuple):
+    """One frame. item: what was isolated in it, or in an earlier frame where it lay the same. look: what is to be judged."""
+
+    item: Isolated
+    look: Look
 
 
 class Burst:
     """The frames that one item is judged by.
 
     view: detects movement between frames. empty: the empty tray, against which items are isolated. ground: the bundle's, painted round the item.
+    crops: by which an item is judged.
     """
 
-    def __init__(self, view: OccupancyDetector, empty: BackgroundModel, ground: Ground, isolate: Isolate = isolate) -> None:
-        self._view, self._empty, self._ground, self._isolate = view, empty, ground, isolate
+    def __init__(
+        self,
+        view: OccupancyDetector,
+        empty: BackgroundModel,
+        ground: Ground,
+        crops: Callable[[Isolated], Crops] = crops_of,
+        isolate: Isolate = isolate,
+    ) -> None:
+        self._view, self._empty, self._ground, self._crops, self._isolate = view, empty, ground, crops, isolate
         self._drawn: tuple[Isolated, Float32Array] | None = None
         self.pieces: Pieces | None = None
         """the pieces of the item that was isolated last; None where it is in one piece"""
         self._frames = 0
 
-    def add_frame(self, pixels: Pixels) -> Isolated:
-        """Isolate the item in one more frame (H x W x 3 uint8 RGB), the one that `view` observed last. Returns the whole frame without an empty view.
+    def add_frame(self, pixels: Pixels) -> BurstFrame:
+        """Isolate the item in one more frame (H x W x 3 uint8 RGB), the one that `view` observed last. It is the whole frame without an empty view.
 
-        The mask is reused until something moves against the frame that it was drawn in. The picture is the next crop.
+        The mask is reused until something moves against the frame that it was drawn in. The look is the next one.
         """
         number, self._frames = self._frames, self._frames + 1
         item = self._item(pixels)
-        return item if number == 0 else replace(item, picture=tta_crop(pixels, item, self._ground, number))
+        crops = self._crops(item)
+        if number == 0:
+            return BurstFrame(item, Look(item.picture, item.found, crops[0].weight))
+        return BurstFrame(item, take_look(pixels, item, self._ground, number, crops))
 
     def piece_crops(self, pixels: Pixels) -> list[Pixels]:
         """A picture of each piece in the frame that was added last; none where the item is in one piece."""

@@ -48,6 +48,13 @@ def test_a_clear_item_ends_its_burst_early(bench: Benches) -> None:
     assert bin_.recorded(ItemSorted)[0].frames < SortingSettings().burst
 
 
+def test_a_large_item_is_judged_in_its_view_as_well(bench: Benches) -> None:
+    bin_ = bench("glass", sorting=SortingSettings(decided_above=0.01))
+    assert bin_.live(20, until=lambda: bool(bin_.recorded(ItemSorted)))
+    (event,) = bin_.recorded(ItemSorted)
+    assert event.isolated and event.frames == 2
+
+
 def test_in_safe_mode_everything_goes_to_the_residual_bin(bench: Benches) -> None:
     bin_ = bench("glass", residual_only=True)
     assert bin_.live(20, until=lambda: bool(bin_.recorded(ItemRejected)))

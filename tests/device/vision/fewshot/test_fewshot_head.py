@@ -16,21 +16,23 @@ from device.vision.inference.classifier import Classifier
 from device.vision.inference.embedding_stats import EmbeddingStats
 from device.vision.inference.novelty import NoveltyModel
 from device.vision.isolation.isolate import Isolated, whole_frame
+from device.vision.isolation.tta import BOTH_CROPS, FRAME_CROPS, ITEM_CROPS, take_looks
 from device.vision.judge import Judge
 from tests.device.vision.fewshot.synthetic import CHAMBER, MIDDLES, OLD, WORLD, World, share
 
 pytestmark = pytest.mark.slow
 
 
-def test_bundle_weights_whole_frames_most_taught_head_all_crops_equally(taught: FewshotHead, tiny_bundle: Bundle) -> None:
+def test_a_taught_head_judges_what_it_was_taught_with(taught: FewshotHead, tiny_bundle: Bundle) -> None:
+    """The item alone where it was isolated, and all looks alike; the bundle alone also judges the view of a large item, and whole frames most."""
     frame = np.zeros((48, 64, 3), np.uint8)
     view = whole_frame(frame, "nothing differs")
     item = Isolated(True, "", view.mask, view.box, frame)
     alone, with_teaching = (Judge(Classifier(tiny_bundle), teaching) for teaching in (None, taught))
-    assert [alone.crop_weight(view, number) for number in range(5)] == [3, 1, 1, 3, 1]
-    assert {
-        judge.crop_weight(shown, number) for judge, shown in ((with_teaching, view), (alone, item), (with_teaching, item)) for number in range(5)
-    } == {1}
+    assert (alone.crops(item), with_teaching.crops(item)) == (BOTH_CROPS, ITEM_CROPS)
+    assert alone.crops(view) == with_teaching.crops(view) == FRAME_CROPS
+    looks = take_looks(frame, view, tiny_bundle.info.ground, FRAME_CROPS)
+    assert [alone.look_weight(look) for look in looks] == [3, 1, 1] and {with_teaching.look_weight(look) for look in looks} == {1}
 
 
 def test_a_new_name_holds_at_the_site_and_the_old_one_elsewhere(tiny_bundle: Bundle, reference: EmbeddingStats, familiar: NoveltyModel) -> None:

@@ -11,7 +11,7 @@ from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.burst import Burst
 from device.vision.isolation.isolate import Ground, Isolated, isolate
 from device.vision.isolation.occupancy import OccupancyDetector, PresenceSettings
-from device.vision.isolation.tta import tta_crop
+from device.vision.isolation.tta import FRAME_CROPS, Look, crops_of, take_look
 
 GROUND = PLAIN
 HERE, AWAY = Pose(0.45, 0.5, 20.0), Pose(0.55, 0.5, 20.0)
@@ -28,12 +28,20 @@ class Bin:
         self.empty.add(self.tray.picture(None, 0.0, 1.0))
         self.tray.lay(thing)
         self.isolated: list[Pixels] = []
-        self.burst = Burst(self.view, self.empty, GROUND, self._isolate)
+        self.seen: Look | None = None
+        self.burst = Burst(self.view, self.empty, GROUND, isolate=self._isolate)
 
     def look(self, pose: Pose | None, exposure: float = 1.0) -> tuple[Pixels, Isolated]:
         frame = self.tray.picture(pose, 0.0, exposure)
         self.view.observe(frame)
-        return frame, self.burst.add_frame(frame)
+        item, self.seen = self.burst.add_frame(frame)
+        return frame, item
+
+    @property
+    def picture(self) -> Pixels:
+        """What the latest frame gave to judge."""
+        assert self.seen is not None
+        return self.seen.picture
 
     def _isolate(self, frame: Pixels, empty: BackgroundModel, ground: Ground) -> Isolated:
         self.isolated.append(frame)
@@ -50,13 +58,13 @@ def overlap(one: Isolated, other: Isolated) -> float:
     return float((a & b).sum() / (a | b).sum())
 
 
-def test_a_still_item_is_isolated_once_and_each_frame_gives_another_crop(bin_: Bin) -> None:
+def test_a_still_item_is_isolated_once_and_each_frame_gives_another_look(bin_: Bin) -> None:
     _, first = bin_.look(HERE)
     assert first.found
     for number, exposure in enumerate((1.0, 0.99, 1.01, 1.0), 1):
         frame, again = bin_.look(HERE, exposure)
         assert again.mask is first.mask and again.box == first.box
-        np.testing.assert_array_equal(again.picture, tta_crop(frame, first, GROUND, number))
+        np.testing.assert_array_equal(bin_.picture, take_look(frame, first, GROUND, number, crops_of(first)).picture)
         assert overlap(again, isolate(frame, bin_.empty, GROUND)) > 0.95
     assert len(bin_.isolated) == 1
 
@@ -82,14 +90,14 @@ def test_without_an_isolated_item_each_frame_is_isolated_again(bin_: Bin) -> Non
     for number in range(3):
         frame, nothing = bin_.look(None)
         assert not nothing.found and nothing.why == "nothing differs"
-        np.testing.assert_array_equal(nothing.picture, tta_crop(frame, nothing, GROUND, number))
+        np.testing.assert_array_equal(bin_.picture, take_look(frame, nothing, GROUND, number, FRAME_CROPS).picture)
     assert len(bin_.isolated) == 3
 
 
 def test_without_an_empty_view_the_whole_frame_is_used(bin_: Bin) -> None:
     bin_.empty.clear()
     frame, whole = bin_.look(HERE)
-    assert (whole.found, whole.why) == (False, "no empty view yet") and whole.picture is frame
-    _, nearer = bin_.look(HERE)
-    assert nearer.picture.shape == (frame.shape[0], frame.shape[0], 3), "the middle of the frame is another crop"
+    assert (whole.found, whole.why) == (False, "no empty view yet") and bin_.picture is frame
+    bin_.look(HERE)
+    assert bin_.picture.shape == (frame.shape[0], frame.shape[0], 3), "the middle of the frame is another crop"
     assert not bin_.isolated
