@@ -18,7 +18,16 @@ from device.vision.fewshot.prior import FoldedExamples, excluded_evidence, fit_p
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.classifier import softmax
 from device.vision.inference.embedding_stats import EmbeddingStats
-from device.vision.inference.novelty import NoveltyModel, expected_novelty, head_doubts, normalize, prototype_distances
+from device.vision.inference.novelty import (
+    DISTANCE_SPREAD,
+    DISTANCE_TO_ANY,
+    DISTANCE_TO_TAUGHT,
+    NoveltyModel,
+    expected_novelty,
+    head_doubts,
+    normalize,
+    prototype_distances,
+)
 
 Recipes = Sequence[Sequence[HeadRecipe]]
 
@@ -195,7 +204,8 @@ def _novelty(
     """
     kept = familiar.prototypes.astype(np.float64) if excluded is None and familiar is not None else None
     usual = math.inf if excluded is None else raised(USUAL_EXCLUDED, excluded, result.sequences)
-    elsewhere = expected_novelty(_prototypes(examples, kept), stats.mean_pair_distance, usual)
+    apart, middle = stats.mean_pair_distance, DISTANCE_TO_TAUGHT if kept is None else DISTANCE_TO_ANY
+    elsewhere = expected_novelty(_prototypes(examples, kept), middle * apart, DISTANCE_SPREAD * apart, usual)
     doubt = head_doubts(result.posteriors)
     parts = _distances_to_others(examples, rows.sequences, result.first, kept), doubt, np.zeros(len(doubt)) if excluded is None else excluded
     bound = elsewhere.strangeness_at(1 - FALSE_REJECTS)

@@ -23,10 +23,12 @@ STEPS = 65
 """number of stored quantiles"""
 LEAST_SPREAD = 0.01, 0.5
 """floors of the spread of distances and of log odds, so that very similar photos do not make the next one look strange"""
-EXPECTED_DISTANCE, EXPECTED_DOUBT = (0.75, 0.18), (-4.0, 2.1)
-"""median and interquartile range of the two parts of strangeness expected at a taught site: the distance to the nearest taught photo, in mean
-distances of two training photos of one label, and the log odds against the best label. Chosen so at two sites; docs/research/accepting.md has the
+DISTANCE_TO_TAUGHT, DISTANCE_TO_ANY, DISTANCE_SPREAD = 0.75, 0.55, 0.18
+"""median distance expected at a taught site to the nearest taught photo; the same to the nearest prototype where those of the bundle count as well;
+and the interquartile range of both; in mean distances of two training photos of one label. Chosen so at two sites; docs/research/accepting.md has the
 results at others"""
+EXPECTED_DOUBT = -4.0, 2.1
+"""median and interquartile range of the log odds against the best label, chosen likewise"""
 EXPECTED_STRANGENESS = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1), (-2.8, -1.9, -0.9, -0.15, 0.85, 2.35, 3.8)
 EXPECTED_PHOTOS = 656
 """shares, and the strangeness that so many of the photos do not exceed; of the default bundle's own unseen photos, so many"""
@@ -93,11 +95,11 @@ def fit_novelty(prototypes: Float64Array, far: Float64Array, doubt: Float64Array
     return replace(plain, quantiles=quantiles.astype(np.float32))
 
 
-def expected_novelty(prototypes: Float64Array, apart: float, usual: float) -> NoveltyModel:
-    """The model of a taught site as other sites let expect it. apart: mean distance of two training photos of one label, 1 - cosine. usual: see
-    `NoveltyModel`.
+def expected_novelty(prototypes: Float64Array, middle: float, spread: float, usual: float) -> NoveltyModel:
+    """The model of a taught site as other sites let expect it. middle, spread: median and interquartile range of the distance to the nearest
+    prototype, 1 - cosine. usual: see `NoveltyModel`.
     """
-    distance, doubt = np.array(EXPECTED_DISTANCE, np.float32) * np.float32(apart), np.array(EXPECTED_DOUBT, np.float32)
+    distance, doubt = np.array([middle, spread], np.float32), np.array(EXPECTED_DOUBT, np.float32)
     quantiles = np.interp(np.linspace(0, 1, STEPS), *EXPECTED_STRANGENESS).astype(np.float32)
     return NoveltyModel(_round_to_float16(prototypes), distance, doubt, quantiles, np.array(EXPECTED_PHOTOS, np.int64), usual)
 

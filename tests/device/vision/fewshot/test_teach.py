@@ -12,7 +12,7 @@ from device.vision.fewshot.head_format import read_fewshot_head, write_fewshot_h
 from device.vision.fewshot.teach import KEEP_PENALTY, LOW_KEEP_PENALTY, teach
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.embedding_stats import EmbeddingStats
-from device.vision.inference.novelty import EXPECTED_DISTANCE, NoveltyModel
+from device.vision.inference.novelty import DISTANCE_SPREAD, DISTANCE_TO_TAUGHT, NoveltyModel
 from tests.device.vision.fewshot.synthetic import CHAMBER, OLD, WORLD, World, share, shown_again
 
 pytestmark = pytest.mark.slow
@@ -160,7 +160,9 @@ def test_a_label_with_one_photo_expects_later_items_as_far_as_elsewhere(
 ) -> None:
     """Nothing tells how unlike another can may look, so what holds at other sites counts; strangers are stranger than later items all the same."""
     teaching = teach(shown_again(WORLD.examples(("can", "pet"), np.array([6, 7]), 25), 5, moved=0.02), tiny_bundle, reference, familiar, only=True)
-    assert teaching.novelty.distance.tolist() == pytest.approx([share * reference.mean_pair_distance for share in EXPECTED_DISTANCE])
+    assert teaching.novelty.distance.tolist() == pytest.approx(
+        [share * reference.mean_pair_distance for share in (DISTANCE_TO_TAUGHT, DISTANCE_SPREAD)]
+    )
     later, strangers = WORLD.photos(np.repeat([6, 7], 40), 27), WORLD.photos(np.repeat([1, 3], 40), 28)
     known, strange = (
         [teaching.predict(*row, in_domain=True)[1] for row in zip(WORLD.before(of), of.astype(np.float32), strict=True)] for of in (later, strangers)

@@ -93,7 +93,7 @@ def test_a_taught_site_grows_more_familiar_with_every_photo(far: float, p: float
     """With the expected model, which does not depend on the photos, only the nearest of them counts."""
     embeddings = photos(31, 8)[0].astype(np.float64)
     item = embeddings[-1] + far * np.random.default_rng(9).normal(size=FEATURES)
-    fewer, all_of_them = (expected_novelty(normalize(embeddings[:number]), 0.2, 1.0) for number in (count, 30))
+    fewer, all_of_them = (expected_novelty(normalize(embeddings[:number]), 0.15, 0.04, 1.0) for number in (count, 30))
     scores = [model.score(item, np.array([p, 1 - p]), excluded) for model in (fewer, all_of_them)]
     assert scores[1] <= scores[0] + 1e-6
 
