@@ -10,7 +10,7 @@ from types import TracebackType
 
 import numpy as np
 
-from device.cameras import CameraError, EndOfFrames, Frame, Source
+from device.cameras import AdjustableSource, CameraError, EndOfFrames, Frame, Source
 from device.cameras.settings import CameraBase, Region
 from device.vision.inference.preprocess import Pixels
 
@@ -24,6 +24,10 @@ CHECK_S = 0.5
 MOST_ABANDONED = 2
 DAMAGE_LOG_EVERY_S = 3600.0
 """how often the log says that damaged frames are dropped"""
+EXPOSED_S = 2.0
+"""longest time for which another exposure may be asked: should nobody set it back, the camera's thread does"""
+SET_BACK_S = 2.0
+"""how long a camera may take back to its usual exposure, until it is opened again, which sets it anew"""
 LOST_S = 60.0
 """If the driver still holds an abandoned thread after so long, and no other opening brings a frame, it holds the camera too: only the end of the
 process makes it let go."""
@@ -35,6 +39,12 @@ class _ReaderThread:
 
     calling_since_s: float | None = None
     thread: threading.Thread | None = None
+    exposure: float = 1.0
+    """multiple of the usual exposure that its source was asked for"""
+    exposed_frames: int = 0
+    """frames that were read since then"""
+    other_exposure_since_s: float | None = None
+    """since when frames have come at another exposure although the usual one was asked for"""
 
 
 class CameraThread:
@@ -68,6 +78,8 @@ class CameraThread:
         self._opened = 0
         self._damaged = 0
         self._damage_logged_s = -math.inf
+        self._exposure, self._exposed_frames, self._exposed_until_s = 1.0, 0, -math.inf
+        self._exposure_range: tuple[float, float] | None = None
         self._abandoned = 0
         self._abandoned_since_s = math.inf
         self._reader: _ReaderThread | None = None
@@ -93,6 +105,24 @@ class CameraThread:
                 if now_s >= deadline_s or self._reader is None:
                     return None
                 self._changed.wait(min(deadline_s - now_s, CHECK_S))
+
+    def ask_exposure(self, exposure: float, frames: int) -> float:
+        """Ask for frames at this multiple of the usual exposure; 1.0 for usual ones. Returns at once what the camera is asked for, which is 1.0 where
+        it cannot be asked. It sets itself back after EXPOSED_S, when it is closed, and when it is opened again.
+
+        frames: so many, after which a camera that tells the exposure of each sets itself back, without a wait for the first. Others have to be asked.
+        Frames say at which exposure they were taken; the first ones at another come some frames later, and so do the usual ones afterwards.
+        """
+        with self._changed:
+            least, most = self._exposure_range or (1.0, 1.0)
+            self._exposure, self._exposed_frames = min(max(exposure, least), most), frames
+            self._exposed_until_s = self._clock() + EXPOSED_S
+            return self._exposure
+
+    @property
+    def exposure_range(self) -> tuple[float, float] | None:
+        """The multiples of its usual exposure that the camera can be asked for; None where it cannot, and until it is open."""
+        return self._exposure_range
 
     def age_s(self, now_s: float) -> float:
         """Seconds since the newest frame was taken; infinite while there is none."""
@@ -191,19 +221,50 @@ class CameraThread:
             with self._changed:
                 if self._reader is reader:
                     self._opened += 1
+                    self._exposure, self._exposure_range = 1.0, source.exposure_range if isinstance(source, AdjustableSource) else None
+            reader.exposure, reader.other_exposure_since_s = 1.0, None
             while self._reader is reader:
                 reader.calling_since_s = self._clock()
+                self._adjust(reader, source)
                 frame = source.read(self._settings.stale_s)
                 reader.calling_since_s = None
                 self._publish(reader, frame)
+                self._check_set_back(reader, frame)
                 damaged = self._count_damaged(source, damaged)
                 if self._clock() - opened_s >= STEADY_S:
                     self._pause_s = self._first_pause_s
         finally:
+            with self._changed:
+                if self._reader is reader:
+                    self._exposure_range = None
             self._count_damaged(source, damaged)
             reader.calling_since_s = self._clock()
             source.close()
             reader.calling_since_s = None
+
+    def _adjust(self, reader: _ReaderThread, source: Source) -> None:
+        """Pass on the exposure that was asked for, or the usual one when its time is over."""
+        if not isinstance(source, AdjustableSource):
+            return
+        with self._changed:
+            enough = source.tells_exposure and reader.exposure == self._exposure and reader.exposed_frames >= self._exposed_frames
+            if enough or self._clock() >= self._exposed_until_s:
+                self._exposure = 1.0
+            wanted = self._exposure
+        if wanted != reader.exposure:
+            reader.exposure, reader.exposed_frames = wanted, 0
+            source.set_exposure(wanted)
+        reader.exposed_frames += 1
+
+    def _check_set_back(self, reader: _ReaderThread, frame: Frame) -> None:
+        """Raise CameraError where the camera does not go back to its usual exposure: nothing else could be judged any more."""
+        if reader.exposure != 1.0 or frame.exposure == 1.0:
+            reader.other_exposure_since_s = None
+            return
+        now_s = self._clock()
+        reader.other_exposure_since_s = now_s if reader.other_exposure_since_s is None else reader.other_exposure_since_s
+        if now_s - reader.other_exposure_since_s > SET_BACK_S:
+            raise CameraError("camera: does not go back to its usual exposure and is opened again; camera.expose_for_item = false leaves it alone")
 
     def _count_damaged(self, source: Source, counted: int) -> int:
         """Add the damaged frames of the source that were not counted yet. Returns its count."""
@@ -220,7 +281,7 @@ class CameraThread:
         with self._changed:
             if self._reader is reader:
                 number = 1 if self._newest is None else self._newest.number + 1
-                self._newest = Frame(pixels, number, frame.taken_s)
+                self._newest = Frame(pixels, number, frame.taken_s, frame.exposure)
                 self._abandoned_since_s = math.inf
                 self._last_error = None
                 self._changed.notify_all()

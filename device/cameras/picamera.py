@@ -23,6 +23,10 @@ FIRST_PICTURE_S = 3.0
 FOCUS_S = 3.0
 """longest time for the search for focus"""
 LOCKABLE = ("ExposureTime", "AnalogueGain", "ColourGains")
+ADJUSTED_FRAMES = 20
+"""usual frames after the last change of exposure until no other one can come any more: twice what a sensor and its queue take"""
+SAME_EXPOSURE = 0.05
+"""the sensor rounds exposure times to whole lines: within this share two exposures are the same"""
 SAME_VIEW = 0.99
 """share of the widest view, by area, from which a sensor mode counts as showing all of it"""
 
@@ -42,6 +46,8 @@ class Picamera2Settings(CameraBase, frozen=True, kw_only=True, tag="picamera2"):
     """time for exposure and white balance to settle before the first frame is used"""
     lock_exposure: bool = True
     """lock exposure and white balance after the warm-up, so that an item does not change the light of the whole frame"""
+    expose_for_item: bool = True
+    """take a frame at an exposure of its own of an item that is black or white all over; needs lock_exposure"""
     focus: Literal["auto"] | Annotated[float, Meta(ge=0, le=32)] = "auto"
     """of a lens that can be moved: auto focuses once, after the warm-up, and keeps that; or 100 divided by the distance in cm, 0 for far away"""
     frozen_s: FrozenLimit = 10.0
@@ -64,6 +70,8 @@ class Picamera2Source:
     through CameraThread, which abandons a thread that hangs. frozen: the check shared by all openings of this camera; None: a new one.
     """
 
+    tells_exposure = True
+
     def __init__(
         self,
         settings: Picamera2Settings,
@@ -79,6 +87,10 @@ class Picamera2Source:
         self._frozen = frozen or FrozenPicture(settings.name, settings.frozen_s)
         self._number = 0
         self.damaged = 0
+        self.exposure_range: tuple[float, float] | None = None
+        self._settled: Metadata = {}
+        self._adjusted_frames = 0
+        self._longest_us = 1e6 / settings.fps
         self._camera = self._open(settings)
         try:
             self._start(settings)
@@ -104,7 +116,24 @@ class Picamera2Source:
             raise CameraError(f"{self._name}: gave a picture that is {age_s:.1f} s old; the system may be overloaded")
         self._frozen.check(pixels, now_s)
         self._number += 1
-        return Frame(pixels, self._number, now_s - max(0.0, age_s))
+        return Frame(pixels, self._number, now_s - max(0.0, age_s), self._exposure_of(metadata))
+
+    def set_exposure(self, exposure: float) -> None:
+        """See AdjustableSource. The exposure time changes first; what it cannot do within a frame's time, the gain does."""
+        if self.exposure_range is None:
+            return
+        self._adjusted_frames = ADJUSTED_FRAMES
+        settled_us, settled_gain = self._settled["ExposureTime"], self._settled["AnalogueGain"]
+        if exposure == 1.0:
+            wanted = {"ExposureTime": settled_us, "AnalogueGain": settled_gain}
+        else:
+            (shortest_us, longest_us), _ = self._exposure_limits()
+            time_us = round(min(max(exposure * settled_us, shortest_us), longest_us))
+            wanted = {"ExposureTime": time_us, "AnalogueGain": exposure * settled_us * settled_gain / time_us}
+        try:
+            self._camera.set_controls(wanted)
+        except (RuntimeError, OSError) as error:
+            raise CameraError(f"{self._name}: cannot set its exposure: {error}") from error
 
     def close(self) -> None:
         try:
@@ -164,7 +193,40 @@ class Picamera2Source:
         if settings.lock_exposure:
             settled = {name: metadata[name] for name in LOCKABLE if name in metadata}
             self._camera.set_controls({"AeEnable": False, "AwbEnable": False} | settled)
+            if settings.expose_for_item:
+                self._settled = settled
+                self.exposure_range = self._find_exposure_range()
         self._focus(settings.focus)
+
+    def _find_exposure_range(self) -> tuple[float, float] | None:
+        """The multiples of the settled exposure that the sensor can do; None where the camera does not tell."""
+        if not self._settled.get("ExposureTime") or not self._settled.get("AnalogueGain"):
+            return None
+        time_us, gain = self._exposure_limits()
+        settled = self._settled["ExposureTime"] * self._settled["AnalogueGain"]
+        return min(1.0, time_us[0] * gain[0] / settled), max(1.0, time_us[1] * gain[1] / settled)
+
+    def _exposure_limits(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The least and greatest exposure time, microseconds, and gain. No time is longer than a frame's, so that frames come as fast as before."""
+        time_us, gain = self._settled["ExposureTime"], self._settled["AnalogueGain"]
+        shortest_us, longest_us, *_ = self._camera.camera_controls.get("ExposureTime", (time_us, time_us))
+        least_gain, most_gain, *_ = self._camera.camera_controls.get("AnalogueGain", (gain, gain))
+        return (max(1, min(shortest_us, time_us)), max(time_us, min(longest_us, self._longest_us))), (min(least_gain, gain), max(most_gain, gain))
+
+    def _exposure_of(self, metadata: Metadata) -> float | None:
+        """The exposure of the frame with this metadata, as a multiple of the usual one; None where the camera does not tell.
+
+        It is the usual one unless another was set, until ADJUSTED_FRAMES have had it: a camera that adjusts itself all the same is no concern here.
+        """
+        if not self._adjusted_frames:
+            return 1.0
+        if "ExposureTime" not in metadata or "AnalogueGain" not in metadata:
+            return None
+        exposure = metadata["ExposureTime"] * metadata["AnalogueGain"] / (self._settled["ExposureTime"] * self._settled["AnalogueGain"])
+        if abs(exposure - 1) >= SAME_EXPOSURE:
+            return float(exposure)
+        self._adjusted_frames -= 1
+        return 1.0
 
     def _focus(self, wanted: float | str) -> None:
         """Focus once, if the lens can be moved, and keep that focus: a lens that searches blurs every item."""

@@ -28,8 +28,14 @@ PADDED = ("BGR3", "RGB3")
 """formats that OpenCV prefers. Avoided here: drivers may pad their lines, which OpenCV does not remove, and they are the largest"""
 WARM_UP_S = 2.0
 """time for exposure and white balance to settle before they are locked"""
+BRIGHTNESS_STEP = 8
+"""the brightness of a frame is the mean of every so-manieth pixel of every so-manieth row"""
 SETTLED_S = 0.3
 """time until a changed control has an effect"""
+SET_BACK_S = 1.0
+"""longest wait, after the usual exposure was set again, until the view is as bright as before; an item may have been taken away meanwhile"""
+EXPOSURE_UNITS = 10_000
+"""V4L2 counts exposure in units of 100 microseconds: so many a second"""
 LEAST_FPS = 1.0
 """frames a second below which nothing is locked: it would take longer than opening a camera may take"""
 
@@ -43,6 +49,8 @@ class V4l2Settings(CameraBase, frozen=True, kw_only=True, tag="v4l2"):
     """format in which the camera sends frames; empty: YUYV or the driver's default. Large frames often need MJPG to reach their rate"""
     lock_exposure: bool = True
     """lock exposure and white balance after two seconds, if the camera can; false leaves all its controls alone"""
+    expose_for_item: bool = True
+    """take a frame at an exposure of its own of an item that is black or white all over, if the camera can; needs lock_exposure"""
     focus: Literal["auto"] | Annotated[int, Meta(ge=0, le=65535)] = "auto"
     """auto leaves it to the camera; a number holds the lens there, in the camera's own unit (`focus_absolute` of `v4l2-ctl --list-ctrls`)"""
     frozen_s: FrozenLimit = 10.0
@@ -114,6 +122,40 @@ def _describe(error: OSError) -> str:
             return f"{error.strerror}; unplug the camera and plug it in again"
 
 
+class _AdjustedExposure:
+    """The exposure of each frame of a driver that does not tell it: known once a change has had its time."""
+
+    def __init__(self) -> None:
+        self._now = 1.0
+        self._changed_s = -math.inf
+        self._usual_mean: float | None = None
+        """mean brightness of the last frame before a change; None where none is awaited any more"""
+        self._mean = 0.0
+
+    def change(self, exposure: float, now_s: float) -> None:
+        """Another exposure was set, as a multiple of the usual one."""
+        if exposure == self._now:
+            return
+        self._usual_mean = self._mean if self._now == 1.0 and self._usual_mean is None else self._usual_mean
+        self._now, self._changed_s = exposure, now_s
+
+    def of(self, pixels: Pixels, taken_s: float) -> float | None:
+        """The exposure of a frame, None where it is not known. The usual one is back once the view is as bright as before, or after SET_BACK_S."""
+        if self._usual_mean is None:
+            self._mean = float(pixels[::BRIGHTNESS_STEP, ::BRIGHTNESS_STEP].mean())
+            return self._now
+        since_s = taken_s - self._changed_s
+        if since_s < SETTLED_S:
+            return None
+        if self._now == 1.0 and since_s < SET_BACK_S:
+            mean = float(pixels[::BRIGHTNESS_STEP, ::BRIGHTNESS_STEP].mean())
+            if abs(mean - self._usual_mean) > v4l2_controls.TOLERANCE * self._usual_mean + v4l2_controls.LEAST_COUNTS:
+                return None
+        if self._now == 1.0:
+            self._usual_mean = None
+        return self._now
+
+
 class V4l2Source:
     """Frames of a webcam, at most `fps` a second; those in between are taken from the driver and dropped undecoded.
 
@@ -122,6 +164,8 @@ class V4l2Source:
     OpenCV waits up to 10 s inside the driver whatever `wait_s` is, and longer if the driver hangs: use it through CameraThread, which
     abandons a thread that hangs. frozen: the check shared by all openings of this camera; None: a new one.
     """
+
+    tells_exposure = False
 
     def __init__(
         self,
@@ -142,6 +186,9 @@ class V4l2Source:
         self._frozen = frozen or FrozenPicture(settings.name, settings.frozen_s)
         self._number = 0
         self.damaged = 0
+        self.exposure_range: tuple[float, float] | None = None
+        self._exposure = _AdjustedExposure()
+        self._most_exposure, self._usual_exposure = EXPOSURE_UNITS / settings.fps, 1
         self._taken_s = -math.inf
         self._has_stamps: bool | None = None
         self._capture = open_capture(settings.path)
@@ -190,10 +237,19 @@ class V4l2Source:
         self._frozen.check(pixels, now_s)
         self._taken_s = taken_s
         self._number += 1
-        return Frame(pixels, self._number, taken_s)
+        return Frame(pixels, self._number, taken_s, self._exposure.of(pixels, taken_s))
+
+    def set_exposure(self, exposure: float) -> None:
+        """See AdjustableSource. Only the exposure time changes: gain would outlive a killed process, and many webcams have none."""
+        if self._controls is None or self.exposure_range is None:
+            return
+        self._controls.set(v4l2_controls.EXPOSURE_ABSOLUTE, max(1, round(exposure * self._usual_exposure)))
+        now = self._controls.get(v4l2_controls.EXPOSURE_ABSOLUTE)
+        self._exposure.change(1.0 if now is None else now / self._usual_exposure, self._clock())
 
     def close(self) -> None:
         if self._controls is not None:
+            self.set_exposure(1.0)
             # Controls outlive the program, and the next one expects a camera that follows the light.
             if self._automatics:
                 v4l2_controls.enable_automatics(self._controls)
@@ -228,6 +284,16 @@ class V4l2Source:
             self.read(self._stale_s)
         for automatic in v4l2_controls.lock(self._controls, self._automatics, self._mean_colour):
             log.warning("%s: cannot hold its %s, so an item may change the light of the whole picture", self._name, automatic.name)
+        if settings.expose_for_item:
+            self._find_exposure_range(self._controls)
+
+    def _find_exposure_range(self, controls: Controls) -> None:
+        """Find the exposures that can be set from now on. None where the camera holds no exposure, does not tell it, or may not exceed it."""
+        usual, limits = controls.get(v4l2_controls.EXPOSURE_ABSOLUTE), controls.limits(v4l2_controls.EXPOSURE_ABSOLUTE)
+        if not usual or limits is None or controls.get(v4l2_controls.EXPOSURE_AUTO) != v4l2_controls.EXPOSURE.off:
+            return
+        self._usual_exposure = usual
+        self.exposure_range = min(1.0, max(1, limits[0]) / usual), max(1.0, min(limits[1], self._most_exposure) / usual)
 
     def _mean_colour(self) -> Float64Array:
         """Mean red, green and blue of a frame that was taken after the last change of a control, 0..255."""

@@ -13,10 +13,12 @@ import numpy as np
 
 from device.common.arrays import Float64Array
 
-QUERYCAP, G_CTRL, S_CTRL = 0x80685600, 0xC008561B, 0xC008561C
+QUERYCAP, QUERYCTRL, G_CTRL, S_CTRL = 0x80685600, 0xC0445624, 0xC008561B, 0xC008561C
 CAPABILITY = struct.Struct("=16s32s32sIII12x")
 """driver, card, bus, version, capabilities of the device, capabilities of this file"""
 CONTROL = struct.Struct("=Ii")
+CONTROL_LIMITS = struct.Struct("=II32siiiiI8x")
+"""control, type, name, least, greatest, step, default, flags"""
 CAPTURES, HAS_DEVICE_CAPS = 0x1, 0x80000000
 
 EXPOSURE_AUTO, EXPOSURE_ABSOLUTE, FOCUS_AUTO, FOCUS_ABSOLUTE = 0x9A0901, 0x9A0902, 0x9A090C, 0x9A090A
@@ -77,6 +79,14 @@ class Controls:
     def set(self, control: int, value: int) -> bool:
         """Set a control. Returns whether the device accepted the value, which it may clip to its range."""
         return self._ask(S_CTRL, bytearray(CONTROL.pack(control, value)))
+
+    def limits(self, control: int) -> tuple[int, int] | None:
+        """The least and the greatest value of a control; None if the device has no such control."""
+        answer = bytearray(CONTROL_LIMITS.pack(control, 0, b"", 0, 0, 0, 0, 0))
+        if not self._ask(QUERYCTRL, answer):
+            return None
+        _, _, _, least, greatest, *_ = CONTROL_LIMITS.unpack(answer)
+        return int(least), int(greatest)
 
     def close(self) -> None:
         """Close the device. Any number of calls; never raises."""

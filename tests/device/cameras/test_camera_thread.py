@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.cameras import CameraError, EndOfFrames, Frame
-from device.cameras.camera_thread import CameraThread, rotate_and_crop
+from device.cameras.camera_thread import EXPOSED_S, CameraThread, rotate_and_crop
 from device.cameras.settings import CameraBase, Region
 from device.vision.inference.preprocess import Pixels
 
 PATIENCE_S = 20.0
 QUICK = (0.001, 0.002)
+MANY = 10**9
 
 
 class Script:
@@ -55,15 +56,15 @@ class Script:
 def start() -> Iterator[Callable[..., CameraThread]]:
     """`start(source, source...)`: a CameraThread that opens these one after the other; an exception is a failed opening."""
     cameras: list[CameraThread] = []
-    sources: list[Script] = []
+    sources: list[Script | Adjustable] = []
 
     def begin(
-        *script: Script | Exception, pause_s: tuple[float, float] = QUICK, clock: Callable[[], float] = time.monotonic, **keys: Any
+        *script: Script | Adjustable | Exception, pause_s: tuple[float, float] = QUICK, clock: Callable[[], float] = time.monotonic, **keys: Any
     ) -> CameraThread:
-        sources.extend(each for each in script if isinstance(each, Script))
+        sources.extend(each for each in script if not isinstance(each, Exception))
         left = iter(script)
 
-        def open_source() -> Script:
+        def open_source() -> Script | Adjustable:
             source = next(left, CameraError("nothing more in the script"))
             if isinstance(source, Exception):
                 raise source
@@ -236,6 +237,134 @@ def test_a_hang_that_ended_is_not_stuck(start: Callable[..., CameraThread], cloc
     assert brightness(camera.latest(1, PATIENCE_S)) == 2
     clock.now_s += 1000.0
     assert not camera.stuck
+
+
+class Adjustable:
+    """A source of grey frames that says what it was asked for, and follows some frames later. steps: as for Script, at these frames."""
+
+    exposure_range: tuple[float, float] | None = (0.25, 16.0)
+    tells_exposure = True
+
+    def __init__(self, *, goes_back: bool = True, fails_at: int = 0, hangs_at: int = 0) -> None:
+        self.goes_back, self.fails_at, self.hangs_at = goes_back, fails_at, hangs_at
+        self.asked: list[float] = []
+        self.damaged = self.number = 0
+        self.closed, self.let_go, self.hangs = threading.Event(), threading.Event(), threading.Event()
+        self.coming = [1.0, 1.0]
+
+    def set_exposure(self, exposure: float) -> None:
+        self.asked.append(exposure)
+
+    def read(self, wait_s: float) -> Frame:
+        self.closed.wait(0.001)
+        self.number += 1
+        wanted = self.asked[-1] if self.asked else 1.0
+        self.coming = [*self.coming[-2:], self.coming[-1] if wanted == 1.0 and not self.goes_back else wanted]
+        exposed = self.coming[0] != 1.0
+        self.fails_at -= exposed
+        self.hangs_at -= exposed
+        if exposed and self.fails_at == 0:
+            raise CameraError("unplugged")
+        if exposed and self.hangs_at == 0:
+            self.hangs.set()
+            self.let_go.wait(PATIENCE_S)
+        return Frame(np.full((4, 6, 3), 90, np.uint8), self.number, 0.0, self.coming[0])
+
+    def close(self) -> None:
+        self.asked.append(1.0)
+        self.closed.set()
+
+
+def wait_for(camera: CameraThread, until: Callable[[Frame], bool]) -> Frame:
+    """The first frame from now on of which that holds."""
+    number, ends_s = 0, time.monotonic() + PATIENCE_S
+    while time.monotonic() < ends_s:
+        frame = camera.latest(number, 0.05)
+        if frame is not None and until(frame):
+            return frame
+        number = number if frame is None else frame.number
+    raise AssertionError("no such frame")
+
+
+def test_another_exposure_is_asked_for_and_set_back(start: Callable[..., CameraThread]) -> None:
+    source = Adjustable()
+    camera = start(source)
+    wait_for(camera, lambda frame: frame.exposure == 1.0)
+    assert camera.exposure_range == (0.25, 16.0)
+    assert (camera.ask_exposure(100.0, MANY), camera.ask_exposure(0.1, MANY), camera.ask_exposure(4.0, MANY)) == (16.0, 0.25, 4.0)
+    assert wait_for(camera, lambda frame: frame.exposure != 1.0).exposure in (16.0, 0.25, 4.0)
+    wait_for(camera, lambda frame: frame.exposure == 4.0)
+    assert camera.ask_exposure(1.0, MANY) == 1.0
+    wait_for(camera, lambda frame: frame.exposure == 1.0)
+    assert source.asked[-2:] == [4.0, 1.0]
+
+
+def test_an_exposure_that_nobody_sets_back_ends_by_itself(start: Callable[..., CameraThread], clock: Any) -> None:
+    source = Adjustable()
+    camera = start(source, clock=clock)
+    wait_for(camera, lambda frame: frame.exposure == 1.0)
+    camera.ask_exposure(4.0, MANY)
+    wait_for(camera, lambda frame: frame.exposure == 4.0)
+    clock.now_s += EXPOSED_S + 0.1
+    wait_for(camera, lambda frame: frame.exposure == 1.0)
+    assert source.asked == [4.0, 1.0]
+
+
+@pytest.mark.parametrize(("tells", "asked"), [(True, [4.0, 1.0]), (False, [4.0])])
+def test_a_camera_that_tells_is_set_back_after_as_many_frames(start: Callable[..., CameraThread], tells: bool, asked: list[float]) -> None:
+    source = Adjustable()
+    source.tells_exposure = tells
+    camera = start(source)
+    before = wait_for(camera, lambda frame: frame.exposure == 1.0).number
+    camera.ask_exposure(4.0, 3)
+    wait_for(camera, lambda frame: frame.number >= before + 30)
+    assert source.asked == asked
+
+
+def test_a_source_that_cannot_be_adjusted_is_not_asked(start: Callable[..., CameraThread]) -> None:
+    camera = start(Script(1, 2, 3))
+    assert camera.latest(0, PATIENCE_S) is not None
+    assert camera.exposure_range is None and camera.ask_exposure(4.0, MANY) == 1.0
+
+
+def test_a_camera_that_does_not_go_back_is_opened_again(start: Callable[..., CameraThread], clock: Any, caplog: pytest.LogCaptureFixture) -> None:
+    stays, fresh = Adjustable(goes_back=False), Adjustable()
+    camera = start(stays, fresh, clock=clock)
+    wait_for(camera, lambda frame: frame.exposure == 1.0)
+    camera.ask_exposure(4.0, MANY)
+    wait_for(camera, lambda frame: frame.exposure == 4.0)
+    camera.ask_exposure(1.0, MANY)
+
+    def passes(frame: Frame) -> bool:
+        clock.now_s += 0.1
+        return frame.exposure == 1.0
+
+    wait_for(camera, passes)
+    assert stays.closed.is_set()
+    assert fresh.asked == [] and "does not go back to its usual exposure" in caplog.text
+
+
+def test_a_camera_that_dies_while_exposed_is_closed_and_reopened_as_usual(start: Callable[..., CameraThread]) -> None:
+    dies, fresh = Adjustable(fails_at=2), Adjustable()
+    camera = start(dies, fresh)
+    wait_for(camera, lambda frame: frame.exposure == 1.0)
+    camera.ask_exposure(4.0, MANY)
+    assert dies.closed.wait(PATIENCE_S)
+    wait_for(camera, lambda _: fresh.number > 5)
+    assert dies.asked == [4.0, 1.0] and fresh.asked == []
+
+
+def test_a_thread_that_replaces_a_hanging_one_begins_at_the_usual_exposure(start: Callable[..., CameraThread], clock: Any) -> None:
+    hangs, fresh = Adjustable(hangs_at=2), Adjustable()
+    camera = start(hangs, fresh, hang_s=12.0, clock=clock)
+    wait_for(camera, lambda frame: frame.exposure == 1.0)
+    camera.ask_exposure(4.0, MANY)
+    assert hangs.hangs.wait(PATIENCE_S)
+    clock.now_s += 13.0
+    wait_for(camera, lambda _: fresh.number > 5)
+    hangs.let_go.set()
+    assert hangs.closed.wait(PATIENCE_S)
+    assert fresh.asked == [] and hangs.asked == [4.0, 1.0], "the late one sets its device back, and not the new one"
 
 
 def test_close_is_bounded_when_the_driver_hangs(start: Callable[..., CameraThread]) -> None:

@@ -12,7 +12,7 @@ from device.cameras import CameraError
 from device.cameras.picamera import Picamera2Settings, Picamera2Source
 from device.vision.inference.preprocess import Pixels
 
-BUFFERS = 3
+BUFFERS, LAG_FRAMES = 3, 4
 
 
 class Request:
@@ -21,6 +21,7 @@ class Request:
     def __init__(self, camera: "Camera", pixels: Pixels, stamp_ns: int) -> None:
         self.camera, self.buffer, self.stamp_ns = camera, pixels.copy(), stamp_ns
         self.held = 1
+        self.taken_with = camera.exposure()
 
     def make_array(self, name: str) -> Pixels:
         assert name == "main"
@@ -31,8 +32,8 @@ class Request:
 
     def get_metadata(self) -> dict[str, Any]:
         assert self.held == 1
-        said = {"SensorTimestamp": self.stamp_ns, "ExposureTime": 8000, "AnalogueGain": 2.0, "ColourGains": (1.5, 1.8), "Lux": 300.0}
-        return said | self.camera.lens()
+        said = {"SensorTimestamp": self.stamp_ns, "ColourGains": (1.5, 1.8), "Lux": 300.0}
+        return said | self.taken_with | self.camera.lens()
 
     def release(self) -> None:
         self.held -= 1
@@ -53,6 +54,7 @@ class Camera:
         self.controls: dict[str, Any] = {}
         self.started = self.flushed = False
         self.waiting_jobs = self.scanned = 0
+        self.exposures: list[dict[str, Any]] = []
         bench.cameras.append(self)
 
     def create_video_configuration(
@@ -79,7 +81,16 @@ class Camera:
     @property
     def camera_controls(self) -> dict[str, Any]:
         lens = {"AfMode": (0, 2, 0), "LensPosition": (0.0, 32.0, 1.0)} if self.bench.has_lens else {}
-        return {"ExposureTime": (0, 66666, None)} | lens
+        return {"ExposureTime": (14, 11_000_000, None), "AnalogueGain": (1.0, 16.0, None)} | lens
+
+    def exposure(self) -> dict[str, Any]:
+        """What the next frame is taken with: the controls of some frames before, in whole lines of the sensor."""
+        wanted = self.controls if self.bench.follows else {}
+        line_us, gain = 29.6, wanted.get("AnalogueGain", 2.0)
+        time_us = int(max(1, wanted.get("ExposureTime", 8000) // line_us) * line_us)
+        self.exposures.append({"ExposureTime": time_us, "AnalogueGain": gain})
+        del self.exposures[: -1 - LAG_FRAMES]
+        return self.exposures[0] if self.bench.tells_exposure else {}
 
     def lens(self) -> dict[str, Any]:
         """The lens state that libcamera reports with each frame: idle, scanning for some frames, then the result."""
@@ -102,6 +113,8 @@ class Camera:
         self.started = True
 
     def set_controls(self, controls: dict[str, Any]) -> None:
+        if self.bench.refuses_controls:
+            raise RuntimeError(f"Control {next(iter(controls))} is not advertised by libcamera")
         self.controls |= controls
 
     def capture_request(self, wait: Any = None, signal_function: Any = None, flush: Any = None) -> Request:
@@ -143,6 +156,8 @@ class Bench:
         self.suspended_s = 0.0
         self.found = 1
         self.frozen = self.has_lens = False
+        self.follows = self.tells_exposure = True
+        self.refuses_controls = False
         self.finds_focus = True
         self.scans_for = 8
         self.sensor_modes: list[dict[str, Any]] = []
@@ -287,7 +302,7 @@ def test_exposure_settles_and_is_then_locked(bench: Bench, clock: Any) -> None:
     assert bench.cameras[0].controls == {
         "AeEnable": False,
         "AwbEnable": False,
-        "ExposureTime": 8000,
+        "ExposureTime": 7992,
         "AnalogueGain": 2.0,
         "ColourGains": (1.5, 1.8),
     }
@@ -296,6 +311,74 @@ def test_exposure_settles_and_is_then_locked(bench: Bench, clock: Any) -> None:
 def test_without_lock_exposure_it_stays_automatic(bench: Bench) -> None:
     bench.open(lock_exposure=False)
     assert bench.cameras[0].controls == {}
+
+
+def exposures(source: Picamera2Source, number: int) -> list[float | None]:
+    return [source.read(1.0).exposure for _ in range(number)]
+
+
+def test_another_exposure_is_told_by_each_frame_and_set_back(bench: Bench) -> None:
+    source = bench.open(fps=20)
+    settled = dict(bench.cameras[0].controls)
+    assert exposures(source, 3) == [1.0] * 3
+    source.set_exposure(4.0)
+    assert exposures(source, 8) == pytest.approx([1.0] * LAG_FRAMES + [4.0] * 4, rel=0.01)
+    assert bench.cameras[0].controls["ExposureTime"] == pytest.approx(32_000, rel=0.01) and bench.cameras[0].controls[
+        "AnalogueGain"
+    ] == pytest.approx(2)
+    source.set_exposure(1.0)
+    assert exposures(source, 8) == pytest.approx([4.0] * LAG_FRAMES + [1.0] * 4, rel=0.01)
+    assert bench.cameras[0].controls == settled
+
+
+def test_an_exposure_that_is_set_back_at_once_is_still_told(bench: Bench) -> None:
+    source = bench.open(fps=20)
+    source.set_exposure(4.0)
+    seen = exposures(source, 2)
+    source.set_exposure(1.0)
+    assert seen + exposures(source, 6) == pytest.approx([1.0] * LAG_FRAMES + [4.0] * 2 + [1.0] * 2, rel=0.01)
+
+
+@pytest.mark.parametrize(("asked", "time_us", "gain"), [(12.0, 50_000, 3.84), (1 / 8, 1000, 2.0), (1 / 1000, 14, 1.14)])
+def test_no_exposure_time_is_longer_than_a_frame(bench: Bench, asked: float, time_us: float, gain: float) -> None:
+    source = bench.open(fps=20)
+    source.set_exposure(asked)
+    set_ = bench.cameras[0].controls
+    assert (set_["ExposureTime"], set_["AnalogueGain"]) == (pytest.approx(time_us, rel=0.01), pytest.approx(gain, rel=0.01))
+
+
+def test_the_exposure_range_is_what_time_and_gain_can_do(bench: Bench) -> None:
+    least, most = bench.open(fps=20).exposure_range or (0.0, 0.0)
+    assert least == pytest.approx(14 / 15984) and most == pytest.approx(50_000 * 16 / 15984)
+
+
+@pytest.mark.parametrize("keys", [{"lock_exposure": False}, {"expose_for_item": False}])
+def test_without_a_locked_exposure_no_other_is_set(bench: Bench, keys: dict[str, Any]) -> None:
+    source = bench.open(**keys)
+    assert source.exposure_range is None
+    before = dict(bench.cameras[0].controls)
+    source.set_exposure(4.0)
+    assert bench.cameras[0].controls == before and exposures(source, 3) == [1.0] * 3
+
+
+def test_a_camera_without_metadata_of_its_exposure_is_never_asked(bench: Bench) -> None:
+    bench.tells_exposure = False
+    source = bench.open()
+    assert source.exposure_range is None and exposures(source, 3) == [1.0] * 3
+
+
+def test_a_camera_that_ignores_controls_has_only_usual_frames(bench: Bench) -> None:
+    source = bench.open()
+    bench.follows = False
+    source.set_exposure(4.0)
+    assert exposures(source, 12) == [1.0] * 12
+
+
+def test_a_camera_that_refuses_an_exposure_is_an_error(bench: Bench) -> None:
+    source = bench.open()
+    bench.refuses_controls = True
+    with pytest.raises(CameraError, match="camera 0: cannot set its exposure: Control ExposureTime is not advertised"):
+        source.set_exposure(4.0)
 
 
 def test_a_silent_camera_is_an_error_after_wait_s(bench: Bench, clock: Any) -> None:

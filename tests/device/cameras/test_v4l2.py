@@ -14,7 +14,7 @@ import pytest
 from device.cameras import CameraError
 from device.cameras.frozen_picture import FrozenPicture
 from device.cameras.v4l2 import Capture, V4l2Settings, V4l2Source, open_device
-from device.cameras.v4l2_controls import AUTO_WHITE_BALANCE, EXPOSURE_AUTO, FOCUS_ABSOLUTE, FOCUS_AUTO, Controls
+from device.cameras.v4l2_controls import AUTO_WHITE_BALANCE, EXPOSURE_ABSOLUTE, EXPOSURE_AUTO, FOCUS_ABSOLUTE, FOCUS_AUTO, Controls
 from device.vision.inference.preprocess import Pixels
 from tests.device.cameras.webcam import Webcam
 
@@ -110,7 +110,7 @@ def test_a_format_that_the_camera_lacks_is_logged(driver: Driver, clock: Any, ca
 def webcam(driver: Driver) -> Webcam:
     """The driver delivers the frames of this webcam, with noise."""
     webcam = Webcam()
-    driver.shows = lambda: (webcam.means()[::-1] + np.random.default_rng(driver.grabbed).normal(0, 2, (48, 64, 1))).clip(0, 255).astype(np.uint8)
+    driver.shows = lambda: (webcam.next_means()[::-1] + np.random.default_rng(driver.grabbed).normal(0, 2, (48, 64, 1))).clip(0, 255).astype(np.uint8)
     return webcam
 
 
@@ -157,6 +157,101 @@ def test_without_lock_exposure_controls_are_not_touched(locked: Callable[..., V4
     locked(lock_exposure=False).close()
     assert webcam.values == before
     assert clock() == 1000.0
+
+
+def read_many(source: V4l2Source, number: int) -> list[tuple[float | None, float]]:
+    """The exposure and the mean brightness of frames."""
+    frames = [source.read(1.0) for _ in range(number)]
+    return [(frame.exposure, float(frame.pixels.mean())) for frame in frames]
+
+
+@pytest.mark.parametrize("lag_frames", [0, 2])
+def test_another_exposure_is_set_and_told_and_set_back(locked: Callable[..., V4l2Source], webcam: Webcam, lag_frames: int) -> None:
+    webcam.light = 2.0
+    source = locked()
+    webcam.lag_frames = lag_frames
+    ((exposure, usual),) = read_many(source, 1)
+    before = webcam.manual_exposure
+    assert exposure == 1.0
+    source.set_exposure(0.25)
+    during = read_many(source, 6)
+    assert {exposure for exposure, _ in during} == {None, during[-1][0]} and during[-1][0] == pytest.approx(0.25, rel=0.02)
+    assert [mean for exposure, mean in during if exposure is not None] == pytest.approx([usual / 4] * 4, rel=0.1)
+    source.set_exposure(1.0)
+    after = read_many(source, 8)
+    assert webcam.manual_exposure == before
+    assert after[0][0] is None and after[-1][0] == 1.0
+    assert [mean for exposure, mean in after if exposure == 1.0] == pytest.approx([usual] * 6, rel=0.05)
+
+
+def test_the_longest_exposure_is_that_of_a_frame(locked: Callable[..., V4l2Source], webcam: Webcam) -> None:
+    webcam.light = 5.0
+    exposure_range = np.array(locked(fps=20).exposure_range)
+    assert exposure_range * webcam.manual_exposure == pytest.approx([3, 500]), "units of 100 us, in 50 ms"
+
+
+def test_a_webcam_that_answers_late_shows_no_usual_frame_too_early(locked: Callable[..., V4l2Source], webcam: Webcam) -> None:
+    webcam.light = 2.0
+    source = locked()
+    ((_, usual),) = read_many(source, 1)
+    webcam.lag_frames = 7
+    source.set_exposure(0.25)
+    read_many(source, 12)
+    source.set_exposure(1.0)
+    after = read_many(source, 12)
+    assert [mean for exposure, mean in after if exposure == 1.0] == pytest.approx([usual] * 5, rel=0.05)
+
+
+def test_a_view_that_stays_changed_is_usual_after_a_second(locked: Callable[..., V4l2Source], webcam: Webcam) -> None:
+    source = locked()
+    source.set_exposure(0.5)
+    read_many(source, 5)
+    webcam.light *= 0.4
+    source.set_exposure(1.0)
+    assert [exposure for exposure, _ in read_many(source, 12)] == [None] * 9 + [1.0] * 3
+
+
+def test_a_refused_exposure_changes_no_frame(locked: Callable[..., V4l2Source], webcam: Webcam) -> None:
+    source = locked()
+    webcam.refuses = {EXPOSURE_ABSOLUTE}
+    source.set_exposure(0.5)
+    assert [exposure for exposure, _ in read_many(source, 6)] == [1.0] * 6
+
+
+def test_an_ignored_exposure_is_usual_again_once_set_back(locked: Callable[..., V4l2Source], webcam: Webcam) -> None:
+    source = locked()
+    webcam._effective_exposure, webcam.ignores = webcam.manual_exposure, {EXPOSURE_ABSOLUTE}
+    source.set_exposure(0.5)
+    during = read_many(source, 6)
+    assert during[-1][0] == pytest.approx(0.5, rel=0.02) and during[-1][1] == pytest.approx(during[0][1], rel=0.05), "only the pixels tell"
+    source.set_exposure(1.0)
+    assert read_many(source, 4)[-1][0] == 1.0
+
+
+@pytest.mark.parametrize("plugged", [True, False])
+def test_closing_sets_the_exposure_back(locked: Callable[..., V4l2Source], driver: Driver, webcam: Webcam, plugged: bool) -> None:
+    source = locked()
+    before = webcam.manual_exposure
+    source.set_exposure(0.5)
+    assert webcam.manual_exposure != before
+    driver.plugged = plugged
+    if not plugged:
+        with pytest.raises(CameraError, match="gives no picture"):
+            source.read(1.0)
+    source.close()
+    source.close()
+    assert webcam.manual_exposure == before and webcam.values[EXPOSURE_AUTO] == 3
+
+
+@pytest.mark.parametrize("why", ["the setting", "nothing is locked", "no limits", "cannot be locked"])
+def test_without_a_locked_exposure_none_can_be_set(locked: Callable[..., V4l2Source], webcam: Webcam, why: str) -> None:
+    webcam.exposure_limits = None if why == "no limits" else webcam.exposure_limits
+    webcam.refuses = {EXPOSURE_AUTO} if why == "cannot be locked" else set()
+    source = locked(expose_for_item=why != "the setting", lock_exposure=why != "nothing is locked")
+    assert source.exposure_range is None
+    before = webcam.manual_exposure
+    source.set_exposure(0.5)
+    assert webcam.manual_exposure == before and source.read(1.0).exposure == 1.0
 
 
 def test_focus_is_set_to_the_given_value(locked: Callable[..., V4l2Source], webcam: Webcam) -> None:

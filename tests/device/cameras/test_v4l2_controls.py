@@ -14,10 +14,12 @@ from tests.device.cameras.webcam import Webcam
 HEADER = Path("/usr/include/linux/videodev2.h")
 NAMES = {
     "VIDIOC_QUERYCAP": v4l2.QUERYCAP,
+    "VIDIOC_QUERYCTRL": v4l2.QUERYCTRL,
     "VIDIOC_G_CTRL": v4l2.G_CTRL,
     "VIDIOC_S_CTRL": v4l2.S_CTRL,
     "sizeof(struct v4l2_capability)": v4l2.CAPABILITY.size,
     "sizeof(struct v4l2_control)": v4l2.CONTROL.size,
+    "sizeof(struct v4l2_queryctrl)": v4l2.CONTROL_LIMITS.size,
     "V4L2_CAP_VIDEO_CAPTURE": v4l2.CAPTURES,
     "V4L2_CAP_DEVICE_CAPS": v4l2.HAS_DEVICE_CAPS,
     "V4L2_CID_EXPOSURE_AUTO": v4l2.EXPOSURE_AUTO,
@@ -71,6 +73,12 @@ def test_a_file_that_is_no_video_device_has_no_controls(tmp_path: Path) -> None:
     controls.close()
     controls.close()
     assert controls.get(v4l2.GAIN) is None
+
+
+def test_the_limits_of_a_control_are_read(controls: Controls, webcam: Webcam) -> None:
+    assert controls.limits(v4l2.EXPOSURE_ABSOLUTE) == (3, 2047)
+    webcam.exposure_limits = None
+    assert controls.limits(v4l2.EXPOSURE_ABSOLUTE) is None
 
 
 def test_locked_exposure_and_white_balance_keep_their_values(controls: Controls, webcam: Webcam) -> None:

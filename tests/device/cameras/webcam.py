@@ -21,6 +21,13 @@ class Webcam:
         self.manual_exposure, self.manual_kelvin = 250, 4000
         self.exposure_menu = {1, 3}
         self.refuses: set[int] = set()
+        self.ignores: set[int] = set()
+        """controls that it stores and reports, but that change nothing"""
+        self.lag_frames = 0
+        """frames that still come as before after a control was set"""
+        self.exposure_limits: tuple[int, int] | None = (3, 2047)
+        self._effective_exposure = 250
+        self._coming: list[Float64Array] = []
         self.own_capabilities = 0x05200001
         self.values = {v4l2.EXPOSURE_AUTO: 3, v4l2.AUTO_WHITE_BALANCE: 1, v4l2.GAIN: 64, v4l2.FOCUS_AUTO: 1, v4l2.FOCUS_ABSOLUTE: 30}
 
@@ -28,12 +35,23 @@ class Webcam:
         """Mean red, green and blue of a picture, once the automatics have settled."""
         tint = (self._kelvin() - self.lamp_kelvin) / 10_000
         colour = np.array([1.0 + tint, 1.0, 1.0 - tint])
-        return np.clip(0.4 * self.light * self._exposure() * colour, 0, 255)
+        shown = self._effective_exposure if self.ignores and self._exposure() == self.manual_exposure else self._exposure()
+        return np.clip(0.4 * self.light * shown * colour, 0, 255)
+
+    def next_means(self) -> Float64Array:
+        """The means of the next frame, which lags behind the controls."""
+        self._coming.append(self.means())
+        del self._coming[: -1 - self.lag_frames]
+        return self._coming[0]
 
     def request(self, file: int, code: int, answer: bytearray) -> int:
         """One request. Raises OSError as the kernel does."""
         if code == v4l2.QUERYCAP:
             answer[:] = struct.pack("=16s32s32sIII12x", b"uvcvideo", b"HD Pro Webcam C920", b"usb-1", 0, 0x84A00001, self.own_capabilities)
+            return 0
+        if code == v4l2.QUERYCTRL:
+            self._require(v4l2.CONTROL_LIMITS.unpack(answer)[0] == v4l2.EXPOSURE_ABSOLUTE and self.exposure_limits is not None)
+            answer[:] = v4l2.CONTROL_LIMITS.pack(v4l2.EXPOSURE_ABSOLUTE, 1, b"Exposure", *(self.exposure_limits or (0, 0)), 1, 250, 0)
             return 0
         control, value = struct.unpack("=Ii", answer)
         known = {*self.values, v4l2.EXPOSURE_ABSOLUTE, v4l2.WHITE_BALANCE_TEMPERATURE}
@@ -49,6 +67,8 @@ class Webcam:
         if control == v4l2.EXPOSURE_ABSOLUTE:
             self._require(self.values[v4l2.EXPOSURE_AUTO] == 1)
             self.manual_exposure = min(max(value, 3), 2047)
+            if control not in self.ignores:
+                self._effective_exposure = self.manual_exposure
         elif control == v4l2.WHITE_BALANCE_TEMPERATURE:
             self._require(not self.values[v4l2.AUTO_WHITE_BALANCE])
             self.manual_kelvin = min(max(value, 2000), 6500)
