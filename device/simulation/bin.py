@@ -1,6 +1,7 @@
 """The virtual bin: items appear on the tray, lie still, and fall when a gate below them opens far enough."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ SLIP_OPENING = 0.6
 """how far a gate has to be open for an item to slip, 0..1"""
 FALL_S = 0.35
 ARRIVE_S = 0.25
+EXPOSURE_RANGE = (1 / 32, 32.0)
+"""multiples of its usual exposure that the virtual camera can be asked for"""
+CONTROL_DELAY = 3
+"""frames that still come at the old exposure after another one was asked for"""
 HAND_S = 3.0
 """a hand takes an item out so long after it came"""
 
@@ -44,6 +49,8 @@ class Scenario:
     """whether an item never falls"""
     hand_comes: Callable[[], bool] = lambda: False
     """whether a hand takes out what lies there"""
+    back_lit: float = 1.0
+    """how many times as much light comes from behind an item as falls on its front, see TrayRenderer"""
     on_fallen: Callable[[FallenItem], None] = lambda _: None
     """called when an item has fallen into a bin"""
 
@@ -54,7 +61,7 @@ class VirtualBin:
     def __init__(self, gates: Iterable[SimulatedGate], items: Iterable[VirtualItem], scenario: Scenario = Scenario()) -> None:
         self._gates, self._items, self._scenario = tuple(gates), iter(items), scenario
         self._rng = np.random.default_rng(scenario.seed)
-        self._tray = TrayRenderer(self._rng)
+        self._tray = TrayRenderer(self._rng, scenario.back_lit)
         self._pause_s = scenario.first_after_s
         self._next_at_s: float | None = None
         self._item: VirtualItem | None = None
@@ -75,12 +82,12 @@ class VirtualBin:
         with self._lock:
             self._remove_item()
 
-    def picture(self, now_s: float) -> Pixels:
-        """The camera's view at `now_s`, H x W x 3 uint8 RGB. Time must not go back."""
+    def picture(self, now_s: float, exposure: float = 1.0) -> Pixels:
+        """The camera's view at `now_s`, H x W x 3 uint8 RGB. Time must not go back. exposure: of the camera, as a multiple of its usual one."""
         with self._lock:
             self._simulate(now_s)
             self._exposure_drift = 0.995 * self._exposure_drift + float(self._rng.normal(0, 0.003))
-            exposure = 1 + 0.03 * np.sin(now_s / 7.0) + self._exposure_drift
+            exposure *= 1 + 0.03 * np.sin(now_s / 7.0) + self._exposure_drift
             if self._item is None:
                 return self._tray.picture(None, 0.0, exposure)
             arrived = min(1.0, (now_s - self._arrived_s) / ARRIVE_S)
@@ -133,14 +140,46 @@ class VirtualBin:
                     return
 
 
+class DelayedExposure:
+    """The exposure of a virtual camera's frames: what was asked for holds from the frame CONTROL_DELAY later on, as with a real sensor."""
+
+    def __init__(self) -> None:
+        self.range: tuple[float, float] | None = EXPOSURE_RANGE
+        self._coming = deque([1.0] * (CONTROL_DELAY + 1), maxlen=CONTROL_DELAY + 1)
+        self._asked, self._frames = 1.0, 0
+
+    def ask(self, exposure: float, frames: int = 0) -> float:
+        """Ask for a multiple of the usual exposure, 1.0, and return what the camera is asked for. frames: so many, 0: until asked again."""
+        least, most = self.range or (1.0, 1.0)
+        self._frames = frames
+        self._asked = min(max(exposure, least), most)
+        return self._asked
+
+    def next_frame(self) -> float:
+        """The exposure of the next frame."""
+        self._coming.append(self._asked)
+        self._frames -= 1
+        if self._frames == 0:
+            self._asked = 1.0
+        return self._coming[0]
+
+
 class VirtualCamera:
     """A camera over a virtual bin, `fps` frames a second of a real clock. Raises EndOfFrames a second after the last item has gone."""
+
+    tells_exposure = True
 
     def __init__(self, bin_: VirtualBin, clock: Callable[[], float], fps: float = 20.0) -> None:
         self._bin, self._clock, self._period_s = bin_, clock, 1.0 / fps
         self._number = self.damaged = 0
         self._due_s = clock()
         self._closed = threading.Event()
+        self._exposure = DelayedExposure()
+        self.exposure_range = self._exposure.range
+
+    def set_exposure(self, exposure: float) -> None:
+        """See AdjustableSource."""
+        self._exposure.ask(exposure)
 
     def read(self, wait_s: float) -> Frame:
         """The next frame, after at most one period. Raises EndOfFrames a second after the last item."""
@@ -150,7 +189,8 @@ class VirtualCamera:
             raise EndOfFrames
         self._due_s = max(self._due_s + self._period_s, now_s)
         self._number += 1
-        return Frame(self._bin.picture(now_s), self._number, now_s)
+        exposure = self._exposure.next_frame()
+        return Frame(self._bin.picture(now_s, exposure), self._number, now_s, exposure)
 
     def close(self) -> None:
         self._closed.set()
