@@ -183,9 +183,13 @@ def _camera(settings: Settings, stop: threading.Event) -> str:
         brightness = float(frame.pixels.mean())
         if min(height, width) < LEAST_SIDE:
             raise CameraError(f"camera.region: expected at least {LEAST_SIDE} pixels each way, found {width} x {height}")
+        exposure_range = camera.exposure_range
         _learn(settings, camera, stop)
     dark = "; very dark: is the lamp on and the lens free?" if brightness < DARK_BELOW else ""
-    return f"{width} x {height} after {took_s:.1f} s, mean brightness {brightness:.0f} of 255{dark}"
+    exposes = "an item against the light is judged as it is: the camera cannot be exposed for it, or lock_exposure or expose_for_item is false"
+    if exposure_range is not None:
+        exposes = "for an item against the light its exposure can be {:.2g} to {:.2g} times the usual one".format(*exposure_range)
+    return f"{width} x {height} after {took_s:.1f} s, mean brightness {brightness:.0f} of 255{dark}; {exposes}"
 
 
 def _learn(settings: Settings, camera: CameraThread, stop: threading.Event) -> None:

@@ -90,6 +90,7 @@ class _ControlLoop:
                 ledger=parts.ledger,
                 on_stored=on_stored,
                 collect=self._samples.offer,
+                ask_exposure=parts.hardware.camera.ask_exposure,
             ),
             residual_only=parts.safe_mode,
         )

@@ -35,11 +35,15 @@ class SortingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tick(NamedTuple):
-    """What one call of the control loop brings: monotonic seconds; the newest frame, None where it was already given; why there is none, if known."""
+    """What one call of the control loop brings: monotonic seconds; the newest frame, None where it was already given; why there is none, if known.
+
+    exposed: the newest frame where it is not at the usual exposure. It is never in `frame`: the tray is compared at one exposure.
+    """
 
     now_s: float
     frame: Frame | None
     no_frame_because: str = ""
+    exposed: Frame | None = None
 
 
 class ControlSteps:
@@ -134,9 +138,10 @@ class ControlSteps:
         return "; ".join(dict.fromkeys(map(str, self._gates.faults.values())))
 
     def _check_camera(self, tick: Tick) -> None:
-        self._had_a_frame = self._had_a_frame or tick.frame is not None
+        came = tick.frame is not None or tick.exposed is not None
+        self._had_a_frame = self._had_a_frame or came
         timeout_s = self._settings.stale_s if self._had_a_frame or tick.no_frame_because else max(self._settings.stale_s, FIRST_FRAME_S)
-        if tick.frame is not None or self._last_frame_s is None:
+        if came or self._last_frame_s is None:
             self._last_frame_s = tick.now_s
         elif tick.now_s - self._last_frame_s > timeout_s:
             raise SortingFault("camera", tick.no_frame_because or f"no frame for {timeout_s:g} s: is the camera plugged in?")

@@ -42,8 +42,10 @@ from device.sorting.empty_reference import EmptyReference
 from device.sorting.event_queue import EventQueue, EventStore
 from device.sorting.fault_recovery import FaultRecovery
 from device.sorting.faults import Jammed, SortingFault, as_sorting_fault
+from device.sorting.item_exposure import AskExposure, ItemExposure
 from device.sorting.judgement import Judgement
 from device.sorting.tray_monitor import TrayMonitor
+from device.vision.inference.preprocess import Pixels
 from device.vision.inference.runtime import RuntimeFault
 from device.vision.isolation.burst import Burst
 from device.vision.isolation.occupancy import PresenceSettings
@@ -66,7 +68,7 @@ class SortingParts:
     reference: what the empty tray looks like: the stored one after a crash or power cut, else not learned yet. earlier_reference: the stored one
     after a clean stop, when somebody may have cleaned or moved something; see TrayMonitor. hazard_held: whether the previous run broke off while a
     hazard was held on the tray. on_stored: called with each event once it is stored, on the ledger's thread. collect: takes the frame of each item,
-    and may store it for review.
+    and may store it for review. ask_exposure: see `CameraThread.ask_exposure`; it must return at once.
     """
 
     judge: Judge
@@ -80,6 +82,7 @@ class SortingParts:
     ledger: EventStore
     on_stored: Callable[[AnyEvent], None]
     collect: Callable[[Sample], None]
+    ask_exposure: AskExposure = lambda _, __: 1.0
 
 
 class Sorter:
@@ -95,6 +98,7 @@ class Sorter:
         self._events = EventQueue(parts.ledger, parts.on_stored)
         self._steps = ControlSteps(settings, parts.gates, self._events.check)
         self._tray = TrayMonitor(presence, parts.reference, parts.earlier_reference, self._steps)
+        self._item_exposure = ItemExposure(self._steps, parts.ask_exposure)
         self._recovery = FaultRecovery(
             self._steps,
             self._tray,
@@ -118,7 +122,8 @@ class Sorter:
         no_frame_because: why the camera gives no frames, where that is known.
         Raises RuntimeFault or BundleError when no runtime is left that could classify.
         """
-        self._generator.send(Tick(now_s, frame, no_frame_because))
+        usual = frame is None or frame.exposure == 1.0
+        self._generator.send(Tick(now_s, frame if usual else None, no_frame_because, None if usual else frame))
 
     @property
     def mode(self) -> Mode:
@@ -192,15 +197,25 @@ class Sorter:
             if not occupancy.present or self._tray.reached_into:
                 return None
             isolated, look = burst.add_frame(frame.pixels)
-            looks.add_look(look, isolated, in_domain=True)
+            exposed: list[Pixels] = []
+            if isolated.found and not looks.predictions:
+                exposed = yield from self._item_exposure.frames(frame.pixels, isolated.mask)
+            if exposed:
+                thumbnail = self._tray.detector.thumbnail
+                now_s, frame, occupancy = yield from self._tray.next_observation()
+                if not occupancy.present or self._tray.reached_into:
+                    return None
+                exposed = [] if self._tray.detector.moved_since(thumbnail) else exposed
+            for pixels, shown in [(each, burst.add_exposed(each)) for each in exposed] or [(frame.pixels, look)]:
+                looks.add_look(shown, isolated, in_domain=True)
+                pieces = tuple(self._label_prior.apply_prior(piece) for piece in by_piece.add_frame(burst.piece_crops(pixels)))
             posterior, unknown, frames = looks.posterior, looks.unknown, len(looks.predictions)
             probabilities = self._label_prior.apply_prior(posterior)
-            pieces = tuple(self._label_prior.apply_prior(piece) for piece in by_piece.add_frame(burst.piece_crops(frame.pixels)))
             gap = 0.0 if burst.pieces is None else burst.pieces.gap
             evidence = Evidence(probabilities, posterior, self._judge.is_unknown(unknown), pieces, gap)
             choice = decide(evidence, self._judge.labels, self._rules, reject_below=self._judge.reject_below, closed=self._closed_bins)
             decided = looks.complete and choice.p_bin >= self._settings.decided_above and choice.reason not in ("unknown", "several")
-            if decided or frames == self._settings.burst:
+            if decided or exposed or frames >= self._settings.burst:
                 return Judgement(
                     item=item,
                     arrived_s=arrived_s,

@@ -20,7 +20,7 @@ from device.ledger.ledger import Ledger
 from device.ledger.schema import LedgerError
 from device.policy.rules import default_rules, read_rules
 from device.samples.collector import Sample
-from device.simulation.bin import FallenItem, Scenario, VirtualBin
+from device.simulation.bin import DelayedExposure, FallenItem, Scenario, VirtualBin
 from device.simulation.hardware import simulated_gates
 from device.simulation.items import VirtualItem
 from device.sorting.control_steps import SortingSettings
@@ -94,6 +94,10 @@ class BenchSetup:
     """things that do not fall"""
     first_after_s: float = 1.5
     """when the first thing comes"""
+    back_lit: float = 1.0
+    """how many times as much light comes from behind a thing as falls on its front"""
+    exposure: Callable[[], DelayedExposure] = DelayedExposure
+    """how the camera follows what the sorter asks of its exposure"""
     gates: Sequence[SimulatedSettings] = ()
     """empty: a flap for each bin of the rule pack"""
 
@@ -112,7 +116,13 @@ class Bench:
         self.bin = VirtualBin(
             actuators,
             self._throw(things),
-            Scenario(first_after_s=setup.first_after_s, may_begin=lambda: self.throws, sticks=setup.sticks, on_fallen=self.landed.append),
+            Scenario(
+                first_after_s=setup.first_after_s,
+                may_begin=lambda: self.throws,
+                sticks=setup.sticks,
+                on_fallen=self.landed.append,
+                back_lit=setup.back_lit,
+            ),
         )
         self.ledger = Ledger(state, "bench", Clock())
         self.disk = Disk(self.ledger)
@@ -124,6 +134,9 @@ class Bench:
         self.throws = True
         self.sees: Callable[[Pixels], Pixels] = lambda pixels: pixels
         self.opened: set[str] = set()
+        self.exposure = setup.exposure()
+        self.exposures: list[float] = []
+        self.ignores_exposure = False
         self.judge = Judge(self.classifier, setup.teaching, setup.open_spare)
         self.detector, self.background = setup.detector or OccupancyDetector(PresenceSettings()), setup.background or BackgroundModel()
         self.sorter = Sorter(
@@ -141,6 +154,7 @@ class Bench:
                 ledger=self.disk,
                 on_stored=lambda _: None,
                 collect=self.offered.append,
+                ask_exposure=self._ask_exposure,
             ),
             residual_only=setup.residual_only,
         )
@@ -157,17 +171,22 @@ class Bench:
             if self.now_s >= self._frame_due_s:
                 self._frame_due_s = self.now_s + frame_s
                 self._frames += 1
-                pixels = self.bin.picture(self.now_s)
+                exposure = self.exposure.next_frame()
+                pixels = self.bin.picture(self.now_s, 1.0 if self.ignores_exposure else exposure)
                 if self.lamp_flickers and self._frames % 2:
                     pixels = np.asarray(pixels // 2, np.uint8)
                 pixels = self.sees(pixels)
-                frame = Frame(pixels, self._frames, self.now_s) if self.camera_works else None
+                frame = Frame(pixels, self._frames, self.now_s, exposure) if self.camera_works else None
             self.sorter.tick(self.now_s, frame, "" if self.camera_works else self.camera_says)
             self.opened |= {name for name, gate in self.gates.items() if gate.openings(self.now_s)[name] > 0}
             self.events += self.disk.stored()
             if until():
                 return True
         return False
+
+    def _ask_exposure(self, exposure: float, frames: int) -> float:
+        self.exposures.append(exposure)
+        return self.exposure.ask(exposure, frames)
 
     def recorded(self, kind: type[Event]) -> list[Event]:
         """The events of one type, in order."""

@@ -13,7 +13,7 @@ from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.isolate import Isolated, isolate, whole_frame
 from device.vision.isolation.occupancy import OccupancyDetector
 from device.vision.isolation.pieces import Pieces, find_pieces, piece_crops
-from device.vision.isolation.tta import Crops, Look, crops_of, take_look
+from device.vision.isolation.tta import ITEM_CROPS, Crops, Look, crops_of, take_look
 
 Isolate = Callable[[Pixels, BackgroundModel, Ground], Isolated]
 
@@ -57,6 +57,15 @@ class Burst:
         if number == 0:
             return BurstFrame(item, Look(item.picture, item.found, crops[0].weight))
         return BurstFrame(item, take_look(pixels, item, self._ground, number, crops))
+
+    def add_exposed(self, pixels: Pixels) -> Look:
+        """The next look at the item in a frame at another exposure (H x W x 3 uint8 RGB), where it lies as in the frame that was added last.
+
+        It has the mask of that frame. The look is of the item alone: at its exposure the rest of the view is white or black.
+        """
+        assert self._drawn is not None, "add_exposed() without an isolated item"
+        number, self._frames = self._frames, self._frames + 1
+        return take_look(pixels, self._drawn[0], self._ground, number, ITEM_CROPS)
 
     def piece_crops(self, pixels: Pixels) -> list[Pixels]:
         """A picture of each piece in the frame that was added last; none where the item is in one piece."""

@@ -5,17 +5,25 @@ import os
 import pwd
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import msgspec
 import pytest
 
+from device.cameras import Source
+from device.cameras.settings import CameraBase
 from device.cli import main
 from device.commands import check
 from device.common.clock import Clock
 from device.daemon import systemd_unit as service
 from device.ledger.ledger import Ledger
+from device.settings import read_settings
+from device.simulation.bin import Scenario, VirtualBin, VirtualCamera
+from device.simulation.items import shipped_items
 from device.sorting import tray_monitor
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.preprocess import Pixels
@@ -56,7 +64,19 @@ def test_every_part_of_a_working_bin_is_ok(config: Path, capsys: pytest.CaptureF
     assert all(ok for ok, _ in found.values())
     assert found["settings"][1].endswith("this bin is bench")
     assert "gives its golden output on ai-edge-litert" in found["bundle"][1]
-    assert "640 x 480" in found["camera"][1]
+    assert "640 x 480" in found["camera"][1] and "an item against the light is judged as it is" in found["camera"][1]
+
+
+class VirtualSettings(CameraBase, frozen=True, kw_only=True, tag="virtual"):
+    """A camera over an empty virtual bin, which can be exposed for an item."""
+
+    def opener(self) -> Callable[[], Source]:
+        return lambda: VirtualCamera(VirtualBin([], shipped_items()[:1], Scenario(may_begin=lambda: False)), time.monotonic, 50.0)
+
+
+def test_a_camera_that_can_be_exposed_for_an_item_says_so(config: Path) -> None:
+    settings = msgspec.structs.replace(read_settings(config), camera=VirtualSettings())
+    assert "its exposure can be 0.031 to 32 times the usual one" in check._camera(settings, threading.Event())
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from device.vision.isolation.background import BackgroundModel
 from device.vision.isolation.burst import Burst
 from device.vision.isolation.isolate import Ground, Isolated, isolate
 from device.vision.isolation.occupancy import OccupancyDetector, PresenceSettings
-from device.vision.isolation.tta import FRAME_CROPS, Look, crops_of, take_look
+from device.vision.isolation.tta import FRAME_CROPS, Look, crops_of, mask_crop, take_look
 
 GROUND = PLAIN
 HERE, AWAY = Pose(0.45, 0.5, 20.0), Pose(0.55, 0.5, 20.0)
@@ -101,3 +101,13 @@ def test_without_an_empty_view_the_whole_frame_is_used(bin_: Bin) -> None:
     bin_.look(HERE)
     assert bin_.picture.shape == (frame.shape[0], frame.shape[0], 3), "the middle of the frame is another crop"
     assert not bin_.isolated
+
+
+def test_a_frame_at_another_exposure_takes_the_mask_and_the_next_crop(bin_: Bin) -> None:
+    _, item = bin_.look(HERE)
+    brighter = bin_.tray.picture(HERE, 0.0, 1.5)
+    look = bin_.burst.add_exposed(brighter)
+    assert len(bin_.isolated) == 1 and look.of_item
+    np.testing.assert_array_equal(look.picture, mask_crop(brighter, item.mask, GROUND, 1))
+    frame, _ = bin_.look(HERE)
+    np.testing.assert_array_equal(bin_.picture, take_look(frame, item, GROUND, 2, crops_of(item)).picture)
