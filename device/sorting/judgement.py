@@ -19,6 +19,7 @@ class Judgement:
     posterior: fused over the frames and calibrated, one probability a label, before the label prior of this site. probabilities: after it. unknown:
     see CropPrediction. not_isolated: why the last frame was judged as a whole; empty where the item was isolated. pieces: see `events.Item`.
     embedding: of the first frame. pixels, mask: the last frame, H x W x 3 uint8 RGB, and the item in it, H x W uint8, None where it was not isolated.
+    judged_pixels: the last frame at the exposure that the item was judged at; the same as pixels unless it has one of its own.
     thumbnail: the last frame as `OccupancyDetector.thumbnail` has it, to see later whether the item still lies there.
     """
 
@@ -36,6 +37,7 @@ class Judgement:
     pieces: int
     embedding: Float32Array
     pixels: Pixels
+    judged_pixels: Pixels
     mask: Pixels | None
     thumbnail: Float32Array
 

@@ -231,6 +231,7 @@ class Sorter:
                     pieces=max(1, len(pieces)),
                     embedding=looks.predictions[0].embedding,
                     pixels=frame.pixels,
+                    judged_pixels=exposed[-1] if exposed else frame.pixels,
                     mask=isolated.mask if isolated.found else None,
                     thumbnail=self._tray.detector.thumbnail,
                 )
@@ -310,7 +311,7 @@ class Sorter:
             self._label_prior.observe(judgement.posterior)
         for drift in self._drift_monitor.observe(measure_item(judgement.pixels, judgement.posterior, judgement.unknown)):
             self.record(drift)
-        self._collect(Sample(judgement.pixels, judgement.mask, judgement.embedding, judgement.note()))
+        self._collect(Sample(judgement.judged_pixels, judgement.mask, judgement.embedding, judgement.note()))
 
     def _finish_item(self) -> Generator[None, Tick, None]:
         """After a fault: deliver the item that it left on the tray, if any."""

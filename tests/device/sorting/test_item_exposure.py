@@ -17,6 +17,8 @@ from device.vision.inference.preprocess import Pixels
 from device.vision.isolation.occupancy import Occupancy, OccupancyDetector, PresenceSettings
 from tests.device.virtual import Bench, BenchSetup
 
+pytestmark = pytest.mark.slow
+
 Benches = Callable[..., Bench]
 
 
@@ -101,6 +103,8 @@ def test_an_item_against_the_light_is_judged_at_its_own_exposure(bench: Benches)
     assert bin_.exposures[-1] == 1.0 and max(bin_.exposures) > 4
     assert max(detector.seen) < 230, "no frame of a long exposure was compared with the tray"
     assert not bin_.recorded(Fault)
+    kept = bin_.offered[0]
+    assert kept.mask is not None and kept.pixels[kept.mask > 200].max(axis=1).mean() > 130, "a person is shown what was judged"
 
 
 def test_without_it_such_an_item_is_not_known(bench: Benches) -> None:
