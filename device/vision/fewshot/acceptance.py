@@ -63,12 +63,13 @@ def raised(tolerance: float, found: Float64Array, sequences: Ints) -> float:
 def temperature(logits: Float64Array, targets: Ints, weights: Float64Array, sequences: float) -> float:
     """The likeliest temperature: golden-section search over its logarithm (Guo et al. 2017), with a normal prior around 0.
 
-    logits: of left-out rows, rows x labels. targets, weights: of the rows. sequences: how many independent rows they are worth.
+    logits: of left-out rows, rows x labels. targets, weights: of the rows. sequences: how many independent rows they are worth;
+    infinite: without the prior.
     """
 
     def cost(log: float) -> float:
         share = float(weights @ losses(logits / math.exp(log), targets) / weights.sum())
-        return sequences * share + 0.5 * (log / LOG_TEMPERATURE_STD) ** 2
+        return share + 0.5 * (log / LOG_TEMPERATURE_STD) ** 2 / sequences
 
     if not sequences:
         return 1.0

@@ -28,7 +28,7 @@ class FoldedExamples(NamedTuple):
 
     embeddings: rows x features, float64. probabilities: rows x labels of the bundle. targets: index of the label after teaching. photos: number of
     the photo, near duplicates as one. sequences: number of the sequence (see `near_duplicates`). folds: number of the fold in which the row is left
-    out.
+    out with its photo. sequence_folds: with its sequence; no number is among those of `folds`.
     """
 
     embeddings: Float64Array
@@ -37,6 +37,7 @@ class FoldedExamples(NamedTuple):
     photos: Ints
     sequences: Ints
     folds: Ints
+    sequence_folds: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +143,9 @@ def _pseudo_examples(prior: FewshotPrior, untaught: Ints, means: Float64Array, r
     probabilities[np.arange(len(own)), own] += PSEUDO_CONFIDENCE
     before = prior.log_probabilities(probabilities, np.ones(len(own)))
     worth = photos * (1 - prior.claims.sum(axis=0)[own])
-    folds = [NO_FOLD, *np.unique(rows.folds).tolist()] if len(own) else []
-    made = [TrainingSet(means[own] + _shift(means, rows, rows.folds != fold), before, untaught, worth) for fold in folds]
+    folds = [NO_FOLD, *np.unique([rows.folds, rows.sequence_folds]).tolist()] if len(own) else []
+    kept = [(rows.folds != fold) & (rows.sequence_folds != fold) for fold in folds]
+    made = [TrainingSet(means[own] + _shift(means, rows, chosen), before, untaught, worth) for chosen in kept]
     nothing = TrainingSet(means[:0], before[:0], untaught[:0], worth[:0])
     return PseudoExamples(functools.reduce(TrainingSet.followed_by, made, nothing), np.repeat(np.array(folds, np.int64), len(own)))
 

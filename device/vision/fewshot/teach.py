@@ -70,8 +70,8 @@ def teach(examples: Examples, bundle: Bundle, stats: EmbeddingStats, familiar: N
 
     familiar: the bundle's novelty model, if it has one. only: leave out labels of the bundle that were not taught.
 
-    Near duplicates count as one photo. Recipes are compared by the log likelihood of left-out photos; all photos of a sequence, with all their
-    crops, are left out together. What the head accepts is set from them, too (see `acceptance`).
+    Near duplicates count as one photo. Recipes are compared by the log likelihood of left-out photos; all crops of a photo are left out together.
+    What the head accepts is set from left-out sequences (see `acceptance`).
     A recipe that trusts the bundle less, or a looser one beside pseudo-examples, is chosen only where it is better by STANDARD_ERRORS standard
     errors.
     """
@@ -83,7 +83,7 @@ def teach(examples: Examples, bundle: Bundle, stats: EmbeddingStats, familiar: N
     # Where labels stay untaught, or the head also judges items elsewhere, only the bundle's own head knows them.
     free = only or (examples.mostly_isolated and set(labels) == set(examples.labels))
     recipes = _candidates(free=free, one_by_one=bool(len(start.pseudo_examples.without)))
-    result = _cross_validate(fitter, recipes, training_set, rows)
+    result = _cross_validate(fitter, _choose_recipe(fitter, recipes, training_set, rows), training_set, rows)
     reject_below = rejection_threshold(result.best, result.right, result.sequences)
     excluded = excluded_evidence(start.out_of_fold)[result.first] if only else None
     novelty, unknown = _novelty(examples, rows, result, excluded, familiar, stats)
@@ -115,20 +115,15 @@ def _share(flags: npt.NDArray[np.bool_]) -> float | None:
 
 
 def _folded(examples: Examples, labels: tuple[str, ...], stats: EmbeddingStats) -> FoldedExamples:
-    """The examples with targets as indices into `labels`, near duplicates as one photo, and a sequence and a fold for each row."""
+    """The examples with targets as indices into `labels`, near duplicates as one photo, and a sequence and folds for each row."""
     targets = np.array([labels.index(label) for label in examples.labels], np.int64)[examples.targets]
     embeddings, trace = examples.embeddings.astype(np.float64), stats.covariance().trace
     photos = group_near_duplicates(embeddings, targets, examples.photos, examples.isolated, trace)
     sequences = group_sequences(embeddings, targets, photos, examples.isolated, trace)
-    folds = _folds(targets, _left_out_together(targets, photos, sequences))
-    return FoldedExamples(embeddings, examples.probabilities.astype(np.float64), targets, photos, sequences, folds)
-
-
-def _left_out_together(targets: Ints, photos: Ints, sequences: Ints) -> Ints:
-    """The number of each row's sequence; of its photo where its label has one sequence only. Photos of one sequence say nothing about other items,
-    but still which recipe is better.
-    """
-    return np.where(_has_another(targets, sequences), sequences, photos)
+    # Where a label has one sequence only, its photos are left out one by one, so that every fold knows every label.
+    together = np.where(_has_another(targets, sequences), sequences, photos)
+    folds = _folds(targets, photos), MOST_FOLDS + _folds(targets, together)
+    return FoldedExamples(embeddings, examples.probabilities.astype(np.float64), targets, photos, sequences, *folds)
 
 
 def _folds(targets: Ints, groups: Ints) -> Ints:
@@ -151,41 +146,44 @@ def _candidates(*, free: bool, one_by_one: bool) -> Recipes:
     return [[recipe] for recipe in itertools.chain(*groups)] if one_by_one else groups
 
 
-def _cross_validate(fitter: HeadFitter, recipes: Recipes, training_set: TrainingSet, rows: FoldedExamples) -> _CrossValidation:
-    """Choose the recipe and its temperature on left-out photos."""
+def _choose_recipe(fitter: HeadFitter, recipes: Recipes, training_set: TrainingSet, rows: FoldedExamples) -> HeadRecipe:
+    """The recipe by left-out photos. Which recipe is better, photos of one sequence tell as well."""
+    another = _has_another(rows.targets, rows.photos)
+    weights = training_set.weights * (another if another.any() else 1.0)
     logits = {recipe: fitter.out_of_fold_logits(recipe, rows.folds) for recipe in itertools.chain(*recipes)}
-    targets, groups = training_set.targets, _left_out_together(rows.targets, rows.photos, rows.sequences)
-    counted = _has_another(targets, rows.sequences)
+    scaled = {recipe: each / temperature(each, rows.targets, weights, math.inf) for recipe, each in logits.items()}
+    return _choose(recipes, {recipe: losses(each, rows.targets) for recipe, each in scaled.items()}, weights, rows.photos)
+
+
+def _cross_validate(fitter: HeadFitter, recipe: HeadRecipe, training_set: TrainingSet, rows: FoldedExamples) -> _CrossValidation:
+    """Judge sequences that are left out, and fit the temperature to them."""
+    logits = fitter.out_of_fold_logits(recipe, rows.sequence_folds)
+    counted = _has_another(rows.targets, rows.sequences)
+    fitted = temperature(logits[counted], rows.targets[counted], training_set.weights[counted], len(np.unique(rows.sequences[counted])))
     first = np.unique(rows.photos, return_index=True)[1]
     first = first[counted[first]]
-    independent = len(np.unique(rows.sequences[first]))
-    of_counted = targets[counted], training_set.weights[counted], independent
-    temperatures = {recipe: temperature(each[counted], *of_counted) for recipe, each in logits.items()}
-    scored = {recipe: losses(each / temperatures[recipe], targets) for recipe, each in logits.items()}
-    compared = _has_another(targets, groups)
-    recipe = _choose(recipes, scored, training_set.weights * (compared if compared.any() else 1.0), groups)
-    posteriors = softmax(logits[recipe], temperatures[recipe])[first]
+    posteriors = softmax(logits[first], fitted)
     best, right = posteriors.max(axis=1), posteriors.argmax(axis=1) == rows.targets[first]
-    return _CrossValidation(recipe, temperatures[recipe], first, rows.sequences[first], posteriors, best, right)
+    return _CrossValidation(recipe, fitted, first, rows.sequences[first], posteriors, best, right)
 
 
-def _has_another(targets: Ints, sequences: Ints) -> npt.NDArray[np.bool_]:
-    """Whether each row's label has another sequence: only then says leaving it out anything."""
-    first = np.unique(sequences, return_index=True)[1]
+def _has_another(targets: Ints, groups: Ints) -> npt.NDArray[np.bool_]:
+    """Whether each row's label has another group of rows: only then says leaving it out anything."""
+    first = np.unique(groups, return_index=True)[1]
     return np.asarray(np.bincount(targets[first])[targets] > 1, np.bool_)
 
 
-def _choose(recipes: Recipes, scored: Mapping[HeadRecipe, Float64Array], weights: Float64Array, groups: Ints) -> HeadRecipe:
+def _choose(recipes: Recipes, scored: Mapping[HeadRecipe, Float64Array], weights: Float64Array, photos: Ints) -> HeadRecipe:
     """The recipe of the first group with the least mean loss, or one of a later group that is better by STANDARD_ERRORS standard errors.
 
-    scored: the loss of each row, in nats. weights: of the rows. groups: rows that were left out together; standard errors are over them.
+    scored: the loss of each row, in nats. weights: of the rows. photos: of the rows; standard errors are over photos.
     """
     share = weights / weights.sum()
     chosen, *later = (min(group, key=lambda recipe: float(share @ scored[recipe])) for group in recipes)
     for recipe in later:
         gain = scored[chosen] - scored[recipe]
         mean = float(share @ gain)
-        if mean > STANDARD_ERRORS * np.linalg.norm(np.bincount(groups, share * (gain - mean))):
+        if mean > STANDARD_ERRORS * np.linalg.norm(np.bincount(photos, share * (gain - mean))):
             chosen = recipe
     return chosen
 

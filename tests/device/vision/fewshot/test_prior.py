@@ -26,7 +26,13 @@ def views(targets: list[int], seed: int = 1) -> FoldedExamples:
     drawn = np.random.default_rng(seed).normal(0, 0.3, (len(twice), FEATURES))
     numbers = np.repeat(np.arange(len(targets)), 2)
     return FoldedExamples(
-        MEANS[looks_like] + drawn, np.full((len(twice), OLD), 0.05) + 0.8 * np.eye(OLD)[looks_like], twice, numbers, numbers, numbers % 3
+        MEANS[looks_like] + drawn,
+        np.full((len(twice), OLD), 0.05) + 0.8 * np.eye(OLD)[looks_like],
+        twice,
+        numbers,
+        numbers,
+        numbers % 3,
+        3 + numbers % 2,
     )
 
 
@@ -61,14 +67,16 @@ def test_greater_certainty_counts_against_a_new_label_in_domain() -> None:
     np.testing.assert_allclose(of(prior, [1 / OLD] * OLD, here), of(linear, [1 / OLD] * OLD, here))
 
 
+@pytest.mark.parametrize("fold", [1, 4])
 @pytest.mark.parametrize("isolated", [True, False])
-def test_left_out_rows_do_not_influence_pseudo_examples_made_without_them(isolated: bool) -> None:
+def test_left_out_rows_do_not_influence_pseudo_examples_made_without_them(isolated: bool, fold: int) -> None:
     taught = views([CAN] * 4 + [PET] * 5)
-    moved = taught._replace(embeddings=np.where((taught.folds == 1)[:, np.newaxis], taught.embeddings + 1, taught.embeddings))
+    left_out = (taught.folds == fold) | (taught.sequence_folds == fold)
+    moved = taught._replace(embeddings=np.where(left_out[:, np.newaxis], taught.embeddings + 1, taught.embeddings))
     before, after = (started(each, isolated=isolated).pseudo_examples for each in (taught, moved))
-    assert before.without.tolist() == after.without.tolist() == [fold for fold in (NO_FOLD, 0, 1, 2) for _ in range(OLD)]
+    assert before.without.tolist() == after.without.tolist() == [number for number in (NO_FOLD, 0, 1, 2, 3, 4) for _ in range(OLD)]
     same = np.isclose(before.training_set.embeddings, after.training_set.embeddings).all(axis=1)
-    np.testing.assert_array_equal(same, before.without == 1)
+    np.testing.assert_array_equal(same, before.without == fold)
 
 
 def test_no_pseudo_examples_without_new_labels_or_with_only() -> None:
