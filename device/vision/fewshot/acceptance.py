@@ -3,8 +3,9 @@
 The unit of evidence is a sequence: photos of one label that look alike, such as frames of one item. Photos of one sequence say how much one item
 varies, not how much later items do, so a sequence is left out as a whole and counts once, however many photos it has.
 
-More sequences never make a head stricter, unless some are named wrongly. That is by construction: tolerances start at what holds elsewhere and can
-only be raised, by order statistics that do not fall when a value is added; and the rejection threshold counts mistakes against a number that grows.
+More sequences never make these bounds stricter, unless some are named wrongly. That is by construction: tolerances start at what holds elsewhere
+and can only be raised, by order statistics that do not fall when a value is added; and the rejection threshold counts mistakes against a number that
+grows. The temperature is apart: it follows the likelihood.
 """
 
 import math
