@@ -1,8 +1,8 @@
 """Which photos of a place belong together, so that no item or sequence is both taught and asked about.
 
 A rule says it: `filename-block:N` and `filename-prefix` as for `training prepare --group-by`, or `FILE.csv:COLUMN`, a table in the place's folder
-whose first column names the photo as `LABEL/NAME`. Without a rule `groups.csv:group` is taken where it is there. Near-duplicates by perceptual hash
-belong together in any case.
+whose first column names the photo as `LABEL/NAME`. Without a rule `groups.csv:group` is taken where it is there. Near-duplicates of one label by
+perceptual hash belong together in any case; photos of two labels that look alike show two items before one ground.
 """
 
 import csv
@@ -88,5 +88,6 @@ def _join_near_duplicates(groups: Groups, photos: Sequence[Photo], progress: Pro
                 hashed.append(number)
     for ones, others in near_hashes(np.array(hashes, np.uint64), NEAR_BITS):
         for one, other in zip(ones.tolist(), others.tolist(), strict=True):
-            if correlation(thumbnails[one], thumbnails[other]) >= LEAST_CORRELATION:
-                groups.join(hashed[one], hashed[other])
+            first, second = hashed[one], hashed[other]
+            if photos[first].label == photos[second].label and correlation(thumbnails[one], thumbnails[other]) >= LEAST_CORRELATION:
+                groups.join(first, second)

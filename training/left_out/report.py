@@ -78,9 +78,8 @@ def tables(report: ModelReport) -> Iterator[str]:
         head = ["place", "photos", "groups", "trained on", *ways]
         rows = [[place.place, place.n, place.groups, _trained_on(place), *_row(place, ways, name)] for place in report.places]
         spread = report.over_places
-        counted = max((of_way[name].places for of_way in spread.values() if name in of_way), default=0)
         for what, cell in _SPREAD_ROWS:
-            rows.append([what.format(counted), "", "", "", *(cell(spread[way][name]) if name in spread.get(way, {}) else "" for way in ways)])
+            rows.append([what, "", "", "", *(cell(spread[way][name]) if name in spread.get(way, {}) else "" for way in ways)])
         yield ""
         yield f"{title}:"
         yield from columns(head, rows, ("photos", "groups", *ways))
@@ -107,7 +106,8 @@ def _trained_on(place: PlaceReport) -> str:
 
 
 _SPREAD_ROWS: tuple[tuple[str, Callable[[Spread], str]], ...] = (
-    ("mean of {}", lambda spread: f"{spread.mean:.3f}"),
+    ("places", lambda spread: f"{spread.places}"),
+    ("mean", lambda spread: f"{spread.mean:.3f}"),
     ("std", lambda spread: f"{spread.std:.3f}"),
     ("least", lambda spread: f"{spread.least:.3f}"),
     ("most", lambda spread: f"{spread.most:.3f}"),

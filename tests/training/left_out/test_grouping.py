@@ -40,6 +40,12 @@ def test_near_duplicates_belong_together_without_any_rule(kitchen: Path) -> None
     assert groups(read(kitchen)) == [0, 1, 2, 3, 4, 0]
 
 
+def test_photos_of_two_labels_that_look_alike_are_two_items(kitchen: Path) -> None:
+    (kitchen / "plastic").mkdir()
+    (kitchen / "plastic" / "img0.png").write_bytes((kitchen / "metal" / "img0.png").read_bytes())
+    assert groups(read(kitchen)) == [0, 1, 2, 3, 4, 0, 6]
+
+
 def test_successive_numbers_belong_together_by_a_rule(kitchen: Path) -> None:
     assert groups(read(kitchen, "filename-block:2")) == [0, 0, 2, 2, 0, 0]
 
