@@ -50,7 +50,8 @@ class Replayed:
         self._now_s = 0.0
         self._source = ReplaySource(ReplaySettings(path=str(folder), loop=False), clock=lambda: self._now_s, sleep=lambda _: None)
 
-    def picture(self, now_s: float) -> Pixels:
+    def picture(self, now_s: float, exposure: float) -> Pixels:
+        assert exposure == 1.0, "photos that were taken cannot be exposed anew"
         self._now_s = now_s
         return self._source.read(1.0).pixels
 
@@ -58,6 +59,7 @@ class Replayed:
 def sorted_from(folder: Path, bundle: Bundle, state: Path) -> list[AnyEvent]:
     """Run a bin on a replayed folder, in a time of its own, until all has been shown. Returns all events."""
     bench = Bench(bundle, state, [])
+    bench.ignores_exposure = True
     bench.bin = Replayed(folder)  # type: ignore[assignment]
     with pytest.raises(EndOfFrames):
         bench.live(3600)
