@@ -47,7 +47,7 @@ def run_of(data: Path, folder: Path, backbone: str, size: int, width: float, bin
     return folder
 
 
-@pytest.mark.parametrize(("width", "size", "labels", "bins"), [(1.4, 96, 2, 4), (0.35, 224, 100, 0)])
+@pytest.mark.parametrize(("width", "size", "labels", "bins"), [(0.5, 96, 2, 4), (0.35, 160, 100, 0)])
 def test_other_input_sizes_and_label_counts_work(width: float, size: int, labels: int, bins: int, coloured: dict[int, Path], tmp_path: Path) -> None:
     run = run_of(coloured[labels], tmp_path / "run", "mobilenet_v2", size, width, bins)
     order = ["quantize", str(run), "--data", str(coloured[labels]), "--tolerance", "100", "--calibration", "8", "--target", "both"]

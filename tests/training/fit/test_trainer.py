@@ -232,7 +232,10 @@ def test_a_place_is_drawn_as_the_recipe_says_without_things_outside_the_labels(s
 
 def test_a_factor_of_an_unknown_place_is_remarked_on(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "places.toml"
-    recipe.write_text("first_phase = false\nplaces = { kitchn = 2.0, data = 0.0 }\n[[stage]]\nepochs = 1\nlearning_rate = 1e-4\n", encoding="utf-8")
+    recipe.write_text(
+        "backbone = 'scratch_cnn'\nfirst_phase = false\nplaces = { kitchn = 2.0, data = 0.0 }\n[[stage]]\nepochs = 1\nlearning_rate = 1e-4\n",
+        encoding="utf-8",
+    )
     assert main(["fit", "--data", str(shapes), "--weights", "none", "--recipe", str(recipe), "--out", str(tmp_path / "run")]) == 2
     remark, error = capsys.readouterr().err.splitlines()
     assert "places.kitchn: no folder of this name among --also" in remark
@@ -461,7 +464,11 @@ def test_a_second_head_names_the_bin(split: Split, tmp_path: Path) -> None:
     )
     pack = read_rules(rules, split.labels)
     recipe = TrainingRecipe(
-        stage=(Stage(size=32, epochs=6, learning_rate=1e-2, batch=6, mixup=0.1, ema=0.0),), dense=(16,), rules=str(rules), **QUICK
+        stage=(Stage(size=32, epochs=6, learning_rate=1e-2, batch=6, mixup=0.1, ema=0.0),),
+        dense=(16,),
+        rules=str(rules),
+        head_training=HeadTraining(epochs=8, learning_rate=3e-3),
+        **QUICK,
     )
     network, _ = trained(TrainingJob(recipe, split, pack), tmp_path / "run")
     said = predict(network, split.train, 32)["bin_logits"].argmax(axis=1)
