@@ -6,7 +6,8 @@ All train the same network (MobileNetV2 1.0, batch norm folded, AdamW, batches o
 
 - `fit` decodes, augments, mixes and averages weights as a recipe does by default;
 - `unkept` is the same without `training.fit.memory`, as TensorFlow leaves the allocator;
-- `arrays` is a bare `model.fit` on float arrays that are ready;
+- `arrays` is a bare `model.fit` on float arrays that are ready, as TensorFlow leaves the allocator;
+- `arrays_kept` is the same with `training.fit.memory`: the limit;
 - `disk` is a bare `model.fit` on a generator that decodes and resizes the photos of each batch, and no more.
 
 Each has a process of its own, because the allocator is a process's. They take turns, an epoch each, so whatever else the machine does falls on all
@@ -43,7 +44,7 @@ from training.models.batch_norm_folding import fold_batch_norm
 from training.models.network import add_heads
 
 BUDGET = 0.95
-"""least share of the images a second of the bare loop on arrays"""
+"""least share of the images a second of the bare loop on arrays, with the same allocator"""
 
 PHOTOS, LABELS, BATCH, RATE = 512, 4, 32, 1e-4
 
@@ -112,9 +113,12 @@ def run_unkept(photos: Path, size: int, epochs: int) -> None:
 
 def run_arrays(photos: Path, size: int, epochs: int) -> None:
     """A bare loop on arrays in memory."""
-    rng = np.random.default_rng(1)
-    inputs = rng.uniform(-1, 1, (PHOTOS, size, size, 3)).astype(np.float32)
-    _compiled(size).fit(inputs, _targets(), batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[Turn(_go_on)])
+    _fit_arrays(size, epochs, [])
+
+
+def run_arrays_kept(photos: Path, size: int, epochs: int) -> None:
+    """The same, with the allocator as `training fit` sets it."""
+    _fit_arrays(size, epochs, [callbacks.KeepMemory()])
 
 
 def run_disk(photos: Path, size: int, epochs: int) -> None:
@@ -132,6 +136,11 @@ def run_disk(photos: Path, size: int, epochs: int) -> None:
             return np.stack([to_float(to_input(read_pixels(file), size)) for file in files[here]]), {"logits": targets[here]}
 
     _compiled(size).fit(Decoded(workers=2), epochs=epochs, verbose=0, callbacks=[Turn(_go_on)])
+
+
+def _fit_arrays(size: int, epochs: int, further: list[keras.callbacks.Callback]) -> None:
+    inputs = np.random.default_rng(1).uniform(-1, 1, (PHOTOS, size, size, 3)).astype(np.float32)
+    _compiled(size).fit(inputs, _targets(), batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[Turn(_go_on), *further])
 
 
 def _go_on(epoch: int, logs: dict[str, float], seconds: float) -> bool:
@@ -155,7 +164,13 @@ def _compiled(size: int) -> keras.Model:
     return model
 
 
-LOOPS: dict[str, Callable[[Path, int, int], None]] = {"fit": run_fit, "unkept": run_unkept, "arrays": run_arrays, "disk": run_disk}
+LOOPS: dict[str, Callable[[Path, int, int], None]] = {
+    "fit": run_fit,
+    "unkept": run_unkept,
+    "arrays": run_arrays,
+    "arrays_kept": run_arrays_kept,
+    "disk": run_disk,
+}
 
 
 def measure(size: int, rounds: int, folder: Path) -> dict[str, Rate]:
@@ -195,15 +210,17 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         rates = measure(arguments.size, arguments.rounds, Path(folder))
-    ratios = {f"fit_to_{name}": rates["fit"].wall / rates[name].wall for name in ("arrays", "disk", "unkept")}
+    ratios = {f"fit_to_{name}": rates["fit"].wall / rates[name].wall for name in ("arrays_kept", "arrays", "disk", "unkept")}
     if arguments.json:
         of_each = {name: rate._asdict() for name, rate in rates.items()}
         print(json.dumps({"size": arguments.size, "rounds": arguments.rounds, "images_per_s": of_each, **ratios}))
     else:
         for name, rate in rates.items():
-            print(f"{name:7} {rate.wall:6.1f} images/s, {rate.processor:6.1f} a second of processor time, at most {rate.peak_mib:.0f} MiB")
-        print(", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items()), f"(budget of fit_to_arrays {BUDGET}); {arguments.rounds} rounds")
-    return 0 if ratios["fit_to_arrays"] >= BUDGET else 1
+            print(f"{name:11} {rate.wall:6.1f} images/s, {rate.processor:6.1f} a second of processor time, at most {rate.peak_mib:.0f} MiB")
+        print(
+            ", ".join(f"{name} {ratio:.3f}" for name, ratio in ratios.items()), f"(budget of fit_to_arrays_kept {BUDGET}); {arguments.rounds} rounds"
+        )
+    return 0 if ratios["fit_to_arrays_kept"] >= BUDGET else 1
 
 
 if __name__ == "__main__":
