@@ -47,6 +47,8 @@ class Item(Event, frozen=True, kw_only=True):
     """number of pieces it lay in, apart or joined by a neck, each judged alone: 2 for two things, or for one thing under a strap; 1 in events of
     earlier versions
     """
+    p_right: float | None = None
+    """probability that it belongs in `bin`, all labels of that bin together; None in events of earlier versions"""
 
 
 class ItemSorted(Item, frozen=True, kw_only=True, tag="item_sorted"):
@@ -58,7 +60,7 @@ class ItemRejected(Item, frozen=True, kw_only=True, tag="item_rejected"):
     different bins, went where the rule pack says.
     """
 
-    reason: Literal["unsure", "unknown", "safe_mode", "hazard", "several"]
+    reason: Literal["unsure", "unknown", "safe_mode", "hazard", "several", "full"]
 
 
 class ItemInterrupted(Event, frozen=True, kw_only=True, tag="item_interrupted"):
@@ -126,7 +128,32 @@ class Drift(Event, frozen=True, kw_only=True, tag="drift"):
     message: str
 
 
-AnyEvent = ItemSorted | ItemRejected | ItemInterrupted | Hazard | Jam | Fault | Cleared | Started | Drift
+class BinFull(Event, frozen=True, kw_only=True, tag="bin_full"):
+    """A bin is full: its items go to the residual bin until it is emptied. percent: how full, None where only that is known; source: what says so."""
+
+    bin: str
+    percent: float | None
+    source: str
+    """the kind of level sensor, such as `ultrasonic` or `estimate`"""
+
+
+class BinEmptied(Event, frozen=True, kw_only=True, tag="bin_emptied"):
+    """A bin was emptied. by: a person said so, or a sensor saw it. items: that went into it since it was emptied before."""
+
+    bin: str
+    by: Literal["command", "sensor"]
+    items: int
+
+
+class CommandAccepted(Event, frozen=True, kw_only=True, tag="command"):
+    """A command that came over MQTT was accepted. On disk before it is carried out. id: given by its sender; args: as sent."""
+
+    command: str
+    id: str
+    args: dict[str, str | int | float | bool] = {}
+
+
+AnyEvent = ItemSorted | ItemRejected | ItemInterrupted | Hazard | Jam | Fault | Cleared | Started | Drift | BinFull | BinEmptied | CommandAccepted
 
 _DECODER: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 

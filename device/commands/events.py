@@ -10,7 +10,23 @@ from typing import Any
 import msgspec
 
 from device.common.cli import int_range
-from device.events import AnyEvent, Cleared, Drift, Event, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started, decode
+from device.events import (
+    AnyEvent,
+    BinEmptied,
+    BinFull,
+    Cleared,
+    CommandAccepted,
+    Drift,
+    Event,
+    Fault,
+    Hazard,
+    ItemInterrupted,
+    ItemRejected,
+    ItemSorted,
+    Jam,
+    Started,
+    decode,
+)
 from device.ledger.reader import NUMBERS_UP_TO, read_events
 
 FOLLOW_S = 0.5
@@ -84,3 +100,10 @@ def _summary(event: AnyEvent) -> str:
         case Started():
             crashes = f", restart {event.restarts} without a clean stop" if event.restarts else ""
             return f"sortbin {event.version}, {event.bundle} on {event.runtime}{crashes}"
+        case BinFull():
+            return event.bin + ("" if event.percent is None else f", {event.percent:.0f} %") + f", says its sensor ({event.source})"
+        case BinEmptied():
+            return f"{event.bin}, {event.items} items ({'a person said so' if event.by == 'command' else 'seen by its sensor'})"
+        case CommandAccepted():
+            arguments = " ".join(f"{name}={value}" for name, value in event.args.items())
+            return " ".join(filter(None, (event.command, arguments, f"({event.id})")))

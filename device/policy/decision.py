@@ -8,7 +8,7 @@ from typing import Literal
 from device.common.arrays import Float64Array
 from device.policy.rules import RulePack
 
-Reason = Literal["confident", "unsure", "unknown", "safe_mode", "hazard", "several"]
+Reason = Literal["confident", "unsure", "unknown", "safe_mode", "hazard", "several", "full"]
 
 FAR_GAP = 0.1
 """gap between two pieces, as a share of the view's width, above which no strap or finger is likely to lie across one thing"""
@@ -47,13 +47,15 @@ class Choice:
     """Where an item goes and why.
 
     bin: empty where no gate may open until a hand has taken the item out. label, p: the likeliest label and its probability. p_bin: the
-    probability of the likeliest bin, all its labels together. expected_cost: of `bin`. hazard: None unless the item may be a hazard.
+    probability of the likeliest bin, all its labels together. p_right: the probability that the item belongs in `bin`; 0 where that is empty.
+    expected_cost: of `bin`. hazard: None unless the item may be a hazard.
     """
 
     bin: str
     label: str
     p: float
     p_bin: float
+    p_right: float
     expected_cost: float
     reason: Reason
     hazard: SuspectedHazard | None = None
@@ -90,8 +92,8 @@ def decide(evidence: Evidence, labels: tuple[str, ...], pack: RulePack, *, rejec
     if hazard is not None and not (reason == "confident" and chosen == pack.hazard.into):
         chosen, reason = _hazard_bin(pack, closed), "hazard"
     best = int(evidence.probabilities.argmax())
-    cost = costs[chosen] if chosen else 0.0
-    return Choice(chosen, labels[best], float(evidence.probabilities[best]), belief[likeliest], cost, reason, hazard)
+    cost, p_right = (costs[chosen], belief[chosen]) if chosen else (0.0, 0.0)
+    return Choice(chosen, labels[best], float(evidence.probabilities[best]), belief[likeliest], p_right, cost, reason, hazard)
 
 
 def _cheapest_or_residual(likeliest: str, cheapest: str, residual: str, unsure: bool, closed: Mapping[str, Reason]) -> tuple[str, Reason]:

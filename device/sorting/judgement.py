@@ -57,6 +57,7 @@ class Judgement:
             not_isolated=self.not_isolated,
             pieces=self.pieces,
             unknown=None if self.unknown is None else round(self.unknown, 6),
+            p_right=round(self.choice.p_right, 6),
         )
         return sorted_ if self.choice.reason == "confident" else ItemRejected(**msgspec.structs.asdict(sorted_), reason=self.choice.reason)
 

@@ -38,7 +38,7 @@ def test_each_kind_occurs_as_often_as_asked_and_repeats_with_its_seed() -> None:
 
 def test_the_figures_count_what_was_chosen() -> None:
     def choice(into: str, reason: Reason) -> Choice:
-        return Choice(into, "glass", 0.9, 0.9, 0.1, reason)
+        return Choice(into, "glass", 0.9, 0.9, 0.9, 0.1, reason)
 
     def picture(kind: str, *labels: str) -> StagedPicture:
         return StagedPicture(kind, labels, np.zeros((4, 4, 3), np.uint8), BackgroundModel())
