@@ -131,26 +131,32 @@ class _AdjustedExposure:
         self._usual_mean: float | None = None
         """mean brightness of the last frame before a change; None where none is awaited any more"""
         self._mean = 0.0
+        self._seen = False
+        """whether a frame since the change was brighter or darker than usual"""
 
     def change(self, exposure: float, now_s: float) -> None:
         """Another exposure was set, as a multiple of the usual one."""
         if exposure == self._now:
             return
-        self._usual_mean = self._mean if self._now == 1.0 and self._usual_mean is None else self._usual_mean
+        if self._usual_mean is None:
+            self._usual_mean, self._seen = self._mean, False
         self._now, self._changed_s = exposure, now_s
 
     def of(self, pixels: Pixels, taken_s: float) -> float | None:
-        """The exposure of a frame, None where it is not known. The usual one is back once the view is as bright as before, or after SET_BACK_S."""
+        """The exposure of a frame, None where it is not known.
+
+        The usual one is back once the view was seen brighter or darker and then as bright as before, or after SET_BACK_S: a slow camera may show
+        a change only after it was taken back.
+        """
+        mean = float(pixels[::BRIGHTNESS_STEP, ::BRIGHTNESS_STEP].mean())
         if self._usual_mean is None:
-            self._mean = float(pixels[::BRIGHTNESS_STEP, ::BRIGHTNESS_STEP].mean())
+            self._mean = mean
             return self._now
+        is_usual = abs(mean - self._usual_mean) <= v4l2_controls.TOLERANCE * self._usual_mean + v4l2_controls.LEAST_COUNTS
+        self._seen = self._seen or not is_usual
         since_s = taken_s - self._changed_s
-        if since_s < SETTLED_S:
+        if since_s < SETTLED_S or (self._now == 1.0 and since_s < SET_BACK_S and not (self._seen and is_usual)):
             return None
-        if self._now == 1.0 and since_s < SET_BACK_S:
-            mean = float(pixels[::BRIGHTNESS_STEP, ::BRIGHTNESS_STEP].mean())
-            if abs(mean - self._usual_mean) > v4l2_controls.TOLERANCE * self._usual_mean + v4l2_controls.LEAST_COUNTS:
-                return None
         if self._now == 1.0:
             self._usual_mean = None
         return self._now

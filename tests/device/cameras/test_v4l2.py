@@ -202,6 +202,20 @@ def test_a_webcam_that_answers_late_shows_no_usual_frame_too_early(locked: Calla
     assert [mean for exposure, mean in after if exposure == 1.0] == pytest.approx([usual] * 5, rel=0.05)
 
 
+@pytest.mark.parametrize("frames", [1, 3, 5])
+def test_an_exposure_that_shows_only_after_it_was_set_back_tags_no_frame(locked: Callable[..., V4l2Source], webcam: Webcam, frames: int) -> None:
+    webcam.light = 2.0
+    source = locked()
+    ((_, usual),) = read_many(source, 1)
+    webcam.lag_frames = 6
+    source.set_exposure(0.25)
+    read_many(source, frames)
+    source.set_exposure(1.0)
+    after = read_many(source, 14)
+    assert after[-1][0] == 1.0 and min(mean for _, mean in after) < usual / 2, "the late change was seen"
+    assert [mean for exposure, mean in after if exposure == 1.0] == pytest.approx([usual] * sum(exposure == 1.0 for exposure, _ in after), rel=0.05)
+
+
 def test_a_view_that_stays_changed_is_usual_after_a_second(locked: Callable[..., V4l2Source], webcam: Webcam) -> None:
     source = locked()
     source.set_exposure(0.5)
@@ -225,7 +239,7 @@ def test_an_ignored_exposure_is_usual_again_once_set_back(locked: Callable[..., 
     during = read_many(source, 6)
     assert during[-1][0] == pytest.approx(0.5, rel=0.02) and during[-1][1] == pytest.approx(during[0][1], rel=0.05), "only the pixels tell"
     source.set_exposure(1.0)
-    assert read_many(source, 4)[-1][0] == 1.0
+    assert read_many(source, 12)[-1][0] == 1.0
 
 
 @pytest.mark.parametrize("plugged", [True, False])
