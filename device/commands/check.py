@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ from device.vision.judge import Judge
 SECOND_TRY_S = 4.0
 """how long a camera that reports an error is retried"""
 BROKER_S = 5.0
+PARTS = ("edgetpu", "site", "camera", "gates", "state", "keep", "service", "broker")
+"""parts that may be left out; the others are needed by later ones"""
 FRAME_S = 0.1
 """longest wait for a frame before the stop signal is checked"""
 DARK_BELOW = 25.0
@@ -67,6 +69,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
         "Exit status: 0 all work, 1 one does not, 2 the settings cannot be read.",
     )
     parser.add_argument("--config", type=Path, default=DEFAULT_FILE, metavar="FILE", help="settings file (default: %(default)s)")
+    parser.add_argument("--without", action="append", default=[], choices=PARTS, metavar="PART", help=f"leave out a part: {', '.join(PARTS)}")
     parser.add_argument("--json", action="store_true", help="a list of objects: part, ok, message")
     parser.set_defaults(run=run)
 
@@ -76,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     stop = stop_on_signals()
     settings = read_settings(arguments.config)
     findings = []
-    for finding in check(settings, arguments.config, stop):
+    for finding in check(settings, arguments.config, stop, frozenset(arguments.without)):
         if stop.is_set():
             return 130
         findings.append(finding)
@@ -87,8 +90,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if all(finding.ok for finding in findings) else 1
 
 
-def check(settings: Settings, file: Path, stop: threading.Event) -> Iterator[Finding]:
-    """Try the parts in the order in which the daemon opens them. One that fails, in any way, does not stop the others from being tried."""
+def check(settings: Settings, file: Path, stop: threading.Event, without: Set[str] = frozenset()) -> Iterator[Finding]:
+    """Try the parts in the order in which the daemon opens them. One that fails, in any way, does not stop the others from being tried.
+
+    without: parts of PARTS that are left out.
+    """
     opened: list[Judge] = []
 
     def judge() -> Judge:
@@ -103,16 +109,20 @@ def check(settings: Settings, file: Path, stop: threading.Event) -> Iterator[Fin
     with _Trials() as trials:
         yield Finding("settings", True, f"{file}; this bin is {settings.device.id}")
         yield trials.run("bundle", open_bundle)
-        if settings.model.edgetpu:
-            yield trials.run("edgetpu", lambda: _edgetpu(judge()))
-        yield trials.run("rules", lambda: _rules(settings, judge()))
-        yield trials.run("site", lambda: _site(settings, judge()))
-        yield trials.run("camera", lambda: _camera(settings, stop))
-        yield trials.run("gates", lambda: _gates(settings))
-        yield trials.run("state", lambda: _state(settings))
-        yield trials.run("keep", lambda: _keep(settings))
-        yield trials.run("service", lambda: _service(settings, file))
-        yield trials.run("broker", lambda: _broker(settings))
+        attempts: dict[str, Callable[[], str]] = {
+            "edgetpu": lambda: _edgetpu(judge()),
+            "rules": lambda: _rules(settings, judge()),
+            "site": lambda: _site(settings, judge()),
+            "camera": lambda: _camera(settings, stop),
+            "gates": lambda: _gates(settings),
+            "state": lambda: _state(settings),
+            "keep": lambda: _keep(settings),
+            "service": lambda: _service(settings, file),
+            "broker": lambda: _broker(settings),
+        }
+        for part, attempt in attempts.items():
+            if part not in without and (part != "edgetpu" or settings.model.edgetpu):
+                yield trials.run(part, attempt)
 
 
 class _Trials(logging.Handler):

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -40,6 +41,22 @@ def read_ledger_state(folder: Path) -> tuple[LedgerState, ItemSorted | ItemRejec
     if found is None:
         raise LedgerError(f"{folder / FILE}: holds nothing yet")
     return found
+
+
+def check_integrity(folder: Path, limit_s: float) -> str:
+    """What SQLite says of every page: `ok`, or what is wrong; `not checked ...` where that takes longer than `limit_s`. Raises LedgerError."""
+    until_s = time.monotonic() + limit_s
+
+    def check(db: sqlite3.Connection) -> str:
+        db.set_progress_handler(lambda: time.monotonic() > until_s, 100_000)
+        try:
+            return "; ".join(str(line) for (line,) in db.execute("PRAGMA quick_check(20)"))
+        except sqlite3.OperationalError as error:
+            if code(error) != sqlite3.SQLITE_INTERRUPT:
+                raise
+            return f"not checked: it takes more than {limit_s:g} s"
+
+    return _query(folder / FILE, lambda _: None, check) or "holds nothing yet"
 
 
 def _page(db: sqlite3.Connection, after_seq: int) -> list[tuple[int, bytes]]:
