@@ -15,14 +15,17 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from device.mqtt import MqttError
 from device.mqtt.connection_errors import describe_connect_error, describe_refusal
-from device.mqtt.paho_client import GuardedClient
+from device.mqtt.inbox import Inbox, Message
+from device.mqtt.paho_client import MAX_PACKET_BYTES, GuardedClient
 from device.mqtt.settings import MqttSettings
 from device.mqtt.tls import tls_context
 
@@ -49,6 +52,13 @@ class Acknowledgement(NamedTuple):
     """why the broker does not accept it (MQTT 5 only); None where it does"""
 
 
+class SubscriptionAnswer(NamedTuple):
+    """The broker's SUBACK for a pattern. refusal: why it does not grant it; None where it does."""
+
+    pattern: str
+    refusal: ReasonCode | None
+
+
 class _Message(NamedTuple):
     number: int
     topic: str
@@ -68,7 +78,7 @@ def client_id(device: str, base: str = "sortbin") -> str:
 class Connection:
     """A client, its socket and its network thread. All methods are for one other thread.
 
-    on_news: called on the network thread after an acknowledgement and at the end of the connection.
+    on_news: called on the network thread after an acknowledgement or a message, and at the end of the connection.
     """
 
     def __init__(
@@ -81,10 +91,12 @@ class Connection:
         protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
     ) -> None:
         self._settings, self._on_news = settings, on_news
-        self.protocol = "MQTT 5" if protocol is MQTTProtocolVersion.MQTTv5 else "MQTT 3.1.1, in which brokers do not say what they refuse"
+        self._is_mqtt_5 = protocol is MQTTProtocolVersion.MQTTv5
+        self.protocol = "MQTT 5" if self._is_mqtt_5 else "MQTT 3.1.1, in which brokers do not say what they refuse"
         self._client = GuardedClient(client_id, protocol, self._on_end)
         self._client.on_connect, self._client.on_disconnect = self._on_connect, self._on_disconnect
         self._client.on_publish = self._on_publish
+        self._client.on_subscribe, self._client.on_message = self._on_subscribe, self._on_message
         if will_topic is not None:
             self._client.will_set(will_topic, b"offline", qos=1, retain=True)
         self._numbers = 0
@@ -93,6 +105,10 @@ class Connection:
         self._max_in_flight = RECEIVE_MAXIMUM
         """with more unacknowledged messages the broker would end the connection"""
         self._acknowledged: deque[tuple[int, ReasonCode]] = deque()
+        self._asked: dict[int, str] = {}
+        self._granted: deque[tuple[int, ReasonCode]] = deque()
+        self.inbox = Inbox()
+        """what came on the topics that were subscribed to"""
         self._answered, self._ended = threading.Event(), threading.Event()
         self._connack: ReasonCode | None = None
         self._running = False
@@ -117,7 +133,7 @@ class Connection:
             self._client.tls_set_context(tls_context(settings.tls, wait_s))
         self._client.connect_timeout = wait_s
         try:
-            self._client.connect(settings.host, settings.port, settings.keepalive_s)
+            self._client.connect(settings.host, settings.port, settings.keepalive_s, properties=self._connect_properties())
         except (OSError, UnicodeError) as error:
             raise MqttError(describe_connect_error(error, settings, wait_s)) from error
         self._client.loop_start()
@@ -156,6 +172,25 @@ class Connection:
         self._in_flight[identifier] = number, time.monotonic()
         return None
 
+    def subscribe(self, pattern: str) -> None:
+        """Ask for the messages on a topic or pattern with QoS 1, without waiting. Retained ones are not wanted, where MQTT can say so."""
+        self._client.listens = True
+        if self._is_mqtt_5:
+            _, identifier = self._client.subscribe(pattern, options=SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND))
+        else:
+            _, identifier = self._client.subscribe(pattern, qos=1)
+        if identifier is not None:
+            self._asked[identifier] = pattern
+
+    def subscription_answers(self) -> list[SubscriptionAnswer]:
+        """The broker's answers to `subscribe` since the last call. One that answers for what was not asked is ignored."""
+        answers = []
+        while self._granted:
+            identifier, reason = self._granted.popleft()
+            if (pattern := self._asked.pop(identifier, None)) is not None:
+                answers.append(SubscriptionAnswer(pattern, reason if reason.is_failure else None))
+        return answers
+
     def check_acknowledged(self, now_s: float) -> None:
         """End the connection where the broker has not acknowledged a message for two keep-alive periods. now_s: monotonic seconds."""
         limit_s = 2.0 * self._settings.keepalive_s
@@ -175,6 +210,7 @@ class Connection:
             open_socket.close()
         self._running = False
         self._client.on_connect = self._client.on_disconnect = self._client.on_publish = None
+        self._client.on_subscribe = self._client.on_message = None
         self._client.on_end = lambda _: None
 
     def _shut_socket(self) -> None:
@@ -184,6 +220,14 @@ class Connection:
                 open_socket.shutdown(socket.SHUT_RDWR)
             except OSError:
                 return
+
+    def _connect_properties(self) -> Properties | None:
+        """MQTT 5: the broker drops messages that are too long, instead of sending them."""
+        if not self._is_mqtt_5:
+            return None
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = MAX_PACKET_BYTES
+        return properties
 
     def _log_in(self) -> None:
         settings = self._settings
@@ -233,6 +277,18 @@ class Connection:
     def _on_publish(self, client: Client, data: object, message: int, reason: ReasonCode, properties: Properties) -> None:
         self._acknowledged.append((message, reason))
         self._on_news()
+
+    def _on_subscribe(self, client: Client, data: object, message: int, reasons: list[ReasonCode], properties: Properties | None) -> None:
+        self._granted.extend((message, reason) for reason in reasons[:1])
+        self._on_news()
+
+    def _on_message(self, client: Client, data: object, message: MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:  # no topic of ours
+            return
+        if self.inbox.put(Message(topic, bytes(message.payload), message.retain)):
+            self._on_news()
 
 
 def connect(settings: MqttSettings, client_id: str, *, will_topic: str | None, on_news: Callable[[], None], wait_s: float) -> Connection:

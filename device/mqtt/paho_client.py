@@ -7,12 +7,13 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-MAX_PACKET_BYTES = 65_536
-"""longest packet from the broker: it only sends acknowledgements"""
+MAX_PACKET_BYTES = 16_384
+"""longest packet from the broker, which is told so in MQTT 5; a longer message is read and thrown away"""
+PUBLISH = PacketTypes.PUBLISH << 4
 
 
 class MalformedPacket(Exception):
-    """The broker sent what a client without subscriptions never gets."""
+    """The broker sent what this client never gets: it did not ask for it, or it is too long."""
 
 
 class GuardedClient(paho.Client):
@@ -27,6 +28,8 @@ class GuardedClient(paho.Client):
         self.suppress_exceptions = True
         self.max_inflight_messages = 0
         self.on_end = on_end
+        self.listens = False
+        """whether it has subscribed to anything"""
 
     def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:
         """Runs on the network thread. Without this, an exception in paho's parsers ends the thread unnoticed."""
@@ -40,13 +43,21 @@ class GuardedClient(paho.Client):
             self.on_end(malformed)
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
-        """paho accepts packets of up to 256 MiB, and keeps messages with QoS 2 until the broker releases them. It has no limit to set."""
+        """paho keeps messages with QoS 2 until the broker releases them, any number. Nothing is subscribed to with QoS 2."""
         code = super().loop_read(max_packets)
-        if self._in_packet["remaining_length"] > MAX_PACKET_BYTES:
-            raise MalformedPacket(f"a packet of {self._in_packet['remaining_length']} bytes")
         if self._in_messages:
-            raise MalformedPacket("a message, though nothing was subscribed to")
+            raise MalformedPacket("a message of QoS 2" if self.listens else "a message, though nothing was subscribed to")
         return code
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        """paho accepts packets of up to 256 MiB and has no limit to set. Of a longer message only the beginning is kept, to be acknowledged."""
+        packet = self._in_packet
+        if packet["remaining_length"] > MAX_PACKET_BYTES:
+            if not (self.listens and packet["command"] & 0xF0 == PUBLISH):
+                raise MalformedPacket(f"a packet of {packet['remaining_length']} bytes")
+            del packet["packet"][MAX_PACKET_BYTES:]
+            bufsize = min(bufsize, MAX_PACKET_BYTES)
+        return super()._sock_recv(bufsize)
 
     def limit_keepalive(self, seconds: int) -> None:
         """Shorten the keep-alive to what the broker asks for in its CONNACK. paho ignores that."""

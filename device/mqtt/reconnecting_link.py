@@ -10,14 +10,18 @@ import time
 from collections import deque
 from collections.abc import Mapping
 
+import msgspec
+
 from device.ledger.ledger import Ledger
 from device.mqtt import MqttError
 from device.mqtt.backoff import Backoff
+from device.mqtt.command_payloads import CommandResult
 from device.mqtt.connection import Acknowledgement, Connection, client_id, connect
 from device.mqtt.outbox import REFUSED_S, Outbox
 from device.mqtt.payloads import BinState, Health, Info, State
 from device.mqtt.retained import Retained
 from device.mqtt.settings import MqttSettings
+from device.mqtt.subscriptions import Handler, Subscriptions
 from device.mqtt.topics import Topics
 
 log = logging.getLogger(__name__)
@@ -28,6 +32,10 @@ STATE_INTERVAL_S = 1.0
 """least time between two messages on `state`"""
 MAX_LIVE = 20
 """most messages on `event` that wait or are unacknowledged; beyond that, events are published on `journal` only"""
+MAX_RESULTS = 64
+"""most answers to commands that wait for a connection; then the oldest is dropped: its sender may ask again"""
+COMPLAIN_EVERY_S = 60.0
+"""least time between two lines in the log about messages that were dropped"""
 OFFLINE_SHARE = 0.3
 """share of the time for stopping that is reserved for publishing `offline`"""
 IDLE_S = 5.0
@@ -39,8 +47,8 @@ of two clients with one client id."""
 class Link:
     """Connects when it is made, and reconnects until it is stopped with back-off.
 
-    Each connection publishes first every retained value, then `online`, then the journal from the oldest unacknowledged event. All methods but
-    `stop` return at once, whatever the network does.
+    Each connection subscribes, then publishes every retained value, then `online`, then the journal from the oldest unacknowledged event. All methods
+    but `stop` return at once, whatever the network does.
     """
 
     def __init__(self, settings: MqttSettings, device: str, ledger: Ledger, *, backoff: Backoff | None = None) -> None:
@@ -48,7 +56,9 @@ class Link:
         self.topics = Topics(device, settings.base)
         self._settings, self._ledger, self._backoff = settings, ledger, backoff or Backoff()
         self._client_id, self._device = client_id(device, settings.base), device
-        self._retained = Retained()
+        self._retained, self._subscriptions = Retained(), Subscriptions()
+        self._results: deque[bytes] = deque(maxlen=MAX_RESULTS)
+        self._complain_at_s = -math.inf
         self._live: deque[bytes] = deque(maxlen=MAX_LIVE)
         self._broker = f"broker {settings.host}:{settings.port}"
         self._connected = False
@@ -78,6 +88,30 @@ class Link:
         """Set what is published on `health`."""
         self._set(self.topics.health, health)
 
+    def publish_image(self, jpeg: bytes) -> None:
+        """Set what is published on `image/last`."""
+        self.publish_retained(self.topics.image, jpeg)
+
+    def publish_retained(self, topic: str, payload: bytes) -> None:
+        """Set what is published, retained, on any topic. An empty payload makes the broker forget it."""
+        self._retained.put(topic, payload)
+        self._wake.set()
+
+    def publish_again(self, topic: str) -> None:
+        """Publish once more what was set for a retained topic, as others ask who missed it."""
+        self._retained.put_again(topic)
+        self._wake.set()
+
+    def publish_result(self, result: CommandResult) -> None:
+        """Publish what became of a command on `cmd_result`. While there is no connection it waits."""
+        self._results.append(msgspec.json.encode(result))
+        self._wake.set()
+
+    def subscribe(self, pattern: str, handler: Handler) -> None:
+        """Listen to a topic, or to those that a pattern matches, over every connection from now on. Messages too long or too fast are dropped."""
+        self._subscriptions.add(pattern, handler)
+        self._wake.set()
+
     @property
     def connected(self) -> bool:
         """Whether there is a connection to the broker."""
@@ -90,7 +124,7 @@ class Link:
 
     @property
     def refused(self) -> tuple[str, ...]:
-        """Topics that the broker refuses, without `<base>/<device>/`, sorted. Only brokers of MQTT 5 say so."""
+        """Topics that the broker refuses, without `<base>/<device>/`, sorted. Brokers of MQTT 3.1.1 say so only of subscriptions."""
         return tuple(sorted(self._refused))
 
     @property
@@ -155,6 +189,7 @@ class Link:
         outbox = Outbox(self._ledger, lambda event: connection.publish(journal, event))
         in_flight: dict[int, str] = {}
         self._retained.start_over()
+        self._subscriptions.start_over()
         self._refused, self._online_at_s = {}, -math.inf
         while connection.lost is None:
             self._wake.clear()
@@ -166,11 +201,14 @@ class Link:
                 topic = in_flight.pop(each.message, journal)
                 if topic is not journal or each.refusal is not None or self._refused:
                     self._handle_acknowledgement(each, topic, now_s)
+            self._listen(connection, now_s)
             for topic, payload in self._retained.due(math.inf if stopping else now_s):
                 in_flight[connection.publish(topic, payload, retain=True)] = topic
             if now_s >= self._online_at_s:
                 in_flight[connection.publish(self.topics.availability, b"online", retain=True)] = self.topics.availability
                 self._online_at_s = math.inf
+            while self._results:
+                in_flight[connection.publish(self.topics.cmd_result, self._results.popleft())] = self.topics.cmd_result
             while self._live:
                 event = self._live.popleft()
                 if sum(topic == self.topics.event for topic in in_flight.values()) < MAX_LIVE:
@@ -184,30 +222,55 @@ class Link:
             self._wake.wait(min(wait_s, self._leave_at_s - now_s) if stopping else wait_s)
         return None
 
+    def _listen(self, connection: Connection, now_s: float) -> None:
+        """Subscribe to what is due, and pass on what has come."""
+        for pattern in self._subscriptions.due(now_s):
+            connection.subscribe(pattern)
+        for pattern, refusal in connection.subscription_answers():
+            name = self.topics.name_of(pattern)
+            if refusal is not None:
+                self._subscriptions.refused(pattern, now_s + REFUSED_S)
+                self._note_refusal(name, str(refusal).lower(), f"lets it read {pattern}")
+            else:
+                self._note_acceptance(name, pattern)
+        for message in connection.inbox.take():
+            self._subscriptions.handle(message)
+        if now_s >= self._complain_at_s and (dropped := connection.inbox.take_complaint()):
+            self._complain_at_s = now_s + COMPLAIN_EVERY_S
+            log.warning("%s: messages were dropped: %s", self._broker, dropped)
+
     def _handle_acknowledgement(self, acknowledgement: Acknowledgement, topic: str, now_s: float) -> None:
         """Note that the broker has a message, or refuses its topic: a refused value is published again after a pause."""
         refusal = acknowledgement.refusal
         if topic == self.topics.availability:
             self._online_at_s = math.inf if refusal is None else now_s + REFUSED_S
-        elif topic not in (self.topics.journal, self.topics.event):
+        elif topic not in (self.topics.journal, self.topics.event, self.topics.cmd_result):
             if refusal is None or self._stopping.is_set():
                 self._retained.acknowledged(topic)
             else:
                 self._retained.refused(topic, now_s + REFUSED_S)
         name = self.topics.name_of(topic)
         if refusal is not None:
-            self._note_refusal(name, str(refusal).lower())
-        elif name in self._refused:
-            self._refused = {other: reason for other, reason in self._refused.items() if other != name}
-            log.info("%s: accepts %s again", self._broker, topic)
+            self._note_refusal(name, str(refusal).lower(), f"lets it write to {topic if name == topic else self.topics.all}")
+        else:
+            self._note_acceptance(name, topic)
 
-    def _note_refusal(self, name: str, reason: str) -> None:
-        """Store what the broker refuses. Log it once: the journal always, of all other topics with the same reason the first."""
-        is_new = name not in self._refused and (name == "journal" or reason not in self._refused.values())
-        self._refused = {**self._refused, name: reason}
+    def _note_refusal(self, name: str, reason: str, expected: str) -> None:
+        """Store what the broker refuses. Log it once: the journal always, of all other topics the first with the same reason.
+
+        expected: what its ACL should do.
+        """
+        cause = f"{reason}: expected an ACL that {expected}"
+        is_new = name not in self._refused and (name == "journal" or cause not in self._refused.values())
+        self._refused = {**self._refused, name: cause}
         if is_new:
             effect = "; events stay in the ledger" if name == "journal" else ""
-            log.warning("%s: refuses %s (%s): expected an ACL that lets it write to %s%s", self._broker, name, reason, self.topics.all, effect)
+            log.warning("%s: refuses %s (%s): expected an ACL that %s%s", self._broker, name, reason, expected, effect)
+
+    def _note_acceptance(self, name: str, topic: str) -> None:
+        if name in self._refused:
+            self._refused = {other: cause for other, cause in self._refused.items() if other != name}
+            log.info("%s: accepts %s again", self._broker, topic)
 
     def _publish_offline(self, connection: Connection) -> None:
         offline = connection.publish(self.topics.availability, b"offline", retain=True)

@@ -8,7 +8,7 @@ import msgspec
 
 @dataclass(slots=True)
 class _Slot:
-    value: msgspec.Struct
+    value: msgspec.Struct | bytes
     interval_s: float
     sent: bool = False
     in_flight: bool = False
@@ -22,8 +22,11 @@ class Retained:
         self._slots: dict[str, _Slot] = {}
         self._lock = threading.Lock()
 
-    def put(self, topic: str, value: msgspec.Struct, interval_s: float = 0.0) -> None:
-        """Set a topic's value; an equal one changes nothing. At least `interval_s` seconds lie between two messages."""
+    def put(self, topic: str, value: msgspec.Struct | bytes, interval_s: float = 0.0) -> None:
+        """Set a topic's value, published as JSON, or bytes as they are; an equal one changes nothing.
+
+        At least `interval_s` seconds lie between two messages.
+        """
         with self._lock:
             slot = self._slots.get(topic)
             if slot is None:
@@ -32,13 +35,20 @@ class Retained:
                 slot.value, slot.interval_s, slot.sent = value, interval_s, False
 
     def due(self, now_s: float) -> list[tuple[str, bytes]]:
-        """Topics and JSON to publish now. A topic is due again after `acknowledged` with another value, or after `refused`."""
+        """Topics and payloads to publish now. A topic is due again after `acknowledged` with another value, or after `refused`."""
         with self._lock:
             due = [(topic, slot) for topic, slot in self._slots.items() if self._pending(slot) and now_s >= slot.not_before_s]
             for _, slot in due:
                 slot.sent = slot.in_flight = True
                 slot.not_before_s = now_s + slot.interval_s
-            return [(topic, msgspec.json.encode(slot.value)) for topic, slot in due]
+            values = [(topic, slot.value) for topic, slot in due]
+        return [(topic, value if isinstance(value, bytes) else msgspec.json.encode(value)) for topic, value in values]
+
+    def put_again(self, topic: str) -> None:
+        """Make a topic's value due again although the broker has it. A topic without a value is ignored."""
+        with self._lock:
+            if (slot := self._slots.get(topic)) is not None:
+                slot.sent = False
 
     def acknowledged(self, topic: str) -> None:
         """The broker has what `due` gave last for this topic."""

@@ -55,6 +55,21 @@ class Topics:
         return self._named("journal")
 
     @property
+    def commands(self) -> str:
+        """The pattern of the topics on which commands come, one a command: `command_payloads.Command`."""
+        return self._named("cmd/+")
+
+    @property
+    def cmd_result(self) -> str:
+        """`command_payloads.CommandResult`: what became of a command. Not retained."""
+        return self._named("cmd_result")
+
+    @property
+    def image(self) -> str:
+        """A JPEG of what the camera sees, retained."""
+        return self._named("image/last")
+
+    @property
     def all(self) -> str:
         """The wildcard pattern for all of them."""
         return self._named("#")
@@ -69,6 +84,12 @@ class Topics:
         if not _level(name) or "/" in name:
             raise TopicError(f"bin {name!r}: expected a name without /, +, # and control characters")
         return self._named(f"bin/{name}")
+
+    def command(self, name: str) -> str:
+        """The topic of one command. Raises TopicError for a name with anything but lower-case letters and `_`."""
+        if not re.fullmatch("[a-z_]+", name):
+            raise TopicError(f"command {name!r}: expected lower-case letters and _ only")
+        return self._named(f"cmd/{name}")
 
     def name_of(self, topic: str) -> str:
         """The topic without `<base>/<device>/`, such as `journal` or `bin/paper`."""

@@ -1,0 +1,34 @@
+"""The JSON payloads of commands: what a person or program sends to a bin, and what the bin answers."""
+
+from typing import Annotated, Any
+
+import msgspec
+
+CommandId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$", description="letters, digits, _ . : and -")]
+"""chosen by the sender, another one for each command; a random one is best"""
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`cmd/<name>`: asks a bin to do something."""
+
+    id: CommandId
+    ttl_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 30.0
+    """seconds after `sent` for which the command holds"""
+    sent: str = ""
+    """when it was sent, RFC 3339 with an offset or Z; empty: not told, and the bin takes it for sent when it arrives"""
+    args: dict[str, Any] = {}
+    """what this command needs to know"""
+
+
+class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
+    """`cmd_result`: what became of a command, told once it is finished; not retained."""
+
+    id: str
+    """of the command; empty where it could not be read"""
+    command: str
+    """its name"""
+    ok: bool
+    code: str
+    """a short word that does not change between versions: `done`, or why not"""
+    message: str
+    """one line for a person"""
