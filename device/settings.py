@@ -34,11 +34,18 @@ class SettingsError(SortbinError, ValueError):
     """A settings file that cannot be used. The message names the file, the key and what was expected."""
 
 
+Label = Annotated[str, msgspec.Meta(max_length=100, description="text of at most 100 characters")]
+
+
 class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[device]`: the name of this bin, and the folder of its state."""
 
     id: DeviceId = msgspec.field(default_factory=default_device_id)
     """name in MQTT topics; default: made from this machine's serial number"""
+    title: Label = ""
+    """what people call it, published in `info`"""
+    location: Label = ""
+    """where it stands, published in `info`"""
     state: StateFolder = str(DEFAULT_STATE)
     """folder of the ledger and the learned empty view"""
 

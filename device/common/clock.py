@@ -65,10 +65,17 @@ class Clock:
 
     def read(self) -> Reading:
         """The present time."""
-        label = datetime.fromtimestamp(self._wall_s(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return Reading(
             boot=self.boot,
             uptime_s=round(self._now_s() - self._started_s, 3),
-            time=label,
+            time=_rfc3339(self._wall_s()),
             clock="synced" if self._synced() else "unsynced",
         )
+
+    def label(self, then_s: float) -> str:
+        """A monotonic time of this run as RFC 3339 in UTC, by the wall clock as it is now."""
+        return _rfc3339(self._wall_s() - (self._now_s() - then_s))
+
+
+def _rfc3339(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

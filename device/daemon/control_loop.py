@@ -68,7 +68,7 @@ class _ControlLoop:
         for file in (*empty_reference_files(state, restored), *learned):
             file.restore()
         self._learned_files = (*empty_reference_files(state, reference), *learned)
-        self._reporter = StatusReporter(settings.device, drift_monitor, parts)
+        self._reporter = StatusReporter(settings, drift_monitor, parts)
         self._samples = SampleCollector(settings.keep)
 
         def on_stored(event: AnyEvent) -> None:
@@ -162,7 +162,7 @@ class _ControlLoop:
             self._notifier.alive(now_s)
 
     def _report(self, now_s: float) -> None:
-        self._reporter.update(now_s, self._sorter.mode, self._sorter.fault, self._sorter.safe_mode)
+        self._reporter.update(now_s, self._sorter.mode, self._sorter.faults, self._sorter.safe_mode)
 
 
 def _empty_reference(settings: BinSettings) -> EmptyReference:

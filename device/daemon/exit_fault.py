@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from device.common.clock import Clock
 from device.common.default_paths import DEFAULT_STATE
 from device.common.errors import SortbinError
 from device.common.machine_id import default_device_id
@@ -56,18 +57,26 @@ def _publish(file: Path, error: Exception, most_s: float) -> None:
     if settings.mqtt is None or is_in_use(state):
         return
     message = str(error) if isinstance(error, SortbinError) else f"{type(error).__name__}: {' '.join(str(error).split())}"
-    publish_final_state(settings.mqtt, settings.device.id, _state(state, FaultState(fault="daemon", message=message)), most_s)
+    publish_final_state(settings.mqtt, settings.device.id, _state(state, message), most_s)
 
 
-def _state(folder: Path, fault: FaultState) -> State:
+def _state(folder: Path, message: str) -> State:
     """The state to publish, with the totals and the last item where the ledger can be read."""
+    now = Clock().read()
+    fault = FaultState(fault="daemon", message=message, since=now.time)
+    state = State(
+        boot=now.boot,
+        uptime_s=now.uptime_s,
+        time=now.time,
+        clock=now.clock,
+        mode="fault",
+        fault=fault,
+        faults=(fault,),
+        safe_mode=False,
+        totals={},
+        last_item=None,
+    )
     with contextlib.suppress(LedgerError):
         stored, item = read_ledger_state(folder)
-        return State(
-            mode="fault",
-            fault=fault,
-            totals=totals_by_bin(stored.counts),
-            last_item=None if item is None else last_item(item),
-            safe_mode=False,
-        )
-    return State(mode="fault", fault=fault, totals={}, last_item=None, safe_mode=False)
+        return msgspec.structs.replace(state, totals=totals_by_bin(stored.counts), last_item=None if item is None else last_item(item))
+    return state

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from device.adaptation.label_prior import LabelPrior
+from device.common.clock import Clock
 from device.hardware import BinHardware
 from device.ledger.ledger import Ledger
 from device.mqtt.reconnecting_link import Link
@@ -23,6 +24,8 @@ class BinParts:
     rules: RulePack
     hardware: BinHardware
     ledger: Ledger
+    clock: Clock
+    """the one that stamps the ledger's events"""
     link: Link | None
     safe_mode: bool
     """after repeated crashes: no Edge TPU, and everything goes to the residual bin"""

@@ -46,7 +46,8 @@ def open_parts(settings: BinSettings, open_hardware: Callable[[RulePack], BinHar
     """
     with contextlib.ExitStack() as stack:
         # The ledger first: it counts crashes, and the Edge TPU may have caused them.
-        ledger = Ledger(Path(settings.device.state), settings.device.id, Clock())
+        clock = Clock()
+        ledger = Ledger(Path(settings.device.state), settings.device.id, clock)
         all_open = False
         stack.push(lambda error, *_: _close_ledger(ledger, error, all_open))
         for event in ledger.interrupted:
@@ -73,7 +74,7 @@ def open_parts(settings: BinSettings, open_hardware: Callable[[RulePack], BinHar
             stack.callback(link.stop, 0.5)
         all_open = True
         try:
-            yield BinParts(judge, label_prior, rules, hardware, ledger, link, safe_mode, tuple(remarks))
+            yield BinParts(judge, label_prior, rules, hardware, ledger, clock, link, safe_mode, tuple(remarks))
         except SortbinError as error:
             raise Crash(str(error)) from error
 

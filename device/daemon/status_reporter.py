@@ -1,127 +1,120 @@
-"""What the daemon publishes of its status. Composed on the control thread, sent by the link's thread."""
+"""What the daemon publishes of its status, and when. Composed on the control thread, sent by the link's thread."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import TypeVar
 
-import numpy as np
+import msgspec
 
-from device import __version__
 from device.adaptation.drift import DriftMonitor
-from device.common.clock import wall_clock_synced
+from device.common.clock import Clock
+from device.daemon.health import measure_health
+from device.daemon.info import describe_bin
 from device.daemon.parts import BinParts
-from device.daemon.system_metrics import board_name, cpu_temperature_c, free_mib, resident_mib, throttled
 from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
 from device.ledger.totals import BinTotals
-from device.mqtt.payloads import BinState, Hardware, Health, Info, InfoBundle, InfoRules, LastItem, Mode, State, fault_state, last_item
-from device.settings import DeviceSettings
+from device.mqtt.payloads import BinState, LastItem, Mode, Stamped, State, fault_state, last_item
+from device.settings import BinSettings
 
 HEALTH_EVERY_S = 60.0
+
+Payload = TypeVar("Payload", bound=Stamped)
 
 
 class StatusReporter:
     """Keeps the topics `info`, `state`, `bin/<bin>` and `health` up to date, and a status line for a person. Without MQTT, the line alone."""
 
-    def __init__(self, device: DeviceSettings, drift_monitor: DriftMonitor, parts: BinParts) -> None:
-        self._device, self._drift_monitor, self._remarks = device, drift_monitor, parts.remarks
-        self._judge, self._label_prior, self._rules = parts.judge, parts.label_prior, parts.rules
-        self._hardware, self._ledger, self._link = parts.hardware, parts.ledger, parts.link
+    def __init__(self, settings: BinSettings, drift_monitor: DriftMonitor, parts: BinParts) -> None:
+        self._settings, self._drift_monitor, self._parts = settings, drift_monitor, parts
         self._last_item: LastItem | None = None if parts.ledger.item_before is None else last_item(parts.ledger.item_before)
         self._published: tuple[object, ...] = ()
-        self._refused: tuple[str, ...] = ()
-        self._health_due_s: float | None = None
-        self._began_s: float | None = None
+        self._bins: dict[str, BinState] = {}
+        """what was published last of each bin, without the stamp"""
+        self._health_due_s = 0.0
+        self._urgent: tuple[object, ...] = ()
+        """what must not wait for the next `health`"""
+        self._faults_since: dict[str, str] = {}
         self.line = ""
         """the status line, as `systemctl status` shows it"""
         self._runtime = parts.judge.classifier.runtime
-        if self._link is not None:
-            self._link.publish_info(self._info())
+        self._publish_info()
 
     def note(self, event: AnyEvent) -> None:
         """Remember the last item. Call it with each stored event, from any thread."""
         if isinstance(event, ItemSorted | ItemRejected):
             self._last_item = last_item(event)
 
-    def update(self, now_s: float, mode: Mode, fault: Fault | None, safe_mode: bool) -> None:
-        """Publish what has changed. Never waits. now_s: monotonic seconds."""
-        self._began_s = now_s if self._began_s is None else self._began_s
-        refused = () if self._link is None else self._link.refused
-        if refused != self._refused:
-            self._refused, self._health_due_s = refused, None
-        current = (mode, fault, safe_mode, self._last_item, self._ledger.newest_seq, refused)
+    def update(self, now_s: float, mode: Mode, faults: tuple[Fault, ...], safe_mode: bool) -> None:
+        """Publish what has changed. Never waits. now_s: monotonic seconds. faults: all that keep the bin from sorting, the newest first."""
+        link, ledger = self._parts.link, self._parts.ledger
+        refused = () if link is None else link.refused
+        self._note_faults(faults)
+        current = (mode, faults, safe_mode, self._last_item, ledger.newest_seq, refused)
         if current != self._published:
             self._published = current
-            self._publish_state(mode, fault, safe_mode)
-        if self._judge.classifier.runtime is not self._runtime:
-            self._runtime, self._health_due_s = self._judge.classifier.runtime, None
-            if self._link is not None:
-                self._link.publish_info(self._info())
-        if self._link is not None and (self._health_due_s is None or now_s >= self._health_due_s):
-            self._health_due_s = now_s + HEALTH_EVERY_S
-            self._link.publish_health(self._health(now_s))
+            totals = dict.fromkeys(self._parts.rules.bins, BinTotals()) | ledger.totals()
+            self.line = _line(mode, faults, safe_mode, refused, sum(each.sorted + each.rejected for each in totals.values()))
+            self._publish_state(mode, faults, safe_mode, totals)
+            self._publish_bins(totals)
+        runtime = self._parts.judge.classifier.runtime
+        if runtime is not self._runtime:
+            self._runtime = runtime
+            self._publish_info()
+        self._publish_health(now_s, (tuple(self._faults_since), refused, runtime.name))
 
-    def _publish_state(self, mode: Mode, fault: Fault | None, safe_mode: bool) -> None:
-        totals = self._ledger.totals()
-        items = sum(bin_.sorted + bin_.rejected for bin_ in totals.values())
-        self.line = f"{mode}: {fault.message}" if fault is not None else f"{mode}, {items} items so far"
-        if safe_mode:
-            self.line += "; safe mode after repeated crashes: everything goes to the residual bin"
-        if self._refused:
-            self.line += f"; the broker refuses {', '.join(self._refused)}: see the log"
-        if self._link is None:
+    def _note_faults(self, faults: tuple[Fault, ...]) -> None:
+        """Note when each fault began."""
+        names = {fault.fault for fault in faults}
+        if names != self._faults_since.keys():
+            time = self._parts.clock.read().time
+            self._faults_since = {name: self._faults_since.get(name, time) for name in sorted(names)}
+
+    def _publish_info(self) -> None:
+        if self._parts.link is not None:
+            self._parts.link.publish_info(stamped(describe_bin(self._settings, self._parts), self._parts.clock))
+
+    def _publish_state(self, mode: Mode, faults: tuple[Fault, ...], safe_mode: bool, totals: dict[str, BinTotals]) -> None:
+        if self._parts.link is None:
             return
-        self._link.publish_state(State(mode=mode, fault=fault_state(fault), safe_mode=safe_mode, totals=totals, last_item=self._last_item))
-        for name in self._rules.bins:
-            counted = totals.get(name, BinTotals())
-            self._link.publish_bin(name, BinState(fill_percent=None, full=False, items=counted.sorted + counted.rejected, hazards=counted.hazards))
-
-    def _info(self) -> Info:
-        bundle = self._judge.classifier.bundle.info
-        return Info(
-            device=self._device.id,
-            install=self._ledger.install,
-            version=__version__,
-            bundle=InfoBundle(name=bundle.name, version=bundle.version, sha256=bundle.digest, metrics=bundle.metrics),
-            labels=self._judge.labels,
-            taught=None if self._judge.teaching is None else self._judge.teaching.examples.counts(),
-            rules=InfoRules(name=self._rules.name, version=self._rules.version),
-            bins=dict(self._rules.bins),
-            residual=self._rules.residual,
-            hardware=Hardware(
-                board=board_name(),
-                camera=self._hardware.camera_kind,
-                gates=dict(self._hardware.gate_kinds),
-                runtime=self._runtime.name,
-            ),
-            remarks=self._remarks,
+        shown = tuple(fault_state(fault, self._faults_since[fault.fault]) for fault in faults)
+        state = State(
+            mode=mode,
+            fault=shown[0] if shown else None,
+            faults=shown,
+            safe_mode=safe_mode,
+            totals=totals,
+            last_item=self._last_item,
         )
+        self._parts.link.publish_state(stamped(state, self._parts.clock))
 
-    def _health(self, now_s: float) -> Health:
-        age_s = self._hardware.camera.age_s(now_s)
-        p50_ms, p95_ms = _percentiles(self._judge.classifier.took_ms)
-        return Health(
-            uptime_s=round(now_s - (self._began_s or now_s), 1),
-            clock="synced" if wall_clock_synced() else "unsynced",
-            temperature_c=cpu_temperature_c(),
-            throttled=throttled(),
-            disk_free_mib=free_mib(self._device.state),
-            memory_mib=round(resident_mib(), 1),
-            frame_age_s=round(age_s, 3) if np.isfinite(age_s) else None,
-            frames_damaged=self._hardware.camera.damaged,
-            camera_reopened=self._hardware.camera.reopened,
-            backend=self._runtime.name,
-            degraded=self._runtime.degraded,
-            p50_ms=p50_ms,
-            p95_ms=p95_ms,
-            outbox=self._ledger.undelivered,
-            refused=self._refused,
-            dropped=self._ledger.dropped,
-            restarts=self._ledger.restarts,
-            site=self._label_prior.shares,
-            drift={str(signal): off for signal, off in self._drift_monitor.deviations.items()},
-        )
+    def _publish_bins(self, totals: Mapping[str, BinTotals]) -> None:
+        if self._parts.link is None:
+            return
+        for name in self._parts.rules.bins:
+            counted = totals[name]
+            state = BinState(fill_percent=None, full=None, items=counted.sorted + counted.rejected, hazards=counted.hazards)
+            if state != self._bins.get(name):
+                self._bins[name] = state
+                self._parts.link.publish_bin(name, stamped(state, self._parts.clock))
+
+    def _publish_health(self, now_s: float, urgent: tuple[object, ...]) -> None:
+        """Publish `health` where it is due, or `urgent` has changed."""
+        if self._parts.link is None or (now_s < self._health_due_s and urgent == self._urgent):
+            return
+        self._health_due_s, self._urgent = now_s + HEALTH_EVERY_S, urgent
+        health = measure_health(self._parts, self._drift_monitor, self._settings.device.state, now_s)
+        self._parts.link.publish_health(stamped(health, self._parts.clock))
 
 
-def _percentiles(took_ms: Sequence[float]) -> tuple[float | None, float | None]:
-    if not took_ms:
-        return None, None
-    p50_ms, p95_ms = np.percentile(list(took_ms), [50, 95])
-    return round(float(p50_ms), 2), round(float(p95_ms), 2)
+def stamped(payload: Payload, clock: Clock) -> Payload:
+    """The payload with the present time in it."""
+    now = clock.read()
+    return msgspec.structs.replace(payload, boot=now.boot, uptime_s=now.uptime_s, time=now.time, clock=now.clock)
+
+
+def _line(mode: Mode, faults: tuple[Fault, ...], safe_mode: bool, refused: tuple[str, ...], items: int) -> str:
+    line = f"{mode}: {'; and '.join(fault.message for fault in faults)}" if faults else f"{mode}, {items} items so far"
+    if safe_mode:
+        line += "; safe mode after repeated crashes: everything goes to the residual bin"
+    if refused:
+        line += f"; the broker refuses {', '.join(refused)}: see the log"
+    return line

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from device.gates import Gate, GateError, Position
 from device.gates.settings import GateBase
+from device.gates.use import GateUse
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Gates:
         """the bin that each gate was opened for last, until it has closed"""
         self._open_since_s: dict[Gate, float] = {}
         self._faults: dict[Gate, GateError] = {}
+        self._use = {gate: GateUse() for gate in self._gates}
 
     @property
     def bins(self) -> tuple[str, ...]:
@@ -47,6 +49,11 @@ class Gates:
     def faults(self) -> Mapping[str, GateError]:
         """Bins whose gate failed at its last move, and the error."""
         return {name: self._faults[gate] for name, gate in self._gate_of.items() if gate in self._faults}
+
+    @property
+    def use(self) -> Mapping[str, GateUse]:
+        """How much each gate was used, by the names of its bins with / between them."""
+        return {_name(gate): use for gate, use in self._use.items()}
 
     @property
     def all_closed(self) -> bool:
@@ -103,12 +110,13 @@ class Gates:
             try:
                 gate.update(now_s)
             except GateError as error:
-                self._faults[gate] = error
+                self._note_fault(gate, error, now_s)
                 self._drop_reopening(gate)
                 errors.append(error)
                 continue
             if gate.position in (Position.OPEN, Position.CLOSED):
                 self._faults.pop(gate, None)
+            self._use[gate].is_at(gate.position, now_s)
             if gate.position is Position.CLOSED:
                 self._open_since_s.pop(gate, None)
                 self._open_bin.pop(gate, None)
@@ -151,11 +159,16 @@ class Gates:
                 else:
                     self._open_since_s.setdefault(gate, now_s)
                     self._open_bin[gate] = bin_
+                    self._use[gate].begins_to_open(now_s)
                     gate.open(bin_, now_s)
             except GateError as error:
-                self._faults[gate] = error
+                self._note_fault(gate, error, now_s)
                 errors.append(error)
         return errors
+
+    def _note_fault(self, gate: Gate, error: GateError, now_s: float) -> None:
+        self._faults[gate] = error
+        self._use[gate].failed(str(error), now_s)
 
     def _drop_reopening(self, gate: Gate) -> None:
         """A gate that failed on its way from one bin does not go on to the next."""

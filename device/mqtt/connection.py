@@ -114,6 +114,8 @@ class Connection:
         self._running = False
         self._lost: str | None = None
         self.ended_by_broker = False
+        self.addresses = "", ""
+        """IP addresses of this end and of the broker's; empty before it is open"""
         self.taken_over = False
         """whether the broker ended it because another client connected with the same client id"""
 
@@ -138,6 +140,7 @@ class Connection:
             raise MqttError(describe_connect_error(error, settings, wait_s)) from error
         self._client.loop_start()
         self._running = True
+        self.addresses = _addresses(self._client.socket())
         self._answered.wait(wait_s)
         if self._connack is None or self._connack.is_failure:
             lost = self._lost
@@ -289,6 +292,14 @@ class Connection:
             return
         if self.inbox.put(Message(topic, bytes(message.payload), message.retain)):
             self._on_news()
+
+
+def _addresses(open_socket: object) -> tuple[str, str]:
+    """Both ends of a TCP connection; empty where it has ended already."""
+    if isinstance(open_socket, socket.socket):
+        with contextlib.suppress(OSError):
+            return str(open_socket.getsockname()[0]), str(open_socket.getpeername()[0])
+    return "", ""
 
 
 def connect(settings: MqttSettings, client_id: str, *, will_topic: str | None, on_news: Callable[[], None], wait_s: float) -> Connection:

@@ -62,6 +62,7 @@ class Link:
         self._live: deque[bytes] = deque(maxlen=MAX_LIVE)
         self._broker = f"broker {settings.host}:{settings.port}"
         self._connected = False
+        self._addresses = "", ""
         self._error: str | None = f"{self._broker}: not connected yet"
         self._refused: Mapping[str, str] = {}
         self._online_at_s = -math.inf
@@ -118,6 +119,11 @@ class Link:
         return self._connected
 
     @property
+    def addresses(self) -> tuple[str, str]:
+        """IP addresses of this end of the connection and of the broker's; both empty without a connection."""
+        return self._addresses
+
+    @property
     def error(self) -> str | None:
         """Why there is no connection, in one line; None while there is one."""
         return self._error
@@ -159,7 +165,7 @@ class Link:
                 will = self.topics.availability
                 connection = connect(self._settings, self._client_id, will_topic=will, on_news=self._wake.set, wait_s=OPEN_S)
                 opened_s = time.monotonic()
-                self._set_connected(connection.protocol)
+                self._set_connected(connection)
                 self._serve(connection)
                 held_s = time.monotonic() - opened_s
                 short = short + 1 if held_s < SHORT_S else 0
@@ -280,15 +286,15 @@ class Link:
                 return
             self._wake.wait(left_s)
 
-    def _set_connected(self, protocol: str) -> None:
+    def _set_connected(self, connection: Connection) -> None:
         self._live.clear()
-        self._connected, self._error = True, None
-        log.info("%s: connected in %s", self._broker, protocol)
+        self._connected, self._error, self._addresses = True, None, connection.addresses
+        log.info("%s: connected in %s", self._broker, connection.protocol)
 
     def _set_error(self, error: str) -> None:
         """Store why there is no connection, and log it where it has changed."""
         is_new = error != self._error
         self._live.clear()
-        self._connected, self._error = False, error
+        self._connected, self._error, self._addresses = False, error, ("", "")
         if is_new:
             log.log(logging.INFO if self._stopping.is_set() else logging.WARNING, "%s", error)

@@ -3,6 +3,7 @@
 Packs are TOML files, versioned apart from the model because local rules differ; `config/rules/trashnet.toml` explains every key.
 """
 
+import hashlib
 import math
 import operator
 import re
@@ -38,12 +39,13 @@ class HazardRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RulePack:
     """A pack as it applies to the labels of one bundle.
 
-    bins: name to title, in the order of the file. hazards: the labels that must never pass unnoticed. hazard: when an item counts as one, and
-    which bin takes it. several: where things go that came together and belong in different bins.
+    sha256: digest of its file. bins: name to title, in the order of the file. hazards: the labels that must never pass unnoticed. hazard: when an
+    item counts as one, and which bin takes it. several: where things go that came together and belong in different bins.
     """
 
     name: str
     version: str
+    sha256: str
     bins: Mapping[str, str]
     residual: str
     hazards: frozenset[str]
@@ -77,7 +79,7 @@ def read_rules(file: Path, labels: tuple[str, ...], also: tuple[str, ...] = ()) 
     also: labels of the bundle that are not in use, because the bin was taught others. Labels are compared in Unicode's composed form (NFC), whatever
     system they were typed on. Raises RulesError.
     """
-    pack_file = _decode(file)
+    pack_file, sha256 = _decode(file)
     _check(file, pack_file)
     nameable = {_nfc(label): label for label in pack_file.taught + also + labels}
     bin_of = _assign(file, pack_file, nameable)
@@ -85,7 +87,7 @@ def read_rules(file: Path, labels: tuple[str, ...], also: tuple[str, ...] = ()) 
     if without_bin:
         raise RulesError(f"{file}: bins: no bin for the label {without_bin[0]}; add it to one bin's labels, or choose another pack")
     titles = {name: entry.title or name for name, entry in pack_file.bins.items()}
-    return _pack(file, pack_file, titles, bin_of, _hazards(file, pack_file, nameable))
+    return _pack(file, pack_file, titles, bin_of, _hazards(file, pack_file, nameable), sha256)
 
 
 def default_pack(labels: tuple[str, ...]) -> RulePack:
@@ -93,14 +95,14 @@ def default_pack(labels: tuple[str, ...]) -> RulePack:
     need not be among `labels`.
     """
     file = default_rules()
-    pack_file = _decode(file)
+    pack_file, sha256 = _decode(file)
     _check(file, pack_file)
     named = tuple(label for entry in pack_file.bins.values() for label in entry.labels)
     nameable = {_nfc(label): label for label in named + labels}
     bin_of = _assign(file, pack_file, nameable)
     own = {label: label for label in labels if label not in bin_of}
     titles = {name: entry.title or name for name, entry in pack_file.bins.items()} | own
-    return _pack(file, pack_file, titles, bin_of | own, _hazards(file, pack_file, nameable))
+    return _pack(file, pack_file, titles, bin_of | own, _hazards(file, pack_file, nameable), sha256)
 
 
 def find_rules(pack: str) -> Path:
@@ -140,11 +142,13 @@ class _PackFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cost: _Cost = _Cost()
 
 
-def _decode(file: Path) -> _PackFile:
+def _decode(file: Path) -> tuple[_PackFile, str]:
+    """The pack, and the SHA-256 of its file."""
     text = ""
     try:
-        text = file.read_text(encoding="utf-8-sig")
-        return msgspec.toml.decode(text, type=_PackFile)
+        written = file.read_bytes()
+        text = written.decode("utf-8-sig")
+        return msgspec.toml.decode(text, type=_PackFile), hashlib.sha256(written).hexdigest()
     except OSError as error:
         raise RulesError(f"{file}: {error.strerror}; expected a rule pack") from error
     except msgspec.MsgspecError as error:
@@ -165,11 +169,11 @@ def _check(file: Path, pack_file: _PackFile) -> None:
         raise RulesError(f"{file}: hazard.into: expected one of the bins ({', '.join(pack_file.bins)}), got {pack_file.hazard.into}")
 
 
-def _pack(file: Path, pack_file: _PackFile, titles: dict[str, str], bin_of: dict[str, str], hazards: frozenset[str]) -> RulePack:
+def _pack(file: Path, pack_file: _PackFile, titles: dict[str, str], bin_of: dict[str, str], hazards: frozenset[str], sha256: str) -> RulePack:
     by_pair = _costs(file, pack_file, tuple(titles))
     costs = {into: tuple(by_pair[belongs, into] for belongs in titles) for into in titles}
     hazard = pack_file.hazard or HazardRule()
-    return RulePack(pack_file.name, pack_file.version, titles, pack_file.residual, hazards, hazard, pack_file.several, bin_of, costs)
+    return RulePack(pack_file.name, pack_file.version, sha256, titles, pack_file.residual, hazards, hazard, pack_file.several, bin_of, costs)
 
 
 def _hazards(file: Path, pack_file: _PackFile, nameable: dict[str, str]) -> frozenset[str]:

@@ -6,8 +6,6 @@ that can be judged, and so on.
 
 from collections.abc import Callable, Generator
 
-import msgspec
-
 from device.events import Cleared, Fault
 from device.gates import GateError
 from device.ledger.schema import LedgerError
@@ -49,13 +47,9 @@ class FaultRecovery:
         self._jammed: Jammed | None = None
 
     @property
-    def fault(self) -> Fault | None:
-        """What keeps the bin from sorting, with the latest message; None while nothing does."""
-        latest, *others = reversed(self._faults.values()) if self._faults else (None,)
-        if latest is None or not others:
-            return latest
-        also = "".join(f"; and {other.fault}: {other.message}" for other in others)
-        return msgspec.structs.replace(latest, message=latest.message + also)
+    def faults(self) -> tuple[Fault, ...]:
+        """Everything that keeps the bin from sorting, the newest first, each with its latest message."""
+        return tuple(reversed(self._faults.values()))
 
     def recover(self, fault: SortingFault) -> Generator[None, Tick, None]:
         """Report a fault, close the gates, and wait until it is over. A fault that comes up meanwhile is reported, and has to be over, too.

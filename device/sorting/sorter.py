@@ -132,8 +132,13 @@ class Sorter:
 
     @property
     def fault(self) -> Fault | None:
-        """What keeps the bin from sorting, None while nothing does."""
-        return self._recovery.fault
+        """The newest of `faults`, None where there is none."""
+        return next(iter(self.faults), None)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Everything that keeps the bin from sorting, the newest first."""
+        return self._recovery.faults
 
     @property
     def safe_mode(self) -> bool:

@@ -22,3 +22,8 @@ def test_each_run_has_its_own_id() -> None:
     clocks = [Clock() for _ in range(50)]
     assert len({clock.boot for clock in clocks}) == 50
     assert clocks[0].read().boot == clocks[0].read().boot
+
+
+def test_the_label_of_an_earlier_moment_is_as_long_before_the_present_one() -> None:
+    clock = Clock(wall_s=lambda: 1_763_682_098.25, now_s=lambda: 1000.0)
+    assert datetime.fromisoformat(clock.label(988.0)).timestamp() == 1_763_682_086.25

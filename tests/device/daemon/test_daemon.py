@@ -1,6 +1,7 @@
 """The daemon with a broker: what it publishes, also when it is stopped or killed."""
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -97,7 +98,8 @@ def running(
     gates = "".join(f'[[gate]]\nkind = "simulated"\nbin = "{name}"\n' for name in BINS)
     config = tmp_path / "sortbin.toml"
     config.write_text(
-        f'[device]\nid = "bench"\nstate = "{tmp_path / "state"}"\n[model]\nbundle = "{tiny_bundle.folder}"\n'
+        f'[device]\nid = "bench"\ntitle = "Bench"\nlocation = "Hall 3, östlich"\n'
+        f'state = "{tmp_path / "state"}"\n[model]\nbundle = "{tiny_bundle.folder}"\n'
         f'[camera]\nkind = "replay"\npath = "{tmp_path / "pictures"}"\nhold_s = 1.5\n{gates}[mqtt]\nhost = "127.0.0.1"\n'
         f"port = {broker.port}\nversion = 3\n",
         encoding="utf-8",
@@ -130,12 +132,22 @@ def test_a_dashboard_receives_info_state_events_and_offline(running: Callable[..
     info, state = json.loads(newest["sortbin/bench/info"]), json.loads(newest["sortbin/bench/state"])
     assert {json.loads(event)["install"] for event in listener.all_of("sortbin/bench/journal")} == {info["install"]}
     assert list(info["bins"]) == ["paper", "glass", "metal", "plastic", "trash"]
-    assert info["rules"] == {"name": "trashnet", "version": "1"}
+    digest = hashlib.sha256(default_rules().read_bytes()).hexdigest()
+    assert info["rules"] == {"name": "trashnet", "version": "1", "sha256": digest}
+    assert (info["title"], info["location"], info["bin_of"]["cardboard"]) == ("Bench", "Hall 3, östlich", "paper")
     assert info["hardware"]["camera"] == "replay"
     assert info["hardware"]["gates"]["glass"] == "simulated"
     assert state["last_item"]["bin"] == "glass"
     assert state["totals"]["glass"]["sorted"] >= 1
-    assert json.loads(newest["sortbin/bench/health"])["backend"].startswith("ai-edge-litert")
+    health = json.loads(newest["sortbin/bench/health"])
+    assert health["backend"].startswith("ai-edge-litert")
+    assert (health["address"], health["wifi_dbm"], set(health["gates"])) == ("127.0.0.1", None, set(BINS))
+    first = json.loads(listener.all_of("sortbin/bench/state")[0])
+    assert {name: each["sorted"] for name, each in first["totals"].items()} == dict.fromkeys(BINS, 0)
+    journal_1 = json.loads(listener.all_of("sortbin/bench/journal")[0])
+    for payload in (info, first, state, health, json.loads(newest["sortbin/bench/bin/glass"])):
+        assert payload["boot"] == journal_1["boot"] and payload["time"].endswith("Z")
+    assert 0 <= first["uptime_s"] < state["uptime_s"]
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 0
     listener.wait_for(lambda seen: seen["sortbin/bench/availability"] == b"offline")
@@ -149,7 +161,11 @@ def test_the_state_gives_the_error_of_a_missing_camera(running: Callable[..., su
     running()
     newest = listener.wait_for(lambda seen: json.loads(seen.get("sortbin/bench/state", b"{}")).get("mode") == "fault")
     expected = f"{tmp_path / 'pictures'}: no such file or folder; camera.path names what to replay"
-    assert json.loads(newest["sortbin/bench/state"])["fault"] == {"fault": "camera", "message": expected}
+    state = json.loads(newest["sortbin/bench/state"])
+    fault = state["fault"]
+    assert (fault["fault"], fault["message"]) == ("camera", expected)
+    assert fault["since"] <= state["time"] and state["faults"] == [fault]
+    listener.wait_for(lambda _: len(listener.all_of("sortbin/bench/health")) >= 2, wait_s=30.0)  # the second tells of the fault
 
 
 def counted(journal: list[bytes]) -> Counter[str]:
