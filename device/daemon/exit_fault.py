@@ -78,5 +78,6 @@ def _state(folder: Path, message: str) -> State:
     )
     with contextlib.suppress(LedgerError):
         stored, item = read_ledger_state(folder)
-        return msgspec.structs.replace(state, totals=totals_by_bin(stored.counts), last_item=None if item is None else last_item(item))
+        totals, since = totals_by_bin(stored.tallies), stored.notes.since
+        return msgspec.structs.replace(state, since=since, totals=totals, last_item=None if item is None else last_item(item))
     return state

@@ -81,6 +81,7 @@ class StatusReporter:
             fault=shown[0] if shown else None,
             faults=shown,
             safe_mode=safe_mode,
+            since=self._parts.ledger.since,
             totals=totals,
             last_item=self._last_item,
         )

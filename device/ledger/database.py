@@ -4,22 +4,25 @@ import logging
 import sqlite3
 import time
 import uuid
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
 from device.common.clock import Clock, kernel_boot_id
 from device.common.machine_id import folder_id
-from device.events import AnyEvent, Event, ItemInterrupted, ItemRejected, ItemSorted, decode, encode
-from device.ledger import salvage, schema
-from device.ledger.restart_count import count_restarts
+from device.events import AnyEvent, CommandAccepted, Event, ItemInterrupted, ItemRejected, ItemSorted, decode, encode
+from device.ledger import accepted_commands, salvage, schema
+from device.ledger.accepted_commands import CommandAnswer
+from device.ledger.migration import migrate
+from device.ledger.restart_count import LastRestart, count_restarts
 from device.ledger.schema import Damaged, LedgerError, Unstorable, ledger_errors, transaction
 from device.ledger.sequence_reservation import BLOCK, SequenceFile
+from device.ledger.tallies import Tallies, advance
+from device.ledger.tally_tables import write_advance
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,7 @@ NUMBERS_LOST = 1_700_000_000
 """Where a damaged database and its `ledger.seq` are lost together, numbers go on above this, or above the Unix time where that is higher.
 No count that began at 1 comes near it."""
 
+AnEvent = TypeVar("AnEvent", bound=Event)
 ExitKind = Literal["clean", "crash", "refused"]
 """How a run ended: stopped as asked; by a fault of its own, which the next start counts; refused before anything moved, which does not count."""
 
@@ -60,12 +64,24 @@ class NumberedEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Commit:
-    """What one transaction has changed on disk: events added, and how many left the outbox as delivered and as dropped."""
+class Writes:
+    """What one transaction is to write. delivered: numbers that leave the outbox."""
 
     events: Sequence[NumberedEvent]
+    intents: Sequence[Intent] = ()
+    answers: Sequence[CommandAnswer] = ()
+    delivered: Collection[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one transaction has changed on disk. delivered, dropped: how many events left the outbox as such."""
+
+    writes: Writes
     delivered: int
     dropped: int
+    tallies: Tallies
+    """as of the end of the transaction"""
 
 
 class LedgerDatabase:
@@ -89,8 +105,13 @@ class LedgerDatabase:
         """events of the items that were on their way when the previous run broke off; opening has stored them"""
         self.restarts = self.crashes = 0
         """see `RestartCount`"""
-        self.counts: Counter[tuple[str, str]] = Counter()
-        """totals on disk, by (bin, field of `BinTotals`)"""
+        self.last_restart: LastRestart = "first start"
+        self.total_restarts = 0
+        """starts since the ledger began whose previous run did not stop cleanly"""
+        self.since = ""
+        """when the ledger began; empty where an earlier version made it and did not note that"""
+        self.tallies = Tallies()
+        """what is counted on disk"""
         self.newest_seq = 0
         """highest number on disk; 0 before the first event"""
         self.undelivered = self.dropped = 0
@@ -98,6 +119,8 @@ class LedgerDatabase:
         self._next_seq = 1
         self._notes_before = schema.Notes(clean=1)
         self._notes: dict[str, int | str] = {}
+        self._running: set[str] = set()
+        """ids of commands that were accepted in this run and are not answered yet"""
         self._sequence = SequenceFile(file.with_name(NUMBERS))
         self._connection = self._open()
 
@@ -114,27 +137,45 @@ class LedgerDatabase:
                 results.append(Unstorable(f"{self.file}: {event!r} cannot be stored: {error}"))
         return results
 
-    def commit(self, intents: Iterable[Intent], events: Sequence[NumberedEvent], delivered: Collection[int]) -> Commit:
-        """Store intents and events, and take delivered ones out of the outbox, in one transaction. Raises LedgerError, and then nothing is stored.
+    def answer_before(self, command_id: str) -> CommandAnswer | None:
+        """What became of a command that was accepted before; None for a new id. Raises LedgerError."""
+        if not _is_text(command_id):
+            return None
+        with ledger_errors(self.file):
+            answer = accepted_commands.answer_before(self._connection, command_id)
+        unanswered = answer is not None and answer.code == "interrupted" and command_id in self._running
+        return accepted_commands.running(command_id) if unanswered else answer
+
+    def refusal(self, answer: CommandAnswer) -> Unstorable | None:
+        """Why an answer can never be stored; None where it can."""
+        return None if _is_text(answer.id + answer.code + answer.message) else Unstorable(f"{self.file}: {answer!r} cannot be stored: is no UTF-8")
+
+    def commit(self, writes: Writes) -> Commit:
+        """Store intents, events and answers, and take delivered events out of the outbox, in one transaction. Raises LedgerError, and then nothing
+        is stored.
 
         Call `apply` with the result.
         """
         with ledger_errors(self.file), transaction(self._connection):
-            for intent in intents:
+            for intent in writes.intents:
                 schema.intend(self._connection, intent.item, intent.to_bin, intent.label)
-            removed = schema.remove_from_outbox(self._connection, delivered)
-            dropped = self._store(self._connection, events)
-        return Commit(events, removed, dropped)
+            removed = schema.remove_from_outbox(self._connection, writes.delivered)
+            dropped, tallies = self._store(self._connection, writes.events)
+            accepted_commands.answer(self._connection, writes.answers)
+        return Commit(writes, removed, dropped, tallies)
 
     def apply(self, commit: Commit) -> None:
         """Bring what is held in memory up to date with a commit."""
-        self.undelivered += len(commit.events) - commit.delivered - commit.dropped
+        events = [each.event for each in commit.writes.events]
+        self.undelivered += len(events) - commit.delivered - commit.dropped
         self.dropped += commit.dropped
-        if commit.events:
-            self.counts = self.counts + Counter(counted for each in commit.events if (counted := schema.counted_as(each.event)) is not None)
-            self._next_seq = commit.events[-1].event.seq + 1
+        self._running |= {event.id for event in events if isinstance(event, CommandAccepted)}
+        self._running -= {answer.id for answer in commit.writes.answers}
+        if events:
+            self.tallies = commit.tallies
+            self._next_seq = events[-1].seq + 1
             # Last: a thread that sees the number of an event must find the event in the totals.
-            self.newest_seq = commit.events[-1].event.seq
+            self.newest_seq = events[-1].seq
 
     def finish(self, delivered: Collection[int], exit_kind: ExitKind) -> None:
         """Take delivered events out of the outbox and note how the run ended. Raises LedgerError."""
@@ -178,6 +219,8 @@ class LedgerDatabase:
             with schema.raising_damaged(), transaction(db):
                 if schema.is_empty(db):
                     self._create(db)
+                elif schema.format_of(db) != schema.FORMAT:
+                    migrate(db)
                 self._begin_run(db)
             opened.pop_all()
         return db
@@ -185,7 +228,7 @@ class LedgerDatabase:
     def _create(self, db: sqlite3.Connection) -> None:
         reserved = self._sequence.reserved
         schema.create(db, given_out=reserved)
-        schema.note(db, clean=1)
+        schema.note(db, clean=1, since=self._clock.read().time)
         if reserved:
             self.warnings.append(f"{self.file}: was missing or empty beside its {NUMBERS}; a new one was made, numbers go on at {reserved + 1}")
 
@@ -196,17 +239,19 @@ class LedgerDatabase:
         self.hazard_held = not state.notes.clean and schema.hazard_is_held(db)
         self._notes_before = state.notes
         start = count_restarts(state.notes, kernel, since_boot_s)
-        self.restarts, self.crashes = start.restarts, start.crashes
+        self.restarts, self.crashes, self.last_restart = start.restarts, start.crashes, start.reason
+        self.total_restarts = state.notes.total_restarts + (0 if state.notes.clean else 1)
         given_out = state.given_out
         if start.power_cut or given_out < self._sequence.reserved - BLOCK:
             given_out = max(given_out, self._sequence.reserved)
         self._load(replace(state, given_out=given_out))
         self._notes = {"clean": 0, "restarts": self.restarts, "kernel": kernel, "crashes": self.crashes, "begun_s": since_boot_s}
+        self._notes |= {"starts": state.notes.starts + 1, "total_restarts": self.total_restarts}
         self._notes |= self._identify(state.notes, folder_id(self.file.parent))
         schema.note(db, **self._notes)
         events = (ItemInterrupted(item=item, bin=name, label=label, reason="restart") for item, name, label in state.intents)
         numbered = [each for each in self.number(stamp(event, self._clock) for event in events) if isinstance(each, NumberedEvent)]
-        self.apply(Commit(numbered, 0, self._store(db, numbered)))
+        self.apply(Commit(Writes(numbered), 0, *self._store(db, numbered)))
         self.interrupted = [each.event for each in numbered]
 
     def _identify(self, notes: schema.Notes, place: str) -> dict[str, int | str]:
@@ -217,38 +262,54 @@ class LedgerDatabase:
         return {"install": self.install, "place": place}
 
     def _load(self, state: schema.LedgerState) -> None:
-        self.undelivered, self.dropped, self.counts = state.undelivered, state.notes.dropped, state.counts
+        self.undelivered, self.dropped = state.undelivered, state.notes.dropped
+        self.tallies, self.since = state.tallies, state.notes.since
         self._next_seq, self.newest_seq = state.given_out + 1, state.newest_seq
 
     def _salvage(self, damage: str) -> str:
         """Replace the damaged database with a new one that holds what can be read of it. Returns a line for the log."""
         self._sequence.reserved = self._sequence.reserved or max(NUMBERS_LOST, int(time.time()))
         highest = self._sequence.reserved
-        saved = salvage.save(self.file, salvage.LastKnown(highest, self.counts, self.dropped))
+        saved = salvage.save(self.file, salvage.LastKnown(highest, self.tallies, self.dropped, self.since, now=self._clock.read().time))
         aside = salvage.swap(self.file)
         kept = f"; it is kept as {aside.name}" if aside is not None else ""
         return f"{self.file}: was damaged ({damage}){kept}, {saved} events are saved, and numbers go on at {highest + 1}"
 
-    def _store(self, db: sqlite3.Connection, events: Sequence[NumberedEvent]) -> int:
-        """Reserve the numbers and insert the events. Returns how many undelivered events were dropped to make room."""
+    def _store(self, db: sqlite3.Connection, events: Sequence[NumberedEvent]) -> tuple[int, Tallies]:
+        """Reserve the numbers, insert the events and count them. Returns how many undelivered events were dropped to make room, and the tallies."""
         if not events:
-            return 0
+            return 0, self.tallies
         raised = self._sequence.reserve(events[0].event.seq, events[-1].event.seq)
         for each in events:
             schema.store(db, each.event, each.payload)
+        advanced = advance(self.tallies, (each.event for each in events))
+        write_advance(db, self.tallies, advanced)
+        if advanced.tallies.day != self.tallies.day:
+            schema.note(db, day=advanced.tallies.day)
         dropped = schema.prune(db, keep=self._retention.keep, keep_undelivered=self._retention.keep_undelivered) if raised else 0
         if dropped:
             schema.note(db, dropped=self.dropped + dropped)
-        return dropped
+        return dropped, advanced.tallies
 
     def _exit_notes(self, exit_kind: ExitKind) -> dict[str, int | str]:
         if exit_kind != "refused":
             return {"clean": int(exit_kind == "clean")}
-        before = {name: getattr(self._notes_before, name) for name in ("clean", "restarts", "kernel", "crashes", "begun_s")}
+        before = {
+            name: getattr(self._notes_before, name) for name in ("clean", "restarts", "kernel", "crashes", "begun_s", "starts", "total_restarts")
+        }
         return {name: value for name, value in before.items() if value is not None}
 
 
-def stamp(event: Event, clock: Clock) -> Event:
+def stamp(event: AnEvent, clock: Clock) -> AnEvent:
     """The event with the present time in it."""
     now = clock.read()
     return msgspec.structs.replace(event, boot=now.boot, uptime_s=now.uptime_s, time=now.time, clock=now.clock)
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be encoded: half a surrogate pair, which JSON can say, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

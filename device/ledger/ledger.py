@@ -16,16 +16,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 
 from device.common.clock import Clock
 from device.common.files import hand_over, make_folder
-from device.events import AnyEvent, Event
+from device.events import AnyEvent, CommandAccepted, Event
+from device.ledger.accepted_commands import CommandAnswer, running
 from device.ledger.database import NUMBERS, ExitKind, Intent, LedgerDatabase, NumberedEvent, Retention, stamp
 from device.ledger.lock import LOCK, hold_lock
+from device.ledger.requests import AcceptRequest, AnswerRequest, RequestBatch, EventRequest, IntentRequest, Request
+from device.ledger.restart_count import LastRestart
 from device.ledger.schema import FILE, LedgerError, Unstorable, ledger_errors, open_reader
-from device.ledger.totals import BinTotals, totals_by_bin
+from device.ledger.totals import BinTotals, SinceEmptied, since_emptied_by_bin, totals_by_bin
 
 log = logging.getLogger(__name__)
 
@@ -34,21 +36,6 @@ BATCH = 64
 WAITING = 256
 """most requests that wait for the disk; one more is refused"""
 IDLE_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class _IntentRequest:
-    intent: Intent
-    done: "Future[None]"
-
-
-@dataclass(frozen=True, slots=True)
-class _EventRequest:
-    event: Event
-    done: "Future[AnyEvent]"
-
-
-_Request = _IntentRequest | _EventRequest
 
 
 class Ledger:
@@ -80,7 +67,7 @@ class Ledger:
         self._listener: Callable[[bytes], None] | None = None
         self._changed = threading.Condition()
         """guards what follows, up to `_closed`"""
-        self._waiting: deque[_Request] = deque()
+        self._waiting: deque[Request] = deque()
         self._unfinished = 0
         self._acknowledged: set[int] = set()
         self._acknowledge_at_s = 0.0
@@ -110,7 +97,7 @@ class Ledger:
     def intend(self, item: str, to_bin: str, label: str) -> "Future[None]":
         """Store that `item` is about to go to a bin. The future is done when that is on disk, or carries LedgerError."""
         done: Future[None] = Future()
-        self._submit(_IntentRequest(Intent(item, to_bin, label), done))
+        self._submit(IntentRequest(Intent(item, to_bin, label), done))
         return done
 
     def stamped(self, event: Event) -> Event:
@@ -125,7 +112,24 @@ class Ledger:
         numbered in the order of the calls.
         """
         done: Future[AnyEvent] = Future()
-        self._submit(_EventRequest(event if event.boot else self.stamped(event), done))
+        self._submit(EventRequest(event if event.boot else self.stamped(event), done))
+        return done
+
+    def accept_command(self, event: CommandAccepted) -> "Future[CommandAnswer | None]":
+        """Store that a command is about to be carried out, unless its id was accepted before.
+
+        The future gives None once a new id and its event are on disk: only then carry the command out, and call `answer_command`. It gives the
+        stored answer for an id that was accepted before; the code is `running` where it is not answered yet, and `interrupted` where the daemon
+        stopped before it was. It carries LedgerError where nothing was stored. The newest COMMANDS ids are remembered.
+        """
+        done: Future[CommandAnswer | None] = Future()
+        self._submit(AcceptRequest(event if event.boot else stamp(event, self._clock), done))
+        return done
+
+    def answer_command(self, answer: CommandAnswer) -> "Future[None]":
+        """Store the answer to an accepted command, for when its id comes again. The future is done when that is on disk, or carries LedgerError."""
+        done: Future[None] = Future()
+        self._submit(AnswerRequest(answer, done))
         return done
 
     def listen(self, listener: Callable[[bytes], None]) -> None:
@@ -134,7 +138,16 @@ class Ledger:
 
     def totals(self) -> dict[str, BinTotals]:
         """Totals per bin of what is on disk. A bin without events is missing."""
-        return totals_by_bin(self._database.counts)
+        return totals_by_bin(self._database.tallies)
+
+    def since_emptied(self) -> dict[str, SinceEmptied]:
+        """Totals per bin since it was emptied last, by what is on disk. A bin without events is missing."""
+        return since_emptied_by_bin(self._database.tallies)
+
+    @property
+    def since(self) -> str:
+        """When the ledger began, and with it the totals: RFC 3339, UTC, by the device's clock. Empty where an earlier version did not note it."""
+        return self._database.since
 
     @property
     def newest_seq(self) -> int:
@@ -162,6 +175,16 @@ class Ledger:
     def restarts(self) -> int:
         """Starts in a row, this one included, whose previous run did not stop cleanly."""
         return self._database.restarts
+
+    @property
+    def total_restarts(self) -> int:
+        """Starts since the ledger began, this one included, whose previous run did not stop cleanly."""
+        return self._database.total_restarts
+
+    @property
+    def last_restart(self) -> LastRestart:
+        """How the run before this one ended."""
+        return self._database.last_restart
 
     @property
     def crashes(self) -> int:
@@ -212,7 +235,7 @@ class Ledger:
         self._thread.join(wait_s)
         return not self._thread.is_alive() and self._clean
 
-    def _submit(self, request: _Request) -> None:
+    def _submit(self, request: Request) -> None:
         request.done.set_running_or_notify_cancel()
         with self._changed:
             if self._closing or self._closed:
@@ -255,7 +278,7 @@ class Ledger:
             with self._reading:
                 self._opened.close()
 
-    def _next_batch(self) -> list[_Request] | None:
+    def _next_batch(self) -> list[Request] | None:
         """Requests for one transaction: none when only acknowledgements are to be written or damage is to be mended; None at the end."""
         with self._changed:
             while True:
@@ -268,7 +291,7 @@ class Ledger:
                     return []
                 self._changed.wait(wait_s)
 
-    def _commit(self, batch: list[_Request]) -> None:
+    def _commit(self, batch: list[Request]) -> None:
         """Mend what is damaged, then store a batch and the acknowledgements in one transaction, and answer the requests."""
         if self._damage is not None:
             try:
@@ -277,10 +300,9 @@ class Ledger:
                 return self._refuse(batch, error)
         with self._changed:
             acknowledged = frozenset(self._acknowledged)
-        intents = [request for request in batch if isinstance(request, _IntentRequest)]
-        events = self._number([request for request in batch if isinstance(request, _EventRequest)])
         try:
-            commit = self._database.commit((request.intent for request in intents), [numbered for _, numbered in events], acknowledged)
+            sorted_out = self._sort_out(batch)
+            commit = self._database.commit(sorted_out.writes(acknowledged))
         except LedgerError as error:
             return self._refuse(batch, error)
         with self._changed:
@@ -289,27 +311,44 @@ class Ledger:
         if commit.dropped:
             most = self._retention.keep_undelivered
             log.warning("%s: %d events dropped that no broker has acknowledged; at most %d are kept", self.file, commit.dropped, most)
-        for request in intents:
-            request.done.set_result(None)
-        for event_request, numbered in events:
-            event_request.done.set_result(numbered.event)
+        for payload in sorted_out.tell_stored():
             if self._listener is not None:
-                self._listener(numbered.payload)
+                self._listener(payload)
         with self._changed:
             self._unfinished -= len(batch)
         return None
 
-    def _number(self, requests: list[_EventRequest]) -> list[tuple[_EventRequest, NumberedEvent]]:
-        """Number the events. One that cannot be stored is refused here, before it can spoil a transaction."""
-        numbered: list[tuple[_EventRequest, NumberedEvent]] = []
-        for request, result in zip(requests, self._database.number(request.event for request in requests), strict=True):
+    def _sort_out(self, requests: list[Request]) -> RequestBatch:
+        """Number what is new. What can never be stored is refused here, before it can spoil a transaction. Raises LedgerError."""
+        to_number: list[EventRequest | AcceptRequest] = []
+        repeated: list[tuple[AcceptRequest, CommandAnswer]] = []
+        new: set[str] = set()
+        for request in requests:
+            if isinstance(request, AcceptRequest):
+                name = request.event.id
+                if (answer := running(name) if name in new else self._database.answer_before(name)) is not None:
+                    repeated.append((request, answer))
+                    continue
+                new.add(name)
+            if isinstance(request, EventRequest | AcceptRequest):
+                to_number.append(request)
+        numbered: list[tuple[EventRequest | AcceptRequest, NumberedEvent]] = []
+        for request, result in zip(to_number, self._database.number(request.event for request in to_number), strict=True):
             if isinstance(result, Unstorable):
                 request.done.set_exception(result)
             else:
                 numbered.append((request, result))
-        return numbered
+        intents = [request for request in requests if isinstance(request, IntentRequest)]
+        answers: list[AnswerRequest] = []
+        for request in requests:
+            if isinstance(request, AnswerRequest):
+                if (refusal := self._database.refusal(request.answer)) is not None:
+                    request.done.set_exception(refusal)
+                else:
+                    answers.append(request)
+        return RequestBatch(intents, answers, numbered, repeated)
 
-    def _refuse(self, batch: list[_Request], error: LedgerError) -> None:
+    def _refuse(self, batch: list[Request], error: LedgerError) -> None:
         if not batch:
             log.warning("%s", error)
         for request in batch:

@@ -9,17 +9,22 @@ import itertools
 import re
 import shutil
 import sqlite3
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
 from device.common.files import sync
-from device.events import AnyEvent, decode
+from device.events import AnyEvent, CommandAccepted, decode
 from device.ledger import schema
+from device.ledger.accepted_commands import SELECT_COMMANDS, CommandAnswer, accept
+from device.ledger.accepted_commands import answer as answer_commands
+from device.ledger.damaged_reads import ERRORS, ignore_damage, is_count, is_sound, readable, text, texts
+from device.ledger.salvaged_tallies import CountedEvents, save_tallies
+from device.ledger.tallies import Tallies
 
 SET_ASIDE = 3
 """most damaged databases that stay in the folder"""
@@ -34,9 +39,6 @@ _MIN_RANGE = 4
 """a range of fewer unreadable numbers is not searched further"""
 _MAX_EMPTY_RANGES = 2000
 """the search ends after so many ranges in a row without a readable event"""
-_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError, schema.Damaged)
-"""what reading raises; UnicodeDecodeError where SQLite's message quotes damaged text"""
-_UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,11 @@ class LastKnown:
     """What is known of a damaged ledger from elsewhere: its highest number, and lower bounds of its totals and of dropped events."""
 
     highest: int
-    counts: Mapping[tuple[str, str], int]
-    dropped: int
+    tallies: Tallies = field(default_factory=Tallies)
+    dropped: int = 0
+    since: str = ""
+    now: str = ""
+    """the present time, RFC 3339: where neither totals nor events are left, the ledger begins anew"""
 
 
 def save(file: Path, known: LastKnown) -> int:
@@ -63,9 +68,16 @@ def save(file: Path, known: LastKnown) -> int:
             db.execute("PRAGMA synchronous = OFF")
             with schema.transaction(db):
                 schema.create(db, given_out=known.highest)
-                schema.note(db, clean=0, dropped=max(known.dropped, _dropped(damaged, known.highest)), **_identity(damaged))
-                saved = _save_events(damaged, db, known)
+                notes = _notes(damaged, known.highest)
+                counted = CountedEvents()
+                saved = _save_events(damaged, db, counted, known.highest)
+                since = known.since or notes.get("since", "") or (counted.first_time if counted.first_seq == 1 else "")
+                if not save_tallies(damaged, db, counted, known.tallies, known.highest):
+                    since = counted.first_time or known.now
+                notes |= {"since": since, "dropped": max(known.dropped, int(notes.get("dropped", 0)))}
+                schema.note(db, clean=0, **notes)
                 _save_intents(damaged, db)
+                _save_commands(damaged, db, known.highest)
         sync(new)
     except BaseException:
         _remove(new)
@@ -117,27 +129,69 @@ def _remove(database: Path) -> None:
 def _open_readable(file: Path, copy: Path) -> sqlite3.Connection:
     """Open a damaged database. Where its first page is damaged, open a copy with a sound one: without it SQLite reads no page.
 
-    The first page says where the tables are, which is the same in every ledger.
+    The first page says where the tables are. Most are in the same place in every ledger; for the others the note `layout` says where.
     """
     damaged = _open_read_only(file)
-    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as sound:
-        sound.text_factory = bytes
-        schema.create(sound, given_out=0)
-        if _layout(damaged) == _layout(sound):
-            return damaged
-        first_page = bytearray(sound.serialize()[:_PAGE_SIZE])
+    layout = _layout(damaged)
+    if layout in (_first_page(schema.FORMAT, _places(damaged) or _places_in(layout)).layout, _first_page(1).layout):
+        return damaged
     damaged.close()
-    first_page[_SIZE_VALID_FOR] = b"\xff" * 4
     for end in ("-wal", ""):
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(file.with_name(file.name + end), copy.with_name(copy.name + end))
-    with copy.open("r+b") as pages:
-        pages.write(first_page)
+    _replace_first_page(copy, _first_page(schema.FORMAT))
+    with contextlib.closing(_open_read_only(copy)) as probed:
+        places = _places(probed)
+    if places is None:
+        _replace_first_page(copy, _first_page(1))
+    else:
+        # SQLite reads nothing at all where a table is said to begin beyond the end of a file that was cut off.
+        last_page = copy.stat().st_size // _PAGE_SIZE
+        _replace_first_page(copy, _first_page(schema.FORMAT, {table: page for table, page in places.items() if page <= last_page}))
     return _open_read_only(copy)
 
 
+class _FirstPage(NamedTuple):
+    content: bytes
+    layout: list[tuple[Any, ...]]
+
+
+def _first_page(number: int, places: Mapping[str, int] | None = None) -> _FirstPage:
+    """The first page of an empty ledger of a format. places: root pages that differ from those of a new ledger, by table."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as sound:
+        sound.text_factory = bytes
+        for statement in schema.SCHEMAS[number]:
+            sound.execute(statement)
+        sound.execute("PRAGMA writable_schema = ON")
+        for table, page in (places or {}).items():
+            sound.execute("UPDATE sqlite_master SET rootpage = ? WHERE name = ?", (page, table))
+        return _FirstPage(sound.serialize()[:_PAGE_SIZE], _layout(sound))
+
+
+def _replace_first_page(database: Path, page: _FirstPage) -> None:
+    content = bytearray(page.content)
+    content[_SIZE_VALID_FOR] = b"\xff" * 4
+    with database.open("r+b") as pages:
+        pages.write(content)
+
+
 def _layout(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
-    return list(_readable(db, "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master ORDER BY name"))
+    return list(readable(db, "SELECT type, name, tbl_name, rootpage, sql FROM sqlite_master ORDER BY name"))
+
+
+def _places_in(layout: list[tuple[Any, ...]]) -> dict[str, int]:
+    """Root pages of the tables that may be anywhere, as the first page says."""
+    return {table: page for _, name, _, page, _ in layout if (table := text(name)) in schema.ADDED and isinstance(page, int)}
+
+
+def _places(db: sqlite3.Connection) -> dict[str, int] | None:
+    """Root pages of the tables that may be anywhere, as the note says; None where it cannot be read, and in a ledger of format 1."""
+    for (value,) in readable(db, "SELECT value FROM note WHERE name = 'layout'"):
+        with contextlib.suppress(msgspec.MsgspecError):
+            places = msgspec.json.decode(text(value) or "", type=dict[str, Annotated[int, msgspec.Meta(ge=2, le=2**31)]])
+            if set(places) == set(schema.ADDED):
+                return places
+    return None
 
 
 def _open_read_only(file: Path) -> sqlite3.Connection:
@@ -147,52 +201,49 @@ def _open_read_only(file: Path) -> sqlite3.Connection:
     return damaged
 
 
-def _save_events(damaged: sqlite3.Connection, db: sqlite3.Connection, known: LastKnown) -> int:
+def _save_events(damaged: sqlite3.Connection, db: sqlite3.Connection, counted: CountedEvents, highest: int) -> int:
     undelivered = _undelivered(damaged)
-    counted: Counter[tuple[str, str]] = Counter()
-    rows, saved = _events(damaged, known.highest), 0
+    rows, saved = _events(damaged, highest), 0
     while chunk := list(itertools.islice(rows, _CHUNK)):
         saved += db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?)", ((event.seq, payload) for event, payload in chunk)).rowcount
         waiting = ((event.seq,) for event, _ in chunk if undelivered is None or event.seq in undelivered)
         db.executemany("INSERT OR IGNORE INTO outbox VALUES (?)", waiting)
-        counted.update(counted_as for event, _ in chunk if (counted_as := schema.counted_as(event)) is not None)
-    totals = _totals(damaged, known.highest) | counted | Counter(known.counts)
-    db.executemany("INSERT INTO total VALUES (?, ?, ?)", ((name, kind, n) for (name, kind), n in totals.items()))
+        counted.add(event for event, _ in chunk)
+        for event, _ in chunk:
+            if isinstance(event, CommandAccepted):
+                accept(db, event.id, event.seq)
     return saved
 
 
 def _save_intents(damaged: sqlite3.Connection, db: sqlite3.Connection) -> None:
-    for row in _readable(damaged, "SELECT item, bin, label FROM intent"):
-        words = [_text(value) for value in row]
-        if None not in words:
+    for row in readable(damaged, "SELECT item, bin, label FROM intent"):
+        if (words := texts(row)) is not None:
             db.execute("INSERT OR IGNORE INTO intent (item, bin, label) VALUES (?, ?, ?)", words)
 
 
-def _totals(damaged: sqlite3.Connection, highest: int) -> Counter[tuple[str, str]]:
-    """Totals since the ledger began; the events in the database are only the newest of them."""
-    totals: Counter[tuple[str, str]] = Counter()
-    for name, kind, n in _readable(damaged, "SELECT bin, kind, n FROM total"):
-        to_bin, known_kind = _text(name), _text(kind)
-        if to_bin is not None and known_kind in schema.KINDS and _plausible(n, highest):
-            totals[to_bin, known_kind] = n
-    return totals
+def _save_commands(damaged: sqlite3.Connection, db: sqlite3.Connection, highest: int) -> None:
+    """Save the ids of accepted commands with their answers; those in saved events are there already."""
+    for command_id, seq, ok, *answer in readable(damaged, SELECT_COMMANDS):
+        name, words = text(command_id), texts(answer)
+        if name is not None and is_count(seq, highest):
+            accept(db, name, seq)
+            if words is not None:
+                answer_commands(db, [CommandAnswer(id=name, ok=bool(ok), code=words[0], message=words[1])])
 
 
-def _dropped(damaged: sqlite3.Connection, highest: int) -> int:
-    return max((n for (n,) in _readable(damaged, "SELECT value FROM note WHERE name = 'dropped'") if _plausible(n, highest)), default=0)
-
-
-def _identity(damaged: sqlite3.Connection) -> dict[str, str]:
-    """The ledger's name in its events, and where it got that name."""
-    notes = {_text(name): _text(value) for name, value in _readable(damaged, "SELECT name, value FROM note WHERE name IN ('install', 'place')")}
-    return {name: text for name, text in notes.items() if name and text}
+def _notes(damaged: sqlite3.Connection, highest: int) -> dict[str, int | str]:
+    """The ledger's name in its events, where it got that name, when it began, and how many events were dropped and starts made."""
+    notes = dict(readable(damaged, "SELECT name, value FROM note"))
+    words = {name: text(notes.get(name.encode())) for name in ("install", "place", "since")}
+    counts = {name: notes.get(name.encode()) for name in ("dropped", "starts", "total_restarts")}
+    return {name: word for name, word in words.items() if word is not None} | {name: n for name, n in counts.items() if is_count(n, highest)}
 
 
 def _undelivered(damaged: sqlite3.Connection) -> set[int] | None:
     """The numbers in the outbox; None where the outbox is damaged."""
-    if [verdict for (verdict,) in _readable(damaged, "PRAGMA quick_check('outbox')")] != [b"ok"]:
+    if not is_sound(damaged, "outbox"):
         return None
-    return {seq for (seq,) in _readable(damaged, "SELECT seq FROM outbox")}
+    return {seq for (seq,) in readable(damaged, "SELECT seq FROM outbox")}
 
 
 def _events(damaged: sqlite3.Connection, highest: int) -> Iterator[tuple[AnyEvent, bytes]]:
@@ -210,8 +261,8 @@ def _events(damaged: sqlite3.Connection, highest: int) -> Iterator[tuple[AnyEven
                 low, empty_ranges = seq + 1, 0
                 if (event := _event(seq, payload)) is not None:
                     yield event, payload
-        except _ERRORS as error:
-            _ignore_damage(error)
+        except ERRORS as error:
+            ignore_damage(error)
             if high - low >= _MIN_RANGE:
                 middle = (low + high) // 2
                 ranges += [(low, middle), (middle + 1, high)]
@@ -225,28 +276,3 @@ def _event(seq: int, payload: object) -> AnyEvent | None:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     return event if event.seq == seq else None
-
-
-def _readable(damaged: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
-    """The rows of a query up to the first that cannot be read."""
-    try:
-        yield from damaged.execute(query)
-    except _ERRORS as error:
-        _ignore_damage(error)
-
-
-def _ignore_damage(error: Exception) -> None:
-    """Ignore an error that means an unreadable page. Raise any other again: a lock, a full disk."""
-    if not schema.is_damage(error) and getattr(error, "sqlite_errorcode", 0) not in _UNREADABLE:
-        raise error
-
-
-def _text(value: object) -> str | None:
-    try:
-        return value.decode() if isinstance(value, bytes) else None
-    except UnicodeDecodeError:
-        return None
-
-
-def _plausible(n: object, highest: int) -> bool:
-    return isinstance(n, int) and 0 <= n <= highest

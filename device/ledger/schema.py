@@ -2,7 +2,6 @@
 
 import contextlib
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,24 +10,32 @@ from typing import Annotated
 import msgspec
 
 from device.common.errors import SortbinError
-from device.events import AnyEvent, Cleared, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started, decode
+from device.events import AnyEvent, Cleared, CommandAccepted, Fault, ItemInterrupted, ItemRejected, ItemSorted, Started, decode
+from device.ledger.accepted_commands import COMMAND_TABLE, accept
+from device.ledger.tallies import Tallies, with_older
+from device.ledger.tally_tables import DAY_TABLE, EMPTIED_TABLE, TALLY_TABLE, load_tallies
 
 FILE = "ledger.sqlite3"
-KINDS = ("sorted", "rejected", "interrupted", "jams", "hazards")
-"""what is counted for a bin"""
 
-_FORMAT = 1
+FORMAT = 2
 """a newer format has other tables: these tables with another number are damage"""
 _WRITE_VERSION_AT, _WRITE_VERSIONS = 18, b"\x01\x02"
 """offset and valid values of the write version in an SQLite header; SQLite opens a file with another value read-only"""
 _APPLICATION = 0x534F5254
-_SCHEMA = (
+_EVENT_TABLES = (
     "CREATE TABLE event (seq INTEGER PRIMARY KEY AUTOINCREMENT, payload BLOB NOT NULL)",
     "CREATE TABLE outbox (seq INTEGER PRIMARY KEY)",
     "CREATE TABLE intent (id INTEGER PRIMARY KEY, item TEXT NOT NULL UNIQUE, bin TEXT NOT NULL, label TEXT NOT NULL)",
-    "CREATE TABLE total (bin TEXT, kind TEXT, n INTEGER NOT NULL, PRIMARY KEY (bin, kind)) WITHOUT ROWID",
-    "CREATE TABLE note (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
 )
+_NOTE_TABLE = "CREATE TABLE note (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID"
+_TOTAL_TABLE_1 = "CREATE TABLE total (bin TEXT, kind TEXT, n INTEGER NOT NULL, PRIMARY KEY (bin, kind)) WITHOUT ROWID"
+SCHEMAS = {
+    1: (*_EVENT_TABLES, _TOTAL_TABLE_1, _NOTE_TABLE),
+    FORMAT: (*_EVENT_TABLES, TALLY_TABLE, _NOTE_TABLE, DAY_TABLE, EMPTIED_TABLE, COMMAND_TABLE),
+}
+"""the tables of each format, in the order in which they are created: the first pages of all formats belong to the same tables"""
+ADDED = {"tally": TALLY_TABLE, "day": DAY_TABLE, "emptied": EMPTIED_TABLE, "command": COMMAND_TABLE}
+"""the tables that are anywhere in a ledger of an earlier format once it is migrated; the note `layout` says where"""
 _DAMAGE = {
     0,
     sqlite3.SQLITE_ERROR,
@@ -84,6 +91,14 @@ class Notes(msgspec.Struct, frozen=True):
     """name of this ledger in its events"""
     place: str = ""
     """the folder and machine that it got that name in; elsewhere it is a copy and gets another name"""
+    since: str = ""
+    """when the ledger began; empty where an earlier version made it and did not note that"""
+    day: str = ""
+    """the present day of `Tallies`"""
+    starts: Count = 0
+    """starts since the ledger began"""
+    total_restarts: Count = 0
+    """those of them whose previous run did not stop cleanly"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +111,7 @@ class LedgerState:
     newest_seq: int
     """highest number that is stored"""
     undelivered: int
-    counts: Counter[tuple[str, str]]
+    tallies: Tallies
     intents: list[tuple[str, str, str]]
     """item, bin and label of each item on its way"""
 
@@ -190,15 +205,15 @@ def _check(db: sqlite3.Connection, file: Path) -> None:
     if not tables:
         return
     ((application,), (version,)) = db.execute("PRAGMA application_id").fetchone(), db.execute("PRAGMA user_version").fetchone()
-    ours = set(_SCHEMA) <= set(tables.values())
-    if application != _APPLICATION and not ours:
+    ours = next((number for number, schema in SCHEMAS.items() if set(schema) <= set(tables.values())), None)
+    if application != _APPLICATION and ours is None:
         raise LedgerError(f"{file}: is another program's database; expected a folder of sortbin's own")
-    if version > _FORMAT and not ours:
-        raise LedgerError(f"{file}: has format {version}, expected at most {_FORMAT}: a newer sortbin wrote it, install that one")
+    if version > FORMAT and ours is None:
+        raise LedgerError(f"{file}: has format {version}, expected at most {FORMAT}: a newer sortbin wrote it, install that one")
     with file.open("rb") as raw:
         raw.seek(_WRITE_VERSION_AT)
         writable = raw.read(1) in _WRITE_VERSIONS
-    if application != _APPLICATION or version != _FORMAT or not writable or not ours:
+    if application != _APPLICATION or version != ours or not writable:
         raise Damaged("its first page does not say what a ledger's says")
 
 
@@ -213,9 +228,21 @@ def load_state(db: sqlite3.Connection) -> LedgerState:
         given_out, newest_seq, undelivered = msgspec.convert(numbers.fetchone(), tuple[Count, Count, Count])
         if newest_seq > given_out:
             raise Damaged(f"event {newest_seq} is above the highest number, {given_out}")
-        totals = msgspec.convert(db.execute("SELECT bin, kind, n FROM total").fetchall(), list[tuple[str, str, Count]])
+        tallies = load_tallies(db, notes.day) if format_of(db) == FORMAT else with_older(Tallies(), load_totals_1(db))
         intents = msgspec.convert(db.execute("SELECT item, bin, label FROM intent ORDER BY id").fetchall(), list[tuple[str, str, str]])
-    return LedgerState(notes, given_out, newest_seq, undelivered, Counter({(name, kind): n for name, kind, n in totals}), intents)
+    return LedgerState(notes, given_out, newest_seq, undelivered, tallies, intents)
+
+
+def format_of(db: sqlite3.Connection) -> int:
+    """The number of the ledger's format."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def load_totals_1(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
+    """The totals of a ledger of format 1, by (bin, kind). Raises msgspec.ValidationError for a row that cannot be."""
+    totals = msgspec.convert(db.execute("SELECT bin, kind, n FROM total").fetchall(), list[tuple[str, str, Count]])
+    return {(name, kind): n for name, kind, n in totals}
 
 
 def newest_item(db: sqlite3.Connection) -> ItemSorted | ItemRejected | None:
@@ -250,43 +277,36 @@ def is_empty(db: sqlite3.Connection) -> bool:
 
 def create(db: sqlite3.Connection, given_out: int) -> None:
     """Create the tables. The first event gets a number above `given_out`."""
-    for statement in _SCHEMA:
+    for statement in SCHEMAS[FORMAT]:
         db.execute(statement)
     db.execute(f"PRAGMA application_id = {_APPLICATION}")
-    db.execute(f"PRAGMA user_version = {_FORMAT}")
     db.execute("INSERT INTO sqlite_sequence VALUES ('event', ?)", (given_out,))
+    finish_layout(db)
+
+
+def finish_layout(db: sqlite3.Connection) -> None:
+    """Note the format, and where the tables are that are not in the same place in every ledger: see `salvage`."""
+    db.execute(f"PRAGMA user_version = {FORMAT}")
+    places = {name: page for name, page in db.execute("SELECT name, rootpage FROM sqlite_master") if name in ADDED}
+    note(db, layout=msgspec.json.encode(places).decode())
 
 
 def store(db: sqlite3.Connection, event: AnyEvent, payload: bytes) -> None:
-    """Insert a numbered event into the events and the outbox, count it, and delete the intent of an item that it ends."""
+    """Insert a numbered event into the events and the outbox, delete the intent of an item that it ends, remember a command's id."""
     db.execute("INSERT INTO event VALUES (?, ?)", (event.seq, payload))
     db.execute("INSERT INTO outbox VALUES (?)", (event.seq,))
-    count(db, event)
     if isinstance(event, ItemSorted | ItemRejected | ItemInterrupted):
         db.execute("DELETE FROM intent WHERE item = ?", (event.item,))
+    if isinstance(event, CommandAccepted):
+        accept(db, event.id, event.seq)
 
 
-def count(db: sqlite3.Connection, event: AnyEvent) -> None:
-    """Add an event to the totals of its bin."""
-    if (counted := counted_as(event)) is not None:
-        db.execute("INSERT INTO total VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1", counted)
-
-
-def counted_as(event: AnyEvent) -> tuple[str, str] | None:
-    """The bin and the kind of total that an event adds to; None for an event without a bin."""
-    match event:
-        case ItemSorted(bin=bin):
-            return bin, "sorted"
-        case ItemRejected(bin=bin):
-            return bin, "rejected"
-        case ItemInterrupted(bin=bin):
-            return bin, "interrupted"
-        case Jam(bin=bin):
-            return bin, "jams"
-        case Hazard(bin=bin) if bin:
-            return bin, "hazards"
-        case _:
-            return None
+def stored_events(db: sqlite3.Connection) -> Iterator[AnyEvent]:
+    """All events, the oldest first. Those that this version cannot read are skipped."""
+    with contextlib.closing(db.execute("SELECT CAST(payload AS BLOB) FROM event ORDER BY seq")) as rows:
+        for (payload,) in rows:
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                yield decode(payload)
 
 
 def intend(db: sqlite3.Connection, item: str, to_bin: str, label: str) -> None:

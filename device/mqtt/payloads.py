@@ -158,7 +158,7 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     """why it cannot tell, in one line; else empty"""
 
 
-class SinceEmptied(msgspec.Struct, frozen=True, kw_only=True):
+class BinSinceEmptied(msgspec.Struct, frozen=True, kw_only=True):
     """What went into a bin since it was emptied last, or since the ledger began where it never was."""
 
     since: str
@@ -188,7 +188,7 @@ class BinState(Stamped, frozen=True, kw_only=True):
     """items sent to it since the ledger began that may be a hazard"""
     emptied: str | None = None
     """when it was emptied last: RFC 3339, UTC; null where that is not known"""
-    since_emptied: SinceEmptied | None = None
+    since_emptied: BinSinceEmptied | None = None
     """what is in it now; null where that is not known"""
 
 

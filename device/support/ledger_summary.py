@@ -39,7 +39,7 @@ def _ledger(folder: Path) -> dict[str, Any]:
         "undelivered": state.undelivered,
         "notes": {name: value for name, value in msgspec.to_builtins(state.notes).items() if name != "place"},
         "on_their_way": len(state.intents),
-        "totals": msgspec.to_builtins(totals_by_bin(state.counts)),
+        "totals": msgspec.to_builtins(totals_by_bin(state.tallies)),
         "newest": newest,
     }
 

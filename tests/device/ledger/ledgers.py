@@ -12,6 +12,7 @@ from device.ledger.database import NUMBERS
 from device.ledger.ledger import WAITING, Ledger
 from device.ledger.reader import read_events
 from device.ledger.schema import FILE
+from device.ledger.totals import BinTotals
 
 WAIT_S = 20.0
 ROOT = Path(__file__).parents[3]
@@ -35,6 +36,11 @@ def sorted_item(item: str, to_bin: str = "paper", p: float = 0.97) -> ItemSorted
         moved_s=1.5,
         bundle="b",
     )
+
+
+def sorted_items(n: int, **others: int) -> BinTotals:
+    """Totals of a bin that n of `sorted_item` went into."""
+    return BinTotals(sorted=n, contamination=n * 30_000 / 1_000_000, labels={"cardboard": n}, **others)
 
 
 def rejected_item(item: str, to_bin: str = "other") -> ItemRejected:

@@ -12,8 +12,7 @@ from device.ledger.database import NUMBERS
 from device.ledger.ledger import WAITING
 from device.ledger.schema import FILE, LedgerError
 from device.ledger.sequence_reservation import BLOCK
-from device.ledger.totals import BinTotals
-from tests.device.ledger.ledgers import WAIT_S, Opener, events_in, fault, fill, sorted_item, stored
+from tests.device.ledger.ledgers import WAIT_S, Opener, events_in, fault, fill, sorted_item, sorted_items, stored
 
 
 def lift() -> None:
@@ -33,7 +32,7 @@ def test_a_full_disk_refuses_events_until_there_is_space(opener: Opener, state: 
     lift()
     assert [event.seq for event in stored(ledger.record(sorted_item("a")), ledger.record(fault(11)))] == [11, 12]
     assert ledger.alive
-    assert ledger.totals() == {"paper": BinTotals(sorted=1)}
+    assert ledger.totals() == {"paper": sorted_items(1)}
     assert ledger.close(WAIT_S)
     assert [event.seq for event in events_in(state)] == list(range(1, 13))
 

@@ -66,8 +66,10 @@ def test_a_kill_at_any_moment_loses_and_doubles_no_event(opener: Opener, state: 
     assert committed.items() <= on_disk.items()
     counted = Counter((event.bin, type(event)) for event in told if isinstance(event, ItemSorted | ItemRejected | ItemInterrupted))
     totals = ledger.totals()
-    assert totals["paper"] == BinTotals(sorted=counted["paper", ItemSorted], interrupted=counted["paper", ItemInterrupted])
-    assert totals["other"] == BinTotals(rejected=counted["other", ItemRejected])
+    n_sorted, n_rejected = counted["paper", ItemSorted], counted["other", ItemRejected]
+    of_paper = BinTotals(sorted=n_sorted, interrupted=counted["paper", ItemInterrupted], contamination=n_sorted / 10, labels={"x": n_sorted})
+    assert totals["paper"] == of_paper
+    assert totals["other"] == BinTotals(rejected=n_rejected, reasons={"unsure": n_rejected})
     delivered = {int(seq) for what, _, *rest in said if what == "delivered" for seq in rest}
     waiting = {seq for seq, _ in ledger.outbox(0, len(told))}
     assert waiting >= {event.seq for event in told} - delivered - {max(committed)}

@@ -13,7 +13,7 @@ from device.ledger.ledger import WAITING, Ledger
 from device.ledger.reader import read_events
 from device.ledger.schema import FILE, LedgerError
 from device.ledger.totals import BinTotals
-from tests.device.ledger.ledgers import WAIT_S, Opener, altered, events_in, fault, fill, rejected_item, sorted_item, stored
+from tests.device.ledger.ledgers import WAIT_S, Opener, altered, events_in, fault, fill, rejected_item, sorted_item, sorted_items, stored
 
 
 def test_a_stored_event_has_seq_device_and_times(opener: Opener, state: Path) -> None:
@@ -107,7 +107,7 @@ def test_totals_count_per_bin_and_survive_a_restart(opener: Opener) -> None:
     interrupted = ItemInterrupted(item="d", bin="paper", label="x", reason="stopped")
     told = [sorted_item("a"), sorted_item("b"), rejected_item("c"), Jam(item="d", bin="paper", waited_s=8.0), interrupted, fault()]
     stored(*(ledger.record(event) for event in told))
-    totals = {"paper": BinTotals(sorted=2, interrupted=1, jams=1), "other": BinTotals(rejected=1)}
+    totals = {"paper": sorted_items(2, interrupted=1, jams=1), "other": BinTotals(rejected=1, reasons={"unsure": 1})}
     assert ledger.totals() == totals
     ledger.close(WAIT_S)
     assert opener().totals() == totals

@@ -134,13 +134,14 @@ def test_a_mended_ledger_keeps_its_install_name(state: Path, table: str) -> None
 
 def test_impossible_counts_are_not_saved(state: Path) -> None:
     with contextlib.closing(sqlite3.connect(state / FILE)) as db:
-        db.execute("UPDATE total SET n = 1000000000")
-        db.execute("INSERT INTO total VALUES ('glass', 'stolen', 5), ('paper', 'jams', -5), (x'ff', 'jams', 5)")
+        db.execute("UPDATE tally SET n = 1000000000")
+        rows = [("glass", "stolen", 5, 0), ("paper", "jams", -5, 0), (b"\xff", "jams", 5, 0), ("glass", "hazards", 5, 5_000_001)]
+        db.executemany("INSERT INTO tally VALUES (?, ?, '', '', ?, ?, 0, 0, 0, 0)", rows)
         db.execute("UPDATE note SET value = x'ff' WHERE name = 'clean'")
         db.commit()
     before = len(events_in(state))
     ledger = opened(state)
-    assert ledger.totals() == {"glass": BinTotals(sorted=before), "paper": BinTotals(interrupted=1)}
+    assert ledger.totals() == {"glass": BinTotals(sorted=before, contamination=before / 10, labels={"x": before}), "paper": BinTotals(interrupted=1)}
     ledger.close(WAIT_S)
 
 
@@ -150,7 +151,7 @@ def test_events_between_two_damaged_pages_are_saved(state: Path) -> None:
     before = events_in(state)
     for page in leaves[::3]:
         overwritten(state, page)
-    assert save(state / FILE, LastKnown(10_000, {}, 0)) > len(before) / 2
+    assert save(state / FILE, LastKnown(10_000)) > len(before) / 2
 
 
 @pytest.mark.parametrize("damage", ["zeros", "noise", "a shorter file"])
@@ -162,7 +163,7 @@ def test_a_lost_first_page_or_end_loses_only_its_own_events(state: Path, damage:
         overwritten(state, 1, bytes(PAGE) if damage == "zeros" else random.Random(1).randbytes(PAGE))
     ledger = opened(state)
     assert ledger.warnings
-    assert ledger.totals()["glass"] == BinTotals(sorted=600)
+    assert ledger.totals()["glass"] == BinTotals(sorted=600, contamination=60.0, labels={"x": 600})
     ledger.close(WAIT_S)
     after = events_in(state)
     lost = set(map(repr, before)) - set(map(repr, after))
@@ -171,10 +172,10 @@ def test_a_lost_first_page_or_end_loses_only_its_own_events(state: Path, damage:
     assert databases(state) == ["ledger-corrupt-1.sqlite3", FILE]
 
 
-@pytest.mark.parametrize("name", ["total", "note", "event", "outbox"])
+@pytest.mark.parametrize("name", ["tally", "note", "event", "outbox"])
 def test_tables_with_wrong_values_are_mended(state: Path, name: str) -> None:
     spoilt = {
-        "total": "UPDATE total SET n = 'many'",
+        "tally": "UPDATE tally SET n = 'many'",
         "note": "DELETE FROM note",
         "event": "UPDATE event SET seq = seq + 1000000",
         "outbox": "DELETE FROM sqlite_sequence",
@@ -308,7 +309,7 @@ def test_a_kill_at_any_moment_of_the_salvage_loses_nothing(sound: Path, tmp_path
 def salvaged(state: Path) -> None:
     file = state / FILE
     if swap(file) is None:
-        save(file, LastKnown(int((state / "ledger.seq").read_text()), {}, 0))
+        save(file, LastKnown(int((state / "ledger.seq").read_text())))
         swap(file)
 
 
@@ -318,16 +319,16 @@ def test_a_new_database_never_uses_the_old_journal(sound: Path, tmp_path: Path) 
     shutil.copytree(sound, state)
     journal = state / f"{FILE}-wal"
     with contextlib.closing(sqlite3.connect(state / FILE, isolation_level=None)) as db:
-        db.execute("UPDATE total SET n = 601")
+        db.execute("UPDATE tally SET n = 601")
         shutil.copy(journal, tmp_path / "wal")
     shutil.copy(tmp_path / "wal", journal)
-    save(state / FILE, LastKnown(768, {}, 0))
+    save(state / FILE, LastKnown(768))
     aside = swap(state / FILE)
     assert aside is not None
     assert not journal.exists()
     assert (state / f"{aside.name}-wal").read_bytes() == (tmp_path / "wal").read_bytes()
     with contextlib.closing(sqlite3.connect(state / FILE)) as db:
-        assert db.execute("SELECT n FROM total").fetchall() == [(601,)]
+        assert db.execute("SELECT n FROM tally").fetchall() == [(601,)]
 
 
 def test_nothing_changes_where_nothing_can_be_saved(state: Path) -> None:
@@ -347,7 +348,7 @@ def test_an_interrupted_swap_keeps_the_newest_damaged_ones(state: Path) -> None:
     file = state / FILE
     for n in range(1, SET_ASIDE + 1):
         (state / f"ledger-corrupt-{n}.sqlite3").write_bytes(b"old")
-    save(file, LastKnown(768, {}, 0))
+    save(file, LastKnown(768))
     file.rename(state / f"ledger-corrupt-{SET_ASIDE + 1}.sqlite3")
     assert swap(file) == state / f"ledger-corrupt-{SET_ASIDE + 1}.sqlite3"
     assert swap(file) is None
@@ -359,5 +360,5 @@ def test_a_locked_database_is_not_damaged(state: Path) -> None:
         other.execute("PRAGMA journal_mode = DELETE")
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(sqlite3.OperationalError, match="locked"):
-            save(state / FILE, LastKnown(768, {}, 0))
+            save(state / FILE, LastKnown(768))
     assert sorted(path.name for path in state.iterdir()) == ["ledger.lock", "ledger.seq", FILE]
