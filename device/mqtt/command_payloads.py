@@ -12,6 +12,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """`cmd/<name>`: asks a bin to do something."""
 
     id: CommandId
+    """chosen by the sender, another one for each command: up to 64 letters, digits, _ . : and -"""
     ttl_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] = 30.0
     """seconds after `sent` for which the command holds"""
     sent: str = ""
@@ -28,6 +29,7 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     """its name"""
     ok: bool
+    """whether it was done"""
     code: str
     """a short word that does not change between versions: `done`, or why not"""
     message: str

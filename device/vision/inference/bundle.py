@@ -36,34 +36,44 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MeasuredAccuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Accuracy on n photos, 0..1, with each label's recall (None where the photos have none of it) and the runtime that measured it."""
+    """Accuracy on n photos."""
 
     accuracy: float
+    """share of photos whose likeliest label is right, 0 to 1"""
     n: int
+    """number of photos"""
     nll: float
+    """mean negative log-likelihood of the true label"""
     recall: dict[str, float | None]
+    """accuracy on the photos of each label; None where there are none of it"""
     runtime: str
+    """what executed the model"""
 
 
 class IsolatedMetrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Metrics on the same photos with their items isolated, as a bin does: the item cut out, `ground` painted round it.
-
-    items: how many items could be isolated; the other photos were used whole. The rest as in `Metrics`.
-    """
+    """Metrics on the same photos with their items isolated, as a bin does: the item cut out, `ground` painted round it."""
 
     items: int
+    """how many items could be isolated; the other photos were used whole"""
     float32: MeasuredAccuracy
+    """of the float model"""
     int8: MeasuredAccuracy
+    """of the INT8 model"""
     agreement: float
+    """share of photos on which both name the same label, 0 to 1"""
 
 
 class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Float model and INT8 model on the same photos. agreement: share of photos on which both name the same label."""
+    """Float model and INT8 model on the same photos."""
 
     data: str
+    """what they were measured on"""
     float32: MeasuredAccuracy
+    """of the float model"""
     int8: MeasuredAccuracy
+    """of the INT8 model"""
     agreement: float
+    """share of photos on which both name the same label, 0 to 1"""
     isolated: IsolatedMetrics | msgspec.UnsetType = msgspec.UNSET
     """missing in `bundle.json` where no item could be isolated, and in bundles of older converters"""
 
