@@ -57,6 +57,8 @@ class Item(Event, frozen=True, kw_only=True):
     """
     p_right: float | None = None
     """probability that it belongs in `bin`, all labels of that bin together; None in events of earlier versions"""
+    confirmed: bool | None = None
+    """whether a beam behind the gate saw it fall; None where there is no beam, or it does not work, and in events of earlier versions"""
 
 
 class ItemSorted(Item, frozen=True, kw_only=True, tag="item_sorted"):

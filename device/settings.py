@@ -19,6 +19,7 @@ from device.common.machine_id import default_device_id
 from device.gates.kinds import GateSettings
 from device.mqtt.settings import DeviceId, MqttSettings
 from device.samples.collector import KeepSettings
+from device.sensors.kinds import LevelSettings
 from device.sorting.control_steps import SortingSettings
 from device.sorting.tray_monitor import UNSTEADY_AFTER_S
 from device.vision.isolation.occupancy import PresenceSettings
@@ -65,7 +66,7 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BinSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All tables but `[camera]` and `[[gate]]`; the demo has no others."""
+    """All tables but `[camera]`, `[[gate]]` and `[[level]]`; the demo has no others."""
 
     device: DeviceSettings = msgspec.field(default_factory=DeviceSettings)
     model: ModelSettings = ModelSettings()
@@ -85,10 +86,12 @@ class BinSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Settings(BinSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file, with the camera and the gates."""
+    """The whole file, with the camera, the gates and the level sensors."""
 
     camera: CameraSettings
     gate: tuple[GateSettings, ...]
+    level: tuple[LevelSettings, ...] = ()
+    """without such a table nothing is known of how full the bins are"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

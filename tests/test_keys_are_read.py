@@ -86,7 +86,7 @@ def unread(kind: Any, among: tuple[Module, ...]) -> Iterator[str]:
     """The keys of a file that nothing reads where their table is known."""
     for table, homes in tables(kind).items():
         homes = homes | {module.name for module in among if table.__name__ in module.holds}
-        known = [module for module in among if module.name == table.__module__ or homes & module.imports]
+        known = [module for module in among if module.name in homes or homes & module.imports]
         for field in msgspec.structs.fields(table):
             if not any(field.name in module.reads for module in known):
                 yield f"{table.__name__}.{field.encode_name}"

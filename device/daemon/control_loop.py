@@ -87,6 +87,7 @@ class _ControlLoop:
                 reference=reference,
                 earlier_reference=earlier_reference,
                 hazard_held=parts.ledger.hazard_held,
+                levels=parts.levels,
                 ledger=parts.ledger,
                 on_stored=on_stored,
                 collect=self._samples.offer,
@@ -107,6 +108,8 @@ class _ControlLoop:
         now_s = time.monotonic()
         if frame is not None:
             self._frame_number = frame.number
+        for event in self._parts.levels.update(now_s):
+            self._sorter.record(event)
         self._sorter.tick(now_s, frame, str(camera.last_error or ""))
         self._notify_progress()
         self._feed_watchdog(now_s)

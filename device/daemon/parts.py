@@ -12,6 +12,7 @@ from device.hardware import BinHardware
 from device.ledger.ledger import Ledger
 from device.mqtt.reconnecting_link import Link
 from device.policy.rules import RulePack
+from device.sensors.levels import Levels
 from device.vision.judge import Judge
 
 
@@ -27,6 +28,7 @@ class BinParts:
     clock: Clock
     """the one that stamps the ledger's events"""
     link: Link | None
+    levels: Levels
     safe_mode: bool
     """after repeated crashes: no Edge TPU, and everything goes to the residual bin"""
     remarks: tuple[str, ...] = ()

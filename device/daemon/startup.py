@@ -19,6 +19,8 @@ from device.ledger.ledger import Ledger
 from device.ledger.restart_count import CRASH_LOOP_S
 from device.mqtt.reconnecting_link import Link
 from device.policy.rules import RulePack, default_rules, find_rules, read_rules
+from device.sensors import ItemCount
+from device.sensors.levels import Levels
 from device.settings import BinSettings, ModelSettings
 from device.vision.fewshot.fewshot_head import FewshotHead, TeachingError
 from device.vision.inference.bundle import Bundle, BundleError, default_bundle, find_bundle, read_bundle
@@ -69,14 +71,22 @@ def open_parts(settings: BinSettings, open_hardware: Callable[[RulePack], BinHar
             label_prior = open_label_prior(settings, judge)
             hardware = open_hardware(rules)
             stack.callback(hardware.close)
+        levels = Levels(hardware.sensors, rules.bins, lambda: item_counts(ledger), ledger.full_before)
+        stack.callback(levels.close)
         link = None if settings.mqtt is None else Link(settings.mqtt, settings.device.id, ledger)
         if link is not None:
             stack.callback(link.stop, 0.5)
         all_open = True
         try:
-            yield BinParts(judge, label_prior, rules, hardware, ledger, clock, link, safe_mode, tuple(remarks))
+            yield BinParts(judge, label_prior, rules, hardware, ledger, clock, link, levels, safe_mode, tuple(remarks))
         except SortbinError as error:
             raise Crash(str(error)) from error
+
+
+def item_counts(ledger: Ledger) -> dict[str, ItemCount]:
+    """What went into each bin since it was emptied."""
+    emptied = ledger.since_emptied()
+    return {name: ItemCount(since.time, since.totals.labels, since.totals.rejected) for name, since in emptied.items()}
 
 
 def _close_ledger(ledger: Ledger, error: type[BaseException] | None, all_open: bool) -> None:

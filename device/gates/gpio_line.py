@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
+from device.common.gpio_chip import DEVICES, ClaimedLine, GpioError, LineName, claim_line, gpiod_missing, require_number_with_chip
 from device.gates import GateError, Position
 from device.gates.settings import BinName, GateBase
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     import gpiod
 
 log = logging.getLogger(__name__)
-
-DEVICES = Path("/dev")
 
 
 class LineSettings(GateBase, frozen=True, kw_only=True, tag="line"):
@@ -43,8 +42,7 @@ class LineSettings(GateBase, frozen=True, kw_only=True, tag="line"):
         return self.travel_s
 
     def __post_init__(self) -> None:
-        if self.line.isdecimal() and not self.chip:
-            raise ValueError(f'Expected `chip` beside the line number {self.line}, such as "/dev/gpiochip0"')
+        require_number_with_chip(self.line, self.chip)
         if self.max_on_s <= self.travel_s:
             raise ValueError(f"Expected max_on_s above travel_s, found {self.max_on_s:g} and {self.travel_s:g}")
 
@@ -73,7 +71,9 @@ class LineGate:
         self._position = Position.UNKNOWN
         self._since_s = 0.0
         self._on_since_s: float | None = None
-        self.output, self._offset, self._request = _request(self._name, settings, devices)
+        claimed = _claim(self._name, settings, devices)
+        self.output, self._offset = claimed.where, claimed.offset
+        self._request: gpiod.LineRequest | None = claimed.request
 
     @property
     def position(self) -> Position:
@@ -133,34 +133,15 @@ class LineGate:
             raise GateError(f"{self._name}: cannot set its line: {error.strerror}") from error
 
 
-def _request(name: str, settings: LineSettings, devices: Path) -> "tuple[str, int, gpiod.LineRequest | None]":
+def _claim(user: str, settings: LineSettings, devices: Path) -> ClaimedLine:
     try:
         import gpiod
         from gpiod.line import Direction, Value
 
         output = gpiod.LineSettings(direction=Direction.OUTPUT, active_low=settings.active_low, output_value=Value.INACTIVE)
     except Exception as error:  # a package that is missing, outdated or built for another system may raise anything
-        raise GateError(f"{name}: gpiod cannot be imported ({error}); install it with `pip install gpiod`") from error
-    chips = [Path(settings.chip)] if settings.chip else sorted(devices.glob("gpiochip*"))
-    refused: OSError | None = None
-    for path in chips:
-        try:
-            with gpiod.Chip(str(path)) as chip:
-                offset = _find_line(chip, settings.line)
-                if offset is not None:
-                    return f"line {settings.line} of {path}", offset, chip.request_lines({offset: output}, consumer="sortbin")
-        except OSError as error:
-            refused = error
-    where = ", ".join(map(str, chips)) or f"{devices}/gpiochip*, of which there is none"
-    if refused is None:
-        raise GateError(f"{name}: no line {settings.line} in {where}; `gpioinfo` lists the existing ones")
-    is_there = not isinstance(refused, FileNotFoundError)
-    cure = "is it in use, and the user in group `gpio`?" if is_there else 'expected the device file of a chip, such as "/dev/gpiochip0"'
-    raise GateError(f"{name}: cannot claim line {settings.line} of {where}: {refused.strerror}; {cure}")
-
-
-def _find_line(chip: "gpiod.Chip", line: str) -> int | None:
+        raise GateError(str(gpiod_missing(user, error))) from error
     try:
-        return chip.line_offset_from_id(line)
-    except (FileNotFoundError, ValueError):
-        return None
+        return claim_line(LineName(user, settings.line, settings.chip, devices), output)
+    except GpioError as error:
+        raise GateError(str(error)) from error

@@ -17,6 +17,7 @@ from device.common.machine_id import folder_id
 from device.events import AnyEvent, CommandAccepted, Event, ItemInterrupted, ItemRejected, ItemSorted, decode, encode
 from device.ledger import accepted_commands, salvage, schema
 from device.ledger.accepted_commands import CommandAnswer
+from device.ledger.full_bins import read_full
 from device.ledger.migration import migrate
 from device.ledger.restart_count import LastRestart, count_restarts
 from device.ledger.schema import Damaged, LedgerError, Unstorable, ledger_errors, transaction
@@ -101,6 +102,8 @@ class LedgerDatabase:
         """the item that was sorted or rejected last before this start"""
         self.hazard_held = False
         """whether the previous run broke off while a hazard was held on the tray"""
+        self.full_before: frozenset[str] = frozenset()
+        """the bins that were full when the previous run ended"""
         self.interrupted: list[AnyEvent] = []
         """events of the items that were on their way when the previous run broke off; opening has stored them"""
         self.restarts = self.crashes = 0
@@ -237,6 +240,7 @@ class LedgerDatabase:
         state, kernel, since_boot_s = schema.load_state(db), kernel_boot_id(), int(self._clock.since_boot_s())
         self.item_before = schema.newest_item(db)
         self.hazard_held = not state.notes.clean and schema.hazard_is_held(db)
+        self.full_before = read_full(state.notes.full)
         self._notes_before = state.notes
         start = count_restarts(state.notes, kernel, since_boot_s)
         self.restarts, self.crashes, self.last_restart = start.restarts, start.crashes, start.reason

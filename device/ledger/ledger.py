@@ -24,7 +24,7 @@ from device.events import AnyEvent, CommandAccepted, Event
 from device.ledger.accepted_commands import CommandAnswer, running
 from device.ledger.database import NUMBERS, ExitKind, Intent, LedgerDatabase, NumberedEvent, Retention, stamp
 from device.ledger.lock import LOCK, hold_lock
-from device.ledger.requests import AcceptRequest, AnswerRequest, RequestBatch, EventRequest, IntentRequest, Request
+from device.ledger.requests import AcceptRequest, AnswerRequest, EventRequest, IntentRequest, Request, RequestBatch
 from device.ledger.restart_count import LastRestart
 from device.ledger.schema import FILE, LedgerError, Unstorable, ledger_errors, open_reader
 from device.ledger.totals import BinTotals, SinceEmptied, since_emptied_by_bin, totals_by_bin
@@ -90,7 +90,7 @@ class Ledger:
             self._opened = opened.pop_all()
         self.warnings, self.install = self._database.warnings, self._database.install
         self.item_before, self.interrupted = self._database.item_before, self._database.interrupted
-        self.hazard_held = self._database.hazard_held
+        self.hazard_held, self.full_before = self._database.hazard_held, self._database.full_before
         self._thread = threading.Thread(target=self._write_until_closed, name="ledger", daemon=True)
         self._thread.start()
 

@@ -232,9 +232,9 @@ def _save_commands(damaged: sqlite3.Connection, db: sqlite3.Connection, highest:
 
 
 def _notes(damaged: sqlite3.Connection, highest: int) -> dict[str, int | str]:
-    """The ledger's name in its events, where it got that name, when it began, and how many events were dropped and starts made."""
+    """The ledger's name, where it got that, when it began, which bins are full, and how many events were dropped and starts made."""
     notes = dict(readable(damaged, "SELECT name, value FROM note"))
-    words = {name: text(notes.get(name.encode())) for name in ("install", "place", "since")}
+    words = {name: text(notes.get(name.encode())) for name in ("install", "place", "since", "full")}
     counts = {name: notes.get(name.encode()) for name in ("dropped", "starts", "total_restarts")}
     return {name: word for name, word in words.items() if word is not None} | {name: n for name, n in counts.items() if is_count(n, highest)}
 

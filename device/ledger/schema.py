@@ -10,8 +10,9 @@ from typing import Annotated
 import msgspec
 
 from device.common.errors import SortbinError
-from device.events import AnyEvent, Cleared, CommandAccepted, Fault, ItemInterrupted, ItemRejected, ItemSorted, Started, decode
+from device.events import AnyEvent, BinEmptied, BinFull, Cleared, CommandAccepted, Fault, ItemInterrupted, ItemRejected, ItemSorted, Started, decode
 from device.ledger.accepted_commands import COMMAND_TABLE, accept
+from device.ledger.full_bins import note_full
 from device.ledger.tallies import Tallies, with_older
 from device.ledger.tally_tables import DAY_TABLE, EMPTIED_TABLE, TALLY_TABLE, load_tallies
 
@@ -89,6 +90,8 @@ class Notes(msgspec.Struct, frozen=True):
     dropped: Count = 0
     install: str = ""
     """name of this ledger in its events"""
+    full: str = ""
+    """see `full_bins`"""
     place: str = ""
     """the folder and machine that it got that name in; elsewhere it is a copy and gets another name"""
     since: str = ""
@@ -295,6 +298,8 @@ def store(db: sqlite3.Connection, event: AnyEvent, payload: bytes) -> None:
     """Insert a numbered event into the events and the outbox, delete the intent of an item that it ends, remember a command's id."""
     db.execute("INSERT INTO event VALUES (?, ?)", (event.seq, payload))
     db.execute("INSERT INTO outbox VALUES (?)", (event.seq,))
+    if isinstance(event, BinFull | BinEmptied):
+        note_full(db, event)
     if isinstance(event, ItemSorted | ItemRejected | ItemInterrupted):
         db.execute("DELETE FROM intent WHERE item = ?", (event.item,))
     if isinstance(event, CommandAccepted):

@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class FallenItem:
 
     item: VirtualItem
     bin: str
+    at_s: float = field(default=0.0, compare=False)
+    """when, monotonic seconds"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,7 @@ class VirtualBin:
         elif self._falls_into is None:
             self._maybe_slip(self._item, now_s)
         elif now_s - self._fell_s >= FALL_S:
-            fallen = FallenItem(self._item, self._falls_into)
+            fallen = FallenItem(self._item, self._falls_into, now_s)
             self._remove_item()
             self._scenario.on_fallen(fallen)
 

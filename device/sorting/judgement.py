@@ -41,8 +41,8 @@ class Judgement:
     mask: Pixels | None
     thumbnail: Float32Array
 
-    def outcome(self, emptied_s: float) -> ItemSorted | ItemRejected:
-        """The event of an item that left through its gate. emptied_s: when the tray was seen empty."""
+    def outcome(self, emptied_s: float, confirmed: bool | None = None) -> ItemSorted | ItemRejected:
+        """The event of an item that left through its gate. emptied_s: when the tray was seen empty. confirmed: see `events.Item`."""
         sorted_ = ItemSorted(
             item=self.item,
             bin=self.choice.bin,
@@ -58,6 +58,7 @@ class Judgement:
             pieces=self.pieces,
             unknown=None if self.unknown is None else round(self.unknown, 6),
             p_right=round(self.choice.p_right, 6),
+            confirmed=confirmed,
         )
         return sorted_ if self.choice.reason == "confident" else ItemRejected(**msgspec.structs.asdict(sorted_), reason=self.choice.reason)
 

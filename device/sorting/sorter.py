@@ -37,6 +37,7 @@ from device.ledger.schema import LedgerError
 from device.policy.decision import Evidence, Reason, decide
 from device.policy.rules import RulePack
 from device.samples.collector import Sample
+from device.sensors.levels import Levels
 from device.sorting.control_steps import ControlSteps, SortingSettings, Tick
 from device.sorting.empty_reference import EmptyReference
 from device.sorting.event_queue import EventQueue, EventStore
@@ -53,6 +54,8 @@ from device.vision.judge import ItemFusion, Judge, PieceFusion
 
 FALL_S = 0.2
 """least time from a gate's command until an item can have fallen out of sight: free fall through 20 cm, g t^2 / 2"""
+CONFIRM_S = 0.5
+"""how long a beam may take to see an item after the tray was seen empty: it falls through 1 m meanwhile"""
 MOST_REOPENINGS = 3
 """how often a closing gate reopens for something that reaches in, before that is a fault"""
 
@@ -67,8 +70,8 @@ class SortingParts:
 
     reference: what the empty tray looks like: the stored one after a crash or power cut, else not learned yet. earlier_reference: the stored one
     after a clean stop, when somebody may have cleaned or moved something; see TrayMonitor. hazard_held: whether the previous run broke off while a
-    hazard was held on the tray. on_stored: called with each event once it is stored, on the ledger's thread. collect: takes the frame of each item,
-    and may store it for review. ask_exposure: see `CameraThread.ask_exposure`; it must return at once.
+    hazard was held on the tray. levels: which bins are full, and so closed. on_stored: called with each event once it is stored, on the ledger's
+    thread. collect: takes the frame of each item, and may store it for review. ask_exposure: see `CameraThread.ask_exposure`; it must return at once.
     """
 
     judge: Judge
@@ -79,6 +82,7 @@ class SortingParts:
     reference: EmptyReference
     earlier_reference: EmptyReference | None
     hazard_held: bool
+    levels: Levels
     ledger: EventStore
     on_stored: Callable[[AnyEvent], None]
     collect: Callable[[Sample], None]
@@ -107,7 +111,7 @@ class Sorter:
             replace_runtime=self._replace_runtime,
             finish_item=self._finish_item,
         )
-        self._closed_bins: dict[str, Reason] = dict.fromkeys(parts.rules.bins, "safe_mode") if residual_only else {}
+        self._levels, self._residual_only = parts.levels, residual_only
         self._current: Judgement | None = None
         """the item that was judged and whose end is not recorded yet"""
         self._runtime_fault: RuntimeFault | None = None
@@ -143,11 +147,11 @@ class Sorter:
     @property
     def safe_mode(self) -> bool:
         """Whether everything goes to the residual bin."""
-        return bool(self._closed_bins)
+        return self._residual_only
 
     def leave_safe_mode(self) -> None:
         """Send items where they belong, from the next one on."""
-        self._closed_bins = {}
+        self._residual_only = False
 
     def record(self, event: Event) -> None:
         """Record an event. While the ledger refuses it, the bin is in the fault `ledger`; it is stored once that is over."""
@@ -218,7 +222,7 @@ class Sorter:
             probabilities = self._label_prior.apply_prior(posterior)
             gap = 0.0 if burst.pieces is None else burst.pieces.gap
             evidence = Evidence(probabilities, posterior, self._judge.is_unknown(unknown), pieces, gap)
-            choice = decide(evidence, self._judge.labels, self._rules, reject_below=self._judge.reject_below, closed=self._closed_bins)
+            choice = decide(evidence, self._judge.labels, self._rules, reject_below=self._judge.reject_below, closed=self._closed_bins())
             decided = looks.complete and choice.p_bin >= self._settings.decided_above and choice.reason not in ("unknown", "several")
             if decided or exposed or frames >= self._settings.burst:
                 return Judgement(
@@ -241,6 +245,10 @@ class Sorter:
                     thumbnail=self._tray.detector.thumbnail,
                 )
 
+    def _closed_bins(self) -> dict[str, Reason]:
+        """The bins that take nothing now, and why."""
+        return dict.fromkeys(self._rules.bins, "safe_mode") if self._residual_only else dict.fromkeys(self._levels.full, "full")
+
     def _report_hazard(self, judgement: Judgement) -> None:
         """Record that an item may be a hazard. Raises SortingFault where no gate may open until a hand has taken it out."""
         hazard = judgement.choice.hazard
@@ -259,12 +267,12 @@ class Sorter:
         """
         yield from self._store_intent(judgement)
         there = yield from self._tray.still_shows(judgement.thumbnail)
-        emptied_s = (yield from self._open_until_empty(judgement)) if there else None
+        dropped = (yield from self._open_until_empty(judgement)) if there else None
         self._current = None
-        if emptied_s is None:
+        if dropped is None:
             self.record(judgement.interrupted(if_gone))
         else:
-            self.record(judgement.outcome(emptied_s))
+            self.record(judgement.outcome(*dropped))
             self._adapt(judgement)
         yield from self._close(judgement.choice.bin)
 
@@ -279,11 +287,11 @@ class Sorter:
                 raise SortingFault("ledger", f"the ledger stored nothing for {self._settings.commit_s:g} s: is the disk stuck?")
         intent.result()
 
-    def _open_until_empty(self, judgement: Judgement) -> Generator[None, Tick, float | None]:
+    def _open_until_empty(self, judgement: Judgement) -> Generator[None, Tick, tuple[float, bool | None] | None]:
         """Open the gate until the tray is empty, and try again a few times.
 
-        Returns when the tray was seen empty. None where nobody knows where the item went: the tray was empty before it can have fallen, or once the
-        gate had closed. Raises Jammed, with the gate closed.
+        Returns when the tray was seen empty, and whether a beam saw the item fall. None where nobody knows where the item went: the tray was empty
+        before it can have fallen, or once the gate had closed. Raises Jammed, with the gate closed.
         """
         name = judgement.choice.bin
         for _ in range(self._settings.tries):
@@ -292,7 +300,9 @@ class Sorter:
             self._gates.open(name, tick.now_s)
             emptied = yield from self._tray.wait_until_empty(tick.now_s + self._settings.drop_s)
             if emptied is not None:
-                return emptied.since_s if emptied.first_s - tick.now_s >= FALL_S else None
+                if emptied.first_s - tick.now_s < FALL_S:
+                    return None
+                return emptied.since_s, (yield from self._confirm_drop(name, tick.now_s))
             yield from self._close(name)
             if not (yield from self._tray.still_occupied()):  # it slipped through as the gate closed
                 return None
@@ -301,6 +311,17 @@ class Sorter:
         self.record(judgement.interrupted("fault"))
         cure = "take it off the tray, sorting goes on by itself; if none lies there, restart the bin"
         raise Jammed(f"an item did not leave through the gate of {name}: {cure}", judgement.pixels)
+
+    def _confirm_drop(self, name: str, opened_s: float) -> Generator[None, Tick, bool | None]:
+        """Whether a beam behind the gate saw the item fall, which is waited for a moment. None: there is no beam, or it cannot say."""
+        if not self._levels.confirms(name):
+            return None
+        tick = yield from self._steps.next()
+        until_s = tick.now_s + CONFIRM_S
+        while not (confirmed := self._levels.saw_fall(name, opened_s, tick.now_s)) and tick.now_s < until_s:
+            tick = yield from self._steps.next()
+        self._levels.note_drop(name, confirmed)
+        return confirmed
 
     def _close(self, name: str) -> Generator[None, Tick, None]:
         """Close the gate of a bin, but not on a hand: where an arm reaches in meanwhile, the gate reopens and waits."""

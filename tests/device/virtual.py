@@ -13,6 +13,7 @@ from device.adaptation.drift import DriftMonitor
 from device.adaptation.label_prior import LabelPrior, SiteSettings
 from device.cameras import Frame
 from device.common.clock import Clock
+from device.daemon.startup import item_counts
 from device.events import AnyEvent, Event
 from device.gates.gates import Gates
 from device.gates.simulated import SimulatedGate, SimulatedSettings
@@ -20,8 +21,14 @@ from device.ledger.ledger import Ledger
 from device.ledger.schema import LedgerError
 from device.policy.rules import default_rules, read_rules
 from device.samples.collector import Sample
+from device.sensors import CountItems
+from device.sensors.estimate import Estimate, EstimateSettings
+from device.sensors.levels import Levels, WiredSensor
+from device.sensors.sensor_reader import InlineReader
+from device.sensors.simulated import SensorFaults, SimulatedLevelSettings
 from device.simulation.bin import DelayedExposure, FallenItem, Scenario, VirtualBin
-from device.simulation.hardware import simulated_gates
+from device.simulation.contents import BinContents
+from device.simulation.hardware import simulated_gates, virtual_sensor
 from device.simulation.items import VirtualItem
 from device.sorting.control_steps import SortingSettings
 from device.sorting.empty_reference import EmptyReference
@@ -100,6 +107,12 @@ class BenchSetup:
     """how the camera follows what the sorter asks of its exposure"""
     gates: Sequence[SimulatedSettings] = ()
     """empty: a flap for each bin of the rule pack"""
+    levels: Sequence[SimulatedLevelSettings | EstimateSettings] = ()
+    """its level sensors, none by default"""
+    items_to_fill: int = 4
+    """so many items fill a bin"""
+    contents: BinContents | None = None
+    """what an earlier start has left in the bins"""
 
 
 class Bench:
@@ -120,12 +133,17 @@ class Bench:
                 first_after_s=setup.first_after_s,
                 may_begin=lambda: self.throws,
                 sticks=setup.sticks,
-                on_fallen=self.landed.append,
+                on_fallen=self._land,
                 back_lit=setup.back_lit,
             ),
         )
         self.ledger = Ledger(state, "bench", Clock())
         self.disk = Disk(self.ledger)
+        self.now_s = 100.0
+        self.contents = setup.contents or BinContents(self.rules.bins, setup.items_to_fill)
+        self.sensor_faults = {each.bin: SensorFaults() for each in setup.levels}
+        wired = [self._wire(each) for each in setup.levels]
+        self.levels = Levels(wired, self.rules.bins, lambda: item_counts(self.ledger), self.ledger.full_before, start=_read_inline)
         self.events: list[AnyEvent] = []
         self.offered: list[Sample] = []
         self.camera_works = True
@@ -151,6 +169,7 @@ class Bench:
                 reference=EmptyReference(self.detector, self.background),
                 earlier_reference=setup.earlier_reference,
                 hazard_held=self.ledger.hazard_held,
+                levels=self.levels,
                 ledger=self.disk,
                 on_stored=lambda _: None,
                 collect=self.offered.append,
@@ -158,7 +177,6 @@ class Bench:
             ),
             residual_only=setup.residual_only,
         )
-        self.now_s = 100.0
         self._frames = 0
         self._frame_due_s = self.now_s
 
@@ -177,6 +195,8 @@ class Bench:
                     pixels = np.asarray(pixels // 2, np.uint8)
                 pixels = self.sees(pixels)
                 frame = Frame(pixels, self._frames, self.now_s, exposure) if self.camera_works else None
+            for event in self.levels.update(self.now_s):
+                self.sorter.record(event)
             self.sorter.tick(self.now_s, frame, "" if self.camera_works else self.camera_says)
             self.opened |= {name for name, gate in self.gates.items() if gate.openings(self.now_s)[name] > 0}
             self.events += self.disk.stored()
@@ -192,6 +212,15 @@ class Bench:
         """The events of one type, in order."""
         return [event for event in self.events if isinstance(event, kind)]
 
+    def _land(self, fallen: FallenItem) -> None:
+        self.landed.append(fallen)
+        self.contents.add(fallen.bin, fallen.at_s)
+
+    def _wire(self, settings: SimulatedLevelSettings | EstimateSettings) -> WiredSensor:
+        if isinstance(settings, EstimateSettings):
+            return WiredSensor(settings, lambda count_items: Estimate(settings, count_items, now_s=lambda: self.now_s))
+        return virtual_sensor(settings, self.contents, lambda: self.now_s, self.sensor_faults[settings.bin])
+
     def _throw(self, things: Iterable[VirtualItem]) -> Iterator[VirtualItem]:
         for thing in things:
             self.thrown.append(thing)
@@ -206,6 +235,11 @@ class Bench:
         self.sorter.stop()
         self.events += self.disk.stored()
         self.ledger.close(5.0)
+
+
+def _read_inline(sensor: WiredSensor, count_items: CountItems) -> InlineReader:
+    """Read on the control thread, under simulated time."""
+    return InlineReader(sensor.settings.name, lambda: sensor.open(count_items), sensor.settings.pace_s)
 
 
 def photos(folder: Path, painted: Callable[..., Pixels], labels: Iterable[str]) -> list[VirtualItem]:

@@ -77,7 +77,7 @@ def test_the_count_of_refused_starts_survives_restarts(service: configparser.Sec
 def test_a_camera_may_be_plugged_in_after_the_start(service: configparser.SectionProxy) -> None:
     """systemd looks up the classes of DeviceAllow= in /proc/devices, which lists a class only once its module is loaded."""
     unit = service.parser["Unit"]
-    for module in ("videodev", "mc", "usbcore", "cdc_acm", "usbserial"):
+    for module in ("videodev", "mc", "usbcore", "cdc_acm", "usbserial", "i2c_dev"):
         assert f"modprobe@{module}.service" in unit["Wants"].split()
         assert f"modprobe@{module}.service" in unit["After"].split()
 

@@ -12,10 +12,16 @@ from device.gates.kinds import GateSettings
 from device.gates.serial import SerialSettings
 from device.gates.servo import ServoSettings
 from device.gates.simulated import SimulatedSettings
+from device.sensors.beam import BeamSettings
+from device.sensors.estimate import EstimateSettings
+from device.sensors.kinds import LevelSettings
+from device.sensors.tof import TofSettings
+from device.sensors.ultrasonic import UltrasonicSettings
 
 
 class File(msgspec.Struct, forbid_unknown_fields=True):
-    gate: tuple[GateSettings, ...]
+    gate: tuple[GateSettings, ...] = ()
+    level: tuple[LevelSettings, ...] = ()
 
 
 def read(text: str) -> GateSettings:
@@ -34,8 +40,9 @@ def test_the_kind_chooses_the_settings_of_a_gate() -> None:
 def test_the_examples_in_the_wiring_guide_are_right() -> None:
     guide = (Path(__file__).parents[3] / "docs/wiring.md").read_text(encoding="utf-8")
     examples = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
-    kinds = {type(toml.decode(example, type=File).gate[0]) for example in examples}
-    assert kinds == {ServoSettings, LineSettings, SerialSettings}
+    files = [toml.decode(example, type=File) for example in examples]
+    assert {type(gate) for file in files for gate in file.gate} == {ServoSettings, LineSettings, SerialSettings}
+    assert {type(level) for file in files for level in file.level} == {UltrasonicSettings, TofSettings, BeamSettings, EstimateSettings}
 
 
 @pytest.mark.parametrize(
