@@ -23,11 +23,5 @@ def migrate(db: sqlite3.Connection) -> None:
     write_emptied(db, tallies.emptied.items())
     add_to_days(db, advanced.finished)
     unclean = sum(isinstance(event, Started) and event.restarts > 0 for event in schema.stored_events(db))
-    schema.note(db, day=tallies.day, since=_since(db), starts=1, total_restarts=unclean)
+    schema.note(db, day=tallies.day, since=schema.began(db), starts=1, total_restarts=unclean)
     schema.finish_layout(db)
-
-
-def _since(db: sqlite3.Connection) -> str:
-    """The time of the ledger's first event; empty where that is no longer stored."""
-    first = next(schema.stored_events(db), None)
-    return first.time if first is not None and first.seq == 1 else ""

@@ -5,12 +5,15 @@ import functools
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from device.events import ItemRejected, ItemSorted
 from device.ledger import schema
 from device.ledger.schema import FILE, LedgerError, LedgerState, code, ledger_errors
+from device.ledger.tallies import Days, Tallies
+from device.ledger.tally_tables import load_days
 
 PAGE = 1000
 """most events read at once"""
@@ -41,6 +44,29 @@ def read_ledger_state(folder: Path) -> tuple[LedgerState, ItemSorted | ItemRejec
     if found is None:
         raise LedgerError(f"{folder / FILE}: holds nothing yet")
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerCounts:
+    """What a ledger has counted. since: when it began; empty where that is not known."""
+
+    since: str
+    tallies: Tallies
+    days: Days
+
+
+def read_counts(folder: Path) -> LedgerCounts:
+    """The counts of a ledger, with those of each day. Raises LedgerError, also where an earlier version wrote it and counted no days."""
+
+    def query(db: sqlite3.Connection) -> LedgerCounts:
+        db.execute("BEGIN")
+        if schema.format_of(db) < schema.FORMAT:
+            raise LedgerError(f"{folder / FILE}: has no counts by day yet: an earlier version wrote it; start sortbin once, and it counts its events")
+        state = schema.load_state(db)
+        with schema.raising_damaged():
+            return LedgerCounts(state.notes.since, state.tallies, load_days(db, state.tallies))
+
+    return _query(folder / FILE, lambda _: None, query) or LedgerCounts("", Tallies(), {})
 
 
 def check_integrity(folder: Path, limit_s: float) -> str:

@@ -23,7 +23,7 @@ from device.ledger import schema
 from device.ledger.accepted_commands import SELECT_COMMANDS, CommandAnswer, accept
 from device.ledger.accepted_commands import answer as answer_commands
 from device.ledger.damaged_reads import ERRORS, ignore_damage, is_count, is_sound, readable, text, texts
-from device.ledger.salvaged_tallies import CountedEvents, save_tallies
+from device.ledger.salvaged_tallies import save_tallies
 from device.ledger.tallies import Tallies
 
 SET_ASIDE = 3
@@ -69,11 +69,10 @@ def save(file: Path, known: LastKnown) -> int:
             with schema.transaction(db):
                 schema.create(db, given_out=known.highest)
                 notes = _notes(damaged, known.highest)
-                counted = CountedEvents()
-                saved = _save_events(damaged, db, counted, known.highest)
-                since = known.since or notes.get("since", "") or (counted.first_time if counted.first_seq == 1 else "")
-                if not save_tallies(damaged, db, counted, known.tallies, known.highest):
-                    since = counted.first_time or known.now
+                saved = _save_events(damaged, db, known.highest)
+                since = known.since or notes.get("since") or schema.began(db)
+                if not save_tallies(damaged, db, known.tallies, known.highest):
+                    since = next((event.time for event in schema.stored_events(db)), known.now)
                 notes |= {"since": since, "dropped": max(known.dropped, int(notes.get("dropped", 0)))}
                 schema.note(db, clean=0, **notes)
                 _save_intents(damaged, db)
@@ -201,14 +200,13 @@ def _open_read_only(file: Path) -> sqlite3.Connection:
     return damaged
 
 
-def _save_events(damaged: sqlite3.Connection, db: sqlite3.Connection, counted: CountedEvents, highest: int) -> int:
+def _save_events(damaged: sqlite3.Connection, db: sqlite3.Connection, highest: int) -> int:
     undelivered = _undelivered(damaged)
     rows, saved = _events(damaged, highest), 0
     while chunk := list(itertools.islice(rows, _CHUNK)):
         saved += db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?)", ((event.seq, payload) for event, payload in chunk)).rowcount
         waiting = ((event.seq,) for event, _ in chunk if undelivered is None or event.seq in undelivered)
         db.executemany("INSERT OR IGNORE INTO outbox VALUES (?)", waiting)
-        counted.add(event for event, _ in chunk)
         for event, _ in chunk:
             if isinstance(event, CommandAccepted):
                 accept(db, event.id, event.seq)

@@ -2,9 +2,8 @@
 
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from device.events import AnyEvent
 from device.ledger import schema
 from device.ledger.damaged_reads import is_count, is_sound, readable, text, texts
 from device.ledger.tallies import KINDS, MILLIONTHS, NONE, Amount, Counted, Days, Tallies, Tally, advance, most, with_older
@@ -18,46 +17,23 @@ from device.ledger.tally_tables import (
 )
 
 
-class CountedEvents:
-    """Counts saved events."""
-
-    def __init__(self) -> None:
-        self.tallies = Tallies()
-        self.days: Days = {}
-        """finished days"""
-        self.first_seq, self.first_time = 0, ""
-        """number and time of the first event that was saved"""
-
-    def add(self, events: Iterable[AnyEvent]) -> None:
-        """Count events, in the order of their numbers as far as that is possible."""
-        found = list(events)
-        if found and not self.first_seq:
-            self.first_seq, self.first_time = found[0].seq, found[0].time
-        advanced = advance(self.tallies, found)
-        self.tallies = advanced.tallies
-        for day, amounts in advanced.finished.items():
-            self.days[day] = _added(self.days.get(day, {}), amounts)
-
-    def end_day(self) -> None:
-        """Take the last day for finished."""
-        today = {each: tally.today for each, tally in self.tallies.rows.items() if tally.today != NONE}
-        if today:
-            self.days[self.tallies.day] = _added(self.days.get(self.tallies.day, {}), today)
-
-
-def save_tallies(damaged: sqlite3.Connection, db: sqlite3.Connection, counted: CountedEvents, known: Tallies, highest: int) -> bool:
-    """Write tallies and days. Returns whether the counts are still those since the ledger began, as far as one can see."""
+def save_tallies(damaged: sqlite3.Connection, db: sqlite3.Connection, known: Tallies, highest: int) -> bool:
+    """Write tallies and days. db: the new ledger, which has the saved events. Returns whether the counts are still those since the ledger began, as
+    far as one can see.
+    """
     complete = bool(known.rows) or is_sound(damaged, "tally") or is_sound(damaged, "total")
+    counted = advance(Tallies(), schema.stored_events(db))
     day = next((text(value) or "" for (value,) in readable(damaged, "SELECT value FROM note WHERE name = 'day'")), "")
     tallies = most(most(known, counted.tallies), _stored_tallies(damaged, day, highest))
     tallies = with_older(tallies, _stored_totals_1(damaged, highest))
     write_tallies(db, tallies.rows.items())
     write_emptied(db, tallies.emptied.items())
     schema.note(db, day=tallies.day)
+    finished, stored = dict(counted.finished), _stored_days(damaged, highest)
     if counted.tallies.day != tallies.day:
-        counted.end_day()
-    stored = _stored_days(damaged, highest)
-    add_to_days(db, {day: _most(stored.get(day, {}), counted.days.get(day, {})) for day in {*stored, *counted.days}})
+        today = {each: tally.today for each, tally in counted.tallies.rows.items() if tally.today != NONE}
+        finished[counted.tallies.day] = _added(finished.get(counted.tallies.day, {}), today)
+    add_to_days(db, {on: _most(stored.get(on, {}), finished.get(on, {})) for on in {*stored, *finished}})
     return complete
 
 

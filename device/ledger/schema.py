@@ -314,6 +314,12 @@ def stored_events(db: sqlite3.Connection) -> Iterator[AnyEvent]:
                 yield decode(payload)
 
 
+def began(db: sqlite3.Connection) -> str:
+    """The time of the ledger's first event; empty where that is no longer stored."""
+    first = next(stored_events(db), None)
+    return first.time if first is not None and first.seq == 1 else ""
+
+
 def intend(db: sqlite3.Connection, item: str, to_bin: str, label: str) -> None:
     """Insert an intent; it replaces an earlier one of the same item."""
     db.execute("INSERT OR REPLACE INTO intent (item, bin, label) VALUES (?, ?, ?)", (item, to_bin, label))

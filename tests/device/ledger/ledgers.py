@@ -1,6 +1,7 @@
 """Helpers for tests of the ledger: example events, and copies of a folder as a power cut leaves it."""
 
 import contextlib
+import random
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from device.ledger.schema import FILE
 from device.ledger.totals import BinTotals
 
 WAIT_S = 20.0
+PAGE = 4096
 ROOT = Path(__file__).parents[3]
 
 Opener = Callable[..., Ledger]
@@ -83,3 +85,26 @@ def altered(state: Path, statement: str) -> None:
     db.execute(statement)
     db.commit()
     db.close()
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """Damage a file in one of the ways that happen on memory cards."""
+    spoilt, pages = bytearray(content), len(content) // PAGE
+    page = rng.choice([rng.randrange(pages), rng.randrange(min(8, pages))]) * PAGE
+    match rng.randrange(6):
+        case 0:
+            spoilt[page : page + PAGE] = bytes(PAGE)
+        case 1:
+            spoilt[page : page + PAGE] = rng.randbytes(PAGE)
+        case 2:
+            for _ in range(rng.choice([1, 5, 50])):
+                spoilt[rng.randrange(len(spoilt))] = rng.randrange(256)
+        case 3:
+            del spoilt[rng.randrange(len(spoilt)) :]
+        case 4:
+            for _ in range(rng.choice([1, 3, 20])):
+                spoilt[page + rng.randrange(PAGE)] = rng.randrange(256)
+        case _:
+            for _ in range(3):
+                spoilt[page + rng.randrange(16 if page else 100)] = rng.randrange(256)
+    return bytes(spoilt)

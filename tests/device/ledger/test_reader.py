@@ -12,10 +12,11 @@ import pytest
 
 from device.cli import main
 from device.common.clock import Clock
-from device.events import Fault
+from device.events import Fault, Jam
 from device.ledger.ledger import Ledger
-from device.ledger.reader import PAGE, read_events
+from device.ledger.reader import PAGE, read_counts, read_events
 from device.ledger.schema import FILE, LedgerError
+from device.ledger.tallies import Amount, Counted
 
 WAIT_S = 20.0
 NOBODY = 65534
@@ -104,6 +105,16 @@ def test_a_closed_ledger_is_read_on_a_read_only_disk(ledger: Ledger, state: Path
         assert numbers(state, said) == list(range(1, 21))
     assert said == []
     assert sorted(path.name for path in state.iterdir()) == before
+
+
+def test_counts_are_read_beside_a_writer_and_on_a_read_only_disk(ledger: Ledger, state: Path) -> None:
+    ledger.record(Jam(item="a", bin="paper", waited_s=8.0)).result(WAIT_S)
+    wanted = {Counted("paper", "jams"): Amount(1)}
+    with another_user(state):
+        assert list(read_counts(state).days.values()) == [wanted]
+    ledger.close(WAIT_S)
+    with another_user(state):
+        assert list(read_counts(state).days.values()) == [wanted]
 
 
 def test_an_empty_ledger_has_no_events(state: Path) -> None:
