@@ -8,7 +8,7 @@ from device.events import Fault, ItemRejected, ItemSorted
 from device.ledger.totals import BinTotals
 from device.vision.inference.bundle import Metrics
 
-Mode = Literal["starting", "ready", "sorting", "fault"]
+Mode = Literal["starting", "ready", "sorting", "paused", "fault"]
 
 
 class Stamped(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,6 +56,7 @@ class ControlSteps:
         self._settings, self._gates, self._check_events = settings, gates, check_events
         self._last_frame_s: float | None = None
         self._had_a_frame = False
+        self._pause_until_s = float("-inf")
 
     def next(self) -> Generator[None, Tick, Tick]:
         """Wait for the next tick, and move the gates on.
@@ -118,10 +119,14 @@ class ControlSteps:
     def pause(self, seconds: float) -> Generator[None, Tick, Tick]:
         """Rest for so long."""
         tick = yield from self.rest()
-        until_s = tick.now_s + seconds
-        while tick.now_s < until_s:
+        self._pause_until_s = tick.now_s + seconds
+        while tick.now_s < self._pause_until_s:
             tick = yield from self.rest()
         return tick
+
+    def end_pause(self) -> None:
+        """End a pause that lasts now, if any."""
+        self._pause_until_s = float("-inf")
 
     def close_all_during_fault(self) -> Generator[None, Tick, None]:
         """Ask every gate to close, and rest until all have closed or their time is over."""

@@ -45,11 +45,21 @@ class FaultRecovery:
         self._faults: dict[FaultName, Fault] = {}
         self._since_s: dict[FaultName, float] = {}
         self._jammed: Jammed | None = None
+        self._told_empty = False
+        """whether a person says that nothing lies on the tray, since the last fault began"""
 
     @property
     def faults(self) -> tuple[Fault, ...]:
         """Everything that keeps the bin from sorting, the newest first, each with its latest message."""
         return tuple(reversed(self._faults.values()))
+
+    def try_again(self, *, tray_is_empty: bool) -> None:
+        """End a pause between two attempts. tray_is_empty: a person has looked, and says so: that ends a jam and a held hazard.
+
+        No gate opens because of it, and none closes on a hand.
+        """
+        self._told_empty = tray_is_empty
+        self._steps.end_pause()
 
     def recover(self, fault: SortingFault) -> Generator[None, Tick, None]:
         """Report a fault, close the gates, and wait until it is over. A fault that comes up meanwhile is reported, and has to be over, too.
@@ -57,6 +67,7 @@ class FaultRecovery:
         Raises RuntimeFault or BundleError where no runtime is left that could classify.
         """
         gate_failures = 0
+        self._told_empty = False
         while True:
             yield from self._begin(fault)
             try:
@@ -112,14 +123,23 @@ class FaultRecovery:
         if self._tray.reference_is_wrong(self._jammed.item_pixels):
             self._tray.adopt_as_empty(self._jammed.item_pixels)
         else:
-            yield from self._tray.wait_until_empty(deadline_s=None)
+            yield from self._until_empty_or_told()
 
     def _until_hazard_is_over(self) -> Generator[None, Tick, None]:
         """A held hazard is over once the tray is seen empty: a hand has taken it. Without a reference that cannot be seen, and it stays."""
-        while not self._tray.detector.learned:
+        while not (self._tray.detector.learned or self._told_empty):
             yield from self._steps.rest()
-        yield from self._tray.wait_until_empty(deadline_s=None)
+        yield from self._until_empty_or_told()
         self._tray.release_hazard()
+
+    def _until_empty_or_told(self) -> Generator[None, Tick, None]:
+        """Wait until the tray is seen empty, or a person says that it is: then the tray as it is becomes the reference."""
+        while not self._told_empty:
+            if (yield from self._tray.wait_until_empty(None, lambda: self._told_empty)) is not None:
+                return
+        self._told_empty = False
+        if not (yield from self._tray.relearn()):
+            yield from self._until_empty_or_told()
 
     def _until_ledger_is_over(self) -> Generator[None, Tick, None]:
         """The fault `ledger` is over once the ledger has stored every event, in order."""

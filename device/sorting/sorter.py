@@ -45,6 +45,7 @@ from device.sorting.fault_recovery import FaultRecovery
 from device.sorting.faults import Jammed, SortingFault, as_sorting_fault
 from device.sorting.item_exposure import AskExposure, ItemExposure
 from device.sorting.judgement import Judgement
+from device.sorting.manual_control import ManualControl
 from device.sorting.tray_monitor import TrayMonitor
 from device.vision.inference.preprocess import Pixels
 from device.vision.inference.runtime import RuntimeFault
@@ -61,7 +62,7 @@ MOST_REOPENINGS = 3
 
 REMOVE_HAZARD = "take it out by hand, sorting goes on by itself; if none lies there, restart the bin"
 
-Mode = Literal["starting", "ready", "sorting", "fault"]
+Mode = Literal["starting", "ready", "sorting", "paused", "fault"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,8 @@ class Sorter:
         self._events = EventQueue(parts.ledger, parts.on_stored)
         self._steps = ControlSteps(settings, parts.gates, self._events.check)
         self._tray = TrayMonitor(presence, parts.reference, parts.earlier_reference, self._steps)
+        self.manual = ManualControl(self._steps, self._tray, parts.gates, settings)
+        """what a person asks for from afar"""
         self._item_exposure = ItemExposure(self._steps, parts.ask_exposure)
         self._recovery = FaultRecovery(
             self._steps,
@@ -144,6 +147,10 @@ class Sorter:
         """Everything that keeps the bin from sorting, the newest first."""
         return self._recovery.faults
 
+    def try_again(self, *, tray_is_empty: bool) -> None:
+        """Try at once what a fault waits for. tray_is_empty: see `FaultRecovery.try_again`."""
+        self._recovery.try_again(tray_is_empty=tray_is_empty)
+
     @property
     def safe_mode(self) -> bool:
         """Whether everything goes to the residual bin."""
@@ -174,7 +181,12 @@ class Sorter:
                 yield from self._steps.close_all()
                 yield from self._tray.recognise_or_learn()
                 while True:
-                    yield from self._sort_one_item()
+                    self._mode = "paused" if self.manual.paused else "ready"
+                    yield from self.manual.serve()
+                    if self.manual.paused:
+                        yield from self.manual.stay_paused()
+                    else:
+                        yield from self._sort_one_item()
             except (SortingFault, GateError, LedgerError) as error:
                 yield from self._recovery.recover(as_sorting_fault(error))
             except RuntimeFault as error:
@@ -183,8 +195,9 @@ class Sorter:
 
     def _sort_one_item(self) -> Generator[None, Tick, None]:
         """Arrive, settle, burst and judge, deliver."""
-        self._mode = "ready"
-        arrived_s = yield from self._tray.wait_until_occupied()
+        arrived_s = yield from self._tray.wait_until_occupied(lambda: self.manual.wanted)
+        if arrived_s is None or self.manual.wanted:
+            return
         self._mode = "sorting"
         if not (yield from self._tray.wait_until_settled()):
             return
@@ -340,8 +353,11 @@ class Sorter:
         self._collect(Sample(judgement.judged_pixels, judgement.mask, judgement.embedding, judgement.note()))
 
     def _finish_item(self) -> Generator[None, Tick, None]:
-        """After a fault: deliver the item that it left on the tray, if any."""
-        if self._current is not None:
+        """After a fault: deliver the item that it left on the tray, if any. While the bin is paused it stays there, and is judged anew later."""
+        if self._current is not None and self.manual.paused:
+            judgement, self._current = self._current, None
+            self.record(judgement.interrupted("fault"))
+        elif self._current is not None:
             yield from self._deliver(self._current, "fault")
 
     def _replace_runtime(self) -> Generator[None, Tick, None]:

@@ -3,7 +3,7 @@
 Whatever is called `wait_...`, `next_...` or `still_...` is a step of the sorter (see `sorter.py`).
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
@@ -33,6 +33,8 @@ CROSSING_SHARE = 0.01
 """share of the view's border above which something crosses it: two fingers of the width of a tray"""
 ARM_AFTER_S = 0.3
 """how long something crosses the border before a closing gate reopens: an item that is thrown in passes faster, an arm stays longer"""
+RELEARN_S = 10.0
+"""how long the tray may take to be still when a person asks to learn it again"""
 NO_FRAME_S = 1.0
 """during a fault: how long to wait for a frame"""
 
@@ -45,6 +47,11 @@ LOST: dict[Change, str] = {
 }
 """why the tray cannot be judged, for a person"""
 REACHES_IN = "something reaches in over the border of the view, no gate moves until it is gone: take the hand away, or push the item in"
+
+
+def never() -> bool:
+    """What a wait gets that nothing but its own end ends."""
+    return False
 
 
 class Observation(NamedTuple):
@@ -113,10 +120,13 @@ class TrayMonitor:
             self.background.add(frame.pixels)
         self._ready = True
 
-    def wait_until_occupied(self) -> Generator[None, Tick, float]:
-        """Wait until something lies there, and let the reference follow the empty tray meanwhile. Returns when, monotonic seconds."""
+    def wait_until_occupied(self, unless: Callable[[], bool] = never) -> Generator[None, Tick, float | None]:
+        """Wait until something lies there, and let the reference follow the empty tray meanwhile. Returns when, monotonic seconds.
+
+        None where `unless` said so before.
+        """
         empty_since_s: float | None = None
-        while True:
+        while not unless():
             now_s, frame, occupancy = yield from self.next_observation()
             if occupancy.present:
                 return now_s
@@ -126,6 +136,7 @@ class TrayMonitor:
             if not occupancy.moving:
                 self.detector.adapt()
                 self._update_background(now_s, frame)
+        return None
 
     def wait_until_settled(self) -> Generator[None, Tick, bool]:
         """Wait until an item lies still and nothing reaches in. Returns False when it went away again."""
@@ -141,15 +152,15 @@ class TrayMonitor:
                     self._raise_unless_item(frame.pixels)
                 return occupancy.present
 
-    def wait_until_empty(self, deadline_s: float | None) -> Generator[None, Tick, Emptied | None]:
-        """Wait until the tray has been empty and still for a moment. Returns None when the deadline came first.
+    def wait_until_empty(self, deadline_s: float | None, unless: Callable[[], bool] = never) -> Generator[None, Tick, Emptied | None]:
+        """Wait until the tray has been empty and still for a moment. Returns None when the deadline came first, or `unless` said so.
 
         The deadline waits while something reaches in.
         """
         first_gone_s: float | None = None
         gone_since_s: float | None = None
         still_since_s: float | None = None
-        while True:
+        while not unless():
             now_s, _, occupancy = yield from self.next_observation()
             gone_since_s = _since(not occupancy.present, gone_since_s, now_s)
             still_since_s = _since(not (occupancy.present or occupancy.moving), still_since_s, now_s)
@@ -162,6 +173,7 @@ class TrayMonitor:
                 deadline_s = max(deadline_s, now_s + SCENE_CHECK_S)
             if deadline_s is not None and now_s > deadline_s:
                 return None
+        return None
 
     def wait_until_clear(self) -> Generator[None, Tick, None]:
         """Wait until nothing has reached in for a moment. Takes one frame where nothing does."""
@@ -290,6 +302,26 @@ class TrayMonitor:
         the bin was off. One that was learned again is wrong where something lay there then, and has gone.
         """
         return self._unproven == "restored" or (self._unproven == "relearned" and item_was_removed(pixels, self.background))
+
+    def relearn(self) -> Generator[None, Tick, bool]:
+        """Take the tray as it is for the empty one, once it is still and nothing reaches in: a person says that it is empty.
+
+        False where it was not still in RELEARN_S, or nothing can be seen; then nothing has changed.
+        """
+        still_since_s: float | None = None
+        began_s, frame = yield from self._steps.next_frame()
+        now_s = began_s
+        while now_s - began_s <= RELEARN_S:
+            occupancy = self.detector.observe(frame.pixels)
+            reaches_in = occupancy.crossing > CROSSING_SHARE and occupancy.spread <= OTHER_VIEW_SPREAD
+            still = not (occupancy.moving or reaches_in) and unusable(frame.pixels) is None
+            still_since_s = _since(still, still_since_s, now_s)
+            if still_since_s is not None and now_s - still_since_s >= self._presence.still_s:
+                self.adopt_as_empty(frame.pixels)
+                self._end_lost()
+                return True
+            now_s, frame = yield from self._steps.next_frame()
+        return False
 
     def adopt_as_empty(self, pixels: Pixels) -> None:
         """Take one frame (H x W x 3 uint8 RGB) for the empty tray from now on."""

@@ -1,5 +1,6 @@
 """What a bin hears: every connection subscribes anew, and no message of any size, kind or number does harm."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -82,11 +83,12 @@ def publish() -> Iterator[Callable[..., None]]:
     clients: dict[int, paho.Client] = {}
 
     def send(port: int, topic: str, payload: bytes, qos: int = 1, retain: bool = False) -> None:
-        if port not in clients:
-            clients[port] = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        if port not in clients or clients[port].socket() is None:
+            clients[port] = paho.Client(paho.CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
             clients[port].connect("127.0.0.1", port)
             clients[port].loop_start()
-        clients[port].publish(topic, payload, qos, retain).wait_for_publish(WAIT_S)
+        with contextlib.suppress(RuntimeError):  # it has noticed just now that the broker was killed
+            clients[port].publish(topic, payload, qos, retain).wait_for_publish(WAIT_S)
 
     yield send
     for client in clients.values():
