@@ -42,6 +42,8 @@ def measure_health(parts: BinParts, drift_monitor: DriftMonitor, state: str, now
         refused=() if link is None else link.refused,
         dropped=ledger.dropped,
         restarts=ledger.restarts,
+        total_restarts=ledger.total_restarts,
+        last_restart=ledger.last_restart,
         gates=_gates(parts.hardware.gates.use, now_s, parts.clock.label),
         site=parts.label_prior.shares,
         drift={str(signal): off for signal, off in drift_monitor.deviations.items()},

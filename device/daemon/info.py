@@ -7,6 +7,7 @@ import msgspec
 from device import __version__
 from device.daemon.parts import BinParts
 from device.daemon.system_metrics import board_name
+from device.hardware import BinHardware
 from device.mqtt.payloads import Hardware, Info, InfoBundle, InfoRules
 from device.policy.rules import RulePack
 from device.settings import BinSettings
@@ -37,10 +38,15 @@ def describe_bin(settings: BinSettings, parts: BinParts) -> Info:
             board=board_name(),
             camera=hardware.camera_kind,
             gates=dict(hardware.gate_kinds),
+            levels={name: kinds for name in rules.bins if (kinds := _level_kinds(name, hardware))},
             runtime=judge.classifier.runtime.name,
         ),
         remarks=parts.remarks,
     )
+
+
+def _level_kinds(name: str, hardware: BinHardware) -> tuple[str, ...]:
+    return tuple(sensor.settings.kind for sensor in hardware.sensors if sensor.settings.bin == name)
 
 
 def _describe_rules(rules: RulePack) -> InfoRules:

@@ -1,21 +1,23 @@
 """What the daemon publishes of its status, and when. Composed on the control thread, sent by the link's thread."""
 
-from collections.abc import Mapping
 from typing import TypeVar
 
 import msgspec
 
 from device.adaptation.drift import DriftMonitor
 from device.common.clock import Clock
+from device.daemon.bin_states import BinStates
 from device.daemon.health import measure_health
 from device.daemon.info import describe_bin
 from device.daemon.parts import BinParts
 from device.events import AnyEvent, Fault, ItemRejected, ItemSorted
 from device.ledger.totals import BinTotals
-from device.mqtt.payloads import BinState, LastItem, Mode, Stamped, State, fault_state, last_item
+from device.mqtt.payloads import LastItem, Mode, Stamped, State, fault_state, last_item
 from device.settings import BinSettings
 
 HEALTH_EVERY_S = 60.0
+BINS_EVERY_S = 1.0
+"""from one look at the levels to the next"""
 
 Payload = TypeVar("Payload", bound=Stamped)
 
@@ -27,8 +29,7 @@ class StatusReporter:
         self._settings, self._drift_monitor, self._parts = settings, drift_monitor, parts
         self._last_item: LastItem | None = None if parts.ledger.item_before is None else last_item(parts.ledger.item_before)
         self._published: tuple[object, ...] = ()
-        self._bins: dict[str, BinState] = {}
-        """what was published last of each bin, without the stamp"""
+        self._bin_states, self._bins_due_s = BinStates(parts), 0.0
         self._health_due_s = 0.0
         self._urgent: tuple[object, ...] = ()
         """what must not wait for the next `health`"""
@@ -51,10 +52,11 @@ class StatusReporter:
         current = (mode, faults, safe_mode, self._last_item, ledger.newest_seq, refused)
         if current != self._published:
             self._published = current
-            totals = dict.fromkeys(self._parts.rules.bins, BinTotals()) | ledger.totals()
+            totals = self._totals()
             self.line = _line(mode, faults, safe_mode, refused, sum(each.sorted + each.rejected for each in totals.values()))
             self._publish_state(mode, faults, safe_mode, totals)
-            self._publish_bins(totals)
+            self._bins_due_s = now_s
+        self._publish_bins(now_s)
         runtime = self._parts.judge.classifier.runtime
         if runtime is not self._runtime:
             self._runtime = runtime
@@ -87,15 +89,16 @@ class StatusReporter:
         )
         self._parts.link.publish_state(stamped(state, self._parts.clock))
 
-    def _publish_bins(self, totals: Mapping[str, BinTotals]) -> None:
-        if self._parts.link is None:
+    def _publish_bins(self, now_s: float) -> None:
+        if self._parts.link is None or now_s < self._bins_due_s:
             return
-        for name in self._parts.rules.bins:
-            counted = totals[name]
-            state = BinState(fill_percent=None, full=None, items=counted.sorted + counted.rejected, hazards=counted.hazards)
-            if state != self._bins.get(name):
-                self._bins[name] = state
-                self._parts.link.publish_bin(name, stamped(state, self._parts.clock))
+        self._bins_due_s = now_s + BINS_EVERY_S
+        for name, state in self._bin_states.changed(self._totals(), now_s).items():
+            self._parts.link.publish_bin(name, stamped(state, self._parts.clock))
+
+    def _totals(self) -> dict[str, BinTotals]:
+        """Of each bin of the rule pack, zeros where nothing went into it yet, and of bins that have left the pack."""
+        return dict.fromkeys(self._parts.rules.bins, BinTotals()) | self._parts.ledger.totals()
 
     def _publish_health(self, now_s: float, urgent: tuple[object, ...]) -> None:
         """Publish `health` where it is due, or `urgent` has changed."""

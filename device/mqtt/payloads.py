@@ -57,8 +57,8 @@ class Hardware(msgspec.Struct, frozen=True, kw_only=True):
     """kind of camera"""
     gates: dict[str, str]
     """kind of gate by bin"""
-    levels: dict[str, str] = {}
-    """kind of level sensor by bin; bins without one are missing"""
+    levels: dict[str, tuple[str, ...]] = {}
+    """kinds of its level sensors by bin; bins without one are missing"""
     runtime: str
     """what executes the model, as in the `started` event"""
 
@@ -151,7 +151,9 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     """What a bin's level sensor says."""
 
     source: str
-    """kind of the sensor, such as `ultrasonic`, or `estimate` where it is none"""
+    """kind of the sensor, such as `ultrasonic`; `estimate` where it only counts items; `remembered` where none can say, and the bin was full before;
+    empty while none has told anything
+    """
     measured: str | None
     """when it was measured: RFC 3339, UTC; null before the first time"""
     error: str
@@ -170,7 +172,7 @@ class BinSinceEmptied(msgspec.Struct, frozen=True, kw_only=True):
     contamination: float
     """how many of the sorted ones are expected to be wrong in it: the sum of 1 - p_right"""
     labels: dict[str, int]
-    """items by label"""
+    """items sorted into it, by label"""
 
 
 class BinState(Stamped, frozen=True, kw_only=True):
@@ -208,15 +210,15 @@ class GateHealth(msgspec.Struct, frozen=True, kw_only=True):
 class Health(Stamped, frozen=True, kw_only=True):
     """`health`: every 60 s, and at once when a fault begins or ends. null: unknown on this device."""
 
-    address: str
+    address: str = ""
     """IP address on the way to the broker; empty while not connected"""
-    wifi_dbm: float | None
+    wifi_dbm: float | None = None
     """signal of the Wi-Fi on that way, in dBm; null on a cable"""
     temperature_c: float | None
     """hottest thermal zone, in degrees Celsius"""
     throttled: bool | None
     """the board is slowed down by heat or low voltage"""
-    load: float
+    load: float = 0.0
     """processes that run or wait, the mean of the last minute"""
     disk_free_mib: float | None
     """free space where the ledger is, in MiB"""
@@ -244,7 +246,11 @@ class Health(Stamped, frozen=True, kw_only=True):
     """events dropped since the ledger began because too many waited"""
     restarts: int
     """starts in a row without a clean stop before them"""
-    gates: dict[str, GateHealth]
+    total_restarts: int = 0
+    """starts since the ledger began whose previous run did not stop cleanly"""
+    last_restart: str = ""
+    """how the run before this one ended: `stopped`, `crash`, `power_cut`, or `first start` where there was none"""
+    gates: dict[str, GateHealth] = {}
     """each gate, by its bins with / between them"""
     site: dict[str, float]
     """share of each label among the items of this site, as used in decisions: from the settings, learned, or that of the training photos"""
