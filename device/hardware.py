@@ -11,6 +11,7 @@ from device.gates.claimed_outputs import clear_claim, read_claim, write_claim
 from device.gates.gates import Gates, open_gates
 from device.gates.release import make_safe
 from device.policy.rules import RulePack
+from device.sensors.estimate import EstimateSettings
 from device.sensors.levels import WiredSensor
 from device.sensors.tof import TofSettings
 from device.settings import Settings
@@ -89,6 +90,9 @@ def check_sensors(settings: Settings, rules: RulePack) -> None:
             if line in users:
                 raise HardwareError(f"level: {users[line]} and {sensor.name} are both on {line}")
             users[line] = sensor.name
+        if isinstance(sensor, EstimateSettings):
+            for label in set(sensor.items_l) - set(rules.labels):
+                log.warning("%s: items_l: there is no label %s now; expected some of %s", sensor.name, label, ", ".join(rules.labels))
     if len(buses := {sensor.bus for sensor in settings.level if isinstance(sensor, TofSettings)}) > 1:
         raise HardwareError(f"level: expected all sensors of the kind tof on one bus, found {' and '.join(map(str, sorted(buses)))}")
 

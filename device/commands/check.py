@@ -14,6 +14,7 @@ from typing import Any
 from device.cameras import FIRST_FRAME_S, CameraError, EndOfFrames
 from device.cameras.camera_thread import CameraThread, open_camera
 from device.cameras.settings import LEAST_SIDE
+from device.commands.check_levels import read_sensors
 from device.common.default_paths import DEFAULT_FILE
 from device.common.errors import SortbinError
 from device.common.shutdown import stop_on_signals
@@ -21,7 +22,7 @@ from device.daemon.folder_checks import require_ledger, require_writable
 from device.daemon.startup import open_judge, open_label_prior, read_rule_pack
 from device.daemon.systemd_unit import find_service, require_reach, require_rights
 from device.gates.gates import Gates, open_gates
-from device.hardware import check_gates
+from device.hardware import check_gates, check_sensors, wired_sensors
 from device.mqtt import MqttError
 from device.mqtt.probe import may_publish, probe
 from device.mqtt.topics import Topics
@@ -38,7 +39,7 @@ from device.vision.judge import Judge
 SECOND_TRY_S = 4.0
 """how long a camera that reports an error is retried"""
 BROKER_S = 5.0
-PARTS = ("edgetpu", "site", "camera", "gates", "state", "keep", "service", "broker")
+PARTS = ("edgetpu", "site", "camera", "gates", "levels", "state", "keep", "service", "broker")
 """parts that may be left out; the others are needed by later ones"""
 FRAME_S = 0.1
 """longest wait for a frame before the stop signal is checked"""
@@ -115,6 +116,7 @@ def check(settings: Settings, file: Path, stop: threading.Event, without: Set[st
             "site": lambda: _site(settings, judge()),
             "camera": lambda: _camera(settings, stop),
             "gates": lambda: _gates(settings),
+            "levels": lambda: read_sensors(wired_sensors(settings), stop),
             "state": lambda: _state(settings),
             "keep": lambda: _keep(settings),
             "service": lambda: _service(settings, file),
@@ -170,6 +172,7 @@ def _edgetpu(judge: Judge) -> str:
 def _rules(settings: Settings, judge: Judge) -> str:
     rules = read_rule_pack(settings, judge.labels, judge.classifier.labels)
     check_gates(settings, rules)
+    check_sensors(settings, rules)
     unseen = rules.hazards_without_label(judge.labels)
     warning = f"; hazards without a label, not recognised until they are taught: {', '.join(unseen)}" if unseen else ""
     return f"{rules.name} {rules.version}: {', '.join(rules.bins)}; a gate for each{warning}"

@@ -55,6 +55,11 @@ class RulePack:
     _costs: Mapping[str, tuple[float, ...]]
     """for each bin that an item goes into, the cost by the bin it belongs in, in the order of `bins`"""
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels in use."""
+        return tuple(self._bin_of)
+
     def bin_of(self, label: str) -> str:
         """The bin that a label of the bundle belongs in."""
         return self._bin_of[label]

@@ -15,13 +15,14 @@ class SensorError(SortbinError, OSError):
 class LevelReading:
     """One reading of one sensor.
 
-    taken_s: monotonic time. percent: 0 empty to 100 full; None where the sensor tells only whether the bin is full. full: what such a sensor says;
-    None where percent decides. blocked: whether something lies before a beam now. passed_s: monotonic time at which something last passed a beam or
-    came to lie before it; None: nothing yet, or no beam.
+    taken_s: monotonic time. percent: 0 empty to 100 full; None where the sensor tells only whether the bin is full. distance_cm: that it comes from,
+    if any. full: what a sensor without a percentage says; None where percent decides, and where it cannot say yet. blocked: whether something lies
+    before a beam now. passed_s: monotonic time at which something last passed a beam or came to lie before it; None: nothing yet, or no beam.
     """
 
     taken_s: float
     percent: float | None = None
+    distance_cm: float | None = None
     full: bool | None = None
     blocked: bool = False
     passed_s: float | None = None

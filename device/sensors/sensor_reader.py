@@ -16,7 +16,7 @@ HANG_S = 15.0
 MOST_ABANDONED = 2
 FIRST_PACE_S = 1.0
 """pace of the first readings after an opening, until there are enough for a median"""
-FIRST_READINGS = 3
+FIRST_READINGS = 5
 PAUSE_S = (2.0, 60.0)
 """first and longest pause before a sensor that failed is opened again; it doubles each time"""
 LOG_EVERY_S = 3600.0

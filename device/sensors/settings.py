@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
-from device.sensors import CountItems, SensorError
+from device.sensors import CountItems, LevelReading, SensorError
 
 if TYPE_CHECKING:
     from device.sensors import LevelSensor
@@ -67,7 +67,7 @@ class LevelBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     @property
     def smoothed(self) -> int:
         """How many readings the median is taken of."""
-        return 3
+        return 5
 
     def describe(self) -> str:
         """What it is connected to, for `sortbin check`."""
@@ -120,8 +120,9 @@ class RangingBase(MeasuringBase, frozen=True, kw_only=True):
         if self.full_cm >= self.empty_cm:
             raise ValueError(f"Expected full_cm below empty_cm, found {self.full_cm:g} and {self.empty_cm:g}")
 
-    def percent_at(self, distance_cm: float) -> float:
-        """How full the bin is, 0 to 100. Raises SensorError for a distance far beyond the empty bin's."""
+    def reading(self, taken_s: float, distance_cm: float, passed_s: float | None = None) -> LevelReading:
+        """The reading that a distance makes. Raises SensorError for one far beyond the empty bin's."""
         if distance_cm > BEYOND * self.empty_cm:
             raise SensorError(f"{self.name}: measures {distance_cm:.0f} cm, and the empty bin has {self.empty_cm:g} cm: is the bin in its place?")
-        return min(100.0, max(0.0, 100 * (self.empty_cm - distance_cm) / (self.empty_cm - self.full_cm)))
+        percent = min(100.0, max(0.0, 100 * (self.empty_cm - distance_cm) / (self.empty_cm - self.full_cm)))
+        return LevelReading(taken_s, percent=percent, distance_cm=distance_cm, passed_s=passed_s)

@@ -106,7 +106,7 @@ class SimulatedSensor:
         if faults.stuck and not math.isnan(self._last_cm):
             distance_cm = self._last_cm
         self._last_cm = distance_cm
-        return LevelReading(self._now_s(), percent=settings.percent_at(distance_cm), passed_s=level.fell_s if settings.confirm else None)
+        return settings.reading(self._now_s(), distance_cm, level.fell_s if settings.confirm else None)
 
     def close(self) -> None:
         return None

@@ -82,7 +82,7 @@ class TimeOfFlight:
         if 2 * len(valid_mm) <= settings.measurements:
             valid = f"{len(valid_mm)} of {settings.measurements} measurements are valid"
             raise SensorError(f"{settings.name}: {valid} ({why}): is its window clean, and no lamp shining into it?")
-        return LevelReading(time.monotonic(), percent=settings.percent_at(statistics.median(valid_mm) / 10))
+        return settings.reading(time.monotonic(), statistics.median(valid_mm) / 10)
 
     def close(self) -> None:
         with contextlib.suppress(OSError, RuntimeError):

@@ -77,7 +77,7 @@ class Ultrasonic:
             came = f"{len(echoes_s)} of {settings.pings} pings came back"
             raise SensorError(f"{settings.name}: {came}: is it wired, has it 5 V, and nothing soft below it?")
         distance_cm = 50 * statistics.median(echoes_s) * speed_of_sound_m_s(settings.temperature_c)
-        return LevelReading(time.monotonic(), percent=settings.percent_at(distance_cm))
+        return settings.reading(time.monotonic(), distance_cm)
 
     def close(self) -> None:
         for line in (self._trigger, self._echo):

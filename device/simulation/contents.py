@@ -19,12 +19,15 @@ class BinContents:
         self._fell_s: dict[str, float] = {}
         self._full_since_s: dict[str, float] = {}
         self._lock = threading.Lock()
+        self.sees_falls = True
+        """whether a beam sees the items that fall; tests change it"""
 
     def add(self, bin_: str, at_s: float) -> None:
         """An item has fallen into a bin. at_s: monotonic time."""
         with self._lock:
             self._inside[bin_] += 1
-            self._fell_s[bin_] = at_s
+            if self.sees_falls:
+                self._fell_s[bin_] = at_s
             if self._inside[bin_] >= self._items:
                 self._full_since_s.setdefault(bin_, at_s)
 

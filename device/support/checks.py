@@ -10,7 +10,7 @@ from device.support.programs import output_of
 from device.support.supported_bin import SupportedBin
 
 LIMIT_S = 90.0
-HELD_BY_DAEMON = ("camera", "gates", "state")
+HELD_BY_DAEMON = ("camera", "gates", "levels", "state")
 """parts that a running daemon holds: the check would only say so, and opening a microcontroller's port may reset it"""
 
 

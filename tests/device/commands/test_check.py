@@ -60,7 +60,7 @@ def findings(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[bool, str]]:
 def test_every_part_of_a_working_bin_is_ok(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--config", str(config), "--json"]) == 0
     found = findings(capsys)
-    assert list(found) == ["settings", "bundle", "rules", "site", "camera", "gates", "state", "keep", "service", "broker"]
+    assert list(found) == ["settings", "bundle", "rules", "site", "camera", "gates", "levels", "state", "keep", "service", "broker"]
     assert all(ok for ok, _ in found.values())
     assert found["settings"][1].endswith("this bin is bench")
     assert "gives its golden output on ai-edge-litert" in found["bundle"][1]
@@ -85,6 +85,8 @@ def test_a_camera_that_can_be_exposed_for_an_item_says_so(config: Path) -> None:
         ("camera", ('kind = "replay"', 'kind = "v4l2"\ndevice = "/dev/video97"'), "/dev/video97"),
         ("rules", ('bin = "glass"', 'bin = "glas"'), 'no [[gate]] with bin = "glass"'),
         ("gates", ('kind = "simulated"\nbin = "metal"', 'kind = "line"\nline = "GPIO17"\nbin = "metal"'), "GPIO17"),
+        ("levels", ("[camera]", '[[level]]\nbin = "metal"\nkind = "beam"\nline = "GPIO23"\n[camera]'), "level metal (beam): no line GPIO23 in"),
+        ("rules", ("[camera]", '[[level]]\nbin = "glas"\nkind = "simulated"\n[camera]'), 'level: bin = "glas" is not a bin of rule pack'),
         ("edgetpu", ("[camera]", "edgetpu = true\n[camera]"), "the CPU is used instead: {tmp}/bundle: no model_int8_edgetpu.tflite in this bundle"),
         (
             "site",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from device.common.clock import Clock
-from device.events import Cleared, Event, Fault, Started
+from device.events import BinEmptied, BinFull, Cleared, Event, Fault, Started
 from device.ledger.database import ExitKind
 from device.ledger.schema import LedgerError
 from tests.device.ledger.ledgers import WAIT_S, Opener, altered, events_in, fault, fill, power_cut, stored
@@ -101,3 +101,22 @@ def test_a_held_hazard_survives_a_crash_but_not_a_clean_stop(opener: Opener, sta
     stored(*map(ledger.record, events))
     assert ledger.close(WAIT_S, end)
     assert opener(state).hazard_held is held
+
+
+def test_the_next_run_knows_which_bins_are_full(opener: Opener, state: Path, tmp_path: Path) -> None:
+    ledger = opener()
+    assert ledger.full_before == frozenset()
+    for bin_ in ("paper", "glass", "metal"):
+        stored(ledger.record(BinFull(bin=bin_, percent=None, source="beam")))
+    stored(ledger.record(BinEmptied(bin="glass", by="command", items=3)))
+    stored(ledger.record(BinEmptied(bin="plastic", by="command", items=0)))
+    assert opener(power_cut(state, tmp_path / "cut")).full_before == {"paper", "metal"}
+
+
+def test_which_bins_are_full_survives_damage(opener: Opener, state: Path, tmp_path: Path) -> None:
+    ledger = opener()
+    stored(ledger.record(BinFull(bin="paper", percent=91.0, source="tof")))
+    broken = power_cut(state, tmp_path / "broken")
+    altered(broken, "UPDATE note SET value = 'many' WHERE name = 'restarts'")
+    mended = opener(broken)
+    assert mended.warnings and mended.full_before == {"paper"}

@@ -152,7 +152,7 @@ def test_the_archive_says_what_a_helper_asks_first(
     assert told["ledger.json"]["remarks"] == ["integrity: ok"]
     assert told["ledger.json"]["newest"][0]["message"] == "no frame"
     assert files["log.txt"] == "no space left\n"
-    assert files["checks.txt"].startswith("the daemon runs: not tried: camera, gates, state\n")
+    assert files["checks.txt"].startswith("the daemon runs: not tried: camera, gates, levels, state\n")
     assert "rules" in files["checks.txt"]
     assert "\ncamera" not in files["checks.txt"]
 
