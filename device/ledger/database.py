@@ -7,12 +7,13 @@ import uuid
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
 
-from device.common.clock import Clock, kernel_boot_id
+from device.common.clock import Clock, Reading, kernel_boot_id
 from device.common.machine_id import folder_id
 from device.events import AnyEvent, CommandAccepted, Event, ItemInterrupted, ItemRejected, ItemSorted, decode, encode
 from device.ledger import accepted_commands, salvage, schema
@@ -83,6 +84,7 @@ class Commit:
     dropped: int
     tallies: Tallies
     """as of the end of the transaction"""
+    since: str
 
 
 class LedgerDatabase:
@@ -122,6 +124,8 @@ class LedgerDatabase:
         self._next_seq = 1
         self._notes_before = schema.Notes(clean=1)
         self._notes: dict[str, int | str] = {}
+        self._created: Reading | None = None
+        """when this run made the database, where its clock was not synchronised then"""
         self._running: set[str] = set()
         """ids of commands that were accepted in this run and are not answered yet"""
         self._sequence = SequenceFile(file.with_name(NUMBERS))
@@ -165,7 +169,10 @@ class LedgerDatabase:
             removed = schema.remove_from_outbox(self._connection, writes.delivered)
             dropped, tallies = self._store(self._connection, writes.events)
             accepted_commands.answer(self._connection, writes.answers)
-        return Commit(writes, removed, dropped, tallies)
+            since = self._since_as_of(writes.events)
+            if since != self.since:
+                schema.note(self._connection, since=since)
+        return Commit(writes, removed, dropped, tallies, since)
 
     def apply(self, commit: Commit) -> None:
         """Bring what is held in memory up to date with a commit."""
@@ -175,6 +182,8 @@ class LedgerDatabase:
         self._running |= {event.id for event in events if isinstance(event, CommandAccepted)}
         self._running -= {answer.id for answer in commit.writes.answers}
         if events:
+            if commit.since != self.since:
+                self.since, self._created = commit.since, None
             self.tallies = commit.tallies
             self._next_seq = events[-1].seq + 1
             # Last: a thread that sees the number of an event must find the event in the totals.
@@ -231,7 +240,9 @@ class LedgerDatabase:
     def _create(self, db: sqlite3.Connection) -> None:
         reserved = self._sequence.reserved
         schema.create(db, given_out=reserved)
-        schema.note(db, clean=1, since=self._clock.read().time)
+        now = self._clock.read()
+        self._created = now if now.clock == "unsynced" else None
+        schema.note(db, clean=1, since=now.time)
         if reserved:
             self.warnings.append(f"{self.file}: was missing or empty beside its {NUMBERS}; a new one was made, numbers go on at {reserved + 1}")
 
@@ -255,7 +266,7 @@ class LedgerDatabase:
         schema.note(db, **self._notes)
         events = (ItemInterrupted(item=item, bin=name, label=label, reason="restart") for item, name, label in state.intents)
         numbered = [each for each in self.number(stamp(event, self._clock) for event in events) if isinstance(each, NumberedEvent)]
-        self.apply(Commit(Writes(numbered), 0, *self._store(db, numbered)))
+        self.apply(Commit(Writes(numbered), 0, *self._store(db, numbered), self.since))
         self.interrupted = [each.event for each in numbered]
 
     def _identify(self, notes: schema.Notes, place: str) -> dict[str, int | str]:
@@ -294,6 +305,14 @@ class LedgerDatabase:
         if dropped:
             schema.note(db, dropped=self.dropped + dropped)
         return dropped, advanced.tallies
+
+    def _since_as_of(self, events: Sequence[NumberedEvent]) -> str:
+        """When the ledger began. In the run that made it, known better once the clock is synchronised: a Raspberry Pi's is not at its first start."""
+        synced = next((each.event for each in events if each.event.clock == "synced"), None)
+        if self._created is None or synced is None or synced.boot != self._created.boot:
+            return self.since
+        began = datetime.fromisoformat(synced.time) - timedelta(seconds=synced.uptime_s - self._created.uptime_s)
+        return began.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _exit_notes(self, exit_kind: ExitKind) -> dict[str, int | str]:
         if exit_kind != "refused":

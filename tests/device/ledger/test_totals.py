@@ -89,6 +89,24 @@ def test_since_is_when_the_ledger_began(opener: Opener) -> None:
     assert opener(clock=clock).since == "2025-12-01T12:00:00.000Z"
 
 
+def test_since_is_put_right_once_the_clock_is_synchronised(opener: Opener) -> None:
+    now_s, wall_s, synced = [100.0], [NOON_S], [False]
+    clock = Clock(now_s=lambda: now_s[0], wall_s=lambda: wall_s[0], synced=lambda: synced[0])
+    ledger = opener(clock=clock)
+    stored(ledger.record(fault()))
+    assert ledger.since == "2025-12-01T12:00:00.000Z"
+    now_s[0], wall_s[0], synced[0] = 160.0, NOON_S + 86_400.0, True
+    stored(ledger.record(fault()))
+    assert ledger.since == "2025-12-02T11:59:00.000Z"
+    now_s[0] = 200.0
+    stored(ledger.record(fault()))
+    ledger.close(WAIT_S)
+    wall_s[0] += 1e6
+    again = opener(clock=Clock(wall_s=lambda: wall_s[0], synced=lambda: True))
+    stored(again.record(fault()))
+    assert again.since == "2025-12-02T11:59:00.000Z"
+
+
 def test_restarts_are_counted_since_the_ledger_began(opener: Opener, state: Path, tmp_path: Path) -> None:
     ledger = opener()
     seen = [(ledger.total_restarts, ledger.last_restart)]
