@@ -7,7 +7,6 @@ import logging
 import sys
 import tempfile
 import threading
-import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from device.cameras.camera_thread import open_camera
 from device.cameras.replay import ReplaySettings
 from device.cameras.v4l2 import V4l2Settings
 from device.common.cli import float_range, int_range
-from device.common.errors import UsageError
 from device.common.shutdown import stop_on_signals
 from device.daemon.control_loop import run_control_loop
 from device.daemon.parts import BinParts
@@ -24,9 +22,10 @@ from device.daemon.startup import open_parts
 from device.daemon.watchdog import SystemdNotifier
 from device.gates.gates import Gates
 from device.hardware import BinHardware
-from device.mqtt.settings import MqttSettings, TlsSettings
+from device.mqtt.settings import MqttSettings
 from device.policy.rules import RulePack
 from device.settings import BinSettings, DeviceSettings, ModelSettings
+from device.simulation.broker_url import broker_settings
 from device.simulation.hardware import simulated_gates, virtual_hardware
 from device.simulation.items import VirtualItem, endless_items, photo_items, shipped_items
 from device.simulation.narrator import Narrator
@@ -34,7 +33,6 @@ from device.vision.inference.images import find_pictures
 
 FPS = 20.0
 LONGEST_S = 1e7
-_BROKER_URL = "expected mqtt://host, mqtt://user:password@host:port, or mqtts:// for TLS"
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -121,27 +119,7 @@ def _broker(url: str | None) -> Iterator[MqttSettings | None]:
         finally:
             broker.stop()
         return
-    try:
-        parsed = urllib.parse.urlsplit(url)
-        host, port = parsed.hostname, parsed.port
-    except ValueError as error:
-        raise UsageError(f"--broker {url}: {_BROKER_URL}: {error}") from error
-    if parsed.scheme not in ("mqtt", "mqtts") or not host or (parsed.password and not parsed.username):
-        raise UsageError(f"--broker {url}: {_BROKER_URL}")
-    secure = parsed.scheme == "mqtts"
-    with tempfile.NamedTemporaryFile("w", prefix="sortbin-", encoding="utf-8") as secret:
-        secret.write(urllib.parse.unquote(parsed.password or ""))
-        secret.flush()
-        try:
-            settings = MqttSettings(
-                host=host,
-                port=port or (8883 if secure else 1883),
-                username=urllib.parse.unquote(parsed.username) if parsed.username else None,
-                password_file=secret.name if parsed.password else None,
-                tls=TlsSettings() if secure else None,
-            )
-        except ValueError as error:
-            raise UsageError(f"--broker {url}: {_BROKER_URL}: {error}") from error
+    with broker_settings(url) as settings:
         yield settings
 
 

@@ -236,15 +236,7 @@ class Connection:
         settings = self._settings
         if settings.username is None:
             return
-        password = None
-        if settings.password_file is not None:
-            try:
-                password = Path(settings.password_file).read_text(encoding="utf-8-sig").rstrip("\r\n")
-            except OSError as error:
-                raise MqttError(f"mqtt.password_file {settings.password_file}: {error.strerror}") from error
-            except UnicodeDecodeError as error:
-                raise MqttError(f"mqtt.password_file {settings.password_file}: expected text in UTF-8") from error
-        self._client.username_pw_set(settings.username, password)
+        self._client.username_pw_set(settings.username, read_password(settings))
 
     def _end(self, why: str) -> None:
         """Note why the connection has ended; the first reason counts. Any thread."""
@@ -300,6 +292,18 @@ def _addresses(open_socket: object) -> tuple[str, str]:
         with contextlib.suppress(OSError):
             return str(open_socket.getsockname()[0]), str(open_socket.getpeername()[0])
     return "", ""
+
+
+def read_password(settings: MqttSettings) -> str | None:
+    """The password to log in with; None where the settings name no file. Raises MqttError for a file that cannot be read."""
+    if settings.password_file is None:
+        return None
+    try:
+        return Path(settings.password_file).read_text(encoding="utf-8-sig").rstrip("\r\n")
+    except OSError as error:
+        raise MqttError(f"mqtt.password_file {settings.password_file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise MqttError(f"mqtt.password_file {settings.password_file}: expected text in UTF-8") from error
 
 
 def connect(settings: MqttSettings, client_id: str, *, will_topic: str | None, on_news: Callable[[], None], wait_s: float) -> Connection:

@@ -1,1 +1,1 @@
-"""The virtual bin: tray, items, light, a camera with noise, gates that take time, and a broker. Only the demo and tests import it."""
+"""The virtual bin: tray, items, light, a camera with noise, gates that take time; a broker; a fleet that publishes. For the demo and for tests."""
