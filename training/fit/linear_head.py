@@ -79,6 +79,7 @@ def _train_hidden(network: keras.Model, train: HeadFeatures, val: HeadFeatures, 
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=settings.weight_decay)
     model.compile(optimizer, dict.fromkeys(train.targets, loss), jit_compile=False)
+    optimizer.build(model.trainable_variables)  # else Keras traces the training step twice
     inputs = train.embeddings[:, None, None]
     for epoch in range(1, settings.epochs + 1):
         losses = model.fit(inputs, train.targets, sample_weight=train.weights, batch_size=settings.batch, verbose=0).history

@@ -26,15 +26,13 @@ class _PerLayerRates:
     anchor: Anchor | None = None
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        anchor = self.anchor
-        if anchor is None:
-            super()._apply_weight_decay(variables)  # type: ignore[misc]
-            return
-        held = [variable for variable in variables if variable.path in anchor.values]
-        super()._apply_weight_decay([variable for variable in variables if variable.path not in anchor.values])  # type: ignore[misc]
-        rate = keras.ops.cast(self.learning_rate, "float32") * anchor.decay  # type: ignore[attr-defined]
-        for variable in held:
-            variable.assign(variable - rate * (variable - anchor.values[variable.path]))
+        """Decay to zero, or to the anchor where it has values. The rate is computed once: Keras would do it again for each variable."""
+        rate = keras.ops.cast(self.learning_rate, "float32")  # type: ignore[attr-defined]
+        for variable in variables:
+            if self.anchor is not None and variable.path in self.anchor.values:
+                variable.assign(variable - rate * self.anchor.decay * (variable - self.anchor.values[variable.path]))
+            elif self.weight_decay:  # type: ignore[attr-defined]
+                variable.assign(variable - variable * self.weight_decay * rate)  # type: ignore[attr-defined]
 
     def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> Any:
         return super().apply(self.workers.mean(grads), trainable_variables)  # type: ignore[misc]

@@ -79,9 +79,9 @@ def fine_tune(network: keras.Model, context: RunContext, index: int, first_epoch
     anchor = anchor_to_start(staged, start, recipe.start_decay) if start and recipe.start_decay else None
     optimizer = _optimizer(staged, job, stage, len(batches), workers, anchor)
     trained.compile(optimizer=optimizer, jit_compile=False, **_losses(job, features))
+    trained.optimizer.build(trained.trainable_variables)  # else Keras traces the training step twice: first to make these variables
     average, best = WeightAverage(stage.ema), BestWeights(run / f"progress.best{index}.npz")
     if first_epoch:
-        trained.optimizer.build(trained.trainable_variables)
         load_state(trained, run / "progress.state.npz")
         average.load(run / "progress.average.npz")
     elif stage.fake_quantize:

@@ -34,3 +34,15 @@ def test_the_cosine_warms_up_and_ends_at_a_hundredth() -> None:
     assert rates.index(max(rates)) == 10
     assert rates[-1] == pytest.approx(1e-5)
     assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_weight_decay_is_that_of_keras() -> None:
+    after = []
+    for optimizer in (adamw(cosine(0.1, 10, 0), 0.5, {}, SingleWorker()), keras.optimizers.AdamW(cosine(0.1, 10, 0), weight_decay=0.5)):
+        with keras.name_scope("layer"):
+            variable = keras.Variable(np.array([1.0, -2.0, 3.0], np.float32), name="kernel")
+        for _ in range(3):
+            optimizer.apply([keras.ops.zeros(3)], [variable])
+        after.append(keras.ops.convert_to_numpy(variable))
+    np.testing.assert_array_equal(after[0], after[1])
+    assert after[0][0] < 0.9
