@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from converter.common.exception_text import first_sentence
 from converter.quantization import float_network as networks
@@ -52,11 +53,17 @@ class KerasNetwork:
 def exported(network: keras.Model) -> Iterator[Path]:
     """The network as a SavedModel in a temporary folder: input `image` of 1 x size x size x 3, outputs with the network's own names.
 
-    The batch size is fixed to 1, because the Edge TPU takes static shapes only.
+    The batch size is fixed to 1, because the Edge TPU takes static shapes only. Weights are constants: Keras' own export keeps variables,
+    and writing and reading those takes longer than the rest of a conversion.
     """
     size = network.inputs[0].shape[1]
+    image = [tf.TensorSpec((1, size, size, 3), tf.float32, name="image")]
+    traced = tf.function(lambda image: network(image, training=False), input_signature=image, autograph=False).get_concrete_function()
+    names, constant = sorted(traced.structured_outputs), convert_variables_to_constants_v2(traced)  # TensorFlow flattens a dict by sorted keys
+    module = tf.Module()
+    module.run = tf.function(lambda image: dict(zip(names, constant(image), strict=True)), input_signature=image, autograph=False)
     with tempfile.TemporaryDirectory(prefix="sortbin-") as folder:
-        network.export(folder, verbose=False, input_signature=[tf.TensorSpec((1, size, size, 3), tf.float32, name="image")])
+        tf.saved_model.save(module, folder, signatures=module.run.get_concrete_function())
         yield Path(folder)
 
 
