@@ -31,9 +31,9 @@ def limit_malloc() -> None:
 def release_mapped_pages(file: Path) -> None:
     """Release the memory of a file that this process has mapped. A page that is used again is read from the file again."""
     with contextlib.suppress(OSError, AttributeError):
-        madvise = ctypes.CDLL(None).madvise
+        madvise, mapped = ctypes.CDLL(None).madvise, f" {file.resolve()}"
         for line in _MAPS.read_text(encoding="utf-8").splitlines():
-            if line.endswith(f" {file.resolve()}"):
+            if line.endswith(mapped):
                 _drop(madvise, line)
 
 
