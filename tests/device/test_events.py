@@ -22,6 +22,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return st.none() | FLOAT
     if kind == dict[str, float]:
         return st.dictionaries(TEXT, FLOAT, max_size=6)
+    if kind == dict[str, str | int | float | bool]:
+        return st.dictionaries(TEXT, TEXT | st.integers(-(2**63), 2**63 - 1) | FLOAT | st.booleans(), max_size=6)
     return st.from_type(kind)
 
 

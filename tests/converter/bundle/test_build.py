@@ -109,10 +109,10 @@ def test_photos_with_masks_are_also_used_isolated(
     assert f"with 24 items by themselves; the bundle claims {found.int8.accuracy:.4f}" in capfd.readouterr().out
     boast = msgspec.structs.replace(found, int8=msgspec.structs.replace(found.int8, accuracy=found.int8.accuracy + 0.2))
     write_bundle(out, msgspec.structs.replace(bundle.info, metrics=msgspec.structs.replace(bundle.info.metrics, isolated=boast)))
-    assert main([*verify, "--run", str(shapes_run)]) == 1
+    assert main(verify) == 1
     assert next(line for line in capfd.readouterr().out.splitlines() if line.startswith("WRONG")).split()[1] == "isolated"
     shutil.rmtree(masked_photos / "masks" / "disc")
-    main([*verify, "--run", str(shapes_run)])
+    main(verify)
     assert re.search(r"^-     isolated .* with 16 items by themselves; the bundle claims .* with 24: other masks", capfd.readouterr().out, re.M)
 
 

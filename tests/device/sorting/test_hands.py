@@ -154,7 +154,7 @@ def test_a_resting_hand_is_never_learned(bench: Benches) -> None:
     bin_ = bench(1)
     assert bin_.live(10, until=lambda: bin_.sorter.mode == "sorting")
     bin_.sees = arm
-    bin_.live(90, frame_s=0.2)
+    bin_.live(90, frame_s=0.4)
     assert bin_.sorter.mode == "fault" and not bin_.opened
 
 

@@ -50,7 +50,7 @@ def test_a_held_hazard_stays_a_fault_until_removed(bench: Benches, guarded: Call
     assert (hazard.label, hazard.bin) == ("glass", "") and hazard.p > 0.5
     (fault,) = bin_.recorded(Fault)
     assert fault.fault == "hazard" and "may be glass" in fault.message
-    bin_.live(60)
+    bin_.live(60, frame_s=0.5)
     assert bin_.sorter.mode == "fault" and not bin_.landed, "it waits for a hand, however long"
     assert all(gate.opening(bin_.now_s) == 0 for gate in bin_.gates.values())
     bin_.bin.take_away()
@@ -100,7 +100,7 @@ def test_a_held_hazard_is_not_learned_with_a_new_view(
     bin_ = Bench(tiny_bundle, tmp_path / "state", [hazard], BenchSetup(rules=guarded("glass", into="")))
     assert bin_.live(20, until=lambda: bin_.sorter.mode == "fault")
     bin_.sees = knocked
-    bin_.live(taken_after_s)
+    bin_.live(taken_after_s, frame_s=0.2)
     assert bin_.sorter.mode == "fault" and not bin_.recorded(Cleared)
     bin_.bin.take_away()
     assert bin_.live(40, until=lambda: bin_.sorter.mode == "ready")
@@ -125,7 +125,7 @@ def test_a_held_hazard_stays_held_after_a_power_cut(
 ) -> None:
     hazard = dataclasses.replace(photos(tmp_path, painted, ["glass"])[0], size_cm=14.0)
     bin_ = after_a_power_cut(hazard, tiny_bundle, tmp_path / "state", guarded("glass", into=""), knock=knock)
-    bin_.live(40)
+    bin_.live(40, frame_s=0.2)
     assert bin_.sorter.fault is not None and "hazard" in [event.fault for event in bin_.recorded(Fault)]
     assert "hazard" not in [event.fault for event in bin_.recorded(Cleared)] and not bin_.opened
     bin_.bin.take_away()

@@ -79,7 +79,7 @@ def sorts_one(bin_: Bench) -> bool:
 def test_a_changed_light_or_view_is_a_fault_and_then_learned(bench: Benches, change: str) -> None:
     bin_ = bench("drinks-can", "drinks-can")
     bin_.sees, cause = CHANGES[change]
-    bin_.live(30)
+    bin_.live(30, frame_s=0.2)
     (fault,) = bin_.recorded(Fault)
     assert fault.fault == "camera" and cause in fault.message
     assert not bin_.opened and not bin_.recorded(Jam) and done(bin_) == 0
@@ -160,7 +160,7 @@ def test_an_item_that_jams_first_after_learning_waits_for_a_hand(bench: Benches,
     empty_look = bin_.sees
     bin_.sees = with_disc(empty_look)
     assert bin_.live(30, until=lambda: bool(bin_.recorded(Jam)))
-    bin_.live(40)
+    bin_.live(40, frame_s=0.4)
     assert bin_.sorter.fault is not None and bin_.sorter.fault.fault == "jam", "the item is not taken for the tray"
     bin_.sees = empty_look
     assert bin_.live(20, until=lambda: bin_.sorter.mode == "ready")
@@ -211,7 +211,8 @@ def test_slowly_changing_light_is_no_item(bench: Benches, ramp_s: float) -> None
         return times(1 - 0.45 * along, 1 - 0.5 * along, 1 - 0.55 * along)(pixels)
 
     bin_.sees = dims
-    bin_.live(ramp_s + 20, frame_s=0.2)
+    bin_.live(ramp_s, frame_s=ramp_s / 300)
+    bin_.live(20, frame_s=0.2)
     assert not bin_.opened and not bin_.recorded(Jam) and done(bin_) == 0
     assert bin_.live(30, until=lambda: bin_.sorter.mode == "ready")
     assert sorts_one(bin_)
@@ -220,7 +221,7 @@ def test_slowly_changing_light_is_no_item(bench: Benches, ramp_s: float) -> None
 def test_a_flickering_lamp_moves_no_gate_and_is_a_fault(bench: Benches) -> None:
     bin_ = bench("drinks-can")
     bin_.lamp_flickers = True
-    bin_.live(40)
+    bin_.live(40, frame_s=0.2)
     assert [fault.fault for fault in bin_.recorded(Fault)] == ["camera"]
     assert not bin_.opened and done(bin_) == 0
     bin_.lamp_flickers = False

@@ -1,15 +1,17 @@
 """`training dequantize` and `training ungraft`: a bundle becomes a run that is trained further, grafted and quantized again."""
 
 import json
+import shutil
 from pathlib import Path
 
 import keras
+import msgspec
 import numpy as np
 import pytest
 
 from converter.quantization.tf_converter import exported, to_int8
 from converter.tflite.flatbuffer import parse_model, read_model
-from device.vision.inference.bundle import default_bundle, read_bundle
+from device.vision.inference.bundle import MODEL_FILE, default_bundle, read_bundle, write_bundle
 from device.vision.inference.classifier import Classifier, golden_input
 from device.vision.inference.runtime import load_runtime
 from tests.training.runs import LABELS, SMALL, STAGE, called, quantized, run_of
@@ -130,17 +132,19 @@ def test_a_graft_that_the_head_was_trained_on_is_not_removed(made: Path, tmp_pat
 
 
 def test_a_float_bundle_is_refused(made: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    half = quantized(made / "stock", shapes, tmp_path / "half", "--precision", "float16")
+    half = Path(shutil.copytree(made / "bundle", tmp_path / "half"))
+    (half / MODEL_FILE).rename(half / "model_float16.tflite")
+    write_bundle(half, msgspec.structs.replace(read_bundle(made / "bundle").info, precision="float16"))
     assert called("dequantize", half, "--data", shapes, "--out", tmp_path / "out") == 2
     assert f"{half}: expected a bundle that computes in INT8; this one does in float16" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_hidden_layers_are_refused(shapes: Path, tmp_path: Path) -> None:
-    run = run_of(small(1, dense=(4,)), tmp_path / "run", SMALL + "dense = [4]\n" + STAGE)
-    bundle = read_bundle(quantized(run, shapes, tmp_path / "hidden"))
+def test_hidden_layers_are_refused() -> None:
+    with exported(small(1, dense=(4,))) as saved:
+        model = parse_model(to_int8(saved, np.random.default_rng(4).integers(0, 256, (4, 48, 48, 3), np.uint8)))
     with pytest.raises(DequantizeError, match="hidden: expected one head and no hidden layers behind the features, found 2 layers"):
-        dequantize(read_model(bundle.model), "hidden")
+        dequantize(model, "hidden")
 
 
 def test_layers_of_one_name_get_different_names() -> None:
