@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 
 from device.common.clock import Clock
-from device.events import ItemSorted, Started, decode
+from device.events import CommandAccepted, ItemSorted, Started, decode
 from device.ledger import schema
+from device.ledger.accepted_commands import CommandAnswer
 from device.ledger.ledger import Ledger
 from device.ledger.reader import read_counts, read_events, read_ledger_state
 from device.ledger.report import group_counts
 from device.ledger.schema import FILE, LedgerError
 from device.ledger.totals import BinTotals, totals_by_bin
 from tests.device.ledger.ledgers import PAGE, WAIT_S, Opener, altered, damaged, events_in, fault, fill, rejected_item, sorted_item, stored
+
+PAUSE = CommandAccepted(command="pause", id="1")
+DONE = CommandAnswer(id="1", ok=True, code="done", message="")
 
 
 def of_format_1(state: Path) -> None:
@@ -111,7 +115,10 @@ def test_an_earlier_version_refuses_a_migrated_ledger_with_a_line(opener: Opener
 @pytest.mark.parametrize("damage", ["first page", "a shorter file", "note", "tally", "event"])
 def test_a_damaged_ledger_is_mended_before_and_after_migration(opener: Opener, old: Path, migrated: bool, damage: str) -> None:
     if migrated:
-        opener().close(WAIT_S)
+        ledger = opener()
+        assert ledger.accept_command(PAUSE).result(WAIT_S) is None
+        ledger.answer_command(DONE).result(WAIT_S)
+        ledger.close(WAIT_S)
     with contextlib.closing(sqlite3.connect(old / FILE)) as db:
         pages = dict(db.execute("SELECT name, rootpage FROM sqlite_master"))
     size = (old / FILE).stat().st_size
@@ -125,6 +132,8 @@ def test_a_damaged_ledger_is_mended_before_and_after_migration(opener: Opener, o
     mended = opener()
     assert mended.warnings
     totals = mended.totals()
+    if migrated and damage != "a shorter file":
+        assert mended.accept_command(PAUSE).result(WAIT_S) == DONE
     mended.close(WAIT_S)
     assert opener().warnings == []
     if damage in ("tally", "a shorter file") and migrated:
