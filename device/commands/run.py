@@ -18,7 +18,7 @@ from device.daemon.exit_fault import publish_exit_fault
 from device.daemon.refused_start_backoff import RestartBackoff, backoff_of_service, change_detector
 from device.daemon.startup import Crash, open_parts
 from device.daemon.watchdog import SystemdNotifier
-from device.events import AnyEvent, BinFull, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam
+from device.events import AnyEvent, BinEmptied, BinFull, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam
 from device.hardware import open_hardware
 from device.settings import read_settings
 
@@ -94,6 +94,8 @@ def _log(event: AnyEvent) -> None:
             log.warning("event %d: jam at the gate of %s", event.seq, event.bin)
         case BinFull():
             log.warning("event %d: bin %s is full, says %s; its items go to the residual bin", event.seq, event.bin, event.source)
+        case BinEmptied():
+            log.info("event %d: bin %s was emptied, by %s, of %d items", event.seq, event.bin, event.by, event.items)
         case Fault():
             log.error("event %d: fault %s: %s", event.seq, event.fault, event.message)
         case _:

@@ -11,6 +11,8 @@ from device.common.gpio_chip import ClaimedLine, GpioError, LineName, claim_line
 from device.sensors import CountItems, LevelReading, SensorError
 from device.sensors.settings import LevelBase
 
+PACE_S = 0.05
+"""least time between two readings: an input that nothing is wired to sees hundreds of edges a second"""
 WAIT_S = 1.0
 """longest wait for an edge until a reading is given all the same"""
 
@@ -44,7 +46,7 @@ class BeamSettings(LevelBase, frozen=True, kw_only=True, tag="beam"):
 
     @property
     def pace_s(self) -> float:
-        return 0.0
+        return PACE_S
 
     def open(self, count_items: CountItems) -> "Beam":
         return Beam(self)

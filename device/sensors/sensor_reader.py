@@ -21,7 +21,6 @@ PAUSE_S = (2.0, 60.0)
 """first and longest pause before a sensor that failed is opened again; it doubles each time"""
 LOG_EVERY_S = 3600.0
 """how often the log says the same of a sensor that fails now and then"""
-JOIN_S = 0.2
 
 
 class SensorReader(Protocol):
@@ -35,7 +34,7 @@ class SensorReader(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop reading and close the sensor, waiting JOIN_S at most. Any number of calls; never raises."""
+        """Stop reading. The sensor is closed once its driver returns, which is not waited for. Any number of calls; never raises."""
         ...
 
 
@@ -91,11 +90,10 @@ class InlineReader:
 
 
 class _Run:
-    """One thread with its sensor. calling_since_s: when its call into the driver began, None outside of calls."""
+    """One thread's turn with its sensor. calling_since_s: when its call into the driver began, None outside of calls."""
 
     def __init__(self) -> None:
         self.calling_since_s: float | None = None
-        self.thread: threading.Thread | None = None
 
 
 class SensorThread:
@@ -128,17 +126,15 @@ class SensorThread:
 
     def close(self) -> None:
         with self._changed:
-            run, self._run = self._run, None
+            self._run = None
             self._changed.notify_all()
-        if run is not None and run.thread is not None:
-            run.thread.join(JOIN_S)
 
     def _start(self) -> None:
         run = _Run()
         # A daemon thread, so that one that hangs in a driver does not keep the process from ending.
-        run.thread = threading.Thread(target=self._read_until_closed, args=(run,), name="level", daemon=True)
+        thread = threading.Thread(target=self._read_until_closed, args=(run,), name="level", daemon=True)
         self._run = run
-        run.thread.start()
+        thread.start()
 
     def _hangs(self, run: _Run, now_s: float) -> bool:
         since_s = run.calling_since_s

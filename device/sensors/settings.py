@@ -61,7 +61,7 @@ class LevelBase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, t
 
     @property
     def pace_s(self) -> float:
-        """Seconds from one reading to the next; 0 where a reading itself takes its time."""
+        """Seconds from the end of a reading to the next."""
         raise NotImplementedError
 
     @property

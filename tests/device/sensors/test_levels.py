@@ -1,5 +1,6 @@
 """What several sensors of a bin say together: which of them counts, what a failure leaves, and which events are told."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ from device.sensors.simulated import SensorFaults, SimulatedLevelSettings, Simul
 BINS = ("paper", "glass", "trash")
 RANGING = SimulatedLevelSettings(bin="paper", interval_s=1.0, noise_cm=0.3, good_for_s=30)
 OTHER_RANGING = SimulatedLevelSettings(bin="paper", interval_s=1.0, noise_cm=0.0, good_for_s=30)
+OVER_THE_LOWER_HALF = SimulatedLevelSettings(bin="paper", interval_s=1.0, noise_cm=0.0, good_for_s=30, seed=2)
+"""a sensor over a place where half as much lies"""
 BEAM = BeamSettings(bin="paper", line="GPIO23", good_for_s=30)
 ESTIMATE = EstimateSettings(bin="paper", capacity_l=10.0, item_l=1.0, items_l={"glass": 2.0}, interval_s=1.0, good_for_s=30)
 
@@ -41,7 +44,9 @@ class World:
             if isinstance(settings, EstimateSettings):
                 return Estimate(settings, count_items, now_s=lambda: self.now_s)
             if isinstance(settings, SimulatedLevelSettings):
-                return SimulatedSensor(settings, lambda: VirtualLevel(self.share), self.faults, now_s=lambda: self.now_s)
+                return SimulatedSensor(
+                    settings, lambda: VirtualLevel(self.share / (2 if settings is OVER_THE_LOWER_HALF else 1)), self.faults, now_s=lambda: self.now_s
+                )
             return self
 
         return WiredSensor(settings, open_sensor)
@@ -168,6 +173,16 @@ def test_an_emptied_bin_that_a_sensor_still_calls_full_is_full_again(world: Worl
     assert world.told() == ["full simulated", "emptied command", "full simulated"]
 
 
+def test_what_a_sensor_said_before_the_emptying_does_not_count(world: World) -> None:
+    levels = world.open(BEAM)
+    world.beam = True
+    world.live(2)
+    levels.emptied("paper")
+    world.events += levels.update(world.now_s)
+    assert world.told() == ["full beam", "emptied command"]
+    assert levels.status["paper"] == BinLevel(None, False, "", None, "")
+
+
 def test_what_was_full_before_a_restart_stays_so_until_a_sensor_speaks(world: World) -> None:
     world.faults.dead = True
     levels = world.open(RANGING, full_before=("paper",))
@@ -197,8 +212,7 @@ def test_a_sensor_that_measures_counts_before_an_estimate(world: World) -> None:
 
 
 def test_the_fullest_of_two_sensors_counts(world: World) -> None:
-    lower = SimulatedLevelSettings(bin="paper", interval_s=1.0, noise_cm=0.0, full_cm=1.0)
-    world.open(lower, OTHER_RANGING)
+    world.open(OVER_THE_LOWER_HALF, OTHER_RANGING, OVER_THE_LOWER_HALF)
     world.share = 0.8
     assert world.live(10).percent == 80
 
@@ -264,10 +278,18 @@ def test_a_beam_confirms_denies_or_cannot_say(change: Callable[[World], None], a
     levels = world.open(BeamSettings(bin="paper", line="GPIO23", confirm=True))
     world.live(2)
     change(world)
-    world.now_s += 0.01
+    world.now_s += 0.06
     assert levels.saw_fall("paper", world.now_s - 1.0, world.now_s) is answer
     assert levels.saw_fall("glass", world.now_s - 1.0, world.now_s) is None
     assert levels.confirms("paper") and not levels.confirms("glass")
+
+
+def test_a_beam_that_has_said_nothing_for_a_while_cannot_say() -> None:
+    """As where its thread hangs in a driver."""
+    reader = InlineReader("level paper (beam)", lambda: World(now_s=1000.0), math.inf)
+    levels = Levels([World().wire(BeamSettings(bin="paper", line="GPIO23", confirm=True))], BINS, dict, start=lambda *_: reader)
+    assert levels.saw_fall("paper", 999.0, 1001.0) is False
+    assert levels.saw_fall("paper", 999.0, 1004.0) is None
 
 
 def test_a_beam_that_sees_nothing_of_five_items_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
