@@ -9,7 +9,7 @@ from typing import TextIO
 from device.common.statistics import wilson_interval
 from device.common.text_width import padded, width
 from device.common.wording import counted
-from device.events import AnyEvent, Cleared, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started
+from device.events import AnyEvent, BinEmptied, BinFull, Cleared, Fault, Hazard, ItemInterrupted, ItemRejected, ItemSorted, Jam, Started
 from device.policy.rules import RulePack
 from device.simulation.bin import FallenItem
 
@@ -81,6 +81,10 @@ class Narrator:
                     self._print(f"      {_sentence(event)}")
                 case Fault(message=message):
                     self._print(f"      fault: {message}")
+                case BinFull(bin=name):
+                    self._print(f"      {name} is full: its items go to the residual bin until it is emptied")
+                case BinEmptied(bin=name, items=items):
+                    self._print(f"      {name} was emptied, of {counted(items, 'item')}")
                 case Cleared(fault=fault):
                     self._print(f"      {fault} is over")
                 case _:

@@ -4,7 +4,7 @@ import io
 import threading
 from pathlib import Path
 
-from device.events import Hazard, ItemSorted
+from device.events import AnyEvent, BinEmptied, BinFull, Hazard, ItemSorted
 from device.policy.rules import find_rules, read_rules
 from device.simulation.bin import FallenItem
 from device.simulation.items import VirtualItem
@@ -17,7 +17,7 @@ def item(label: str, into: str) -> ItemSorted:
     return ItemSorted(item="a", bin=into, label=label, p=0.98, probabilities={label: 1.0}, frames=1, bundle="b", decided_s=0.8, moved_s=1.0)
 
 
-def said_of(*events: ItemSorted | Hazard) -> list[str]:
+def said_of(*events: AnyEvent) -> list[str]:
     out = io.StringIO()
     narrator = Narrator(out, threading.Event(), None)
     narrator.begin([], read_rules(find_rules("recyclable"), LABELS))
@@ -44,3 +44,9 @@ def test_the_summary_counts_items_and_held_hazards() -> None:
     assert sums[0].startswith("1 item in ") and sums[0].endswith("; 2 more held as a hazard, for a hand to take out")
     sums = [line for line in said_of(item("cardboard", "recyclable"), item("glass", "recyclable")) if " rejected" in line]
     assert sums[0].startswith("2 items in ") and "hazard" not in sums[0]
+
+
+def test_full_and_emptied_bins_are_told() -> None:
+    said = said_of(BinFull(bin="recyclable", percent=95.0, source="simulated"), BinEmptied(bin="recyclable", by="sensor", items=1))
+    assert "      recyclable is full: its items go to the residual bin until it is emptied" in said
+    assert "      recyclable was emptied, of 1 item" in said
