@@ -17,6 +17,7 @@ from device.common.default_paths import DEFAULT_STATE
 from device.common.errors import SortbinError, describe_toml_error
 from device.common.machine_id import default_device_id
 from device.gates.kinds import GateSettings
+from device.home_assistant.settings import HomeAssistantSettings
 from device.mqtt.settings import DeviceId, MqttSettings
 from device.samples.collector import KeepSettings
 from device.sensors.kinds import LevelSettings
@@ -74,10 +75,13 @@ class BinSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     sorting: SortingSettings = SortingSettings()
     site: SiteSettings = SiteSettings()
     keep: KeepSettings = KeepSettings()
+    home_assistant: HomeAssistantSettings = HomeAssistantSettings()
     mqtt: MqttSettings | None = None
     """without the table nothing is published; events stay in the ledger"""
 
     def __post_init__(self) -> None:
+        if self.home_assistant.enabled and self.mqtt is None:
+            raise ValueError("home_assistant.enabled: expected a table [mqtt] beside it, which names the broker that Home Assistant uses")
         still_s, drop_s = self.presence.still_s, self.sorting.drop_s
         if still_s >= drop_s:
             raise ValueError(

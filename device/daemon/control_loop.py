@@ -10,6 +10,7 @@ from device import __version__
 from device.adaptation.drift import DriftMonitor
 from device.cameras import EndOfFrames
 from device.common.memory import release_code_pages
+from device.daemon.home_assistant import open_discovery
 from device.daemon.learned_state import LearnedStateFile, empty_reference_files
 from device.daemon.parts import BinParts
 from device.daemon.status_reporter import StatusReporter
@@ -69,6 +70,7 @@ class _ControlLoop:
             file.restore()
         self._learned_files = (*empty_reference_files(state, reference), *learned)
         self._reporter = StatusReporter(settings, drift_monitor, parts)
+        self._discovery = open_discovery(settings, parts)
         self._samples = SampleCollector(settings.keep)
 
         def on_stored(event: AnyEvent) -> None:
@@ -117,6 +119,8 @@ class _ControlLoop:
             log.info("safe mode is over: the bin has run for %g min", CRASH_LOOP_S / 60)
             self._sorter.leave_safe_mode()
         self._report(now_s)
+        if self._discovery is not None:
+            self._discovery.update(now_s)
         self._notifier.status(self._reporter.line)
         for file in self._learned_files:
             file.update(now_s)
@@ -131,6 +135,8 @@ class _ControlLoop:
         for file in self._learned_files:
             file.close()
         self._samples.close()
+        if self._discovery is not None:
+            self._discovery.close()
         # The totals that stay at the broker while the bin is off include the last event.
         _wait_until_stored(self._parts.ledger, STORED_S)
         self._report(time.monotonic())

@@ -41,6 +41,7 @@ def describe_bin(settings: BinSettings, parts: BinParts) -> Info:
             levels={name: kinds for name in rules.bins if (kinds := _level_kinds(name, hardware))},
             runtime=judge.classifier.runtime.name,
         ),
+        commands=command_names(settings),
         remarks=parts.remarks,
     )
 
@@ -51,6 +52,11 @@ def _level_kinds(name: str, hardware: BinHardware) -> tuple[str, ...]:
 
 def _describe_rules(rules: RulePack) -> InfoRules:
     return InfoRules(name=rules.name, version=rules.version, sha256=rules.sha256)
+
+
+def command_names(settings: BinSettings) -> tuple[str, ...]:
+    """The commands that this bin takes."""
+    return ()
 
 
 def settings_sha256(settings: BinSettings) -> str:

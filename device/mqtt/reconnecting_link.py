@@ -103,6 +103,10 @@ class Link:
         self._retained.put_again(topic)
         self._wake.set()
 
+    def has_arrived(self, topic: str) -> bool:
+        """Whether the broker has what was set for a retained topic."""
+        return self._retained.has_arrived(topic)
+
     def publish_result(self, result: CommandResult) -> None:
         """Publish what became of a command on `cmd_result`. While there is no connection it waits."""
         self._results.append(msgspec.json.encode(result))

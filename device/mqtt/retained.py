@@ -50,6 +50,12 @@ class Retained:
             if (slot := self._slots.get(topic)) is not None:
                 slot.sent = False
 
+    def has_arrived(self, topic: str) -> bool:
+        """Whether the broker has a topic's present value."""
+        with self._lock:
+            slot = self._slots.get(topic)
+            return slot is not None and slot.sent and not slot.in_flight
+
     def acknowledged(self, topic: str) -> None:
         """The broker has what `due` gave last for this topic."""
         with self._lock:

@@ -16,6 +16,7 @@ from device.gates.gpio_line import LineSettings
 from device.gates.serial import SerialSettings
 from device.gates.servo import ServoSettings
 from device.hardware import HardwareError, check_gates
+from device.home_assistant.settings import HomeAssistantSettings
 from device.mqtt.settings import MqttSettings, TlsSettings
 from device.policy.rules import default_rules, read_rules
 from device.samples.collector import KeepSettings
@@ -48,7 +49,7 @@ def table_of(name: str) -> str:
     lines = SHIPPED.read_text(encoding="utf-8").splitlines()
     wanted, inside = [], False
     for line in lines:
-        if head := re.match(r"(?:# )?\[+([a-z.]+)\]+$", line):
+        if head := re.match(r"(?:# )?\[+([a-z_.]+)\]+$", line):
             inside = head[1] == name
         elif inside:
             wanted.append(line)
@@ -67,6 +68,7 @@ def table_of(name: str) -> str:
         ("sorting", [SortingSettings]),
         ("site", [SiteSettings]),
         ("keep", [KeepSettings]),
+        ("home_assistant", [HomeAssistantSettings]),
         ("mqtt", [MqttSettings]),
         ("mqtt.tls", [TlsSettings]),
     ],
@@ -85,7 +87,7 @@ def test_the_shipped_file_shows_every_key_and_its_default(table: str, types: lis
 
 def test_the_shipped_file_has_every_table() -> None:
     text = SHIPPED.read_text(encoding="utf-8")
-    assert set(re.findall(r"^(?:# )?\[+([a-z]+)\]+$", text, re.MULTILINE)) == {field.name for field in msgspec.structs.fields(Settings)}
+    assert set(re.findall(r"^(?:# )?\[+([a-z_]+)\]+$", text, re.MULTILINE)) == {field.name for field in msgspec.structs.fields(Settings)}
 
 
 def test_the_shipped_file_has_a_gate_for_each_bin_of_the_default_rules() -> None:

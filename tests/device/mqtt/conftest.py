@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -102,14 +103,14 @@ class Amqtt(_Process):
 
 
 class Subscriber:
-    """Receives everything below `sortbin/` from its creation on, in the order of arrival."""
+    """Receives everything below `sortbin/`, or of another pattern, from its creation on, in the order of arrival."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, pattern: str = "sortbin/#") -> None:
         self.heard: list[paho.MQTTMessage] = []
         self._news = threading.Condition()
         self._subscribed = threading.Event()
         self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
-        self._client.on_connect = lambda client, *_: client.subscribe("sortbin/#", qos=0)
+        self._client.on_connect = lambda client, *_: client.subscribe(pattern, qos=0)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = self._hear
         self._client.connect("127.0.0.1", port)
@@ -130,6 +131,14 @@ class Subscriber:
         with self._news:
             assert self._news.wait_for(lambda: enough(self.payloads(name)), WAIT_S), f"{name}: {self.payloads(name)[-3:]}"
         return self.payloads(name)
+
+    def until(self, enough: Callable[[], bool]) -> None:
+        """Wait until something is so; looked at with each message, and several times a second."""
+        deadline_s = time.monotonic() + WAIT_S
+        with self._news:
+            while not enough():
+                assert time.monotonic() < deadline_s, [(message.topic, message.payload[:80]) for message in self.heard[-5:]]
+                self._news.wait(0.05)
 
     def close(self) -> None:
         self._client.disconnect()
