@@ -7,7 +7,7 @@ from device.common.cli import run
 from device.common.shutdown import driver_thread_alive, exit_now, stop_on_signals
 from device.daemon.refused_start_backoff import backoff_of_service
 
-COMMANDS = ("run", "demo", "check", "classify", "events", "gate", "schema", "teach", "support", "fleet-sim")
+COMMANDS = ("run", "demo", "check", "classify", "cmd", "events", "gate", "schema", "teach", "support", "fleet-sim")
 
 
 def main(argv: list[str] | None = None) -> int:

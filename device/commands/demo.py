@@ -115,7 +115,7 @@ def _broker(url: str | None) -> Iterator[MqttSettings | None]:
             yield None
             return
         try:
-            yield MqttSettings(host="127.0.0.1", port=broker.port, version=3)
+            yield MqttSettings(host="127.0.0.1", port=broker.port, version=3, commands=True, images=True)
         finally:
             broker.stop()
         return

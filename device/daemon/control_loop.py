@@ -20,7 +20,11 @@ from device.gates import GateError
 from device.gates.gates import Gates
 from device.ledger.ledger import Ledger
 from device.ledger.restart_count import CRASH_LOOP_S
-from device.samples.collector import SampleCollector
+from device.remote.controls import BinControls
+from device.remote.lessons import RemoteLessons
+from device.remote.pause_note import PauseNote
+from device.remote.remote_control import RemoteControl
+from device.samples.collector import Sample, SampleCollector
 from device.settings import BinSettings
 from device.sorting.empty_reference import EmptyReference
 from device.sorting.sorter import Sorter, SortingParts
@@ -40,13 +44,13 @@ STORED_S = 0.5
 def run_control_loop(
     settings: BinSettings, parts: BinParts, stop: threading.Event, on_event: Callable[[AnyEvent], None], notifier: SystemdNotifier
 ) -> None:
-    """Sort until `stop` is set or a replay has no more frames.
+    """Sort until `stop` is set, a command asks for a restart, or a replay has no more frames.
 
     on_event: called with each event once it is stored, on the ledger's thread; it must return at once.
     """
     loop = _ControlLoop(settings, parts, on_event, notifier)
     try:
-        while not stop.is_set():
+        while not (stop.is_set() or loop.restarts_now):
             loop.step()
     except EndOfFrames:
         log.info("the replay has ended")
@@ -72,6 +76,7 @@ class _ControlLoop:
         self._reporter = StatusReporter(settings, drift_monitor, parts)
         self._discovery = open_discovery(settings, parts)
         self._samples = SampleCollector(settings.keep)
+        self._lessons = RemoteLessons(parts.judge, state, settings.model.rules)
 
         def on_stored(event: AnyEvent) -> None:
             self._reporter.note(event)
@@ -92,11 +97,13 @@ class _ControlLoop:
                 levels=parts.levels,
                 ledger=parts.ledger,
                 on_stored=on_stored,
-                collect=self._samples.offer,
+                collect=self._collect,
                 ask_exposure=parts.hardware.camera.ask_exposure,
             ),
             residual_only=parts.safe_mode,
         )
+        self._restart_asked = False
+        self._remote = self._listen(settings)
         release_code_pages()  # opening the parts is over
         self._began_s = time.monotonic()
         self._heartbeats = Heartbeats(["control", "ledger", "camera", "link"], self._began_s)
@@ -113,6 +120,8 @@ class _ControlLoop:
         for event in self._parts.levels.update(now_s):
             self._sorter.record(event)
         self._sorter.tick(now_s, frame, str(camera.last_error or ""))
+        if self._remote is not None:
+            self._remote.update(now_s)
         self._notify_progress()
         self._feed_watchdog(now_s)
         if self._sorter.safe_mode and now_s - self._began_s >= CRASH_LOOP_S:
@@ -128,6 +137,8 @@ class _ControlLoop:
     def close(self) -> None:
         """Close the gates, then store what was learned and report a last time."""
         self._notifier.stopping()
+        if self._remote is not None:
+            self._remote.close()
         try:
             self._sorter.stop()
         finally:
@@ -141,12 +152,51 @@ class _ControlLoop:
         _wait_until_stored(self._parts.ledger, STORED_S)
         self._report(time.monotonic())
 
+    @property
+    def restarts_now(self) -> bool:
+        """Whether a command has asked for a restart, and all commands are answered."""
+        return self._restart_asked and not (self._remote is not None and self._remote.busy)
+
+    def _listen(self, settings: BinSettings) -> RemoteControl | None:
+        """Listen to commands where the settings say so. A bin that was paused when it ended stays paused."""
+        link, mqtt, note = self._parts.link, settings.mqtt, PauseNote(Path(settings.device.state))
+        if link is None or mqtt is None or not mqtt.commands:
+            if note.is_there:
+                log.warning("was paused by a command, and sorts again: [mqtt] commands is off now, so nobody could resume it")
+                note.delete()
+            return None
+        if note.is_there:
+            log.warning("is still paused by a command of before this start: the command resume ends that")
+            self._sorter.manual.paused = True
+        controls = BinControls(
+            sorter=self._sorter,
+            newest_frame=self._parts.hardware.camera.latest,
+            rules=self._parts.rules,
+            levels=self._parts.levels,
+            lessons=self._lessons,
+            pause_note=note,
+            publish_image=link.publish_image if mqtt.images else None,
+            ask_restart=self._ask_restart,
+        )
+        remote = RemoteControl(controls, self._parts.ledger, link.publish_result)
+        link.subscribe(link.topics.commands, remote.receive)
+        return remote
+
+    def _ask_restart(self) -> None:
+        self._restart_asked = True
+
+    def _collect(self, sample: Sample) -> None:
+        """Pass on an item that was judged to what may store it, and to lessons from afar."""
+        self._samples.offer(sample)
+        if self._remote is not None:
+            self._lessons.remember(sample)
+
     def _notify_progress(self) -> None:
         """Tell systemd when start-up is over, and record the `started` event once the bin can sort."""
         if self._sorter.mode == "fault" or (self._frame_number and self._parts.hardware.gates.all_closed):
             # Ready with a fault too: it is published and cleared without a restart, and no restart repairs a camera.
             self._notifier.ready()
-        if not self._started and self._sorter.mode == "ready":
+        if not self._started and self._sorter.mode in ("ready", "paused"):
             self._started = True
             classifier, restarts = self._parts.judge.classifier, self._parts.ledger.restarts
             bundle = classifier.bundle.info.name

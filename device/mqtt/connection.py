@@ -64,6 +64,7 @@ class _Message(NamedTuple):
     topic: str
     payload: bytes
     retain: bool
+    expires_s: float | None
 
 
 def client_id(device: str, base: str = "sortbin") -> str:
@@ -148,13 +149,17 @@ class Connection:
             kind = MqttError if str(self._connack) in _LOGIN_REFUSED else ProtocolMismatch
             raise kind(describe_refusal(self._connack, lost, settings, wait_s))
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
-        """Queue a message with QoS 1, without waiting. Returns its number, which `acknowledgements` gives back."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, expires_s: float | None = None) -> int:
+        """Queue a message with QoS 1, without waiting. Returns its number, which `acknowledgements` gives back.
+
+        expires_s: seconds after which a broker of MQTT 5 no longer passes it on.
+        """
         self._numbers += 1
+        message = _Message(self._numbers, topic, payload, retain, expires_s)
         if self._waiting or len(self._in_flight) >= self._max_in_flight:
-            self._waiting.append(_Message(self._numbers, topic, payload, retain))
+            self._waiting.append(message)
         else:
-            self._send(self._numbers, topic, payload, retain)
+            self._send(message)
         return self._numbers
 
     def acknowledgements(self) -> list[Acknowledgement]:
@@ -165,14 +170,18 @@ class Connection:
             number, _ = self._in_flight.pop(identifier)
             acknowledgements.append(Acknowledgement(number, reason if reason.is_failure else None))
         while self._waiting and len(self._in_flight) < self._max_in_flight:
-            self._send(*self._waiting.popleft())
+            self._send(self._waiting.popleft())
         return acknowledgements
 
-    def _send(self, number: int, topic: str, payload: bytes, retain: bool) -> None:
-        identifier = self._client.publish(topic, payload, 1, retain).mid
+    def _send(self, message: _Message) -> None:
+        properties = None
+        if self._is_mqtt_5 and message.expires_s is not None:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.MessageExpiryInterval = max(1, round(message.expires_s))
+        identifier = self._client.publish(message.topic, message.payload, 1, message.retain, properties).mid
         if identifier in self._in_flight:
             return self._end("has acknowledged later messages and not an earlier one")
-        self._in_flight[identifier] = number, time.monotonic()
+        self._in_flight[identifier] = message.number, time.monotonic()
         return None
 
     def subscribe(self, pattern: str) -> None:

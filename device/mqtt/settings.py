@@ -55,6 +55,11 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = "sortbin"
     """first part of every topic; may have several levels, as in `site/floor2`"""
 
+    commands: bool = False
+    """listen to commands; without it the bin subscribes to nothing"""
+    images: bool = False
+    """publish a picture of what the camera sees when the command `capture` asks for it"""
+
     def __post_init__(self) -> None:
         _require_host_alone(self.host)
         if self.password_file is not None and self.username is None:

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from device.events import AnyEvent, Drift, Fault, ItemInterrupted, ItemRejected, ItemSorted
+from device.mqtt.command_payloads import Command, CommandResult
 from device.mqtt.payloads import BinState, FaultState, Health, Info, LastItem, Mode, State, fault_state, last_item
 from device.mqtt.topics import Topics
 from device.policy.decision import Reason
@@ -14,7 +15,16 @@ from device.sorting import faults as failure
 from device.sorting.sorter import Mode as SorterMode
 
 REFERENCE = (Path(__file__).parents[3] / "docs" / "mqtt.md").read_text(encoding="utf-8")
-TYPES: dict[str, Any] = {"info": Info, "state": State, "bin": BinState, "health": Health, "event": AnyEvent, "journal": AnyEvent}
+TYPES: dict[str, Any] = {
+    "info": Info,
+    "state": State,
+    "bin": BinState,
+    "health": Health,
+    "event": AnyEvent,
+    "journal": AnyEvent,
+    "cmd": Command,
+    "cmd_result": CommandResult,
+}
 EXAMPLES = re.findall(r"^sortbin/demo/(\w+)\S* (\{.*\})$", REFERENCE, re.MULTILINE)
 ITEM = {"item": "a", "bin": "paper", "label": "paper", "p": 0.9, "probabilities": {"paper": 1.0}, "frames": 1, "bundle": "b"}
 
@@ -23,7 +33,8 @@ def test_the_docs_show_an_example_of_every_topic_and_event() -> None:
     assert {topic for topic, _ in EXAMPLES} == set(TYPES)
     shown = {json.loads(example)["type"] for topic, example in EXAMPLES if topic in ("event", "journal")}
     assert shown == {kind.__struct_config__.tag for kind in get_args(AnyEvent)}
-    assert {getattr(Topics("demo"), topic) for topic in ("availability", *TYPES) if topic != "bin"} <= set(re.findall(r"sortbin/demo/\w+", REFERENCE))
+    named = {getattr(Topics("demo"), topic) for topic in ("availability", *TYPES) if topic not in ("bin", "cmd")}
+    assert named <= set(re.findall(r"sortbin/demo/\w+", REFERENCE))
 
 
 @pytest.mark.parametrize(("topic", "example"), EXAMPLES)

@@ -65,7 +65,7 @@ def test_the_type_of_each_event_is_required() -> None:
     assert all({"type", "device", "seq", "time"} <= set(definition["required"]) for definition in definitions)
 
 
-@pytest.mark.parametrize(("topic", "example"), EXAMPLES)
+@pytest.mark.parametrize(("topic", "example"), [each for each in EXAMPLES if each[0] != "cmd"])
 def test_an_example_fits_until_one_of_its_fields_is_wrong_or_missing(topic: str, example: str) -> None:
     payload = json.loads(example)
     assert valid(topic, payload)
