@@ -70,6 +70,7 @@ class Ledger:
         self._waiting: deque[Request] = deque()
         self._unfinished = 0
         self._acknowledged: set[int] = set()
+        self._acknowledged_up_to = 0
         self._acknowledge_at_s = 0.0
         self._damage: LedgerError | None = None
         self._exit_kind: ExitKind = "clean"
@@ -219,7 +220,9 @@ class Ledger:
         with self._changed:
             if not self._acknowledged:
                 self._acknowledge_at_s = time.monotonic() + self._acknowledge_after_s
-            self._acknowledged.update(seqs)
+            for seq in seqs:
+                self._acknowledged.add(seq)
+                self._acknowledged_up_to = max(self._acknowledged_up_to, seq)
             self._changed.notify()
 
     def close(self, wait_s: float, exit_kind: ExitKind = "clean") -> bool:
@@ -251,7 +254,8 @@ class Ledger:
 
     def _read_outbox(self, after_seq: int, limit: int) -> list[tuple[int, bytes]]:
         with self._changed:
-            acknowledged = frozenset(self._acknowledged)
+            # A copy of all would make a long outbox slow: mostly none of them is above `after_seq`.
+            acknowledged = frozenset(self._acknowledged) if self._acknowledged_up_to > after_seq else frozenset()
         found: list[tuple[int, bytes]] = []
         with ledger_errors(self.file):
             rows = self._reader.execute("SELECT seq, payload FROM outbox JOIN event USING (seq) WHERE seq > ? ORDER BY seq", (after_seq,))

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from device.ledger.ledger import Ledger
@@ -11,6 +12,8 @@ log = logging.getLogger(__name__)
 
 IN_FLIGHT = 20
 """most events that are published and not acknowledged"""
+READ_AHEAD = 200
+"""most events that are read at once: to read each alone would take longer than to send it"""
 PAUSE_S = 5.0
 """pause after the ledger could not be read"""
 REFUSED_S = 60.0
@@ -25,6 +28,10 @@ class Outbox:
         self._ledger, self._publish, self._now_s = ledger, publish, now_s
         self._sent: dict[int, int] = {}
         self._sent_up_to = 0
+        self._read: deque[tuple[int, bytes]] = deque()
+        """events that are read and not published"""
+        self._read_all_up_to = 0
+        """number up to which the ledger holds no others than those that are read"""
         self._accepted = True
         """False after a refusal: then one event at a time is tried, until it is acknowledged"""
         self._newest_tried = 0
@@ -42,22 +49,12 @@ class Outbox:
 
     def publish_next(self) -> None:
         """Publish what may be published now. A ledger that cannot be read is tried again after a pause; nothing is lost."""
-        newest_seq = self._ledger.newest_seq
-        room = (IN_FLIGHT if self._accepted else 1) - len(self._sent)
-        if room <= 0 or self._sent_up_to >= newest_seq or self.paused:
-            return
-        try:
-            events = self._ledger.outbox(self._sent_up_to, room)
-        except LedgerError as error:
-            log.warning("%s; the journal pauses for %g s", error, PAUSE_S)
-            self._paused_until_s = self._now_s() + PAUSE_S
-            return
-        for seq, payload in events:
+        while len(self._sent) < (IN_FLIGHT if self._accepted else 1) and not self.paused and (self._read or self._read_next()):
+            seq, payload = self._read.popleft()
             self._sent[self._publish(payload)] = seq
-            self._sent_up_to = seq
-            self._newest_tried = seq
-        if len(events) < room:
-            self._sent_up_to = max(self._sent_up_to, newest_seq)
+            self._sent_up_to = self._newest_tried = seq
+            if not self._read:
+                self._sent_up_to = max(seq, self._read_all_up_to)
 
     def acknowledged(self, messages: Iterable[int]) -> None:
         """The broker has acknowledged these messages. Numbers of messages on other topics are ignored."""
@@ -69,8 +66,25 @@ class Outbox:
         """The broker has refused these messages: the events stay in the ledger. After a pause the oldest is published alone."""
         if refused := self._take_seqs(messages):
             self._sent_up_to = min(self._sent_up_to, min(refused) - 1)
+            self._read.clear()
             self._accepted, self._newest_tried = False, 0
             self._paused_until_s = self._now_s() + REFUSED_S
+
+    def _read_next(self) -> bool:
+        """Read the next events. Returns whether there are any."""
+        newest_seq = self._ledger.newest_seq
+        if self._sent_up_to >= newest_seq:
+            return False
+        try:
+            self._read.extend(self._ledger.outbox(self._sent_up_to, READ_AHEAD))
+        except LedgerError as error:
+            log.warning("%s; the journal pauses for %g s", error, PAUSE_S)
+            self._paused_until_s = self._now_s() + PAUSE_S
+            return False
+        self._read_all_up_to = newest_seq if len(self._read) < READ_AHEAD else 0
+        if not self._read:
+            self._sent_up_to = newest_seq
+        return bool(self._read)
 
     def _take_seqs(self, messages: Iterable[int]) -> list[int]:
         return [self._sent.pop(message) for message in messages if message in self._sent]
