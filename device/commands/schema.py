@@ -8,7 +8,8 @@ from typing import Any
 
 from device.common.errors import UsageError
 from device.mqtt import asyncapi
-from device.mqtt.schemas import schemas
+from device.mqtt.schemas import ARGUMENTS, arguments_schema, schemas
+from device.remote.kinds import COMMANDS
 
 
 def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -28,7 +29,7 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write. Returns the exit status."""
-    made, name = schemas(), arguments.name
+    made, name = schemas() | {ARGUMENTS: arguments_schema(COMMANDS)}, arguments.name
     if name is not None and (arguments.asyncapi or name not in made):
         raise UsageError(f"{name}: expected " + ("no name beside --asyncapi" if arguments.asyncapi else f"one of {', '.join(made)}"))
     if arguments.asyncapi:

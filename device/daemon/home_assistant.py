@@ -24,6 +24,6 @@ def open_discovery(settings: BinSettings, parts: BinParts) -> Discovery | None:
         bins=parts.rules.bins,
         measured=frozenset(sensor.settings.bin for sensor in parts.hardware.sensors),
         commands=frozenset(command_names(settings)),
-        images=False,
+        images=settings.mqtt.images,
     )
     return Discovery(described, settings.home_assistant, parts.link, Path(settings.device.state))

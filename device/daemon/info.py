@@ -10,6 +10,8 @@ from device.daemon.system_metrics import board_name
 from device.hardware import BinHardware
 from device.mqtt.payloads import Hardware, Info, InfoBundle, InfoRules
 from device.policy.rules import RulePack
+from device.remote.capture import CapturePicture
+from device.remote.kinds import COMMANDS
 from device.settings import BinSettings
 
 LOGIN_KEYS = ("username", "password_file", "tls")
@@ -56,7 +58,9 @@ def _describe_rules(rules: RulePack) -> InfoRules:
 
 def command_names(settings: BinSettings) -> tuple[str, ...]:
     """The commands that this bin takes."""
-    return ()
+    if settings.mqtt is None or not settings.mqtt.commands:
+        return ()
+    return tuple(name for name in COMMANDS if name != CapturePicture.name or settings.mqtt.images)
 
 
 def settings_sha256(settings: BinSettings) -> str:

@@ -8,7 +8,7 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 import msgspec
@@ -23,6 +23,8 @@ WRITTEN: dict[str, Any] = {"info": Info, "state": State, "bin": BinState, "healt
 """what a bin publishes, by the name of its schema; `event` is for `event` and `journal`"""
 READ: dict[str, Any] = {"cmd": Command}
 """what a bin takes"""
+ARGUMENTS = "cmd_args"
+"""name of the schema of what `args` may hold"""
 TITLES = {
     "info": "what this bin is",
     "state": "what it is doing",
@@ -40,10 +42,25 @@ def schemas() -> dict[str, dict[str, Any]]:
     return written | {name: _schema(name, kind, always_written=False) for name, kind in READ.items()}
 
 
+def arguments_schema(commands: Mapping[str, type[msgspec.Struct]]) -> dict[str, Any]:
+    """The schema of an object that has the `args` of each command by its name."""
+    _, definitions = msgspec.json.schema_components(commands.values(), ref_template="#/$defs/{name}")
+    _describe(commands.values(), definitions, always_written=False)
+    properties = {name: {"$ref": f"#/$defs/{kind.__name__}"} for name, kind in commands.items()}
+    head = {"$schema": DRAFT, "$id": f"urn:sortbin:{ARGUMENTS}", "title": "the args of each command, by its name"}
+    return {**head, "type": "object", "properties": properties, "additionalProperties": False, "$defs": definitions}
+
+
 def _schema(name: str, kind: Any, *, always_written: bool) -> dict[str, Any]:
     """The schema of a type. always_written: a field is there also where it has a default, since the encoder leaves none out."""
     (schema,), definitions = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
-    for struct in _structs([kind]):
+    _describe([kind], definitions, always_written=always_written)
+    return {"$schema": DRAFT, "$id": f"urn:sortbin:{name}", "title": TITLES[name]} | schema | {"$defs": definitions}
+
+
+def _describe(kinds: Iterable[Any], definitions: dict[str, dict[str, Any]], *, always_written: bool) -> None:
+    """Put the docstrings and the required fields into the definitions of all structs."""
+    for struct in _structs(kinds):
         definition = definitions[struct.__name__]
         definition["description"] = _as_json(inspect.getdoc(struct) or "")
         if (tag_field := struct.__struct_config__.tag_field) is not None:
@@ -57,7 +74,6 @@ def _schema(name: str, kind: Any, *, always_written: bool) -> dict[str, Any]:
                 entry.pop("default", None)
         if always_written:
             definition["required"] = [key for key in definition["properties"] if not _may_be_missing(struct, key)]
-    return {"$schema": DRAFT, "$id": f"urn:sortbin:{name}", "title": TITLES[name]} | schema | {"$defs": definitions}
 
 
 def _as_json(text: str) -> str:

@@ -10,8 +10,9 @@ from device.remote.pause import Pause
 from device.remote.relearn import Relearn
 from device.remote.restart import Restart
 from device.remote.resume import Resume
+from device.remote.set_paused import SetPaused
 from device.remote.teach import Teach
 from device.remote.test_gate import GateTest
 
-ALL = (Pause, Resume, SayEmptied, ClearFault, Relearn, GateTest, CapturePicture, Teach, Forget, Restart, Identify)
+ALL = (Pause, Resume, SetPaused, SayEmptied, ClearFault, Relearn, GateTest, CapturePicture, Teach, Forget, Restart, Identify)
 COMMANDS: dict[str, type[RemoteCommand]] = {kind.name: kind for kind in ALL}

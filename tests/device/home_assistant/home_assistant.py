@@ -59,10 +59,14 @@ class HomeAssistant:
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """The answer of its REST API, to a POST where there is a body."""
+        return json.loads(self.ask_text(path, body))
+
+    def ask_text(self, path: str, body: dict[str, Any] | None = None) -> str:
+        """The same, where it is no JSON."""
         head = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, None if body is None else json.dumps(body).encode(), head)
         with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.loads(answer.read())
+            return str(answer.read().decode())
 
     def registry(self) -> dict[str, dict[str, Any]]:
         """Its entity registry, as it is on disk, by the entity's id."""

@@ -13,14 +13,14 @@ from jsonschema import Draft7Validator, Draft202012Validator
 
 from device.cli import main
 from device.mqtt.asyncapi import CHANNELS
-from device.mqtt.schemas import READ, WRITTEN, event_types
+from device.mqtt.schemas import ARGUMENTS, READ, WRITTEN, event_types
 from device.mqtt.topics import Topics
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.preprocess import Pixels
 from tests.device.mqtt.test_payloads import EXAMPLES
 
 FOLDER = Path(__file__).parents[3] / "docs" / "schemas"
-SCHEMAS = {name: json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")) for name in (*WRITTEN, *READ)}
+SCHEMAS = {name: json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")) for name in (*WRITTEN, *READ, ARGUMENTS)}
 WRONG: Any = [{"no": "such"}]
 
 
@@ -100,6 +100,20 @@ def test_a_command_fits_or_not(command: dict[str, Any], fits: bool) -> None:
     assert valid("cmd", command) is fits
 
 
+@pytest.mark.parametrize(
+    ("args", "fits"),
+    [
+        ({"emptied": {"bin": "paper"}, "pause": {}, "set_paused": {"paused": True}}, True),
+        ({"emptied": {}}, False),
+        ({"emptied": {"bin": 3}}, False),
+        ({"pause": {"bin": "paper"}}, False),
+        ({"dance": {}}, False),
+    ],
+)
+def test_the_args_of_a_command_fit_or_not(args: dict[str, Any], fits: bool) -> None:
+    assert valid(ARGUMENTS, args) is fits
+
+
 def test_all_that_a_demo_publishes_fits(
     mosquitto: Any, subscribe: Callable[[int], Any], tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]
 ) -> None:
@@ -138,4 +152,4 @@ def test_the_asyncapi_document_has_every_topic_and_its_schema_file() -> None:
     document = json.loads((FOLDER / "asyncapi.json").read_text(encoding="utf-8"))
     messages = [message for channel in document["channels"].values() for message in channel["messages"].values()]
     files = [message["payload"]["schema"]["$ref"] for message in messages if "schema" in message["payload"]]
-    assert {(FOLDER / file).resolve().stem for file in files} == set(SCHEMAS)
+    assert {(FOLDER / file).resolve().stem for file in files} == set(SCHEMAS) - {ARGUMENTS}

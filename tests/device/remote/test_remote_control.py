@@ -268,7 +268,7 @@ def test_no_command_is_done_twice_whenever_the_bin_is_killed(tmp_path_factory: p
 
 def test_each_command_says_what_it_does() -> None:
     assert set(COMMANDS) == {
-        *("pause", "resume", "emptied", "clear_fault", "relearn", "test_gate"),
+        *("pause", "resume", "set_paused", "emptied", "clear_fault", "relearn", "test_gate"),
         *("capture", "teach", "forget", "restart", "identify"),
     }
     assert all((kind.__doc__ or "").strip().endswith(".") for kind in COMMANDS.values())
@@ -278,3 +278,11 @@ def test_a_picture_is_refused_where_the_settings_do_not_allow_it(remote: Remote,
     off = dataclasses.replace(remote().controls, publish_image=None)
     with pytest.raises(Exception, match="images = true"):
         next(CapturePicture().carry_out(off))
+
+
+def test_one_command_pauses_and_resumes_for_switches(remote: Remote) -> None:
+    bin_ = remote()
+    assert (bin_.answer("set_paused", {"paused": True}).code, bin_.bench.sorter.mode) == ("done", "paused")
+    assert bin_.answer("set_paused", {"paused": False}, id_="b").code == "done"
+    assert bin_.live(10, lambda: bin_.bench.sorter.mode == "ready")
+    assert bin_.answer("set_paused", {}, id_="c").code == "out_of_range"
