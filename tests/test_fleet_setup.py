@@ -137,7 +137,6 @@ def test_a_bin_connects_over_tls_and_its_events_arrive(fleet: Path, broker: int,
         ("bin1", "sortbin/bin1/journal", True),
         ("bin1", "sortbin/bin1/bin/paper", True),
         ("bin1", "sortbin/bin2/journal", False),
-        ("bin1", "sortbin/bin1/cmd/pause", False),
         ("bin1", "sortbin/bin2/cmd/pause", False),
         ("operator", "sortbin/bin1/cmd/pause", True),
         ("operator", "sortbin/bin1/journal", False),
@@ -256,6 +255,11 @@ def test_each_query_of_the_dashboards_gives_rows(title: str, sql: str, database:
     rows = [row for number in range(1, 5) for row in database.query(sql.replace("$device", f"{for_all}{number}"))]
     assert "$" not in sql.replace("$device", "")
     assert rows, title
+
+
+def test_bins_may_what_the_plain_example_lets_them() -> None:
+    plain, own = ((FLEET / name).read_text().splitlines() for name in ("../mosquitto/acl", "mosquitto/acl"))
+    assert [line for line in own if line.startswith("pattern")] == [line for line in plain if line.startswith("pattern")]
 
 
 def test_every_port_is_open_on_this_computer_alone_and_images_are_pinned() -> None:

@@ -82,6 +82,11 @@ class Mosquitto(_Process):
         assert MOSQUITTO is not None
         return [MOSQUITTO, "-c", str(self._file)]
 
+    def freeze(self, frozen: bool) -> None:
+        """Stop it in the middle of whatever it does, or let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+
     def reload(self) -> None:
         """Reload its files, as `systemctl reload mosquitto` does."""
         assert self._process is not None
@@ -146,10 +151,11 @@ class Subscriber:
 
 
 class Road:
-    """A TCP forwarder. While closed, it drops all connections."""
+    """A TCP forwarder. While closed, it drops all connections. slow: it carries 256 bytes at a time, with pauses."""
 
     def __init__(self, to_port: int) -> None:
         self._to_port = to_port
+        self.slow = False
         self._open = True
         self._ends: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -190,8 +196,10 @@ class Road:
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while data := source.recv(65536):
+            while data := source.recv(256 if self.slow else 65536):
                 sink.sendall(data)
+                if self.slow:
+                    time.sleep(0.004)
         _hang_up(source)
         _hang_up(sink)
 
@@ -280,11 +288,11 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def subscribe() -> Iterator[Callable[[int], Subscriber]]:
+def subscribe() -> Iterator[Callable[..., Subscriber]]:
     made: list[Subscriber] = []
 
-    def make(port: int) -> Subscriber:
-        made.append(Subscriber(port))
+    def make(port: int, session: str = "") -> Subscriber:
+        made.append(Subscriber(port, session))
         return made[-1]
 
     yield make

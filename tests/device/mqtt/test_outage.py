@@ -14,6 +14,7 @@ import pytest
 from device.common.clock import Clock
 from device.events import AnyEvent, Fault
 from device.ledger.ledger import Ledger
+from device.mqtt.outbox import IN_FLIGHT
 from device.mqtt.reconnecting_link import Link
 from device.mqtt.settings import MqttSettings
 
@@ -131,3 +132,76 @@ def test_events_of_an_earlier_run_are_published_on_journal_only(broker: Any, ver
     assert ledger.close(20)
     assert first_times(consumer.payloads("journal")) == seqs
     assert consumer.payloads("event") == []
+
+
+def test_a_frozen_broker_loses_no_event(mosquitto: Callable[..., Any], ledger: Ledger, connect: Callable[..., Link], subscribe: Any) -> None:
+    broker = mosquitto()
+    broker.start()
+    consumer = subscribe(broker.port, "collector")
+    link = connect(broker.port)
+    recorded = record(ledger, MANY)
+    consumer.wait_for("journal", lambda heard: len(heard) >= 7)
+    broker.freeze(True)
+    recorded += record(ledger, MANY)
+    seqs = stored(recorded)
+    assert ledger.undelivered > 0
+    broker.freeze(False)
+    seqs += stored(record(ledger, MANY))
+    wait_for_all([consumer], seqs)
+    wait_until_acknowledged(ledger, link)
+    assert first_times(consumer.payloads("journal")) == seqs
+
+
+def test_a_slow_network_that_breaks_loses_no_event(
+    mosquitto: Callable[..., Any], ledger: Ledger, connect: Callable[..., Link], subscribe: Any, road: Callable[[int], Any]
+) -> None:
+    broker = mosquitto()
+    broker.start()
+    to_broker = road(broker.port)
+    to_broker.slow = True
+    consumer = subscribe(broker.port, "collector")
+    link = connect(to_broker.port)
+    seqs = stored(record(ledger, 2 * MANY))
+    consumer.wait_for("journal", lambda heard: len(heard) >= 30)
+    assert ledger.undelivered > 0
+    to_broker.shut()
+    seqs += stored(record(ledger, MANY))
+    to_broker.open()
+    wait_for_all([consumer], seqs)
+    wait_until_acknowledged(ledger, link)
+    assert first_times(consumer.payloads("journal")) == seqs
+
+
+def test_a_broker_that_forbids_for_a_while_loses_no_event(
+    mosquitto: Callable[..., Any],
+    tmp_path: Path,
+    ledger: Ledger,
+    connect: Callable[..., Link],
+    subscribe: Any,
+    link_log: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("device.mqtt.outbox.REFUSED_S", 0.1)
+    acl = tmp_path / "acl"
+    acl.touch(0o600)
+    acl.write_text("topic read #\ntopic write sortbin/#\n")
+    broker = mosquitto("allow_anonymous true", f"acl_file {acl}")
+    broker.start()
+    consumer = subscribe(broker.port, "collector")
+    link = connect(broker.port)
+    recorded = record(ledger, MANY)
+    consumer.wait_for("journal", lambda heard: len(heard) >= 7)
+    acl.write_text("topic read #\n")
+    broker.reload()
+    while "journal" not in link.refused:
+        recorded += record(ledger, 5)
+        stored(recorded[-5:])
+    acl.write_text("topic read #\ntopic write sortbin/#\n")
+    broker.reload()
+    seqs = stored(recorded + record(ledger, MANY))
+    wait_for_all([consumer], seqs)
+    wait_until_acknowledged(ledger, link)
+    arrived = first_times(consumer.payloads("journal"))
+    assert sorted(arrived) == seqs
+    # docs/mqtt.md: up to IN_FLIGHT events may overtake those that were refused.
+    assert all(sum(later < seq for later in arrived[at:]) <= IN_FLIGHT for at, seq in enumerate(arrived))
