@@ -6,7 +6,7 @@ from pathlib import Path
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 DEVICE_CLASSES = {"gpio": {"gpiochip"}, "usb": {"usb_device"}, "tty": {"ttyACM", "ttyUSB", "ttyAMA"}, "i2c-dev": {"i2c"}}
 """kernel names of device classes that differ from the subsystem's name"""
-FILES_IN_SYSFS = {"pwm"}
+FILES_IN_SYSFS = {"pwm", "leds"}
 
 
 def test_the_service_may_open_every_device_of_the_udev_rules() -> None:

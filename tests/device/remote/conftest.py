@@ -28,6 +28,7 @@ class RemoteBench:
     def __init__(self, bench: Bench, state: Path) -> None:
         self.bench, self.results, self.images = bench, list[CommandResult](), list[bytes]()
         self.restart_asked = False
+        self._seen = 0
         self.frame: Frame | None = None
         self.unix_s: float | None = None
         self.leds = state / "leds"
@@ -53,6 +54,9 @@ class RemoteBench:
 
     def live(self, most_s: float, until: Callable[[], bool] = lambda: False) -> bool:
         def after_each_step() -> bool:
+            while self._seen < len(self.bench.offered):
+                self.controls.lessons.remember(self.bench.offered[self._seen])
+                self._seen += 1
             self.control.update(self.bench.now_s)
             if self.control.busy:
                 time.sleep(0.0005)  # threads and disks need real time
@@ -73,8 +77,8 @@ def remote(tiny_bundle: Bundle, tmp_path: Path, painted: Callable[..., Pixels]) 
     """`remote("glass", "paper")`: a bin into which these labels are thrown one after the other. It is ready, and listens."""
     made: list[RemoteBench] = []
 
-    def make(*labels: str, **more: Any) -> RemoteBench:
-        bench = Bench(tiny_bundle, tmp_path / "state", photos(tmp_path, painted, labels), BenchSetup(**more))
+    def make(*labels: str, bundle: Bundle = tiny_bundle, **more: Any) -> RemoteBench:
+        bench = Bench(bundle, tmp_path / "state", photos(tmp_path, painted, labels), BenchSetup(**more))
         made.append(RemoteBench(bench, tmp_path / "state"))
         bench.throws = False
         assert bench.live(20, until=lambda: bench.sorter.mode in ("ready", "paused"))
