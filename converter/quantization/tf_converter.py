@@ -62,8 +62,10 @@ def exported(network: keras.Model) -> Iterator[Path]:
     names, constant = sorted(traced.structured_outputs), convert_variables_to_constants_v2(traced)  # TensorFlow flattens a dict by sorted keys
     module = tf.Module()
     module.run = tf.function(lambda image: dict(zip(names, constant(image), strict=True)), input_signature=image, autograph=False)
+    # Gradients of silu and similar functions are separate functions, which a frozen graph does not contain.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with tempfile.TemporaryDirectory(prefix="sortbin-") as folder:
-        tf.saved_model.save(module, folder, signatures=module.run.get_concrete_function())
+        tf.saved_model.save(module, folder, signatures=module.run.get_concrete_function(), options=options)
         yield Path(folder)
 
 
