@@ -14,6 +14,7 @@ from device.vision.inference.classifier import Classifier
 from training.models.backbones import build_trunk
 from training.models.batch_norm_folding import fold_batch_norm
 from training.models.network import add_heads
+from training.models.scratch_options import ScratchCnnOptions
 
 COLOURS = [(red, green, blue) for red in (20, 80, 140, 200, 250) for green in (10, 90, 160, 240) for blue in (0, 60, 120, 180, 240)]
 NAMES = ["zwei Flaschen", "可回收物_鼠标", "trash"]
@@ -39,7 +40,8 @@ def run_of(data: Path, folder: Path, backbone: str, size: int, width: float, bin
     """A run with an untrained network: its answers do not matter here."""
     keras.utils.set_random_seed(1)
     split = read_split(data, seed=1)
-    trunk = fold_batch_norm(build_trunk(backbone, size, width=width))
+    scratch = ScratchCnnOptions(layers=4, features=8, kernel=3, activation="relu")
+    trunk = fold_batch_norm(build_trunk(backbone, size, width=width, scratch=scratch))
     folder.mkdir()
     add_heads(trunk, len(split.labels), bin_count=bins).save(folder / "model.keras")
     for name, lines in (("labels", split.labels), ("train", [p.name for p in split.train]), ("val", [p.name for p in split.val])):
@@ -47,9 +49,9 @@ def run_of(data: Path, folder: Path, backbone: str, size: int, width: float, bin
     return folder
 
 
-@pytest.mark.parametrize(("width", "size", "labels", "bins"), [(0.5, 96, 2, 4), (0.35, 160, 100, 0)])
-def test_other_input_sizes_and_label_counts_work(width: float, size: int, labels: int, bins: int, coloured: dict[int, Path], tmp_path: Path) -> None:
-    run = run_of(coloured[labels], tmp_path / "run", "mobilenet_v2", size, width, bins)
+@pytest.mark.parametrize(("backbone", "size", "labels", "bins"), [("mobilenet_v2", 96, 2, 4), ("scratch_cnn", 160, 100, 0)])
+def test_other_input_sizes_and_label_counts_work(backbone: str, size: int, labels: int, bins: int, coloured: dict[int, Path], tmp_path: Path) -> None:
+    run = run_of(coloured[labels], tmp_path / "run", backbone, size, 0.5, bins)
     order = ["quantize", str(run), "--data", str(coloured[labels]), "--tolerance", "100", "--calibration", "8", "--target", "both"]
     assert main([*order, "--out", str(tmp_path / "bundle")]) == 0
     bundle = read_bundle(tmp_path / "bundle")

@@ -61,7 +61,7 @@ def test_imagenet_is_refused_where_there_are_no_weights_to_download(name: str) -
 
 def test_the_scratch_cnn_has_the_reported_number_of_parameters() -> None:
     options = ScratchCnnOptions(layers=5, features=64, strategy="same", kernel=5, activation="mish", batch_norm=True)
-    trunk = build_trunk(SCRATCH, 224, scratch=options)
+    trunk = build_trunk(SCRATCH, 32, scratch=options)
     network = add_heads(trunk, 9, hidden=HiddenLayers((128,)))
     convolutions = 5 * 5 * 3 * 64 + 64 + 4 * (5 * 5 * 64 * 64 + 64)
     assert sum(layer.count_params() for layer in network.layers if isinstance(layer, keras.layers.Conv2D)) == pytest.approx(

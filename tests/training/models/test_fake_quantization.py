@@ -285,7 +285,7 @@ def measured(run: Path, split: Split, scratch: Path) -> tuple[float, float]:
 
 def test_fake_quantization_repairs_a_network_that_int8_damages(learned: Path, split: Split, tmp_path: Path) -> None:
     loud = with_one_loud_channel(learned, tmp_path / "loud")
-    stage = Stage(size=SIZE, epochs=20, learning_rate=3e-3, batch=6, warmup_steps=2, mixup=0.0, ema=0.0)
+    stage = Stage(size=SIZE, epochs=8, learning_rate=5e-3, batch=6, warmup_steps=2, mixup=0.0, ema=0.0)
     found = {"before": measured(loud, split, tmp_path)}
     for name, fake in (("without", False), ("with", True)):
         recipe = TrainingRecipe(stage=(msgspec.structs.replace(stage, fake_quantize=fake),), first_phase=False, **QUICK)
