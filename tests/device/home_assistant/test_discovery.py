@@ -91,7 +91,7 @@ class Configs(Subscriber):
 
 @pytest.fixture
 def home(broker: Mosquitto) -> Iterator[Configs]:
-    made = Configs(broker.port, "homeassistant/#")
+    made = Configs(broker.port, pattern="homeassistant/#")
     yield made
     made.close()
 
@@ -99,7 +99,7 @@ def home(broker: Mosquitto) -> Iterator[Configs]:
 def test_the_message_stays_at_the_broker_and_is_noted(runs: Runs, home: Configs, broker: Mosquitto, tmp_path: Path) -> None:
     runs.start(DEVICE)
     home.wait_for(TOPIC, bool)
-    late = Configs(broker.port, "homeassistant/#")
+    late = Configs(broker.port, pattern="homeassistant/#")
     (payload,) = late.wait_for(TOPIC, bool)
     assert late.heard[0].retain and b'paper_level"' in payload
     late.close()

@@ -108,14 +108,18 @@ class Amqtt(_Process):
 
 
 class Subscriber:
-    """Receives everything below `sortbin/`, or of another pattern, from its creation on, in the order of arrival."""
+    """Receives everything below `sortbin/`, or of another pattern, from its creation on, in the order of arrival.
 
-    def __init__(self, port: int, pattern: str = "sortbin/#") -> None:
+    session: name of a client for which the broker keeps what it misses (QoS 1), and which connects again; empty: none.
+    """
+
+    def __init__(self, port: int, session: str = "", pattern: str = "sortbin/#") -> None:
         self.heard: list[paho.MQTTMessage] = []
         self._news = threading.Condition()
         self._subscribed = threading.Event()
-        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
-        self._client.on_connect = lambda client, *_: client.subscribe(pattern, qos=0)
+        kept = {"client_id": session, "clean_session": False} if session else {}
+        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, reconnect_on_failure=bool(session), **kept)
+        self._client.on_connect = lambda client, *_: client.subscribe(pattern, qos=1 if session else 0)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = self._hear
         self._client.connect("127.0.0.1", port)
