@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,13 +21,13 @@ def minimize(
     lowers the value by less than `close`, relative to its size.
     """
     point, (value, gradient) = start, function(start)
-    pairs: deque[tuple[Float64Array, Float64Array]] = deque(maxlen=MEMORY)
+    pairs: deque[_Pair] = deque(maxlen=MEMORY)
     for _ in range(steps):
         direction = -_curved(gradient, pairs)
-        slope = float((direction * gradient).sum())
+        slope = float(np.vdot(direction, gradient))
         if slope >= 0:
             pairs.clear()
-            direction, slope = -gradient, -float((gradient * gradient).sum())
+            direction, slope = -gradient, -float(np.vdot(gradient, gradient))
         length = 1.0 if pairs else min(1.0, 1.0 / (float(np.abs(gradient).sum()) + 1e-12))
         while True:
             there = point + length * direction
@@ -37,25 +38,32 @@ def minimize(
         if length < 1e-10:
             break
         step, change = there - point, gradient_there - gradient
-        if float((step * change).sum()) > 1e-12:
-            pairs.append((step, change))
+        product = float(np.vdot(step, change))
+        if product > 1e-12:
+            pairs.append(_Pair(step, change, product))
         fell, point, value, gradient = value - value_there, there, value_there, gradient_there
         if fell <= close * max(abs(value), 1.0):
             break
     return point
 
 
-def _curved(gradient: Float64Array, pairs: "deque[tuple[Float64Array, Float64Array]]") -> Float64Array:
+class _Pair(NamedTuple):
+    """A step, how it changed the gradient, and their scalar product."""
+
+    step: Float64Array
+    change: Float64Array
+    product: float
+
+
+def _curved(gradient: Float64Array, pairs: deque[_Pair]) -> Float64Array:
     """The gradient multiplied by the inverse Hessian that the pairs approximate: the two-loop recursion."""
-    result, used = gradient.copy(), []
-    for step, change in reversed(pairs):
-        weight = 1.0 / float((step * change).sum())
-        share = weight * float((step * result).sum())
-        result -= share * change
-        used.append((weight, share, step, change))
+    result, shares = gradient.copy(), []
+    for pair in reversed(pairs):
+        shares.append(float(np.vdot(pair.step, result)) / pair.product)
+        result -= shares[-1] * pair.change
     if pairs:
-        step, change = pairs[-1]
-        result *= float((step * change).sum()) / float((change * change).sum())
-    for weight, share, step, change in reversed(used):
-        result += step * (share - weight * float((change * result).sum()))
+        newest = pairs[-1]
+        result *= newest.product / float(np.vdot(newest.change, newest.change))
+    for pair, share in zip(pairs, reversed(shares), strict=True):
+        result += pair.step * (share - float(np.vdot(pair.change, result)) / pair.product)
     return result
