@@ -13,20 +13,14 @@ QUICK = ("mobilenet", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_v2_b0"
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_no_trunk_rescales_its_input(name: str) -> None:
-    trunk = build_trunk(name, 32, width=1.0)
-    kinds = {type(layer).__name__ for layer in trunk.layers}
-    assert not kinds & {"Rescaling", "Normalization"}
-    assert trunk.input_shape == (None, 32, 32, 3)
-
-
-@pytest.mark.parametrize("name", QUICK)
-def test_folding_keeps_the_function_of_every_trunk(name: str) -> None:
+def test_no_trunk_rescales_its_input_and_folding_keeps_its_function(name: str) -> None:
     keras.utils.set_random_seed(0)
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float64")  # random weights amplify the rounding of float32
     try:
         trunk = build_trunk(name, 32)
+        assert not {type(layer).__name__ for layer in trunk.layers} & {"Rescaling", "Normalization"}
+        assert trunk.input_shape == (None, 32, 32, 3)
         inputs = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3))
         wanted = trunk.predict_on_batch(inputs)
         found = fold_batch_norm(trunk).predict_on_batch(inputs)
