@@ -11,14 +11,14 @@ from device.vision.inference.preprocess import Pixels
 
 pytestmark = pytest.mark.slow
 
-TRAY = np.repeat(np.repeat(np.random.default_rng(0).integers(40, 200, (12, 16, 3)), 20, axis=0), 20, axis=1)
+TRAY = np.repeat(np.repeat(np.random.default_rng(0).integers(40, 200, (12, 16, 3)), 10, axis=0), 10, axis=1)
 
 
 def frame(rng: np.random.Generator, *, light: float = 1.0, pushed: int = 0) -> Pixels:
     """The tray with an item somewhere, in light that varies a little."""
     seen = np.roll(TRAY, pushed, axis=1).astype(np.float64)
-    x, y = rng.integers(0, 220), rng.integers(0, 160)
-    seen[y : y + 80, x : x + 100] = rng.integers(20, 230, 3)
+    x, y = rng.integers(0, 110), rng.integers(0, 80)
+    seen[y : y + 40, x : x + 50] = rng.integers(20, 230, 3)
     return np.clip(seen * light * np.exp(rng.normal(0, 0.03)) + rng.normal(0, 3, seen.shape), 0, 255).astype(np.uint8)
 
 
@@ -39,7 +39,7 @@ def trained(seed: int = 1) -> tuple[DriftMonitor, np.random.Generator]:
 
 @pytest.mark.parametrize(
     ("signal", "change", "sign"),
-    [("brightness", {"light": 0.7}, -1), ("brightness", {"light": 1.25}, 1), ("view", {"pushed": 40}, -1)],
+    [("brightness", {"light": 0.7}, -1), ("brightness", {"light": 1.25}, 1), ("view", {"pushed": 20}, -1)],
 )
 def test_a_changed_lamp_or_camera_raises_one_alarm_for_its_signal(signal: str, change: dict[str, float], sign: int) -> None:
     monitor, rng = trained()
