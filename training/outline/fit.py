@@ -59,6 +59,7 @@ def fit_outline(lessons: Lessons, steps: int, seed: int, told: Callable[[int, fl
     rng = np.random.default_rng(seed)
     network = outline_network()
     optimizer = keras.optimizers.AdamW(RATE, weight_decay=1e-4)
+    optimizer.build(network.trainable_variables)  # else TensorFlow traces `step` twice
 
     @tf.function
     def step(differs: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
