@@ -47,7 +47,7 @@ class StatusReporter:
     def update(self, now_s: float, mode: Mode, faults: tuple[Fault, ...], safe_mode: bool) -> None:
         """Publish what has changed. Never waits. now_s: monotonic seconds. faults: all that keep the bin from sorting, the newest first."""
         link, ledger = self._parts.link, self._parts.ledger
-        refused = () if link is None else link.refused
+        refused, addresses = ((), ("", "")) if link is None else (link.refused, link.addresses)
         self._note_faults(faults)
         current = (mode, faults, safe_mode, self._last_item, ledger.newest_seq, refused)
         if current != self._published:
@@ -61,7 +61,7 @@ class StatusReporter:
         if runtime is not self._runtime:
             self._runtime = runtime
             self._publish_info()
-        self._publish_health(now_s, (tuple(self._faults_since), refused, runtime.name))
+        self._publish_health(now_s, (tuple(self._faults_since), refused, addresses, runtime.name))
 
     def _note_faults(self, faults: tuple[Fault, ...]) -> None:
         """Note when each fault began."""

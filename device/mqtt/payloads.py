@@ -208,7 +208,7 @@ class GateHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(Stamped, frozen=True, kw_only=True):
-    """`health`: every 60 s, and at once when a fault begins or ends. null: unknown on this device."""
+    """`health`: every 60 s, when a fault begins or ends, and once connected. null: unknown on this device."""
 
     address: str = ""
     """IP address on the way to the broker; empty while not connected"""
