@@ -52,7 +52,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("fleet") / "fleet"
     shutil.copytree(FLEET, folder, ignore=shutil.ignore_patterns("secrets", "certificates"))
-    for script, *arguments in (["make-certificates", "server", "localhost", "127.0.0.1"], ["make-certificates", "bin", "bin1"], ["make-passwords"]):
+    for script, *arguments in (["make-certificates", "server", "fleet.example", "192.0.2.10"], ["make-certificates", "bin", "bin1"], ["make-passwords"]):
         done = run(folder, script, *arguments)
         assert done.returncode == 0, done.stderr
     for name in ("bin1", "bin2"):
@@ -75,8 +75,15 @@ def test_certificates_are_signed_for_their_use(fleet: Path) -> None:
     for name, purpose in (("server", "sslserver"), ("bin1", "sslclient")):
         command = ["openssl", "verify", "-CAfile", "certificates/ca.pem", "-purpose", purpose, f"certificates/{name}.pem"]
         assert subprocess.run(command, cwd=fleet, capture_output=True).returncode == 0
-    shown = subprocess.run(["openssl", "x509", "-in", "certificates/server.pem", "-noout", "-text"], cwd=fleet, capture_output=True, text=True).stdout
-    assert "DNS:localhost, IP Address:127.0.0.1" in shown
+
+
+def test_the_servers_certificate_is_valid_wherever_its_clients_reach_it(fleet: Path) -> None:
+    from_telegraf = re.findall(r"ssl://([a-z]+):8883", (fleet / "telegraf/telegraf.conf").read_text())
+    assert from_telegraf == ["mosquitto"]
+    names = [("hostname", name) for name in ("fleet.example", "localhost", *from_telegraf)]
+    for what, name in (*names, ("ip", "192.0.2.10"), ("ip", "127.0.0.1")):
+        command = ["openssl", "verify", "-CAfile", "certificates/ca.pem", f"-verify_{what}", name, "certificates/server.pem"]
+        assert subprocess.run(command, cwd=fleet, capture_output=True).returncode == 0, name
 
 
 @pytest.fixture(scope="module")
