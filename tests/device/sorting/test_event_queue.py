@@ -143,7 +143,7 @@ def test_a_damaged_ledger_is_a_fault_and_loses_no_event(disk: Disk) -> None:
     file = disk.ledger.file
     with contextlib.closing(sqlite3.connect(file)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'total'").fetchone()
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'tally'").fetchone()
     with file.open("r+b") as pages:
         pages.seek((page - 1) * 4096)
         pages.write(b"\xa5" * 4096)
