@@ -20,6 +20,7 @@ from device.ledger import accepted_commands, salvage, schema
 from device.ledger.accepted_commands import CommandAnswer
 from device.ledger.full_bins import read_full
 from device.ledger.migration import migrate
+from device.ledger.pruning import Pruned, Retention, delete_delivered, prune
 from device.ledger.restart_count import LastRestart, count_restarts
 from device.ledger.schema import Damaged, LedgerError, Unstorable, ledger_errors, transaction
 from device.ledger.sequence_reservation import BLOCK, SequenceFile
@@ -36,16 +37,6 @@ No count that began at 1 comes near it."""
 AnEvent = TypeVar("AnEvent", bound=Event)
 ExitKind = Literal["clean", "crash", "refused"]
 """How a run ended: stopped as asked; by a fault of its own, which the next start counts; refused before anything moved, which does not count."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How many events stay in the database."""
-
-    keep: int
-    """newest events that stay readable after they were delivered"""
-    keep_undelivered: int
-    """most events that wait for a broker; beyond it the oldest are dropped"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +75,7 @@ class Commit:
     dropped: int
     tallies: Tallies
     """as of the end of the transaction"""
+    pruned: Pruned
     since: str
 
 
@@ -120,6 +112,7 @@ class LedgerDatabase:
         self.newest_seq = 0
         """highest number on disk; 0 before the first event"""
         self.undelivered = self.dropped = 0
+        self._pruned = Pruned()
         self._device, self._clock, self._retention = device, clock, retention
         self._next_seq = 1
         self._notes_before = schema.Notes(clean=1)
@@ -166,19 +159,20 @@ class LedgerDatabase:
         with ledger_errors(self.file), transaction(self._connection):
             for intent in writes.intents:
                 schema.intend(self._connection, intent.item, intent.to_bin, intent.label)
-            removed = schema.remove_from_outbox(self._connection, writes.delivered)
-            dropped, tallies = self._store(self._connection, writes.events)
+            removed = self._take_delivered(writes.delivered)
+            dropped, tallies, pruned = self._store(self._connection, writes.events, waited=self.undelivered - removed)
             accepted_commands.answer(self._connection, writes.answers)
             since = self._since_as_of(writes.events)
             if since != self.since:
                 schema.note(self._connection, since=since)
-        return Commit(writes, removed, dropped, tallies, since)
+        return Commit(writes, removed, dropped, tallies, pruned, since)
 
     def apply(self, commit: Commit) -> None:
         """Bring what is held in memory up to date with a commit."""
         events = [each.event for each in commit.writes.events]
         self.undelivered += len(events) - commit.delivered - commit.dropped
         self.dropped += commit.dropped
+        self._pruned = commit.pruned
         self._running |= {event.id for event in events if isinstance(event, CommandAccepted)}
         self._running -= {answer.id for answer in commit.writes.answers}
         if events:
@@ -192,7 +186,7 @@ class LedgerDatabase:
     def finish(self, delivered: Collection[int], exit_kind: ExitKind) -> None:
         """Take delivered events out of the outbox and note how the run ended. Raises LedgerError."""
         with ledger_errors(self.file), transaction(self._connection):
-            schema.remove_from_outbox(self._connection, delivered)
+            self._take_delivered(delivered)
             schema.note(self._connection, **self._exit_notes(exit_kind))
 
     def mend(self, damage: LedgerError) -> None:
@@ -266,7 +260,7 @@ class LedgerDatabase:
         schema.note(db, **self._notes)
         events = (ItemInterrupted(item=item, bin=name, label=label, reason="restart") for item, name, label in state.intents)
         numbered = [each for each in self.number(stamp(event, self._clock) for event in events) if isinstance(each, NumberedEvent)]
-        self.apply(Commit(Writes(numbered), 0, *self._store(db, numbered), self.since))
+        self.apply(Commit(Writes(numbered), 0, *self._store(db, numbered, waited=self.undelivered), self.since))
         self.interrupted = [each.event for each in numbered]
 
     def _identify(self, notes: schema.Notes, place: str) -> dict[str, int | str]:
@@ -279,6 +273,7 @@ class LedgerDatabase:
     def _load(self, state: schema.LedgerState) -> None:
         self.undelivered, self.dropped = state.undelivered, state.notes.dropped
         self.tallies, self.since = state.tallies, state.notes.since
+        self._pruned = Pruned()
         self._next_seq, self.newest_seq = state.given_out + 1, state.newest_seq
 
     def _salvage(self, damage: str) -> str:
@@ -290,10 +285,19 @@ class LedgerDatabase:
         kept = f"; it is kept as {aside.name}" if aside is not None else ""
         return f"{self.file}: was damaged ({damage}){kept}, {saved} events are saved, and numbers go on at {highest + 1}"
 
-    def _store(self, db: sqlite3.Connection, events: Sequence[NumberedEvent]) -> tuple[int, Tallies]:
-        """Reserve the numbers, insert the events and count them. Returns how many undelivered events were dropped to make room, and the tallies."""
+    def _take_delivered(self, seqs: Collection[int]) -> int:
+        """Take events out of the outbox. Returns how many of them were in it."""
+        removed = schema.remove_from_outbox(self._connection, seqs)
+        delete_delivered(self._connection, self._pruned, seqs)
+        return removed
+
+    def _store(self, db: sqlite3.Connection, events: Sequence[NumberedEvent], *, waited: int) -> tuple[int, Tallies, Pruned]:
+        """Reserve the numbers, insert the events and count them. waited: events in the outbox before.
+
+        Returns how many undelivered events were dropped to make room, the tallies, and how far the database is pruned.
+        """
         if not events:
-            return 0, self.tallies
+            return 0, self.tallies, self._pruned
         raised = self._sequence.reserve(events[0].event.seq, events[-1].event.seq)
         for each in events:
             schema.store(db, each.event, each.payload)
@@ -301,10 +305,10 @@ class LedgerDatabase:
         write_advance(db, self.tallies, advanced)
         if advanced.tallies.day != self.tallies.day:
             schema.note(db, day=advanced.tallies.day)
-        dropped = schema.prune(db, keep=self._retention.keep, keep_undelivered=self._retention.keep_undelivered) if raised else 0
+        dropped, pruned = prune(db, self._pruned, self._retention, undelivered=waited + len(events)) if raised else (0, self._pruned)
         if dropped:
             schema.note(db, dropped=self.dropped + dropped)
-        return dropped, advanced.tallies
+        return dropped, advanced.tallies, pruned
 
     def _since_as_of(self, events: Sequence[NumberedEvent]) -> str:
         """When the ledger began. In the run that made it, known better once the clock is synchronised: a Raspberry Pi's is not at its first start."""

@@ -22,8 +22,9 @@ from device.common.clock import Clock
 from device.common.files import hand_over, make_folder
 from device.events import AnyEvent, CommandAccepted, Event
 from device.ledger.accepted_commands import CommandAnswer, running
-from device.ledger.database import NUMBERS, ExitKind, Intent, LedgerDatabase, NumberedEvent, Retention, stamp
+from device.ledger.database import NUMBERS, ExitKind, Intent, LedgerDatabase, NumberedEvent, stamp
 from device.ledger.lock import LOCK, hold_lock
+from device.ledger.pruning import Retention
 from device.ledger.requests import AcceptRequest, AnswerRequest, EventRequest, IntentRequest, Request, RequestBatch
 from device.ledger.restart_count import LastRestart
 from device.ledger.schema import FILE, LedgerError, Unstorable, ledger_errors, open_reader

@@ -335,20 +335,6 @@ def note(db: sqlite3.Connection, **values: int | str) -> None:
     db.executemany("INSERT INTO note VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", values.items())
 
 
-def prune(db: sqlite3.Connection, *, keep: int, keep_undelivered: int) -> int:
-    """Delete delivered events except the newest `keep`, and undelivered ones except the newest `keep_undelivered`.
-
-    Returns how many undelivered ones were dropped.
-    """
-    (undelivered,) = db.execute("SELECT count(*) FROM outbox").fetchone()
-    dropped: int = max(0, undelivered - keep_undelivered)
-    if dropped:
-        db.execute("DELETE FROM outbox WHERE seq IN (SELECT seq FROM outbox ORDER BY seq LIMIT ?)", (dropped,))
-    oldest_kept = "SELECT seq FROM event ORDER BY seq DESC LIMIT 1 OFFSET ?"
-    db.execute(f"DELETE FROM event WHERE seq <= coalesce(({oldest_kept}), 0) AND seq NOT IN (SELECT seq FROM outbox)", (keep,))
-    return dropped
-
-
 def _reason(error: Exception) -> str:
     reason = _REASONS.get(code(error)) if isinstance(error, sqlite3.Error) else None
     return reason or str(error)
