@@ -52,7 +52,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("fleet") / "fleet"
     shutil.copytree(FLEET, folder, ignore=shutil.ignore_patterns("secrets", "certificates"))
-    for script, *arguments in (["make-certificates", "server", "fleet.example", "192.0.2.10"], ["make-certificates", "bin", "bin1"], ["make-passwords"]):
+    as_documented = ["make-certificates", "server", "fleet.example", "192.0.2.10"]
+    for script, *arguments in (as_documented, ["make-certificates", "bin", "bin1"], ["make-passwords"]):
         done = run(folder, script, *arguments)
         assert done.returncode == 0, done.stderr
     for name in ("bin1", "bin2"):
