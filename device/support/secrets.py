@@ -28,6 +28,8 @@ SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 """names of settings and variables whose values are secrets; one that ends in `_file` holds a path, which is none"""
+WORKING_FOLDERS = ("PWD", "OLDPWD")
+"""variables of the shell that hold paths, whatever their names look like"""
 
 _MAC = r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}"
 _PATTERNS = (
@@ -91,7 +93,7 @@ def secrets_of_machine(root: Path = Path("/"), environment: Mapping[str, str] = 
         for file in sorted(root.glob(pattern)):
             yield file.stem
             yield from re.findall(r"(?im)^\s*(?:ssid|id|psk|password)\s*[=:]\s*\"?([^\"\n]+?)\"?\s*$", "\n".join(_lines(file)))
-    yield from (value for name, value in environment.items() if is_secret(name))
+    yield from (value for name, value in environment.items() if is_secret(name) and name not in WORKING_FOLDERS)
 
 
 def _lines(file: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import stat
 import subprocess
 import sys
@@ -216,6 +217,11 @@ def test_long_output_keeps_its_end() -> None:
 )
 def test_a_text_keeps_what_is_no_secret(text: str, told: str) -> None:
     assert Scrubber(["root", "abc"]).scrub(text) == told
+
+
+def test_the_folder_that_a_command_runs_in_is_no_secret(tmp_path: Path) -> None:
+    environment = {"PWD": "/etc/sortbin", "OLDPWD": "/srv/pictures", "DB_PWD": "hunter22"}
+    assert set(secrets_of_machine(tmp_path, environment)) == {platform.node(), "hunter22"}
 
 
 def test_the_hardware_report_names_buses_and_an_edge_tpu(tmp_path: Path) -> None:
