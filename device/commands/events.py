@@ -14,7 +14,7 @@ import msgspec
 
 from device.common.cli import int_range
 from device.common.csv_output import CsvOutput
-from device.common.errors import SortbinError
+from device.common.errors import SortbinError, UsageError
 from device.common.text_width import padded, width
 from device.events import (
     AnyEvent,
@@ -91,6 +91,9 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print events, or counts of them. Returns the exit status."""
+    after, before = arguments.after, arguments.before
+    if after and before and after.time >= before.time:
+        raise UsageError(f"--before: expected a time after that of --after, {after.written}; found {before.written}")
     if arguments.by:
         return _print_counts(arguments)
     last, show = arguments.since, _event_writer(arguments)

@@ -114,6 +114,12 @@ def test_counts_by_label_are_since_the_ledger_began_or_of_some_days(printed: Pri
     assert printed("--by", "label").splitlines()[-1] == f"since {ledger.since}"
 
 
+@pytest.mark.parametrize("form", [["--by", "bin"], []])
+def test_a_month_that_ends_before_it_begins_is_refused(form: list[str], printed: Printed) -> None:
+    said = printed(*form, "--after", "2026-03-02", "--before", "2026-03-01", status=2)
+    assert said == "sortbin events: --before: expected a time after that of --after, 2026-03-02; found 2026-03-01\n"
+
+
 def test_counts_for_people_are_aligned_whatever_the_script(printed: Printed) -> None:
     lines = printed("--by", "label", "day").splitlines()
     assert lines[0].split() == ["label", "day", "sorted", "rejected", "interrupted", "jams", "hazards", "emptied", "contamination"]
