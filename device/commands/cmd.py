@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import json
+import re
 import sys
 import threading
 import time
@@ -57,8 +58,20 @@ def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--ca-file", metavar="FILE", help="PEM file of the authority that signed the broker's certificate; switches TLS on")
     parser.add_argument("--base", help="first part of every topic (default: sortbin)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="take the broker from [mqtt] of this settings file instead")
-    parser.add_argument("--ttl", type=float_range(ge=1, le=3600, unit="seconds"), default=TTL_S, metavar="S", help="it holds so long (%(default)g)")
-    parser.add_argument("--wait", type=float_range(gt=0, le=3600, unit="seconds"), default=WAIT_S, metavar="S", help="wait so long (%(default)g)")
+    parser.add_argument(
+        "--ttl",
+        type=float_range(ge=1, le=3600, unit="seconds"),
+        default=TTL_S,
+        metavar="S",
+        help="it expires after so many seconds (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--wait",
+        type=float_range(gt=0, le=3600, unit="seconds"),
+        default=WAIT_S,
+        metavar="S",
+        help="seconds to wait for the answer (default: %(default)g)",
+    )
     parser.add_argument("--id", default=None, help="id of the command (default: a random one); the same id is never carried out twice")
     parser.add_argument("--json", action="store_true", help="print the answer, or the list, as JSON")
     parser.set_defaults(run=run)
@@ -76,7 +89,10 @@ def run(arguments: argparse.Namespace) -> int:
         topics = Topics(arguments.bin, settings.base)
     except TopicError as error:
         raise UsageError(str(error)) from error
-    result = _send(settings, topics, arguments.name, command, arguments.wait)
+    try:
+        result = _send(settings, topics, arguments.name, command, arguments.wait)
+    except NoAnswer as error:
+        raise error if arguments.config is not None else NoAnswer(_with_options(str(error))) from error
     if arguments.json:
         print(msgspec.json.encode(result).decode(), flush=True)
     else:
@@ -128,7 +144,8 @@ def _broker(arguments: argparse.Namespace) -> MqttSettings:
         try:
             return msgspec.structs.replace(msgspec.convert(port | own, MqttSettings), tls=tls)
         except msgspec.ValidationError as error:
-            raise UsageError(f"--{describe_error(error, MqttSettings)}") from error
+            said = describe_error(error, MqttSettings)
+            raise UsageError(f"--{said}" if said.startswith(BROKER_OPTIONS) else said) from error
     if given:
         raise UsageError(f"--config: goes without --{given[0].replace('_', '-')}")
     text = ""
@@ -139,6 +156,11 @@ def _broker(arguments: argparse.Namespace) -> MqttSettings:
         raise UsageError(f"{arguments.config}: expected text in UTF-8") from error
     except msgspec.MsgspecError as error:
         raise UsageError(f"{arguments.config}: {describe_toml_error(error, _FileWithBroker, text)}") from error
+
+
+def _with_options(message: str) -> str:
+    """A message that names options in place of the keys of a settings file, where there is none."""
+    return re.sub(r"\bmqtt\.(?:tls\.)?([a-z_]+)", lambda key: "--" + key[1].replace("_", "-") if key[1] in BROKER_OPTIONS else key[0], message)
 
 
 def _send(settings: MqttSettings, topics: Topics, name: str, command: Command, wait_s: float) -> CommandResult:

@@ -63,6 +63,13 @@ def test_the_broker_may_come_from_a_settings_file(port: int, tmp_path: Path) -> 
     assert main(["cmd", "bin1", "resume", "--config", str(file), "--port", "1"]) == 2
 
 
+def test_a_broker_of_a_settings_file_that_fails_is_told_by_its_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "sortbin.toml"
+    file.write_text('[mqtt]\nhost = "127.0.0.1"\nport = 1\n', encoding="utf-8")
+    assert main(["cmd", "bin1", "resume", "--config", str(file)]) == 2
+    assert "is the broker running, and mqtt.port right?" in capsys.readouterr().err
+
+
 def test_no_answer_is_exit_status_2(port: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cmd", "bin2", "resume", "--host", "127.0.0.1", "--port", str(port), "--wait", "0.3"]) == 2
     assert "no answer on sortbin/bin2/cmd_result: is it there, and does it listen" in capsys.readouterr().err
@@ -80,7 +87,9 @@ def test_no_answer_is_exit_status_2(port: int, capsys: pytest.CaptureFixture[str
         (["bin1", "pause", "--id", "a b"], "pause: id: expected"),
         (["bin1", "pause", "--host", "mqtt://x"], "host: expected the name or address of a broker alone"),
         (["bin1", "pause", "--config", "no-such-file"], "no-such-file: No such file or directory"),
-        (["bin1", "pause", "--host", "127.0.0.1", "--port", "1"], "nothing listens there"),
+        (["bin1", "pause", "--host", "127.0.0.1", "--port", "1"], "nothing listens there: is the broker running, and --port right?"),
+        (["bin1", "pause", "--password-file", "x"], "cmd: expected username beside password_file"),
+        (["bin1", "pause", "--username", "x", "--password-file", "no-such-file"], "--password-file no-such-file: No such file or directory"),
     ],
 )
 def test_a_mistake_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
