@@ -253,7 +253,8 @@ def _broker(settings: Settings) -> str:
     topics = Topics(settings.device.id, settings.mqtt.base)
     match may_publish(settings.mqtt, topics.check, BROKER_S):
         case True:
-            return f"{broker} accepts this device and what it publishes"
+            untried = "; whether it takes what Home Assistant is told shows when the bin runs" if settings.home_assistant.enabled else ""
+            return f"{broker} accepts this device and what it publishes{untried}"
         case False:
             raise MqttError(f"broker {broker}: forbids the topic {topics.check}: expected an ACL that lets it write to {topics.all}")
         case None:

@@ -166,11 +166,13 @@ def test_check_names_the_forbidden_topic(
     state, nothing = tmp_path / "state", tmp_path / "nothing"
     camera = f'[camera]\nkind = "replay"\npath = "{nothing}"\n[[gate]]\nkind = "simulated"\nbin = "paper"\n'
     file.write_text(f'[device]\nid = "bin-1"\nstate = "{state}"\n{camera}[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\n', encoding="utf-8")
+    if allowed == "bin-1":
+        file.write_text(file.read_text(encoding="utf-8") + "[home_assistant]\nenabled = true\n", encoding="utf-8")
     main(["check", "--config", str(file), "--json"])
     (said,) = (part for part in json.loads(capsys.readouterr().out) if part["part"] == "broker")
     where = f"127.0.0.1:{broker.port}"
     expected = {
-        "bin-1": (True, f"{where} accepts this device and what it publishes"),
+        "bin-1": (True, f"{where} accepts this device and what it publishes; whether it takes what Home Assistant is told shows when the bin runs"),
         "another": (False, f"broker {where}: forbids the topic sortbin/bin-1/check: expected an ACL that lets it write to sortbin/bin-1/#"),
     }
     assert (said["ok"], said["message"]) == expected[allowed]
