@@ -4,6 +4,9 @@ from device.remote import Refused, RemoteCommand, Steps
 from device.remote.controls import BinControls
 
 NEEDS_A_LOOK = ("jam", "hazard")
+"""faults that only end by themselves once the tray is seen empty"""
+TRY_S = 30.0
+"""how long to wait for the end of the fault"""
 
 
 class ClearFault(RemoteCommand, frozen=True, kw_only=True):
@@ -32,7 +35,3 @@ class ClearFault(RemoteCommand, frozen=True, kw_only=True):
             if now_s > until_s:
                 raise Refused("failed", f"the fault is still there: {bin_.sorter.fault.message}")
         return f"{fault.fault} is over"
-
-
-TRY_S = 30.0
-"""how long to wait for the end of the fault"""
