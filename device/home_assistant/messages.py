@@ -15,7 +15,7 @@ PAUSED = "set_paused"
 
 
 def messages(bin_: DescribedBin, settings: HomeAssistantSettings, gone: Mapping[str, str]) -> dict[str, bytes]:
-    """Discovery topics with their payloads, all to be retained.
+    """Discovery topics with their payloads, all to be retained. A level of each is the bin's id: so an access list tells the bins of a broker apart.
 
     gone: keys of entities that were told of before and are no more, with their platforms.
     """
@@ -25,9 +25,9 @@ def messages(bin_: DescribedBin, settings: HomeAssistantSettings, gone: Mapping[
         # Home Assistant removes an entity that is listed with its platform alone.
         listed |= {f"{bin_.key}-{key}": {"platform": platform} for key, platform in gone.items() if key not in found}
         whole = {"device": _device(bin_), "origin": _origin(bin_), "components": listed}
-        return {f"{settings.prefix}/device/{bin_.key}/config": msgspec.json.encode(whole)}
+        return {_topic(bin_, settings, "device", bin_.key): msgspec.json.encode(whole)}
     return {
-        f"{settings.prefix}/{component['platform']}/{bin_.key}/{key}/config": msgspec.json.encode(
+        _topic(bin_, settings, component["platform"], f"{bin_.key}-{key}"): msgspec.json.encode(
             {"device": _device(bin_), "origin": _origin(bin_)} | _complete(bin_, key, component, "object_id")
         )
         for key, component in {**components(bin_), **_select(bin_)}.items()
@@ -39,6 +39,10 @@ def platforms(bin_: DescribedBin, settings: HomeAssistantSettings) -> dict[str, 
     if settings.form != "device":
         return {}
     return {key: str(component["platform"]) for key, component in {**components(bin_), **_switch(bin_)}.items()}
+
+
+def _topic(bin_: DescribedBin, settings: HomeAssistantSettings, platform: str, name: str) -> str:
+    return f"{settings.prefix}/{platform}/{bin_.topics.device}/{name}/config"
 
 
 def _switch(bin_: DescribedBin) -> dict[str, Component]:

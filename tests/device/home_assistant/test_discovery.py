@@ -23,7 +23,7 @@ from tests.device.mqtt.conftest import WAIT_S, Mosquitto, Subscriber, mosquitto
 __all__ = ["mosquitto"]
 
 DEVICE, OLD, OFF = HomeAssistantSettings(enabled=True), HomeAssistantSettings(enabled=True, form="components"), HomeAssistantSettings()
-TOPIC = "homeassistant/device/sortbin-bin-1/config"
+TOPIC = "homeassistant/device/bin-1/sortbin-bin-1/config"
 
 
 @pytest.fixture

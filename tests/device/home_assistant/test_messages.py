@@ -40,7 +40,7 @@ def of_device(bin_: DescribedBin, gone: dict[str, str] | None = None) -> dict[st
 
 def test_one_message_describes_the_whole_device() -> None:
     ((topic, message),) = decoded(PLAIN, DEVICE).items()
-    assert topic == "homeassistant/device/sortbin-bin-1/config"
+    assert topic == "homeassistant/device/bin-1/sortbin-bin-1/config"
     assert message["origin"] == {"name": "Sortbin", "sw_version": "1.2"}
     assert message["device"] == {
         "identifiers": ["sortbin-bin-1"],
@@ -57,9 +57,9 @@ def test_the_old_form_has_the_same_entities_one_message_each() -> None:
     old = decoded(FULL, OLD)
     assert {message["unique_id"] for message in old.values()} == {each["unique_id"] for each in of_device(FULL).values()}
     for topic, message in old.items():
-        prefix, platform, node, key, end = topic.split("/")
-        assert (prefix, node, end) == ("homeassistant", "sortbin-bin-1", "config")
-        assert message["unique_id"] == f"sortbin-bin-1-{key}" and message["platform"] == platform
+        prefix, platform, node, name, end = topic.split("/")
+        assert (prefix, node, end) == ("homeassistant", "bin-1", "config")
+        assert message["unique_id"] == name and message["platform"] == platform
         assert {"device", "origin", "object_id"} <= message.keys() and "default_entity_id" not in message
 
 

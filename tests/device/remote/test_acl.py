@@ -3,24 +3,30 @@
 import json
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import paho.mqtt.client as paho
 import pytest
 
 from device.cli import main
 from device.common.clock import Clock
+from device.home_assistant.discovery import Discovery
+from device.home_assistant.settings import HomeAssistantSettings
 from device.ledger.ledger import Ledger
 from device.mqtt.backoff import Backoff
 from device.mqtt.command_payloads import CommandResult
 from device.mqtt.inbox import Message
 from device.mqtt.reconnecting_link import Link
 from device.mqtt.settings import MqttSettings
+from tests.device.home_assistant.test_messages import FULL
 
 ACL = Path(__file__).parents[3] / "config/mosquitto/acl"
-USERS = ("bin1", "bin2", "operator", "viewer", "stranger")
+USERS = ("bin1", "bin2", "operator", "homeassistant", "viewer", "stranger")
 WAIT_S = 20.0
 
 
@@ -99,6 +105,26 @@ def test_a_bin_publishes_and_an_operator_commands_but_not_more(broker: Any) -> N
     assert not published(broker.port, "viewer", "homeassistant/device/bin1/config")
 
 
+@pytest.mark.parametrize("form", ["device", "components"])
+def test_bins_announce_themselves_to_home_assistant_and_none_another(
+    form: Literal["device", "components"], broker: Any, links: Callable[[str], Link], tmp_path: Path
+) -> None:
+    link = links("bin1")
+    bin1 = replace(FULL, topics=link.topics)
+    discovery = Discovery(bin1, HomeAssistantSettings(enabled=True, form=form), link, tmp_path, lambda *_: 0.0)
+    assert _until(lambda: discovery.has_arrived) and not link.refused
+    for user in ("bin2", "viewer", "operator"):
+        assert not any(published(broker.port, user, topic) for topic in discovery.topics[:3])
+    assert not published(broker.port, "bin1", "homeassistant/status", b"online")
+    assert published(broker.port, "homeassistant", "homeassistant/status", b"online")
+
+    def publishes_again() -> bool:
+        discovery.update(time.monotonic())
+        return not discovery.has_arrived
+
+    assert _until(publishes_again)
+
+
 def test_an_operator_gets_the_answer_of_the_bin_that_is_commanded(
     broker: Any, links: Callable[[str], Link], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,9 +164,6 @@ def test_a_viewer_reads_and_a_stranger_does_not(broker: Any, links: Callable[[st
 
 
 def _until(condition: Callable[[], bool]) -> bool:
-    import threading
-    import time
-
     deadline_s = time.monotonic() + WAIT_S
     while not condition() and time.monotonic() < deadline_s:
         threading.Event().wait(0.01)
