@@ -97,4 +97,6 @@ def _time(text: str) -> float:
         time_ = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a time such as 2026-01-05T09:00:00Z, found {text}") from None
+    if not 1970 < time_.year < 2100:  # further out, a simulation would reach the end of the calendar
+        raise argparse.ArgumentTypeError(f"expected a time between 1971 and 2099, found {text}")
     return (time_ if time_.tzinfo else time_.replace(tzinfo=UTC)).timestamp()

@@ -166,6 +166,13 @@ def test_a_broker_that_is_not_there_is_named(model: FleetModel, capsys: pytest.C
     assert capsys.readouterr().err.startswith(f"sortbin fleet-sim: broker 127.0.0.1:{port}")
 
 
+@pytest.mark.parametrize("begin", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "monday"])
+def test_a_beginning_out_of_the_calendar_is_refused(begin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["fleet-sim", "--begin", begin, "--seconds", "1"])
+    assert ended.value.code == 2 and "--begin: expected a time" in capsys.readouterr().err
+
+
 def test_the_command_stops_cleanly_and_says_what_it_did(broker: MosquittoProcess) -> None:
     command = [
         sys.executable,
