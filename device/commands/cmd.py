@@ -121,18 +121,25 @@ def _args_of(kind: type[msgspec.Struct]) -> list[str]:
 def _command(arguments: argparse.Namespace) -> Command:
     """The payload. Raises UsageError for arguments that the command does not have, or values that it does not take."""
     kind = COMMANDS[arguments.name]
-    given = {}
+    given: dict[str, str] = {}
     for pair in arguments.args:
         key, equals, value = pair.partition("=")
         if not equals:
             raise UsageError(f"{pair}: expected KEY=VALUE")
+        if key in given:
+            raise UsageError(f"{arguments.name}: {key}: expected once, found {given[key]} and {value}")
+        if not value.isprintable():
+            raise UsageError(f"{arguments.name}: {key}: expected text without control characters, found {value!r}")
         given[key] = value
     try:
         typed = msgspec.to_builtins(msgspec.convert(given, kind, strict=False))
-        whole = {"id": arguments.id or uuid.uuid4().hex, "ttl_s": arguments.ttl, "args": {key: typed[key] for key in given}}
-        return msgspec.convert(whole, Command)
     except msgspec.ValidationError as error:
         raise UsageError(f"{arguments.name}: {describe_error(error, kind)}") from error
+    own_id = uuid.uuid4().hex if arguments.id is None else arguments.id
+    try:
+        return msgspec.convert({"id": own_id, "ttl_s": arguments.ttl, "args": {key: typed[key] for key in given}}, Command)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"--{describe_error(error, Command)}") from error
 
 
 def _broker(arguments: argparse.Namespace) -> MqttSettings:

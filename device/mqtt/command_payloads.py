@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-CommandId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$", description="letters, digits, _ . : and -")]
-"""chosen by the sender, another one for each command; a random one is best"""
+CommandId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$(?!\n)", description="letters, digits, _ . : and -")]
+"""chosen by the sender, another one for each command; a random one is best. `$` alone would let a line break through at its end"""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -63,6 +63,9 @@ def read(message: Message, now_unix_s: Callable[[], float | None]) -> ReadComman
         command = msgspec.convert(sent.args, kind)
     except UNREADABLE as error:
         raise Refused("out_of_range", f"args: {_one_line(error, kind)}") from error
+    for key, value in sent.args.items():
+        if isinstance(value, str) and not value.isprintable():  # it would reach logs, terminals and databases, most of which take no NUL
+            raise Refused("out_of_range", f"args: {key}: expected text without control characters")
     return ReadCommand(sent.id, command, sent.args, _left_s(sent, now_unix_s))
 
 

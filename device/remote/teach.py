@@ -8,7 +8,7 @@ from device.common.label_names import LabelError, label_of
 from device.remote import Refused, RemoteCommand, Steps
 from device.remote.controls import BinControls
 
-LabelName = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^\w[\w .-]*$")]
+LabelName = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^\w[\w .-]*$", description="letters, digits, _, blanks, . and -")]
 
 
 class Teach(RemoteCommand, frozen=True, kw_only=True):
@@ -18,7 +18,7 @@ class Teach(RemoteCommand, frozen=True, kw_only=True):
     most_s = 400.0
     label: LabelName
     """what it was"""
-    item: Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[0-9a-f]*$")] = ""
+    item: Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[0-9a-f]*$", description="digits and a to f")] = ""
     """its id, as in its event; empty for the last one"""
 
     def carry_out(self, bin_: BinControls) -> Steps:

@@ -64,6 +64,7 @@ def fits(payload: bytes, name: str, retained: bool, now_s: float | None) -> None
     assert 0 <= found.ttl_s <= 3600 and math.isfinite(found.ttl_s)
     event = CommandAccepted(command=name, id=found.id, args=found.args)
     assert decode(encode(event)) == event, "the ledger can store it"
+    assert all(text.isprintable() for text in (found.id, *found.args.values()) if isinstance(text, str)), "and a log can show it on one line"
 
 
 @settings(max_examples=300, deadline=None)
@@ -72,6 +73,10 @@ def fits(payload: bytes, name: str, retained: bool, now_s: float | None) -> None
 @example(payload=b'{"id":"a","args":' + b'{"a":' * 1500 + b"1" + b"}" * 1500 + b"}", name="pause", retained=False)
 @example(payload=b'{"id":"\\ud800"}', name="pause", retained=False)
 @example(payload=b'{"id":"a","args":{"bin":"\\ud800"}}', name="emptied", retained=False)
+@example(payload=b'{"id":"a","args":{"bin":"\\u0000"}}', name="emptied", retained=False)
+@example(payload=b'{"id":"a","args":{"bin":"\\u001b[2J\\nemptied"}}', name="test_gate", retained=False)
+@example(payload=b'{"id":"a","args":{"label":"glass\\n"}}', name="teach", retained=False)
+@example(payload=b'{"id":"a\\n"}', name="pause", retained=False)
 @example(payload=b'{"id":"a","ttl_s":NaN}', name="pause", retained=False)
 @example(payload=b'{"id":"a","ttl_s":1e999}', name="pause", retained=False)
 @example(payload=b'{"id":"a","ttl_s":' + b"9" * 5000 + b"}", name="pause", retained=False)
