@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import stat
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Any
 from device.common.default_paths import DEFAULT_STATE
 from device.settings import Settings, SettingsError, read_settings
 from device.support.secrets import is_secret
+
+MOST_BYTES = 1024 * 1024
+"""longest file that is read whole: of settings, or of a password"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class SupportedBin:
         for name, value in self._values():
             if is_secret(name) and value != self.id:
                 yield value
-            if name == "password_file":
+            if name == "password_file" and _ends(Path(value)):
                 with contextlib.suppress(OSError, ValueError):
                     yield Path(value).read_text(encoding="utf-8-sig").strip()
 
@@ -53,6 +57,8 @@ class SupportedBin:
 
 def read_supported_bin(config: Path) -> SupportedBin:
     """Read the settings file. Never raises for what stands in it."""
+    if not _ends(config):
+        return SupportedBin(config, None, f"{config}: expected a settings file of at most {MOST_BYTES} bytes", {}, "")
     settings, error, written, text = None, "", {}, ""
     try:
         settings = read_settings(config)
@@ -62,6 +68,15 @@ def read_supported_bin(config: Path) -> SupportedBin:
         text = config.read_text(encoding="utf-8-sig", errors="replace")
         written = tomllib.loads(text)
     return SupportedBin(config, settings, error, written, text)
+
+
+def _ends(file: Path) -> bool:
+    """Whether reading it comes to an end soon, even with an error: not so for pipes, devices, and files that are no text of a person's."""
+    try:
+        status = file.stat()
+    except (OSError, ValueError):
+        return True
+    return stat.S_ISDIR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_size <= MOST_BYTES)
 
 
 def _values(table: object, name: str = "") -> Iterator[tuple[str, str]]:

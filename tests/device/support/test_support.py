@@ -187,6 +187,16 @@ def test_settings_that_are_no_toml_are_told_line_by_line(tmp_path: Path) -> None
     assert told["settings"] == ["2: [mqtt]", '3: host = "broker', "4: username = ***", "5: *** = ***", "6: ***"]
 
 
+def test_files_that_never_end_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for endless in (str(tmp_path / "pipe"), "/dev/zero"):
+        refused = json.loads(PARTS["settings.json"](read_supported_bin(Path(endless))))
+        assert refused["error"].startswith(f"{endless}: expected a settings file of at most")
+        file = tmp_path / "sortbin.toml"
+        file.write_text(f'[mqtt]\nusername = "harriet"\npassword_file = "{endless}"\n')
+        assert list(read_supported_bin(file).secrets()) == ["harriet"]
+
+
 def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs, "GRACE_S", 0.5)
     script = f"import os, signal, time; signal.signal(15, signal.SIG_IGN); open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); "
