@@ -150,9 +150,9 @@ def read_settings(file: Path) -> Settings:
 
 def _with_brackets(message: str) -> str:
     """A message about a table, with the brackets to write where a pair is missing or too many."""
-    if found := re.fullmatch("([a-z]+): expected a list, found a table", message):
+    if found := re.fullmatch("([a-z_]+): expected a list, found a table", message):
         return f"{message}: write [[{found[1]}]], with two pairs of brackets"
-    if found := re.fullmatch("([a-z]+): expected a table(?: or nothing)?, found a list", message):
+    if found := re.fullmatch("([a-z_]+): expected a table(?: or nothing)?, found a list", message):
         return f"{message}: write [{found[1]}], with one pair of brackets"
     if message == "missing key gate":
         return f"{message}; expected a [[gate]] for each bin"

@@ -119,6 +119,7 @@ def test_the_shipped_file_has_a_gate_for_each_bin_of_the_default_rules() -> None
         (("[device]", "[mqtt]\nhost = '[::1]'\n[device]"), "keys of its own, as ::1; found [::1]"),
         (("[[gate]]", "[gate]"), "gate: expected a list, found a table: write [[gate]], with two pairs of brackets"),
         (("[camera]", "[[camera]]"), "camera: expected a table, found a list: write [camera], with one pair of brackets"),
+        (("[device]", "[[home_assistant]]\n[device]"), "home_assistant: expected a table, found a list: write [home_assistant], with one pair of"),
         (("[device]", "[[mqtt]]\n[device]"), "mqtt: expected a table, found a list: write [mqtt], with one pair of brackets"),
         (("[device]", '[keep]\nfolder = "/srv/\\u0000"\n[device]'), "keep.folder: expected text without control characters, found '/srv/\\x00'"),
         (('bin = "paper"', 'bin = "pa\\nper"'), "gate[0].bin: expected text without control characters, found 'pa\\nper'"),
