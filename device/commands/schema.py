@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     if name is not None and (arguments.asyncapi or name not in made):
         raise UsageError(f"{name}: expected " + ("no name beside --asyncapi" if arguments.asyncapi else f"one of {', '.join(made)}"))
     if arguments.asyncapi:
-        sys.stdout.write(_text(asyncapi.document()))
+        sys.stdout.write(_text(asyncapi.document(COMMANDS)))
     elif arguments.out is not None:
         _write(arguments.out, {key: schema for key, schema in made.items() if name in (None, key)})
     elif name is not None:
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _write(folder: Path, made: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, schema in (made | ({"asyncapi": asyncapi.document()} if len(made) > 1 else {})).items():
+    for name, schema in (made | ({"asyncapi": asyncapi.document(COMMANDS)} if len(made) > 1 else {})).items():
         (folder / f"{name}.json").write_text(_text(schema), encoding="utf-8")
 
 

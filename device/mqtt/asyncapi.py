@@ -1,9 +1,12 @@
 """An AsyncAPI 3.0 document of all topics: https://www.asyncapi.com/docs/reference/specification/v3.0.0"""
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
 from device import __version__
-from device.mqtt.schemas import TITLES
+from device.mqtt.schemas import ARGUMENTS, TITLES, description
 
 JSON_SCHEMA = "application/schema+json;version=draft-2020-12"
 
@@ -29,18 +32,26 @@ CHANNELS = {
     "journal": Channel("journal", "send", False, "event", "Every event in order, at least once."),
     "image": Channel("image/last", "send", True, "a JPEG", "What the camera saw, where the settings allow it.", "image/jpeg"),
     "cmd_result": Channel("cmd_result", "send", False, "cmd_result", "What became of a command."),
-    "cmd": Channel("cmd/{command}", "receive", False, "cmd", "A command, where the settings allow them. A retained one is refused."),
 }
 PARAMETERS = {
     "base": {"description": "first part of every topic, [mqtt] base of the settings; may have several levels", "default": "sortbin"},
     "device": {"description": "id of the bin, [device] id of the settings"},
     "bin": {"description": "name of a bin of the rule pack"},
-    "command": {"description": "name of the command"},
 }
 
 
-def document() -> dict[str, Any]:
-    """The document. Its payloads are references to the schema files beside it."""
+def command_channels(commands: Mapping[str, type[msgspec.Struct]]) -> dict[str, Channel]:
+    """A channel for each command, since each has `args` of its own."""
+    return {f"cmd_{name}": Channel(f"cmd/{name}", "receive", False, "cmd", description(kind)) for name, kind in commands.items()}
+
+
+def document(commands: Mapping[str, type[msgspec.Struct]]) -> dict[str, Any]:
+    """The document. Its payloads are references to the schema files beside it. commands: the struct with the `args` of each by its name."""
+    channels = {name: _channel(name, channel, _file(channel.payload)) for name, channel in CHANNELS.items()}
+    heard = command_channels(commands)
+    for (name, channel), kind in zip(heard.items(), commands.values(), strict=True):
+        channels[name] = _channel(name, channel, _command(kind))
+    operations = {f"{channel.action}_{name}": _operation(name, channel) for name, channel in (CHANNELS | heard).items()}
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -50,14 +61,24 @@ def document() -> dict[str, Any]:
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
-        "channels": {name: _channel(name, channel) for name, channel in CHANNELS.items()},
-        "operations": {f"{channel.action}_{name}": _operation(name, channel) for name, channel in CHANNELS.items()},
+        "channels": channels,
+        "operations": operations,
     }
 
 
-def _channel(name: str, channel: Channel) -> dict[str, Any]:
-    is_json = channel.payload in TITLES
-    payload: Any = {"schemaFormat": JSON_SCHEMA, "schema": {"$ref": f"./{channel.payload}.json"}} if is_json else _bytes(channel)
+def _file(name: str) -> dict[str, Any]:
+    return {"$ref": f"./{name}.json"}
+
+
+def _command(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Any command, with the `args` of this one."""
+    typed: dict[str, Any] = {"properties": {"args": {"$ref": f"./{ARGUMENTS}.json#/$defs/{kind.__name__}"}}}
+    needs_args = any(field.required for field in msgspec.structs.fields(kind))
+    return {"allOf": [_file("cmd"), typed | ({"required": ["args"]} if needs_args else {})]}
+
+
+def _channel(name: str, channel: Channel, schema: dict[str, Any]) -> dict[str, Any]:
+    payload: Any = {"schemaFormat": JSON_SCHEMA, "schema": schema} if channel.payload in TITLES else _bytes(channel)
     address = f"{{base}}/{{device}}/{channel.topic}"
     return {
         "address": address,

@@ -18,7 +18,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     sent: str = ""
     """when it was sent, RFC 3339 with an offset or Z; empty: not told, and the bin takes it for sent when it arrives"""
     args: dict[str, Any] = {}
-    """what this command needs to know"""
+    """what this command needs to know: `cmd_args.json` has it for each command"""
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,7 +62,7 @@ def _describe(kinds: Iterable[Any], definitions: dict[str, dict[str, Any]], *, a
     """Put the docstrings and the required fields into the definitions of all structs."""
     for struct in _structs(kinds):
         definition = definitions[struct.__name__]
-        definition["description"] = _as_json(inspect.getdoc(struct) or "")
+        definition["description"] = description(struct)
         if (tag_field := struct.__struct_config__.tag_field) is not None:
             definition["properties"][tag_field]["description"] = "what happened"
         described = field_docs(struct)
@@ -74,6 +74,11 @@ def _describe(kinds: Iterable[Any], definitions: dict[str, dict[str, Any]], *, a
                 entry.pop("default", None)
         if always_written:
             definition["required"] = [key for key in definition["properties"] if not _may_be_missing(struct, key)]
+
+
+def description(struct: type) -> str:
+    """The docstring of a type, as schemas have it."""
+    return _as_json(inspect.getdoc(struct) or "")
 
 
 def _as_json(text: str) -> str:

@@ -10,11 +10,13 @@ from typing import Any
 import cv2
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
 
 from device.cli import main
-from device.mqtt.asyncapi import CHANNELS
 from device.mqtt.schemas import ARGUMENTS, READ, WRITTEN, event_types
 from device.mqtt.topics import Topics
+from device.remote.kinds import COMMANDS
 from device.vision.inference.bundle import Bundle
 from device.vision.inference.preprocess import Pixels
 from tests.device.mqtt.test_payloads import EXAMPLES
@@ -144,12 +146,38 @@ def test_the_asyncapi_document_fits_the_schema_of_its_standard() -> None:
     assert not judge.is_valid(document)
 
 
+def references(part: Any) -> Iterator[str]:
+    """Each reference to another file."""
+    if isinstance(part, dict):
+        yield from (value for key, value in part.items() if key == "$ref" and value.startswith("./"))
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from references(each)
+
+
 def test_the_asyncapi_document_has_every_topic_and_its_schema_file() -> None:
     topics = Topics("d", "b")
     named = {topics.availability, topics.info, topics.state, topics.health, topics.event, topics.journal, topics.bin("x"), topics.cmd_result}
-    named |= {topics.image, topics.command("x")}
-    assert {f"b/d/{channel.topic.format(bin='x', command='x')}" for channel in CHANNELS.values()} == named
+    named |= {topics.image, *map(topics.command, COMMANDS)}
     document = json.loads((FOLDER / "asyncapi.json").read_text(encoding="utf-8"))
-    messages = [message for channel in document["channels"].values() for message in channel["messages"].values()]
-    files = [message["payload"]["schema"]["$ref"] for message in messages if "schema" in message["payload"]]
-    assert {(FOLDER / file).resolve().stem for file in files} == set(SCHEMAS) - {ARGUMENTS}
+    addresses = [channel["address"].format(base="b", device="d", bin="x") for channel in document["channels"].values()]
+    assert len(addresses) == len(named) and set(addresses) == named
+    assert {(FOLDER / file.partition("#")[0]).resolve().stem for file in references(document)} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize(
+    ("command", "payload", "fits"),
+    [
+        ("emptied", {"id": "a", "args": {"bin": "paper"}}, True),
+        ("emptied", {"id": "a", "args": {}}, False),
+        ("emptied", {"id": "a"}, False),
+        ("emptied", {"args": {"bin": "paper"}}, False),
+        ("pause", {"id": "a"}, True),
+        ("pause", {"id": "a", "args": {"bin": "paper"}}, False),
+    ],
+)
+def test_the_channel_of_a_command_knows_its_args(command: str, payload: dict[str, Any], fits: bool) -> None:
+    document = json.loads((FOLDER / "asyncapi.json").read_text(encoding="utf-8"))
+    schema = document["channels"][f"cmd_{command}"]["messages"][f"cmd_{command}"]["payload"]["schema"]
+    files = Registry().with_resources((f"http://files/{name}.json", DRAFT202012.create_resource(each)) for name, each in SCHEMAS.items())
+    judge = Draft202012Validator({"$id": "http://files/asyncapi.json"} | schema, registry=files)
+    assert judge.is_valid(payload) is fits
