@@ -17,6 +17,7 @@ from converter.common.parallel_map import parallel_map
 from converter.common.progress import Indexable
 from converter.quantization.trial_model import load_model
 from converter.tflite.layers import Layer, add_to_bias, cut_after, linear_layers
+from converter.tflite.metadata import unpack_model
 from device.common.arrays import Float64Array
 from device.vision.inference.preprocess import Pixels, to_float
 
@@ -50,17 +51,25 @@ def correct_biases(int8: bytes, float32: bytes, pictures: Indexable[Pixels], scr
     layers = [layer for layer in linear_layers(int8) if layer.name in by_name]
     if not layers:
         return int8
-    wanted = _channel_means(float32, [by_name[layer.name] for layer in layers], [to_float(picture) for picture in pictures], scratch)
+    of_float = cut_after(unpack_model(float32), [by_name[layer.name] for layer in layers])
+    wanted = _channel_means(of_float, [to_float(picture) for picture in pictures], scratch)
+    uncorrected = unpack_model(int8)
+    changes: list[tuple[Layer, Float64Array]] = []
     for layer, mean in zip(layers, wanted, strict=True):
-        (measured,) = _channel_means(int8, [layer], pictures, scratch)
-        int8 = add_to_bias(int8, layer, mean - measured)
-    return int8
+        (measured,) = _channel_means(_with_changes(cut_after(uncorrected, [layer]), changes), pictures, scratch)
+        changes.append((layer, mean - measured))
+    return _with_changes(int8, changes)
 
 
-def _channel_means(model: bytes, layers: Sequence[Layer], inputs: Indexable[npt.NDArray[Any]], scratch: Path) -> list[Float64Array]:
-    """For each layer the mean of each channel of its output, over all positions and all inputs."""
-    cut = cut_after(model, layers)
-    total, *others = parallel_map(len(inputs), lambda: _ChannelMeans(cut, inputs, scratch))
+def _with_changes(model: bytes, changes: Sequence[tuple[Layer, Float64Array]]) -> bytes:
+    for layer, change in changes:
+        model = add_to_bias(model, layer, change)
+    return model
+
+
+def _channel_means(model: bytes, inputs: Indexable[npt.NDArray[Any]], scratch: Path) -> list[Float64Array]:
+    """For each output of the model the mean of each channel, over all positions and all inputs."""
+    total, *others = parallel_map(len(inputs), lambda: _ChannelMeans(model, inputs, scratch))
     for means in others:
         total = [so_far + mean for so_far, mean in zip(total, means, strict=True)]
     return [channels / len(inputs) for channels in total]

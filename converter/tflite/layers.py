@@ -1,6 +1,7 @@
 """Linear layers of a `.tflite` file: finds them, reads their outputs, and changes their biases."""
 
 from collections.abc import Collection
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,15 +36,17 @@ def linear_layers(model: bytes) -> list[Layer]:
     ]
 
 
-def cut_after(model: bytes, layers: Collection[Layer]) -> bytes:
-    """The model up to the last of `layers`. Its outputs are those of `layers`, in that order; it has no signature."""
-    parsed = unpack_model(model)
-    graph = parsed.subgraphs[0]
+def cut_after(model: schema.ModelT, layers: Collection[Layer]) -> bytes:
+    """The model up to the last of `layers`. Its outputs are those of `layers`, in that order; it has no signature.
+
+    model: from `unpack_model`; it stays as it is.
+    """
+    cut, graph = copy(model), copy(model.subgraphs[0])
     graph.outputs = [layer.output for layer in layers]
     last = max(number for number, operator in enumerate(graph.operators) if operator.outputs[0] in graph.outputs)
     graph.operators = graph.operators[: last + 1]
-    parsed.signatureDefs = None
-    return pack_model(parsed)
+    cut.subgraphs, cut.signatureDefs = [graph], None
+    return pack_model(cut)
 
 
 def add_to_bias(model: bytes, layer: Layer, change: Float64Array) -> bytes:

@@ -32,14 +32,15 @@ def test_linear_layers_keep_their_names_when_quantized(converted: tuple[bytes, b
 
 def test_a_model_cut_after_its_layers_gives_their_outputs(converted: tuple[bytes, bytes], tmp_path: Path) -> None:
     from converter.tflite.layers import cut_after, linear_layers
+    from converter.tflite.metadata import unpack_model
 
     _, int8 = converted
     narrow, head = linear_layers(int8)
-    of_narrow, of_head = outputs_of(cut_after(int8, [narrow, head]), PICTURE, tmp_path)
+    of_narrow, of_head = outputs_of(cut_after(unpack_model(int8), [narrow, head]), PICTURE, tmp_path)
     assert of_narrow.shape == (1, 16, 16, 8)
     assert of_narrow.std() > 0
     np.testing.assert_allclose(of_head.reshape(-1), TrialModel(int8, ["a", "b", "c"], 32, tmp_path).logits([PICTURE])[0], rtol=1e-5)
-    (alone,) = outputs_of(cut_after(int8, [narrow]), PICTURE, tmp_path)
+    (alone,) = outputs_of(cut_after(unpack_model(int8), [narrow]), PICTURE, tmp_path)
     np.testing.assert_array_equal(alone, of_narrow)
 
 
