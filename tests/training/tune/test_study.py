@@ -5,6 +5,9 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -77,17 +80,33 @@ def finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 def test_two_processes_share_the_trials_of_a_study(file: Path, space: Space, shapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-c", COMMAND, "tune", "--space", str(file), "--data", str(shapes), "--weights", "none", "--out", str(out)]
-    both = [subprocess.Popen([*command, "--trials", "5"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
-    told = [process.communicate(timeout=110)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
+    out.mkdir()
     study = open_study(storage(out), "sortbin", space, "tpe", 1)
+    asked = ["tune", "--space", str(file), "--data", str(shapes), "--weights", "none", "--out", str(out), "--trials", "3"]
+    other = subprocess.Popen([sys.executable, "-c", COMMAND, *asked], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not study.get_trials(states=(TrialState.RUNNING,)):
+        assert other.poll() is None, other.communicate()[0]
+        time.sleep(0.05)
+    assert main(asked) == 0
+    said, _ = other.communicate(timeout=240)
+    assert other.returncode == 0, said
     trials = finished(study)
-    assert len(trials) == 5
+    assert len(trials) == 3
     assert len({trial.user_attrs["process"] for trial in trials}) == 2, "each process ran some of them"
-    assert len({trial.params["stage.0.learning_rate"] for trial in trials}) == 5, "no two drew the same"
+    assert len({trial.params["stage.0.learning_rate"] for trial in trials}) == 3, "no two drew the same"
     assert json.loads((out / "report.json").read_text())["complete"] >= 1
     assert (out / "best-recipe.toml").is_file()
+
+
+def test_a_study_that_several_create_at_once_is_one(space: Space, tmp_path: Path) -> None:
+    begin = threading.Barrier(4)
+
+    def create(number: int) -> optuna.Study:
+        begin.wait(30)
+        return open_study(storage(tmp_path), "sortbin", space, "tpe", 1)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert len({study._study_id for study in threads.map(create, range(4))}) == 1
 
 
 def test_the_trial_of_a_killed_process_is_resumed_once(space: Space, shapes: Path, tmp_path: Path) -> None:
