@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -48,11 +50,42 @@ def free_addresses(count: int) -> list[str]:
     return addresses
 
 
-def start(shapes: Path, run: Path, recipe: Path, workers: list[str], index: int) -> "subprocess.Popen[str]":
-    config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-    command = [sys.executable, "-m", "training.cli", "fit", "--data", str(shapes), "--weights", "none", "--out", str(run), "--recipe", str(recipe)]
-    environment = os.environ | {"TF_CONFIG": json.dumps(config)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+WORKER = """
+import sys
+from training.cli import main
+for run in sys.argv[1:3]:
+    status = main(["fit", "--weights", "none", "--out", run, *sys.argv[3:]])
+    print(f"[{status}]", flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a process of two runs said and gave back: of one that the other worker cannot share, then of one that both share."""
+
+    refused: str
+    trained: str
+    run: Path
+
+
+@pytest.fixture(scope="module")
+def two_workers(shapes: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Worker]:
+    """Two workers. The first run of one stopped at an epoch, that of the other did not begin."""
+    folder = tmp_path_factory.mktemp("workers")
+    ahead = folder / "ahead"
+    ahead.mkdir()
+    (ahead / "recipe.toml").write_text(RECIPE)
+    (ahead / "progress.json").write_text('{"stage": 0, "epoch": 1}')
+    addresses, started = free_addresses(2), []
+    for index, refused in enumerate((ahead, folder / "behind")):
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        command = [sys.executable, "-c", WORKER, str(refused), str(folder / str(index)), "--data", str(shapes), "--recipe", str(recipe)]
+        environment = os.environ | {"TF_CONFIG": json.dumps(config)}
+        started.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    said = [worker.communicate(timeout=280)[0] for worker in started]
+    ended = [re.fullmatch(r"(.*\[\d\])\n(.*\[\d\])\n.*", text, re.DOTALL) for text in said]
+    assert all(ended) and [worker.returncode for worker in started] == [0, 0], said
+    return [Worker(found[1], found[2], folder / str(index)) for index, found in enumerate(ended) if found]
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
@@ -66,36 +99,28 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_two_workers_train_the_same_as_one(shapes: Path, recipe: Path, tmp_path: Path) -> None:
-    alone, first, second = tmp_path / "alone", tmp_path / "first", tmp_path / "second"
-    assert main(["fit", "--data", str(shapes), "--weights", "none", "--out", str(alone), "--recipe", str(recipe)]) == 0
-    addresses = free_addresses(2)
-    workers = [start(shapes, run, recipe, addresses, index) for index, run in enumerate((first, second))]
-    for worker in workers:
-        said, _ = worker.communicate(timeout=240)
-        assert worker.returncode == 0, said
+def test_workers_that_stopped_at_different_epochs_are_refused(two_workers: list[Worker]) -> None:
+    ahead, behind = two_workers
+    assert ahead.refused.endswith("[2]") and behind.refused.endswith("[2]"), two_workers
+    assert "goes on after stage 1, epoch 1" in ahead.refused and "all workers need the same" in ahead.refused
+    assert "starts from nothing" in behind.refused
 
-    losses = [[line["loss"] for line in metrics(run)] for run in (alone, first, second)]
+
+def test_two_workers_train_the_same_as_one(two_workers: list[Worker], shapes: Path, recipe: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    assert main(["fit", "--data", str(shapes), "--weights", "none", "--out", str(alone), "--recipe", str(recipe)]) == 0
+    for worker in two_workers:
+        assert worker.trained.endswith("[0]"), worker.trained
+
+    runs = (alone, *(worker.run for worker in two_workers))
+    losses = [[line["loss"] for line in metrics(run)] for run in runs]
     assert len(losses[0]) == 3
     assert losses[1] == losses[2]
     assert losses[1] == pytest.approx(losses[0], rel=0.02), "the last, smaller batch of an epoch counts a little otherwise"
-    networks = [keras.models.load_model(run / "model.keras").get_weights() for run in (alone, first, second)]
+    networks = [keras.models.load_model(run / "model.keras").get_weights() for run in runs]
     for one, ours, theirs in zip(*networks, strict=True):
         np.testing.assert_array_equal(ours, theirs)
         np.testing.assert_allclose(ours, one, atol=2e-4)
-
-
-def test_workers_that_stopped_at_different_epochs_are_refused(shapes: Path, recipe: Path, tmp_path: Path) -> None:
-    ahead = tmp_path / "ahead"
-    ahead.mkdir()
-    (ahead / "recipe.toml").write_text(RECIPE)
-    (ahead / "progress.json").write_text('{"stage": 0, "epoch": 1}')
-    addresses = free_addresses(2)
-    workers = [start(shapes, run, recipe, addresses, index) for index, run in enumerate((ahead, tmp_path / "behind"))]
-    said = [worker.communicate(timeout=240)[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [2, 2], said
-    assert "goes on after stage 1, epoch 1" in said[0] and "all workers need the same" in said[0]
-    assert "starts from nothing" in said[1]
 
 
 @pytest.mark.parametrize(
