@@ -241,12 +241,12 @@ def running(state: Path, measured: Bin, pictures: Path) -> Iterator[tuple[psutil
 
 
 def tray(folder: Path) -> tuple[Path, Path]:
-    """Two folders of pictures to replay: an empty tray, and one on which something lies every other time."""
+    """Two folders of pictures to replay: an empty tray, and one on which something lies half of the time, long enough on a busy machine."""
     rng = np.random.default_rng(0)
     ground = np.clip(200 + rng.normal(0, 3, (480, 640, 3)), 0, 255).astype(np.uint8)
     item = ground.copy()
     cv2.circle(item, (320, 240), 120, (60, 140, 40), -1)
-    for name, pictures in (("empty", [ground]), ("items", [ground, ground, item])):
+    for name, pictures in (("empty", [ground]), ("items", [ground, ground, item, item])):
         (folder / name).mkdir()
         for number, picture in enumerate(pictures):
             cv2.imwrite(str(folder / name / f"{number}.png"), picture)
