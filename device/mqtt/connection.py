@@ -185,10 +185,14 @@ class Connection:
         return None
 
     def subscribe(self, pattern: str) -> None:
-        """Ask for the messages on a topic or pattern with QoS 1, without waiting. Retained ones are not wanted, where MQTT can say so."""
+        """Ask for the messages on a topic or pattern with QoS 1, without waiting.
+
+        MQTT 5: the broker sends no earlier retained ones, and marks new ones that it retains. 3.1.1: it sends the earlier ones, and marks only them.
+        """
         self._client.listens = True
         if self._is_mqtt_5:
-            _, identifier = self._client.subscribe(pattern, options=SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND))
+            options = SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+            _, identifier = self._client.subscribe(pattern, options=options)
         else:
             _, identifier = self._client.subscribe(pattern, qos=1)
         if identifier is not None:

@@ -227,6 +227,22 @@ def test_retained_messages_are_marked_or_not_sent_at_all(mosquitto: Any, link: A
     assert not any(each.retained for each in heard.messages if each.payload == b"new")
 
 
+def test_a_message_that_the_broker_retains_is_marked_at_once(
+    mosquitto: Callable[..., Any], ledger: Ledger, heard: Heard, publish: Callable[..., None]
+) -> None:
+    broker = mosquitto()
+    broker.start()
+    link = Link(MqttSettings(host="127.0.0.1", port=broker.port), "bin1", ledger, backoff=Backoff(0.02, 0.1))
+    try:
+        link.subscribe(PATTERN, heard)
+        until_heard(heard, lambda: publish(broker.port, TOPIC, b"live"))
+        publish(broker.port, TOPIC, b"kept", retain=True)
+        heard.wait_for(b"kept")
+        assert {each.payload: each.retained for each in heard.messages} == {b"live": False, b"kept": True}
+    finally:
+        link.stop(1.0)
+
+
 def test_a_refused_subscription_is_named(raw_broker: RawBroker, link: Any, heard: Heard, link_log: Any) -> None:
     def answers(packet: Packet) -> bytes:
         version = version_of(raw_broker)
