@@ -134,7 +134,9 @@ def _ground(rng: np.random.Generator) -> Float32Array:
         end = start + length * np.array([np.cos(angle), np.sin(angle)])
         scratch = np.zeros((HEIGHT, WIDTH), np.uint8)
         cv2.line(scratch, (int(start[0]), int(start[1])), (int(end[0]), int(end[1])), (255,), 1, cv2.LINE_AA)
-        tray = tray - scratch[..., None] * np.float32(rng.uniform(2, 9) / 255)
+        left, top = np.maximum(np.minimum(start, end).astype(int) - 2, 0)
+        right, bottom = np.maximum(start, end).astype(int) + 3
+        tray[top:bottom, left:right] -= scratch[top:bottom, left:right, None] * np.float32(rng.uniform(2, 9) / 255)
     return tray
 
 
