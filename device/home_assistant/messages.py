@@ -21,14 +21,14 @@ def messages(bin_: DescribedBin, settings: HomeAssistantSettings, gone: Mapping[
     """
     if settings.form == "device":
         found = {**components(bin_), **_switch(bin_)}
-        listed = {f"{bin_.key}-{key}": _complete(bin_, key, component, "default_entity_id") for key, component in found.items()}
+        listed = {f"{bin_.key}-{key}": _complete(bin_, key, component) for key, component in found.items()}
         # Home Assistant removes an entity that is listed with its platform alone.
         listed |= {f"{bin_.key}-{key}": {"platform": platform} for key, platform in gone.items() if key not in found}
         whole = {"device": _device(bin_), "origin": _origin(bin_), "components": listed}
         return {_topic(bin_, settings, "device", bin_.key): msgspec.json.encode(whole)}
     return {
         _topic(bin_, settings, component["platform"], f"{bin_.key}-{key}"): msgspec.json.encode(
-            {"device": _device(bin_), "origin": _origin(bin_)} | _complete(bin_, key, component, "object_id")
+            {"device": _device(bin_), "origin": _origin(bin_)} | _complete(bin_, key, component)
         )
         for key, component in {**components(bin_), **_select(bin_)}.items()
     }
@@ -73,11 +73,14 @@ def _paused(bin_: DescribedBin, state: str, paused: str, platform: str, more: Co
     }
 
 
-def _complete(bin_: DescribedBin, key: str, component: Component, id_key: str) -> Component:
-    """The component with what all have in common. id_key: how that form suggests an entity id."""
+def _complete(bin_: DescribedBin, key: str, component: Component) -> Component:
+    """The component with what all have in common.
+
+    It suggests its entity id twice: versions before 2025.10 know `object_id` alone, later ones `default_entity_id`; each ignores the other.
+    """
     name = re.sub("[^a-z0-9]+", "_", f"{bin_.key}_{key}".lower())
-    entity_id = f"{component['platform']}.{name}" if id_key == "default_entity_id" else name
-    whole = {"unique_id": f"{bin_.key}-{key}", id_key: entity_id, **component}
+    suggested = {"object_id": name, "default_entity_id": f"{component['platform']}.{name}"}
+    whole = {"unique_id": f"{bin_.key}-{key}", **suggested, **component}
     if component.get("state_topic") != bin_.topics.availability:
         whole["availability_topic"] = bin_.topics.availability
     return whole

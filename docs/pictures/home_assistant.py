@@ -44,7 +44,7 @@ def run_bin(port: int, state: str) -> None:
     settings = BinSettings(
         device=DeviceSettings(id="bin-1", title="Bin in the kitchen", location="Kitchen", state=state),
         mqtt=MqttSettings(host="127.0.0.1", port=port, commands=True),
-        home_assistant=HomeAssistantSettings(enabled=True, form="components"),
+        home_assistant=HomeAssistantSettings(enabled=True),
     )
     stop = threading.Event()
     observer = Narrator(sys.stdout, stop, None)

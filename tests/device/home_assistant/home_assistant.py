@@ -63,15 +63,14 @@ class HomeAssistant:
 
     def ask_text(self, path: str, body: dict[str, Any] | None = None) -> str:
         """The same, where it is no JSON."""
+        return self.ask_bytes(path, body).decode()
+
+    def ask_bytes(self, path: str, body: dict[str, Any] | None = None) -> bytes:
+        """The same, where it is no text."""
         head = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, None if body is None else json.dumps(body).encode(), head)
         with urllib.request.urlopen(request, timeout=20) as answer:
-            return str(answer.read().decode())
-
-    def registry(self) -> dict[str, dict[str, Any]]:
-        """Its entity registry, as it is on disk, by the entity's id."""
-        kept = json.loads((self.folder / ".storage" / "core.entity_registry").read_text())
-        return {each["entity_id"]: each for each in kept["data"]["entities"]}
+            return bytes(answer.read())
 
     def warnings(self) -> list[str]:
         """Log lines of its MQTT integration."""

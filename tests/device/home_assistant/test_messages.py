@@ -60,7 +60,14 @@ def test_the_old_form_has_the_same_entities_one_message_each() -> None:
         prefix, platform, node, name, end = topic.split("/")
         assert (prefix, node, end) == ("homeassistant", "bin-1", "config")
         assert message["unique_id"] == name and message["platform"] == platform
-        assert {"device", "origin", "object_id"} <= message.keys() and "default_entity_id" not in message
+        assert {"device", "origin"} <= message.keys()
+
+
+@pytest.mark.parametrize("settings", [DEVICE, OLD])
+def test_old_and_new_versions_are_offered_the_same_entity_id(settings: HomeAssistantSettings) -> None:
+    found = [each for message in decoded(FULL, settings).values() for each in message.get("components", {"": message}).values()]
+    assert {each["default_entity_id"] for each in found} == {f"{each['platform']}.{each['object_id']}" for each in found}
+    assert "sensor.sortbin_bin_1_paper_items" in {each["default_entity_id"] for each in found}
 
 
 def test_what_is_measured_says_whether_and_from_when_it_counts() -> None:
