@@ -1,6 +1,7 @@
 """`config/fleet`: certificates and the broker's rights with a real Mosquitto, the SQL of schema and dashboards on a real PostgreSQL."""
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -164,7 +166,8 @@ class Postgres:
         self._folder = folder
         self._as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         if self._as:
-            for each in (folder, *folder.parents[:2]):
+            top = Path(tempfile.gettempdir())
+            for each in (folder, *itertools.takewhile(lambda parent: parent != top, folder.parents)):
                 each.chmod(0o755)
             shutil.chown(folder, "postgres")
         self._call("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync", "--no-locale", "-E", "UTF8")

@@ -77,7 +77,7 @@ def test_the_docs_name_each_command() -> None:
 @pytest.mark.parametrize("line", documented())
 def test_a_documented_command_misses_nothing_but_what_its_user_has_to_bring(scripts: Path, tmp_path: Path, line: str) -> None:
     ran = run(scripts, line, tmp_path)
-    assert ran.returncode in (1, 2)
+    assert ran.returncode in (1, 2) or (line == "sortbin cmd --list" and ran.returncode == 0), "it needs nothing"
     assert "Traceback" not in ran.stderr
     assert "usage:" not in ran.stderr
     assert str(scripts.parent) not in ran.stderr

@@ -17,6 +17,7 @@ from device.sensors.estimate import EstimateSettings
 from device.sensors.kinds import LevelSettings
 from device.sensors.tof import TofSettings
 from device.sensors.ultrasonic import UltrasonicSettings
+from device.settings import Settings
 
 
 class File(msgspec.Struct, forbid_unknown_fields=True):
@@ -40,7 +41,9 @@ def test_the_kind_chooses_the_settings_of_a_gate() -> None:
 def test_the_examples_in_the_wiring_guide_are_right() -> None:
     guide = (Path(__file__).parents[3] / "docs/wiring.md").read_text(encoding="utf-8")
     examples = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
-    files = [toml.decode(example, type=File) for example in examples]
+    whole = [example for example in examples if example.startswith("[device]")]
+    assert [toml.decode(example, type=Settings).device.id for example in whole] == ["bin-trial"]
+    files = [toml.decode(example, type=File) for example in examples if example not in whole]
     assert {type(gate) for file in files for gate in file.gate} == {ServoSettings, LineSettings, SerialSettings}
     assert {type(level) for file in files for level in file.level} == {UltrasonicSettings, TofSettings, BeamSettings, EstimateSettings}
 
